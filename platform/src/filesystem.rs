@@ -1,0 +1,315 @@
+//! What kind of file system a path is on, whether it is a mount point, and whether it can be watched.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::StatVfsMountFlags;
+
+use imp::{kind_and_name, mounted};
+
+/// Sets `size` bytes of a file aside without changing its length or content, as far as the file system can.
+pub(crate) use imp::keep_space;
+
+/// Where the bytes of a file system are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// On a disk of this machine.
+    Local,
+    /// In memory: gone at the next start.
+    Memory,
+    /// On another machine, or the host of a virtual one: it changes without this kernel knowing.
+    Network,
+    /// In the hands of a program, which may do as it likes.
+    Fuse,
+    /// None of those that are known here.
+    Unknown,
+}
+
+/// What a file system allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Access {
+    /// Whatever permissions allow.
+    ReadWrite,
+    /// It is mounted read-only.
+    ReadOnly,
+}
+
+/// A file system as seen at one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileSystem {
+    /// Where its bytes are.
+    pub kind: Kind,
+    /// Its type in the words of the system, as `nfs` or `apfs`; a number in hexadecimal if that is not known.
+    pub name: String,
+    /// What it allows here.
+    pub access: Access,
+}
+
+/// Whether something is mounted at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "something is or it is not")]
+pub enum MountPoint {
+    /// Something is: it can be neither renamed over nor removed.
+    Yes,
+    /// Nothing is, or there is no such path.
+    No,
+}
+
+/// How changes at a path are noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Watching {
+    /// The system tells of every one.
+    Native,
+    /// It may not: look now and then.
+    Poll {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Why a file system could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot tell what file system {path} is on")]
+#[non_exhaustive]
+pub struct Error {
+    /// The path that was asked about.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The file system that `path` is on or, if there is nothing yet, would be on; links are followed.
+///
+/// # Errors
+/// [`Error`] where the path cannot be reached, or neither it nor its folder is there.
+pub fn describe(path: &Path) -> Result<FileSystem, Error> {
+    let failed = |source| Error { path: path.to_owned(), source };
+    match describe_existing(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            describe_existing(crate::private_file::parent(path)).map_err(failed)
+        }
+        outcome => outcome.map_err(failed),
+    }
+}
+
+/// Whether something is mounted at `path` itself, be it a folder or a single file. A link is looked at, not
+/// followed.
+///
+/// # Errors
+/// An error of the system's, where the path cannot be reached.
+pub fn is_mount_point(path: &Path) -> io::Result<MountPoint> {
+    match mounted(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(MountPoint::No),
+        outcome => outcome,
+    }
+}
+
+/// How to notice changes of the files in the folder `path`: natively on disks and in memory of this machine,
+/// and by looking wherever another machine or a program may change them.
+pub fn watching(path: &Path) -> Watching {
+    let reason = match describe(path) {
+        Ok(FileSystem { kind: Kind::Local | Kind::Memory, .. }) => return Watching::Native,
+        Ok(FileSystem { kind: Kind::Network, name, .. }) => {
+            format!("{name}: this machine is not told what others change")
+        }
+        Ok(FileSystem { kind: Kind::Fuse, name, .. }) => {
+            format!("{name}: a program decides what changes are told")
+        }
+        Ok(FileSystem { name, .. }) => format!("{name}: not a file system that is known here"),
+        Err(error) => format!("{error}: {}", error.source),
+    };
+    Watching::Poll { reason }
+}
+
+fn describe_existing(path: &Path) -> io::Result<FileSystem> {
+    let read_only = rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+    let (kind, name) = kind_and_name(path)?;
+    Ok(FileSystem { kind, name, access: if read_only { Access::ReadOnly } else { Access::ReadWrite } })
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    //! Linux: `statfs` knows a type by its number, `statx` a mount point by its attribute.
+
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use rustix::fs::{AtFlags, CWD, FallocateFlags, StatxAttributes, StatxFlags};
+    use rustix::io::Errno;
+
+    use super::{File, Kind, MountPoint, Path, io};
+
+    /// Numbers of `linux/magic.h` and, where they are not in it, of the file system's own source.
+    const KNOWN: &[(u32, Kind, &str)] = &[
+        (0x0000_ef53, Kind::Local, "ext4"),
+        (0x5846_5342, Kind::Local, "xfs"),
+        (0x9123_683e, Kind::Local, "btrfs"),
+        (0xca45_1a4e, Kind::Local, "bcachefs"),
+        (0x2fc1_2fc1, Kind::Local, "zfs"),
+        (0xf2f5_2010, Kind::Local, "f2fs"),
+        (0x794c_7630, Kind::Local, "overlay"),
+        (0x0000_f15f, Kind::Local, "ecryptfs"),
+        (0x5265_4973, Kind::Local, "reiserfs"),
+        (0x3153_464a, Kind::Local, "jfs"),
+        (0x0000_4d44, Kind::Local, "vfat"),
+        (0x2011_bab0, Kind::Local, "exfat"),
+        (0x7366_746e, Kind::Local, "ntfs3"),
+        (0x7371_7368, Kind::Local, "squashfs"),
+        (0xe0f5_e1e2, Kind::Local, "erofs"),
+        (0x0102_1994, Kind::Memory, "tmpfs"),
+        (0x8584_58f6, Kind::Memory, "ramfs"),
+        (0x0000_6969, Kind::Network, "nfs"),
+        (0xff53_4d42, Kind::Network, "cifs"),
+        (0xfe53_4d42, Kind::Network, "smb2"),
+        (0x0000_517b, Kind::Network, "smb"),
+        (0x00c3_6400, Kind::Network, "ceph"),
+        (0x5346_414f, Kind::Network, "afs"),
+        (0x7375_7245, Kind::Network, "coda"),
+        (0x0bd0_0bd0, Kind::Network, "lustre"),
+        (0x0116_1970, Kind::Network, "gfs2"),
+        (0x7461_636f, Kind::Network, "ocfs2"),
+        // Folders of the host: WSL's drives and many virtual machines.
+        (0x0102_1997, Kind::Network, "9p"),
+        (0x5346_4846, Kind::Network, "wslfs"),
+        (0x786f_4256, Kind::Network, "vboxsf"),
+        // virtiofs has this number too.
+        (0x6573_5546, Kind::Fuse, "fuse"),
+    ];
+
+    pub(super) fn kind_and_name(path: &Path) -> io::Result<(Kind, String)> {
+        // Its type has another width and sign on almost every machine; the number has 32 bits.
+        let number = rustix::fs::statfs(path)?.f_type as u32;
+        let known = KNOWN.iter().find(|(magic, ..)| *magic == number);
+        Ok(known.map_or_else(
+            || (Kind::Unknown, format!("{number:#x}")),
+            |(_, kind, name)| (*kind, (*name).to_owned()),
+        ))
+    }
+
+    pub(super) fn mounted(path: &Path) -> io::Result<MountPoint> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        match rustix::fs::statx(CWD, path, flags, StatxFlags::empty()) {
+            Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+                let root = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+                Ok(if root { MountPoint::Yes } else { MountPoint::No })
+            }
+            // Linux before 5.8, and containers whose filter forbids the call.
+            Ok(_) | Err(Errno::NOSYS | Errno::PERM) => listed(path),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the kernel's own list has the path.
+    pub(super) fn listed(path: &Path) -> io::Result<MountPoint> {
+        let name = path.file_name();
+        let folder = crate::private_file::parent(path).canonicalize()?;
+        let path = name.map_or_else(|| path.canonicalize(), |name| Ok(folder.join(name)))?;
+        let list = std::fs::read("/proc/self/mountinfo")?;
+        let mut lines = list.split(|byte| *byte == b'\n');
+        let found = lines.any(|line| {
+            let point = line.split(|byte| *byte == b' ').nth(4).map(unescaped);
+            point.is_some_and(|point| Path::new(OsStr::from_bytes(&point)) == path)
+        });
+        Ok(if found { MountPoint::Yes } else { MountPoint::No })
+    }
+
+    /// Blanks, tabs, line ends and backslashes are in that list as a backslash and three octal digits.
+    fn unescaped(field: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::with_capacity(field.len());
+        let mut rest = field;
+        while let Some((first, after)) = rest.split_first() {
+            match (first, after) {
+                (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                    plain.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                    rest = after;
+                }
+                _ => {
+                    plain.push(*first);
+                    rest = after;
+                }
+            }
+        }
+        plain
+    }
+
+    pub(crate) fn keep_space(file: &File, size: u64) -> io::Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_kernels_list_and_its_attribute_agree() {
+            for path in ["/", "/proc", "/proc/self/status", "/etc", "/dev", "/etc/hostname"] {
+                let path = Path::new(path);
+                assert_eq!(listed(path).unwrap(), mounted(path).unwrap(), "{}", path.display());
+            }
+            assert_eq!(listed(Path::new("/proc")).unwrap(), MountPoint::Yes);
+            assert_eq!(listed(Path::new("/proc/self/status")).unwrap(), MountPoint::No);
+        }
+
+        #[test]
+        fn blanks_in_the_kernels_list_are_read_back() {
+            assert_eq!(unescaped(br"/a\040b\011c\134d"), b"/a b\tc\\d");
+            assert_eq!(unescaped(br"/a\04"), br"/a\04");
+        }
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod imp {
+    //! macOS: `statfs` knows a type by its name, and the path that a file system is mounted at.
+
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::{File, Kind, MountPoint, Path, io};
+
+    pub(super) fn kind_and_name(path: &Path) -> io::Result<(Kind, String)> {
+        let found = rustix::fs::statfs(path)?;
+        let name = String::from_utf8_lossy(&text(&found.f_fstypename)).into_owned();
+        let local = found.f_flags & libc::MNT_LOCAL.cast_unsigned() != 0;
+        let kind = match name.as_str() {
+            "apfs" | "hfs" | "msdos" | "exfat" => Kind::Local,
+            "tmpfs" => Kind::Memory,
+            name if name.contains("fuse") => Kind::Fuse,
+            _ if !local => Kind::Network,
+            _ => Kind::Unknown,
+        };
+        Ok((kind, name))
+    }
+
+    pub(super) fn mounted(path: &Path) -> io::Result<MountPoint> {
+        let name = path.file_name();
+        let folder = crate::private_file::parent(path).canonicalize()?;
+        let path = name.map_or_else(|| path.canonicalize(), |name| Ok(folder.join(name)))?;
+        if path.symlink_metadata()?.is_symlink() {
+            return Ok(MountPoint::No);
+        }
+        let point = text(&rustix::fs::statfs(&path)?.f_mntonname);
+        Ok(if Path::new(OsStr::from_bytes(&point)) == path { MountPoint::Yes } else { MountPoint::No })
+    }
+
+    /// Single files are not mounted here, so there is nothing to set aside for them.
+    pub(crate) fn keep_space(_: &File, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn text(field: &[libc::c_char]) -> Vec<u8> {
+        field.iter().take_while(|unit| **unit != 0).map(|unit| unit.cast_unsigned()).collect()
+    }
+}

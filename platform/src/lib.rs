@@ -1,0 +1,10 @@
+//! What the operating system promises a credential manager, in words that are the same everywhere.
+#![doc = include_str!("../README.md")]
+
+pub mod filesystem;
+pub mod keychain;
+pub mod lock;
+pub mod peer;
+pub mod private_file;
+pub mod process;
+pub mod search_path;

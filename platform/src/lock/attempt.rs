@@ -1,0 +1,170 @@
+//! One try for a lock: find or make the file, lock it, and see that it is still the one.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use fs2::FileExt;
+use rustix::fs::{FileType, Mode as Permissions, OFlags};
+use rustix::io::Errno;
+
+use super::{Creation, Error, Mode};
+use crate::private_file::{CAREFUL, Folder, Temporary, is_contended};
+
+/// How a try ended.
+pub(super) enum Attempt {
+    Locked(File),
+    Held,
+    /// The file that was locked is not at the path any more.
+    Replaced,
+}
+
+pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Attempt, Error> {
+    let (opened, heir) = match foreign_folder(path)? {
+        None => (open(path, creation, OFlags::CREATE)?, None),
+        Some(foreign) => {
+            let heir = foreign.heir;
+            match settle(path, foreign, creation)? {
+                Settled::Theirs => (open(path, creation, OFlags::empty())?, Some(heir)),
+                Settled::Held => return Ok(Attempt::Held),
+            }
+        }
+    };
+    let Some(file) = opened else { return Ok(Attempt::Replaced) };
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let opened = file.metadata().map_err(failed)?;
+    if !opened.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    // Swapped since it was settled, maybe for a hard link to somebody else's file, which must not be signed.
+    if heir.is_some_and(|heir| heir != opened.uid()) {
+        return Ok(Attempt::Replaced);
+    }
+    let locked = match mode {
+        Mode::Shared => FileExt::try_lock_shared(&file),
+        Mode::Exclusive => FileExt::try_lock_exclusive(&file),
+    };
+    match locked {
+        Ok(()) => {}
+        Err(error) if is_contended(&error) => return Ok(Attempt::Held),
+        // NFS wants a file that is open for writing.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
+            return Err(Error::ReadOnly { path: path.to_owned(), source: error });
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => Ok(Attempt::Locked(file)),
+        Ok(_) => Ok(Attempt::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Attempt::Replaced),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Opens the lock file to write to it or else to read from it; nothing when it went away meanwhile.
+fn open(path: &Path, creation: Creation, create: OFlags) -> Result<Option<File>, Error> {
+    let how = OFlags::RDWR | create | CAREFUL;
+    match rustix::fs::open(path, how, permissions(creation)) {
+        Ok(descriptor) => {
+            let file = File::from(descriptor);
+            if creation == Creation::Private {
+                tighten(&file);
+            }
+            Ok(Some(file))
+        }
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+            match rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Permissions::empty()) {
+                Ok(descriptor) => Ok(Some(File::from(descriptor))),
+                Err(_) => Err(Error::ReadOnly { path: path.to_owned(), source: error.into() }),
+            }
+        }
+        Err(Errno::NOENT) if create.is_empty() => Ok(None),
+        Err(error) => Err(sorted(path, error.into())),
+    }
+}
+
+/// Makes a lock file 0600 if it is ours. Nothing depends on it, and whose it is nobody else can arrange.
+fn tighten(file: &File) {
+    if let Ok(found) = file.metadata()
+        && found.is_file()
+        && found.mode() & 0o777 != 0o600
+        && found.uid() == rustix::process::geteuid().as_raw()
+    {
+        let _ = rustix::fs::fchmod(file, permissions(Creation::Private));
+    }
+}
+
+/// A lock file's place in a folder that belongs to another user, we being root.
+struct Foreign<'a> {
+    folder: Folder,
+    name: &'a OsStr,
+    heir: u32,
+}
+
+fn foreign_folder(path: &Path) -> Result<Option<Foreign<'_>>, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let (folder, name) = Folder::around(path).map_err(|error| sorted(path, error))?;
+    Ok(folder.heir().map(|(heir, _)| Foreign { folder, name, heir }))
+}
+
+enum Settled {
+    Theirs,
+    Held,
+}
+
+/// Sees to it that the lock file in a folder of another user is one of theirs, by replacing any other. No
+/// file is given away that was there before, because it may be a hard link to one of root's.
+fn settle(path: &Path, foreign: Foreign<'_>, creation: Creation) -> Result<Settled, Error> {
+    let Foreign { folder, name, heir } = foreign;
+    let failed = |error| sorted(path, error);
+    let old = match folder.entry(name).map_err(failed)? {
+        Some(entry) if entry.kind != FileType::RegularFile => {
+            return Err(Error::NotAFile { path: path.to_owned() });
+        }
+        Some(entry) if entry.uid == heir => return Ok(Settled::Theirs),
+        Some(_) => match folder.open_entry(name, OFlags::RDWR, Permissions::empty()) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        },
+        None => None,
+    };
+    if let Some(old) = &old {
+        match FileExt::try_lock_exclusive(old) {
+            Ok(()) => {}
+            Err(error) if is_contended(&error) => return Ok(Settled::Held),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let mut temporary = Temporary::create(folder, name, permissions(creation)).map_err(failed)?;
+    temporary
+        .folder()
+        .bequeath(temporary.file())
+        .map_err(|source| Error::ReadOnly { path: path.to_owned(), source })?;
+    // Over the old one only while we hold it; who waits for that sees afterwards that it is gone.
+    let placed = if old.is_some() { temporary.rename(name) } else { temporary.link(name) };
+    match placed {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+        _ => Ok(Settled::Theirs),
+    }
+}
+
+fn permissions(creation: Creation) -> Permissions {
+    match creation {
+        Creation::Private => Permissions::from_raw_mode(0o600),
+        Creation::Ordinary => Permissions::from_raw_mode(0o666),
+    }
+}
+
+fn sorted(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match Errno::from_io_error(&source) {
+        Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Error::NotAFile { path },
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Error::ReadOnly { path, source },
+        _ => Error::Io { path, source },
+    }
+}

@@ -1,0 +1,254 @@
+//! Advisory locks on files: bounded waits, freed by the kernel when their holder dies, signed for people.
+//!
+//! These are `flock` locks. They exclude every other program that uses `flock` on the same file, and no
+//! program that uses `fcntl` record locks. They bind the processes of one kernel; over NFS, whatever the
+//! mount options say.
+//!
+//! A lock file is made when it is missing and never removed, and its content means nothing. A lock belongs to
+//! the handle that took it: another handle is refused even in the same process. A child that is started gets
+//! none of it.
+
+mod attempt;
+mod note;
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+
+pub use note::{Holder, holder};
+
+use crate::private_file::random;
+use attempt::{Attempt, attempt};
+use note::Named;
+
+/// The pause after the first failed try; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+/// How many lock files in a row may turn out to have been replaced while they were locked.
+const REPLACED_TRIES: u32 = 64;
+
+/// Whom a lock excludes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Those who want it exclusively.
+    Shared,
+    /// Everyone else.
+    Exclusive,
+}
+
+/// How long to wait for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Not at all: one try.
+    No,
+    /// At most so long, by a clock that is never set.
+    For(Duration),
+}
+
+/// The permissions of a lock file that has to be made. Either way no link is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Creation {
+    /// 0600, and one of this user's own that is looser is made so: who cannot open it cannot hold it.
+    Private,
+    /// 0666 less the umask, as programs do that do not care.
+    Ordinary,
+}
+
+/// A lock that is held. Released on drop, and by the kernel when the process ends in whatever way.
+#[derive(Debug)]
+#[must_use = "the lock is released on drop"]
+pub struct FileLock {
+    file: File,
+    path: PathBuf,
+    signed: AtomicBool,
+}
+
+/// How [`FileLock::acquire_unless`] ended.
+#[derive(Debug)]
+#[must_use = "the lock is released on drop"]
+#[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
+pub enum Acquired<B> {
+    /// With the lock.
+    Locked(FileLock),
+    /// With what the caller broke off for.
+    GaveWay(B),
+}
+
+/// A wait for a lock, before one more try.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    path: &'a Path,
+    waited: Duration,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else has it still.
+    #[error("{path} is still locked by {} after {waited:.1?}; try again when that has finished", Named(.holder.as_ref()))]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+        /// Who says to hold it.
+        holder: Option<Holder>,
+    },
+    /// The lock file cannot be made, or is there and cannot be opened: what it guards can be read and not
+    /// changed.
+    #[error(
+        "no lock at {path}, so nothing can be changed here; make it and its folder writable for this user"
+    )]
+    ReadOnly {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder, link, pipe, socket or device has its name.
+    #[error("{path} is not a regular file and cannot be a lock; remove it")]
+    NotAFile {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// Somebody replaces the lock file as fast as it can be locked.
+    #[error("{path} is replaced again and again; find the program that does so, a lock file has to stay")]
+    Unstable {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Anything else, as a missing folder or a file system without locks.
+    #[error("cannot lock {path}")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FileLock {
+    /// Locks the file at `path`, making it if it is missing.
+    ///
+    /// It never sleeps in the kernel: it tries, and tries again after 1 ms and then ever longer up to 40 ms,
+    /// with jitter. There is no queue. What it locked is still the file at `path`, or it starts over.
+    ///
+    /// A file that can be read and not written is locked all the same: the kernel asks for no more, and the
+    /// note of [`sign`](Self::sign) is left out.
+    ///
+    /// As root in a folder of another user, a lock file that is made is that user's, and one of anybody
+    /// else's that was left there is replaced by one of theirs, so that they can lock it afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Held`] when the wait is over; [`Error::ReadOnly`]; [`Error::NotAFile`]; [`Error::Unstable`];
+    /// [`Error::Io`].
+    pub fn acquire(path: &Path, mode: Mode, creation: Creation, wait: Wait) -> Result<Self, Error> {
+        let keep_on = |_: &Waiting<'_>| ControlFlow::<Infallible>::Continue(());
+        match Self::acquire_unless(path, mode, creation, wait, keep_on)? {
+            Acquired::Locked(lock) => Ok(lock),
+            Acquired::GaveWay(never) => match never {},
+        }
+    }
+
+    /// As [`acquire`](Self::acquire), and before each try but the first calls `between`, which may end the
+    /// waiting: to look whether the lock is needed still, and to tell a person who holds it. Its time counts
+    /// as waiting, and it should be short.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_unless<B>(
+        path: &Path,
+        mode: Mode,
+        creation: Creation,
+        wait: Wait,
+        mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+    ) -> Result<Acquired<B>, Error> {
+        let start = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut replaced = 0;
+        loop {
+            match attempt(path, mode, creation)? {
+                Attempt::Locked(file) => {
+                    let lock = Self { file, path: path.to_owned(), signed: AtomicBool::new(false) };
+                    return Ok(Acquired::Locked(lock));
+                }
+                Attempt::Replaced if replaced == REPLACED_TRIES => {
+                    return Err(Error::Unstable { path: path.to_owned() });
+                }
+                Attempt::Replaced => {
+                    replaced += 1;
+                    continue;
+                }
+                Attempt::Held => replaced = 0,
+            }
+            let waited = start.elapsed();
+            let left = match wait {
+                Wait::For(limit) if waited < limit => limit - waited,
+                _ => return Err(Error::Held { path: path.to_owned(), waited, holder: holder(path) }),
+            };
+            std::thread::sleep(jittered(pause).min(left));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if let ControlFlow::Break(reason) = between(&Waiting { path, waited: start.elapsed() }) {
+                return Ok(Acquired::GaveWay(reason));
+            }
+        }
+    }
+
+    /// Writes our process id and `program` into the lock file, for [`holder`]; taken out again on drop. That
+    /// it cannot be written is no error.
+    pub fn sign(&self, program: &str) {
+        if note::write(&self.file, program).is_ok() {
+            self.signed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if *self.signed.get_mut() {
+            let _ = self.file.set_len(0);
+        }
+        // Closing is not enough while a child is being started: until it runs its program it has a copy of
+        // the handle.
+        let _ = FileExt::unlock(&self.file);
+    }
+}
+
+impl Waiting<'_> {
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// For how long already.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Who says to hold it; reads the file.
+    pub fn holder(&self) -> Option<Holder> {
+        holder(self.path)
+    }
+}
+
+/// Between a half and all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + (random() % 1024) as f64 / 2048.0)
+}

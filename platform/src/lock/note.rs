@@ -1,0 +1,71 @@
+//! The note that a holder leaves in the lock file, for people.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::private_file::CAREFUL;
+
+/// More than any note is long, in bytes.
+const NOTE_LIMIT: u64 = 512;
+
+/// Who holds a lock, by their own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its process id, in its own container.
+    pub pid: u32,
+    /// What it calls itself; no control characters.
+    pub program: String,
+}
+
+/// Who signed the lock file last and has not released it. It means something only while the lock is held: a
+/// holder that was killed leaves its note, and other programs sign nothing.
+pub fn holder(path: &Path) -> Option<Holder> {
+    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Mode::empty()).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut note = Vec::new();
+    file.take(NOTE_LIMIT).read_to_end(&mut note).ok()?;
+    let note = String::from_utf8_lossy(&note);
+    let (line, _) = note.split_once('\n')?;
+    let (pid, program) = line.split_once(' ')?;
+    Some(Holder { pid: pid.parse().ok()?, program: printable(program) })
+}
+
+/// Says that `program`, in this process, holds the lock of `file`.
+pub(super) fn write(file: &File, program: &str) -> io::Result<()> {
+    let note = format!("{} {}\n", std::process::id(), printable(program));
+    // Written before the rest is cut off, so that its first line is whole at all times.
+    file.write_all_at(note.as_bytes(), 0)?;
+    file.set_len(note.len() as u64)
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.program, self.pid)
+    }
+}
+
+/// The holder as an error names it.
+pub(super) struct Named<'a>(pub(super) Option<&'a Holder>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(holder) => holder.fmt(f),
+            None => f.write_str("another process"),
+        }
+    }
+}
+
+/// The first line of it, in 64 characters that do nothing to a terminal.
+fn printable(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|letter| !letter.is_control()).take(64).collect()
+}

@@ -1,0 +1,143 @@
+//! Who is at the other end of a local socket.
+//!
+//! The kernel says so, as things were when the connection was made; the other end has no say in it. A socket
+//! file that others can reach is connected to by others: its folder must be private too.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use crate::private_file::{Folder, Removal};
+
+/// The process that connected, or that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its process id; unknown on macOS, and for a process that this container does not see.
+    pub pid: Option<u32>,
+}
+
+/// Why the other end is not to be talked to, or a socket not to be removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another user, be it root.
+    #[error("user {uid} is at the other end of the socket; run both ends as the same user")]
+    OtherUser {
+        /// Who it is.
+        uid: u32,
+    },
+    /// The kernel does not say, as for a socket that is not a local one.
+    #[error("cannot tell who is at the other end of the socket")]
+    Unknown {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// What has the name of the socket is none.
+    #[error("{path} is not a socket; move it out of the way")]
+    NotASocket {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// The socket file could not be removed.
+    #[error("cannot remove the socket {path}")]
+    Io {
+        /// The socket file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Who is at the other end of a connected local stream socket, std's or another library's.
+///
+/// # Errors
+/// [`Error::Unknown`].
+pub fn of(stream: impl AsFd) -> Result<Peer, Error> {
+    imp::of(stream.as_fd().as_raw_fd()).map_err(|source| Error::Unknown { source })
+}
+
+/// Whether the other end has our own effective user id. Root is refused like anybody else: it can become us
+/// first.
+///
+/// # Errors
+/// [`Error::OtherUser`]; [`Error::Unknown`].
+pub fn same_user(stream: impl AsFd) -> Result<(), Error> {
+    match of(stream)?.uid {
+        uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
+        uid => Err(Error::OtherUser { uid }),
+    }
+}
+
+/// Removes the file of a socket that nobody listens on any more, so that its name can be bound again. Whether
+/// somebody does is the caller's to know.
+///
+/// # Errors
+/// [`Error::NotASocket`], and nothing is removed; [`Error::Io`].
+pub fn remove_socket(path: &Path) -> Result<Removal, Error> {
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(Removal::Absent),
+        _ => Err(failed(error)),
+    };
+    let (folder, name) = match Folder::around(path) {
+        Ok(found) => found,
+        Err(error) => return gone(error),
+    };
+    match folder.entry(name).map_err(failed)? {
+        None => Ok(Removal::Absent),
+        Some(entry) if entry.kind != FileType::Socket => Err(Error::NotASocket { path: path.to_owned() }),
+        Some(_) => folder.unlink(name).map_or_else(gone, |()| Ok(Removal::Removed)),
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    use std::os::fd::RawFd;
+
+    use super::{Peer, io};
+
+    pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
+        let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut size = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+        // SAFETY: `found` is a ucred of `size` bytes, and both outlive the call; any bytes make a valid
+        // ucred.
+        let outcome = unsafe {
+            libc::getsockopt(
+                socket,
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut found).cast(),
+                &raw mut size,
+            )
+        };
+        if outcome != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // A socket that is not a local one has a peer of nobody: no pid and the user id -1.
+        if found.uid == libc::uid_t::MAX {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        Ok(Peer { uid: found.uid, pid: u32::try_from(found.pid).ok().filter(|pid| *pid != 0) })
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod imp {
+    use std::os::fd::RawFd;
+
+    use super::{Peer, io};
+
+    pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
+        let (mut uid, mut gid) = (0, 0);
+        // SAFETY: both point to numbers of the right type that outlive the call.
+        let outcome = unsafe { libc::getpeereid(socket, &raw mut uid, &raw mut gid) };
+        if outcome == 0 { Ok(Peer { uid, pid: None }) } else { Err(io::Error::last_os_error()) }
+    }
+}

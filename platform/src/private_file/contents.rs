@@ -1,0 +1,179 @@
+//! Reading a private file whole, and telling whether it has changed since.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
+
+use super::folder::CAREFUL;
+use super::{Error, Links, resolve};
+
+/// How often a file that changes under its reader is read anew.
+const STEADY_TRIES: usize = 8;
+
+/// What was in a file, and which file that was.
+#[non_exhaustive]
+pub struct Contents {
+    /// All of it; wiped on drop, as are the buffers it was read through.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// The file as it was before it was read.
+    pub stamp: Stamp,
+    /// Whether others can use it.
+    pub exposure: Exposure,
+    /// The user id of its owner.
+    pub owner: u32,
+}
+
+impl std::fmt::Debug for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contents")
+            .field("stamp", &self.stamp)
+            .field("exposure", &self.exposure)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who can use a file, by its permission bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exposure {
+    /// Its owner alone.
+    Private,
+    /// Its group or others too, in some way.
+    Loose {
+        /// All of its permission bits.
+        mode: u32,
+    },
+}
+
+impl Exposure {
+    pub(super) fn of(found: &Metadata) -> Self {
+        Self::of_mode(found.permissions().mode())
+    }
+
+    pub(super) fn of_mode(mode: u32) -> Self {
+        if mode & 0o077 == 0 { Self::Private } else { Self::Loose { mode: mode & 0o7777 } }
+    }
+}
+
+/// Which file it was, and when it last changed.
+///
+/// Equal stamps mean that nothing was changed: a replaced file is another file, and one that was written in
+/// place has other times. The one exception is a write in place of as many bytes within the same tick of the
+/// file system's clock (4 ms on most Linux kernels before 6.13, which made it finer).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    /// Seconds and nanoseconds; no program can set it.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+
+    /// The length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes; `None` when there is none, or only a link to none.
+///
+/// It is opened once and looked at through that handle. When it changes while it is read, as by a program
+/// that writes in place, it is read anew a few times; after that what was read last is returned, with a stamp
+/// that the file no longer has.
+///
+/// # Errors
+/// Those of [`resolve`]; [`Error::NotAFile`], without waiting for the other end of a pipe;
+/// [`Error::TooLarge`]; [`Error::Unreadable`]; [`Error::Io`].
+pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, Error> {
+    let target = resolve(path, links)?;
+    let failed = |error| Error::look("read", &target, error);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let file = match rustix::fs::open(&target, OFlags::RDONLY | CAREFUL, Mode::empty()) {
+            Ok(descriptor) => File::from(descriptor),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let before = file.metadata().map_err(failed)?;
+        if !before.is_file() {
+            return Err(Error::NotAFile { path: target });
+        }
+        let Some(bytes) = whole(&file, before.size(), limit).map_err(failed)? else {
+            return Err(Error::TooLarge { path: target, limit });
+        };
+        let stamp = Stamp::of(&before);
+        let after = Stamp::of(&file.metadata().map_err(failed)?);
+        if stamp == after || tries == STEADY_TRIES {
+            let (exposure, owner) = (Exposure::of(&before), before.uid());
+            return Ok(Some(Contents { bytes, stamp, exposure, owner }));
+        }
+    }
+}
+
+/// The stamp that [`read`] would return, for one look at the file; `None` when there is none, or only a link
+/// to none. Whose links they are is not asked: nothing is read through them.
+///
+/// # Errors
+/// [`Error::Link`] where links are refused; [`Error::NotAFile`]; [`Error::Unreadable`]; [`Error::Io`].
+pub fn stamp(path: &Path, links: Links) -> Result<Option<Stamp>, Error> {
+    let found = match links {
+        Links::Follow => std::fs::metadata(path),
+        Links::Refuse => std::fs::symlink_metadata(path),
+    };
+    match found {
+        Ok(found) if found.is_file() => Ok(Some(Stamp::of(&found))),
+        Ok(found) if found.is_symlink() => Err(Error::Link { path: path.to_owned() }),
+        Ok(_) => Err(Error::NotAFile { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::look("look at", path, error)),
+    }
+}
+
+/// All of a file that is expected to be of `size` bytes; nothing when there are more than `limit`.
+fn whole(mut file: &File, size: u64, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    if size > limit {
+        return Ok(None);
+    }
+    // One more than expected, so that the end is seen without growing.
+    let expected = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut bytes = Zeroizing::new(vec![0; expected.saturating_add(1)]);
+    let mut filled = 0;
+    loop {
+        if filled as u64 > limit {
+            return Ok(None);
+        }
+        if filled == bytes.len() {
+            // Another buffer: one that grows leaves a copy behind that nobody wipes.
+            let mut larger = Zeroizing::new(vec![0; filled * 2]);
+            larger[..filled].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(Some(bytes))
+}

@@ -1,0 +1,102 @@
+//! File systems and mounts that are really there.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(unused_imports, dead_code, reason = "for what is set up with the tools of Linux")
+)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
+
+mod again;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use again::{Stage, this_test};
+use codex_auth_platform::filesystem::{
+    Access, Kind, MountPoint, Watching, describe, is_mount_point, watching,
+};
+
+#[test]
+fn a_path_that_is_yet_to_be_made_is_where_its_folder_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = describe(folder.path()).unwrap();
+    assert_eq!(describe(&folder.path().join("missing")).unwrap(), expected);
+    assert_eq!(expected.access, Access::ReadWrite);
+    let error = describe(&folder.path().join("missing/file")).unwrap_err();
+    assert_eq!(error.source.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().contains("missing/file"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_described_is_looked_at_now_and_then() {
+    let Watching::Poll { reason } = watching(Path::new("/nowhere/at/all")) else { panic!("it is watched") };
+    assert!(reason.contains("/nowhere/at/all"), "{reason}");
+}
+
+#[test]
+fn the_root_is_a_mount_point_and_a_new_file_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert_eq!(is_mount_point(Path::new("/")).unwrap(), MountPoint::Yes);
+    for path in [&file, folder.path(), &folder.path().join("missing")] {
+        assert_eq!(is_mount_point(path).unwrap(), MountPoint::No, "{}", path.display());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_told_from_disks_and_read_only_from_writable() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        for (name, kind) in [("tmpfs", Kind::Memory), ("ramfs", Kind::Memory)] {
+            again::run("mount", &[&"-t", &name, &"none", &path]);
+            let found = describe(&path).unwrap();
+            assert_eq!((found.kind, found.name.as_str(), found.access), (kind, name, Access::ReadWrite));
+            assert_eq!(watching(&path), Watching::Native);
+            again::run("mount", &[&"-o", &"remount,bind,ro", &path]);
+            assert_eq!(describe(&path).unwrap().access, Access::ReadOnly);
+            again::run("umount", &[&path]);
+        }
+        return again::played();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    again::play(name, "watcher", folder.path(), &Stage::Mounts);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_kernel_makes_up_is_not_a_known_file_system() {
+    let found = describe(Path::new("/proc/self/status")).unwrap();
+    assert_eq!((found.kind, found.name.as_str()), (Kind::Unknown, "0x9fa0"));
+    let Watching::Poll { reason } = watching(Path::new("/proc")) else { panic!("it is watched") };
+    assert!(reason.contains("0x9fa0"), "{reason}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_single_file_that_is_mounted_is_a_mount_point_even_on_the_same_disk() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        let at = |name: &str| path.join(name);
+        for name in ["source", "with blank", "plain"] {
+            fs::write(at(name), "").unwrap();
+        }
+        fs::create_dir(at("folder")).unwrap();
+        symlink("with blank", at("link")).unwrap();
+        again::run("mount", &[&"--bind", &at("source"), &at("with blank")]);
+        again::run("mount", &[&"--bind", &path, &at("folder")]);
+        for (name, expected) in [
+            ("with blank", MountPoint::Yes),
+            ("folder", MountPoint::Yes),
+            ("source", MountPoint::No),
+            ("plain", MountPoint::No),
+            ("link", MountPoint::No),
+        ] {
+            assert_eq!(is_mount_point(&at(name)).unwrap(), expected, "{name}");
+        }
+        return again::played();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    again::play(name, "watcher", folder.path(), &Stage::Mounts);
+}

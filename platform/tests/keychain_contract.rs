@@ -1,0 +1,108 @@
+//! One contract for every keychain: the one in memory, a real gnome-keyring, and the login keychain where this is macOS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows tests by their attribute, not their helpers"
+)]
+
+use codex_auth_platform::keychain::{Client, ItemName, Memory};
+
+#[path = "support/contract.rs"]
+mod contract;
+#[cfg(target_os = "linux")]
+#[path = "support/items.rs"]
+mod items;
+#[cfg(target_os = "linux")]
+#[path = "support/mod.rs"]
+mod support;
+
+use contract::Subject;
+
+/// Makes a test of each scenario; `$run` is called with the test's name and the scenario.
+macro_rules! hold_to_contract {
+    ($run:expr, $($scenario:ident)*) => {
+        $(#[test]
+        fn $scenario() {
+            let test = concat!(module_path!(), "::", stringify!($scenario));
+            let (_, test) = test.split_once("::").unwrap();
+            $run(test, crate::contract::$scenario);
+        })*
+    };
+}
+
+/// What every keychain keeps.
+macro_rules! hold_to_the_contract_of_one_item {
+    ($run:expr) => {
+        hold_to_contract! { $run,
+            an_unlocked_keychain_without_the_item_has_no_entry
+            any_bytes_come_back_as_they_were_written
+            a_second_write_updates_the_one_item_in_place
+            what_was_deleted_is_gone_and_can_be_written_again
+            names_are_told_apart_by_case_and_may_be_any_text
+            the_time_of_a_write_is_told_or_said_not_to_be
+            a_copy_that_is_gone_is_neither_written_nor_deleted
+            threads_share_a_client_and_each_gets_its_own_answer
+        }
+    };
+}
+
+/// What those keep that can hold several items of one name.
+macro_rules! hold_to_the_contract_of_copies {
+    ($run:expr) => {
+        hold_to_contract! { $run,
+            of_two_copies_both_are_read_and_neither_is_guessed_at
+            one_of_two_copies_can_be_written_and_deleted
+            the_copy_modified_last_is_read_first
+        }
+    };
+}
+
+mod memory {
+    use super::*;
+
+    hold_to_the_contract_of_one_item!(run);
+    hold_to_the_contract_of_copies!(run);
+
+    fn run(_: &str, scenario: impl Fn(&Subject)) {
+        let memory = Memory::new();
+        let client = memory.client();
+        scenario(&Subject::new(client, move |name: &ItemName, secret: &[u8]| {
+            drop(memory.plant(name, secret));
+        }));
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod gnome_keyring {
+    use super::*;
+
+    hold_to_the_contract_of_one_item!(run);
+    hold_to_the_contract_of_copies!(run);
+
+    fn run(test: &str, scenario: impl Fn(&Subject)) {
+        support::inside(test, || {
+            let mut session = support::PrivateSession::unlocked();
+            let plant =
+                |name: &ItemName, secret: &[u8]| items::plant(items::LOGIN, &items::bare(name), secret);
+            scenario(&Subject::new(Client::system(), plant));
+            assert!(session.dialogues().is_empty());
+        });
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod login_keychain {
+    use super::*;
+
+    hold_to_the_contract_of_one_item!(run);
+
+    fn run(_: &str, scenario: impl Fn(&Subject)) {
+        scenario(&Subject::new(Client::system(), |_: &ItemName, _: &[u8]| {
+            unreachable!("a name has one item at most")
+        }));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[path = "support/conditions.rs"]
+mod conditions;

@@ -1,0 +1,292 @@
+//! Locks between real processes, of ours and of others.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(unused_imports, dead_code, reason = "for what is set up with the tools of Linux")
+)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
+
+#[path = "../again/mod.rs"]
+mod again;
+#[cfg(target_os = "linux")]
+mod permissions;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use again::{Actor, Stage, this_test};
+use codex_auth_platform::lock::{Acquired, Creation, Error, FileLock, Mode, Wait, holder};
+
+/// Longer than any wait here should take; a wait that reaches it has failed.
+const LONG: Wait = Wait::For(Duration::from_secs(60));
+
+fn exclusive(path: &Path, wait: Wait) -> Result<FileLock, Error> {
+    FileLock::acquire(path, Mode::Exclusive, Creation::Private, wait)
+}
+
+fn shared(path: &Path) -> Result<FileLock, Error> {
+    FileLock::acquire(path, Mode::Shared, Creation::Private, Wait::No)
+}
+
+#[track_caller]
+fn assert_held(outcome: &Result<FileLock, Error>) {
+    assert!(matches!(outcome, Err(Error::Held { .. })), "{outcome:?}");
+}
+
+/// In another process: holds the lock until told otherwise.
+fn hold(path: &Path) {
+    let lock = exclusive(path, LONG).unwrap();
+    lock.sign("rehearsal");
+    again::tell("@held");
+    again::await_the_end();
+}
+
+#[test]
+fn a_lock_excludes_other_handles_until_it_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let first = exclusive(&path, Wait::No).unwrap();
+    assert_eq!(first.path(), path);
+    assert_held(&exclusive(&path, Wait::No));
+    assert_held(&shared(&path));
+    drop(first);
+    let (one, other) = (shared(&path).unwrap(), shared(&path).unwrap());
+    assert_held(&exclusive(&path, Wait::No));
+    drop(one);
+    assert_held(&exclusive(&path, Wait::No));
+    drop(other);
+    drop(exclusive(&path, Wait::No).unwrap());
+    assert!(path.exists());
+}
+
+#[test]
+fn a_bounded_wait_is_bounded_and_its_error_names_the_holder() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        return hold(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
+    let pid = actor.child.id();
+    let start = Instant::now();
+    let error = exclusive(&path, Wait::For(Duration::from_millis(300))).unwrap_err();
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
+    let message = error.to_string();
+    for part in [path.to_str().unwrap(), &pid.to_string(), "rehearsal"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    let Error::Held { waited, holder: Some(holder), .. } = error else { panic!("{error:?}") };
+    assert!(waited >= Duration::from_millis(300));
+    assert_eq!((holder.pid, holder.program.as_str()), (pid, "rehearsal"));
+}
+
+#[test]
+fn the_lock_of_a_killed_holder_is_free() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        return hold(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
+    let mut tries = 0;
+    let outcome = FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, LONG, |_| {
+        tries += 1;
+        if tries == 2 {
+            actor.kill();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    assert!(matches!(outcome, Ok(Acquired::Locked(_))), "{outcome:?}");
+    assert!(tries >= 2);
+    assert_eq!(
+        holder(&path).unwrap().program,
+        "rehearsal",
+        "the note of the dead stays until it is written over"
+    );
+}
+
+#[test]
+fn a_wait_ends_when_what_it_was_for_has_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let held = exclusive(&path, Wait::No).unwrap();
+    held.sign("me");
+    let mut seen = Vec::new();
+    let outcome = FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, LONG, |waiting| {
+        seen.push((waiting.waited(), waiting.holder().unwrap().pid));
+        assert_eq!(waiting.path(), path);
+        if seen.len() == 3 { ControlFlow::Break("enough") } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(outcome, Ok(Acquired::GaveWay("enough"))), "{outcome:?}");
+    assert!(seen.is_sorted() && seen.iter().all(|(_, pid)| *pid == std::process::id()), "{seen:?}");
+}
+
+#[test]
+fn a_note_is_for_people_and_goes_with_the_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let lock = exclusive(&path, Wait::No).unwrap();
+    assert_eq!(holder(&path), None);
+    lock.sign("a much longer name");
+    lock.sign("short \u{1b}[31mred\nsecond line");
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{} short [31mred\n", std::process::id()));
+    assert_eq!(holder(&path).unwrap().to_string(), format!("short [31mred (pid {})", std::process::id()));
+    lock.sign(&"é".repeat(500));
+    assert_eq!(holder(&path).unwrap().program, "é".repeat(64));
+    drop(lock);
+    assert_eq!(holder(&path), None);
+    assert_eq!(holder(folder.path()), None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_excludes_flock_of_util_linux_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let theirs =
+        |mode| Command::new("flock").args(["-n", mode]).arg(&path).arg("true").status().unwrap().success();
+    let ours = exclusive(&path, Wait::No).unwrap();
+    assert!(!theirs("-x") && !theirs("-s"));
+    drop(ours);
+    let ours = shared(&path).unwrap();
+    assert!(!theirs("-x") && theirs("-s"));
+    drop(ours);
+
+    let mut command = Command::new("flock");
+    command.arg(&path).args(["-c", "echo @held; read answer"]);
+    let mut actor = Actor::start(command, "@held");
+    assert_held(&exclusive(&path, Wait::No));
+    actor.child.stdin.take();
+    drop(exclusive(&path, LONG).unwrap());
+}
+
+#[test]
+fn it_excludes_flock_of_python_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let script = "import fcntl, sys\nf = open(sys.argv[1], 'r+')\nfcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)\n\
+                  print('@held', flush=True)\nsys.stdin.read()";
+    let python = || {
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(&path);
+        command
+    };
+    let ours = exclusive(&path, Wait::No).unwrap();
+    let refused = python().output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("BlockingIOError"), "{refused:?}");
+    drop(ours);
+    let mut actor = Actor::start(python(), "@held");
+    assert_held(&exclusive(&path, Wait::No));
+    actor.child.stdin.take();
+    drop(exclusive(&path, LONG).unwrap());
+}
+
+#[test]
+fn a_child_does_not_keep_the_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let lock = exclusive(&path, Wait::No).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo @runs; read answer"]);
+    let _actor = Actor::start(command, "@runs");
+    drop(lock);
+    drop(exclusive(&path, Wait::No).unwrap());
+}
+
+#[test]
+fn a_child_that_has_not_run_its_program_yet_does_not_keep_the_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let lock = exclusive(&path, Wait::No).unwrap();
+    let (mut forked, mut in_child) = std::io::pipe().unwrap();
+    let (mut go_on, mut from_parent) = std::io::pipe().unwrap();
+    let mut command = Command::new("true");
+    // SAFETY: a write and a read, which are safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            in_child.write_all(b"f")?;
+            go_on.read_exact(&mut [0])
+        });
+    }
+    std::thread::scope(|scope| {
+        let child = scope.spawn(move || command.status().unwrap());
+        forked.read_exact(&mut [0]).unwrap();
+        drop(lock);
+        let outcome = exclusive(&path, Wait::No);
+        from_parent.write_all(b"g").unwrap();
+        drop(outcome.unwrap());
+        assert!(child.join().unwrap().success());
+    });
+}
+
+#[test]
+fn it_excludes_even_while_its_file_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let inside = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (path, inside, fresh) = (&path, &inside, folder.path().join(format!("fresh-{worker}")));
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let lock = exclusive(path, LONG).unwrap();
+                    assert!(!inside.swap(true, Ordering::SeqCst), "two are inside");
+                    if (round + worker) % 3 == 0 {
+                        fs::write(&fresh, "").unwrap();
+                        inside.store(false, Ordering::SeqCst);
+                        fs::rename(&fresh, path).unwrap();
+                    } else {
+                        std::thread::yield_now();
+                        inside.store(false, Ordering::SeqCst);
+                    }
+                    drop(lock);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_lock_on_a_file_that_was_replaced_meanwhile_is_not_the_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let former = exclusive(&path, Wait::No).unwrap();
+    let outcome = FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, LONG, |_| {
+        fs::remove_file(&path).unwrap();
+        ControlFlow::<()>::Continue(())
+    });
+    assert!(matches!(outcome, Ok(Acquired::Locked(_))), "{outcome:?}");
+    assert_held(&exclusive(&path, Wait::No));
+    drop(former);
+    assert_held(&exclusive(&path, Wait::No));
+}
+
+#[test]
+fn only_a_regular_file_is_a_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str| folder.path().join(name);
+    fs::create_dir(make("folder")).unwrap();
+    fs::write(make("real"), "").unwrap();
+    symlink("real", make("link")).unwrap();
+    symlink("nothing", make("dangling")).unwrap();
+    again::run("mkfifo", &[&make("pipe")]);
+    let _socket = UnixListener::bind(make("socket")).unwrap();
+    for name in ["folder", "link", "dangling", "pipe", "socket"] {
+        let outcome = exclusive(&make(name), Wait::No);
+        assert!(matches!(outcome, Err(Error::NotAFile { .. })), "{name}: {outcome:?}");
+    }
+    assert!(!make("nothing").exists());
+    let outcome = exclusive(&make("missing/lock"), Wait::No);
+    let Err(Error::Io { source, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+}

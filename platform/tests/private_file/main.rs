@@ -1,0 +1,34 @@
+//! Private files on real file systems: full ones, read-only ones, mounted ones, and ones of other users.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
+
+#[path = "../again/mod.rs"]
+mod again;
+mod directories;
+#[cfg(target_os = "linux")]
+mod obstacles;
+#[cfg(target_os = "linux")]
+mod owners;
+mod reading;
+mod writing;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use codex_auth_platform::private_file::{self, Error, Links, OverMount, Replaced};
+
+const MANY: u64 = 1 << 20;
+
+/// The bytes of a file that is there.
+#[track_caller]
+fn bytes(path: &Path) -> Vec<u8> {
+    private_file::read(path, MANY, Links::Follow).unwrap().unwrap().bytes.to_vec()
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<Replaced, Error> {
+    private_file::replace(path, bytes, Links::Follow, OverMount::Refuse)
+}
+
+/// The names in a folder that end as those of temporary files do.
+fn leftovers(folder: &Path) -> Vec<OsString> {
+    again::names(folder).into_iter().filter(|name| name.to_str().unwrap().ends_with(".tmp")).collect()
+}

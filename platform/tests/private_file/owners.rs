@@ -1,0 +1,138 @@
+//! Files of several users: what root gives away, and what it does not touch.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::Path;
+
+use codex_auth_platform::private_file::{
+    Created, Error, Links, Note, OverMount, Repair, Replacement, create_directory, read, repair, resolve,
+};
+
+use crate::again::{self, SOMEBODY, Stage, this_test};
+use crate::{MANY, bytes, replace};
+
+fn owner(path: &Path) -> (u32, u32) {
+    let found = fs::symlink_metadata(path).unwrap();
+    (found.uid(), found.gid())
+}
+
+#[test]
+fn what_root_makes_in_the_folder_of_a_user_is_that_users() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        assert_eq!(bytes(&path.join("file")), b"from root");
+        replace(&path.join("file"), b"from its owner").unwrap();
+        replace(&path.join("a/b/file"), b"x").unwrap();
+        return again::played();
+    }
+    let folder = again::folder_of_somebody();
+    let path = folder.path().join("file");
+    let given = [Note::OwnerGiven { uid: SOMEBODY }];
+    for _ in 0..2 {
+        assert_eq!(replace(&path, b"from root").unwrap().notes, given);
+        assert_eq!((owner(&path), again::mode(&path)), ((SOMEBODY, SOMEBODY), 0o600));
+    }
+    let reserved = Replacement::reserve(&path, 9, Links::Follow, OverMount::Refuse).unwrap();
+    for name in again::names(folder.path()) {
+        assert_eq!(owner(&folder.path().join(name)), (SOMEBODY, SOMEBODY), "before it has its name");
+    }
+    assert_eq!(reserved.commit(b"from root").unwrap().notes, given);
+    assert_eq!(create_directory(&folder.path().join("a/b")).unwrap(), Created::New);
+    for below in ["a", "a/b"] {
+        assert_eq!(owner(&folder.path().join(below)), (SOMEBODY, SOMEBODY), "{below}");
+    }
+    again::play(name, "owner", folder.path(), &Stage::Somebody);
+    assert_eq!(bytes(&path), b"from its owner");
+}
+
+#[test]
+fn what_cannot_be_given_to_its_owner_is_not_made() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        assert_eq!(rustix::process::geteuid().as_raw(), 0);
+        let outcome = replace(&path.join("file"), b"new");
+        assert!(matches!(outcome, Err(Error::ForeignOwner { .. })), "{outcome:?}");
+        assert!(outcome.unwrap_err().is_read_only());
+        assert!(matches!(create_directory(&path.join("new")), Err(Error::ForeignOwner { .. })));
+        return again::played();
+    }
+    let folder = again::folder_of_somebody();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "old").unwrap();
+    again::play(name, "lonely root", folder.path(), &Stage::LonelyRoot);
+    assert_eq!(bytes(&path), b"old");
+    assert_eq!(again::names(folder.path()), ["file"]);
+}
+
+#[test]
+fn a_file_of_roots_in_the_folder_of_a_user_is_not_changed() {
+    let folder = again::folder_of_somebody();
+    let precious = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
+    fs::write(precious.path(), "root's own").unwrap();
+    fs::set_permissions(precious.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let trap = folder.path().join("file");
+    fs::hard_link(precious.path(), &trap).unwrap();
+    let outcome = repair(&trap, Links::Follow);
+    assert!(matches!(outcome, Err(Error::ForeignOwner { uid: 0, .. })), "{outcome:?}");
+    replace(&trap, b"theirs").unwrap();
+    assert_eq!(fs::read(precious.path()).unwrap(), b"root's own");
+    assert_eq!((owner(precious.path()), again::mode(precious.path())), ((0, 0), 0o644));
+    fs::set_permissions(&trap, PermissionsExt::from_mode(0o666)).unwrap();
+    assert_eq!(repair(&trap, Links::Follow).unwrap(), Repair::Repaired { from: 0o666 });
+}
+
+#[test]
+fn a_link_of_a_stranger_is_not_followed() {
+    again::needs_root();
+    let folder = again::open_folder();
+    let theirs = again::folder_of_somebody();
+    for folder in [folder.path(), theirs.path()] {
+        fs::write(folder.join("real"), "content").unwrap();
+        symlink("real", folder.join("link")).unwrap();
+        lchown(folder.join("link"), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    let link = folder.path().join("link");
+    for outcome in [
+        resolve(&link, Links::Follow).map(drop),
+        read(&link, MANY, Links::Follow).map(drop),
+        replace(&link, b"x").map(drop),
+    ] {
+        assert!(
+            matches!(&outcome, Err(Error::ForeignLink { path, uid: SOMEBODY }) if *path == link),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(
+        bytes(&theirs.path().join("link")),
+        b"content",
+        "in a folder of their own it is no stranger's"
+    );
+}
+
+#[test]
+fn a_folder_that_is_not_ours_to_change_is_read_only_and_can_be_read() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        assert_eq!(bytes(&path.join("open")), b"content");
+        assert!(matches!(read(&path.join("closed"), MANY, Links::Refuse), Err(Error::Unreadable { .. })));
+        for outcome in [
+            replace(&path.join("open"), b"x").map(drop),
+            Replacement::reserve(&path.join("new"), 1, Links::Refuse, OverMount::Refuse).map(drop),
+            codex_auth_platform::private_file::remove(&path.join("open"), Links::Refuse).map(drop),
+        ] {
+            assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{outcome:?}");
+        }
+        let outcome = repair(&path.join("open"), Links::Refuse);
+        assert!(matches!(outcome, Err(Error::ForeignOwner { uid: 0, .. })), "{outcome:?}");
+        return again::played();
+    }
+    let folder = again::open_folder();
+    again::needs_root();
+    for (name, mode) in [("open", 0o644), ("closed", 0o600)] {
+        fs::write(folder.path().join(name), "content").unwrap();
+        fs::set_permissions(folder.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    again::play(name, "stranger", folder.path(), &Stage::Somebody);
+    assert_eq!(again::names(folder.path()), ["closed", "open"]);
+}

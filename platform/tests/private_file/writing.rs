@@ -1,0 +1,239 @@
+//! What a replacement leaves, whenever it is dropped or killed.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use codex_auth_platform::private_file::{
+    Error, Links, Note, OverMount, Removal, Repair, Replacement, read, remove, repair, stamp, sweep,
+};
+
+use crate::again::{self, Actor, Stage, this_test};
+use crate::{MANY, bytes, leftovers, replace};
+
+fn reserve(path: &Path, size: u64) -> Result<Replacement, Error> {
+    Replacement::reserve(path, size, Links::Follow, OverMount::Refuse)
+}
+
+#[test]
+fn a_file_is_private_whatever_the_umask() {
+    let name = this_test!();
+    if let Some((part, path)) = again::part() {
+        replace(&path.join(&part), b"x").unwrap();
+        drop(reserve(&path.join(&part), 10).unwrap().commit(b"y").unwrap());
+        return again::played();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (part, script) in [("open", "umask 0"), ("usual", "umask 022"), ("closed", "umask 0777")] {
+        again::play(name, part, folder.path(), &Stage::After(script));
+        assert_eq!(again::mode(&folder.path().join(part)), 0o600);
+        assert_eq!(bytes(&folder.path().join(part)), b"y");
+    }
+}
+
+#[test]
+fn a_replacement_is_all_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for content in [&b"long enough to be seen"[..], b"short", b""] {
+        let replaced = replace(&path, content).unwrap();
+        assert_eq!(bytes(&path), content);
+        assert_eq!(replaced.notes, []);
+        assert_eq!(Some(replaced.stamp), stamp(&path, Links::Refuse).unwrap());
+    }
+    assert_eq!(again::names(folder.path()), ["file"]);
+}
+
+#[test]
+fn a_reservation_has_its_space_on_the_disk_and_leaves_only_what_is_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for (size, content) in [(100_000, &b"less"[..]), (3, b"more than that"), (0, b"something"), (4, b"just")]
+    {
+        let reserved = reserve(&path, size).unwrap();
+        assert_eq!((reserved.size(), reserved.target()), (size, path.as_path()));
+        let temporary = leftovers(folder.path());
+        assert_eq!(temporary.len(), 1);
+        let found = fs::metadata(folder.path().join(&temporary[0])).unwrap();
+        assert!(found.blocks() * 512 >= size && found.mode() & 0o777 == 0o600, "{found:?}");
+        reserved.commit(content).unwrap();
+        assert_eq!(bytes(&path), content);
+        assert_eq!(again::names(folder.path()), ["file"]);
+    }
+}
+
+#[test]
+fn a_reservation_that_is_dropped_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    drop(reserve(&path, 100).unwrap());
+    assert!(again::names(folder.path()).is_empty());
+    replace(&path, b"old").unwrap();
+    drop(reserve(&path, 100).unwrap());
+    assert_eq!(again::names(folder.path()), ["file"]);
+    assert_eq!(bytes(&path), b"old");
+}
+
+#[test]
+fn a_loose_file_is_replaced_by_a_private_one_and_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "x").unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
+    assert_eq!(replace(&path, b"y").unwrap().notes, [Note::ModeRepaired { from: 0o664 }]);
+    assert_eq!(again::mode(&path), 0o600);
+    assert_eq!(replace(&path, b"z").unwrap().notes, []);
+}
+
+#[test]
+fn the_end_of_a_link_is_replaced_and_the_link_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("inner")).unwrap();
+    symlink("inner/real", at("link")).unwrap();
+    for content in [b"first", b"again"] {
+        replace(&at("link"), content).unwrap();
+        assert_eq!(fs::read_link(at("link")).unwrap(), Path::new("inner/real"));
+        assert!(at("inner/real").symlink_metadata().unwrap().is_file());
+        assert_eq!(bytes(&at("inner/real")), content);
+    }
+    let outcome = Replacement::reserve(&at("link"), 1, Links::Refuse, OverMount::Refuse);
+    assert!(matches!(outcome, Err(Error::Link { .. })), "{outcome:?}");
+    assert_eq!(remove(&at("link"), Links::Follow).unwrap(), Removal::Removed);
+    assert!(at("link").is_symlink() && !at("inner/real").exists());
+    assert_eq!(remove(&at("link"), Links::Follow).unwrap(), Removal::Absent);
+    assert!(matches!(remove(&at("link"), Links::Refuse), Err(Error::Link { .. })));
+}
+
+#[test]
+fn what_is_not_a_file_is_neither_replaced_nor_removed_nor_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inner, pipe) = (folder.path().join("inner"), folder.path().join("pipe"));
+    fs::create_dir(&inner).unwrap();
+    again::run("mkfifo", &[&pipe]);
+    for path in [&inner, &pipe] {
+        for outcome in [
+            replace(path, b"x").map(drop),
+            reserve(path, 1).map(drop),
+            remove(path, Links::Follow).map(drop),
+            repair(path, Links::Follow).map(drop),
+        ] {
+            assert!(matches!(outcome, Err(Error::NotAFile { .. })), "{}: {outcome:?}", path.display());
+        }
+    }
+    assert_eq!(again::names(folder.path()), ["inner", "pipe"]);
+}
+
+#[test]
+fn a_folder_that_came_in_its_place_since_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let reserved = reserve(&path, 1).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(reserved.commit(b"x"), Err(Error::NotAFile { .. })));
+    assert_eq!(again::names(folder.path()), ["file"]);
+}
+
+#[test]
+fn a_missing_folder_is_an_error_of_its_own_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing/file");
+    let Err(Error::Io { source, .. }) = replace(&path, b"x") else { panic!("it was replaced") };
+    assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(remove(&path, Links::Follow).unwrap(), Removal::Absent);
+    assert_eq!(repair(&path, Links::Follow).unwrap(), Repair::Absent);
+}
+
+#[test]
+fn a_folder_that_is_renamed_meanwhile_takes_the_replacement_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("before")).unwrap();
+    let reserved = reserve(&at("before/file"), 10).unwrap();
+    fs::rename(at("before"), at("after")).unwrap();
+    fs::create_dir(at("before")).unwrap();
+    reserved.commit(b"x").unwrap();
+    assert_eq!(bytes(&at("after/file")), b"x");
+    assert!(again::names(&at("before")).is_empty());
+}
+
+#[test]
+fn a_loose_file_is_repaired_and_a_private_one_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    assert_eq!(repair(&path, Links::Follow).unwrap(), Repair::Absent);
+    fs::write(&path, "x").unwrap();
+    for (mode, expected, left) in [
+        (0o644, Repair::Repaired { from: 0o644 }, 0o600),
+        (0o600, Repair::NotNeeded, 0o600),
+        (0o400, Repair::NotNeeded, 0o400),
+    ] {
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        assert_eq!(repair(&path, Links::Refuse).unwrap(), expected);
+        assert_eq!(again::mode(&path), left);
+    }
+}
+
+#[test]
+fn only_files_of_dead_writers_are_swept() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        let _reserved = reserve(&path, 100).unwrap();
+        again::tell("@reserved");
+        return again::await_the_end();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let strangers = [".file.tmp", ".file.0123456789abcdeg.tmp", ".other.0123456789abcdef.tmp"];
+    for stranger in strangers {
+        fs::write(folder.path().join(stranger), "").unwrap();
+    }
+    for clean in ["sweep", "reserve", "remove"] {
+        let mut actor = Actor::start(again::command(name, "writer", &path, &Stage::Here), "@reserved");
+        assert_eq!(sweep(&path, Links::Follow), 0, "its writer lives");
+        assert_eq!(leftovers(folder.path()).len(), 4);
+        actor.kill();
+        match clean {
+            "sweep" => assert_eq!(sweep(&path, Links::Follow), 1),
+            "reserve" => drop(reserve(&path, 1).unwrap()),
+            _ => assert_eq!(remove(&path, Links::Follow).unwrap(), Removal::Absent),
+        }
+        assert_eq!(leftovers(folder.path()).len(), 3, "{clean}");
+    }
+}
+
+#[test]
+fn a_writer_killed_at_any_instant_leaves_a_whole_version() {
+    let name = this_test!();
+    let version = |number: u32| format!("{number}:{}", "x".repeat(20_000 + (number as usize % 7) * 30_000));
+    if let Some((_, path)) = again::part() {
+        replace(&path, version(0).as_bytes()).unwrap();
+        again::tell("@started");
+        for number in 1.. {
+            replace(&path, version(number).as_bytes()).unwrap();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut left = 0;
+    for round in 0..24_u32 {
+        let mut actor = Actor::start(again::command(name, "writer", &path, &Stage::Here), "@started");
+        // So many changes later, at an instant that is not tied to them.
+        let mut last = stamp(&path, Links::Refuse).unwrap();
+        for _ in 0..=round % 4 {
+            while last == stamp(&path, Links::Refuse).unwrap() {
+                std::hint::spin_loop();
+            }
+            last = stamp(&path, Links::Refuse).unwrap();
+        }
+        (0..round * 2_000).for_each(|_| std::hint::spin_loop());
+        actor.kill();
+        let seen = String::from_utf8(bytes(&path)).unwrap();
+        let (number, _) = seen.split_once(':').unwrap();
+        assert!(seen == version(number.parse().unwrap()), "torn: {} bytes of version {number}", seen.len());
+        left += sweep(&path, Links::Refuse);
+        assert_eq!(again::names(folder.path()), ["file"]);
+    }
+    assert!(left > 0, "no writer was killed while it wrote, so nothing was shown");
+    assert!(read(&path, MANY, Links::Refuse).unwrap().is_some());
+}

@@ -1,0 +1,196 @@
+//! Real processes: started apart, found, signalled, closed to others.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(unused_imports, dead_code, reason = "for what is set up with the tools of Linux")
+)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
+
+mod again;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use again::{Actor, Stage, this_test};
+use codex_auth_platform::process::{
+    Ending, Error, Signalled, Variable, end_group, exists, harden, own_group, own_session, running, user,
+};
+use rustix::process::{Pid, Signal, getpgid, getpgrp, getsid};
+
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+/// A shell that says so when it runs and waits for its input, by the name of `program` where that is a copy
+/// of it.
+fn waiter(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-c", "echo @runs; read answer"]);
+    command
+}
+
+fn pid_of(actor: &Actor) -> Pid {
+    Pid::from_child(&actor.child)
+}
+
+/// A program with a name that no other process has. Not copied by this process: a child that another test
+/// starts just then would have it open for writing, and what is open for writing cannot be run.
+fn copied_shell(folder: &Path, name: &str) -> (PathBuf, String) {
+    let name = format!("{name}-{}", std::process::id());
+    let program = folder.join(&name);
+    again::run("cp", &[&fs::canonicalize("/bin/sh").unwrap(), &program]);
+    (program, name)
+}
+
+#[test]
+fn a_child_in_a_session_of_its_own_leads_it_and_its_group() {
+    let mut command = waiter(Path::new("sh"));
+    own_session(&mut command);
+    let actor = Actor::start(command, "@runs");
+    let pid = pid_of(&actor);
+    assert_eq!((getsid(Some(pid)).unwrap(), getpgid(Some(pid)).unwrap()), (pid, pid));
+    assert_ne!(getsid(None).unwrap(), pid);
+}
+
+#[test]
+fn a_child_in_a_group_of_its_own_stays_in_our_session() {
+    let mut command = waiter(Path::new("sh"));
+    own_group(&mut command);
+    let actor = Actor::start(command, "@runs");
+    let pid = pid_of(&actor);
+    assert_eq!((getsid(Some(pid)).unwrap(), getpgid(Some(pid)).unwrap()), (getsid(None).unwrap(), pid));
+}
+
+#[test]
+fn a_group_ends_with_all_who_are_in_it() {
+    for (how, signal, script) in [
+        (Ending::Ask, SIGTERM, "sh -c 'echo @runs; read a' <&0 & read b"),
+        (Ending::Force, SIGKILL, "trap '' TERM; sh -c 'echo @runs; read a' <&0 & read b"),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        own_group(&mut command);
+        let mut actor = Actor::start(command, "@runs");
+        let pid = actor.child.id();
+        if how == Ending::Force {
+            assert_eq!(end_group(pid, Ending::Ask).unwrap(), Signalled::Sent);
+            assert_eq!(actor.child.try_wait().unwrap(), None, "it does not listen");
+        }
+        assert_eq!(end_group(pid, how).unwrap(), Signalled::Sent);
+        assert_eq!(actor.child.wait().unwrap().signal(), Some(signal));
+        // The grandchild has the other end of the pipe too: its end is the end of the words.
+        actor.await_silence();
+    }
+}
+
+#[test]
+fn a_group_that_is_gone_is_no_error() {
+    let mut command = Command::new("true");
+    own_group(&mut command);
+    let mut child = command.spawn().unwrap();
+    child.wait().unwrap();
+    assert_eq!(end_group(child.id(), Ending::Force).unwrap(), Signalled::Gone);
+}
+
+#[test]
+fn what_is_not_the_group_of_a_child_is_not_signalled() {
+    let ours = u32::try_from(getpgrp().as_raw_pid()).unwrap();
+    for pid in [0, 1, ours, u32::MAX, 1 << 31] {
+        let outcome = end_group(pid, Ending::Force);
+        assert!(matches!(outcome, Err(Error::NotAGroup { .. })), "{pid}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_process_exists_until_it_was_waited_for() {
+    let mut child = Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    assert!(exists(pid) && exists(std::process::id()) && exists(1));
+    child.wait().unwrap();
+    assert!(!exists(pid) && !exists(0) && !exists(u32::MAX));
+    assert_eq!(user(), rustix::process::geteuid().as_raw());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_of_ours_are_found_with_the_variable_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, name) = copied_shell(folder.path(), "found");
+    assert!(running(&name, "PLACE").unwrap().is_empty());
+    let mut with = waiter(&program);
+    with.env("PLACE", "/a b=c").env("PLACES", "no");
+    let with = Actor::start(with, "@runs");
+    let mut without = waiter(&program);
+    without.env_remove("PLACE").env("PLACES", "no");
+    let without = Actor::start(without, "@runs");
+    let mut found = running(&name, "PLACE").unwrap();
+    found.sort_by_key(|process| process.pid != with.child.id());
+    let [first, second] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((first.pid, &first.executable), (with.child.id(), &program));
+    assert_eq!(first.variable, Variable::Set(OsString::from("/a b=c")));
+    assert_eq!((second.pid, &second.variable), (without.child.id(), &Variable::Unset));
+
+    fs::remove_file(&program).unwrap();
+    assert_eq!(running(&name, "PLACE").unwrap().len(), 2, "their program was replaced");
+    assert_eq!(running(&name[1..], "PLACE").unwrap(), []);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn neither_we_ourselves_nor_the_dead_nor_other_users_are_running() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        assert!(running(path.to_str().unwrap(), "PLACE").unwrap().is_empty());
+        return again::played();
+    }
+    again::needs_root();
+    let own = std::env::current_exe().unwrap();
+    let own = own.file_name().unwrap().to_str().unwrap();
+    assert!(running(own, "PLACE").unwrap().iter().all(|process| process.pid != std::process::id()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let (program, waiters) = copied_shell(folder.path(), "ended");
+    let mut actor = Actor::start(waiter(&program), "@runs");
+    assert_eq!(running(&waiters, "PLACE").unwrap().len(), 1);
+    again::play(name, "stranger", Path::new(&waiters), &Stage::Somebody);
+    actor.child.kill().unwrap();
+    actor.await_silence();
+    let killed = |process: &codex_auth_platform::process::Running| process.pid == actor.child.id();
+    while running(&waiters, "PLACE").unwrap().iter().any(killed) {
+        std::thread::yield_now();
+    }
+    assert!(exists(actor.child.id()), "it was not waited for yet");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hardened_program_has_no_core_and_is_closed_to_its_user() {
+    let name = this_test!();
+    match again::part() {
+        Some((part, _)) if part == "hardened" => {
+            let weak = harden();
+            assert!(weak.is_empty(), "{weak:?}");
+            assert_eq!(rustix::process::getrlimit(rustix::process::Resource::Core).current, Some(0));
+            again::tell("@hardened");
+            return again::await_the_end();
+        }
+        Some((_, program)) => {
+            let command = again::command(name, "hardened", Path::new("/"), &Stage::Myself);
+            let actor = Actor::start(command, "@hardened");
+            let pid = actor.child.id();
+            assert!(fs::read(format!("/proc/{pid}/environ")).is_err());
+            assert!(fs::read_link(format!("/proc/{pid}/exe")).is_err());
+            let found = running(program.to_str().unwrap(), "PATH").unwrap();
+            let found: Vec<_> = found.iter().filter(|process| process.pid == pid).collect();
+            assert_eq!(found.len(), 1, "it is found all the same");
+            assert_eq!(found[0].variable, Variable::Unreadable);
+            let refused = rustix::process::kill_process(Pid::from_child(&actor.child), Signal::CONT);
+            assert_eq!(refused, Ok(()), "signals are another matter");
+            return again::played();
+        }
+        None => {}
+    }
+    // Its file name as the child of the child is called; root could read it anyway.
+    again::play(name, "observer", Path::new(again::CALLED), &Stage::Somebody);
+}

@@ -1,0 +1,2 @@
+//! The program `codex`.
+fn main() {}
