@@ -1,0 +1,423 @@
+//! The life of tokens: a state machine without clock, network or randomness, which decides what each token is worth.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{AccessLife, Policy, Reuse, Revocation, Rotation};
+
+/// Who signs in. A field that is empty is left out of the claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Account {
+    /// The workspace, `chatgpt_account_id`.
+    pub account_id: String,
+    /// The person, `chatgpt_user_id`.
+    pub user_id: String,
+    /// The address in the id token.
+    pub email: String,
+    /// The plan, `chatgpt_plan_type`.
+    pub plan: String,
+}
+
+impl Account {
+    /// An account named by its number: `acct-N`, `user-N`, `personN@example.com`, plan `plus`.
+    pub fn numbered(number: u32) -> Self {
+        Self {
+            account_id: format!("acct-{number}"),
+            user_id: format!("user-{number}"),
+            email: format!("person{number}@example.com"),
+            plan: "plus".to_owned(),
+        }
+    }
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::numbered(1)
+    }
+}
+
+/// Names one login: every token that descends from it belongs to the same family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(pub u64);
+
+/// What a token is worth at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    /// Past its lifetime.
+    Expired,
+    /// Good.
+    Live,
+    /// Ended by a revocation, by the reuse of a relative, or by the tests.
+    Revoked,
+    /// Spent, and replaced by a successor.
+    Spent,
+    /// Never issued here.
+    Unknown,
+}
+
+/// Which tokens a test ends, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The access tokens of the grant are refused; its refresh token stays good.
+    AccessInvalidated,
+    /// The refresh token is past its lifetime.
+    RefreshExpired,
+    /// The refresh token is invalidated; access tokens stay good.
+    RefreshInvalidated,
+    /// Everything of the grant is invalidated.
+    WholeGrant,
+}
+
+/// The access and refresh token of one answer, and until when they are good.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) access: String,
+    pub(crate) access_until: i64,
+    pub(crate) refresh: Option<String>,
+    pub(crate) refresh_until: i64,
+}
+
+#[derive(Debug)]
+struct Grant {
+    account: Account,
+    client_id: String,
+    refresh: Option<String>,
+}
+
+#[derive(Debug)]
+struct Token {
+    grant: GrantId,
+    until: i64,
+    /// `Live` here still means "unless `until` has passed".
+    state: TokenState,
+}
+
+impl Token {
+    fn state_at(&self, now: i64) -> TokenState {
+        if self.state == TokenState::Live && self.until <= now { TokenState::Expired } else { self.state }
+    }
+}
+
+/// Every grant and token that was ever issued.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    grants: Vec<Grant>,
+    refresh: HashMap<String, Token>,
+    access: HashMap<String, Token>,
+}
+
+impl Grants {
+    /// Opens a family without tokens.
+    pub(crate) fn open(&mut self, account: Account, client_id: &str) -> GrantId {
+        self.grants.push(Grant { account, client_id: client_id.to_owned(), refresh: None });
+        GrantId(self.grants.len() as u64)
+    }
+
+    /// Makes a pair live; its refresh token becomes the newest of the family.
+    pub(crate) fn issue(&mut self, id: GrantId, pair: Pair) {
+        let token = |until| Token { grant: id, until, state: TokenState::Live };
+        self.access.insert(pair.access, token(pair.access_until));
+        if let (Some(refresh), Some(grant)) = (pair.refresh, self.grant_mut(id)) {
+            grant.refresh = Some(refresh.clone());
+            self.refresh.insert(refresh, token(pair.refresh_until));
+        }
+    }
+
+    /// Spends a refresh token, or says why it cannot be spent.
+    ///
+    /// A token of another client is unknown. Of a token that was spent before, the family may die here.
+    pub(crate) fn spend(
+        &mut self,
+        refresh: &str,
+        client_id: &str,
+        now: i64,
+        policy: &Policy,
+    ) -> Result<GrantId, TokenState> {
+        let id = self.owner(refresh, client_id).ok_or(TokenState::Unknown)?;
+        match self.refresh_state(refresh, now) {
+            TokenState::Live => {}
+            TokenState::Spent => {
+                if policy.reuse == Reuse::RevokesFamily {
+                    self.end(id, Ending::WholeGrant);
+                }
+                return Err(TokenState::Spent);
+            }
+            dead => return Err(dead),
+        }
+        if policy.rotation == Rotation::SingleUse
+            && let Some(token) = self.refresh.get_mut(refresh)
+        {
+            token.state = TokenState::Spent;
+        }
+        if policy.access == AccessLife::UntilRefresh {
+            self.end(id, Ending::AccessInvalidated);
+        }
+        Ok(id)
+    }
+
+    /// Revokes an access or refresh token; the answer is what it was worth before.
+    pub(crate) fn revoke(&mut self, token: &str, now: i64, revocation: Revocation) -> TokenState {
+        let before = self.state(token, now);
+        if let Some(found) = self.access.get_mut(token) {
+            found.state = TokenState::Revoked;
+        } else if let Some(found) = self.refresh.get_mut(token) {
+            let id = found.grant;
+            // A spent token stays known as spent, so that its next use is still seen as a reuse.
+            if found.state == TokenState::Live {
+                found.state = TokenState::Revoked;
+            }
+            if revocation == Revocation::WholeGrant {
+                self.end(id, Ending::WholeGrant);
+            }
+        }
+        before
+    }
+
+    /// Ends living tokens of a grant; those that are spent or dead stay what they are.
+    pub(crate) fn end(&mut self, id: GrantId, ending: Ending) {
+        let (access, refresh) = match ending {
+            Ending::AccessInvalidated => (Some(TokenState::Revoked), None),
+            Ending::RefreshExpired => (None, Some(TokenState::Expired)),
+            Ending::RefreshInvalidated => (None, Some(TokenState::Revoked)),
+            Ending::WholeGrant => (Some(TokenState::Revoked), Some(TokenState::Revoked)),
+        };
+        for (tokens, becomes) in [(&mut self.access, access), (&mut self.refresh, refresh)] {
+            let Some(becomes) = becomes else { continue };
+            for token in tokens.values_mut().filter(|token| token.grant == id) {
+                if token.state == TokenState::Live {
+                    token.state = becomes;
+                }
+            }
+        }
+    }
+
+    /// What any token is worth.
+    pub(crate) fn state(&self, token: &str, now: i64) -> TokenState {
+        let found = self.access.get(token).or_else(|| self.refresh.get(token));
+        found.map_or(TokenState::Unknown, |found| found.state_at(now))
+    }
+
+    /// What an access token is worth, and to whom it belongs.
+    pub(crate) fn access(&self, token: &str, now: i64) -> (TokenState, Option<&Account>) {
+        let found = self.access.get(token);
+        let account = found.and_then(|found| self.account(found.grant));
+        (found.map_or(TokenState::Unknown, |found| found.state_at(now)), account)
+    }
+
+    /// The refresh token of a grant that can be spent now, if there is one.
+    pub(crate) fn live_refresh(&self, id: GrantId, now: i64) -> Option<&str> {
+        let newest = self.grant(id)?.refresh.as_deref()?;
+        (self.refresh_state(newest, now) == TokenState::Live).then_some(newest)
+    }
+
+    pub(crate) fn account(&self, id: GrantId) -> Option<&Account> {
+        self.grant(id).map(|grant| &grant.account)
+    }
+
+    fn owner(&self, refresh: &str, client_id: &str) -> Option<GrantId> {
+        let id = self.refresh.get(refresh)?.grant;
+        (self.grant(id)?.client_id == client_id).then_some(id)
+    }
+
+    fn refresh_state(&self, token: &str, now: i64) -> TokenState {
+        self.refresh.get(token).map_or(TokenState::Unknown, |found| found.state_at(now))
+    }
+
+    fn grant(&self, id: GrantId) -> Option<&Grant> {
+        self.grants.get(index(id)?)
+    }
+
+    fn grant_mut(&mut self, id: GrantId) -> Option<&mut Grant> {
+        self.grants.get_mut(index(id)?)
+    }
+}
+
+fn index(id: GrantId) -> Option<usize> {
+    usize::try_from(id.0).ok()?.checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLIENT: &str = "client";
+
+    /// A grant with tokens `a0`, `r0`; every refresh makes the next number.
+    struct Family {
+        grants: Grants,
+        id: GrantId,
+        next: usize,
+        policy: Policy,
+    }
+
+    impl Family {
+        fn new(policy: Policy) -> Self {
+            let mut grants = Grants::default();
+            let id = grants.open(Account::default(), CLIENT);
+            let mut family = Self { grants, id, next: 0, policy };
+            family.issue(0);
+            family
+        }
+
+        fn issue(&mut self, now: i64) {
+            let number = self.next;
+            self.next += 1;
+            let pair = Pair {
+                access: format!("a{number}"),
+                access_until: now + 100,
+                refresh: (number == 0 || self.policy.rotation == Rotation::SingleUse)
+                    .then(|| format!("r{number}")),
+                refresh_until: now + 1_000,
+            };
+            self.grants.issue(self.id, pair);
+        }
+
+        fn refresh(&mut self, number: usize, now: i64) -> Result<(), TokenState> {
+            self.grants.spend(&format!("r{number}"), CLIENT, now, &self.policy)?;
+            self.issue(now);
+            Ok(())
+        }
+
+        fn living(&self, now: i64) -> Vec<usize> {
+            (0..self.next).filter(|n| self.grants.state(&format!("r{n}"), now) == TokenState::Live).collect()
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_is_spent_once() {
+        let mut family = Family::new(Policy::default());
+        assert_eq!(family.refresh(0, 1), Ok(()));
+        assert_eq!(family.refresh(0, 1), Err(TokenState::Spent));
+        assert_eq!(family.refresh(1, 1), Ok(()), "a reuse costs nobody else without family revocation");
+        assert_eq!(family.grants.live_refresh(family.id, 1), Some("r2"));
+    }
+
+    #[test]
+    fn a_reuse_ends_the_family_when_the_policy_says_so() {
+        let mut family = Family::new(Policy { reuse: Reuse::RevokesFamily, ..Policy::default() });
+        assert_eq!(family.refresh(0, 1), Ok(()));
+        assert_eq!(family.refresh(0, 1), Err(TokenState::Spent));
+        assert_eq!(family.refresh(1, 1), Err(TokenState::Revoked));
+        assert_eq!(family.grants.access("a1", 1).0, TokenState::Revoked);
+        assert_eq!(family.grants.live_refresh(family.id, 1), None);
+    }
+
+    #[test]
+    fn a_kept_token_is_spent_again_and_again() {
+        let mut family = Family::new(Policy { rotation: Rotation::Keeps, ..Policy::default() });
+        assert_eq!(family.refresh(0, 1), Ok(()));
+        assert_eq!(family.refresh(0, 2), Ok(()));
+        assert_eq!(family.grants.live_refresh(family.id, 2), Some("r0"));
+    }
+
+    #[test]
+    fn revocation_reaches_as_far_as_the_policy_says() {
+        let mut family = Family::new(Policy::default());
+        assert_eq!(family.grants.revoke("r0", 1, Revocation::TokenOnly), TokenState::Live);
+        assert_eq!(family.grants.state("r0", 1), TokenState::Revoked);
+        assert_eq!(family.grants.state("a0", 1), TokenState::Live);
+
+        let mut family = Family::new(Policy::default());
+        assert_eq!(family.refresh(0, 1), Ok(()));
+        assert_eq!(family.grants.revoke("r0", 1, Revocation::WholeGrant), TokenState::Spent);
+        assert_eq!(family.living(1), Vec::<usize>::new(), "an ancestor takes its descendants along");
+        assert_eq!(family.grants.state("a1", 1), TokenState::Revoked);
+        assert_eq!(family.refresh(0, 1), Err(TokenState::Spent));
+    }
+
+    #[test]
+    fn an_old_access_token_dies_at_the_refresh_when_the_policy_says_so() {
+        let mut family = Family::new(Policy { access: AccessLife::UntilRefresh, ..Policy::default() });
+        assert_eq!(family.refresh(0, 1), Ok(()));
+        assert_eq!(family.grants.access("a0", 1).0, TokenState::Revoked);
+        assert_eq!(family.grants.access("a1", 1).0, TokenState::Live);
+    }
+
+    #[test]
+    fn tokens_expire_and_another_client_knows_none() {
+        let mut family = Family::new(Policy::default());
+        assert_eq!(family.grants.access("a0", 100).0, TokenState::Expired);
+        assert_eq!(family.refresh(0, 1_000), Err(TokenState::Expired));
+        assert_eq!(family.grants.spend("r0", "other", 1, &Policy::default()), Err(TokenState::Unknown));
+        family.grants.end(family.id, Ending::RefreshExpired);
+        assert_eq!(family.refresh(0, 1), Err(TokenState::Expired));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Refresh(usize),
+        Revoke(usize),
+        Wait(i64),
+        End(Ending),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            8 => (0..12_usize).prop_map(Act::Refresh),
+            1 => (0..12_usize).prop_map(Act::Revoke),
+            2 => (0..300_i64).prop_map(Act::Wait),
+            1 => prop_oneof![
+                Just(Ending::AccessInvalidated),
+                Just(Ending::RefreshExpired),
+                Just(Ending::RefreshInvalidated),
+                Just(Ending::WholeGrant)
+            ]
+            .prop_map(Act::End),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_is_spent_twice_and_none_rises_again(
+            acts in prop::collection::vec(act(), 0..60),
+            family_revoke in any::<bool>(),
+            whole_grant in any::<bool>(),
+        ) {
+            let reuse = if family_revoke { Reuse::RevokesFamily } else { Reuse::RefusesToken };
+            let revocation = if whole_grant { Revocation::WholeGrant } else { Revocation::TokenOnly };
+            let mut family = Family::new(Policy { reuse, revocation, ..Policy::default() });
+            let (mut now, mut spent, mut over) = (0, HashSet::new(), HashSet::new());
+            for act in acts {
+                let before = family.living(now);
+                match act {
+                    Act::Refresh(number) => {
+                        let answer = family.refresh(number, now);
+                        prop_assert_eq!(answer.is_ok(), before.contains(&number));
+                        if answer.is_ok() {
+                            prop_assert!(spent.insert(number), "{} was spent twice", number);
+                        } else if spent.contains(&number) {
+                            prop_assert_eq!(answer, Err(TokenState::Spent));
+                            if family_revoke {
+                                prop_assert!(family.living(now).is_empty());
+                            } else {
+                                prop_assert_eq!(&family.living(now), &before);
+                            }
+                        }
+                    }
+                    Act::Revoke(number) => {
+                        let was = family.grants.revoke(&format!("r{number}"), now, revocation);
+                        prop_assert!(!family.living(now).contains(&number));
+                        if whole_grant && was != TokenState::Unknown {
+                            prop_assert!(family.living(now).is_empty());
+                        }
+                    }
+                    Act::Wait(seconds) => now += seconds,
+                    Act::End(ending) => family.grants.end(family.id, ending),
+                }
+                let living = family.living(now);
+                prop_assert!(living.len() <= 1, "a family has one live refresh token at most");
+                prop_assert!(living.iter().all(|number| !over.contains(number)));
+                over.extend(before.into_iter().filter(|number| !living.contains(number)));
+            }
+        }
+    }
+}
