@@ -1,1 +1,79 @@
 //! One login, kept alive and in one place for everything on a machine that uses it.
+//!
+//! A login belongs to a [`Place`], the folder that `CODEX_HOME` names. Its [`AuthDocument`] lives in one of the stores of
+//! that place: an item of the system's keychain, or a locked `auth.json`. The form is the one that OpenAI's Codex CLI
+//! 0.169 reads and writes, and both may use the same place at the same time.
+//!
+//! Reading takes no lock. Writing takes the [`Lease`] of the place, which no two processes hold at once, and then goes
+//! through a compare-and-swap under Codex's own locks; see [`store`].
+//!
+//! ```
+//! use codex_auth::{AuthDocument, Environment, Lease, Secret, StoreKind, Stores, login, store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let path = home.path().to_owned();
+//! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
+//! # /* what a program writes instead:
+//! let environment = Environment::of_process()?;
+//! # */
+//! let stores = Stores::open(store::locate(&environment)?, &environment)?;
+//!
+//! // Keep a credential, in the place of whatever was there.
+//! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
+//! let lease = Lease::acquire(stores.place(), environment.lock_timeout, |_waiting| {})?;
+//! let choice = stores.choose(Some(StoreKind::File))?;
+//! let kept = login::keep(&stores, &lease, &choice, &document)?;
+//! drop(lease);
+//!
+//! // Find it again, wherever it is: from this process or any other.
+//! let stored = stores.find()?.stored.ok_or("not logged in")?;
+//! assert_eq!(stored.location, kept.location);
+//! assert_eq!(stored.document.bearer().map(Secret::expose), Some("sk-example"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`]. Above them [`store`], the only
+//! room that keeps anything in files and keychains, and [`authority`], the only one on a network. Above those [`login`],
+//! which keeps what was obtained, and [`manager`], which says whether a login is usable and ends it. [`error`] is the
+//! roof. `tests/it/structure.rs` holds these lines.
+//!
+//! The library prints nothing, installs no signal handler and reads the environment in [`config`] alone.
+//!
+//! # What this does not protect against
+//!
+//! - Another program of the same user: it can read the file, and on Linux the keychain item, as this library can.
+//! - Copies that a parser, the kernel or an HTTP client made of a secret: what we hold ourselves is wiped on drop.
+//! - A network file system that does not pass locks on to other machines.
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod claims;
+pub mod clock;
+pub mod config;
+pub mod document;
+pub mod error;
+pub mod login;
+pub mod manager;
+pub mod place;
+pub mod secret;
+pub mod store;
+
+// The public interface is:
+pub use jiff::Timestamp;
+
+pub use self::clock::Clock;
+pub use self::config::{Environment, StoreKind};
+pub use self::document::{AuthDocument, AuthMode};
+pub use self::error::{Error, ErrorKind};
+pub use self::place::Place;
+pub use self::secret::{Fingerprint, Secret};
+pub use self::store::{Lease, State, Stores};
+
+/// The examples of the README, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,0 +1,299 @@
+//! Where requests go, and what an address must be like before it is given a token.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use reqwest::Url;
+
+use crate::config::{Environment, Setting};
+use crate::document::Provenance;
+
+/// OpenAI's authority, for logins that name no other.
+const DEFAULT_ISSUER: &str = "https://auth.openai.com";
+/// The client that Codex is, for logins that name no other.
+const DEFAULT_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
+const TOKEN_PATH: &str = "/oauth/token";
+const REVOKE_PATH: &str = "/oauth/revoke";
+const ISSUER_FIELD: &str = "tokens.oauth_provenance.issuer";
+
+/// An address that may be given a token: `https`, or `http` to this very machine.
+///
+/// Equal endpoints are the same address, query included. `Display` and `Debug` show host and path only, so the query of
+/// an override stays out of messages and records. Cloning it is cheap.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint(Arc<Url>);
+
+impl Endpoint {
+    /// Where tokens of `provenance` are refreshed: `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else at their issuer, else at
+    /// OpenAI.
+    ///
+    /// # Errors
+    /// [`EndpointError`]: the one that counts must not be given a token. No other is tried in its place.
+    pub fn refresh(environment: &Environment, provenance: &Provenance) -> Result<Self, EndpointError> {
+        match &environment.network.refresh_url {
+            Some(setting) => of_setting(setting).map(Arc::new).map(Self),
+            None => Self::of_issuer(provenance, TOKEN_PATH),
+        }
+    }
+
+    /// Where tokens of `provenance` are revoked: `CODEX_REVOKE_TOKEN_URL_OVERRIDE`, else `/oauth/revoke` on the host
+    /// of `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else at their issuer, else at OpenAI.
+    ///
+    /// # Errors
+    /// [`EndpointError`]: the one that counts must not be given a token. No other is tried in its place.
+    pub fn revoke(environment: &Environment, provenance: &Provenance) -> Result<Self, EndpointError> {
+        let network = &environment.network;
+        match (&network.revoke_url, &network.refresh_url) {
+            (Some(setting), _) => of_setting(setting).map(Arc::new).map(Self),
+            (None, Some(setting)) => {
+                let mut url = of_setting(setting)?;
+                url.set_path(REVOKE_PATH);
+                url.set_query(None);
+                Ok(Self(Arc::new(url)))
+            }
+            (None, None) => Self::of_issuer(provenance, REVOKE_PATH),
+        }
+    }
+
+    /// Whether it is on this machine, where no proxy has any business.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.0)
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.0.scheme() == "http"
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.0
+    }
+
+    fn of_issuer(provenance: &Provenance, path: &str) -> Result<Self, EndpointError> {
+        let issuer = provenance.issuer.as_deref().unwrap_or(DEFAULT_ISSUER);
+        let mut url = parse(ISSUER_FIELD, issuer)?;
+        // An issuer may have a path of its own, as tenants do.
+        let path = format!("{}{path}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url.set_query(None);
+        Ok(Self(Arc::new(url)))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.host_str().unwrap_or_default())?;
+        if let Some(port) = self.0.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.0.path())
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+/// The client that may refresh and revoke tokens of `provenance`: the one they were issued to, else Codex.
+#[must_use]
+pub fn client_id(provenance: &Provenance) -> &str {
+    provenance.client_id.as_deref().unwrap_or(DEFAULT_CLIENT_ID)
+}
+
+/// An address that must not be given a token. Nothing was sent to it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}; it must be an https address, or an http one of this machine")]
+#[non_exhaustive]
+pub struct EndpointError {
+    /// The variable or the field of the document that it stands in.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub problem: EndpointProblem,
+}
+
+/// What is wrong with an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointProblem {
+    /// A user name or password in it, which would end up in places where addresses are shown.
+    #[error("holds a user name or password")]
+    Credentials,
+    /// No address at all, or one without a host.
+    #[error("is not an address")]
+    NotAnAddress,
+    /// `http` to another machine.
+    #[error("would send tokens to {host} unencrypted")]
+    Plain {
+        /// The machine.
+        host: String,
+    },
+    /// Neither `https` nor `http`.
+    #[error("is not an address of the web")]
+    Scheme,
+}
+
+fn of_setting(setting: &Setting) -> Result<Url, EndpointError> {
+    let Some(text) = setting.value.to_str() else {
+        return Err(EndpointError { name: setting.variable, problem: EndpointProblem::NotAnAddress });
+    };
+    parse(setting.variable, text)
+}
+
+fn parse(name: &'static str, text: &str) -> Result<Url, EndpointError> {
+    let refuse = |problem| Err(EndpointError { name, problem });
+    let Ok(mut url) = Url::parse(text) else { return refuse(EndpointProblem::NotAnAddress) };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        return refuse(EndpointProblem::NotAnAddress);
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse(EndpointProblem::Credentials);
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return refuse(EndpointProblem::Plain { host: host.to_owned() }),
+        _ => return refuse(EndpointProblem::Scheme),
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// `localhost`, 127.0.0.0/8 and `::1`. No name is looked up for it.
+fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    host == LOCALHOST
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The one name that counts as this machine; the client looks it up nowhere either.
+pub(super) const LOCALHOST: &str = "localhost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        let value = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+        Environment::read(|name| if name == "CODEX_HOME" { Some("/place".into()) } else { value(name) })
+            .unwrap()
+    }
+
+    const REFRESH: &str = "CODEX_REFRESH_TOKEN_URL_OVERRIDE";
+    const REVOKE: &str = "CODEX_REVOKE_TOKEN_URL_OVERRIDE";
+
+    fn issued_by(issuer: &str) -> Provenance {
+        Provenance { issuer: Some(issuer.to_owned()), client_id: None }
+    }
+
+    #[test]
+    fn the_variable_counts_before_the_issuer_and_the_issuer_before_openai() {
+        let nobody = Provenance::default();
+        let somebody = issued_by("https://issuer.example/tenant/");
+        for (pairs, provenance, refresh, revoke) in [
+            (&[][..], &nobody, "auth.openai.com/oauth/token", "auth.openai.com/oauth/revoke"),
+            (&[], &somebody, "issuer.example/tenant/oauth/token", "issuer.example/tenant/oauth/revoke"),
+            (&[(REFRESH, "")], &nobody, "auth.openai.com/oauth/token", "auth.openai.com/oauth/revoke"),
+            (
+                &[(REVOKE, "https://r.example/x")],
+                &somebody,
+                "issuer.example/tenant/oauth/token",
+                "r.example/x",
+            ),
+            (
+                &[(REFRESH, "https://t.example:8443/t"), (REVOKE, "https://r.example/x")],
+                &somebody,
+                "t.example:8443/t",
+                "r.example/x",
+            ),
+        ] {
+            let environment = environment(pairs);
+            assert_eq!(
+                Endpoint::refresh(&environment, provenance).unwrap().to_string(),
+                refresh,
+                "{pairs:?}"
+            );
+            assert_eq!(Endpoint::revoke(&environment, provenance).unwrap().to_string(), revoke, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn derives_revoke_url_from_refresh_token_override() {
+        let environment = environment(&[(REFRESH, "http://127.0.0.1:8080/oauth/token?marked=1")]);
+        let endpoint = Endpoint::revoke(&environment, &Provenance::default()).unwrap();
+        assert_eq!(endpoint.url().as_str(), "http://127.0.0.1:8080/oauth/revoke");
+    }
+
+    #[test]
+    fn the_query_of_an_override_is_sent_and_never_shown() {
+        let environment = environment(&[(REFRESH, "https://t.example/t?marked=1#part")]);
+        let endpoint = Endpoint::refresh(&environment, &Provenance::default()).unwrap();
+        assert_eq!(endpoint.url().as_str(), "https://t.example/t?marked=1");
+        assert_eq!(format!("{endpoint} {endpoint:?}"), "t.example/t Endpoint(t.example/t)");
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        for (url, here) in [
+            ("http://127.0.0.1:1/t", true),
+            ("http://127.9.9.9/t", true),
+            ("http://127.1/t", true),
+            ("http://[::1]:1/t", true),
+            ("http://localhost:1/t", true),
+            ("http://LOCALHOST/t", true),
+            ("http://0.0.0.0/t", false),
+            ("http://10.0.0.1/t", false),
+            ("http://[::ffff:127.0.0.1]/t", false),
+            ("http://localhost.evil.example/t", false),
+            ("http://127.0.0.1.evil.example/t", false),
+            ("http://evil.example/127.0.0.1", false),
+        ] {
+            let endpoint = Endpoint::refresh(&environment(&[(REFRESH, url)]), &Provenance::default());
+            match endpoint {
+                Ok(endpoint) => assert!(here && endpoint.is_loopback(), "{url}"),
+                Err(error) => {
+                    assert!(
+                        !here && matches!(error.problem, EndpointProblem::Plain { .. }),
+                        "{url}: {error}"
+                    );
+                }
+            }
+            let issuer = url.strip_suffix("/t").unwrap_or(url);
+            assert_eq!(Endpoint::revoke(&environment(&[]), &issued_by(issuer)).is_ok(), here, "{issuer}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_for_a_token_is_named_and_not_shown() {
+        for (url, problem) in [
+            ("marked", EndpointProblem::NotAnAddress),
+            ("  ", EndpointProblem::NotAnAddress),
+            ("https://", EndpointProblem::NotAnAddress),
+            ("file:///marked", EndpointProblem::NotAnAddress),
+            ("ftp://example/marked", EndpointProblem::Scheme),
+            ("https://marked@example/t", EndpointProblem::Credentials),
+            ("https://:marked@example/t", EndpointProblem::Credentials),
+            ("http://marked:marked@127.0.0.1/t", EndpointProblem::Credentials),
+        ] {
+            let error =
+                Endpoint::refresh(&environment(&[(REFRESH, url)]), &Provenance::default()).unwrap_err();
+            assert_eq!((error.name, &error.problem), (REFRESH, &problem), "{url}");
+            assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
+        }
+        let error = Endpoint::refresh(&environment(&[]), &issued_by("http://evil.example")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "tokens.oauth_provenance.issuer would send tokens to evil.example unencrypted; \
+             it must be an https address, or an http one of this machine"
+        );
+    }
+
+    #[test]
+    fn the_client_is_the_one_that_the_tokens_were_issued_to() {
+        assert_eq!(client_id(&Provenance::default()), "app_EMoamEEZ73f0CkXaXp7hrann");
+        let provenance = Provenance { issuer: None, client_id: Some("app_other".to_owned()) };
+        assert_eq!(client_id(&provenance), "app_other");
+    }
+}

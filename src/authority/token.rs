@@ -1,0 +1,382 @@
+//! The requests of the token endpoints, and the response that brings new tokens.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
+
+use super::endpoint::Endpoint;
+use crate::claims::Claims;
+use crate::document::{Identity, NewTokens, Tokens};
+use crate::secret::Secret;
+
+/// The spending of a refresh token.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
+pub struct Refresh {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// The client that the token was issued to.
+    pub client_id: String,
+    /// What is spent. An empty one is never sent.
+    pub refresh_token: Secret,
+    /// Why.
+    pub reason: RefreshReason,
+}
+
+impl Refresh {
+    pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {
+        written(&RefreshBody {
+            client_id: &self.client_id,
+            grant_type: "refresh_token",
+            refresh_reason: self.reason.as_str(),
+            refresh_token: self.refresh_token.expose(),
+        })
+    }
+}
+
+/// Why a token is refreshed, in the authority's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefreshReason {
+    /// Somebody asked for it.
+    Forced,
+    /// The access token is about to expire.
+    ProactiveExpiry,
+    /// The access token does not say when it expires, and is old.
+    Scheduled,
+    /// A server answered 401 to the access token.
+    UnauthorizedRecovery,
+}
+
+impl RefreshReason {
+    /// The word that is sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forced => "forced",
+            Self::ProactiveExpiry => "proactive_expiry",
+            Self::Scheduled => "scheduled",
+            Self::UnauthorizedRecovery => "unauthorized_recovery",
+        }
+    }
+}
+
+impl fmt::Display for RefreshReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The taking back of one token.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    pub(super) endpoint: Endpoint,
+    pub(super) token: Secret,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Access,
+    Refresh { client_id: String },
+}
+
+impl Revocation {
+    /// Takes back an access token.
+    #[must_use]
+    pub fn of_access_token(endpoint: Endpoint, token: Secret) -> Self {
+        Self { endpoint, token, kind: Kind::Access }
+    }
+
+    /// Takes back a refresh token of `client_id`.
+    #[must_use]
+    pub fn of_refresh_token(endpoint: Endpoint, client_id: String, token: Secret) -> Self {
+        Self { endpoint, token, kind: Kind::Refresh { client_id } }
+    }
+
+    /// Takes back the refresh token of `tokens`, else the access token; `None` when there is neither.
+    #[must_use]
+    pub fn of_tokens(endpoint: Endpoint, client_id: String, tokens: &Tokens) -> Option<Self> {
+        let usable = |token: &Option<Secret>| token.clone().filter(|token| !token.is_empty());
+        if let Some(token) = usable(&tokens.refresh_token) {
+            return Some(Self::of_refresh_token(endpoint, client_id, token));
+        }
+        usable(&tokens.access_token).map(|token| Self::of_access_token(endpoint, token))
+    }
+
+    pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {
+        let (token_type_hint, client_id) = match &self.kind {
+            Kind::Access => ("access_token", None),
+            Kind::Refresh { client_id } => ("refresh_token", Some(client_id.as_str())),
+        };
+        written(&RevocationBody { token: self.token.expose(), token_type_hint, client_id })
+    }
+}
+
+/// How a revocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "either way the token is worth nothing, and there is no third")]
+pub enum Revoked {
+    /// The authority says that the token was worth nothing any more.
+    AlreadyInvalid,
+    /// The authority took it back.
+    Now,
+}
+
+/// What the authority gave for a refresh token. A field that it left out, or set to null, keeps its old value.
+///
+/// No field is empty. Everything is wiped on drop, and `Debug` shows fingerprints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct TokenResponse {
+    /// Says who the owner is; a JWT, or what should be one.
+    #[serde(default, deserialize_with = "secret")]
+    pub id_token: Option<Secret>,
+    /// What requests carry from now on.
+    #[serde(default, deserialize_with = "secret")]
+    pub access_token: Option<Secret>,
+    /// The successor of the one that was spent.
+    #[serde(default, deserialize_with = "secret")]
+    pub refresh_token: Option<Secret>,
+}
+
+impl TokenResponse {
+    /// Reads what the authority answers, and what [`Self::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Undecodable`] says what is wrong and shows none of it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Undecodable> {
+        // The parser would take a list for an object whose fields come in order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Undecodable::NotAnObject);
+        }
+        // The parser's own message quotes what it found, so only its kind is kept.
+        let response: Self = serde_json::from_slice(bytes)
+            .map_err(|error| if error.is_data() { Undecodable::Field } else { Undecodable::NotAnObject })?;
+        for (name, token) in response.fields() {
+            if token.is_some_and(Secret::is_empty) {
+                return Err(Undecodable::Empty { name });
+            }
+        }
+        Ok(response)
+    }
+
+    /// The three fields as JSON; what is missing is left out.
+    #[must_use]
+    pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
+        let [id_token, access_token, refresh_token] =
+            self.fields().map(|(_, token)| token.map(Secret::expose));
+        written(&ResponseBody { id_token, access_token, refresh_token })
+    }
+
+    /// Whose tokens these are, by the `id_token`. Without one, or with one that cannot be decoded, nothing is known,
+    /// and that matches anybody.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let claims = self.id_token.as_ref().and_then(|token| Claims::read(token).ok()).unwrap_or_default();
+        Identity { account_id: claims.account_id, user_id: claims.user_id }
+    }
+
+    fn fields(&self) -> [(&'static str, Option<&Secret>); 3] {
+        [
+            ("id_token", self.id_token.as_ref()),
+            ("access_token", self.access_token.as_ref()),
+            ("refresh_token", self.refresh_token.as_ref()),
+        ]
+    }
+}
+
+impl From<TokenResponse> for NewTokens {
+    fn from(response: TokenResponse) -> Self {
+        let TokenResponse { id_token, access_token, refresh_token } = response;
+        Self { id_token, access_token, refresh_token }
+    }
+}
+
+/// Why bytes are not a token response. None of them is in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Undecodable {
+    /// A token that is the empty text.
+    #[error("its {name} is empty")]
+    Empty {
+        /// The field.
+        name: &'static str,
+    },
+    /// A token that is no text, or is there twice.
+    #[error("one of its tokens is no text, or is there twice")]
+    Field,
+    /// Something else than one JSON object.
+    #[error("it is not a JSON object")]
+    NotAnObject,
+    /// More than any token response has.
+    #[error("it is too large")]
+    TooLarge,
+}
+
+/// The order is Codex's.
+#[derive(Serialize)]
+struct RefreshBody<'a> {
+    client_id: &'a str,
+    grant_type: &'static str,
+    refresh_reason: &'static str,
+    refresh_token: &'a str,
+}
+
+/// The order is Codex's.
+#[derive(Serialize)]
+struct RevocationBody<'a> {
+    token: &'a str,
+    token_type_hint: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ResponseBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+}
+
+/// As JSON. Written twice, first only counting: a buffer that grew would leave unwiped copies behind.
+fn written(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    let mut count = Count(0);
+    // Writing texts into memory has no way to fail.
+    let _infallible = serde_json::to_writer(&mut count, body);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
+    let _infallible = serde_json::to_writer(&mut *bytes, body);
+    bytes
+}
+
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+    use crate::document::{AuthDocument, Provenance};
+
+    fn endpoint() -> Endpoint {
+        let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| "/place".into())).unwrap();
+        Endpoint::refresh(&environment, &Provenance::default()).unwrap()
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_refresh_is_written_as_codex_writes_it() {
+        for (reason, word) in [
+            (RefreshReason::Forced, "forced"),
+            (RefreshReason::ProactiveExpiry, "proactive_expiry"),
+            (RefreshReason::Scheduled, "scheduled"),
+            (RefreshReason::UnauthorizedRecovery, "unauthorized_recovery"),
+        ] {
+            let (client_id, refresh_token) = ("app_1".to_owned(), Secret::from("rt-\"1"));
+            let refresh = Refresh { endpoint: endpoint(), client_id, refresh_token, reason };
+            assert_eq!(
+                text(&refresh.body()),
+                format!(
+                    r#"{{"client_id":"app_1","grant_type":"refresh_token","refresh_reason":"{word}","refresh_token":"rt-\"1"}}"#
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_revocation_takes_the_refresh_token_and_else_the_access_token() {
+        for (tokens, body) in [
+            (
+                r#"{"refresh_token":"rt-1","access_token":"at-1"}"#,
+                Some(r#"{"token":"rt-1","token_type_hint":"refresh_token","client_id":"app_1"}"#),
+            ),
+            (
+                r#"{"refresh_token":"","access_token":"at-1"}"#,
+                Some(r#"{"token":"at-1","token_type_hint":"access_token"}"#),
+            ),
+            (r#"{"access_token":""}"#, None),
+        ] {
+            let document = AuthDocument::parse(format!(r#"{{"tokens":{tokens}}}"#).as_bytes()).unwrap();
+            let revocation =
+                Revocation::of_tokens(endpoint(), "app_1".to_owned(), document.tokens().unwrap());
+            let written = revocation.map(|revocation| revocation.body());
+            assert_eq!(written.as_ref().map(|body| text(body)), body, "{tokens}");
+        }
+    }
+
+    #[test]
+    fn what_the_answer_leaves_out_stays_and_strangers_are_ignored() {
+        for (json, tokens) in [
+            ("{}", [None, None, None]),
+            (r#"{"id_token":null,"access_token":"a","expires_in":1,"scope":["s"]}"#, [None, Some("a"), None]),
+            (" \n{\"refresh_token\":\"r\",\"id_token\":\"i\"} ", [Some("i"), None, Some("r")]),
+        ] {
+            let response = TokenResponse::from_json(json.as_bytes()).unwrap();
+            assert_eq!(response.fields().map(|(_, token)| token.map(Secret::expose)), tokens, "{json}");
+            assert_eq!(TokenResponse::from_json(&response.to_json()).unwrap(), response, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_token_response_is_described_and_not_shown() {
+        for (json, error) in [
+            ("", Undecodable::NotAnObject),
+            ("marked", Undecodable::NotAnObject),
+            (r#"["marked","marked","marked"]"#, Undecodable::NotAnObject),
+            (r#"{"refresh_token":"marked"#, Undecodable::NotAnObject),
+            (r#"{"refresh_token":"marked"} marked"#, Undecodable::NotAnObject),
+            (r#"{"access_token":"marked","refresh_token":5}"#, Undecodable::Field),
+            (r#"{"id_token":{"marked":"marked"}}"#, Undecodable::Field),
+            (r#"{"access_token":"marked","access_token":"marked"}"#, Undecodable::Field),
+            (r#"{"access_token":""}"#, Undecodable::Empty { name: "access_token" }),
+            (r#"{"access_token":"marked","refresh_token":""}"#, Undecodable::Empty { name: "refresh_token" }),
+        ] {
+            assert_eq!(TokenResponse::from_json(json.as_bytes()), Err(error), "{json}");
+            assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
+        }
+        assert_eq!(TokenResponse::from_json(b"{\"id_token\":\"\xff\"}"), Err(Undecodable::NotAnObject));
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_read_matches_anybody() {
+        for json in ["{}", r#"{"id_token":"opaque"}"#, r#"{"access_token":"a.b.c"}"#] {
+            let response = TokenResponse::from_json(json.as_bytes()).unwrap();
+            assert_eq!(response.identity(), Identity::default(), "{json}");
+        }
+    }
+
+    #[test]
+    fn nothing_here_shows_a_token() {
+        let response = TokenResponse::from_json(br#"{"access_token":"marked"}"#).unwrap();
+        let revocation = Revocation::of_access_token(endpoint(), Secret::from("marked"));
+        let refresh = Refresh {
+            endpoint: endpoint(),
+            client_id: String::new(),
+            refresh_token: Secret::from("marked"),
+            reason: RefreshReason::Forced,
+        };
+        let shown = format!("{response:?} {revocation:?} {refresh:?}");
+        assert!(!shown.contains("marked"), "{shown}");
+    }
+}

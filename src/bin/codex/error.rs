@@ -1,0 +1,161 @@
+//! How a command fails: one line, the hints that go with it, and the exit code.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use codex_auth::error::Remedy;
+use codex_auth::{ErrorKind, config, store};
+
+/// The exit codes that scripts rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Failed, or not logged in.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Only a new login helps.
+    LogInAgain = 3,
+    /// The same again may work.
+    TryAgain = 4,
+    /// No keychain, locked, not writable.
+    StoreUnavailable = 5,
+    /// Gave up waiting for a lock.
+    LockTimeout = 6,
+}
+
+impl Exit {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::LogInAgain => "log-in-again",
+            Self::TryAgain => "try-again",
+            Self::StoreUnavailable => "store-unavailable",
+            Self::LockTimeout => "lock-timeout",
+        }
+    }
+}
+
+/// A command that failed. `Display` is the one line.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    exit: Exit,
+    message: String,
+    hints: Vec<String>,
+    causes: Vec<String>,
+    told: bool,
+}
+
+impl CommandError {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), told: false }
+    }
+
+    /// A failure that the command's own report has told already.
+    pub(crate) fn told(exit: Exit) -> Self {
+        Self { told: true, ..Self::new(exit, "") }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Exit {
+        self.exit
+    }
+
+    pub(crate) fn exit(&self) -> ExitCode {
+        ExitCode::from(self.exit as u8)
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.exit as u8
+    }
+
+    pub(crate) fn word(&self) -> &'static str {
+        self.exit.word()
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    pub(crate) fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<codex_auth::Error> for CommandError {
+    fn from(error: codex_auth::Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::LockTimeout => Exit::LockTimeout,
+            ErrorKind::StoreUnavailable => Exit::StoreUnavailable,
+            ErrorKind::TryAgain => Exit::TryAgain,
+            _ => Exit::Failed,
+        };
+        let mut failed = Self::new(exit, error.to_string());
+        let mut cause = std::error::Error::source(&error);
+        let mut above = failed.message.clone();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // A message may already tell its own cause.
+            if !above.contains(&text) {
+                failed.causes.push(text.clone());
+            }
+            above = text;
+            cause = error.source();
+        }
+        match error.remedy().map(advice) {
+            Some(advice) => failed.hint(advice),
+            None => failed,
+        }
+    }
+}
+
+impl From<store::Error> for CommandError {
+    fn from(error: store::Error) -> Self {
+        codex_auth::Error::from(error).into()
+    }
+}
+
+impl From<config::Error> for CommandError {
+    fn from(error: config::Error) -> Self {
+        codex_auth::Error::from(error).into()
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Failed, format!("cannot write the output: {error}"))
+    }
+}
+
+fn advice(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::ChooseStore => "name one that lasts, for example: codex login --store file",
+        Remedy::FreeSpace => "free some space; the login that was there is untouched",
+        Remedy::LogInAgain => "log in again to replace it: codex login",
+        Remedy::MakeWritable => "make the folder and the file writable for this user",
+        Remedy::MountFolder => "mount the folder of the login into the container, not the file",
+        Remedy::UnlockKeychain => {
+            "unlock the keychain, for example by logging in to the desktop, or keep the login in a file: codex login --store file"
+        }
+        Remedy::UseFileStore => {
+            "where there is no keychain, keep the login in a file: codex login --store file"
+        }
+        Remedy::Wait => "wait until the other program has finished, then try again",
+        _ => "see `codex --help`",
+    }
+}

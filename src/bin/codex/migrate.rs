@@ -1,0 +1,123 @@
+//! `codex migrate`: moves the login to another store.
+
+use clap::Args;
+use codex_auth::StoreKind;
+use codex_auth::store::Location;
+use codex_auth::store::migrate::{self, Migrated, Move, Plan, Target};
+use codex_auth_platform::process::{self, Running, Variable};
+use serde_json::json;
+
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::session::{Session, account, kept_in, warnings};
+use crate::{Outcome, status};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where to: keychain or file
+    #[arg(long, value_name = "STORE", value_parser = target)]
+    to: Target,
+
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn);
+    let plan = migrate::plan(&session.stores, arguments.to)?.ok_or_else(not_logged_in)?;
+    output.head("account", account(Some(&plan.stored.document)));
+    let others = other_programs(&session);
+    if !others.is_empty() {
+        output.warn(&format!(
+            "Codex is running on this login (pid {}); it may write to the old store until it is restarted",
+            others.iter().map(|other| other.pid.to_string()).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if arguments.dry_run {
+        return preview(&session, &plan, &others, output);
+    }
+    let lease = session.lease(output)?;
+    let done = migrate::migrate(&session.stores, &lease, arguments.to)?.ok_or_else(not_logged_in)?;
+    report(&plan.stored.location, &done, &others, output)
+}
+
+fn preview(session: &Session, plan: &Plan, others: &[Running], output: &Output) -> Outcome {
+    let to = session.stores.location(plan.target.kind());
+    if output.is_json() {
+        output.report(json!({
+            "dry_run": true,
+            "from": plan.stored.location.to_string(),
+            "to": to.to_string(),
+            "moves": plan.action == Move::Copy,
+            "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
+            "warnings": warnings(plan.stored.notes.iter().chain(&plan.notes)),
+        }))?;
+        return Ok::<(), CommandError>(());
+    }
+    match plan.action {
+        Move::Copy => {
+            output.say(&format!("would copy the login from the {}", kept_in(&plan.stored.location)));
+            output.say(&format!("      to the {}, read it back and compare", kept_in(&to)));
+            output.say(
+                "      then set cli_auth_credentials_store where Codex must know, and remove the old copy",
+            );
+        }
+        _ => output.say(&format!("the login is in the {} already", kept_in(&plan.stored.location))),
+    }
+    plan.stored.notes.iter().chain(&plan.notes).for_each(|note| output.warn(&note.to_string()));
+    Ok(())
+}
+
+fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output) -> Outcome {
+    let left: Vec<_> = done
+        .left
+        .iter()
+        .map(|(kind, reason)| format!("a copy in the {kind} store was left: {reason}"))
+        .collect();
+    if output.is_json() {
+        output.report(json!({
+            "dry_run": false,
+            "from": from.to_string(),
+            "to": done.location.to_string(),
+            "moves": done.action == Move::Copy,
+            "removed": done.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
+            "warnings": warnings(&done.notes).into_iter().chain(left).collect::<Vec<_>>(),
+        }))?;
+        return Ok(());
+    }
+    match done.action {
+        Move::Copy => output.say(&format!("moved the login to the {}", kept_in(&done.location))),
+        _ => output.say(&format!("the login is in the {} already", kept_in(&done.location))),
+    }
+    for location in &done.removed {
+        output.say(&format!("removed a copy from the {}", kept_in(location)));
+    }
+    done.notes.iter().for_each(|note| output.warn(&note.to_string()));
+    left.iter().for_each(|line| output.warn(line));
+    Ok(())
+}
+
+/// Codex processes of this user on this place, as far as the system tells.
+fn other_programs(session: &Session) -> Vec<Running> {
+    let home = session.place().home();
+    let here = |running: &Running| match &running.variable {
+        Variable::Set(path) => path.as_os_str() == home.as_os_str(),
+        _ => session.environment.is_default_home(),
+    };
+    process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()
+}
+
+fn target(word: &str) -> Result<Target, String> {
+    match StoreKind::named(word) {
+        Some(StoreKind::File) => Ok(Target::File),
+        Some(StoreKind::Keychain) => Ok(Target::Keychain),
+        _ => Err("a login can be moved to: keychain, file".to_owned()),
+    }
+}

@@ -1,0 +1,83 @@
+//! What every command starts from: the environment, the place and its stores.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use codex_auth::document::AuthDocument;
+use codex_auth::store::{self, Note, Waiting};
+use codex_auth::{Clock, Environment, Lease, Place, StoreKind, Stores};
+use serde_json::{Value, json};
+
+use crate::error::CommandError;
+use crate::output::Output;
+
+/// How long to wait in silence.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// One run of the program on one place.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) environment: Environment,
+    pub(crate) stores: Stores,
+    pub(crate) clock: Clock,
+}
+
+impl Session {
+    pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
+        let environment = Environment::of_process()?;
+        output.configure(&environment);
+        let place = store::locate(&environment)?;
+        output.head("place", json!(place.home()));
+        let stores = Stores::open(place, &environment)?;
+        Ok(Self { environment, stores, clock: Clock::system() })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        self.stores.place()
+    }
+
+    /// Takes the lease; a person who has to wait is told for whom.
+    pub(crate) fn lease(&self, output: &Output) -> Result<Lease, CommandError> {
+        let mut told = false;
+        let tell = |waiting: &Waiting<'_>| {
+            if !told && waiting.waited() >= SILENCE && io::stderr().is_terminal() {
+                told = true;
+                let holder = waiting
+                    .holder()
+                    .map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+                output.say(&format!("waiting for {holder}, which is changing this login"));
+            }
+        };
+        Ok(Lease::acquire(self.place(), self.environment.lock_timeout, tell)?)
+    }
+}
+
+/// `--store`, in our words and in Codex's.
+pub(crate) fn store_kind(word: &str) -> Result<StoreKind, String> {
+    match StoreKind::named(word) {
+        Some(StoreKind::Ephemeral) | None => Err("the stores are: keychain, file, auto".to_owned()),
+        Some(kind) => Ok(kind),
+    }
+}
+
+/// Whose login it is, for a report.
+pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
+    match document.filter(|document| document.tokens().is_some()) {
+        None => Value::Null,
+        Some(document) => json!({
+            "id": document.identity().account_id,
+            "email": document.claims().email,
+            "plan": document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str),
+        }),
+    }
+}
+
+/// Notes as the warnings of a report.
+pub(crate) fn warnings<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Vec<String> {
+    notes.into_iter().map(ToString::to_string).collect()
+}
+
+/// A store as people call it, with where it is.
+pub(crate) fn kept_in(location: &store::Location) -> String {
+    format!("{} store, {location}", location.kind())
+}

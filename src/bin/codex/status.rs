@@ -1,0 +1,128 @@
+//! `codex status`: who is logged in, how, where and until when. It never refreshes and never leaves the machine.
+
+use clap::Args;
+use codex_auth::document::AuthDocument;
+use codex_auth::manager::{Unusable, Usability};
+use codex_auth::store::Found;
+use serde_json::json;
+
+use crate::Outcome;
+use crate::error::{CommandError, Exit};
+use crate::output::{Output, Paint, relative};
+use crate::session::{Session, account, kept_in, warnings};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let found = session.stores.find()?;
+    let now = session.clock.now();
+    let document = found.stored.as_ref().map(|stored| &stored.document);
+    let usability = Usability::of(document, now);
+    let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
+    output.head("account", account(document));
+
+    if output.is_json() {
+        let mode = document.and_then(AuthDocument::mode);
+        output.report(json!({
+            "logged_in": usability != Usability::Unusable(Unusable::NotLoggedIn),
+            "method": mode.as_ref().map(codex_auth::AuthMode::as_str),
+            "usable": usability == Usability::Usable,
+            "reason": reason(&usability),
+            "expires_at": document.and_then(AuthDocument::expires_at).map(|moment| moment.to_string()),
+            "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
+            "store": found.stored.as_ref().map(|stored| stored.location.kind().as_str()),
+            "location": found.stored.as_ref().map(|stored| stored.location.to_string()),
+            "because": found.because.to_string(),
+            "warnings": warnings(notes.iter().copied()),
+        }))?;
+    } else {
+        show(&session, &found, &usability, output)?;
+        for note in notes {
+            output.warn(&note.to_string());
+        }
+    }
+    verdict(&usability, output)
+}
+
+fn show(
+    session: &Session,
+    found: &Found,
+    usability: &Usability,
+    output: &Output,
+) -> Result<(), CommandError> {
+    let now = session.clock.now();
+    let Some((stored, mode)) =
+        found.stored.as_ref().and_then(|stored| Some((stored, stored.document.mode()?)))
+    else {
+        output.data("not logged in")?;
+        return Ok(());
+    };
+    let document = &stored.document;
+    let claims = document.claims();
+    let mut fields = vec![("method", mode.to_string())];
+    if let Some(email) = &claims.email {
+        let plan = claims.plan.as_ref().map(|plan| format!(" ({})", plan.as_str())).unwrap_or_default();
+        fields.push(("account", format!("{email}{plan}")));
+    }
+    if let Some(id) = document.identity().account_id {
+        fields.push(("workspace", id));
+    }
+    if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
+        fields.push(("fingerprint", bearer.fingerprint().to_string()));
+    }
+    fields.push(("kept in", format!("{} ({})", kept_in(&stored.location), found.because)));
+    if let Some(moment) = document.expires_at() {
+        fields.push(("expires", relative(moment, now)));
+    }
+    if let Some(moment) = document.last_refresh() {
+        fields.push(("refreshed", relative(moment, now)));
+    }
+    fields.push((
+        "usable",
+        match reason(usability) {
+            None => output.on_stdout("yes", Paint::Green),
+            Some(reason) => format!("{}: {reason}", output.on_stdout("no", Paint::Red)),
+        },
+    ));
+    Ok(output.fields(&fields)?)
+}
+
+fn reason(usability: &Usability) -> Option<String> {
+    match usability {
+        Usability::Unusable(reason) => Some(reason.to_string()),
+        _ => None,
+    }
+}
+
+fn verdict(usability: &Usability, output: &Output) -> Outcome {
+    match usability {
+        Usability::Unusable(reason) => {
+            let failed = unusable(reason);
+            if !output.is_json() {
+                failed.hints().iter().for_each(|hint| output.say(&format!("hint: {hint}")));
+            }
+            Err(CommandError::told(failed.kind()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why no token can be had, as an error of a command.
+pub(crate) fn unusable(reason: &Unusable) -> CommandError {
+    let (exit, hint) = match reason {
+        Unusable::NotLoggedIn => (Exit::Failed, Some("log in first: codex login")),
+        Unusable::NotABearer(_) => (Exit::Failed, None),
+        _ => (Exit::LogInAgain, Some("log in again: codex login")),
+    };
+    let failed = CommandError::new(exit, reason.to_string());
+    match hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}

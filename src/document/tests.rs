@@ -1,0 +1,271 @@
+//! What a document keeps, what it refuses, and what it reports.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn jwt(payload: &Value) -> String {
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))
+}
+
+fn chatgpt(access: &Value, refresh_token: &str) -> Value {
+    json!({
+        "auth_mode": "chatgpt", "OPENAI_API_KEY": null,
+        "tokens": {
+            "id_token": jwt(&json!({"https://api.openai.com/auth": {"chatgpt_user_id": "user-1"}})),
+            "access_token": jwt(access), "refresh_token": refresh_token, "account_id": "acct-1"
+        },
+        "last_refresh": "2026-11-01T00:00:00.000000000Z"
+    })
+}
+
+fn document(value: &Value) -> AuthDocument {
+    AuthDocument::parse(value.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn an_api_key_is_written_byte_for_byte_as_codex_writes_it() {
+    let document = AuthDocument::with_api_key(&Secret::from("sk-test-123"));
+    let file = "{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": \"sk-test-123\"\n}";
+    assert_eq!(document.to_pretty().as_slice(), file.as_bytes());
+    let item = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#;
+    assert_eq!(document.to_compact().as_slice(), item.as_bytes());
+    assert_eq!(AuthDocument::parse(file.as_bytes()).unwrap().revision(), document.revision());
+}
+
+#[test]
+fn a_personal_access_token_is_written_without_a_mode() {
+    let document = AuthDocument::with_personal_access_token(&Secret::from("at-1"));
+    assert_eq!(
+        document.to_compact().as_slice(),
+        br#"{"OPENAI_API_KEY":null,"personal_access_token":"at-1"}"#
+    );
+    assert_eq!(document.mode(), Some(AuthMode::PersonalAccessToken));
+    assert_eq!(document.bearer().map(Secret::expose), Some("at-1"));
+}
+
+#[test]
+fn unknown_fields_survive_where_they_stood() {
+    let text = r#"{"z":1,"auth_mode":"chatgpt","future":{"b":[1,{"a":null}],"a":"x"},"tokens":{"new":true,"id_token":"e30.e30.e30","access_token":"a","refresh_token":"r","login_owner_id":"o","account_id":null},"last_refresh":"2026-01-01T00:00:00Z","a":-7}"#;
+    assert_eq!(AuthDocument::parse(text.as_bytes()).unwrap().to_compact().as_slice(), text.as_bytes());
+}
+
+#[test]
+fn the_mode_is_the_declared_one_or_follows_from_the_material() {
+    for (value, mode) in [
+        (json!({"OPENAI_API_KEY": "k", "tokens": {}}), Some(AuthMode::ApiKey)),
+        (json!({"auth_mode": "chatgpt", "OPENAI_API_KEY": "k", "tokens": {}}), Some(AuthMode::ChatGpt)),
+        (
+            json!({"personal_access_token": "at-1", "OPENAI_API_KEY": "k"}),
+            Some(AuthMode::PersonalAccessToken),
+        ),
+        (json!({"bedrock_api_key": {}, "OPENAI_API_KEY": "k"}), Some(AuthMode::BedrockApiKey)),
+        (json!({"OPENAI_API_KEY": null, "tokens": {}}), Some(AuthMode::ChatGpt)),
+        (json!({"tokens": null, "last_refresh": null, "OPENAI_API_KEY": "k"}), Some(AuthMode::ApiKey)),
+        (json!({}), None),
+    ] {
+        assert_eq!(document(&value).mode(), mode, "{value}");
+    }
+}
+
+#[test]
+fn what_codex_refuses_for_one_field_loads_and_is_reported() {
+    let whole = chatgpt(&json!({}), "rt");
+    assert_eq!(document(&whole).oddities(), []);
+    let mut strange = whole.clone();
+    strange["auth_mode"] = json!("fromTheFuture");
+    assert_eq!(document(&strange).oddities(), [Oddity::UnknownMode("fromTheFuture".to_owned())]);
+    assert!(document(&strange).bearer().is_some());
+    let mut opaque = whole.clone();
+    opaque["tokens"]["id_token"] = json!("not-a-jwt");
+    assert_eq!(document(&opaque).oddities(), [Oddity::IdToken(claims::Error::Parts)]);
+    let mut object = whole.clone();
+    object["tokens"]["id_token"] = json!({"email": "x"});
+    assert_eq!(document(&object).oddities(), [Oddity::IdToken(claims::Error::Parts)]);
+    let mut partial = whole.clone();
+    partial["tokens"].as_object_mut().unwrap().remove("refresh_token");
+    assert_eq!(document(&partial).oddities(), [Oddity::Missing("tokens.refresh_token")]);
+    let mut undated = whole;
+    undated["last_refresh"] = json!("yesterday");
+    assert_eq!(document(&undated).oddities(), [Oddity::LastRefresh]);
+}
+
+#[test]
+fn what_is_no_document_says_why_and_shows_nothing_of_it() {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    for (bytes, part) in [
+        (b"".as_slice(), "empty"),
+        (b" \n\t", "empty"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"{\"OPENAI_API_KEY\":\"marked\xff\"}", "UTF-8"),
+        (br#"{"OPENAI_API_KEY":"marked"#, "JSON"),
+        (br#"{"OPENAI_API_KEY":"marked"} x"#, "JSON"),
+        (br#"{"OPENAI_API_KEY":"marked","OPENAI_API_KEY":"marked"}"#, "JSON"),
+        (br#"{"tokens":{"marked":1,"marked":2}}"#, "JSON"),
+        (br#""marked""#, "JSON"),
+        (br#"["marked"]"#, "JSON"),
+        (deep.as_bytes(), "JSON"),
+        (br#"{"OPENAI_API_KEY":7}"#, "OPENAI_API_KEY must be a text"),
+        (br#"{"tokens":"marked"}"#, "tokens must be an object"),
+        (br#"{"tokens":{"access_token":7}}"#, "tokens.access_token must be a text"),
+        (br#"{"auth_mode":["marked"]}"#, "auth_mode must be a text"),
+        (br#"{"last_refresh":1700000000}"#, "last_refresh must be a text"),
+    ] {
+        let error = AuthDocument::parse(bytes).unwrap_err();
+        let told = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(error.to_string().contains(part), "{error} for {}", String::from_utf8_lossy(bytes));
+        assert!(!format!("{error} {error:?} {told}").contains("marked"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_refresh_token_that_is_not_its_own_makes_it_token_only() {
+    let now = Timestamp::now();
+    for token in ["", "placeholder", "PLACEHOLDER"] {
+        let ends = now.as_second() + 10;
+        let document = document(&chatgpt(&json!({ "exp": ends }), token));
+        assert_eq!(document.fingerprint(), None, "{token}");
+        assert_eq!(document.freshness(now), Freshness::Fresh);
+        let later = now + SignedDuration::from_secs(11);
+        assert_eq!(document.freshness(later), Freshness::Stale(Staleness::Expired));
+    }
+    let mut handed_in = chatgpt(&json!({}), "rt");
+    handed_in["auth_mode"] = json!("chatgptAuthTokens");
+    assert_eq!(document(&handed_in).fingerprint(), None);
+    assert!(document(&chatgpt(&json!({}), "rt")).fingerprint().is_some());
+}
+
+#[test]
+fn a_token_is_stale_within_five_minutes_or_a_quarter_of_its_life() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let standing = |lifetime: Option<i64>, left: i64| {
+        let exp = now.as_second() + left;
+        let access = match lifetime {
+            Some(lifetime) => json!({"exp": exp, "iat": exp - lifetime}),
+            None => json!({ "exp": exp }),
+        };
+        document(&chatgpt(&access, "rt")).freshness(now)
+    };
+    let soon = Freshness::Stale(Staleness::ExpiresSoon);
+    assert_eq!(standing(Some(864_000), 301), Freshness::Fresh);
+    assert_eq!(standing(Some(864_000), 300), soon);
+    assert_eq!(standing(None, 301), Freshness::Fresh);
+    assert_eq!(standing(None, 300), soon);
+    assert_eq!(standing(Some(60), 16), Freshness::Fresh);
+    assert_eq!(standing(Some(60), 15), soon);
+    assert_eq!(standing(Some(60), 0), Freshness::Stale(Staleness::Expired));
+    assert_eq!(standing(Some(-60), 300), soon, "an absurd lifetime falls back to five minutes");
+}
+
+#[test]
+fn a_token_without_an_end_is_stale_after_eight_days() {
+    let document = document(&chatgpt(&json!({"exp": 1.5}), "rt"));
+    let received = document.last_refresh().unwrap();
+    let eight_days = SignedDuration::from_hours(8 * 24);
+    assert_eq!(document.freshness(received + eight_days), Freshness::Fresh);
+    let older = received + eight_days + SignedDuration::from_secs(1);
+    assert_eq!(document.freshness(older), Freshness::Stale(Staleness::Old));
+}
+
+#[test]
+fn only_the_credential_itself_counts_for_a_compare_and_swap() {
+    let first = chatgpt(&json!({}), "rt");
+    let mut other = first.clone();
+    other["last_refresh"] = json!("2027-01-01T00:00:00Z");
+    other["future"] = json!(1);
+    other["tokens"]["login_owner_id"] = json!("o");
+    assert_eq!(document(&first).revision(), document(&other).revision());
+    for field in ["id_token", "access_token", "refresh_token", "account_id"] {
+        let mut changed = first.clone();
+        changed["tokens"][field] = json!("e30.e30.other");
+        assert_ne!(document(&first).revision(), document(&changed).revision(), "{field}");
+    }
+}
+
+#[test]
+fn a_missing_id_matches_anything_and_a_different_one_never_does() {
+    let identity = |account: Option<&str>, user: Option<&str>| Identity {
+        account_id: account.map(str::to_owned),
+        user_id: user.map(str::to_owned),
+    };
+    let full = identity(Some("a"), Some("u"));
+    assert!(full.matches(&identity(None, None)) && full.matches(&identity(None, Some("u"))));
+    assert!(!full.matches(&identity(Some("b"), Some("u"))));
+    assert!(!full.matches(&identity(Some("a"), Some("v"))), "another user of one workspace is another login");
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let mut value = chatgpt(&json!({"secret": "marked"}), "marked-refresh");
+    value["OPENAI_API_KEY"] = json!("marked-key");
+    let document = document(&value);
+    let shown = format!("{document:?} {:?} {document:#?}", document.tokens());
+    for secret in ["marked", document.bearer().unwrap().expose()] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[test]
+fn a_successor_is_merged_and_everything_else_stays() {
+    let mut whole = chatgpt(&json!({}), "rt-0");
+    whole["future"] = json!([1]);
+    whole["tokens"]["login_owner_id"] = json!("owner");
+    let old = document(&whole);
+    let now: Timestamp = "2026-11-21T14:00:00.5Z".parse().unwrap();
+    let tokens = NewTokens {
+        id_token: Some(Secret::from("no jwt")),
+        access_token: Some(Secret::from("new")),
+        refresh_token: Some(Secret::from("rt-1")),
+    };
+    let new = old.with_successor(&tokens, now).unwrap();
+    whole["tokens"]["access_token"] = json!("new");
+    whole["tokens"]["refresh_token"] = json!("rt-1");
+    whole["last_refresh"] = json!("2026-11-21T14:00:00.500000000Z");
+    assert_eq!(
+        new.to_compact().to_vec(),
+        whole.to_string().into_bytes(),
+        "an undecodable id_token is left out"
+    );
+    let kept = old.with_successor(&NewTokens::default(), now).unwrap();
+    assert_eq!(kept.revision(), old.revision(), "what is not given stays");
+    let no_tokens = document(&json!({"OPENAI_API_KEY": "k"}));
+    assert!(no_tokens.with_successor(&tokens, now).is_err());
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".*".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(".*", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect()))
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_strange_field_round_trips(name in "[a-z]{12}", value in any_json()) {
+        let mut whole = chatgpt(&json!({}), "rt");
+        whole[&name] = value.clone();
+        whole["tokens"][&name] = value;
+        let document = document(&whole);
+        prop_assert_eq!(document.to_compact().to_vec(), whole.to_string().into_bytes());
+        let again = AuthDocument::parse(&document.to_pretty()).unwrap();
+        prop_assert_eq!(again.to_compact(), document.to_compact());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _any_outcome = AuthDocument::parse(&bytes);
+    }
+}

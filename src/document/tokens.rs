@@ -1,0 +1,121 @@
+//! The tokens of a ChatGPT login, and whose login it is.
+
+use serde_json::{Map, Value};
+
+use super::{Error, Oddity};
+use crate::claims::{self, Claims};
+use crate::secret::Secret;
+
+/// What stands where a refresh token would, in copies that are handed to programs which must not refresh.
+const PLACEHOLDER: &str = "placeholder";
+
+/// The tokens of a ChatGPT login.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// Says who the owner is; a JWT.
+    pub id_token: Option<Secret>,
+    /// What requests carry.
+    pub access_token: Option<Secret>,
+    /// The single-use token that buys the next set. `None` when it is missing, empty or a placeholder.
+    pub refresh_token: Option<Secret>,
+    /// The workspace.
+    pub account_id: Option<String>,
+    /// Who issued them, to whom.
+    pub provenance: Provenance,
+}
+
+impl Tokens {
+    pub(super) fn read(map: &Map<String, Value>, oddities: &mut Vec<Oddity>) -> Result<Self, Error> {
+        let text = |key: &str, name: &'static str| match map.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(Error::Field { name, expected: "a text" }),
+        };
+        // Builds of August 2025 could write the claims themselves as an object (`codex-behaviour.md` 1.2).
+        let id_token = match map.get("id_token") {
+            Some(Value::Object(_)) => {
+                oddities.push(Oddity::IdToken(claims::Error::Parts));
+                None
+            }
+            _ => text("id_token", "tokens.id_token")?,
+        };
+        let refresh_token = text("refresh_token", "tokens.refresh_token")?;
+        for (name, missing) in [
+            ("tokens.id_token", map.get("id_token").is_none_or(Value::is_null)),
+            ("tokens.refresh_token", refresh_token.is_none()),
+        ] {
+            if missing {
+                oddities.push(Oddity::Missing(name));
+            }
+        }
+        Ok(Self {
+            id_token: id_token.map(Secret::from),
+            access_token: text("access_token", "tokens.access_token")?.map(Secret::from),
+            refresh_token: refresh_token
+                .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case(PLACEHOLDER))
+                .map(Secret::from),
+            account_id: text("account_id", "tokens.account_id")?
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
+            provenance: Provenance::read(map.get("oauth_provenance")),
+        })
+    }
+
+    pub(super) fn read_claims(&self, oddities: &mut Vec<Oddity>) -> Claims {
+        match self.id_token.as_ref().map(Claims::read) {
+            None => Claims::default(),
+            Some(Ok(claims)) => claims,
+            Some(Err(error)) => {
+                oddities.push(Oddity::IdToken(error));
+                Claims::default()
+            }
+        }
+    }
+}
+
+/// `oauth_provenance`: who issued the tokens, and to which client. Logins before Codex 0.169 have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Provenance {
+    /// The authority, by the address that its endpoints begin with.
+    pub issuer: Option<String>,
+    /// The client that may refresh them.
+    pub client_id: Option<String>,
+}
+
+impl Provenance {
+    /// Fields that are missing, empty or no text are `None`, as in a document without provenance.
+    fn read(value: Option<&Value>) -> Self {
+        let text = |key: &str| value?.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        Self { issuer: text("issuer"), client_id: text("client_id") }
+    }
+}
+
+/// Account id and user id of a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Identity {
+    /// The workspace.
+    pub account_id: Option<String>,
+    /// The person.
+    pub user_id: Option<String>,
+}
+
+impl Identity {
+    /// The login of these ids, as far as they are known.
+    #[must_use]
+    pub fn new(account_id: Option<String>, user_id: Option<String>) -> Self {
+        Self { account_id, user_id }
+    }
+
+    /// Whether both can be the same login: a missing id matches anything, a different one never does.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        let agree = |ours: &Option<String>, theirs: &Option<String>| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        agree(&self.account_id, &other.account_id) && agree(&self.user_id, &other.user_id)
+    }
+}

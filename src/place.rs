@@ -1,0 +1,69 @@
+//! A place: the folder that a login belongs to, and the names of the files in it.
+//!
+//! A place is an argument of stores, leases and state, and never a global: several accounts are several places. This
+//! module only names things; whether they exist is the business of [`crate::store`].
+
+use std::path::{Path, PathBuf};
+
+/// The folder of one login. `CODEX_HOME` is the default one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    home: PathBuf,
+}
+
+impl Place {
+    /// The place at `home`, taken as given. [`crate::store::locate`] makes the path canonical first, which the name
+    /// of the keychain item depends on.
+    #[must_use]
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self { home: home.into() }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The document of the file store. It may be a symbolic link.
+    #[must_use]
+    pub fn document(&self) -> PathBuf {
+        self.home.join("auth.json")
+    }
+
+    /// The first of Codex's own commit locks. It stays here even where the document is a link.
+    #[must_use]
+    pub fn first_commit_lock(&self) -> PathBuf {
+        self.home.join("auth.lock")
+    }
+
+    /// The configuration that is shared with Codex.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.home.join("config.toml")
+    }
+
+    /// The folder of everything that is ours alone.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.home.join("codex-auth")
+    }
+
+    /// What the lease locks.
+    #[must_use]
+    pub fn refresh_lock(&self) -> PathBuf {
+        self.folder().join("refresh.lock")
+    }
+
+    /// What all instances know of this login; no secret in it.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder().join("state.json")
+    }
+
+    /// A token response from the moment it arrives until it is committed.
+    #[must_use]
+    pub fn rescue(&self) -> PathBuf {
+        self.folder().join("rescue")
+    }
+}

@@ -1,0 +1,165 @@
+//! A secret string: it cannot be displayed, its `Debug` shows a fingerprint, and it is wiped when dropped.
+
+use std::fmt;
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
+
+/// A token or key.
+///
+/// There is no `Display`, so it cannot be interpolated into a message, and no `Serialize`, so it cannot slip into a
+/// report. [`Secret::expose`] marks every boundary that the plain text crosses. The memory is wiped on drop; copies
+/// that a parser, the kernel or an HTTP client makes are beyond its reach.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes over `plain` and wipes the buffer it came in.
+    #[must_use]
+    pub fn new(mut plain: String) -> Self {
+        // A boxed copy of exactly this size: shrinking the caller's buffer could leave a tail of it unwiped.
+        let exact: Box<str> = Box::from(plain.as_str());
+        plain.zeroize();
+        Self(SecretString::from(exact))
+    }
+
+    /// The plain text. Every call of this is a place where the secret leaves the library's protection.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The name of this secret that may be told.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.expose())
+    }
+
+    /// Whether there is nothing in it; an empty token is never sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.expose().is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            f.write_str("Secret(empty)")
+        } else {
+            write!(f, "Secret({})", self.fingerprint())
+        }
+    }
+}
+
+impl PartialEq for Secret {
+    /// Compares digests, so that the time taken tells nothing about the text.
+    fn eq(&self, other: &Self) -> bool {
+        Sha256::digest(self.expose()) == Sha256::digest(other.expose())
+    }
+}
+
+impl Eq for Secret {}
+
+impl From<String> for Secret {
+    fn from(plain: String) -> Self {
+        Self::new(plain)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(plain: &str) -> Self {
+        Self(SecretString::from(plain))
+    }
+}
+
+/// The first 16 hex digits of SHA-256 of a secret: names it without telling it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 8]);
+
+impl Fingerprint {
+    /// The fingerprint of `plain`.
+    #[must_use]
+    pub fn of(plain: &str) -> Self {
+        let digest = Sha256::digest(plain);
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Self(first)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NotAFingerprint);
+        }
+        u64::from_str_radix(text, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| NotAFingerprint)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = NotAFingerprint;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+/// A text that is not 16 hex digits.
+#[derive(Debug, thiserror::Error)]
+#[error("a fingerprint is 16 hex digits")]
+#[non_exhaustive]
+pub struct NotAFingerprint;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_the_fingerprint_and_never_the_secret() {
+        let secret = Secret::from("rt-marked-secret");
+        let shown = format!("{secret:?} {secret:#?}");
+        assert!(!shown.contains("marked"), "{shown}");
+        assert!(shown.contains(&secret.fingerprint().to_string()), "{shown}");
+        assert_eq!(format!("{:?}", Secret::from("")), "Secret(empty)");
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_start_of_sha_256() {
+        assert_eq!(Fingerprint::of("abc").to_string(), "ba7816bf8f01cfea");
+        assert_eq!("ba7816bf8f01cfea".parse::<Fingerprint>().unwrap(), Fingerprint::of("abc"));
+        for wrong in ["", "ba7816bf8f01cfe", "ba7816bf8f01cfeaa", "+a7816bf8f01cfea", "ga7816bf8f01cfea"] {
+            assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_equal_when_their_texts_are() {
+        assert_eq!(Secret::from("a"), Secret::new("a".to_owned()));
+        assert_ne!(Secret::from("a"), Secret::from("b"));
+    }
+}

@@ -1,0 +1,99 @@
+//! Why a store, a lock or a record of a place could not be used.
+
+use std::path::PathBuf;
+
+use codex_auth_platform::{keychain, lock, private_file};
+
+use super::Location;
+use crate::{config, document};
+
+/// What went wrong. The message names the file or service; `source` is the cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The folder that `CODEX_HOME` names cannot be used.
+    #[error("CODEX_HOME points to {}, which {problem}", path.display())]
+    Home {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Something is stored that is no document.
+    #[error("{location} cannot be understood: {source}")]
+    Document {
+        /// Where it is.
+        location: Location,
+        /// Why not.
+        source: document::Error,
+    },
+    /// The configuration cannot be understood.
+    #[error("{} cannot be understood: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: config::Error,
+    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] private_file::Error),
+    /// A lock cannot be had.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// The keychain cannot be used.
+    #[error(transparent)]
+    Keychain(#[from] keychain::Error),
+    /// Codex's commit locks are ours, but the time for which we may hold them is up.
+    #[error("the store took too long; nothing was written, try again")]
+    CommitTooSlow,
+    /// What was read back is not what was written.
+    #[error("{location} does not hold what was just written to it")]
+    NotKept {
+        /// Where it should be.
+        location: Location,
+    },
+    /// The keychain has no key to seal a rescue with.
+    #[error("the keychain has no key of ours to protect a token in transit with, so none is spent")]
+    NoSealingKey,
+    /// A rescue could not be put into its form.
+    #[error("a token response could not be sealed")]
+    Sealing,
+    /// Another program kept changing the login.
+    #[error("another program keeps changing the login; try again")]
+    Contended,
+    /// A setting that the program cannot follow.
+    #[error(
+        "config.toml says cli_auth_credentials_store = \"ephemeral\", which keeps a login in memory only"
+    )]
+    EphemeralConfigured,
+    /// No random number could be had from the operating system.
+    #[error("the operating system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+impl Error {
+    /// Whether the call may have taken effect all the same: look before deciding anything.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Keychain(error) => error.outcome() == keychain::Outcome::Unknown,
+            Self::File(private_file::Error::Unsynced { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it says that the keychain exists and cannot be looked into now, so that a login may be in there.
+    #[must_use]
+    pub fn hides_a_login(&self) -> bool {
+        matches!(
+            self,
+            Self::Keychain(
+                keychain::Error::Locked { .. }
+                    | keychain::Error::TimedOut { .. }
+                    | keychain::Error::Failed { .. }
+                    | keychain::Error::Panicked { .. }
+            )
+        )
+    }
+}

@@ -1,0 +1,194 @@
+//! The document as an item of the system's keychain: on Linux the very item that Codex keeps.
+
+use std::fmt;
+use std::time::Duration;
+
+use codex_auth_platform::keychain::{Client, Item, ItemName, SHARING, Selection, Sharing, Slot};
+use codex_auth_platform::private_file::Removal;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::preference::{self, Later, Preference};
+use super::rescue::Seal;
+use super::{Commit, Error, Lease, Location, Note, Store, Stored, Written};
+use crate::config::StoreKind;
+use crate::document::{self, AuthDocument};
+use crate::place::Place;
+
+/// The service of items that are ours alone.
+const OURS: &str = "codex-auth";
+
+/// The keychain store of a place.
+///
+/// Where any program may rewrite an item (Linux), it is Codex's own: service `Codex Auth`, account `cli|` and 16 hex
+/// digits of SHA-256 of the canonical home. Where that would make the system ask Codex's user for ever (macOS), it is
+/// one of ours with the service `codex-auth` (`peers.md` 3.6). It is updated in place, and never made a second time.
+///
+/// Should others have left several items, the preferred one is used, and [`Note::Duplicates`] says so.
+#[derive(Clone)]
+pub struct KeychainStore {
+    name: ItemName,
+    sealing: ItemName,
+    client: Client,
+}
+
+impl KeychainStore {
+    /// The keychain store of `place`, reached through `client`.
+    #[must_use]
+    pub fn new(place: &Place, client: Client) -> Self {
+        let service = match SHARING {
+            Sharing::OwnerOnly => OURS,
+            _ => "Codex Auth",
+        };
+        let hash = hash(place);
+        let name = ItemName::new(service, format!("cli|{hash}"));
+        Self { name, sealing: ItemName::new(OURS, format!("rescue|{hash}")), client }
+    }
+
+    /// Whether an item could be read and written now, within `within`.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`] says why not, and what to do.
+    pub fn check(&self, within: Duration) -> Result<(), Error> {
+        // Asking for an item asks for everything that could be in the way of it.
+        self.client.modified(&self.name, within)?;
+        Ok(())
+    }
+
+    /// Removes all items but the one in use.
+    ///
+    /// # Errors
+    /// As [`Store::remove`].
+    pub fn remove_duplicates(&self, commit: &Commit<'_>) -> Result<usize, Error> {
+        let items = self.client.read(&self.name, commit.remaining()?)?;
+        let Some((kept, ..)) = preferred(&items) else { return Ok(0) };
+        let kept = kept.id.clone();
+        let mut removed = 0;
+        for item in items.iter().filter(|item| item.id != kept) {
+            removed +=
+                self.client.delete(&self.name, &Selection::This(item.id.clone()), commit.remaining()?)?;
+        }
+        Ok(removed)
+    }
+
+    /// The key that rescues are sealed with, if one was made.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`].
+    pub(super) fn sealing_key(&self, within: Duration) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let items = self.client.read(&self.sealing, within)?;
+        Ok(items.into_iter().min_by(|one, other| one.id.cmp(&other.id)).map(|item| item.secret))
+    }
+
+    /// Makes the key that rescues are sealed with, unless there is one.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`], [`Error::Random`].
+    pub fn make_sealing_key(&self, _lease: &Lease, within: Duration) -> Result<(), Error> {
+        if self.sealing_key(within)?.is_none() {
+            self.client.write(&self.sealing, &Slot::Only, &Seal::new_key()?, within)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the key that rescues are sealed with; there must be no rescue any more.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`].
+    pub fn remove_sealing_key(&self, _lease: &Lease, within: Duration) -> Result<(), Error> {
+        self.client.delete(&self.sealing, &Selection::All, within)?;
+        Ok(())
+    }
+
+    /// What the item is called for people.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        Location::Keychain {
+            service: self.name.service().to_owned(),
+            account: self.name.account().to_owned(),
+        }
+    }
+}
+
+impl Store for KeychainStore {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Keychain
+    }
+
+    fn load(&self, within: Duration) -> Result<Option<Stored>, Error> {
+        let items = self.client.read(&self.name, within)?;
+        let Some((_, document, preference)) = preferred(&items) else { return Ok(None) };
+        let document = document.map_err(|source| Error::Document { location: self.location(), source })?;
+        let mut notes = Vec::new();
+        if items.len() > 1 {
+            notes.push(Note::Duplicates { copies: items.len(), preference });
+        }
+        notes.extend(document.oddities().iter().cloned().map(Note::from));
+        Ok(Some(Stored { document, location: self.location(), notes }))
+    }
+
+    fn write(&self, commit: &Commit<'_>, document: &AuthDocument) -> Result<Written, Error> {
+        let items = self.client.read(&self.name, commit.remaining()?)?;
+        let slot = preferred(&items).map_or(Slot::Only, |(item, ..)| Slot::This(item.id.clone()));
+        self.client.write(&self.name, &slot, &document.to_compact(), commit.remaining()?)?;
+        Ok(Written { location: self.location(), notes: Vec::new() })
+    }
+
+    fn remove(&self, commit: &Commit<'_>) -> Result<Removal, Error> {
+        match self.client.delete(&self.name, &Selection::All, commit.remaining()?)? {
+            0 => Ok(Removal::Absent),
+            _ => Ok(Removal::Removed),
+        }
+    }
+}
+
+impl fmt::Debug for KeychainStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeychainStore").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The first 16 hex digits of SHA-256 of the home as text (`codex-behaviour.md` 1.4).
+fn hash(place: &Place) -> String {
+    let digest = Sha256::digest(place.home().to_string_lossy().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+type Reading = Result<AuthDocument, document::Error>;
+
+/// The item to use, what is in it, and why it: one that can be read before one that cannot, then as two copies of a
+/// login are told apart, then the first by a name that does not change, so that reader and writer agree.
+fn preferred(items: &[Item]) -> Option<(&Item, Reading, Preference)> {
+    let mut items: Vec<_> = items.iter().map(|item| (item, AuthDocument::parse(&item.secret))).collect();
+    items.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+    let mut items = items.into_iter();
+    let (mut best, mut reading) = items.next()?;
+    let mut why = Preference::First;
+    for (item, other) in items {
+        let verdict = match (&reading, &other) {
+            (Ok(ours), Ok(theirs)) => {
+                preference::later(ours, theirs).map(|later| (later, Preference::LaterToken))
+            }
+            (Err(_), Ok(_)) => Some((Later::Second, Preference::Readable)),
+            (Ok(_), Err(_)) => Some((Later::First, Preference::Readable)),
+            (Err(_), Err(_)) => None,
+        };
+        if let Some((later, preference)) = verdict {
+            why = preference;
+            if later == Later::Second {
+                (best, reading) = (item, other);
+            }
+        }
+    }
+    Some((best, reading, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_in_the_account_is_the_one_that_codex_computes() {
+        assert_eq!(hash(&Place::new("~/.codex")), "940db7b1d0e4eb40");
+    }
+}

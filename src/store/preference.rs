@@ -1,0 +1,116 @@
+//! Which of two copies of a login counts. No local clock has a say in it.
+
+use std::fmt;
+
+use super::{Location, Stored};
+use crate::config::StoreKind;
+use crate::document::AuthDocument;
+
+/// Why a copy was preferred over another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preference {
+    /// Nothing tells them apart; the first by a name that does not change.
+    First,
+    /// The keychain, as Codex's `auto` does.
+    Keychain,
+    /// Its access token was made later, by the authority's clock.
+    LaterToken,
+    /// The other one cannot be understood.
+    Readable,
+    /// `state.json` names the store it is in.
+    Recorded,
+}
+
+impl fmt::Display for Preference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::First => "the first of equals",
+            Self::Keychain => "the keychain counts before the file",
+            Self::LaterToken => "the newer token counts",
+            Self::Readable => "only one can be understood",
+            Self::Recorded => "the store that was used last counts",
+        })
+    }
+}
+
+/// Which of two documents holds the later token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Later {
+    First,
+    Second,
+}
+
+/// The later token of one identity. `None` when they are different logins, or their tokens do not tell.
+pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<Later> {
+    if first.mode() != second.mode() || !first.identity().matches(&second.identity()) {
+        return None;
+    }
+    let (first, second) = (first.access_claims().issued_at?, second.access_claims().issued_at?);
+    match first.cmp(&second) {
+        std::cmp::Ordering::Greater => Some(Later::First),
+        std::cmp::Ordering::Less => Some(Later::Second),
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
+/// The copy that counts, the place of the other one, and why.
+pub(super) fn choose(
+    keychain: Stored,
+    file: Stored,
+    recorded: Option<StoreKind>,
+) -> (Stored, Location, Preference) {
+    let (winner, preference) = match (later(&keychain.document, &file.document), recorded) {
+        (Some(Later::First), _) => (StoreKind::Keychain, Preference::LaterToken),
+        (Some(Later::Second), _) => (StoreKind::File, Preference::LaterToken),
+        (None, Some(kind @ (StoreKind::File | StoreKind::Keychain))) => (kind, Preference::Recorded),
+        (None, _) => (StoreKind::Keychain, Preference::Keychain),
+    };
+    match winner {
+        StoreKind::File => (file, keychain.location, preference),
+        _ => (keychain, file.location, preference),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+
+    fn copy(kind: StoreKind, account: &str, issued: Option<i64>) -> Stored {
+        let access = URL_SAFE_NO_PAD.encode(json!({ "iat": issued }).to_string());
+        let document = json!({"auth_mode": "chatgpt", "tokens": {
+            "id_token": "e30.e30.e30", "access_token": format!("e30.{access}.c2ln"),
+            "refresh_token": "rt", "account_id": account
+        }});
+        let location = match kind {
+            StoreKind::File => Location::File("auth.json".into()),
+            _ => Location::Keychain { service: "s".to_owned(), account: "a".to_owned() },
+        };
+        let document = AuthDocument::parse(document.to_string().as_bytes()).unwrap();
+        Stored { document, location, notes: Vec::new() }
+    }
+
+    #[test]
+    fn the_authoritys_clock_decides_between_copies_of_one_login_and_our_record_between_others() {
+        use Preference::{Keychain, LaterToken, Recorded};
+        let file = Some(StoreKind::File);
+        for (ours, theirs, recorded, kind, why) in [
+            (("a", Some(2)), ("a", Some(1)), file, StoreKind::Keychain, LaterToken),
+            (("a", Some(1)), ("a", Some(2)), None, StoreKind::File, LaterToken),
+            (("a", Some(1)), ("a", Some(1)), file, StoreKind::File, Recorded),
+            (("a", Some(1)), ("a", None), None, StoreKind::Keychain, Keychain),
+            (("a", Some(2)), ("b", Some(1)), file, StoreKind::File, Recorded),
+            (("a", Some(1)), ("b", Some(2)), None, StoreKind::Keychain, Keychain),
+        ] {
+            let keychain = copy(StoreKind::Keychain, ours.0, ours.1);
+            let (chosen, other, preference) =
+                choose(keychain, copy(StoreKind::File, theirs.0, theirs.1), recorded);
+            assert_eq!((chosen.location.kind(), preference), (kind, why), "{ours:?} {theirs:?} {recorded:?}");
+            assert_ne!(other.kind(), kind);
+        }
+    }
+}

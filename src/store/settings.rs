@@ -1,0 +1,87 @@
+//! The `config.toml` of a place: read as it is, edited with its comments and layout kept.
+
+use std::fmt;
+
+use codex_auth_platform::private_file::{self, Links, OverMount};
+
+use super::{Error, Lease};
+use crate::config::{self, Config, StoreKind};
+use crate::place::Place;
+
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// The configuration file of a place, as text and as what it means to us.
+///
+/// It is shared with Codex and with its user, who may keep it in a dotfiles folder: a symbolic link is followed, and the
+/// link stays. Only the place's own file counts, never one of the working folder.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// What it says.
+    pub config: Config,
+    text: String,
+}
+
+impl Settings {
+    /// Reads the file; none is an empty one.
+    ///
+    /// # Errors
+    /// - [`Error::File`]: it is there and cannot be read.
+    /// - [`Error::Config`]: it cannot be understood. None of it is in the message.
+    pub fn read(place: &Place) -> Result<Self, Error> {
+        let path = place.config();
+        let Some(contents) = private_file::read(&path, LIMIT, Links::Follow)? else {
+            return Ok(Self::default());
+        };
+        let text = match std::str::from_utf8(&contents.bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => {
+                let source = config::Error::Toml { line: 1, problem: "it is not UTF-8".to_owned() };
+                return Err(Error::Config { path, source });
+            }
+        };
+        let config = Config::parse(&text).map_err(|source| Error::Config { path, source })?;
+        Ok(Self { config, text })
+    }
+
+    /// Sets the store, in Codex's words.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be written; it is as it was.
+    pub fn set_store(&mut self, lease: &Lease, kind: StoreKind) -> Result<(), Error> {
+        self.edit(lease, |text| Config::with_store(text, kind))
+    }
+
+    /// Removes the `auth_token` of old builds.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be written; it is as it was.
+    pub fn remove_legacy_token(&mut self, lease: &Lease) -> Result<(), Error> {
+        self.edit(lease, Config::without_legacy_token)
+    }
+
+    fn edit(
+        &mut self,
+        lease: &Lease,
+        edit: impl Fn(&str) -> Result<String, config::Error>,
+    ) -> Result<(), Error> {
+        let path = lease.place().config();
+        // What is on disk now, not what was there when the place was opened: others edit this file too.
+        let fresh = Self::read(lease.place())?;
+        let failed = |source| Error::Config { path: path.clone(), source };
+        let text = edit(&fresh.text).map_err(failed)?;
+        let config = Config::parse(&text).map_err(failed)?;
+        if text != fresh.text {
+            private_file::replace(&path, text.as_bytes(), Links::Follow, OverMount::InPlace)?;
+        }
+        *self = Self { config, text };
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Without the text, which may hold secrets of others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("config", &self.config).finish_non_exhaustive()
+    }
+}
