@@ -1,0 +1,88 @@
+//! No token in any error, whatever the authority puts into its answers.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use codex_auth::Secret;
+use codex_auth::authority::{Authority, Endpoint, Error, Revocation};
+use codex_auth::document::Provenance;
+use scripted_authority::{Edit, Endpoint as At, ErrorShape, Step};
+use serde_json::json;
+
+use super::{Deadlines, REFRESH_URL, SOON, World, environment, request, run};
+
+/// Everything that a caller could print of it.
+fn shown(error: &Error) -> String {
+    let mut text = format!("{error}\n{error:?}\n{error:#?}\n");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!("{cause}\n{cause:?}\n");
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn no_error_shows_a_token_that_the_authority_has_issued() {
+    let World { server, grant } = World::new();
+    let tokens = &grant.tokens;
+    let said: String = [&tokens.refresh_token, &tokens.access_token, &tokens.id_token]
+        .map(|token| format!("your token {token}, (\"{token}\") and token={token}; "))
+        .concat();
+    let echo = |status: u16| {
+        [
+            json!({"error": {"code": tokens.refresh_token, "message": said}}),
+            json!({"error": tokens.access_token, "error_description": said}),
+            json!({"code": tokens.id_token, "message": said}),
+            json!({"error": "refresh_token_reused", "error_description": said}),
+            json!({"access_token": tokens.access_token, "refresh_token": [tokens.refresh_token]}),
+            json!({"access_token": tokens.access_token, "id_token": tokens.id_token, "refresh_token": ""}),
+            json!([tokens.refresh_token]),
+            json!(tokens.refresh_token),
+        ]
+        .map(|body| Step::body(status, "application/json", &body.to_string()))
+    };
+    let mut steps: Vec<Step> = [200, 400, 401, 403, 429, 500].into_iter().flat_map(echo).collect();
+    steps.extend([
+        Step::redirect(&format!("https://example.test/{}?t={}", tokens.refresh_token, tokens.access_token)),
+        Step::status(503, &tokens.refresh_token),
+        Step::status(401, &tokens.access_token).with_header("Retry-After", &tokens.refresh_token),
+        Step::body(200, "text/plain", &said),
+        Step::edited("access_token", Edit::Empty),
+    ]);
+    // What spends the tokens comes last.
+    steps.extend([Step::truncated(), Step::closed_after(), Step::default()]);
+    let variables = [(REFRESH_URL, server.token_url())];
+    let environment = environment(&variables.each_ref().map(|(key, value)| (*key, value.as_str())));
+    let authority =
+        Authority::with_deadlines(&environment, Deadlines { revoke: Duration::from_millis(150), ..SOON });
+    let request = request(&environment, &tokens.refresh_token).unwrap();
+    let endpoint = Endpoint::revoke(&environment, &Provenance::default()).unwrap();
+    let refresh_token = Secret::from(tokens.refresh_token.as_str());
+    let revocation = Revocation::of_refresh_token(endpoint, request.client_id.clone(), refresh_token);
+    let mut all = format!("{environment:?} {authority:?} {request:?} {revocation:?}");
+    let mut errors = 0;
+    for step in steps {
+        for shape in [ErrorShape::Flat, ErrorShape::Nested, ErrorShape::TopLevel] {
+            server.adjust(|policy| policy.error_shape = shape);
+            server.script(At::Refresh, step.clone());
+            if let Err(error) = run(authority.refresh(&request)) {
+                errors += 1;
+                all += &shown(&error);
+            }
+        }
+        server.script_always(At::Revoke, step);
+        if let Err(error) = run(authority.revoke(&revocation)) {
+            errors += 1;
+            all += &shown(&error);
+        }
+    }
+    assert!(errors > 100, "{errors}");
+    for secret in server.issued_secrets() {
+        assert!(!all.contains(&secret), "{secret} is in {all}");
+        // Not a telling part of it either.
+        let part = &secret[..secret.len().min(24)];
+        assert!(!all.contains(part), "{part} of {secret} is in {all}");
+        assert!(!all.to_lowercase().contains(&part.to_lowercase()), "{part}");
+    }
+}

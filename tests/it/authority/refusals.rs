@@ -1,0 +1,191 @@
+//! Every row of `codex-behaviour.md` 3.5, and when to come back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use codex_auth::authority::{Error, Hold, Kind, Obstacle, Reason};
+use scripted_authority::{
+    Answer, Authority as Scripted, Effect, Endpoint as At, ErrorShape, Step, TokenState,
+};
+
+use super::{REFRESH_URL, SOON, World, refresh_with};
+
+enum Row {
+    Permanent(Reason, Hold),
+    Transient,
+}
+
+const TABLE: &[(u16, &str, Row)] = &[
+    (400, "refresh_token_expired", Row::Permanent(Reason::Expired, Hold::ForGood)),
+    (401, "refresh_token_expired", Row::Permanent(Reason::Expired, Hold::ForGood)),
+    (401, "Refresh_Token_EXPIRED", Row::Permanent(Reason::Expired, Hold::ForGood)),
+    (503, "refresh_token_expired", Row::Permanent(Reason::Expired, Hold::ForGood)),
+    (400, "refresh_token_reused", Row::Permanent(Reason::Reused, Hold::ForGood)),
+    (401, "refresh_token_reused", Row::Permanent(Reason::Reused, Hold::ForGood)),
+    (429, "refresh_token_reused", Row::Permanent(Reason::Reused, Hold::ForGood)),
+    (401, "refresh_token_invalidated", Row::Permanent(Reason::Revoked, Hold::ForGood)),
+    (403, "refresh_token_invalidated", Row::Permanent(Reason::Revoked, Hold::ForGood)),
+    (400, "invalid_grant", Row::Permanent(Reason::Other, Hold::ForGood)),
+    (400, "INVALID_GRANT", Row::Permanent(Reason::Other, Hold::ForGood)),
+    (401, "invalid_grant", Row::Permanent(Reason::Other, Hold::TenMinutes)),
+    (401, "invalid_client", Row::Permanent(Reason::Other, Hold::TenMinutes)),
+    (401, "", Row::Permanent(Reason::Other, Hold::TenMinutes)),
+    (400, "invalid_request", Row::Transient),
+    (400, "", Row::Transient),
+    (403, "forbidden", Row::Transient),
+    (404, "invalid_grant", Row::Transient),
+    (408, "timeout", Row::Transient),
+    (429, "slow_down", Row::Transient),
+    (500, "server_error", Row::Transient),
+    (502, "bad_gateway", Row::Transient),
+    (503, "invalid_grant", Row::Transient),
+    (504, "gateway_timeout", Row::Transient),
+];
+
+#[test]
+fn a_refusal_is_sorted_as_codex_sorts_it_wherever_its_code_stands() {
+    for shape in [ErrorShape::Flat, ErrorShape::Nested, ErrorShape::TopLevel] {
+        let world = World::new();
+        world.server.adjust(|policy| policy.error_shape = shape);
+        for (status, code, row) in TABLE {
+            let said = (!code.is_empty()).then(|| code.to_lowercase());
+            world.server.script(At::Refresh, Step::status(*status, code));
+            let error = world.refresh().unwrap_err();
+            let named = format!("{shape:?} {status} {code}: {error:?}");
+            match (row, &error) {
+                (Row::Permanent(reason, hold), Error::Permanent { .. }) => {
+                    let Error::Permanent { reason: why, hold: how_long, code, status: answered, .. } = &error
+                    else {
+                        unreachable!()
+                    };
+                    assert_eq!((why, how_long, code, answered), (reason, hold, &said, status), "{named}");
+                    assert_eq!(error.kind(), Kind::Permanent, "{named}");
+                }
+                (
+                    Row::Transient,
+                    Error::Transient { cause: Obstacle::Status { status: answered, code, .. }, .. },
+                ) => {
+                    assert_eq!((answered, code), (status, &said), "{named}");
+                    assert_eq!(error.kind(), Kind::Transient, "{named}");
+                }
+                _ => panic!("{named}"),
+            }
+            assert!(error.to_string().starts_with("127.0.0.1:"), "{error}");
+            assert!(error.to_string().contains("/oauth/token "), "{error}");
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        }
+        assert_eq!(world.server.counters().all(), TABLE.len() as u64, "nothing is asked twice");
+        assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), TokenState::Live);
+    }
+}
+
+#[test]
+fn a_refusal_without_a_readable_body_goes_by_its_status() {
+    for (status, kind) in [(401, Kind::Permanent), (400, Kind::Transient), (500, Kind::Transient)] {
+        for body in ["", "<html>refresh_token_expired</html>", "{\"error\":", "[]", "{}"] {
+            let world = World::new();
+            world.server.script(At::Refresh, Step::body(status, "text/html", body));
+            let error = world.refresh().unwrap_err();
+            assert_eq!(error.kind(), kind, "{status} {body}: {error:?}");
+            assert!(!error.to_string().contains("html"), "{error}");
+        }
+    }
+    // More than is read of any answer.
+    let world = World::new();
+    let flood = format!("{{\"error\":\"refresh_token_expired\",\"x\":\"{}\"}}", "x".repeat(300 * 1024));
+    world.server.script(At::Refresh, Step::body(401, "application/json", &flood));
+    let error = world.refresh().unwrap_err();
+    assert!(
+        matches!(error, Error::Permanent { reason: Reason::Other, hold: Hold::TenMinutes, .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn the_words_of_each_class_name_the_next_step() {
+    let world = World::new();
+    let said = |status, code| {
+        world.server.script(At::Refresh, Step::status(status, code));
+        let error = world.refresh().unwrap_err().to_string();
+        let (endpoint, words) = error.split_once(' ').unwrap();
+        assert_eq!(endpoint, world.server.token_url().trim_start_matches("http://"));
+        // The scripted authority has one message for all; what it is does not matter here.
+        words.to_owned()
+    };
+    let words = said(401, "refresh_token_reused");
+    assert!(words.starts_with("refused the refresh token (refresh_token_reused"), "{words}");
+    assert!(words.ends_with("): it was already used; log in again"), "{words}");
+    let words = said(401, "whatever");
+    assert!(words.ends_with(": it is not accepted; try again in ten minutes, or log in again"), "{words}");
+    let words = said(503, "busy");
+    assert!(words.starts_with("answered 503 (busy") && words.ends_with("); try again later"), "{words}");
+}
+
+#[test]
+fn retry_after_is_honoured_for_an_hour_at_most() {
+    for (header, seconds) in [
+        ("7", Some(7)),
+        ("0", Some(0)),
+        ("999999", Some(3600)),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", Some(3600)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+        ("soon", None),
+    ] {
+        let world = World::new();
+        world.server.script(At::Refresh, Step::status(429, "slow_down").with_header("Retry-After", header));
+        let error = world.refresh().unwrap_err();
+        let Error::Transient { retry_after, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*retry_after, seconds.map(Duration::from_secs), "{header}");
+        if header == "7" {
+            assert!(error.to_string().ends_with("; try again in 7 seconds"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_redirect_is_not_followed_and_is_named_by_its_host_alone() {
+    let other = Scripted::start().unwrap();
+    for (location, host) in [
+        (other.token_url(), "127.0.0.1"),
+        ("https://evil.example/marked?marked#marked".to_owned(), "evil.example"),
+        ("https://marked:marked@evil.example/".to_owned(), "evil.example"),
+        ("/marked".to_owned(), "127.0.0.1"),
+        ("http://[marked".to_owned(), "nowhere"),
+    ] {
+        for status in [301, 302, 303, 307, 308] {
+            let world = World::new();
+            let headers = BTreeMap::from([("Location".to_owned(), location.clone())]);
+            let answer =
+                Answer::Status { status, code: "moved".to_owned(), headers, effect: Effect::Withheld };
+            world.server.script(At::Refresh, answer.into());
+            let error = world.refresh().unwrap_err();
+            assert!(
+                matches!(&error, Error::Transient { cause: Obstacle::Redirect { .. }, .. }),
+                "{location}: {error:?}"
+            );
+            let text = error.to_string();
+            assert!(text.contains(&format!("answered {status} and points to {host}; no token")), "{text}");
+            assert!(!format!("{text} {error:?}").contains("marked"), "{error:?}");
+            assert_eq!(world.server.counters().all(), 1);
+        }
+    }
+    assert_eq!(other.counters().all(), 0);
+    let world = World::new();
+    world.server.script(At::Refresh, Step::redirect("https://evil.example/"));
+    assert_eq!(world.refresh().unwrap_err().kind(), Kind::Transient);
+}
+
+#[test]
+fn nobody_listening_means_that_nothing_was_sent() {
+    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in
+        [format!("http://{vacant}/oauth/token"), format!("http://localhost:{}/oauth/token", vacant.port())]
+    {
+        let error = refresh_with(&[(REFRESH_URL, &url)], SOON, "rt-marked").unwrap_err();
+        assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+        assert!(error.to_string().contains("cannot be reached: Connection refused"), "{error}");
+    }
+    let error = refresh_with(&[(REFRESH_URL, "https://nobody.invalid/t")], SOON, "rt-marked").unwrap_err();
+    assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+    assert!(error.to_string().starts_with("nobody.invalid/t cannot be reached: "), "{error}");
+}

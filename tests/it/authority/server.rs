@@ -1,0 +1,158 @@
+//! Servers that an honest authority is not: raw bytes, TLS of any certificate, and a proxy that writes down who it is for.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// What a TLS server answers to whatever it is asked.
+pub const GRANTED: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"access_token\":\"at-over-a-wire\"}";
+
+/// A server on 127.0.0.1, one connection after another, until it is dropped.
+pub struct Server {
+    address: SocketAddr,
+    heard: Arc<Mutex<Vec<String>>>,
+    stopped: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves each connection by `serve`, and keeps what that says it heard.
+    fn start(serve: impl Fn(TcpStream) -> io::Result<String> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (notes, stop) = (Arc::clone(&heard), Arc::clone(&stopped));
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                let said = serve(stream).unwrap_or_else(|error| format!("failed: {error}"));
+                notes.lock().unwrap().push(said);
+            }
+        });
+        Self { address, heard, stopped, thread: Some(thread) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The token endpoint here.
+    pub fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://{}/oauth/token", self.address)
+    }
+
+    /// Waits for the end of the connection that is being served, if there is one, and says what was heard on all.
+    pub fn ended(mut self) -> Vec<String> {
+        self.stop();
+        self.heard.lock().unwrap().clone()
+    }
+
+    fn stop(&mut self) {
+        // Only once: by then the port may be somebody else's.
+        let Some(thread) = self.thread.take() else { return };
+        self.stopped.store(true, Ordering::SeqCst);
+        let _woken = TcpStream::connect(self.address);
+        let _ended = thread.join();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Answers with these bytes, and closes when its client does.
+pub fn answering(bytes: &'static [u8]) -> Server {
+    Server::start(move |mut stream| {
+        let request = request(&mut stream)?;
+        stream.write_all(bytes)?;
+        let _rest = io::copy(&mut stream, &mut io::sink());
+        Ok(request)
+    })
+}
+
+/// Says these bytes before it is asked anything, and no more.
+pub fn speaking(bytes: &'static [u8]) -> Server {
+    Server::start(move |mut stream| {
+        stream.write_all(bytes)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard)?;
+        Ok(String::from_utf8_lossy(&heard).into_owned())
+    })
+}
+
+/// Answers [`GRANTED`] to who accepts this certificate.
+pub fn over_tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Server {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    Server::start(move |stream| {
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        let request = request(&mut stream)?;
+        stream.write_all(GRANTED)?;
+        stream.conn.send_close_notify();
+        stream.flush()?;
+        Ok(request)
+    })
+}
+
+/// Writes down what it is asked to connect to, and connects to `port` on this machine instead, or refuses.
+pub fn proxy(port: Option<u16>) -> Server {
+    Server::start(move |mut client| {
+        let head = request(&mut client)?;
+        let Some(port) = port else {
+            client.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")?;
+            return Ok(head);
+        };
+        let mut target = TcpStream::connect(("127.0.0.1", port))?;
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        let (mut from, mut to) = (client.try_clone()?, target.try_clone()?);
+        let onward = thread::spawn(move || io::copy(&mut from, &mut to));
+        let _ended = io::copy(&mut target, &mut client);
+        let _closed = client.shutdown(Shutdown::Both);
+        let _joined = onward.join();
+        Ok(head)
+    })
+}
+
+/// A request, to the end of its body.
+fn request(stream: &mut impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        bytes.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                |line: &str| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok();
+            let length = head.lines().find_map(length);
+            if body.len() >= length.unwrap_or(0) {
+                return Ok(text);
+            }
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! An `auth.json` or a keychain item that is not what it should be.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Home, Machine, filters, jwt, now, over_both_stores};
+
+over_both_stores![
+    what_is_no_document_is_named_and_kept,
+    what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_logout,
+    what_is_strange_in_a_document_does_not_keep_its_token_from_being_used,
+];
+
+/// What is stored, and what is said of it.
+fn no_documents() -> Vec<(Vec<u8>, &'static str)> {
+    let twice = r#"{"OPENAI_API_KEY":"sk-marked-1","OPENAI_API_KEY":"sk-marked-2"}"#;
+    let twice_inside = r#"{"tokens":{"access_token":"marked-1","access_token":"marked-2"}}"#;
+    let deep = format!("{}\"marked\"{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+    let deep_list = "[".repeat(500_000);
+    [
+        ("", "it is empty"),
+        (" \n\t ", "it is empty"),
+        ("{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": \"sk-marked", "it is not valid JSON"),
+        ("{}{\"OPENAI_API_KEY\":\"marked\"}", "it is not valid JSON"),
+        ("\u{feff}{\"OPENAI_API_KEY\":\"sk-marked\"}", "it starts with a byte order mark"),
+        (twice, "it is not valid JSON"),
+        (twice_inside, "it is not valid JSON"),
+        (&deep, "it is not valid JSON"),
+        (&deep_list, "it is not valid JSON"),
+        ("[\"marked\"]", "it is not valid JSON"),
+        ("\"marked\"", "it is not valid JSON"),
+        ("null", "it is not valid JSON"),
+        ("{\"tokens\":\"marked\"}", "tokens must be an object"),
+        ("{\"OPENAI_API_KEY\":{\"marked\":1}}", "OPENAI_API_KEY must be a text"),
+        ("{\"auth_mode\":7}", "auth_mode must be a text"),
+    ]
+    .into_iter()
+    .map(|(text, said)| (text.as_bytes().to_vec(), said))
+    .chain([(b"{\"OPENAI_API_KEY\":\"sk-marked\xff\"}".to_vec(), "it is not UTF-8")])
+    .collect()
+}
+
+fn what_is_no_document_is_named_and_kept(machine: &mut Machine) {
+    for (bytes, said) in no_documents() {
+        machine.keep(&bytes);
+        let before = (machine.kept(), machine.home.tree());
+        let start = format!("error: {} cannot be understood: {said}\nhint: ", machine.location());
+        for command in ["status", "token"] {
+            let ended = machine.codex([command]).run().refused(1);
+            assert!(ended.err.starts_with(&start), "{ended}");
+        }
+        // Not even to those who ask for the cause is any of it shown.
+        let ended = machine.codex(["status", "--json", "-v"]).run().expect(1);
+        assert!(!ended.to_string().contains("marked"), "{ended}");
+        assert_eq!((machine.kept(), machine.home.tree()), before);
+    }
+}
+
+fn what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_logout(machine: &mut Machine) {
+    for bytes in [b"".as_slice(), b"{\"OPENAI_API_KEY\":\"sk-ma", b"\xff{}"] {
+        machine.keep(bytes);
+        let before = (machine.kept(), machine.home.names());
+        let ended = machine.codex(["migrate", "--to", machine.other_store()]).run().refused(1);
+        assert_eq!((machine.kept(), machine.home.names()), before, "{ended}");
+        machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
+        assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-new\n");
+        machine.keep(bytes);
+        machine.codex(["logout"]).run().expect(0);
+        assert_eq!(machine.kept(), None);
+        for lock in ["auth.lock", "auth.json.lock"] {
+            fs::remove_file(machine.home.file(lock)).unwrap();
+        }
+    }
+}
+
+fn what_is_strange_in_a_document_does_not_keep_its_token_from_being_used(machine: &mut Machine) {
+    let access = jwt(&serde_json::json!({"exp": now() + 3600}));
+    for (mode, id_token, refresh) in [
+        ("fromTheFuture", "e30.e30.e30", "rt"),
+        ("chatgpt", "no JWT", "rt"),
+        ("chatgpt", "a.b.c", "rt"),
+        ("chatgpt", "", "rt"),
+        ("chatgpt", "e30.e30.e30", ""),
+    ] {
+        machine.keep(format!(
+            r#"{{"auth_mode":"{mode}","tokens":{{"id_token":"{id_token}","access_token":"{access}","refresh_token":"{refresh}"}}}}"#
+        ));
+        assert_eq!(machine.codex(["token"]).run().expect(0).out, format!("{access}\n"));
+        machine.codex(["status"]).run().expect(0);
+    }
+}
+
+#[test]
+fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    let content = format!("{{\"OPENAI_API_KEY\":\"{}\"}}", "m".repeat(10_000_000));
+    home.write("auth.json", &content);
+    insta::assert_snapshot!(home.codex(["status"]).run(), @r"
+    exit 1
+    --- stdout
+    --- stderr
+    error: [home]/auth.json is larger than 1048576 bytes, so it is not what it should be; look at what is in it
+    ");
+    for arguments in [&["token"][..], &["login", "--with-api-key"], &["logout"], &["migrate", "--to", "file"]]
+    {
+        let ended = home.codex(arguments.iter().copied()).input("sk-new").run().refused(1);
+        assert!(ended.err.contains("auth.json is larger than 1048576 bytes"), "{ended}");
+        assert_eq!(home.read("auth.json"), content, "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    let document = home.document();
+    let path = document.to_str().unwrap();
+    for make in [&["mkdir", path][..], &["mkfifo", path], &["mknod", path, "c", "1", "5"]] {
+        // Devices are for root to make.
+        if make[0] == "mknod" && codex_auth_platform::process::user() != 0 {
+            continue;
+        }
+        assert!(Command::new(make[0]).args(&make[1..]).status().unwrap().success());
+        for arguments in [
+            &["status"][..],
+            &["token"],
+            &["login", "--with-api-key"],
+            &["logout"],
+            &["migrate", "--to", "file"],
+        ] {
+            let ended = home.codex(arguments.iter().copied()).input("sk-new").run();
+            insta::allow_duplicates!(
+                insta::assert_snapshot!(ended.refused(1).err, @"error: [home]/auth.json is not a regular file; move it out of the way")
+            );
+            let kind = fs::symlink_metadata(&document).unwrap().file_type();
+            assert!(!kind.is_file() && !kind.is_symlink(), "{arguments:?}");
+        }
+        assert!(Command::new("rm").args(["-r", path]).status().unwrap().success());
+    }
+}
+
+#[test]
+fn a_link_to_itself_is_named_and_left() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    std::os::unix::fs::symlink(home.document(), home.document()).unwrap();
+    for arguments in [&["status"][..], &["login", "--with-api-key"], &["logout"]] {
+        let ended = home.codex(arguments.iter().copied()).input("sk-new").run();
+        insta::allow_duplicates!(insta::assert_snapshot!(ended, @r"
+        exit 5
+        --- stdout
+        --- stderr
+        error: [home]/auth.json is a symbolic link that leads nowhere but to itself; remove it
+        "));
+    }
+    assert!(home.document().is_symlink());
+}

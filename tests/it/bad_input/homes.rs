@@ -1,0 +1,275 @@
+//! Homes that are missing, closed, read-only, or full of what others broke.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{Folder, Home, Mounted, filters};
+
+const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
+const EVERY_COMMAND: [&[&str]; 6] = [
+    &["status"],
+    &["token"],
+    &["login", "--with-api-key"],
+    &["logout"],
+    &["migrate", "--to", "file"],
+    &["login", "status", "--json"],
+];
+
+#[test]
+fn a_home_that_is_named_and_not_there_is_an_error_and_is_not_made() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    let file = home.write("file", "content");
+    let mut told = String::new();
+    for place in [home.file("missing"), file, home.file("file/below")] {
+        for arguments in EVERY_COMMAND {
+            let run = home.codex(arguments.iter().copied()).env("CODEX_HOME", &place);
+            let err = run.input("sk-new").run().refused(1).err;
+            if !told.contains(&err) {
+                told.push_str(&err);
+            }
+        }
+    }
+    insta::assert_snapshot!(told, @r"
+    error: CODEX_HOME points to [home]/missing, which does not exist; create the folder or unset CODEX_HOME
+    error: CODEX_HOME points to [home]/file, which is not a folder; correct or unset CODEX_HOME
+    error: CODEX_HOME points to [home]/file/below, which is not a folder; correct or unset CODEX_HOME
+    ");
+    assert_eq!(home.names(), ["file"]);
+}
+
+#[test]
+fn a_home_that_is_closed_to_this_user_is_an_error_that_names_it() {
+    let folder = Folder::new();
+    let home = folder.home(0o000);
+    let mut told = String::new();
+    for arguments in EVERY_COMMAND {
+        let err = folder.codex(&home, arguments.iter().copied()).input("sk-new").run().refused(5).err;
+        let err = err.replace(home.to_str().unwrap(), "[home]");
+        if !told.contains(&err) {
+            told.push_str(&err);
+        }
+    }
+    insta::assert_snapshot!(told, @r"
+    error: [home]/config.toml cannot be read by this user; give it back to its owner, or run as that user
+    ");
+}
+
+#[test]
+fn a_document_that_is_closed_to_this_user_is_an_error_and_never_nobody_logged_in() {
+    let folder = Folder::new();
+    let home = folder.home(0o777);
+    let document = home.join("auth.json");
+    fs::write(&document, API_KEY).unwrap();
+    fs::set_permissions(&document, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut told = String::new();
+    for arguments in EVERY_COMMAND {
+        let err = folder.codex(&home, arguments.iter().copied()).input("sk-new").run().refused(5).err;
+        let err = err.replace(home.to_str().unwrap(), "[home]");
+        if !told.contains(&err) {
+            told.push_str(&err);
+        }
+    }
+    insta::assert_snapshot!(told, @r"
+    error: [home]/auth.json cannot be read by this user; give it back to its owner, or run as that user
+    error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    hint: make the folder and the file writable for this user
+    ");
+    fs::set_permissions(&document, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(fs::read_to_string(document).unwrap(), API_KEY);
+}
+
+#[test]
+fn a_home_without_write_permission_is_read_and_never_changed() {
+    let folder = Folder::new();
+    let home = folder.home(0o755);
+    fs::write(home.join("auth.json"), API_KEY).unwrap();
+    fs::set_permissions(home.join("auth.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    folder.set_mode(0o555);
+    folder.codex(&home, ["status"]).run().expect(0);
+    assert_eq!(folder.codex(&home, ["token"]).run().expect(0).out, "sk-test\n");
+    let mut told = String::new();
+    for arguments in [&["login", "--with-api-key"][..], &["logout"], &["migrate", "--to", "file"]] {
+        let err = folder.codex(&home, arguments.iter().copied()).input("sk-new").run().refused(5).err;
+        told.push_str(&format!("{}: {}", arguments[0], err.replace(home.to_str().unwrap(), "[home]")));
+    }
+    insta::assert_snapshot!(told, @r"
+    login: error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    hint: make the folder and the file writable for this user
+    logout: error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    hint: make the folder and the file writable for this user
+    migrate: error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    hint: make the folder and the file writable for this user
+    ");
+    assert_eq!(fs::read_to_string(home.join("auth.json")).unwrap(), API_KEY);
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+}
+
+#[test]
+fn a_read_only_mount_is_read_and_never_changed() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
+    let before = home.tree();
+    let read_only = "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"";
+    let mounted = Mounted::by(home, read_only);
+    mounted.codex(["status"]).run().expect(0);
+    assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-test\n");
+    let mut told = String::new();
+    for arguments in [&["login", "--with-api-key"][..], &["logout"], &["migrate", "--to", "file"]] {
+        let err = mounted.codex(arguments.iter().copied()).input("sk-new").run().refused(5).err;
+        told.push_str(&format!("{}: {err}", arguments[0]));
+    }
+    insta::assert_snapshot!(told, @r"
+    login: error: [home]/auth.json cannot be changed here; make its folder writable for this user
+    hint: make the folder and the file writable for this user
+    logout: error: [home]/auth.json cannot be changed here; make its folder writable for this user
+    hint: make the folder and the file writable for this user
+    migrate: error: [home]/codex-auth/state.json cannot be changed here; make its folder writable for this user
+    hint: make the folder and the file writable for this user
+    ");
+    assert_eq!(mounted.home.tree(), before);
+}
+
+#[test]
+fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_and_it_says_so() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.write("auth.json", API_KEY);
+    home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
+    let mounted = Mounted::by(home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");
+    insta::assert_snapshot!(mounted.codex(["login", "--with-api-key"]).input("sk-new").run(), @r"
+    exit 0
+    --- stdout
+    --- stderr
+    logged in with apikey, in place of the login before
+    kept in the file store, [home]/auth.json (config.toml says so)
+    warning: [home]/auth.json is a mount point and was written in place (the old content is in [home]/auth.json.bak); mount its folder instead
+    ");
+    assert!(mounted.home.read("auth.json").contains("sk-new"));
+    insta::assert_snapshot!(mounted.codex(["logout"]).run(), @r"
+    exit 5
+    --- stdout
+    --- stderr
+    error: [home]/auth.json is mounted by itself and cannot be replaced safely; mount the folder instead of the file
+    hint: mount the folder of the login into the container, not the file
+    ");
+    assert!(mounted.home.read("auth.json").contains("sk-new"));
+}
+
+#[test]
+fn a_home_keeps_the_mode_that_its_user_gave_it() {
+    let home = Home::new();
+    for mode in [0o700, 0o750, 0o755, 0o2775] {
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+        home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
+        assert_eq!(fs::metadata(home.path()).unwrap().permissions().mode() & 0o7777, mode);
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.write("auth.json", API_KEY);
+    let mut told = String::new();
+    for config in [
+        b"model = \"o5\"\nauth_token = \"sk-marked\nother = 1\n".as_slice(),
+        b"auth_token = sk-marked\n",
+        b"\"sk-marked\n",
+        b"[sk-marked\n",
+        b"sk-marked = 1\nsk-marked = 2\n",
+        b"auth_token = \"sk-marked\xff\"\n",
+        b"cli_auth_credentials_store = \"sk-marked\"\n",
+        b"cli_auth_credentials_store = [\"file\"]\n",
+    ] {
+        home.write("config.toml", config);
+        let before = home.tree();
+        for arguments in EVERY_COMMAND {
+            for verbose in [None, Some("-v")] {
+                let line = arguments.iter().copied().chain(verbose);
+                let ended = home.codex(line).input("sk-new").run().expect(1);
+                assert!(!ended.to_string().contains("marked"), "{ended}");
+                assert_eq!(home.tree(), before, "{arguments:?}");
+            }
+        }
+        told.push_str(&home.codex(["token"]).run().refused(1).err);
+    }
+    insta::assert_snapshot!(told, @r#"
+    error: [home]/config.toml cannot be understood: line 2 is not valid TOML: invalid basic string, expected `"`
+    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: string values must be quoted, expected literal string
+    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: key with no value, expected `=`
+    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: unclosed table, expected `]`
+    error: [home]/config.toml cannot be understood: line 2 is not valid TOML: duplicate key
+    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: it is not UTF-8
+    error: [home]/config.toml cannot be understood: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+    error: [home]/config.toml cannot be understood: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+    "#);
+}
+
+#[test]
+fn a_record_that_cannot_be_understood_is_started_afresh_and_the_login_stays() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
+    let state = home.file("codex-auth/state.json");
+    for garbage in
+        [b"".as_slice(), b"{\"generation\": \"marked", b"[1]", b"\xff\xfe", b"{\"spent\":[\"marked\"]}"]
+    {
+        fs::write(&state, garbage).unwrap();
+        assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-test\n");
+        for arguments in [&["status"][..], &["login", "--with-api-key"], &["logout"]] {
+            let ended = home.codex(arguments.iter().copied()).input("sk-test").run().expect(0);
+            assert!(!ended.err.contains("marked") && !ended.err.contains("panicked"), "{ended}");
+        }
+        home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
+        serde_json::from_slice::<serde_json::Value>(&fs::read(&state).unwrap()).unwrap();
+    }
+    fs::write(&state, "{").unwrap();
+    insta::assert_snapshot!(home.codex(["login", "--with-api-key"]).input("sk-test").run().err, @r"
+    logged in with apikey, in place of the login before
+    kept in the file store, [home]/auth.json (a login is there already)
+    warning: [home]/codex-auth/state.json cannot be read and is started afresh: EOF while parsing an object at line 1 column 1
+    ");
+}
+
+#[test]
+fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
+    let mut told = String::new();
+    for (name, is_folder) in [
+        ("codex-auth", false),
+        ("codex-auth/refresh.lock", true),
+        ("codex-auth/state.json", true),
+        ("auth.lock", true),
+        ("auth.json.lock", true),
+        ("config.toml", true),
+    ] {
+        let home = Home::new();
+        home.write("auth.json", API_KEY);
+        fs::create_dir(home.file("codex-auth")).unwrap();
+        if is_folder {
+            fs::create_dir(home.file(name)).unwrap();
+        } else {
+            fs::remove_dir(home.file(name)).unwrap();
+            home.write(name, "");
+        }
+        let ended = home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-new").run();
+        assert!(matches!(ended.code, Some(1 | 5)) && ended.err.contains(name), "{name}: {ended}");
+        let code = ended.code.unwrap();
+        told.push_str(&format!(
+            "{code} {}",
+            ended.refused(code).err.replace(home.path().to_str().unwrap(), "[home]")
+        ));
+        assert_eq!(fs::symlink_metadata(home.file(name)).unwrap().is_dir(), is_folder);
+        let kept = home.read("auth.json");
+        assert!(kept == API_KEY || kept.contains("sk-new"), "{kept}");
+    }
+    insta::assert_snapshot!(told, @r"
+    5 error: [home]/codex-auth is not a directory; move it out of the way
+    5 error: [home]/codex-auth/refresh.lock is not a regular file and cannot be a lock; remove it
+    1 error: [home]/codex-auth/state.json is not a regular file; move it out of the way
+    5 error: [home]/auth.lock is not a regular file and cannot be a lock; remove it
+    5 error: [home]/auth.json.lock is not a regular file and cannot be a lock; remove it
+    1 error: [home]/config.toml is not a regular file; move it out of the way
+    ");
+}

@@ -1,0 +1,189 @@
+//! A Secret Service that is locked, missing, dead or silent: every command ends in time and says which it is.
+
+use std::time::{Duration, Instant};
+
+use crate::support::session::PrivateSession;
+use crate::support::{Flock, Home, eventually, filters};
+
+/// One keychain call may take this long here.
+const LIMIT: &str = "300ms";
+/// The calls of one command one after another, and a machine that is busy.
+const IN_TIME: Duration = Duration::from_secs(4);
+
+/// A service that took its name and answers nobody.
+fn frozen() -> PrivateSession {
+    let session = PrivateSession::unlocked();
+    session.freeze();
+    session
+}
+
+/// What a user's keychain may be like.
+type Condition = fn() -> PrivateSession;
+
+const CONDITIONS: [(&str, Condition); 7] = [
+    ("locked", PrivateSession::locked_again),
+    ("never unlocked", PrivateSession::never_unlocked),
+    ("no bus", PrivateSession::no_bus),
+    ("a dead socket", PrivateSession::dead_socket),
+    ("no service", PrivateSession::without_service),
+    ("a bus that never answers", PrivateSession::never_answers),
+    ("a service that never answers", frozen),
+];
+
+#[test]
+fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
+    let mut told = String::new();
+    for (name, condition) in CONDITIONS {
+        let session = condition();
+        let home = Home::within(&session);
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        let before = home.tree();
+        for arguments in [
+            &["status"][..],
+            &["token"],
+            &["migrate", "--to", "file"],
+            &["migrate", "--to", "keychain", "--dry-run"],
+            &["login", "--with-api-key"],
+            &["logout"],
+        ] {
+            let begun = Instant::now();
+            let run = home.codex(arguments.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT);
+            let ended = run.input("sk-new").run().refused(5);
+            assert!(begun.elapsed() < IN_TIME, "{name}: {arguments:?} took {:?}", begun.elapsed());
+            assert_eq!(ended.out, "", "{name}: {arguments:?}");
+            if arguments == ["status"] {
+                told.push_str(&format!("{name}: {}", ended.err));
+            }
+            if !matches!(arguments[0], "login" | "logout") {
+                assert_eq!(home.tree(), before, "{name}: {arguments:?}");
+            }
+            assert!(!home.document().exists(), "{name}: {arguments:?}");
+        }
+    }
+    insta::assert_snapshot!(told, @r"
+    locked: error: Secret Service is locked; unlock it and try again
+    hint: unlock the keychain, for example by logging in to the desktop, or keep the login in a file: codex login --store file
+    never unlocked: error: Secret Service has no default keyring yet; create one, for example by logging in to the desktop, and try again
+    hint: where there is no keychain, keep the login in a file: codex login --store file
+    no bus: error: Secret Service cannot be reached; start it for this session or choose another store
+    hint: where there is no keychain, keep the login in a file: codex login --store file
+    a dead socket: error: Secret Service cannot be reached; start it for this session or choose another store
+    hint: where there is no keychain, keep the login in a file: codex login --store file
+    no service: error: Secret Service cannot be reached; start it for this session or choose another store
+    hint: where there is no keychain, keep the login in a file: codex login --store file
+    a bus that never answers: error: Secret Service did not read an item within 300ms; nothing was changed, try again
+    hint: where there is no keychain, keep the login in a file: codex login --store file
+    a service that never answers: error: Secret Service did not read an item within 300ms; nothing was changed, try again
+    hint: where there is no keychain, keep the login in a file: codex login --store file
+    ");
+}
+
+#[test]
+fn a_keychain_that_is_asked_for_and_cannot_be_used_leaves_the_login_in_the_file_as_it_was() {
+    for (name, condition) in CONDITIONS {
+        let session = condition();
+        let home = Home::within(&session);
+        home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
+        let document = home.read("auth.json");
+        let run = home.codex(["login", "--store", "keychain", "--with-api-key"]);
+        run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).input("sk-new").run().refused(5);
+        assert_eq!(home.read("auth.json"), document, "{name}");
+        assert!(!home.file("config.toml").exists(), "{name}");
+        assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-old\n", "{name}");
+    }
+}
+
+#[test]
+fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
+    let mut told = String::new();
+    for (name, condition) in CONDITIONS {
+        let session = condition();
+        let home = Home::within(&session);
+        let codex = |line: &[&'static str]| {
+            home.codex(line.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT)
+        };
+        let ended = codex(&["login", "--with-api-key"]).input("sk-new").run().expect(0);
+        let line = ended.err.lines().nth(1).unwrap().replace(home.path().to_str().unwrap(), "[home]");
+        told.push_str(&format!("{name}: {line}\n"));
+        // From now on the keychain is nobody's business.
+        let begun = Instant::now();
+        let ended = home.codex(["token"]).run().expect(0);
+        assert_eq!((ended.out.as_str(), ended.err.as_str()), ("sk-new\n", ""), "{name}");
+        assert!(begun.elapsed() < IN_TIME, "{name}");
+        codex(&["status"]).run().expect(0);
+        codex(&["logout"]).run().expect(0);
+        assert!(!home.document().exists());
+    }
+    insta::assert_snapshot!(told, @r"
+    locked: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service is locked; unlock it and try again)
+    never unlocked: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service has no default keyring yet; create one, for example by logging in to the desktop, and try again)
+    no bus: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
+    a dead socket: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
+    no service: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
+    a bus that never answers: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not tell when an item changed within 300ms; nothing was changed, try again)
+    a service that never answers: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not tell when an item changed within 300ms; nothing was changed, try again)
+    ");
+}
+
+#[test]
+fn the_automatic_store_reads_the_file_past_a_keychain_that_cannot_be_used_and_says_so() {
+    for (name, condition) in CONDITIONS {
+        let session = condition();
+        let home = Home::within(&session);
+        home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
+        home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
+        let run = |command| home.codex([command]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).run().expect(0);
+        assert_eq!(run("token").out, "sk-old\n", "{name}");
+        let ended = run("status");
+        assert!(
+            ended.err.starts_with("warning: the keychain is not used: Secret Service "),
+            "{name}: {ended}"
+        );
+    }
+}
+
+#[test]
+fn nobody_is_ever_asked_to_unlock_anything() {
+    for condition in [PrivateSession::locked_again, PrivateSession::never_unlocked] {
+        let mut session = condition();
+        let home = Home::within(&session);
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        for arguments in [
+            &["status"][..],
+            &["token"],
+            &["login", "--with-api-key"],
+            &["logout"],
+            &["migrate", "--to", "file"],
+        ] {
+            home.codex(arguments.iter().copied()).input("sk-new").run().expect(5);
+            // A terminal is no reason to ask either.
+            home.codex(arguments.iter().copied()).on_a_terminal().run();
+        }
+        assert_eq!(session.dialogues(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login() {
+    let session = PrivateSession::unlocked();
+    let home = Home::within(&session);
+    let _filters = filters(&home);
+    home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-old").run().expect(0);
+    // The program makes auth.lock when it has looked and is about to write, and then waits for the other lock.
+    std::fs::remove_file(home.file("auth.lock")).unwrap();
+    let lock = Flock::hold(&home.file("auth.json.lock"));
+    let run =
+        home.codex(["login", "--with-api-key"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).input("sk-new");
+    let child = run.start();
+    eventually("the program to come to its commit", || home.file("auth.lock").exists());
+    session.freeze();
+    drop(lock);
+    let begun = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    assert_eq!(output.status.code(), Some(5));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("error: Secret Service did not ") && told.contains("\nhint: "), "{told}");
+    session.thaw();
+    assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-old\n");
+}

@@ -1,0 +1,8 @@
+//! The program, command by command, as a person or a script meets it.
+
+mod login;
+mod logout;
+mod migrate;
+mod status;
+mod talk;
+mod token;

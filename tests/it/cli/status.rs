@@ -1,0 +1,362 @@
+//! `codex status`: who, how, where and until when; it looks and never touches.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use crate::support::session::inside;
+use crate::support::{
+    Home, Machine, chatgpt, filters, here, items, jwt, now, over_both_stores, plant_another_item,
+};
+
+over_both_stores![
+    nobody_is_logged_in,
+    an_api_key_is_named_by_its_fingerprint,
+    a_fresh_login_is_usable,
+    a_report_has_every_field_of_a_fresh_login,
+    a_login_that_is_about_to_expire_wants_another,
+    a_login_that_has_expired_wants_another,
+    a_token_only_login_is_usable_until_it_ends,
+    kinds_of_login_without_a_bearer_token_say_so,
+    an_empty_document_is_no_login,
+    what_codex_would_not_understand_is_reported,
+    no_control_character_of_a_document_reaches_the_terminal,
+    looking_changes_nothing,
+    login_status_is_the_same_command,
+];
+
+fn nobody_is_logged_in(machine: &mut Machine) {
+    insta::assert_snapshot!(machine.told(&["status"]), @r"
+    exit 1
+    --- stdout
+    not logged in
+    --- stderr
+    hint: log in first: codex login
+    ");
+    let _filters = filters(&machine.home);
+    let report = machine.codex(["status", "--json"]).run().expect(1).json();
+    assert_eq!(report["logged_in"], false);
+    assert_eq!(report["reason"], "not logged in");
+    assert!(report["store"].is_null() && report["location"].is_null(), "{report:#}");
+}
+
+fn an_api_key_is_named_by_its_fingerprint(machine: &mut Machine) {
+    machine.keep(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
+    let ended = machine.codex(["status"]).run().expect(0);
+    // The first 16 hex digits of its SHA-256.
+    assert!(ended.out.contains("\n  fingerprint  e0dbaa0c6455768b\n"), "{ended}");
+    assert!(
+        ended.out.contains("  method       apikey\n") && ended.out.ends_with("  usable       yes\n"),
+        "{ended}"
+    );
+    assert_eq!(ended.err, "");
+    let report = machine.codex(["status", "--json"]).run().expect(0).json();
+    assert_eq!((&report["method"], &report["usable"]), (&json!("apikey"), &json!(true)), "{report:#}");
+}
+
+fn a_fresh_login_is_usable(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 10, 60);
+    let _filters = filters(&machine.home);
+    let told = machine.told(&["status"]);
+    // The reason for the store is the one thing that differs.
+    let told =
+        told.replace("(nothing says otherwise)", "([why])").replace("(config.toml says so)", "([why])");
+    insta::assert_snapshot!(told, @r"
+    exit 0
+    --- stdout
+      method     chatgpt
+      account    ada@example.com (plus)
+      workspace  acct-1
+      kept in    [store] store, [location] ([why])
+      expires    in [time]
+      refreshed  [time] ago
+      usable     yes
+    --- stderr
+    ");
+}
+
+fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 10, 60);
+    let _filters = filters(&machine.home);
+    let told = machine.told(&["status", "--json"]);
+    let told = told
+        .replace("\"nothing says otherwise\"", "\"[why]\"")
+        .replace("\"config.toml says so\"", "\"[why]\"");
+    insta::assert_snapshot!(told, @r#"
+    exit 0
+    --- stdout
+    {
+      "schema": 1,
+      "place": "[home]",
+      "account": {
+        "id": "acct-1",
+        "email": "ada@example.com",
+        "plan": "plus"
+      },
+      "logged_in": true,
+      "method": "chatgpt",
+      "usable": true,
+      "reason": null,
+      "expires_at": "[moment]",
+      "last_refresh": "[moment]",
+      "store": "[store]",
+      "location": "[location]",
+      "because": "[why]",
+      "warnings": []
+    }
+    --- stderr
+    "#);
+}
+
+/// Exit code, `usable` and `reason` of the report, once it agrees with what is said to people.
+fn verdict(machine: &Machine) -> (i32, bool, String) {
+    let report = machine.codex(["status", "--json"]).run();
+    let prose = machine.codex(["status"]).run();
+    assert_eq!(report.code, prose.code, "{prose}");
+    assert_eq!(report.err, "", "{report}");
+    let (code, report) = (report.code.unwrap(), report.json());
+    let reason = report["reason"].as_str().unwrap_or_default().to_owned();
+    let said = if report["usable"] == true { "yes".to_owned() } else { format!("no: {reason}") };
+    assert!(prose.out.contains(&format!("  usable     {said}\n")), "{prose}\n{report:#}");
+    let hint = if code == 3 { "hint: log in again: codex login\n" } else { "" };
+    assert!(prose.err.ends_with(hint) && prose.err.contains("hint:") != hint.is_empty(), "{prose}");
+    (code, report["usable"] == true, reason)
+}
+
+fn a_login_that_is_about_to_expire_wants_another(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 56, 60);
+    assert_eq!(verdict(machine), (3, false, "the access token is about to expire".to_owned()));
+}
+
+fn a_login_that_has_expired_wants_another(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 60, 59);
+    assert_eq!(verdict(machine), (3, false, "the access token has expired".to_owned()));
+}
+
+fn a_token_only_login_is_usable_until_it_ends(machine: &mut Machine) {
+    machine.keep(chatgpt("acct-1", "placeholder", now() - 3600, now() + 60));
+    assert_eq!(verdict(machine), (0, true, String::new()));
+    machine.keep(chatgpt("acct-1", "placeholder", now() - 3600, now() - 1));
+    assert_eq!(verdict(machine), (3, false, "the access token has expired".to_owned()));
+}
+
+fn kinds_of_login_without_a_bearer_token_say_so(machine: &mut Machine) {
+    for (document, reason) in [
+        (
+            r#"{"auth_mode":"bedrockApiKey","bedrock_api_key":{"k":1}}"#,
+            "a bedrockApiKey login has no bearer token",
+        ),
+        (r#"{"bedrock_access_keys":{"k":1}}"#, "a bedrockAccessKeys login has no bearer token"),
+        (r#"{"auth_mode":"chatgpt"}"#, "the login says chatgpt but holds no such credential"),
+        (
+            r#"{"auth_mode":"apikey","OPENAI_API_KEY":""}"#,
+            "the login says apikey but holds no such credential",
+        ),
+    ] {
+        machine.keep(document);
+        let ended = machine.codex(["status", "--json"]).run();
+        let report = ended.json();
+        assert_eq!((&report["logged_in"], &report["reason"]), (&json!(true), &json!(reason)), "{ended}");
+        let expected = if reason.starts_with("a bedrock") { 1 } else { 3 };
+        assert_eq!(ended.code, Some(expected), "{ended}");
+    }
+}
+
+fn an_empty_document_is_no_login(machine: &mut Machine) {
+    for document in ["{}", r#"{"tokens":null}"#, r#"{"OPENAI_API_KEY":null,"strange":1}"#] {
+        machine.keep(document);
+        let ended = machine.codex(["status"]).run().expect(1);
+        assert_eq!(ended.out, "not logged in\n", "{document}");
+        let report = machine.codex(["status", "--json"]).run().expect(1).json();
+        assert_eq!((&report["logged_in"], &report["method"]), (&json!(false), &json!(null)), "{document}");
+    }
+}
+
+fn what_codex_would_not_understand_is_reported(machine: &mut Machine) {
+    let access = jwt(&json!({"exp": now() + 3600}));
+    let mut told = String::new();
+    for document in [
+        json!({"auth_mode": "fromTheFuture", "tokens": {"id_token": jwt(&json!({})), "access_token": access, "refresh_token": "rt"}}),
+        json!({"tokens": {"id_token": "no JWT", "access_token": access, "refresh_token": "rt"}}),
+        json!({"tokens": {"access_token": access}}),
+        json!({"OPENAI_API_KEY": "sk", "last_refresh": "yesterday"}),
+    ] {
+        machine.keep(document.to_string());
+        let ended = machine.codex(["status"]).run().expect(0);
+        told.push_str(&ended.err);
+        let report = machine.codex(["status", "--json"]).run().expect(0).json();
+        assert_eq!(report["warnings"].as_array().unwrap().len(), ended.err.lines().count(), "{report:#}");
+    }
+    insta::assert_snapshot!(told, @r#"
+    warning: auth_mode "fromTheFuture" is not known to this version; Codex 0.169 cannot read the login
+    warning: the id_token cannot be decoded (it does not have three parts separated by dots); Codex 0.169 cannot read the login
+    warning: tokens.id_token is missing; Codex 0.169 cannot read the login
+    warning: tokens.refresh_token is missing; Codex 0.169 cannot read the login
+    warning: last_refresh is not an RFC 3339 time; Codex 0.169 cannot read the login
+    "#);
+}
+
+fn no_control_character_of_a_document_reaches_the_terminal(machine: &mut Machine) {
+    let odd = "a\u{1b}[2J\u{7}\r\nb";
+    let claims = json!({"chatgpt_account_id": odd, "chatgpt_plan_type": odd});
+    let tokens = json!({
+        "id_token": jwt(&json!({"email": odd, "https://api.openai.com/auth": claims})),
+        "access_token": jwt(&json!({"exp": now() + 3600})),
+        "refresh_token": "rt",
+        "account_id": odd,
+    });
+    for mode in ["chatgpt", odd] {
+        machine.keep(json!({"auth_mode": mode, "tokens": tokens}).to_string());
+        let ended = machine.codex(["status"]).run().expect(0);
+        let strange = |text: &str| text.chars().any(|letter| letter.is_control() && letter != '\n');
+        assert!(!strange(&ended.out) && !strange(&ended.err), "{:?}", ended.to_string());
+        assert!(ended.out.lines().all(|line| line.starts_with("  ")), "{ended}");
+    }
+}
+
+fn looking_changes_nothing(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 10, 60);
+    let before = (machine.home.tree(), machine.kept());
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["login", "status"],
+        &["token"],
+        &["migrate", "--to", machine.store(), "--dry-run"],
+    ] {
+        machine.codex(arguments.iter().copied()).run().expect(0);
+        assert_eq!((machine.home.tree(), machine.kept()), before, "{arguments:?}");
+    }
+}
+
+fn login_status_is_the_same_command(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 10, 60);
+    for (ours, codexs) in [
+        (["status"].as_slice(), ["login", "status"].as_slice()),
+        (&["status", "--json"], &["login", "status", "--json"]),
+    ] {
+        assert_eq!(machine.told(ours), machine.told(codexs));
+    }
+}
+
+#[test]
+fn a_home_that_is_not_there_yet_is_not_made() {
+    let home = Home::new();
+    let user = home.path().with_file_name("user");
+    fs::create_dir(&user).unwrap();
+    let run = |command| home.codex([command]).without("CODEX_HOME").env("HOME", &user).run();
+    assert_eq!(run("status").expect(1).out, "not logged in\n");
+    assert_eq!(run("logout").expect(0).err, "not logged in\n");
+    assert_eq!(run("token").expect(1).out, "");
+    assert_eq!(fs::read_dir(&user).unwrap().count(), 0);
+}
+
+#[test]
+fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.write("config.toml", "auth_token = \"marked-secret\"\n");
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
+    let ended = home.codex(["status"]).run().expect(0);
+    insta::assert_snapshot!(ended, @r"
+    exit 0
+    --- stdout
+      method       apikey
+      fingerprint  [fingerprint]
+      kept in      file store, [home]/auth.json (nothing says otherwise)
+      usable       yes
+    --- stderr
+    warning: [home]/config.toml still holds the auth_token of an old version; `codex logout` removes it
+    ");
+    let report = home.codex(["status", "--json"]).run().expect(0);
+    assert!(!report.out.contains("marked"), "{report}");
+    assert_eq!(report.json()["warnings"].as_array().unwrap().len(), 1, "{report}");
+}
+
+#[test]
+fn a_file_that_others_can_read_is_reported_and_left_as_it_is() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    let document = home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
+    fs::set_permissions(&document, fs::Permissions::from_mode(0o644)).unwrap();
+    insta::assert_snapshot!(home.codex(["status"]).run(), @r"
+    exit 0
+    --- stdout
+      method       apikey
+      fingerprint  [fingerprint]
+      kept in      file store, [home]/auth.json (nothing says otherwise)
+      usable       yes
+    --- stderr
+    warning: [home]/auth.json has mode 644, so other users can read it; the next write makes it 600, or run: chmod 600 [home]/auth.json
+    ");
+    assert_eq!(fs::metadata(&document).unwrap().permissions().mode() & 0o777, 0o644);
+    let ended = home.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
+    assert!(
+        ended.err.contains("auth.json had mode 644, so other users could read the old login; it is 600 now"),
+        "{ended}"
+    );
+    assert_eq!(fs::metadata(&document).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn two_items_in_the_keychain_work_and_are_reported() {
+    inside(here!(), || {
+        let machine = Machine::with_keychain();
+        machine.keep_chatgpt("acct-1", 20, 60);
+        let later = chatgpt("acct-1", "rt-later", now(), now() + 7200);
+        plant_another_item(&machine.home, later.as_bytes());
+        let _filters = filters(&machine.home);
+        insta::assert_snapshot!(machine.told(&["status"]), @r"
+        exit 0
+        --- stdout
+          method     chatgpt
+          account    ada@example.com (plus)
+          workspace  acct-1
+          kept in    [store] store, [location] (config.toml says so)
+          expires    in [time]
+          refreshed  [time] ago
+          usable     yes
+        --- stderr
+        warning: the keychain holds 2 items for this login, which Codex refuses; using one of them (the newer token counts); run `codex migrate --to keychain` to remove the others
+        ");
+        // The later token is the one that counts.
+        let later: serde_json::Value = serde_json::from_str(&later).unwrap();
+        let token = machine.codex(["token"]).run().expect(0).out;
+        assert_eq!(token.trim_end(), later["tokens"]["access_token"]);
+        assert_eq!(items(&machine.home).len(), 2);
+    });
+}
+
+#[test]
+fn a_copy_in_the_other_store_is_reported_with_what_decided() {
+    inside(here!(), || {
+        let machine = Machine::with_keychain();
+        let home = &machine.home;
+        home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
+        let _filters = filters(home);
+        machine.keep_chatgpt("acct-1", 20, 60);
+        home.write("auth.json", chatgpt("acct-1", "rt-later", now(), now() + 7200));
+        insta::assert_snapshot!(home.codex(["status"]).run(), @r#"
+        exit 0
+        --- stdout
+          method     chatgpt
+          account    ada@example.com (plus)
+          workspace  acct-1
+          kept in    file store, [home]/auth.json (config.toml says so)
+          expires    in [time]
+          refreshed  [time] ago
+          usable     yes
+        --- stderr
+        warning: there is another copy in item "Codex Auth" of cli|[hash], which is not used (the newer token counts); `codex logout` removes both
+        "#);
+        home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
+        insta::assert_snapshot!(home.codex(["status"]).run().err, @r"
+        warning: there is another copy in [home]/auth.json, which is not used (the keychain counts before the file); `codex logout` removes both
+        ");
+        home.write("auth.json", "{");
+        insta::assert_snapshot!(home.codex(["status"]).run().err, @r"
+        warning: another copy is not used and cannot be read: [home]/auth.json cannot be understood: it is not valid JSON
+        ");
+    });
+}

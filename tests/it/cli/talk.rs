@@ -1,0 +1,180 @@
+//! The program as a whole: help, completions, misuse, what goes to which stream, and colour.
+
+use crate::support::{Home, filters};
+
+const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
+
+#[test]
+fn help_is_short_and_names_every_command() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.codex(["--help"]).run(), @r"
+    exit 0
+    --- stdout
+    Keeps one login alive and in one place for everything on this machine that uses it
+
+    Usage: codex [OPTIONS] <COMMAND>
+
+    Commands:
+      login        Log in: keep a credential for everything on this machine
+      logout       Log out: remove the login from this machine
+      status       Show who is logged in, how, where it is kept and until when
+      token        Print one valid access token
+      migrate      Move the login to another store
+      completions  Print a completion script for a shell
+
+    Options:
+      -v, --verbose  Show what caused an error, down to the system's own words
+      -h, --help     Print help
+      -V, --version  Print version
+    --- stderr
+    ");
+    for command in ["login", "logout", "status", "token", "migrate", "completions"] {
+        let ended = home.codex([command, "--help"]).run().expect(0);
+        assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
+    }
+    assert!(home.names().is_empty());
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    for flag in ["-V", "--version"] {
+        let ended = Home::new().codex([flag]).run().expect(0);
+        assert_eq!(ended.out, format!("codex {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn misuse_exits_with_2_and_says_so_on_stderr() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.codex(["lgoin"]).run(), @r"
+    exit 2
+    --- stdout
+    --- stderr
+    error: unrecognized subcommand 'lgoin'
+
+      tip: a similar subcommand exists: 'login'
+
+    Usage: codex [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+    for line in [&[][..], &["status", "--yaml"], &["token", "now"], &["completions"], &["completions", "cmd"]]
+    {
+        let ended = home.codex(line.iter().copied()).run().expect(2);
+        assert!(ended.out.is_empty() && !ended.err.is_empty(), "{ended}");
+    }
+}
+
+#[test]
+fn a_completion_script_knows_the_commands_and_its_shell_reads_it() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = home.codex(["completions", shell]).run().expect(0);
+        assert!(ended.err.is_empty());
+        for word in ["login", "logout", "status", "token", "migrate", "with-api-key", "dry-run"] {
+            assert!(ended.out.contains(word), "{shell} does not know {word}");
+        }
+        if shell == "bash" {
+            let script = home.write("codex.bash", &ended.out);
+            let read = std::process::Command::new("bash").arg("-n").arg(script).output().unwrap();
+            assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_colour_where_there_is_no_terminal() {
+    let home = Home::new();
+    let plain = |arguments: &[&str]| {
+        let ended = home.codex(arguments.iter().copied()).env("CLICOLOR_FORCE", "1").run();
+        assert!(!ended.to_string().contains('\u{1b}'), "{ended}");
+    };
+    plain(&["status"]);
+    plain(&["token"]);
+    home.write("auth.json", API_KEY);
+    plain(&["status"]);
+    plain(&["migrate", "--to", "file"]);
+}
+
+#[test]
+fn a_terminal_shows_colour_unless_its_user_wants_none() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.write("auth.json", API_KEY);
+    let coloured = home.codex(["status"]).on_a_terminal().run();
+    insta::assert_snapshot!(coloured.to_string().replace('\u{1b}', "ESC"), @r"
+    exit 0
+    --- stdout
+      ESC[2mmethod     ESC[0m  apikey
+      ESC[2mfingerprintESC[0m  f3abf2a6cc4f0098
+      ESC[2mkept in    ESC[0m  file store, [home]/auth.json (nothing says otherwise)
+      ESC[2musable     ESC[0m  ESC[32myesESC[0m
+    --- stderr
+    ");
+    let plain = home.codex(["status"]).env("NO_COLOR", "1").on_a_terminal().run();
+    insta::assert_snapshot!(plain.out, @r"
+    method       apikey
+    fingerprint  [fingerprint]
+    kept in      file store, [home]/auth.json (nothing says otherwise)
+    usable       yes
+    ");
+    // An empty variable counts as unset (no-color.org).
+    let coloured = home.codex(["status"]).env("NO_COLOR", "").on_a_terminal().run();
+    assert!(coloured.out.contains('\u{1b}'), "{coloured}");
+}
+
+#[test]
+fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
+    let home = Home::new();
+    let missing = home.file("missing");
+    // Before and after the settings are known, and while they are read.
+    let mut told = String::new();
+    for arguments in [&["token"][..], &["login"], &["login", "--with-api-key"], &["lgoin"]] {
+        let coloured = home.codex(arguments.iter().copied()).on_a_terminal().run();
+        assert!(coloured.out.contains("\u{1b}["), "{coloured}");
+        let plain = home.codex(arguments.iter().copied()).env("NO_COLOR", "1").on_a_terminal().run();
+        if plain.out.contains('\u{1b}') {
+            told.push_str(&format!("{arguments:?}\n"));
+        }
+    }
+    let plain = home.codex(["status"]).env("CODEX_HOME", &missing).env("NO_COLOR", "1").on_a_terminal().run();
+    assert!(!plain.out.contains('\u{1b}'), "{plain}");
+    assert_eq!(told, "", "coloured all the same");
+}
+
+#[test]
+fn what_caused_an_error_is_told_to_those_who_ask() {
+    let home = Home::new();
+    let _filters = filters(&home);
+    home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk-mark");
+    insta::assert_snapshot!(home.codex(["status"]).run(), @r"
+    exit 1
+    --- stdout
+    --- stderr
+    error: [home]/auth.json cannot be understood: it is not valid JSON
+    hint: log in again to replace it: codex login
+    ");
+    for line in [&["-v", "status"], &["status", "--verbose"]] {
+        let ended = home.codex(line.iter().copied()).run();
+        insta::allow_duplicates!(insta::assert_snapshot!(ended, @r"
+        exit 1
+        --- stdout
+        --- stderr
+        error: [home]/auth.json cannot be understood: it is not valid JSON
+          caused by: EOF while parsing a string at line 1 column 27
+        hint: log in again to replace it: codex login
+        "));
+    }
+}
+
+#[test]
+fn a_time_limit_that_is_none_is_refused_by_the_name_of_its_variable() {
+    let home = Home::new();
+    let ended = home.codex(["status"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", "soon").run();
+    insta::assert_snapshot!(ended, @r"
+    exit 1
+    --- stdout
+    --- stderr
+    error: CODEX_AUTH_KEYCHAIN_TIMEOUT is not a time span such as 5s, 500ms or 2m
+    ");
+}

@@ -1,0 +1,190 @@
+//! `codex token`: one valid access token on stdout and nothing else, or an exit code that says what to do.
+
+use std::io;
+use std::process::Stdio;
+
+use crate::support::{Home, Machine, chatgpt, filters, now, over_both_stores};
+
+over_both_stores![
+    a_fresh_token_is_all_that_is_printed,
+    a_header_is_the_whole_line,
+    a_report_has_the_token_and_its_end,
+    a_token_that_has_expired_is_not_printed,
+    a_token_that_is_about_to_expire_is_not_printed,
+    a_token_nobody_can_refresh_is_printed_until_it_ends,
+    without_a_login_there_is_no_token,
+    a_login_that_has_no_token_says_which_kind_it_is,
+];
+
+fn a_fresh_token_is_all_that_is_printed(machine: &mut Machine) {
+    let token = machine.keep_chatgpt("acct-1", 10, 60);
+    let ended = machine.codex(["token"]).run().expect(0);
+    assert_eq!((ended.out, ended.err), (token + "\n", String::new()));
+}
+
+fn a_header_is_the_whole_line(machine: &mut Machine) {
+    let token = machine.keep_chatgpt("acct-1", 10, 60);
+    let ended = machine.codex(["token", "--header"]).run().expect(0);
+    assert_eq!((ended.out, ended.err), (format!("Authorization: Bearer {token}\n"), String::new()));
+}
+
+fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
+    let token = machine.keep_chatgpt("acct-1", 10, 60);
+    let _filters = filters(&machine.home);
+    let told = machine.told(&["token", "--json"]).replace(&token, "[token]");
+    insta::assert_snapshot!(told, @r#"
+    exit 0
+    --- stdout
+    {
+      "schema": 1,
+      "place": "[home]",
+      "account": {
+        "id": "acct-1",
+        "email": "ada@example.com",
+        "plan": "plus"
+      },
+      "token": "[token]",
+      "expires_at": "[moment]",
+      "warnings": []
+    }
+    --- stderr
+    "#);
+}
+
+fn a_token_that_has_expired_is_not_printed(machine: &mut Machine) {
+    machine.keep_chatgpt("acct-1", 60, 59);
+    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    exit 3
+    --- stdout
+    --- stderr
+    error: the access token has expired
+    hint: log in again: codex login
+    ");
+}
+
+fn a_token_that_is_about_to_expire_is_not_printed(machine: &mut Machine) {
+    // 4 minutes of 60 are left.
+    machine.keep_chatgpt("acct-1", 56, 60);
+    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    exit 3
+    --- stdout
+    --- stderr
+    error: the access token is about to expire
+    hint: log in again: codex login
+    ");
+    // 2 minutes of 7 are more than the last quarter.
+    let token = machine.keep_chatgpt("acct-1", 5, 7);
+    assert_eq!(machine.codex(["token"]).run().expect(0).out, token + "\n");
+}
+
+fn a_token_nobody_can_refresh_is_printed_until_it_ends(machine: &mut Machine) {
+    for placeholder in ["", "placeholder"] {
+        machine.keep(chatgpt("acct-1", placeholder, now() - 3600, now() + 60));
+        assert_eq!(machine.codex(["token"]).run().expect(0).err, "");
+        machine.keep(chatgpt("acct-1", placeholder, now() - 3600, now() - 1));
+        assert_eq!(machine.codex(["token"]).run().expect(3).out, "");
+    }
+}
+
+fn without_a_login_there_is_no_token(machine: &mut Machine) {
+    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    exit 1
+    --- stdout
+    --- stderr
+    error: not logged in
+    hint: log in first: codex login
+    ");
+    let _filters = filters(&machine.home);
+    insta::assert_snapshot!(machine.told(&["token", "--json"]), @r#"
+    exit 1
+    --- stdout
+    {
+      "schema": 1,
+      "place": "[home]",
+      "account": null,
+      "error": {
+        "exit": 1,
+        "kind": "failed",
+        "message": "not logged in",
+        "hints": [
+          "log in first: codex login"
+        ]
+      }
+    }
+    --- stderr
+    error: not logged in
+    hint: log in first: codex login
+    "#);
+}
+
+fn a_login_that_has_no_token_says_which_kind_it_is(machine: &mut Machine) {
+    machine.keep(r#"{"auth_mode":"bedrockApiKey","bedrock_api_key":{"key":"k","region":"r"}}"#);
+    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    exit 1
+    --- stdout
+    --- stderr
+    error: a bedrockApiKey login has no bearer token
+    ");
+    machine.keep(r#"{"auth_mode":"chatgpt","tokens":null}"#);
+    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    exit 3
+    --- stdout
+    --- stderr
+    error: the login says chatgpt but holds no such credential
+    hint: log in again: codex login
+    ");
+}
+
+#[test]
+fn an_opaque_token_is_good_for_eight_days_from_when_it_was_received() {
+    let home = Home::new();
+    let received = |days: i64| {
+        let moment = codex_auth::Timestamp::from_second(now() - days * 86_400).unwrap();
+        let id = crate::support::jwt(&serde_json::json!({"email": "ada@example.com"}));
+        let tokens = format!(r#"{{"id_token":"{id}","access_token":"opaque","refresh_token":"rt"}}"#);
+        home.write("auth.json", format!(r#"{{"tokens":{tokens},"last_refresh":"{moment}"}}"#));
+        home.codex(["token"]).run()
+    };
+    assert_eq!(received(7).expect(0).out, "opaque\n");
+    insta::assert_snapshot!(received(9), @r"
+    exit 3
+    --- stdout
+    --- stderr
+    error: the access token was received more than eight days ago
+    hint: log in again: codex login
+    ");
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_failure_and_makes_no_noise() {
+    let home = Home::new();
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
+    for arguments in
+        [&["token"][..], &["token", "--json"], &["status"], &["status", "--json"], &["completions", "bash"]]
+    {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut command = home.codex(arguments.iter().copied()).into_command();
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_written_out_is_a_failure() {
+    let home = Home::new();
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
+    let mut command = home.codex(["token"]).into_command();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command.stdin(Stdio::null()).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: cannot write the output: No space left on device (os error 28)");
+}
+
+#[test]
+fn a_header_and_a_report_at_once_make_no_sense() {
+    let ended = Home::new().codex(["token", "--header", "--json"]).run().expect(2);
+    assert_eq!(ended.out, "");
+}

@@ -1,0 +1,183 @@
+//! Golden documents in the very shapes that Codex writes or once wrote: what we read in them, and that writing one
+//! back changes not a byte.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use codex_auth::document::Oddity;
+use codex_auth::store::{Intent, Saved, Seen, Store as _, save};
+use codex_auth::{AuthDocument, AuthMode, Fingerprint, Lease, Secret, Timestamp};
+
+use crate::support::{Home, names};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/auth")
+}
+
+/// The text of a golden document.
+pub(super) fn golden(name: &str) -> String {
+    fs::read_to_string(folder().join(name).with_extension("json")).unwrap()
+}
+
+fn parsed(name: &str) -> AuthDocument {
+    AuthDocument::parse(golden(name).as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// What a golden document says.
+struct Row {
+    name: &'static str,
+    mode: AuthMode,
+    /// Account and user.
+    identity: [Option<&'static str>; 2],
+    /// The refresh token that the fingerprint names.
+    refresh_token: Option<&'static str>,
+    /// The start of what is presented as bearer token.
+    bearer: Option<&'static str>,
+    oddities: usize,
+}
+
+const ADA: [Option<&str>; 2] = [Some("acct-made-up"), Some("user-made-up")];
+const NOBODY: [Option<&str>; 2] = [None, None];
+
+fn rows() -> Vec<Row> {
+    let row = |name, mode, identity, refresh_token, bearer, oddities| Row {
+        name,
+        mode,
+        identity,
+        refresh_token,
+        bearer,
+        oddities,
+    };
+    let (key, token, jwt) = (Some("sk-made-up"), Some("rt-made-up"), Some("eyJhbGciOi"));
+    let future = AuthMode::Unknown("modeOfTheFuture".to_owned());
+    vec![
+        row("agent_identity_key", AuthMode::AgentIdentity, NOBODY, None, None, 0),
+        row("agent_identity_token", AuthMode::AgentIdentity, NOBODY, None, jwt, 0),
+        row("api_key", AuthMode::ApiKey, NOBODY, None, key, 0),
+        row("bedrock_access_keys", AuthMode::BedrockAccessKeys, NOBODY, None, None, 0),
+        row("bedrock_api_key", AuthMode::BedrockApiKey, NOBODY, None, None, 0),
+        row("chatgpt", AuthMode::ChatGpt, ADA, token, jwt, 0),
+        row("chatgpt_auth_tokens", AuthMode::ChatGptAuthTokens, ADA, None, jwt, 0),
+        row("chatgpt_with_api_key", AuthMode::ChatGpt, ADA, token, jwt, 0),
+        row("old_id_token_object", AuthMode::ChatGpt, NOBODY, token, jwt, 1),
+        row("old_key_beside_tokens", AuthMode::ApiKey, ADA, None, key, 0),
+        row("personal_access_token", AuthMode::PersonalAccessToken, NOBODY, None, Some("at-made-up"), 0),
+        row("unknown_fields", AuthMode::ChatGpt, ADA, token, jwt, 0),
+        row("unknown_mode", future, ADA, token, jwt, 1),
+    ]
+}
+
+#[test]
+fn every_golden_document_has_a_row_here() {
+    let listed: BTreeSet<_> = rows().iter().map(|row| format!("{}.json", row.name)).collect();
+    assert_eq!(listed, names(&folder()).into_iter().collect());
+}
+
+#[test]
+fn a_golden_document_is_read_as_what_it_is() {
+    for row in rows() {
+        let (name, document) = (row.name, parsed(row.name));
+        assert_eq!(document.mode(), Some(row.mode), "{name}");
+        let identity = document.identity();
+        assert_eq!([identity.account_id.as_deref(), identity.user_id.as_deref()], row.identity, "{name}");
+        assert_eq!(document.fingerprint(), row.refresh_token.map(Fingerprint::of), "{name}");
+        let bearer = document.bearer().map(Secret::expose);
+        assert_eq!(bearer.map(|bearer| &bearer[..10]), row.bearer, "{name}");
+        assert_eq!(document.oddities().len(), row.oddities, "{name}: {:?}", document.oddities());
+    }
+    assert_eq!(parsed("unknown_mode").oddities(), [Oddity::UnknownMode("modeOfTheFuture".to_owned())]);
+    assert!(matches!(parsed("old_id_token_object").oddities(), [Oddity::IdToken(_)]));
+}
+
+#[test]
+fn the_times_and_names_in_a_chatgpt_login_are_read() {
+    let document = parsed("chatgpt");
+    let moment = |seconds| Some(Timestamp::from_second(seconds).unwrap());
+    assert_eq!(document.expires_at(), moment(4_102_444_800));
+    assert_eq!(document.access_claims().issued_at, moment(1_796_296_400));
+    assert_eq!(document.last_refresh(), Some("2026-12-03T10:33:20.123456789Z".parse().unwrap()));
+    assert_eq!(document.claims().email.as_deref(), Some("ada@example.com"));
+    assert_eq!(document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str), Some("plus"));
+    assert_eq!(parsed("chatgpt_with_api_key").api_key().map(Secret::expose), Some("sk-made-up"));
+}
+
+#[test]
+fn writing_a_golden_document_back_changes_not_a_byte() {
+    for Row { name, .. } in rows() {
+        let (text, document) = (golden(name), parsed(name));
+        assert_eq!(String::from_utf8_lossy(&document.to_pretty()), text, "{name}");
+        // Compact and back: the way through the keychain.
+        let item = document.to_compact();
+        assert!(!item.contains(&b'\n'), "{name}");
+        let back = AuthDocument::parse(&item).unwrap();
+        assert_eq!(String::from_utf8_lossy(&back.to_pretty()), text, "{name}");
+        assert_eq!(back.revision(), document.revision(), "{name}");
+    }
+}
+
+#[test]
+fn the_file_store_writes_and_reads_every_golden_document_byte_for_byte() {
+    let home = Home::new();
+    let (store, lease) = (home.stores().file(), Lease::acquire(&home.place(), SOON, |_| {}).unwrap());
+    let mut seen = Seen::Nothing;
+    for Row { name, .. } in rows() {
+        let saved = save(&lease, &store, Intent::Keep, seen, &parsed(name));
+        assert!(matches!(saved, Ok(Saved::Written(_))), "{name}: {saved:?}");
+        assert_eq!(home.read("auth.json"), golden(name), "{name}");
+        let stored = store.load(SOON).unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&stored.document.to_pretty()), golden(name), "{name}");
+        seen = Seen::in_store(&store, SOON).unwrap().0;
+        assert_eq!(seen, Seen::Credential(parsed(name).revision()), "{name}");
+    }
+}
+
+#[test]
+fn what_we_make_ourselves_is_what_codex_makes() {
+    let token = parsed("agent_identity_token").bearer().unwrap().clone();
+    for (made, name) in [
+        (AuthDocument::with_api_key(&Secret::from("sk-made-up")), "api_key"),
+        (AuthDocument::with_personal_access_token(&Secret::from("at-made-up")), "personal_access_token"),
+        (AuthDocument::with_agent_identity(&token), "agent_identity_token"),
+    ] {
+        assert_eq!(String::from_utf8_lossy(&made.to_pretty()), golden(name));
+        assert_eq!(made.revision(), parsed(name).revision(), "{name}");
+    }
+}
+
+#[test]
+fn no_two_golden_documents_hold_the_same_credential_but_those_with_strangers() {
+    for one in rows() {
+        for other in rows().iter().filter(|other| other.name > one.name) {
+            let same = parsed(one.name).revision() == parsed(other.name).revision();
+            assert_eq!(
+                same,
+                (one.name, other.name) == ("chatgpt", "unknown_fields"),
+                "{} {}",
+                one.name,
+                other.name
+            );
+        }
+    }
+}
+
+#[test]
+fn status_names_each_in_codexs_words_and_token_hands_out_what_is_a_bearer() {
+    for row in rows() {
+        let home = Home::new();
+        home.write("auth.json", golden(row.name));
+        let usable = row.bearer.is_some();
+        let status = home.codex(["status", "--json"]).run();
+        let report = status.json();
+        assert_eq!(report["method"], row.mode.as_str(), "{}: {status}", row.name);
+        assert_eq!((&report["logged_in"], &report["usable"]), (&true.into(), &usable.into()), "{status}");
+        assert_eq!(report["warnings"].as_array().unwrap().len(), row.oddities, "{}: {status}", row.name);
+        let token = home.codex(["token"]).run();
+        assert_eq!(token.code == Some(0), usable, "{}: {token}", row.name);
+        assert_eq!(token.out.get(..10), row.bearer, "{}: {token}", row.name);
+        assert_eq!(home.read("auth.json"), golden(row.name));
+    }
+}

@@ -1,0 +1,211 @@
+//! The crate and version that Codex keeps its item with, on a real gnome-keyring: both of us use one item.
+
+use std::collections::HashMap;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use codex_auth::store::{Deleted, Intent, Note, Saved, Seen, Store as _, delete, save};
+use codex_auth::{AuthDocument, Lease, Secret};
+use keyring3::secret_service::SsCredential;
+
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Home, Machine, account, chatgpt, here, item, items, names, plant_another_item};
+
+const SOON: Duration = Duration::from_secs(20);
+
+macro_rules! on_a_machine_with_a_keychain {
+    ($($(#[doc = $doc:literal])* fn $test:ident($machine:ident) $body:block)*) => {
+        $($(#[doc = $doc])* #[test]
+        fn $test() {
+            inside(here!(), || {
+                let mut machine = Machine::with_keychain();
+                {
+                    let $machine = &machine;
+                    $body
+                }
+                assert!(machine.session.as_mut().unwrap().dialogues().is_empty(), "somebody was asked");
+            });
+        })*
+    };
+}
+
+fn login(machine: &Machine, key: &str) {
+    machine.codex(["login", "--with-api-key"]).input(key).run().expect(0);
+}
+
+fn compact(key: &str) -> String {
+    format!(r#"{{"auth_mode":"apikey","OPENAI_API_KEY":"{key}"}}"#)
+}
+
+fn api_key(key: &str) -> AuthDocument {
+    AuthDocument::with_api_key(&Secret::from(key))
+}
+
+/// All attributes of the one item, but the one that the service adds to every item.
+fn attributes(home: &Home) -> HashMap<String, String> {
+    let name = SsCredential::new_with_target(None, "Codex Auth", &account(home)).unwrap();
+    let mut attributes = name.new_from_matching_item().unwrap().attributes;
+    attributes.remove("xdg:schema");
+    attributes
+}
+
+on_a_machine_with_a_keychain! {
+    fn it_reads_what_we_wrote_and_we_read_what_it_wrote(machine) {
+        login(machine, "sk-ours");
+        assert_eq!(machine.kept(), Some(compact("sk-ours")));
+        machine.keep(compact("sk-theirs"));
+        assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-theirs\n");
+        let status = machine.codex(["status", "--json"]).run().expect(0).json();
+        assert_eq!((&status["store"], &status["location"]), (&"keychain".into(), &machine.location().into()));
+    }
+
+    fn pretty_text_of_another_program_is_read_too(machine) {
+        machine.keep(format!("\n{:#}\n", serde_json::json!({"OPENAI_API_KEY": "sk-theirs"})));
+        assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-theirs\n");
+    }
+
+    fn an_update_by_either_keeps_the_one_item(machine) {
+        for (ours, theirs) in [("sk-1", "sk-2"), ("sk-3", "sk-4")] {
+            login(machine, ours);
+            assert_eq!(items(&machine.home), [compact(ours).into_bytes()]);
+            machine.keep(compact(theirs));
+            assert_eq!(items(&machine.home), [compact(theirs).into_bytes()]);
+        }
+    }
+
+    fn an_item_that_it_made_stays_that_item_when_we_update_it(machine) {
+        machine.keep(compact("sk-theirs"));
+        let label = || item(&machine.home).get_attributes().unwrap().remove("label");
+        let (before, name) = (label(), attributes(&machine.home));
+        login(machine, "sk-ours");
+        assert_eq!((label(), attributes(&machine.home)), (before, name));
+        assert_eq!(items(&machine.home), [compact("sk-ours").into_bytes()]);
+    }
+
+    fn a_removal_by_either_is_seen_by_the_other(machine) {
+        login(machine, "sk-ours");
+        item(&machine.home).delete_credential().unwrap();
+        machine.codex(["status"]).run().expect(1);
+        machine.keep(compact("sk-theirs"));
+        machine.codex(["logout", "--local"]).run().expect(0);
+        assert!(matches!(item(&machine.home).get_secret(), Err(keyring3::Error::NoEntry)));
+    }
+
+    fn our_item_has_exactly_the_attributes_that_it_would_have_given_it(machine) {
+        login(machine, "sk-ours");
+        let ours = attributes(&machine.home);
+        let account = account(&machine.home);
+        let expected = [
+            ("service", "Codex Auth"),
+            ("username", account.as_str()),
+            ("target", "default"),
+            ("application", "rust-keyring"),
+        ];
+        assert_eq!(ours, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        item(&machine.home).delete_credential().unwrap();
+        machine.keep(compact("sk-theirs"));
+        assert_eq!(attributes(&machine.home), ours);
+    }
+
+    fn eight_kilobytes_pass_either_way(machine) {
+        let long = |account| chatgpt(account, &"r".repeat(8 * 1024), 1, 4_102_444_800);
+        let store = machine.home.stores().keychain();
+        let lease = Lease::acquire(&machine.home.place(), SOON, |_| {}).unwrap();
+        let ours = AuthDocument::parse(long("acct-ours").as_bytes()).unwrap();
+        let saved = save(&lease, &store, Intent::Keep, Seen::Nothing, &ours);
+        assert!(matches!(saved, Ok(Saved::Written(_))), "{saved:?}");
+        assert_eq!(machine.kept().unwrap().as_bytes(), ours.to_compact().as_slice());
+        machine.keep(long("acct-theirs"));
+        let theirs = store.load(SOON).unwrap().unwrap().document;
+        assert_eq!(String::from_utf8_lossy(&theirs.to_pretty()), long("acct-theirs"));
+    }
+
+    fn a_change_of_its_is_a_move_of_the_store(machine) {
+        login(machine, "sk-ours");
+        let store = machine.home.stores().keychain();
+        let (seen, _) = Seen::in_store(&store, SOON).unwrap();
+        machine.keep(compact("sk-theirs"));
+        let lease = Lease::acquire(&machine.home.place(), SOON, |_| {}).unwrap();
+        let saved = save(&lease, &store, Intent::Keep, seen, &api_key("sk-new"));
+        assert!(matches!(saved, Ok(Saved::Moved(Some(_)))), "{saved:?}");
+        assert!(matches!(delete(&lease, &store, seen), Ok(Deleted::Moved(Some(_)))));
+        assert_eq!(machine.kept(), Some(compact("sk-theirs")));
+    }
+
+    /// As keyring 1 made them, and as other tools do.
+    fn an_item_without_a_target_is_found_kept_and_completed(machine) {
+        let account = account(&machine.home);
+        let planted = SsCredential::new_with_target(None, "Codex Auth", "planted").unwrap();
+        keyring3::Entry::new_with_credential(Box::new(planted.clone())).set_secret(b"{}").unwrap();
+        let bare = HashMap::from([("service", "Codex Auth"), ("username", account.as_str())]);
+        let renamed = planted.map_matching_items(
+            |item| {
+                item.set_attributes(bare.clone()).unwrap();
+                Ok(())
+            },
+            true,
+        );
+        assert!(renamed.is_ok());
+        assert!(machine.kept().is_some(), "it finds such an item where there is no other");
+        login(machine, "sk-ours");
+        assert_eq!(items(&machine.home), [compact("sk-ours").into_bytes()]);
+        assert_eq!(attributes(&machine.home).get("target").map(String::as_str), Some("default"));
+    }
+
+    /// Which Codex refuses for status, login and logout alike.
+    fn of_two_items_that_it_refuses_we_use_one_say_so_and_clear_the_other_away(machine) {
+        let document = |issued| chatgpt("acct-1", "rt-1", issued, 4_102_444_800);
+        machine.keep(document(1));
+        plant_another_item(&machine.home, document(2).as_bytes());
+        assert!(matches!(item(&machine.home).get_secret(), Err(keyring3::Error::Ambiguous(_))));
+
+        let stored = machine.home.stores().keychain().load(SOON).unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&stored.document.to_pretty()), document(2));
+        assert!(matches!(stored.notes[..], [Note::Duplicates { copies: 2, .. }]), "{:?}", stored.notes);
+        for arguments in ["status", "token"] {
+            let ended = machine.codex([arguments]).run().expect(0);
+            if arguments == "status" {
+                assert!(ended.err.contains("codex migrate --to keychain"), "{ended}");
+            }
+        }
+        assert_eq!(items(&machine.home).len(), 2, "a read removes nothing");
+
+        machine.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        assert_eq!(items(&machine.home).len(), 1);
+        let kept = AuthDocument::parse(machine.kept().unwrap().as_bytes()).unwrap();
+        assert_eq!(String::from_utf8_lossy(&kept.to_pretty()), document(2));
+    }
+
+    fn with_two_items_a_login_makes_no_third_and_a_logout_takes_both(machine) {
+        machine.keep(compact("sk-1"));
+        plant_another_item(&machine.home, compact("sk-2").as_bytes());
+        login(machine, "sk-ours");
+        assert_eq!(items(&machine.home).len(), 2);
+        assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-ours\n");
+        machine.codex(["logout", "--local"]).run().expect(0);
+        assert!(items(&machine.home).is_empty());
+        machine.codex(["status"]).run().expect(1);
+    }
+
+    fn a_login_into_the_keychain_leaves_no_secret_in_any_file(machine) {
+        login(machine, "sk-marked");
+        assert_eq!(machine.home.names(), ["auth.json.lock", "auth.lock", "codex-auth", "config.toml"]);
+        for name in names(&machine.home.file("codex-auth")) {
+            assert!(!machine.home.read(&format!("codex-auth/{name}")).contains("marked"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_home_behind_a_link_has_the_same_item() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let link = home.beside("elsewhere").join("link");
+        symlink(home.path(), &link).unwrap();
+        let run = |arguments: &[&str]| home.codex(arguments.iter().copied()).env("CODEX_HOME", &link);
+        run(&["login", "--store", "keychain", "--with-api-key"]).input("sk-ours").run().expect(0);
+        assert_eq!(items(&home), [compact("sk-ours").into_bytes()]);
+        assert_eq!(run(&["token"]).run().expect(0).out, "sk-ours\n");
+    });
+}

@@ -1,0 +1,6 @@
+//! What others wrote, read by us; what we wrote, read by others.
+
+mod codex;
+mod documents;
+#[cfg(target_os = "linux")]
+mod keyring3;

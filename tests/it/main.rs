@@ -1,0 +1,20 @@
+//! The one integration-test binary; its rooms mirror `src/`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests make their own world, and stop where it is not as they made it"
+)]
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no public face")]
+
+mod authority;
+mod bad_input;
+mod cli;
+mod interop;
+mod model;
+mod redaction;
+mod store;
+mod structure;
+mod support;

@@ -1,0 +1,217 @@
+//! The contract of `Store`, of `save` and of `delete`, with every law held against every store.
+
+use codex_auth::AuthDocument;
+use codex_auth::store::{Deleted, Intent, Removal, Saved, Seen, delete, save};
+
+use super::SOON;
+use super::worlds::{self, World, api_key, compact};
+use crate::support::{chatgpt, here};
+
+/// One test per law of these rooms of laws: `store_contract!(file, laws_of_every_store)`.
+macro_rules! store_contract {
+    ($store:ident, $($laws:ident),+) => {
+        mod $store {
+            use super::*;
+            $($laws!(worlds::$store);)+
+        }
+    };
+}
+
+macro_rules! laws {
+    ($world:path; $($law:ident)+) => {
+        $(#[test]
+        fn $law() {
+            $world(here!(), super::$law);
+        })+
+    };
+}
+
+macro_rules! laws_of_every_store {
+    ($world:path) => {
+        laws! { $world;
+            load_sees_the_last_write
+            strangers_in_a_document_survive
+            removing_nothing_is_no_error_and_what_was_removed_is_gone
+            a_save_over_what_moved_is_refused_and_shows_what_is_there
+            a_save_where_something_appeared_is_refused
+            a_save_over_what_vanished_is_refused
+            a_removal_of_what_moved_appeared_or_vanished_is_refused
+            what_is_not_the_credential_does_not_count_as_a_move
+            a_document_of_eight_kilobytes_comes_back_whole
+            two_handles_see_each_others_writes
+        }
+    };
+}
+
+/// What a store keeps that outlives its process.
+macro_rules! laws_of_a_lasting_store {
+    ($world:path) => {
+        laws! { $world;
+            a_fresh_search_finds_what_was_written
+            a_write_that_fails_leaves_the_old_document_whole
+            what_is_no_document_is_replaced_only_by_who_saw_it
+        }
+    };
+}
+
+/// What a store keeps that other processes can reach.
+macro_rules! laws_of_a_shared_store {
+    ($world:path) => {
+        laws! { $world;
+            another_process_sees_our_write_and_we_see_its
+        }
+    };
+}
+
+store_contract!(file, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(file_by_a_link, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(keychain_in_memory, laws_of_every_store, laws_of_a_lasting_store);
+store_contract!(keychain_of_gnome, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(auto_with_keychain, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(auto_without_keychain, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(ephemeral, laws_of_every_store);
+
+fn load_sees_the_last_write(world: &World) {
+    assert_eq!(world.text(), None);
+    for document in [api_key("sk-1"), parsed(&chatgpt("acct-1", "rt-1", 1, 2)), api_key("sk-2")] {
+        world.write(&document);
+        let stored = world.store().load(SOON).unwrap().unwrap();
+        assert_eq!(compact(&stored.document), compact(&document));
+        assert_eq!(stored.document.revision(), document.revision());
+    }
+}
+
+fn strangers_in_a_document_survive(world: &World) {
+    let text = chatgpt("acct-1", "rt-1", 1, 2)
+        .replacen('{', r#"{"before": [1, null, {"a": 2.5}],"#, 1)
+        .replacen(r#""tokens": {"#, r#""tokens": {"within": {"b": "ü"},"#, 1);
+    let document = parsed(&text);
+    world.write(&document);
+    let kept = world.text().unwrap();
+    assert_eq!(kept, compact(&document));
+    assert!(
+        kept.contains(r#""before":[1,null,{"a":2.5}]"#) && kept.contains(r#""within":{"b":"ü"}"#),
+        "{kept}"
+    );
+}
+
+fn removing_nothing_is_no_error_and_what_was_removed_is_gone(world: &World) {
+    let lease = world.lease();
+    assert!(matches!(delete(&lease, &*world.store(), Seen::Nothing), Ok(Deleted::Gone(Removal::Absent))));
+    drop(lease);
+    world.write(&api_key("sk-1"));
+    let seen = world.seen();
+    let lease = world.lease();
+    assert!(matches!(delete(&lease, &*world.store(), seen), Ok(Deleted::Gone(Removal::Removed))));
+    assert_eq!(world.text(), None);
+    assert!(matches!(delete(&lease, &*world.store(), Seen::Nothing), Ok(Deleted::Gone(Removal::Absent))));
+}
+
+fn a_save_over_what_moved_is_refused_and_shows_what_is_there(world: &World) {
+    world.write(&api_key("sk-1"));
+    let seen = world.seen();
+    world.put(&api_key("sk-theirs").to_compact());
+    let moved = world.save(seen, &api_key("sk-2")).unwrap();
+    let Saved::Moved(Some(there)) = moved else { panic!("{moved:?}") };
+    assert_eq!(there.document.revision(), api_key("sk-theirs").revision());
+    assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
+}
+
+fn a_save_where_something_appeared_is_refused(world: &World) {
+    let seen = world.seen();
+    assert_eq!(seen, Seen::Nothing);
+    world.put(&api_key("sk-theirs").to_compact());
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Saved::Moved(Some(_)))));
+    assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
+}
+
+fn a_save_over_what_vanished_is_refused(world: &World) {
+    world.write(&api_key("sk-1"));
+    let seen = world.seen();
+    let elsewhere = world.elsewhere().store(world.kind, None);
+    let gone = delete(&world.lease(), &*elsewhere, seen);
+    assert!(matches!(gone, Ok(Deleted::Gone(Removal::Removed))));
+    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(Saved::Moved(None))));
+    assert_eq!(world.text(), None);
+}
+
+fn a_removal_of_what_moved_appeared_or_vanished_is_refused(world: &World) {
+    let vanished = Seen::Credential(api_key("sk-1").revision());
+    assert!(matches!(delete(&world.lease(), &*world.store(), vanished), Ok(Deleted::Moved(None))));
+    world.put(&api_key("sk-theirs").to_compact());
+    for seen in [vanished, Seen::Nothing, Seen::Garbage] {
+        let refused = delete(&world.lease(), &*world.store(), seen);
+        assert!(matches!(refused, Ok(Deleted::Moved(Some(_)))), "{seen:?}: {refused:?}");
+        assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
+    }
+}
+
+fn what_is_not_the_credential_does_not_count_as_a_move(world: &World) {
+    let text = chatgpt("acct-1", "rt-1", 1, 2);
+    world.write(&parsed(&text));
+    let seen = world.seen();
+    let reformatted =
+        text.replace("2026-11-01", "2026-11-02").replacen('{', "{ \"stranger\" :\n\t1,", 1) + "\n";
+    world.put(reformatted.as_bytes());
+    assert_eq!(world.seen(), seen);
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Saved::Written(_))));
+    assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
+}
+
+fn a_document_of_eight_kilobytes_comes_back_whole(world: &World) {
+    let text = chatgpt("acct-1", &"r".repeat(8 * 1024), 1, 2);
+    world.write(&parsed(&text));
+    assert_eq!(world.text(), Some(compact(&parsed(&text))));
+    world.write(&api_key("sk-short"));
+    assert_eq!(world.text(), Some(compact(&api_key("sk-short"))));
+}
+
+fn two_handles_see_each_others_writes(world: &World) {
+    world.write(&api_key("sk-ours"));
+    let elsewhere = world.elsewhere().store(world.kind, None);
+    let (seen, there) = Seen::in_store(&*elsewhere, SOON).unwrap();
+    assert_eq!(there.unwrap().document.revision(), api_key("sk-ours").revision());
+    let written = save(&world.lease(), &*elsewhere, Intent::Keep, seen, &api_key("sk-theirs"));
+    assert!(matches!(written, Ok(Saved::Written(_))));
+    assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
+}
+
+fn a_fresh_search_finds_what_was_written(world: &World) {
+    world.write(&api_key("sk-1"));
+    let found = world.elsewhere().find().unwrap().stored.unwrap();
+    assert_eq!(found.document.revision(), api_key("sk-1").revision());
+    assert_eq!(found.location, world.store().load(SOON).unwrap().unwrap().location);
+}
+
+fn a_write_that_fails_leaves_the_old_document_whole(world: &World) {
+    world.write(&api_key("sk-old"));
+    world.see_it_fail();
+    assert_eq!(world.text(), Some(compact(&api_key("sk-old"))));
+    world.write(&api_key("sk-new"));
+    assert_eq!(world.text(), Some(compact(&api_key("sk-new"))));
+}
+
+fn what_is_no_document_is_replaced_only_by_who_saw_it(world: &World) {
+    world.put(b"{ this is no document");
+    assert_eq!(world.seen(), Seen::Garbage);
+    assert!(matches!(world.save(Seen::Nothing, &api_key("sk-1")), Ok(Saved::Moved(None))));
+    let refused = delete(&world.lease(), &*world.store(), Seen::Nothing);
+    assert!(matches!(refused, Ok(Deleted::Moved(None))), "{refused:?}");
+    assert_eq!(world.seen(), Seen::Garbage);
+    assert!(matches!(world.save(Seen::Garbage, &api_key("sk-1")), Ok(Saved::Written(_))));
+    assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
+}
+
+fn another_process_sees_our_write_and_we_see_its(world: &World) {
+    world.write(&api_key("sk-ours"));
+    assert_eq!(world.home.codex(["token"]).run().expect(0).out, "sk-ours\n");
+    let login = ["login", "--with-api-key", "--store", world.kind.as_str()];
+    world.home.codex(login).input("sk-theirs").run().expect(0);
+    assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
+    world.home.codex(["logout", "--local"]).run().expect(0);
+    assert_eq!(world.text(), None);
+}
+
+fn parsed(text: &str) -> AuthDocument {
+    AuthDocument::parse(text.as_bytes()).unwrap()
+}

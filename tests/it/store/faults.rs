@@ -1,0 +1,241 @@
+//! A keychain that fails in every way at the worst moment: each failure is its own error, and nothing is guessed.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use codex_auth::login::{self, Kept};
+use codex_auth::store::{
+    Choice, Deleted, Error, Intent, KeychainError, Location, Note, Saved, Seen, delete, save,
+};
+use codex_auth::{Lease, StoreKind, Stores};
+use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, State};
+
+use super::SOON;
+use super::worlds::{api_key, compact, item};
+use crate::support::{Flock, Home, eventually};
+
+/// How long the commit locks may be held (DESIGN 4.2), and what a slow machine adds.
+const HOLD: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_secs(3);
+
+struct Keychain {
+    home: Home,
+    memory: Memory,
+    stores: Stores,
+    name: ItemName,
+}
+
+impl Keychain {
+    fn new() -> Self {
+        let (home, memory) = (Home::new(), Memory::new());
+        let stores = Stores::with_keychain(home.place(), &home.environment(), memory.client()).unwrap();
+        let name = item(&stores);
+        Self { home, memory, stores, name }
+    }
+
+    fn holding(key: &str) -> Self {
+        let keychain = Self::new();
+        keychain.memory.plant(&keychain.name, &api_key(key).to_compact());
+        keychain
+    }
+
+    fn lease(&self) -> Lease {
+        Lease::acquire(self.stores.place(), SOON, |_| {}).unwrap()
+    }
+
+    fn save(&self, kind: StoreKind, seen: Seen, key: &str) -> Result<Saved, Error> {
+        save(&self.lease(), &*self.stores.store(kind, None), Intent::Keep, seen, &api_key(key))
+    }
+
+    fn keep(&self, kind: StoreKind, key: &str) -> Result<Kept, Error> {
+        // Whoever logs in asks for a store, as `--store` does.
+        let choice: Choice = self.stores.choose(Some(kind)).unwrap();
+        login::keep(&self.stores, &self.lease(), &choice, &api_key(key))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let items = self.memory.items(&self.name);
+        items.iter().map(|item| String::from_utf8(item.secret.to_vec()).unwrap()).collect()
+    }
+
+    /// Lets go of the calls that are held back as soon as there is one.
+    fn release_the_next(&self) -> thread::JoinHandle<()> {
+        let memory = self.memory.clone();
+        thread::spawn(move || {
+            memory.await_held(1);
+            memory.release();
+        })
+    }
+}
+
+fn seen(key: &str) -> Seen {
+    Seen::Credential(api_key(key).revision())
+}
+
+#[test]
+fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none_says_logged_out() {
+    type Is = fn(&Error) -> bool;
+    let conditions: [(State, Is); 3] = [
+        (State::Locked, |error| matches!(error, Error::Keychain(KeychainError::Locked { .. }))),
+        (State::NeverUnlocked, |error| matches!(error, Error::Keychain(KeychainError::NeverUnlocked { .. }))),
+        (State::Unavailable, |error| matches!(error, Error::Keychain(KeychainError::Unavailable { .. }))),
+    ];
+    for (state, is) in conditions {
+        let keychain = Keychain::holding("sk-old");
+        keychain.memory.set_state(state);
+        let store = keychain.stores.store(StoreKind::Keychain, None);
+        let load = store.load(SOON).unwrap_err();
+        let check = keychain.stores.keychain().check(SOON).unwrap_err();
+        let save = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
+        let removal = delete(&keychain.lease(), &*store, seen("sk-old")).unwrap_err();
+        let login = keychain.keep(StoreKind::Keychain, "sk-new").unwrap_err();
+        for error in [load, check, save, removal, login] {
+            assert!(is(&error) && !error.is_unknown(), "{state:?}: {error:?}");
+        }
+        assert_eq!(keychain.secrets(), [compact(&api_key("sk-old"))]);
+        assert!(!keychain.home.document().exists());
+    }
+}
+
+#[test]
+fn a_lock_that_falls_between_the_look_and_the_write_is_an_error_that_changed_nothing() {
+    for fault in [Fault::Fails, Fault::Locked, Fault::NeverUnlocked, Fault::Unavailable] {
+        let keychain = Keychain::holding("sk-old");
+        keychain.memory.inject(Operation::Write, fault);
+        let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
+        assert!(!error.is_unknown(), "{fault:?}: {error}");
+        keychain.memory.inject(Operation::Delete, fault);
+        let store = keychain.stores.store(StoreKind::Keychain, None);
+        let error = delete(&keychain.lease(), &*store, seen("sk-old")).unwrap_err();
+        assert!(!error.is_unknown(), "{fault:?}: {error}");
+        assert_eq!(keychain.secrets(), [compact(&api_key("sk-old"))]);
+    }
+}
+
+#[test]
+fn a_write_or_removal_whose_answer_is_lost_is_unknown() {
+    let keychain = Keychain::holding("sk-old");
+    keychain.memory.inject(Operation::Write, Fault::AnswerLost);
+    let released = keychain.release_the_next();
+    let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
+    released.join().unwrap();
+    assert!(error.is_unknown(), "{error}");
+    assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))], "it had arrived all the same");
+
+    keychain.memory.inject(Operation::Delete, Fault::AnswerLost);
+    let released = keychain.release_the_next();
+    let store = keychain.stores.store(StoreKind::Keychain, None);
+    let error = delete(&keychain.lease(), &*store, seen("sk-new")).unwrap_err();
+    released.join().unwrap();
+    assert!(error.is_unknown(), "{error}");
+    assert!(keychain.secrets().is_empty());
+}
+
+#[test]
+fn a_read_whose_answer_is_lost_is_an_error_and_not_unknown() {
+    let keychain = Keychain::holding("sk-old");
+    keychain.memory.inject(Operation::Read, Fault::AnswerLost);
+    let released = keychain.release_the_next();
+    let error = keychain.stores.store(StoreKind::Keychain, None).load(SOON).unwrap_err();
+    released.join().unwrap();
+    assert!(!error.is_unknown(), "{error}");
+}
+
+#[test]
+fn a_write_that_times_out_is_unknown_frees_the_commit_locks_in_time_and_may_still_arrive() {
+    let keychain = Keychain::holding("sk-old");
+    keychain.memory.inject(Operation::Write, Fault::Held);
+    let begun = Instant::now();
+    let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
+    assert!(begun.elapsed() < HOLD + MARGIN, "{:?}", begun.elapsed());
+    assert!(matches!(error, Error::Keychain(KeychainError::TimedOut { .. })), "{error:?}");
+    assert!(error.is_unknown());
+    for lock in ["auth.lock", "auth.json.lock"] {
+        drop(Flock::hold(&keychain.home.file(lock)));
+    }
+    assert_eq!(keychain.secrets(), [compact(&api_key("sk-old"))]);
+    keychain.memory.release();
+    eventually("the late write", || keychain.secrets() == [compact(&api_key("sk-new"))]);
+}
+
+#[test]
+fn a_look_under_the_locks_that_takes_too_long_writes_nothing_and_is_not_unknown() {
+    let keychain = Keychain::holding("sk-old");
+    keychain.memory.inject(Operation::Read, Fault::Silent);
+    let begun = Instant::now();
+    let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
+    assert!(begun.elapsed() < HOLD + MARGIN, "{:?}", begun.elapsed());
+    assert!(!error.is_unknown(), "{error}");
+    assert_eq!(keychain.memory.calls(Operation::Write), 0);
+}
+
+#[test]
+fn a_login_whose_answer_is_lost_looks_before_it_says_how_it_went() {
+    let keychain = Keychain::holding("sk-old");
+    keychain.memory.inject(Operation::Write, Fault::AnswerLost);
+    let released = keychain.release_the_next();
+    let kept = keychain.keep(StoreKind::Keychain, "sk-new").unwrap();
+    released.join().unwrap();
+    assert_eq!(kept.location.kind(), StoreKind::Keychain);
+    assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
+
+    keychain.memory.inject(Operation::Write, Fault::Silent);
+    let error = keychain.keep(StoreKind::Keychain, "sk-lost").unwrap_err();
+    assert!(error.is_unknown(), "{error}");
+    assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
+}
+
+#[test]
+fn the_automatic_store_takes_the_file_when_the_keychain_refused_and_says_why() {
+    for state in [State::Locked, State::NeverUnlocked, State::Unavailable] {
+        let keychain = Keychain::new();
+        keychain.memory.set_state(state);
+        let kept = keychain.keep(StoreKind::Auto, "sk-new").unwrap();
+        assert_eq!(kept.location, Location::File(keychain.home.document()), "{state:?}");
+        assert!(kept.notes.iter().any(|note| matches!(note, Note::KeychainPassedOver { .. })), "{kept:?}");
+    }
+    let keychain = Keychain::new();
+    keychain.memory.inject(Operation::Write, Fault::Fails);
+    let saved = keychain.save(StoreKind::Auto, Seen::Nothing, "sk-new").unwrap();
+    let Saved::Written(written) = saved else { panic!("{saved:?}") };
+    assert_eq!(written.location.kind(), StoreKind::File);
+    assert!(matches!(written.notes[..], [Note::KeychainPassedOver { .. }]), "{written:?}");
+}
+
+#[test]
+fn an_unknown_write_of_the_automatic_store_makes_no_second_copy_in_the_file() {
+    let keychain = Keychain::new();
+    keychain.memory.inject(Operation::Write, Fault::AnswerLost);
+    let released = keychain.release_the_next();
+    let error = keychain.save(StoreKind::Auto, Seen::Nothing, "sk-new").unwrap_err();
+    released.join().unwrap();
+    assert!(error.is_unknown(), "{error}");
+    assert!(!keychain.home.document().exists());
+    assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
+}
+
+#[test]
+fn the_automatic_store_writes_to_where_it_reads() {
+    let keychain = Keychain::new();
+    keychain.home.write("auth.json", api_key("sk-old").to_pretty());
+    let saved = keychain.save(StoreKind::Auto, seen("sk-old"), "sk-new").unwrap();
+    let Saved::Written(written) = saved else { panic!("{saved:?}") };
+    assert_eq!(written.location, Location::File(keychain.home.document()));
+    assert!(keychain.secrets().is_empty());
+}
+
+#[test]
+fn a_removal_takes_the_file_although_the_keychain_fails_and_reports_that() {
+    let keychain = Keychain::holding("sk-old");
+    keychain.home.write("auth.json", api_key("sk-old").to_pretty());
+    keychain.memory.inject(Operation::Delete, Fault::Fails);
+    let store = keychain.stores.store(StoreKind::Auto, None);
+    let error = delete(&keychain.lease(), &*store, seen("sk-old")).unwrap_err();
+    assert!(matches!(error, Error::Keychain(KeychainError::Failed { .. })), "{error:?}");
+    assert!(!keychain.home.document().exists());
+    assert!(matches!(
+        delete(&keychain.lease(), &*store, seen("sk-old")),
+        Ok(Deleted::Gone(codex_auth::store::Removal::Removed))
+    ));
+    assert!(keychain.secrets().is_empty());
+}

@@ -1,0 +1,16 @@
+//! The stores, the lease and the commit, through the library and through processes.
+
+mod commit;
+mod contract;
+mod ephemeral;
+mod faults;
+mod lease;
+mod order;
+mod owner;
+mod selection;
+mod worlds;
+
+use std::time::Duration;
+
+/// Far more than any healthy call needs; only a failing test waits for it.
+const SOON: Duration = Duration::from_secs(20);

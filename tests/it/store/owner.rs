@@ -1,0 +1,200 @@
+//! Places that are not quite ours: root in the home of somebody else, a file that is a mount point, a read-only folder.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Ended, Home, Mounted, Run, here, items};
+
+/// Two users that are neither root nor one another.
+const SOMEBODY: u32 = 12_345;
+const ANOTHER: u32 = 12_346;
+
+fn file_of(key: &str) -> String {
+    format!("{{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": \"{key}\"\n}}")
+}
+
+fn login(home: &Home, key: &str) -> Run {
+    home.codex(["login", "--store", "file", "--with-api-key"]).input(key)
+}
+
+/// Everything in a folder, itself included, that does not belong to `uid`.
+fn strangers(folder: &Path, uid: u32) -> Vec<PathBuf> {
+    let mut strange = Vec::new();
+    let mut paths = vec![folder.to_owned()];
+    while let Some(path) = paths.pop() {
+        let found = fs::symlink_metadata(&path).unwrap();
+        if found.is_dir() {
+            paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        if (found.uid(), found.gid()) != (uid, uid) {
+            strange.push(path);
+        }
+    }
+    strange
+}
+
+/// The owner logs in, sees it and logs out, by their own rights.
+fn owner_can_go_on(home: &Home) {
+    let as_owner = |run: Run| -> Ended { run.as_user(SOMEBODY).run() };
+    as_owner(login(home, "sk-owner")).expect(0);
+    assert_eq!(as_owner(home.codex(["token"])).expect(0).out, "sk-owner\n");
+    as_owner(home.codex(["logout", "--local"])).expect(0);
+    as_owner(home.codex(["status"])).expect(1);
+    as_owner(login(home, "sk-again")).expect(0);
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_root_makes_in_the_home_of_another_user_is_theirs_to_read_lock_and_replace() {
+    let home = Home::new().owned_by(SOMEBODY);
+    for key in ["sk-first", "sk-second"] {
+        login(&home, key).run().expect(0);
+        assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+        let token = home.codex(["token"]).as_user(SOMEBODY).run().expect(0);
+        assert_eq!(token.out, format!("{key}\n"));
+    }
+    owner_can_go_on(&home);
+    home.codex(["logout", "--local"]).run().expect(0);
+    assert_eq!(home.names(), ["auth.json.lock", "auth.lock", "codex-auth"]);
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    owner_can_go_on(&home);
+}
+
+#[test]
+fn a_migration_by_root_leaves_everything_to_the_owner() {
+    let session = PrivateSession::unlocked();
+    let home = Home::within(&session).owned_by(SOMEBODY);
+    login(&home, "sk-1").run().expect(0);
+    home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+    assert_eq!(home.names(), ["auth.json.lock", "auth.lock", "codex-auth", "config.toml"]);
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    home.codex(["migrate", "--to", "file"]).run().expect(0);
+    assert_eq!(home.read("auth.json"), file_of("sk-1"));
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    assert_eq!(home.codex(["token"]).as_user(SOMEBODY).run().expect(0).out, "sk-1\n");
+    owner_can_go_on(&home);
+}
+
+#[test]
+fn what_root_left_there_before_becomes_the_owners() {
+    let home = Home::new().owned_by(SOMEBODY);
+    for name in ["auth.json", "auth.lock", "auth.json.lock"] {
+        home.write(name, if name == "auth.json" { file_of("sk-old") } else { String::new() });
+        assert_eq!(fs::metadata(home.file(name)).unwrap().uid(), 0, "the tests run as root");
+    }
+    login(&home, "sk-new").run().expect(0);
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    owner_can_go_on(&home);
+}
+
+#[test]
+fn a_configuration_that_root_edits_stays_the_owners_and_keeps_its_comments() {
+    let session = PrivateSession::unlocked();
+    let home = Home::within(&session).owned_by(SOMEBODY);
+    let config = home.write("config.toml", "# mine\nmodel = \"o\" # why\n");
+    chown(&config, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-1").run().expect(0);
+    assert_eq!(
+        home.read("config.toml"),
+        "# mine\nmodel = \"o\" # why\ncli_auth_credentials_store = \"keyring\"\n"
+    );
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn where_the_document_is_linked_to_a_third_users_folder_each_gets_their_own() {
+    let home = Home::new().owned_by(SOMEBODY);
+    let elsewhere = home.beside("elsewhere");
+    chown(&elsewhere, Some(ANOTHER), Some(ANOTHER)).unwrap();
+    symlink(elsewhere.join("auth.json"), home.document()).unwrap();
+    std::os::unix::fs::lchown(home.document(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    login(&home, "sk-1").run().expect(0);
+    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    assert_eq!(strangers(&elsewhere, ANOTHER), Vec::<PathBuf>::new());
+    assert_eq!(fs::read_to_string(elsewhere.join("auth.json")).unwrap(), file_of("sk-1"));
+}
+
+/// A home whose `auth.json` is mounted from elsewhere, with where it is mounted from.
+fn with_a_mounted_file(home: Home) -> (Mounted, PathBuf) {
+    let outside = home.beside("outside").join("login.json");
+    fs::write(&outside, file_of("sk-old")).unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o600)).unwrap();
+    home.write("auth.json", "");
+    let mounted = Mounted::by(home, "mount --bind \"$home/../outside/login.json\" \"$home/auth.json\"");
+    (mounted, outside)
+}
+
+#[test]
+fn a_file_that_is_a_mount_point_is_written_in_place_for_a_login_with_a_backup_and_a_word() {
+    let (mounted, outside) = with_a_mounted_file(Home::new());
+    let before = fs::metadata(&outside).unwrap().ino();
+    let login = ["login", "--store", "file", "--with-api-key"];
+    let ended = mounted.codex(login).input("sk-new").run().expect(0);
+    assert!(ended.err.contains("is a mount point and was written in place"), "{ended}");
+    let backup = mounted.home.file("auth.json.bak");
+    assert!(ended.err.contains(&backup.display().to_string()), "{ended}");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), file_of("sk-new"));
+    assert_eq!(fs::metadata(&outside).unwrap().ino(), before);
+    assert_eq!(fs::read_to_string(&backup).unwrap(), file_of("sk-old"));
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-new\n");
+}
+
+#[test]
+fn a_file_that_is_a_mount_point_is_read_and_neither_removed_nor_migrated_over() {
+    let session = PrivateSession::unlocked();
+    let home = Home::within(&session);
+    home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-kept").run().expect(0);
+    let (mounted, outside) = with_a_mounted_file(home);
+    let ended = mounted.codex(["migrate", "--to", "file"]).run().expect(5);
+    assert!(ended.err.contains("hint: mount the folder"), "{ended}");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), file_of("sk-old"));
+    assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-kept\n");
+
+    let ended = mounted.codex(["logout", "--local"]).run().expect(5);
+    assert!(ended.err.contains("hint: mount the folder"), "{ended}");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), file_of("sk-old"));
+}
+
+#[test]
+fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        login(&home, "sk-kept").run().expect(0);
+        let state = home.read("codex-auth/state.json");
+        let names = home.names();
+        let remount = "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"";
+        let mounted = Mounted::by(home, remount);
+        assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-kept\n");
+        mounted.codex(["status"]).run().expect(0);
+        mounted.codex(["migrate", "--to", "keychain", "--dry-run"]).run().expect(0);
+        for arguments in [
+            &["login", "--store", "file", "--with-api-key"][..],
+            &["login", "--store", "keychain", "--with-api-key"],
+            &["logout", "--local"],
+            &["migrate", "--to", "keychain"],
+        ] {
+            let ended = mounted.codex(arguments.iter().copied()).input("sk-new").run().expect(5);
+            assert!(ended.err.contains("hint: "), "{ended}");
+            // Who could not write here has written nothing elsewhere.
+            assert_eq!(items(&mounted.home), Vec::<Vec<u8>>::new(), "{ended}");
+        }
+        assert_eq!(mounted.home.names(), names);
+        assert_eq!(mounted.home.read("auth.json"), file_of("sk-kept"));
+        assert_eq!(mounted.home.read("codex-auth/state.json"), state);
+    });
+}
+
+#[test]
+fn a_read_only_place_without_a_login_is_told_apart_from_one_that_cannot_be_used() {
+    let mounted =
+        Mounted::by(Home::new(), "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"");
+    mounted.codex(["status"]).run().expect(1);
+    mounted.codex(["token"]).run().expect(1);
+    let login = ["login", "--store", "file", "--with-api-key"];
+    mounted.codex(login).input("sk-1").run().expect(5);
+    assert!(mounted.home.names().is_empty());
+}

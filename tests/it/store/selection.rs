@@ -1,0 +1,355 @@
+//! Which store: where a login is found, which of two copies counts, and where a new one goes, each with its reason.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use codex_auth::store::{
+    Because, Commit, Deleted, Error, Intent, KeychainError, Note, Preference, Saved, Seen, delete, save,
+};
+use codex_auth::{AuthDocument, Lease, StoreKind, Stores};
+use codex_auth_platform::keychain::{ItemName, Memory, Operation, State};
+
+use super::SOON;
+use super::worlds::{api_key, compact, item};
+use crate::support::{Home, chatgpt};
+
+/// A place with a keychain in memory.
+struct Scene {
+    home: Home,
+    memory: Memory,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { home: Home::new(), memory: Memory::new() }
+    }
+
+    /// What is configured, what `state.json` names, and the copies in the keychain and in the file.
+    fn with(config: &str, recorded: &str, keychain: Option<Copy>, file: Option<Copy>) -> Self {
+        let scene = Self::new();
+        if !config.is_empty() {
+            scene.home.write("config.toml", format!("cli_auth_credentials_store = \"{config}\"\n"));
+        }
+        if !recorded.is_empty() {
+            fs::create_dir(scene.home.file("codex-auth")).unwrap();
+            scene.home.write("codex-auth/state.json", format!("{{\"store\": \"{recorded}\"}}"));
+        }
+        if let Some(copy) = keychain {
+            scene.memory.plant(&scene.name(), copy.text().as_bytes());
+        }
+        if let Some(copy) = file {
+            scene.home.write("auth.json", copy.text());
+        }
+        scene
+    }
+
+    fn stores(&self) -> Stores {
+        Stores::with_keychain(self.home.place(), &self.home.environment(), self.memory.client()).unwrap()
+    }
+
+    fn name(&self) -> ItemName {
+        item(&self.stores())
+    }
+
+    fn lease(&self) -> Lease {
+        Lease::acquire(&self.home.place(), SOON, |_| {}).unwrap()
+    }
+
+    /// Everything that a reader might have changed.
+    fn picture(&self) -> (Vec<(String, Vec<u8>, SystemTime)>, usize) {
+        let mut files = Vec::new();
+        picture(&self.home.path(), &mut files);
+        files.sort();
+        (files, self.memory.calls(Operation::Write) + self.memory.calls(Operation::Delete))
+    }
+}
+
+fn picture(folder: &Path, files: &mut Vec<(String, Vec<u8>, SystemTime)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        if path.is_dir() {
+            picture(&path, files);
+        }
+        files.push((path.display().to_string(), fs::read(&path).unwrap_or_default(), changed));
+    }
+}
+
+/// A ChatGPT login: whose, and when the authority made its access token.
+#[derive(Clone, Copy, Debug)]
+struct Copy(&'static str, i64);
+
+impl Copy {
+    fn text(self) -> String {
+        chatgpt(self.0, "rt-1", self.1, self.1 + 3600)
+    }
+}
+
+/// A note by its name; the texts are the business of the commands' tests.
+fn name(note: &Note) -> &'static str {
+    match note {
+        Note::Duplicates { .. } => "duplicates",
+        Note::KeychainPassedOver { .. } => "passed over",
+        Note::LegacyToken { .. } => "legacy token",
+        Note::Loose { .. } => "loose",
+        Note::Misplaced { .. } => "misplaced",
+        Note::OtherCopy { preference, .. } => match preference {
+            Preference::Keychain => "other copy: keychain",
+            Preference::LaterToken => "other copy: later",
+            Preference::Recorded => "other copy: recorded",
+            _ => "other copy",
+        },
+        Note::OtherUnreadable { .. } => "other unreadable",
+        Note::StateUnreadable { .. } => "state unreadable",
+        _ => "another",
+    }
+}
+
+#[test]
+fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_counts() {
+    use Because::{Configured, Default, Inhabited, Recorded};
+    const OLD: Option<Copy> = Some(Copy("a", 1));
+    const NEW: Option<Copy> = Some(Copy("a", 2));
+    const OTHER: Option<Copy> = Some(Copy("b", 9));
+    const FILE: Option<StoreKind> = Some(StoreKind::File);
+    const KEYCHAIN: Option<StoreKind> = Some(StoreKind::Keychain);
+    type Row = (
+        &'static str,
+        &'static str,
+        Option<Copy>,
+        Option<Copy>,
+        Option<StoreKind>,
+        Because,
+        &'static [&'static str],
+    );
+    let rows: &[Row] = &[
+        // config, record, keychain, file -> found, because, notes
+        ("", "", None, None, None, Default, &[]),
+        ("", "", None, OLD, FILE, Default, &[]),
+        ("", "", OLD, None, KEYCHAIN, Inhabited, &["misplaced"]),
+        ("", "", NEW, OLD, FILE, Default, &[]),
+        ("", "file", None, OLD, FILE, Default, &[]),
+        ("", "file", OLD, None, None, Default, &[]),
+        ("", "keychain", None, None, None, Recorded, &[]),
+        ("", "keychain", None, OLD, FILE, Recorded, &[]),
+        ("", "keychain", OLD, None, KEYCHAIN, Recorded, &["misplaced"]),
+        ("", "keychain", NEW, OLD, KEYCHAIN, Recorded, &["other copy: later", "misplaced"]),
+        ("", "keychain", OLD, NEW, FILE, Recorded, &["other copy: later"]),
+        ("file", "", None, OLD, FILE, Configured, &[]),
+        ("file", "", OLD, None, None, Configured, &[]),
+        ("file", "keychain", NEW, OLD, FILE, Configured, &[]),
+        ("file", "keychain", OLD, None, KEYCHAIN, Inhabited, &["misplaced"]),
+        ("file", "keychain", None, None, None, Configured, &[]),
+        ("keyring", "", OLD, None, KEYCHAIN, Configured, &[]),
+        ("keyring", "", OLD, NEW, KEYCHAIN, Configured, &[]),
+        ("keyring", "", None, OLD, None, Configured, &[]),
+        ("keyring", "file", None, OLD, FILE, Inhabited, &["misplaced"]),
+        ("keyring", "file", OLD, NEW, KEYCHAIN, Configured, &[]),
+        ("keychain", "", OLD, None, KEYCHAIN, Configured, &[]),
+        ("auto", "", None, None, None, Configured, &[]),
+        ("auto", "", OLD, None, KEYCHAIN, Configured, &[]),
+        ("auto", "", None, OLD, FILE, Configured, &[]),
+        ("auto", "file", NEW, OLD, KEYCHAIN, Configured, &["other copy: later"]),
+        ("auto", "keychain", OLD, NEW, FILE, Configured, &["other copy: later"]),
+        ("auto", "", OLD, OLD, KEYCHAIN, Configured, &["other copy: keychain"]),
+        ("auto", "file", OLD, OLD, FILE, Configured, &["other copy: recorded"]),
+        // Of two different logins no clock can choose.
+        ("auto", "", OLD, OTHER, KEYCHAIN, Configured, &["other copy: keychain"]),
+        ("auto", "file", OTHER, OLD, FILE, Configured, &["other copy: recorded"]),
+        ("auto", "keychain", OLD, OTHER, KEYCHAIN, Configured, &["other copy: recorded"]),
+        ("ephemeral", "", OLD, OLD, None, Configured, &[]),
+    ];
+    for (config, recorded, keychain, file, kind, because, notes) in rows {
+        let row = format!("{config:?} {recorded:?} {keychain:?} {file:?}");
+        let scene = Scene::with(config, recorded, *keychain, *file);
+        let before = scene.picture();
+        let found = scene.stores().find().unwrap();
+        assert_eq!(found.stored.as_ref().map(|stored| stored.location.kind()), *kind, "{row}");
+        assert_eq!(found.because, *because, "{row}");
+        let told: Vec<_> =
+            found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).map(name).collect();
+        assert_eq!(told, *notes, "{row}");
+        let held = if *kind == FILE { *file } else { *keychain };
+        if let Some(stored) = &found.stored {
+            let held = AuthDocument::parse(held.unwrap().text().as_bytes()).unwrap();
+            assert_eq!(compact(&stored.document), compact(&held), "{row}");
+        }
+        assert_eq!(scene.picture(), before, "a reader changed something: {row}");
+    }
+}
+
+#[test]
+fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
+    let file = Some(Copy("a", 1));
+    for (config, recorded, file, state) in [
+        ("keyring", "", None, State::Locked),
+        ("keyring", "", file, State::Locked),
+        ("keyring", "", None, State::NeverUnlocked),
+        ("keyring", "", None, State::Unavailable),
+        ("keyring", "file", file, State::Locked),
+        ("auto", "", None, State::Locked),
+        ("auto", "keychain", None, State::Unavailable),
+        ("auto", "keychain", None, State::NeverUnlocked),
+        ("file", "keychain", None, State::Locked),
+        ("file", "keychain", None, State::Unavailable),
+        ("", "keychain", None, State::Locked),
+        ("", "keychain", None, State::Unavailable),
+    ] {
+        let scene = Scene::with(config, recorded, None, file);
+        scene.memory.set_state(state);
+        let before = scene.picture();
+        let row = format!("{config:?} {recorded:?} {file:?} {state:?}");
+        let error = scene.stores().find().expect_err(&row);
+        assert!(matches!(error, Error::Keychain(_)), "{row}: {error:?}");
+        assert_eq!(matches!(error, Error::Keychain(KeychainError::Locked { .. })), state == State::Locked);
+        assert_eq!(scene.picture(), before);
+    }
+}
+
+#[test]
+fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could_have() {
+    let file = Some(Copy("a", 1));
+    for (config, recorded, file, state, notes) in [
+        ("auto", "", file, State::Locked, &["passed over"][..]),
+        ("auto", "", file, State::Unavailable, &["passed over"]),
+        ("auto", "keychain", file, State::Locked, &["passed over"]),
+        ("auto", "", None, State::Unavailable, &[]),
+        ("auto", "", None, State::NeverUnlocked, &[]),
+        ("file", "", None, State::Locked, &[]),
+        ("", "", file, State::Locked, &[]),
+        ("", "file", None, State::Locked, &[]),
+        ("", "", None, State::Unavailable, &[]),
+        ("", "", None, State::Locked, &["passed over"]),
+    ] {
+        let scene = Scene::with(config, recorded, None, file);
+        scene.memory.set_state(state);
+        let row = format!("{config:?} {recorded:?} {file:?} {state:?}");
+        let found = scene.stores().find().expect(&row);
+        assert_eq!(found.stored.is_some(), file.is_some(), "{row}");
+        let told: Vec<_> =
+            found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).map(name).collect();
+        assert_eq!(told, notes, "{row}");
+    }
+}
+
+#[test]
+fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept() {
+    use Because::{Asked, Configured, Inhabited, KeychainUsable};
+    use StoreKind::{Auto, File, Keychain};
+    let copy = Some(Copy("a", 1));
+    for (config, recorded, keychain, file, asked, kind, because) in [
+        ("keyring", "", copy, None, Some(File), File, Asked),
+        ("ephemeral", "", None, None, Some(Auto), Auto, Asked),
+        ("file", "keychain", copy, None, None, File, Configured),
+        ("keyring", "", None, copy, None, Keychain, Configured),
+        ("auto", "", None, copy, None, Auto, Configured),
+        ("", "", None, copy, None, File, Inhabited),
+        ("", "", copy, None, None, Keychain, Inhabited),
+        ("", "keychain", copy, None, None, Keychain, Inhabited),
+        ("", "", None, None, None, Keychain, KeychainUsable),
+        ("", "file", None, None, None, Keychain, KeychainUsable),
+    ] {
+        let scene = Scene::with(config, recorded, keychain, file);
+        let before = scene.picture();
+        let choice = scene.stores().choose(asked).unwrap();
+        assert_eq!((choice.kind, &choice.because), (kind, &because), "{config:?} {recorded:?} {asked:?}");
+        assert_eq!(scene.picture(), before);
+    }
+    for state in [State::Locked, State::NeverUnlocked, State::Unavailable] {
+        let scene = Scene::new();
+        scene.memory.set_state(state);
+        let choice = scene.stores().choose(None).unwrap();
+        assert_eq!(choice.kind, File, "{state:?}");
+        assert!(matches!(choice.because, Because::KeychainUnusable(_)), "{choice:?}");
+    }
+    let scene = Scene::with("ephemeral", "", None, None);
+    assert!(matches!(scene.stores().choose(None), Err(Error::EphemeralConfigured)));
+    let scene = Scene::new();
+    scene.home.write("auth.json", "no document");
+    assert_eq!(scene.stores().choose(None).unwrap().because, Inhabited);
+}
+
+#[test]
+fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the_same_one() {
+    let text = |copy: Copy| copy.text().into_bytes();
+    let (old, new, garbage) = (text(Copy("a", 1)), text(Copy("a", 2)), b"no document".to_vec());
+    for (items, used, preference) in [
+        (vec![&old, &new], &new, Preference::LaterToken),
+        (vec![&new, &old], &new, Preference::LaterToken),
+        (vec![&old, &new, &old], &new, Preference::LaterToken),
+        (vec![&garbage, &old], &old, Preference::Readable),
+        (vec![&old, &garbage], &old, Preference::Readable),
+        (vec![&old, &old], &old, Preference::First),
+    ] {
+        let scene = Scene::with("keyring", "", None, None);
+        for item in &items {
+            scene.memory.plant(&scene.name(), item);
+        }
+        let stored = scene.stores().find().unwrap().stored.unwrap();
+        assert_eq!(stored.document.revision(), AuthDocument::parse(used).unwrap().revision());
+        assert_eq!(stored.notes, [Note::Duplicates { copies: items.len(), preference }]);
+    }
+}
+
+#[test]
+fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
+    let scene = Scene::with("keyring", "", Some(Copy("a", 1)), None);
+    let newer = scene.memory.plant(&scene.name(), Copy("a", 2).text().as_bytes());
+    scene.memory.plant(&scene.name(), b"no document");
+    let store = scene.stores().store(StoreKind::Keychain, None);
+    let (seen, _) = Seen::in_store(&*store, SOON).unwrap();
+    let saved = save(&scene.lease(), &*store, Intent::Keep, seen, &api_key("sk-1"));
+    assert!(matches!(saved, Ok(Saved::Written(_))), "{saved:?}");
+    let items = scene.memory.items(&scene.name());
+    let written: Vec<_> =
+        items.iter().filter(|item| **item.secret == **api_key("sk-1").to_compact()).collect();
+    assert_eq!((items.len(), written.len()), (3, 1));
+    assert_eq!(written[0].id, newer);
+
+    let (seen, _) = Seen::in_store(&*store, SOON).unwrap();
+    assert!(matches!(delete(&scene.lease(), &*store, seen), Ok(Deleted::Gone(_))));
+    assert!(scene.memory.items(&scene.name()).is_empty());
+}
+
+#[test]
+fn only_the_item_in_use_is_left_when_the_others_are_cleared_away() {
+    let scene = Scene::with("keyring", "", Some(Copy("a", 2)), None);
+    scene.memory.plant(&scene.name(), Copy("a", 1).text().as_bytes());
+    scene.memory.plant(&scene.name(), b"no document");
+    let lease = scene.lease();
+    let commit = Commit::begin(&lease, Intent::Keep).unwrap();
+    assert_eq!(scene.stores().keychain().remove_duplicates(&commit).unwrap(), 2);
+    assert_eq!(scene.stores().keychain().remove_duplicates(&commit).unwrap(), 0);
+    let items = scene.memory.items(&scene.name());
+    assert_eq!(items.len(), 1);
+    assert_eq!(items[0].secret.as_slice(), Copy("a", 2).text().as_bytes());
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_is_named_and_does_not_hide_the_one_that_can() {
+    let scene = Scene::with("auto", "", Some(Copy("a", 1)), None);
+    scene.home.write("auth.json", "no document");
+    let stored = scene.stores().find().unwrap().stored.unwrap();
+    assert_eq!(stored.location.kind(), StoreKind::Keychain);
+    assert_eq!(stored.notes.iter().map(name).collect::<Vec<_>>(), ["other unreadable"]);
+
+    let scene = Scene::with("auto", "", None, Some(Copy("a", 1)));
+    scene.memory.plant(&scene.name(), b"no document");
+    let stored = scene.stores().find().unwrap().stored.unwrap();
+    assert_eq!(stored.location.kind(), StoreKind::File);
+    assert_eq!(stored.notes.len(), 1, "{:?}", stored.notes);
+}
+
+#[test]
+fn what_lies_about_a_place_is_told_and_changes_nothing() {
+    let scene = Scene::with("", "keychain", Some(Copy("a", 1)), None);
+    scene.home.write("codex-auth/state.json", "{ no record");
+    scene.home.write("config.toml", "auth_token = \"old\"\n");
+    let before = scene.picture();
+    let found = scene.stores().find().unwrap();
+    assert!(found.stored.is_some());
+    let notes: Vec<_> = found.notes.iter().map(name).collect();
+    assert_eq!(notes, ["legacy token", "state unreadable", "misplaced"]);
+    assert_eq!(scene.picture(), before);
+}

@@ -1,0 +1,229 @@
+//! Every store in a world of its own, so that one law can be held against each.
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use codex_auth::store::{Commit, Error, Intent, Location, Saved, Seen, Store, save};
+use codex_auth::{AuthDocument, Lease, Secret, StoreKind, Stores};
+use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot};
+
+use super::SOON;
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Home, item as theirs, names};
+
+/// A store with what surrounds it.
+pub struct World {
+    pub home: Home,
+    pub kind: StoreKind,
+    stores: Stores,
+    around: Box<dyn Surroundings>,
+}
+
+/// What can happen to a store from outside.
+trait Surroundings {
+    /// The stores as another process would open them.
+    fn afresh(&self, home: &Home) -> Stores {
+        home.stores()
+    }
+
+    /// Puts bytes into the store as another program does, past all our code.
+    fn put(&self, world: &World, bytes: &[u8]);
+
+    /// Sees a write fail that the store cannot carry out, and mends what was broken for it.
+    fn see_it_fail(&self, world: &World);
+}
+
+impl World {
+    fn new(home: Home, kind: StoreKind, around: impl Surroundings + 'static) -> Self {
+        Self { kind, stores: around.afresh(&home), around: Box::new(around), home }
+    }
+
+    pub fn store(&self) -> Box<dyn Store> {
+        self.stores.store(self.kind, None)
+    }
+
+    /// What another process works with; of an ephemeral store, another clone.
+    pub fn elsewhere(&self) -> Stores {
+        self.around.afresh(&self.home)
+    }
+
+    pub fn lease(&self) -> Lease {
+        Lease::acquire(self.stores.place(), SOON, |_| {}).unwrap()
+    }
+
+    pub fn put(&self, bytes: &[u8]) {
+        self.around.put(self, bytes);
+    }
+
+    pub fn see_it_fail(&self) {
+        self.around.see_it_fail(self);
+    }
+
+    pub fn seen(&self) -> Seen {
+        Seen::in_store(&*self.store(), SOON).unwrap().0
+    }
+
+    /// Saves over whatever is there.
+    pub fn write(&self, document: &AuthDocument) {
+        assert!(matches!(self.save(self.seen(), document), Ok(Saved::Written(_))));
+    }
+
+    pub fn save(&self, seen: Seen, document: &AuthDocument) -> Result<Saved, Error> {
+        save(&self.lease(), &*self.store(), Intent::Keep, seen, document)
+    }
+
+    /// The document in the store, as text.
+    pub fn text(&self) -> Option<String> {
+        self.store().load(SOON).unwrap().map(|stored| compact(&stored.document))
+    }
+
+    /// A save that must fail, and for certain.
+    fn refused(&self, seen: Seen) {
+        let error = self.save(seen, &api_key("sk-never")).unwrap_err();
+        assert!(!error.is_unknown(), "{error}");
+    }
+}
+
+pub fn api_key(key: &str) -> AuthDocument {
+    AuthDocument::with_api_key(&Secret::from(key))
+}
+
+pub fn compact(document: &AuthDocument) -> String {
+    String::from_utf8(document.to_compact().to_vec()).unwrap()
+}
+
+/// The name of the keychain item of a place.
+pub fn item(stores: &Stores) -> ItemName {
+    match stores.location(StoreKind::Keychain) {
+        Location::Keychain { service, account } => ItemName::new(service, account),
+        other => panic!("{other}"),
+    }
+}
+
+/// A file store.
+pub fn file(_test: &str, law: fn(&World)) {
+    law(&World::new(Home::new(), StoreKind::File, Disk));
+}
+
+/// A file store whose document is a link into another folder.
+pub fn file_by_a_link(_test: &str, law: fn(&World)) {
+    let home = Home::new();
+    let target = home.beside("elsewhere").join("login.json");
+    symlink(&target, home.document()).unwrap();
+    let world = World::new(home, StoreKind::File, Disk);
+    law(&world);
+    assert!(world.home.document().is_symlink(), "the link was replaced");
+}
+
+/// The keychain store over the keychain in memory.
+pub fn keychain_in_memory(_test: &str, law: fn(&World)) {
+    law(&World::new(Home::new(), StoreKind::Keychain, Memory::new()));
+}
+
+/// The keychain store over a real gnome-keyring.
+pub fn keychain_of_gnome(test: &str, law: fn(&World)) {
+    inside(test, || in_a_keyring(StoreKind::Keychain, law));
+}
+
+/// The automatic store where there is a keychain.
+pub fn auto_with_keychain(test: &str, law: fn(&World)) {
+    inside(test, || in_a_keyring(StoreKind::Auto, law));
+}
+
+/// The automatic store where there is no keychain.
+pub fn auto_without_keychain(test: &str, law: fn(&World)) {
+    inside(test, || {
+        let session = PrivateSession::no_bus();
+        law(&World::new(Home::within(&session), StoreKind::Auto, Disk));
+    });
+}
+
+/// The store in the memory of this process.
+pub fn ephemeral(_test: &str, law: fn(&World)) {
+    let home = Home::new();
+    let process = Process(home.stores());
+    law(&World::new(home, StoreKind::Ephemeral, process));
+}
+
+fn in_a_keyring(kind: StoreKind, law: fn(&World)) {
+    let session = PrivateSession::unlocked();
+    law(&World::new(Home::within(&session), kind, Keyring(RefCell::new(session))));
+}
+
+/// A disk that can be full.
+struct Disk;
+
+impl Surroundings for Disk {
+    fn put(&self, world: &World, bytes: &[u8]) {
+        fs::write(world.home.document(), bytes).unwrap();
+    }
+
+    fn see_it_fail(&self, world: &World) {
+        let document = world.home.document().canonicalize().unwrap();
+        let folder = document.parent().unwrap();
+        let before = names(folder);
+        // Its process may not make any file longer than nothing.
+        let full = ["sh", "-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""];
+        let login = ["login", "--store", world.kind.as_str(), "--with-api-key"];
+        let ended = world.home.codex(login).input("sk-never").through(full).run().expect(5);
+        assert!(ended.err.contains("no space for"), "{ended}");
+        let left: Vec<_> = names(folder).into_iter().filter(|name| !before.contains(name)).collect();
+        assert!(left.iter().all(|name| name.ends_with(".lock") || name == "codex-auth"), "{left:?}");
+    }
+}
+
+impl Surroundings for Memory {
+    fn afresh(&self, home: &Home) -> Stores {
+        Stores::with_keychain(home.place(), &home.environment(), self.client()).unwrap()
+    }
+
+    fn put(&self, world: &World, bytes: &[u8]) {
+        self.connect().write(&item(&world.stores), &Slot::Only, bytes).unwrap();
+    }
+
+    fn see_it_fail(&self, world: &World) {
+        self.inject(Operation::Write, Fault::Fails);
+        world.refused(world.seen());
+    }
+}
+
+/// A real keyring, which its user may lock.
+struct Keyring(RefCell<PrivateSession>);
+
+impl Surroundings for Keyring {
+    fn put(&self, world: &World, bytes: &[u8]) {
+        theirs(&world.home).set_secret(bytes).unwrap();
+    }
+
+    fn see_it_fail(&self, world: &World) {
+        let seen = world.seen();
+        let mut session = self.0.borrow_mut();
+        session.lock_again();
+        world.refused(seen);
+        session.stop_service();
+        session.start_unlocked();
+        assert!(session.dialogues().is_empty(), "somebody was asked for a password");
+    }
+}
+
+/// One process, whose clones of the stores share what is in memory.
+struct Process(Stores);
+
+impl Surroundings for Process {
+    fn afresh(&self, _home: &Home) -> Stores {
+        self.0.clone()
+    }
+
+    /// There is no other program in here; another clone is the nearest thing.
+    fn put(&self, world: &World, bytes: &[u8]) {
+        let lease = world.lease();
+        let commit = Commit::begin(&lease, Intent::Keep).unwrap();
+        let document = AuthDocument::parse(bytes).unwrap();
+        self.0.store(world.kind, None).write(&commit, &document).unwrap();
+    }
+
+    fn see_it_fail(&self, _world: &World) {
+        unreachable!("memory has no way to fail, and is held to no law about it");
+    }
+}

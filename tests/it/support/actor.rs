@@ -1,0 +1,81 @@
+//! A part of a test that another process plays: this very program once more, for the one test.
+//!
+//! Such a test asks for its [`part`] first. The other process plays it and returns; words go from it to the test, and the
+//! end of its standard input is the one cue that it gets.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use super::Home;
+use super::program::Guarded;
+
+const PART: &str = "TEST_PART";
+
+/// The part that this process is to play; none in the test's own process.
+pub fn part() -> Option<String> {
+    std::env::var(PART).ok()
+}
+
+/// Tells the test something.
+pub fn tell(word: &str) {
+    println!("@{word}");
+}
+
+/// Waits for the test to give the cue, or to be gone.
+pub fn await_cue() {
+    std::io::stdin().lines().next();
+}
+
+/// Another process that plays a part; killed on drop.
+pub struct Actor {
+    process: Guarded,
+    cue: Option<ChildStdin>,
+    words: BufReader<ChildStdout>,
+}
+
+impl Actor {
+    /// Starts a process that plays `part` of `test` in `home`.
+    pub fn start(test: &str, part: &str, home: &Home) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+        command.envs(home.variables()).env(PART, part);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let cue = child.stdin.take();
+        let words = BufReader::new(child.stdout.take().unwrap());
+        Self { process: Guarded(child), cue, words }
+    }
+
+    /// Starts one and waits for its first word, which is `word`.
+    pub fn until(test: &str, part: &str, home: &Home, word: &str) -> Self {
+        let mut actor = Self::start(test, part, home);
+        actor.await_word(word);
+        actor
+    }
+
+    /// Waits until it says `word`.
+    pub fn await_word(&mut self, word: &str) {
+        let word = format!("@{word}");
+        let mut line = String::new();
+        while !line.contains(&word) {
+            line.clear();
+            assert_ne!(self.words.read_line(&mut line).unwrap(), 0, "it ended without saying {word}");
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Gives the cue.
+    pub fn cue(&mut self) {
+        self.cue = None;
+    }
+
+    /// Gives the cue and waits until it has played its part to the end.
+    pub fn finish(mut self) {
+        self.cue();
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.words, &mut rest).unwrap();
+        assert!(self.process.0.wait().unwrap().success(), "{rest}");
+    }
+}

@@ -1,0 +1,170 @@
+//! A home that vanishes with its test, and the program run in it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use codex_auth::{Environment, Place, Stores};
+use serde_json::{Value, json};
+
+use super::program::Run;
+use super::session::PrivateSession;
+
+/// A `CODEX_HOME` of one test, without a session bus unless one is given.
+pub struct Home {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, OsString)>,
+}
+
+impl Home {
+    /// An empty home where no keychain can be reached.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("home")).unwrap();
+        let nowhere = format!("unix:path={}", folder.path().join("no-bus").display());
+        let environment = vec![("DBUS_SESSION_BUS_ADDRESS".to_owned(), nowhere.into())];
+        Self { folder, environment }
+    }
+
+    /// An empty home in the session of a real keyring.
+    pub fn within(session: &PrivateSession) -> Self {
+        Self { environment: session.environment(), ..Self::new() }
+    }
+
+    /// The home of another user, who can go there. Only root can give one away.
+    pub fn owned_by(self, uid: u32) -> Self {
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(self.path(), Some(uid), Some(uid)).expect("the tests run as root");
+        self
+    }
+
+    /// The folder of the login, canonical.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("home").canonicalize().unwrap()
+    }
+
+    /// A file of the home.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// `auth.json`.
+    pub fn document(&self) -> PathBuf {
+        self.file("auth.json")
+    }
+
+    /// Another folder, which goes with the home.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        folder.canonicalize().unwrap()
+    }
+
+    /// Writes a file of the home, mode 0600.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// What a file of the home holds.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    /// The names in the home, sorted.
+    pub fn names(&self) -> Vec<String> {
+        names(&self.path())
+    }
+
+    /// The variables that put any program into this home.
+    pub fn variables(&self) -> Vec<(String, OsString)> {
+        let mut variables = self.environment.clone();
+        variables.push(("CODEX_HOME".to_owned(), self.path().into()));
+        variables
+    }
+
+    /// Every file below the home, with its mode and bytes; folders and links have a text of their own.
+    pub fn tree(&self) -> Vec<(PathBuf, u32, Vec<u8>)> {
+        tree(&self.path())
+    }
+
+    /// A run of the program in this home.
+    pub fn codex<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        Run::new(arguments).envs(self.variables())
+    }
+
+    /// The place, for the library.
+    pub fn place(&self) -> Place {
+        Place::new(self.path())
+    }
+
+    /// The stores of the place, for the library.
+    pub fn stores(&self) -> Stores {
+        Stores::open(self.place(), &self.environment()).unwrap()
+    }
+
+    /// What the library would read from the environment.
+    pub fn environment(&self) -> Environment {
+        let home = self.path();
+        Environment::read(move |name| (name == "CODEX_HOME").then(|| home.clone().into())).unwrap()
+    }
+}
+
+/// Every file below `folder`, with its mode and bytes; folders and links have a text of their own.
+pub fn tree(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    for name in names(folder) {
+        let path = folder.join(name);
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let content = match metadata.file_type() {
+            kind if kind.is_file() => fs::read(&path).unwrap(),
+            kind if kind.is_dir() => b"a folder".to_vec(),
+            kind => format!("{kind:?}").into_bytes(),
+        };
+        found.push((path.clone(), metadata.permissions().mode(), content));
+        if metadata.is_dir() {
+            found.extend(tree(&path));
+        }
+    }
+    found
+}
+
+/// The names in `folder`, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A JWT with this payload; nobody verifies it.
+pub fn jwt(payload: &Value) -> String {
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))
+}
+
+/// A ChatGPT login as Codex writes it, whose access token lives from `issued` to `expires` (seconds since 1970).
+pub fn chatgpt(account: &str, refresh_token: &str, issued: i64, expires: i64) -> String {
+    let claims =
+        json!({"chatgpt_account_id": account, "chatgpt_user_id": "user-1", "chatgpt_plan_type": "plus"});
+    let id_token = jwt(&json!({"email": "ada@example.com", "https://api.openai.com/auth": claims}));
+    let access_token = jwt(&json!({"iat": issued, "exp": expires, "for": account}));
+    let document = json!({
+        "auth_mode": "chatgpt",
+        "OPENAI_API_KEY": null,
+        "tokens": {
+            "id_token": id_token,
+            "access_token": access_token,
+            "refresh_token": refresh_token,
+            "account_id": account,
+        },
+        "last_refresh": "2026-11-01T00:00:00.000000000Z",
+    });
+    format!("{document:#}")
+}

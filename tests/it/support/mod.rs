@@ -1,0 +1,52 @@
+//! What the tests stand on: a home of their own, the program as a child in it, and a real keyring session.
+
+mod actor;
+mod flock;
+mod home;
+mod machine;
+mod mounted;
+mod program;
+mod words;
+
+#[path = "../../../platform/tests/support/mod.rs"]
+pub mod session;
+
+pub use self::actor::{Actor, await_cue, part, tell};
+pub use self::flock::Flock;
+pub use self::home::{Home, chatgpt, jwt, names};
+pub use self::machine::{Machine, account, item, items, now, plant_another_item};
+pub use self::mounted::{Folder, Mounted};
+pub use self::program::{Ended, Guarded, Run, eventually};
+pub use self::words::filters;
+
+/// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.
+macro_rules! here {
+    () => {{
+        fn mark() {}
+        let name = std::any::type_name_of_val(&mark);
+        let name = name.strip_suffix("::mark").unwrap();
+        name.split_once("::").unwrap().1
+    }};
+}
+
+/// Laws that hold wherever a login is kept: each becomes one test over the file store, on a machine without a keychain,
+/// and one over a real keychain.
+macro_rules! over_both_stores {
+    ($($law:ident),+ $(,)?) => { $(
+        mod $law {
+            use crate::support::{Machine, here, session};
+
+            #[test]
+            fn in_the_file() {
+                super::$law(&mut Machine::with_file());
+            }
+
+            #[test]
+            fn in_the_keychain() {
+                session::inside(here!(), || super::$law(&mut Machine::with_keychain()));
+            }
+        }
+    )+ };
+}
+
+pub(crate) use {here, over_both_stores};

@@ -1,0 +1,170 @@
+//! The program as a child process, with its whole outcome.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Where the program under test is.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_codex"))
+}
+
+/// A run that is being prepared. Nothing of the tester's own environment reaches the program but `PATH`.
+pub struct Run {
+    command: Command,
+    input: Option<Vec<u8>>,
+}
+
+impl Run {
+    pub(super) fn new<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::of(&program(), arguments)
+    }
+
+    /// A run of another program, as if it were ours.
+    pub fn of<'a>(program: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear().args(arguments).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        Self { command, input: None }
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (String, OsString)>) -> Self {
+        self.command.envs(variables);
+        self
+    }
+
+    /// What it reads from standard input; nothing otherwise.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// Runs it as another user. Root opens it first: where it was built, others may not be able to go.
+    pub fn as_user(self, uid: u32) -> Self {
+        let person = format!("setpriv --reuid={uid} --regid={uid} --clear-groups");
+        self.through(["sh", "-c", &format!(r#"exec 9<"$0"; cd /; exec {person} /proc/self/fd/9 "$@""#)])
+    }
+
+    /// The same run, started by another program: `way` is its command line, up to ours.
+    pub fn through<'a>(self, way: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut way = way.into_iter();
+        let mut command = Command::new(way.next().unwrap());
+        command.env_clear().args(way).arg(self.command.get_program()).args(self.command.get_args());
+        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(set);
+        Self { command, ..self }
+    }
+
+    /// The same run on a terminal; what the terminal shows comes out as `out`. What is said to `Run::input` is typed.
+    pub fn on_a_terminal(self) -> Self {
+        let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''"));
+        let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
+        let line = words.map(quoted).collect::<Vec<_>>().join(" ");
+        let mut command = Command::new("script");
+        command.env_clear().args(["-qec", &line, "/dev/null"]).env("TERM", "xterm");
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self { command, ..self }
+    }
+
+    /// The command, to be run in another way, for example under `strace`.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
+    /// Starts it with all three streams piped.
+    pub fn start(mut self) -> Child {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = self.input.unwrap_or_default();
+        // A program that refuses its input early closes the pipe; that is its right.
+        thread::spawn(move || stdin.write_all(&input));
+        child
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Ended {
+        let output = self.start().wait_with_output().unwrap();
+        Ended {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// How a run ended. `Display` is the whole of it, for snapshots.
+pub struct Ended {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// All of stdout.
+    pub out: String,
+    /// All of stderr.
+    pub err: String,
+}
+
+impl Ended {
+    /// The report on stdout.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in\n{self}"))
+    }
+
+    /// That it was refused with `code`, in one line that says what is wrong and any that say what to do.
+    #[track_caller]
+    pub fn refused(self, code: i32) -> Self {
+        let mut lines = self.err.lines().filter(|line| !line.starts_with("warning: "));
+        let named = lines.next().is_some_and(|line| line.starts_with("error: "));
+        assert!(named && lines.all(|line| line.starts_with("hint: ")), "\n{self}");
+        assert!(!self.err.contains("panicked"), "\n{self}");
+        self.expect(code)
+    }
+
+    /// This very outcome, or the test ends here.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n{self}");
+        self
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.code.map_or_else(|| "signal".to_owned(), |code| code.to_string());
+        write!(f, "exit {code}\n--- stdout\n{}--- stderr\n{}", self.out, self.err)
+    }
+}
+
+/// A process that ends with its owner.
+pub struct Guarded(pub Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until `it` is so, for something that another process does and nobody announces.
+#[track_caller]
+pub fn eventually(what: &str, mut it: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !it() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
