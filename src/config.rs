@@ -3,6 +3,7 @@
 //! This is the only module that reads the environment. It parses and edits the text of `config.toml`; reading and
 //! writing the file is the business of [`crate::store`].
 
+mod line_ends;
 mod network;
 
 use std::ffi::{OsStr, OsString};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use toml_edit::{DocumentMut, Item};
 
+use self::line_ends::LineEnds;
 pub use self::network::{Network, Setting};
 
 /// A variable that is honoured.
@@ -174,6 +176,14 @@ impl Environment {
     }
 }
 
+/// The step at which a test stops this process, and how.
+#[cfg(feature = "failpoints")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub(crate) fn failpoint() -> Option<(String, String)> {
+    let text = std::env::var("CODEX_AUTH_FAILPOINT").ok()?;
+    text.split_once('=').map(|(step, action)| (step.to_owned(), action.to_owned()))
+}
+
 /// Where a document lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -277,6 +287,7 @@ impl Config {
     /// [`Error::Toml`].
     pub fn with_store(text: &str, kind: StoreKind) -> Result<String, Error> {
         let mut document = toml(text)?;
+        let ends = LineEnds::of(text);
         match document.get_mut(STORE_KEY) {
             Some(Item::Value(value)) => {
                 let decor = value.decor().clone();
@@ -287,7 +298,7 @@ impl Config {
                 document[STORE_KEY] = toml_edit::value(kind.config_word());
             }
         }
-        Ok(document.to_string())
+        Ok(ends.restored(&document.to_string()))
     }
 
     /// `text` without the `auth_token` of old builds, everything else as it was.
@@ -296,6 +307,7 @@ impl Config {
     /// [`Error::Toml`].
     pub fn without_legacy_token(text: &str) -> Result<String, Error> {
         let mut document = toml(text)?;
+        let ends = LineEnds::of(text);
         // Comments above a key belong to it in toml_edit; they are the user's and stay.
         let comments = document
             .key(LEGACY_TOKEN_KEY)
@@ -304,18 +316,24 @@ impl Config {
             .map(str::to_owned)
             .unwrap_or_default();
         let next = document.iter().skip_while(|(key, _)| *key != LEGACY_TOKEN_KEY).nth(1);
-        let next = next.filter(|(_, item)| item.is_value()).map(|(key, _)| key.to_owned());
+        let next = next.map(|(key, _)| key.to_owned());
         document.remove(LEGACY_TOKEN_KEY);
-        match next.and_then(|next| document.key_mut(&next)) {
-            Some(mut key) => {
-                let own =
-                    key.leaf_decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or("").to_owned();
-                key.leaf_decor_mut().set_prefix(comments + &own);
-                Ok(document.to_string())
+        let before = |own: Option<&str>| format!("{comments}{}", own.unwrap_or_default());
+        match next.and_then(|next| document.as_table_mut().get_key_value_mut(&next)) {
+            Some((_, Item::Table(table))) => {
+                let own = table.decor().prefix().and_then(|prefix| prefix.as_str()).map(str::to_owned);
+                table.decor_mut().set_prefix(before(own.as_deref()));
             }
-            None if comments.trim().is_empty() => Ok(document.to_string()),
-            None => Ok(comments + &document.to_string()),
+            Some((mut key, Item::Value(_))) => {
+                let own = key.leaf_decor().prefix().and_then(|prefix| prefix.as_str()).map(str::to_owned);
+                key.leaf_decor_mut().set_prefix(before(own.as_deref()));
+            }
+            _ => {
+                let own = document.trailing().as_str().map(str::to_owned);
+                document.set_trailing(before(own.as_deref()));
+            }
         }
+        Ok(ends.restored(&document.to_string()))
     }
 }
 
@@ -407,6 +425,11 @@ mod tests {
                 "model = \"o\"\n# a\n# b\nother = 1\n",
             ),
             ("auth_token = \"s\"\n\n[tools] # t\nweb = true\n", "\n[tools] # t\nweb = true\n"),
+            (
+                "model = \"o\"\n# a\nauth_token = \"s\"\n\n# t\n[tools]\n",
+                "model = \"o\"\n# a\n\n# t\n[tools]\n",
+            ),
+            ("model = \"o\"\n# a\nauth_token = \"s\"\n# end\n", "model = \"o\"\n# a\n# end\n"),
             (TEXT, TEXT),
         ] {
             assert_eq!(Config::without_legacy_token(text).unwrap(), rest, "{text}");

@@ -36,9 +36,9 @@
 //!
 //! # Layout
 //!
-//! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`]. Above them [`store`], the only
-//! room that keeps anything in files and keychains, and [`authority`], the only one on a network. Above those [`login`],
-//! which keeps what was obtained, and [`manager`], which says whether a login is usable and ends it. [`error`] is the
+//! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`], [`remedy`]. Above them the three
+//! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`watch`] the folders. Above
+//! those [`login`], which keeps what was obtained, and [`manager`], which keeps it fresh and ends it. [`error`] is the
 //! roof. `tests/it/structure.rs` holds these lines.
 //!
 //! The library prints nothing, installs no signal handler and reads the environment in [`config`] alone.
@@ -56,11 +56,14 @@ pub mod clock;
 pub mod config;
 pub mod document;
 pub mod error;
+mod failpoint;
 pub mod login;
 pub mod manager;
 pub mod place;
+pub mod remedy;
 pub mod secret;
 pub mod store;
+pub mod watch;
 
 // The public interface is:
 pub use jiff::Timestamp;

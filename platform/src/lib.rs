@@ -1,6 +1,8 @@
 //! What the operating system promises a credential manager, in words that are the same everywhere.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "test-support")]
+pub mod failpoint;
 pub mod filesystem;
 pub mod keychain;
 pub mod lock;

@@ -117,6 +117,14 @@ pub fn harden() -> Vec<Weakness> {
     [core_dumps, inspection].into_iter().filter_map(Result::err).collect()
 }
 
+/// Lets a write beyond the limit on the size of files fail as one on a full disk does, where it would otherwise end
+/// the process. For programs, at their start; children inherit it.
+pub fn outlive_file_size_limit() {
+    // SAFETY: no handler of ours is installed, only the system's own way to ignore the signal, and no other thread runs
+    // yet that could expect another.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Makes the child the leader of a session of its own: no terminal, and no signals from one. It leads a
 /// process group of its own too, for [`end_group`]; not to be used with [`own_group`], after which it would
 /// fail to start.

@@ -68,7 +68,10 @@ mod tests {
         symlink(std::env::current_exe().unwrap(), folder.path().join("ours/tool")).unwrap();
         let folders = ["ours", "writable", "plain", "folder", "missing", "good", "again"];
         let path = std::env::join_paths(
-            folders.iter().map(|sub| folder.path().join(sub)).chain([PathBuf::from("relative"), PathBuf::new()]),
+            folders
+                .iter()
+                .map(|sub| folder.path().join(sub))
+                .chain([PathBuf::from("relative"), PathBuf::new()]),
         )
         .unwrap();
         assert_eq!(programs("tool", &path), [good]);

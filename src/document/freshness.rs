@@ -43,28 +43,33 @@ impl AuthDocument {
         }
     }
 
-    /// How the credential stands at `now`. A token-only document is fresh until it ends: there is nothing to refresh
-    /// it with, so an early warning would serve nobody.
+    /// When it begins to want a successor; `None` if it never does by itself.
     #[must_use]
-    pub fn freshness(&self, now: Timestamp) -> Freshness {
+    pub fn stale_at(&self) -> Option<Timestamp> {
         let Some(expires_at) = self.expires_at() else {
-            let old = |received: Timestamp| now.duration_since(received) > OLDEST;
-            return match self.last_refresh().filter(|_| self.fingerprint().is_some()) {
-                Some(received) if old(received) => Freshness::Stale(Staleness::Old),
-                _ => Freshness::Fresh,
-            };
+            let received = self.last_refresh().filter(|_| self.fingerprint().is_some())?;
+            return received.checked_add(OLDEST).ok();
         };
-        if expires_at <= now {
-            return Freshness::Stale(Staleness::Expired);
+        if self.fingerprint().is_none() {
+            return Some(expires_at);
         }
         let margin = match self.access_claims().issued_at.map(|issued| expires_at.duration_since(issued)) {
             Some(lifetime) if lifetime.is_positive() => MARGIN.min(lifetime / 4),
             _ => MARGIN,
         };
-        if self.fingerprint().is_some() && expires_at.duration_since(now) <= margin {
-            Freshness::Stale(Staleness::ExpiresSoon)
-        } else {
-            Freshness::Fresh
+        expires_at.checked_sub(margin).ok()
+    }
+
+    /// How the credential stands at `now`. A token-only document is fresh until it ends: there is nothing to refresh
+    /// it with, so an early warning would serve nobody.
+    #[must_use]
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        let stale = self.stale_at().is_some_and(|moment| moment <= now);
+        match (stale, self.expires_at()) {
+            (false, _) => Freshness::Fresh,
+            (true, None) => Freshness::Stale(Staleness::Old),
+            (true, Some(expires_at)) if expires_at <= now => Freshness::Stale(Staleness::Expired),
+            (true, Some(_)) => Freshness::Stale(Staleness::ExpiresSoon),
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Tokens {
     pub refresh_token: Option<Secret>,
     /// The workspace.
     pub account_id: Option<String>,
+    /// Which login they came from: a random text that every login of Codex 0.169 makes anew.
+    pub login: Option<String>,
     /// Who issued them, to whom.
     pub provenance: Provenance,
 }
@@ -58,6 +60,7 @@ impl Tokens {
             account_id: text("account_id", "tokens.account_id")?
                 .filter(|id| !id.is_empty())
                 .map(str::to_owned),
+            login: map.get("login_owner_id").and_then(Value::as_str).map(str::to_owned),
             provenance: Provenance::read(map.get("oauth_provenance")),
         })
     }
@@ -85,6 +88,12 @@ pub struct Provenance {
 }
 
 impl Provenance {
+    /// Issued by `issuer` to `client_id`, as far as they are known.
+    #[must_use]
+    pub fn new(issuer: Option<String>, client_id: Option<String>) -> Self {
+        Self { issuer, client_id }
+    }
+
     /// Fields that are missing, empty or no text are `None`, as in a document without provenance.
     fn read(value: Option<&Value>) -> Self {
         let text = |key: &str| value?.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);

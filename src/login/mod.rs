@@ -87,6 +87,8 @@ pub fn keep(
 ) -> Result<Kept, store::Error> {
     let mut stores = stores.under(lease)?;
     let mut notes = Vec::new();
+    // What cannot be finished, or belongs to nobody, is for the next refresh: it asks the authority to take it back.
+    let _ = store::settle(lease, &stores);
     // An old login that cannot be read is no reason to refuse a new one.
     let old = stores.find().ok().and_then(|found| found.stored);
     let (mut state, note) = State::read(lease.place())?;
@@ -97,6 +99,9 @@ pub fn keep(
         kind => (kind, None),
     };
     notes.extend(note);
+    if kind == StoreKind::Keychain && document.fingerprint().is_some() {
+        stores.keychain().make_sealing_key(lease, stores.deadline())?;
+    }
     let store = stores.store(kind, None);
     let written = write(&stores, lease, &*store, document)?;
     notes.extend(written.notes);
@@ -112,6 +117,8 @@ pub fn keep(
     if let Some(fingerprint) = replaced.filter(|replaced| Some(*replaced) != document.fingerprint()) {
         state.spend(fingerprint);
     }
+    // What was known of the token before is no news of this one.
+    (state.poison, state.outcome, state.received_at) = (None, None, None);
     state.store = Some(now_in);
     state.write(lease)?;
 
@@ -141,31 +148,45 @@ fn write(
     store: &dyn Store,
     document: &AuthDocument,
 ) -> Result<Written, store::Error> {
-    let kept = || {
-        let stored = store.load(stores.deadline()).ok().flatten();
-        stored.filter(|stored| stored.document.revision() == document.revision())
-    };
     for _ in 0..TRIES {
         let (seen, _) = Seen::in_store(store, stores.deadline())?;
         match store::save(lease, store, Intent::Login, seen, document) {
             Ok(Saved::Written(written)) => {
-                return match kept() {
-                    Some(_) => Ok(written),
-                    None => Err(store::Error::NotKept { location: written.location }),
-                };
+                return read_back(stores, store, seen, document, written);
             }
             Ok(Saved::Moved(_)) => {}
             // It may have arrived all the same: only the store itself can tell.
             Err(error) if error.is_unknown() => {
-                return match kept() {
-                    Some(stored) => Ok(Written { location: stored.location, notes: Vec::new() }),
-                    None => Err(error),
+                return match store.load(stores.deadline()) {
+                    Ok(Some(stored)) if stored.document.revision() == document.revision() => {
+                        Ok(Written { location: stored.location, notes: Vec::new() })
+                    }
+                    _ => Err(error),
                 };
             }
             Err(error) => return Err(error),
         }
     }
     Err(store::Error::Contended)
+}
+
+/// Whether what was written is there. When two logins meet, the last to commit wins, and the first was kept all the same.
+fn read_back(
+    stores: &Stores,
+    store: &dyn Store,
+    seen: Seen,
+    document: &AuthDocument,
+    mut written: Written,
+) -> Result<Written, store::Error> {
+    let (now, _) = Seen::in_store(store, stores.deadline())?;
+    if now == Seen::Credential(document.revision()) {
+        return Ok(written);
+    }
+    if now == seen || now == Seen::Nothing {
+        return Err(store::Error::NotKept { location: written.location });
+    }
+    written.notes.push(Note::Overtaken { location: written.location.clone() });
+    Ok(written)
 }
 
 /// Removes the copy in `store`, if there is one, and says where it was.

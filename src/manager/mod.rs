@@ -1,6 +1,291 @@
-//! What is done with a login once it is there: whether it is usable, and how it ends.
+//! The manager: one login in the memory of a process, kept fresh, and ended.
+//!
+//! [`AuthManager`] holds a [`Snapshot`] of the login of a place. A fresh one is served without a lock, a file or the
+//! network. A stale one is refreshed by the transaction of DESIGN section 5, which all processes of a machine agree on:
+//! however many find the token stale at once, one request is sent, and every one of them gets the new token.
+//!
+//! The transaction has a thread and a runtime of its own. Dropping the future that waits for it changes nothing: it
+//! runs to its end, and [`AuthManager::settle`] waits for that. A host calls it last, before it exits.
 
+mod answer;
+mod engine;
+mod error;
+mod finish;
+mod flight;
+mod job;
 pub mod logout;
+mod recovery;
+mod refresh;
+mod snapshot;
 mod usability;
 
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use self::engine::AccountPolicy;
+use self::engine::Engine;
+pub use self::error::Error;
+use self::flight::Flights;
+pub use self::job::{Done, Failure, Job};
+pub use self::recovery::{Recovered, UnauthorizedRecovery};
+pub use self::refresh::Reason;
+use self::refresh::{Base, Transaction};
+pub use self::snapshot::{Snapshot, Standing};
 pub use self::usability::{Unusable, Usability};
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::place::Place;
+use crate::secret::Secret;
+use crate::store::KeychainClient;
+
+/// The login of a place, for one process. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct AuthManager(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    flights: Flights,
+}
+
+/// A token to send with a request. It keeps its snapshot alive and nothing else.
+#[derive(Clone, Debug)]
+pub struct Token(Arc<Snapshot>);
+
+impl Token {
+    /// The bearer token.
+    #[must_use]
+    pub fn secret(&self) -> Option<&Secret> {
+        self.0.bearer()
+    }
+
+    /// The login that it belongs to.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.0
+    }
+}
+
+/// What a look at the store has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reload {
+    /// Another credential of the same login.
+    Changed,
+    /// A login where there was none.
+    LoggedIn,
+    /// No login any more.
+    LoggedOut,
+    /// The login of another account. Whether it is used is a matter of [`AccountPolicy`].
+    OtherAccount,
+    /// What was known.
+    Same,
+}
+
+/// How to open a manager.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    place: Place,
+    environment: Environment,
+    keychain: KeychainClient,
+    clock: Clock,
+    policy: AccountPolicy,
+}
+
+impl Builder {
+    /// What to do when another account logs in here; [`AccountPolicy::Stay`] if nothing is said.
+    #[must_use]
+    pub fn policy(mut self, policy: AccountPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Another keychain than the system's.
+    #[must_use]
+    pub fn keychain(mut self, keychain: KeychainClient) -> Self {
+        self.keychain = keychain;
+        self
+    }
+
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the manager and takes its first look at the store.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the store cannot be looked into, which never means that nobody is logged in.
+    pub fn open(self) -> Result<AuthManager, Error> {
+        let authority = Authority::new(&self.environment);
+        let Self { place, environment, keychain, clock, policy } = self;
+        let engine = Engine { place, environment, keychain, authority, clock, policy };
+        let (snapshot, _) = watch::channel(Arc::new(engine.load()?));
+        Ok(AuthManager(Arc::new(Inner { engine, snapshot, flights: Flights::default() })))
+    }
+}
+
+impl AuthManager {
+    /// A manager of the login of `place`, over the system's keychain and clock.
+    #[must_use]
+    pub fn builder(place: Place, environment: Environment) -> Builder {
+        let (keychain, clock) = (KeychainClient::system(), Clock::system());
+        Builder { place, environment, keychain, clock, policy: AccountPolicy::default() }
+    }
+
+    /// What this process knows of the login, without looking again.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.snapshot.borrow())
+    }
+
+    /// A token that is good for a while, refreshed first if it must be.
+    ///
+    /// A fresh one is served from memory. A stale one that lives is served all the same when the authority cannot be
+    /// reached. Dropping the future does not stop a refresh that it waits for.
+    ///
+    /// # Errors
+    /// [`Error`] says whether to log in again, to try again, or to mend the store.
+    pub async fn token(&self) -> Result<Token, Error> {
+        let now = self.0.engine.clock.now();
+        let snapshot = self.current();
+        match snapshot.standing(now) {
+            Standing::Fresh => return Ok(Token(snapshot)),
+            // Somebody may have logged in since: then the store holds something else.
+            Standing::Poisoned | Standing::Empty => {
+                self.reload().await?;
+            }
+            Standing::Stale | Standing::Expired => {}
+        }
+        let snapshot = self.current();
+        match snapshot.standing(now) {
+            Standing::Fresh => Ok(Token(snapshot)),
+            Standing::Poisoned => Err(poisoned(&snapshot)),
+            Standing::Empty => Err(empty(&snapshot)),
+            Standing::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
+            standing => match self.refresh(Reason::Stale).await {
+                Ok(snapshot) => Ok(Token(snapshot)),
+                Err(error) if standing == Standing::Stale && !error.wants_login() => Ok(Token(snapshot)),
+                Err(Error::OtherAccount) if standing == Standing::Stale => Ok(Token(snapshot)),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Refreshes the login for `reason`, or takes over what somebody else has refreshed meanwhile. Calls at the same
+    /// time share one flight. Locks: the lease, held across read, request and commit.
+    ///
+    /// # Errors
+    /// [`Error`]; a failure that passes leaves the snapshot as it was.
+    pub async fn refresh(&self, reason: Reason) -> Result<Arc<Snapshot>, Error> {
+        let base = Base::of(&self.current());
+        let manager = self.clone();
+        self.0.flights.join(move || manager.transact(reason, base)).await
+    }
+
+    /// Looks at the store again. Takes no lock; runs on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the store cannot be looked into; the snapshot stays as it was.
+    pub async fn reload(&self) -> Result<Reload, Error> {
+        let manager = self.clone();
+        flight::on_thread(move || manager.look_again()).await
+    }
+
+    /// Begins to recover from a server that refused the token of `snapshot` with a 401.
+    #[must_use]
+    pub fn recover(&self, snapshot: &Snapshot) -> UnauthorizedRecovery {
+        UnauthorizedRecovery::new(self.clone(), snapshot)
+    }
+
+    /// Every new snapshot, from now on. Only the latest is kept for a slow receiver.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.0.snapshot.subscribe()
+    }
+
+    /// Waits until no transaction of this manager runs any more: the last call of a host before it exits.
+    pub async fn settle(&self) {
+        self.0.flights.settle().await;
+    }
+
+    fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {
+        let outcome = Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| {});
+        match outcome {
+            Ok(snapshot) => Ok(self.publish(snapshot)),
+            Err(error) => {
+                self.learn(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn look_again(&self) -> Result<Reload, Error> {
+        let (old, new) = (self.current(), self.0.engine.load()?);
+        let change = match (old.document().is_some(), new.document().is_some()) {
+            (false, false) => Reload::Same,
+            (false, true) => Reload::LoggedIn,
+            (true, false) => Reload::LoggedOut,
+            (true, true) if !old.identity().matches(&new.identity()) => Reload::OtherAccount,
+            (true, true) if old.revision() == new.revision() && old.poison() == new.poison() => Reload::Same,
+            (true, true) => Reload::Changed,
+        };
+        let old_copy = matches!(change, Reload::Changed)
+            && new.document().is_some_and(|document| Base::of(&old).is_newer_than(document));
+        if old_copy {
+            return Ok(Reload::Same);
+        }
+        let stays = change == Reload::OtherAccount && self.0.engine.policy == AccountPolicy::Stay;
+        if change != Reload::Same && !stays {
+            self.publish(new);
+        }
+        Ok(change)
+    }
+
+    /// What a failure teaches about the snapshot: a dead token gives out nothing any more, here and at once.
+    fn learn(&self, error: &Error) {
+        match error {
+            Error::Poisoned(poison) => {
+                let old = self.current();
+                if old.fingerprint() == Some(poison.fingerprint) && old.poison() != Some(poison) {
+                    self.publish(old.poisoned(poison));
+                }
+            }
+            Error::LoggedOut => {
+                self.publish(Snapshot::new(None, None));
+            }
+            _ => {}
+        }
+    }
+
+    fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.0.snapshot.send_replace(Arc::clone(&snapshot));
+        snapshot
+    }
+}
+
+impl fmt::Debug for AuthManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthManager")
+            .field("engine", &self.0.engine)
+            .field("snapshot", &self.current())
+            .finish()
+    }
+}
+
+fn poisoned(snapshot: &Snapshot) -> Error {
+    snapshot.poison().map_or(Error::LoggedOut, |poison| Error::Poisoned(Box::new(poison.clone())))
+}
+
+fn empty(snapshot: &Snapshot) -> Error {
+    match Usability::of(snapshot.document(), None, jiff::Timestamp::MIN) {
+        Usability::Unusable(reason) if reason != Unusable::NotLoggedIn => reason.into(),
+        _ => Error::LoggedOut,
+    }
+}

@@ -1,14 +1,15 @@
-//! Whether a document yields a token now, or why not.
+//! Whether a login is expected to yield a token, or why not.
 
 use jiff::Timestamp;
 
 use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
+use crate::store::{Cause, Poison};
 
 /// Whether `codex token` is expected to succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Usability {
-    /// It is.
+    /// It is. An access token that has ended counts, where a refresh token can buy the next.
     Usable,
     /// It is not.
     Unusable(Unusable),
@@ -27,35 +28,46 @@ pub enum Unusable {
     /// A kind of credential that is not a bearer token.
     #[error("a {0} login has no bearer token")]
     NotABearer(AuthMode),
-    /// The access token has ended.
+    /// The access token has ended, and there is no refresh token.
     #[error("the access token has expired")]
     Expired,
-    /// The access token is about to end.
-    #[error("the access token is about to expire")]
-    ExpiresSoon,
-    /// An opaque token that is too old to be relied on.
-    #[error("the access token was received more than eight days ago")]
-    Old,
+    /// A kind of credential that there is nothing to refresh of.
+    #[error("a {0} login is never refreshed")]
+    NotRefreshable(AuthMode),
+    /// The refresh token is known to be dead.
+    #[error("{}", dead(*.0))]
+    Poisoned(Cause),
 }
 
 impl Usability {
-    /// How `document` stands at `now`.
+    /// How `document` stands at `now`, with what is known of its refresh token.
     #[must_use]
-    pub fn of(document: Option<&AuthDocument>, now: Timestamp) -> Self {
+    pub fn of(document: Option<&AuthDocument>, poison: Option<&Poison>, now: Timestamp) -> Self {
         let Some((document, mode)) = document.and_then(|document| Some((document, document.mode()?))) else {
             return Self::Unusable(Unusable::NotLoggedIn);
         };
         let bearer =
             !matches!(mode, AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey | AuthMode::Headers);
-        match (bearer, document.bearer(), document.freshness(now)) {
+        let refreshable = document.fingerprint();
+        let dead = poison.filter(|poison| Some(poison.fingerprint) == refreshable && poison.holds(now));
+        match (bearer, document.bearer(), dead, document.freshness(now)) {
             (false, ..) => Self::Unusable(Unusable::NotABearer(mode)),
-            (true, None, _) => Self::Unusable(Unusable::Incomplete(mode)),
-            (true, Some(_), Freshness::Fresh) => Self::Usable,
-            (true, Some(_), Freshness::Stale(staleness)) => Self::Unusable(match staleness {
-                Staleness::Expired => Unusable::Expired,
-                Staleness::ExpiresSoon => Unusable::ExpiresSoon,
-                Staleness::Old => Unusable::Old,
-            }),
+            (true, None, ..) => Self::Unusable(Unusable::Incomplete(mode)),
+            (true, Some(_), Some(poison), _) => Self::Unusable(Unusable::Poisoned(poison.cause)),
+            (true, Some(_), None, Freshness::Stale(Staleness::Expired)) if refreshable.is_none() => {
+                Self::Unusable(Unusable::Expired)
+            }
+            (true, Some(_), None, _) => Self::Usable,
         }
+    }
+}
+
+/// What a dead refresh token means, for people.
+pub(super) fn dead(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Expired => "the refresh token has expired",
+        Cause::Reused => "the refresh token was used by a program that did not save its successor",
+        Cause::Revoked => "the refresh token was revoked",
+        Cause::Other => "the authority refuses the refresh token",
     }
 }

@@ -51,7 +51,7 @@ impl Store for AutoStore {
                 file.notes.push(Note::KeychainPassedOver { reason: error.to_string() });
                 Ok(Some(file))
             }
-            (Err(error), Ok(None)) if self.nothing_in(&error) => Ok(None),
+            (Err(error), file @ (Ok(None) | Err(_))) if self.nothing_in(&error) => file,
             (Err(error), _) => Err(error),
         }
     }

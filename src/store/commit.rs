@@ -9,7 +9,7 @@ use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
 use codex_auth_platform::private_file::{self, Links, Removal};
 
 use super::{Error, Lease, Store, Stored, Written};
-use crate::document::{AuthDocument, Revision};
+use crate::document::{self, AuthDocument, Revision};
 
 /// How long to wait for `auth.lock`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -159,4 +159,47 @@ pub fn delete(lease: &Lease, store: &dyn Store, seen: Seen) -> Result<Deleted, E
         return Ok(Deleted::Moved(stored.map(Box::new)));
     }
     store.remove(&commit).map(Deleted::Gone)
+}
+
+/// How an [`advance`] ended.
+#[derive(Clone, Debug)]
+#[must_use = "it may not have been done"]
+#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
+pub enum Advanced {
+    /// The successor is in the store; this is the document with it.
+    Written(Box<AuthDocument>, Written),
+    /// The store no longer holds what was spent; nothing was written.
+    Moved(Option<Box<Stored>>),
+}
+
+/// Merges what was bought with a refresh token into the document, if that still `descends` from what was spent: whatever
+/// else was changed meanwhile is kept.
+///
+/// # Errors
+/// As [`save`]; and [`Error::Document`] if there is nothing to merge into.
+pub fn advance(
+    lease: &Lease,
+    store: &dyn Store,
+    descends: impl FnOnce(&AuthDocument) -> bool,
+    merge: impl FnOnce(&AuthDocument) -> Result<AuthDocument, document::Error>,
+) -> Result<Advanced, Error> {
+    let commit = Commit::begin(lease, Intent::Keep)?;
+    match Seen::in_store(store, commit.remaining()?)?.1 {
+        Some(stored) if descends(&stored.document) => {
+            let successor = merge(&stored.document)
+                .map_err(|source| Error::Document { location: stored.location.clone(), source })?;
+            let written = store.write(&commit, &successor)?;
+            Ok(Advanced::Written(Box::new(successor), written))
+        }
+        stored => Ok(Advanced::Moved(stored.map(Box::new))),
+    }
+}
+
+/// What `store` holds once no program is in the middle of a commit: one look under the commit locks.
+///
+/// # Errors
+/// As [`save`].
+pub fn look_between_commits(lease: &Lease, store: &dyn Store) -> Result<Option<Stored>, Error> {
+    let commit = Commit::begin(lease, Intent::Keep)?;
+    Ok(Seen::in_store(store, commit.remaining()?)?.1)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use codex_auth_platform::{keychain, lock, private_file};
 
 use super::Location;
+use crate::remedy::{ErrorKind, Remedy};
 use crate::{config, document};
 
 /// What went wrong. The message names the file or service; `source` is the cause.
@@ -18,6 +19,18 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// The place can be read and not written.
+    #[error("{} cannot be changed here; a login in it can be read, and neither written nor refreshed", path.display())]
+    ReadOnlyPlace {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A move would write over a login.
+    #[error("{location} holds another login, which would be lost")]
+    Occupied {
+        /// Where that is.
+        location: Location,
     },
     /// Something is stored that is no document.
     #[error("{location} cannot be understood: {source}")]
@@ -95,5 +108,54 @@ impl Error {
                     | keychain::Error::Panicked { .. }
             )
         )
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Lock(lock::Error::Held { .. }) => ErrorKind::LockTimeout,
+            Self::CommitTooSlow | Self::Contended => ErrorKind::TryAgain,
+            Self::Config { .. }
+            | Self::Document { .. }
+            | Self::EphemeralConfigured
+            | Self::Occupied { .. }
+            | Self::Home { .. } => ErrorKind::Failed,
+            Self::File(private_file::Error::NotAFile { .. } | private_file::Error::TooLarge { .. }) => {
+                ErrorKind::Failed
+            }
+            Self::File(_)
+            | Self::Keychain(_)
+            | Self::Lock(_)
+            | Self::NoSealingKey
+            | Self::NotKept { .. }
+            | Self::ReadOnlyPlace { .. }
+            | Self::Random(_)
+            | Self::Sealing => ErrorKind::StoreUnavailable,
+        }
+    }
+
+    /// What would mend it, where that can be said.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(match self {
+            Self::Keychain(keychain::Error::Locked { .. }) => Remedy::UnlockKeychain,
+            Self::Keychain(
+                keychain::Error::Unavailable { .. }
+                | keychain::Error::NeverUnlocked { .. }
+                | keychain::Error::TimedOut { .. },
+            ) => Remedy::UseFileStore,
+            Self::File(private_file::Error::MountPoint { .. }) => Remedy::MountFolder,
+            Self::File(private_file::Error::NoSpace { .. }) => Remedy::FreeSpace,
+            Self::File(error) if error.is_read_only() => Remedy::MakeWritable,
+            Self::Lock(lock::Error::ReadOnly { .. }) => Remedy::MakeWritable,
+            Self::Lock(lock::Error::Held { .. }) | Self::Contended => Remedy::Wait,
+            Self::Document { .. } | Self::NotKept { .. } => Remedy::LogInAgain,
+            Self::EphemeralConfigured => Remedy::ChooseStore,
+            Self::NoSealingKey => Remedy::MigrateAgain,
+            Self::Occupied { .. } => Remedy::LogOutThere,
+            Self::ReadOnlyPlace { .. } => Remedy::MakeWritable,
+            _ => return None,
+        })
     }
 }

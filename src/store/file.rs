@@ -29,6 +29,16 @@ impl FileStore {
         Self { place }
     }
 
+    /// Proves that the document could be replaced now: that its folder takes a new file, and that it is no mount point.
+    ///
+    /// # Errors
+    /// [`Error::File`] says why not; nothing may be spent for it.
+    pub fn prove_replaceable(&self) -> Result<(), Error> {
+        let (path, size) = (self.place.document(), 0);
+        drop(private_file::Replacement::reserve(&path, size, Links::Follow, OverMount::Refuse)?);
+        Ok(())
+    }
+
     fn location(&self) -> Result<Location, Error> {
         Ok(Location::File(private_file::resolve(&self.place.document(), Links::Follow)?))
     }

@@ -55,16 +55,19 @@ impl KeychainStore {
         Ok(())
     }
 
-    /// Removes all items but the one in use.
+    /// Removes all items but the one in use, and those of other accounts.
     ///
     /// # Errors
     /// As [`Store::remove`].
     pub fn remove_duplicates(&self, commit: &Commit<'_>) -> Result<usize, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
-        let Some((kept, ..)) = preferred(&items) else { return Ok(0) };
-        let kept = kept.id.clone();
+        let Some((kept, Ok(login), _)) = preferred(&items) else { return Ok(0) };
+        let is_other = |item: &Item| {
+            AuthDocument::parse(&item.secret)
+                .is_ok_and(|document| !document.identity().matches(&login.identity()))
+        };
         let mut removed = 0;
-        for item in items.iter().filter(|item| item.id != kept) {
+        for item in items.iter().filter(|item| item.id != kept.id && !is_other(item)) {
             removed +=
                 self.client.delete(&self.name, &Selection::This(item.id.clone()), commit.remaining()?)?;
         }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use codex_auth_platform::lock::{Acquired, Creation, FileLock, Mode, Wait, Waiting};
-use codex_auth_platform::private_file;
+use codex_auth_platform::private_file::{self, DirectoryState};
 
 use super::{Error, locate};
 use crate::place::Place;
@@ -32,25 +32,57 @@ impl Lease {
     /// Locks: `codex-auth/refresh.lock` of the place, then that of the folder its document is linked to.
     ///
     /// # Errors
-    /// - [`Error::Lock`] with [`lock::Error::Held`]: somebody else holds it; the message says who.
+    /// - [`Error::Lock`] with [`super::LockError::Held`]: somebody else holds it; the message says who.
     /// - [`Error::Lock`] or [`Error::File`] that is read-only: the place can be read, and never written.
     pub fn acquire(
         place: &Place,
         limit: Duration,
         mut waiting: impl FnMut(&Waiting<'_>),
     ) -> Result<Self, Error> {
-        private_file::create_directory(place.home())?;
+        let keep_on = |state: &Waiting<'_>| {
+            waiting(state);
+            ControlFlow::<Infallible>::Continue(())
+        };
+        match Self::acquire_unless(place, limit, keep_on)? {
+            Leased::Held(lease) => Ok(lease),
+            Leased::GaveWay(never) => match never {},
+        }
+    }
+
+    /// As [`Self::acquire`], and before each further try `between` may end the waiting: a waiter needs what the lease
+    /// is for, not the lease.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn acquire_unless<B>(
+        place: &Place,
+        limit: Duration,
+        mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+    ) -> Result<Leased<B>, Error> {
+        // A home that is there keeps the mode that its user gave it.
+        if private_file::directory(place.home())? == DirectoryState::Missing {
+            private_file::create_directory(place.home())?;
+        }
         // The name of the keychain item is made of the canonical path, which only an existing folder has.
         let place = Place::new(private_file::canonical(place.home())?);
         loop {
             let residence = locate::residence(&place)?;
-            let mut locks = vec![take(&place, limit, &mut waiting)?];
-            if residence != place {
-                locks.push(take(&residence, limit, &mut waiting)?);
+            // Lock files that are there could be locked all the same, and what cannot be finished must not be begun.
+            for home in [place.home(), residence.home()] {
+                if private_file::directory(home)? == DirectoryState::ReadOnly {
+                    return Err(Error::ReadOnlyPlace { path: home.to_owned() });
+                }
+            }
+            let mut locks = Vec::with_capacity(2);
+            for place in std::iter::once(&place).chain((residence != place).then_some(&residence)) {
+                match take(place, limit, &mut between)? {
+                    Acquired::Locked(lock) => locks.push(lock),
+                    Acquired::GaveWay(reason) => return Ok(Leased::GaveWay(reason)),
+                }
             }
             // While we waited the link may have been pointed elsewhere.
             if locate::residence(&place)? == residence {
-                return Ok(Self { place, residence, _locks: locks });
+                return Ok(Leased::Held(Self { place, residence, _locks: locks }));
             }
         }
     }
@@ -74,18 +106,28 @@ impl fmt::Debug for Lease {
     }
 }
 
-fn take(place: &Place, limit: Duration, waiting: &mut impl FnMut(&Waiting<'_>)) -> Result<FileLock, Error> {
+/// How [`Lease::acquire_unless`] ended.
+#[derive(Debug)]
+#[must_use = "the lease ends when it is dropped"]
+#[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
+pub enum Leased<B> {
+    /// With the lease.
+    Held(Lease),
+    /// With what the caller broke off for.
+    GaveWay(B),
+}
+
+fn take<B>(
+    place: &Place,
+    limit: Duration,
+    between: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+) -> Result<Acquired<B>, Error> {
     private_file::create_directory(&place.folder())?;
     let path = place.refresh_lock();
-    let tell = |state: &Waiting<'_>| {
-        waiting(state);
-        ControlFlow::<Infallible>::Continue(())
-    };
-    match FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, Wait::For(limit), tell)? {
-        Acquired::Locked(lock) => {
-            lock.sign("codex-auth");
-            Ok(lock)
-        }
-        Acquired::GaveWay(never) => match never {},
+    let acquired =
+        FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, Wait::For(limit), between)?;
+    if let Acquired::Locked(lock) = &acquired {
+        lock.sign("codex-auth");
     }
+    Ok(acquired)
 }

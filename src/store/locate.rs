@@ -1,5 +1,7 @@
 //! From the environment to a place: the rules of `CODEX_HOME`, and where a linked document keeps its records.
 
+use std::path::Path;
+
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
 use super::Error;
@@ -30,6 +32,13 @@ pub fn locate(environment: &Environment) -> Result<Place, Error> {
             _ => Ok(Place::new(private_file::canonical(path)?)),
         },
     }
+}
+
+/// Whether `path` is another name of the folder of `place`.
+#[must_use]
+pub fn is_place(place: &Place, path: &Path) -> bool {
+    let canonical = |path: &Path| private_file::canonical(path).unwrap_or_else(|_| path.to_owned());
+    canonical(path) == canonical(place.home())
 }
 
 /// Where the records of a place are: with its document. Two places that share one document by a link share them too.

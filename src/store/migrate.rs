@@ -2,11 +2,12 @@
 
 use codex_auth_platform::private_file::Removal;
 
+use super::preference::is_copy;
 use super::{
     Commit, Deleted, Error, Intent, Lease, Location, Note, Saved, Seen, State, Stored, Stores, delete, save,
+    settle,
 };
 use crate::config::StoreKind;
-use crate::document::AuthDocument;
 
 /// Where a login can be moved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,15 @@ pub fn plan(stores: &Stores, target: Target) -> Result<Option<Plan>, Error> {
         stores.keychain().check(stores.deadline())?;
     }
     let action = if stored.location.kind() == target.kind() { Move::Stay } else { Move::Copy };
+    if (action, target) == (Move::Copy, Target::File) {
+        stores.file().prove_replaceable()?;
+    }
+    if action == Move::Copy
+        && let Ok(Some(there)) = stores.store(target.kind(), None).load(stores.deadline())
+        && !is_copy(&there.document, &stored.document)
+    {
+        return Err(Error::Occupied { location: there.location });
+    }
     Ok(Some(Plan { stored, target, action, notes: found.notes }))
 }
 
@@ -94,8 +104,13 @@ pub fn plan(stores: &Stores, target: Target) -> Result<Option<Plan>, Error> {
 /// - [`Error::Contended`]: another program changed the login meanwhile; nothing was removed.
 pub fn migrate(stores: &Stores, lease: &Lease, target: Target) -> Result<Option<Migrated>, Error> {
     let mut stores = stores.under(lease)?;
+    // An orphan is for the next refresh, which can ask the authority to take it back.
+    let _ = settle(lease, &stores)?;
     let Some(plan) = plan(&stores, target)? else { return Ok(None) };
     let Plan { stored, action, notes, .. } = plan;
+    if target == Target::Keychain && stored.document.fingerprint().is_some() {
+        stores.keychain().make_sealing_key(lease, stores.deadline())?;
+    }
     let destination = stores.store(target.kind(), None);
     let mut done =
         Migrated { location: stored.location.clone(), action, removed: Vec::new(), left: Vec::new(), notes };
@@ -147,10 +162,4 @@ pub fn migrate(stores: &Stores, lease: &Lease, target: Target) -> Result<Option<
         }
     }
     Ok(Some(done))
-}
-
-/// Whether `copy` is this very login, or an older state of it.
-fn is_copy(copy: &AuthDocument, login: &AuthDocument) -> bool {
-    let same_account = login.identity().account_id.is_some() && copy.identity() == login.identity();
-    copy.revision() == login.revision() || (same_account && copy.mode() == login.mode())
 }

@@ -26,6 +26,7 @@ mod preference;
 pub mod rescue;
 mod selection;
 mod settings;
+mod settle;
 mod state;
 
 use std::fmt;
@@ -34,20 +35,23 @@ use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{Client as KeychainClient, Error as KeychainError};
 pub use codex_auth_platform::lock::{Error as LockError, Holder, Waiting};
-pub use codex_auth_platform::private_file::{Error as FileError, Removal};
+pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
 
 pub use self::auto::AutoStore;
-pub use self::commit::{Commit, Deleted, Intent, Saved, Seen, delete, save};
+pub use self::commit::{
+    Advanced, Commit, Deleted, Intent, Saved, Seen, advance, delete, look_between_commits, save,
+};
 pub use self::ephemeral::EphemeralStore;
 pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::keychain::KeychainStore;
-pub use self::lease::Lease;
-pub use self::locate::locate;
+pub use self::lease::{Lease, Leased};
+pub use self::locate::{is_place, locate};
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};
 pub use self::preference::Preference;
 pub use self::selection::{Because, Choice, Found, Stores};
 pub use self::settings::Settings;
+pub use self::settle::{Committed, Settled, commit, record, settle};
 pub use self::state::State;
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, Oddity};
@@ -166,7 +170,7 @@ pub enum Note {
         mode: u32,
     },
     /// The file is a mount point, so it could not be replaced as a whole.
-    #[error("{} is a mount point and was written in place {}; mount its folder instead", path.display(), kept(backup.as_ref()))]
+    #[error("{} is a mount point and was written in place{}; mount its folder instead", path.display(), kept(backup.as_ref()))]
     InPlace {
         /// The file.
         path: PathBuf,
@@ -198,6 +202,12 @@ pub enum Note {
         other: Location,
         /// Why the other one is used.
         preference: Preference,
+    },
+    /// Somebody else has logged in at the same time, and came last.
+    #[error("another login has taken its place in {location} since")]
+    Overtaken {
+        /// Where.
+        location: Location,
     },
     /// A copy of the old login is still there.
     #[error("the copy in the {kind} store could not be removed: {reason}")]

@@ -94,6 +94,13 @@ pub enum Ending {
 }
 
 impl Outcome {
+    /// The successor of `fingerprint` was stored at `at`.
+    #[must_use]
+    pub fn committed(fingerprint: Fingerprint, at: Timestamp) -> Self {
+        let (ending, message) = (Ending::Committed, String::new());
+        Self { fingerprint, ending, at, retry_at: None, failures: 0, message }
+    }
+
     /// How long to keep away from the authority at `now`, if at all. A retry time that this clock could not have set is
     /// no reason to wait.
     #[must_use]

@@ -72,6 +72,12 @@ pub(super) fn choose(
     }
 }
 
+/// Whether `copy` is this very login, or an older state of it.
+pub(super) fn is_copy(copy: &AuthDocument, login: &AuthDocument) -> bool {
+    let same_account = login.identity().account_id.is_some() && copy.identity() == login.identity();
+    copy.revision() == login.revision() || (same_account && copy.mode() == login.mode())
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;

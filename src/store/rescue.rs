@@ -19,7 +19,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Error, KeychainStore, Lease};
 use crate::config::StoreKind;
-use crate::document::{Identity, NewTokens};
+use crate::document::{AuthDocument, Identity, NewTokens, Provenance};
 use crate::secret::{Fingerprint, Secret};
 
 /// What is reserved: more than any token response that is accepted.
@@ -39,10 +39,10 @@ pub struct Rescue {
     pub parent: Fingerprint,
     /// Whose login was refreshed.
     pub identity: Identity,
-    /// The token endpoint that gave it.
-    pub endpoint: String,
-    /// The client it was given to.
-    pub client_id: String,
+    /// Which login of that identity it was, where that is known.
+    pub login: Option<String>,
+    /// Who issued it, to which client.
+    pub provenance: Provenance,
     /// What it holds.
     pub tokens: NewTokens,
     /// When it arrived.
@@ -63,9 +63,33 @@ pub enum Purpose {
 impl Rescue {
     /// A response to the spending of `parent`, to be committed.
     #[must_use]
-    pub fn new(parent: Fingerprint, identity: Identity, tokens: NewTokens, received_at: Timestamp) -> Self {
-        let (endpoint, client_id) = (String::new(), String::new());
-        Self { purpose: Purpose::Commit, parent, identity, endpoint, client_id, tokens, received_at }
+    pub fn new(
+        document: &AuthDocument,
+        parent: Fingerprint,
+        tokens: NewTokens,
+        received_at: Timestamp,
+    ) -> Self {
+        let provenance = document.tokens().map(|tokens| tokens.provenance.clone()).unwrap_or_default();
+        let login = document.tokens().and_then(|tokens| tokens.login.clone());
+        let identity = document.identity();
+        Self { purpose: Purpose::Commit, parent, identity, login, provenance, tokens, received_at }
+    }
+
+    /// Whether `stored` is of another login than this, so that nothing it holds can descend from what is in here. Where
+    /// that cannot be told it is not: revoking an ancestor of the live token could end the whole login.
+    #[must_use]
+    pub fn is_foreign_to(&self, stored: Option<&AuthDocument>) -> bool {
+        let Some(document) = stored else { return true };
+        let logins = (&self.login, document.tokens().and_then(|tokens| tokens.login.as_ref()));
+        !document.identity().matches(&self.identity)
+            || matches!(logins, (Some(ours), Some(theirs)) if ours != theirs)
+            || document.tokens().is_none()
+    }
+
+    /// The same, to be taken back and never committed.
+    #[must_use]
+    pub fn refused(self) -> Self {
+        Self { purpose: Purpose::Refused, ..self }
     }
 
     /// The fingerprint of the refresh token in it.
@@ -212,8 +236,10 @@ struct Written {
     parent: Fingerprint,
     account_id: Option<String>,
     user_id: Option<String>,
-    endpoint: String,
-    client_id: String,
+    #[serde(default)]
+    login: Option<String>,
+    issuer: Option<String>,
+    client_id: Option<String>,
     received_at: Timestamp,
     id_token: Option<String>,
     access_token: Option<String>,
@@ -236,8 +262,9 @@ impl From<&Rescue> for Written {
             parent: rescue.parent,
             account_id: rescue.identity.account_id.clone(),
             user_id: rescue.identity.user_id.clone(),
-            endpoint: rescue.endpoint.clone(),
-            client_id: rescue.client_id.clone(),
+            login: rescue.login.clone(),
+            issuer: rescue.provenance.issuer.clone(),
+            client_id: rescue.provenance.client_id.clone(),
             received_at: rescue.received_at,
             id_token: plain(&rescue.tokens.id_token),
             access_token: plain(&rescue.tokens.access_token),
@@ -253,8 +280,8 @@ impl From<Written> for Rescue {
             purpose: written.purpose,
             parent: written.parent,
             identity: Identity::new(written.account_id.take(), written.user_id.take()),
-            endpoint: std::mem::take(&mut written.endpoint),
-            client_id: std::mem::take(&mut written.client_id),
+            login: written.login.take(),
+            provenance: Provenance::new(written.issuer.take(), written.client_id.take()),
             tokens: NewTokens {
                 id_token: secret(&mut written.id_token),
                 access_token: secret(&mut written.access_token),

@@ -1,6 +1,6 @@
 //! What all instances know of a login: `state.json`, rewritten by every outcome, with no secret in it.
 
-use codex_auth_platform::private_file::{self, Links, OverMount};
+use codex_auth_platform::private_file::{self, Links, OverMount, Stamp};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -58,6 +58,14 @@ impl State {
             Ok(state) => (state, None),
             Err(error) => (Self::default(), Some(Note::StateUnreadable { path, reason: error.to_string() })),
         })
+    }
+
+    /// What changes whenever the record does; one look at the file, which is not opened.
+    ///
+    /// # Errors
+    /// [`Error::File`]: it cannot be looked at.
+    pub fn stamp(place: &Place) -> Result<Option<Stamp>, Error> {
+        Ok(private_file::stamp(&locate::residence(place)?.state(), Links::Refuse)?)
     }
 
     /// Remembers that a commit replaced `fingerprint`.

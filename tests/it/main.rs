@@ -13,6 +13,7 @@ mod authority;
 mod bad_input;
 mod cli;
 mod interop;
+mod manager;
 mod model;
 mod redaction;
 mod store;

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use codex_auth::config::Config;
 use codex_auth::store::migrate::{self, Target};
 use codex_auth::store::{Commit, Intent, Seen, Settings, save};
-use codex_auth::{AuthDocument, Lease, Secret, State, StoreKind, login, manager};
+use codex_auth::{AuthDocument, Lease, Secret, State, StoreKind, login};
 use serde_json::{Value, json};
 
 use crate::support::{Ended, Home, Machine, jwt, now, over_both_stores};
@@ -286,7 +286,6 @@ fn debug_of_whatever_holds_a_secret_shows_none() {
     let choice = stores.choose(Some(StoreKind::File)).unwrap();
     shown("kept", &login::keep(&stores, &lease, &choice, &AuthDocument::with_api_key(&key)).unwrap());
     shown("state", &State::read(&home.place()).unwrap());
-    shown("logged out", &manager::logout::local(&stores, &lease).unwrap());
     let memory = codex_auth::store::EphemeralStore::new();
     shown("saved in memory", &save(&lease, &memory, Intent::Keep, Seen::Nothing, &document).unwrap());
     shown("memory", &memory);

@@ -12,13 +12,31 @@ const RULES: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("place", &[]),
     ("config", &[]),
+    ("remedy", &[]),
+    ("failpoint", &["config"]),
     ("claims", &["secret"]),
     ("document", &["claims", "secret"]),
-    ("store", &["claims", "clock", "config", "document", "place", "secret"]),
+    ("store", &["claims", "clock", "config", "document", "place", "remedy", "secret"]),
     ("authority", &["claims", "config", "document", "secret"]),
     ("login", &["claims", "clock", "config", "document", "place", "secret", "store"]),
-    ("manager", &["claims", "clock", "config", "document", "place", "secret", "store"]),
-    ("error", &["config", "login", "manager", "store"]),
+    ("watch", &["place"]),
+    (
+        "manager",
+        &[
+            "authority",
+            "claims",
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "place",
+            "remedy",
+            "secret",
+            "store",
+            "watch",
+        ],
+    ),
+    ("error", &["config", "login", "manager", "remedy", "store"]),
 ];
 
 /// The seams of the platform that a room may use. A room that is not named may use none.
@@ -26,7 +44,9 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("store", &["filesystem", "keychain", "lock", "private_file", "process", "search_path"]),
     // For the one file it reads, the certificates that the user adds; links among those are usual.
     ("authority", &["private_file"]),
+    ("failpoint", &["failpoint"]),
     ("login", &["filesystem", "peer", "process"]),
+    ("watch", &["filesystem"]),
     ("bin", &["filesystem", "peer", "process", "search_path"]),
 ];
 

@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
+use codex_auth::manager::Failure;
 use codex_auth::{ErrorKind, config, store};
 
 /// The exit codes that scripts rely on.
@@ -37,6 +38,12 @@ impl Exit {
     }
 }
 
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
 /// A command that failed. `Display` is the one line.
 #[derive(Debug)]
 pub(crate) struct CommandError {
@@ -50,6 +57,34 @@ pub(crate) struct CommandError {
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), told: false }
+    }
+
+    fn sorted(
+        kind: ErrorKind,
+        message: String,
+        causes: impl IntoIterator<Item = String>,
+        remedy: Option<Remedy>,
+    ) -> Self {
+        let exit = match kind {
+            ErrorKind::LockTimeout => Exit::LockTimeout,
+            ErrorKind::LogInAgain => Exit::LogInAgain,
+            ErrorKind::StoreUnavailable => Exit::StoreUnavailable,
+            ErrorKind::TryAgain => Exit::TryAgain,
+            _ => Exit::Failed,
+        };
+        let mut failed = Self::new(exit, message);
+        let mut above = failed.message.clone();
+        for cause in causes {
+            // A message may already tell its own cause.
+            if !above.contains(&cause) {
+                failed.causes.push(cause.clone());
+            }
+            above = cause;
+        }
+        match remedy.map(advice) {
+            Some(advice) => failed.hint(advice),
+            None => failed,
+        }
     }
 
     /// A failure that the command's own report has told already.
@@ -67,7 +102,7 @@ impl CommandError {
     }
 
     pub(crate) fn exit(&self) -> ExitCode {
-        ExitCode::from(self.exit as u8)
+        self.exit.into()
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -99,28 +134,14 @@ impl fmt::Display for CommandError {
 
 impl From<codex_auth::Error> for CommandError {
     fn from(error: codex_auth::Error) -> Self {
-        let exit = match error.kind() {
-            ErrorKind::LockTimeout => Exit::LockTimeout,
-            ErrorKind::StoreUnavailable => Exit::StoreUnavailable,
-            ErrorKind::TryAgain => Exit::TryAgain,
-            _ => Exit::Failed,
-        };
-        let mut failed = Self::new(exit, error.to_string());
-        let mut cause = std::error::Error::source(&error);
-        let mut above = failed.message.clone();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // A message may already tell its own cause.
-            if !above.contains(&text) {
-                failed.causes.push(text.clone());
-            }
-            above = text;
-            cause = error.source();
-        }
-        match error.remedy().map(advice) {
-            Some(advice) => failed.hint(advice),
-            None => failed,
-        }
+        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        Self::sorted(error.kind(), error.to_string(), causes.map(ToString::to_string), error.remedy())
+    }
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        Self::sorted(failure.kind, failure.message, failure.causes, failure.remedy)
     }
 }
 
@@ -147,7 +168,11 @@ fn advice(remedy: Remedy) -> &'static str {
         Remedy::ChooseStore => "name one that lasts, for example: codex login --store file",
         Remedy::FreeSpace => "free some space; the login that was there is untouched",
         Remedy::LogInAgain => "log in again to replace it: codex login",
+        Remedy::LogOutThere => {
+            "remove the one that is not wanted, or log in again where you want it: codex login --store STORE"
+        }
         Remedy::MakeWritable => "make the folder and the file writable for this user",
+        Remedy::MigrateAgain => "let it make one: codex migrate --to keychain",
         Remedy::MountFolder => "mount the folder of the login into the container, not the file",
         Remedy::UnlockKeychain => {
             "unlock the keychain, for example by logging in to the desktop, or keep the login in a file: codex login --store file"

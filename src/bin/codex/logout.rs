@@ -1,17 +1,21 @@
-//! `codex logout`: removes every copy of the login from this machine.
+//! `codex logout`: revokes the tokens, then removes every copy of the login from this machine.
 
 use clap::Args;
-use codex_auth::config::LegacyToken;
-use codex_auth::manager::logout;
+use codex_auth::manager::logout::{Remaining, Removed, Report, Revocations, Scope};
+use codex_auth::manager::{Done, Job};
 use serde_json::json;
 
-use crate::Outcome;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::{Session, kept_in, warnings};
+use crate::session::Session;
+use crate::{Outcome, child};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
+    /// Remove the login even if the tokens cannot be revoked, waiting for other processes 5 seconds at most
+    #[arg(long, conflicts_with = "local")]
+    force: bool,
+
     /// Only remove the login here; the authority is not told, and tokens live on until they expire
     #[arg(long)]
     local: bool,
@@ -23,60 +27,77 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let revocable = |stores: &codex_auth::Stores| {
-        stores
-            .find()
-            .ok()
-            .and_then(|found| found.stored)
-            .is_some_and(|stored| stored.document.fingerprint().is_some())
+    let scope = match (arguments.force, arguments.local) {
+        (true, _) => Scope::Force,
+        (_, true) => Scope::Local,
+        _ => Scope::Revoke,
     };
-    if !arguments.local && revocable(&session.stores) {
-        return Err(CommandError::new(Exit::Usage, "this version cannot revoke tokens")
-            .hint("remove the login from this machine only: codex logout --local"));
-    }
     if session.stores.is_untouched()? {
-        return report_nothing(output);
-    }
-    let lease = session.lease(output)?;
-    let done = logout::local(&session.stores, &lease)?;
-    let failed: Vec<_> = done
-        .failed
-        .iter()
-        .map(|(kind, error)| format!("the {kind} store still holds the login: {error}"))
-        .collect();
-    if output.is_json() {
-        output.report(json!({
-            "logged_out": failed.is_empty(),
-            "removed": done.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "failed": failed,
-            "legacy_token_removed": done.legacy_token == LegacyToken::Present,
-            "warnings": warnings(&done.notes),
-        }))?;
-    } else {
-        for location in &done.removed {
-            output.say(&format!("removed the login from the {}", kept_in(location)));
+        if output.is_json() {
+            output.report(shape(&Report::nothing()))?;
+        } else {
+            output.say("not logged in");
         }
-        if done.legacy_token == LegacyToken::Present {
+        return Ok(());
+    }
+    match child::run(&Job::logout(scope))? {
+        Done::LoggedOut(report) => told(&report, output),
+        Done::Failed(failure) => {
+            let failed = CommandError::from(failure);
+            Err(if failed.kind() == Exit::TryAgain {
+                failed
+                    .hint("the login is kept, so that you can try again")
+                    .hint("to remove it all the same: codex logout --force")
+            } else {
+                failed
+            })
+        }
+        _ => Err(CommandError::new(Exit::Failed, "the child did something else than it was asked")),
+    }
+}
+
+fn told(report: &Report, output: &Output) -> Outcome {
+    if output.is_json() {
+        output.report(shape(report))?;
+    } else {
+        for Removed { store, location, .. } in &report.removed {
+            output.say(&format!("removed the login from the {store} store, {location}"));
+        }
+        if report.legacy_token_removed {
             output.say("removed the auth_token of an old version from config.toml");
         }
-        done.notes.iter().for_each(|note| output.warn(&note.to_string()));
+        report.notes.iter().for_each(|note| output.warn(note));
+        match &report.revocations {
+            Revocations::NotTried => {
+                output.warn("the authority was not told; the tokens live on until they expire");
+            }
+            Revocations::Failed(why) => {
+                output.warn(&format!("the tokens were not revoked and may live on until they expire: {why}"));
+            }
+            _ => {}
+        }
     }
-    let Some((_, error)) = done.failed.into_iter().next() else {
+    let Some(first) = report.failed.first() else {
         if !output.is_json() {
-            output.say(if done.removed.is_empty() { "not logged in" } else { "logged out" });
+            output.say(if report.removed.is_empty() { "not logged in" } else { "logged out" });
         }
         return Ok(());
     };
-    Err(if output.is_json() { CommandError::told(CommandError::from(error).kind()) } else { error.into() })
+    let failed = CommandError::from(first.failure.clone());
+    Err(if output.is_json() { CommandError::told(failed.kind()) } else { failed })
 }
 
-fn report_nothing(output: &Output) -> Outcome {
-    if output.is_json() {
-        output.report(json!({
-            "logged_out": true, "removed": [], "failed": [], "legacy_token_removed": false, "warnings": []
-        }))?;
-    } else {
-        output.say("not logged in");
-    }
-    Ok(())
+fn shape(report: &Report) -> serde_json::Value {
+    json!({
+        "logged_out": report.failed.is_empty(),
+        "revoked": report.revocations == Revocations::Revoked,
+        "removed": report.removed.iter().map(|removed| &removed.location).collect::<Vec<_>>(),
+        "failed": report.failed.iter().map(left).collect::<Vec<_>>(),
+        "legacy_token_removed": report.legacy_token_removed,
+        "warnings": report.notes,
+    })
+}
+
+fn left(remaining: &Remaining) -> String {
+    format!("the {} store still holds the login: {}", remaining.store, remaining.failure.message)
 }

@@ -1,21 +1,26 @@
 //! The program `codex`: one login, kept alive and in one place for everything on this machine.
 #![forbid(unsafe_code)]
 
+mod child;
 mod completions;
 mod error;
 mod login;
 mod logout;
 mod migrate;
 mod output;
+mod refresh;
 mod session;
 mod status;
 mod token;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ErrorKind as ClapKind};
 use clap::{Parser, Subcommand};
+use codex_auth::Environment;
+use codex_auth_platform::process;
 
-use self::error::CommandError;
+use self::error::{CommandError, Exit};
 use self::output::Output;
 
 /// Keeps one login alive and in one place for everything on this machine that uses it.
@@ -40,33 +45,46 @@ enum Command {
     Status(status::Arguments),
     /// Print one valid access token
     Token(token::Arguments),
+    /// Get a new access token now
+    Refresh(refresh::Arguments),
     /// Move the login to another store
     Migrate(migrate::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+    /// Do what must not stop half-way, for this program itself
+    #[command(name = child::COMMAND, hide = true)]
+    Transaction(child::Arguments),
 }
 
 fn main() -> ExitCode {
-    for failure in codex_auth_platform::process::harden() {
-        // Not being able to forbid core dumps is no reason to keep a person from their login.
-        let _ = failure;
-    }
-    let arguments = Arguments::parse();
+    // Not being able to forbid core dumps is no reason to keep a person from their login.
+    let _ = process::harden();
+    process::outlive_file_size_limit();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     let json = match &arguments.command {
         Command::Login(login) => login.json(),
         Command::Logout(logout) => logout.json,
         Command::Status(status) => status.json,
         Command::Token(token) => token.json,
         Command::Migrate(migrate) => migrate.json,
-        Command::Completions(_) => false,
+        Command::Refresh(refresh) => refresh.json,
+        Command::Completions(_) | Command::Transaction(_) => false,
     };
     let mut output = Output::new(json, arguments.verbose);
+    if let Ok(environment) = Environment::of_process() {
+        output.configure(&environment);
+    }
     let done = match arguments.command {
         Command::Login(arguments) => login::run(&arguments, &mut output),
         Command::Logout(arguments) => logout::run(&arguments, &mut output),
         Command::Status(arguments) => status::run(&arguments, &mut output),
         Command::Token(arguments) => token::run(&arguments, &mut output),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut output),
+        Command::Refresh(arguments) => refresh::run(&arguments, &mut output),
+        Command::Transaction(_) => child::serve(&mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
     };
     match done {
@@ -76,6 +94,27 @@ fn main() -> ExitCode {
             error.exit()
         }
     }
+}
+
+/// What the command line should have been. An error repeats what was typed only where it is nearly right: anything else
+/// may be a secret in the wrong place.
+fn usage(error: &clap::Error) -> ExitCode {
+    let nearly_right =
+        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+            .into_iter()
+            .any(|kind| error.get(kind).is_some());
+    let help = !error.use_stderr() || error.kind() == ClapKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if nearly_right || help {
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+    }
+    let mut output = Output::new(false, false);
+    if let Ok(environment) = Environment::of_process() {
+        output.configure(&environment);
+    }
+    let problem = error.kind().as_str().unwrap_or("the command line makes no sense");
+    output.failure(&CommandError::new(Exit::Usage, problem).hint("see what there is: codex --help"));
+    Exit::Usage.into()
 }
 
 /// How a command ends when it does not fail outright.

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use codex_auth::StoreKind;
-use codex_auth::store::Location;
 use codex_auth::store::migrate::{self, Migrated, Move, Plan, Target};
+use codex_auth::store::{self, Location};
 use codex_auth_platform::process::{self, Running, Variable};
 use serde_json::json;
 
@@ -106,9 +106,8 @@ fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output)
 
 /// Codex processes of this user on this place, as far as the system tells.
 fn other_programs(session: &Session) -> Vec<Running> {
-    let home = session.place().home();
     let here = |running: &Running| match &running.variable {
-        Variable::Set(path) => path.as_os_str() == home.as_os_str(),
+        Variable::Set(path) => store::is_place(session.place(), path.as_ref()),
         _ => session.environment.is_default_home(),
     };
     process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()

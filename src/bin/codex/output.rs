@@ -144,6 +144,11 @@ impl Paint {
     }
 }
 
+/// A text of somebody else's, fit for one line of a terminal: without control characters, and not too long.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(120).collect()
+}
+
 /// A moment as people say it: "in 3 h 12 min", "48 min ago".
 pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
     let span = moment.duration_since(now);

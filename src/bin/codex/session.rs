@@ -1,9 +1,11 @@
 //! What every command starts from: the environment, the place and its stores.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_auth::document::AuthDocument;
+use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, Note, Waiting};
 use codex_auth::{Clock, Environment, Lease, Place, StoreKind, Stores};
 use serde_json::{Value, json};
@@ -34,6 +36,12 @@ impl Session {
 
     pub(crate) fn place(&self) -> &Place {
         self.stores.place()
+    }
+
+    /// What is stored now, with what is known of its refresh token.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, CommandError> {
+        let manager = AuthManager::builder(self.place().clone(), self.environment.clone());
+        Ok(manager.open().map_err(codex_auth::Error::from)?.current())
     }
 
     /// Takes the lease; a person who has to wait is told for whom.

@@ -3,12 +3,12 @@
 use clap::Args;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{Unusable, Usability};
-use codex_auth::store::Found;
+use codex_auth::store::{Found, State};
 use serde_json::json;
 
 use crate::Outcome;
 use crate::error::{CommandError, Exit};
-use crate::output::{Output, Paint, relative};
+use crate::output::{Output, Paint, plain, relative};
 use crate::session::{Session, account, kept_in, warnings};
 
 #[derive(Args, Debug)]
@@ -23,7 +23,8 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let found = session.stores.find()?;
     let now = session.clock.now();
     let document = found.stored.as_ref().map(|stored| &stored.document);
-    let usability = Usability::of(document, now);
+    let (state, _) = State::read(session.place())?;
+    let usability = Usability::of(document, state.poison.as_ref(), now);
     let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
     output.head("account", account(document));
 
@@ -65,13 +66,14 @@ fn show(
     };
     let document = &stored.document;
     let claims = document.claims();
-    let mut fields = vec![("method", mode.to_string())];
+    let mut fields = vec![("method", plain(mode.as_str()))];
     if let Some(email) = &claims.email {
-        let plan = claims.plan.as_ref().map(|plan| format!(" ({})", plan.as_str())).unwrap_or_default();
-        fields.push(("account", format!("{email}{plan}")));
+        let plan =
+            claims.plan.as_ref().map(|plan| format!(" ({})", plain(plan.as_str()))).unwrap_or_default();
+        fields.push(("account", format!("{}{plan}", plain(email))));
     }
     if let Some(id) = document.identity().account_id {
-        fields.push(("workspace", id));
+        fields.push(("workspace", plain(&id)));
     }
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
@@ -117,7 +119,7 @@ fn verdict(usability: &Usability, output: &Output) -> Outcome {
 pub(crate) fn unusable(reason: &Unusable) -> CommandError {
     let (exit, hint) = match reason {
         Unusable::NotLoggedIn => (Exit::Failed, Some("log in first: codex login")),
-        Unusable::NotABearer(_) => (Exit::Failed, None),
+        Unusable::NotABearer(_) | Unusable::NotRefreshable(_) => (Exit::Failed, None),
         _ => (Exit::LogInAgain, Some("log in again: codex login")),
     };
     let failed = CommandError::new(exit, reason.to_string());

@@ -1,18 +1,24 @@
 //! `codex token`: one valid access token on stdout, for scripts and for programs that ask a command for their token.
 
 use clap::Args;
-use codex_auth::document::AuthDocument;
-use codex_auth::manager::{Unusable, Usability};
+use codex_auth::manager::{AccountPolicy, Reason, Snapshot, Standing, Unusable, Usability};
+use codex_auth::{AuthDocument, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::Outcome;
-use crate::error::CommandError;
-use crate::output::Output;
+use crate::error::{CommandError, Exit};
+use crate::output::{Output, relative};
+use crate::refresh::refreshed;
 use crate::session::{Session, account, warnings};
 use crate::status::unusable;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
+    /// How long the token must still be good for, for example 90s, 10m or 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    min_ttl: Option<SignedDuration>,
+
     /// Report as JSON, the token included
     #[arg(long)]
     pub(crate) json: bool,
@@ -24,21 +30,50 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let found = session.stores.find()?;
-    let document = found.stored.as_ref().map(|stored| &stored.document);
-    output.head("account", account(document));
-    let bearer = match (Usability::of(document, session.clock.now()), document) {
-        (Usability::Usable, Some(document)) => document.bearer(),
-        (Usability::Unusable(reason), _) => return Err(unusable(&reason)),
+    let snapshot = session.snapshot()?;
+    let now = session.clock.now();
+    let short = |snapshot: &Snapshot| {
+        lasts(snapshot, now).zip(arguments.min_ttl).is_some_and(|(lasts, min)| lasts < min)
+    };
+    let reason = match (snapshot.standing(now), arguments.min_ttl) {
+        (Standing::Fresh, Some(min)) if short(&snapshot) && refreshable(&snapshot) => {
+            Some(Reason::MinTtl(min.as_secs().unsigned_abs()))
+        }
+        (Standing::Stale | Standing::Expired, _) if refreshable(&snapshot) => Some(Reason::Stale),
         _ => None,
     };
-    let Some(bearer) = bearer else { return Err(unusable(&Unusable::NotLoggedIn)) };
+    let snapshot = match reason {
+        None => snapshot,
+        Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow) {
+            Ok(()) => session.snapshot()?,
+            // It lives still, and the authority may be back before it ends.
+            Err(error) if alive(&snapshot, now) && error.kind() != Exit::LogInAgain => {
+                output.warn(&format!("the token could not be refreshed: {error}"));
+                snapshot
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    output.head("account", account(snapshot.document()));
+    if short(&snapshot) {
+        let end = snapshot.expires_at().map(|end| relative(end, now)).unwrap_or_default();
+        output.warn(&format!("the token expires {end}, which is sooner than asked for"));
+    }
+    print(&snapshot, now, arguments, output)
+}
+
+fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Output) -> Outcome {
+    if let Usability::Unusable(reason) = Usability::of(snapshot.document(), snapshot.poison(), now) {
+        return Err(unusable(&reason));
+    }
+    let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {
+        return Err(unusable(&Unusable::NotLoggedIn));
+    };
     if output.is_json() {
-        let notes = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes);
         output.report(json!({
             "token": bearer.expose(),
-            "expires_at": document.and_then(AuthDocument::expires_at).map(|moment| moment.to_string()),
-            "warnings": warnings(notes),
+            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
+            "warnings": warnings(snapshot.notes()),
         }))?;
     } else if arguments.header {
         output.data(&format!("Authorization: Bearer {}", bearer.expose()))?;
@@ -46,4 +81,24 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         output.data(bearer.expose())?;
     }
     Ok::<(), CommandError>(())
+}
+
+fn lasts(snapshot: &Snapshot, now: Timestamp) -> Option<SignedDuration> {
+    snapshot.expires_at().map(|end| end.duration_since(now))
+}
+
+fn alive(snapshot: &Snapshot, now: Timestamp) -> bool {
+    lasts(snapshot, now).is_none_or(|lasts| lasts.is_positive())
+}
+
+fn refreshable(snapshot: &Snapshot) -> bool {
+    snapshot.document().and_then(AuthDocument::fingerprint).is_some()
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let span = match text.parse::<u32>() {
+        Ok(seconds) => SignedDuration::from_secs(seconds.into()),
+        Err(_) => text.parse().map_err(|_| "not a time span such as 90s, 10m or 1h".to_owned())?,
+    };
+    if span.is_negative() { Err("a time span cannot be negative".to_owned()) } else { Ok(span) }
 }

@@ -72,8 +72,6 @@ fn a_document_that_is_closed_to_this_user_is_an_error_and_never_nobody_logged_in
     }
     insta::assert_snapshot!(told, @r"
     error: [home]/auth.json cannot be read by this user; give it back to its owner, or run as that user
-    error: [home] belongs to user 0, which cannot be arranged from here; run as that user
-    hint: make the folder and the file writable for this user
     ");
     fs::set_permissions(&document, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(fs::read_to_string(document).unwrap(), API_KEY);
@@ -94,11 +92,11 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
         told.push_str(&format!("{}: {}", arguments[0], err.replace(home.to_str().unwrap(), "[home]")));
     }
     insta::assert_snapshot!(told, @r"
-    login: error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    login: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
-    logout: error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
-    migrate: error: [home] belongs to user 0, which cannot be arranged from here; run as that user
+    migrate: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
     ");
     assert_eq!(fs::read_to_string(home.join("auth.json")).unwrap(), API_KEY);
@@ -121,11 +119,11 @@ fn a_read_only_mount_is_read_and_never_changed() {
         told.push_str(&format!("{}: {err}", arguments[0]));
     }
     insta::assert_snapshot!(told, @r"
-    login: error: [home]/auth.json cannot be changed here; make its folder writable for this user
+    login: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
-    logout: error: [home]/auth.json cannot be changed here; make its folder writable for this user
+    logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
-    migrate: error: [home]/codex-auth/state.json cannot be changed here; make its folder writable for this user
+    migrate: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
     ");
     assert_eq!(mounted.home.tree(), before);

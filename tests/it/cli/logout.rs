@@ -12,7 +12,6 @@ use crate::support::{
 
 over_both_stores![
     an_api_key_login_ends,
-    a_login_that_could_be_revoked_stays_unless_only_this_machine_is_meant,
     a_token_only_login_ends_without_a_word_about_revoking,
     what_is_no_document_is_removed_too,
     logging_out_twice_is_fine,
@@ -32,22 +31,6 @@ fn an_api_key_login_ends(machine: &mut Machine) {
     ");
     assert_eq!(machine.kept(), None);
     machine.codex(["status"]).run().expect(1);
-}
-
-fn a_login_that_could_be_revoked_stays_unless_only_this_machine_is_meant(machine: &mut Machine) {
-    machine.keep_chatgpt("acct-1", 10, 60);
-    let before = machine.kept();
-    insta::assert_snapshot!(machine.told(&["logout"]), @r"
-    exit 2
-    --- stdout
-    --- stderr
-    error: this version cannot revoke tokens
-    hint: remove the login from this machine only: codex logout --local
-    ");
-    assert_eq!(machine.kept(), before);
-    let ended = machine.codex(["logout", "--local"]).run().expect(0);
-    assert!(ended.err.ends_with("logged out\n"), "{ended}");
-    assert_eq!(machine.kept(), None);
 }
 
 fn a_token_only_login_ends_without_a_word_about_revoking(machine: &mut Machine) {
@@ -87,6 +70,7 @@ fn the_report_says_what_was_removed(machine: &mut Machine) {
       "schema": 1,
       "place": "[home]",
       "logged_out": true,
+      "revoked": false,
       "removed": [
         "[location]"
       ],

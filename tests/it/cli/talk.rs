@@ -19,6 +19,7 @@ fn help_is_short_and_names_every_command() {
       logout       Log out: remove the login from this machine
       status       Show who is logged in, how, where it is kept and until when
       token        Print one valid access token
+      refresh      Get a new access token now
       migrate      Move the login to another store
       completions  Print a completion script for a shell
 

@@ -1,5 +1,7 @@
 //! A keychain that fails in every way at the worst moment: each failure is its own error, and nothing is guessed.
 
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use codex_auth::store::{
     Choice, Deleted, Error, Intent, KeychainError, Location, Note, Saved, Seen, delete, save,
 };
 use codex_auth::{Lease, StoreKind, Stores};
-use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, State};
+use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot, State};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
@@ -183,6 +185,35 @@ fn a_login_whose_answer_is_lost_looks_before_it_says_how_it_went() {
     let error = keychain.keep(StoreKind::Keychain, "sk-lost").unwrap_err();
     assert!(error.is_unknown(), "{error}");
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
+}
+
+/// As another program's: it takes the commit locks, and is quicker than our look at what we wrote.
+#[test]
+fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
+    let keychain = Keychain::holding("sk-old");
+    let kept = AtomicBool::new(false);
+    for _ in 0..20 {
+        keychain.memory.inject(Operation::Read, Fault::Held);
+    }
+    let lock = keychain.home.write("auth.json.lock", "");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let theirs = api_key("sk-theirs").to_compact();
+            let mut written = false;
+            while !kept.load(Ordering::SeqCst) {
+                let ours_is_there = keychain.memory.calls(Operation::Write) > 0;
+                if ours_is_there && !written && File::open(&lock).unwrap().try_lock().is_ok() {
+                    keychain.memory.connect().write(&keychain.name, &Slot::Only, &theirs).unwrap();
+                    written = true;
+                }
+                keychain.memory.release();
+                thread::yield_now();
+            }
+        });
+        let outcome = keychain.keep(StoreKind::Keychain, "sk-ours");
+        kept.store(true, Ordering::SeqCst);
+        assert_eq!(outcome.unwrap().location.kind(), StoreKind::Keychain);
+    });
 }
 
 #[test]

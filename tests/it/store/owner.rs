@@ -37,7 +37,7 @@ fn strangers(folder: &Path, uid: u32) -> Vec<PathBuf> {
 
 /// The owner logs in, sees it and logs out, by their own rights.
 fn owner_can_go_on(home: &Home) {
-    let as_owner = |run: Run| -> Ended { run.as_user(SOMEBODY).run() };
+    let as_owner = |run: Run| -> Ended { run.by_user(SOMEBODY).run() };
     as_owner(login(home, "sk-owner")).expect(0);
     assert_eq!(as_owner(home.codex(["token"])).expect(0).out, "sk-owner\n");
     as_owner(home.codex(["logout", "--local"])).expect(0);
@@ -52,7 +52,7 @@ fn what_root_makes_in_the_home_of_another_user_is_theirs_to_read_lock_and_replac
     for key in ["sk-first", "sk-second"] {
         login(&home, key).run().expect(0);
         assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-        let token = home.codex(["token"]).as_user(SOMEBODY).run().expect(0);
+        let token = home.codex(["token"]).by_user(SOMEBODY).run().expect(0);
         assert_eq!(token.out, format!("{key}\n"));
     }
     owner_can_go_on(&home);
@@ -73,7 +73,7 @@ fn a_migration_by_root_leaves_everything_to_the_owner() {
     home.codex(["migrate", "--to", "file"]).run().expect(0);
     assert_eq!(home.read("auth.json"), file_of("sk-1"));
     assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-    assert_eq!(home.codex(["token"]).as_user(SOMEBODY).run().expect(0).out, "sk-1\n");
+    assert_eq!(home.codex(["token"]).by_user(SOMEBODY).run().expect(0).out, "sk-1\n");
     owner_can_go_on(&home);
 }
 

@@ -306,6 +306,8 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
         items.iter().filter(|item| **item.secret == **api_key("sk-1").to_compact()).collect();
     assert_eq!((items.len(), written.len()), (3, 1));
     assert_eq!(written[0].id, newer);
+    let stored = store.load(SOON).unwrap().unwrap();
+    assert_eq!(stored.document.revision(), api_key("sk-1").revision(), "what was written is what is read");
 
     let (seen, _) = Seen::in_store(&*store, SOON).unwrap();
     assert!(matches!(delete(&scene.lease(), &*store, seen), Ok(Deleted::Gone(_))));

@@ -81,7 +81,7 @@ impl Folder {
     pub fn codex<'a>(&self, home: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         let run = Run::new(arguments).env("CODEX_HOME", home);
         let run = run.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere");
-        if is_root() { run.as_user(65534) } else { run }
+        if is_root() { run.by_user(65534) } else { run }
     }
 }
 

@@ -23,7 +23,11 @@ pub struct Run {
 
 impl Run {
     pub(super) fn new<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        // Where a test names no authority of its own, nothing may leave this machine, least of all a token.
+        let nowhere = "http://127.0.0.1:9/";
         Self::of(&program(), arguments)
+            .env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", nowhere)
+            .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", nowhere)
     }
 
     /// A run of another program, as if it were ours.
@@ -55,7 +59,7 @@ impl Run {
     }
 
     /// Runs it as another user. Root opens it first: where it was built, others may not be able to go.
-    pub fn as_user(self, uid: u32) -> Self {
+    pub fn by_user(self, uid: u32) -> Self {
         let person = format!("setpriv --reuid={uid} --regid={uid} --clear-groups");
         self.through(["sh", "-c", &format!(r#"exec 9<"$0"; cd /; exec {person} /proc/self/fd/9 "$@""#)])
     }

@@ -1,0 +1,72 @@
+//! `codex refresh`: gets a new access token now.
+
+use clap::Args;
+use codex_auth::AuthMode;
+use codex_auth::document::AuthDocument;
+use codex_auth::manager::{AccountPolicy, Done, Job, Reason, Snapshot};
+use serde_json::json;
+
+use crate::error::{CommandError, Exit};
+use crate::output::{Output, relative};
+use crate::session::{Session, account, warnings};
+use crate::{Outcome, child};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let snapshot = session.snapshot()?;
+    output.head("account", account(snapshot.document()));
+    let mode = snapshot.document().and_then(AuthDocument::mode);
+    if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
+        return nothing_to_do(&mode, output);
+    }
+    refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay)?;
+    let snapshot = session.snapshot()?;
+    if output.is_json() {
+        output.report(json!({
+            "refreshed": true,
+            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
+            "warnings": warnings(snapshot.notes()),
+        }))?;
+        return Ok(());
+    }
+    let until = snapshot
+        .expires_at()
+        .map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
+    output.say(&format!("refreshed{}", until.unwrap_or_default()));
+    snapshot.notes().iter().for_each(|note| output.warn(&note.to_string()));
+    Ok(())
+}
+
+/// Refreshes in a child, or takes over what somebody else has refreshed.
+pub(crate) fn refreshed(
+    reason: Reason,
+    snapshot: &Snapshot,
+    policy: AccountPolicy,
+) -> Result<(), CommandError> {
+    match child::run(&Job::refresh(reason, snapshot, policy))? {
+        Done::Served => Ok(()),
+        Done::Uncommitted(why) => Err(CommandError::new(
+            Exit::StoreUnavailable,
+            format!("new tokens arrived and are kept safe, but could not be stored yet: {why}"),
+        )
+        .hint("mend that and do the same again; nothing is lost")),
+        Done::Failed(failure) => Err(failure.into()),
+        _ => Err(CommandError::new(Exit::Failed, "the child did something else than it was asked")),
+    }
+}
+
+fn nothing_to_do(mode: &AuthMode, output: &Output) -> Outcome {
+    if output.is_json() {
+        output.report(json!({"refreshed": false, "expires_at": null, "warnings": []}))?;
+    } else {
+        output.say(&format!("nothing to refresh: a login by {mode} stays as it is"));
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! What a transaction works with: the place, its stores, the authority and the clock.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::snapshot::Snapshot;
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::document::AuthDocument;
+use crate::place::Place;
+use crate::store::{self, KeychainClient, State, Stores};
+
+/// Whether to go along when somebody else logs in as another account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AccountPolicy {
+    /// Use the new account from then on.
+    Follow,
+    /// Keep the live token, then fail: work that was begun as one account is not finished as another.
+    #[default]
+    Stay,
+}
+
+/// Everything that a transaction needs; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Engine {
+    pub(super) place: Place,
+    pub(super) environment: Environment,
+    pub(super) keychain: KeychainClient,
+    pub(super) authority: Authority,
+    pub(super) clock: Clock,
+    pub(super) policy: AccountPolicy,
+}
+
+impl Engine {
+    /// The stores as the configuration is now.
+    pub(super) fn stores(&self) -> Result<Stores, store::Error> {
+        Stores::with_keychain(self.place.clone(), &self.environment, self.keychain.clone())
+    }
+
+    /// What is stored now, with the poison that is known of it.
+    pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
+        let stored = self.stores()?.find()?.stored;
+        let refreshable = stored.as_ref().map(|stored| &stored.document).and_then(AuthDocument::fingerprint);
+        let poison = match refreshable {
+            Some(_) => State::read(&self.place)?.0.poison,
+            None => None,
+        };
+        Ok(Snapshot::new(stored, poison))
+    }
+
+    pub(super) fn lock_timeout(&self) -> Duration {
+        self.environment.lock_timeout
+    }
+}
+
+/// Runs `request` to its end on this thread, over a runtime that lives as long as it does.
+pub(super) fn block_on<T>(request: impl Future<Output = T>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| Error::BrokeDown)?;
+    let answer = runtime.block_on(request);
+    // A name that is still being looked up is nobody's business any more.
+    runtime.shutdown_background();
+    Ok(answer)
+}

@@ -1,0 +1,33 @@
+//! Finishing what a holder of the lease left behind, and taking back what belongs to nobody here.
+
+use super::engine::{Engine, block_on};
+use super::error::Error;
+use crate::authority::{Endpoint, Revocation, client_id};
+use crate::store::rescue::{self, Rescue};
+use crate::store::{Lease, Settled, Stores, settle};
+
+/// Clears the rescue of the lease's place, if there is one.
+///
+/// # Errors
+/// It cannot be cleared now; nothing may be spent.
+pub(super) fn finish(engine: &Engine, lease: &Lease, stores: &Stores) -> Result<(), Error> {
+    match settle(lease, stores)? {
+        Settled::Clear => Ok(()),
+        Settled::Orphan(rescue) => {
+            take_back(engine, &rescue);
+            Ok(rescue::clear(lease)?)
+        }
+    }
+}
+
+/// Tells the authority that the tokens of `rescue` will not be used. Best effort: they may be dead already.
+pub(super) fn take_back(engine: &Engine, rescue: &Rescue) {
+    let Some(token) = rescue.tokens.refresh_token.clone().filter(|_| rescue.child() != Some(rescue.parent))
+    else {
+        return;
+    };
+    if let Ok(endpoint) = Endpoint::revoke(&engine.environment, &rescue.provenance) {
+        let client_id = client_id(&rescue.provenance).to_owned();
+        let _ = block_on(engine.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)));
+    }
+}

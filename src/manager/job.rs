@@ -1,0 +1,112 @@
+//! A transaction as a value: for a program that runs it in a child of itself, and hears how it ended.
+//!
+//! A command may be killed, time out or replace itself at any moment; a child in a session of its own is not touched by
+//! that. The job carries names of secrets and never a secret: the child reads the store itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::{AccountPolicy, Engine};
+use super::error::Error;
+use super::logout::{self, Scope};
+use super::refresh::{Base, Reason, Transaction};
+use super::snapshot::Snapshot;
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::place::Place;
+use crate::remedy::{ErrorKind, Remedy};
+use crate::store::{KeychainClient, Waiting};
+
+/// What a child is to do, to be sent to it as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Job {
+    task: Task,
+    policy: AccountPolicy,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Task {
+    Refresh { reason: Reason, base: Base },
+    Logout { scope: Scope },
+}
+
+/// What a child has done, to be sent back as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Done {
+    /// The store holds what the job was for.
+    Served,
+    /// The new tokens are in the rescue only; the next holder of the lease commits them.
+    Uncommitted(String),
+    /// The login has ended.
+    LoggedOut(logout::Report),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// A failure as it travels from a child.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The one line.
+    pub message: String,
+    /// What caused it, outermost first.
+    pub causes: Vec<String>,
+    /// What its receiver should do.
+    pub kind: ErrorKind,
+    /// What would mend it.
+    pub remedy: Option<Remedy>,
+}
+
+impl Job {
+    /// A refresh of what the caller knows as `snapshot`.
+    #[must_use]
+    pub fn refresh(reason: Reason, snapshot: &Snapshot, policy: AccountPolicy) -> Self {
+        Self { task: Task::Refresh { reason, base: Base::of(snapshot) }, policy }
+    }
+
+    /// A logout.
+    #[must_use]
+    pub fn logout(scope: Scope) -> Self {
+        Self { task: Task::Logout { scope }, policy: AccountPolicy::Follow }
+    }
+
+    /// Does it, here and now, on this thread. `waiting` hears who is in the way of the lease.
+    #[must_use]
+    pub fn run(self, place: Place, environment: &Environment, mut waiting: impl FnMut(&Waiting<'_>)) -> Done {
+        let engine = Engine {
+            place,
+            environment: environment.clone(),
+            keychain: KeychainClient::system(),
+            authority: Authority::new(environment),
+            clock: Clock::system(),
+            policy: self.policy,
+        };
+        let done = match self.task {
+            Task::Refresh { reason, base } => {
+                Transaction { engine: &engine, reason, base }.run(&mut waiting).map(|snapshot| {
+                    snapshot
+                        .uncommitted_because()
+                        .map_or(Done::Served, |error| Done::Uncommitted(error.to_string()))
+                })
+            }
+            Task::Logout { scope } => logout::run(&engine, scope, &mut waiting).map(Done::LoggedOut),
+        };
+        done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        Self { message: error.to_string(), causes, kind: error.kind(), remedy: error.remedy() }
+    }
+}

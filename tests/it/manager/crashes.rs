@@ -1,0 +1,62 @@
+//! `kill -9` at every step of the transaction: the document is whole, and the live token is in the store or the rescue.
+
+use super::world::World;
+use crate::support::{Machine, over_both_stores};
+
+/// Every step, in order, and what the next process finds.
+const STEPS: [(&str, Left); 9] = [
+    ("leased", Left::Untouched),
+    ("rescue finished", Left::Untouched),
+    ("reserved", Left::Untouched),
+    ("sending", Left::Untouched),
+    ("answered", Left::Lost),
+    ("rescued", Left::InRescue),
+    ("committed", Left::InStore),
+    ("recorded", Left::InStore),
+    ("cleared", Left::InStore),
+];
+
+/// Where the live refresh token is after the kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// In the store, unspent.
+    Untouched,
+    /// Between its arrival and the first fsync: the one window that cannot be closed.
+    Lost,
+    /// In the rescue.
+    InRescue,
+    /// In the store, as the successor.
+    InStore,
+}
+
+over_both_stores!(a_kill_at_any_step_leaves_a_login_that_the_next_process_recovers);
+
+fn a_kill_at_any_step_leaves_a_login_that_the_next_process_recovers(machine: &mut Machine) {
+    println!("| killed at | the live token is | the next `codex refresh` |\n|---|---|---|");
+    for (step, left) in STEPS {
+        let world = World::fresh(machine);
+        let ended = world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run();
+        assert_eq!(ended.code, Some(4), "{step}\n{ended}");
+
+        let spent = world.requests() == 1;
+        let stored = Some(world.kept("refresh_token")) == world.live();
+        let found = match (spent, stored, world.has_rescue()) {
+            (false, true, false) => Left::Untouched,
+            (true, false, true) => Left::InRescue,
+            (true, true, _) => Left::InStore,
+            _ => Left::Lost,
+        };
+        assert_eq!(found, left, "killed at {step}");
+
+        let next = world.codex(["refresh"]).run();
+        let recovered = next.code == Some(0);
+        assert_eq!(recovered, left != Left::Lost, "after a kill at {step}\n{next}");
+        if recovered {
+            assert_eq!(Some(world.kept("refresh_token")), world.live(), "{step}");
+            assert!(!world.has_rescue(), "{step}");
+        }
+        let outcome = if recovered { "recovers" } else { "asks to log in again" };
+        println!("| {step} | {left:?} | {outcome} |");
+        world.codex(["logout", "--local"]).run().expect(0);
+    }
+}

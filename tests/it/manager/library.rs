@@ -1,0 +1,175 @@
+//! The manager inside one process: one flight, served snapshots, recoveries, and waiting for the end.
+
+use std::time::Duration;
+
+use codex_auth::manager::{AccountPolicy, AuthManager, Error, Reason, Recovered, Reload};
+use codex_auth::{Environment, Secret};
+use scripted_authority::{Account, Endpoint, Moment, Step};
+
+use super::world::{PATIENCE, World, merged, post};
+use crate::support::Machine;
+
+fn environment(world: &World<'_>) -> Environment {
+    let (home, url) = (world.machine.home.path(), world.authority.token_url());
+    Environment::read(move |name| match name {
+        "CODEX_HOME" => Some(home.clone().into()),
+        "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
+        _ => None,
+    })
+    .unwrap()
+}
+
+fn manager(world: &World<'_>) -> AuthManager {
+    AuthManager::builder(world.machine.home.place(), environment(world)).open().unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+#[test]
+fn sixty_four_tasks_send_one_request_and_all_get_the_new_token() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let manager = manager(&world);
+    let tokens = block_on(async {
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let manager = manager.clone();
+                tokio::spawn(async move { manager.token().await.unwrap().secret().cloned().unwrap() })
+            })
+            .collect();
+        let mut tokens = Vec::new();
+        for task in tasks {
+            tokens.push(task.await.unwrap());
+        }
+        tokens
+    });
+    assert_eq!(world.requests(), 1);
+    let stored = Secret::from(world.kept("access_token").as_str());
+    assert!(tokens.iter().all(|token| *token == stored));
+}
+
+#[test]
+fn a_caller_that_stops_waiting_changes_nothing_and_settle_waits_for_the_end() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let manager = manager(&world);
+    block_on(async {
+        let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
+        let waiting = tokio::spawn({
+            let manager = manager.clone();
+            async move { manager.refresh(Reason::Forced).await.map(drop) }
+        });
+        tokio::task::block_in_place(|| hold.arrived(PATIENCE)).unwrap();
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        let early = tokio::time::timeout(Duration::from_millis(50), manager.settle()).await;
+        assert!(early.is_err(), "a transaction is under way");
+        hold.release();
+        tokio::time::timeout(PATIENCE, manager.settle()).await.unwrap();
+    });
+    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(
+        manager.current().document().unwrap().fingerprint().unwrap(),
+        Secret::from(world.live().unwrap()).fingerprint()
+    );
+}
+
+#[test]
+fn every_subscriber_hears_of_a_refresh_once() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let manager = manager(&world);
+    let mut news = manager.subscribe();
+    block_on(manager.refresh(Reason::Forced)).unwrap();
+    assert!(news.has_changed().unwrap());
+    assert_eq!(news.borrow_and_update().expires_at(), manager.current().expires_at());
+    assert!(!news.has_changed().unwrap());
+    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Same, "an own write echoes nothing");
+    assert!(!news.has_changed().unwrap());
+}
+
+/// `unauthorized_recovery_reloads_then_refreshes_tokens`
+#[test]
+fn a_recovery_looks_again_first_and_spends_one_token_at_most() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let manager = manager(&world);
+    let answer = post(&world.authority, &world.grant.tokens.refresh_token);
+    let mut recovery = manager.recover(&manager.current());
+    world.machine.keep(merged(&world.machine.kept().unwrap(), &answer));
+    block_on(async {
+        let Recovered::Reloaded(token) = recovery.next().await.unwrap() else {
+            panic!("the store has another")
+        };
+        assert_eq!(Some(token.secret().unwrap().expose()), answer["access_token"].as_str());
+        assert_eq!(world.requests(), 1);
+        let mut recovery = manager.recover(&manager.current());
+        let Recovered::Refreshed(token) = recovery.next().await.unwrap() else { panic!("nothing new there") };
+        assert_eq!(token.secret().unwrap().expose(), world.kept("access_token"));
+        assert!(matches!(recovery.next().await.unwrap(), Recovered::Exhausted));
+        assert_eq!(world.requests(), 2);
+        // The damper holds across recoveries: what was received just now is not spent because of another 401.
+        let mut recovery = manager.recover(&manager.current());
+        assert!(matches!(recovery.next().await, Err(Error::JustReceived)));
+        assert_eq!(world.requests(), 2);
+    });
+}
+
+/// `unauthorized_recovery_errors_on_account_mismatch`
+#[test]
+fn a_recovery_never_crosses_to_another_account() {
+    for policy in [AccountPolicy::Stay, AccountPolicy::Follow] {
+        let mut machine = Machine::with_file();
+        let world = World::fresh(&mut machine);
+        let manager = AuthManager::builder(world.machine.home.place(), environment(&world)).policy(policy);
+        let manager = manager.open().unwrap();
+        let mut recovery = manager.recover(&manager.current());
+        let other = world.authority.grant(Account::numbered(2)).auth_json();
+        world.machine.keep(&other);
+        assert!(matches!(block_on(recovery.next()), Err(Error::OtherAccount)));
+        assert_eq!((world.requests(), world.machine.kept()), (0, Some(other)));
+    }
+}
+
+/// `refresh_token_errors_on_account_mismatch`: what is stored stays, and the live token is kept.
+#[test]
+fn a_manager_that_stays_keeps_its_live_token_and_never_spends_the_other_accounts() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let manager = manager(&world);
+    let other = world.authority.grant(Account::numbered(2)).auth_json();
+    world.machine.keep(&other);
+    block_on(async {
+        assert!(matches!(manager.refresh(Reason::Forced).await, Err(Error::OtherAccount)));
+        let token = manager.token().await.unwrap();
+        assert_eq!(token.secret().unwrap().expose(), world.grant.tokens.access_token);
+        assert_eq!(manager.reload().await.unwrap(), Reload::OtherAccount);
+    });
+    assert_eq!((world.requests(), world.machine.kept()), (0, Some(other)));
+}
+
+#[test]
+fn a_poisoned_snapshot_gives_out_no_token_and_a_login_elsewhere_heals_it_without_a_request() {
+    let mut machine = Machine::with_file();
+    let world = World::stale(&mut machine);
+    let manager = manager(&world);
+    world.authority.script(Endpoint::Refresh, Step::status(401, "refresh_token_invalidated"));
+    block_on(async {
+        for _ in 0..5 {
+            assert!(matches!(manager.token().await, Err(Error::Poisoned(_))));
+        }
+        assert_eq!(world.requests(), 1);
+        assert!(manager.current().document().is_some(), "the account stays visible");
+        let again = world.authority.grant(Account::numbered(1));
+        world.log_in(&again);
+        assert_eq!(manager.token().await.unwrap().secret().unwrap().expose(), again.tokens.access_token);
+        assert_eq!(world.requests(), 1);
+    });
+}

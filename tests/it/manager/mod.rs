@@ -1,0 +1,10 @@
+//! One refresh: the transaction that spends a single-use token once and loses nothing, through real processes.
+
+mod answers;
+#[cfg(feature = "failpoints")]
+mod crashes;
+mod library;
+mod logout;
+mod processes;
+mod rivals;
+mod world;
