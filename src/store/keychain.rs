@@ -160,10 +160,11 @@ fn hash(place: &Place) -> String {
 type Reading = Result<AuthDocument, document::Error>;
 
 /// The item to use, what is in it, and why it: one that can be read before one that cannot, then as two copies of a
-/// login are told apart, then the first by a name that does not change, so that reader and writer agree.
+/// login are told apart, then the one that was written last by the service's own account, so that what is written to an
+/// item is what is read afterwards; then the first by a name that does not change.
 fn preferred(items: &[Item]) -> Option<(&Item, Reading, Preference)> {
     let mut items: Vec<_> = items.iter().map(|item| (item, AuthDocument::parse(&item.secret))).collect();
-    items.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+    items.sort_by(|(one, _), (other, _)| other.modified.cmp(&one.modified).then(one.id.cmp(&other.id)));
     let mut items = items.into_iter();
     let (mut best, mut reading) = items.next()?;
     let mut why = Preference::First;

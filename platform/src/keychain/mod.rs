@@ -386,6 +386,7 @@ impl Error {
 }
 
 /// The order that [`Keychain::read`] promises.
+#[cfg(any(target_os = "linux", test, feature = "test-support"))]
 fn newest_first(items: &mut [Item]) {
     items.sort_by_key(|item| std::cmp::Reverse(item.modified));
 }

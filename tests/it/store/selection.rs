@@ -297,6 +297,11 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
     let scene = Scene::with("keyring", "", Some(Copy("a", 1)), None);
     let newer = scene.memory.plant(&scene.name(), Copy("a", 2).text().as_bytes());
     scene.memory.plant(&scene.name(), b"no document");
+    // What tells nothing else apart is when the service saw it written, in whole seconds.
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    for item in scene.memory.items(&scene.name()) {
+        scene.memory.set_modified(&item.id, Some(earlier));
+    }
     let store = scene.stores().store(StoreKind::Keychain, None);
     let (seen, _) = Seen::in_store(&*store, SOON).unwrap();
     let saved = save(&scene.lease(), &*store, Intent::Keep, seen, &api_key("sk-1"));
