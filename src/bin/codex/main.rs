@@ -112,8 +112,20 @@ fn usage(error: &clap::Error) -> ExitCode {
     if let Ok(environment) = Environment::of_process() {
         output.configure(&environment);
     }
-    let problem = error.kind().as_str().unwrap_or("the command line makes no sense");
-    output.failure(&CommandError::new(Exit::Usage, problem).hint("see what there is: codex --help"));
+    let mut problem = error.kind().as_str().unwrap_or("the command line makes no sense").to_owned();
+    // In these the argument is one of ours, by the name that we gave it.
+    let ours = matches!(
+        error.kind(),
+        ClapKind::InvalidValue | ClapKind::MissingRequiredArgument | ClapKind::ValueValidation
+    );
+    if let Some(argument) = error.get(ContextKind::InvalidArg).filter(|_| ours) {
+        problem.push_str(&format!(": {argument}"));
+    }
+    let mut failed = CommandError::new(Exit::Usage, problem);
+    if let Some(why) = std::error::Error::source(error) {
+        failed = failed.hint(why.to_string());
+    }
+    output.failure(&failed.hint("see what there is: codex --help"));
     Exit::Usage.into()
 }
 
