@@ -29,9 +29,11 @@ fn hold_the_lease() {
         let holder = waiting.holder().map_or(0, |holder| holder.pid);
         tell(&format!("waiting for {holder}."));
     });
+    // A part that fails ends here, and the test that waits for its words ends with it.
+    let lease = lease.unwrap();
     tell("held.");
     await_cue();
-    drop(lease.unwrap());
+    drop(lease);
 }
 
 #[test]
