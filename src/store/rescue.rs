@@ -167,16 +167,6 @@ impl Reservation {
     }
 }
 
-/// Writes `rescue` anew, in the place of the one that is there.
-///
-/// # Errors
-/// [`Error::File`]: it could not be written; the one before is still there.
-pub fn rewrite(lease: &Lease, seal: &Seal, rescue: &Rescue) -> Result<(), Error> {
-    let bytes = encode(rescue, seal, lease.residence().home())?;
-    private_file::replace(&lease.residence().rescue(), &bytes, Links::Refuse, OverMount::Refuse)?;
-    Ok(())
-}
-
 /// What is found where a rescue would be.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
