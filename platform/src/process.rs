@@ -148,7 +148,7 @@ pub fn own_group(command: &mut Command) -> &mut Command {
 pub fn end_group(pid: u32, how: Ending) -> Result<Signalled, Error> {
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // The group 1 would be every process there is.
-    let Some(group) = group.filter(|group| !group.is_init() && *group != rustix::process::getpgrp()) else {
+    let Some(group) = group.filter(|group| !group.is_init() && group.as_raw_pid() != our_group()) else {
         return Err(Error::NotAGroup { pid });
     };
     let signal = match how {
@@ -160,6 +160,12 @@ pub fn end_group(pid: u32, how: Ending) -> Result<Signalled, Error> {
         Err(Errno::SRCH) => Ok(Signalled::Gone),
         Err(error) => Err(Error::Signal { pid, source: error.into() }),
     }
+}
+
+/// Zero where our group leads from outside of this container, which rustix cannot say.
+fn our_group() -> libc::pid_t {
+    // SAFETY: the call takes nothing, changes nothing and cannot fail.
+    unsafe { libc::getpgrp() }
 }
 
 /// The processes of this user, other than this one, whose program file is called `program`, with the value

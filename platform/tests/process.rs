@@ -17,7 +17,7 @@ use again::{Actor, Stage, this_test};
 use codex_auth_platform::process::{
     Ending, Error, Signalled, Variable, end_group, exists, harden, own_group, own_session, running, user,
 };
-use rustix::process::{Pid, Signal, getpgid, getpgrp, getsid};
+use rustix::process::{Pid, Signal};
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -34,6 +34,13 @@ fn pid_of(actor: &Actor) -> Pid {
     Pid::from_child(&actor.child)
 }
 
+/// Session and group of a process, of this one for 0; 0 for what leads from outside of this container.
+fn session_and_group(pid: u32) -> (libc::pid_t, libc::pid_t) {
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: both calls look at a number and change nothing.
+    unsafe { (libc::getsid(pid), libc::getpgid(pid)) }
+}
+
 /// A program with a name that no other process has. Not copied by this process: a child that another test
 /// starts just then would have it open for writing, and what is open for writing cannot be run.
 fn copied_shell(folder: &Path, name: &str) -> (PathBuf, String) {
@@ -48,9 +55,9 @@ fn a_child_in_a_session_of_its_own_leads_it_and_its_group() {
     let mut command = waiter(Path::new("sh"));
     own_session(&mut command);
     let actor = Actor::start(command, "@runs");
-    let pid = pid_of(&actor);
-    assert_eq!((getsid(Some(pid)).unwrap(), getpgid(Some(pid)).unwrap()), (pid, pid));
-    assert_ne!(getsid(None).unwrap(), pid);
+    let pid = pid_of(&actor).as_raw_pid();
+    assert_eq!(session_and_group(actor.child.id()), (pid, pid));
+    assert_ne!(session_and_group(0).0, pid);
 }
 
 #[test]
@@ -58,8 +65,8 @@ fn a_child_in_a_group_of_its_own_stays_in_our_session() {
     let mut command = waiter(Path::new("sh"));
     own_group(&mut command);
     let actor = Actor::start(command, "@runs");
-    let pid = pid_of(&actor);
-    assert_eq!((getsid(Some(pid)).unwrap(), getpgid(Some(pid)).unwrap()), (getsid(None).unwrap(), pid));
+    let (ours, _) = session_and_group(0);
+    assert_eq!(session_and_group(actor.child.id()), (ours, pid_of(&actor).as_raw_pid()));
 }
 
 #[test]
@@ -95,7 +102,7 @@ fn a_group_that_is_gone_is_no_error() {
 
 #[test]
 fn what_is_not_the_group_of_a_child_is_not_signalled() {
-    let ours = u32::try_from(getpgrp().as_raw_pid()).unwrap();
+    let ours = u32::try_from(session_and_group(0).1).unwrap();
     for pid in [0, 1, ours, u32::MAX, 1 << 31] {
         let outcome = end_group(pid, Ending::Force);
         assert!(matches!(outcome, Err(Error::NotAGroup { .. })), "{pid}: {outcome:?}");

@@ -38,7 +38,8 @@ pub(crate) fn plant(collection: &str, attributes: &HashMap<&str, &str>, secret: 
     .unwrap();
 }
 
-/// Path, attributes and label of every item of this name.
+/// Path, attributes and label of every item of this name, without the one attribute that gnome-keyring adds to every
+/// item when it reads its file again, at a time of its own choice.
 pub(crate) fn found(name: &ItemName) -> Vec<(String, HashMap<String, String>, String)> {
     let bus = Connection::session().unwrap();
     let body = (bare(name),);
@@ -58,7 +59,8 @@ pub(crate) fn found(name: &ItemName) -> Vec<(String, HashMap<String, String>, St
         .iter()
         .chain(&locked)
         .map(|path| {
-            let attributes = property(path, "Attributes").try_into().unwrap();
+            let mut attributes: HashMap<String, String> = property(path, "Attributes").try_into().unwrap();
+            attributes.remove("xdg:schema");
             (path.to_string(), attributes, property(path, "Label").try_into().unwrap())
         })
         .collect()
