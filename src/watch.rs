@@ -1,22 +1,57 @@
-//! Noticing that something in the folders of a place has changed; it never reads what.
+//! Noticing that some files may have changed, to look again; it never reads what is in them.
+//!
+//! The folders of the files are watched and never the files, because a replaced file takes its watch with it
+//! (`feasibility.md` 5). The folder above each is watched too, so that one that is made, removed or replaced is noticed,
+//! and then the new one is watched.
+//!
+//! Where the system may not tell (a network or FUSE file system, a limit reached), the answer is to look every second.
+//! It is not that of notify's own poll watcher, which compares modification times in whole seconds and misses a second
+//! change within one.
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
+use codex_auth_platform::filesystem::{self, Identity, Watching};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-/// How often to look where no events can be had.
-const POLL: Duration = Duration::from_millis(100);
+/// Events closer together than this are one look. The first of them is answered at once.
+pub const COALESCED: Duration = Duration::from_millis(20);
+/// How often to look where the system does not tell of changes.
+pub const POLL: Duration = Duration::from_secs(1);
+/// How often to look even where it does: events are hints, and nobody tells after a suspend.
+pub const SLOW_POLL: Duration = Duration::from_secs(30);
 
-/// A watch on some folders. Events are coalesced: at most one is pending. It ends when it is dropped.
-///
-/// Folders are watched and never files, because a replaced file takes its watch with it (`feasibility.md` 5). Where
-/// the system gives no events (limits reached, a folder that is missing), [`Watch::wait`] answers at intervals instead.
+/// A watch on some files. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    changed: Receiver<()>,
-    watcher: Option<RecommendedWatcher>,
+    files: Vec<PathBuf>,
+    bell: Bell,
+    rung: Receiver<()>,
+    armed: Armed,
+    looked: Option<Instant>,
+}
+
+/// Makes a [`Watch`] look again. Any number of rings before it does are one.
+#[derive(Clone, Debug)]
+pub struct Bell(SyncSender<()>);
+
+impl Bell {
+    /// Rings.
+    pub fn ring(&self) {
+        let _ = self.ring_if_heard();
+    }
+
+    /// Rings, and says whether there is anybody left to hear it.
+    #[must_use]
+    pub fn ring_if_heard(&self) -> bool {
+        // A full channel means that a look is pending already.
+        !matches!(self.0.try_send(()), Err(TrySendError::Disconnected(())))
+    }
 }
 
 /// How a wait ended.
@@ -29,41 +64,232 @@ pub enum Noticed {
     Nothing,
 }
 
-impl Watch {
-    /// Watches `folders` from now on.
-    #[must_use]
-    pub fn on<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Self {
-        let (tell, changed) = sync_channel(1);
-        // A full channel means that a look is pending already.
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                let _ = tell.try_send(());
-            }
-        });
-        let mut watcher = watcher.ok();
-        for folder in folders {
-            let watched = watcher.as_mut().map(|watcher| watcher.watch(folder, RecursiveMode::NonRecursive));
-            if !matches!(watched, Some(Ok(()))) {
-                watcher = None;
-            }
+/// How changes are noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Attention {
+    /// The system tells of them.
+    Events,
+    /// By looking every second.
+    Polling {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Events => f.write_str("changes are told by the system"),
+            Self::Polling { reason } => write!(f, "changes are looked for every second ({reason})"),
         }
-        Self { changed, watcher }
+    }
+}
+
+impl Watch {
+    /// Watches `files` from now on. They need not exist, and neither do their folders.
+    #[must_use]
+    pub fn on(files: Vec<PathBuf>) -> Self {
+        let (ring, rung) = sync_channel(1);
+        let bell = Bell(ring);
+        let armed = Armed::new(&files, &bell);
+        Self { files, bell, rung, armed, looked: None }
     }
 
-    /// Waits for a change, up to `limit`.
+    /// What makes this watch look again from elsewhere.
     #[must_use]
-    pub fn wait(&self, limit: Duration) -> Noticed {
-        let limit_or_poll = if self.watcher.is_some() { limit } else { limit.min(POLL) };
-        match self.changed.recv_timeout(limit_or_poll) {
-            Ok(()) => Noticed::LookAgain,
-            Err(RecvTimeoutError::Timeout) if self.watcher.is_some() => Noticed::Nothing,
-            Err(RecvTimeoutError::Timeout) => Noticed::LookAgain,
-            Err(RecvTimeoutError::Disconnected) => {
-                // The watcher is gone; what is left is to look at intervals.
-                let (_keep, never) = sync_channel::<()>(1);
-                let _ = never.recv_timeout(limit.min(POLL));
-                Noticed::LookAgain
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    /// How changes are noticed now.
+    #[must_use]
+    pub fn attention(&self) -> &Attention {
+        &self.armed.attention
+    }
+
+    /// Waits for a change, up to `limit`. The first event is answered at once, those that follow it within
+    /// [`COALESCED`] by one more answer. It answers [`Noticed::LookAgain`] after [`SLOW_POLL`] at the latest.
+    #[must_use]
+    pub fn wait(&mut self, limit: Duration) -> Noticed {
+        let poll = match self.armed.attention {
+            Attention::Events => SLOW_POLL,
+            Attention::Polling { .. } => POLL,
+        };
+        let due = self.looked.map_or(Duration::ZERO, |looked| poll.saturating_sub(looked.elapsed()));
+        match self.rung.recv_timeout(limit.min(due)) {
+            Ok(()) => self.coalesce(),
+            // The other end is held here, so it is never closed.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if due > limit => {
+                return Noticed::Nothing;
+            }
+            Err(_) => {}
+        }
+        self.looked = Some(Instant::now());
+        Noticed::LookAgain
+    }
+
+    /// Watches `files` instead, and the folders that have taken the place of others. To be called at every look: what
+    /// happened before it took effect makes the next wait end at once.
+    pub fn follow(&mut self, files: Vec<PathBuf>) {
+        let same = files == self.files && self.armed.folders == folders(&files);
+        let worth_a_try = self.armed.worth_another_try();
+        if same && !worth_a_try {
+            return;
+        }
+        self.armed = Armed::new(&files, &self.bell);
+        self.files = files;
+        if !same {
+            self.bell.ring();
+        }
+    }
+
+    /// Waits until the last look is [`COALESCED`] ago, and takes the rings up to then for one.
+    fn coalesce(&self) {
+        let left = |looked: Instant| COALESCED.saturating_sub(looked.elapsed());
+        while let Some(left) = self.looked.map(left).filter(|left| !left.is_zero()) {
+            let _ = self.rung.recv_timeout(left);
+        }
+        let _ = self.rung.try_recv();
+    }
+}
+
+/// The folders that are watched, and by what.
+#[derive(Debug)]
+struct Armed {
+    folders: Vec<Folder>,
+    attention: Attention,
+    since: Instant,
+    retry: Retry,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// Whether what keeps the system from telling may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    Never,
+    Later,
+}
+
+impl Armed {
+    fn new(files: &[PathBuf], bell: &Bell) -> Self {
+        let folders = folders(files);
+        let since = Instant::now();
+        let nearest = folders.iter().filter(|folder| folder.role == Role::Nearest);
+        let unwatchable =
+            nearest.map(|folder| filesystem::watching(&folder.path)).find_map(|watching| match watching {
+                Watching::Poll { reason } => Some(reason),
+                _ => None,
+            });
+        if let Some(reason) = unwatchable {
+            let attention = Attention::Polling { reason };
+            return Self { folders, attention, since, retry: Retry::Never, _watcher: None };
+        }
+        match watcher(files, &folders, bell.clone()) {
+            Ok(watcher) => {
+                let attention = Attention::Events;
+                Self { folders, attention, since, retry: Retry::Never, _watcher: Some(watcher) }
+            }
+            Err(error) => {
+                let attention = Attention::Polling { reason: error.to_string() };
+                Self { folders, attention, since, retry: Retry::Later, _watcher: None }
             }
         }
+    }
+
+    fn worth_another_try(&self) -> bool {
+        self.retry == Retry::Later && self.since.elapsed() >= SLOW_POLL
+    }
+}
+
+/// A folder that exists, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Folder {
+    path: PathBuf,
+    identity: Identity,
+    role: Role,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// A file is in it, or will be in a folder to be made in it.
+    Nearest,
+    /// The one above, which tells when that is replaced. It may be closed to us; then the slow poll finds out.
+    Above,
+}
+
+/// The folders to watch for `files`, each once.
+fn folders(files: &[PathBuf]) -> Vec<Folder> {
+    let mut found = BTreeMap::new();
+    for folder in files.iter().filter_map(|file| file.parent()) {
+        let existing = folder.ancestors().filter_map(|path| Some((path, filesystem::identity(path)?)));
+        for ((path, identity), role) in existing.zip([Role::Nearest, Role::Above]) {
+            let known = found.entry(path).or_insert((identity, role));
+            known.1 = known.1.min(role);
+        }
+    }
+    let folder = |(path, (identity, role)): (&Path, _)| Folder { path: path.to_owned(), identity, role };
+    found.into_iter().map(folder).collect()
+}
+
+fn watcher(files: &[PathBuf], folders: &[Folder], bell: Bell) -> notify::Result<RecommendedWatcher> {
+    let matters = Matters::of(files);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+        Ok(event) if event.kind.is_access() => {}
+        // An event without a path is the system's word that it has lost some.
+        Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(|path| matters.contains(path)) => {}
+        _ => bell.ring(),
+    })?;
+    for Folder { path, role, .. } in folders {
+        match watcher.watch(path, RecursiveMode::NonRecursive) {
+            Err(error) if *role == Role::Nearest => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(watcher)
+}
+
+/// The names whose events are worth a look: the files, and every folder above them.
+#[derive(Clone)]
+struct Matters(Arc<BTreeSet<OsString>>);
+
+impl Matters {
+    fn of(files: &[PathBuf]) -> Self {
+        let paths = files.iter().flat_map(|file| file.ancestors());
+        Self(Arc::new(paths.map(|path| path.as_os_str().to_owned()).collect()))
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        self.0.contains(path.as_os_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_rings_are_one_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::on(vec![folder.path().join("file")]);
+        assert_eq!(watch.wait(Duration::ZERO), Noticed::LookAgain, "the first look is always due");
+        for _ in 0..100 {
+            watch.bell().ring();
+        }
+        assert_eq!(watch.wait(Duration::from_secs(5)), Noticed::LookAgain);
+        assert_eq!(watch.wait(COALESCED * 2), Noticed::Nothing);
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_watched_through_the_nearest_above_it() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("a/b/file");
+        let paths =
+            |files: &[PathBuf]| folders(files).into_iter().map(|folder| folder.path).collect::<Vec<_>>();
+        let above = home.path().parent().unwrap();
+        assert_eq!(paths(std::slice::from_ref(&file)), [above, home.path()]);
+        #[expect(clippy::disallowed_methods, reason = "a test makes its own folders")]
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        assert_eq!(paths(&[file]), [home.path().join("a"), home.path().join("a/b")]);
     }
 }

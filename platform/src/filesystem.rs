@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
@@ -72,6 +73,13 @@ pub enum Watching {
     },
 }
 
+/// Names a folder or file for as long as it exists: another one in its place has another identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
 /// Why a file system could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot tell what file system {path} is on")]
@@ -96,6 +104,12 @@ pub fn describe(path: &Path) -> Result<FileSystem, Error> {
         }
         outcome => outcome.map_err(failed),
     }
+}
+
+/// What is at `path`, links followed; `None` if nothing can be found there.
+pub fn identity(path: &Path) -> Option<Identity> {
+    let found = std::fs::metadata(path).ok()?;
+    Some(Identity { device: found.dev(), inode: found.ino() })
 }
 
 /// Whether something is mounted at `path` itself, be it a folder or a single file. A link is looked at, not

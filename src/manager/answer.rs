@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
 use super::finish::take_back;
-use super::snapshot::Snapshot;
+use super::snapshot::{Departure, Snapshot};
 use crate::authority::{self, Hold, Kind, Reason as Refusal, Refresh, TokenResponse};
 use crate::config::StoreKind;
 use crate::failpoint;
@@ -119,7 +119,8 @@ impl Spending<'_> {
                 match self.stored.document.with_successor(&rescue.tokens, rescue.received_at) {
                     Ok(document) => {
                         let stored = Stored { document, ..self.stored.clone() };
-                        Ok(Snapshot::new(Some(stored), None).uncommitted(error))
+                        Ok(Snapshot::new(Some(stored), None)
+                            .departed(Departure::Uncommitted(Arc::new(error))))
                     }
                     Err(_) => Err(Error::Uncommitted(Arc::new(error))),
                 }
@@ -160,9 +161,7 @@ impl Spending<'_> {
     /// Somebody has the successor and may not have committed it: looks on every change until it moves or the grace is
     /// over.
     fn await_successor(&self) -> Result<Option<Stored>, Error> {
-        let residence = self.lease.residence();
-        let folder = residence.folder();
-        let watch = Watch::on([self.lease.place().home(), residence.home(), &folder]);
+        let mut watch = Watch::on(store::watched(self.lease.place()));
         let ends = Instant::now() + GRACE;
         loop {
             if let Some(stored) = self.moved()? {
@@ -209,7 +208,7 @@ impl Spending<'_> {
         state.spend(self.parent());
         state.poison = None;
         state.outcome = Some(Outcome::committed(self.parent(), self.engine.clock.now()));
-        state.write(self.lease)?;
+        state.write_adopted(self.lease)?;
         Ok(Snapshot::new(Some(stored), None))
     }
 

@@ -9,7 +9,6 @@ use super::snapshot::Snapshot;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
-use crate::document::AuthDocument;
 use crate::place::Place;
 use crate::store::{self, KeychainClient, State, Stores};
 
@@ -45,12 +44,15 @@ impl Engine {
     /// What is stored now, with the poison that is known of it.
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
         let stored = self.stores()?.find()?.stored;
-        let refreshable = stored.as_ref().map(|stored| &stored.document).and_then(AuthDocument::fingerprint);
-        let poison = match refreshable {
-            Some(_) => State::read(&self.place)?.0.poison,
-            None => None,
+        let state = match State::read(&self.place) {
+            Ok((state, _)) => state,
+            // Of a login that is never refreshed the record has nothing to say that matters.
+            Err(error) if stored.as_ref().is_some_and(|stored| stored.document.fingerprint().is_some()) => {
+                return Err(error);
+            }
+            Err(_) => State::default(),
         };
-        Ok(Snapshot::new(stored, poison))
+        Ok(Snapshot::found(stored, state))
     }
 
     pub(super) fn lock_timeout(&self) -> Duration {

@@ -9,7 +9,7 @@ use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
 use super::logout::{self, Scope};
 use super::refresh::{Base, Reason, Transaction};
-use super::snapshot::Snapshot;
+use super::snapshot::{Departure, Snapshot};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -86,13 +86,12 @@ impl Job {
             policy: self.policy,
         };
         let done = match self.task {
-            Task::Refresh { reason, base } => {
-                Transaction { engine: &engine, reason, base }.run(&mut waiting).map(|snapshot| {
-                    snapshot
-                        .uncommitted_because()
-                        .map_or(Done::Served, |error| Done::Uncommitted(error.to_string()))
-                })
-            }
+            Task::Refresh { reason, base } => Transaction { engine: &engine, reason, base }
+                .run(&mut waiting)
+                .map(|snapshot| match snapshot.departure() {
+                    Some(Departure::Uncommitted(error)) => Done::Uncommitted(error.to_string()),
+                    _ => Done::Served,
+                }),
             Task::Logout { scope } => logout::run(&engine, scope, &mut waiting).map(Done::LoggedOut),
         };
         done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))

@@ -8,22 +8,26 @@
 //! runs to its end, and [`AuthManager::settle`] waits for that. A host calls it last, before it exits.
 
 mod answer;
+mod change;
 mod engine;
 mod error;
 mod finish;
 mod flight;
 mod job;
 pub mod logout;
+mod publication;
 mod recovery;
 mod refresh;
 mod snapshot;
 mod usability;
+mod watching;
 
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use self::change::Change;
 pub use self::engine::AccountPolicy;
 use self::engine::Engine;
 pub use self::error::Error;
@@ -32,8 +36,10 @@ pub use self::job::{Done, Failure, Job};
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
 pub use self::refresh::Reason;
 use self::refresh::{Base, Transaction};
-pub use self::snapshot::{Snapshot, Standing};
+pub use self::snapshot::{Departure, Snapshot, Standing};
 pub use self::usability::{Unusable, Usability};
+use self::watching::Bells;
+pub use self::watching::Watching;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -49,6 +55,7 @@ struct Inner {
     engine: Engine,
     snapshot: watch::Sender<Arc<Snapshot>>,
     flights: Flights,
+    bells: Bells,
 }
 
 /// A token to send with a request. It keeps its snapshot alive and nothing else.
@@ -122,11 +129,26 @@ impl Builder {
     /// # Errors
     /// [`Error::Store`]: the store cannot be looked into, which never means that nobody is logged in.
     pub fn open(self) -> Result<AuthManager, Error> {
+        let engine = self.engine();
+        let snapshot = engine.load()?;
+        Ok(AuthManager::over(engine, snapshot))
+    }
+
+    /// As [`Self::open`], for who means to [watch](AuthManager::watch) and can wait: where the store cannot be looked
+    /// into, the snapshot is empty and says so ([`Departure::Unreadable`]).
+    #[must_use]
+    pub fn open_anyway(self) -> AuthManager {
+        let engine = self.engine();
+        let snapshot = engine.load().unwrap_or_else(|error| {
+            Snapshot::new(None, None).departed(Departure::Unreadable(Arc::new(error)))
+        });
+        AuthManager::over(engine, snapshot)
+    }
+
+    fn engine(self) -> Engine {
         let authority = Authority::new(&self.environment);
         let Self { place, environment, keychain, clock, policy } = self;
-        let engine = Engine { place, environment, keychain, authority, clock, policy };
-        let (snapshot, _) = watch::channel(Arc::new(engine.load()?));
-        Ok(AuthManager(Arc::new(Inner { engine, snapshot, flights: Flights::default() })))
+        Engine { place, environment, keychain, authority, clock, policy }
     }
 }
 
@@ -209,64 +231,41 @@ impl AuthManager {
         self.0.snapshot.subscribe()
     }
 
+    /// Follows what other processes do to the login, for as long as the answer lives: every change of it becomes a new
+    /// snapshot, and a mere event does not. An embedder that lives longer than one request wants this.
+    ///
+    /// A logout elsewhere empties the snapshot; a new login heals a poisoned one; a store that cannot be read leaves it
+    /// as it is ([`Departure::Unreadable`]). Another account's login is followed or stated by [`AccountPolicy`].
+    /// Takes no lock. Looks at files on a thread of its own.
+    #[must_use = "it follows for as long as it lives"]
+    pub fn watch(&self) -> Watching {
+        Watching::start(self.clone())
+    }
+
     /// Waits until no transaction of this manager runs any more: the last call of a host before it exits.
     pub async fn settle(&self) {
         self.0.flights.settle().await;
     }
 
+    fn over(engine: Engine, snapshot: Snapshot) -> Self {
+        let (snapshot, _) = watch::channel(Arc::new(snapshot));
+        Self(Arc::new(Inner { engine, snapshot, flights: Flights::default(), bells: Bells::default() }))
+    }
+
     fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {
         let outcome = Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| {});
         match outcome {
-            Ok(snapshot) => Ok(self.publish(snapshot)),
+            Ok(snapshot) => {
+                let snapshot = self.publish(snapshot);
+                // What was seen meanwhile may be newer than what this has just published.
+                self.0.bells.ring();
+                Ok(snapshot)
+            }
             Err(error) => {
                 self.learn(&error);
                 Err(error)
             }
         }
-    }
-
-    fn look_again(&self) -> Result<Reload, Error> {
-        let (old, new) = (self.current(), self.0.engine.load()?);
-        let change = match (old.document().is_some(), new.document().is_some()) {
-            (false, false) => Reload::Same,
-            (false, true) => Reload::LoggedIn,
-            (true, false) => Reload::LoggedOut,
-            (true, true) if !old.identity().matches(&new.identity()) => Reload::OtherAccount,
-            (true, true) if old.revision() == new.revision() && old.poison() == new.poison() => Reload::Same,
-            (true, true) => Reload::Changed,
-        };
-        let old_copy = matches!(change, Reload::Changed)
-            && new.document().is_some_and(|document| Base::of(&old).is_newer_than(document));
-        if old_copy {
-            return Ok(Reload::Same);
-        }
-        let stays = change == Reload::OtherAccount && self.0.engine.policy == AccountPolicy::Stay;
-        if change != Reload::Same && !stays {
-            self.publish(new);
-        }
-        Ok(change)
-    }
-
-    /// What a failure teaches about the snapshot: a dead token gives out nothing any more, here and at once.
-    fn learn(&self, error: &Error) {
-        match error {
-            Error::Poisoned(poison) => {
-                let old = self.current();
-                if old.fingerprint() == Some(poison.fingerprint) && old.poison() != Some(poison) {
-                    self.publish(old.poisoned(poison));
-                }
-            }
-            Error::LoggedOut => {
-                self.publish(Snapshot::new(None, None));
-            }
-            _ => {}
-        }
-    }
-
-    fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
-        let snapshot = Arc::new(snapshot);
-        self.0.snapshot.send_replace(Arc::clone(&snapshot));
-        snapshot
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::document::{AuthDocument, Identity, Revision};
 use crate::secret::{Fingerprint, Secret};
-use crate::store::{self, Location, Note, Poison, Stored};
+use crate::store::{self, Author, Location, Note, Poison, State, Stored};
 
 /// A login as this process knows it. It never changes; a new one takes its place.
 #[derive(Clone, Debug)]
@@ -15,7 +15,29 @@ pub struct Snapshot {
     poison: Option<Poison>,
     stale_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
-    uncommitted: Option<Arc<store::Error>>,
+    departure: Option<Departure>,
+    record: Record,
+}
+
+/// How a snapshot differs from what is stored.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Departure {
+    /// Another account has logged in since, and this process stays with its own ([`super::AccountPolicy::Stay`]).
+    OtherAccount(Identity),
+    /// Its tokens are in the rescue only. They are safe there, and the next holder of the lease commits them.
+    Uncommitted(Arc<store::Error>),
+    /// The store cannot be read any more; this is what it held. That is never a logout.
+    Unreadable(Arc<store::Error>),
+}
+
+/// What the shared record said when a snapshot was taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record {
+    pub(super) generation: String,
+    pub(super) by: Option<Author>,
+    /// What the last outcome spent; nothing after a login.
+    pub(super) spent: Option<Fingerprint>,
 }
 
 /// How a snapshot stands.
@@ -41,7 +63,14 @@ impl Snapshot {
             poison.filter(|poison| document.and_then(AuthDocument::fingerprint) == Some(poison.fingerprint));
         let stale_at = document.and_then(AuthDocument::stale_at);
         let expires_at = document.and_then(AuthDocument::expires_at);
-        Self { stored, poison, stale_at, expires_at, uncommitted: None }
+        Self { stored, poison, stale_at, expires_at, departure: None, record: Record::default() }
+    }
+
+    /// The snapshot of what a look has found, with what the shared record said of it.
+    pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
+        let spent = state.outcome.map(|outcome| outcome.fingerprint);
+        let record = Record { generation: state.generation, by: state.by, spent };
+        Self { record, ..Self::new(stored, state.poison) }
     }
 
     /// The document.
@@ -97,19 +126,43 @@ impl Snapshot {
         }
     }
 
-    /// Why its tokens are in the rescue only, if they are. They are safe there, and the next holder of the lease commits
-    /// them.
+    /// How it differs from what is stored, if it does.
     #[must_use]
-    pub fn uncommitted_because(&self) -> Option<&store::Error> {
-        self.uncommitted.as_deref()
+    pub fn departure(&self) -> Option<&Departure> {
+        self.departure.as_ref()
     }
 
-    pub(super) fn uncommitted(self, because: store::Error) -> Self {
-        Self { uncommitted: Some(Arc::new(because)), ..self }
+    /// Which process left the login as it is here, as far as that is known.
+    #[must_use]
+    pub fn author(&self) -> Option<&Author> {
+        self.record.by.as_ref()
+    }
+
+    pub(super) fn departed(self, departure: Departure) -> Self {
+        Self { departure: Some(departure), ..self }
+    }
+
+    pub(super) fn written_by(mut self, author: Option<Author>) -> Self {
+        self.record.by = author;
+        self
     }
 
     pub(super) fn poisoned(&self, poison: &Poison) -> Self {
         Self { poison: Some(poison.clone()), ..self.clone() }
+    }
+
+    /// Whether the poison of this very token is this process's own knowledge, which the shared record could not take.
+    pub(super) fn is_sure_of_poison(&self, stored: &Self) -> bool {
+        self.poison.is_some() && stored.poison.is_none() && self.fingerprint() == stored.fingerprint()
+    }
+
+    /// A mere look clears no poison; only another credential does.
+    pub(super) fn keeping_poison_of(self, old: &Self) -> Self {
+        if old.is_sure_of_poison(&self) { Self { poison: old.poison.clone(), ..self } } else { self }
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
     }
 
     pub(super) fn bearer(&self) -> Option<&Secret> {

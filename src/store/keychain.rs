@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Client, Item, ItemName, SHARING, Selection, Sharing, Slot};
+use codex_auth_platform::keychain::{
+    Client, Item, ItemName, LastModified, SHARING, Selection, Sharing, Slot,
+};
 use codex_auth_platform::private_file::Removal;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -51,8 +53,15 @@ impl KeychainStore {
     /// [`Error::Keychain`] says why not, and what to do.
     pub fn check(&self, within: Duration) -> Result<(), Error> {
         // Asking for an item asks for everything that could be in the way of it.
-        self.client.modified(&self.name, within)?;
-        Ok(())
+        self.modified(within).map(drop)
+    }
+
+    /// When the item was modified last, in whole seconds, within `within`. Fetches no secret.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`].
+    pub fn modified(&self, within: Duration) -> Result<LastModified, Error> {
+        Ok(self.client.modified(&self.name, within)?)
     }
 
     /// Removes all items but the one in use, and those of other accounts.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use codex_auth_platform::lock::{Acquired, Creation, FileLock, Mode, Wait, Waiting};
+use codex_auth_platform::lock::{Acquired, Creation, FileLock, Holder, Mode, Wait, Waiting};
 use codex_auth_platform::private_file::{self, DirectoryState};
 
 use super::{Error, locate};
@@ -98,6 +98,13 @@ impl Lease {
     pub fn residence(&self) -> &Place {
         &self.residence
     }
+}
+
+/// Who holds the lease of `place` or was killed with it, by its own word. Looks at one file and takes no lock.
+#[must_use]
+pub fn holder(place: &Place) -> Option<Holder> {
+    let residence = locate::residence(place).ok()?;
+    codex_auth_platform::lock::holder(&residence.refresh_lock())
 }
 
 impl fmt::Debug for Lease {

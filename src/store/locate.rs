@@ -1,6 +1,6 @@
 //! From the environment to a place: the rules of `CODEX_HOME`, and where a linked document keeps its records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
@@ -39,6 +39,21 @@ pub fn locate(environment: &Environment) -> Result<Place, Error> {
 pub fn is_place(place: &Place, path: &Path) -> bool {
     let canonical = |path: &Path| private_file::canonical(path).unwrap_or_else(|_| path.to_owned());
     canonical(path) == canonical(place.home())
+}
+
+/// The files whose changes concern the login of `place`, in its own folder and in that of the document if it is a link.
+/// They need not exist.
+#[must_use]
+pub fn watched(place: &Place) -> Vec<PathBuf> {
+    let mut files = vec![place.document(), place.config(), place.state()];
+    // A link that cannot be followed now is looked at again when something changes.
+    if let Ok(target) = private_file::resolve(&place.document(), Links::Follow)
+        && let Some(folder) = target.parent().filter(|_| target != place.document())
+    {
+        files.push(Place::new(folder).state());
+        files.push(target);
+    }
+    files
 }
 
 /// Where the records of a place are: with its document. Two places that share one document by a link share them too.

@@ -33,7 +33,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use codex_auth_platform::keychain::{Client as KeychainClient, Error as KeychainError};
+pub use codex_auth_platform::keychain::{
+    Changes as KeychainChanges, Client as KeychainClient, Error as KeychainError, LastModified,
+};
 pub use codex_auth_platform::lock::{Error as LockError, Holder, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
 
@@ -45,14 +47,14 @@ pub use self::ephemeral::EphemeralStore;
 pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::keychain::KeychainStore;
-pub use self::lease::{Lease, Leased};
-pub use self::locate::{is_place, locate};
+pub use self::lease::{Lease, Leased, holder};
+pub use self::locate::{is_place, locate, watched};
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};
 pub use self::preference::Preference;
 pub use self::selection::{Because, Choice, Found, Stores};
 pub use self::settings::Settings;
 pub use self::settle::{Committed, Settled, commit, record, settle};
-pub use self::state::State;
+pub use self::state::{Author, State};
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, Oddity};
 

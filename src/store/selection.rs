@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Client, SHARING, Sharing};
+use codex_auth_platform::keychain::{Client, LastModified, SHARING, Sharing};
 use codex_auth_platform::private_file::{self, DirectoryState};
 use codex_auth_platform::search_path;
 
@@ -185,6 +185,23 @@ impl Stores {
         let place = lease.place().clone();
         let settings = Settings::read(&place)?;
         Ok(Self { place, settings, ..self.clone() })
+    }
+
+    /// Whether the login is, or would be looked for, in the keychain.
+    #[must_use]
+    pub fn uses_keychain(&self) -> bool {
+        match self.settings.config.store {
+            Some(kind) => matches!(kind, StoreKind::Keychain | StoreKind::Auto),
+            None => State::read(&self.place).is_ok_and(|(state, _)| state.store == Some(StoreKind::Keychain)),
+        }
+    }
+
+    /// When the keychain item of the login was modified last, in whole seconds. Fetches no secret.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`].
+    pub fn keychain_modified(&self) -> Result<LastModified, Error> {
+        self.keychain().modified(self.keychain_timeout)
     }
 
     /// Finds the login. The configured store counts; without one, the file that Codex would use, and then what

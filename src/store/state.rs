@@ -1,5 +1,9 @@
 //! What all instances know of a login: `state.json`, rewritten by every outcome, with no secret in it.
 
+use std::fmt;
+use std::path::Path;
+
+use codex_auth_platform::lock::Holder;
 use codex_auth_platform::private_file::{self, Links, OverMount, Stamp};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -39,8 +43,44 @@ pub struct State {
     /// How the last spending ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Who wrote the last outcome; nobody that is known if it was another program's commit that was taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<Author>,
     #[serde(flatten)]
     others: Map<String, Value>,
+}
+
+/// A process that changed a login, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Author {
+    /// Its process id, in its own container.
+    pub pid: u32,
+    /// The name of its program.
+    pub program: String,
+}
+
+impl Author {
+    fn this_process() -> Self {
+        let program = std::env::current_exe().ok();
+        let name =
+            program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        Self { pid: std::process::id(), program: name.unwrap_or_else(|| "codex-auth".to_owned()) }
+    }
+}
+
+impl From<Holder> for Author {
+    fn from(holder: Holder) -> Self {
+        Self { pid: holder.pid, program: holder.program }
+    }
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let printable =
+            self.program.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        write!(f, "{printable} (pid {})", self.pid)
+    }
 }
 
 impl State {
@@ -75,11 +115,25 @@ impl State {
         self.spent.drain(..self.spent.len().saturating_sub(SPENT));
     }
 
-    /// Replaces the record under a new generation.
+    /// Replaces the record under a new generation, as this process's own word.
     ///
     /// # Errors
     /// [`Error::File`]: it cannot be written; the old record is untouched. [`Error::Random`].
     pub fn write(&mut self, lease: &Lease) -> Result<(), Error> {
+        self.by = Some(Author::this_process());
+        self.replace(lease)
+    }
+
+    /// As [`Self::write`], after taking over what another program committed.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_adopted(&mut self, lease: &Lease) -> Result<(), Error> {
+        self.by = None;
+        self.replace(lease)
+    }
+
+    fn replace(&mut self, lease: &Lease) -> Result<(), Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(Error::Random)?;
         self.generation = format!("{:032x}", u128::from_be_bytes(random));

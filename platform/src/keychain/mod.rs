@@ -28,6 +28,7 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
+mod changes;
 mod client;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
@@ -50,6 +51,7 @@ mod native {
     }
 }
 
+pub use changes::Changes;
 pub use client::{Caller, Client};
 #[cfg(any(test, feature = "test-support"))]
 pub use memory::{Fault, Memory, State};

@@ -1,0 +1,99 @@
+//! What has happened between two snapshots, in one word.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::snapshot::{Departure, Snapshot};
+
+/// A change of a login, as others are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Change {
+    /// The login of another account is there.
+    AccountChanged,
+    /// A credential that was known to be dead has been replaced.
+    Healed,
+    /// Somebody has logged in.
+    Login,
+    /// Nobody is logged in any more.
+    Logout,
+    /// The refresh token is known to be dead.
+    Poisoned,
+    /// The store can be read again, and holds what it held.
+    Readable,
+    /// The same login has other tokens.
+    Refreshed,
+    /// The same login is in another store.
+    StoreMoved,
+    /// The store cannot be read.
+    Unreadable,
+}
+
+impl Change {
+    /// What makes `new` another snapshot than `old`; nothing, where both hold the same. Of several changes at once it is
+    /// the one that a person would tell first.
+    #[must_use]
+    pub fn between(old: &Snapshot, new: &Snapshot) -> Option<Self> {
+        let unreadable = |snapshot: &Snapshot| matches!(snapshot.departure(), Some(Departure::Unreadable(_)));
+        let elsewhere = |snapshot: &Snapshot| match snapshot.departure() {
+            Some(Departure::OtherAccount(identity)) => Some(identity.clone()),
+            _ => None,
+        };
+        match (old.document(), new.document()) {
+            (None, Some(_)) => return Some(Self::Login),
+            (Some(_), None) => return Some(Self::Logout),
+            _ => {}
+        }
+        let other_account = !old.identity().matches(&new.identity());
+        if other_account || (elsewhere(new).is_some() && elsewhere(new) != elsewhere(old)) {
+            return Some(Self::AccountChanged);
+        }
+        if old.revision() != new.revision() {
+            let healed = old.poison().is_some() && new.poison().is_none();
+            return Some(match () {
+                () if healed => Self::Healed,
+                () if new.poison().is_some() => Self::Poisoned,
+                () if is_login(old, new) => Self::Login,
+                () => Self::Refreshed,
+            });
+        }
+        match (old.poison(), new.poison()) {
+            (None, Some(_)) => return Some(Self::Poisoned),
+            (Some(_), None) => return Some(Self::Healed),
+            _ => {}
+        }
+        if old.location() != new.location() {
+            return Some(Self::StoreMoved);
+        }
+        match (unreadable(old), unreadable(new)) {
+            (false, true) => Some(Self::Unreadable),
+            (true, false) => Some(Self::Readable),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a login, and not a refresh, has put the credential of `new` there: by our own record, or because such a
+/// credential has nothing to be refreshed with.
+fn is_login(old: &Snapshot, new: &Snapshot) -> bool {
+    let recorded = old.record().generation != new.record().generation;
+    new.fingerprint().is_none() || (recorded && new.record().spent.is_none())
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AccountChanged => "account changed",
+            Self::Healed => "healed",
+            Self::Login => "login",
+            Self::Logout => "logout",
+            Self::Poisoned => "poisoned",
+            Self::Readable => "readable",
+            Self::Refreshed => "refreshed",
+            Self::StoreMoved => "store moved",
+            Self::Unreadable => "unreadable",
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! Following what other processes do to a login: from events and polls to new snapshots.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch::{self as latest, Receiver, Sender};
+
+use super::AuthManager;
+use crate::store::{self, KeychainChanges, LastModified, Location, Stores};
+use crate::watch::{Attention, Bell, COALESCED, Noticed, SLOW_POLL, Watch};
+
+/// How long a document that cannot be read is taken for one that is being written.
+const TORN: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile, where no event says when.
+const TORN_LOOK: Duration = Duration::from_millis(50);
+/// How often the keychain is asked when its item was modified. A service that is slow to answer is asked less often, so
+/// that asking never takes more than a thousandth of the time.
+const KEYCHAIN_POLL: Duration = Duration::from_secs(2);
+const KEYCHAIN_POLL_COST: u32 = 1_000;
+
+/// Follows changes for as long as it lives; dropping it ends that within a moment.
+#[derive(Debug)]
+#[must_use = "it follows for as long as it lives"]
+pub struct Watching {
+    ended: Arc<AtomicBool>,
+    bell: Bell,
+    attention: Receiver<Attention>,
+}
+
+impl Watching {
+    pub(super) fn start(manager: AuthManager) -> Self {
+        let watch = Watch::on(store::watched(&manager.0.engine.place));
+        let bell = watch.bell();
+        manager.0.bells.add(bell.clone());
+        let ended = Arc::new(AtomicBool::new(false));
+        let (tell, attention) = latest::channel(watch.attention().clone());
+        tell_of(watch.attention());
+        let follower = Follower {
+            keychain: KeychainPoll::new(bell.clone()),
+            ended: Arc::clone(&ended),
+            attention: tell,
+            manager,
+            watch,
+        };
+        let started =
+            thread::Builder::new().name("codex-auth watch".to_owned()).spawn(move || follower.run());
+        if let Err(error) = started {
+            tracing::error!(%error, "changes of the login are not followed: no thread could be had");
+        }
+        Self { ended, bell, attention }
+    }
+
+    /// How changes are noticed, now and whenever that changes.
+    #[must_use]
+    pub fn attention(&self) -> Receiver<Attention> {
+        self.attention.clone()
+    }
+
+    /// Looks again now, whatever events say: after a suspend, or when a person asks for it.
+    pub fn look_again(&self) {
+        self.bell.ring();
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.bell.ring();
+    }
+}
+
+/// Those who look again after a transaction of this process.
+#[derive(Debug, Default)]
+pub(super) struct Bells(Mutex<Vec<Bell>>);
+
+impl Bells {
+    fn add(&self, bell: Bell) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(bell);
+    }
+
+    pub(super) fn ring(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(Bell::ring_if_heard);
+    }
+}
+
+struct Follower {
+    manager: AuthManager,
+    watch: Watch,
+    keychain: KeychainPoll,
+    ended: Arc<AtomicBool>,
+    attention: Sender<Attention>,
+}
+
+impl Follower {
+    fn run(mut self) {
+        while !self.has_ended() {
+            let noticed = self.watch.wait(self.keychain.due_in());
+            if self.has_ended() {
+                return;
+            }
+            if self.keychain.due_in().is_zero() && self.somebody_listens() {
+                if self.keychain.poll(&self.manager) == Noticed::LookAgain || noticed == Noticed::LookAgain {
+                    self.look();
+                }
+            } else if noticed == Noticed::LookAgain {
+                self.look();
+            }
+        }
+    }
+
+    /// Loads what is stored and publishes what differs. A document that is being rewritten in place is waited for, and
+    /// one that is gone is believed to be so when it is gone twice.
+    fn look(&mut self) {
+        let patience = Instant::now() + TORN;
+        let mut gone_before = false;
+        while !self.has_ended() {
+            match self.manager.0.engine.load() {
+                Ok(found) if found.document().is_none() && !gone_before && self.had_a_login() => {
+                    gone_before = true;
+                    let _ = self.watch.wait(COALESCED);
+                }
+                Ok(found) => {
+                    let reload = self.manager.take_over(found);
+                    tracing::trace!(?reload, "looked at the store");
+                    break;
+                }
+                Err(store::Error::Document { .. }) if Instant::now() < patience => {
+                    let _ = self.watch.wait(TORN_LOOK);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the store cannot be read");
+                    self.manager.keep_unreadable(error);
+                    break;
+                }
+            }
+        }
+        let place = &self.manager.0.engine.place;
+        self.watch.follow(store::watched(place));
+        let found_there = matches!(self.manager.current().location(), Some(Location::Keychain { .. }));
+        let configured = || self.manager.0.engine.stores().is_ok_and(|stores| stores.uses_keychain());
+        self.keychain.attend(found_there || configured());
+        self.attention.send_if_modified(|told| {
+            let changed = told != self.watch.attention();
+            if changed {
+                tell_of(self.watch.attention());
+                told.clone_from(self.watch.attention());
+            }
+            changed
+        });
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn had_a_login(&self) -> bool {
+        self.manager.current().document().is_some()
+    }
+
+    fn somebody_listens(&self) -> bool {
+        self.manager.0.snapshot.receiver_count() > 0
+    }
+}
+
+/// Asks the keychain now and then, because a service need not tell of an item that was updated in place: gnome-keyring
+/// 42 does not (`feasibility.md` 4).
+struct KeychainPoll {
+    bell: Bell,
+    due: Instant,
+    seen: Option<Seen>,
+    changes: Option<KeychainChanges>,
+    asked: Asked,
+}
+
+/// Whether the login may be in the keychain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Not,
+    NowAndThen,
+}
+
+/// What the last poll saw. Times are whole seconds, so a second change within one is seen by looking once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Moved(LastModified),
+    Settled(LastModified),
+    Failed,
+}
+
+impl KeychainPoll {
+    fn new(bell: Bell) -> Self {
+        Self { bell, due: Instant::now(), seen: None, changes: None, asked: Asked::Not }
+    }
+
+    fn due_in(&self) -> Duration {
+        match self.asked {
+            Asked::Not => SLOW_POLL,
+            Asked::NowAndThen => self.due.saturating_duration_since(Instant::now()),
+        }
+    }
+
+    /// Begins to ask, or leaves off.
+    fn attend(&mut self, uses_keychain: bool) {
+        match (uses_keychain, self.asked) {
+            (true, Asked::Not) => {
+                let bell = self.bell.clone();
+                self.changes = Some(KeychainChanges::listen(move || bell.ring()));
+                (self.asked, self.due) = (Asked::NowAndThen, Instant::now() + KEYCHAIN_POLL);
+            }
+            (false, Asked::NowAndThen) => (self.asked, self.changes, self.seen) = (Asked::Not, None, None),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, manager: &AuthManager) -> Noticed {
+        let before = Instant::now();
+        let modified = manager.0.engine.stores().and_then(|stores: Stores| stores.keychain_modified());
+        self.due = Instant::now() + KEYCHAIN_POLL.max(before.elapsed() * KEYCHAIN_POLL_COST).min(SLOW_POLL);
+        let (now, noticed) = match (modified, self.seen.take()) {
+            (Err(_), Some(Seen::Failed)) => (Seen::Failed, Noticed::Nothing),
+            (Err(_), _) => (Seen::Failed, Noticed::LookAgain),
+            (Ok(now), Some(Seen::Settled(before))) if before == now => (Seen::Settled(now), Noticed::Nothing),
+            (Ok(now), Some(Seen::Moved(before))) if before == now => (Seen::Settled(now), Noticed::LookAgain),
+            (Ok(now), _) => (Seen::Moved(now), Noticed::LookAgain),
+        };
+        self.seen = Some(now);
+        noticed
+    }
+}
+
+fn tell_of(attention: &Attention) {
+    if let Attention::Polling { reason } = attention {
+        tracing::warn!(reason, "the system does not tell of changes; the login is looked at every second");
+    }
+}
