@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use crate::private_file::{Folder, Removal};
 
@@ -72,6 +74,22 @@ pub fn same_user(stream: impl AsFd) -> Result<(), Error> {
     match of(stream)?.uid {
         uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
         uid => Err(Error::OtherUser { uid }),
+    }
+}
+
+/// Waits until nobody reads any more what is written to `output`: the reader of a pipe, the other end of a socket, or the
+/// terminal is gone. Of a file that never happens.
+///
+/// # Errors
+/// The system cannot wait for that.
+pub fn await_departure(output: impl AsFd) -> io::Result<()> {
+    let mut waited_for = [PollFd::new(&output, PollFlags::empty())];
+    loop {
+        match rustix::event::poll(&mut waited_for, None) {
+            Ok(_) if !waited_for[0].revents().is_empty() => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

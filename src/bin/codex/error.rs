@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     StoreUnavailable = 5,
     /// Gave up waiting for a lock.
     LockTimeout = 6,
+    /// Ended by Ctrl-C.
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -34,6 +36,7 @@ impl Exit {
             Self::TryAgain => "try-again",
             Self::StoreUnavailable => "store-unavailable",
             Self::LockTimeout => "lock-timeout",
+            Self::Interrupted => "interrupted",
         }
     }
 }

@@ -12,6 +12,7 @@ mod refresh;
 mod session;
 mod status;
 mod token;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,8 @@ enum Command {
     Refresh(refresh::Arguments),
     /// Move the login to another store
     Migrate(migrate::Arguments),
+    /// Show every change of the login, by whichever program, until interrupted
+    Watch(watch::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Do what must not stop half-way, for this program itself
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Token(token) => token.json,
         Command::Migrate(migrate) => migrate.json,
         Command::Refresh(refresh) => refresh.json,
+        Command::Watch(watch) => watch.json,
         Command::Completions(_) | Command::Transaction(_) => false,
     };
     let mut output = Output::new(json, arguments.verbose);
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::Token(arguments) => token::run(&arguments, &mut output),
         Command::Migrate(arguments) => migrate::run(&arguments, &mut output),
         Command::Refresh(arguments) => refresh::run(&arguments, &mut output),
+        Command::Watch(arguments) => watch::run(&arguments, &mut output),
         Command::Transaction(_) => child::serve(&mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
     };

@@ -57,6 +57,13 @@ impl Output {
         self.data(&format!("{:#}", Value::Object(whole)))
     }
 
+    /// Writes `report` as one line of JSON to stdout, behind the head.
+    pub(crate) fn report_line(&self, report: Map<String, Value>) -> io::Result<()> {
+        let mut whole = self.head.clone();
+        whole.extend(report);
+        self.data(&Value::Object(whole).to_string())
+    }
+
     /// Says a line to the person at the terminal.
     pub(crate) fn say(&self, line: &str) {
         // Nobody is left to be told that stderr is gone.

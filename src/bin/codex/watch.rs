@@ -1,0 +1,203 @@
+//! `codex watch`: a line for every change of the login, whoever makes it, until it is interrupted.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use codex_auth::Timestamp;
+use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot, Usability};
+use codex_auth::watch::{Attention, Watch};
+use codex_auth_platform::{filesystem, peer};
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use crate::Outcome;
+use crate::error::{CommandError, Exit};
+use crate::output::{Output, Paint, plain, relative};
+use crate::session::{Session, account};
+
+/// How long a home may be away before it counts as deleted: one that is being replaced is back sooner.
+const AWAY: Duration = Duration::from_secs(1);
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Report as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Why it stops.
+enum End {
+    HomeGone,
+    Interrupted,
+    NobodyReads,
+}
+
+pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
+    let manager = manager.policy(AccountPolicy::Follow).open_anyway();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| CommandError::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let end = runtime.block_on(follow(&session, &manager, output));
+    // What waits for the home or the reader is left behind.
+    runtime.shutdown_background();
+    match end? {
+        End::NobodyReads => Ok(()),
+        End::HomeGone => {
+            output.say(&format!("{} is gone; nothing is left to watch", session.place().home().display()));
+            Ok(())
+        }
+        End::Interrupted => Err(CommandError::told(Exit::Interrupted)),
+    }
+}
+
+async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Result<End, CommandError> {
+    let mut snapshots = manager.subscribe();
+    let mut told = snapshots.borrow_and_update().clone();
+    let watching = manager.watch();
+    let mut attention = watching.attention();
+    let report = Report { session, output };
+    report.line("present", &told)?;
+    report.attention(&attention.borrow_and_update());
+
+    let home = session.place().home().to_owned();
+    let (home_gone, reader_gone) = (in_thread(move || until_gone(&home)), in_thread(until_nobody_reads));
+    tokio::pin!(home_gone, reader_gone);
+    loop {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => return Ok(End::Interrupted),
+            () = &mut reader_gone => return Ok(End::NobodyReads),
+            // The manager holds the other end.
+            Ok(()) = snapshots.changed() => {
+                let new = snapshots.borrow_and_update().clone();
+                if let Some(change) = Change::between(&told, &new) {
+                    report.line(&change.to_string(), &new)?;
+                }
+                told = new;
+            }
+            Ok(()) = attention.changed() => report.attention(&attention.borrow_and_update()),
+            () = &mut home_gone => return Ok(End::HomeGone),
+        }
+    }
+}
+
+struct Report<'a> {
+    session: &'a Session,
+    output: &'a Output,
+}
+
+impl Report<'_> {
+    fn line(&self, event: &str, snapshot: &Arc<Snapshot>) -> Result<(), CommandError> {
+        let now = self.session.clock.now();
+        if !self.output.is_json() {
+            return Ok(self.output.data(&self.sentence(event, snapshot, now))?);
+        }
+        let usability = usability(snapshot, now);
+        let by = snapshot.author().map(|author| json!({"pid": author.pid, "program": author.program}));
+        Ok(self.output.report_line(Map::from_iter([
+            ("at".to_owned(), json!(stamp(now))),
+            ("event".to_owned(), json!(event.replace(' ', "_"))),
+            ("account".to_owned(), account(snapshot.document())),
+            ("logged_in".to_owned(), json!(snapshot.document().is_some())),
+            ("usable".to_owned(), json!(usability.is_none())),
+            ("reason".to_owned(), json!(usability)),
+            ("store".to_owned(), json!(snapshot.location().map(|location| location.kind().as_str()))),
+            ("expires_at".to_owned(), json!(snapshot.expires_at().map(|end| end.to_string()))),
+            ("by".to_owned(), by.unwrap_or(Value::Null)),
+        ]))?)
+    }
+
+    fn sentence(&self, event: &str, snapshot: &Snapshot, now: Timestamp) -> String {
+        let mut parts = Vec::new();
+        match snapshot.document() {
+            None => parts.push("not logged in".to_owned()),
+            Some(document) => {
+                let email = document.claims().email.as_deref().map(plain);
+                let mode = document.mode().map(|mode| plain(mode.as_str()));
+                parts.extend(email.or(mode));
+                parts.extend(snapshot.location().map(|location| format!("{} store", location.kind())));
+                let expires = |end| if end > now { "expires" } else { "expired" };
+                parts.extend(
+                    snapshot.expires_at().map(|end| format!("{} {}", expires(end), relative(end, now))),
+                );
+            }
+        }
+        parts.extend(usability(snapshot, now).filter(|_| snapshot.document().is_some()));
+        if event != "present" {
+            let by = snapshot.author().map_or_else(|| "another program".to_owned(), ToString::to_string);
+            parts.push(format!("by {by}"));
+        }
+        let at = self.output.on_stdout(&stamp(now), Paint::Faint);
+        format!("{at}  {event:<15}  {}", parts.join(" · "))
+    }
+
+    fn attention(&self, attention: &Attention) {
+        if let Attention::Polling { .. } = attention {
+            self.output.say(&format!("note: {attention}"));
+        }
+    }
+}
+
+/// Why no token can be had, if none can.
+fn usability(snapshot: &Snapshot, now: Timestamp) -> Option<String> {
+    if let Some(Departure::Unreadable(error)) = snapshot.departure() {
+        return Some(error.to_string());
+    }
+    match Usability::of(snapshot.document(), snapshot.poison(), now) {
+        Usability::Unusable(reason) => Some(reason.to_string()),
+        _ => None,
+    }
+}
+
+/// A moment to the second, as UTC.
+fn stamp(now: Timestamp) -> String {
+    format!("{now:.0}")
+}
+
+/// Runs `wait`, which blocks for long, on a thread that nobody waits for; never ends where it cannot be run.
+async fn in_thread(wait: impl FnOnce() + Send + 'static) {
+    let (tell, told) = oneshot::channel();
+    let work = move || {
+        wait();
+        let _ = tell.send(());
+    };
+    let started = thread::Builder::new().spawn(work);
+    if started.is_err() || told.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn until_gone(home: &Path) {
+    let mut watch = Watch::on(vec![home.to_owned()]);
+    while !has_gone(home, &mut watch) {
+        let _ = watch.wait(Duration::MAX);
+        watch.follow(vec![home.to_owned()]);
+    }
+}
+
+fn has_gone(home: &Path, watch: &mut Watch) -> bool {
+    let believed = Instant::now() + AWAY;
+    while filesystem::identity(home).is_none() {
+        let left = believed.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        let _ = watch.wait(left);
+    }
+    false
+}
+
+fn until_nobody_reads() {
+    if peer::await_departure(io::stdout()).is_err() {
+        // Where the system cannot say, the next line finds out.
+        loop {
+            thread::park();
+        }
+    }
+}
