@@ -1,188 +1,24 @@
 //! What the user has set: every environment variable in one table, and the keys of `config.toml` that concern a login.
 //!
-//! This is the only module that reads the environment. It parses and edits the text of `config.toml`; reading and
+//! This is the only room that reads the environment. It parses and edits the text of `config.toml`; reading and
 //! writing the file is the business of [`crate::store`].
 
+mod environment;
 mod line_ends;
 mod network;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use toml_edit::{DocumentMut, Item};
 
+#[cfg(feature = "failpoints")]
+pub(crate) use self::environment::failpoint;
+pub use self::environment::{Colour, Environment, Home, LogLevel, VARIABLES, Variable};
 use self::line_ends::LineEnds;
 pub use self::network::{Network, Setting};
-
-/// A variable that is honoured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is for, in one line.
-    pub purpose: &'static str,
-}
-
-const HOME: Variable = Variable {
-    name: "CODEX_HOME",
-    purpose: "the folder of the login; it must exist (default: .codex in the home directory)",
-};
-const LOCK_TIMEOUT: Variable = Variable {
-    name: "CODEX_AUTH_LOCK_TIMEOUT",
-    purpose: "how long to wait for another process that holds the login (default: 60s)",
-};
-const KEYCHAIN_TIMEOUT: Variable = Variable {
-    name: "CODEX_AUTH_KEYCHAIN_TIMEOUT",
-    purpose: "how long one keychain call may take (default: 5s)",
-};
-const REFRESH_URL: Variable = Variable {
-    name: "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
-    purpose: "where tokens are refreshed: an https address, or an http one of this machine",
-};
-const REVOKE_URL: Variable = Variable {
-    name: "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
-    purpose: "where tokens are revoked (default: /oauth/revoke on the host of the variable above)",
-};
-const CA_CERTIFICATE: Variable = Variable {
-    name: "CODEX_CA_CERTIFICATE",
-    purpose: "a PEM file of certificates to trust besides those of the system",
-};
-const SSL_CERT_FILE: Variable =
-    Variable { name: "SSL_CERT_FILE", purpose: "the same, where CODEX_CA_CERTIFICATE is not set" };
-const SSL_CERT_DIR: Variable = Variable {
-    name: "SSL_CERT_DIR",
-    purpose: "a folder of certificates to trust besides those of the system; macOS ignores it",
-};
-const HTTPS_PROXY: Variable =
-    Variable { name: "HTTPS_PROXY", purpose: "the way to the authority: an http, https or socks5 address" };
-const HTTPS_PROXY_LOWER: Variable =
-    Variable { name: "https_proxy", purpose: "the same, where HTTPS_PROXY is not set" };
-const ALL_PROXY: Variable =
-    Variable { name: "ALL_PROXY", purpose: "the same, where neither of the two is set" };
-const ALL_PROXY_LOWER: Variable =
-    Variable { name: "all_proxy", purpose: "the same, where none of the three is set" };
-const NO_PROXY: Variable =
-    Variable { name: "NO_PROXY", purpose: "hosts that are reached without a proxy, separated by commas" };
-const NO_PROXY_LOWER: Variable =
-    Variable { name: "no_proxy", purpose: "the same, where NO_PROXY is not set" };
-const NO_COLOR: Variable =
-    Variable { name: "NO_COLOR", purpose: "no colour on a terminal when it is not empty" };
-const PATH: Variable = Variable { name: "PATH", purpose: "where other programs called codex are looked for" };
-
-/// Every variable that is honoured.
-pub const VARIABLES: &[Variable] = &[
-    HOME,
-    LOCK_TIMEOUT,
-    KEYCHAIN_TIMEOUT,
-    REFRESH_URL,
-    REVOKE_URL,
-    CA_CERTIFICATE,
-    SSL_CERT_FILE,
-    SSL_CERT_DIR,
-    HTTPS_PROXY,
-    HTTPS_PROXY_LOWER,
-    ALL_PROXY,
-    ALL_PROXY_LOWER,
-    NO_PROXY,
-    NO_PROXY_LOWER,
-    NO_COLOR,
-    PATH,
-];
-
-/// The environment of the process, read once.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Environment {
-    /// Where the login belongs.
-    pub home: Home,
-    /// How long to wait for the lease.
-    pub lock_timeout: Duration,
-    /// How long one keychain call may take.
-    pub keychain_timeout: Duration,
-    /// How the authority is reached.
-    pub network: Network,
-    /// Whether the user asked for no colour.
-    pub colour: Colour,
-    /// The search path for programs.
-    pub path: OsString,
-}
-
-/// Which folder the user means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Home {
-    /// `CODEX_HOME` names it, so it must exist.
-    Named(PathBuf),
-    /// `.codex` in the home directory, made when something is saved.
-    Default(PathBuf),
-}
-
-/// Whether colour may be used where there is a terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Colour {
-    /// On a terminal.
-    Auto,
-    /// `NO_COLOR` is set.
-    Never,
-}
-
-impl Environment {
-    /// Whether the login is the one that programs without `CODEX_HOME` use.
-    #[must_use]
-    pub fn is_default_home(&self) -> bool {
-        matches!(self.home, Home::Default(_))
-    }
-
-    /// Reads the variables of this process.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-    pub fn of_process() -> Result<Self, Error> {
-        Self::read(|name| std::env::var_os(name))
-    }
-
-    /// Reads the variables that `lookup` answers for. An empty variable counts as unset.
-    ///
-    /// # Errors
-    /// - [`Error::Duration`]: a time limit cannot be read.
-    /// - [`Error::NoHome`]: neither `CODEX_HOME` nor a home directory is known.
-    pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
-        let value = |variable: Variable| lookup(variable.name).filter(|value| !value.is_empty());
-        let limit = |variable: Variable, default: Duration| match value(variable) {
-            Some(text) => duration(&text).ok_or(Error::Duration { name: variable.name }),
-            None => Ok(default),
-        };
-        let home = match value(HOME) {
-            Some(path) => Home::Named(path.into()),
-            None => {
-                let base = directories::BaseDirs::new().ok_or(Error::NoHome)?;
-                Home::Default(base.home_dir().join(".codex"))
-            }
-        };
-        Ok(Self {
-            home,
-            lock_timeout: limit(LOCK_TIMEOUT, Duration::from_secs(60))?,
-            keychain_timeout: limit(KEYCHAIN_TIMEOUT, Duration::from_secs(5))?,
-            network: Network::read(value),
-            colour: if value(NO_COLOR).is_some() { Colour::Never } else { Colour::Auto },
-            path: value(PATH).unwrap_or_default(),
-        })
-    }
-}
-
-/// The step at which a test stops this process, and how.
-#[cfg(feature = "failpoints")]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-pub(crate) fn failpoint() -> Option<(String, String)> {
-    let text = std::env::var("CODEX_AUTH_FAILPOINT").ok()?;
-    text.split_once('=').map(|(step, action)| (step.to_owned(), action.to_owned()))
-}
 
 /// Where a document lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -344,6 +180,12 @@ pub enum Error {
     /// A variable that should be a time span is not one.
     #[error("{name} is not a time span such as 5s, 500ms or 2m")]
     Duration {
+        /// The variable.
+        name: &'static str,
+    },
+    /// A variable that should be a log level is not one.
+    #[error("{name} is not one of error, warn, info, debug and trace")]
+    LogLevel {
         /// The variable.
         name: &'static str,
     },

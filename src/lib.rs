@@ -57,6 +57,8 @@ pub mod config;
 pub mod document;
 pub mod error;
 mod failpoint;
+#[cfg(feature = "keeper")]
+pub mod keeper;
 pub mod login;
 pub mod manager;
 pub mod place;

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 /// The folder of one login. `CODEX_HOME` is the default one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
@@ -23,6 +25,14 @@ impl Place {
     #[must_use]
     pub fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// The first 16 hex digits of SHA-256 of the home as text, which names the place where a path cannot stand
+    /// (`codex-behaviour.md` 1.4).
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let digest = Sha256::digest(self.home.to_string_lossy().as_bytes());
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The document of the file store. It may be a symbolic link.
@@ -61,9 +71,31 @@ impl Place {
         self.folder().join("state.json")
     }
 
+    /// What the keeper of this place holds for as long as it is the one.
+    #[must_use]
+    pub fn keeper_lock(&self) -> PathBuf {
+        self.folder().join("keeper.lock")
+    }
+
+    /// Where the keeper answers: in a folder of its own, which can be mounted into a container.
+    #[must_use]
+    pub fn keeper_socket(&self) -> PathBuf {
+        self.folder().join("keeper").join("sock")
+    }
+
     /// A token response from the moment it arrives until it is committed.
     #[must_use]
     pub fn rescue(&self) -> PathBuf {
         self.folder().join("rescue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_home_is_the_one_that_codex_computes() {
+        assert_eq!(Place::new("~/.codex").hash(), "940db7b1d0e4eb40");
     }
 }

@@ -5,13 +5,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FileType;
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use crate::private_file::{Folder, Removal};
+use crate::private_file::{self, Folder, Removal};
+
+/// What the name of a socket ends in until it can be connected to.
+const NEW: &str = ".new";
 
 /// The process that connected, or that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,23 @@ pub fn same_user(stream: impl AsFd) -> Result<(), Error> {
     }
 }
 
+/// Connects to the socket at `path`, if a process of this user listens there and takes connections at this moment: a
+/// listener whose queue is full counts as gone, and this never blocks.
+///
+/// # Errors
+/// An error of the system's; of the kind `PermissionDenied` where another user listens.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    let stream = UnixStream::from(socket);
+    rustix::io::fcntl_setfd(&stream, FdFlags::CLOEXEC)?;
+    stream.set_nonblocking(true)?;
+    rustix::net::connect(&stream, &address)?;
+    stream.set_nonblocking(false)?;
+    same_user(&stream).map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+    Ok(stream)
+}
+
 /// Waits until nobody reads any more what is written to `output`: the reader of a pipe, the other end of a socket, or the
 /// terminal is gone. Of a file that never happens.
 ///
@@ -91,6 +113,31 @@ pub fn await_departure(output: impl AsFd) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The longest path that a socket can be bound to and renamed to by [`bind`], in bytes.
+pub const LONGEST_PATH: usize = imp::LONGEST_PATH - NEW.len();
+
+/// Listens at `path`, in a folder that is made private if it is not there. The socket appears under its name when it can be
+/// connected to, in the place of one that was there: whoever has the folder mounted keeps finding it.
+///
+/// That nobody else binds there meanwhile is the caller's to know.
+///
+/// # Errors
+/// An error of the system's, of the kind `InvalidInput` for a path longer than [`LONGEST_PATH`].
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().len() > LONGEST_PATH {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
+    }
+    private_file::create_directory(private_file::parent(path)).map_err(io::Error::other)?;
+    let mut new = path.as_os_str().to_owned();
+    new.push(NEW);
+    let new = PathBuf::from(new);
+    // What a process that died while it bound has left.
+    remove_socket(&new).map_err(io::Error::other)?;
+    let listener = UnixListener::bind(&new)?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
 }
 
 /// Removes the file of a socket that nobody listens on any more, so that its name can be bound again. Whether
@@ -120,6 +167,9 @@ mod imp {
     use std::os::fd::RawFd;
 
     use super::{Peer, io};
+
+    /// `sun_path` of `sockaddr_un`, less the zero at its end.
+    pub(super) const LONGEST_PATH: usize = 107;
 
     pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
         let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -151,6 +201,9 @@ mod imp {
     use std::os::fd::RawFd;
 
     use super::{Peer, io};
+
+    /// `sun_path` of `sockaddr_un`, less the zero at its end.
+    pub(super) const LONGEST_PATH: usize = 103;
 
     pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
         let (mut uid, mut gid) = (0, 0);

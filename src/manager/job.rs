@@ -98,6 +98,14 @@ impl Job {
     }
 }
 
+impl Failure {
+    /// A failure without a cause that is known.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { message: message.into(), causes: Vec::new(), kind, remedy: None }
+    }
+}
+
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let mut causes = Vec::new();

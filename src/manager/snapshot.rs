@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::usability::Usability;
 use crate::document::{AuthDocument, Identity, Revision};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::{self, Author, Location, Note, Poison, State, Stored};
@@ -73,6 +74,11 @@ impl Snapshot {
         Self { record, ..Self::new(stored, state.poison) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(document: AuthDocument) -> Self {
+        Self::new(Some(Stored { document, location: Location::Memory, notes: Vec::new() }), None)
+    }
+
     /// The document.
     #[must_use]
     pub fn document(&self) -> Option<&AuthDocument> {
@@ -126,6 +132,18 @@ impl Snapshot {
         }
     }
 
+    /// Why no token can be had at `now`, in one line, if none can.
+    #[must_use]
+    pub fn unusable_because(&self, now: Timestamp) -> Option<String> {
+        if let Some(Departure::Unreadable(error)) = &self.departure {
+            return Some(error.to_string());
+        }
+        match Usability::of(self.document(), self.poison(), now) {
+            Usability::Unusable(reason) => Some(reason.to_string()),
+            Usability::Usable => None,
+        }
+    }
+
     /// How it differs from what is stored, if it does.
     #[must_use]
     pub fn departure(&self) -> Option<&Departure> {
@@ -165,11 +183,11 @@ impl Snapshot {
         &self.record
     }
 
-    pub(super) fn bearer(&self) -> Option<&Secret> {
+    pub(crate) fn bearer(&self) -> Option<&Secret> {
         self.document().and_then(AuthDocument::bearer)
     }
 
-    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         self.document().and_then(AuthDocument::fingerprint)
     }
 

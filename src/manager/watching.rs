@@ -27,6 +27,7 @@ pub struct Watching {
     ended: Arc<AtomicBool>,
     bell: Bell,
     attention: Receiver<Attention>,
+    looks: Receiver<u64>,
 }
 
 impl Watching {
@@ -36,11 +37,13 @@ impl Watching {
         manager.0.bells.add(bell.clone());
         let ended = Arc::new(AtomicBool::new(false));
         let (tell, attention) = latest::channel(watch.attention().clone());
+        let (count, looks) = latest::channel(0);
         tell_of(watch.attention());
         let follower = Follower {
             keychain: KeychainPoll::new(bell.clone()),
             ended: Arc::clone(&ended),
             attention: tell,
+            looks: count,
             manager,
             watch,
         };
@@ -49,7 +52,7 @@ impl Watching {
         if let Err(error) = started {
             tracing::error!(%error, "changes of the login are not followed: no thread could be had");
         }
-        Self { ended, bell, attention }
+        Self { ended, bell, attention, looks }
     }
 
     /// How changes are noticed, now and whenever that changes.
@@ -58,9 +61,17 @@ impl Watching {
         self.attention.clone()
     }
 
-    /// Looks again now, whatever events say: after a suspend, or when a person asks for it.
-    pub fn look_again(&self) {
-        self.bell.ring();
+    /// Counts the looks at the store, each after its change was published. There is one every 30 s at least, also where
+    /// nothing changes; the channel is closed when nobody looks any more.
+    #[must_use]
+    pub fn looks(&self) -> Receiver<u64> {
+        self.looks.clone()
+    }
+
+    /// What makes it look again at once, whatever events say: after a suspend, or when a person asks for it.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
     }
 }
 
@@ -91,6 +102,7 @@ struct Follower {
     keychain: KeychainPoll,
     ended: Arc<AtomicBool>,
     attention: Sender<Attention>,
+    looks: Sender<u64>,
 }
 
 impl Follower {
@@ -149,6 +161,7 @@ impl Follower {
             }
             changed
         });
+        self.looks.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn has_ended(&self) -> bool {

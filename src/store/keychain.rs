@@ -7,7 +7,6 @@ use codex_auth_platform::keychain::{
     Client, Item, ItemName, LastModified, SHARING, Selection, Sharing, Slot,
 };
 use codex_auth_platform::private_file::Removal;
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::preference::{self, Later, Preference};
@@ -42,7 +41,7 @@ impl KeychainStore {
             Sharing::OwnerOnly => OURS,
             _ => "Codex Auth",
         };
-        let hash = hash(place);
+        let hash = place.hash();
         let name = ItemName::new(service, format!("cli|{hash}"));
         Self { name, sealing: ItemName::new(OURS, format!("rescue|{hash}")), client }
     }
@@ -160,12 +159,6 @@ impl fmt::Debug for KeychainStore {
     }
 }
 
-/// The first 16 hex digits of SHA-256 of the home as text (`codex-behaviour.md` 1.4).
-fn hash(place: &Place) -> String {
-    let digest = Sha256::digest(place.home().to_string_lossy().as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 type Reading = Result<AuthDocument, document::Error>;
 
 /// The item to use, what is in it, and why it: one that can be read before one that cannot, then as two copies of a
@@ -194,14 +187,4 @@ fn preferred(items: &[Item]) -> Option<(&Item, Reading, Preference)> {
         }
     }
     Some((best, reading, why))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_in_the_account_is_the_one_that_codex_computes() {
-        assert_eq!(hash(&Place::new("~/.codex")), "940db7b1d0e4eb40");
-    }
 }

@@ -100,6 +100,21 @@ impl Lease {
     }
 }
 
+/// Makes the folder of `place`, and the one in it that is ours alone, if they are not there; the place by its canonical
+/// path, which only an existing folder has.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn make_folders(place: &Place) -> Result<Place, Error> {
+    // A home that is there keeps the mode that its user gave it.
+    if private_file::directory(place.home())? == DirectoryState::Missing {
+        private_file::create_directory(place.home())?;
+    }
+    let place = Place::new(private_file::canonical(place.home())?);
+    private_file::create_directory(&place.folder())?;
+    Ok(place)
+}
+
 /// Who holds the lease of `place` or was killed with it, by its own word. Looks at one file and takes no lock.
 #[must_use]
 pub fn holder(place: &Place) -> Option<Holder> {

@@ -47,7 +47,7 @@ pub use self::ephemeral::EphemeralStore;
 pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::keychain::KeychainStore;
-pub use self::lease::{Lease, Leased, holder};
+pub use self::lease::{Lease, Leased, holder, make_folders};
 pub use self::locate::{is_place, locate, watched};
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};
 pub use self::preference::Preference;

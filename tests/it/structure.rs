@@ -36,6 +36,7 @@ const RULES: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    ("keeper", &["clock", "config", "document", "manager", "place", "remedy", "secret", "store", "watch"]),
     ("error", &["config", "login", "manager", "remedy", "store"]),
 ];
 
@@ -47,6 +48,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("failpoint", &["failpoint"]),
     ("login", &["filesystem", "peer", "process"]),
     ("watch", &["filesystem"]),
+    ("keeper", &["filesystem", "lock", "peer"]),
     ("bin", &["filesystem", "peer", "process", "search_path"]),
 ];
 

@@ -36,8 +36,17 @@ enum Line {
     Done(Done),
 }
 
+/// Who is told that somebody else has the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Nobody.
+    None,
+    /// A person at the terminal, if there is one.
+    Terminal,
+}
+
 /// Does `job` in a child, and waits for it.
-pub(crate) fn run(job: &Job) -> Result<Done, CommandError> {
+pub(crate) fn run(job: &Job, talk: Talk) -> Result<Done, CommandError> {
     let failed =
         |error: io::Error| CommandError::new(Exit::Failed, format!("cannot start a child process: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
@@ -51,7 +60,9 @@ pub(crate) fn run(job: &Job) -> Result<Done, CommandError> {
     let mut spinner = None;
     for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufReader::lines) {
         match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
-            Some(Line::Waiting { millis, holder }) if Duration::from_millis(millis) >= SILENCE => {
+            Some(Line::Waiting { millis, holder })
+                if talk == Talk::Terminal && Duration::from_millis(millis) >= SILENCE =>
+            {
                 let line = spinner.get_or_insert_with(waiting_line);
                 let holder = holder.unwrap_or_else(|| "another process".to_owned());
                 line.set_message(format!("waiting for {holder}, which is changing this login"));

@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         }
         return Ok(());
     }
-    match child::run(&Job::logout(scope))? {
+    match child::run(&Job::logout(scope), child::Talk::Terminal)? {
         Done::LoggedOut(report) => told(&report, output),
         Done::Failed(failure) => {
             let failed = CommandError::from(failure);

@@ -4,6 +4,7 @@
 mod child;
 mod completions;
 mod error;
+mod log;
 mod login;
 mod logout;
 mod migrate;
@@ -11,6 +12,7 @@ mod output;
 mod refresh;
 mod session;
 mod status;
+mod sync;
 mod token;
 mod watch;
 
@@ -52,6 +54,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Show every change of the login, by whichever program, until interrupted
     Watch(watch::Arguments),
+    /// Keep the login fresh ahead of time, so that no program ever waits for it
+    Sync(sync::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Do what must not stop half-way, for this program itself
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Migrate(migrate) => migrate.json,
         Command::Refresh(refresh) => refresh.json,
         Command::Watch(watch) => watch.json,
+        Command::Sync(sync) => sync.json(),
         Command::Completions(_) | Command::Transaction(_) => false,
     };
     let mut output = Output::new(json, arguments.verbose);
@@ -89,6 +94,7 @@ fn main() -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments, &mut output),
         Command::Refresh(arguments) => refresh::run(&arguments, &mut output),
         Command::Watch(arguments) => watch::run(&arguments, &mut output),
+        Command::Sync(arguments) => sync::run(&arguments, &mut output),
         Command::Transaction(_) => child::serve(&mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
     };

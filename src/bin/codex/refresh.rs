@@ -50,7 +50,7 @@ pub(crate) fn refreshed(
     snapshot: &Snapshot,
     policy: AccountPolicy,
 ) -> Result<(), CommandError> {
-    match child::run(&Job::refresh(reason, snapshot, policy))? {
+    match child::run(&Job::refresh(reason, snapshot, policy), child::Talk::Terminal)? {
         Done::Served => Ok(()),
         Done::Uncommitted(why) => Err(CommandError::new(
             Exit::StoreUnavailable,

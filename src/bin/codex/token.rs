@@ -1,8 +1,11 @@
 //! `codex token`: one valid access token on stdout, for scripts and for programs that ask a command for their token.
 
+use std::path::Path;
+
 use clap::Args;
+use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
 use codex_auth::manager::{AccountPolicy, Reason, Snapshot, Standing, Unusable, Usability};
-use codex_auth::{AuthDocument, Timestamp};
+use codex_auth::{AuthDocument, Clock, Environment, Secret, Timestamp};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -29,7 +32,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+    // Whoever has been given the socket alone has no place to look into.
+    let environment = Environment::of_process()?;
+    if let Some(path) = &environment.socket {
+        return print_given(&asked_for(path, arguments)?, arguments, output);
+    }
     let session = Session::open(output)?;
+    if let Some(given) = at_hand(&session, arguments) {
+        return print_given(&given, arguments, output);
+    }
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     let short = |snapshot: &Snapshot| {
@@ -55,11 +66,34 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         },
     };
     output.head("account", account(snapshot.document()));
-    if short(&snapshot) {
-        let end = snapshot.expires_at().map(|end| relative(end, now)).unwrap_or_default();
-        output.warn(&format!("the token expires {end}, which is sooner than asked for"));
-    }
+    warn_if_short(snapshot.expires_at(), now, arguments, output);
     print(&snapshot, now, arguments, output)
+}
+
+/// What the keeper of this place has at hand. Whatever else it says, the store is looked into as if there were none.
+fn at_hand(session: &Session, arguments: &Arguments) -> Option<Given> {
+    let client = Client::of(session.place(), &session.environment)?;
+    client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), Ask::AtHand).ok()
+}
+
+/// A token from the keeper that the user names, which refreshes if it must.
+fn asked_for(socket: &Path, arguments: &Arguments) -> Result<Given, CommandError> {
+    let min_ttl = arguments.min_ttl.map(SignedDuration::unsigned_abs);
+    Client::at(socket).token(min_ttl, Ask::Wait).map_err(|error| match error {
+        ClientError::Refused(Refusal::Failed(failure)) => failure.into(),
+        error @ ClientError::Unreachable { .. } => {
+            CommandError::new(Exit::StoreUnavailable, error.to_string())
+                .hint("start the keeper there, codex sync run, or unset CODEX_AUTH_SOCKET")
+        }
+        error => CommandError::new(Exit::TryAgain, error.to_string()),
+    })
+}
+
+fn print_given(given: &Given, arguments: &Arguments, output: &mut Output) -> Outcome {
+    output.head("place", json!(given.place));
+    output.head("account", json!(given.account));
+    warn_if_short(given.expires_at, Clock::system().now(), arguments, output);
+    say(&given.token, given.expires_at, &[], arguments, output)
 }
 
 fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Output) -> Outcome {
@@ -69,18 +103,36 @@ fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Ou
     let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {
         return Err(unusable(&Unusable::NotLoggedIn));
     };
+    say(bearer, snapshot.expires_at(), &warnings(snapshot.notes()), arguments, output)
+}
+
+fn say(
+    token: &Secret,
+    expires_at: Option<Timestamp>,
+    warnings: &[String],
+    arguments: &Arguments,
+    output: &Output,
+) -> Outcome {
     if output.is_json() {
         output.report(json!({
-            "token": bearer.expose(),
-            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
-            "warnings": warnings(snapshot.notes()),
+            "token": token.expose(),
+            "expires_at": expires_at.map(|moment| moment.to_string()),
+            "warnings": warnings,
         }))?;
     } else if arguments.header {
-        output.data(&format!("Authorization: Bearer {}", bearer.expose()))?;
+        output.data(&format!("Authorization: Bearer {}", token.expose()))?;
     } else {
-        output.data(bearer.expose())?;
+        output.data(token.expose())?;
     }
-    Ok::<(), CommandError>(())
+    Ok(())
+}
+
+fn warn_if_short(expires_at: Option<Timestamp>, now: Timestamp, arguments: &Arguments, output: &Output) {
+    if let Some((end, min)) = expires_at.zip(arguments.min_ttl)
+        && end.duration_since(now) < min
+    {
+        output.warn(&format!("the token expires {}, which is sooner than asked for", relative(end, now)));
+    }
 }
 
 fn lasts(snapshot: &Snapshot, now: Timestamp) -> Option<SignedDuration> {

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use codex_auth::Timestamp;
-use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot, Usability};
+use codex_auth::manager::{AccountPolicy, AuthManager, Change, Snapshot};
 use codex_auth::watch::{Attention, Watch};
 use codex_auth_platform::{filesystem, peer};
 use serde_json::{Map, Value, json};
@@ -62,7 +61,7 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     let watching = manager.watch();
     let mut attention = watching.attention();
     let report = Report { session, output };
-    report.line("present", &told)?;
+    report.line(Event::Present, &told)?;
     report.attention(&attention.borrow_and_update());
 
     let home = session.place().home().to_owned();
@@ -77,7 +76,7 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
             Ok(()) = snapshots.changed() => {
                 let new = snapshots.borrow_and_update().clone();
                 if let Some(change) = Change::between(&told, &new) {
-                    report.line(&change.to_string(), &new)?;
+                    report.line(Event::Change(change), &new)?;
                 }
                 told = new;
             }
@@ -87,33 +86,53 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     }
 }
 
+/// What a line is about.
+#[derive(Clone, Copy)]
+enum Event {
+    /// How things are when it begins.
+    Present,
+    Change(Change),
+}
+
+impl Event {
+    /// Whether somebody has done it.
+    fn has_author(self) -> bool {
+        !matches!(self, Self::Present | Self::Change(Change::Readable | Change::Unreadable))
+    }
+}
+
 struct Report<'a> {
     session: &'a Session,
     output: &'a Output,
 }
 
 impl Report<'_> {
-    fn line(&self, event: &str, snapshot: &Arc<Snapshot>) -> Result<(), CommandError> {
+    fn line(&self, event: Event, snapshot: &Snapshot) -> Result<(), CommandError> {
         let now = self.session.clock.now();
         if !self.output.is_json() {
             return Ok(self.output.data(&self.sentence(event, snapshot, now))?);
         }
-        let usability = usability(snapshot, now);
-        let by = snapshot.author().map(|author| json!({"pid": author.pid, "program": author.program}));
+        let reason = snapshot.unusable_because(now);
+        let word = match event {
+            Event::Present => json!("present"),
+            Event::Change(change) => json!(change),
+        };
+        let author = snapshot.author().filter(|_| event.has_author());
+        let by = author.map(|author| json!({"pid": author.pid, "program": author.program}));
         Ok(self.output.report_line(Map::from_iter([
             ("at".to_owned(), json!(stamp(now))),
-            ("event".to_owned(), json!(event.replace(' ', "_"))),
+            ("event".to_owned(), word),
             ("account".to_owned(), account(snapshot.document())),
             ("logged_in".to_owned(), json!(snapshot.document().is_some())),
-            ("usable".to_owned(), json!(usability.is_none())),
-            ("reason".to_owned(), json!(usability)),
+            ("usable".to_owned(), json!(reason.is_none())),
+            ("reason".to_owned(), json!(reason)),
             ("store".to_owned(), json!(snapshot.location().map(|location| location.kind().as_str()))),
             ("expires_at".to_owned(), json!(snapshot.expires_at().map(|end| end.to_string()))),
             ("by".to_owned(), by.unwrap_or(Value::Null)),
         ]))?)
     }
 
-    fn sentence(&self, event: &str, snapshot: &Snapshot, now: Timestamp) -> String {
+    fn sentence(&self, event: Event, snapshot: &Snapshot, now: Timestamp) -> String {
         let mut parts = Vec::new();
         match snapshot.document() {
             None => parts.push("not logged in".to_owned()),
@@ -128,30 +147,23 @@ impl Report<'_> {
                 );
             }
         }
-        parts.extend(usability(snapshot, now).filter(|_| snapshot.document().is_some()));
-        if event != "present" {
+        parts.extend(snapshot.unusable_because(now).filter(|_| snapshot.document().is_some()));
+        if event.has_author() {
             let by = snapshot.author().map_or_else(|| "another program".to_owned(), ToString::to_string);
             parts.push(format!("by {by}"));
         }
         let at = self.output.on_stdout(&stamp(now), Paint::Faint);
-        format!("{at}  {event:<15}  {}", parts.join(" · "))
+        let word = match event {
+            Event::Present => "present".to_owned(),
+            Event::Change(change) => change.to_string(),
+        };
+        format!("{at}  {word:<15}  {}", parts.join(" · "))
     }
 
     fn attention(&self, attention: &Attention) {
         if let Attention::Polling { .. } = attention {
             self.output.say(&format!("note: {attention}"));
         }
-    }
-}
-
-/// Why no token can be had, if none can.
-fn usability(snapshot: &Snapshot, now: Timestamp) -> Option<String> {
-    if let Some(Departure::Unreadable(error)) = snapshot.departure() {
-        return Some(error.to_string());
-    }
-    match Usability::of(snapshot.document(), snapshot.poison(), now) {
-        Usability::Unusable(reason) => Some(reason.to_string()),
-        _ => None,
     }
 }
 

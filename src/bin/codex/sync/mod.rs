@@ -1,0 +1,39 @@
+//! `codex sync`: the keeper, in the foreground or as a service of the user, and how it stands.
+
+mod run;
+mod status;
+
+use clap::{Args, Subcommand};
+
+use crate::Outcome;
+use crate::output::Output;
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep the login fresh until interrupted; a second keeper stands by
+    Run,
+    /// Show whether a keeper is at work, and what it does next
+    Status(status::Arguments),
+}
+
+impl Arguments {
+    pub(crate) fn json(&self) -> bool {
+        match &self.command {
+            Command::Run => false,
+            Command::Status(status) => status.json,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+    match &arguments.command {
+        Command::Run => run::run(output),
+        Command::Status(arguments) => status::run(arguments, output),
+    }
+}

@@ -1,0 +1,186 @@
+//! `codex sync run`: the keeper in the foreground, as a service manager starts it.
+
+use std::sync::Arc;
+
+use codex_auth::config::LogLevel;
+use codex_auth::keeper::{Keeper, Listener, Post, Refresher, Refreshing};
+use codex_auth::manager::{AccountPolicy, AuthManager, Done, Failure, Job, Reason, Snapshot};
+use codex_auth::store::Holder;
+use codex_auth::{ErrorKind, keeper};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{CommandError, Exit};
+use crate::output::Output;
+use crate::session::Session;
+use crate::{Outcome, child, log};
+
+/// Refreshes in a child of this program, which goes on when the keeper is killed.
+struct InAChild;
+
+impl Refresher for InAChild {
+    fn refresh(&self, reason: Reason, base: Arc<Snapshot>) -> Refreshing {
+        let job = Job::refresh(reason, &base, AccountPolicy::Follow);
+        Box::pin(async move {
+            let done = tokio::task::spawn_blocking(move || child::run(&job, child::Talk::None)).await;
+            match done {
+                Ok(Ok(Done::Served)) => Ok(()),
+                Ok(Ok(Done::Failed(failure))) => Err(failure),
+                Ok(Ok(Done::Uncommitted(why))) => Err(Failure::new(ErrorKind::StoreUnavailable, why)),
+                Ok(Err(error)) => Err(Failure::new(ErrorKind::TryAgain, error.to_string())),
+                _ => Err(Failure::new(ErrorKind::TryAgain, "the child did something else than it was asked")),
+            }
+        })
+    }
+}
+
+pub(super) fn run(output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    log::start(&session.environment, Some(LogLevel::Info));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| cannot_start(&error))?;
+    runtime.block_on(keep(&session))
+}
+
+async fn keep(session: &Session) -> Outcome {
+    let mut signals = Signals::new()?;
+    let waiting = |holder: Option<Holder>| {
+        let holder = holder.map_or_else(|| "another keeper".to_owned(), |holder| holder.to_string());
+        tracing::info!("standing by for {holder}");
+        // To a service manager one who stands by has started: it is ready to take over.
+        tell(&[NotifyState::Ready, NotifyState::Status("standing by")]);
+    };
+    let post = tokio::select! {
+        post = Post::take(session.place(), waiting) => post.map_err(failed)?,
+        ended = signals.end() => return ended,
+    };
+    let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
+    let manager = manager.policy(AccountPolicy::Follow).open_anyway();
+    let listener = listen(session, &post);
+    let keeper = Keeper::new(post, manager, Box::new(InAChild), session.clock.clone());
+    tracing::info!(place = %session.place().home().display(), "keeping the login fresh");
+    tell(&[NotifyState::Ready, NotifyState::Status("keeping the login fresh")]);
+
+    let look_again = keeper.look_again();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let mut end = Some(end);
+    let work = keeper.run(listener, async {
+        let _ = ended.await;
+    });
+    tokio::pin!(work);
+    let mut watchdog = Watchdog::new();
+    let mut outcome = Ok(());
+    loop {
+        tokio::select! {
+            done = &mut work => return done.map_err(failed).and(outcome),
+            heard = signals.next() => match heard {
+                Heard::LookAgain => {
+                    tracing::info!("looking again");
+                    look_again.ring();
+                }
+                Heard::End(ending) => {
+                    // Dropping it ends the work. Who asks twice does not want to wait; the child goes on.
+                    if end.take().is_none() {
+                        return ending;
+                    }
+                    tell(&[NotifyState::Stopping]);
+                    tracing::info!("ending; a refresh under way is finished first");
+                    outcome = ending;
+                }
+            },
+            () = watchdog.is_due() => tell(&[NotifyState::Watchdog]),
+        }
+    }
+}
+
+fn listen(session: &Session, post: &Post) -> Option<Listener> {
+    let path =
+        keeper::Client::of(session.place(), &session.environment).map(|client| client.path().to_owned());
+    let Some(path) = path else {
+        tracing::warn!("no socket: the path of the login is too long for one and XDG_RUNTIME_DIR is not set");
+        return None;
+    };
+    match Listener::bind(post, &path) {
+        Ok(listener) => {
+            tracing::info!(path = %path.display(), "answering");
+            Some(listener)
+        }
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "no socket");
+            None
+        }
+    }
+}
+
+/// What a keeper listens to: SIGINT and SIGTERM end it, SIGHUP has it look again.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CommandError> {
+        let listen = |kind| signal(kind).map_err(|error| cannot_start(&error));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.interrupt.recv() => Heard::End(Err(CommandError::told(Exit::Interrupted))),
+            _ = self.terminate.recv() => Heard::End(Ok(())),
+            _ = self.hangup.recv() => Heard::LookAgain,
+        }
+    }
+
+    /// Waits until it is to end: asked to by a service manager, or interrupted by a person.
+    async fn end(&mut self) -> Outcome {
+        loop {
+            if let Heard::End(outcome) = self.next().await {
+                return outcome;
+            }
+        }
+    }
+}
+
+enum Heard {
+    End(Outcome),
+    LookAgain,
+}
+
+/// Tells systemd that this process is alive, where it wants to know: twice as often as it asks.
+struct Watchdog(Option<tokio::time::Interval>);
+
+impl Watchdog {
+    fn new() -> Self {
+        Self(sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 2)))
+    }
+
+    async fn is_due(&mut self) {
+        match &mut self.0 {
+            Some(interval) => drop(interval.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells the service manager, if there is one; it is only informed.
+fn tell(news: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(news);
+}
+
+fn failed(error: keeper::Error) -> CommandError {
+    match error {
+        keeper::Error::Store(error) => error.into(),
+        keeper::Error::Lock(_) => CommandError::new(Exit::StoreUnavailable, error.to_string()),
+        _ => CommandError::new(Exit::TryAgain, error.to_string()),
+    }
+}
+
+fn cannot_start(error: &std::io::Error) -> CommandError {
+    CommandError::new(Exit::Failed, format!("cannot start: {error}"))
+}

@@ -1,0 +1,70 @@
+//! `codex sync status`: whether a keeper is at work, and what it does next.
+
+use clap::Args;
+use codex_auth::keeper::{Client, ClientError, Status};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::error::{CommandError, Exit};
+use crate::output::{Output, plain, relative};
+use crate::session::Session;
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let client = match &session.environment.socket {
+        Some(path) => Some(Client::at(path)),
+        None => Client::of(session.place(), &session.environment),
+    };
+    let status = match client.as_ref().map(Client::status) {
+        Some(Ok(status)) => Some(status),
+        None | Some(Err(ClientError::Unreachable { .. })) => None,
+        Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
+    };
+    let socket = client.map(|client| client.path().display().to_string());
+    output.head("account", json!(status.as_ref().and_then(|status| status.account.clone())));
+    if output.is_json() {
+        output.report(json!({
+            "running": status.is_some(),
+            "socket": socket,
+            "pid": status.as_ref().map(|status| status.pid),
+            "version": status.as_ref().map(|status| status.version.clone()),
+            "usable": status.as_ref().map(|status| status.reason.is_none()),
+            "reason": status.as_ref().and_then(|status| status.reason.clone()),
+            "expires_at": status.as_ref().and_then(|status| status.expires_at),
+            "next_refresh_at": status.as_ref().and_then(|status| status.next_refresh_at),
+        }))?;
+    } else if let Some(status) = &status {
+        show(&session, status, socket.as_deref(), output)?;
+    } else {
+        output.data("no keeper is running")?;
+        output.say("hint: start one: codex sync run");
+    }
+    // For scripts: a keeper is there or not.
+    if status.is_some() { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
+}
+
+fn show(session: &Session, status: &Status, socket: Option<&str>, output: &Output) -> Outcome {
+    let now = session.clock.now();
+    let mut fields = vec![("keeper", format!("pid {}, version {}", status.pid, plain(&status.version)))];
+    if let Some(email) = status.account.as_ref().and_then(|account| account.email.as_deref()) {
+        fields.push(("account", plain(email)));
+    }
+    fields.extend(status.expires_at.map(|end| ("expires", relative(end, now))));
+    fields.push((
+        "refresh",
+        status.next_refresh_at.map_or_else(|| "not planned".to_owned(), |moment| relative(moment, now)),
+    ));
+    fields.push((
+        "usable",
+        status.reason.as_deref().map_or_else(|| "yes".to_owned(), |why| format!("no: {}", plain(why))),
+    ));
+    fields.extend(socket.map(|socket| ("answers at", socket.to_owned())));
+    Ok(output.fields(&fields)?)
+}

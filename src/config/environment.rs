@@ -1,0 +1,232 @@
+//! Every environment variable that is honoured, in one table, and what they say.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Error, Network, duration};
+
+/// A variable that is honoured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub purpose: &'static str,
+}
+
+const HOME: Variable = Variable {
+    name: "CODEX_HOME",
+    purpose: "the folder of the login; it must exist (default: .codex in the home directory)",
+};
+const LOCK_TIMEOUT: Variable = Variable {
+    name: "CODEX_AUTH_LOCK_TIMEOUT",
+    purpose: "how long to wait for another process that holds the login (default: 60s)",
+};
+const KEYCHAIN_TIMEOUT: Variable = Variable {
+    name: "CODEX_AUTH_KEYCHAIN_TIMEOUT",
+    purpose: "how long one keychain call may take (default: 5s)",
+};
+pub(super) const REFRESH_URL: Variable = Variable {
+    name: "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
+    purpose: "where tokens are refreshed: an https address, or an http one of this machine",
+};
+pub(super) const REVOKE_URL: Variable = Variable {
+    name: "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
+    purpose: "where tokens are revoked (default: /oauth/revoke on the host of the variable above)",
+};
+pub(super) const CA_CERTIFICATE: Variable = Variable {
+    name: "CODEX_CA_CERTIFICATE",
+    purpose: "a PEM file of certificates to trust besides those of the system",
+};
+pub(super) const SSL_CERT_FILE: Variable =
+    Variable { name: "SSL_CERT_FILE", purpose: "the same, where CODEX_CA_CERTIFICATE is not set" };
+pub(super) const SSL_CERT_DIR: Variable = Variable {
+    name: "SSL_CERT_DIR",
+    purpose: "a folder of certificates to trust besides those of the system; macOS ignores it",
+};
+pub(super) const HTTPS_PROXY: Variable =
+    Variable { name: "HTTPS_PROXY", purpose: "the way to the authority: an http, https or socks5 address" };
+pub(super) const HTTPS_PROXY_LOWER: Variable =
+    Variable { name: "https_proxy", purpose: "the same, where HTTPS_PROXY is not set" };
+pub(super) const ALL_PROXY: Variable =
+    Variable { name: "ALL_PROXY", purpose: "the same, where neither of the two is set" };
+pub(super) const ALL_PROXY_LOWER: Variable =
+    Variable { name: "all_proxy", purpose: "the same, where none of the three is set" };
+pub(super) const NO_PROXY: Variable =
+    Variable { name: "NO_PROXY", purpose: "hosts that are reached without a proxy, separated by commas" };
+pub(super) const NO_PROXY_LOWER: Variable =
+    Variable { name: "no_proxy", purpose: "the same, where NO_PROXY is not set" };
+const SOCKET: Variable = Variable {
+    name: "CODEX_AUTH_SOCKET",
+    purpose: "the socket of a keeper to ask for tokens, and for nothing else (default: that of the folder above)",
+};
+const LOG: Variable = Variable {
+    name: "CODEX_AUTH_LOG",
+    purpose: "what to log on stderr: error, warn, info, debug or trace, no secrets in any",
+};
+const RUNTIME_FOLDER: Variable = Variable {
+    name: "XDG_RUNTIME_DIR",
+    purpose: "where the keeper's socket is when the path of CODEX_HOME is too long for one",
+};
+const NO_COLOR: Variable =
+    Variable { name: "NO_COLOR", purpose: "no colour on a terminal when it is not empty" };
+const PATH: Variable = Variable { name: "PATH", purpose: "where other programs called codex are looked for" };
+
+/// Every variable that is honoured.
+pub const VARIABLES: &[Variable] = &[
+    HOME,
+    LOCK_TIMEOUT,
+    KEYCHAIN_TIMEOUT,
+    SOCKET,
+    LOG,
+    RUNTIME_FOLDER,
+    REFRESH_URL,
+    REVOKE_URL,
+    CA_CERTIFICATE,
+    SSL_CERT_FILE,
+    SSL_CERT_DIR,
+    HTTPS_PROXY,
+    HTTPS_PROXY_LOWER,
+    ALL_PROXY,
+    ALL_PROXY_LOWER,
+    NO_PROXY,
+    NO_PROXY_LOWER,
+    NO_COLOR,
+    PATH,
+];
+
+/// The environment of the process, read once.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Environment {
+    /// Where the login belongs.
+    pub home: Home,
+    /// How long to wait for the lease.
+    pub lock_timeout: Duration,
+    /// How long one keychain call may take.
+    pub keychain_timeout: Duration,
+    /// How the authority is reached.
+    pub network: Network,
+    /// Whether the user asked for no colour.
+    pub colour: Colour,
+    /// The search path for programs.
+    pub path: OsString,
+    /// The keeper to ask, where the user names one.
+    pub socket: Option<PathBuf>,
+    /// Where short-lived files of this user belong.
+    pub runtime_folder: Option<PathBuf>,
+    /// What is to be logged.
+    pub log: Option<LogLevel>,
+}
+
+/// How much is logged. Nothing secret is at any level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// What went wrong.
+    Error,
+    /// And what may.
+    Warn,
+    /// And what was done.
+    Info,
+    /// And why.
+    Debug,
+    /// And every look.
+    Trace,
+}
+
+impl LogLevel {
+    fn named(word: &OsStr) -> Option<Self> {
+        Some(match word.to_str()?.to_ascii_lowercase().as_str() {
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => return None,
+        })
+    }
+}
+
+/// Which folder the user means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Home {
+    /// `CODEX_HOME` names it, so it must exist.
+    Named(PathBuf),
+    /// `.codex` in the home directory, made when something is saved.
+    Default(PathBuf),
+}
+
+/// Whether colour may be used where there is a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Colour {
+    /// On a terminal.
+    Auto,
+    /// `NO_COLOR` is set.
+    Never,
+}
+
+impl Environment {
+    /// Whether the login is the one that programs without `CODEX_HOME` use.
+    #[must_use]
+    pub fn is_default_home(&self) -> bool {
+        matches!(self.home, Home::Default(_))
+    }
+
+    /// Reads the variables of this process.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    pub fn of_process() -> Result<Self, Error> {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    /// Reads the variables that `lookup` answers for. An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// - [`Error::Duration`]: a time limit cannot be read.
+    /// - [`Error::LogLevel`]: it is none.
+    /// - [`Error::NoHome`]: neither `CODEX_HOME` nor a home directory is known.
+    pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
+        let value = |variable: Variable| lookup(variable.name).filter(|value| !value.is_empty());
+        let limit = |variable: Variable, default: Duration| match value(variable) {
+            Some(text) => duration(&text).ok_or(Error::Duration { name: variable.name }),
+            None => Ok(default),
+        };
+        let home = match value(HOME) {
+            Some(path) => Home::Named(path.into()),
+            None => {
+                let base = directories::BaseDirs::new().ok_or(Error::NoHome)?;
+                Home::Default(base.home_dir().join(".codex"))
+            }
+        };
+        Ok(Self {
+            home,
+            lock_timeout: limit(LOCK_TIMEOUT, Duration::from_secs(60))?,
+            keychain_timeout: limit(KEYCHAIN_TIMEOUT, Duration::from_secs(5))?,
+            network: Network::read(value),
+            colour: if value(NO_COLOR).is_some() { Colour::Never } else { Colour::Auto },
+            path: value(PATH).unwrap_or_default(),
+            socket: value(SOCKET).map(PathBuf::from),
+            // The specification has relative paths ignored.
+            runtime_folder: value(RUNTIME_FOLDER).map(PathBuf::from).filter(|path| path.is_absolute()),
+            log: match value(LOG) {
+                Some(word) => Some(LogLevel::named(&word).ok_or(Error::LogLevel { name: LOG.name })?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// The step at which a test stops this process, and how.
+#[cfg(feature = "failpoints")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub(crate) fn failpoint() -> Option<(String, String)> {
+    let text = std::env::var("CODEX_AUTH_FAILPOINT").ok()?;
+    text.split_once('=').map(|(step, action)| (step.to_owned(), action.to_owned()))
+}

@@ -1,0 +1,241 @@
+//! The keeper: the one process of a place that refreshes its login ahead of time, so that no other ever has to.
+//!
+//! A token is refreshed while much of its life is left (a tenth, at least ten minutes, at most a day), so that even a
+//! program which takes no lock of ours never finds it stale. What goes wrong is told to the log and tried again at the
+//! pace that all processes of the place agree on; a refresh token that is known to be dead is left alone until somebody
+//! logs in.
+//!
+//! Further keepers stand by, and one of them takes over when the first is gone. The keeper also answers at a local
+//! socket ([`Listener`], [`Client`]): a process that can reach it needs neither the file nor the keychain.
+
+mod answer;
+mod client;
+mod post;
+mod schedule;
+mod socket;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex;
+
+pub use self::answer::{Account, Given, Refusal, Status};
+pub use self::client::{Ask, Client, ClientError};
+pub use self::post::{Error, Post};
+use self::schedule::{Due, due};
+pub use self::socket::Listener;
+use crate::clock::Clock;
+use crate::manager::{self, AuthManager, Failure, Reason, Snapshot, Watching};
+use crate::place::Place;
+use crate::remedy::ErrorKind;
+use crate::secret::Fingerprint;
+use crate::store::State;
+use crate::watch::Bell;
+
+/// How long to leave a token alone that was not refreshed though nothing failed: it was received a moment ago.
+const DAMPED: Duration = Duration::from_secs(60);
+/// How long to wait after a failure that names no time itself.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long to wait for a store to become available, unless something changes there.
+const STORE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a keeper has a token refreshed.
+pub trait Refresher: Send + Sync {
+    /// Refreshes what is known as `base`, for `reason`, or takes over what somebody else has refreshed. The store holds
+    /// the outcome. Dropping the future must not stop what was begun.
+    fn refresh(&self, reason: Reason, base: Arc<Snapshot>) -> Refreshing;
+}
+
+/// A refresh under way.
+pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// In this process, on a thread of the manager's.
+impl Refresher for AuthManager {
+    fn refresh(&self, reason: Reason, _base: Arc<Snapshot>) -> Refreshing {
+        let manager = self.clone();
+        Box::pin(
+            async move { manager.refresh(reason).await.map(drop).map_err(|error| Failure::from(&error)) },
+        )
+    }
+}
+
+/// The keeper of a place.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    watching: Watching,
+    post: Post,
+}
+
+/// What the timer and the socket both use.
+struct Shared {
+    place: Place,
+    manager: AuthManager,
+    refresher: Box<dyn Refresher>,
+    clock: Clock,
+    /// Whoever refreshes holds it, so that one answer serves all who ask at once.
+    flight: Mutex<()>,
+    /// Where in the spread this keeper is, from 0 to 1.
+    early: f64,
+}
+
+/// Until when a token is left alone after an attempt at it.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    fingerprint: Option<Fingerprint>,
+    until: Instant,
+}
+
+impl Keeper {
+    /// The keeper of `post`'s place, over `manager` for as long as it lives.
+    #[must_use]
+    pub fn new(post: Post, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
+        let watching = manager.watch();
+        let mut random = [0; 4];
+        // Without random numbers this one is the latest of its spread.
+        let _ = getrandom::fill(&mut random);
+        let early = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+        let place = post.place().clone();
+        let shared = Shared { place, manager, refresher, clock, flight: Mutex::new(()), early };
+        Self { shared: Arc::new(shared), watching, post }
+    }
+
+    /// What makes it look at the store again, whatever events say.
+    #[must_use]
+    pub fn look_again(&self) -> Bell {
+        self.watching.bell()
+    }
+
+    /// Keeps the login fresh until `ended`, and answers at `listener` if there is one. A refresh that is under way then
+    /// is waited for, so that what it buys is stored before this returns.
+    ///
+    /// Sleeps until the next deadline or look at the store; there is one every 30 s at least, so that a clock that was
+    /// set and a machine that slept are noticed too.
+    ///
+    /// # Errors
+    /// [`Error::PostLost`]: the folder of the place was removed or replaced; another keeper may be at work there.
+    pub async fn run(self, listener: Option<Listener>, ended: impl Future<Output = ()>) -> Result<(), Error> {
+        let answering = listener.map(|listener| {
+            let looks = self.watching.looks();
+            listener.answer(Arc::clone(&self.shared), looks)
+        });
+        let answering = async {
+            match answering {
+                Some(answering) => answering.await,
+                None => std::future::pending().await,
+            }
+        };
+        let done = tokio::select! {
+            outcome = self.keep() => outcome,
+            () = answering => Ok(()),
+            () = ended => Ok(()),
+        };
+        // Who holds the flight is refreshing.
+        drop(self.shared.flight.lock().await);
+        self.shared.manager.settle().await;
+        done
+    }
+
+    async fn keep(&self) -> Result<(), Error> {
+        let mut snapshots = self.shared.manager.subscribe();
+        let mut looks = self.watching.looks();
+        let mut patience: Option<Patience> = None;
+        loop {
+            self.post.check()?;
+            let snapshot = snapshots.borrow_and_update().clone();
+            looks.mark_unchanged();
+            patience = patience.filter(|patience| patience.fingerprint == snapshot.fingerprint());
+            let wait = match due(&snapshot, self.shared.early) {
+                Due::Never => None,
+                Due::At(moment) => {
+                    let left = moment.duration_since(self.shared.clock.now());
+                    let patience =
+                        patience.map(|patience| patience.until.saturating_duration_since(Instant::now()));
+                    Some(Duration::try_from(left).unwrap_or_default().max(patience.unwrap_or_default()))
+                }
+            };
+            if wait.is_some_and(|wait| wait.is_zero()) {
+                patience = self.shared.attempt(snapshot).await;
+                continue;
+            }
+            let deadline = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = deadline => {}
+                _ = snapshots.changed() => {}
+                looked = looks.changed() => if looked.is_err() {
+                    return Err(Error::NobodyLooks);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Tries once, and says how long to leave the token alone.
+    async fn attempt(self: &Arc<Self>, snapshot: Arc<Snapshot>) -> Option<Patience> {
+        let before = snapshot.fingerprint();
+        let outcome = self.refresh(Reason::Keeper, snapshot).await;
+        let after = self.manager.current();
+        let pause = match &outcome {
+            Ok(()) if after.fingerprint() != before => {
+                let next = self.next_refresh(&after).map(|moment| moment.to_string());
+                tracing::info!(expires_at = ?after.expires_at().map(|end| end.to_string()), next, "refreshed");
+                return None;
+            }
+            Ok(()) => DAMPED,
+            Err(failure) => {
+                tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
+                match failure.kind {
+                    ErrorKind::StoreUnavailable => STORE_PAUSE,
+                    ErrorKind::LogInAgain | ErrorKind::NotLoggedIn => DAMPED,
+                    _ => self.back_off(before).unwrap_or(PAUSE),
+                }
+            }
+        };
+        Some(Patience { fingerprint: after.fingerprint(), until: Instant::now() + pause })
+    }
+
+    /// Refreshes in one flight, and makes the outcome this process's snapshot. Dropping the future stops nothing.
+    async fn refresh(self: &Arc<Self>, reason: Reason, base: Arc<Snapshot>) -> Result<(), Failure> {
+        let shared = Arc::clone(self);
+        let flight = tokio::spawn(async move {
+            let _flight = shared.flight.lock().await;
+            if shared.manager.current().fingerprint() != base.fingerprint() {
+                return Ok(());
+            }
+            let outcome = shared.refresher.refresh(reason, base).await;
+            // What cannot be read now is looked at again by the watch.
+            let _ = shared.manager.reload().await;
+            outcome
+        });
+        flight.await.unwrap_or_else(|_| Err(Failure::from(&manager::Error::BrokeDown)))
+    }
+
+    /// For how long all processes of the place have agreed to leave the authority alone.
+    fn back_off(&self, fingerprint: Option<Fingerprint>) -> Option<Duration> {
+        let (state, _) = State::read(&self.place).ok()?;
+        let outcome = state.outcome.filter(|outcome| Some(outcome.fingerprint) == fingerprint)?;
+        let left = outcome.back_off(self.clock.now())?;
+        // Rounded up, so that it is over when it is over for those who count in whole seconds.
+        Duration::try_from(left + SignedDuration::from_millis(1)).ok()
+    }
+
+    fn next_refresh(&self, snapshot: &Snapshot) -> Option<Timestamp> {
+        match due(snapshot, self.early) {
+            Due::At(moment) => Some(moment),
+            Due::Never => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("post", &self.post).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,262 @@
+//! The keeper's end of its socket: HTTP/1.1 for the same user, two paths, small requests and bounded answers.
+//!
+//! - `GET /v1/status` answers how keeper and login stand.
+//! - `GET /v1/token` answers an access token. `min_ttl=SECONDS` asks for one that lasts; `wait=yes` has it refreshed if it
+//!   must be, where the answer would else be that there is none.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use codex_auth_platform::peer;
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::SignedDuration;
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
+
+use super::answer::{self, Account, Refusal, SCHEMA, Status};
+use super::{Post, Shared};
+use crate::config::Environment;
+use crate::manager::{Departure, Reason, Snapshot, Standing};
+use crate::place::Place;
+
+/// How many are served at once; more have to wait.
+const AT_ONCE: usize = 64;
+/// A request line and its headers are a few hundred bytes. The least that hyper takes.
+const LARGEST_REQUEST: usize = 8 * 1024;
+/// How long a request may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(5);
+/// How long all of it may take, waiting for a refresh included.
+const WHOLE: Duration = Duration::from_secs(180);
+
+/// A socket that a keeper answers at. Its file is removed on drop.
+#[derive(Debug)]
+pub struct Listener {
+    listener: std::os::unix::net::UnixListener,
+    path: PathBuf,
+}
+
+/// Where the keeper of `place` answers: in the place or, where that path is too long for a socket, in the user's folder
+/// for such things; nowhere if there is none.
+pub(super) fn path(place: &Place, environment: &Environment) -> Option<PathBuf> {
+    let inside = place.keeper_socket();
+    if inside.as_os_str().len() <= peer::LONGEST_PATH {
+        return Some(inside);
+    }
+    let outside = environment.runtime_folder.as_ref()?.join("codex-auth").join(place.hash()).join("sock");
+    (outside.as_os_str().len() <= peer::LONGEST_PATH).then_some(outside)
+}
+
+impl Listener {
+    /// Listens where the keeper of `post` answers. Needs a runtime only when it is used.
+    ///
+    /// # Errors
+    /// An error of the system's.
+    pub fn bind(_post: &Post, path: &Path) -> std::io::Result<Self> {
+        let listener = peer::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers until it is dropped.
+    pub(super) async fn answer(self, shared: Arc<Shared>, looks: Receiver<u64>) {
+        let listener = self.listener.try_clone().and_then(UnixListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "nobody answers at {}", self.path.display());
+                return std::future::pending().await;
+            }
+        };
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            while connections.try_join_next().is_some() {}
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not taken");
+                    // Out of handles, most likely: some are free again when others have been served.
+                    tokio::time::sleep(ARRIVAL / 50).await;
+                    continue;
+                }
+            };
+            if let Err(error) = peer::same_user(&stream) {
+                tracing::warn!(%error, "a connection was refused");
+                continue;
+            }
+            let (shared, looks) = (Arc::clone(&shared), looks.clone());
+            connections.spawn(async move {
+                let _slot = slot;
+                let _ = tokio::time::timeout(WHOLE, serve(stream, shared, looks)).await;
+            });
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = peer::remove_socket(&self.path);
+    }
+}
+
+async fn serve(stream: UnixStream, shared: Arc<Shared>, looks: Receiver<u64>) {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let (shared, looks) = (Arc::clone(&shared), looks.clone());
+        async move { Ok::<_, Infallible>(shared.answer(&request, &looks).await) }
+    });
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(ARRIVAL)
+        .keep_alive(false)
+        .max_buf_size(LARGEST_REQUEST);
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+impl Shared {
+    async fn answer<B>(
+        self: &Arc<Self>,
+        request: &Request<B>,
+        looks: &Receiver<u64>,
+    ) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET {
+            return malformed("only GET is answered", StatusCode::METHOD_NOT_ALLOWED);
+        }
+        match request.uri().path() {
+            "/v1/status" => json(StatusCode::OK, &self.status()),
+            "/v1/token" => match Wanted::read(request.uri().query()) {
+                Ok(wanted) => self.token(&wanted, looks).await,
+                Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
+            },
+            _ => malformed("there are /v1/status and /v1/token", StatusCode::NOT_FOUND),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let snapshot = self.manager.current();
+        Status {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            place: self.place.home().to_string_lossy().into_owned(),
+            account: Account::of(snapshot.document()),
+            reason: snapshot.unusable_because(self.clock.now()),
+            expires_at: snapshot.expires_at(),
+            next_refresh_at: self.next_refresh(&snapshot),
+        }
+    }
+
+    async fn token(self: &Arc<Self>, wanted: &Wanted, looks: &Receiver<u64>) -> Response<Full<Bytes>> {
+        let mut snapshot = self.manager.current();
+        if !self.serves(&snapshot, wanted) && wanted.patience == Patience::Wait {
+            let reason =
+                wanted.min_ttl.map_or(Reason::Stale, |min| Reason::MinTtl(min.unsigned_abs().as_secs()));
+            if let Err(failure) = self.refresh(reason, snapshot).await
+                && !self.lives(&self.manager.current())
+            {
+                return refused(&Refusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
+            }
+            snapshot = self.manager.current();
+        }
+        let unseen = match snapshot.departure() {
+            Some(Departure::Unreadable(error)) => Some(error.to_string()),
+            _ if looks.has_changed().is_err() => {
+                Some("changes of the login are not noticed any more".to_owned())
+            }
+            _ => None,
+        };
+        if let Some(why) = unseen {
+            return refused(&Refusal::Unseen(why), StatusCode::SERVICE_UNAVAILABLE);
+        }
+        // Asked for in vain, what there is is better than nothing; asked for in passing, the caller can do more.
+        let enough = match wanted.patience {
+            Patience::Wait => self.lives(&snapshot),
+            Patience::None => self.serves(&snapshot, wanted),
+        };
+        match snapshot.bearer().filter(|_| enough) {
+            Some(bearer) => json(StatusCode::OK, &answer::given(&self.place, &snapshot, bearer)),
+            None => refused(&Refusal::TooShort, StatusCode::CONFLICT),
+        }
+    }
+
+    /// Whether there is a token that lives.
+    fn lives(&self, snapshot: &Snapshot) -> bool {
+        matches!(snapshot.standing(self.clock.now()), Standing::Fresh | Standing::Stale)
+    }
+
+    /// Whether its token is what is wanted.
+    fn serves(&self, snapshot: &Snapshot, wanted: &Wanted) -> bool {
+        let now = self.clock.now();
+        let lasts =
+            |min: SignedDuration| snapshot.expires_at().is_none_or(|end| end.duration_since(now) >= min);
+        snapshot.standing(now) == Standing::Fresh && wanted.min_ttl.is_none_or(lasts)
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+struct Wanted {
+    min_ttl: Option<SignedDuration>,
+    patience: Patience,
+}
+
+/// Whether a token may be refreshed for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    None,
+    Wait,
+}
+
+impl Wanted {
+    fn read(query: Option<&str>) -> Result<Self, &'static str> {
+        let mut wanted = Self { min_ttl: None, patience: Patience::None };
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("min_ttl", seconds)) => {
+                    let seconds = seconds.parse::<u32>().map_err(|_| "min_ttl is a number of seconds")?;
+                    wanted.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
+                }
+                Some(("wait", "yes")) => wanted.patience = Patience::Wait,
+                _ => return Err("the parameters are min_ttl=SECONDS and wait=yes"),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn malformed(problem: &str, status: StatusCode) -> Response<Full<Bytes>> {
+    refused(&Refusal::Malformed(problem.to_owned()), status)
+}
+
+fn refused(refusal: &Refusal, status: StatusCode) -> Response<Full<Bytes>> {
+    json(status, refusal)
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    // Texts, numbers and lists have no way to fail.
+    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(bytes)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
