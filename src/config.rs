@@ -16,7 +16,7 @@ use toml_edit::{DocumentMut, Item};
 
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
-pub use self::environment::{Colour, Environment, Home, LogLevel, VARIABLES, Variable};
+pub use self::environment::{Colour, Environment, Home, LogLevel, UserFolders, VARIABLES, Variable};
 use self::line_ends::LineEnds;
 pub use self::network::{Network, Setting};
 

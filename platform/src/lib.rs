@@ -10,3 +10,4 @@ pub mod peer;
 pub mod private_file;
 pub mod process;
 pub mod search_path;
+pub mod service;

@@ -119,6 +119,20 @@ pub struct Environment {
     pub runtime_folder: Option<PathBuf>,
     /// What is to be logged.
     pub log: Option<LogLevel>,
+    /// The home directory and the folder of configuration of this user, if the system knows them.
+    pub user: Option<UserFolders>,
+    /// The names of the variables in the table that are set.
+    pub set: Vec<&'static str>,
+}
+
+/// Folders of the user, whatever place is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserFolders {
+    /// The home directory.
+    pub home: PathBuf,
+    /// Where configuration belongs: `.config` in it, or what XDG says.
+    pub config: PathBuf,
 }
 
 /// How much is logged. Nothing secret is at any level.
@@ -219,6 +233,11 @@ impl Environment {
                 Some(word) => Some(LogLevel::named(&word).ok_or(Error::LogLevel { name: LOG.name })?),
                 None => None,
             },
+            user: directories::BaseDirs::new().map(|folders| UserFolders {
+                home: folders.home_dir().to_owned(),
+                config: folders.config_dir().to_owned(),
+            }),
+            set: VARIABLES.iter().filter(|known| value(**known).is_some()).map(|known| known.name).collect(),
         })
     }
 }

@@ -49,7 +49,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("login", &["filesystem", "peer", "process"]),
     ("watch", &["filesystem"]),
     ("keeper", &["filesystem", "lock", "peer"]),
-    ("bin", &["filesystem", "peer", "process", "search_path"]),
+    ("bin", &["filesystem", "peer", "process", "search_path", "service"]),
 ];
 
 struct Source {

@@ -4,5 +4,6 @@ mod login;
 mod logout;
 mod migrate;
 mod status;
+mod sync;
 mod talk;
 mod token;

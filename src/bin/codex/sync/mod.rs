@@ -1,6 +1,7 @@
 //! `codex sync`: the keeper, in the foreground or as a service of the user, and how it stands.
 
 mod run;
+mod service;
 mod status;
 
 use clap::{Args, Subcommand};
@@ -18,6 +19,10 @@ pub(crate) struct Arguments {
 enum Command {
     /// Keep the login fresh until interrupted; a second keeper stands by
     Run,
+    /// Have the keeper started by itself: a systemd user unit, or a launchd agent on macOS
+    Install(service::Install),
+    /// Stop that and remove it
+    Uninstall(service::Uninstall),
     /// Show whether a keeper is at work, and what it does next
     Status(status::Arguments),
 }
@@ -25,7 +30,7 @@ enum Command {
 impl Arguments {
     pub(crate) fn json(&self) -> bool {
         match &self.command {
-            Command::Run => false,
+            Command::Run | Command::Install(_) | Command::Uninstall(_) => false,
             Command::Status(status) => status.json,
         }
     }
@@ -34,6 +39,8 @@ impl Arguments {
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     match &arguments.command {
         Command::Run => run::run(output),
+        Command::Install(arguments) => service::install(arguments, output),
+        Command::Uninstall(arguments) => service::uninstall(arguments, output),
         Command::Status(arguments) => status::run(arguments, output),
     }
 }

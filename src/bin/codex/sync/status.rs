@@ -2,12 +2,14 @@
 
 use clap::Args;
 use codex_auth::keeper::{Client, ClientError, Status};
+use codex_auth_platform::service;
 use serde_json::json;
 
 use crate::Outcome;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, plain, relative};
 use crate::session::Session;
+use crate::sync::service::Installation;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -28,10 +30,13 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
         Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
     };
     let socket = client.map(|client| client.path().display().to_string());
+    let installed = Installation::of(&session).ok().filter(|found| service::read(&found.file).is_some());
+    let installed = installed.map(|found| found.file.display().to_string());
     output.head("account", json!(status.as_ref().and_then(|status| status.account.clone())));
     if output.is_json() {
         output.report(json!({
             "running": status.is_some(),
+            "installed": installed,
             "socket": socket,
             "pid": status.as_ref().map(|status| status.pid),
             "version": status.as_ref().map(|status| status.version.clone()),
@@ -41,16 +46,25 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
             "next_refresh_at": status.as_ref().and_then(|status| status.next_refresh_at),
         }))?;
     } else if let Some(status) = &status {
-        show(&session, status, socket.as_deref(), output)?;
+        show(&session, status, socket.as_deref(), installed.as_deref(), output)?;
     } else {
         output.data("no keeper is running")?;
-        output.say("hint: start one: codex sync run");
+        output.say(match installed {
+            Some(_) => "hint: it is installed; start it: codex sync install --now",
+            None => "hint: have one started by itself: codex sync install --now",
+        });
     }
     // For scripts: a keeper is there or not.
     if status.is_some() { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
 }
 
-fn show(session: &Session, status: &Status, socket: Option<&str>, output: &Output) -> Outcome {
+fn show(
+    session: &Session,
+    status: &Status,
+    socket: Option<&str>,
+    installed: Option<&str>,
+    output: &Output,
+) -> Outcome {
     let now = session.clock.now();
     let mut fields = vec![("keeper", format!("pid {}, version {}", status.pid, plain(&status.version)))];
     if let Some(email) = status.account.as_ref().and_then(|account| account.email.as_deref()) {
@@ -66,5 +80,6 @@ fn show(session: &Session, status: &Status, socket: Option<&str>, output: &Outpu
         status.reason.as_deref().map_or_else(|| "yes".to_owned(), |why| format!("no: {}", plain(why))),
     ));
     fields.extend(socket.map(|socket| ("answers at", socket.to_owned())));
+    fields.push(("service", installed.unwrap_or("not installed").to_owned()));
     Ok(output.fields(&fields)?)
 }

@@ -1,0 +1,63 @@
+//! A service as an agent of launchd: started at login, and again when it fails.
+
+use std::path::Path;
+
+use super::{Call, Error, Service, Start, line};
+
+/// What names of agents begin with.
+const DOMAIN: &str = "io.github";
+
+pub(super) fn file(service: &Service) -> String {
+    format!("{}.plist", label(service))
+}
+
+pub(super) fn describe(service: &Service) -> Result<String, Error> {
+    let mut words = String::new();
+    for word in &service.command {
+        words.push_str(&format!("    <string>{}</string>\n", escaped(line(word)?)));
+    }
+    let mut variables = String::new();
+    for (name, value) in &service.environment {
+        let (name, value) = (escaped(name), escaped(line(value)?));
+        variables.push_str(&format!("    <key>{name}</key>\n    <string>{value}</string>\n"));
+    }
+    Ok(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <plist version=\"1.0\">\n<dict>\n  \
+         <key>Label</key>\n  <string>{}</string>\n  \
+         <key>ProgramArguments</key>\n  <array>\n{words}  </array>\n  \
+         <key>EnvironmentVariables</key>\n  <dict>\n{variables}  </dict>\n  \
+         <key>RunAtLoad</key>\n  <true/>\n  \
+         <key>KeepAlive</key>\n  <dict>\n    <key>SuccessfulExit</key>\n    <false/>\n  </dict>\n  \
+         <key>ThrottleInterval</key>\n  <integer>5</integer>\n  \
+         <key>ProcessType</key>\n  <string>Background</string>\n  \
+         <key>Umask</key>\n  <integer>63</integer>\n\
+         </dict>\n</plist>\n",
+        escaped(&label(service)),
+    ))
+}
+
+pub(super) fn enabling(file: &Path, start: Start) -> Vec<Call> {
+    match start {
+        // It is found in its folder at the next login.
+        Start::AtLogin => Vec::new(),
+        Start::Now => vec![Call::new(&["launchctl", "bootstrap", &session(), &file.to_string_lossy()])],
+    }
+}
+
+pub(super) fn disabling(service: &Service) -> Vec<Call> {
+    vec![Call::new(&["launchctl", "bootout", &format!("{}/{}", session(), label(service))])]
+}
+
+/// The graphical session of this user, which has the keychain.
+fn session() -> String {
+    format!("gui/{}", crate::process::user())
+}
+
+fn label(service: &Service) -> String {
+    format!("{DOMAIN}.{}", service.name)
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

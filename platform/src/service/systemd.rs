@@ -1,0 +1,73 @@
+//! A service as a user unit of systemd: it says when it is ready, is watched, and can write to its own folders alone.
+
+use std::path::Path;
+
+use super::{Call, Error, Service, Start, line};
+
+/// Folders that are empty to a service with a `/tmp` of its own.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+
+pub(super) fn file(service: &Service) -> String {
+    format!("{}.service", service.name)
+}
+
+/// A first request to stop goes to the service alone, which finishes what it has begun; what is left of it is ended
+/// afterwards.
+pub(super) fn describe(service: &Service) -> Result<String, Error> {
+    let mut command = Vec::new();
+    for (position, word) in service.command.iter().enumerate() {
+        // Variables are replaced in arguments and not in the name of the program.
+        let word = line(word)?;
+        command.push(if position == 0 { quoted(word) } else { quoted(&word.replace('$', "$$")) });
+    }
+    let mut text = format!(
+        "[Unit]\nDescription={}\n\n[Service]\nType=notify\nExecStart={}\nExecReload=/bin/kill -HUP $MAINPID\n",
+        service.purpose.replace('%', "%%"),
+        command.join(" "),
+    );
+    for (name, value) in &service.environment {
+        text.push_str(&format!("Environment={}\n", quoted(&format!("{name}={}", line(value)?))));
+    }
+    text.push_str(
+        "Restart=on-failure\nRestartSec=5\nWatchdogSec=120\nKillMode=mixed\nTimeoutStopSec=90\nUMask=0077\n\n\
+         NoNewPrivileges=yes\nProtectSystem=strict\n",
+    );
+    for folder in &service.writes {
+        // A folder that is not there yet is no reason not to start.
+        text.push_str(&format!("ReadWritePaths={}\n", quoted(&format!("-{}", line(folder.as_os_str())?))));
+    }
+    let in_temporary = |folder: &Path| TEMPORARY.iter().any(|temporary| folder.starts_with(temporary));
+    if !service.writes.iter().any(|folder| in_temporary(folder)) {
+        text.push_str("PrivateTmp=yes\n");
+    }
+    text.push_str(
+        "LockPersonality=yes\nMemoryDenyWriteExecute=yes\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n\
+         RestrictNamespaces=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nSystemCallArchitectures=native\n\n\
+         [Install]\nWantedBy=default.target\n",
+    );
+    Ok(text)
+}
+
+pub(super) fn enabling(service: &Service, start: Start) -> Vec<Call> {
+    let unit = file(service);
+    let mut calls = reloading();
+    calls.push(Call::new(&["systemctl", "--user", "enable", &unit]));
+    if start == Start::Now {
+        // One that runs already is to run what was written just now.
+        calls.push(Call::new(&["systemctl", "--user", "restart", &unit]));
+    }
+    calls
+}
+
+pub(super) fn disabling(service: &Service) -> Vec<Call> {
+    vec![Call::new(&["systemctl", "--user", "disable", "--now", &file(service)])]
+}
+
+pub(super) fn reloading() -> Vec<Call> {
+    vec![Call::new(&["systemctl", "--user", "daemon-reload"])]
+}
+
+/// In quotes, with what means something in them taken literally; `%` would begin a specifier.
+fn quoted(word: &str) -> String {
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+}

@@ -1,0 +1,158 @@
+//! `codex sync install` and `uninstall`: the keeper as a service of the user, with every file and command shown.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use codex_auth::config::Environment;
+use codex_auth::{Place, keeper, store};
+use codex_auth_platform::service::{self, Call, Folders, Manager, Service, Start};
+
+use crate::Outcome;
+use crate::error::{CommandError, Exit};
+use crate::output::Output;
+use crate::session::Session;
+
+/// Variables that are no reason for a note: they are told to the service, or mean nothing to it.
+const HANDLED: [&str; 6] =
+    ["CODEX_HOME", "CODEX_AUTH_SOCKET", "CODEX_AUTH_LOG", "XDG_RUNTIME_DIR", "NO_COLOR", "PATH"];
+
+#[derive(Args, Debug)]
+pub(crate) struct Install {
+    /// Start it at once, not only at the next login
+    #[arg(long)]
+    now: bool,
+
+    /// Show what would be written and run, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Uninstall {
+    /// Show what would be removed and run, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A keeper's service, and where it is described.
+pub(super) struct Installation {
+    manager: Manager,
+    service: Service,
+    pub(super) file: PathBuf,
+}
+
+impl Installation {
+    pub(super) fn of(session: &Session) -> Result<Self, CommandError> {
+        let manager = service::NATIVE.ok_or_else(|| {
+            CommandError::new(Exit::Failed, "this system has no service manager that is known")
+        })?;
+        let environment = &session.environment;
+        let user = environment
+            .user
+            .as_ref()
+            .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
+        let service = described(session.place(), environment)?;
+        let folders = Folders { home: user.home.clone(), config: user.config.clone() };
+        let file = manager.file(&service, &folders);
+        Ok(Self { manager, service, file })
+    }
+}
+
+pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let installation = Installation::of(&session)?;
+    let Installation { manager, service, file } = &installation;
+    let text = manager.describe(service).map_err(|error| failed(&error))?;
+    let start = if arguments.now { Start::Now } else { Start::AtLogin };
+    let calls = manager.enabling(service, file, start);
+    if arguments.dry_run {
+        output.say(&format!("would write {}:", file.display()));
+        output.data(text.trim_end())?;
+        calls.iter().for_each(|call| output.say(&format!("would run: {call}")));
+        return Ok(());
+    }
+    service::write(file, &text).map_err(|error| failed(&error))?;
+    output.say(&format!("wrote {}", file.display()));
+    run(&calls, output)?;
+    output.say(match start {
+        Start::Now => "the keeper runs, and starts by itself when you log in",
+        _ => "the keeper starts by itself when you log in next",
+    });
+    let unknown = session.environment.set.iter().filter(|name| !HANDLED.contains(name));
+    for name in unknown {
+        output.warn(&format!("{name} is set here and not for the service; it will not be used there"));
+    }
+    Ok(())
+}
+
+pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> Outcome {
+    let session = Session::open(output)?;
+    let Installation { manager, service, file } = Installation::of(&session)?;
+    if service::read(&file).is_none() {
+        output.say(&format!("not installed: there is no {}", file.display()));
+        return Ok(());
+    }
+    let before = manager.disabling(&service);
+    if arguments.dry_run {
+        before.iter().for_each(|call| output.say(&format!("would run: {call}")));
+        output.say(&format!("would remove {}", file.display()));
+        manager.forgetting().iter().for_each(|call| output.say(&format!("would run: {call}")));
+        return Ok(());
+    }
+    // A manager that cannot be reached runs nothing either: then the file is all there is to remove.
+    let stopped = run(&before, output);
+    service::remove(&file).map_err(|error| failed(&error))?;
+    output.say(&format!("removed {}", file.display()));
+    stopped.and_then(|()| run(&manager.forgetting(), output))
+}
+
+fn described(place: &Place, environment: &Environment) -> Result<Service, CommandError> {
+    let program = std::env::current_exe().map_err(|error| {
+        CommandError::new(Exit::Failed, format!("cannot tell where this program is: {error}"))
+    })?;
+    let default = environment.is_default_home();
+    let mut writes: Vec<PathBuf> = vec![place.home().to_owned()];
+    // A document that is a link is written where it leads to.
+    let elsewhere = store::watched(place).into_iter().filter_map(|file| file.parent().map(ToOwned::to_owned));
+    writes.extend(elsewhere.filter(|folder| !folder.starts_with(place.home())));
+    // The place for the socket is made by the keeper.
+    let socket = keeper::Client::of(place, environment);
+    let socket_folder = socket.as_ref().and_then(|client| client.path().ancestors().nth(2));
+    writes.extend(socket_folder.filter(|folder| !folder.starts_with(place.home())).map(ToOwned::to_owned));
+    writes.sort();
+    writes.dedup();
+    Ok(Service {
+        name: if default { "codex-auth".to_owned() } else { format!("codex-auth-{}", place.hash()) },
+        purpose: format!("Keeps the login in {} fresh", place.home().display()),
+        command: vec![program.into(), "sync".into(), "run".into()],
+        environment: if default {
+            Vec::new()
+        } else {
+            vec![("CODEX_HOME".to_owned(), place.home().to_owned().into())]
+        },
+        writes,
+    })
+}
+
+fn run(calls: &[Call], output: &Output) -> Outcome {
+    for call in calls {
+        call.run().map_err(|error| failed(&error))?;
+        output.say(&format!("ran {call}"));
+    }
+    Ok(())
+}
+
+fn failed(error: &service::Error) -> CommandError {
+    let hint = match error {
+        service::Error::Call { .. } => Some(
+            "run this in a session of your own, not through sudo or su; or start it by hand: codex sync run",
+        ),
+        _ => None,
+    };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let failed = CommandError::new(Exit::Failed, format!("{error}{cause}"));
+    match hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}

@@ -1,0 +1,194 @@
+//! `codex sync install`, `uninstall` and `status`: what is written, what is run, and that systemd understands it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Home, Run};
+
+/// A user with a home directory of their own, and a `systemctl` that writes down what it is asked to do: no session of
+/// systemd can run here.
+struct User {
+    home: Home,
+    folder: tempfile::TempDir,
+}
+
+impl User {
+    fn new(systemctl: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let script =
+            format!("#!/bin/sh\necho \"systemctl $*\" >> '{}/calls'\n{systemctl}\n", folder.path().display());
+        fs::write(bin.join("systemctl"), script).unwrap();
+        fs::set_permissions(bin.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        Self { home: Home::new(), folder }
+    }
+
+    fn codex<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        self.home.codex(arguments).env("HOME", self.folder.path()).env("PATH", self.folder.path().join("bin"))
+    }
+
+    /// The unit of the home, wherever its name puts it.
+    fn unit(&self) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.folder.path().join(".config/systemd/user")).ok()?;
+        entries
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|end| end == "service"))
+    }
+
+    fn calls(&self) -> String {
+        fs::read_to_string(self.folder.path().join("calls")).unwrap_or_default()
+    }
+}
+
+/// What systemd itself has to say against a unit.
+fn objections(unit: &Path) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify
+        .args(["--user", "verify"])
+        .arg(unit)
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .env("HOME", folder.path());
+    let ended = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    if ended.status.success() { said } else { format!("{}: {said}", ended.status) }
+}
+
+#[test]
+fn an_installed_keeper_is_enabled_and_what_was_done_is_told() {
+    let user = User::new("exit 0");
+    let ended = user.codex(["sync", "install"]).run().expect(0);
+    let unit = user.unit().unwrap();
+    let name = unit.file_name().unwrap().to_str().unwrap();
+    assert!(ended.err.contains(&format!("wrote {}\n", unit.display())), "{ended}");
+    assert!(ended.err.contains("starts by itself when you log in next"), "{ended}");
+    let enabled = format!("systemctl --user daemon-reload\nsystemctl --user enable {name}\n");
+    assert_eq!(user.calls(), enabled);
+    for call in enabled.lines() {
+        assert!(ended.err.contains(&format!("ran {call}\n")), "{ended}");
+    }
+    let text = fs::read_to_string(&unit).unwrap();
+    assert!(text.contains(&format!("CODEX_HOME={}", user.home.path().display())), "{text}");
+
+    user.codex(["sync", "install", "--now"]).run().expect(0);
+    assert!(user.calls().ends_with(&format!("systemctl --user restart {name}\n")), "{}", user.calls());
+
+    let status = user.codex(["sync", "status", "--json"]).run().expect(1).json();
+    assert_eq!(status["installed"], unit.display().to_string());
+    assert_eq!(status["running"], false);
+
+    let ended = user.codex(["sync", "uninstall"]).run().expect(0);
+    assert!(ended.err.contains(&format!("removed {}", unit.display())), "{ended}");
+    assert_eq!(user.unit(), None);
+    let disabled = format!("systemctl --user disable --now {name}\nsystemctl --user daemon-reload\n");
+    assert!(user.calls().ends_with(&disabled), "{}", user.calls());
+    let again = user.codex(["sync", "uninstall"]).run().expect(0);
+    assert!(again.err.starts_with("not installed"), "{again}");
+}
+
+#[test]
+fn the_default_home_has_the_plain_name_and_needs_no_variable() {
+    let user = User::new("exit 0");
+    user.codex(["sync", "install"]).without("CODEX_HOME").run().expect(0);
+    let unit = user.unit().unwrap();
+    assert_eq!(unit.file_name().unwrap(), "codex-auth.service");
+    assert!(!fs::read_to_string(unit).unwrap().contains("Environment"));
+}
+
+#[test]
+fn a_dry_run_shows_everything_and_does_nothing() {
+    let user = User::new("exit 0");
+    let ended = user.codex(["sync", "install", "--now", "--dry-run"]).run().expect(0);
+    assert!(ended.out.starts_with("[Unit]\n") && ended.out.contains("Type=notify"), "{ended}");
+    assert!(
+        ended.err.contains("would write") && ended.err.contains("would run: systemctl --user restart"),
+        "{ended}"
+    );
+    assert_eq!((user.unit(), user.calls()), (None, String::new()));
+    user.codex(["sync", "install"]).run().expect(0);
+    let before = user.calls();
+    let ended = user.codex(["sync", "uninstall", "--dry-run"]).run().expect(0);
+    assert!(ended.err.contains("would remove"), "{ended}");
+    assert!(user.unit().is_some());
+    assert_eq!(user.calls(), before);
+}
+
+/// Names that mean something to systemd: quotes, blanks, specifiers and variables. It looks for the program itself.
+#[test]
+fn systemd_has_nothing_against_the_unit_whatever_the_program_and_the_home_are_called() {
+    for name in ["plain", "a b", "%n %h", "$HOME ${PATH}", "quo\"te's", "back\\slash"] {
+        let user = User::new("exit 0");
+        let folder = user.folder.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        let copy = folder.join("codex");
+        fs::copy(env!("CARGO_BIN_EXE_codex"), &copy).unwrap();
+        let home = folder.join("home");
+        fs::create_dir(&home).unwrap();
+        let run = Run::of(&copy, ["sync", "install"]);
+        let path = user.folder.path().join("bin");
+        run.env("HOME", user.folder.path()).env("CODEX_HOME", &home).env("PATH", path).run().expect(0);
+        let unit = user.unit().unwrap();
+        assert_eq!(objections(&unit), "", "{name}: {}", fs::read_to_string(&unit).unwrap());
+        fs::remove_file(&copy).unwrap();
+        assert!(objections(&unit).contains("codex"), "the program that was looked for is that one");
+    }
+}
+
+#[test]
+fn a_home_whose_name_no_unit_can_hold_is_refused_before_anything_is_written() {
+    let user = User::new("exit 0");
+    let home = user.folder.path().join("two\nlines");
+    fs::create_dir(&home).unwrap();
+    user.codex(["sync", "install"]).env("CODEX_HOME", &home).run().refused(1);
+    assert_eq!((user.unit(), user.calls()), (None, String::new()));
+}
+
+#[test]
+fn a_manager_that_cannot_be_reached_is_named_with_its_own_words_and_a_way_out() {
+    let user = User::new("echo 'Failed to connect to bus: No medium found' >&2; exit 1");
+    let ended = user.codex(["sync", "install"]).run().expect(1);
+    assert!(
+        ended.err.contains("`systemctl --user daemon-reload` failed: Failed to connect to bus"),
+        "{ended}"
+    );
+    assert!(ended.err.contains("hint: "), "{ended}");
+    let ended = user.codex(["sync", "uninstall"]).run().expect(1);
+    assert!(ended.err.contains("removed"), "{ended}");
+    assert_eq!(user.unit(), None);
+}
+
+#[test]
+fn what_the_service_will_not_see_is_told() {
+    let user = User::new("exit 0");
+    let run = user.codex(["sync", "install"]).env("HTTPS_PROXY", "http://user:pass-word@127.0.0.1:1");
+    let ended = run.run().expect(0);
+    assert!(ended.err.contains("HTTPS_PROXY is set here and not for the service"), "{ended}");
+    assert!(!ended.err.contains("pass-word"), "{ended}");
+}
+
+#[test]
+fn an_agent_of_launchd_is_described_as_xml_that_parses() {
+    use codex_auth_platform::service::{Folders, Manager, Service};
+
+    let service = Service {
+        name: "codex-auth".to_owned(),
+        purpose: "purpose".to_owned(),
+        command: ["/a & b/<codex>", "sync", "run"].map(Into::into).to_vec(),
+        environment: vec![("CODEX_HOME".to_owned(), "/x & y".into())],
+        writes: Vec::new(),
+    };
+    let folders = Folders { home: "/Users/person".into(), config: "/unused".into() };
+    let file = Manager::Launchd.file(&service, &folders);
+    assert_eq!(file, Path::new("/Users/person/Library/LaunchAgents/io.github.codex-auth.plist"));
+    let text = Manager::Launchd.describe(&service).unwrap();
+    let read = "import plistlib, sys, json; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))";
+    let ended = Run::of(Path::new("python3"), ["-c", read]).input(text).run().expect(0);
+    let plist = ended.json();
+    assert_eq!(plist["Label"], "io.github.codex-auth");
+    assert_eq!(plist["ProgramArguments"], serde_json::json!(["/a & b/<codex>", "sync", "run"]));
+    assert_eq!(plist["EnvironmentVariables"]["CODEX_HOME"], "/x & y");
+    assert_eq!(plist["KeepAlive"]["SuccessfulExit"], false);
+}
