@@ -71,7 +71,7 @@ pub struct Call(Vec<String>);
 #[non_exhaustive]
 pub enum Error {
     /// A path or value that no manager's file can hold.
-    #[error("{text:?} has a line end or is no text, which a service cannot have in its description")]
+    #[error("{text:?} cannot be in the description of a service: it is no text, or has line ends or quotes")]
     Unwritable {
         /// The text.
         text: String,

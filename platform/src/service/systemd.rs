@@ -18,6 +18,10 @@ pub(super) fn describe(service: &Service) -> Result<String, Error> {
     for (position, word) in service.command.iter().enumerate() {
         // Variables are replaced in arguments and not in the name of the program.
         let word = line(word)?;
+        if position == 0 && word.contains(['"', '\'', '\\']) {
+            // systemd takes no program of such a name, however it is quoted.
+            return Err(Error::Unwritable { text: word.to_owned() });
+        }
         command.push(if position == 0 { quoted(word) } else { quoted(&word.replace('$', "$$")) });
     }
     let mut text = format!(

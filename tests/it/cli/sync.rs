@@ -38,6 +38,17 @@ impl User {
             .find(|path| path.extension().is_some_and(|end| end == "service"))
     }
 
+    /// The installing of a copy of the program in a folder of one name, for a home of another.
+    fn installing(&self, folder: &str, home: &str) -> (PathBuf, Run) {
+        let (folder, home) = (self.folder.path().join(folder), self.folder.path().join(home));
+        fs::create_dir(&folder).unwrap();
+        fs::create_dir(&home).unwrap();
+        let copy = folder.join("codex");
+        fs::copy(env!("CARGO_BIN_EXE_codex"), &copy).unwrap();
+        let run = Run::of(&copy, ["sync", "install"]).env("HOME", self.folder.path());
+        (copy, run.env("CODEX_HOME", home).env("PATH", self.folder.path().join("bin")))
+    }
+
     fn calls(&self) -> String {
         fs::read_to_string(self.folder.path().join("calls")).unwrap_or_default()
     }
@@ -119,21 +130,26 @@ fn a_dry_run_shows_everything_and_does_nothing() {
 /// Names that mean something to systemd: quotes, blanks, specifiers and variables. It looks for the program itself.
 #[test]
 fn systemd_has_nothing_against_the_unit_whatever_the_program_and_the_home_are_called() {
-    for name in ["plain", "a b", "%n %h", "$HOME ${PATH}", "quo\"te's", "back\\slash"] {
+    for name in ["plain", "a b", "%n %h", "$HOME ${PATH}"] {
         let user = User::new("exit 0");
-        let folder = user.folder.path().join(name);
-        fs::create_dir(&folder).unwrap();
-        let copy = folder.join("codex");
-        fs::copy(env!("CARGO_BIN_EXE_codex"), &copy).unwrap();
-        let home = folder.join("home");
-        fs::create_dir(&home).unwrap();
-        let run = Run::of(&copy, ["sync", "install"]);
-        let path = user.folder.path().join("bin");
-        run.env("HOME", user.folder.path()).env("CODEX_HOME", &home).env("PATH", path).run().expect(0);
+        // A home may be called anything; a program, what systemd takes.
+        let (copy, run) = user.installing(name, &format!("{name} quo\"te's back\\slash"));
+        run.run().expect(0);
         let unit = user.unit().unwrap();
         assert_eq!(objections(&unit), "", "{name}: {}", fs::read_to_string(&unit).unwrap());
         fs::remove_file(&copy).unwrap();
         assert!(objections(&unit).contains("codex"), "the program that was looked for is that one");
+    }
+}
+
+#[test]
+fn a_program_that_systemd_would_not_start_is_refused_before_anything_is_written() {
+    for name in ["quo\"te", "it's", "back\\slash"] {
+        let user = User::new("exit 0");
+        let (_, run) = user.installing(name, "home");
+        let ended = run.run().refused(1);
+        assert!(ended.err.contains("cannot be in the description of a service"), "{ended}");
+        assert_eq!((user.unit(), user.calls()), (None, String::new()));
     }
 }
 
