@@ -34,12 +34,52 @@
 //! # }
 //! ```
 //!
+//! # Following changes
+//!
+//! A host that lives longer than one request follows what others do to its login: a refresh by another process, a logout,
+//! another account. What it hears of is always a credential that it can use, or that there is none.
+//!
+//! ```
+//! use codex_auth::manager::{AuthManager, Change};
+//! use codex_auth::{AuthDocument, Environment, Lease, Secret, StoreKind, Stores, login, store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let path = home.path().to_owned();
+//! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
+//! # /* what a program writes instead:
+//! let environment = Environment::of_process()?;
+//! # */
+//! let place = store::locate(&environment)?;
+//! let manager = AuthManager::builder(place.clone(), environment.clone()).open()?;
+//! let mut snapshots = manager.subscribe();
+//! let _watching = manager.watch();
+//!
+//! # let stores = Stores::open(place, &environment)?;
+//! # std::thread::spawn(move || -> Result<(), codex_auth::Error> {
+//! // Meanwhile, somewhere else:
+//! let lease = Lease::acquire(stores.place(), environment.lock_timeout, |_waiting| {})?;
+//! let choice = stores.choose(Some(StoreKind::File))?;
+//! login::keep(&stores, &lease, &choice, &AuthDocument::with_api_key(&Secret::from("sk-example")))?;
+//! # Ok(()) });
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let before = manager.current();
+//! snapshots.changed().await?;
+//! let now = snapshots.borrow_and_update().clone();
+//! assert_eq!(Change::between(&before, &now), Some(Change::Login));
+//! assert_eq!(manager.token().await?.secret().map(Secret::expose), Some("sk-example"));
+//! # Ok(()) })
+//! # }
+//! ```
+//!
 //! # Layout
 //!
 //! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`], [`remedy`]. Above them the three
 //! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`watch`] the folders. Above
-//! those [`login`], which keeps what was obtained, and [`manager`], which keeps it fresh and ends it. [`error`] is the
-//! roof. `tests/it/structure.rs` holds these lines.
+//! those [`login`], which keeps what was obtained, and [`manager`], which keeps it fresh and ends it; and above that
+//! `keeper` (feature `keeper`), which does so for a whole machine. [`error`] is the roof. `tests/it/structure.rs` holds these lines.
 //!
 //! The library prints nothing, installs no signal handler and reads the environment in [`config`] alone.
 //!
