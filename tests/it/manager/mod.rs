@@ -7,4 +7,5 @@ mod library;
 mod logout;
 mod processes;
 mod rivals;
+mod rounds;
 mod world;

@@ -1,9 +1,9 @@
 //! A part of a test that another process plays: this very program once more, for the one test.
 //!
-//! Such a test asks for its [`part`] first. The other process plays it and returns; words go from it to the test, and the
-//! end of its standard input is the one cue that it gets.
+//! Such a test asks for its [`part`] first. The other process plays it and returns; words go both ways, a line each, and
+//! the end of its standard input is the last cue that it gets.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use super::Home;
@@ -23,7 +23,12 @@ pub fn tell(word: &str) {
 
 /// Waits for the test to give the cue, or to be gone.
 pub fn await_cue() {
-    std::io::stdin().lines().next();
+    hear();
+}
+
+/// The next word of the test; none when it has given its last cue.
+pub fn hear() -> Option<String> {
+    std::io::stdin().lines().next().map(Result::unwrap)
 }
 
 /// Another process that plays a part; killed on drop.
@@ -54,12 +59,25 @@ impl Actor {
 
     /// Waits until it says `word`.
     pub fn await_word(&mut self, word: &str) {
-        let word = format!("@{word}");
+        while self.next_word() != word {}
+    }
+
+    /// The next thing that it says.
+    pub fn next_word(&mut self) -> String {
         let mut line = String::new();
-        while !line.contains(&word) {
+        loop {
             line.clear();
-            assert_ne!(self.words.read_line(&mut line).unwrap(), 0, "it ended without saying {word}");
+            assert_ne!(self.words.read_line(&mut line).unwrap(), 0, "it ended without a word");
+            // The harness begins a line before the first word and does not end it.
+            if let Some((_, word)) = line.split_once('@') {
+                return word.trim_end().to_owned();
+            }
         }
+    }
+
+    /// Tells it something.
+    pub fn say(&mut self, word: &str) {
+        writeln!(self.cue.as_mut().unwrap(), "{word}").unwrap();
     }
 
     pub fn pid(&self) -> u32 {

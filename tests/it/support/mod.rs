@@ -11,7 +11,7 @@ mod words;
 #[path = "../../../platform/tests/support/mod.rs"]
 pub mod session;
 
-pub use self::actor::{Actor, await_cue, part, tell};
+pub use self::actor::{Actor, await_cue, hear, part, tell};
 pub use self::flock::Flock;
 pub use self::home::{Home, chatgpt, jwt, names};
 pub use self::machine::{Machine, account, item, items, now, plant_another_item};
