@@ -4,7 +4,7 @@ use super::world::World;
 use crate::support::{Machine, over_both_stores};
 
 /// Every step, in order, and what the next process finds.
-const STEPS: [(&str, Left); 9] = [
+pub const STEPS: [(&str, Left); 9] = [
     ("leased", Left::Untouched),
     ("rescue finished", Left::Untouched),
     ("reserved", Left::Untouched),
@@ -18,7 +18,7 @@ const STEPS: [(&str, Left); 9] = [
 
 /// Where the live refresh token is after the kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+pub enum Left {
     /// In the store, unspent.
     Untouched,
     /// Between its arrival and the first fsync: the one window that cannot be closed.

@@ -2,6 +2,8 @@
 
 mod answers;
 #[cfg(feature = "failpoints")]
+mod clocks;
+#[cfg(feature = "failpoints")]
 mod crashes;
 mod library;
 mod logout;

@@ -98,6 +98,14 @@ impl<'a> World<'a> {
         self.machine.home.file("codex-auth/rescue").exists()
     }
 
+    /// That no token was sent a second time, and none that is good for anything was lost.
+    #[track_caller]
+    pub fn nothing_is_spent_twice_or_lost(&self) {
+        assert_eq!(self.requests(), self.ended(Outcome::Granted), "{:#?}", self.authority.journal());
+        assert_eq!(Some(self.kept("refresh_token")), self.live());
+        assert!(!self.has_rescue());
+    }
+
     /// Runs `meanwhile` while the next refresh stands still at `moment`, then lets it go on, and says how it ended.
     pub fn during(&self, moment: Moment, run: Run, meanwhile: impl FnOnce(&Self)) -> std::process::Output {
         let hold = self.authority.hold(Endpoint::Refresh, moment);

@@ -1,10 +1,13 @@
 //! What the tests stand on: a home of their own, the program as a child in it, and a real keyring session.
 
 mod actor;
+mod clock;
 mod flock;
 mod home;
 mod machine;
 mod mounted;
+#[cfg(feature = "failpoints")]
+mod pause;
 mod program;
 mod words;
 
@@ -12,10 +15,13 @@ mod words;
 pub mod session;
 
 pub use self::actor::{Actor, await_cue, hear, part, tell};
+pub use self::clock::WallClock;
 pub use self::flock::Flock;
 pub use self::home::{Home, chatgpt, jwt, names};
 pub use self::machine::{Machine, account, item, items, now, plant_another_item};
 pub use self::mounted::{Folder, Mounted};
+#[cfg(feature = "failpoints")]
+pub use self::pause::Pause;
 pub use self::program::{Ended, Guarded, Run, eventually};
 pub use self::words::filters;
 

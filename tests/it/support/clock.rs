@@ -1,0 +1,50 @@
+//! A wall clock that is wrong, and that a test can set while programs run by it.
+
+use std::fs;
+use std::process::Command;
+
+use super::Run;
+use super::machine::now;
+
+/// The library that stands between a program and the kernel's clock; the loader fills in the folder.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
+
+/// The wall clock of programs that are run by it. Waiting is measured by another clock, which is left alone.
+pub struct WallClock {
+    folder: tempfile::TempDir,
+}
+
+impl WallClock {
+    /// One that is ahead by this many seconds, or behind.
+    pub fn ahead_by(seconds: i64) -> Self {
+        let clock = Self { folder: tempfile::tempdir().unwrap() };
+        clock.set(seconds);
+        let told = Command::new("date").arg("+%s").envs(clock.variables()).output().unwrap().stdout;
+        let told: i64 = String::from_utf8(told).unwrap().trim_end().parse().unwrap();
+        assert!((told - now() - seconds).abs() < 60, "libfaketime is not installed");
+        clock
+    }
+
+    /// Steps the clock, under every program that runs by it.
+    pub fn set(&self, seconds: i64) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, format!("{seconds:+}\n")).unwrap();
+        fs::rename(new, self.folder.path().join("clock")).unwrap();
+    }
+
+    /// `run` by this clock.
+    pub fn govern(&self, run: Run) -> Run {
+        self.variables().into_iter().fold(run, |run, (name, value)| run.env(name, value))
+    }
+
+    fn variables(&self) -> [(&'static str, String); 5] {
+        let yes = "1".to_owned();
+        [
+            ("LD_PRELOAD", FAKETIME.to_owned()),
+            ("FAKETIME_TIMESTAMP_FILE", self.folder.path().join("clock").display().to_string()),
+            ("FAKETIME_NO_CACHE", yes.clone()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", yes.clone()),
+            ("NO_FAKE_STAT", yes),
+        ]
+    }
+}
