@@ -7,6 +7,7 @@ mod clocks;
 mod crashes;
 mod library;
 mod logout;
+mod obstacles;
 mod processes;
 mod rivals;
 mod rounds;

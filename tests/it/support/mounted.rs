@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Home;
-use super::program::{Guarded, Run};
+use super::program::{Ended, Guarded, Run};
 
 /// Whether these tests run as root, who may mount, and whom permissions do not bind.
 fn is_root() -> bool {
@@ -44,12 +44,21 @@ impl Mounted {
 
     /// A run of the program in there.
     pub fn codex<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        self.enter(self.home.codex(arguments))
+    }
+
+    /// Runs lines of shell in there, in which `$home` is the folder.
+    pub fn change(&self, lines: &str) -> Ended {
+        self.enter(Run::of(Path::new("/bin/sh"), ["-euc", lines]).env("home", self.home.path())).run()
+    }
+
+    fn enter(&self, run: Run) -> Run {
         let keeper = self.keeper.0.id().to_string();
         let mut way = vec!["nsenter", "-m", "-t", &keeper];
         if !is_root() {
             way.extend(["-U", "--preserve-credentials"]);
         }
-        self.home.codex(arguments).through(way)
+        run.through(way)
     }
 }
 
