@@ -9,6 +9,7 @@ mod library;
 mod logout;
 mod obstacles;
 mod processes;
+mod rival;
 mod rivals;
 mod rounds;
 mod world;
