@@ -139,12 +139,16 @@ pub enum ErrorShape {
 pub enum Expiry {
     /// `exp` is the greatest 64-bit integer.
     Absurd,
+    /// `exp` is 1e30.
+    Enormous,
     /// `exp` has a fraction.
     Float,
     /// `exp` is an integer.
     Integer,
     /// There is no `exp`.
     Missing,
+    /// `exp` is a moment before 1970.
+    Negative,
     /// The access token is not a JWT at all.
     Opaque,
     /// `exp` is a string.

@@ -219,8 +219,10 @@ fn present(field: &str) -> Option<&str> {
 fn insert_expiry(claims: &mut Map<String, Value>, expiry: Expiry, until: i64) {
     let value = match expiry {
         Expiry::Absurd => json!(i64::MAX),
+        Expiry::Enormous => json!(1e30),
         Expiry::Float => json!(until as f64 + 0.5),
         Expiry::Integer => json!(until),
+        Expiry::Negative => json!(-1),
         Expiry::Text => json!(until.to_string()),
         Expiry::Missing | Expiry::Opaque => return,
     };
@@ -275,6 +277,8 @@ mod tests {
         assert_eq!(exp(Expiry::Missing), Value::Null);
         assert!(exp(Expiry::Text).is_string());
         assert_eq!(exp(Expiry::Absurd), json!(i64::MAX));
+        assert_eq!(exp(Expiry::Enormous), json!(1e30));
+        assert_eq!(exp(Expiry::Negative), json!(-1));
         let (_, opaque) = tokens(&Policy { expiry: Expiry::Opaque, ..Policy::default() });
         assert!(!opaque.access_token.contains('.'));
     }

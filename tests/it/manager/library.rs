@@ -2,34 +2,15 @@
 
 use std::time::Duration;
 
+use codex_auth::Secret;
 use codex_auth::manager::{AccountPolicy, AuthManager, Error, Reason, Recovered, Reload};
-use codex_auth::{Environment, Secret};
 use scripted_authority::{Account, Endpoint, Moment, Step};
 
-use super::world::{PATIENCE, World, merged, post};
+use super::world::{PATIENCE, World, block_on, merged, post};
 use crate::support::Machine;
 
-fn environment(world: &World<'_>) -> Environment {
-    let (home, url) = (world.machine.home.path(), world.authority.token_url());
-    Environment::read(move |name| match name {
-        "CODEX_HOME" => Some(home.clone().into()),
-        "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
-        _ => None,
-    })
-    .unwrap()
-}
-
 fn manager(world: &World<'_>) -> AuthManager {
-    AuthManager::builder(world.machine.home.place(), environment(world)).open().unwrap()
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+    world.builder().open().unwrap()
 }
 
 #[test]
@@ -128,8 +109,7 @@ fn a_recovery_never_crosses_to_another_account() {
     for policy in [AccountPolicy::Stay, AccountPolicy::Follow] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
-        let manager = AuthManager::builder(world.machine.home.place(), environment(&world)).policy(policy);
-        let manager = manager.open().unwrap();
+        let manager = world.builder().policy(policy).open().unwrap();
         let mut recovery = manager.recover(&manager.current());
         let other = world.authority.grant(Account::numbered(2)).auth_json();
         world.machine.keep(&other);

@@ -6,6 +6,7 @@ mod clocks;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod library;
+mod lifetimes;
 mod logout;
 mod obstacles;
 mod processes;

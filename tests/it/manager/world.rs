@@ -4,7 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use scripted_authority::{Account, Authority, CODEX_CLIENT_ID, Endpoint, Grant, Moment, Outcome};
+use codex_auth::Environment;
+use codex_auth::manager::{AuthManager, Builder};
+use scripted_authority::{Account, Authority, CODEX_CLIENT_ID, Endpoint, Grant, Moment, Outcome, Policy};
 use serde_json::{Value, json};
 
 use crate::support::{Machine, Run, now};
@@ -36,10 +38,16 @@ impl<'a> World<'a> {
     }
 
     fn with(machine: &'a mut Machine, clock_offset: i64) -> Self {
+        let world = Self::under(machine, |policy| policy.clock_offset = clock_offset);
+        world.authority.adjust(|policy| policy.clock_offset = 0);
+        world
+    }
+
+    /// A login by an authority with rules of its own.
+    pub fn under(machine: &'a mut Machine, rules: impl FnOnce(&mut Policy)) -> Self {
         let authority = Authority::start().unwrap();
-        authority.adjust(|policy| (policy.access_lifetime, policy.clock_offset) = (3_600, clock_offset));
+        authority.adjust(rules);
         let grant = authority.grant(Account::numbered(1));
-        authority.adjust(|policy| policy.clock_offset = 0);
         let world = Self { machine, authority, grant };
         world.log_in(&world.grant);
         world
@@ -61,6 +69,17 @@ impl<'a> World<'a> {
         let urls = (self.authority.token_url(), self.authority.revoke_url());
         let run = self.machine.codex(arguments).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", urls.0);
         run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", urls.1)
+    }
+
+    /// A manager of this login that knows the authority, to be opened.
+    pub fn builder(&self) -> Builder {
+        let (home, url) = (self.machine.home.path(), self.authority.token_url());
+        let environment = Environment::read(move |name| match name {
+            "CODEX_HOME" => Some(home.clone().into()),
+            "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
+            _ => None,
+        });
+        AuthManager::builder(self.machine.home.place(), environment.unwrap())
     }
 
     /// How many refreshes were asked for.
@@ -115,6 +134,12 @@ impl<'a> World<'a> {
         hold.release();
         child.wait_with_output().unwrap()
     }
+}
+
+/// What `future` comes to, on a runtime that is gone afterwards.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(future)
 }
 
 /// Spends `refresh_token` as Codex does, without our lock, and gives back what the authority answers.
