@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
@@ -127,22 +128,22 @@ pub enum Revoked {
 /// What the authority gave for a refresh token. A field that it left out, or set to null, keeps its old value.
 ///
 /// No field is empty. Everything is wiped on drop, and `Debug` shows fingerprints.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenResponse {
     /// Says who the owner is; a JWT, or what should be one.
-    #[serde(default, deserialize_with = "secret")]
     pub id_token: Option<Secret>,
     /// What requests carry from now on.
-    #[serde(default, deserialize_with = "secret")]
     pub access_token: Option<Secret>,
     /// The successor of the one that was spent.
-    #[serde(default, deserialize_with = "secret")]
     pub refresh_token: Option<Secret>,
 }
 
 impl TokenResponse {
     /// Reads what the authority answers, and what [`Self::to_json`] wrote.
+    ///
+    /// Where there is a successor of the refresh token, whatever else is empty or no text counts as left out: the token
+    /// that was spent for it is gone, so its successor is worth more than the rest.
     ///
     /// # Errors
     /// [`Undecodable`] says what is wrong and shows none of it.
@@ -152,14 +153,21 @@ impl TokenResponse {
             return Err(Undecodable::NotAnObject);
         }
         // The parser's own message quotes what it found, so only its kind is kept.
-        let response: Self = serde_json::from_slice(bytes)
+        let answered: Answered = serde_json::from_slice(bytes)
             .map_err(|error| if error.is_data() { Undecodable::Field } else { Undecodable::NotAnObject })?;
-        for (name, token) in response.fields() {
-            if token.is_some_and(Secret::is_empty) {
-                return Err(Undecodable::Empty { name });
-            }
-        }
-        Ok(response)
+        let has_successor = matches!(&answered.refresh_token, Given::Text(token) if !token.is_empty());
+        let token = |name, given| match given {
+            Given::Text(token) if !token.is_empty() => Ok(Some(token)),
+            Given::Nothing => Ok(None),
+            _ if has_successor => Ok(None),
+            Given::Text(_) => Err(Undecodable::Empty { name }),
+            Given::NoText => Err(Undecodable::Field),
+        };
+        Ok(Self {
+            id_token: token("id_token", answered.id_token)?,
+            access_token: token("access_token", answered.access_token)?,
+            refresh_token: token("refresh_token", answered.refresh_token)?,
+        })
     }
 
     /// The three fields as JSON; what is missing is left out.
@@ -266,8 +274,75 @@ impl std::io::Write for Count {
     }
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+/// A token response before anything in it is judged.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answered {
+    id_token: Given,
+    access_token: Given,
+    refresh_token: Given,
+}
+
+/// What stands where a token would.
+#[derive(Default)]
+enum Given {
+    #[default]
+    Nothing,
+    NoText,
+    Text(Secret),
+}
+
+impl<'de> Deserialize<'de> for Given {
+    /// Without a stop at a general value, whose texts nobody would wipe.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Given;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Given, E> {
+                Ok(Given::Text(Secret::from(text)))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Given, E> {
+                Ok(Given::Text(Secret::new(text)))
+            }
+
+            fn visit_unit<E>(self) -> Result<Given, E> {
+                Ok(Given::Nothing)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Given, E> {
+                Ok(Given::NoText)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Given, E> {
+                Ok(Given::NoText)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Given, E> {
+                Ok(Given::NoText)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Given, E> {
+                Ok(Given::NoText)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Given, A::Error> {
+                IgnoredAny.visit_seq(list).map(|_| Given::NoText)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Given, A::Error> {
+                IgnoredAny.visit_map(object).map(|_| Given::NoText)
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
 }
 
 #[cfg(test)]
@@ -335,6 +410,20 @@ mod tests {
             let response = TokenResponse::from_json(json.as_bytes()).unwrap();
             assert_eq!(response.fields().map(|(_, token)| token.map(Secret::expose)), tokens, "{json}");
             assert_eq!(TokenResponse::from_json(&response.to_json()).unwrap(), response, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_successor_is_kept_whatever_stands_beside_it() {
+        for odd in ["5", "-5", "0.5", "true", "null", "\"\"", r#"["marked",{}]"#, r#"{"marked":["marked"]}"#]
+        {
+            let json =
+                format!(r#"{{"id_token":{odd},"refresh_token":"r","access_token":{odd},"scope":{odd}}}"#);
+            let response = TokenResponse::from_json(json.as_bytes()).unwrap();
+            assert_eq!(
+                response.fields().map(|(_, token)| token.map(Secret::expose)),
+                [None, None, Some("r")]
+            );
         }
     }
 

@@ -71,6 +71,7 @@ impl Spending<'_> {
     ) -> Result<Snapshot, Error> {
         let identity = self.stored.document.identity();
         let wrong = !response.identity().matches(&identity);
+        let barren = response.access_token.is_none();
         let now = self.engine.clock.now();
         let rescue = Rescue::new(&self.stored.document, self.parent(), response.into(), now);
         let rescue = if wrong { rescue.refused() } else { rescue };
@@ -95,7 +96,7 @@ impl Spending<'_> {
                     let _ = rescue::clear(self.lease);
                 }
                 failpoint::at("cleared");
-                self.serve_what_is_there()
+                if barren { Err(Error::NoAccessToken) } else { self.serve_what_is_there() }
             }
             Ok(Committed::Overtaken) => {
                 store::record(state, &rescue);

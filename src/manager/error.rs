@@ -42,6 +42,9 @@ pub enum Error {
     /// The authority answered with tokens of another account; they were taken back.
     #[error("the authority answered with tokens of another account")]
     WrongAccount,
+    /// The authority answered without an access token. What it did send is stored.
+    #[error("the authority answered without an access token; what it did send is stored, try again")]
+    NoAccessToken,
     /// The new tokens are safe in the rescue, and not in the store yet.
     #[error("new tokens arrived and are kept safe, but could not be stored yet: {0}")]
     Uncommitted(#[source] Arc<store::Error>),
@@ -68,7 +71,9 @@ impl Error {
             | Self::Poisoned(_)
             | Self::Unusable(_)
             | Self::WrongAccount => ErrorKind::LogInAgain,
-            Self::BackingOff { .. } | Self::BrokeDown | Self::JustReceived => ErrorKind::TryAgain,
+            Self::BackingOff { .. } | Self::BrokeDown | Self::JustReceived | Self::NoAccessToken => {
+                ErrorKind::TryAgain
+            }
             Self::Authority(error) => match error.kind() {
                 authority::Kind::NotSent => ErrorKind::Failed,
                 authority::Kind::Permanent => ErrorKind::LogInAgain,

@@ -110,7 +110,9 @@ fn a_success_that_cannot_be_understood_may_have_spent_the_token() {
     let mut steps = Vec::new();
     for name in fields {
         for (edit, what) in &odd {
-            steps.push((Step::edited(name, edit.clone()), what.unwrap_or(Undecodable::Empty { name })));
+            // Without a successor nothing is worth keeping.
+            let step = Step::edited("refresh_token", Edit::Missing).and_edited(name, edit.clone());
+            steps.push((step, what.unwrap_or(Undecodable::Empty { name })));
         }
     }
     let html = "<html>all is well</html>";
@@ -134,6 +136,20 @@ fn a_success_that_cannot_be_understood_may_have_spent_the_token() {
         );
         assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), TokenState::Spent, "{step:?}");
         assert_eq!(world.server.counters().all(), 1, "{step:?}");
+    }
+}
+
+#[test]
+fn a_successor_is_kept_whatever_stands_beside_it() {
+    for edit in [Edit::Empty, Edit::Null, Edit::Value(json!(5)), Edit::Value(json!({"token": ["x"]}))] {
+        let world = World::new();
+        world
+            .server
+            .script(At::Refresh, Step::edited("id_token", edit.clone()).and_edited("access_token", edit));
+        let response = world.refresh().unwrap();
+        let successor = response.refresh_token.unwrap();
+        assert_eq!(world.server.state_of(successor.expose()), TokenState::Live);
+        assert!(response.id_token.is_none() && response.access_token.is_none());
     }
 }
 
