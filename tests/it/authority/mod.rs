@@ -5,8 +5,8 @@ mod redaction;
 mod refresh;
 mod refusals;
 mod revoke;
-mod server;
-mod tls;
+pub mod server;
+pub mod tls;
 
 use std::time::Duration;
 

@@ -13,4 +13,4 @@ mod processes;
 mod rival;
 mod rivals;
 mod rounds;
-mod world;
+pub mod world;

@@ -1,0 +1,253 @@
+//! Answers of an authority that are refusals, nonsense or lies, through the program: what it says, how it exits, and what
+//! becomes of the login.
+
+use std::thread;
+
+use scripted_authority::{Account, Authority, Edit, Endpoint, Step, TokenState};
+use serde_json::{Value, json};
+
+use crate::authority::tls::Signer;
+use crate::manager::world::World;
+use crate::support::{Ended, Machine};
+
+/// In every answer, where neither code nor message is.
+const CANARY: &str = "CANARY-51e0";
+
+/// What is remembered of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remembered {
+    Nothing,
+    ForTenMinutes,
+    ForGood,
+}
+
+use Remembered::{ForGood, ForTenMinutes, Nothing};
+
+/// Status and code, exit code, what is said, and what is remembered: every row of `codex-behaviour.md` 3.5.
+const REFUSALS: &[(u16, &str, i32, &str, Remembered)] = &[
+    (401, "refresh_token_expired", 3, "the refresh token has expired (refresh_token_expired)", ForGood),
+    (400, "refresh_token_expired", 3, "the refresh token has expired", ForGood),
+    (500, "refresh_token_expired", 3, "the refresh token has expired", ForGood),
+    (401, "refresh_token_reused", 3, "was used by a program that did not save its successor", ForGood),
+    (400, "refresh_token_reused", 3, "was used by a program that did not save its successor", ForGood),
+    (429, "refresh_token_reused", 3, "was used by a program that did not save its successor", ForGood),
+    (401, "refresh_token_invalidated", 3, "the refresh token was revoked", ForGood),
+    (403, "refresh_token_invalidated", 3, "the refresh token was revoked", ForGood),
+    (400, "invalid_grant", 3, "the authority refuses the refresh token (invalid_grant)", ForGood),
+    (401, "invalid_grant", 3, "the authority refuses the refresh token", ForTenMinutes),
+    (401, "invalid_client", 3, "the authority refuses the refresh token (invalid_client)", ForTenMinutes),
+    (401, "", 3, "the authority refuses the refresh token", ForTenMinutes),
+    (
+        400,
+        "invalid_request",
+        4,
+        "answered 400 (invalid_request: Something happened.); try again later",
+        Nothing,
+    ),
+    (400, "", 4, "answered 400 (Something happened.); try again later", Nothing),
+    (403, "forbidden", 4, "answered 403 (forbidden", Nothing),
+    (404, "invalid_grant", 4, "answered 404 (invalid_grant", Nothing),
+    (429, "slow_down", 4, "answered 429 (slow_down", Nothing),
+    (500, "server_error", 4, "answered 500 (server_error", Nothing),
+    (502, "", 4, "answered 502", Nothing),
+    (503, "busy", 4, "answered 503 (busy", Nothing),
+];
+
+/// A refresh by a person who wants to know everything. Nothing of an answer but its code and message is told or kept.
+#[track_caller]
+fn refresh(world: &World<'_>) -> Ended {
+    let ended = world.codex(["refresh", "-v"]).run();
+    assert!(!ended.to_string().contains(CANARY), "{ended}");
+    for (path, _, content) in world.machine.home.tree() {
+        let content = String::from_utf8_lossy(&content).into_owned();
+        assert!(!content.contains(CANARY), "{}: {content}", path.display());
+    }
+    ended
+}
+
+fn remembered(world: &World<'_>) -> Remembered {
+    match &world.state()["poison"] {
+        Value::Null => Nothing,
+        poison if poison.get("until").is_some() => ForTenMinutes,
+        _ => ForGood,
+    }
+}
+
+/// Runs `law` over each of `cases` on a machine and an authority of its own, all at once: some wait for seconds.
+fn each<T: Sync>(cases: &[T], law: impl Fn(&T, &World<'_>) + Sync) {
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| law(case, &World::fresh(&mut Machine::with_file())));
+        }
+    });
+}
+
+#[test]
+fn a_refusal_is_told_by_its_code_and_message_and_changes_nothing() {
+    each(REFUSALS, |&(status, code, exit, told, remember), world| {
+        let before = world.machine.home.read("auth.json");
+        let error = json!({"code": code, "message": "Something happened.", "param": CANARY});
+        let body = json!({"error": error, "access_token": CANARY, "detail": [CANARY]});
+        world.authority.script(Endpoint::Refresh, Step::body(status, "application/json", &body.to_string()));
+        let ended = refresh(world).refused(exit);
+        let what = format!("{status} {code}\n{ended}");
+        assert!(ended.err.contains(told), "{what}");
+        assert_eq!(
+            ended.err.contains("\nhint: log in again to replace it: codex login\n"),
+            exit == 3,
+            "{what}"
+        );
+        assert_eq!(remembered(world), remember, "{what}");
+        assert_eq!(world.machine.home.read("auth.json"), before, "{what}");
+        assert_eq!(world.authority.state_of(&world.grant.tokens.refresh_token), TokenState::Live);
+        assert_eq!((world.requests(), world.has_rescue()), (1, false), "{what}");
+
+        // What is dead for good is not asked again, and all the rest may be, by a person.
+        let again = refresh(world);
+        assert_eq!(again.code, Some(if remember == ForGood { 3 } else { 0 }), "{what}{again}");
+        assert_eq!(world.requests(), if remember == ForGood { 1 } else { 2 }, "{what}");
+    });
+}
+
+/// None of them took effect, so the one retry is granted.
+#[test]
+fn a_success_that_is_nonsense_is_asked_for_once_more() {
+    let bodies =
+        ["", "null", "[]", "<html>CANARY-51e0</html>", "{\"access_token\":\"CANARY-51e0", "\"CANARY-51e0\""];
+    each(&bodies, |body, world| {
+        world.authority.script(Endpoint::Refresh, Step::body(200, "application/json", body));
+        refresh(world).expect(0);
+        assert_eq!(world.requests(), 2, "{body}");
+        assert_eq!(Some(world.kept("refresh_token")), world.live());
+    });
+}
+
+/// They took effect and the successor never came, or in no form that could be kept: the login is as it was, and ended.
+#[test]
+fn a_successor_that_cannot_be_read_ends_the_login_and_leaves_the_document_alone() {
+    let steps = [
+        Step::edited("refresh_token", Edit::Empty),
+        Step::edited("refresh_token", Edit::Value(json!(5))),
+        Step::edited("refresh_token", Edit::Value(json!({"token": CANARY}))),
+        Step::edited("refresh_token", Edit::Gigantic(300 * 1024)),
+        Step::edited("id_token", Edit::Gigantic(300 * 1024)),
+        Step::flood(8 * 1024 * 1024).after_effect(),
+        Step::body(200, "text/html", CANARY).after_effect(),
+        Step::truncated(),
+        Step::closed_after(),
+    ];
+    each(&steps, |step, world| {
+        let before = world.machine.home.read("auth.json");
+        world.authority.script(Endpoint::Refresh, step.clone());
+        let ended = refresh(world).refused(3);
+        assert!(ended.err.contains("did not save its successor"), "{step:?}\n{ended}");
+        assert_eq!((remembered(world), world.requests()), (ForGood, 2), "{step:?}");
+        assert_eq!(world.machine.home.read("auth.json"), before, "{step:?}");
+        assert!(!world.has_rescue());
+    });
+}
+
+#[test]
+fn a_successor_without_an_access_token_is_kept_and_the_lack_is_told() {
+    let edits = [
+        Edit::Missing,
+        Edit::Null,
+        Edit::Empty,
+        Edit::Value(json!(5)),
+        Edit::Value(json!({"token": CANARY})),
+        Edit::Value(json!([CANARY])),
+    ];
+    each(&edits, |edit, world| {
+        let before = world.document();
+        world.authority.script(Endpoint::Refresh, Step::edited("access_token", edit.clone()));
+        let ended = refresh(world).refused(4);
+        assert!(
+            ended.err.contains("answered without an access token; what it did send is stored"),
+            "{ended}"
+        );
+        assert_eq!(Some(world.kept("refresh_token")), world.live(), "{edit:?}");
+        assert_eq!(world.document()["tokens"]["access_token"], before["tokens"]["access_token"]);
+        refresh(world).expect(0);
+        world.nothing_is_spent_twice_or_lost();
+    });
+}
+
+#[test]
+fn an_id_token_that_is_of_no_use_leaves_the_old_one_where_it_is() {
+    let edits = [
+        Edit::Missing,
+        Edit::Null,
+        Edit::Empty,
+        Edit::Value(json!(CANARY)),
+        Edit::Value(json!(5)),
+        Edit::Value(json!({"email": CANARY})),
+    ];
+    each(&edits, |edit, world| {
+        let before = world.kept("id_token");
+        world.authority.script(Endpoint::Refresh, Step::edited("id_token", edit.clone()));
+        refresh(world).expect(0);
+        assert_eq!(world.kept("id_token"), before, "{edit:?}");
+        world.nothing_is_spent_twice_or_lost();
+    });
+}
+
+#[test]
+fn large_tokens_within_bounds_are_kept() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    world.authority.script(Endpoint::Refresh, Step::edited("access_token", Edit::Gigantic(200 * 1024)));
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!(world.kept("access_token").len(), 200 * 1024);
+    world.nothing_is_spent_twice_or_lost();
+}
+
+#[test]
+fn an_id_token_of_another_user_is_refused_and_its_tokens_are_taken_back() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let before = world.machine.home.read("auth.json");
+    let stranger = Account { user_id: "user-9".to_owned(), ..Account::numbered(1) };
+    world.authority.script(Endpoint::Refresh, Step::edited("id_token", Edit::IssuedTo(stranger)));
+    let ended = refresh(&world).refused(3);
+    assert!(ended.err.contains("the authority answered with tokens of another account"), "{ended}");
+    assert_eq!(world.machine.home.read("auth.json"), before);
+    assert_eq!((world.authority.counters().of(Endpoint::Revoke), world.live()), (1, None));
+    assert!(!world.has_rescue());
+}
+
+#[test]
+fn a_token_goes_nowhere_but_where_it_belongs_and_is_as_good_as_before() {
+    let (other, signer) = (Authority::start().unwrap(), Signer::new());
+    let unknown = signer.server(&["127.0.0.1"]);
+    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let before = world.machine.home.read("auth.json");
+    for (url, exit, told) in [
+        (
+            "http://auth.example.test/oauth/token".to_owned(),
+            1,
+            "would send tokens to auth.example.test unencrypted",
+        ),
+        ("ftp://127.0.0.1/oauth/token".to_owned(), 1, "CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
+        ("nonsense".to_owned(), 1, "CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
+        (unknown.url("https"), 4, "cannot be reached safely: invalid peer certificate"),
+        (format!("http://{vacant}/oauth/token"), 4, "cannot be reached: Connection refused"),
+        (world.authority.token_url(), 4, "answered 307 and points to 127.0.0.1; no token is sent on"),
+    ] {
+        world.authority.clear_script();
+        world.authority.script(Endpoint::Refresh, Step::redirect(&other.token_url()));
+        let run = world.codex(["refresh", "-v"]).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", &url);
+        let ended = run.run();
+        assert!(ended.err.contains(told), "{url}\n{ended}");
+        assert_eq!(ended.code, Some(exit), "{url}\n{ended}");
+        assert_eq!(world.machine.home.read("auth.json"), before, "{url}");
+        assert!(!world.has_rescue(), "{url}");
+    }
+    assert_eq!((world.requests(), other.counters().all()), (1, 0));
+    assert!(unknown.ended().iter().all(|heard| heard.starts_with("failed: ")));
+    world.authority.clear_script();
+    world.codex(["refresh"]).run().expect(0);
+    world.codex(["status"]).run().expect(0);
+    assert_eq!(Some(world.kept("refresh_token")), world.live());
+}
