@@ -13,4 +13,5 @@ mod processes;
 mod rival;
 mod rivals;
 mod rounds;
+mod upstream;
 pub mod world;
