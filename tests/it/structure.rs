@@ -87,7 +87,7 @@ fn sources(folder: &str) -> Vec<Source> {
 }
 
 fn everything() -> Vec<Source> {
-    ["src", "platform/src", "platform/tests", "tests/it", "tests/authority/src"]
+    ["src", "platform/src", "platform/tests", "tests/it", "tests/bench", "tests/authority/src"]
         .into_iter()
         .flat_map(sources)
         .collect()

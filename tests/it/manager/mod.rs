@@ -5,6 +5,7 @@ mod answers;
 mod clocks;
 #[cfg(feature = "failpoints")]
 mod crashes;
+mod fresh;
 mod library;
 mod lifetimes;
 mod logout;

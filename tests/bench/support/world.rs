@@ -1,0 +1,69 @@
+//! A home with a login of a scripted authority, kept in the file.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use codex_auth::{Environment, Place};
+use scripted_authority::{Account, Authority};
+
+/// The variables that put a process of ours into a world.
+const HOME: &str = "CODEX_HOME";
+const REFRESH_URL: &str = "CODEX_REFRESH_TOKEN_URL_OVERRIDE";
+/// How long an access token lives, in seconds.
+const LIFETIME: i64 = 3_600;
+
+/// A home, the authority, and the login that is in the one by the other.
+pub struct World {
+    home: tempfile::TempDir,
+    pub authority: Authority,
+}
+
+#[allow(dead_code, reason = "not every benchmark needs all of it")]
+impl World {
+    /// A login whose access token is good for an hour.
+    pub fn fresh() -> Self {
+        Self::with(0)
+    }
+
+    /// A login whose access token has ended, while tokens that are given from now on last an hour.
+    pub fn expired() -> Self {
+        Self::with(-2 * LIFETIME)
+    }
+
+    fn with(clock_offset: i64) -> Self {
+        let authority = Authority::start().unwrap();
+        authority.adjust(|policy| {
+            policy.access_lifetime = LIFETIME;
+            policy.clock_offset = clock_offset;
+        });
+        let grant = authority.grant(Account::numbered(1));
+        authority.adjust(|policy| policy.clock_offset = 0);
+        let world = Self { home: tempfile::tempdir().unwrap(), authority };
+        let document = world.home().join("auth.json");
+        fs::write(&document, grant.auth_json()).unwrap();
+        fs::set_permissions(&document, fs::Permissions::from_mode(0o600)).unwrap();
+        world
+    }
+
+    /// The folder of the login, canonical.
+    pub fn home(&self) -> PathBuf {
+        self.home.path().canonicalize().unwrap()
+    }
+
+    pub fn place(&self) -> Place {
+        Place::new(self.home())
+    }
+
+    /// The variables that put a process of ours into this world.
+    pub fn variables(&self) -> [(&'static str, String); 2] {
+        [(HOME, self.home().display().to_string()), (REFRESH_URL, self.authority.token_url())]
+    }
+
+    /// What the library reads from them.
+    pub fn environment(&self) -> Environment {
+        let variables = self.variables();
+        let value = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        Environment::read(|name| value(name).map(Into::into)).unwrap()
+    }
+}

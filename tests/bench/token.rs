@@ -1,0 +1,64 @@
+//! What a fresh token costs a program that sends one with every request: the call, its parts, and its allocations.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+)]
+
+mod support;
+
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use codex_auth::Clock;
+use codex_auth::manager::{AuthManager, Standing, Token};
+use divan::Bencher;
+
+use self::support::World;
+
+fn main() {
+    divan::main();
+}
+
+fn manager(world: &World) -> AuthManager {
+    AuthManager::builder(world.place(), world.environment()).open().unwrap()
+}
+
+/// The token of a manager that has it in memory.
+fn token(manager: &AuthManager) -> Token {
+    match pin!(manager.token()).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(token) => token.unwrap(),
+        Poll::Pending => panic!("a fresh token was waited for"),
+    }
+}
+
+#[divan::bench(threads = [1, 2], sample_size = 10_000)]
+fn fresh_token(bencher: Bencher<'_, '_>) {
+    let world = World::fresh();
+    let manager = manager(&world);
+    bencher.bench(|| token(black_box(&manager)));
+}
+
+#[divan::bench(threads = [1, 2], sample_size = 10_000)]
+fn current_snapshot(bencher: Bencher<'_, '_>) {
+    let world = World::fresh();
+    let manager = manager(&world);
+    bencher.bench(|| black_box(&manager).current());
+}
+
+#[divan::bench(sample_size = 10_000)]
+fn clock() -> codex_auth::Timestamp {
+    black_box(&Clock::system()).now()
+}
+
+#[divan::bench(sample_size = 10_000)]
+fn standing(bencher: Bencher<'_, '_>) {
+    let world = World::fresh();
+    let (snapshot, now) = (manager(&world).current(), Clock::system().now());
+    bencher.bench(|| -> Standing { black_box(&snapshot).standing(black_box(now)) });
+}

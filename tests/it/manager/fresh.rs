@@ -1,0 +1,37 @@
+//! What a fresh token costs: nothing of the heap, however often it is asked for.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::measure;
+use codex_auth::manager::{AuthManager, Token};
+
+use super::world::World;
+use crate::support::Machine;
+
+/// A token that is there at the first poll.
+fn at_once(manager: &AuthManager) -> Token {
+    match pin!(manager.token()).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(token) => token.unwrap(),
+        Poll::Pending => panic!("a fresh token was waited for"),
+    }
+}
+
+#[test]
+fn a_fresh_token_is_served_at_once_and_without_an_allocation() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let home = &world.machine.home;
+    let manager = AuthManager::builder(home.place(), home.environment()).open().unwrap();
+    let counted = measure(|| drop(String::from("the counter counts").into_boxed_str()));
+    assert_ne!(counted.count_total, 0);
+    let counted = measure(|| {
+        for _ in 0..100 {
+            assert!(at_once(&manager).secret().is_some());
+        }
+    });
+    assert_eq!((counted.count_total, counted.bytes_total), (0, 0));
+    std::fs::remove_file(home.document()).unwrap();
+    assert_eq!(at_once(&manager).secret().unwrap().expose(), world.grant.tokens.access_token);
+    assert_eq!(world.requests(), 0);
+}
