@@ -85,6 +85,20 @@ fn open(path: &Path, creation: Creation, create: OFlags) -> Result<Option<File>,
     }
 }
 
+/// Opens a lock file only to look at it; nothing when there is none.
+pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
+    let file = match rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Permissions::empty()) {
+        Ok(descriptor) => File::from(descriptor),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(sorted(path, error.into())),
+    };
+    match file.metadata() {
+        Ok(found) if found.is_file() => Ok(Some(file)),
+        Ok(_) => Err(Error::NotAFile { path: path.to_owned() }),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
 /// Makes a lock file 0600 if it is ours. Nothing depends on it, and whose it is nobody else can arrange.
 fn tighten(file: &File) {
     if let Ok(found) = file.metadata()

@@ -23,7 +23,7 @@ use fs2::FileExt;
 
 pub use note::{Holder, holder};
 
-use crate::private_file::random;
+use crate::private_file::{is_contended, random};
 use attempt::{Attempt, attempt};
 use note::Named;
 
@@ -81,6 +81,24 @@ pub enum Acquired<B> {
     Locked(FileLock),
     /// With what the caller broke off for.
     GaveWay(B),
+}
+
+/// How a lock stands, to somebody who only looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// There is no lock file; nobody has ever locked it.
+    Absent,
+    /// Nobody holds it.
+    Free {
+        /// Whoever signed it and was killed before it could take that back.
+        left: Option<Holder>,
+    },
+    /// Somebody holds it.
+    Held {
+        /// Who says to; programs that sign nothing are not known.
+        holder: Option<Holder>,
+    },
 }
 
 /// A wait for a lock, before one more try.
@@ -245,6 +263,23 @@ impl Waiting<'_> {
     /// Who says to hold it; reads the file.
     pub fn holder(&self) -> Option<Holder> {
         holder(self.path)
+    }
+}
+
+/// How the lock at `path` stands at this moment. Nothing is made, changed or waited for; while it looks, others find
+/// the lock shared for an instant.
+///
+/// # Errors
+/// [`Error::NotAFile`]; [`Error::ReadOnly`] for a file that cannot even be read; [`Error::Io`].
+pub fn standing(path: &Path) -> Result<Standing, Error> {
+    let Some(file) = attempt::opened(path)? else { return Ok(Standing::Absent) };
+    match FileExt::try_lock_shared(&file) {
+        Ok(()) => {
+            let _ = FileExt::unlock(&file);
+            Ok(Standing::Free { left: holder(path) })
+        }
+        Err(error) if is_contended(&error) => Ok(Standing::Held { holder: holder(path) }),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
@@ -58,6 +58,20 @@ impl Exposure {
     pub(super) fn of_mode(mode: u32) -> Self {
         if mode & 0o077 == 0 { Self::Private } else { Self::Loose { mode: mode & 0o7777 } }
     }
+}
+
+/// Whose a file or folder is, and who can use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ownership {
+    /// The path, with the links that were followed resolved.
+    pub path: PathBuf,
+    /// The user id of its owner.
+    pub owner: u32,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whether others can use it.
+    pub exposure: Exposure,
 }
 
 /// Which file it was, and when it last changed.
@@ -145,6 +159,22 @@ pub fn stamp(path: &Path, links: Links) -> Result<Option<Stamp>, Error> {
         Ok(_) => Err(Error::NotAFile { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::look("look at", path, error)),
+    }
+}
+
+/// Whose the file or folder at `path` is; `None` when there is none, or only a link to none. It is not opened.
+///
+/// # Errors
+/// Those of [`resolve`].
+pub fn ownership(path: &Path, links: Links) -> Result<Option<Ownership>, Error> {
+    let path = resolve(path, links)?;
+    match std::fs::symlink_metadata(&path) {
+        Ok(found) => {
+            let (owner, mode) = (found.uid(), found.permissions().mode() & 0o7777);
+            Ok(Some(Ownership { path, owner, mode, exposure: Exposure::of(&found) }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::look("look at", &path, error)),
     }
 }
 

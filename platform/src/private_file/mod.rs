@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-pub use contents::{Contents, Exposure, Stamp, read, stamp};
+pub use contents::{Contents, Exposure, Ownership, Stamp, ownership, read, stamp};
 pub use directory::{Created, DirectoryState, canonical, create_directory, directory};
 pub use replacement::{Note, OverMount, Replaced, Replacement, replace};
 
@@ -323,4 +323,12 @@ pub fn repair(path: &Path, links: Links) -> Result<Repair, Error> {
 pub fn sweep(path: &Path, links: Links) -> usize {
     let Ok(target) = resolve(path, links) else { return 0 };
     Folder::around(&target).map_or(0, |(folder, name)| temporary::sweep(&folder, name))
+}
+
+/// What [`sweep`] would remove; nothing is changed. While it looks, no other process can sweep them.
+pub fn leftovers(path: &Path, links: Links) -> Vec<PathBuf> {
+    let Ok(target) = resolve(path, links) else { return Vec::new() };
+    let Ok((folder, name)) = Folder::around(&target) else { return Vec::new() };
+    let dead = temporary::abandoned(&folder, name);
+    dead.into_iter().map(|(name, _held)| target.with_file_name(name)).collect()
 }

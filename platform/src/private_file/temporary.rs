@@ -91,8 +91,14 @@ impl Drop for Temporary {
 
 /// Removes the files that writers of `target` left when they were killed, and says how many.
 pub(crate) fn sweep(folder: &Folder, target: &OsStr) -> usize {
-    let Ok(names) = folder.names() else { return 0 };
-    names.iter().filter(|name| is_for(target, name) && removed(folder, name)).count()
+    let dead = abandoned(folder, target);
+    dead.iter().filter(|(name, _held)| folder.unlink(name).is_ok()).count()
+}
+
+/// The files that writers of `target` left when they were killed, each with a lock on it that no writer can have.
+pub(crate) fn abandoned(folder: &Folder, target: &OsStr) -> Vec<(OsString, File)> {
+    let names = folder.names().unwrap_or_default().into_iter().filter(|name| is_for(target, name));
+    names.filter_map(|name| dead(folder, &name).map(|held| (name, held))).collect()
 }
 
 /// Sixty-four bits that differ from one call and process to the next; not for secrets.
@@ -104,13 +110,11 @@ pub(crate) fn is_contended(error: &io::Error) -> bool {
     error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
 }
 
-fn removed(folder: &Folder, name: &OsStr) -> bool {
+/// The file, locked, if its writer is dead.
+fn dead(folder: &Folder, name: &OsStr) -> Option<File> {
     let regular = matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
-    if !regular {
-        return false;
-    }
-    let Ok(file) = folder.open_entry(name, OFlags::RDONLY, Mode::empty()) else { return false };
-    FileExt::try_lock_exclusive(&file).is_ok() && folder.unlink(name).is_ok()
+    let file = regular.then(|| folder.open_entry(name, OFlags::RDONLY, Mode::empty()).ok()).flatten()?;
+    FileExt::try_lock_exclusive(&file).ok().map(|()| file)
 }
 
 fn name_for(target: &OsStr) -> OsString {

@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use again::{Actor, Stage, this_test};
-use codex_auth_platform::lock::{Acquired, Creation, Error, FileLock, Mode, Wait, holder};
+use codex_auth_platform::lock::{
+    Acquired, Creation, Error, FileLock, Mode, Standing, Wait, holder, standing,
+};
 
 /// Longer than any wait here should take; a wait that reaches it has failed.
 const LONG: Wait = Wait::For(Duration::from_secs(60));
@@ -87,6 +89,28 @@ fn a_bounded_wait_is_bounded_and_its_error_names_the_holder() {
     let Error::Held { waited, holder: Some(holder), .. } = error else { panic!("{error:?}") };
     assert!(waited >= Duration::from_millis(300));
     assert_eq!((holder.pid, holder.program.as_str()), (pid, "rehearsal"));
+}
+
+#[test]
+fn who_looks_at_a_lock_learns_how_it_stands_and_makes_nothing() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        return hold(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    assert_eq!(standing(&path).unwrap(), Standing::Absent);
+    assert!(!path.exists());
+    let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
+    let Standing::Held { holder: Some(told) } = standing(&path).unwrap() else { panic!("not held") };
+    assert_eq!((told.pid, told.program.as_str()), (actor.child.id(), "rehearsal"));
+    actor.kill();
+    assert_eq!(standing(&path).unwrap(), Standing::Free { left: Some(told) });
+    let lock = exclusive(&path, Wait::No).unwrap();
+    lock.sign("me");
+    drop(lock);
+    assert_eq!(standing(&path).unwrap(), Standing::Free { left: None });
+    assert!(matches!(standing(folder.path()), Err(Error::NotAFile { .. })));
 }
 
 #[test]

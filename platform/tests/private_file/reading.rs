@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use codex_auth_platform::private_file::{Error, Exposure, Links, read, resolve, stamp};
+use codex_auth_platform::private_file::{Error, Exposure, Links, ownership, read, resolve, stamp};
 
 use crate::again;
 use crate::{MANY, bytes, replace};
@@ -84,7 +84,17 @@ fn who_else_could_read_it_is_told() {
     ] {
         fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         assert_eq!(read(&path, MANY, Links::Refuse).unwrap().unwrap().exposure, expected);
+        let told = ownership(&path, Links::Refuse).unwrap().unwrap();
+        assert_eq!((told.exposure, told.mode), (expected, mode));
     }
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    let told = ownership(folder.path(), Links::Refuse).unwrap().unwrap();
+    assert_eq!((told.mode, told.owner), (0o711, fs::metadata(folder.path()).unwrap().uid()));
+    symlink("file", folder.path().join("link")).unwrap();
+    let told = ownership(&folder.path().join("link"), Links::Follow).unwrap().unwrap();
+    assert_eq!(told.path, path);
+    assert!(matches!(ownership(&folder.path().join("link"), Links::Refuse), Err(Error::Link { .. })));
+    assert_eq!(ownership(&folder.path().join("nothing"), Links::Follow).unwrap(), None);
 }
 
 #[test]

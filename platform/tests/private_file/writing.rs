@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    Error, Links, Note, OverMount, Removal, Repair, Replacement, read, remove, repair, stamp, sweep,
+    self, Error, Links, Note, OverMount, Removal, Repair, Replacement, read, remove, repair, stamp, sweep,
 };
 
 use crate::again::{self, Actor, Stage, this_test};
@@ -192,7 +192,12 @@ fn only_files_of_dead_writers_are_swept() {
         let mut actor = Actor::start(again::command(name, "writer", &path, &Stage::Here), "@reserved");
         assert_eq!(sweep(&path, Links::Follow), 0, "its writer lives");
         assert_eq!(leftovers(folder.path()).len(), 4);
+        assert!(private_file::leftovers(&path, Links::Follow).is_empty());
         actor.kill();
+        for _ in 0..2 {
+            let told = private_file::leftovers(&path, Links::Follow);
+            assert!(told.len() == 1 && told[0].exists(), "looking removes nothing: {told:?}");
+        }
         match clean {
             "sweep" => assert_eq!(sweep(&path, Links::Follow), 1),
             "reserve" => drop(reserve(&path, 1).unwrap()),
