@@ -29,9 +29,7 @@ pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, Cli
     let mut builder = builder(tls(network)?, connect);
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
-    // The client's own reading of the star leaves out hosts that are numbers.
-    let everything = excepted.split(',').any(|entry| entry.trim() == "*");
-    if let Some(setting) = network.proxy.as_ref().filter(|_| !everything) {
+    if let Some(setting) = chosen_proxy(network) {
         builder = builder.proxy(proxy(setting, &excepted)?);
     }
     finished(builder)
@@ -86,8 +84,17 @@ fn headers() -> HeaderMap {
     headers
 }
 
-/// The proxy that `setting` names, for every host but this machine and those of `excepted`.
-fn proxy(setting: &Setting, excepted: &str) -> Result<Proxy, ClientError> {
+/// The setting of the proxy, unless every host is excepted from it.
+pub(super) fn chosen_proxy(network: &Network) -> Option<&Setting> {
+    let excepted =
+        network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
+    // The client's own reading of the star leaves out hosts that are numbers.
+    let everything = excepted.split(',').any(|entry| entry.trim() == "*");
+    network.proxy.as_ref().filter(|_| !everything)
+}
+
+/// The address of the proxy that `setting` names. It may hold a password.
+pub(super) fn proxy_url(setting: &Setting) -> Result<Url, ClientError> {
     let refused = || ClientError::Proxy { variable: setting.variable };
     let text = setting.value.to_str().ok_or_else(refused)?.trim();
     // As everywhere, an address without a scheme is meant to be http.
@@ -97,8 +104,15 @@ fn proxy(setting: &Setting, excepted: &str) -> Result<Proxy, ClientError> {
     if !known.contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
         return Err(refused());
     }
+    Ok(url)
+}
+
+/// The proxy that `setting` names, for every host but this machine and those of `excepted`.
+fn proxy(setting: &Setting, excepted: &str) -> Result<Proxy, ClientError> {
+    let refused = |_| ClientError::Proxy { variable: setting.variable };
+    let url = proxy_url(setting)?;
     let excepted = NoProxy::from_string(&format!("{LOCALHOST},127.0.0.0/8,::1,{excepted}"));
-    Ok(Proxy::https(url).map_err(|_| refused())?.no_proxy(excepted))
+    Ok(Proxy::https(url).map_err(refused)?.no_proxy(excepted))
 }
 
 fn tls(network: &Network) -> Result<ClientConfig, ClientError> {

@@ -30,6 +30,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod refusal;
+mod route;
 mod token;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use reqwest::Client;
 pub use self::endpoint::{Endpoint, EndpointError, EndpointProblem, client_id};
 pub use self::error::{CaProblem, ClientError, Error, Hold, Kind, Obstacle, Reason, Silence, Transport};
 use self::exchange::Call;
+pub use self::route::{Passage, Reached, Route, Trust};
 pub use self::token::{Refresh, RefreshReason, Revocation, Revoked, TokenResponse, Undecodable};
 use crate::config::{Environment, Network};
 

@@ -73,7 +73,8 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-fn date(text: &str) -> Option<Timestamp> {
+/// A time as HTTP writes it.
+pub(super) fn date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 

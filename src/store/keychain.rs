@@ -91,6 +91,14 @@ impl KeychainStore {
         Ok(items.into_iter().min_by(|one, other| one.id.cmp(&other.id)).map(|item| item.secret))
     }
 
+    /// Whether a rescue could be sealed, without which nothing in this keychain is refreshed.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`].
+    pub fn sealing(&self, within: Duration) -> Result<Sealing, Error> {
+        Ok(if self.sealing_key(within)?.is_some() { Sealing::Ready } else { Sealing::NoKey })
+    }
+
     /// Makes the key that rescues are sealed with, unless there is one.
     ///
     /// # Errors
@@ -119,6 +127,16 @@ impl KeychainStore {
             account: self.name.account().to_owned(),
         }
     }
+}
+
+/// Whether the keychain has the key that rescues are sealed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is a key or there is none")]
+pub enum Sealing {
+    /// It has not: a login or a migration makes one.
+    NoKey,
+    /// It has.
+    Ready,
 }
 
 impl Store for KeychainStore {

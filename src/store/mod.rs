@@ -17,6 +17,7 @@ mod commit;
 mod ephemeral;
 mod error;
 mod file;
+pub mod inspection;
 mod keychain;
 mod lease;
 mod locate;
@@ -36,7 +37,7 @@ use std::time::Duration;
 pub use codex_auth_platform::keychain::{
     Changes as KeychainChanges, Client as KeychainClient, Error as KeychainError, LastModified,
 };
-pub use codex_auth_platform::lock::{Error as LockError, Holder, Waiting};
+pub use codex_auth_platform::lock::{Error as LockError, Holder, Standing as LockStanding, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
 
 pub use self::auto::AutoStore;
@@ -46,7 +47,7 @@ pub use self::commit::{
 pub use self::ephemeral::EphemeralStore;
 pub use self::error::Error;
 pub use self::file::FileStore;
-pub use self::keychain::KeychainStore;
+pub use self::keychain::{KeychainStore, Sealing};
 pub use self::lease::{Lease, Leased, holder, make_folders};
 pub use self::locate::{is_place, locate, watched};
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};

@@ -3,6 +3,7 @@
 
 mod child;
 mod completions;
+mod doctor;
 mod error;
 mod log;
 mod login;
@@ -56,6 +57,8 @@ enum Command {
     Watch(watch::Arguments),
     /// Keep the login fresh ahead of time, so that no program ever waits for it
     Sync(sync::Arguments),
+    /// Look for what is wrong with a login, and say what mends it
+    Doctor(doctor::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Do what must not stop half-way, for this program itself
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Status(status) => status.json,
         Command::Token(token) => token.json,
         Command::Migrate(migrate) => migrate.json,
+        Command::Doctor(doctor) => doctor.json,
         Command::Refresh(refresh) => refresh.json,
         Command::Watch(watch) => watch.json,
         Command::Sync(sync) => sync.json(),
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments, &mut output),
         Command::Sync(arguments) => sync::run(&arguments, &mut output),
         Command::Transaction(_) => child::serve(&mut output),
+        Command::Doctor(arguments) => doctor::run(&arguments, &mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
     };
     match done {

@@ -2,14 +2,14 @@
 
 use clap::Args;
 use codex_auth::StoreKind;
+use codex_auth::store::Location;
 use codex_auth::store::migrate::{self, Migrated, Move, Plan, Target};
-use codex_auth::store::{self, Location};
-use codex_auth_platform::process::{self, Running, Variable};
+use codex_auth_platform::process::Running;
 use serde_json::json;
 
 use crate::error::CommandError;
 use crate::output::Output;
-use crate::session::{Session, account, kept_in, warnings};
+use crate::session::{Session, account, kept_in, other_programs, warnings};
 use crate::{Outcome, status};
 
 #[derive(Args, Debug)]
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn);
     let plan = migrate::plan(&session.stores, arguments.to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
-    let others = other_programs(&session);
+    let others = other_programs(session.place(), &session.environment);
     if !others.is_empty() {
         output.warn(&format!(
             "Codex is running on this login (pid {}); it may write to the old store until it is restarted",
@@ -102,15 +102,6 @@ fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output)
     done.notes.iter().for_each(|note| output.warn(&note.to_string()));
     left.iter().for_each(|line| output.warn(line));
     Ok(())
-}
-
-/// Codex processes of this user on this place, as far as the system tells.
-fn other_programs(session: &Session) -> Vec<Running> {
-    let here = |running: &Running| match &running.variable {
-        Variable::Set(path) => store::is_place(session.place(), path.as_ref()),
-        _ => session.environment.is_default_home(),
-    };
-    process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()
 }
 
 fn target(word: &str) -> Result<Target, String> {

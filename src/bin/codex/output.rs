@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use codex_auth::Timestamp;
 use codex_auth::config::{Colour, Environment};
+use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::error::CommandError;
@@ -158,18 +159,23 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// A moment as people say it: "in 3 h 12 min", "48 min ago".
 pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
-    let span = moment.duration_since(now);
+    let distance = moment.duration_since(now);
+    let length = span(distance);
+    if distance.is_negative() { format!("{length} ago") } else { format!("in {length}") }
+}
+
+/// A time span as people say it, whichever way it goes: "3 h 12 min".
+pub(crate) fn span(span: SignedDuration) -> String {
     let seconds = span.as_secs().unsigned_abs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    let length = match (days, hours, minutes) {
+    match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, minutes) => format!("{minutes} min"),
         (0, hours, 0) => format!("{hours} h"),
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, 0, _) => format!("{days} d"),
         (days, hours, _) => format!("{days} d {hours} h"),
-    };
-    if span.is_negative() { format!("{length} ago") } else { format!("in {length}") }
+    }
 }
 
 /// A reader that has seen enough is no failure.

@@ -8,6 +8,7 @@ use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, Note, Waiting};
 use codex_auth::{Clock, Environment, Lease, Place, StoreKind, Stores};
+use codex_auth_platform::process::{self, Running, Variable};
 use serde_json::{Value, json};
 
 use crate::error::CommandError;
@@ -88,4 +89,13 @@ pub(crate) fn warnings<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Vec<Str
 /// A store as people call it, with where it is.
 pub(crate) fn kept_in(location: &store::Location) -> String {
     format!("{} store, {location}", location.kind())
+}
+
+/// Other processes of this user that are called codex and use `place`, as far as the system tells.
+pub(crate) fn other_programs(place: &Place, environment: &Environment) -> Vec<Running> {
+    let here = |running: &Running| match &running.variable {
+        Variable::Set(path) => store::is_place(place, path.as_ref()),
+        _ => environment.is_default_home(),
+    };
+    process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()
 }

@@ -232,7 +232,7 @@ fn a_move_does_not_write_over_another_login() {
 }
 
 /// A program called `codex` that runs until it is dropped, started on `place`.
-fn another_codex(home: &Home, place: &Path) -> Guarded {
+pub fn another_codex(home: &Home, place: &Path) -> Guarded {
     let program = home.path().with_file_name("codex");
     if !program.exists() {
         // By another process: a file that this one has open for writing, be it in a fork, cannot be run.

@@ -1,5 +1,6 @@
 //! The program, command by command, as a person or a script meets it.
 
+mod doctor;
 mod login;
 mod logout;
 mod migrate;

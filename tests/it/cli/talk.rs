@@ -21,6 +21,7 @@ fn help_is_short_and_names_every_command() {
       token        Print one valid access token
       refresh      Get a new access token now
       migrate      Move the login to another store
+      doctor       Look for what is wrong with a login, and say what mends it
       completions  Print a completion script for a shell
 
     Options:
@@ -29,7 +30,7 @@ fn help_is_short_and_names_every_command() {
       -V, --version  Print version
     --- stderr
     ");
-    for command in ["login", "logout", "status", "token", "migrate", "completions"] {
+    for command in ["login", "logout", "status", "token", "migrate", "doctor", "completions"] {
         let ended = home.codex([command, "--help"]).run().expect(0);
         assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
     }

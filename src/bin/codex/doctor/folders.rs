@@ -1,0 +1,195 @@
+//! The folders of a place: file system, owners and modes, locks, and what killed processes left behind.
+
+use std::path::Path;
+
+use codex_auth::store::LockStanding;
+use codex_auth::store::inspection::{self, Access, Entry, Inspection, Leftover, Part};
+use codex_auth_platform::filesystem::{self, FileSystem, Kind, MountPoint, Watching};
+use codex_auth_platform::process;
+
+use super::Subject;
+use super::finding::Finding;
+
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+    let inspection = match inspection::inspect(&subject.place) {
+        Ok(inspection) => inspection,
+        Err(error) => return vec![Finding::failed("place", &error.into())],
+    };
+    let mut findings = vec![place(subject, inspection.home)];
+    if inspection.home == Access::Missing {
+        return findings;
+    }
+    findings.extend(file_system(subject));
+    findings.extend(owners(&inspection.entries));
+    findings.extend(modes(&inspection.entries));
+    findings.extend(locks(&inspection));
+    findings.extend(leftovers(&inspection));
+    findings
+}
+
+fn place(subject: &Subject, access: Access) -> Finding {
+    let home = subject.place.home().display();
+    let named = if subject.environment.is_default_home() { "the default" } else { "CODEX_HOME" };
+    match access {
+        Access::Writable => Finding::ok("place", format!("{home} ({named})")),
+        Access::Missing => Finding::ok("place", format!("{home} ({named}), where nothing was ever kept")),
+        Access::ReadOnly => Finding::warning(
+            "place",
+            format!("{home} ({named}) cannot be changed: a login in it is read, and never refreshed"),
+        )
+        .remedy("make the folder writable for this user"),
+    }
+}
+
+fn file_system(subject: &Subject) -> Vec<Finding> {
+    let home = subject.place.home();
+    let mut findings = match filesystem::describe(home) {
+        Ok(FileSystem { kind: Kind::Memory, name, .. }) => vec![
+            Finding::warning("filesystem", format!("{name}: a login here is gone at the next start"))
+                .remedy("set CODEX_HOME to a folder on a disk"),
+        ],
+        Ok(FileSystem { name, .. }) => match filesystem::watching(home) {
+            Watching::Native => {
+                vec![Finding::ok("filesystem", format!("{name}, where changes are noticed at once"))]
+            }
+            Watching::Poll { reason } => vec![
+                Finding::warning(
+                    "filesystem",
+                    format!("{reason}; changes are noticed late, and locks may not bind other machines"),
+                )
+                .remedy("set CODEX_HOME to a folder on a disk of this machine"),
+            ],
+            _ => Vec::new(),
+        },
+        Err(error) => vec![Finding::warning("filesystem", error.to_string())],
+    };
+    if matches!(filesystem::is_mount_point(&subject.place.document()), Ok(MountPoint::Yes)) {
+        let document = subject.place.document();
+        findings.push(
+            Finding::problem(
+                "filesystem",
+                format!(
+                    "{} is mounted by itself: it shares no lock with its source and is never refreshed",
+                    document.display()
+                ),
+            )
+            .remedy("mount the folder of the login into the container, not the file"),
+        );
+    }
+    findings
+}
+
+fn owners(entries: &[Entry]) -> Vec<Finding> {
+    let us = process::user();
+    let home = entries.iter().find(|entry| entry.part == Part::Home).map_or(us, |home| home.owner);
+    // Root keeps the login of another user for that user.
+    let keeper = if us == 0 { home } else { us };
+    let foreign = |entry: &&Entry| entry.owner != keeper;
+    let finding = |entry: &Entry| {
+        let path = entry.path.display();
+        Finding::problem(
+            "owners",
+            format!("{path} belongs to user {}, so user {keeper} may not be able to use it", entry.owner),
+        )
+        .remedy(format!("sudo chown {keeper} {}", quoted(&entry.path)))
+    };
+    let found: Vec<_> = entries.iter().filter(foreign).map(finding).collect();
+    if found.is_empty() {
+        vec![Finding::ok("owners", format!("everything belongs to user {keeper}"))]
+    } else {
+        found
+    }
+}
+
+fn modes(entries: &[Entry]) -> Vec<Finding> {
+    let finding = |entry: &Entry| {
+        let (path, mode) = (entry.path.display(), entry.mode);
+        let quoted = quoted(&entry.path);
+        let found = match entry.part {
+            Part::Document => Finding::problem(
+                "modes",
+                format!("{path} has mode {mode:03o}, so other users may use the login"),
+            )
+            .remedy(format!("chmod 600 {quoted}")),
+            Part::Ours => Finding::warning(
+                "modes",
+                format!("{path} has mode {mode:03o}, and is nobody else's business"),
+            )
+            .remedy(format!("chmod go= {quoted}")),
+            _ => Finding::problem(
+                "modes",
+                format!("{path} has mode {mode:03o}, so other users may change which login is used and how"),
+            )
+            .remedy(format!("chmod go-w {quoted}")),
+        };
+        if entry.is_mendable() { found.fixable() } else { found }
+    };
+    let loose: Vec<_> = entries.iter().filter(|entry| entry.is_loose()).map(finding).collect();
+    if loose.is_empty() {
+        vec![Finding::ok("modes", "nobody else can read or change the login")]
+    } else {
+        loose
+    }
+}
+
+fn locks(inspection: &Inspection) -> Vec<Finding> {
+    let held = inspection.locks.iter().filter_map(|lock| match &lock.standing {
+        LockStanding::Held { holder } => {
+            let path = lock.path.display();
+            let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
+            let finding =
+                Finding::warning("locks", format!("{who} holds {path}; others wait until it is done"));
+            Some(match holder {
+                Some(holder) => {
+                    finding.remedy(format!("if it stays, look at that process: ps -fp {}", holder.pid))
+                }
+                None => finding.remedy("if it stays, find that program"),
+            })
+        }
+        _ => None,
+    });
+    let held: Vec<_> = held.collect();
+    if held.is_empty() { vec![Finding::ok("locks", "nobody holds one")] } else { held }
+}
+
+fn leftovers(inspection: &Inspection) -> Vec<Finding> {
+    // While somebody works, what lies there is work and not left behind.
+    let at_work = inspection.locks.iter().any(|lock| matches!(lock.standing, LockStanding::Held { .. }));
+    let finding = |leftover: &Leftover| {
+        let found = match leftover {
+            Leftover::Backup(path) => Finding::warning(
+                "leftovers",
+                format!("{} holds the login that was there before", path.display()),
+            )
+            .remedy(format!("rm {}", quoted(path))),
+            Leftover::Note { path, holder } => Finding::warning(
+                "leftovers",
+                format!("{} is signed by {holder}, which was killed; it holds nothing up", path.display()),
+            ),
+            Leftover::Rescue(_) if at_work => return None,
+            Leftover::Rescue(path) => Finding::warning(
+                "leftovers",
+                format!("{} holds new tokens that are not stored yet; nothing is lost", path.display()),
+            )
+            .remedy("codex refresh"),
+            Leftover::Temporary(path) => Finding::warning(
+                "leftovers",
+                format!(
+                    "{} was being written by a process that was killed; it may hold tokens",
+                    path.display()
+                ),
+            ),
+            _ => return None,
+        };
+        Some(if leftover.is_mendable() { found.fixable() } else { found })
+    };
+    let left: Vec<_> = inspection.leftovers.iter().filter_map(finding).collect();
+    if left.is_empty() { vec![Finding::ok("leftovers", "none")] } else { left }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+@,:".contains(letter);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}

@@ -1,0 +1,166 @@
+//! The login: which store it is in and why, whether it yields a token, and how the keychain stands.
+
+use codex_auth::config::LegacyToken;
+use codex_auth::manager::Usability;
+use codex_auth::store::{self, Ending, Found, KeychainError, Note, Sealing, State};
+use codex_auth::{StoreKind, Stores};
+
+use super::Subject;
+use super::finding::Finding;
+use crate::output::relative;
+use crate::session::kept_in;
+use crate::status::unusable;
+
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+    let stores = match &subject.stores {
+        Ok(stores) => stores,
+        Err(error) => return vec![Finding::failed("config", error).or("correct that file")],
+    };
+    let mut findings = vec![config(stores)];
+    let keychain = match stores.find() {
+        Ok(found) => {
+            findings.extend(store(&found));
+            findings.extend(login(subject, &found));
+            keychain(stores, Role::of(stores, &found))
+        }
+        Err(store::Error::Keychain(_)) => keychain(stores, Role::Holds),
+        Err(error) => {
+            findings.push(Finding::failed("store", &error.into()));
+            keychain(stores, Role::None)
+        }
+    };
+    findings.push(keychain);
+    findings
+}
+
+fn config(stores: &Stores) -> Finding {
+    let settings = &stores.settings().config;
+    if settings.legacy_token == LegacyToken::Present {
+        let path = stores.place().config();
+        return Finding::warning(
+            "config",
+            format!("{} still holds the auth_token of an old version, which nothing reads", path.display()),
+        )
+        .remedy("remove the line auth_token from that file");
+    }
+    Finding::ok(
+        "config",
+        match settings.store {
+            Some(kind) => format!("cli_auth_credentials_store = \"{}\"", kind.config_word()),
+            None => "config.toml names no store".to_owned(),
+        },
+    )
+}
+
+fn store(found: &Found) -> Vec<Finding> {
+    let mut findings = vec![match &found.stored {
+        Some(stored) => Finding::ok("store", format!("{} ({})", kept_in(&stored.location), found.because)),
+        None => Finding::warning("store", "not logged in").remedy("codex login"),
+    }];
+    let notes = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes);
+    findings.extend(notes.filter_map(|note| {
+        let finding = Finding::warning("store", note.to_string());
+        match note {
+            // They have a line of their own.
+            Note::Loose { .. } | Note::LegacyToken { .. } => None,
+            Note::Duplicates { .. } => Some(finding.remedy("codex migrate --to keychain")),
+            Note::Misplaced { found, .. } => Some(finding.remedy(format!("codex migrate --to {found}"))),
+            Note::OtherCopy { .. } => Some(finding.remedy("codex logout, then codex login")),
+            Note::Oddity(_) => Some(finding.remedy("codex login")),
+            _ => Some(finding),
+        }
+    }));
+    findings
+}
+
+fn login(subject: &Subject, found: &Found) -> Vec<Finding> {
+    let Some(document) = found.stored.as_ref().map(|stored| &stored.document) else { return Vec::new() };
+    let state = match State::read(&subject.place) {
+        Ok((state, _)) => state,
+        Err(error) => return vec![Finding::failed("login", &error.into())],
+    };
+    let now = subject.clock.now();
+    if let Usability::Unusable(reason) = Usability::of(Some(document), state.poison.as_ref(), now) {
+        return vec![Finding::failed("login", &unusable(&reason))];
+    }
+    if document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint)) {
+        let message = "the stored login is an old copy: its refresh token has been spent already";
+        return vec![Finding::problem("login", message).remedy("codex login")];
+    }
+    let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
+    let expires = document.expires_at().map(|end| relative(end, now));
+    let mut findings = vec![Finding::ok(
+        "login",
+        match (expires, document.fingerprint()) {
+            (Some(when), Some(_)) => {
+                format!("{mode}; the access token expires {when} and is refreshed before")
+            }
+            (Some(when), None) => format!("{mode}; the access token expires {when} and cannot be refreshed"),
+            (None, _) => mode,
+        },
+    )];
+    let last = state.outcome.filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
+    if let Some(outcome) = last.filter(|last| matches!(last.ending, Ending::Transient | Ending::Unknown)) {
+        let when = relative(outcome.at, now);
+        let message = format!("the last refresh, {when}, came to nothing: {}", outcome.message);
+        findings.push(Finding::warning("login", message).remedy("codex refresh"));
+    }
+    findings
+}
+
+/// What the keychain is to this login.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nothing.
+    None,
+    /// The login is in it, or is to be.
+    Holds,
+    /// The login is in it and is refreshed there.
+    HoldsRefreshed,
+}
+
+impl Role {
+    fn of(stores: &Stores, found: &Found) -> Self {
+        match &found.stored {
+            Some(stored) if stored.location.kind() != StoreKind::Keychain => Self::None,
+            Some(stored) if stored.document.fingerprint().is_some() => Self::HoldsRefreshed,
+            Some(_) => Self::Holds,
+            None if stores.settings().config.store == Some(StoreKind::Keychain) => Self::Holds,
+            None => Self::None,
+        }
+    }
+}
+
+/// How the keychain stands, which is a problem only where a login is, or is to be, in it.
+fn keychain(stores: &Stores, role: Role) -> Finding {
+    let keychain = stores.keychain();
+    let sealing = match keychain.check(stores.deadline()) {
+        Err(error) if role == Role::None => return Finding::ok("keychain", idle(&error)),
+        Ok(()) if role == Role::None => return Finding::ok("keychain", "unlocked; the login is not in it"),
+        Ok(()) => keychain.sealing(stores.deadline()),
+        Err(error) => Err(error),
+    };
+    match (sealing, role) {
+        (Err(error), _) => Finding::failed("keychain", &error.into()),
+        (Ok(Sealing::NoKey), Role::HoldsRefreshed) => Finding::problem(
+            "keychain",
+            "there is no key of ours in it to protect a token in transit with, so nothing is refreshed",
+        )
+        .remedy("codex migrate --to keychain"),
+        (Ok(_), _) => {
+            Finding::ok("keychain", format!("unlocked; the login is kept as {}", keychain.location()))
+        }
+    }
+}
+
+/// How a keychain stands that nobody needs.
+fn idle(error: &store::Error) -> &'static str {
+    match error {
+        store::Error::Keychain(KeychainError::Locked { .. }) => "locked; the login is not in it",
+        store::Error::Keychain(KeychainError::NeverUnlocked { .. }) => "never set up; the login is not in it",
+        store::Error::Keychain(KeychainError::Unavailable { .. }) => {
+            "cannot be reached from here; the login is not in it"
+        }
+        _ => "does not answer; the login is not in it",
+    }
+}

@@ -1,0 +1,230 @@
+//! What lies in the folders of a place and in what state: for a report, and for mending what is safe to mend.
+//!
+//! Looking takes no lock and changes nothing; nothing that is looked at here is read but the notes in lock files.
+
+use std::path::{Path, PathBuf};
+
+use codex_auth_platform::lock::{self, Holder, Standing};
+use codex_auth_platform::private_file::{self, DirectoryState, Links};
+
+use super::{Error, Lease, locate};
+use crate::place::Place;
+
+/// What was found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// What can be done in the folder of the place.
+    pub home: Access,
+    /// The folders and files that are there, the place itself first.
+    pub entries: Vec<Entry>,
+    /// The locks whose files are there.
+    pub locks: Vec<Lock>,
+    /// What processes that were ended have left behind.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// What can be done in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
+pub enum Access {
+    /// It is not there; it is made when something is saved.
+    Missing,
+    /// Its permissions or its file system forbid changes.
+    ReadOnly,
+    /// A login can be kept and refreshed in it.
+    Writable,
+}
+
+/// A folder or file of a place.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Entry {
+    /// What it is for.
+    pub part: Part,
+    /// Where it is, with links followed.
+    pub path: PathBuf,
+    /// The user id of its owner.
+    pub owner: u32,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// What a folder or file of a place is for, which decides who may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The configuration, which others may read.
+    Config,
+    /// The document, which is secret.
+    Document,
+    /// The place itself, which others may look into.
+    Home,
+    /// Something in the folder of ours, or that folder: its owner's alone.
+    Ours,
+}
+
+impl Entry {
+    /// Whether users who are not its owner can do with it what they must not: read a secret, or change what we go by.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        let forbidden = match self.part {
+            Part::Config | Part::Home => 0o022,
+            Part::Document | Part::Ours => 0o077,
+        };
+        // What is written in a sticky folder only its own writer can rename or remove.
+        let sticky = self.part == Part::Home && self.mode & 0o1000 != 0;
+        self.mode & forbidden != 0 && !sticky
+    }
+
+    /// Whether [`mend`] makes it private again. A place and its configuration keep the modes that their user gave them.
+    #[must_use]
+    pub fn is_mendable(&self) -> bool {
+        matches!(self.part, Part::Document | Part::Ours)
+    }
+}
+
+/// A lock of a place.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Lock {
+    /// Its file.
+    pub path: PathBuf,
+    /// Who holds it.
+    pub standing: Standing,
+}
+
+/// What a process that was ended has left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leftover {
+    /// The content that a mounted document had before it was written over.
+    Backup(PathBuf),
+    /// A lock file signed by a process that does not hold it any more.
+    Note {
+        /// The lock file.
+        path: PathBuf,
+        /// Who signed.
+        holder: Holder,
+    },
+    /// Tokens that arrived and are not in the store yet.
+    Rescue(PathBuf),
+    /// A file that was being written.
+    Temporary(PathBuf),
+}
+
+impl Leftover {
+    /// Whether [`mend`] clears it away. Tokens are not thrown away for tidiness.
+    #[must_use]
+    pub fn is_mendable(&self) -> bool {
+        matches!(self, Self::Note { .. } | Self::Temporary(_))
+    }
+}
+
+/// Looks at the folders of `place`.
+///
+/// # Errors
+/// [`Error::File`]: the place cannot be looked at.
+pub fn inspect(place: &Place) -> Result<Inspection, Error> {
+    let home = match private_file::directory(place.home())? {
+        DirectoryState::Writable => Access::Writable,
+        DirectoryState::ReadOnly => Access::ReadOnly,
+        _ => Access::Missing,
+    };
+    let residence = locate::residence(place)?;
+    let document = private_file::resolve(&place.document(), Links::Follow)?;
+    let locks = locks(place, &residence, &document);
+    let leftovers = leftovers(place, &residence, &document, &locks);
+    Ok(Inspection { home, entries: entries(place, &residence)?, locks, leftovers })
+}
+
+/// Makes private what is ours alone, removes what writers that were killed have left, and takes a dead holder's note out
+/// of the lock file. The document and the records are not changed.
+///
+/// # Errors
+/// [`Error::File`]: something is not ours to change, or cannot be changed here. What comes before it is done.
+pub fn mend(lease: &Lease) -> Result<(), Error> {
+    // Taking the lease has mended our folders, and giving it up takes our own note out.
+    for (path, links) in files(lease.place(), lease.residence()) {
+        private_file::sweep(&path, links);
+        if private_file::ownership(&path, links)?.is_some() && path != lease.place().config() {
+            private_file::repair(&path, links)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every file that is written whole.
+fn files(place: &Place, residence: &Place) -> [(PathBuf, Links); 5] {
+    [
+        (place.document(), Links::Follow),
+        (place.config(), Links::Follow),
+        (residence.state(), Links::Refuse),
+        (residence.rescue(), Links::Refuse),
+        (residence.refresh_lock(), Links::Refuse),
+    ]
+}
+
+fn entries(place: &Place, residence: &Place) -> Result<Vec<Entry>, Error> {
+    let mut found = Vec::new();
+    let folders = [(place.home().to_owned(), Links::Follow), (residence.folder(), Links::Refuse)];
+    for (path, links) in folders.into_iter().chain(files(place, residence)) {
+        let part = match &path {
+            path if path == place.home() => Part::Home,
+            path if *path == place.document() => Part::Document,
+            path if *path == place.config() => Part::Config,
+            _ => Part::Ours,
+        };
+        if let Some(private_file::Ownership { path, owner, mode, .. }) =
+            private_file::ownership(&path, links)?
+        {
+            found.push(Entry { part, path, owner, mode });
+        }
+    }
+    Ok(found)
+}
+
+/// In the order in which they are taken. One that cannot be looked at is nobody's news here: the next commit tells.
+fn locks(place: &Place, residence: &Place, document: &Path) -> Vec<Lock> {
+    let beside = named(document, ".lock");
+    let paths = [place.refresh_lock(), residence.refresh_lock(), place.first_commit_lock(), beside];
+    let mut found: Vec<Lock> = Vec::new();
+    for path in paths {
+        if found.iter().any(|lock| lock.path == path) {
+            continue;
+        }
+        match lock::standing(&path) {
+            Ok(Standing::Absent) | Err(_) => {}
+            Ok(standing) => found.push(Lock { path, standing }),
+        }
+    }
+    found
+}
+
+fn leftovers(place: &Place, residence: &Place, document: &Path, locks: &[Lock]) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for (path, links) in files(place, residence) {
+        found.extend(private_file::leftovers(&path, links).into_iter().map(Leftover::Temporary));
+    }
+    let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
+    if is_there(&residence.rescue()) {
+        found.push(Leftover::Rescue(residence.rescue()));
+    }
+    let backup = named(document, ".bak");
+    if is_there(&backup) {
+        found.push(Leftover::Backup(backup));
+    }
+    for lock in locks {
+        if let Standing::Free { left: Some(holder) } = &lock.standing {
+            found.push(Leftover::Note { path: lock.path.clone(), holder: holder.clone() });
+        }
+    }
+    found
+}
+
+/// The file beside `path` with `ending` after its name.
+fn named(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}

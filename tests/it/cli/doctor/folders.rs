@@ -1,0 +1,137 @@
+//! What the doctor finds in the folders of a place: what they allow, who may use them, locks and leftovers.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+use std::time::Duration;
+
+use codex_auth::Lease;
+
+use super::{Patient, Report};
+use crate::support::{Flock, Folder, Home, Mounted};
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_none() {
+    let patient = Patient::healthy();
+    let missing = patient.home.file("missing");
+    let at = |place: &Path| {
+        let place = place.to_owned();
+        Report::of(move |arguments| Home::new().codex(arguments.iter().copied()).env("CODEX_HOME", &place))
+    };
+    at(&missing).says("problem", "place", "which does not exist; create the folder or unset CODEX_HOME", "");
+    at(&patient.home.document()).says("problem", "place", "which is not a folder", "");
+    let nobody = Home::new();
+    let report = Report::of(|arguments| {
+        nobody.codex(arguments.iter().copied()).without("CODEX_HOME").env("HOME", nobody.path())
+    });
+    report.says("ok", "place", ".codex (the default), where nothing was ever kept", "");
+    report.says("warning", "store", "not logged in", "codex login");
+    assert!(nobody.names().is_empty());
+    let patient = Patient::healthy();
+    let limit = Report::of(|arguments| {
+        patient.codex(arguments.iter().copied()).env("CODEX_AUTH_LOCK_TIMEOUT", "soon")
+    });
+    limit.says("problem", "place", "CODEX_AUTH_LOCK_TIMEOUT is not a time span", "");
+}
+
+#[test]
+fn what_a_folder_and_its_file_system_do_not_allow_is_told() {
+    let folder = Folder::new();
+    let home = folder.home(0o755);
+    fs::write(home.join("auth.json"), r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#).unwrap();
+    set_mode(&home.join("auth.json"), 0o644);
+    folder.set_mode(0o555);
+    let report = Report::of(|arguments| folder.codex(&home, arguments.iter().copied()));
+    report.says("warning", "place", "is read, and never refreshed", "writable");
+
+    let memory = Mounted::by(Home::new(), "mount -t tmpfs none \"$home\"");
+    let report = Report::of(|arguments| memory.codex(arguments.iter().copied()));
+    report.says("warning", "filesystem", "tmpfs: a login here is gone at the next start", "CODEX_HOME");
+
+    let patient = Patient::healthy();
+    let mounted = Mounted::by(patient.home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");
+    let report = Report::of(|arguments| mounted.codex(arguments.iter().copied()));
+    report.says("problem", "filesystem", "is mounted by itself", "mount the folder");
+}
+
+#[test]
+fn whatever_others_could_read_or_change_is_told_and_mended_where_it_is_ours() {
+    let patient = Patient::healthy();
+    patient.codex(["refresh"]).run().expect(0);
+    patient.home.write("config.toml", "");
+    let file = |name: &str| patient.home.file(name);
+    set_mode(&file("auth.json"), 0o640);
+    set_mode(&file("codex-auth/state.json"), 0o644);
+    set_mode(&file("codex-auth"), 0o755);
+    set_mode(&file("config.toml"), 0o666);
+    set_mode(&patient.home.path(), 0o777);
+    let report = patient.look();
+    let name = |name: &str| file(name).display().to_string();
+    report
+        .says("problem", "modes", "auth.json has mode 640", &format!("chmod 600 {}", name("auth.json")))
+        .says("warning", "modes", "state.json has mode 644", "chmod go= ")
+        .says("warning", "modes", "codex-auth has mode 755", "chmod go= ")
+        .says("problem", "modes", "config.toml has mode 666", "chmod go-w ")
+        .says("problem", "modes", "home has mode 777", "chmod go-w ");
+    let before = patient.home.read("auth.json");
+    let told = patient.codex(["doctor", "--fix", "--json"]).run().expect(1).json();
+    assert_eq!(told["mended"].as_array().unwrap().len(), 3, "{told:#}");
+    assert_eq!(patient.home.read("auth.json"), before);
+    let report = patient.look();
+    report.says("problem", "modes", "config.toml has mode 666", "chmod go-w ");
+    assert_eq!(report.json["problems"], 2, "{}", report.text);
+    set_mode(&file("config.toml"), 0o644);
+    set_mode(&patient.home.path(), 0o755);
+    patient.look().says("ok", "modes", "nobody else can read or change the login", "");
+
+    chown(file("auth.json"), Some(65_534), None).expect("the tests run as root");
+    patient.look().says("problem", "owners", "auth.json belongs to user 65534", "sudo chown ");
+}
+
+#[test]
+fn who_holds_a_lock_is_named() {
+    let patient = Patient::healthy();
+    let lease = Lease::acquire(&patient.home.place(), Duration::from_secs(60), |_| {}).unwrap();
+    let us = format!(
+        "codex-auth (pid {}) holds {}",
+        std::process::id(),
+        patient.home.place().refresh_lock().display()
+    );
+    patient.look().says("warning", "locks", &us, &format!("ps -fp {}", std::process::id()));
+    drop(lease);
+    let codex = Flock::hold(&patient.home.file("auth.json.lock"));
+    patient.look().says("warning", "locks", "another program holds", "find that program");
+    drop(codex);
+    patient.look().says("ok", "locks", "nobody holds one", "");
+}
+
+#[test]
+fn what_killed_processes_left_behind_is_told_and_swept_but_tokens_are_kept() {
+    let patient = Patient::healthy();
+    // A refresh that is killed with its tokens on the way from the rescue to the store.
+    patient.home.write("config.toml", "");
+    #[cfg(feature = "failpoints")]
+    patient.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run();
+    patient.home.write(".auth.json.0123456789abcdef.tmp", "half");
+    patient.home.write("auth.json.bak", "an old login");
+    fs::write(patient.home.place().refresh_lock(), "999999999 codex-auth\n").unwrap();
+    let report = patient.look();
+    report
+        .says("warning", "leftovers", ".auth.json.0123456789abcdef.tmp was being written", "")
+        .says("warning", "leftovers", "auth.json.bak holds the login that was there before", "rm ")
+        .says("warning", "leftovers", "is signed by codex-auth (pid 999999999), which was killed", "");
+    #[cfg(feature = "failpoints")]
+    report.says("warning", "leftovers", "holds new tokens that are not stored yet", "codex refresh");
+    patient.codex(["doctor", "--fix"]).run().expect(0);
+    assert!(!patient.home.file(".auth.json.0123456789abcdef.tmp").exists());
+    assert!(patient.home.file("auth.json.bak").exists());
+    patient.codex(["refresh"]).run().expect(0);
+    fs::remove_file(patient.home.file("auth.json.bak")).unwrap();
+    patient.look().says("ok", "leftovers", "none", "");
+    let live = patient.authority.live_refresh_token(patient.grant.id).unwrap();
+    assert!(patient.home.read("auth.json").contains(&live), "a token was lost");
+}

@@ -1,0 +1,227 @@
+//! `codex doctor`: every finding provoked for real, nothing changed by looking, and what is safe to mend mended.
+
+mod folders;
+mod network;
+
+use codex_auth_platform::{filesystem, process};
+use scripted_authority::{Account, Authority, Ending, Endpoint, Grant, Step};
+use serde_json::{Value, json};
+
+use super::migrate::another_codex;
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Ended, Home, Run, chatgpt, filters, here, item, jwt, now, plant_another_item};
+
+/// A login that a scripted authority has given, in the file.
+struct Patient {
+    home: Home,
+    authority: Authority,
+    grant: Grant,
+}
+
+impl Patient {
+    fn healthy() -> Self {
+        let (home, authority) = (Home::new(), Authority::start().unwrap());
+        let grant = authority.grant(Account::numbered(1));
+        home.write("auth.json", grant.auth_json());
+        Self { home, authority, grant }
+    }
+
+    fn codex<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        let run = self.home.codex(arguments);
+        run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", self.authority.token_url())
+            .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", self.authority.revoke_url())
+    }
+
+    /// A look, as people read it and as programs do. It changes nothing and spends nothing.
+    fn look(&self) -> Report {
+        let (tree, requests) = (self.home.tree(), self.authority.counters().of(Endpoint::Refresh));
+        let report = Report::of(|arguments| self.codex(arguments.iter().copied()));
+        assert_eq!(self.home.tree(), tree);
+        assert_eq!(self.authority.counters().of(Endpoint::Refresh), requests);
+        report
+    }
+}
+
+/// What the doctor said.
+struct Report {
+    json: Value,
+    text: String,
+}
+
+impl Report {
+    #[track_caller]
+    fn of(run: impl Fn(&[&str]) -> Run) -> Self {
+        let (text, told) = (run(&["doctor"]).run(), run(&["doctor", "--json"]).run());
+        let json = told.json();
+        let sick = json["problems"] != 0;
+        for Ended { code, err, .. } in [&text, &told] {
+            assert_eq!((*code, err.as_str()), (Some(i32::from(sick)), ""), "{text}");
+        }
+        Self { json, text: text.out }
+    }
+
+    /// That there is such a finding, in both forms; `remedy` is empty where none is given.
+    #[track_caller]
+    fn says(&self, standing: &str, check: &str, message: &str, remedy: &str) -> &Self {
+        let findings = self.json["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| {
+            finding["check"] == check
+                && finding["standing"] == standing
+                && finding["message"].as_str().unwrap().contains(message)
+        });
+        let Some(found) = found else { panic!("no {standing} of {check} with {message:?}:\n{}", self.text) };
+        let told = found["remedy"].as_str().unwrap_or_default();
+        assert!(told.contains(remedy) && told.is_empty() == remedy.is_empty(), "{found:#}");
+        let line = format!("  {standing:7}  {check:12}  {}\n", found["message"].as_str().unwrap());
+        assert!(self.text.contains(&line), "{line}in\n{}", self.text);
+        self
+    }
+}
+
+#[test]
+fn a_healthy_machine_has_nothing_to_be_said_about_it() {
+    let patient = Patient::healthy();
+    let _filters = filters(&patient.home);
+    let url = patient.authority.url().trim_start_matches("http://").to_owned();
+    let told = patient.codex(["doctor"]).run().to_string().replace(&url, "[authority]");
+    let machine = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let user = format!("user {}", process::user());
+    let kind = filesystem::describe(&patient.home.path()).unwrap().name;
+    let told = told.replace(&machine, "[machine]").replace(&user, "user [user]").replace(&kind, "[kind]");
+    let told = told.replace(env!("CARGO_PKG_VERSION"), "[version]");
+    // Whether there is a keychain on this machine is another test's business.
+    let told: Vec<_> = told.lines().filter(|line| !line.starts_with("  ok       keychain")).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    exit 0
+    --- stdout
+      ok       version       codex-auth [version] on [machine]
+      ok       place         [home] (CODEX_HOME)
+      ok       filesystem    [kind], where changes are noticed at once
+      ok       owners        everything belongs to user [user]
+      ok       modes         nobody else can read or change the login
+      ok       locks         nobody holds one
+      ok       leftovers     none
+      ok       config        config.toml names no store
+      ok       store         file store, [home]/auth.json (nothing says otherwise)
+      ok       login         chatgpt; the access token expires in [time] and is refreshed before
+      ok       authority     tokens are refreshed at [authority]/oauth/token (CODEX_REFRESH_TOKEN_URL_OVERRIDE)
+      ok       authority     tokens are revoked at [authority]/oauth/revoke (CODEX_REVOKE_TOKEN_URL_OVERRIDE)
+      ok       route         no proxy
+      ok       certificates  not needed: the authority is on this machine
+      ok       reachable     [authority]/oauth/token answers (HTTP 405 to an empty request)
+      ok       clock         within 30 s of the authority's
+      ok       programs      no other codex runs on this login
+
+      0 problems, 0 warnings
+    --- stderr
+    ");
+    assert_eq!(patient.look().json["warnings"], 0);
+}
+
+#[test]
+fn a_configuration_or_document_that_cannot_be_used_is_a_problem() {
+    let patient = Patient::healthy();
+    for (text, standing, message, remedy) in [
+        ("auth_token = \"sk-old\"\n", "warning", "still holds the auth_token", "remove the line"),
+        ("a = = 1\n", "problem", "line 1 is not valid TOML", "correct that file"),
+        (
+            "cli_auth_credentials_store = \"floppy\"\n",
+            "problem",
+            "cli_auth_credentials_store must be",
+            "correct",
+        ),
+        ("cli_auth_credentials_store = \"file\"\n", "ok", "cli_auth_credentials_store = \"file\"", ""),
+    ] {
+        patient.home.write("config.toml", text);
+        patient.look().says(standing, "config", message, remedy);
+    }
+    patient.home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk");
+    patient.look().says("problem", "store", "auth.json cannot be understood", "codex login");
+    patient.home.write("auth.json", r#"{"auth_mode":"telepathy","OPENAI_API_KEY":"sk-1"}"#);
+    patient.look().says("warning", "store", "auth_mode \"telepathy\" is not known", "codex login");
+}
+
+#[test]
+fn a_login_that_yields_no_token_is_a_problem_and_a_failure_that_passes_a_warning() {
+    let patient = Patient::healthy();
+    patient.authority.script(Endpoint::Refresh, Step::status(503, "busy"));
+    patient.codex(["refresh"]).run().refused(4);
+    patient.look().says("warning", "login", "the last refresh, 0 s ago, came to nothing", "codex refresh");
+    patient.codex(["refresh"]).run().expect(0);
+    patient.home.write("auth.json", patient.grant.auth_json());
+    patient.look().says("problem", "login", "an old copy: its refresh token has been spent", "codex login");
+
+    let patient = Patient::healthy();
+    patient.authority.end(patient.grant.id, Ending::RefreshInvalidated);
+    patient.codex(["refresh"]).run().refused(3);
+    patient.look().says("problem", "login", "the refresh token was revoked", "log in again: codex login");
+
+    let patient = Patient::healthy();
+    patient.home.write("auth.json", chatgpt("acct-1", "", now() - 7_200, now() - 3_600));
+    patient.look().says("problem", "login", "the access token has expired", "codex login");
+}
+
+#[test]
+fn a_keychain_is_a_problem_only_where_the_login_needs_it() {
+    inside(here!(), || {
+        let nowhere = Home::new();
+        let look = |home: &Home| Report::of(|arguments| home.codex(arguments.iter().copied()));
+        look(&nowhere).says("ok", "keychain", "cannot be reached from here; the login is not in it", "");
+        nowhere.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        look(&nowhere).says("problem", "keychain", "cannot be reached", "codex login --store file");
+
+        let locked = PrivateSession::locked_again();
+        let home = Home::within(&locked);
+        look(&home).says("ok", "keychain", "locked; the login is not in it", "");
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        look(&home).says("problem", "keychain", "is locked", "unlock the keychain");
+        drop(locked);
+
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let login = chatgpt("acct-1", "rt-1", now(), now() + 3_600);
+        home.write("auth.json", &login);
+        look(&home).says("ok", "keychain", "unlocked; the login is not in it", "");
+        home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        look(&home).says("ok", "keychain", "unlocked; the login is kept as item", "");
+        plant_another_item(&home, chatgpt("acct-1", "rt-0", now() - 60, now() + 60).as_bytes());
+        look(&home).says("warning", "store", "holds 2 items for this login", "codex migrate --to keychain");
+
+        let without_key = Home::within(&session);
+        without_key.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        item(&without_key).set_secret(login.as_bytes()).unwrap();
+        look(&without_key).says("problem", "keychain", "no key of ours", "codex migrate --to keychain");
+    });
+}
+
+#[test]
+fn other_programs_on_this_login_are_named() {
+    let patient = Patient::healthy();
+    patient.look().says("ok", "programs", "no other codex runs on this login", "");
+    let other = another_codex(&patient.home, &patient.home.path());
+    patient.look().says("ok", "programs", &format!("/codex (pid {})", other.0.id()), "");
+}
+
+#[test]
+fn a_report_can_be_pasted_anywhere_because_no_secret_and_no_person_is_in_it() {
+    let patient = Patient::healthy();
+    let mark = "MARKED7f3a";
+    patient.home.write("config.toml", format!("auth_token = \"{mark}\"\n"));
+    let access = jwt(&json!({"iat": now(), "exp": now() + 60, "jti": mark}));
+    let mut document: Value = serde_json::from_str(&patient.grant.auth_json()).unwrap();
+    document["tokens"]["access_token"] = json!(access);
+    document["tokens"]["refresh_token"] = json!(mark);
+    document["OPENAI_API_KEY"] = json!(mark);
+    patient.home.write("auth.json", document.to_string());
+    patient.home.write("auth.json.bak", mark);
+    for arguments in [&["doctor"][..], &["doctor", "--json"], &["-v", "doctor"], &["doctor", "--fix"]] {
+        let run = patient.codex(arguments.iter().copied());
+        let run = run.env("HTTPS_PROXY", format!("http://ada:{mark}@127.0.0.1:9"));
+        let ended = run.env("ALL_PROXY", format!("{mark}://{mark}")).run();
+        let whole = ended.to_string();
+        for secret in [mark, access.as_str(), "@example.com", "sesame"] {
+            assert!(!whole.contains(secret), "{secret} in\n{whole}");
+        }
+        assert!(whole.contains("auth_token of an old version"), "{whole}");
+    }
+}
