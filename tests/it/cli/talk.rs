@@ -21,6 +21,8 @@ fn help_is_short_and_names_every_command() {
       token        Print one valid access token
       refresh      Get a new access token now
       migrate      Move the login to another store
+      watch        Show every change of the login, by whichever program, until interrupted
+      sync         Keep the login fresh ahead of time, so that no program ever waits for it
       doctor       Look for what is wrong with a login, and say what mends it
       completions  Print a completion script for a shell
 
@@ -30,7 +32,7 @@ fn help_is_short_and_names_every_command() {
       -V, --version  Print version
     --- stderr
     ");
-    for command in ["login", "logout", "status", "token", "migrate", "doctor", "completions"] {
+    for command in ["login", "logout", "status", "token", "migrate", "watch", "sync", "doctor", "completions"] {
         let ended = home.codex([command, "--help"]).run().expect(0);
         assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
     }
