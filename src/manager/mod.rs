@@ -15,6 +15,7 @@ mod finish;
 mod flight;
 mod job;
 pub mod logout;
+mod looked;
 mod publication;
 mod recovery;
 mod refresh;
@@ -33,6 +34,7 @@ use self::engine::Engine;
 pub use self::error::Error;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
+use self::looked::Looked;
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
 pub use self::refresh::Reason;
 use self::refresh::{Base, Transaction};
@@ -56,6 +58,7 @@ struct Inner {
     snapshot: watch::Sender<Arc<Snapshot>>,
     flights: Flights,
     bells: Bells,
+    looked: Looked,
 }
 
 /// A token to send with a request. It keeps its snapshot alive and nothing else.
@@ -179,10 +182,10 @@ impl AuthManager {
         match snapshot.standing(now) {
             Standing::Fresh => return Ok(Token(snapshot)),
             // Somebody may have logged in since: then the store holds something else.
-            Standing::Poisoned | Standing::Empty => {
+            Standing::Poisoned | Standing::Empty if self.may_have_changed() => {
                 self.reload().await?;
             }
-            Standing::Stale | Standing::Expired => {}
+            Standing::Poisoned | Standing::Empty | Standing::Stale | Standing::Expired => {}
         }
         let snapshot = self.current();
         match snapshot.standing(now) {
@@ -249,7 +252,8 @@ impl AuthManager {
 
     fn over(engine: Engine, snapshot: Snapshot) -> Self {
         let (snapshot, _) = watch::channel(Arc::new(snapshot));
-        Self(Arc::new(Inner { engine, snapshot, flights: Flights::default(), bells: Bells::default() }))
+        let (flights, bells, looked) = (Flights::default(), Bells::default(), Looked::default());
+        Self(Arc::new(Inner { engine, snapshot, flights, bells, looked }))
     }
 
     fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {

@@ -12,7 +12,7 @@ use crate::store;
 
 impl AuthManager {
     pub(super) fn look_again(&self) -> Result<Reload, Error> {
-        Ok(self.take_over(self.0.engine.load()?))
+        Ok(self.take_over(self.load()?))
     }
 
     /// Compares what is stored with the snapshot, by identity and lineage, and publishes what differs.

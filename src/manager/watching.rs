@@ -128,7 +128,7 @@ impl Follower {
         let patience = Instant::now() + TORN;
         let mut gone_before = false;
         while !self.has_ended() {
-            match self.manager.0.engine.load() {
+            match self.manager.load() {
                 Ok(found) if found.document().is_none() && !gone_before && self.had_a_login() => {
                     gone_before = true;
                     let _ = self.watch.wait(COALESCED);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links};
+use codex_auth_platform::private_file::{self, DirectoryState, Links, Stamp};
 
 use super::Error;
 use crate::config::{Environment, Home};
@@ -54,6 +54,12 @@ pub fn watched(place: &Place) -> Vec<PathBuf> {
         files.push(target);
     }
     files
+}
+
+/// How those files are now, in the same order: another stamp is another content. What cannot be looked at has none.
+#[must_use]
+pub fn stamps(place: &Place) -> Vec<Option<Stamp>> {
+    watched(place).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
 }
 
 /// Where the records of a place are: with its document. Two places that share one document by a link share them too.

@@ -49,7 +49,7 @@ pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::keychain::{KeychainStore, Sealing};
 pub use self::lease::{Lease, Leased, holder, make_folders};
-pub use self::locate::{is_place, locate, watched};
+pub use self::locate::{is_place, locate, stamps, watched};
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};
 pub use self::preference::Preference;
 pub use self::selection::{Because, Choice, Found, Stores};

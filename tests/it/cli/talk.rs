@@ -32,7 +32,8 @@ fn help_is_short_and_names_every_command() {
       -V, --version  Print version
     --- stderr
     ");
-    for command in ["login", "logout", "status", "token", "migrate", "watch", "sync", "doctor", "completions"] {
+    for command in ["login", "logout", "status", "token", "migrate", "watch", "sync", "doctor", "completions"]
+    {
         let ended = home.codex([command, "--help"]).run().expect(0);
         assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
     }

@@ -1,0 +1,42 @@
+//! What shows that a look at the store would find what the last one has found, without looking.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{AuthManager, Snapshot};
+use crate::store::{self, Location, Stamp};
+
+/// A keychain tells of no change for nothing; it is asked this often at most by those who have no use for the answer.
+const KEYCHAIN_LOOK: Duration = Duration::from_secs(2);
+
+/// The last look of a manager.
+#[derive(Debug, Default)]
+pub(super) struct Looked(Mutex<Option<Look>>);
+
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    files: Vec<Option<Stamp>>,
+}
+
+impl AuthManager {
+    /// Loads what is stored, and remembers how its files were just before.
+    pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
+        let look = Look { at: Instant::now(), files: store::stamps(&self.0.engine.place) };
+        let snapshot = self.0.engine.load()?;
+        *self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        Ok(snapshot)
+    }
+
+    /// Whether a look may find anything else than the last one: a file of the place is not what it was, or the login may
+    /// be in a keychain that was not looked into for a while. Looks at a few files and opens none.
+    pub(super) fn may_have_changed(&self) -> bool {
+        let looked = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(look) = looked.as_ref() else { return true };
+        if look.files != store::stamps(&self.0.engine.place) {
+            return true;
+        }
+        let in_file = matches!(self.current().location(), Some(Location::File(_)));
+        !in_file && look.at.elapsed() >= KEYCHAIN_LOOK
+    }
+}
