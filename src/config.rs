@@ -6,6 +6,8 @@
 mod environment;
 mod line_ends;
 mod network;
+mod overrides;
+mod passage;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -19,6 +21,8 @@ pub(crate) use self::environment::failpoint;
 pub use self::environment::{Colour, Environment, Home, LogLevel, UserFolders, VARIABLES, Variable};
 use self::line_ends::LineEnds;
 pub use self::network::{Network, Setting};
+pub use self::overrides::{KEYS, Overrides};
+pub use self::passage::Passage;
 
 /// Where a document lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -189,6 +193,9 @@ pub enum Error {
         /// The variable.
         name: &'static str,
     },
+    /// What should count before `config.toml` cannot be read.
+    #[error("CODEX_AUTH_CONFIG cannot be understood: {0}")]
+    Overrides(#[source] Box<Self>),
     /// Nobody says where the login belongs.
     #[error("no home directory is known; set CODEX_HOME to the folder of the login")]
     NoHome,

@@ -135,6 +135,18 @@ pub fn own_session(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(start) }
 }
 
+/// Keeps what makes the dynamic loader load something else (`LD_*`, `DYLD_*`) from the child: it is to run what it is,
+/// whatever was meant for somebody else.
+pub fn without_loader_variables(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"LD_") || bytes.starts_with(b"DYLD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Makes the child the leader of a process group of its own, in our session: for [`end_group`].
 pub fn own_group(command: &mut Command) -> &mut Command {
     command.process_group(0)

@@ -1,14 +1,63 @@
 //! Programs of a name on a search path, in its order, without those that somebody else could have planted.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Any of the three execute bits.
 const EXECUTE: u32 = 0o111;
 /// Write bits of group and others.
 const WRITE_BY_OTHERS: u32 = 0o022;
+
+/// Which file a program is, whatever it is called and however many links lead to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of the file that `path` leads to; nothing where there is none.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|file| Self::of_file(&file))
+    }
+
+    /// Of the program that this process runs.
+    #[must_use]
+    pub fn of_this_program() -> Option<Self> {
+        std::env::current_exe().ok().and_then(|path| Self::of(&path))
+    }
+
+    fn of_file(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.inode)
+    }
+}
+
+/// A text that is no [`Identity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a device and an inode with a colon between them")]
+#[non_exhaustive]
+pub struct NoIdentity;
+
+impl FromStr for Identity {
+    type Err = NoIdentity;
+
+    fn from_str(text: &str) -> Result<Self, NoIdentity> {
+        let (device, inode) = text.split_once(':').ok_or(NoIdentity)?;
+        let number = |text: &str| text.parse().map_err(|_| NoIdentity);
+        Ok(Self { device: number(device)?, inode: number(inode)? })
+    }
+}
 
 /// The programs called `name` in the folders of `search_path`, each file once, this process's own left out.
 ///
@@ -16,22 +65,18 @@ const WRITE_BY_OTHERS: u32 = 0o022;
 /// users other than their owner may write, and files owned by neither root nor this user.
 #[must_use]
 pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
-    let ours = std::env::current_exe().and_then(std::fs::metadata).ok().map(|file| identity(&file));
-    let mut seen: Vec<_> = ours.into_iter().collect();
+    let mut seen: Vec<_> = Identity::of_this_program().into_iter().collect();
     let mut found = Vec::new();
     for folder in std::env::split_paths(search_path).filter(|folder| folder.is_absolute()) {
         let path = folder.join(name);
         let Ok(file) = std::fs::metadata(&path) else { continue };
-        if trustworthy(&file) && !seen.contains(&identity(&file)) {
-            seen.push(identity(&file));
+        let identity = Identity::of_file(&file);
+        if trustworthy(&file) && !seen.contains(&identity) {
+            seen.push(identity);
             found.push(path);
         }
     }
     found
-}
-
-fn identity(file: &Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
 }
 
 fn trustworthy(file: &Metadata) -> bool {
@@ -74,6 +119,14 @@ mod tests {
                 .chain([PathBuf::from("relative"), PathBuf::new()]),
         )
         .unwrap();
-        assert_eq!(programs("tool", &path), [good]);
+        assert_eq!(programs("tool", &path), std::slice::from_ref(&good));
+
+        let identity = Identity::of(&good).unwrap();
+        assert_eq!(Identity::of(&folder.path().join("again/tool")), Some(identity));
+        assert_ne!(Identity::of_this_program(), Some(identity));
+        assert_eq!(identity.to_string().parse(), Ok(identity));
+        for wrong in ["", "1", ":", "1:", "-1:2", "1:2:3", "a:b"] {
+            assert_eq!(wrong.parse::<Identity>(), Err(NoIdentity), "{wrong}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::process::Command;
 use again::{Actor, Stage, this_test};
 use codex_auth_platform::process::{
     Ending, Error, Signalled, Variable, end_group, exists, harden, own_group, own_session, running, user,
+    without_loader_variables,
 };
 use rustix::process::{Pid, Signal};
 
@@ -48,6 +49,22 @@ fn copied_shell(folder: &Path, name: &str) -> (PathBuf, String) {
     let program = folder.join(&name);
     again::run("cp", &[&fs::canonicalize("/bin/sh").unwrap(), &program]);
     (program, name)
+}
+
+#[test]
+fn a_child_is_loaded_with_nothing_that_was_meant_for_another() {
+    let name = this_test!();
+    if again::part().is_some() {
+        let mut command = Command::new("env");
+        let told = without_loader_variables(&mut command).output().unwrap().stdout;
+        let told = String::from_utf8(told).unwrap();
+        assert!(!told.contains("LD_") && told.contains("WELD_IT=kept"), "{told}");
+        return again::played();
+    }
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = again::command(name, "parent", nowhere.path(), &Stage::Here);
+    command.env("LD_OF_A_TEST", "x").env("DYLD_OF_A_TEST", "x").env("WELD_IT", "kept");
+    Actor::start(command, again::PLAYED);
 }
 
 #[test]

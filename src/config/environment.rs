@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Error, Network, duration};
+use super::{Error, Network, Overrides, duration};
 
 /// A variable that is honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,16 @@ const RUNTIME_FOLDER: Variable = Variable {
 };
 const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", purpose: "no colour on a terminal when it is not empty" };
-const PATH: Variable = Variable { name: "PATH", purpose: "where other programs called codex are looked for" };
+pub(super) const CONFIG: Variable = Variable {
+    name: "CODEX_AUTH_CONFIG",
+    purpose: "keys of config.toml that count before the file, as TOML; set by -c for the program's own children",
+};
+pub(super) const VISITED: Variable = Variable {
+    name: "CODEX_AUTH_VISITED",
+    purpose: "the programs called codex that handed this command line on; set by the program itself",
+};
+pub(super) const PATH: Variable =
+    Variable { name: "PATH", purpose: "where other programs called codex are looked for" };
 
 /// Every variable that is honoured.
 pub const VARIABLES: &[Variable] = &[
@@ -94,6 +103,8 @@ pub const VARIABLES: &[Variable] = &[
     NO_PROXY,
     NO_PROXY_LOWER,
     NO_COLOR,
+    CONFIG,
+    VISITED,
     PATH,
 ];
 
@@ -113,6 +124,8 @@ pub struct Environment {
     pub colour: Colour,
     /// The search path for programs.
     pub path: OsString,
+    /// What counts before `config.toml`.
+    pub overrides: Overrides,
     /// The keeper to ask, where the user names one.
     pub socket: Option<PathBuf>,
     /// Where short-lived files of this user belong.
@@ -205,6 +218,7 @@ impl Environment {
     /// # Errors
     /// - [`Error::Duration`]: a time limit cannot be read.
     /// - [`Error::LogLevel`]: it is none.
+    /// - [`Error::Overrides`]: `CODEX_AUTH_CONFIG` cannot be read.
     /// - [`Error::NoHome`]: neither `CODEX_HOME` nor a home directory is known.
     pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let value = |variable: Variable| lookup(variable.name).filter(|value| !value.is_empty());
@@ -219,8 +233,10 @@ impl Environment {
                 Home::Default(base.home_dir().join(".codex"))
             }
         };
+        let overrides = value(CONFIG).map(|text| Overrides::parse(&text.to_string_lossy())).transpose();
         Ok(Self {
             home,
+            overrides: overrides.map_err(|error| Error::Overrides(Box::new(error)))?.unwrap_or_default(),
             lock_timeout: limit(LOCK_TIMEOUT, Duration::from_secs(60))?,
             keychain_timeout: limit(KEYCHAIN_TIMEOUT, Duration::from_secs(5))?,
             network: Network::read(value),

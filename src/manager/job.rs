@@ -9,7 +9,7 @@ use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
 use super::logout::{self, Scope};
 use super::refresh::{Base, Reason, Transaction};
-use super::snapshot::{Departure, Snapshot};
+use super::snapshot::{Departure, Snapshot, Standing};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -28,6 +28,7 @@ pub struct Job {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Task {
+    Freshen,
     Refresh { reason: Reason, base: Base },
     Logout { scope: Scope },
 }
@@ -68,6 +69,12 @@ impl Job {
         Self { task: Task::Refresh { reason, base: Base::of(snapshot) }, policy }
     }
 
+    /// A refresh if what is stored by then is stale and can be refreshed; otherwise nothing.
+    #[must_use]
+    pub fn freshen(policy: AccountPolicy) -> Self {
+        Self { task: Task::Freshen, policy }
+    }
+
     /// A logout.
     #[must_use]
     pub fn logout(scope: Scope) -> Self {
@@ -86,16 +93,35 @@ impl Job {
             policy: self.policy,
         };
         let done = match self.task {
-            Task::Refresh { reason, base } => Transaction { engine: &engine, reason, base }
-                .run(&mut waiting)
-                .map(|snapshot| match snapshot.departure() {
-                    Some(Departure::Uncommitted(error)) => Done::Uncommitted(error.to_string()),
-                    _ => Done::Served,
-                }),
+            Task::Freshen => freshen(&engine, &mut waiting),
+            Task::Refresh { reason, base } => refresh(&engine, reason, base, &mut waiting),
             Task::Logout { scope } => logout::run(&engine, scope, &mut waiting).map(Done::LoggedOut),
         };
         done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))
     }
+}
+
+fn freshen(engine: &Engine, waiting: &mut dyn FnMut(&Waiting<'_>)) -> Result<Done, Error> {
+    let snapshot = engine.load()?;
+    match snapshot.standing(engine.clock.now()) {
+        Standing::Stale | Standing::Expired if snapshot.fingerprint().is_some() => {
+            refresh(engine, Reason::Stale, Base::of(&snapshot), waiting)
+        }
+        _ => Ok(Done::Served),
+    }
+}
+
+fn refresh(
+    engine: &Engine,
+    reason: Reason,
+    base: Base,
+    waiting: &mut dyn FnMut(&Waiting<'_>),
+) -> Result<Done, Error> {
+    let snapshot = Transaction { engine, reason, base }.run(waiting)?;
+    Ok(match snapshot.departure() {
+        Some(Departure::Uncommitted(error)) => Done::Uncommitted(error.to_string()),
+        _ => Done::Served,
+    })
 }
 
 impl Failure {

@@ -11,7 +11,7 @@ use super::{
     AutoStore, EphemeralStore, Error, FileStore, KeychainStore, Lease, Location, Note, Settings, State,
     Store, Stored,
 };
-use crate::config::{Environment, LegacyToken, StoreKind};
+use crate::config::{Environment, LegacyToken, Overrides, StoreKind};
 use crate::place::Place;
 
 /// All the stores of one place, over one keychain connection, with what the user has set.
@@ -19,6 +19,7 @@ use crate::place::Place;
 pub struct Stores {
     place: Place,
     settings: Settings,
+    overrides: Overrides,
     client: Client,
     ephemeral: EphemeralStore,
     keychain_timeout: Duration,
@@ -107,10 +108,11 @@ impl Stores {
     /// # Errors
     /// As [`Settings::read`].
     pub fn with_keychain(place: Place, environment: &Environment, client: Client) -> Result<Self, Error> {
-        let settings = Settings::read(&place)?;
+        let settings = Settings::read(&place)?.under(&environment.overrides, &place)?;
         Ok(Self {
             place,
             settings,
+            overrides: environment.overrides.clone(),
             client,
             ephemeral: EphemeralStore::new(),
             keychain_timeout: environment.keychain_timeout,
@@ -183,7 +185,7 @@ impl Stores {
     /// As [`Settings::read`].
     pub fn under(&self, lease: &Lease) -> Result<Self, Error> {
         let place = lease.place().clone();
-        let settings = Settings::read(&place)?;
+        let settings = Settings::read(&place)?.under(&self.overrides, &place)?;
         Ok(Self { place, settings, ..self.clone() })
     }
 

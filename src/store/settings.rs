@@ -5,7 +5,7 @@ use std::fmt;
 use codex_auth_platform::private_file::{self, Links, OverMount};
 
 use super::{Error, Lease};
-use crate::config::{self, Config, StoreKind};
+use crate::config::{self, Config, Overrides, StoreKind};
 use crate::place::Place;
 
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -42,6 +42,16 @@ impl Settings {
         };
         let config = Config::parse(&text).map_err(|source| Error::Config { path, source })?;
         Ok(Self { config, text })
+    }
+
+    /// The same with `overrides` counting before the file, which stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn under(self, overrides: &Overrides, place: &Place) -> Result<Self, Error> {
+        let config = overrides.over(&self.text);
+        let config = config.map_err(|source| Error::Config { path: place.config(), source })?;
+        Ok(Self { config, ..self })
     }
 
     /// Sets the store, in Codex's words.

@@ -14,7 +14,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 const PART: &str = "PLATFORM_TEST_PART";
 const PLACE: &str = "PLATFORM_TEST_PLACE";
-const PLAYED: &str = "@played";
+/// What a part says when it was played to its end.
+pub(crate) const PLAYED: &str = "@played";
 
 /// A user that is neither root nor the one who runs the tests.
 pub(crate) const SOMEBODY: u32 = 65_534;

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
+use codex_auth::config::Overrides;
 use codex_auth::manager::{Done, Job};
 use codex_auth_platform::process;
 use indicatif::ProgressBar;
@@ -47,11 +48,20 @@ pub(crate) enum Talk {
 
 /// Does `job` in a child, and waits for it.
 pub(crate) fn run(job: &Job, talk: Talk) -> Result<Done, CommandError> {
+    run_with(job, talk, &Overrides::default())
+}
+
+/// The same with what counts before `config.toml`.
+pub(crate) fn run_with(job: &Job, talk: Talk, overrides: &Overrides) -> Result<Done, CommandError> {
     let failed =
         |error: io::Error| CommandError::new(Exit::Failed, format!("cannot start a child process: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
     command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    if !overrides.is_empty() {
+        command.env(Overrides::VARIABLE, overrides.to_string());
+    }
+    process::without_loader_variables(&mut command);
     let mut child = process::own_session(&mut command).spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         serde_json::to_writer(&mut stdin, job).map_err(|error| failed(error.into()))?;

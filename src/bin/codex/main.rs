@@ -5,6 +5,7 @@ mod child;
 mod completions;
 mod doctor;
 mod error;
+mod hand_over;
 mod log;
 mod login;
 mod logout;
@@ -17,6 +18,7 @@ mod sync;
 mod token;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind as ClapKind};
@@ -25,11 +27,18 @@ use codex_auth::Environment;
 use codex_auth_platform::process;
 
 use self::error::{CommandError, Exit};
+use self::hand_over::Handled;
 use self::output::Output;
 
 /// Keeps one login alive and in one place for everything on this machine that uses it.
 #[derive(Parser)]
-#[command(name = "codex", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "codex",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Before a command, -c KEY=VALUE sets a key of config.toml that concerns the login, for one run."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -67,12 +76,21 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    match hand_over::hand_over(&words, &early_output()) {
+        Ok(Handled::Whole(code)) => return code,
+        Ok(Handled::NotYet) => {}
+        Err(error) => {
+            early_output().failure(&error);
+            return error.exit();
+        }
+    }
     // Not being able to forbid core dumps is no reason to keep a person from their login.
     let _ = process::harden();
     process::outlive_file_size_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &words),
     };
     let json = match &arguments.command {
         Command::Login(login) => login.json(),
@@ -114,7 +132,7 @@ fn main() -> ExitCode {
 
 /// What the command line should have been. An error repeats what was typed only where it is nearly right: anything else
 /// may be a secret in the wrong place.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let nearly_right =
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
             .into_iter()
@@ -124,9 +142,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
     }
-    let mut output = Output::new(false, false);
-    if let Ok(environment) = Environment::of_process() {
-        output.configure(&environment);
+    let see_help = "see what there is: codex --help";
+    if error.kind() == ClapKind::InvalidSubcommand {
+        early_output().failure(&hand_over::nobody(words).hint(see_help));
+        return Exit::Usage.into();
     }
     let mut problem = error.kind().as_str().unwrap_or("the command line makes no sense").to_owned();
     // In these the argument is one of ours, by the name that we gave it.
@@ -141,8 +160,17 @@ fn usage(error: &clap::Error) -> ExitCode {
     if let Some(why) = std::error::Error::source(error) {
         failed = failed.hint(why.to_string());
     }
-    output.failure(&failed.hint("see what there is: codex --help"));
+    early_output().failure(&failed.hint(see_help));
     Exit::Usage.into()
+}
+
+/// For what is said before a command is known.
+fn early_output() -> Output {
+    let mut output = Output::new(false, false);
+    if let Ok(environment) = Environment::of_process() {
+        output.configure(&environment);
+    }
+    output
 }
 
 /// How a command ends when it does not fail outright.

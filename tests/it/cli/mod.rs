@@ -1,6 +1,7 @@
 //! The program, command by command, as a person or a script meets it.
 
 mod doctor;
+mod hand_over;
 mod login;
 mod logout;
 mod migrate;

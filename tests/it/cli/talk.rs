@@ -30,6 +30,8 @@ fn help_is_short_and_names_every_command() {
       -v, --verbose  Show what caused an error, down to the system's own words
       -h, --help     Print help
       -V, --version  Print version
+
+    Before a command, -c KEY=VALUE sets a key of config.toml that concerns the login, for one run.
     --- stderr
     ");
     for command in ["login", "logout", "status", "token", "migrate", "watch", "sync", "doctor", "completions"]

@@ -22,7 +22,7 @@ pub use self::machine::{Machine, account, item, items, now, plant_another_item};
 pub use self::mounted::{Folder, Mounted};
 #[cfg(feature = "failpoints")]
 pub use self::pause::Pause;
-pub use self::program::{Ended, Guarded, Run, eventually};
+pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
 pub use self::words::filters;
 
 /// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.

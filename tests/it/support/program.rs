@@ -15,6 +15,13 @@ pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_codex"))
 }
 
+/// The tester's search path without a Codex of their own, to which commands would go that are not ours.
+pub fn search_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).filter(|folder| !folder.join("codex").exists());
+    std::env::join_paths(folders).unwrap()
+}
+
 /// A run that is being prepared. Nothing of the tester's own environment reaches the program but `PATH`.
 pub struct Run {
     command: Command,
@@ -33,7 +40,7 @@ impl Run {
     /// A run of another program, as if it were ours.
     pub fn of<'a>(program: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut command = Command::new(program);
-        command.env_clear().args(arguments).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env_clear().args(arguments).env("PATH", search_path());
         Self { command, input: None }
     }
 

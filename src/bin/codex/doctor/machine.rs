@@ -1,4 +1,4 @@
-//! The machine: versions, and the other programs that use this login.
+//! The machine: versions, the next codex on the search path, and the other programs that use this login.
 
 use std::env::consts;
 
@@ -6,6 +6,7 @@ use codex_auth_platform::process::Running;
 
 use super::Subject;
 use super::finding::Finding;
+use crate::hand_over;
 use crate::session::other_programs;
 
 /// What this is and what it runs on.
@@ -17,7 +18,19 @@ pub(super) fn version() -> Finding {
 }
 
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    vec![programs(&other_programs(&subject.place, &subject.environment))]
+    vec![next(), programs(&other_programs(&subject.place, &subject.environment))]
+}
+
+/// The program that everything else goes to.
+fn next() -> Finding {
+    match hand_over::next_version() {
+        None => Finding::ok("next codex", "none on PATH"),
+        Some((path, Some(version))) => Finding::ok("next codex", format!("{version} ({})", path.display())),
+        Some((path, None)) => {
+            let message = format!("{} does not tell its version", path.display());
+            Finding::warning("next codex", message).remedy(format!("{} --version", path.display()))
+        }
+    }
 }
 
 fn programs(running: &[Running]) -> Finding {

@@ -1,0 +1,364 @@
+//! Handing over: what is not ours goes whole to the next `codex` on the search path, with a login that is fresh.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use scripted_authority::{Ending, Endpoint, Moment, Step};
+
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Ended, Home, Machine, Run, eventually, program, search_path};
+
+/// Tells all there is to tell of how it was called.
+const TELLS: &str = r#"#!/bin/sh
+printf 'next %s\n' "$$"
+for word in "$@"; do printf '<%s>\n' "$word"; done
+cat
+echo said >&2
+exit 7
+"#;
+
+/// Tells the access token that it finds.
+const READS: &str = r#"#!/bin/sh
+sed -n 's/.*"access_token": "\(.*\)".*/\1/p' "$CODEX_HOME/auth.json"
+"#;
+
+/// A folder for the search path, with a program in it.
+fn folder(home: &Home, name: &str, program: &str, text: &str) -> PathBuf {
+    let folder = home.beside(name);
+    fs::write(folder.join("text"), text).unwrap();
+    placed(&folder.join("text"), &folder.join(program));
+    folder
+}
+
+/// Puts a program in its place, by another process: what this one has open for writing, be it in a fork, cannot be run.
+fn placed(from: &Path, to: &Path) {
+    assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
+}
+
+/// The search path with these folders before the tester's.
+fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString {
+    let others = search_path();
+    let folders = folders.into_iter().map(Path::to_owned).chain(std::env::split_paths(&others));
+    std::env::join_paths(folders).unwrap()
+}
+
+/// A run with one next codex, which is this text.
+fn before(home: &Home, text: &str, run: Run) -> Run {
+    let folder = home.path().with_file_name("next");
+    let folder = if folder.exists() { folder } else { self::folder(home, "next", "codex", text) };
+    run.env("PATH", path([&*folder]))
+}
+
+#[test]
+fn what_is_not_ours_goes_whole_to_the_next_codex() {
+    let home = Home::new();
+    let words = ["exec", "--json", "two words", "", "line\nend", "-c", "status", "'\"$HOME`"];
+    let child = before(&home, TELLS, home.codex(words)).input("typed").start();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let each: String = words.iter().map(|word| format!("<{word}>\n")).collect();
+    assert_eq!(
+        told,
+        format!("next {pid}\n{each}typed"),
+        "the same process, the same words, the same streams"
+    );
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(7), &b"said\n"[..]));
+
+    let mut command = before(&home, TELLS, home.codex([])).into_command();
+    command.arg(OsStr::from_bytes(b"\xff\xfe"));
+    let told = command.output().unwrap().stdout;
+    assert!(told.ends_with(b"<\xff\xfe>\n"), "{told:?}");
+    assert!(home.names().is_empty(), "nothing is made where nobody is logged in");
+}
+
+#[test]
+fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
+    let home = Home::new();
+    let run = |words: &[&str]| before(&home, TELLS, home.codex(words.iter().copied())).run();
+    let key = "cli_auth_credentials_store=file";
+    for words in [
+        &["status"][..],
+        &["status", "--json"],
+        &["logout", "--help"],
+        &["doctor"],
+        &["-v", "status"],
+        &["-c", key, "status"],
+        &["--config", key, "-v", "status"],
+        &["-ccli_auth_credentials_store=file", "status"],
+        &["--config=forced_login_method=api", "status"],
+        &["status", "--what"],
+    ] {
+        let ended = run(words);
+        assert_ne!(ended.code, Some(7), "{words:?} is ours\n{ended}");
+    }
+    for words in [
+        &[][..],
+        &["stat"],
+        &["Status"],
+        &["lgoin"],
+        &["help"],
+        &["a prompt"],
+        &["--model", "o3"],
+        &["-c", "model=o3", "status"],
+        &["-c", key],
+        &["-c", key, "exec"],
+        &["-c", key, "-c", "model=o3", "status"],
+        &["-c"],
+        &["--", "status"],
+        &["exec", "--help"],
+        &["-h", "exec"],
+        &["-v"],
+    ] {
+        let ended = run(words).expect(7);
+        let each: String = words.iter().map(|word| format!("<{word}>\n")).collect();
+        assert!(ended.out.ends_with(&each) && ended.out.starts_with("next "), "{words:?} goes on\n{ended}");
+    }
+}
+
+#[test]
+fn without_a_next_codex_a_strange_word_is_misuse() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.codex(["exec", "hello"]).run(), @r"
+    exit 2
+    --- stdout
+    --- stderr
+    error: this is no command of codex-auth, and no other codex is on PATH that it could go to
+    hint: OpenAI's Codex is found when it is installed and its folder is on PATH, before or behind ours
+    hint: see what there is: codex --help
+    ");
+    let nothing = home.codex([]).run().expect(2);
+    assert!(nothing.err.contains("Usage: codex") && nothing.out.is_empty(), "{nothing}");
+}
+
+#[test]
+fn programs_that_others_may_have_planted_are_passed_over() {
+    let home = Home::new();
+    let (good, loose) = (folder(&home, "good", "codex", TELLS), folder(&home, "loose", "codex", TELLS));
+    fs::set_permissions(loose.join("codex"), fs::Permissions::from_mode(0o775)).unwrap();
+    let plain = folder(&home, "plain", "codex", TELLS);
+    fs::set_permissions(plain.join("codex"), fs::Permissions::from_mode(0o644)).unwrap();
+    let exec = |path: &OsStr| {
+        let mut command = home.codex(["exec"]).env("PATH", path).into_command();
+        // Relative entries would be found from here.
+        command.current_dir(&good).output().unwrap()
+    };
+    for planted in [loose.as_os_str(), plain.as_os_str(), OsStr::new("."), OsStr::new(":::"), OsStr::new("")]
+    {
+        let output = exec(planted);
+        assert_eq!(output.status.code(), Some(2), "{}", planted.display());
+    }
+    assert_eq!(exec(&path([&*loose, &*plain, Path::new(""), &*good])).status.code(), Some(7));
+}
+
+#[test]
+fn two_copies_of_ours_do_not_hand_over_to_each_other_for_ever() {
+    let home = Home::new();
+    let copies = ["one", "other"].map(|name| {
+        let folder = home.beside(name);
+        placed(&program(), &folder.join("codex"));
+        folder
+    });
+    let next = folder(&home, "next", "codex", TELLS);
+    let [one, other] = copies.each_ref().map(PathBuf::as_path);
+    let exec = |path: OsString| home.codex(["exec"]).env("PATH", path).run();
+    let ended = exec(path([one, other, &next])).expect(7);
+    assert_eq!(ended.out.matches("next").count(), 1, "{ended}");
+    exec(path([one, other])).refused(2);
+    exec(path([other, one, one])).refused(2);
+}
+
+#[test]
+fn a_codex_that_calls_codex_again_is_served_and_one_that_never_stops_is_stopped() {
+    let home = Home::new();
+    let ours = program();
+    let ours = ours.parent().unwrap();
+    let twice = r#"#!/bin/sh
+echo "called with $*"
+[ "$1" = inner ] || codex inner
+"#;
+    let next = folder(&home, "twice", "codex", twice);
+    let ended = home.codex(["outer"]).env("PATH", path([ours, &next])).run().expect(0);
+    assert_eq!(ended.out, "called with outer\ncalled with inner\n");
+    let next = folder(&home, "endless", "codex", "#!/bin/sh\ncodex \"$@\"\n");
+    let ended = home.codex(["exec"]).env("PATH", path([ours, &next])).run().refused(1);
+    assert!(ended.err.contains("starts this program again and again"), "{ended}");
+}
+
+#[test]
+fn under_our_second_name_everything_is_ours() {
+    let home = Home::new();
+    let own = folder(&home, "own", "unused", "");
+    std::os::unix::fs::symlink(program(), own.join("codex-auth")).unwrap();
+    let run = |words: &[&str]| {
+        let run = Run::of(&own.join("codex-auth"), words.iter().copied()).envs(home.variables());
+        before(&home, TELLS, run).run()
+    };
+    let ended = run(&["exec"]).refused(2);
+    assert!(ended.err.starts_with("error: this is no command of codex-auth\n"), "{ended}");
+    assert!(run(&["status"]).expect(1).out.contains("not logged in"));
+    assert!(run(&["--version"]).expect(0).out.contains(env!("CARGO_PKG_VERSION")));
+    let help = run(&["--help"]).expect(0);
+    assert!(help.out.contains("Usage: codex-auth") && !help.out.contains("next "), "{help}");
+}
+
+#[test]
+fn a_key_of_the_login_can_be_set_for_one_run() {
+    let home = Home::new();
+    let config = "cli_auth_credentials_store = \"keyring\" # mine\n";
+    home.write("config.toml", config);
+    let with = |value: &'static str, words: &[&'static str]| {
+        home.codex(["-c", value].into_iter().chain(words.iter().copied()).collect::<Vec<_>>())
+    };
+    home.codex(["login", "--with-api-key"]).input("sk-1").run().refused(5);
+    let file = "cli_auth_credentials_store = 'file'";
+    with(file, &["login", "--with-api-key"]).input("sk-1").run().expect(0);
+    assert_eq!(with(file, &["token"]).run().expect(0).out, "sk-1\n");
+    assert_eq!(home.read("config.toml"), config);
+    with(file, &["logout", "--local"]).run().expect(0);
+    assert!(!home.document().exists(), "the child that logs out was told as well");
+    insta::assert_snapshot!(with("cli_auth_credentials_store=floppy", &["status"]).run(), @r#"
+    exit 2
+    --- stdout
+    --- stderr
+    error: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+    "#);
+    let broken = home.codex(["status"]).env("CODEX_AUTH_CONFIG", "a = = 1").run().refused(1);
+    assert!(broken.err.contains("CODEX_AUTH_CONFIG cannot be understood: line 1"), "{broken}");
+}
+
+#[test]
+fn help_and_version_are_those_of_both() {
+    let home = Home::new();
+    let next = "#!/bin/sh\ncase $1 in --version|-V) echo 'codex-cli 9.9.9'; echo more;; *) echo \"help by $1\";; esac\n";
+    let run = |word: &str| before(&home, next, home.codex([word])).run().expect(0);
+    for word in ["--version", "-V"] {
+        let told = run(word);
+        assert_eq!(
+            told.out,
+            format!("codex-cli 9.9.9\ncodex-auth {}\n", env!("CARGO_PKG_VERSION")),
+            "{told}"
+        );
+    }
+    for word in ["--help", "-h"] {
+        let told = run(word).out;
+        let (ours, theirs) = told.split_once("\nEvery other command goes to ").unwrap();
+        assert!(ours.contains("  login ") && theirs.contains(&format!("help by {word}\n")), "{told}");
+    }
+    let told = before(&home, next, home.codex(["doctor"])).run().out;
+    assert!(told.contains("next codex    codex-cli 9.9.9 ("), "{told}");
+    assert!(home.codex(["doctor"]).run().out.contains("next codex    none on PATH"));
+}
+
+#[test]
+fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() {
+    let home = Home::new();
+    let tells = "#!/bin/sh\nulimit -a; ulimit -Ha; grep ^Sig /proc/self/status; umask; env | sort\n";
+    let with_core_dumps = |run: Run| {
+        let run = run.env("LD_LIBRARY_PATH", "/nowhere");
+        run.through(["sh", "-c", "ulimit -Sc \"$(ulimit -Hc)\"; exec \"$0\" \"$@\""]).run().expect(0).out
+    };
+    let through = with_core_dumps(before(&home, tells, home.codex(["exec"])));
+    let next = home.path().with_file_name("next");
+    let variables = home.codex([]).into_command();
+    let variables = variables
+        .get_envs()
+        .map(|(name, value)| (name.to_str().unwrap().to_owned(), value.unwrap().to_owned()));
+    let direct = Run::of(&next.join("codex"), ["exec"]).envs(variables).env("PATH", path([&*next]));
+    let direct = with_core_dumps(direct);
+    // The C library keeps two signals for its threads, and they come and go with those.
+    let plain = |line: &str| match line.split_once(":\t") {
+        Some((set, mask)) if set.starts_with("Sig") && set != "SigQ" => {
+            format!("{set} {:x}", u64::from_str_radix(mask, 16).unwrap() & 0x7fff_ffff)
+        }
+        _ => line.to_owned(),
+    };
+    let lines = |told: &str| -> Vec<_> {
+        let lines =
+            told.lines().filter(|line| !line.starts_with("CODEX_AUTH_VISITED=") && !line.starts_with("SigQ"));
+        lines.map(plain).collect()
+    };
+    assert_eq!(lines(&through), lines(&direct));
+    assert!(direct.contains("SigIgn") && direct.contains("LD_LIBRARY_PATH=/nowhere"), "{direct}");
+}
+
+fn is_refreshed_once(world: &World<'_>) {
+    let read = || before(&world.machine.home, READS, world.codex(["exec"])).run().expect(0);
+    let old = world.kept("access_token");
+    let told = read();
+    assert_ne!(told.out.trim_end(), old);
+    assert_eq!((told.out.trim_end(), told.err.as_str()), (&*world.kept("access_token"), ""));
+    assert_eq!(world.requests(), 1);
+    assert_eq!(read().out, told.out);
+    assert_eq!(world.requests(), 1, "it is fresh now");
+}
+
+#[test]
+fn a_stale_login_is_refreshed_before_and_a_fresh_one_left_alone() {
+    is_refreshed_once(&World::stale(&mut Machine::with_file()));
+    is_refreshed_once(&World::expired(&mut Machine::with_file()));
+}
+
+#[test]
+fn a_login_that_cannot_be_refreshed_keeps_nobody_from_the_next_program() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let home = &world.machine.home;
+    let reads = || -> Ended { before(home, READS, world.codex(["exec"])).run().expect(0) };
+    let old = world.kept("access_token");
+    world.authority.script(Endpoint::Refresh, Step::status(503, "busy"));
+    assert_eq!((reads().out.trim_end(), reads().err.as_str()), (&*old, ""));
+    world.authority.end(world.grant.id, Ending::RefreshInvalidated);
+    fs::remove_file(home.file("codex-auth/state.json")).unwrap();
+    assert_eq!((reads().out.trim_end(), reads().err.as_str()), (&*old, ""));
+    let requests = world.requests();
+    assert_eq!(reads().out.trim_end(), old);
+    assert_eq!(world.requests(), requests, "a dead token is tried once");
+    home.write("auth.json", "no document");
+    assert_eq!((reads().out.as_str(), reads().err.as_str()), ("", ""));
+    home.write("config.toml", "a = = 1");
+    assert_eq!(reads().err, "");
+    let lost = before(home, READS, world.codex(["exec"])).env("CODEX_AUTH_LOCK_TIMEOUT", "soon").run();
+    assert_eq!(lost.expect(0).err, "");
+}
+
+#[test]
+fn a_refresh_that_takes_too_long_is_not_waited_for_and_not_lost() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
+    let begun = Instant::now();
+    let child = before(&world.machine.home, READS, world.codex(["exec"])).start();
+    hold.arrived(PATIENCE).unwrap();
+    let old = world.kept("access_token");
+    let output = child.wait_with_output().unwrap();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(25), "{took:?}");
+    assert_eq!((String::from_utf8_lossy(&output.stdout).trim_end(), output.status.code()), (&*old, Some(0)));
+    hold.release();
+    eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());
+    eventually("the child to leave", || !world.has_rescue());
+    assert_eq!(world.requests(), 1);
+}
+
+#[test]
+fn eight_programs_at_once_find_one_refreshed_login() {
+    for _ in 0..5 {
+        let mut machine = Machine::with_file();
+        let world = World::expired(&mut machine);
+        let home = &world.machine.home;
+        let children: Vec<_> = (0..8).map(|_| before(home, READS, world.codex(["exec"])).start()).collect();
+        let told: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        let token = format!("{}\n", world.kept("access_token"));
+        for output in told {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), token);
+            assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+        }
+        assert_eq!(world.requests(), 1);
+    }
+}
