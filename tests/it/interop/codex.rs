@@ -11,7 +11,7 @@ use crate::support::session::{PrivateSession, inside};
 use crate::support::{Ended, Home, Run, chatgpt, here, item, items};
 
 /// `tests/run` installs it and says where.
-fn codex_0169() -> PathBuf {
+pub fn codex_0169() -> PathBuf {
     let path = std::env::var_os("CODEX_0169").map_or_else(
         || {
             let peers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules/@openai");

@@ -2,5 +2,6 @@
 
 mod codex;
 mod documents;
+mod hand_over;
 #[cfg(target_os = "linux")]
 mod keyring3;

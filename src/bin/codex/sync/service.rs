@@ -13,8 +13,15 @@ use crate::output::Output;
 use crate::session::Session;
 
 /// Variables that are no reason for a note: they are told to the service, or mean nothing to it.
-const HANDLED: [&str; 6] =
-    ["CODEX_HOME", "CODEX_AUTH_SOCKET", "CODEX_AUTH_LOG", "XDG_RUNTIME_DIR", "NO_COLOR", "PATH"];
+const HANDLED: [&str; 7] = [
+    "CODEX_HOME",
+    "CODEX_AUTH_SOCKET",
+    "CODEX_AUTH_LOG",
+    "CODEX_AUTH_VISITED",
+    "XDG_RUNTIME_DIR",
+    "NO_COLOR",
+    "PATH",
+];
 
 #[derive(Args, Debug)]
 pub(crate) struct Install {

@@ -110,6 +110,7 @@ fn a_healthy_machine_has_nothing_to_be_said_about_it() {
       ok       certificates  not needed: the authority is on this machine
       ok       reachable     [authority]/oauth/token answers (HTTP 405 to an empty request)
       ok       clock         within 30 s of the authority's
+      ok       next codex    none on PATH
       ok       programs      no other codex runs on this login
 
       0 problems, 0 warnings
