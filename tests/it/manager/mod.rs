@@ -11,6 +11,7 @@ mod lifetimes;
 mod logout;
 mod obstacles;
 mod processes;
+mod redaction;
 mod rival;
 mod rivals;
 mod rounds;
