@@ -4,8 +4,8 @@ use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::secret::Secret;
 use crate::store::{
-    self, Because, Choice, Deleted, Intent, Lease, Location, Note, Removal, Saved, Seen, State, Store,
-    Stores, Written,
+    self, Because, Choice, Deleted, Intent, Lease, Location, Note, Removal, Saved, Seen, Settled, State,
+    Store, Stores, Written,
 };
 
 /// How often a store that moves under our hands is looked at again.
@@ -88,7 +88,9 @@ pub fn keep(
     let mut stores = stores.under(lease)?;
     let mut notes = Vec::new();
     // What cannot be finished, or belongs to nobody, is for the next refresh: it asks the authority to take it back.
-    let _ = store::settle(lease, &stores);
+    if matches!(store::settle(lease, &stores), Ok(Settled::Lost)) {
+        notes.push(Note::TokensLost);
+    }
     // An old login that cannot be read is no reason to refuse a new one.
     let old = stores.find().ok().and_then(|found| found.stored);
     let (mut state, note) = State::read(lease.place())?;

@@ -12,7 +12,7 @@ use crate::store::{Lease, Settled, Stores, settle};
 /// It cannot be cleared now; nothing may be spent.
 pub(super) fn finish(engine: &Engine, lease: &Lease, stores: &Stores) -> Result<(), Error> {
     match settle(lease, stores)? {
-        Settled::Clear => Ok(()),
+        Settled::Clear | Settled::Lost => Ok(()),
         Settled::Orphan(rescue) => {
             take_back(engine, &rescue);
             Ok(rescue::clear(lease)?)

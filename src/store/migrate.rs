@@ -4,8 +4,8 @@ use codex_auth_platform::private_file::Removal;
 
 use super::preference::is_copy;
 use super::{
-    Commit, Deleted, Error, Intent, Lease, Location, Note, Saved, Seen, State, Stored, Stores, delete, save,
-    settle,
+    Commit, Deleted, Error, Intent, Lease, Location, Note, Saved, Seen, Settled, State, Stored, Stores,
+    delete, save, settle,
 };
 use crate::config::StoreKind;
 
@@ -105,9 +105,12 @@ pub fn plan(stores: &Stores, target: Target) -> Result<Option<Plan>, Error> {
 pub fn migrate(stores: &Stores, lease: &Lease, target: Target) -> Result<Option<Migrated>, Error> {
     let mut stores = stores.under(lease)?;
     // An orphan is for the next refresh, which can ask the authority to take it back.
-    let _ = settle(lease, &stores)?;
+    let settled = settle(lease, &stores)?;
     let Some(plan) = plan(&stores, target)? else { return Ok(None) };
-    let Plan { stored, action, notes, .. } = plan;
+    let Plan { stored, action, mut notes, .. } = plan;
+    if matches!(settled, Settled::Lost) {
+        notes.push(Note::TokensLost);
+    }
     if target == Target::Keychain && stored.document.fingerprint().is_some() {
         stores.keychain().make_sealing_key(lease, stores.deadline())?;
     }

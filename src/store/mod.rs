@@ -245,6 +245,11 @@ pub enum Note {
         /// The configuration file.
         path: PathBuf,
     },
+    /// New tokens had come and were not stored yet, and what they were kept in can be read by nobody any more.
+    #[error(
+        "new tokens had come that were not stored yet, and nobody can read them any more; if the login has ended, run: codex login"
+    )]
+    TokensLost,
     /// Our own record cannot be read, and counts as empty.
     #[error("{} cannot be read and is started afresh: {reason}", path.display())]
     StateUnreadable {

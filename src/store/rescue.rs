@@ -173,8 +173,10 @@ impl Reservation {
 pub enum Left {
     /// A rescue.
     Rescue(Box<Rescue>),
+    /// A rescue that is sealed, and the keychain can be looked into and has no key of ours.
+    Sealed,
     /// Something that cannot be read as one: cut off before it was durable, so that its tokens are lost, or sealed with
-    /// a key that is gone.
+    /// another key.
     Unreadable,
 }
 
@@ -182,7 +184,7 @@ pub enum Left {
 ///
 /// # Errors
 /// - [`Error::File`]: it is there and cannot be read.
-/// - [`Error::NoSealingKey`], [`Error::Keychain`]: it is sealed and its key cannot be had now.
+/// - [`Error::Keychain`]: it is sealed, and the keychain cannot be looked into now.
 pub fn read(
     lease: &Lease,
     keychain: &KeychainStore,
@@ -193,10 +195,12 @@ pub fn read(
     };
     let plain = match contents.bytes.strip_prefix(MAGIC) {
         None => Some(contents.bytes),
-        Some(sealed) => {
-            let Seal::Key(key) = Seal::of(StoreKind::Keychain, keychain, within)? else { return Ok(None) };
-            open(sealed, &key, lease.residence().home())
-        }
+        Some(sealed) => match Seal::of(StoreKind::Keychain, keychain, within) {
+            Ok(Seal::Key(key)) => open(sealed, &key, lease.residence().home()),
+            Ok(Seal::Plain) => None,
+            Err(Error::NoSealingKey) => return Ok(Some(Left::Sealed)),
+            Err(error) => return Err(error),
+        },
     };
     let written = plain.and_then(|plain| serde_json::from_slice::<Written>(&plain).ok());
     Ok(Some(written.map_or(Left::Unreadable, |written| Left::Rescue(Box::new(written.into())))))

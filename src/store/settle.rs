@@ -53,6 +53,8 @@ pub fn record(state: &mut State, rescue: &Rescue) {
 pub enum Settled {
     /// There is none any more.
     Clear,
+    /// There was one that nobody can read any more; it has been removed, and its tokens are lost.
+    Lost,
     /// It belongs to nothing that is stored, and is recorded as spent. It stays until somebody who can has asked the
     /// authority to take it back and called [`rescue::clear`].
     Orphan(Box<Rescue>),
@@ -64,17 +66,19 @@ pub enum Settled {
 ///
 /// # Errors
 /// The store or the rescue cannot be read, or the merged document cannot be stored. The rescue stays, and nothing may be
-/// spent.
+/// spent. [`Error::NoSealingKey`]: it is sealed, and neither its key nor a login is to be found.
 pub fn settle(lease: &Lease, stores: &Stores) -> Result<Settled, Error> {
     if !rescue::is_there(lease)? {
         return Ok(Settled::Clear);
     }
     let rescue = match rescue::read(lease, &stores.keychain(), stores.deadline())? {
         None => return Ok(Settled::Clear),
-        // Not whole: nobody was told of these tokens, and nobody can have them back.
-        Some(Left::Unreadable) => {
+        // Without a login in sight this may be another keychain than the one it was sealed for.
+        Some(Left::Sealed) if stores.find()?.stored.is_none() => return Err(Error::NoSealingKey),
+        // Nobody was told of these tokens, and nobody can have them back.
+        Some(Left::Sealed | Left::Unreadable) => {
             rescue::clear(lease)?;
-            return Ok(Settled::Clear);
+            return Ok(Settled::Lost);
         }
         Some(Left::Rescue(rescue)) => rescue,
     };

@@ -213,3 +213,65 @@ fn a_keychain_that_cannot_be_used_when_the_answer_comes_loses_nothing() {
         }
     });
 }
+
+/// What is sealed with a key that is gone can be read by nobody, and is not in the way of those who come after.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_rescue_whose_key_is_gone_is_set_aside_where_the_login_is_and_kept_elsewhere() {
+    session::inside(crate::support::here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::fresh(&mut machine);
+        let hash = crate::support::account(&world.machine.home).replace("cli|", "rescue|");
+        let key = keyring3::Entry::new("codex-auth", &hash).unwrap();
+        let document = world.machine.kept().unwrap();
+        world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+        key.delete_credential().unwrap();
+
+        // A keychain without the login may be another one.
+        item(&world.machine.home).delete_credential().unwrap();
+        world.codex(["refresh"]).run().refused(5);
+        assert!(world.has_rescue());
+        world.machine.keep(&document);
+        let session = world.machine.session.as_mut().unwrap();
+        session.lock_again();
+        world.codex(["refresh"]).run().refused(5);
+        assert!(world.has_rescue());
+        let session = world.machine.session.as_mut().unwrap();
+        session.stop_service();
+        session.start_unlocked();
+
+        let ended = world.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        assert!(ended.err.contains("warning: new tokens had come that were not stored yet"), "{ended}");
+        assert!(!world.has_rescue() && key.get_secret().is_ok());
+        // Without its key nothing is spent, and the way out is named.
+        key.delete_credential().unwrap();
+        let ended = world.codex(["refresh"]).run().refused(5);
+        assert!(ended.err.contains("\nhint: let it make one: codex migrate --to keychain\n"), "{ended}");
+        assert_eq!(world.requests(), 1);
+        world.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        let ended = world.codex(["refresh"]).run().refused(3);
+        assert!(ended.err.contains("did not save its successor"), "{ended}");
+        assert_eq!(world.requests(), 2);
+    });
+}
+
+/// As above, and a new login takes the place of the one that has ended.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_login_over_a_rescue_whose_key_is_gone_says_so_and_can_be_refreshed() {
+    session::inside(crate::support::here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::fresh(&mut machine);
+        let hash = crate::support::account(&world.machine.home).replace("cli|", "rescue|");
+        let key = keyring3::Entry::new("codex-auth", &hash).unwrap();
+        world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+        key.delete_credential().unwrap();
+        let ended = world.codex(["login", "--with-api-key"]).input("sk-1").run().expect(0);
+        assert!(ended.err.contains("warning: new tokens had come that were not stored yet"), "{ended}");
+        assert!(!world.has_rescue());
+        world.codex(["logout", "--local"]).run().expect(0);
+        let again = world.authority.grant(Account::numbered(1));
+        world.log_in(&again);
+        world.codex(["refresh"]).run().expect(0);
+    });
+}
