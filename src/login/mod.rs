@@ -87,7 +87,8 @@ pub fn keep(
 ) -> Result<Kept, store::Error> {
     let mut stores = stores.under(lease)?;
     let mut notes = Vec::new();
-    // What cannot be finished, or belongs to nobody, is for the next refresh: it asks the authority to take it back.
+    // What cannot be finished, or belongs to nobody, is for the caller, who can ask the authority to take it back, or for
+    // the next refresh.
     if matches!(store::settle(lease, &stores), Ok(Settled::Lost)) {
         notes.push(Note::TokensLost);
     }

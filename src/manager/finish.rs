@@ -1,10 +1,12 @@
 //! Finishing what a holder of the lease left behind, and taking back what belongs to nobody here.
 
-use super::engine::{Engine, block_on};
+use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
-use crate::authority::{Endpoint, Revocation, client_id};
+use crate::authority::{Authority, Endpoint, Revocation, client_id};
+use crate::clock::Clock;
+use crate::config::Environment;
 use crate::store::rescue::{self, Rescue};
-use crate::store::{Lease, Settled, Stores, settle};
+use crate::store::{KeychainClient, Lease, Settled, Stores, settle};
 
 /// Clears the rescue of the lease's place, if there is one.
 ///
@@ -18,6 +20,25 @@ pub(super) fn finish(engine: &Engine, lease: &Lease, stores: &Stores) -> Result<
             Ok(rescue::clear(lease)?)
         }
     }
+}
+
+/// As every transaction begins: finishes what another holder of the lease left behind, and asks the authority to take
+/// back what belongs to nobody here. For a program that has written a login itself, with [`crate::login::keep`] or
+/// [`crate::store::migrate`]. Locks: the lease, which is the caller's, and Codex's commit locks if there is something to
+/// commit.
+///
+/// # Errors
+/// [`Error::Store`]: it cannot be done now; the next transaction tries again.
+pub fn finish_rescue(lease: &Lease, environment: &Environment) -> Result<(), Error> {
+    let engine = Engine {
+        place: lease.place().clone(),
+        environment: environment.clone(),
+        keychain: KeychainClient::system(),
+        authority: Authority::new(environment),
+        clock: Clock::system(),
+        policy: AccountPolicy::Follow,
+    };
+    finish(&engine, lease, &engine.stores()?)
 }
 
 /// Tells the authority that the tokens of `rescue` will not be used. Best effort: they may be dead already.

@@ -32,6 +32,7 @@ pub use self::change::Change;
 pub use self::engine::AccountPolicy;
 use self::engine::Engine;
 pub use self::error::Error;
+pub use self::finish::finish_rescue;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
 use self::looked::Looked;

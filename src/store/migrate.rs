@@ -104,7 +104,7 @@ pub fn plan(stores: &Stores, target: Target) -> Result<Option<Plan>, Error> {
 /// - [`Error::Contended`]: another program changed the login meanwhile; nothing was removed.
 pub fn migrate(stores: &Stores, lease: &Lease, target: Target) -> Result<Option<Migrated>, Error> {
     let mut stores = stores.under(lease)?;
-    // An orphan is for the next refresh, which can ask the authority to take it back.
+    // An orphan is for the caller, who can ask the authority to take it back, or for the next refresh.
     let settled = settle(lease, &stores)?;
     let Some(plan) = plan(&stores, target)? else { return Ok(None) };
     let Plan { stored, action, mut notes, .. } = plan;

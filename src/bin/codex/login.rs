@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use clap::{Args, Subcommand};
 use codex_auth::claims::Claims;
 use codex_auth::login::{self, INPUT_LIMIT, Kept};
-use codex_auth::{AuthDocument, Secret, StoreKind};
+use codex_auth::{AuthDocument, Secret, StoreKind, manager};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -77,6 +77,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     let choice = session.stores.choose(arguments.store)?;
     let lease = session.lease(output)?;
     let kept = login::keep(&session.stores, &lease, &choice, &document)?;
+    // What cannot be done now is for the next refresh.
+    let _ = manager::finish_rescue(&lease, &session.environment);
     output.head("account", account(Some(&document)));
     report(&document, &kept, output)
 }

@@ -1,9 +1,9 @@
 //! `codex migrate`: moves the login to another store.
 
 use clap::Args;
-use codex_auth::StoreKind;
 use codex_auth::store::Location;
 use codex_auth::store::migrate::{self, Migrated, Move, Plan, Target};
+use codex_auth::{StoreKind, manager};
 use codex_auth_platform::process::Running;
 use serde_json::json;
 
@@ -44,6 +44,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     }
     let lease = session.lease(output)?;
     let done = migrate::migrate(&session.stores, &lease, arguments.to)?.ok_or_else(not_logged_in)?;
+    // What cannot be done now is for the next refresh.
+    let _ = manager::finish_rescue(&lease, &session.environment);
     report(&plan.stored.location, &done, &others, output)
 }
 

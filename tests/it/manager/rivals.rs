@@ -22,6 +22,9 @@ over_both_stores!(
     a_storm_of_refreshes_never_keeps_a_rival_from_its_lock,
 );
 
+#[cfg(feature = "failpoints")]
+over_both_stores!(a_login_and_a_migration_take_back_what_belongs_to_nobody);
+
 /// Codex gives up after five seconds; we promise two, and a busy machine may take a moment to wake anybody up.
 const LONGEST_HOLD: Duration = Duration::from_secs(3);
 
@@ -149,6 +152,28 @@ fn a_login_of_the_same_account_between_request_and_commit_wins_and_ours_is_taken
     assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), again.tokens.access_token);
     assert_eq!(world.authority.state_of(&again.tokens.refresh_token), TokenState::Live);
     assert!(!world.has_rescue());
+}
+
+/// The holder of the lease died with tokens in the rescue, and a rival has logged in as somebody else since.
+#[cfg(feature = "failpoints")]
+fn a_login_and_a_migration_take_back_what_belongs_to_nobody(machine: &mut Machine) {
+    let store = machine.store();
+    for arguments in [&["migrate", "--to", store][..], &["login", "--with-api-key"]] {
+        let world = World::fresh(machine);
+        world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+        let other = world.authority.grant(Account::numbered(2));
+        rival::log_in(world.machine, &other, "another");
+        assert!(world.has_rescue() && world.live().is_some());
+        world.codex(arguments.iter().copied()).input("sk-1").run().expect(0);
+        assert_eq!(
+            (world.authority.counters().of(Endpoint::Revoke), world.live()),
+            (1, None),
+            "{arguments:?}"
+        );
+        assert!(!world.has_rescue());
+        assert_eq!(world.authority.state_of(&other.tokens.refresh_token), TokenState::Live);
+        world.codex(["logout", "--local"]).run().expect(0);
+    }
 }
 
 /// It comes too late, is refused, and commits nothing.
