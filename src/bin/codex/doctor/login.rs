@@ -88,14 +88,17 @@ fn login(subject: &Subject, found: &Found) -> Vec<Finding> {
         return vec![Finding::problem("login", message).remedy("codex login")];
     }
     let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
-    let expires = document.expires_at().map(|end| relative(end, now));
+    let expires = document.expires_at().map(|end| {
+        let expires = if end > now { "expires" } else { "expired" };
+        format!("{expires} {}", relative(end, now))
+    });
     let mut findings = vec![Finding::ok(
         "login",
         match (expires, document.fingerprint()) {
             (Some(when), Some(_)) => {
-                format!("{mode}; the access token expires {when} and is refreshed before")
+                format!("{mode}; the access token {when} and is refreshed when it is needed")
             }
-            (Some(when), None) => format!("{mode}; the access token expires {when} and cannot be refreshed"),
+            (Some(when), None) => format!("{mode}; the access token {when} and cannot be refreshed"),
             (None, _) => mode,
         },
     )];

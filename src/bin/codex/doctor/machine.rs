@@ -1,13 +1,17 @@
-//! The machine: versions, the next codex on the search path, and the other programs that use this login.
+//! The machine: versions, the keeper, the next codex on the search path, and the other programs that use this login.
 
 use std::env::consts;
 
+use codex_auth::keeper::{self, ClientError};
 use codex_auth_platform::process::Running;
+use codex_auth_platform::service;
 
 use super::Subject;
 use super::finding::Finding;
 use crate::hand_over;
+use crate::output::relative;
 use crate::session::other_programs;
+use crate::sync::Installation;
 
 /// What this is and what it runs on.
 pub(super) fn version() -> Finding {
@@ -18,7 +22,35 @@ pub(super) fn version() -> Finding {
 }
 
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    vec![next(), programs(&other_programs(&subject.place, &subject.environment))]
+    vec![keeper(subject), next(), programs(&other_programs(&subject.place, &subject.environment))]
+}
+
+/// Who refreshes ahead of time.
+fn keeper(subject: &Subject) -> Finding {
+    let client = keeper::Client::of(&subject.place, &subject.environment);
+    match client.map(|client| client.status()) {
+        None => Finding::warning(
+            "keeper",
+            "it has nowhere to answer: the path of the login is too long for a socket",
+        )
+        .remedy("set XDG_RUNTIME_DIR"),
+        Some(Ok(status)) => {
+            let next = status.next_refresh_at.map(|moment| relative(moment, subject.clock.now()));
+            let next =
+                next.map_or_else(|| "no refresh is planned".to_owned(), |next| format!("refreshes {next}"));
+            Finding::ok("keeper", format!("pid {}, {next}", status.pid))
+        }
+        Some(Err(ClientError::Unreachable { .. })) if is_installed(subject) => {
+            Finding::warning("keeper", "it is installed and does not run").remedy("codex sync install --now")
+        }
+        Some(Err(ClientError::Unreachable { .. })) => Finding::ok("keeper", "none runs"),
+        Some(Err(error)) => Finding::warning("keeper", error.to_string()).remedy("start it again"),
+    }
+}
+
+fn is_installed(subject: &Subject) -> bool {
+    Installation::of(&subject.place, &subject.environment)
+        .is_ok_and(|found| service::read(&found.file).is_some())
 }
 
 /// The program that everything else goes to.

@@ -6,6 +6,8 @@ mod status;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use self::service::Installation;
+
 use crate::Outcome;
 use crate::output::Output;
 

@@ -42,23 +42,22 @@ pub(crate) struct Uninstall {
 }
 
 /// A keeper's service, and where it is described.
-pub(super) struct Installation {
+pub(crate) struct Installation {
     manager: Manager,
     service: Service,
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 impl Installation {
-    pub(super) fn of(session: &Session) -> Result<Self, CommandError> {
+    pub(crate) fn of(place: &Place, environment: &Environment) -> Result<Self, CommandError> {
         let manager = service::NATIVE.ok_or_else(|| {
             CommandError::new(Exit::Failed, "this system has no service manager that is known")
         })?;
-        let environment = &session.environment;
         let user = environment
             .user
             .as_ref()
             .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
-        let service = described(session.place(), environment)?;
+        let service = described(place, environment)?;
         let folders = Folders { home: user.home.clone(), config: user.config.clone() };
         let file = manager.file(&service, &folders);
         Ok(Self { manager, service, file })
@@ -67,7 +66,7 @@ impl Installation {
 
 pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let installation = Installation::of(&session)?;
+    let installation = Installation::of(session.place(), &session.environment)?;
     let Installation { manager, service, file } = &installation;
     let text = manager.describe(service).map_err(|error| failed(&error))?;
     let start = if arguments.now { Start::Now } else { Start::AtLogin };
@@ -94,7 +93,7 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
 
 pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let Installation { manager, service, file } = Installation::of(&session)?;
+    let Installation { manager, service, file } = Installation::of(session.place(), &session.environment)?;
     if service::read(&file).is_none() {
         output.say(&format!("not installed: there is no {}", file.display()));
         return Ok(());

@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, plain, relative};
 use crate::session::Session;
-use crate::sync::service::Installation;
+use crate::sync::Installation;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -30,7 +30,9 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
         Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
     };
     let socket = client.map(|client| client.path().display().to_string());
-    let installed = Installation::of(&session).ok().filter(|found| service::read(&found.file).is_some());
+    let installed = Installation::of(session.place(), &session.environment)
+        .ok()
+        .filter(|found| service::read(&found.file).is_some());
     let installed = installed.map(|found| found.file.display().to_string());
     output.head("account", json!(status.as_ref().and_then(|status| status.account.clone())));
     if output.is_json() {

@@ -103,13 +103,14 @@ fn a_healthy_machine_has_nothing_to_be_said_about_it() {
       ok       leftovers     none
       ok       config        config.toml names no store
       ok       store         file store, [home]/auth.json (nothing says otherwise)
-      ok       login         chatgpt; the access token expires in [time] and is refreshed before
+      ok       login         chatgpt; the access token expires in [time] and is refreshed when it is needed
       ok       authority     tokens are refreshed at [authority]/oauth/token (CODEX_REFRESH_TOKEN_URL_OVERRIDE)
       ok       authority     tokens are revoked at [authority]/oauth/revoke (CODEX_REVOKE_TOKEN_URL_OVERRIDE)
       ok       route         no proxy
       ok       certificates  not needed: the authority is on this machine
       ok       reachable     [authority]/oauth/token answers (HTTP 405 to an empty request)
       ok       clock         within 30 s of the authority's
+      ok       keeper        none runs
       ok       next codex    none on PATH
       ok       programs      no other codex runs on this login
 
