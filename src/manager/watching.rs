@@ -112,11 +112,9 @@ impl Follower {
             if self.has_ended() {
                 return;
             }
-            if self.keychain.due_in().is_zero() && self.somebody_listens() {
-                if self.keychain.poll(&self.manager) == Noticed::LookAgain || noticed == Noticed::LookAgain {
-                    self.look();
-                }
-            } else if noticed == Noticed::LookAgain {
+            let due = self.keychain.due_in().is_zero();
+            let polled = if due { self.keychain.poll(&self.manager) } else { Noticed::Nothing };
+            if [noticed, polled].contains(&Noticed::LookAgain) {
                 self.look();
             }
         }
@@ -170,10 +168,6 @@ impl Follower {
 
     fn had_a_login(&self) -> bool {
         self.manager.current().document().is_some()
-    }
-
-    fn somebody_listens(&self) -> bool {
-        self.manager.0.snapshot.receiver_count() > 0
     }
 }
 
