@@ -11,6 +11,7 @@ use codex_auth::manager::{AccountPolicy, AuthManager, Change, Snapshot};
 use codex_auth::watch::{Attention, Watch};
 use codex_auth_platform::{filesystem, peer};
 use serde_json::{Map, Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::Outcome;
@@ -40,8 +41,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| CommandError::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let runtime = runtime.map_err(|error| cannot_start(&error))?;
     let end = runtime.block_on(follow(&session, &manager, output));
     // What waits for the home or the reader is left behind.
     runtime.shutdown_background();
@@ -56,6 +56,9 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
 }
 
 async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Result<End, CommandError> {
+    // Before the first line: whoever has read that may interrupt.
+    let interrupt = signal(SignalKind::interrupt());
+    let mut interrupt = interrupt.map_err(|error| cannot_start(&error))?;
     let mut snapshots = manager.subscribe();
     let mut told = snapshots.borrow_and_update().clone();
     let watching = manager.watch();
@@ -70,7 +73,7 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     loop {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => return Ok(End::Interrupted),
+            _ = interrupt.recv() => return Ok(End::Interrupted),
             () = &mut reader_gone => return Ok(End::NobodyReads),
             // The manager holds the other end.
             Ok(()) = snapshots.changed() => {
@@ -165,6 +168,10 @@ impl Report<'_> {
             self.output.say(&format!("note: {attention}"));
         }
     }
+}
+
+fn cannot_start(error: &io::Error) -> CommandError {
+    CommandError::new(Exit::Failed, format!("cannot start: {error}"))
 }
 
 /// A moment to the second, as UTC.
