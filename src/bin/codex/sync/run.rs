@@ -50,9 +50,21 @@ async fn keep(session: &Session) -> Outcome {
         // To a service manager one who stands by has started: it is ready to take over.
         tell(&[NotifyState::Ready, NotifyState::Status("standing by")]);
     };
-    let post = tokio::select! {
-        post = Post::take(session.place(), waiting) => post.map_err(failed)?,
-        ended = signals.end() => return ended,
+    let mut watchdog = Watchdog::new();
+    let post = {
+        let take = Post::take(session.place(), waiting);
+        tokio::pin!(take);
+        loop {
+            tokio::select! {
+                post = &mut take => break post.map_err(failed)?,
+                heard = signals.next() => match heard {
+                    // One who stands by has nothing to look at.
+                    Heard::LookAgain => {}
+                    Heard::End(ending) => return ending,
+                },
+                () = watchdog.is_due() => tell(&[NotifyState::Watchdog]),
+            }
+        }
     };
     let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
@@ -68,7 +80,6 @@ async fn keep(session: &Session) -> Outcome {
         let _ = ended.await;
     });
     tokio::pin!(work);
-    let mut watchdog = Watchdog::new();
     let mut outcome = Ok(());
     loop {
         tokio::select! {
@@ -134,15 +145,6 @@ impl Signals {
             _ = self.interrupt.recv() => Heard::End(Err(CommandError::told(Exit::Interrupted))),
             _ = self.terminate.recv() => Heard::End(Ok(())),
             _ = self.hangup.recv() => Heard::LookAgain,
-        }
-    }
-
-    /// Waits until it is to end: asked to by a service manager, or interrupted by a person.
-    async fn end(&mut self) -> Outcome {
-        loop {
-            if let Heard::End(outcome) = self.next().await {
-                return outcome;
-            }
         }
     }
 }
