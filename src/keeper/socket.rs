@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_auth_platform::filesystem::{self, Identity};
 use codex_auth_platform::peer;
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -37,11 +38,12 @@ const ARRIVAL: Duration = Duration::from_secs(5);
 /// How long all of it may take, waiting for a refresh included.
 const WHOLE: Duration = Duration::from_secs(180);
 
-/// A socket that a keeper answers at. Its file is removed on drop.
+/// A socket that a keeper answers at. Its file is removed on drop, unless another one has taken its place.
 #[derive(Debug)]
 pub struct Listener {
     listener: std::os::unix::net::UnixListener,
     path: PathBuf,
+    identity: Option<Identity>,
 }
 
 /// Where the keeper of `place` answers: in the place or, where that path is too long for a socket, in the user's folder
@@ -63,7 +65,7 @@ impl Listener {
     pub fn bind(_post: &Post, path: &Path) -> std::io::Result<Self> {
         let listener = peer::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, path: path.to_owned(), identity: filesystem::identity(path) })
     }
 
     /// Where it listens.
@@ -111,7 +113,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = peer::remove_socket(&self.path);
+        // Where the folder of the place was replaced, a keeper of the new one may answer.
+        if filesystem::identity(&self.path) == self.identity {
+            let _ = peer::remove_socket(&self.path);
+        }
     }
 }
 
