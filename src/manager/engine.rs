@@ -43,8 +43,10 @@ impl Engine {
 
     /// What is stored now, with the poison that is known of it.
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
+        // The record first: a commit is written before its own, so that no document is older than what is said of it.
+        let state = State::read(&self.place);
         let stored = self.stores()?.find()?.stored;
-        let state = match State::read(&self.place) {
+        let state = match state {
             Ok((state, _)) => state,
             // Of a login that is never refreshed the record has nothing to say that matters.
             Err(error) if stored.as_ref().is_some_and(|stored| stored.document.fingerprint().is_some()) => {

@@ -8,22 +8,27 @@ use super::error::Error;
 use super::refresh::Base;
 use super::snapshot::{Departure, Snapshot};
 use super::{AuthManager, Reload};
-use crate::store;
+use crate::store::{self, Author};
 
 impl AuthManager {
     pub(super) fn look_again(&self) -> Result<Reload, Error> {
-        Ok(self.take_over(self.load()?))
+        let found = self.load()?;
+        let author = store::holder(&self.0.engine.place).map(Author::from);
+        Ok(self.take_over(found, author))
     }
 
-    /// Compares what is stored with the snapshot, by identity and lineage, and publishes what differs.
-    pub(super) fn take_over(&self, new: Snapshot) -> Reload {
+    /// Compares what is stored with the snapshot, by identity and lineage, and publishes what differs. A change that is not
+    /// recorded yet is `author`'s.
+    pub(super) fn take_over(&self, new: Snapshot, author: Option<Author>) -> Reload {
         let old = self.current();
         match (old.document(), new.document()) {
             (Some(_), Some(_)) if !old.identity().matches(&new.identity()) => {
+                let new = with_author(&old, new, author);
                 self.publish(match self.0.engine.policy {
                     AccountPolicy::Follow => new,
                     AccountPolicy::Stay => {
-                        Snapshot::clone(&old).departed(Departure::OtherAccount(new.identity()))
+                        let departure = Departure::OtherAccount(new.identity());
+                        Snapshot::clone(&old).recorded_as(&new).departed(departure)
                     }
                 });
                 Reload::OtherAccount
@@ -40,7 +45,7 @@ impl AuthManager {
                     }
                     _ => Reload::Same,
                 };
-                self.publish(self.with_author(&old, new));
+                self.publish(with_author(&old, new, author));
                 reload
             }
         }
@@ -78,18 +83,18 @@ impl AuthManager {
         });
         snapshot
     }
+}
 
-    /// Names who left the login as it is in `new`. A commit is written before its record, so that whoever holds the
-    /// lease in between is its author; and one without a record is another program's.
-    fn with_author(&self, old: &Snapshot, new: Snapshot) -> Snapshot {
-        let new = new.keeping_poison_of(old);
-        if old.record().generation != new.record().generation {
-            return new;
-        }
-        let author = match Change::between(old, &new) {
-            None => old.author().cloned(),
-            Some(_) => store::holder(&self.0.engine.place).map(store::Author::from),
-        };
-        new.written_by(author)
+/// Names who left the login as it is in `new`. A commit is written before its record, so that whoever holds the lease in
+/// between is its author; and one without a record is another program's.
+fn with_author(old: &Snapshot, new: Snapshot, author: Option<Author>) -> Snapshot {
+    let new = new.keeping_poison_of(old);
+    if old.record().generation != new.record().generation {
+        return new;
     }
+    let author = match Change::between(old, &new) {
+        None => old.author().cloned(),
+        Some(_) => author,
+    };
+    new.written_by(author)
 }

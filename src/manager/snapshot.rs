@@ -160,6 +160,11 @@ impl Snapshot {
         Self { departure: Some(departure), ..self }
     }
 
+    /// The same login, with what the shared record says now.
+    pub(super) fn recorded_as(self, stored: &Self) -> Self {
+        Self { record: stored.record.clone(), ..self }
+    }
+
     pub(super) fn written_by(mut self, author: Option<Author>) -> Self {
         self.record.by = author;
         self

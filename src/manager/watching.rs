@@ -7,18 +7,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch::{self as latest, Receiver, Sender};
 
-use super::AuthManager;
-use crate::store::{self, KeychainChanges, LastModified, Location, Stores};
+use super::{AuthManager, Snapshot};
+use crate::store::{self, Holder, KeychainChanges, LastModified, Location, State, Stores};
 use crate::watch::{Attention, Bell, COALESCED, Noticed, SLOW_POLL, Watch};
 
 /// How long a document that cannot be read is taken for one that is being written.
 const TORN: Duration = Duration::from_secs(1);
 /// How often it is looked at meanwhile, where no event says when.
 const TORN_LOOK: Duration = Duration::from_millis(50);
-/// How often the keychain is asked when its item was modified. A service that is slow to answer is asked less often, so
-/// that asking never takes more than a thousandth of the time.
+/// How long the record of a commit is waited for, so that a login is told from a refresh, and who has done
+/// it is known.
+const RECORDED: Duration = Duration::from_millis(100);
+/// How often the keychain is asked when its item was modified. A service that takes long to answer is asked less often, so
+/// that no more than a twentieth of the time is spent waiting for it. A poll costs it 0.2 ms (`feasibility.md` 4); on a busy
+/// machine one takes a hundred times that for reasons that are none of its own.
 const KEYCHAIN_POLL: Duration = Duration::from_secs(2);
-const KEYCHAIN_POLL_COST: u32 = 1_000;
+const KEYCHAIN_POLL_COST: u32 = 20;
 
 /// Follows changes for as long as it lives; dropping it ends that within a moment.
 #[derive(Debug)]
@@ -123,7 +127,7 @@ impl Follower {
     /// Loads what is stored and publishes what differs. A document that is being rewritten in place is waited for, and
     /// one that is gone is believed to be so when it is gone twice.
     fn look(&mut self) {
-        let patience = Instant::now() + TORN;
+        let began = Instant::now();
         let mut gone_before = false;
         while !self.has_ended() {
             match self.manager.load() {
@@ -132,11 +136,20 @@ impl Follower {
                     let _ = self.watch.wait(COALESCED);
                 }
                 Ok(found) => {
-                    let reload = self.manager.take_over(found);
+                    let author = match self.record_of(&found) {
+                        Record::There => None,
+                        Record::Since => continue,
+                        Record::Soon(_) if began.elapsed() < RECORDED => {
+                            let _ = self.watch.wait(RECORDED.saturating_sub(began.elapsed()));
+                            continue;
+                        }
+                        Record::Soon(holder) => Some(holder.into()),
+                    };
+                    let reload = self.manager.take_over(found, author);
                     tracing::trace!(?reload, "looked at the store");
                     break;
                 }
-                Err(store::Error::Document { .. }) if Instant::now() < patience => {
+                Err(store::Error::Document { .. }) if began.elapsed() < TORN => {
                     let _ = self.watch.wait(TORN_LOOK);
                 }
                 Err(error) => {
@@ -166,9 +179,37 @@ impl Follower {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Whether what was found has its record, which every commit of ours is followed by.
+    fn record_of(&self, found: &Snapshot) -> Record {
+        let known = self.manager.current();
+        let generation = &found.record().generation;
+        if known.revision() == found.revision() || known.record().generation != *generation {
+            return Record::There;
+        }
+        let place = &self.manager.0.engine.place;
+        // In this order: a lease that was given up meanwhile has left its record.
+        match store::holder(place) {
+            Some(holder) => Record::Soon(holder),
+            None if State::read(place).is_ok_and(|(state, _)| state.generation != *generation) => {
+                Record::Since
+            }
+            None => Record::There,
+        }
+    }
+
     fn had_a_login(&self) -> bool {
         self.manager.current().document().is_some()
     }
+}
+
+/// Where the record of a change is.
+enum Record {
+    /// It was found with it, or there is none: the change is another program's.
+    There,
+    /// It was written after the look.
+    Since,
+    /// Whoever holds the lease is about to write it.
+    Soon(Holder),
 }
 
 /// Asks the keychain now and then, because a service need not tell of an item that was updated in place: gnome-keyring
