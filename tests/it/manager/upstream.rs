@@ -94,7 +94,7 @@ fn stale_proactive_refresh_does_not_adopt_a_different_user_in_same_account() {
 fn stale_proactive_refresh_without_account_id_adopts() {
     let mut machine = Machine::with_file();
     let mut world = World::fresh(&mut machine);
-    world.sign_in(anonymous(), 60);
+    world.become_account(anonymous(), 60);
     let (manager, rival) = overtaken(&world);
     let token = block_on(manager.token()).unwrap();
     assert_eq!((told(&token), world.requests()), (rival.given("access_token"), 1));
@@ -104,7 +104,7 @@ fn stale_proactive_refresh_without_account_id_adopts() {
 fn stale_proactive_refresh_without_identity_claims_still_attempts_refresh() {
     let mut machine = Machine::with_file();
     let mut world = World::fresh(&mut machine);
-    world.sign_in(anonymous(), 60);
+    world.become_account(anonymous(), 60);
     let manager = world.builder().open().unwrap();
     let token = block_on(manager.token()).unwrap();
     assert_eq!((told(&token), world.requests()), (world.kept("access_token").as_str(), 1));
@@ -115,7 +115,7 @@ fn stale_proactive_refresh_without_identity_claims_still_attempts_refresh() {
 fn refresh_token_reused_without_account_id_adopts() {
     let mut machine = Machine::with_file();
     let mut world = World::fresh(&mut machine);
-    world.sign_in(anonymous(), 3_600);
+    world.become_account(anonymous(), 3_600);
     let manager = world.builder().open().unwrap();
     let rival = Rival::refreshing(&world);
     let refused = |entry: &scripted_authority::Entry| entry.code.as_deref() == Some("refresh_token_reused");
@@ -163,7 +163,7 @@ fn auth_refreshes_when_access_token_is_near_expiry_and_skips_one_outside_of_the_
     for (minutes, requests) in [(4, 1), (6, 0)] {
         let mut machine = Machine::with_file();
         let mut world = World::fresh(&mut machine);
-        world.sign_in(Account::numbered(1), minutes * 60);
+        world.become_account(Account::numbered(1), minutes * 60);
         let manager = world.builder().open().unwrap();
         let token = block_on(manager.token()).unwrap();
         assert_eq!((told(&token), world.requests()), (world.kept("access_token").as_str(), requests));

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use codex_auth::Environment;
 use codex_auth::manager::{AuthManager, Builder};
+use codex_auth::{AuthDocument, Environment, Lease, StoreKind, login};
 use scripted_authority::{Account, Authority, CODEX_CLIENT_ID, Endpoint, Grant, Moment, Outcome, Policy};
 use serde_json::{Value, json};
 
@@ -37,6 +37,11 @@ impl<'a> World<'a> {
         Self::with(machine, -4_000)
     }
 
+    /// Nobody is logged in; the grant is there to log in with, and its access token good for an hour.
+    pub fn empty(machine: &'a mut Machine) -> Self {
+        Self::granted(machine, |_| {})
+    }
+
     fn with(machine: &'a mut Machine, clock_offset: i64) -> Self {
         let world = Self::under(machine, |policy| policy.clock_offset = clock_offset);
         world.authority.adjust(|policy| policy.clock_offset = 0);
@@ -45,12 +50,25 @@ impl<'a> World<'a> {
 
     /// A login by an authority with rules of its own.
     pub fn under(machine: &'a mut Machine, rules: impl FnOnce(&mut Policy)) -> Self {
+        let world = Self::granted(machine, rules);
+        world.log_in(&world.grant);
+        world
+    }
+
+    fn granted(machine: &'a mut Machine, rules: impl FnOnce(&mut Policy)) -> Self {
         let authority = Authority::start().unwrap();
         authority.adjust(rules);
         let grant = authority.grant(Account::numbered(1));
-        let world = Self { machine, authority, grant };
-        world.log_in(&world.grant);
-        world
+        Self { machine, authority, grant }
+    }
+
+    /// Logs in with `grant` as the program does: under the lease, with everything recorded.
+    pub fn sign_in(&self, grant: &Grant) {
+        let stores = self.machine.home.stores();
+        let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
+        let choice = stores.choose(StoreKind::named(self.machine.store())).unwrap();
+        let lease = Lease::acquire(stores.place(), PATIENCE, |_| {}).unwrap();
+        login::keep(&stores, &lease, &choice, &document).unwrap();
     }
 
     /// Puts the login of `grant` where logins are kept on this machine; a keychain gets our key beside it.
@@ -65,7 +83,7 @@ impl<'a> World<'a> {
     }
 
     /// Logs in as `account` instead, with an access token that is good for so many seconds still, of an hour.
-    pub fn sign_in(&mut self, account: Account, left: i64) {
+    pub fn become_account(&mut self, account: Account, left: i64) {
         self.authority.adjust(|policy| policy.clock_offset = left - policy.access_lifetime);
         self.grant = self.authority.grant(account);
         self.authority.adjust(|policy| policy.clock_offset = 0);

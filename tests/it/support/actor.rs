@@ -3,11 +3,11 @@
 //! Such a test asks for its [`part`] first. The other process plays it and returns; words go both ways, a line each, and
 //! the end of its standard input is the last cue that it gets.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Write as _;
+use std::process::{ChildStdin, Command, Stdio};
 
-use super::Home;
 use super::program::Guarded;
+use super::{Home, Lines};
 
 const PART: &str = "TEST_PART";
 
@@ -35,18 +35,24 @@ pub fn hear() -> Option<String> {
 pub struct Actor {
     process: Guarded,
     cue: Option<ChildStdin>,
-    words: BufReader<ChildStdout>,
+    words: Lines,
 }
 
 impl Actor {
     /// Starts a process that plays `part` of `test` in `home`.
     pub fn start(test: &str, part: &str, home: &Home) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::start_through(&["env"], test, part, home)
+    }
+
+    /// Starts one by another program: `way` is its command line, up to ours.
+    pub fn start_through(way: &[&str], test: &str, part: &str, home: &Home) -> Self {
+        let mut command = Command::new(way[0]);
+        command.args(&way[1..]).arg(std::env::current_exe().unwrap());
         command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
         command.envs(home.variables()).env(PART, part);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let cue = child.stdin.take();
-        let words = BufReader::new(child.stdout.take().unwrap());
+        let words = Lines::of(child.stdout.take().unwrap());
         Self { process: Guarded(child), cue, words }
     }
 
@@ -58,21 +64,17 @@ impl Actor {
     }
 
     /// Waits until it says `word`.
+    #[track_caller]
     pub fn await_word(&mut self, word: &str) {
-        while self.next_word() != word {}
+        let word = format!("@{word}");
+        self.words.until(|line| line.contains(&word));
     }
 
-    /// The next thing that it says.
+    /// What it says next.
+    #[track_caller]
     pub fn next_word(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.words.read_line(&mut line).unwrap(), 0, "it ended without a word");
-            // The harness begins a line before the first word and does not end it.
-            if let Some((_, word)) = line.split_once('@') {
-                return word.trim_end().to_owned();
-            }
-        }
+        let seen = self.words.until(|line| line.contains('@'));
+        seen.last().and_then(|line| line.split_once('@')).unwrap().1.to_owned()
     }
 
     /// Tells it something.
@@ -92,8 +94,7 @@ impl Actor {
     /// Gives the cue and waits until it has played its part to the end.
     pub fn finish(mut self) {
         self.cue();
-        let mut rest = String::new();
-        std::io::Read::read_to_string(&mut self.words, &mut rest).unwrap();
-        assert!(self.process.0.wait().unwrap().success(), "{rest}");
+        let rest = self.words.rest();
+        assert!(self.process.0.wait().unwrap().success(), "{rest:#?}");
     }
 }

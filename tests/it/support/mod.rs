@@ -4,6 +4,7 @@ mod actor;
 mod clock;
 mod flock;
 mod home;
+mod lines;
 mod machine;
 mod mounted;
 #[cfg(feature = "failpoints")]
@@ -18,6 +19,7 @@ pub use self::actor::{Actor, await_cue, hear, part, tell};
 pub use self::clock::WallClock;
 pub use self::flock::Flock;
 pub use self::home::{Home, chatgpt, jwt, names};
+pub use self::lines::Lines;
 pub use self::machine::{Machine, account, item, items, now, plant_another_item};
 pub use self::mounted::{Folder, Mounted};
 #[cfg(feature = "failpoints")]

@@ -1,0 +1,101 @@
+//! A host of the library that follows changes: another process, with a word for each snapshot that it is told of.
+
+use std::thread;
+
+use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot};
+use codex_auth::{Environment, store};
+use scripted_authority::{Account, fingerprint};
+
+use super::watcher::Sight;
+use crate::manager::world::World;
+use crate::support::{Actor, Home, Machine, await_cue, part, tell};
+
+/// The test that plays the other process.
+const STAGE: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
+
+/// A process that follows changes through the library.
+pub struct Host(Actor);
+
+impl Host {
+    /// Starts one, and waits until it has told what is there: the fingerprint of its token, or that there is none.
+    pub fn start(home: &Home, policy: AccountPolicy, sight: Sight) -> (Self, String) {
+        let part = match policy {
+            AccountPolicy::Follow => "follow",
+            _ => "stay",
+        };
+        let mut host = Self(Actor::start_through(sight.way(), STAGE, part, home));
+        let first = host.next();
+        (host, first)
+    }
+
+    /// The next change with the token that it has from then on, as `EVENT FINGERPRINT`.
+    #[track_caller]
+    pub fn next(&mut self) -> String {
+        self.0.next_word()
+    }
+
+    pub fn finish(self) {
+        self.0.finish();
+    }
+}
+
+/// What [`Host`] plays, until it gets the cue.
+fn follow(policy: AccountPolicy) {
+    let environment = Environment::of_process().unwrap();
+    let place = store::locate(&environment).unwrap();
+    let manager = AuthManager::builder(place, environment).policy(policy).open_anyway();
+    let mut news = manager.subscribe();
+    let mut known = news.borrow_and_update().clone();
+    let watching = manager.watch();
+    tell(&format!("present {}", token_of(&known)));
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        while runtime.block_on(news.changed()).is_ok() {
+            let new = news.borrow_and_update().clone();
+            match Change::between(&known, &new) {
+                Some(change) => tell(&format!("{} {}", word_of(change), token_of(&new))),
+                None => tell("a snapshot that says nothing new"),
+            }
+            known = new;
+        }
+    });
+    await_cue();
+    drop(watching);
+}
+
+/// As the program writes it.
+fn word_of(change: Change) -> String {
+    change.to_string().replace(' ', "_")
+}
+
+/// The fingerprint of the token that it would send, and whether the store holds another account's by now.
+fn token_of(snapshot: &Snapshot) -> String {
+    let token = snapshot.document().and_then(codex_auth::AuthDocument::bearer);
+    let token = token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string());
+    match snapshot.departure() {
+        Some(Departure::OtherAccount(_)) => format!("{token} of the account before"),
+        _ => token,
+    }
+}
+
+#[test]
+fn a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account() {
+    match part().as_deref() {
+        Some("follow") => return follow(AccountPolicy::Follow),
+        Some(_) => return follow(AccountPolicy::Stay),
+        None => {}
+    }
+    let mut machine = Machine::with_file();
+    let world = World::empty(&mut machine);
+    let token = fingerprint(&world.grant.tokens.access_token);
+    let (mut host, first) = Host::start(&world.machine.home, AccountPolicy::Stay, Sight::Native);
+    assert_eq!(first, "present none");
+    world.sign_in(&world.grant);
+    assert_eq!(host.next(), format!("login {token}"));
+    world.sign_in(&world.authority.grant(Account::numbered(2)));
+    assert_eq!(host.next(), format!("account_changed {token} of the account before"));
+    let again = world.authority.grant(Account::numbered(1));
+    world.sign_in(&again);
+    assert_eq!(host.next(), format!("login {}", fingerprint(&again.tokens.access_token)));
+    host.finish();
+}

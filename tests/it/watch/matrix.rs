@@ -1,0 +1,243 @@
+//! Store, change and sight: every change made by one process is told to another once, and the right token is there then.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use codex_auth::manager::AccountPolicy;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use scripted_authority::{Account, fingerprint};
+use serde_json::Value;
+
+use super::host::Host;
+use super::watcher::{Sight, Watcher};
+use crate::manager::world::{World, merged, post};
+use crate::support::{Machine, item, over_both_stores};
+
+over_both_stores!(
+    every_change_is_told_once_where_the_system_tells,
+    every_change_is_told_once_where_one_has_to_look,
+);
+
+fn every_change_is_told_once_where_the_system_tells(machine: &mut Machine) {
+    each_is_told_once(machine, Sight::Native);
+}
+
+fn every_change_is_told_once_where_one_has_to_look(machine: &mut Machine) {
+    each_is_told_once(machine, Sight::Polling);
+}
+
+/// What is done, in which stores it can be done, what is told of it, and who is said to have done it.
+type Row = (Deed, Stores, &'static str, By);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Delete,
+    LinkElsewhere,
+    LogIn,
+    LogInAgain,
+    LogInAsAnother,
+    LogOut,
+    PutAnother,
+    Refresh,
+    RefreshElsewhere,
+    RewriteBehindTheLink,
+    RewriteInPlace,
+    SwapTheHome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stores {
+    Both,
+    File,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A program of ours, by name and process.
+    One,
+    /// Another program, which says nothing of itself.
+    Another,
+}
+
+/// In this order; each is the fence of the one before: were that told twice, this would not be what is told next.
+const CHANGES: &[Row] = &[
+    (Deed::LogIn, Stores::Both, "login", By::One),
+    (Deed::Refresh, Stores::Both, "refreshed", By::One),
+    (Deed::RefreshElsewhere, Stores::Both, "refreshed", By::Another),
+    (Deed::LogInAgain, Stores::Both, "login", By::One),
+    (Deed::LogInAsAnother, Stores::Both, "account_changed", By::One),
+    (Deed::PutAnother, Stores::Both, "account_changed", By::Another),
+    (Deed::RewriteInPlace, Stores::File, "refreshed", By::Another),
+    (Deed::Delete, Stores::Both, "logout", By::Another),
+    (Deed::PutAnother, Stores::Both, "login", By::Another),
+    (Deed::SwapTheHome, Stores::File, "account_changed", By::Another),
+    (Deed::LinkElsewhere, Stores::File, "account_changed", By::Another),
+    (Deed::RewriteBehindTheLink, Stores::File, "refreshed", By::Another),
+    (Deed::LinkElsewhere, Stores::File, "account_changed", By::Another),
+    (Deed::RefreshElsewhere, Stores::Both, "refreshed", By::Another),
+    (Deed::LogOut, Stores::Both, "logout", By::One),
+    (Deed::LogInAsAnother, Stores::Both, "login", By::One),
+];
+
+fn each_is_told_once(machine: &mut Machine, sight: Sight) {
+    let scene = Scene { world: World::empty(machine), account: Cell::new(1) };
+    let world = &scene.world;
+    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), sight);
+    assert_eq!(first["logged_in"], false, "{first}");
+    let (mut host, first) = Host::start(&world.machine.home, AccountPolicy::Follow, sight);
+    assert_eq!(first, "present none");
+
+    for (deed, stores, event, by) in CHANGES {
+        if *stores == Stores::File && world.machine.session.is_some() {
+            continue;
+        }
+        scene.play(*deed);
+        let document: Option<Value> = world.machine.kept().map(|text| serde_json::from_str(&text).unwrap());
+        let token =
+            document.as_ref().map_or(Value::Null, |document| document["tokens"]["access_token"].clone());
+
+        let heard = host.next();
+        let token = token.as_str().map_or_else(|| "none".to_owned(), fingerprint);
+        assert_eq!(heard, format!("{event} {token}"), "{deed:?}");
+        let told = watcher.hears(event);
+        let account = document.as_ref().map_or(&Value::Null, |document| &document["tokens"]["account_id"]);
+        assert_eq!(told["account"]["id"], *account, "{deed:?}: {told}");
+        assert_eq!(told["logged_in"], document.is_some(), "{deed:?}: {told}");
+        let named = if told["by"]["pid"].is_u64() { By::One } else { By::Another };
+        assert_eq!(named, *by, "{deed:?}: {told}");
+    }
+    host.finish();
+    let talk = watcher.interrupt();
+    let notes =
+        talk.iter().filter(|line| line.starts_with("note: changes are looked for every second")).count();
+    assert_eq!((notes, talk.len()), if sight == Sight::Native { (0, 0) } else { (1, 1) }, "{talk:#?}");
+}
+
+/// What changes of a login are made of.
+struct Scene<'a> {
+    world: World<'a>,
+    /// The account of the last login.
+    account: Cell<u32>,
+}
+
+impl Scene<'_> {
+    fn play(&self, deed: Deed) {
+        match deed {
+            Deed::Delete => self.delete(),
+            Deed::LinkElsewhere => self.link_elsewhere(),
+            Deed::LogIn => self.log_in(),
+            Deed::LogInAgain => self.log_in_again(),
+            Deed::LogInAsAnother => self.log_in_as_another(),
+            Deed::LogOut => self.log_out(),
+            Deed::PutAnother => self.put_another(),
+            Deed::Refresh => self.refresh(),
+            Deed::RefreshElsewhere => self.refresh_elsewhere(),
+            Deed::RewriteBehindTheLink => self.rewrite_behind_the_link(),
+            Deed::RewriteInPlace => self.rewrite_in_place(),
+            Deed::SwapTheHome => self.swap_the_home(),
+        }
+    }
+
+    fn log_in(&self) {
+        self.world.sign_in(&self.world.grant);
+    }
+
+    fn log_in_again(&self) {
+        self.world.sign_in(&self.world.authority.grant(Account::numbered(self.account.get())));
+    }
+
+    fn log_in_as_another(&self) {
+        self.account.set(self.account.get() + 1);
+        self.log_in_again();
+    }
+
+    fn log_out(&self) {
+        self.world.codex(["logout", "--local"]).run().expect(0);
+    }
+
+    fn refresh(&self) {
+        self.world.codex(["refresh"]).run().expect(0);
+    }
+
+    /// As Codex does: the file is replaced; the item is updated in place, of which gnome-keyring tells nobody.
+    fn refresh_elsewhere(&self) {
+        self.keep(&self.successor());
+    }
+
+    fn put_another(&self) {
+        self.keep(&self.another());
+    }
+
+    fn rewrite_in_place(&self) {
+        rewrite(&self.world.machine.home.document(), &self.successor());
+    }
+
+    fn delete(&self) {
+        match self.world.machine.session {
+            Some(_) => item(&self.world.machine.home).delete_credential().unwrap(),
+            None => fs::remove_file(self.world.machine.home.document()).unwrap(),
+        }
+    }
+
+    /// Another folder has the name of the home from one moment to the next.
+    fn swap_the_home(&self) {
+        let home = &self.world.machine.home;
+        let other = home.beside("another home");
+        fs::write(other.join("auth.json"), self.another()).unwrap();
+        renameat_with(CWD, home.path(), CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// The document is a link from now on, or points elsewhere if it is one already.
+    fn link_elsewhere(&self) {
+        let document = self.another();
+        let home = &self.world.machine.home;
+        let target = home.beside(&format!("folder {}", self.account.get())).join("the document");
+        fs::write(&target, document).unwrap();
+        let link = home.file("link");
+        symlink(target, &link).unwrap();
+        fs::rename(link, home.document()).unwrap();
+    }
+
+    fn rewrite_behind_the_link(&self) {
+        rewrite(&self.target(), &self.successor());
+    }
+
+    /// The stored document with the answer to a refresh in it that none of our processes has made.
+    fn successor(&self) -> String {
+        let document = self.world.machine.kept().unwrap();
+        merged(&document, &post(&self.world.authority, &self.world.kept("refresh_token")))
+    }
+
+    /// A document of an account that was not there before.
+    fn another(&self) -> String {
+        self.account.set(self.account.get() + 1);
+        self.world.authority.grant(Account::numbered(self.account.get())).auth_json()
+    }
+
+    fn keep(&self, document: &str) {
+        if self.world.machine.session.is_some() {
+            return self.world.machine.keep(document);
+        }
+        let target = self.target();
+        let new = target.with_extension("new");
+        fs::write(&new, document).unwrap();
+        fs::rename(new, target).unwrap();
+    }
+
+    /// The file that the document is in, or will be.
+    fn target(&self) -> PathBuf {
+        let document = self.world.machine.home.document();
+        document.canonicalize().unwrap_or(document)
+    }
+}
+
+/// Empties the file and fills it in two halves.
+fn rewrite(path: &Path, document: &str) {
+    let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path).unwrap();
+    let (one, other) = document.split_at(document.len() / 2);
+    file.write_all(one.as_bytes()).unwrap();
+    file.write_all(other.as_bytes()).unwrap();
+}

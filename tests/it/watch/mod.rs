@@ -1,0 +1,6 @@
+//! Everyone knows: what one process does to a login, every other one learns, once and at once.
+
+mod host;
+mod matrix;
+mod polling;
+pub mod watcher;
