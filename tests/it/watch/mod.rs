@@ -2,5 +2,6 @@
 
 mod host;
 mod matrix;
+mod poison;
 mod polling;
 pub mod watcher;

@@ -1,0 +1,37 @@
+//! A dead credential is tried once per machine, and the next login heals everybody who watches.
+
+use codex_auth::manager::AccountPolicy;
+use scripted_authority::{Ending, fingerprint};
+
+use super::host::Host;
+use super::watcher::{Sight, Watcher};
+use crate::manager::world::World;
+use crate::support::{Machine, over_both_stores};
+
+over_both_stores!(a_dead_token_poisons_everybody_with_one_request_and_a_login_elsewhere_heals_them);
+
+fn a_dead_token_poisons_everybody_with_one_request_and_a_login_elsewhere_heals_them(machine: &mut Machine) {
+    let world = World::expired(machine);
+    world.authority.end(world.grant.id, Ending::RefreshInvalidated);
+    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    assert_eq!((&first["logged_in"], &first["usable"]), (&true.into(), &true.into()), "{first}");
+    let (mut host, _) = Host::start(&world.machine.home, AccountPolicy::Follow, Sight::Native);
+
+    for child in [(); 2].map(|()| world.codex(["token"]).start()) {
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(3));
+    }
+    let poisoned = watcher.hears("poisoned");
+    assert_eq!((&poisoned["logged_in"], &poisoned["usable"]), (&true.into(), &false.into()), "{poisoned}");
+    let dead = fingerprint(&world.grant.tokens.access_token);
+    assert_eq!(host.next(), format!("poisoned {dead}"));
+    assert_eq!(world.requests(), 1);
+
+    world.codex(["login", "--with-api-key"]).input("sk-heals").run().expect(0);
+    assert_eq!(watcher.hears("healed")["usable"], true);
+    assert_eq!(host.next(), format!("healed {}", fingerprint("sk-heals")));
+    // Whatever was told twice would be told before this.
+    world.sign_in(&world.grant);
+    watcher.hears("login");
+    assert_eq!(host.next(), format!("login {dead}"));
+    assert_eq!(world.authority.counters().all(), 1, "nobody asked the authority about it");
+}
