@@ -9,6 +9,7 @@ use codex_auth::store::Holder;
 use codex_auth::{ErrorKind, keeper};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
@@ -39,7 +40,10 @@ pub(super) fn run(output: &mut Output) -> Outcome {
     log::start(&session.environment, Some(LogLevel::Info));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
-    runtime.block_on(keep(&session))
+    let outcome = runtime.block_on(keep(&session));
+    // Who asked twice does not wait for the child either.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn keep(session: &Session) -> Outcome {
@@ -159,7 +163,10 @@ struct Watchdog(Option<tokio::time::Interval>);
 
 impl Watchdog {
     fn new() -> Self {
-        Self(sd_notify::watchdog_enabled().map(|limit| tokio::time::interval(limit / 2)))
+        Self(sd_notify::watchdog_enabled().map(|limit| {
+            let period = limit / 2;
+            tokio::time::interval_at(Instant::now() + period, period)
+        }))
     }
 
     async fn is_due(&mut self) {
