@@ -1,1 +1,7 @@
 //! The keeper: one process refreshes ahead of time, so that no other ever has to.
+
+mod authority;
+mod clocks;
+mod failover;
+mod process;
+mod signals;

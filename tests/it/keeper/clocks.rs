@@ -1,0 +1,118 @@
+//! A clock that is set forward and back, and a keychain that opens late: what a keeper does when the world changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use codex_auth::keeper::{Ask, Client, Keeper, Post};
+use codex_auth::manager::{AccountPolicy, AuthManager};
+use codex_auth::{Clock, Environment, Timestamp};
+use jiff::SignedDuration;
+use scripted_authority::{Account, Endpoint, Grant, Outcome, fingerprint};
+use tokio::sync::oneshot;
+
+use super::process::Process;
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Machine, eventually, here, session};
+
+/// A clock that a test sets, which the authority's follows.
+#[derive(Clone, Default)]
+struct Hands(Arc<AtomicI64>);
+
+impl Hands {
+    fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.0);
+        Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed)))
+    }
+
+    fn set(&self, world: &World<'_>, ahead: Duration) {
+        let ahead = i64::try_from(ahead.as_secs()).unwrap();
+        self.0.store(ahead, Ordering::Relaxed);
+        world.authority.adjust(|policy| policy.clock_offset = ahead);
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[test]
+fn a_clock_that_is_set_forward_brings_the_refresh_and_one_that_is_set_back_brings_none() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let hands = Hands::default();
+    let (home, url) = (world.machine.home.path(), world.authority.token_url());
+    let environment = Environment::read(move |name| match name {
+        "CODEX_HOME" => Some(home.clone().into()),
+        "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
+        _ => None,
+    })
+    .unwrap();
+    let manager = AuthManager::builder(world.machine.home.place(), environment);
+    let manager = manager.clock(hands.clock()).policy(AccountPolicy::Follow).open().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let post = runtime.block_on(Post::take(&world.machine.home.place(), |_| {})).unwrap();
+    let refresher = Box::new(manager.clone());
+    let keeper = Keeper::new(post, manager.clone(), refresher, hands.clock());
+    let bell = keeper.look_again();
+    let (end, ended) = oneshot::channel::<()>();
+    let work = runtime.spawn(keeper.run(None, async {
+        let _ = ended.await;
+    }));
+    let has = |grant: &Grant| {
+        let live = world.authority.live_refresh_token(grant.id).map(|token| fingerprint(&token));
+        eventually("the snapshot to have what lives", || {
+            let held = manager.current().document().unwrap().fingerprint();
+            held.map(|held| held.to_string()) == live
+        });
+    };
+    let refreshes = |number: u64| {
+        bell.ring();
+        world.authority.wait_for_requests(Endpoint::Refresh, number, PATIENCE).unwrap();
+        eventually("the answer to be stored", || {
+            world.ended(Outcome::Granted) == number && !world.has_rescue()
+        });
+    };
+    // Nine minutes are left, and ten is the least that it leaves.
+    hands.set(&world, Duration::from_secs(51 * 60));
+    refreshes(1);
+    has(&world.grant);
+    // Back again: the token has nearly two hours before it, and so has that of a login which it then hears of.
+    hands.set(&world, Duration::ZERO);
+    bell.ring();
+    let other = world.authority.grant(Account::numbered(2));
+    world.sign_in(&other);
+    has(&other);
+    assert_eq!(world.requests(), 1, "a step back costs no token");
+    hands.set(&world, Duration::from_secs(51 * 60));
+    refreshes(2);
+    has(&other);
+    // A sleep that outlasts the token.
+    hands.set(&world, 10 * HOUR);
+    refreshes(3);
+    has(&other);
+    end.send(()).unwrap();
+    runtime.block_on(work).unwrap().unwrap();
+    assert_eq!((world.requests(), world.ended(Outcome::Granted)), (3, 3));
+}
+
+#[test]
+fn a_keeper_that_finds_the_keychain_locked_waits_and_works_when_it_is_open() {
+    session::inside(here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::stale(&mut machine);
+        world.machine.session.as_mut().unwrap().lock_again();
+        let keeper = Process::of(&world);
+        let client = Client::at(world.machine.home.file("codex-auth/keeper/sock"));
+        let reason = client.status().unwrap().reason.unwrap();
+        assert!(reason.contains("locked"), "{reason}");
+        assert!(client.token(None, Ask::AtHand).is_err());
+
+        let session = world.machine.session.as_mut().unwrap();
+        session.stop_service();
+        session.start_unlocked();
+        keeper.until(" refreshed ");
+        let token = client.token(None, Ask::AtHand).unwrap();
+        assert_eq!(token.token.expose(), world.kept("access_token"));
+        assert_eq!(world.requests(), 1);
+        assert!(world.machine.session.as_mut().unwrap().dialogues().is_empty(), "nobody was asked anything");
+    });
+}
