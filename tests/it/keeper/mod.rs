@@ -1,7 +1,9 @@
 //! The keeper: one process refreshes ahead of time, so that no other ever has to.
 
 mod authority;
+mod clients;
 mod clocks;
 mod failover;
 mod process;
 mod signals;
+mod socket;
