@@ -17,7 +17,7 @@ const TORN: Duration = Duration::from_secs(1);
 const TORN_LOOK: Duration = Duration::from_millis(50);
 /// How long the record of a commit is waited for, so that a login is told from a refresh, and who has done
 /// it is known.
-const RECORDED: Duration = Duration::from_millis(100);
+const RECORDED: Duration = Duration::from_millis(500);
 /// How often the keychain is asked when its item was modified. A service that takes long to answer is asked less often, so
 /// that no more than a twentieth of the time is spent waiting for it. A poll costs it 0.2 ms (`feasibility.md` 4); on a busy
 /// machine one takes a hundred times that for reasons that are none of its own.
