@@ -4,4 +4,5 @@ mod host;
 mod matrix;
 mod poison;
 mod polling;
+mod program;
 pub mod watcher;

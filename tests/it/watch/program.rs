@@ -1,0 +1,164 @@
+//! `codex watch` as its user meets it: its lines, its silence, and how it ends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::time::{Duration, Instant};
+
+use scripted_authority::{Account, Ending, Endpoint, Step};
+
+use super::watcher::{Sight, Watcher};
+use crate::manager::world::World;
+use crate::support::{Guarded, Lines, Machine, filters, here, over_both_stores, session};
+
+over_both_stores!(no_line_holds_a_secret_at_any_level_of_talk);
+
+#[test]
+fn it_can_be_interrupted_from_its_first_line_on() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    for _ in 0..10 {
+        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+        assert_eq!((&first["account"]["id"], &first["usable"]), (&"acct-1".into(), &true.into()));
+        assert_eq!(watcher.interrupt(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn it_ends_when_nobody_reads_any_more_though_nothing_happens() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let mut child = Guarded(world.codex(["watch"]).start());
+    let begun = Instant::now();
+    let mut reader = BufReader::new(child.0.stdout.take().unwrap());
+    reader.read_line(&mut String::new()).unwrap();
+    drop(reader);
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    // By then it would have looked around by itself.
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert_eq!(Lines::of(child.0.stderr.take().unwrap()).rest(), Vec::<String>::new());
+}
+
+#[test]
+fn it_ends_when_the_home_is_deleted() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    let home = world.machine.home.path();
+    fs::remove_dir_all(&home).unwrap();
+    watcher.hears("logout");
+    let (code, told, talk) = watcher.ended();
+    let gone = format!("{} is gone; nothing is left to watch", home.display());
+    assert_eq!((code, told.len(), talk), (Some(0), 0, vec![gone]));
+}
+
+#[test]
+fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a_logout() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    let whole = world.machine.kept().unwrap();
+    let mut file =
+        fs::OpenOptions::new().write(true).truncate(true).open(world.machine.home.document()).unwrap();
+    let told = watcher.hears("unreadable");
+    assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
+    let (one, other) = whole.split_at(whole.len() / 2);
+    file.write_all(one.as_bytes()).unwrap();
+    file.write_all(other.as_bytes()).unwrap();
+    let told = watcher.hears("readable");
+    assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &true.into()), "{told}");
+    world.codex(["logout", "--local"]).run().expect(0);
+    watcher.hears("logout");
+}
+
+#[test]
+fn a_keychain_that_is_locked_is_unreadable_until_it_is_open() {
+    session::inside(here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::fresh(&mut machine);
+        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+        assert_eq!((&first["store"], &first["usable"]), (&"keychain".into(), &true.into()));
+        let session = world.machine.session.as_mut().unwrap();
+        session.lock_again();
+        let told = watcher.hears("unreadable");
+        assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
+        session.stop_service();
+        session.start_unlocked();
+        assert_eq!(watcher.hears("readable")["usable"], true);
+        assert!(session.dialogues().is_empty(), "nobody was asked anything");
+        world.codex(["logout", "--local"]).run().expect(0);
+        watcher.hears("logout");
+    });
+}
+
+fn no_line_holds_a_secret_at_any_level_of_talk(machine: &mut Machine) {
+    let world = World::fresh(machine);
+    let talkative = |arguments: [&'static str; 2]| {
+        world.codex(arguments).env("CODEX_AUTH_LOG", "trace").env("RUST_LOG", "trace")
+    };
+    let mut child = Guarded(talkative(["watch", "--verbose"]).start());
+    let lines = Lines::of(child.0.stdout.take().unwrap());
+    let talk = Lines::of(child.0.stderr.take().unwrap());
+    let mut said = lines.until(|line| line.contains("present"));
+    let (json, first) = Watcher::start(talkative(["watch", "--json"]), Sight::Native);
+    said.push(first.to_string());
+    let mut hears = |word: &str, event: &str| {
+        said.extend(lines.until(|line| line.contains(word)));
+        said.push(json.hears(event).to_string());
+    };
+    world.codex(["refresh"]).run().expect(0);
+    hears("refreshed", "refreshed");
+    let again = world.authority.grant(Account::numbered(2));
+    world.sign_in(&again);
+    hears("account changed", "account_changed");
+    world.authority.end(again.id, Ending::RefreshInvalidated);
+    world.codex(["refresh"]).run().expect(3);
+    hears("poisoned", "poisoned");
+    world.codex(["login", "--with-api-key"]).input("sk-of-the-test").run().expect(0);
+    hears("healed", "healed");
+    world.codex(["logout", "--local"]).run().expect(0);
+    hears("logout", "logout");
+    child.0.kill().unwrap();
+    said.extend(talk.rest());
+    said.extend(json.interrupt());
+    for secret in world.authority.issued_secrets().iter().map(String::as_str).chain(["sk-of-the-test"]) {
+        assert!(!said.iter().any(|line| line.contains(secret)), "{said:#?}");
+    }
+}
+
+#[test]
+fn to_a_person_it_says_when_what_whose_where_and_by_whom() {
+    let mut machine = Machine::with_file();
+    let world = World::empty(&mut machine);
+    let mut child = Guarded(world.codex(["watch"]).start());
+    let lines = Lines::of(child.0.stdout.take().unwrap());
+    let mut said = lines.until(|line| line.contains("present"));
+    let mut hears = |word: &str| said.extend(lines.until(|line| line.contains(word)));
+    world.sign_in(&world.grant);
+    hears("login");
+    world.machine.keep(world.authority.grant(Account::numbered(2)).auth_json());
+    hears("account changed");
+    world.codex(["refresh"]).run().expect(0);
+    hears("refreshed");
+    world.authority.script(Endpoint::Refresh, Step::status(401, "refresh_token_invalidated"));
+    world.codex(["refresh"]).run().expect(3);
+    hears("poisoned");
+    world.codex(["login", "--with-api-key"]).input("sk-heals").run().expect(0);
+    hears("healed");
+    world.codex(["logout", "--local"]).run().expect(0);
+    hears("logout");
+    child.0.kill().unwrap();
+    said.extend(lines.rest());
+    let _filters = filters(&world.machine.home);
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"\bit-[0-9a-f]{16}\b", "it");
+    let _more = settings.bind_to_scope();
+    insta::assert_snapshot!(said.join("\n"), @r"
+    [moment]  present          not logged in
+    [moment]  login            person1@example.com · file store · expires in [time] · by it (pid [pid])
+    [moment]  account changed  person2@example.com · file store · expires in [time] · by another program
+    [moment]  refreshed        person2@example.com · file store · expires in [time] · by codex (pid [pid])
+    [moment]  poisoned         person2@example.com · file store · expires in [time] · the refresh token was revoked · by codex (pid [pid])
+    [moment]  healed           apikey · file store · by codex (pid [pid])
+    [moment]  logout           not logged in · by codex (pid [pid])
+    ");
+}
