@@ -7,6 +7,7 @@ pub mod filesystem;
 pub mod keychain;
 pub mod lock;
 pub mod peer;
+pub mod port;
 pub mod private_file;
 pub mod process;
 pub mod search_path;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Error, Network, Overrides, duration};
+use super::{Error, Network, Overrides, Surroundings, duration};
 
 /// A variable that is honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub(super) const REFRESH_URL: Variable = Variable {
 pub(super) const REVOKE_URL: Variable = Variable {
     name: "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
     purpose: "where tokens are revoked (default: /oauth/revoke on the host of the variable above)",
+};
+pub(super) const LOGIN_ISSUER: Variable = Variable {
+    name: "CODEX_APP_SERVER_LOGIN_ISSUER",
+    purpose: "the authority that a new login is made at (default: https://auth.openai.com)",
+};
+pub(super) const AUTHAPI_URL: Variable = Variable {
+    name: "CODEX_AUTHAPI_BASE_URL",
+    purpose: "where personal access tokens are looked up (default: https://auth.openai.com/api/accounts)",
 };
 pub(super) const CA_CERTIFICATE: Variable = Variable {
     name: "CODEX_CA_CERTIFICATE",
@@ -83,6 +91,20 @@ pub(super) const VISITED: Variable = Variable {
 pub(super) const PATH: Variable =
     Variable { name: "PATH", purpose: "where other programs called codex are looked for" };
 
+pub(super) const SSH_CONNECTION: Variable =
+    Variable { name: "SSH_CONNECTION", purpose: "says that the person is at another machine" };
+pub(super) const SSH_TTY: Variable = Variable { name: "SSH_TTY", purpose: "the same" };
+pub(super) const DISPLAY: Variable =
+    Variable { name: "DISPLAY", purpose: "a screen on which a browser can open, over SSH too" };
+pub(super) const WAYLAND_DISPLAY: Variable = Variable { name: "WAYLAND_DISPLAY", purpose: "the same" };
+pub(super) const TERM: Variable = Variable { name: "TERM", purpose: "what the terminal can show" };
+pub(super) const LC_ALL: Variable =
+    Variable { name: "LC_ALL", purpose: "whether the terminal shows Unicode: a name that ends in UTF-8" };
+pub(super) const LC_CTYPE: Variable =
+    Variable { name: "LC_CTYPE", purpose: "the same, where LC_ALL is not set" };
+pub(super) const LANG: Variable =
+    Variable { name: "LANG", purpose: "the same, where neither of the two is set" };
+
 /// Every variable that is honoured.
 pub const VARIABLES: &[Variable] = &[
     HOME,
@@ -93,6 +115,8 @@ pub const VARIABLES: &[Variable] = &[
     RUNTIME_FOLDER,
     REFRESH_URL,
     REVOKE_URL,
+    LOGIN_ISSUER,
+    AUTHAPI_URL,
     CA_CERTIFICATE,
     SSL_CERT_FILE,
     SSL_CERT_DIR,
@@ -106,6 +130,14 @@ pub const VARIABLES: &[Variable] = &[
     CONFIG,
     VISITED,
     PATH,
+    SSH_CONNECTION,
+    SSH_TTY,
+    DISPLAY,
+    WAYLAND_DISPLAY,
+    TERM,
+    LC_ALL,
+    LC_CTYPE,
+    LANG,
 ];
 
 /// The environment of the process, read once.
@@ -124,6 +156,8 @@ pub struct Environment {
     pub colour: Colour,
     /// The search path for programs.
     pub path: OsString,
+    /// Where the person is, and what they can be shown.
+    pub surroundings: Surroundings,
     /// What counts before `config.toml`.
     pub overrides: Overrides,
     /// The keeper to ask, where the user names one.
@@ -242,6 +276,7 @@ impl Environment {
             network: Network::read(value),
             colour: if value(NO_COLOR).is_some() { Colour::Never } else { Colour::Auto },
             path: value(PATH).unwrap_or_default(),
+            surroundings: Surroundings::read(value),
             socket: value(SOCKET).map(PathBuf::from),
             // The specification has relative paths ignored.
             runtime_folder: value(RUNTIME_FOLDER).map(PathBuf::from).filter(|path| path.is_absolute()),

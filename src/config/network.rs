@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 
 use super::environment::{
-    ALL_PROXY, ALL_PROXY_LOWER, CA_CERTIFICATE, HTTPS_PROXY, HTTPS_PROXY_LOWER, NO_PROXY, NO_PROXY_LOWER,
-    REFRESH_URL, REVOKE_URL, SSL_CERT_DIR, SSL_CERT_FILE, Variable,
+    ALL_PROXY, ALL_PROXY_LOWER, AUTHAPI_URL, CA_CERTIFICATE, HTTPS_PROXY, HTTPS_PROXY_LOWER, LOGIN_ISSUER,
+    NO_PROXY, NO_PROXY_LOWER, REFRESH_URL, REVOKE_URL, SSL_CERT_DIR, SSL_CERT_FILE, Variable,
 };
 
 /// How the authority is reached, as far as the user has a say in it. Nothing of it is judged before it is used.
@@ -18,6 +18,10 @@ pub struct Network {
     pub refresh_url: Option<Setting>,
     /// The revocation endpoint.
     pub revoke_url: Option<Setting>,
+    /// The authority of a new login.
+    pub login_issuer: Option<Setting>,
+    /// Where personal access tokens are looked up.
+    pub authapi_url: Option<Setting>,
     /// A file of certificates to trust.
     pub ca_certificate: Option<Setting>,
     /// Another, for when the first is not set.
@@ -41,6 +45,8 @@ impl Network {
         Self {
             refresh_url: first(&[REFRESH_URL]),
             revoke_url: first(&[REVOKE_URL]),
+            login_issuer: first(&[LOGIN_ISSUER]),
+            authapi_url: first(&[AUTHAPI_URL]),
             ca_certificate: first(&[CA_CERTIFICATE]),
             ssl_cert_file: first(&[SSL_CERT_FILE]),
             ssl_cert_dir: first(&[SSL_CERT_DIR]),

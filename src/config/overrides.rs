@@ -5,10 +5,12 @@ use std::fmt;
 use toml_edit::{DocumentMut, Value};
 
 use super::environment::CONFIG;
-use super::{Config, Error, STORE_KEY, toml};
+use super::file::{STORE_KEY, toml};
+use super::restrictions::{METHOD_KEY, WORKSPACE_KEY};
+use super::{Config, Error};
 
 /// The keys of `config.toml` that concern a login, and can be set for one run.
-pub const KEYS: &[&str] = &[STORE_KEY, "forced_login_method", "forced_chatgpt_workspace_id"];
+pub const KEYS: &[&str] = &[STORE_KEY, METHOD_KEY, WORKSPACE_KEY];
 
 /// Settings that count before those of the file. `Display` is TOML, as `CODEX_AUTH_CONFIG` holds it.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,178 @@
+//! The keys of `config.toml` that concern a login: read as they are, and edited with everything else kept.
+
+use toml_edit::{DocumentMut, Item};
+
+use super::line_ends::LineEnds;
+use super::{Error, Restrictions, StoreKind};
+
+pub(super) const STORE_KEY: &str = "cli_auth_credentials_store";
+const LEGACY_TOKEN_KEY: &str = "auth_token";
+const CHATGPT_URL_KEY: &str = "chatgpt_base_url";
+
+/// The keys of `config.toml` that concern a login.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// `cli_auth_credentials_store`.
+    pub store: Option<StoreKind>,
+    /// Whether the `auth_token` of old builds is still there.
+    pub legacy_token: LegacyToken,
+    /// Who may log in, and how.
+    pub restrictions: Restrictions,
+    /// `chatgpt_base_url`: the service whose keys sign agent identities.
+    pub chatgpt_url: Option<String>,
+}
+
+/// Whether `config.toml` holds the `auth_token` of old builds, which nothing reads any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LegacyToken {
+    /// It does not.
+    #[default]
+    Absent,
+    /// It does: a secret lies in a file that is no store.
+    Present,
+}
+
+impl Config {
+    /// Reads the text of a `config.toml`; keys of others are none of our business.
+    ///
+    /// # Errors
+    /// [`Error::Toml`] or [`Error::Key`]. None of the text is in the message: the file may hold secrets of others.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let document = toml(text)?;
+        let store = match document.get(STORE_KEY) {
+            None => None,
+            Some(item) => Some(item.as_str().and_then(StoreKind::named).ok_or(Error::Key {
+                key: STORE_KEY,
+                expected: "one of \"file\", \"keyring\", \"auto\", \"ephemeral\"",
+            })?),
+        };
+        let legacy_token =
+            if document.contains_key(LEGACY_TOKEN_KEY) { LegacyToken::Present } else { LegacyToken::Absent };
+        let chatgpt_url = match document.get(CHATGPT_URL_KEY) {
+            None => None,
+            Some(item) => Some(
+                item.as_str().ok_or(Error::Key { key: CHATGPT_URL_KEY, expected: "an address" })?.to_owned(),
+            ),
+        };
+        Ok(Self { store, legacy_token, restrictions: Restrictions::read(&document)?, chatgpt_url })
+    }
+
+    /// `text` with the store set to `kind` in Codex's words, everything else as it was.
+    ///
+    /// # Errors
+    /// [`Error::Toml`].
+    pub fn with_store(text: &str, kind: StoreKind) -> Result<String, Error> {
+        let mut document = toml(text)?;
+        let ends = LineEnds::of(text);
+        match document.get_mut(STORE_KEY) {
+            Some(Item::Value(value)) => {
+                let decor = value.decor().clone();
+                *value = kind.config_word().into();
+                *value.decor_mut() = decor;
+            }
+            _ => {
+                document[STORE_KEY] = toml_edit::value(kind.config_word());
+            }
+        }
+        Ok(ends.restored(&document.to_string()))
+    }
+
+    /// `text` without the `auth_token` of old builds, everything else as it was.
+    ///
+    /// # Errors
+    /// [`Error::Toml`].
+    pub fn without_legacy_token(text: &str) -> Result<String, Error> {
+        let mut document = toml(text)?;
+        let ends = LineEnds::of(text);
+        // Comments above a key belong to it in toml_edit; they are the user's and stay.
+        let comments = document
+            .key(LEGACY_TOKEN_KEY)
+            .and_then(|key| key.leaf_decor().prefix())
+            .and_then(|prefix| prefix.as_str())
+            .map(str::to_owned)
+            .unwrap_or_default();
+        let next = document.iter().skip_while(|(key, _)| *key != LEGACY_TOKEN_KEY).nth(1);
+        let next = next.map(|(key, _)| key.to_owned());
+        document.remove(LEGACY_TOKEN_KEY);
+        let before = |own: Option<&str>| format!("{comments}{}", own.unwrap_or_default());
+        match next.and_then(|next| document.as_table_mut().get_key_value_mut(&next)) {
+            Some((_, Item::Table(table))) => {
+                let own = table.decor().prefix().and_then(|prefix| prefix.as_str()).map(str::to_owned);
+                table.decor_mut().set_prefix(before(own.as_deref()));
+            }
+            Some((mut key, Item::Value(_))) => {
+                let own = key.leaf_decor().prefix().and_then(|prefix| prefix.as_str()).map(str::to_owned);
+                key.leaf_decor_mut().set_prefix(before(own.as_deref()));
+            }
+            _ => {
+                let own = document.trailing().as_str().map(str::to_owned);
+                document.set_trailing(before(own.as_deref()));
+            }
+        }
+        Ok(ends.restored(&document.to_string()))
+    }
+}
+
+pub(super) fn toml(text: &str) -> Result<DocumentMut, Error> {
+    text.parse::<DocumentMut>().map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start).min(text.len());
+        let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
+        // Only the first line: the parser's later lines may quote the file.
+        let problem = error.message().lines().next().unwrap_or("not understood").to_owned();
+        Error::Toml { line, problem }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# mine\nmodel = \"o\" # why\n\n[tools]\nweb = true\n";
+
+    #[test]
+    fn setting_the_store_keeps_comments_and_layout() {
+        let set = Config::with_store(TEXT, StoreKind::Keychain).unwrap();
+        assert!(set.starts_with("# mine\nmodel = \"o\" # why\n"), "{set}");
+        assert!(set.ends_with("\n[tools]\nweb = true\n"), "{set}");
+        assert_eq!(Config::parse(&set).unwrap().store, Some(StoreKind::Keychain));
+        let text = "cli_auth_credentials_store = 'file'   # shared\nother = 1\n";
+        let set = Config::with_store(text, StoreKind::Auto).unwrap();
+        assert_eq!(set, "cli_auth_credentials_store = \"auto\"   # shared\nother = 1\n");
+        assert_eq!(
+            Config::with_store("", StoreKind::Keychain).unwrap(),
+            "cli_auth_credentials_store = \"keyring\"\n"
+        );
+    }
+
+    #[test]
+    fn removing_the_old_token_keeps_everything_else() {
+        for (text, rest) in [
+            ("# a\nauth_token = \"s\"\nmodel = \"o\" # why\n", "# a\nmodel = \"o\" # why\n"),
+            (
+                "model = \"o\"\n# a\nauth_token = \"s\"\n# b\nother = 1\n",
+                "model = \"o\"\n# a\n# b\nother = 1\n",
+            ),
+            ("auth_token = \"s\"\n\n[tools] # t\nweb = true\n", "\n[tools] # t\nweb = true\n"),
+            (
+                "model = \"o\"\n# a\nauth_token = \"s\"\n\n# t\n[tools]\n",
+                "model = \"o\"\n# a\n\n# t\n[tools]\n",
+            ),
+            ("model = \"o\"\n# a\nauth_token = \"s\"\n# end\n", "model = \"o\"\n# a\n# end\n"),
+            (TEXT, TEXT),
+        ] {
+            assert_eq!(Config::without_legacy_token(text).unwrap(), rest, "{text}");
+        }
+        assert_eq!(Config::parse("auth_token = 1").unwrap().legacy_token, LegacyToken::Present);
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_named_by_line_and_not_quoted() {
+        let error = Config::parse("a = 1\nauth_token = \"marked\nb = 2\n").unwrap_err();
+        assert!(error.to_string().starts_with("line 2 is not valid TOML: "), "{error}");
+        assert!(!format!("{error:?}").contains("marked"), "{error:?}");
+        let error = Config::parse("cli_auth_credentials_store = \"marked\"").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
+    }
+}
