@@ -83,6 +83,12 @@ impl Place {
         self.folder().join("keeper").join("sock")
     }
 
+    /// Where a login by browser that is going on now can be reached.
+    #[must_use]
+    pub fn login_note(&self) -> PathBuf {
+        self.folder().join("login")
+    }
+
     /// A token response from the moment it arrives until it is committed.
     #[must_use]
     pub fn rescue(&self) -> PathBuf {

@@ -10,10 +10,10 @@ use crate::config::{Environment, Setting};
 use crate::document::Provenance;
 
 /// OpenAI's authority, for logins that name no other.
-const DEFAULT_ISSUER: &str = "https://auth.openai.com";
+pub(super) const DEFAULT_ISSUER: &str = "https://auth.openai.com";
 /// The client that Codex is, for logins that name no other.
 const DEFAULT_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
-const TOKEN_PATH: &str = "/oauth/token";
+pub(super) const TOKEN_PATH: &str = "/oauth/token";
 const REVOKE_PATH: &str = "/oauth/revoke";
 const ISSUER_FIELD: &str = "tokens.oauth_provenance.issuer";
 
@@ -72,12 +72,15 @@ impl Endpoint {
 
     fn of_issuer(provenance: &Provenance, path: &str) -> Result<Self, EndpointError> {
         let issuer = provenance.issuer.as_deref().unwrap_or(DEFAULT_ISSUER);
-        let mut url = parse(ISSUER_FIELD, issuer)?;
-        // An issuer may have a path of its own, as tenants do.
-        let path = format!("{}{path}", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url.set_query(None);
-        Ok(Self(Arc::new(url)))
+        Ok(Self::below(parse(ISSUER_FIELD, issuer)?, path))
+    }
+
+    /// The address at `path` below `base`, which may have a path of its own, as tenants do.
+    pub(super) fn below(mut base: Url, path: &str) -> Self {
+        let path = format!("{}{path}", base.path().trim_end_matches('/'));
+        base.set_path(&path);
+        base.set_query(None);
+        Self(Arc::new(base))
     }
 }
 
@@ -135,14 +138,14 @@ pub enum EndpointProblem {
     Scheme,
 }
 
-fn of_setting(setting: &Setting) -> Result<Url, EndpointError> {
+pub(super) fn of_setting(setting: &Setting) -> Result<Url, EndpointError> {
     let Some(text) = setting.value.to_str() else {
         return Err(EndpointError { name: setting.variable, problem: EndpointProblem::NotAnAddress });
     };
     parse(setting.variable, text)
 }
 
-fn parse(name: &'static str, text: &str) -> Result<Url, EndpointError> {
+pub(super) fn parse(name: &'static str, text: &str) -> Result<Url, EndpointError> {
     let refuse = |problem| Err(EndpointError { name, problem });
     let Ok(mut url) = Url::parse(text) else { return refuse(EndpointProblem::NotAnAddress) };
     let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {

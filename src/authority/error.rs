@@ -298,7 +298,7 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-fn next_step(cause: &Obstacle, retry_after: Option<Duration>) -> String {
+pub(super) fn next_step(cause: &Obstacle, retry_after: Option<Duration>) -> String {
     match (cause, retry_after) {
         (Obstacle::Connection(_), _) => "check the network, then try again".to_owned(),
         (Obstacle::Redirect { .. }, _) => "no token is sent on; check the address".to_owned(),

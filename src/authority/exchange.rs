@@ -1,10 +1,10 @@
-//! One request, and what its answer says about the token that was in it.
+//! One request and its answer, and what a refusal says about the token that was in it.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, LOCATION};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
@@ -38,11 +38,14 @@ impl Call<'_> {
         if self.token.is_empty() {
             return Err(Error::NoToken { endpoint: self.endpoint.clone() });
         }
-        let request =
-            client.post(self.endpoint.url().clone()).timeout(self.within).body(Bytes::from_owner(body));
-        let response = request.send().await.map_err(|error| self.unsent_or_unknown(error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, body: self.body(response).await })
+        let request = client.post(self.endpoint.url().clone()).body(Bytes::from_owner(body));
+        Answer::to(request, self.within).await.map_err(|unanswered| match unanswered {
+            Unanswered::Unsent(error) => error.into(),
+            Unanswered::Unreached(cause) => {
+                Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: None }
+            }
+            Unanswered::Silent(cause) => self.unknown(cause),
+        })
     }
 
     /// The tokens of a success.
@@ -75,56 +78,88 @@ impl Call<'_> {
     }
 
     fn obstacle(&self, answer: &Answer, refusal: Refusal) -> Error {
-        let status = answer.status.as_u16();
-        let cause = match answer.headers.get(LOCATION) {
-            Some(location) if answer.status.is_redirection() => {
-                let target = location.to_str().ok().and_then(|text| self.endpoint.url().join(text).ok());
-                Obstacle::Redirect { status, host: target.and_then(|url| url.host_str().map(str::to_owned)) }
-            }
-            _ => Obstacle::Status { status, code: refusal.code, message: refusal.message },
-        };
-        Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: retry_after(&answer.headers) }
-    }
-
-    /// Why no answer came: without a connection nothing was sent, and with one everything may have been.
-    fn unsent_or_unknown(&self, error: reqwest::Error) -> Error {
-        if error.is_builder() {
-            return ClientError::Setup(Transport::new(error)).into();
-        }
-        if !error.is_connect() {
-            return self.unknown(self.silence(error));
-        }
-        let error = Transport::new(error);
-        let cause = if error.is_tls() { Obstacle::Tls(error) } else { Obstacle::Connection(error) };
-        Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: None }
+        let cause = answer.obstacle(self.endpoint, refusal);
+        Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: answer.retry_after() }
     }
 
     fn unknown(&self, cause: Silence) -> Error {
         Error::Unknown { endpoint: self.endpoint.clone(), cause }
     }
+}
 
-    fn silence(&self, error: reqwest::Error) -> Silence {
-        if error.is_timeout() {
-            Silence::TimedOut(self.within)
-        } else {
-            Silence::BrokenOff(Transport::new(error))
-        }
-    }
+/// Why there is no answer.
+pub(super) enum Unanswered {
+    /// It was sent, or may have been.
+    Silent(Silence),
+    /// Without a connection nothing was sent.
+    Unreached(Obstacle),
+    /// The request could not be made.
+    Unsent(ClientError),
+}
 
-    /// Room for all of it from the start: a buffer that grew would leave unwiped copies behind.
-    async fn body(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, Silence> {
-        let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.silence(error))? {
-            if body.len() + chunk.len() > LARGEST_ANSWER {
-                return Err(Silence::Undecodable(Undecodable::TooLarge));
-            }
-            body.extend_from_slice(&chunk);
+impl Unanswered {
+    fn by(error: reqwest::Error, within: Duration) -> Self {
+        if error.is_builder() {
+            return Self::Unsent(ClientError::Setup(Transport::new(error)));
         }
-        Ok(body)
+        if !error.is_connect() {
+            return Self::Silent(silence(error, within));
+        }
+        let error = Transport::new(error);
+        Self::Unreached(if error.is_tls() { Obstacle::Tls(error) } else { Obstacle::Connection(error) })
     }
 }
 
+fn silence(error: reqwest::Error, within: Duration) -> Silence {
+    if error.is_timeout() { Silence::TimedOut(within) } else { Silence::BrokenOff(Transport::new(error)) }
+}
+
+/// Room for all of it from the start: a buffer that grew would leave unwiped copies behind.
+async fn body(mut response: Response, within: Duration) -> Result<Zeroizing<Vec<u8>>, Silence> {
+    let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
+    while let Some(chunk) = response.chunk().await.map_err(|error| silence(error, within))? {
+        if body.len() + chunk.len() > LARGEST_ANSWER {
+            return Err(Silence::Undecodable(Undecodable::TooLarge));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 impl Answer {
+    /// Sends `request` once and waits for the last byte of its answer, `within` at most.
+    pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, Unanswered> {
+        let sent = request.timeout(within).send().await;
+        let response = sent.map_err(|error| Unanswered::by(error, within))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Self { status, headers, body: body(response, within).await })
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The body, if all of it came.
+    pub(super) fn into_body(self) -> Result<Zeroizing<Vec<u8>>, Silence> {
+        self.body
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers)
+    }
+
+    /// What keeps `endpoint` from doing what it was asked, by an answer that is not a success.
+    pub(super) fn obstacle(&self, endpoint: &Endpoint, refusal: Refusal) -> Obstacle {
+        let status = self.status.as_u16();
+        match self.headers.get(LOCATION) {
+            Some(location) if self.status.is_redirection() => {
+                let target = location.to_str().ok().and_then(|text| endpoint.url().join(text).ok());
+                Obstacle::Redirect { status, host: target.and_then(|url| url.host_str().map(str::to_owned)) }
+            }
+            _ => Obstacle::Status { status, code: refusal.code, message: refusal.message },
+        }
+    }
+
     pub(super) fn is_success(&self) -> bool {
         self.status.is_success()
     }
@@ -143,7 +178,7 @@ impl Answer {
     }
 
     /// A body that did not come whole says nothing; the status stands.
-    fn refusal(&self, sent: &Secret) -> Refusal {
+    pub(super) fn refusal(&self, sent: &Secret) -> Refusal {
         self.body.as_ref().map(|body| Refusal::read(body, sent)).unwrap_or_default()
     }
 }

@@ -1,4 +1,5 @@
-//! The authority: spends refresh tokens and takes tokens back, over an HTTP client that is made when it is needed.
+//! The authority: gives the tokens of a login, spends refresh tokens and takes tokens back, over an HTTP client that is
+//! made when it is needed.
 //!
 //! A refresh token is good for one use, so what matters is what is known after a request failed. [`Error`] says it, by
 //! [`Kind`]:
@@ -10,7 +11,8 @@
 //! | [`Kind::Unknown`] | may be spent | no answer, half an answer, or a success that cannot be understood |
 //! | [`Kind::Permanent`] | is of no use | 401; 400 `invalid_grant`; any refusal whose code names the token |
 //!
-//! Nothing is saved here, and nothing is retried but a revocation, which can be repeated without harm.
+//! A login spends nothing that is stored, and what keeps it from its end is a [`RequestError`]. Nothing is saved here, and
+//! nothing is retried but a revocation, which can be repeated without harm.
 //!
 //! # Where tokens go
 //!
@@ -25,11 +27,17 @@
 //! `Runtime::shutdown_background` does not. One [`Authority`] may be used from several runtimes, one after another or at
 //! once.
 
+mod agent;
 mod client;
+mod code;
+mod device;
 mod endpoint;
 mod error;
 mod exchange;
+mod issuer;
+mod profile;
 mod refusal;
+mod request;
 mod route;
 mod token;
 
@@ -39,9 +47,15 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 
+pub use self::agent::{AgentKeys, AgentToken, NotGenuine};
+pub use self::code::{Authorization, FirstTokens};
+pub use self::device::{DeviceCode, DeviceStart, Poll, SHORTEST_INTERVAL};
 pub use self::endpoint::{Endpoint, EndpointError, EndpointProblem, client_id};
 pub use self::error::{CaProblem, ClientError, Error, Hold, Kind, Obstacle, Reason, Silence, Transport};
 use self::exchange::Call;
+pub use self::issuer::{AuthorizeRequest, Issuer};
+pub use self::profile::Profile;
+pub use self::request::RequestError;
 pub use self::route::{Passage, Reached, Route, Trust};
 pub use self::token::{Refresh, RefreshReason, Revocation, Revoked, TokenResponse, Undecodable};
 use crate::config::{Environment, Network};

@@ -40,7 +40,10 @@ impl Refusal {
         let message = text(within("message"))
             .or_else(|| text(body.get("error_description")))
             .or_else(|| text(body.get("message")));
-        let unquoted = |text: &str| text.replace(sent.expose(), "…");
+        let unquoted = |text: &str| match sent.expose() {
+            "" => text.to_owned(),
+            sent => text.replace(sent, "…"),
+        };
         Self {
             code: code
                 .map(|code| shown(&unquoted(code).to_lowercase(), LONGEST_CODE))

@@ -215,6 +215,12 @@ pub enum Undecodable {
     /// A token that is no text, or is there twice.
     #[error("one of its tokens is no text, or is there twice")]
     Field,
+    /// A field that must be there.
+    #[error("it has no {name}")]
+    Missing {
+        /// The field.
+        name: &'static str,
+    },
     /// Something else than one JSON object.
     #[error("it is not a JSON object")]
     NotAnObject,
@@ -252,7 +258,7 @@ struct ResponseBody<'a> {
 }
 
 /// As JSON. Written twice, first only counting: a buffer that grew would leave unwiped copies behind.
-fn written(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
+pub(super) fn written(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
     let mut count = Count(0);
     // Writing texts into memory has no way to fail.
     let _infallible = serde_json::to_writer(&mut count, body);

@@ -6,6 +6,7 @@
 
 mod freshness;
 mod json;
+mod login;
 mod mode;
 mod successor;
 mod tokens;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 pub use self::freshness::{Freshness, Staleness};
 use self::json::Fields;
+pub use self::login::NewLogin;
 pub use self::mode::AuthMode;
 pub use self::successor::NewTokens;
 pub use self::tokens::{Identity, Provenance, Tokens};

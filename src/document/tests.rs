@@ -236,6 +236,35 @@ fn a_successor_is_merged_and_everything_else_stays() {
     assert!(no_tokens.with_successor(&tokens, now).is_err());
 }
 
+#[test]
+fn a_new_login_is_written_as_codex_writes_it() {
+    let id_token = jwt(&json!({"https://api.openai.com/auth": {"chatgpt_account_id": "acct-1"}}));
+    let mut login = NewLogin {
+        id_token: Secret::from(id_token.as_str()),
+        access_token: Secret::from("access"),
+        refresh_token: Secret::from("rt-0"),
+        api_key: None,
+        provenance: Provenance::new(Some("https://a.example".to_owned()), Some("app_1".to_owned())),
+        login: "owner".to_owned(),
+    };
+    let now: Timestamp = "2026-11-21T14:00:00.5Z".parse().unwrap();
+    let written = AuthDocument::with_chatgpt_login(&login, now).unwrap();
+    let whole = json!({
+        "auth_mode": "chatgpt", "OPENAI_API_KEY": null,
+        "tokens": {
+            "id_token": id_token, "access_token": "access", "refresh_token": "rt-0",
+            "oauth_provenance": {"issuer": "https://a.example", "client_id": "app_1"},
+            "login_owner_id": "owner", "account_id": "acct-1",
+        },
+        "last_refresh": "2026-11-21T14:00:00.500000000Z",
+    });
+    assert_eq!(written.to_compact().to_vec(), whole.to_string().into_bytes());
+    assert_eq!(written.identity().account_id.as_deref(), Some("acct-1"));
+    assert!(written.oddities().is_empty());
+    login.id_token = Secret::from("no jwt");
+    assert!(AuthDocument::with_chatgpt_login(&login, now).is_err(), "Codex could not read it");
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -302,6 +302,22 @@ impl Stores {
         })
     }
 
+    /// Whether a login could be kept by `choice` as things are, so that nobody is asked for one in vain. Nothing is written.
+    ///
+    /// # Errors
+    /// - [`Error::ReadOnlyPlace`]: the folder cannot be written to.
+    /// - [`Error::Keychain`]: the keychain is chosen and cannot be used.
+    pub fn check(&self, choice: &Choice) -> Result<(), Error> {
+        let home = self.place.home();
+        if private_file::directory(home)? == DirectoryState::ReadOnly {
+            return Err(Error::ReadOnlyPlace { path: home.to_owned() });
+        }
+        match choice.kind {
+            StoreKind::Keychain => self.keychain().check(self.keychain_timeout),
+            _ => Ok(()),
+        }
+    }
+
     /// Where the automatic store puts a new login: in the keychain if that can be used, else in the file with the reason.
     #[must_use]
     pub fn automatic(&self) -> (StoreKind, Option<Note>) {

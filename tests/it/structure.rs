@@ -17,8 +17,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("claims", &["secret"]),
     ("document", &["claims", "secret"]),
     ("store", &["claims", "clock", "config", "document", "place", "remedy", "secret"]),
-    ("authority", &["claims", "config", "document", "secret"]),
-    ("login", &["claims", "clock", "config", "document", "place", "secret", "store"]),
+    ("authority", &["claims", "config", "document", "remedy", "secret"]),
+    ("login", &["authority", "claims", "clock", "config", "document", "place", "remedy", "secret", "store"]),
     ("watch", &["place"]),
     (
         "manager",
@@ -46,7 +46,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     // For the one file it reads, the certificates that the user adds; links among those are usual.
     ("authority", &["private_file"]),
     ("failpoint", &["failpoint"]),
-    ("login", &["filesystem", "peer", "process"]),
+    ("login", &["filesystem", "peer", "port", "process"]),
     ("watch", &["filesystem"]),
     ("keeper", &["filesystem", "lock", "peer"]),
     ("bin", &["filesystem", "peer", "process", "search_path", "service"]),
