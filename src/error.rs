@@ -1,7 +1,7 @@
 //! The roof: one public error over those of the modules, sorted by what its receiver should do.
 
 pub use crate::remedy::{ErrorKind, Remedy};
-use crate::{config, manager, store};
+use crate::{config, login, manager, store};
 
 /// Why something about a login could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,8 @@ pub struct Error(Cause);
 enum Cause {
     #[error(transparent)]
     Config(config::Error),
+    #[error(transparent)]
+    Login(login::Error),
     #[error(transparent)]
     Manager(manager::Error),
     #[error(transparent)]
@@ -24,6 +26,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
             Cause::Config(_) => ErrorKind::Failed,
+            Cause::Login(error) => error.kind(),
             Cause::Manager(error) => error.kind(),
             Cause::Store(error) => error.kind(),
         }
@@ -34,6 +37,7 @@ impl Error {
     pub fn remedy(&self) -> Option<Remedy> {
         match &self.0 {
             Cause::Config(_) => None,
+            Cause::Login(error) => error.remedy(),
             Cause::Manager(error) => error.remedy(),
             Cause::Store(error) => error.remedy(),
         }
@@ -43,6 +47,12 @@ impl Error {
 impl From<config::Error> for Error {
     fn from(error: config::Error) -> Self {
         Self(Cause::Config(error))
+    }
+}
+
+impl From<login::Error> for Error {
+    fn from(error: login::Error) -> Self {
+        Self(Cause::Login(error))
     }
 }
 

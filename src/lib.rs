@@ -78,8 +78,9 @@
 //!
 //! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`], [`remedy`]. Above them the three
 //! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`watch`] the folders. Above
-//! those [`login`], which keeps what was obtained, and [`manager`], which keeps it fresh and ends it; and above that
-//! `keeper` (feature `keeper`), which does so for a whole machine. [`error`] is the roof. `tests/it/structure.rs` holds these lines.
+//! those [`login`], which obtains a credential and keeps it, and [`manager`], which keeps it fresh and ends it; and above
+//! that `keeper` (feature `keeper`), which does so for a whole machine. [`error`] is the roof. `tests/it/structure.rs` holds
+//! these lines.
 //!
 //! The library prints nothing, installs no signal handler and reads the environment in [`config`] alone.
 //!

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
 use codex_auth::manager::Failure;
-use codex_auth::{ErrorKind, config, store};
+use codex_auth::{ErrorKind, config, login, store};
 
 /// The exit codes that scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     StoreUnavailable = 5,
     /// Gave up waiting for a lock.
     LockTimeout = 6,
-    /// Ended by Ctrl-C.
+    /// A person, or whoever ends processes, wanted it to end.
     Interrupted = 130,
 }
 
@@ -145,6 +145,17 @@ impl From<codex_auth::Error> for CommandError {
 impl From<Failure> for CommandError {
     fn from(failure: Failure) -> Self {
         Self::sorted(failure.kind, failure.message, failure.causes, failure.remedy)
+    }
+}
+
+impl From<login::Error> for CommandError {
+    fn from(error: login::Error) -> Self {
+        let needs_no_port = matches!(error, login::Error::PortsTaken(_));
+        let error = Self::from(codex_auth::Error::from(error));
+        if needs_no_port {
+            return error.hint("end one of them, or sign in with a code instead: codex login --device-auth");
+        }
+        error
     }
 }
 

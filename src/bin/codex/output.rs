@@ -14,7 +14,7 @@ use crate::error::CommandError;
 const SCHEMA: u32 = 1;
 
 /// Where a command's words go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Output {
     json: bool,
     verbose: bool,

@@ -47,17 +47,31 @@ impl Session {
 
     /// Takes the lease; a person who has to wait is told for whom.
     pub(crate) fn lease(&self, output: &Output) -> Result<Lease, CommandError> {
-        let mut told = false;
-        let tell = |waiting: &Waiting<'_>| {
-            if !told && waiting.waited() >= SILENCE && io::stderr().is_terminal() {
-                told = true;
-                let holder = waiting
-                    .holder()
-                    .map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-                output.say(&format!("waiting for {holder}, which is changing this login"));
-            }
-        };
-        Ok(Lease::acquire(self.place(), self.environment.lock_timeout, tell)?)
+        let mut line = WaitingLine::new(output);
+        Ok(Lease::acquire(self.place(), self.environment.lock_timeout, |waiting| line.tell(waiting))?)
+    }
+}
+
+/// Tells a person once that they have to wait for the lease, and for whom.
+#[derive(Debug)]
+pub(crate) struct WaitingLine {
+    output: Output,
+    told: bool,
+}
+
+impl WaitingLine {
+    pub(crate) fn new(output: &Output) -> Self {
+        Self { output: output.clone(), told: !io::stderr().is_terminal() }
+    }
+
+    pub(crate) fn tell(&mut self, waiting: &Waiting<'_>) {
+        if self.told || waiting.waited() < SILENCE {
+            return;
+        }
+        self.told = true;
+        let holder =
+            waiting.holder().map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+        self.output.say(&format!("waiting for {holder}, which is changing this login"));
     }
 }
 

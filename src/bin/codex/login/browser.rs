@@ -1,0 +1,168 @@
+//! `codex login`: opens a browser, or lets a person open one wherever it is.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::thread;
+use std::time::Duration;
+
+use codex_auth::login::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError};
+use codex_auth::{AuthDocument, Secret};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::interval;
+use webbrowser::BrowserOptions;
+
+use super::interrupt::{self, Interrupts};
+use super::keeping::Keeping;
+use super::{Browser, screen};
+use crate::Outcome;
+use crate::error::CommandError;
+use crate::output::Output;
+
+pub(super) fn run(keeping: &Keeping, who: Browser, output: &mut Output) -> Outcome {
+    interrupt::run(async {
+        let mut interrupts = Interrupts::listen()?;
+        let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.place()).await?) };
+        let mut login = interrupts.or(start).await?;
+        keeping.tell_who_is_signed_in(output);
+        let document = {
+            let mut person = match who {
+                Browser::Ours => open(&login, keeping, output),
+                Browser::Theirs => Person { opened: None, lines: invite(&login, output) },
+            };
+            interrupts.or(waited_for(&mut login, &mut person, output)).await?
+        };
+        match keeping.commit(&document, &mut interrupts, output).await {
+            Ok(kept) => {
+                let announce = login.announce(Announcement::LoggedIn);
+                keeping.finish(&document, kept, announce, &mut interrupts, output).await
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let announce = async {
+                    login.announce(Announcement::NotKept(&why)).await;
+                    Ok(())
+                };
+                let _ = interrupts.or(announce).await;
+                Err(error)
+            }
+        }
+    })
+}
+
+/// What the person does meanwhile.
+struct Person {
+    /// Whether a browser could be opened, once that is known.
+    opened: Option<oneshot::Receiver<io::Result<()>>>,
+    /// What they paste.
+    lines: Option<UnboundedReceiver<Secret>>,
+}
+
+/// Opens the person's browser. Programs that do so may take their time, so nobody waits for them.
+fn open(login: &BrowserLogin, keeping: &Keeping, output: &Output) -> Person {
+    let url = login.authorize_url().to_owned();
+    output.say(&format!("opening a browser to sign in at {}", keeping.setup.issuer()));
+    output.say("if none opens, open this address yourself:");
+    output.say("");
+    output.say(&format!("    {url}"));
+    output.say("");
+    let (tell, opened) = oneshot::channel();
+    thread::spawn(move || {
+        let mut quiet = BrowserOptions::new();
+        quiet.with_suppress_output(true);
+        let done = webbrowser::open_browser_with_options(webbrowser::Browser::Default, &url, &quiet);
+        // The login may be over by now.
+        let _ = tell.send(done);
+    });
+    Person { opened: Some(opened), lines: None }
+}
+
+/// Lets the person open a browser, wherever it is.
+fn invite(login: &BrowserLogin, output: &Output) -> Option<UnboundedReceiver<Secret>> {
+    output.say("open this address in any browser, and sign in:");
+    output.say("");
+    output.say(&format!("    {}", login.authorize_url()));
+    output.say("");
+    pasted(login.redirect_uri(), output)
+}
+
+/// Takes the address that a browser ends at from the terminal, if there is one.
+fn pasted(redirect_uri: &str, output: &Output) -> Option<UnboundedReceiver<Secret>> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    output.say(
+        "a browser on another machine ends at a page that it cannot show; then copy the whole address of",
+    );
+    output.say(&format!("that page, which begins with {redirect_uri}, paste it here, and press Enter:"));
+    let (tell, lines) = unbounded_channel();
+    // It may wait for a line for ever; the process does not wait for it.
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if tell.send(Secret::new(line)).is_err() {
+                return;
+            }
+        }
+    });
+    Some(lines)
+}
+
+async fn waited_for(
+    login: &mut BrowserLogin,
+    person: &mut Person,
+    output: &Output,
+) -> Result<AuthDocument, CommandError> {
+    let (paste, redirect_uri) = (login.paste(), login.redirect_uri().to_owned());
+    // A line that moves would be in the way of what is pasted.
+    let mut countdown = person.lines.is_none().then(|| screen::Countdown::new("you to sign in"));
+    let mut left = PATIENCE;
+    let mut second = interval(Duration::from_secs(1));
+    let obtained = login.obtain();
+    tokio::pin!(obtained);
+    loop {
+        tokio::select! {
+            obtained = &mut obtained => return Ok(obtained?),
+            () = not_opened(&mut person.opened) => {
+                countdown = None;
+                output.say("no browser could be opened here");
+                person.lines = pasted(&redirect_uri, output);
+            }
+            line = next(&mut person.lines) => take(&paste, &line, output),
+            _ = second.tick() => {
+                if let Some(countdown) = &countdown {
+                    countdown.show(left);
+                }
+                left = left.saturating_sub(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// Waits for the word that no browser could be opened; for ever if one was.
+async fn not_opened(opened: &mut Option<oneshot::Receiver<io::Result<()>>>) {
+    if let Some(word) = opened {
+        let failed = matches!(word.await, Ok(Err(_)));
+        *opened = None;
+        if failed {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// The next line that is pasted. Without a terminal, or at its end, none ever comes.
+async fn next(lines: &mut Option<UnboundedReceiver<Secret>>) -> Secret {
+    if let Some(open) = lines {
+        if let Some(line) = open.recv().await {
+            return line;
+        }
+        *lines = None;
+    }
+    std::future::pending().await
+}
+
+fn take(paste: &Paste, line: &Secret, output: &Output) {
+    match paste.submit(line) {
+        Ok(()) | Err(PasteError::Empty) => {}
+        Err(error) => output.say(&error.to_string()),
+    }
+}

@@ -1,0 +1,84 @@
+//! `codex login --device-auth`: a code that is shown here and typed on another device.
+
+use std::time::Duration;
+
+use codex_auth::login::{self, DeviceLogin};
+use tokio::time::interval;
+
+use super::interrupt::{self, Interrupts};
+use super::keeping::Keeping;
+use super::screen;
+use crate::error::CommandError;
+use crate::output::Output;
+
+/// How it ended, if not well.
+pub(super) enum Ended {
+    Failed(CommandError),
+    /// The authority knows no such logins; a browser may do.
+    NotEnabled(login::Error),
+}
+
+impl From<CommandError> for Ended {
+    fn from(error: CommandError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(super) fn run(keeping: &Keeping, output: &mut Output) -> Result<(), Ended> {
+    let mut not_enabled = None;
+    let done = interrupt::run(async {
+        let mut interrupts = Interrupts::listen()?;
+        let started = interrupts.or(async { Ok(DeviceLogin::start(&keeping.setup).await) }).await?;
+        let mut login = match started {
+            Err(error @ login::Error::DeviceNotEnabled { .. }) => {
+                not_enabled = Some(error);
+                return Ok(());
+            }
+            started => started?,
+        };
+        keeping.tell_who_is_signed_in(output);
+        show(&login, keeping, output);
+        let document = interrupts.or(waited_for(&mut login)).await?;
+        let kept = keeping.commit(&document, &mut interrupts, output).await?;
+        keeping.finish(&document, kept, async {}, &mut interrupts, output).await
+    });
+    match not_enabled {
+        Some(error) => Err(Ended::NotEnabled(error)),
+        None => Ok(done?),
+    }
+}
+
+fn show(login: &DeviceLogin, keeping: &Keeping, output: &Output) {
+    let surroundings = keeping.session.environment.surroundings;
+    output.say("on any device, open this address and sign in:");
+    output.say("");
+    output.say(&format!("    {}", login.verification_url()));
+    let picture = screen::scannable(login.verification_url(), surroundings);
+    if !picture.is_empty() {
+        output.say("");
+        picture.iter().for_each(|line| output.say(line));
+    }
+    output.say("");
+    output.say("then type this code, which is good for 15 minutes:");
+    output.say("");
+    screen::large(login.user_code(), surroundings).iter().for_each(|line| output.say(line));
+    output.say("");
+    output.say("never type a code that somebody else has sent you");
+}
+
+async fn waited_for(login: &mut DeviceLogin) -> Result<codex_auth::AuthDocument, CommandError> {
+    let countdown = screen::Countdown::new("you to approve it");
+    let mut left = login.remaining();
+    let mut second = interval(Duration::from_secs(1));
+    let obtained = login.obtain();
+    tokio::pin!(obtained);
+    loop {
+        tokio::select! {
+            obtained = &mut obtained => return Ok(obtained?),
+            _ = second.tick() => {
+                countdown.show(left);
+                left = left.saturating_sub(Duration::from_secs(1));
+            }
+        }
+    }
+}

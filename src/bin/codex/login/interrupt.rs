@@ -1,0 +1,69 @@
+//! Being interrupted: by Ctrl-C, by whoever ends the process, or by the terminal that goes away.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{CommandError, Exit};
+
+/// The signals that ask this program to leave. While they are listened for, none of them ends it by itself.
+pub(super) struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    pub(super) fn listen() -> Result<Self, CommandError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                CommandError::new(Exit::Failed, format!("cannot listen for signals: {error}"))
+            })
+        };
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for the next of them.
+    pub(super) async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+
+    /// What `work` comes to, unless one of them comes first: then it is dropped, and with it whatever it holds.
+    pub(super) async fn or<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        tokio::select! {
+            done = work => done,
+            () = self.next() => {
+                if io::stderr().is_terminal() {
+                    // The terminal has put ^C where the next word would stand.
+                    let _ = writeln!(io::stderr());
+                }
+                Err(interrupted())
+            }
+        }
+    }
+}
+
+pub(super) fn interrupted() -> CommandError {
+    CommandError::new(Exit::Interrupted, "interrupted; nothing was changed")
+}
+
+/// Runs `work` on this thread. What it left behind on others, such as the looking up of a name, is not waited for.
+pub(super) fn run<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error: io::Error| CommandError::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::ZERO);
+    done
+}

@@ -1,0 +1,134 @@
+//! From a credential that was obtained to one that is kept, told of, and alone.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use codex_auth::login::{self, Kept, OldLogin, Setup, access_token, give_back, supersede};
+use codex_auth::store::{self, Choice, Leased, Waiting};
+use codex_auth::{AuthDocument, Lease, Secret, manager};
+
+use super::interrupt::{self, Interrupts, interrupted};
+use super::report::{self, Report};
+use crate::Outcome;
+use crate::error::{CommandError, Exit};
+use crate::output::Output;
+use crate::session::{Session, WaitingLine, account};
+
+/// Where a login will be kept, and what becomes of the one before.
+pub(super) struct Keeping {
+    pub(super) session: Session,
+    pub(super) setup: Setup,
+    pub(super) choice: Choice,
+    pub(super) old: OldLogin,
+}
+
+impl Keeping {
+    /// Says whose login is at stake. One that cannot be read is no reason to refuse a new one, nor news.
+    pub(super) fn tell_who_is_signed_in(&self, output: &Output) {
+        if let Some(stored) = self.session.stores.find().ok().and_then(|found| found.stored) {
+            report::signed_in(&stored, output);
+        }
+    }
+
+    /// Keeps what a person has handed in.
+    pub(super) fn keep_at_once(&self, document: &AuthDocument, output: &mut Output) -> Outcome {
+        interrupt::run(async {
+            let mut interrupts = Interrupts::listen()?;
+            let kept = self.commit(document, &mut interrupts, output).await?;
+            self.finish(document, kept, async {}, &mut interrupts, output).await
+        })
+    }
+
+    /// The same for a token that somebody else has to vouch for first.
+    pub(super) fn keep_verified(&self, token: &Secret, output: &mut Output) -> Outcome {
+        interrupt::run(async {
+            let mut interrupts = Interrupts::listen()?;
+            let verified = interrupts.or(async { Ok(access_token(&self.setup, token).await?) }).await?;
+            report::verified(&verified.profile, output);
+            let kept = self.commit(&verified.document, &mut interrupts, output).await?;
+            self.finish(&verified.document, kept, async {}, &mut interrupts, output).await
+        })
+    }
+
+    /// Commits `document` under the lease. An interruption ends the waiting for the lease; what is begun after that is
+    /// finished, since it takes a moment only and is best not left half-way.
+    ///
+    /// Tokens that could not be kept are given back to the authority.
+    pub(super) async fn commit(
+        &self,
+        document: &AuthDocument,
+        interrupts: &mut Interrupts,
+        output: &Output,
+    ) -> Result<Kept, CommandError> {
+        let leave = Arc::new(AtomicBool::new(false));
+        let mut work = {
+            let (stores, limit) = (self.session.stores.clone(), self.session.environment.lock_timeout);
+            let (choice, document) = (self.choice.clone(), document.clone());
+            let environment = self.session.environment.clone();
+            let (leave, mut line) = (Arc::clone(&leave), WaitingLine::new(output));
+            tokio::task::spawn_blocking(move || {
+                let between = |waiting: &Waiting<'_>| {
+                    line.tell(waiting);
+                    if leave.load(Ordering::Relaxed) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                };
+                match Lease::acquire_unless(stores.place(), limit, between)? {
+                    Leased::Held(lease) => {
+                        let kept = login::keep(&stores, &lease, &choice, &document)?;
+                        // What cannot be done now is for the next refresh.
+                        let _ = manager::finish_rescue(&lease, &environment);
+                        Ok(Some(kept))
+                    }
+                    Leased::GaveWay(()) => Ok(None),
+                }
+            })
+        };
+        let done: Result<Option<Kept>, store::Error> = loop {
+            tokio::select! {
+                done = &mut work => match done {
+                    Ok(done) => break done,
+                    Err(error) => {
+                        let why = format!("the login could not be kept: {error}");
+                        return Err(CommandError::new(Exit::Failed, why).hint("see what is kept: codex status"));
+                    }
+                },
+                () = interrupts.next() => leave.store(true, Ordering::Relaxed),
+            }
+        };
+        match done {
+            Ok(Some(kept)) => Ok(kept),
+            Ok(None) => Err(interrupted()),
+            Err(error) => {
+                let give_back = async {
+                    give_back(&self.setup, &self.session.stores, document).await;
+                    Ok(())
+                };
+                let _ = interrupts.or(give_back).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Tells of the login, and then takes the tokens of the one before back. The login stands whatever becomes of that.
+    pub(super) async fn finish(
+        &self,
+        document: &AuthDocument,
+        kept: Kept,
+        announce: impl Future<Output = ()>,
+        interrupts: &mut Interrupts,
+        output: &mut Output,
+    ) -> Outcome {
+        output.head("account", account(Some(document)));
+        report::logged_in(document, &kept, output);
+        let supersede = supersede(&self.setup, self.old, kept.superseded.as_ref(), document);
+        let superseded = tokio::select! {
+            ((), superseded) = async { tokio::join!(announce, supersede) } => Some(superseded),
+            () = interrupts.next() => None,
+        };
+        report::ended(&Report { document, kept: &kept, superseded: superseded.as_ref() }, output)
+    }
+}

@@ -1,0 +1,186 @@
+//! `codex login`: obtains a credential, keeps it, and only then touches the one before.
+
+mod browser;
+mod device;
+mod interrupt;
+mod keeping;
+mod piped;
+mod report;
+mod screen;
+
+use std::io::{self, IsTerminal as _};
+
+use clap::{Args, Subcommand};
+use codex_auth::authority::Issuer;
+use codex_auth::config::{LoginMethod, Person};
+use codex_auth::login::{self, OldLogin, Setup, permit_method};
+use codex_auth::{AuthDocument, StoreKind};
+
+use self::keeping::Keeping;
+use crate::error::{CommandError, Exit};
+use crate::output::Output;
+use crate::session::{Session, store_kind};
+use crate::{Outcome, status};
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Where to keep it: keychain, file or auto (default: where the login is now, else the keychain where one is usable)
+    #[arg(long, value_name = "STORE", value_parser = store_kind)]
+    store: Option<StoreKind>,
+
+    /// Show a code to type on another device; for a machine without a browser
+    #[arg(long, group = "way")]
+    device_auth: bool,
+
+    /// Read an API key from standard input
+    #[arg(long, group = "way")]
+    with_api_key: bool,
+
+    /// Read a personal access token (at-…) or an agent identity token from standard input
+    #[arg(long, group = "way")]
+    with_access_token: bool,
+
+    /// Show the address instead of opening a browser, and take the address that the browser ends at
+    #[arg(long, group = "way")]
+    no_browser: bool,
+
+    /// The authority to sign in at
+    #[arg(long, value_name = "URL", alias = "experimental_issuer")]
+    issuer: Option<String>,
+
+    /// Revoke the tokens of the login before, also those of another account
+    #[arg(long, conflicts_with = "keep_old")]
+    revoke_old: bool,
+
+    /// Let the tokens of the login before live until they expire
+    #[arg(long)]
+    keep_old: bool,
+
+    /// Report as JSON when it is done; the address and the code are still told on standard error
+    #[arg(long)]
+    json: bool,
+
+    /// Refused: what stands in a command line can be read by every program of this machine
+    #[arg(long, value_name = "KEY", hide = true)]
+    api_key: Option<String>,
+}
+
+const AFTER_HELP: &str = "\
+Without a way to sign in, a browser is opened; in an SSH session without a display, a device code is shown instead.\n
+Whoever is signed in stays so until the new login is safe. Then the tokens of the login before are revoked if they are \
+of the same account; those of another account are let live.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The same as `codex status`
+    Status(status::Arguments),
+}
+
+/// How a person signs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    AccessToken,
+    ApiKey,
+    Browser(Browser),
+    Device,
+}
+
+/// Who opens the browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Browser {
+    Ours,
+    Theirs,
+}
+
+impl Arguments {
+    pub(crate) fn json(&self) -> bool {
+        match &self.command {
+            Some(Command::Status(status)) => status.json,
+            None => self.json,
+        }
+    }
+
+    fn old_login(&self) -> OldLogin {
+        match (self.revoke_old, self.keep_old) {
+            (true, _) => OldLogin::Revoke,
+            (false, true) => OldLogin::Keep,
+            (false, false) => OldLogin::OfSameAccount,
+        }
+    }
+
+    fn way(&self, session: &Session, output: &Output) -> Way {
+        if self.with_api_key {
+            Way::ApiKey
+        } else if self.with_access_token {
+            Way::AccessToken
+        } else if self.device_auth {
+            Way::Device
+        } else if self.no_browser {
+            Way::Browser(Browser::Theirs)
+        } else if session.environment.surroundings.person == Person::Elsewhere {
+            output.say("this is an SSH session without a display, so the login is by device code");
+            output.say("to use a browser all the same: codex login --no-browser");
+            Way::Device
+        } else {
+            Way::Browser(Browser::Ours)
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+    if let Some(Command::Status(arguments)) = &arguments.command {
+        return status::run(arguments, output);
+    }
+    if arguments.api_key.is_some() {
+        return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")
+            .hint("printenv OPENAI_API_KEY | codex login --with-api-key"));
+    }
+    let session = Session::open(output)?;
+    let config = &session.stores.settings().config;
+    let mut setup = Setup::new(&session.environment, config).map_err(codex_auth::Error::from)?;
+    if let Some(issuer) = &arguments.issuer {
+        let issuer = Issuer::named("--issuer", issuer);
+        setup = setup.at(issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?);
+    }
+    let way = arguments.way(&session, output);
+    let method = if way == Way::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
+    permit_method(&config.restrictions, method).map_err(|error| forbidden(method, &error.into()))?;
+    let choice = session.stores.choose(arguments.store)?;
+    session.stores.check(&choice)?;
+    let keeping = Keeping { session, setup, choice, old: arguments.old_login() };
+    match way {
+        Way::ApiKey => {
+            let key = piped::secret("API key", "printenv OPENAI_API_KEY | codex login --with-api-key")?;
+            keeping.keep_at_once(&AuthDocument::with_api_key(&key), output)
+        }
+        Way::AccessToken => {
+            let usage = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
+            let token = piped::secret("access token", usage)?;
+            keeping.keep_verified(&token, output)
+        }
+        Way::Browser(who) => browser::run(&keeping, who, output),
+        Way::Device => match device::run(&keeping, output) {
+            Err(device::Ended::NotEnabled(error)) if io::stdin().is_terminal() => {
+                output.say(&format!("{error}; going on with a browser"));
+                browser::run(&keeping, Browser::Theirs, output)
+            }
+            Err(device::Ended::NotEnabled(error)) => Err(CommandError::from(codex_auth::Error::from(error))
+                .hint("sign in with a browser instead: codex login --no-browser")),
+            Err(device::Ended::Failed(error)) => Err(error),
+            Ok(()) => Ok(()),
+        },
+    }
+}
+
+/// The administrator's rule, with the way that it leaves open.
+fn forbidden(method: LoginMethod, error: &login::Error) -> CommandError {
+    let open = match method {
+        LoginMethod::Api => "sign in with your account: codex login",
+        _ => "use an API key: printenv OPENAI_API_KEY | codex login --with-api-key",
+    };
+    CommandError::new(Exit::Failed, error.to_string()).hint(open)
+}

@@ -1,0 +1,92 @@
+//! What every login by account is made with.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::permission::{permit_method, permit_workspace};
+use crate::authority::{Authority, FirstTokens, Issuer};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, LoginMethod};
+use crate::document::{AuthDocument, NewLogin};
+use crate::secret::Secret;
+
+/// What every login by account is made with: the authority, and what the user and their administrator have set.
+///
+/// Cloning it is cheap enough for a flow to have one of its own.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub(super) authority: Authority,
+    pub(super) clock: Clock,
+    pub(super) config: Config,
+    pub(super) environment: Environment,
+    pub(super) issuer: Issuer,
+}
+
+impl Setup {
+    /// As the environment and `config.toml` say. Nothing is asked of anybody yet.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`]: `CODEX_APP_SERVER_LOGIN_ISSUER` is no address for a login.
+    pub fn new(environment: &Environment, config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            authority: Authority::new(environment),
+            clock: Clock::system(),
+            config: config.clone(),
+            environment: environment.clone(),
+            issuer: Issuer::of(environment)?,
+        })
+    }
+
+    /// The same at another authority.
+    #[must_use]
+    pub fn at(self, issuer: Issuer) -> Self {
+        Self { issuer, ..self }
+    }
+
+    /// The authority of the login.
+    #[must_use]
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    pub(super) fn permit_chatgpt(&self) -> Result<(), Error> {
+        Ok(permit_method(&self.config.restrictions, LoginMethod::ChatGpt)?)
+    }
+
+    pub(super) fn permit_workspace(&self, account_id: Option<&str>) -> Result<(), Error> {
+        Ok(permit_workspace(&self.config.restrictions, account_id)?)
+    }
+
+    /// The document of a new login, if its workspace is allowed. Tokens that will not be kept were issued all the same, so
+    /// they are given back.
+    pub(super) async fn document(
+        &self,
+        tokens: &FirstTokens,
+        api_key: Option<Secret>,
+    ) -> Result<AuthDocument, Error> {
+        let document = self.permitted(tokens, api_key);
+        if document.is_err() {
+            super::supersede::give_back_tokens(self, tokens).await;
+        }
+        document
+    }
+
+    fn permitted(&self, tokens: &FirstTokens, api_key: Option<Secret>) -> Result<AuthDocument, Error> {
+        let FirstTokens { id_token, access_token, refresh_token } = tokens.clone();
+        let provenance = self.issuer.provenance();
+        let login = random::<32>()?.expose().to_owned();
+        let login = NewLogin { id_token, access_token, refresh_token, api_key, provenance, login };
+        let document = AuthDocument::with_chatgpt_login(&login, self.clock.now()).map_err(Error::Document)?;
+        self.permit_workspace(document.claims().account_id.as_deref())?;
+        Ok(document)
+    }
+}
+
+/// base64url of `N` random bytes.
+pub(super) fn random<const N: usize>() -> Result<Secret, Error> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(&mut *bytes).map_err(Error::Random)?;
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(*bytes)))
+}
