@@ -14,6 +14,7 @@ mod bad_input;
 mod cli;
 mod interop;
 mod keeper;
+mod login;
 mod manager;
 mod model;
 mod redaction;

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -215,8 +216,20 @@ fn a_credential_that_is_given_as_an_argument_is_not_repeated() {
 fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
     let home = Home::new();
     let lease = Lease::acquire(&home.place(), Duration::from_secs(5), |_| ()).unwrap();
-    for (flag, secret) in [("--with-api-key", api_key()), ("--with-access-token", format!("at-{MARK}"))] {
-        let run = home.codex(["login", flag]).env("CODEX_AUTH_LOCK_TIMEOUT", "700ms").input(secret);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    // Whoever asks there is heard, waits for as long as the other waits for the lease, and gets no answer.
+    std::thread::spawn(move || {
+        let (mut stream, _) = silent.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(800))).unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let personal = home
+        .codex(["login", "--with-access-token"])
+        .env("CODEX_AUTHAPI_BASE_URL", address)
+        .input(format!("at-{MARK}"));
+    for (run, exit) in [(home.codex(["login", "--with-api-key"]).input(api_key()), 6), (personal, 4)] {
+        let run = run.env("CODEX_AUTH_LOCK_TIMEOUT", "700ms");
         let begun = Instant::now();
         let mut child = run.start();
         let process = Path::new("/proc").join(child.id().to_string());
@@ -232,7 +245,7 @@ fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
             nothing_beside_the_login(&home);
         }
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(6), "it did not wait for the lease");
+        assert_eq!(output.status.code(), Some(exit), "it did not wait");
         assert!(begun.elapsed() >= Duration::from_millis(700) && looks > 0);
         let ended = Ended {
             code: output.status.code(),

@@ -24,7 +24,7 @@ pub fn codex_0169() -> PathBuf {
 }
 
 /// A run of Codex in the same home.
-fn theirs<'a>(home: &Home, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+pub fn theirs<'a>(home: &Home, arguments: impl IntoIterator<Item = &'a str>) -> Run {
     Run::of(&codex_0169(), arguments).envs(home.variables())
 }
 

@@ -1,6 +1,6 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
-mod codex;
+pub mod codex;
 mod documents;
 mod hand_over;
 #[cfg(target_os = "linux")]

@@ -7,9 +7,11 @@ mod home;
 mod lines;
 mod machine;
 mod mounted;
+mod network;
 #[cfg(feature = "failpoints")]
 mod pause;
 mod program;
+pub mod web;
 mod words;
 
 #[path = "../../../platform/tests/support/mod.rs"]
@@ -22,6 +24,7 @@ pub use self::home::{Home, chatgpt, jwt, names};
 pub use self::lines::Lines;
 pub use self::machine::{Machine, account, item, items, now, plant_another_item};
 pub use self::mounted::{Folder, Mounted};
+pub use self::network::alone;
 #[cfg(feature = "failpoints")]
 pub use self::pause::Pause;
 pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
@@ -57,4 +60,24 @@ macro_rules! over_both_stores {
     )+ };
 }
 
-pub(crate) use {here, over_both_stores};
+/// The same for laws that need a network of their own.
+macro_rules! alone_over_both_stores {
+    ($($law:ident),+ $(,)?) => { $(
+        mod $law {
+            use crate::support::{Machine, alone, here, session};
+
+            #[test]
+            fn in_the_file() {
+                alone(here!(), || super::$law(&mut Machine::with_file()));
+            }
+
+            #[test]
+            fn in_the_keychain() {
+                let test = here!();
+                alone(test, || session::inside(test, || super::$law(&mut Machine::with_keychain())));
+            }
+        }
+    )+ };
+}
+
+pub(crate) use {alone_over_both_stores, here, over_both_stores};

@@ -35,6 +35,8 @@ impl Run {
         Self::of(&program(), arguments)
             .env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", nowhere)
             .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", nowhere)
+            .env("CODEX_APP_SERVER_LOGIN_ISSUER", nowhere)
+            .env("CODEX_AUTHAPI_BASE_URL", nowhere)
     }
 
     /// A run of another program, as if it were ours.

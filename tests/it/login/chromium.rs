@@ -1,0 +1,116 @@
+//! A real browser signs in: what it ends at can be seen in light and dark, and heard.
+//!
+//! Pictures of the pages are left in `target/tmp/pages`, to be looked at.
+
+use std::path::PathBuf;
+
+use scripted_authority::Consent;
+use serde_json::json;
+
+use super::devtools::Chromium;
+use super::world::World;
+use crate::support::{Machine, alone, here};
+
+/// `tests/run` installs it.
+fn axe() -> String {
+    let folder = std::env::var_os("AXE_CORE").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules/axe-core"),
+        PathBuf::from,
+    );
+    let path = folder.join("axe.min.js");
+    std::fs::read_to_string(&path).unwrap_or_else(|_| {
+        panic!("axe-core is not at {}; tests/run installs it: run tests/run", path.display())
+    })
+}
+
+/// Looks at the page that is open in every way that people do.
+fn looks_good(browser: &mut Chromium, name: &str, heading: &str) {
+    browser.evaluate(&axe());
+    let mut grounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        for width in [1_024, 320] {
+            browser.show(scheme, width);
+            let found =
+                browser.evaluate("axe.run({resultTypes: ['violations']}).then(found => found.violations)");
+            assert_eq!(found, json!([]), "{name} in {scheme}, {width} wide");
+            let overflow = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+            assert_eq!(browser.evaluate(overflow), false, "{name} does not fit {width}");
+            browser.picture(&format!("{name}-{scheme}-{width}"));
+        }
+        grounds.push(browser.evaluate("getComputedStyle(document.body).backgroundColor"));
+    }
+    assert_ne!(grounds[0], grounds[1], "{name} is the same in light and dark");
+
+    let heard = browser.heard();
+    let hears = |role: &str, name: &str| heard.iter().any(|(r, n)| r == role && n == name);
+    assert!(hears("heading", heading) && heard.iter().any(|(role, _)| role == "main"), "{heard:#?}");
+    assert!(
+        !heard.iter().any(|(role, _)| role == "image"),
+        "the sign says nothing that the words do not: {heard:#?}"
+    );
+    let title = browser.evaluate("document.title");
+    assert_eq!(title, format!("{heading} · Codex"));
+
+    assert_eq!(browser.evaluate("document.referrer"), "", "nobody learns where the browser came from");
+    assert_eq!(browser.evaluate("performance.getEntriesByType('resource').length"), 0, "nothing was fetched");
+    assert_eq!(browser.evaluate("document.scripts.length"), 0);
+    let policy = browser.complaints.iter().find(|complaint| complaint.contains("Content Security Policy"));
+    assert_eq!(policy, None);
+}
+
+#[test]
+fn a_real_browser_follows_the_address_to_the_page_that_says_that_it_is_done() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        world.authority.adjust(|policy| policy.consent = Consent::Page);
+        let mut browser = Chromium::start();
+        let mut login = world.browser_login(&[]);
+        browser.visit(&login.url());
+        browser.click("#continue");
+        assert_eq!(browser.evaluate("location.href"), "http://127.0.0.1:1455/success");
+        login.finish().expect(0);
+        assert!(world.machine.kept().is_some());
+        looks_good(&mut browser, "success", "You are signed in");
+        for secret in world.authority.issued_secrets() {
+            assert!(
+                !browser.evaluate("document.documentElement.outerHTML").as_str().unwrap().contains(&secret)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_real_browser_is_shown_what_went_wrong_and_what_to_do() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        world.authority.adjust(|policy| policy.consent = Consent::Page);
+        let mut browser = Chromium::start();
+        let mut login = world.browser_login(&[]);
+        browser.visit(&login.url());
+        browser.click("#cancel");
+        assert_eq!(browser.evaluate("location.href"), "http://127.0.0.1:1455/failed");
+        login.finish().expect(1);
+        looks_good(&mut browser, "failed", "The sign-in did not succeed");
+        let said = browser.evaluate("document.querySelector('main').innerText");
+        assert!(said.as_str().unwrap().contains("did not let you in: the visitor cancelled."), "{said}");
+    });
+}
+
+#[test]
+fn a_real_browser_is_shown_whose_page_it_is_not() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let mut browser = Chromium::start();
+        let mut login = world.browser_login(&[]);
+        let url = login.url();
+        browser.visit("http://localhost:1455/auth/callback?code=stolen&state=wrong");
+        looks_good(&mut browser, "stranger", "Not the sign-in that was started");
+        // The login goes on, by the same browser.
+        browser.visit(&url);
+        assert_eq!(browser.evaluate("location.pathname"), "/success");
+        login.finish().expect(0);
+    });
+}

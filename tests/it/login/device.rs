@@ -1,0 +1,184 @@
+//! Signing in by device code: shown here, decided on elsewhere.
+
+use std::time::{Duration, Instant};
+
+use scripted_authority::{Decision, DeviceFlow, Endpoint, Outcome, Pacing, Step, TokenState};
+
+use super::world::{Login, PATIENCE, World};
+use crate::support::{Ended, Machine, over_both_stores};
+
+over_both_stores![
+    integration_succeeds,
+    a_person_who_declines_leaves_the_login_before,
+    a_failure_at_any_request_leaves_the_login_before,
+];
+
+fn begun(world: &World<'_>, more: &[&str]) -> Login {
+    Login::start(world.codex(["login", "--device-auth"].iter().chain(more).copied()))
+}
+
+fn integration_succeeds(machine: &mut Machine) {
+    let world = World::new(machine);
+    let mut login = begun(&world, &[]);
+    assert_eq!(login.line_with("/codex/device"), format!("{}/codex/device", world.authority.url()));
+    let code = login.code();
+    world.authority.wait_for_requests(Endpoint::DevicePoll, 2, PATIENCE).unwrap();
+    assert!(world.authority.decide_device(&code, Decision::Approved), "{code}");
+    let ended = login.finish().expect(0);
+    assert!(ended.err.contains("logged in as person1@example.com (plus)\n"), "{ended}");
+    world.hides_secrets(&ended.to_string());
+    let document = world.document();
+    assert!(document["OPENAI_API_KEY"].is_null(), "persists_without_api_key_on_exchange_failure");
+    assert_eq!(world.requests(Endpoint::ApiKey), 0);
+    assert_eq!(document["tokens"]["account_id"], "acct-1");
+    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    world.codex(["refresh"]).run().expect(0);
+}
+
+fn a_person_who_declines_leaves_the_login_before(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    let mut login = begun(&world, &[]);
+    let code = login.code();
+    assert!(world.authority.decide_device(&code, Decision::Denied));
+    let ended = login.finish().expect(1);
+    assert_eq!(last(&ended), "error: the authority did not let you in: authorization_declined");
+    world.still_works(&old);
+}
+
+/// `handles_usercode_http_failure`, `handles_error_payload`, and every other.
+fn a_failure_at_any_request_leaves_the_login_before(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    for (endpoint, step, exit, told) in [
+        (Endpoint::DeviceCode, Step::status(503, "busy"), 4, "usercode answered 503 (busy: "),
+        (Endpoint::DeviceCode, Step::status(400, "odd"), 1, "usercode answered 400 (odd: "),
+        (Endpoint::DeviceCode, Step::closed_before(), 4, "usercode broke off before its answer was complete"),
+        (Endpoint::DeviceCode, Step::body(200, "application/json", "{}"), 4, "is of no use"),
+        (Endpoint::DevicePoll, Step::status(401, "authorization_declined"), 1, "did not let you in"),
+        (Endpoint::DevicePoll, Step::status(400, "expired_token"), 1, "answered 400 (expired_token: "),
+        (Endpoint::DevicePoll, Step::redirect("http://evil.example/"), 1, "points to evil.example"),
+        (Endpoint::Exchange, Step::status(400, "invalid_grant"), 1, "answered 400 (invalid_grant: "),
+        (Endpoint::Exchange, Step::closed_before(), 4, "token broke off before its answer was complete"),
+        (Endpoint::Exchange, Step::closed_after(), 4, "token broke off before its answer was complete"),
+        (Endpoint::Exchange, Step::truncated(), 4, "token broke off before its answer was complete"),
+    ] {
+        world.authority.script(endpoint, step.clone());
+        let ended = begun(&world, &["-v"]).finish().expect(exit);
+        assert!(ended.err.contains(told), "{step:?}: {ended}");
+        world.hides_secrets(&ended.to_string());
+        world.authority.clear_script();
+        assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token);
+    }
+    world.still_works(&old);
+}
+
+#[test]
+fn polls_keep_the_interval_that_the_authority_asks_for() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| {
+        (policy.device, policy.device_interval) = (DeviceFlow::ApprovesAfter(2), 2);
+    });
+    let begun = Instant::now();
+    super::device::begun(&world, &[]).finish().expect(0);
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    let polls = world.authority.counters();
+    assert_eq!(polls.of(Endpoint::DevicePoll), 3);
+    assert!(world.authority.journal().iter().all(|entry| entry.code.as_deref() != Some("slow_down")));
+}
+
+#[test]
+fn an_interval_of_nothing_is_a_second_and_not_a_flood() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| {
+        (policy.device, policy.device_interval, policy.pacing) =
+            (DeviceFlow::ApprovesAfter(2), 0, Pacing::Ignored);
+    });
+    let begun = Instant::now();
+    super::device::begun(&world, &[]).finish().expect(0);
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(world.requests(Endpoint::DevicePoll), 3);
+}
+
+#[test]
+fn a_poll_that_is_called_too_fast_is_followed_by_slower_ones() {
+    let slowed = |step: Step| {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+        world.authority.script(Endpoint::DevicePoll, step);
+        let begun = Instant::now();
+        super::device::begun(&world, &[]).finish().expect(0);
+        assert!(begun.elapsed() >= Duration::from_secs(6), "{:?}", begun.elapsed());
+        assert_eq!(world.requests(Endpoint::DevicePoll), 2);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| slowed(Step::status(429, "slow_down")));
+        scope.spawn(|| slowed(Step::status(400, "slow_down")));
+        scope.spawn(|| slowed(Step::status(429, "busy").with_header("Retry-After", "6")));
+    });
+}
+
+#[test]
+fn a_network_that_fails_for_a_while_does_not_end_the_waiting() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    world.authority.script(Endpoint::DevicePoll, Step::closed_before());
+    world.authority.script(Endpoint::DevicePoll, Step::status(502, "bad_gateway"));
+    begun(&world, &[]).finish().expect(0);
+    assert_eq!(world.authority.counters().ended(Endpoint::DevicePoll, Outcome::Granted), 1);
+}
+
+#[test]
+fn the_report_is_json_and_the_code_is_told_beside_it() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let mut login = begun(&world, &["--json"]);
+    let code = login.code();
+    world.authority.decide_device(&code, Decision::Approved);
+    let ended = login.finish().expect(0);
+    let report = ended.json();
+    assert_eq!((&report["logged_in"], &report["method"]), (&true.into(), &"chatgpt".into()));
+    assert_eq!(report["account"]["email"], "person1@example.com");
+    world.hides_secrets(&ended.to_string());
+}
+
+#[test]
+fn a_terminal_is_shown_the_code_large_an_address_to_scan_and_the_time_that_is_left() {
+    let on = |rows: u32, columns: u32, locale: &str| {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let size = format!("stty rows {rows} cols {columns}; exec \"$@\"");
+        let run = world.codex(["login", "--device-auth"]).env("LC_ALL", locale).env("TERM", "xterm");
+        let mut login = Login::on_a_terminal(run.through(["sh", "-c", &size, "sh"]));
+        login.line_with("type this code");
+        // Drawn in blocks or not, it stands there as it is, too.
+        let code = loop {
+            let line = login.line_with("");
+            if line.contains('-') && !line.contains('█') {
+                break line;
+            }
+        };
+        assert!(world.authority.decide_device(&code, Decision::Approved), "{code}");
+        let ended = login.finish();
+        assert!(ended.err.contains("waiting for you to approve it; 1"), "{ended}");
+        assert!(ended.err.contains("logged in as person1@example.com"), "{ended}");
+        ended.err
+    };
+    let large = on(50, 100, "C.UTF-8");
+    assert!(large.contains("██") && large.contains("\u{1b}[30;107m"), "{large}");
+    let low = on(24, 80, "C.UTF-8");
+    assert!(low.contains("██") && !low.contains("\u{1b}[30;107m"), "{low}");
+    let narrow = on(50, 40, "C.UTF-8");
+    assert!(!narrow.contains("██ ") && narrow.contains("type this code"), "{narrow}");
+    let plain = on(50, 100, "C");
+    assert!(!plain.contains('█') && !plain.contains("\u{1b}[30"), "{plain}");
+}
+
+fn last(ended: &Ended) -> &str {
+    ended.err.lines().last().unwrap()
+}

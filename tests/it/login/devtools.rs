@@ -1,0 +1,157 @@
+//! A real browser, without a screen, driven by the protocol of its developer tools.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::Guarded;
+
+/// Chromium of Debian's package, with one page open. It ends with its owner.
+pub struct Chromium {
+    _process: Guarded,
+    _folder: tempfile::TempDir,
+    commands: File,
+    answers: BufReader<File>,
+    session: Value,
+    last: u64,
+    /// What the browser had to complain of.
+    pub complaints: Vec<String>,
+}
+
+impl Chromium {
+    /// Starts it with a profile of its own, and opens a page.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = |name: &str| {
+            let path = folder.path().join(name);
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            path
+        };
+        let (commands, answers) = (pipe("commands"), pipe("answers"));
+        let mut command = Command::new("sh");
+        command.args(["-euc", "exec chromium \"$@\" 3<\"$commands\" 4>\"$answers\"", "chromium"]);
+        command.args([
+            "--headless=new",
+            "--remote-debugging-pipe",
+            // The tests may run as root, and in a container; what is visited is ours.
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--force-color-profile=srgb",
+        ]);
+        command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
+        command.env("commands", &commands).env("answers", &answers).env("HOME", folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Guarded(command.spawn().expect("sh is installed"));
+        // Either end waits for the other to open its own.
+        let commands = OpenOptions::new().write(true).open(commands).unwrap();
+        let answers = BufReader::new(File::open(answers).expect("chromium is installed"));
+        let mut browser = Self {
+            _process: process,
+            _folder: folder,
+            commands,
+            answers,
+            session: Value::Null,
+            last: 0,
+            complaints: Vec::new(),
+        };
+        let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
+        let attach = json!({"targetId": page["targetId"], "flatten": true});
+        browser.session = browser.call("Target.attachToTarget", &attach)["sessionId"].clone();
+        for domain in ["Page", "Runtime", "Log", "Accessibility"] {
+            browser.call(&format!("{domain}.enable"), &json!({}));
+        }
+        browser
+    }
+
+    /// Opens `url` and waits until it and whatever it leads to is loaded.
+    pub fn visit(&mut self, url: &str) {
+        self.call("Page.navigate", &json!({ "url": url }));
+        self.event("Page.loadEventFired");
+    }
+
+    /// Clicks on what `selector` names, and waits for the page that it leads to.
+    pub fn click(&mut self, selector: &str) {
+        self.evaluate(&format!("document.querySelector('{selector}').click()"));
+        self.event("Page.loadEventFired");
+    }
+
+    /// What `script` comes to in the page.
+    pub fn evaluate(&mut self, script: &str) -> Value {
+        let asked = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
+        let answer = self.call("Runtime.evaluate", &asked);
+        assert!(answer.get("exceptionDetails").is_none(), "{script}: {answer:#}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Shows the page as to somebody who likes `scheme`, in a window that is `width` wide.
+    pub fn show(&mut self, scheme: &str, width: u32) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
+        let size = json!({"width": width, "height": 720, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// A picture of what is shown, for people to look at.
+    pub fn picture(&mut self, name: &str) {
+        let picture = self.call("Page.captureScreenshot", &json!({"format": "png"}));
+        let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name).with_extension("png"), bytes).unwrap();
+    }
+
+    /// What somebody hears who does not see the page: the role and the name of whatever has one.
+    pub fn heard(&mut self) -> Vec<(String, String)> {
+        let tree = self.call("Accessibility.getFullAXTree", &json!({}));
+        let text = |node: &Value, field: &str| node[field]["value"].as_str().unwrap_or_default().to_owned();
+        let nodes = tree["nodes"].as_array().unwrap().iter();
+        nodes
+            .filter(|node| node["ignored"] == false)
+            .map(|node| (text(node, "role"), text(node, "name")))
+            .collect()
+    }
+
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.last += 1;
+        let mut message = json!({"id": self.last, "method": method, "params": parameters});
+        if !self.session.is_null() {
+            message["sessionId"] = self.session.clone();
+        }
+        self.commands.write_all(message.to_string().as_bytes()).unwrap();
+        self.commands.write_all(b"\0").unwrap();
+        let id = json!(self.last);
+        let answer = self.until(|message| message["id"] == id);
+        assert!(answer.get("error").is_none(), "{method}: {answer:#}");
+        answer["result"].clone()
+    }
+
+    fn event(&mut self, name: &str) {
+        self.until(|message| message["method"] == name);
+    }
+
+    fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut message = Vec::new();
+            let read = self.answers.read_until(0, &mut message).unwrap();
+            assert!(read > 0, "chromium has ended");
+            message.pop();
+            let message: Value = serde_json::from_slice(&message).unwrap();
+            if message["method"] == "Log.entryAdded" {
+                self.complaints.push(message["params"]["entry"]["text"].to_string());
+            }
+            if is_it(&message) {
+                return message;
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Ctrl-C, `kill -9`, a network that goes away and a disk that is full, at every step: the login before still works.
+
+use std::time::{Duration, Instant};
+
+use codex_auth::Lease;
+use codex_auth::login::{BrowserLogin, Setup};
+use scripted_authority::{Endpoint, Grant, Moment, Step, TokenState};
+
+use super::world::{Login, PATIENCE, World};
+use crate::support::{Home, Machine, Mounted, alone, alone_over_both_stores, eventually, here, web};
+
+alone_over_both_stores![
+    a_login_that_is_ended_at_any_step_leaves_the_one_before,
+    a_network_that_fails_at_any_step_leaves_the_one_before,
+];
+
+/// Where a login stands still.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// It waits for the browser.
+    Browser,
+    /// The authority has the code, and has not made tokens of it, or nobody has heard of them.
+    Exchange(Moment),
+    /// It asks for the API key.
+    ApiKey,
+    /// It waits for the lease, with the tokens in hand.
+    Lease,
+}
+
+const STEPS: [At; 5] =
+    [At::Browser, At::Exchange(Moment::Before), At::Exchange(Moment::After), At::ApiKey, At::Lease];
+
+fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    for signal in ["INT", "TERM", "HUP", "KILL"] {
+        for at in STEPS {
+            let begun = Instant::now();
+            ended_at(&world, at, signal);
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{signal} at {at:?} took {:?}",
+                begun.elapsed()
+            );
+            assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token, "{signal} at {at:?}");
+            if signal != "KILL" {
+                world.nothing_is_left();
+            }
+        }
+    }
+    world.still_works(&old);
+}
+
+fn ended_at(world: &World<'_>, at: At, signal: &str) {
+    let lease = matches!(at, At::Lease)
+        .then(|| Lease::acquire(&world.machine.home.place(), Duration::from_secs(30), |_| ()).unwrap());
+    let hold = match at {
+        At::Browser | At::Lease => None,
+        At::Exchange(moment) => Some(world.authority.hold(Endpoint::Exchange, moment)),
+        At::ApiKey => Some(world.authority.hold(Endpoint::ApiKey, Moment::Before)),
+    };
+    let mut login = world.browser_login(&[]);
+    let url = login.url();
+    let before = world.requests(Endpoint::ApiKey);
+    let browser = (!matches!(at, At::Browser)).then(|| {
+        let callback = web::get(&url).location().unwrap();
+        // It will be hung up on.
+        std::thread::spawn(move || web::send(web::parts(&callback).0, &visit(&callback)))
+    });
+    match (&hold, at) {
+        (Some(hold), _) => drop(hold.arrived(PATIENCE).unwrap()),
+        (None, At::Lease) => {
+            eventually("the tokens to be in hand", || world.requests(Endpoint::ApiKey) > before);
+        }
+        _ => {}
+    }
+    login.signal(signal);
+    let ended = login.finish();
+    if signal == "KILL" {
+        assert_eq!(ended.code, None);
+    } else {
+        assert_eq!(ended.code, Some(130), "{signal} at {at:?}: {ended}");
+        assert!(ended.err.ends_with("error: interrupted; nothing was changed\n"), "{ended}");
+    }
+    drop((hold, lease));
+    if let Some(browser) = browser {
+        let _ = browser.join().unwrap();
+    }
+}
+
+fn visit(url: &str) -> String {
+    let (authority, path) = web::parts(url);
+    format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+}
+
+fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    for (step, told) in [
+        (Step::closed_before(), "broke off before its answer was complete"),
+        (Step::closed_after(), "broke off before its answer was complete"),
+        (Step::truncated(), "broke off before its answer was complete"),
+        (Step::flood(1_000_000), "it is too large"),
+        (Step::status(503, "down").with_header("Retry-After", "7"), "try again in 7 seconds"),
+    ] {
+        world.authority.script(Endpoint::Exchange, step.clone());
+        let mut login = world.browser_login(&[]);
+        let pages = web::follow(&login.url());
+        let ended = login.finish().expect(4);
+        assert!(ended.err.contains(told), "{step:?}: {ended}");
+        let page = &pages.last().unwrap().body;
+        assert!(page.contains(told) && page.contains("Nothing was changed"), "{page}");
+        assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token, "{step:?}");
+    }
+    // Nobody listens at the authority any more.
+    let run =
+        world.codex(["login", "--device-auth"]).env("CODEX_APP_SERVER_LOGIN_ISSUER", "http://127.0.0.1:9");
+    let ended = run.run().refused(4);
+    assert!(ended.err.contains("cannot be reached: Connection refused"), "{ended}");
+    world.still_works(&old);
+}
+
+#[test]
+fn an_interruption_after_the_commit_leaves_the_new_login_and_says_what_was_not_done() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let old = world.with_login_of(1);
+        let hold = world.authority.hold(Endpoint::Revoke, Moment::Before);
+        let mut login = world.browser_login(&[]);
+        web::follow(&login.url());
+        hold.arrived(PATIENCE).unwrap();
+        login.signal("INT");
+        let ended = login.finish().expect(0);
+        let warning =
+            "warning: interrupted before the tokens of the login before were revoked; they may live on";
+        assert_eq!(ended.err.lines().last(), Some(warning), "{ended}");
+        assert_ne!(world.kept("refresh_token"), old.tokens.refresh_token);
+        world.codex(["token"]).run().expect(0);
+    });
+}
+
+/// A home on a disk of its own, with the login of `grant`.
+fn small_disk(grant: &Grant) -> Mounted {
+    let mount = "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$home\"";
+    let disk = Mounted::by(Home::new(), mount);
+    std::fs::write(disk.path().join("auth.json"), grant.auth_json()).unwrap();
+    disk
+}
+
+fn fill(disk: &Mounted) {
+    let chunk = vec![0; 4096];
+    let mut file = std::fs::File::create(disk.path().join("filler")).unwrap();
+    while std::io::Write::write_all(&mut file, &chunk).is_ok() {}
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_troubles_nobody_with_a_browser() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let grant = world.authority.grant(scripted_authority::Account::numbered(1));
+        let disk = small_disk(&grant);
+        fill(&disk);
+        let line = ["login", "--no-browser", "--issuer", world.authority.url()];
+        let ended = disk.codex(line).run().refused(5);
+        assert!(ended.err.contains("hint: free some space"), "{ended}");
+        let kept = std::fs::read_to_string(disk.path().join("auth.json")).unwrap();
+        assert_eq!(kept, grant.auth_json());
+    });
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are_given_back() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let grant = world.authority.grant(scripted_authority::Account::numbered(1));
+        let disk = small_disk(&grant);
+        let line = ["login", "--no-browser", "--issuer", world.authority.url()];
+        let run = disk.codex(line).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+        let mut login = Login::start(run);
+        let url = login.url();
+        fill(&disk);
+        let pages = web::follow(&url);
+        let ended = login.finish().expect(5);
+        assert!(
+            ended.err.contains("hint: free some space; the login that was there is untouched"),
+            "{ended}"
+        );
+        let page = &pages.last().unwrap().body;
+        assert!(page.contains("The sign-in did not succeed") && page.contains("No space for"), "{page}");
+        let kept = std::fs::read_to_string(disk.path().join("auth.json")).unwrap();
+        assert_eq!(kept, grant.auth_json());
+        assert_eq!(world.state_of(&grant.tokens.refresh_token), TokenState::Live);
+        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "nobody has the new tokens");
+        let token = disk.codex(["token"]).run().expect(0);
+        assert_eq!(token.out.trim_end(), grant.tokens.access_token);
+    });
+}
+
+/// The document is written before the configuration is, so here the new login is what everybody finds.
+#[test]
+fn a_login_that_is_kept_before_a_later_step_fails_is_not_given_back() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let home = Home::new();
+        home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
+        let mounted = Mounted::by(
+            home,
+            "mount --bind \"$home/config.toml\" \"$home/config.toml\"; mount -o remount,bind,ro \"$home/config.toml\"",
+        );
+        let line = ["login", "--no-browser", "--store", "auto", "--issuer", world.authority.url()];
+        let run = mounted.codex(line).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+        let mut login = Login::start(run);
+        web::follow(&login.url());
+        let ended = login.finish().expect(5);
+        assert!(ended.err.contains("config.toml"), "{ended}");
+        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
+        let token = mounted.codex(["token"]).run().expect(0);
+        assert_eq!(world.state_of(token.out.trim_end()), TokenState::Live);
+    });
+}
+
+#[test]
+fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let old = world.with_login_of(1);
+        let environment = world.machine.home.environment();
+        let stores = world.machine.home.stores();
+        let issuer = codex_auth::authority::Issuer::named("the test", world.authority.url()).unwrap();
+        let setup = Setup::new(&environment, &stores.settings().config).unwrap().at(issuer);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..3 {
+                let mut login = BrowserLogin::start(&setup, stores.place()).await.unwrap();
+                assert!(login.authorize_url().contains("127.0.0.1%3A1455"));
+                assert!(world.machine.home.file("codex-auth/login").exists());
+                // The person has not come back when the host cancels.
+                let waited = tokio::time::timeout(Duration::from_millis(50), login.obtain()).await;
+                assert!(waited.is_err());
+                drop(login);
+                tokio::task::yield_now().await;
+                world.nothing_is_left();
+            }
+        });
+        world.still_works(&old);
+    });
+}

@@ -1,0 +1,142 @@
+//! The two ports that a browser can come back to, and who has them.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use super::world::{Login, World};
+use crate::support::{Home, Machine, alone, here, web};
+
+#[test]
+fn falls_back_to_registered_fallback_port_when_default_port_is_in_use() {
+    alone(here!(), || {
+        for address in ["127.0.0.1:1455", "[::1]:1455", "0.0.0.0:1455"] {
+            let mut machine = Machine::with_file();
+            let world = World::new(&mut machine);
+            world.authority.adjust(|policy| policy.redirects = scripted_authority::Redirects::CodexPorts);
+            let stranger = TcpListener::bind(address).unwrap();
+            let mut login = world.browser_login(&[]);
+            let url = login.url();
+            assert!(url.contains("redirect_uri=http%3A%2F%2F127.0.0.1%3A1457%2Fauth%2Fcallback&"), "{url}");
+            let pages = web::follow(&url);
+            assert_eq!(pages.last().unwrap().url, "http://127.0.0.1:1457/success");
+            login.finish().expect(0);
+            stranger.set_nonblocking(true).unwrap();
+            assert!(stranger.accept().is_err(), "whoever has the port was not troubled");
+        }
+    });
+}
+
+#[test]
+fn cancels_previous_login_server_when_port_is_in_use() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let old = world.with_login_of(1);
+        let mut first = world.browser_login(&[]);
+        let first_url = first.url();
+        let mut second = world.browser_login(&[]);
+        let url = second.url();
+        assert!(url.contains("127.0.0.1%3A1455"), "it has the port of the first: {url}");
+        let ended = first.finish().expect(1);
+        assert!(ended.err.ends_with("error: another login of this place was started and has taken over\n"));
+        assert_ne!(first_url, url);
+        assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token);
+        // The address of the first leads nowhere now.
+        assert_eq!(web::follow(&first_url).last().unwrap().status, 400);
+        web::follow(&url);
+        second.finish().expect(0);
+        world.nothing_is_left();
+    });
+}
+
+#[test]
+fn a_login_of_another_place_keeps_its_port_and_both_complete() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let other = Home::new();
+        let mut first = world.browser_login(&[]);
+        let first_url = first.url();
+        let run = world.codex(["login", "--no-browser"]).env("CODEX_HOME", other.path());
+        let mut second = Login::start(run);
+        let url = second.url();
+        assert!(first_url.contains("127.0.0.1%3A1455") && url.contains("127.0.0.1%3A1457"), "{url}");
+        for (login, url) in [(second, url), (first, first_url)] {
+            web::follow(&url);
+            login.finish().expect(0);
+        }
+        assert!(other.document().exists() && world.machine.kept().is_some());
+        world.nothing_is_left();
+    });
+}
+
+#[test]
+fn two_taken_ports_are_an_error_that_names_the_holder_and_the_way_out() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let old = world.with_login_of(1);
+        let strangers = [1455, 1457].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let ended = world.browser_login(&[]).finish().refused(1);
+        let us = format!("{} (pid {})", std::env::current_exe().unwrap().display(), std::process::id());
+        assert_eq!(
+            ended_lines(&ended),
+            [
+                format!(
+                    "error: both ports that a browser can come back to are taken: 1455 by {us}, 1457 by {us}"
+                ),
+                "hint: end one of them, or sign in with a code instead: codex login --device-auth".to_owned(),
+            ]
+        );
+        drop(strangers);
+        world.nothing_is_left();
+        world.still_works(&old);
+    });
+}
+
+fn ended_lines(ended: &crate::support::Ended) -> Vec<String> {
+    ended.err.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_note_of_a_login_is_for_its_owner_alone_and_goes_with_it() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let mut login = world.browser_login(&[]);
+        let url = login.url();
+        let path = world.machine.home.file("codex-auth/login");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let note: Value = serde_json::from_str(&world.machine.home.read("codex-auth/login")).unwrap();
+        assert_eq!(note["port"], 1455);
+        assert_eq!(note["token"].as_str().unwrap().len(), 43);
+        assert!(!url.contains(note["token"].as_str().unwrap()));
+        web::follow(&url);
+        login.finish().expect(0);
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn the_note_of_a_login_that_was_killed_is_in_nobodys_way() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let mut killed = world.browser_login(&[]);
+        killed.url();
+        killed.signal("KILL");
+        assert_eq!(killed.finish().code, None);
+        assert!(world.machine.home.file("codex-auth/login").exists());
+        // Somebody else has the port by now, and does not know the word.
+        let stranger = TcpListener::bind("127.0.0.1:1455").unwrap();
+        let mut login = world.browser_login(&[]);
+        let url = login.url();
+        assert!(url.contains("127.0.0.1%3A1457"), "{url}");
+        web::follow(&url);
+        login.finish().expect(0);
+        drop(stranger);
+        world.nothing_is_left();
+    });
+}

@@ -1,0 +1,91 @@
+//! What `config.toml` forbids: before anything is asked of a person, and when it is known whose login it is.
+
+use scripted_authority::{DeviceFlow, Endpoint, TokenState};
+
+use super::world::World;
+use crate::support::{Machine, alone, alone_over_both_stores, here, web};
+
+alone_over_both_stores![forced_chatgpt_workspace_id_mismatch_blocks_login];
+
+/// Adds lines to the configuration of the machine.
+fn configure(world: &World<'_>, lines: &str) {
+    let home = &world.machine.home;
+    let before = std::fs::read_to_string(home.file("config.toml")).unwrap_or_default();
+    home.write("config.toml", format!("{before}{lines}\n"));
+}
+
+fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    configure(&world, "forced_chatgpt_workspace_id = [\"ws-1\", \"ws-2\"]");
+    let told = "signed in for workspace acct-1, and config.toml allows ws-1, ws-2 only";
+
+    let mut login = world.browser_login(&[]);
+    let pages = web::follow(&login.url());
+    let ended = login.finish().expect(1);
+    assert!(ended.err.contains(told), "{ended}");
+    assert!(pages.last().unwrap().body.contains(told), "{pages:?}");
+    let query = &world.authority.journal()[0].query;
+    assert_eq!(query["allowed_workspace_id"], "ws-1,ws-2", "one parameter");
+
+    // Device: rejects_workspace_mismatch.
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let ended = world.codex(["login", "--device-auth"]).run().expect(1);
+    assert!(ended.err.contains(told), "{ended}");
+
+    let token = world.authority.personal_access_token(scripted_authority::Account::numbered(1));
+    let ended = world.codex(["login", "--with-access-token"]).input(token).run().expect(1);
+    assert!(ended.err.contains(told), "{ended}");
+
+    assert_eq!(world.requests(Endpoint::Revoke), 2, "tokens that are not kept are given back");
+    world.still_works(&old);
+}
+
+#[test]
+fn a_login_of_an_allowed_workspace_is_kept_and_an_api_key_has_none() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        configure(&world, "forced_chatgpt_workspace_id = \"acct-1\"");
+        let mut login = world.browser_login(&[]);
+        web::follow(&login.url());
+        login.finish().expect(0);
+        assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+        world.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
+    });
+}
+
+#[test]
+fn a_forbidden_way_in_is_refused_before_anybody_is_asked_for_anything() {
+    alone(here!(), || {
+        for (forced, lines, hint) in [
+            (
+                "api",
+                &[
+                    &["login", "--no-browser"][..],
+                    &["login"],
+                    &["login", "--device-auth"],
+                    &["login", "--with-access-token"],
+                ][..],
+                "use an API key: printenv OPENAI_API_KEY | codex login --with-api-key",
+            ),
+            ("chatgpt", &[&["login", "--with-api-key"]], "sign in with your account: codex login"),
+        ] {
+            let mut machine = Machine::with_file();
+            let world = World::new(&mut machine);
+            let old = world.with_login_of(1);
+            configure(&world, &format!("forced_login_method = \"{forced}\""));
+            for line in lines {
+                let ended = world.codex(line.iter().copied()).input("at-anything").run().refused(1);
+                assert!(
+                    ended.err.starts_with("error: config.toml allows no other login than one by "),
+                    "{ended}"
+                );
+                assert!(ended.err.ends_with(&format!("hint: {hint}\n")), "{ended}");
+            }
+            assert!(world.authority.journal().is_empty(), "the authority was not asked");
+            world.nothing_is_left();
+            world.still_works(&old);
+        }
+    });
+}

@@ -1,0 +1,90 @@
+//! Signing in with a token that one has already: vouched for before it is kept.
+
+use scripted_authority::{Account, Endpoint, Signing, Step};
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::support::{Ended, Machine, over_both_stores};
+
+over_both_stores![
+    a_personal_access_token_is_kept_without_a_mode_that_older_builds_would_refuse,
+    an_agent_identity_token_is_kept_with_its_mode,
+    a_token_that_nobody_vouches_for_leaves_the_login_before,
+];
+
+fn logged_in_with(world: &World<'_>, token: &str) -> Ended {
+    world.codex(["login", "-v", "--with-access-token"]).input(token).run()
+}
+
+/// Points `config.toml` at the authority for the keys of agent identities.
+fn trust_its_keys(world: &World<'_>, path: &str) {
+    let home = &world.machine.home;
+    let before = std::fs::read_to_string(home.file("config.toml")).unwrap_or_default();
+    home.write("config.toml", format!("chatgpt_base_url = \"{}{path}\"\n{before}", world.authority.url()));
+}
+
+fn a_personal_access_token_is_kept_without_a_mode_that_older_builds_would_refuse(machine: &mut Machine) {
+    let world = World::new(machine);
+    let token = world.authority.personal_access_token(Account::numbered(1));
+    let ended = logged_in_with(&world, &format!("{token}\n")).expect(0);
+    assert!(ended.err.starts_with("the token is good, and belongs to person1@example.com\n"), "{ended}");
+    world.hides_secrets(&ended.to_string());
+    assert_eq!(world.document(), json!({"OPENAI_API_KEY": null, "personal_access_token": token}));
+    assert_eq!(world.codex(["token"]).run().expect(0).out, format!("{token}\n"));
+}
+
+fn an_agent_identity_token_is_kept_with_its_mode(machine: &mut Machine) {
+    let world = World::new(machine);
+    for path in ["/backend-api", "/api/codex"] {
+        trust_its_keys(&world, path);
+        let token = world.authority.agent_identity(&Account::numbered(1), Signing::Valid).unwrap();
+        let ended = logged_in_with(&world, &token).expect(0);
+        world.hides_secrets(&ended.to_string());
+        let kept: Value = world.document();
+        assert_eq!((&kept["auth_mode"], &kept["agent_identity"]), (&json!("agentIdentity"), &json!(token)));
+        world
+            .machine
+            .home
+            .write("config.toml", world.machine.home.read("config.toml").split_once('\n').unwrap().1);
+    }
+}
+
+fn a_token_that_nobody_vouches_for_leaves_the_login_before(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    trust_its_keys(&world, "/backend-api");
+    let personal = world.authority.personal_access_token(Account::numbered(1));
+    let agent = |signing| world.authority.agent_identity(&Account::numbered(1), signing).unwrap();
+    world.authority.adjust(|policy| policy.access_lifetime = -4_000);
+    let expired = agent(Signing::Valid);
+    world.authority.adjust(|policy| policy.access_lifetime = 3_600);
+    let ordinary = |_: ()| None;
+    let failing = |endpoint, step| Some((endpoint, step));
+    for (token, script, exit, told) in [
+        ("at-nobody-knows-this", ordinary(()), 1, "the authority does not accept this personal access token"),
+        (&personal, failing(Endpoint::Whoami, Step::status(500, "down")), 4, "whoami answered 500"),
+        (&personal, failing(Endpoint::Whoami, Step::closed_before()), 4, "whoami broke off"),
+        (&personal, failing(Endpoint::Whoami, Step::body(200, "text/html", "<p>")), 4, "is of no use"),
+        (&agent(Signing::Forged), ordinary(()), 1, "relied on: its signature is wrong"),
+        (&agent(Signing::UnknownKey), ordinary(()), 1, "relied on: the key that it names is not published"),
+        (&agent(Signing::Unsigned), ordinary(()), 1, "relied on: it is not signed by RS256"),
+        (&expired, ordinary(()), 1, "relied on: it has expired"),
+        (&agent(Signing::Valid), failing(Endpoint::Jwks, Step::status(503, "busy")), 4, "jwks answered 503"),
+        (&agent(Signing::Valid), failing(Endpoint::Jwks, Step::closed_before()), 4, "jwks broke off"),
+        (
+            &agent(Signing::Valid),
+            failing(Endpoint::Jwks, Step::redirect("http://evil.example/")),
+            1,
+            "evil.example",
+        ),
+    ] {
+        if let Some((endpoint, step)) = script {
+            world.authority.script(endpoint, step);
+        }
+        let ended = logged_in_with(&world, token).expect(exit);
+        assert!(ended.err.contains(told), "{told}: {ended}");
+        assert!(!ended.err.contains("panicked"), "{ended}");
+        world.hides_secrets(&ended.to_string());
+    }
+    world.still_works(&old);
+}

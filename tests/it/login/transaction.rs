@@ -1,0 +1,163 @@
+//! The order of a login: what it took the place of is touched last, and only as far as it should be.
+
+use codex_auth::manager::{AuthManager, Recovered};
+use scripted_authority::{Account, Decision, Endpoint, Revocation, Step, TokenState};
+
+use super::world::{Login, PATIENCE, World};
+use crate::support::{Machine, alone_over_both_stores, over_both_stores, web};
+
+alone_over_both_stores![
+    persist_tokens_async_revokes_previous_auth_without_failing_login,
+    of_two_logins_at_once_the_last_to_commit_wins_and_both_tell_the_truth,
+];
+
+over_both_stores![
+    the_tokens_of_another_account_are_let_live_and_that_is_said,
+    what_becomes_of_the_tokens_before_can_be_decided,
+    where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_new_login,
+];
+
+/// Logs in by device code, as whoever visits.
+fn logged_in(world: &World<'_>, more: &[&str]) -> crate::support::Ended {
+    let mut login = Login::start(world.codex(["login", "--device-auth"].iter().chain(more).copied()));
+    let code = login.code();
+    assert!(world.authority.decide_device(&code, Decision::Approved));
+    login.finish()
+}
+
+fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    let mut login = world.browser_login(&[]);
+    login.line_with("person1@example.com (plus) is signed in here, and stays so until the new login is safe");
+    web::follow(&login.url());
+    let ended = login.finish().expect(0);
+    let lines: Vec<_> = ended.err.lines().rev().take(3).collect();
+    assert_eq!(lines[0], "revoked the tokens of the login before");
+    assert!(lines[1].starts_with("kept in the "), "{ended}");
+    assert_eq!(lines[2], "logged in as person1@example.com (plus), in place of the login before");
+    assert_eq!(world.state_of(&old.tokens.refresh_token), TokenState::Revoked);
+    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    let asked: Vec<_> = world.authority.journal().into_iter().map(|entry| entry.endpoint).collect();
+    let order = [Endpoint::Authorize, Endpoint::Exchange, Endpoint::ApiKey, Endpoint::Revoke];
+    assert_eq!(asked, order, "the old login is touched last");
+
+    // The authority fails: the login stands, and it is said that the old tokens may live.
+    let older = world.kept("refresh_token");
+    world.authority.script_always(Endpoint::Revoke, Step::status(400, "odd"));
+    let mut login = world.browser_login(&[]);
+    let pages = web::follow(&login.url());
+    assert_eq!(pages.last().unwrap().status, 200);
+    let ended = login.finish().expect(0);
+    let warning = ended.err.lines().last().unwrap();
+    assert!(
+        warning.starts_with("warning: the tokens of the login before may live on until they expire: "),
+        "{ended}"
+    );
+    assert_eq!(world.state_of(&older), TokenState::Live);
+    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.kept("access_token"));
+}
+
+fn the_tokens_of_another_account_are_let_live_and_that_is_said(machine: &mut Machine) {
+    let world = World::new(machine);
+    let other = world.with_login_of(2);
+    let ended = logged_in(&world, &[]).expect(0);
+    assert_eq!(
+        ended.err.lines().last().unwrap(),
+        "the login before was of another account (person2@example.com (plus)), and its tokens live on; \
+         `codex login --revoke-old` would have revoked them"
+    );
+    assert_eq!(world.state_of(&other.tokens.refresh_token), TokenState::Live);
+    assert_eq!(world.requests(Endpoint::Revoke), 0);
+    assert_eq!(world.document()["tokens"]["account_id"], "acct-1");
+}
+
+fn what_becomes_of_the_tokens_before_can_be_decided(machine: &mut Machine) {
+    let world = World::new(machine);
+    let other = world.with_login_of(2);
+    let report = logged_in(&world, &["--revoke-old", "--json"]).expect(0).json();
+    assert_eq!((&report["old_tokens"], &report["replaced"]), (&"revoked".into(), &true.into()));
+    assert_eq!(world.state_of(&other.tokens.refresh_token), TokenState::Revoked);
+    let mine = world.kept("refresh_token");
+    let report = logged_in(&world, &["--keep-old", "--json"]).expect(0).json();
+    assert_eq!(report["old_tokens"], "left-alive");
+    assert_eq!(world.state_of(&mine), TokenState::Live);
+    let ended = world.codex(["login", "--with-api-key", "--json"]).input("sk-new").run().expect(0);
+    assert_eq!(ended.json()["old_tokens"], "left-alive", "an API key does not say whose it is");
+    let report = logged_in(&world, &["--json"]).expect(0).json();
+    assert!(report["old_tokens"].is_null(), "an API key cannot be taken back");
+}
+
+/// What Codex saw: the reuse of a token is no reason to end it. Here a copy of the very same document is logged in over.
+#[test]
+fn does_not_revoke_reused_refresh_token() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let grant = world.with_login_of(1);
+    world.authority.script(
+        Endpoint::Exchange,
+        Step::edited(
+            "refresh_token",
+            scripted_authority::Edit::Value(grant.tokens.refresh_token.clone().into()),
+        ),
+    );
+    let report = logged_in(&world, &["--revoke-old", "--json"]).expect(0).json();
+    assert!(report["old_tokens"].is_null());
+    assert_eq!(world.requests(Endpoint::Revoke), 0);
+    assert_eq!(world.state_of(&grant.tokens.refresh_token), TokenState::Live);
+}
+
+/// A program that holds the old access token is answered 401 from then on, and that is all: it looks, and goes on.
+fn where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_new_login(
+    machine: &mut Machine,
+) {
+    let world = World::new(machine);
+    world.authority.adjust(|policy| policy.revocation = Revocation::WholeGrant);
+    let old = world.with_login_of(1);
+    let place = world.machine.home.place();
+    let running = AuthManager::builder(place, world.machine.home.environment()).open().unwrap();
+    let held = running.current();
+    assert_eq!(held.document().unwrap().bearer().unwrap().expose(), old.tokens.access_token);
+    logged_in(&world, &[]).expect(0);
+    for token in [&old.tokens.access_token, &old.tokens.refresh_token] {
+        assert_eq!(world.state_of(token), TokenState::Revoked, "the whole grant has ended");
+    }
+    for token in ["access_token", "refresh_token"] {
+        assert_eq!(world.state_of(&world.kept(token)), TokenState::Live, "the new login is another grant");
+    }
+    let recovered = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(running.recover(&held).next());
+    let Recovered::Reloaded(token) = recovered.unwrap() else { panic!("the new one is there already") };
+    assert_eq!(token.secret().unwrap().expose(), world.kept("access_token"));
+    world.codex(["refresh"]).run().expect(0);
+}
+
+fn of_two_logins_at_once_the_last_to_commit_wins_and_both_tell_the_truth(machine: &mut Machine) {
+    let world = World::new(machine);
+    let begin = || Login::start(world.codex(["login", "--device-auth"]));
+    let (mut one, mut other) = (begin(), begin());
+    let codes = [one.code(), other.code()];
+    world.authority.visit_as(Account::numbered(1));
+    // Both have their code exchanged before either goes on.
+    let holds = [0, 1].map(|_| world.authority.hold(Endpoint::Exchange, scripted_authority::Moment::After));
+    for code in &codes {
+        assert!(world.authority.decide_device(code, Decision::Approved));
+    }
+    for hold in &holds {
+        hold.arrived(PATIENCE).unwrap();
+    }
+    drop(holds);
+    let ended = [one.finish().expect(0), other.finish().expect(0)];
+    let kept = world.kept("refresh_token");
+    assert_eq!(world.state_of(&kept), TokenState::Live, "the one that is kept is good");
+    let replaced = ended.iter().filter(|ended| ended.err.contains("in place of the login before")).count();
+    assert_eq!(replaced, 1, "{}\n{}", ended[0], ended[1]);
+    let revoked =
+        ended.iter().filter(|ended| ended.err.contains("revoked the tokens of the login before")).count();
+    assert_eq!(revoked, 1, "{}\n{}", ended[0], ended[1]);
+    world.codex(["refresh"]).run().expect(0);
+}

@@ -1,0 +1,219 @@
+//! A machine, the authority that it logs in at, and a login that goes on.
+
+use std::io::{BufReader, Read as _, Write as _};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use scripted_authority::{Account, Authority, Endpoint, Grant, TokenState};
+use serde_json::Value;
+
+use crate::support::{Ended, Guarded, Machine, Run};
+
+/// Long enough for anything that a loaded machine does.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine and its authority.
+pub struct World<'a> {
+    pub machine: &'a mut Machine,
+    pub authority: Authority,
+}
+
+impl<'a> World<'a> {
+    /// Nobody is logged in.
+    pub fn new(machine: &'a mut Machine) -> Self {
+        let authority = Authority::start().unwrap();
+        authority.visit_as(Account::numbered(1));
+        Self { machine, authority }
+    }
+
+    /// Puts a login of `account` on the machine, as it was before any test began.
+    pub fn with_login_of(&self, account: u32) -> Grant {
+        let grant = self.authority.grant(Account::numbered(account));
+        if self.machine.session.is_some() {
+            // By way of a migration, which makes the key that goes with it.
+            self.machine.home.write("config.toml", "");
+            self.machine.home.write("auth.json", grant.auth_json());
+            self.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        } else {
+            self.machine.keep(grant.auth_json());
+        }
+        grant
+    }
+
+    /// A run of the program that knows the authority.
+    pub fn codex<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Run {
+        self.machine
+            .codex(arguments)
+            .env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", self.authority.token_url())
+            .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", self.authority.revoke_url())
+            .env("CODEX_APP_SERVER_LOGIN_ISSUER", self.authority.url())
+            .env("CODEX_AUTHAPI_BASE_URL", self.authority.url())
+    }
+
+    /// A login by a browser that the test plays.
+    pub fn browser_login(&self, more: &[&str]) -> Login {
+        let line = ["login", "--no-browser"].iter().chain(more).copied();
+        Login::start(self.codex(line))
+    }
+
+    /// The document on the machine.
+    pub fn document(&self) -> Value {
+        serde_json::from_str(&self.machine.kept().expect("somebody is logged in")).unwrap()
+    }
+
+    /// One of the tokens on the machine.
+    pub fn kept(&self, token: &str) -> String {
+        self.document()["tokens"][token].as_str().unwrap().to_owned()
+    }
+
+    /// How many requests came to `endpoint`.
+    pub fn requests(&self, endpoint: Endpoint) -> u64 {
+        self.authority.counters().of(endpoint)
+    }
+
+    /// What the authority makes of a token.
+    pub fn state_of(&self, token: &str) -> TokenState {
+        self.authority.state_of(token)
+    }
+
+    /// That the login of `grant` is what it was, byte for byte, and does what it is for.
+    #[track_caller]
+    pub fn still_works(&self, grant: &Grant) {
+        let kept: Value = serde_json::from_str(&self.machine.kept().unwrap()).unwrap();
+        let before: Value = serde_json::from_str(&grant.auth_json()).unwrap();
+        assert_eq!(kept, before, "the login before was changed");
+        assert_eq!(self.state_of(&grant.tokens.refresh_token), TokenState::Live);
+        let ended = self.codex(["token"]).run().expect(0);
+        assert_eq!(ended.out.trim_end(), grant.tokens.access_token);
+        self.codex(["refresh"]).run().expect(0);
+        assert_eq!(self.codex(["status"]).run().code, Some(0));
+    }
+
+    /// That nothing of a login that is over is left in the way of the next.
+    #[track_caller]
+    pub fn nothing_is_left(&self) {
+        assert!(!self.machine.home.file("codex-auth/login").exists(), "the note is still there");
+        for port in [1455, 1457] {
+            assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(), "{port} is still taken");
+        }
+    }
+
+    /// Nothing that the authority ever issued is in `text`.
+    #[track_caller]
+    pub fn hides_secrets(&self, text: &str) {
+        for secret in self.authority.issued_secrets() {
+            assert!(!text.contains(&secret), "{secret} in\n{text}");
+        }
+    }
+}
+
+/// A login that goes on: the program, and what it says.
+pub struct Login {
+    process: Guarded,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    said: Receiver<String>,
+    heard: String,
+}
+
+impl Login {
+    /// Starts it with all three streams piped; nothing is said to it until [`Self::type_in`].
+    pub fn start(run: Run) -> Self {
+        Self::of(run.into_command())
+    }
+
+    fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let said = listen(lines);
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        Self { process: Guarded(child), stdin, stdout, said, heard: String::new() }
+    }
+
+    /// Starts it on a terminal, whose words are then all one stream.
+    pub fn on_a_terminal(run: Run) -> Self {
+        let mut command = run.on_a_terminal().into_command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let said = listen(BufReader::new(child.stdout.take().unwrap()));
+        let stdin = child.stdin.take();
+        Self { process: Guarded(child), stdin, stdout: None, said, heard: String::new() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Waits for a line with `text` in it.
+    #[track_caller]
+    pub fn line_with(&mut self, text: &str) -> String {
+        loop {
+            match self.said.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.heard.push_str(&line);
+                    if line.contains(text) {
+                        return line.trim().to_owned();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("waited for {text:?} after\n{}", self.heard),
+                Err(RecvTimeoutError::Disconnected) => panic!("it never said {text:?}:\n{}", self.heard),
+            }
+        }
+    }
+
+    /// The address that it wants to be visited at.
+    #[track_caller]
+    pub fn url(&mut self) -> String {
+        self.line_with("/oauth/authorize?")
+    }
+
+    /// The code that it wants to be typed.
+    #[track_caller]
+    pub fn code(&mut self) -> String {
+        self.line_with("type this code");
+        self.line_with("-").trim_matches(['│', ' ']).to_owned()
+    }
+
+    /// Types a line.
+    pub fn type_in(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Ended {
+        drop(self.stdin.take());
+        let mut out = String::new();
+        if let Some(mut stdout) = self.stdout.take() {
+            stdout.read_to_string(&mut out).unwrap();
+        }
+        let mut err = std::mem::take(&mut self.heard);
+        err.extend(self.said.iter());
+        let code = self.process.0.wait().unwrap().code();
+        Ended { code, out, err }
+    }
+}
+
+fn listen(mut lines: impl std::io::BufRead + Send + 'static) -> Receiver<String> {
+    let (tell, said) = channel();
+    thread::spawn(move || {
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            if tell.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    said
+}
