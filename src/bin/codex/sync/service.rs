@@ -12,15 +12,23 @@ use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::session::Session;
 
-/// Variables that are no reason for a note: they are told to the service, or mean nothing to it.
-const HANDLED: [&str; 7] = [
-    "CODEX_HOME",
-    "CODEX_AUTH_SOCKET",
-    "CODEX_AUTH_LOG",
-    "CODEX_AUTH_VISITED",
-    "XDG_RUNTIME_DIR",
-    "NO_COLOR",
-    "PATH",
+/// Variables that change how a keeper works, and that a service does not have from a shell.
+const MISSED: [&str; 15] = [
+    "CODEX_AUTH_LOCK_TIMEOUT",
+    "CODEX_AUTH_KEYCHAIN_TIMEOUT",
+    "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
+    "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
+    "CODEX_APP_SERVER_LOGIN_ISSUER",
+    "CODEX_AUTHAPI_BASE_URL",
+    "CODEX_CA_CERTIFICATE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
 ];
 
 #[derive(Args, Debug)]
@@ -84,8 +92,7 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
         Start::Now => "the keeper runs, and starts by itself when you log in",
         _ => "the keeper starts by itself when you log in next",
     });
-    let unknown = session.environment.set.iter().filter(|name| !HANDLED.contains(name));
-    for name in unknown {
+    for name in session.environment.set.iter().filter(|name| MISSED.contains(name)) {
         output.warn(&format!("{name} is set here and not for the service; it will not be used there"));
     }
     Ok(())
