@@ -1,5 +1,6 @@
 //! Everyone knows: what one process does to a login, every other one learns, once and at once.
 
+mod convergence;
 mod host;
 mod matrix;
 mod poison;

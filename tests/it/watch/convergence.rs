@@ -1,0 +1,231 @@
+//! A thousand random operations by four processes that all watch: in the end every one of them has what is stored.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use codex_auth::manager::logout::Scope;
+use codex_auth::manager::{AccountPolicy, AuthManager, Change, Done, Job, Reason, Snapshot};
+use codex_auth::{AuthDocument, Environment, Lease, Place, StoreKind, Stores, login, store};
+use scripted_authority::{Account, fingerprint};
+
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Actor, Machine, await_cue, here, part, tell};
+
+const PROCESSES: u32 = 4;
+/// Of each.
+const OPERATIONS: u32 = 250;
+/// How soon after the last of them everybody knows.
+const SOON: Duration = Duration::from_secs(1);
+
+#[test]
+fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapshot() {
+    if let Some(part) = part() {
+        return play(&part);
+    }
+    let seed = seed();
+    println!("the seed is {seed}; TEST_SEED={seed} repeats it");
+    let mut machine = Machine::with_file();
+    let world = World::empty(&mut machine);
+    let supply = world.machine.home.beside("supply");
+    for process in 0..PROCESSES {
+        let documents = (0..OPERATIONS).map(|number| {
+            // Each login is of an account of its own, so that no document is an old copy of another.
+            let account = Account::numbered(process * OPERATIONS + number);
+            let document: serde_json::Value =
+                serde_json::from_str(&world.authority.grant(account).auth_json()).unwrap();
+            document.to_string()
+        });
+        let documents = documents.collect::<Vec<_>>().join("\n");
+        fs::write(supply.join(process.to_string()), documents).unwrap();
+    }
+    let urls = [
+        format!("CODEX_REFRESH_TOKEN_URL_OVERRIDE={}", world.authority.token_url()),
+        format!("CODEX_REVOKE_TOKEN_URL_OVERRIDE={}", world.authority.revoke_url()),
+    ];
+    let way = ["env", &urls[0], &urls[1]];
+    let test = here!();
+    let mut actors: Vec<_> = (0..PROCESSES)
+        .map(|process| {
+            let part = format!("{process} {seed} {}", supply.display());
+            Actor::start_through(&way, test, &part, &world.machine.home)
+        })
+        .collect();
+
+    let mut effects = 0;
+    let mut heard: Vec<_> = actors.iter_mut().map(|actor| until_done(actor, &mut effects)).collect();
+    let done = Instant::now();
+    let stored = fingerprint(&world.kept("access_token"));
+    for (actor, heard) in actors.iter_mut().zip(&mut heard) {
+        while heard.last != stored {
+            heard.hear(&actor.next_word());
+        }
+    }
+    let converged = done.elapsed();
+    let events: Vec<_> = heard.iter().map(|heard| heard.events).collect();
+    println!("{effects} changes; events {events:?}; the same everywhere after {converged:.0?}");
+    assert!(converged < SOON, "{converged:?}");
+    assert!(effects > OPERATIONS, "most of them have changed something");
+
+    world.sign_in(&world.grant);
+    let last = fingerprint(&world.grant.tokens.access_token);
+    for (actor, heard) in actors.iter_mut().zip(&mut heard) {
+        heard.hear(&actor.next_word());
+        assert_eq!(heard.last, last, "nothing else was told before this");
+        assert!(heard.events <= effects + 1, "{} events of {effects} changes", heard.events);
+    }
+    actors.into_iter().for_each(Actor::finish);
+}
+
+/// What one process was told so far.
+struct Heard {
+    events: u32,
+    last: String,
+}
+
+impl Heard {
+    fn hear(&mut self, word: &str) {
+        let token = word.strip_prefix("event ").unwrap();
+        (self.events, self.last) = (self.events + 1, token.to_owned());
+    }
+}
+
+/// Listens to a process until it has done its part, and adds what it has changed to `effects`.
+fn until_done(actor: &mut Actor, effects: &mut u32) -> Heard {
+    let mut heard = Heard { events: 0, last: "none".to_owned() };
+    loop {
+        let word = actor.next_word();
+        match word.strip_prefix("done ") {
+            Some(count) => {
+                *effects += count.parse::<u32>().unwrap();
+                return heard;
+            }
+            None => heard.hear(&word),
+        }
+    }
+}
+
+/// What each process does: it watches, and meanwhile it changes the login in every way there is.
+fn play(part: &str) {
+    let [process, seed, supply] = part.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let documents = fs::read_to_string(Path::new(supply).join(process)).unwrap();
+    let mut documents = documents.lines();
+    let process: u64 = process.parse().unwrap();
+    let mut dice = Dice(seed.parse::<u64>().unwrap().wrapping_add(process));
+
+    let environment = Environment::of_process().unwrap();
+    let place = store::locate(&environment).unwrap();
+    let manager = AuthManager::builder(place.clone(), environment.clone());
+    let manager = manager.policy(AccountPolicy::Follow).open_anyway();
+    let _watching = manager.watch();
+    tell_events(&manager);
+
+    let work = Work { place, environment, manager };
+    let mut effects = 0;
+    for number in 1..=OPERATIONS {
+        let document = documents.next().unwrap();
+        // The last leaves a login, which nobody has had before: whoever has that has caught up.
+        let throw = if number == OPERATIONS { 6 } else { dice.throw(10) };
+        let effect = match throw {
+            0..=2 => work.log_in(document),
+            3 | 4 => work.refresh(),
+            5 => work.log_out(),
+            6 | 7 => work.replace(document, process),
+            // Two who rewrite one file in place at once would leave what no program could read.
+            8 if process == 0 => work.rewrite(document),
+            8 => work.replace(document, process),
+            _ => work.delete(),
+        };
+        effects += u32::from(effect);
+    }
+    tell(&format!("done {effects}"));
+    await_cue();
+}
+
+/// Tells of every event, with the token that there is then.
+fn tell_events(manager: &AuthManager) {
+    let mut news = manager.subscribe();
+    let mut known = news.borrow_and_update().clone();
+    if known.document().is_some() {
+        tell(&format!("event {}", token_of(&known)));
+    }
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        while runtime.block_on(news.changed()).is_ok() {
+            let new = news.borrow_and_update().clone();
+            if Change::between(&known, &new).is_some() {
+                tell(&format!("event {}", token_of(&new)));
+            }
+            known = new;
+        }
+    });
+}
+
+struct Work {
+    place: Place,
+    environment: Environment,
+    manager: AuthManager,
+}
+
+/// Each says whether it has changed the login.
+impl Work {
+    fn log_in(&self, document: &str) -> bool {
+        let stores = Stores::open(self.place.clone(), &self.environment).unwrap();
+        let choice = stores.choose(Some(StoreKind::File)).unwrap();
+        let document = AuthDocument::parse(document.as_bytes()).unwrap();
+        let lease = Lease::acquire(&self.place, PATIENCE, |_| {}).unwrap();
+        login::keep(&stores, &lease, &choice, &document).is_ok()
+    }
+
+    /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.
+    fn refresh(&self) -> bool {
+        let job = Job::refresh(Reason::Forced, &self.manager.current(), AccountPolicy::Follow);
+        matches!(job.run(self.place.clone(), &self.environment, |_| {}), Done::Served)
+    }
+
+    fn log_out(&self) -> bool {
+        let done = Job::logout(Scope::Local).run(self.place.clone(), &self.environment, |_| {});
+        matches!(done, Done::LoggedOut(report) if !report.removed.is_empty())
+    }
+
+    fn replace(&self, document: &str, process: u64) -> bool {
+        let new = self.place.home().join(format!("new-{process}"));
+        fs::write(&new, document).unwrap();
+        fs::rename(new, self.place.document()).is_ok()
+    }
+
+    fn rewrite(&self, document: &str) -> bool {
+        let open = fs::OpenOptions::new().write(true).truncate(true).open(self.place.document());
+        open.is_ok_and(|mut file| file.write_all(document.as_bytes()).is_ok())
+    }
+
+    fn delete(&self) -> bool {
+        fs::remove_file(self.place.document()).is_ok()
+    }
+}
+
+fn token_of(snapshot: &Snapshot) -> String {
+    let token = snapshot.document().and_then(AuthDocument::bearer);
+    token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string())
+}
+
+/// The seed of this run, or the one that is asked for.
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    std::env::var("TEST_SEED").map_or(now, |seed| seed.parse().unwrap())
+}
+
+/// `SplitMix64`: the same throws for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % sides
+    }
+}
