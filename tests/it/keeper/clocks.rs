@@ -1,36 +1,14 @@
 //! A clock that is set forward and back, and a keychain that opens late: what a keeper does when the world changes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codex_auth::keeper::{Ask, Client, Keeper, Post};
-use codex_auth::manager::{AccountPolicy, AuthManager};
-use codex_auth::{Clock, Environment, Timestamp};
-use jiff::SignedDuration;
+use codex_auth::keeper::{Ask, Client};
 use scripted_authority::{Account, Endpoint, Grant, Outcome, fingerprint};
-use tokio::sync::oneshot;
 
 use super::process::Process;
+use super::virtual_time::{Hands, Kept};
 use crate::manager::world::{PATIENCE, World};
 use crate::support::{Machine, eventually, here, session};
-
-/// A clock that a test sets, which the authority's follows.
-#[derive(Clone, Default)]
-struct Hands(Arc<AtomicI64>);
-
-impl Hands {
-    fn clock(&self) -> Clock {
-        let ahead = Arc::clone(&self.0);
-        Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed)))
-    }
-
-    fn set(&self, world: &World<'_>, ahead: Duration) {
-        let ahead = i64::try_from(ahead.as_secs()).unwrap();
-        self.0.store(ahead, Ordering::Relaxed);
-        world.authority.adjust(|policy| policy.clock_offset = ahead);
-    }
-}
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -39,33 +17,16 @@ fn a_clock_that_is_set_forward_brings_the_refresh_and_one_that_is_set_back_bring
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let hands = Hands::default();
-    let (home, url) = (world.machine.home.path(), world.authority.token_url());
-    let environment = Environment::read(move |name| match name {
-        "CODEX_HOME" => Some(home.clone().into()),
-        "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
-        _ => None,
-    })
-    .unwrap();
-    let manager = AuthManager::builder(world.machine.home.place(), environment);
-    let manager = manager.clock(hands.clock()).policy(AccountPolicy::Follow).open().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let post = runtime.block_on(Post::take(&world.machine.home.place(), |_| {})).unwrap();
-    let refresher = Box::new(manager.clone());
-    let keeper = Keeper::new(post, manager.clone(), refresher, hands.clock());
-    let bell = keeper.look_again();
-    let (end, ended) = oneshot::channel::<()>();
-    let work = runtime.spawn(keeper.run(None, async {
-        let _ = ended.await;
-    }));
+    let kept = Kept::start(&world, &hands);
     let has = |grant: &Grant| {
         let live = world.authority.live_refresh_token(grant.id).map(|token| fingerprint(&token));
         eventually("the snapshot to have what lives", || {
-            let held = manager.current().document().unwrap().fingerprint();
+            let held = kept.manager.current().document().unwrap().fingerprint();
             held.map(|held| held.to_string()) == live
         });
     };
     let refreshes = |number: u64| {
-        bell.ring();
+        kept.bell.ring();
         world.authority.wait_for_requests(Endpoint::Refresh, number, PATIENCE).unwrap();
         eventually("the answer to be stored", || {
             world.ended(Outcome::Granted) == number && !world.has_rescue()
@@ -77,7 +38,7 @@ fn a_clock_that_is_set_forward_brings_the_refresh_and_one_that_is_set_back_bring
     has(&world.grant);
     // Back again: the token has nearly two hours before it, and so has that of a login which it then hears of.
     hands.set(&world, Duration::ZERO);
-    bell.ring();
+    kept.bell.ring();
     let other = world.authority.grant(Account::numbered(2));
     world.sign_in(&other);
     has(&other);
@@ -89,8 +50,7 @@ fn a_clock_that_is_set_forward_brings_the_refresh_and_one_that_is_set_back_bring
     hands.set(&world, 10 * HOUR);
     refreshes(3);
     has(&other);
-    end.send(()).unwrap();
-    runtime.block_on(work).unwrap().unwrap();
+    kept.finish();
     assert_eq!((world.requests(), world.ended(Outcome::Granted)), (3, 3));
 }
 

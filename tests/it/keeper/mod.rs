@@ -3,7 +3,9 @@
 mod authority;
 mod clients;
 mod clocks;
+mod codexes;
 mod failover;
 mod process;
 mod signals;
 mod socket;
+mod virtual_time;

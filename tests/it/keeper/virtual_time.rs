@@ -1,0 +1,78 @@
+//! A keeper in this process, by a clock that the test sets and the authority follows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use codex_auth::keeper::{Keeper, Post};
+use codex_auth::manager::{AccountPolicy, AuthManager};
+use codex_auth::watch::Bell;
+use codex_auth::{Clock, Environment, Timestamp};
+use jiff::SignedDuration;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::manager::world::World;
+
+/// A clock that a test sets.
+#[derive(Clone, Default)]
+pub struct Hands(Arc<AtomicI64>);
+
+impl Hands {
+    pub fn clock(&self) -> Clock {
+        let hands = self.clone();
+        Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(hands.0.load(Ordering::Relaxed)))
+    }
+
+    /// Puts it, and the authority's, so far ahead of the machine's.
+    pub fn set(&self, world: &World<'_>, ahead: Duration) {
+        let ahead = i64::try_from(ahead.as_secs()).unwrap();
+        self.0.store(ahead, Ordering::Relaxed);
+        world.authority.adjust(|policy| policy.clock_offset = ahead);
+    }
+
+    /// Puts both to this moment.
+    pub fn set_to(&self, world: &World<'_>, moment: Timestamp) {
+        let ahead = moment.duration_since(Timestamp::now()).as_secs();
+        self.set(world, Duration::from_secs(u64::try_from(ahead).unwrap()));
+    }
+}
+
+/// A keeper that lives by such a clock.
+pub struct Kept {
+    pub manager: AuthManager,
+    pub bell: Bell,
+    runtime: Runtime,
+    work: JoinHandle<Result<(), codex_auth::keeper::Error>>,
+    end: oneshot::Sender<()>,
+}
+
+impl Kept {
+    pub fn start(world: &World<'_>, hands: &Hands) -> Self {
+        let (home, url) = (world.machine.home.path(), world.authority.token_url());
+        let environment = Environment::read(move |name| match name {
+            "CODEX_HOME" => Some(home.clone().into()),
+            "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
+            _ => None,
+        });
+        let place = world.machine.home.place();
+        let manager = AuthManager::builder(place.clone(), environment.unwrap());
+        let manager = manager.clock(hands.clock()).policy(AccountPolicy::Follow).open().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.unwrap();
+        let post = runtime.block_on(Post::take(&place, |_| {})).unwrap();
+        let keeper = Keeper::new(post, manager.clone(), Box::new(manager.clone()), hands.clock());
+        let bell = keeper.look_again();
+        let (end, ended) = oneshot::channel::<()>();
+        let work = runtime.spawn(keeper.run(None, async {
+            let _ = ended.await;
+        }));
+        Self { manager, bell, runtime, work, end }
+    }
+
+    pub fn finish(self) {
+        self.end.send(()).unwrap();
+        self.runtime.block_on(self.work).unwrap().unwrap();
+    }
+}
