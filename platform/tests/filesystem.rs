@@ -13,7 +13,7 @@ use std::path::Path;
 
 use again::{Stage, this_test};
 use codex_auth_platform::filesystem::{
-    Access, Kind, MountPoint, Watching, describe, is_mount_point, watching,
+    Access, Kind, MountPoint, Watching, describe, identity, is_mount_point, watching,
 };
 
 #[test]
@@ -42,6 +42,26 @@ fn the_root_is_a_mount_point_and_a_new_file_is_none() {
     for path in [&file, folder.path(), &folder.path().join("missing")] {
         assert_eq!(is_mount_point(path).unwrap(), MountPoint::No, "{}", path.display());
     }
+}
+
+#[test]
+fn another_file_in_the_place_of_one_has_another_identity_and_a_rewritten_one_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, other, link] = ["file", "other", "link"].map(|name| folder.path().join(name));
+    assert_eq!(identity(&file), None);
+    fs::write(&file, "one").unwrap();
+    let first = identity(&file).unwrap();
+    fs::write(&file, "two").unwrap();
+    assert_eq!(identity(&file), Some(first));
+    symlink(&file, &link).unwrap();
+    assert_eq!(identity(&link), Some(first), "links are followed");
+    fs::write(&other, "two").unwrap();
+    let second = identity(&other).unwrap();
+    fs::rename(&other, &file).unwrap();
+    assert_ne!(first, second);
+    assert_eq!((identity(&file), identity(&link)), (Some(second), Some(second)));
+    fs::remove_file(&file).unwrap();
+    assert_eq!((identity(&file), identity(&link)), (None, None));
 }
 
 #[cfg(target_os = "linux")]
