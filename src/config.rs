@@ -9,6 +9,7 @@ mod line_ends;
 mod network;
 mod overrides;
 mod passage;
+mod provider;
 mod restrictions;
 mod surroundings;
 
@@ -20,11 +21,14 @@ use jiff::SignedDuration;
 
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
-pub use self::environment::{Colour, Environment, Home, LogLevel, UserFolders, VARIABLES, Variable};
+pub use self::environment::{
+    CREDENTIALS, Colour, Environment, Home, LogLevel, UserFolders, VARIABLES, Variable,
+};
 pub use self::file::{Config, LegacyToken};
 pub use self::network::{Network, Setting};
 pub use self::overrides::{KEYS, Overrides};
 pub use self::passage::Passage;
+pub use self::provider::{OpenAiAuth, ProviderCommand, openai_auth, provider_command};
 pub use self::restrictions::{LoginMethod, Restrictions};
 pub use self::surroundings::{Person, Surroundings, Terminal};
 
@@ -101,6 +105,20 @@ pub enum Error {
     /// What should count before `config.toml` cannot be read.
     #[error("CODEX_AUTH_CONFIG cannot be understood: {0}")]
     Overrides(#[source] Box<Self>),
+    /// No command gives tokens to the model provider that was named.
+    #[error("{}", no_provider(known))]
+    NoProvider {
+        /// The providers for which there is one.
+        known: Vec<String>,
+    },
+    /// A key of a model provider with a value that means nothing.
+    #[error("{key} of the model provider must be {expected}")]
+    Provider {
+        /// The key, below the provider.
+        key: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
     /// Nobody says where the login belongs.
     #[error("no home directory is known; set CODEX_HOME to the folder of the login")]
     NoHome,
@@ -120,6 +138,13 @@ pub enum Error {
         /// What it must be.
         expected: &'static str,
     },
+}
+
+fn no_provider(known: &[String]) -> String {
+    match known {
+        [] => "no model provider has a token command; add a [model_providers.NAME.auth] with one".to_owned(),
+        known => format!("no such model provider has a token command; these have one: {}", known.join(", ")),
+    }
 }
 
 fn duration(text: &OsStr) -> Option<Duration> {

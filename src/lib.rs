@@ -97,12 +97,14 @@ pub mod clock;
 pub mod config;
 pub mod document;
 pub mod error;
+pub mod external;
 mod failpoint;
 #[cfg(feature = "keeper")]
 pub mod keeper;
 pub mod login;
 pub mod manager;
 pub mod place;
+mod redaction;
 pub mod remedy;
 pub mod secret;
 pub mod store;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions};
 
 /// Something that [`harden`] could not do.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +171,25 @@ pub fn end_group(pid: u32, how: Ending) -> Result<Signalled, Error> {
         Ok(()) => Ok(Signalled::Sent),
         Err(Errno::SRCH) => Ok(Signalled::Gone),
         Err(error) => Err(Error::Signal { pid, source: error.into() }),
+    }
+}
+
+/// Waits until a child of this process has ended, and leaves it to be waited for: until then its number is its own, and its
+/// group can still be signalled.
+///
+/// # Errors
+/// It is no child of this process, or has been waited for.
+pub fn await_end(pid: u32) -> io::Result<()> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    loop {
+        match rustix::process::waitid(WaitId::Pid(pid), options) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

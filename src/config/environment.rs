@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Error, Network, Overrides, Surroundings, duration};
+use crate::secret::Secret;
 
 /// A variable that is honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,14 @@ pub struct Variable {
 const HOME: Variable = Variable {
     name: "CODEX_HOME",
     purpose: "the folder of the login; it must exist (default: .codex in the home directory)",
+};
+const API_KEY: Variable = Variable {
+    name: "CODEX_API_KEY",
+    purpose: "an API key that `codex token` gives out in place of what is stored",
+};
+const ACCESS_TOKEN: Variable = Variable {
+    name: "CODEX_ACCESS_TOKEN",
+    purpose: "a personal access token (at-…) or agent identity token, where CODEX_API_KEY is not set",
 };
 const LOCK_TIMEOUT: Variable = Variable {
     name: "CODEX_AUTH_LOCK_TIMEOUT",
@@ -108,6 +117,8 @@ pub(super) const LANG: Variable =
 /// Every variable that is honoured.
 pub const VARIABLES: &[Variable] = &[
     HOME,
+    API_KEY,
+    ACCESS_TOKEN,
     LOCK_TIMEOUT,
     KEYCHAIN_TIMEOUT,
     SOCKET,
@@ -140,12 +151,19 @@ pub const VARIABLES: &[Variable] = &[
     LANG,
 ];
 
+/// Those that hold a credential; a command that gives tokens does not inherit them.
+pub const CREDENTIALS: &[Variable] = &[API_KEY, ACCESS_TOKEN];
+
 /// The environment of the process, read once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Environment {
     /// Where the login belongs.
     pub home: Home,
+    /// The API key that the user has set.
+    pub api_key: Option<Secret>,
+    /// The access token that the user has set.
+    pub access_token: Option<Secret>,
     /// How long to wait for the lease.
     pub lock_timeout: Duration,
     /// How long one keychain call may take.
@@ -268,9 +286,15 @@ impl Environment {
             }
         };
         let overrides = value(CONFIG).map(|text| Overrides::parse(&text.to_string_lossy())).transpose();
+        let credential = |variable: Variable| {
+            let text = value(variable)?.into_string().ok()?;
+            Some(Secret::from(text.trim())).filter(|credential| !credential.is_empty())
+        };
         Ok(Self {
             home,
             overrides: overrides.map_err(|error| Error::Overrides(Box::new(error)))?.unwrap_or_default(),
+            api_key: credential(API_KEY),
+            access_token: credential(ACCESS_TOKEN),
             lock_timeout: limit(LOCK_TIMEOUT, Duration::from_secs(60))?,
             keychain_timeout: limit(KEYCHAIN_TIMEOUT, Duration::from_secs(5))?,
             network: Network::read(value),

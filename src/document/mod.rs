@@ -4,6 +4,7 @@
 //! 0.169 refuses as a whole file because of one field it does not need (an unknown `auth_mode`, an `id_token` that
 //! is no JWT, a missing token) loads here and is reported as an [`Oddity`].
 
+mod external;
 mod freshness;
 mod json;
 mod login;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+pub use self::external::ExternalLogin;
 pub use self::freshness::{Freshness, Staleness};
 use self::json::Fields;
 pub use self::login::NewLogin;

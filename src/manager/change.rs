@@ -41,27 +41,27 @@ impl Change {
             Some(Departure::OtherAccount(identity)) => Some(identity.clone()),
             _ => None,
         };
-        match (old.document(), new.document()) {
-            (None, Some(_)) => return Some(Self::Login),
-            (Some(_), None) => return Some(Self::Logout),
+        match (old.is_login(), new.is_login()) {
+            (false, true) => return Some(Self::Login),
+            (true, false) => return Some(Self::Logout),
             _ => {}
         }
         let other_account = !old.identity().matches(&new.identity());
         if other_account || (elsewhere(new).is_some() && elsewhere(new) != elsewhere(old)) {
             return Some(Self::AccountChanged);
         }
-        if old.revision() != new.revision() {
-            let healed = old.poison().is_some() && new.poison().is_none();
+        if !old.holds_the_same_as(new) {
+            let healed = old.is_dead() && !new.is_dead();
             return Some(match () {
                 () if healed => Self::Healed,
-                () if new.poison().is_some() => Self::Poisoned,
+                () if new.is_dead() => Self::Poisoned,
                 () if is_login(old, new) => Self::Login,
                 () => Self::Refreshed,
             });
         }
-        match (old.poison(), new.poison()) {
-            (None, Some(_)) => return Some(Self::Poisoned),
-            (Some(_), None) => return Some(Self::Healed),
+        match (old.is_dead(), new.is_dead()) {
+            (false, true) => return Some(Self::Poisoned),
+            (true, false) => return Some(Self::Healed),
             _ => {}
         }
         if old.location() != new.location() {
@@ -78,6 +78,9 @@ impl Change {
 /// Whether a login, and not a refresh, has put the credential of `new` there: by our own record, or because such a
 /// credential has nothing to be refreshed with.
 fn is_login(old: &Snapshot, new: &Snapshot) -> bool {
+    if new.external_token().is_some() {
+        return false;
+    }
     let recorded = old.record().generation != new.record().generation;
     new.fingerprint().is_none() || (recorded && new.record().spent.is_none())
 }

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::usability::{Unusable, dead};
 use crate::authority;
+use crate::external;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store::{self, Poison};
 
@@ -51,6 +52,9 @@ pub enum Error {
     /// The authority could not be asked, or gave no answer.
     #[error(transparent)]
     Authority(Arc<authority::Error>),
+    /// The provider gave no token.
+    #[error(transparent)]
+    Provider(Arc<external::Error>),
     /// The store, or a lock, could not be used.
     #[error(transparent)]
     Store(Arc<store::Error>),
@@ -79,6 +83,7 @@ impl Error {
                 authority::Kind::Permanent => ErrorKind::LogInAgain,
                 _ => ErrorKind::TryAgain,
             },
+            Self::Provider(error) => error.kind(),
             Self::Store(error) | Self::Uncommitted(error) => error.kind(),
         }
     }
@@ -103,6 +108,12 @@ impl Error {
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+impl From<external::Error> for Error {
+    fn from(error: external::Error) -> Self {
+        Self::Provider(Arc::new(error))
     }
 }
 

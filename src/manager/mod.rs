@@ -16,6 +16,7 @@ mod flight;
 mod job;
 pub mod logout;
 mod looked;
+mod provider;
 mod publication;
 mod recovery;
 mod refresh;
@@ -36,6 +37,7 @@ pub use self::finish::finish_rescue;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
 use self::looked::Looked;
+use self::provider::Provider;
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
 pub use self::refresh::Reason;
 use self::refresh::{Base, Transaction};
@@ -46,6 +48,7 @@ pub use self::watching::Watching;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
+use crate::external::ExternalAuth;
 use crate::place::Place;
 use crate::secret::Secret;
 use crate::store::KeychainClient;
@@ -60,6 +63,7 @@ struct Inner {
     flights: Flights,
     bells: Bells,
     looked: Looked,
+    provider: Option<Provider>,
 }
 
 /// A token to send with a request. It keeps its snapshot alive and nothing else.
@@ -104,6 +108,7 @@ pub struct Builder {
     keychain: KeychainClient,
     clock: Clock,
     policy: AccountPolicy,
+    provider: Option<Provider>,
 }
 
 impl Builder {
@@ -128,31 +133,47 @@ impl Builder {
         self
     }
 
+    /// Has tokens come from `provider`, in the place of what is stored: the store is neither read nor written.
+    ///
+    /// The provider is asked when a token is wanted and none is at hand, never twice at once in one process, and on a
+    /// thread of its own; dropping a future that waits for it changes nothing. Its answer is kept until it wants a
+    /// successor. When the provider fails for the moment, a token that lives is served meanwhile, and it is asked again
+    /// after a pause; when it fails for good no token is given out any more, and it is left alone until
+    /// [`AuthManager::reload`].
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<dyn ExternalAuth>) -> Self {
+        self.provider = Some(Provider::new(provider));
+        self
+    }
+
     /// Opens the manager and takes its first look at the store.
     ///
     /// # Errors
     /// [`Error::Store`]: the store cannot be looked into, which never means that nobody is logged in.
     pub fn open(self) -> Result<AuthManager, Error> {
-        let engine = self.engine();
-        let snapshot = engine.load()?;
-        Ok(AuthManager::over(engine, snapshot))
+        let (engine, provider) = self.engine();
+        let snapshot = if provider.is_some() { Snapshot::default() } else { engine.load()? };
+        Ok(AuthManager::over(engine, provider, snapshot))
     }
 
     /// As [`Self::open`], for who means to [watch](AuthManager::watch) and can wait: where the store cannot be looked
     /// into, the snapshot is empty and says so ([`Departure::Unreadable`]).
     #[must_use]
     pub fn open_anyway(self) -> AuthManager {
-        let engine = self.engine();
-        let snapshot = engine.load().unwrap_or_else(|error| {
-            Snapshot::new(None, None).departed(Departure::Unreadable(Arc::new(error)))
-        });
-        AuthManager::over(engine, snapshot)
+        let (engine, provider) = self.engine();
+        let snapshot = match &provider {
+            Some(_) => Snapshot::default(),
+            None => engine.load().unwrap_or_else(|error| {
+                Snapshot::new(None, None).departed(Departure::Unreadable(Arc::new(error)))
+            }),
+        };
+        AuthManager::over(engine, provider, snapshot)
     }
 
-    fn engine(self) -> Engine {
+    fn engine(self) -> (Engine, Option<Provider>) {
         let authority = Authority::new(&self.environment);
-        let Self { place, environment, keychain, clock, policy } = self;
-        Engine { place, environment, keychain, authority, clock, policy }
+        let Self { place, environment, keychain, clock, policy, provider } = self;
+        (Engine { place, environment, keychain, authority, clock, policy }, provider)
     }
 }
 
@@ -161,7 +182,7 @@ impl AuthManager {
     #[must_use]
     pub fn builder(place: Place, environment: Environment) -> Builder {
         let (keychain, clock) = (KeychainClient::system(), Clock::system());
-        Builder { place, environment, keychain, clock, policy: AccountPolicy::default() }
+        Builder { place, environment, keychain, clock, policy: AccountPolicy::default(), provider: None }
     }
 
     /// What this process knows of the login, without looking again.
@@ -180,7 +201,13 @@ impl AuthManager {
     pub async fn token(&self) -> Result<Token, Error> {
         let now = self.0.engine.clock.now();
         let snapshot = self.current();
-        match snapshot.standing(now) {
+        let standing = snapshot.standing(now);
+        if let Some(provider) = &self.0.provider
+            && standing != Standing::Fresh
+        {
+            return self.provided_token(provider, snapshot, standing).await;
+        }
+        match standing {
             Standing::Fresh => return Ok(Token(snapshot)),
             // Somebody may have logged in since: then the store holds something else.
             Standing::Poisoned | Standing::Empty if self.may_have_changed() => {
@@ -209,16 +236,22 @@ impl AuthManager {
     /// # Errors
     /// [`Error`]; a failure that passes leaves the snapshot as it was.
     pub async fn refresh(&self, reason: Reason) -> Result<Arc<Snapshot>, Error> {
+        if self.0.provider.is_some() {
+            return self.provided_anew(reason).await;
+        }
         let base = Base::of(&self.current());
         let manager = self.clone();
         self.0.flights.join(move || manager.transact(reason, base)).await
     }
 
-    /// Looks at the store again. Takes no lock; runs on a thread of its own.
+    /// Looks at the store again, or asks the provider, also one that had refused. Takes no lock; runs on a thread of its own.
     ///
     /// # Errors
-    /// [`Error::Store`]: the store cannot be looked into; the snapshot stays as it was.
+    /// [`Error::Store`]: the store cannot be looked into; the snapshot stays as it was. [`Error::Provider`].
     pub async fn reload(&self) -> Result<Reload, Error> {
+        if self.0.provider.is_some() {
+            return self.ask_provider_again().await;
+        }
         let manager = self.clone();
         flight::on_thread(move || manager.look_again()).await
     }
@@ -251,10 +284,10 @@ impl AuthManager {
         self.0.flights.settle().await;
     }
 
-    fn over(engine: Engine, snapshot: Snapshot) -> Self {
+    fn over(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
         let (snapshot, _) = watch::channel(Arc::new(snapshot));
         let (flights, bells, looked) = (Flights::default(), Bells::default(), Looked::default());
-        Self(Arc::new(Inner { engine, snapshot, flights, bells, looked }))
+        Self(Arc::new(Inner { engine, snapshot, flights, bells, looked, provider }))
     }
 
     fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {

@@ -20,6 +20,9 @@ impl AuthManager {
     /// Compares what is stored with the snapshot, by identity and lineage, and publishes what differs. A change that is not
     /// recorded yet is `author`'s.
     pub(super) fn take_over(&self, new: Snapshot, author: Option<Author>) -> Reload {
+        if self.0.provider.is_some() {
+            return Reload::Same;
+        }
         let old = self.current();
         match (old.document(), new.document()) {
             (Some(_), Some(_)) if !old.identity().matches(&new.identity()) => {
@@ -53,6 +56,9 @@ impl AuthManager {
 
     /// Keeps the snapshot, and says that the store cannot be read.
     pub(super) fn keep_unreadable(&self, error: store::Error) {
+        if self.0.provider.is_some() {
+            return;
+        }
         let old = self.current();
         self.publish(Snapshot::clone(&old).departed(Departure::Unreadable(Arc::new(error))));
     }

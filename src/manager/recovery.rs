@@ -1,4 +1,4 @@
-//! Recovering from a server that refused a token: look again, then refresh once, then give up.
+//! Recovering from a server that refused a token: look again, then refresh once, then give up. A provider is asked once.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use super::error::Error;
 use super::refresh::Reason;
 use super::{AuthManager, Reload, Snapshot, Token};
 use crate::document::Identity;
+use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
 /// One recovery after a 401. Each call of [`Self::next`] is one step; retry the request after each that succeeds.
@@ -21,6 +22,7 @@ pub struct UnauthorizedRecovery {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    Ask,
     Look,
     Refresh,
     Done,
@@ -41,7 +43,11 @@ pub enum Recovered {
 impl UnauthorizedRecovery {
     pub(super) fn new(manager: AuthManager, snapshot: &Snapshot) -> Self {
         let refused = snapshot.bearer().map(Secret::fingerprint);
-        let step = if snapshot.fingerprint().is_some() { Step::Look } else { Step::Done };
+        let step = match () {
+            () if manager.0.provider.is_some() => Step::Ask,
+            () if snapshot.fingerprint().is_some() => Step::Look,
+            () => Step::Done,
+        };
         Self { manager, refused, identity: snapshot.identity(), step }
     }
 
@@ -51,6 +57,9 @@ impl UnauthorizedRecovery {
     /// - [`Error::LoggedOut`], [`Error::OtherAccount`]: the login that was refused is not here any more.
     /// - Otherwise as [`AuthManager::refresh`]. A failure that passes does not use the step up.
     pub async fn next(&mut self) -> Result<Recovered, Error> {
+        if self.step == Step::Ask {
+            return self.ask_provider().await;
+        }
         if self.step == Step::Look {
             let found = self.manager.reload().await?;
             self.step = Step::Refresh;
@@ -71,6 +80,43 @@ impl UnauthorizedRecovery {
             }
             Err(error) => {
                 if error.wants_login() {
+                    self.step = Step::Done;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The one step where tokens come from a provider: another token, which somebody else may have asked for already.
+    async fn ask_provider(&mut self) -> Result<Recovered, Error> {
+        let differs = |snapshot: &Snapshot, refused| snapshot.bearer().map(Secret::fingerprint) != refused;
+        let held = self.manager.current();
+        if held.refusal().is_none() && held.bearer().is_some() && differs(&held, self.refused) {
+            if !held.identity().matches(&self.identity) {
+                self.step = Step::Done;
+                return Err(Error::OtherAccount);
+            }
+            self.refused = held.bearer().map(Secret::fingerprint);
+            return Ok(Recovered::Reloaded(Token(held)));
+        }
+        let (Some(refused), None) = (self.refused, held.refusal()) else {
+            self.step = Step::Done;
+            return held
+                .refusal()
+                .map_or(Ok(Recovered::Exhausted), |refusal| Err(Error::Provider(Arc::clone(refusal))));
+        };
+        match self.manager.refresh(Reason::Unauthorized(refused)).await {
+            Ok(snapshot) => {
+                self.step = Step::Done;
+                let another = differs(&snapshot, Some(refused));
+                Ok(if another { Recovered::Refreshed(Token(snapshot)) } else { Recovered::Exhausted })
+            }
+            Err(Error::Provider(error)) if matches!(*error, external::Error::NotRefreshable { .. }) => {
+                self.step = Step::Done;
+                Ok(Recovered::Exhausted)
+            }
+            Err(error) => {
+                if matches!(&error, Error::OtherAccount) || self.manager.current().refusal().is_some() {
                     self.step = Step::Done;
                 }
                 Err(error)

@@ -6,14 +6,17 @@ use jiff::Timestamp;
 
 use super::usability::Usability;
 use crate::document::{AuthDocument, Identity, Revision};
+use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::{self, Author, Location, Note, Poison, State, Stored};
 
 /// A login as this process knows it. It never changes; a new one takes its place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     stored: Option<Stored>,
+    provided: Option<ExternalToken>,
     poison: Option<Poison>,
+    refusal: Option<Arc<external::Error>>,
     stale_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     departure: Option<Departure>,
@@ -51,7 +54,7 @@ pub enum Standing {
     Stale,
     /// Its token has ended.
     Expired,
-    /// Its refresh token is dead; no token is given out.
+    /// Its refresh token is dead, or its provider gives no other; no token is given out.
     Poisoned,
     /// There is no token in it.
     Empty,
@@ -64,7 +67,22 @@ impl Snapshot {
             poison.filter(|poison| document.and_then(AuthDocument::fingerprint) == Some(poison.fingerprint));
         let stale_at = document.and_then(AuthDocument::stale_at);
         let expires_at = document.and_then(AuthDocument::expires_at);
-        Self { stored, poison, stale_at, expires_at, departure: None, record: Record::default() }
+        Self { stored, poison, stale_at, expires_at, ..Self::default() }
+    }
+
+    /// A token of a provider's, which wants a successor from `stale_at` on. A ChatGPT token has a document too.
+    pub(super) fn provided(token: ExternalToken, now: Timestamp, stale_at: Option<Timestamp>) -> Self {
+        let stored = token.to_document(now).ok().map(|document| Stored {
+            document,
+            location: Location::Memory,
+            notes: Vec::new(),
+        });
+        Self { stored, stale_at, expires_at: token.expires_at(), provided: Some(token), ..Self::default() }
+    }
+
+    /// The same, of which its provider says that no successor will come.
+    pub(super) fn refused(&self, refusal: Arc<external::Error>) -> Self {
+        Self { refusal: Some(refusal), ..self.clone() }
     }
 
     /// The snapshot of what a look has found, with what the shared record said of it.
@@ -103,6 +121,18 @@ impl Snapshot {
         self.poison.as_ref()
     }
 
+    /// The token of a provider, where it is not a login that is stored.
+    #[must_use]
+    pub fn external_token(&self) -> Option<&ExternalToken> {
+        self.provided.as_ref()
+    }
+
+    /// Why the provider gives no token any more, if it does not.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Arc<external::Error>> {
+        self.refusal.as_ref()
+    }
+
     /// When its token ends, if it tells.
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
@@ -119,7 +149,7 @@ impl Snapshot {
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
         let ended = |moment: Option<Timestamp>| moment.is_some_and(|moment| moment <= now);
-        if self.poison.as_ref().is_some_and(|poison| poison.holds(now)) {
+        if self.refusal.is_some() || self.poison.as_ref().is_some_and(|poison| poison.holds(now)) {
             Standing::Poisoned
         } else if self.bearer().is_none() {
             Standing::Empty
@@ -137,6 +167,12 @@ impl Snapshot {
     pub fn unusable_because(&self, now: Timestamp) -> Option<String> {
         if let Some(Departure::Unreadable(error)) = &self.departure {
             return Some(error.to_string());
+        }
+        if let Some(refusal) = &self.refusal {
+            return Some(refusal.to_string());
+        }
+        if self.provided.as_ref().is_some_and(|token| token.lives(now)) {
+            return None;
         }
         match Usability::of(self.document(), self.poison(), now) {
             Usability::Unusable(reason) => Some(reason.to_string()),
@@ -189,7 +225,15 @@ impl Snapshot {
     }
 
     pub(crate) fn bearer(&self) -> Option<&Secret> {
-        self.document().and_then(AuthDocument::bearer)
+        match &self.provided {
+            Some(token) => Some(token.access_token()),
+            None => self.document().and_then(AuthDocument::bearer),
+        }
+    }
+
+    /// Whether there is a credential in it, of whatever kind.
+    pub(super) fn is_login(&self) -> bool {
+        self.stored.is_some() || self.provided.is_some()
     }
 
     pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
@@ -198,5 +242,15 @@ impl Snapshot {
 
     pub(super) fn revision(&self) -> Option<Revision> {
         self.document().map(AuthDocument::revision)
+    }
+
+    /// Whether both hold the same credential.
+    pub(super) fn holds_the_same_as(&self, other: &Self) -> bool {
+        let token = |snapshot: &Self| snapshot.provided.as_ref().map(ExternalToken::fingerprint);
+        self.revision() == other.revision() && token(self) == token(other)
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.poison.is_some() || self.refusal.is_some()
     }
 }

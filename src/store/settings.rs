@@ -5,7 +5,7 @@ use std::fmt;
 use codex_auth_platform::private_file::{self, Links, OverMount};
 
 use super::{Error, Lease};
-use crate::config::{self, Config, Overrides, StoreKind};
+use crate::config::{self, Config, OpenAiAuth, Overrides, ProviderCommand, StoreKind};
 use crate::place::Place;
 
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -52,6 +52,22 @@ impl Settings {
         let config = overrides.over(&self.text);
         let config = config.map_err(|source| Error::Config { path: place.config(), source })?;
         Ok(Self { config, ..self })
+    }
+
+    /// The command that gives tokens to the model provider `name`.
+    ///
+    /// # Errors
+    /// As [`config::provider_command`].
+    pub fn provider_command(&self, name: &str) -> Result<ProviderCommand, config::Error> {
+        config::provider_command(&self.text, name)
+    }
+
+    /// Whether the model provider that is selected uses the login of the place.
+    ///
+    /// # Errors
+    /// As [`config::openai_auth`].
+    pub fn openai_auth(&self) -> Result<OpenAiAuth, config::Error> {
+        config::openai_auth(&self.text)
     }
 
     /// Sets the store, in Codex's words.

@@ -12,6 +12,7 @@
 mod authority;
 mod bad_input;
 mod cli;
+mod external;
 mod interop;
 mod keeper;
 mod login;

@@ -11,6 +11,7 @@ mod login;
 mod logout;
 mod migrate;
 mod output;
+mod provider;
 mod refresh;
 mod session;
 mod status;

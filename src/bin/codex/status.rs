@@ -2,14 +2,15 @@
 
 use clap::Args;
 use codex_auth::document::AuthDocument;
+use codex_auth::external::EnvironmentToken;
 use codex_auth::manager::{Unusable, Usability};
 use codex_auth::store::{Found, State};
 use serde_json::json;
 
-use crate::Outcome;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Paint, plain, relative};
 use crate::session::{Session, account, kept_in, warnings};
+use crate::{Outcome, provider};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -27,28 +28,39 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let usability = Usability::of(document, state.poison.as_ref(), now);
     let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
     output.head("account", account(document));
+    let credential = provider::of_environment(&session.environment);
+    // What `codex token` would say.
+    let unusable = match &credential {
+        Some(credential) => provider::unusable(credential, &session),
+        None => reason(&usability),
+    };
+    let mut warnings = warnings(notes);
+    warnings.extend(credential.as_ref().map(provider::warning));
 
     if output.is_json() {
         let mode = document.and_then(AuthDocument::mode);
         output.report(json!({
             "logged_in": usability != Usability::Unusable(Unusable::NotLoggedIn),
             "method": mode.as_ref().map(codex_auth::AuthMode::as_str),
-            "usable": usability == Usability::Usable,
-            "reason": reason(&usability),
+            "provider": credential.as_ref().map(EnvironmentToken::variable),
+            "usable": unusable.is_none(),
+            "reason": unusable,
             "expires_at": document.and_then(AuthDocument::expires_at).map(|moment| moment.to_string()),
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
             "store": found.stored.as_ref().map(|stored| stored.location.kind().as_str()),
             "location": found.stored.as_ref().map(|stored| stored.location.to_string()),
             "because": found.because.to_string(),
-            "warnings": warnings(notes.iter().copied()),
+            "warnings": warnings,
         }))?;
     } else {
         show(&session, &found, &usability, output)?;
-        for note in notes {
-            output.warn(&note.to_string());
-        }
+        warnings.iter().for_each(|warning| output.warn(warning));
     }
-    verdict(&usability, output)
+    match (credential, unusable) {
+        (Some(_), None) => Ok(()),
+        (Some(_), Some(_)) => Err(CommandError::told(Exit::LogInAgain)),
+        (None, _) => verdict(&usability, output),
+    }
 }
 
 fn show(

@@ -3,24 +3,29 @@
 use std::path::Path;
 
 use clap::Args;
+use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
 use codex_auth::manager::{AccountPolicy, Reason, Snapshot, Standing, Unusable, Usability};
 use codex_auth::{AuthDocument, Clock, Environment, Secret, Timestamp};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::Outcome;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, relative};
 use crate::refresh::refreshed;
 use crate::session::{Session, account, warnings};
 use crate::status::unusable;
+use crate::{Outcome, provider};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// How long the token must still be good for, for example 90s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_ttl: Option<SignedDuration>,
+
+    /// Print the token of a model provider instead, by the command that config.toml names for it
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
 
     /// Report as JSON, the token included
     #[arg(long)]
@@ -32,8 +37,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    // Whoever has been given the socket alone has no place to look into.
+    if let Some(name) = &arguments.provider {
+        let session = Session::open(output)?;
+        let token = provider::of_command(&session, name)?;
+        return print_provided(name, &token, Some(&session), arguments, output);
+    }
+    // Whoever has been given the socket or a credential alone has no place to look into.
     let environment = Environment::of_process()?;
+    if let Some(credential) = provider::of_environment(&environment) {
+        return print_provided(credential.variable(), credential.token(), None, arguments, output);
+    }
     if let Some(path) = &environment.socket {
         return print_given(&asked_for(path, arguments)?, arguments, output);
     }
@@ -89,11 +102,29 @@ fn asked_for(socket: &Path, arguments: &Arguments) -> Result<Given, CommandError
     })
 }
 
+fn print_provided(
+    name: &str,
+    token: &ExternalToken,
+    session: Option<&Session>,
+    arguments: &Arguments,
+    output: &mut Output,
+) -> Outcome {
+    let now = Clock::system().now();
+    if !token.lives(now) {
+        let ended = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
+        return Err(ended.hint("set another, or unset it to use what is stored"));
+    }
+    output.head("place", session.map_or(Value::Null, |session| json!(session.place().home())));
+    output.head("account", Value::Null);
+    warn_if_short(token.expires_at(), now, arguments, output);
+    say(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)
+}
+
 fn print_given(given: &Given, arguments: &Arguments, output: &mut Output) -> Outcome {
     output.head("place", json!(given.place));
     output.head("account", json!(given.account));
     warn_if_short(given.expires_at, Clock::system().now(), arguments, output);
-    say(&given.token, given.expires_at, &[], arguments, output)
+    say(None, &given.token, given.expires_at, &[], arguments, output)
 }
 
 fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Output) -> Outcome {
@@ -103,10 +134,11 @@ fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Ou
     let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {
         return Err(unusable(&Unusable::NotLoggedIn));
     };
-    say(bearer, snapshot.expires_at(), &warnings(snapshot.notes()), arguments, output)
+    say(None, bearer, snapshot.expires_at(), &warnings(snapshot.notes()), arguments, output)
 }
 
 fn say(
+    provider: Option<&str>,
     token: &Secret,
     expires_at: Option<Timestamp>,
     warnings: &[String],
@@ -115,6 +147,7 @@ fn say(
 ) -> Outcome {
     if output.is_json() {
         output.report(json!({
+            "provider": provider,
             "token": token.expose(),
             "expires_at": expires_at.map(|moment| moment.to_string()),
             "warnings": warnings,

@@ -95,6 +95,7 @@ fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
       },
       "logged_in": true,
       "method": "chatgpt",
+      "provider": null,
       "usable": true,
       "reason": null,
       "expires_at": "[moment]",

@@ -41,6 +41,7 @@ fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
         "email": "ada@example.com",
         "plan": "plus"
       },
+      "provider": null,
       "token": "[token]",
       "expires_at": "[moment]",
       "warnings": []

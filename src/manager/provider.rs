@@ -1,0 +1,210 @@
+//! Tokens that come from a provider in the place of a store: asked for once, kept while they are good.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::engine::block_on;
+use super::error::Error;
+use super::refresh::Reason;
+use super::{AuthManager, Reload, Snapshot, Standing, Token};
+use crate::external::{self, Context, ExternalAuth, ExternalToken, Persistence};
+use crate::secret::{Fingerprint, Secret};
+
+/// A successor is asked for this long before the end, or in the last quarter where that is shorter.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// A provider that gives the same token until it ends is not asked for each request of its last minutes.
+const ASKED_AT_MOST_EVERY: SignedDuration = SignedDuration::from_secs(30);
+/// How long a provider that failed for the moment is left alone: at first, and at the longest while a token lives; without
+/// one, somebody is waiting for it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The provider of a manager, and whether it is left alone at the moment.
+#[derive(Clone)]
+pub(super) struct Provider {
+    source: Arc<dyn ExternalAuth>,
+    pause: Arc<Mutex<Option<Pause>>>,
+}
+
+/// After a failure that passes.
+struct Pause {
+    until: Instant,
+    length: Duration,
+    error: Error,
+}
+
+/// What a provider is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// For another token than the one that is there.
+    Another(external::Reason),
+    /// For the token to use now.
+    Current,
+}
+
+impl Provider {
+    pub(super) fn new(source: Arc<dyn ExternalAuth>) -> Self {
+        Self { source, pause: Arc::default() }
+    }
+
+    /// The failure for which it is left alone still.
+    fn pausing(&self) -> Option<Error> {
+        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.as_ref().filter(|pause| Instant::now() < pause.until).map(|pause| pause.error.clone())
+    }
+
+    /// Leaves it alone for a while, longer each time, but never long where a token is missed.
+    fn failed(&self, error: &Error, held: Standing) {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = match (pause.as_ref(), held) {
+            (Some(before), Standing::Fresh | Standing::Stale) => (before.length * 2).min(LONGEST_PAUSE),
+            _ => FIRST_PAUSE,
+        };
+        *pause = Some(Pause { until: Instant::now() + length, length, error: error.clone() });
+    }
+
+    fn answered(&self) {
+        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Asks, on this thread.
+    fn ask(&self, question: Question, held: &Snapshot, now: Timestamp) -> Result<ExternalToken, Error> {
+        let reason = match question {
+            Question::Another(reason) => reason,
+            Question::Current => {
+                let token = block_on(self.source.resolve())??;
+                if let Some(token) = token.filter(|token| token.lives(now)) {
+                    return Ok(token);
+                }
+                if held.is_login() { external::Reason::Expired } else { external::Reason::Missing }
+            }
+        };
+        let context = Context::new(reason, held.identity().account_id);
+        let token = block_on(self.source.refresh(context))??;
+        if token.lives(now) {
+            return Ok(token);
+        }
+        Err(external::Error::transient(self.source.name(), "its token has ended already").into())
+    }
+}
+
+impl AuthManager {
+    /// The provider's token, asked for unless there is one that lives and the provider is to be left alone.
+    pub(super) async fn provided_token(
+        &self,
+        provider: &Provider,
+        held: Arc<Snapshot>,
+        standing: Standing,
+    ) -> Result<Token, Error> {
+        if let Some(refusal) = held.refusal() {
+            return Err(Error::Provider(Arc::clone(refusal)));
+        }
+        let asked = match provider.pausing() {
+            Some(error) => Err(error),
+            None => self.fly(Question::Current).await,
+        };
+        match asked {
+            Ok(snapshot) => Ok(Token(snapshot)),
+            // Only what is dead for good is not served any more.
+            Err(error) if standing == Standing::Stale && self.current().refusal().is_none() => {
+                tracing::debug!(%error, "the token that is there is served meanwhile");
+                Ok(Token(held))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Another token than the one that is there, for `reason`.
+    pub(super) async fn provided_anew(&self, reason: Reason) -> Result<Arc<Snapshot>, Error> {
+        let (reason, refused) = match reason {
+            Reason::Unauthorized(refused) => (external::Reason::Unauthorized, Some(refused)),
+            Reason::Stale => (external::Reason::Expired, None),
+            _ => (external::Reason::Forced, None),
+        };
+        let landed = self.fly(Question::Another(reason)).await?;
+        // It may have boarded a flight that was under way for another reason.
+        if refused.is_some() && fingerprint(&landed) == refused {
+            return self.fly(Question::Another(reason)).await;
+        }
+        Ok(landed)
+    }
+
+    /// Asks the provider what it has now, whatever it has said before.
+    pub(super) async fn ask_provider_again(&self) -> Result<Reload, Error> {
+        let before = self.current();
+        let after = self.fly(Question::Current).await?;
+        Ok(match (before.is_login(), before.holds_the_same_as(&after)) {
+            (false, _) => Reload::LoggedIn,
+            (true, true) => Reload::Same,
+            (true, false) if !before.identity().matches(&after.identity()) => Reload::OtherAccount,
+            (true, false) => Reload::Changed,
+        })
+    }
+
+    async fn fly(&self, question: Question) -> Result<Arc<Snapshot>, Error> {
+        let manager = self.clone();
+        self.0.flights.join(move || manager.ask(question)).await
+    }
+
+    /// Asks the provider, and makes its answer what is served. Runs on the thread of a flight.
+    fn ask(&self, question: Question) -> Result<Arc<Snapshot>, Error> {
+        let Some(provider) = &self.0.provider else { return Err(Error::LoggedOut) };
+        let (held, now) = (self.current(), self.0.engine.clock.now());
+        let token = match provider.ask(question, &held, now) {
+            Ok(token) => token,
+            Err(error) => {
+                self.learn_from_provider(provider, &held, &error, now);
+                return Err(error);
+            }
+        };
+        provider.answered();
+        let crosses = !token.identity().matches(&held.identity());
+        if crosses && question == Question::Another(external::Reason::Unauthorized) {
+            return Err(Error::OtherAccount);
+        }
+        // What was refused for good is not healed by being repeated.
+        if let Some(refusal) = held.refusal()
+            && Some(token.fingerprint()) == fingerprint(&held)
+        {
+            return Err(Error::Provider(Arc::clone(refusal)));
+        }
+        let stale_at = stale_at(&token, provider.source.refresh_interval(), now);
+        Ok(self.publish(Snapshot::provided(token, now, stale_at)))
+    }
+
+    fn learn_from_provider(&self, provider: &Provider, held: &Snapshot, error: &Error, now: Timestamp) {
+        match error {
+            // It is as good as it was.
+            Error::Provider(refusal) if matches!(**refusal, external::Error::NotRefreshable { .. }) => {}
+            Error::Provider(refusal) if refusal.persistence() == Persistence::Permanent => {
+                self.publish(held.refused(Arc::clone(refusal)));
+            }
+            error => provider.failed(error, held.standing(now)),
+        }
+    }
+}
+
+/// When a successor of `token`, received at `now`, is to be asked for.
+fn stale_at(token: &ExternalToken, interval: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+    let before_the_end = token.expires_at().map(|end| {
+        let margin = MARGIN.min(end.duration_since(now) / 4);
+        let stale_at = end.checked_sub(margin).unwrap_or(end);
+        stale_at.max(now.checked_add(ASKED_AT_MOST_EVERY).unwrap_or(end)).min(end)
+    });
+    let interval =
+        interval.and_then(|interval| now.checked_add(SignedDuration::try_from(interval).ok()?).ok());
+    [before_the_end, interval].into_iter().flatten().min()
+}
+
+fn fingerprint(snapshot: &Snapshot) -> Option<Fingerprint> {
+    snapshot.bearer().map(Secret::fingerprint)
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Provider").field(&self.source.name()).finish()
+    }
+}

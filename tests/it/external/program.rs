@@ -1,0 +1,158 @@
+//! `codex token` with a provider: its command, the environment, and the other way round as the command of another program.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use scripted_authority::{Endpoint, Moment};
+
+use crate::interop::codex::codex_0169;
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Guarded, Home, Machine, Run, eventually, program};
+
+fn with_provider(auth: &str) -> Home {
+    let home = Home::new();
+    home.write("config.toml", format!("[model_providers.corp.auth]\n{auth}\n"));
+    home
+}
+
+#[test]
+fn the_token_of_a_provider_is_all_that_is_printed() {
+    let home = with_provider("command = \"echo\"\nargs = [\"corp-token\"]");
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
+    let ended = home.codex(["token", "--provider", "corp"]).run().expect(0);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("corp-token\n", ""));
+    let header = home.codex(["token", "--provider", "corp", "--header"]).run().expect(0);
+    assert_eq!(header.out, "Authorization: Bearer corp-token\n");
+    let report = home.codex(["token", "--provider", "corp", "--json"]).run().expect(0).json();
+    assert_eq!((&report["token"], &report["provider"]), (&"corp-token".into(), &"corp".into()));
+    assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-stored\n");
+}
+
+#[test]
+fn a_provider_that_is_not_there_names_those_that_are_and_not_what_was_typed() {
+    let home = with_provider("command = \"true\"");
+    let ended = home.codex(["token", "--provider", "sk-marked"]).run().refused(1);
+    assert!(ended.err.contains("these have one: corp") && !ended.err.contains("marked"), "{ended}");
+    Home::new().codex(["token", "--provider", "corp"]).run().refused(1);
+}
+
+#[test]
+fn a_failure_of_the_command_says_whether_to_try_again() {
+    for (auth, code) in [
+        ("command = \"false\"", 4),
+        ("command = \"sleep\"\nargs = [\"60\"]\ntimeout_ms = 50", 4),
+        ("command = \"true\"", 1),
+        ("command = \"no-such-program-of-anybody\"", 1),
+        ("command = \"\"", 1),
+    ] {
+        with_provider(auth).codex(["token", "--provider", "corp"]).run().refused(code);
+    }
+}
+
+#[test]
+fn a_command_inherits_the_environment_without_our_credentials() {
+    let home = with_provider("command = \"./show\"\ncwd = \"tools\"");
+    fs::create_dir(home.file("tools")).unwrap();
+    let script = home.write("tools/show", "#!/bin/sh\nenv > env.txt\necho token\n");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let run = home.codex(["token", "--provider", "corp"]).env("CODEX_API_KEY", "sk-marked");
+    let run = run.env("CODEX_ACCESS_TOKEN", "at-marked").env("VAULT_TOKEN", "theirs");
+    assert_eq!(run.run().expect(0).out, "token\n", "a folder of the configuration is one beside it");
+    let seen = home.read("tools/env.txt");
+    assert!(seen.contains("VAULT_TOKEN=theirs") && seen.contains("CODEX_HOME=") && !seen.contains("marked"));
+}
+
+/// Upstream: `load_auth_keeps_codex_api_key_env_precedence`, `exec_uses_codex_api_key_env_var`.
+#[test]
+fn the_environment_comes_before_the_store_and_status_says_so() {
+    let home = Home::new();
+    let key = |run: Run| run.env("CODEX_API_KEY", "sk-env").env("CODEX_ACCESS_TOKEN", "at-env");
+    assert_eq!(key(home.codex(["token"])).run().expect(0).out, "sk-env\n");
+    let status = key(home.codex(["status"])).run().expect(0);
+    assert!(status.out.starts_with("not logged in"), "{status}");
+    assert!(status.err.contains("CODEX_API_KEY is set"), "{status}");
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
+    let report = key(home.codex(["status", "--json"])).run().expect(0).json();
+    assert_eq!((&report["provider"], &report["logged_in"]), (&"CODEX_API_KEY".into(), &true.into()));
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+    let access = home.codex(["token", "--json"]).env("CODEX_ACCESS_TOKEN", "at-env").run().expect(0).json();
+    assert_eq!((&access["token"], &access["provider"]), (&"at-env".into(), &"CODEX_ACCESS_TOKEN".into()));
+}
+
+#[test]
+fn a_credential_of_the_environment_that_has_ended_is_not_given_out() {
+    let home = Home::new();
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
+    let old = crate::support::jwt(&serde_json::json!({"exp": 1_000}));
+    let ended = home.codex(["token"]).env("CODEX_ACCESS_TOKEN", &old).run().refused(3);
+    assert!(ended.out.is_empty() && ended.err.contains("unset it"), "{ended}");
+    assert_eq!(home.codex(["status"]).env("CODEX_ACCESS_TOKEN", &old).run().code, Some(3));
+}
+
+/// Codex kills a command that takes too long. The refresh in the child goes on, and the next command has its token.
+#[test]
+fn a_token_command_that_is_killed_with_its_group_loses_nothing() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
+    let mut command = world.codex(["token"]).into_command();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = codex_auth_platform::process::own_group(&mut command).spawn().unwrap();
+    hold.arrived(PATIENCE).unwrap();
+    codex_auth_platform::process::end_group(child.id(), codex_auth_platform::process::Ending::Force).unwrap();
+    child.wait().unwrap();
+    hold.release();
+    eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());
+    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.kept("access_token"));
+    assert_eq!(world.requests(), 1);
+}
+
+/// OpenAI's own Codex asks our `codex token` for the bearer token of a model provider, and sends it.
+#[test]
+fn codex_0169_takes_our_token_command_for_its_model_provider() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let model = TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = Home::new();
+    let theirs = home.path();
+    let quoted = |path: PathBuf| serde_json::Value::from(path.to_str().unwrap()).to_string();
+    let settings =
+        |(name, value): (String, std::ffi::OsString)| format!("\"{name}={}\"", value.to_str().unwrap());
+    let ours: Vec<_> = world
+        .codex([])
+        .into_command()
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_owned())))
+        .map(settings)
+        .collect();
+    let config = format!(
+        "model = \"m\"\nmodel_provider = \"corp\"\n[model_providers.corp]\nname = \"Corp\"\nbase_url = \"http://{}/v1\"\n\
+         wire_api = \"responses\"\n[model_providers.corp.auth]\ncommand = \"env\"\nargs = [{}, {}, \"token\"]\n",
+        model.local_addr().unwrap(),
+        ours.join(", "),
+        quoted(program()),
+    );
+    fs::write(theirs.join("config.toml"), config).unwrap();
+    let mut command =
+        Run::of(&codex_0169(), ["exec", "--skip-git-repo-check", "hi"]).envs(home.variables()).into_command();
+    command.env("HOME", &theirs).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _theirs = Guarded(command.spawn().unwrap());
+    let begun = Instant::now();
+    let sent = loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no request came with a token");
+        let (stream, _) = model.accept().unwrap();
+        let lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+        let mut tokens = lines.filter_map(|line| {
+            line.to_ascii_lowercase().starts_with("authorization: bearer ").then(|| line[22..].to_owned())
+        });
+        if let Some(token) = tokens.next() {
+            break token;
+        }
+    };
+    assert_eq!(sent, world.kept("access_token"));
+    assert_eq!(world.requests(), 1);
+}
