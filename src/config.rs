@@ -28,7 +28,7 @@ pub use self::file::{Config, LegacyToken};
 pub use self::network::{Network, Setting};
 pub use self::overrides::{KEYS, Overrides};
 pub use self::passage::Passage;
-pub use self::provider::{OpenAiAuth, ProviderCommand, openai_auth, provider_command};
+pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provider, provider_command};
 pub use self::restrictions::{LoginMethod, Restrictions};
 pub use self::surroundings::{Person, Surroundings, Terminal};
 

@@ -8,6 +8,9 @@ use super::environment::{PATH, VISITED};
 /// A command line never goes on for longer than this through programs that start one another; it goes in circles.
 const FURTHEST: u32 = 16;
 
+/// In the place of a process id, where that of a child is not known before it starts.
+const ANY: u32 = 0;
+
 /// The way of a command line through programs of one name.
 ///
 /// Programs that replace one another, as by `exec`, are one process, and each is passed through once. A program that is
@@ -39,7 +42,7 @@ impl Passage {
         let mut words = text.split(' ');
         let mut number = || words.next().and_then(|word| word.parse::<u32>().ok());
         match (number(), number()) {
-            (Some(id), Some(depth)) if id == process => {
+            (Some(id), Some(depth)) if id == process || id == ANY => {
                 Self { path, visited: words.map(str::to_owned).collect(), depth }
             }
             (Some(_), Some(depth)) => Self { path, visited: Vec::new(), depth: depth.saturating_add(1) },
@@ -56,7 +59,17 @@ impl Passage {
     /// What the next program finds in [`Self::VARIABLE`] when this one, `visited`, is replaced by it.
     #[must_use]
     pub fn onward(&self, visited: impl Display) -> String {
-        let words = [std::process::id().to_string(), self.depth.to_string()];
+        self.told(std::process::id(), self.depth, visited)
+    }
+
+    /// What the next program finds there when this one, `visited`, starts it as a child that stands for it.
+    #[must_use]
+    pub fn downward(&self, visited: impl Display) -> String {
+        self.told(ANY, self.depth.saturating_add(1), visited)
+    }
+
+    fn told(&self, process: u32, depth: u32, visited: impl Display) -> String {
+        let words = [process.to_string(), depth.to_string()];
         let visited = self.visited.iter().cloned().chain([visited.to_string()]);
         words.into_iter().chain(visited).collect::<Vec<_>>().join(" ")
     }

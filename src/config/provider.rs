@@ -44,21 +44,32 @@ pub enum OpenAiAuth {
     Required,
 }
 
-/// Whether the model provider that the text of a `config.toml` selects uses the login of the place.
+/// The model provider that is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelProvider {
+    /// Its name in `config.toml`.
+    pub name: String,
+    /// Whether it uses the login of the place.
+    pub openai_auth: OpenAiAuth,
+}
+
+/// The model provider that the text of a `config.toml` selects.
 ///
 /// # Errors
 /// [`Error::Toml`].
-pub fn openai_auth(text: &str) -> Result<OpenAiAuth, Error> {
+pub fn model_provider(text: &str) -> Result<ModelProvider, Error> {
     let document = toml(text)?;
-    let selected = document.get(SELECTED).and_then(Item::as_str).unwrap_or(OPENAI);
+    let name = document.get(SELECTED).and_then(Item::as_str).unwrap_or(OPENAI);
     let said = table(document.get(PROVIDERS))
-        .and_then(|providers| table(providers.get(selected)))
+        .and_then(|providers| table(providers.get(name)))
         .and_then(|provider| provider.get("requires_openai_auth"))
         .and_then(Item::as_bool);
-    Ok(match said.unwrap_or(selected == OPENAI) {
+    let openai_auth = match said.unwrap_or(name == OPENAI) {
         true => OpenAiAuth::Required,
         false => OpenAiAuth::NotRequired,
-    })
+    };
+    Ok(ModelProvider { name: name.to_owned(), openai_auth })
 }
 
 /// The command that gives tokens to the model provider `name`, by the text of a `config.toml`.
@@ -224,7 +235,7 @@ mod tests {
             ("[model_providers.x]\nrequires_openai_auth = false", OpenAiAuth::Required),
             ("model_provider = \"ollama\"", OpenAiAuth::NotRequired),
         ] {
-            assert_eq!(openai_auth(text).unwrap(), required, "{text}");
+            assert_eq!(model_provider(text).unwrap().openai_auth, required, "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use codex_auth_platform::private_file::{self, Links, OverMount};
 
 use super::{Error, Lease};
-use crate::config::{self, Config, OpenAiAuth, Overrides, ProviderCommand, StoreKind};
+use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreKind};
 use crate::place::Place;
 
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -62,12 +62,12 @@ impl Settings {
         config::provider_command(&self.text, name)
     }
 
-    /// Whether the model provider that is selected uses the login of the place.
+    /// The model provider that is used.
     ///
     /// # Errors
-    /// As [`config::openai_auth`].
-    pub fn openai_auth(&self) -> Result<OpenAiAuth, config::Error> {
-        config::openai_auth(&self.text)
+    /// As [`config::model_provider`].
+    pub fn model_provider(&self) -> Result<ModelProvider, config::Error> {
+        config::model_provider(&self.text)
     }
 
     /// Sets the store, in Codex's words.

@@ -18,6 +18,7 @@ use codex_auth::manager::{AccountPolicy, Job};
 use codex_auth_platform::process;
 use codex_auth_platform::search_path::{self, Identity};
 
+use crate::app_server;
 use crate::child::{self, Talk};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
@@ -92,6 +93,20 @@ pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
     Some((next, version))
 }
 
+/// The next program of our name, to be started as a child; none under our second name, or where there is none.
+pub(crate) fn next_as_child() -> Option<Command> {
+    let words: Vec<_> = std::env::args_os().take(1).collect();
+    let passage = Passage::of_process();
+    if is_own_name(&words) || passage.goes_in_circles() {
+        return None;
+    }
+    let mut command = Command::new(next(&passage)?);
+    if let Some(ours) = Identity::of_this_program() {
+        command.env(Passage::VARIABLE, passage.downward(ours));
+    }
+    Some(command)
+}
+
 /// Why a word that is no command of ours ends here.
 pub(crate) fn nobody(words: &[OsString]) -> CommandError {
     if is_own_name(words) {
@@ -130,7 +145,9 @@ impl<'a> Line<'a> {
     fn is_ours(&self) -> bool {
         let first = self.words.get(self.rest).and_then(|word| word.to_str());
         first.is_some_and(|first| {
-            crate::Arguments::command().get_subcommands().any(|command| command.get_name() == first)
+            let known =
+                crate::Arguments::command().get_subcommands().any(|command| command.get_name() == first);
+            known && (first != "app-server" || app_server::is_ours(&self.words[self.rest + 1..]))
         })
     }
 

@@ -1,6 +1,7 @@
 //! The program `codex`: one login, kept alive and in one place for everything on this machine.
 #![forbid(unsafe_code)]
 
+mod app_server;
 mod child;
 mod completions;
 mod doctor;
@@ -69,6 +70,8 @@ enum Command {
     Sync(sync::Arguments),
     /// Look for what is wrong with a login, and say what mends it
     Doctor(doctor::Arguments),
+    /// Answer an editor's questions about the account, and pass its other requests on to the next codex
+    AppServer(app_server::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Do what must not stop half-way, for this program itself
@@ -103,7 +106,7 @@ fn main() -> ExitCode {
         Command::Refresh(refresh) => refresh.json,
         Command::Watch(watch) => watch.json,
         Command::Sync(sync) => sync.json(),
-        Command::Completions(_) | Command::Transaction(_) => false,
+        Command::AppServer(_) | Command::Completions(_) | Command::Transaction(_) => false,
     };
     let mut output = Output::new(json, arguments.verbose);
     if let Ok(environment) = Environment::of_process() {
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::Refresh(arguments) => refresh::run(&arguments, &mut output),
         Command::Watch(arguments) => watch::run(&arguments, &mut output),
         Command::Sync(arguments) => sync::run(&arguments, &mut output),
+        Command::AppServer(arguments) => app_server::run(&arguments, &mut output),
         Command::Transaction(_) => child::serve(&mut output),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),

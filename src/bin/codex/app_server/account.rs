@@ -1,0 +1,228 @@
+//! Whose account a client is told of: what its host handed in, else what the environment holds, else what is stored.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use codex_auth::claims::Plan;
+use codex_auth::config::ModelProvider;
+use codex_auth::config::OpenAiAuth;
+use codex_auth::document::{AuthDocument, AuthMode, Identity};
+use codex_auth::external::{ApiKeys, EnvironmentToken};
+use codex_auth::manager::{AccountPolicy, AuthManager, Done, Job, Reason, Snapshot, Standing};
+use codex_auth::secret::Fingerprint;
+use codex_auth::{Clock, Secret};
+use serde_json::{Value, json};
+
+use super::message::Refusal;
+use super::protocol::{auth_mode, plan_type};
+use crate::child;
+use crate::error::CommandError;
+use crate::session::Session;
+
+/// How long a token is left alone that could not be refreshed; the shared record of the place knows for how much longer.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long a refresh may keep a client from a program that it needs.
+const IN_TIME: Duration = Duration::from_secs(10);
+
+/// The sources of an account, in the order in which they count (`codex-behaviour.md` 2.1).
+pub(super) struct Accounts {
+    stored: AuthManager,
+    environment: Option<EnvironmentToken>,
+    handed_in: Mutex<Option<AuthManager>>,
+    model_provider: ModelProvider,
+    clock: Clock,
+    pause: Mutex<Option<(Option<Fingerprint>, Instant)>>,
+}
+
+/// Who is logged in, as a client would see a difference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    mode: Option<AuthMode>,
+    plan: Option<Plan>,
+    identity: Identity,
+    token: Option<Fingerprint>,
+    dead: bool,
+}
+
+impl View {
+    /// Whether both are the login of one account in one way: a token that renews another is no other login.
+    pub(super) fn is_same_login(&self, other: &Self) -> bool {
+        let renewed = matches!(self.mode, Some(AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens));
+        self.mode == other.mode && self.identity == other.identity && (renewed || self.token == other.token)
+    }
+
+    /// The parameters of `account/updated`.
+    pub(super) fn parameters(&self) -> Value {
+        let mode = self.mode.as_ref().and_then(auth_mode);
+        let plan = mode.filter(|_| self.has_plan()).map(|_| plan_type(self.plan.as_ref()));
+        json!({"authMode": mode, "planType": plan})
+    }
+
+    fn has_plan(&self) -> bool {
+        matches!(self.mode, Some(AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens))
+    }
+}
+
+/// Whether a refresh is wanted of a token that is good still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Anew,
+    AsItIs,
+}
+
+impl Accounts {
+    pub(super) fn open(session: &Session) -> Result<Self, CommandError> {
+        let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
+        Ok(Self {
+            stored: manager.policy(AccountPolicy::Follow).open_anyway(),
+            environment: EnvironmentToken::of(&session.environment, ApiKeys::Ignored),
+            handed_in: Mutex::default(),
+            model_provider: session.stores.settings().model_provider()?,
+            clock: session.clock.clone(),
+            pause: Mutex::default(),
+        })
+    }
+
+    /// What is stored.
+    pub(super) fn stored(&self) -> &AuthManager {
+        &self.stored
+    }
+
+    /// The client's own tokens, while they count.
+    pub(super) fn handed_in(&self) -> Option<AuthManager> {
+        self.handed_in.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the client's own tokens count, or none of them any more.
+    pub(super) fn hand_in(&self, manager: Option<AuthManager>) {
+        *self.handed_in.lock().unwrap_or_else(PoisonError::into_inner) = manager;
+    }
+
+    pub(super) fn view(&self) -> View {
+        if let (None, Some(token)) = (self.handed_in(), &self.environment) {
+            let token = token.token().fingerprint();
+            let mode = self.environment.as_ref().map(|token| token.mode().clone());
+            return View { mode, token: Some(token), ..View::default() };
+        }
+        let snapshot = self.snapshot();
+        let document = snapshot.document();
+        View {
+            mode: document.and_then(AuthDocument::mode),
+            plan: document.and_then(|document| document.claims().plan.clone()),
+            identity: snapshot.identity(),
+            token: document.and_then(AuthDocument::bearer).map(Secret::fingerprint),
+            dead: snapshot.standing(self.clock.now()) == Standing::Poisoned,
+        }
+    }
+
+    /// The answer to `account/read`.
+    pub(super) async fn read(&self, wanted: Wanted) -> Result<Value, Refusal> {
+        let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
+        if self.handed_in().is_none() && self.environment.is_none() && needed {
+            self.freshen(wanted).await;
+        }
+        let view = self.view();
+        let account = match &view.mode {
+            _ if self.model_provider.name == "amazon-bedrock" => json!({
+                "type": "amazonBedrock",
+                "usesCodexManagedCredentials":
+                    matches!(view.mode, Some(AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey)),
+            }),
+            _ if !needed || view.dead => Value::Null,
+            Some(AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey) => {
+                let message = "Bedrock API key auth is only supported by the Amazon Bedrock model provider";
+                return Err(Refusal::invalid(message));
+            }
+            Some(AuthMode::ApiKey) => json!({"type": "apiKey"}),
+            Some(mode) if auth_mode(mode).is_some() => json!({
+                "type": "chatgpt",
+                "email": self.snapshot().document().and_then(|document| document.claims().email.clone()),
+                "planType": plan_type(view.plan.as_ref()),
+            }),
+            _ => Value::Null,
+        };
+        let user = view.identity.user_id.filter(|_| account["type"] == "chatgpt");
+        Ok(json!({
+            "account": account, "userId": user, "requiresOpenaiAuth": needed, "workspaceRouting": Value::Null,
+        }))
+    }
+
+    /// The answer to `getAuthStatus`.
+    pub(super) async fn status(&self, wanted: Wanted, include_token: bool) -> Value {
+        let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
+        if !needed {
+            return json!({"authMethod": Value::Null, "authToken": Value::Null, "requiresOpenaiAuth": false});
+        }
+        let token = match self.handed_in() {
+            // Renewing them is the client's own business, and it is asked only when they have ended.
+            Some(manager) if include_token => {
+                manager.token().await.ok().and_then(|token| token.secret().cloned())
+            }
+            Some(_) => None,
+            None if self.environment.is_some() => None,
+            None => {
+                self.freshen(wanted).await;
+                self.stored_token()
+            }
+        };
+        let token = token.filter(|_| include_token);
+        json!({
+            "authMethod": self.view().mode.as_ref().and_then(auth_mode),
+            "authToken": token.as_ref().map(Secret::expose),
+            "requiresOpenaiAuth": true,
+        })
+    }
+
+    /// Refreshes a stale login for a program that is about to be started, if that does not take long.
+    pub(super) async fn freshen_in_time(&self) {
+        let _ = tokio::time::timeout(IN_TIME, self.freshen(Wanted::AsItIs)).await;
+    }
+
+    /// The stored token, if it may be told: personal access tokens and agent identities are not.
+    fn stored_token(&self) -> Option<Secret> {
+        let snapshot = self.stored.current();
+        let usable = matches!(snapshot.standing(self.clock.now()), Standing::Fresh | Standing::Stale);
+        let document = snapshot.document().filter(|_| usable)?;
+        let told =
+            matches!(document.mode()?, AuthMode::ApiKey | AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens);
+        document.bearer().filter(|_| told).cloned()
+    }
+
+    /// Looks again and refreshes, as far as that is wanted, in a child. What goes wrong is seen in what is there afterwards.
+    async fn freshen(&self, wanted: Wanted) {
+        if wanted == Wanted::Anew {
+            let _ = self.stored.reload().await;
+        }
+        let snapshot = self.stored.current();
+        let refreshable = snapshot.document().and_then(AuthDocument::fingerprint).is_some();
+        let reason = match (snapshot.standing(self.clock.now()), wanted) {
+            _ if !refreshable => return,
+            (Standing::Poisoned | Standing::Empty, _) | (Standing::Fresh, Wanted::AsItIs) => return,
+            (_, Wanted::Anew) => Reason::Forced,
+            (_, Wanted::AsItIs) if self.pauses(&snapshot) => return,
+            (_, Wanted::AsItIs) => Reason::Stale,
+        };
+        let job = Job::refresh(reason, &snapshot, AccountPolicy::Follow);
+        let done = tokio::task::spawn_blocking(move || child::run(&job, child::Talk::None)).await;
+        let refreshed = matches!(done, Ok(Ok(Done::Served)));
+        if let Ok(Ok(Done::Failed(failure))) = &done {
+            tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
+        }
+        let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + PAUSE));
+        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = pause;
+        let _ = self.stored.reload().await;
+    }
+
+    fn pauses(&self, snapshot: &Snapshot) -> bool {
+        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.is_some_and(|(token, until)| token == fingerprint(snapshot) && Instant::now() < until)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.handed_in().map_or_else(|| self.stored.current(), |manager| manager.current())
+    }
+}
+
+fn fingerprint(snapshot: &Snapshot) -> Option<Fingerprint> {
+    snapshot.document().and_then(AuthDocument::fingerprint)
+}

@@ -1,0 +1,145 @@
+//! The other end of the conversation: what it has said of itself, what it is told, and what it is asked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use codex_auth::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::lines::Outbox;
+use super::message::{Id, request};
+use super::protocol::{Capabilities, ClientInfo};
+
+/// What an answer of the client's is for.
+enum Asked {
+    /// A question of ours.
+    Ours(oneshot::Sender<Result<Box<RawValue>, Box<RawValue>>>),
+    /// One that the next app-server has, with its own id and the number of its run.
+    Theirs { run: u64, id: Id },
+}
+
+/// A client that is connected by standard input and output.
+pub(super) struct Client {
+    outbox: Outbox,
+    introduced: OnceLock<(ClientInfo, Capabilities)>,
+    asked: Mutex<HashMap<u64, Asked>>,
+    last_id: AtomicU64,
+}
+
+/// Why a client did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoAnswer {
+    #[error("it did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error("it refused: {0}")]
+    Refused(String),
+}
+
+impl Client {
+    pub(super) fn new(outbox: Outbox) -> Self {
+        Self { outbox, introduced: OnceLock::new(), asked: Mutex::default(), last_id: AtomicU64::new(0) }
+    }
+
+    /// Takes note of who it is; says whether that is new.
+    pub(super) fn introduce(&self, info: ClientInfo, capabilities: Capabilities) -> bool {
+        self.introduced.set((info, capabilities)).is_ok()
+    }
+
+    pub(super) fn is_introduced(&self) -> bool {
+        self.introduced.get().is_some()
+    }
+
+    pub(super) fn uses_experimental_api(&self) -> bool {
+        self.introduced.get().is_some_and(|(_, capabilities)| capabilities.experimental_api)
+    }
+
+    /// Writes a line to it.
+    pub(super) async fn send(&self, line: Vec<u8>) {
+        self.outbox.send(line).await;
+    }
+
+    /// Tells it something, unless it has not introduced itself or does not want to hear of it.
+    pub(super) async fn notify(&self, method: &str, params: impl Serialize) {
+        let Some((_, capabilities)) = self.introduced.get() else { return };
+        let unwanted = capabilities.opt_out_notification_methods.iter().flatten().any(|name| name == method);
+        if !unwanted {
+            let now = Timestamp::now().as_millisecond();
+            let line = json!({"method": method, "params": params, "emittedAtMs": now});
+            self.send(line.to_string().into_bytes()).await;
+        }
+    }
+
+    /// Asks it something, and waits for the answer.
+    pub(super) async fn ask(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        limit: Duration,
+    ) -> Result<Box<RawValue>, NoAnswer> {
+        let (tell, told) = oneshot::channel();
+        let id = self.next_id();
+        self.lock().insert(id, Asked::Ours(tell));
+        let asked = async {
+            self.send(request(&Id::number(id), method, params)).await;
+            told.await
+        };
+        let answer = tokio::time::timeout(limit, asked).await;
+        self.lock().remove(&id);
+        match answer {
+            Ok(Ok(Ok(result))) => Ok(result),
+            Ok(Ok(Err(error))) => {
+                let error: Value = serde_json::from_str(error.get()).unwrap_or_default();
+                let message = error.get("message").and_then(Value::as_str).unwrap_or("it does not say why");
+                Err(NoAnswer::Refused(message.to_owned()))
+            }
+            Ok(Err(_)) | Err(_) => Err(NoAnswer::TimedOut(limit)),
+        }
+    }
+
+    /// Gives a question of the next app-server an id of our own.
+    pub(super) fn pass_on(&self, run: u64, id: Id) -> Id {
+        let ours = self.next_id();
+        self.lock().insert(ours, Asked::Theirs { run, id });
+        Id::number(ours)
+    }
+
+    /// The id that we gave a question of the next app-server's.
+    pub(super) fn passed_on_as(&self, run: u64, id: &Id) -> Option<Id> {
+        let asked = self.lock();
+        let found = asked.iter().find(|(_, asked)| {
+            matches!(asked, Asked::Theirs { run: theirs, id: known } if *theirs == run && known == id)
+        });
+        found.map(|(ours, _)| Id::number(*ours))
+    }
+
+    /// Forgets the questions of a run of the next app-server.
+    pub(super) fn forget(&self, run: u64) {
+        self.lock().retain(|_, asked| !matches!(asked, Asked::Theirs { run: theirs, .. } if *theirs == run));
+    }
+
+    /// Takes an answer of the client's. One to the next app-server is given back, with its run and its own id.
+    pub(super) fn answered(&self, id: &Id, outcome: Result<&RawValue, &RawValue>) -> Option<(u64, Id)> {
+        match self.lock().remove(&id.as_number()?)? {
+            Asked::Ours(tell) => {
+                // Whoever asked may not wait any more.
+                let _ = tell.send(outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned));
+                None
+            }
+            Asked::Theirs { run, id } => Some((run, id)),
+        }
+    }
+
+    /// An id that nobody has had.
+    pub(super) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,250 @@
+//! Logins that a client asks for: one at a time, kept as `codex login` keeps them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codex_auth::config::{Config, LoginMethod};
+use codex_auth::login::{
+    self, Announcement, BrowserLogin, DeviceLogin, Forbidden, Kept, OldLogin, Setup, credential_from_input,
+    give_back, permit_method, permit_workspace, supersede,
+};
+use codex_auth::{AuthDocument, Lease, Secret, Stores};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::message::Refusal;
+use super::server::Server;
+use crate::error::CommandError;
+use crate::session::Session;
+
+/// What a login that did not come to its end is told of as.
+const NOT_COMPLETED: &str = "Login was not completed";
+
+/// The login that a person is asked for, if there is one.
+#[derive(Default)]
+pub(super) struct Logins(Mutex<Option<Active>>);
+
+/// A login that waits for a person.
+pub(super) struct Active {
+    id: String,
+    cancel: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What a person has brought, and the browser that waits to hear of it.
+pub(super) struct Obtained {
+    setup: Setup,
+    outcome: Result<AuthDocument, String>,
+    browser: Option<BrowserLogin>,
+}
+
+impl Active {
+    /// Ends it; the client is told that it was not completed.
+    pub(super) async fn cancel(self) {
+        let _ = self.cancel.send(());
+        let _ = self.task.await;
+    }
+}
+
+impl Logins {
+    /// Takes the login of this id out, to be cancelled.
+    ///
+    /// # Errors
+    /// The id is none.
+    pub(super) fn find(&self, id: &str) -> Result<Option<Active>, Refusal> {
+        if !is_uuid(id) {
+            return Err(Refusal::invalid(format!("invalid login id: {}", crate::output::plain(id))));
+        }
+        let mut active = self.lock();
+        // One that has ended is not there any more.
+        Ok(active
+            .take_if(|active| active.id.eq_ignore_ascii_case(id))
+            .filter(|active| !active.task.is_finished()))
+    }
+
+    /// Cancels whatever goes on.
+    pub(super) async fn cancel_all(&self) {
+        let active = self.lock().take();
+        if let Some(active) = active {
+            active.cancel().await;
+        }
+    }
+
+    /// Keeps an API key.
+    pub(super) async fn keep_api_key(&self, session: &Session, key: &Secret) -> Result<(), Refusal> {
+        let key = credential_from_input(key.expose().as_bytes())
+            .map_err(|error| Refusal::invalid(format!("the API key is of no use: {error}")))?;
+        permit_method(&config(session)?.restrictions, LoginMethod::Api)
+            .map_err(|_| Refusal::invalid("API key login is disabled. Use ChatGPT login instead."))?;
+        let kept = keep(session, AuthDocument::with_api_key(&key)).await;
+        kept.map(drop).map_err(|error| Refusal::internal(format!("failed to save the API key: {error}")))
+    }
+
+    /// Whether the client may hand in tokens of this workspace.
+    pub(super) fn may_hand_in(&self, session: &Session, account_id: &str) -> Result<(), Forbidden> {
+        // What cannot be read allows what it has allowed when this began.
+        let config = config(session).unwrap_or_else(|_| session.stores.settings().config.clone());
+        permit_method(&config.restrictions, LoginMethod::ChatGpt)?;
+        permit_workspace(&config.restrictions, Some(account_id))
+    }
+
+    /// Starts a login by browser, in the place of one that goes on.
+    pub(super) async fn start_browser(&self, server: &Arc<Server>) -> Result<Value, Refusal> {
+        let setup = self.prepare(server).await?;
+        let mut login = BrowserLogin::start(&setup, server.session.place())
+            .await
+            .map_err(|error| refused("failed to start login server", &error))?;
+        let url = login.authorize_url().to_owned();
+        let id = self.begin(server, "Login server error: ", async move {
+            let outcome = login.obtain().await.map_err(|error| error.to_string());
+            Obtained { setup, outcome, browser: Some(login) }
+        })?;
+        Ok(json!({"type": "chatgpt", "loginId": id, "authUrl": url}))
+    }
+
+    /// Starts a login by device code, in the place of one that goes on.
+    pub(super) async fn start_device(&self, server: &Arc<Server>) -> Result<Value, Refusal> {
+        let setup = self.prepare(server).await?;
+        let mut login = DeviceLogin::start(&setup)
+            .await
+            .map_err(|error| refused("failed to request device code", &error))?;
+        let (url, code) = (login.verification_url().to_owned(), login.user_code().to_owned());
+        let id = self.begin(server, "", async move {
+            let outcome = login.obtain().await.map_err(|error| error.to_string());
+            Obtained { setup, outcome, browser: None }
+        })?;
+        Ok(json!({"type": "chatgptDeviceCode", "loginId": id, "verificationUrl": url, "userCode": code}))
+    }
+
+    async fn prepare(&self, server: &Arc<Server>) -> Result<Setup, Refusal> {
+        let config = config(&server.session)?;
+        permit_method(&config.restrictions, LoginMethod::ChatGpt)
+            .map_err(|_| Refusal::invalid("ChatGPT login is disabled. Use API key login instead."))?;
+        self.cancel_all().await;
+        Setup::new(&server.session.environment, &config).map_err(Refusal::internal)
+    }
+
+    /// Waits for the person on a task of its own, and gives the login an id.
+    fn begin(
+        &self,
+        server: &Arc<Server>,
+        prefix: &'static str,
+        obtain: impl Future<Output = Obtained> + Send + 'static,
+    ) -> Result<String, Refusal> {
+        let id = uuid().map_err(Refusal::internal)?;
+        let (cancel, cancelled) = oneshot::channel();
+        let (server, login_id) = (Arc::clone(server), id.clone());
+        let task = tokio::spawn(async move {
+            let obtained = tokio::select! {
+                biased;
+                Ok(()) = cancelled => None,
+                obtained = obtain => Some(obtained),
+            };
+            match obtained {
+                None => server.completed(Some(&login_id), Some(&format!("{prefix}{NOT_COMPLETED}"))).await,
+                Some(Obtained { outcome: Err(why), .. }) => {
+                    server.completed(Some(&login_id), Some(&format!("{prefix}{why}"))).await;
+                }
+                Some(obtained) => server.finish_login(&login_id, obtained).await,
+            }
+        });
+        *self.lock() = Some(Active { id: id.clone(), cancel, task });
+        Ok(id)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Active>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Obtained {
+    /// Keeps it, tells the browser, and takes back what it took the place of. A failure is told in one line.
+    pub(super) async fn keep(self, session: &Session) -> Result<(), String> {
+        let Self { setup, outcome, browser } = self;
+        let document = outcome?;
+        match keep(session, document.clone()).await {
+            Ok(kept) => {
+                // Nobody waits for either: the login stands.
+                tokio::spawn(async move {
+                    let announced = async {
+                        if let Some(browser) = browser {
+                            browser.announce(Announcement::LoggedIn).await;
+                        }
+                    };
+                    let old = kept.superseded.as_ref();
+                    tokio::join!(announced, supersede(&setup, OldLogin::default(), old, &document));
+                });
+                Ok(())
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let announced = async {
+                    if let Some(browser) = browser {
+                        browser.announce(Announcement::NotKept(&why)).await;
+                    }
+                };
+                tokio::join!(announced, give_back(&setup, &session.stores, &document));
+                Err(why)
+            }
+        }
+    }
+}
+
+/// `config.toml` as it is now.
+fn config(session: &Session) -> Result<Config, Refusal> {
+    let stores = Stores::open(session.place().clone(), &session.environment).map_err(Refusal::internal)?;
+    Ok(stores.settings().config.clone())
+}
+
+/// Keeps `document` where logins are kept, under the lease.
+async fn keep(session: &Session, document: AuthDocument) -> Result<Kept, CommandError> {
+    let (place, environment) = (session.place().clone(), session.environment.clone());
+    let work = move || -> Result<Kept, CommandError> {
+        let stores = Stores::open(place, &environment)?;
+        let choice = stores.choose(None)?;
+        let lease = Lease::acquire(stores.place(), environment.lock_timeout, |_| ())?;
+        Ok(login::keep(&stores, &lease, &choice, &document)?)
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(CommandError::new(crate::error::Exit::Failed, format!("the login could not be kept: {error}")))
+    })
+}
+
+fn refused(what: &str, error: &login::Error) -> Refusal {
+    match error {
+        login::Error::DeviceNotEnabled { .. } => Refusal::invalid(error.to_string()),
+        error => Refusal::internal(format!("{what}: {error}")),
+    }
+}
+
+/// A random UUID, version 4.
+fn uuid() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups = text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    groups && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_uuid_and_nothing_else_is() {
+        let (one, other) = (uuid().unwrap(), uuid().unwrap());
+        assert!(is_uuid(&one) && is_uuid(&other) && one != other, "{one} {other}");
+        assert_eq!(&one[14..15], "4");
+        for wrong in
+            ["", "nope", "123e4567-e89b-12d3-a456-42661417400", "123e4567-e89b-12d3-a456-42661417400g"]
+        {
+            assert!(!is_uuid(wrong), "{wrong}");
+        }
+    }
+}

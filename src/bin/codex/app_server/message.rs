@@ -1,0 +1,278 @@
+//! One line of the conversation: a request, a notification or an answer, told apart without touching what is in it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// The codes of JSON-RPC 2.0 that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// Not JSON.
+    Parse = -32700,
+    /// JSON that is no message, or one that makes no sense now.
+    InvalidRequest = -32600,
+    /// Nobody is there who knows the method.
+    MethodNotFound = -32601,
+    /// It could not be done.
+    Internal = -32603,
+}
+
+/// The id of a request, as its sender has written it: a text or a whole number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Id(String);
+
+impl Id {
+    /// An id, if it is one.
+    pub(crate) fn of(raw: &RawValue) -> Option<Self> {
+        let text = raw.get();
+        let ours = text.starts_with('"') || text.parse::<i64>().is_ok();
+        ours.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn number(number: u64) -> Self {
+        Self(number.to_string())
+    }
+
+    /// The number, if it is one that we may have given.
+    pub(crate) fn as_number(&self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+
+    /// The id as JSON.
+    pub(crate) fn as_json(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a line is. Everything in it is borrowed from the line.
+#[derive(Debug)]
+pub(crate) enum Message<'a> {
+    Request { id: Id, method: Cow<'a, str>, params: Option<&'a RawValue> },
+    Notification { method: Cow<'a, str>, params: Option<&'a RawValue> },
+    Answer { id: Id, outcome: Result<&'a RawValue, &'a RawValue> },
+}
+
+/// Why a line is no message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub(crate) code: Code,
+    pub(crate) id: Option<Id>,
+    pub(crate) problem: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads a line, which may have white space around it.
+    ///
+    /// # Errors
+    /// [`Malformed`] has what is to be answered. None of the line is in it but its id.
+    pub(crate) fn read(line: &'a [u8]) -> Result<Self, Malformed> {
+        let malformed = |code, problem| Malformed { code, id: None, problem };
+        let text = std::str::from_utf8(line).map_err(|_| malformed(Code::Parse, "the line is not UTF-8"))?;
+        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => malformed(Code::InvalidRequest, "the line is no message"),
+            _ => malformed(Code::Parse, "the line is not JSON"),
+        })?;
+        let id = match envelope.id.map(|id| Id::of(id).ok_or(())) {
+            Some(Err(())) => {
+                return Err(malformed(Code::InvalidRequest, "an id is a text or a whole number"));
+            }
+            Some(Ok(id)) => Some(id),
+            None => None,
+        };
+        match (id, envelope) {
+            (Some(id), Envelope { method: Some(method), params, .. }) => {
+                Ok(Self::Request { id, method, params })
+            }
+            (None, Envelope { method: Some(method), params, .. }) => {
+                Ok(Self::Notification { method, params })
+            }
+            (Some(id), Envelope { error: Some(error), .. }) => Ok(Self::Answer { id, outcome: Err(error) }),
+            (Some(id), Envelope { result: Some(result), .. }) => Ok(Self::Answer { id, outcome: Ok(result) }),
+            (id, _) => {
+                Err(Malformed { id, ..malformed(Code::InvalidRequest, "neither a method nor an answer") })
+            }
+        }
+    }
+}
+
+/// `line` with another id in the place of its own, everything else as it was.
+pub(crate) fn with_id(line: &[u8], id: &Id) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(line).ok()?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
+    Some(spliced(line, &place_of(text, envelope.id?.get())?, id.as_json()))
+}
+
+/// `line` with another value in the place of one that is in it; `value` is borrowed from `line`.
+pub(crate) fn with_value(line: &[u8], value: &RawValue, new: &str) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(line).ok()?;
+    Some(spliced(line, &place_of(text, value.get())?, new))
+}
+
+/// Where `part`, which is borrowed from `text`, stands in it.
+fn place_of(text: &str, part: &str) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    let end = start.checked_add(part.len())?;
+    (text.get(start..end) == Some(part)).then_some(start..end)
+}
+
+fn spliced(line: &[u8], place: &Range<usize>, new: &str) -> Vec<u8> {
+    [&line[..place.start], new.as_bytes(), &line[place.end..]].concat()
+}
+
+/// A refusal, as it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    /// A request that makes no sense, or none now.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self { code: Code::InvalidRequest, message: message.into() }
+    }
+
+    /// Something that could not be done.
+    pub(crate) fn internal(message: impl fmt::Display) -> Self {
+        Self { code: Code::Internal, message: message.to_string() }
+    }
+}
+
+/// The line that answers the request `id`.
+pub(crate) fn answer(id: &Id, outcome: &Result<Value, Refusal>) -> Vec<u8> {
+    match outcome {
+        Ok(result) => format!("{{\"id\":{},\"result\":{result}}}", id.as_json()).into_bytes(),
+        Err(refusal) => error(Some(id), refusal),
+    }
+}
+
+/// The line that refuses a request, or a line that is none.
+pub(crate) fn error(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
+    let error = json!({"code": refusal.code as i32, "message": refusal.message});
+    let id = id.map_or("null", Id::as_json);
+    format!("{{\"error\":{error},\"id\":{id}}}").into_bytes()
+}
+
+/// The line of a request of ours.
+pub(crate) fn request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8> {
+    format!("{{\"method\":{},\"id\":{},\"params\":{}}}", json!(method), id.as_json(), json!(params))
+        .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_message_is_told_apart() {
+        let read = |line: &'static str| Message::read(line.as_bytes()).unwrap();
+        let Message::Request { id, method, params } =
+            read(r#" {"jsonrpc":"2.0","method":"a/b","id":"x","params":[1]} "#)
+        else {
+            panic!("a request")
+        };
+        assert_eq!((id.as_json(), &*method, params.unwrap().get()), ("\"x\"", "a/b", "[1]"));
+        assert!(matches!(read(r#"{"id":7,"method":"m"}"#), Message::Request { params: None, .. }));
+        assert!(matches!(read(r#"{"id":null,"method":"m"}"#), Message::Notification { .. }));
+        assert!(matches!(
+            read(r#"{"method":"m","params":null}"#),
+            Message::Notification { params: None, .. }
+        ));
+        assert!(matches!(read(r#"{"id":-1,"result":{}}"#), Message::Answer { outcome: Ok(_), .. }));
+        assert!(matches!(read(r#"{"id":1,"error":{"code":1}}"#), Message::Answer { outcome: Err(_), .. }));
+    }
+
+    #[test]
+    fn what_is_no_message_says_what_is_wrong_and_keeps_an_id_that_it_has() {
+        for (line, code, id) in [
+            (&b"garbage"[..], Code::Parse, None),
+            (b"{", Code::Parse, None),
+            (b"\"\xff\"", Code::Parse, None),
+            (b"{\"id\":1,\"method\":\"m\"} {}", Code::Parse, None),
+            (b"[]", Code::InvalidRequest, None),
+            (b"null", Code::InvalidRequest, None),
+            (b"{}", Code::InvalidRequest, None),
+            (b"{\"id\":1.5,\"method\":\"m\"}", Code::InvalidRequest, None),
+            (b"{\"id\":{},\"method\":\"m\"}", Code::InvalidRequest, None),
+            (b"{\"id\":1,\"id\":2,\"method\":\"m\"}", Code::InvalidRequest, None),
+            (b"{\"id\":1,\"method\":5}", Code::InvalidRequest, None),
+            (b"{\"id\":9}", Code::InvalidRequest, Some("9")),
+        ] {
+            let malformed = Message::read(line).unwrap_err();
+            assert_eq!((malformed.code, malformed.id.as_ref().map(Id::as_json)), (code, id), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn another_id_leaves_everything_else_as_it_was() {
+        let line = br#"{ "x" : 1.0e2 ,"id":  "id" , "params":{"id":"id","n":12345678901234567890123} }"#;
+        let new = with_id(line, &Id::number(5)).unwrap();
+        let text = String::from_utf8(new).unwrap();
+        assert_eq!(text, r#"{ "x" : 1.0e2 ,"id":  5 , "params":{"id":"id","n":12345678901234567890123} }"#);
+        assert_eq!(with_id(b"{\"method\":\"m\"}", &Id::number(5)), None);
+    }
+
+    /// Lines that are nearly messages, and bytes that are nothing at all.
+    fn lines() -> impl Strategy<Value = Vec<u8>> {
+        let id =
+            prop_oneof!["[0-9]{1,20}", "\"[a-z\\\\\"]{0,4}\"", Just("null".to_owned()), "[-+.eE0-9]{1,6}"];
+        let value = "[\\[\\]{}\",:a-z0-9 ]{0,12}";
+        let nearly = (id, value, 0..6_u8).prop_map(|(id, value, shape)| {
+            match shape {
+                0 => format!("{{\"id\":{id},\"method\":\"m\",\"params\":{value}}}"),
+                1 => format!("{{\"id\":{id},\"result\":{value}}}"),
+                2 => format!("{{\"method\":\"{value}\",\"params\":{{\"id\":{id}}}}}"),
+                3 => format!("{{\"id\":{id},\"error\":\"{value}\"}}"),
+                4 => format!("{}{id}", "[".repeat(500)),
+                _ => format!("{{\"id\":{id},\"method\":\"a\\u0062\",\"more\":\"{value}\"}}"),
+            }
+            .into_bytes()
+        });
+        prop_oneof![nearly, proptest::collection::vec(any::<u8>(), 0..200)]
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_read_in_two_ways_and_another_id_changes_the_id_alone(line in lines()) {
+            match Message::read(&line) {
+                Ok(Message::Request { method, .. }) => {
+                    let moved = with_id(&line, &Id::number(42)).unwrap();
+                    let Ok(Message::Request { id, method: same, .. }) = Message::read(&moved) else {
+                        panic!("it is a request still")
+                    };
+                    prop_assert_eq!((id.as_number(), same), (Some(42), method));
+                }
+                Ok(Message::Answer { id, .. }) => {
+                    let moved = with_id(&line, &Id::number(42)).unwrap();
+                    prop_assert_eq!(with_id(&moved, &id).unwrap(), line);
+                }
+                Ok(Message::Notification { .. }) => {}
+                Err(malformed) => {
+                    let refusal = Refusal { code: malformed.code, message: malformed.problem.to_owned() };
+                    let told = error(malformed.id.as_ref(), &refusal);
+                    prop_assert!(serde_json::from_slice::<Value>(&told).is_ok());
+                }
+            }
+        }
+    }
+}

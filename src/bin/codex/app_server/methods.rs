@@ -1,0 +1,185 @@
+//! The account methods: each answers its request, and then tells the client what has changed.
+
+use std::sync::Arc;
+
+use codex_auth::login::Forbidden;
+use codex_auth::manager::logout::Scope;
+use codex_auth::manager::{AuthManager, Done, Job};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::account::Wanted;
+use super::handed_in::{self, ClientTokens};
+use super::logins::Obtained;
+use super::message::{Id, Message, Refusal, answer, error};
+use super::protocol::{
+    ACCOUNT_READ, AUTH_STATUS, AccountRead, AuthStatus, HandedIn, LOGIN_CANCEL, LOGIN_START, LoginCancel,
+    LoginStart, parameters,
+};
+use super::server::{Server, Turn, lock};
+use crate::child;
+
+impl Server {
+    /// Answers a request that concerns the account.
+    pub(super) async fn answer_account(self: &Arc<Self>, turn: &Turn) {
+        let Ok(Message::Request { params, .. }) = Message::read(&turn.line) else { return };
+        let outcome = match turn.method.as_str() {
+            ACCOUNT_READ => self.read(params).await,
+            AUTH_STATUS => self.status(params).await,
+            LOGIN_START => return self.start_login(turn, params).await,
+            LOGIN_CANCEL => return self.cancel_login(&turn.id, params).await,
+            _ => return self.log_out(&turn.id).await,
+        };
+        self.client.send(answer(&turn.id, &outcome)).await;
+    }
+
+    async fn read(&self, params: Option<&RawValue>) -> Result<Value, Refusal> {
+        let AccountRead { refresh_token } = parameters(params)?;
+        // What this refreshes the client has asked for and need not be told.
+        let mut told = self.told.lock().await;
+        let outcome = self.accounts.read(wanted(refresh_token)).await;
+        self.settle(&mut told).await;
+        outcome
+    }
+
+    async fn status(&self, params: Option<&RawValue>) -> Result<Value, Refusal> {
+        let AuthStatus { include_token, refresh_token } = parameters(params)?;
+        let mut told = self.told.lock().await;
+        let status = self.accounts.status(wanted(refresh_token), include_token).await;
+        self.settle(&mut told).await;
+        Ok(status)
+    }
+
+    async fn log_out(self: &Arc<Self>, id: &Id) {
+        self.logins.cancel_all().await;
+        let mut told = self.told.lock().await;
+        match self.end_login().await {
+            Ok(()) => {
+                self.accounts.hand_in(None);
+                *lock(&self.greeting.handed_in) = None;
+                let _ = self.accounts.stored().reload().await;
+                self.client.send(answer(id, &Ok(json!({})))).await;
+                self.tell(&mut told).await;
+            }
+            Err(refusal) => self.client.send(error(Some(id), &refusal)).await,
+        }
+    }
+
+    /// Revokes and removes what is stored, or keeps it all.
+    async fn end_login(&self) -> Result<(), Refusal> {
+        if self.session.stores.is_untouched().map_err(Refusal::internal)? {
+            return Ok(());
+        }
+        let job = Job::logout(Scope::Revoke);
+        let done = tokio::task::spawn_blocking(move || child::run(&job, child::Talk::None)).await;
+        let failed =
+            |why: String| Refusal::internal(format!("failed to log out, and the login is kept: {why}"));
+        match done {
+            Ok(Ok(Done::LoggedOut(report))) => match report.failed.first() {
+                None => Ok(()),
+                Some(left) => Err(Refusal::internal(format!(
+                    "the {} store still holds the login: {}",
+                    left.store, left.failure.message
+                ))),
+            },
+            Ok(Ok(Done::Failed(failure))) => Err(failed(failure.message)),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            _ => Err(failed("the child did something else than it was asked".to_owned())),
+        }
+    }
+
+    async fn start_login(self: &Arc<Self>, turn: &Turn, params: Option<&RawValue>) {
+        let outcome = match parameters(params) {
+            Ok(LoginStart::ChatgptAuthTokens(tokens)) => return self.hand_in(turn, &tokens).await,
+            _ if self.accounts.handed_in().is_some() => Err(Refusal::invalid(
+                "External auth is active. Use account/login/start (chatgptAuthTokens) to update it or account/logout to clear it.",
+            )),
+            Ok(LoginStart::ApiKey { api_key }) => {
+                let _ = self.logins.cancel_all().await;
+                let mut told = self.told.lock().await;
+                match self.logins.keep_api_key(&self.session, &api_key).await {
+                    Ok(()) => {
+                        let _ = self.accounts.stored().reload().await;
+                        self.client.send(answer(&turn.id, &Ok(json!({"type": "apiKey"})))).await;
+                        self.completed(None, None).await;
+                        self.tell(&mut told).await;
+                        return;
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Ok(LoginStart::Chatgpt) => self.logins.start_browser(self).await,
+            Ok(LoginStart::ChatgptDeviceCode) => self.logins.start_device(self).await,
+            // What only the next Codex knows never comes here.
+            Ok(LoginStart::Other) => Err(Refusal::invalid("Invalid request: unknown type")),
+            Err(refusal) => Err(refusal),
+        };
+        self.client.send(answer(&turn.id, &outcome)).await;
+    }
+
+    async fn hand_in(&self, turn: &Turn, tokens: &HandedIn) {
+        if let Err(refusal) = self.may_hand_in(tokens) {
+            return self.client.send(error(Some(&turn.id), &refusal)).await;
+        }
+        let Ok(token) = handed_in::token(tokens) else {
+            let refusal = Refusal::internal("failed to set external auth: invalid ID token format");
+            return self.client.send(error(Some(&turn.id), &refusal)).await;
+        };
+        self.logins.cancel_all().await;
+        let mut told = self.told.lock().await;
+        let provider = Arc::new(ClientTokens::new(Arc::clone(&self.client), token));
+        let manager = AuthManager::builder(self.session.place().clone(), self.session.environment.clone());
+        let manager = manager.provider(provider).open_anyway();
+        // One that has ended is renewed when somebody wants it.
+        let _ = manager.reload().await;
+        self.accounts.hand_in(Some(manager));
+        *lock(&self.greeting.handed_in) = Some(turn.line.clone());
+        self.next.inform(&turn.line, &self.accounts.view());
+        self.client.send(answer(&turn.id, &Ok(json!({"type": "chatgptAuthTokens"})))).await;
+        self.completed(None, None).await;
+        self.tell(&mut told).await;
+    }
+
+    fn may_hand_in(&self, tokens: &HandedIn) -> Result<(), Refusal> {
+        if !self.client.uses_experimental_api() {
+            let method = format!("{LOGIN_START}.chatgptAuthTokens requires experimentalApi capability");
+            return Err(Refusal::invalid(method));
+        }
+        match self.logins.may_hand_in(&self.session, &tokens.chatgpt_account_id) {
+            Ok(()) => Ok(()),
+            Err(Forbidden::Workspace { allowed, .. }) => Err(Refusal::invalid(format!(
+                "External auth must use one of workspace(s) {allowed:?}, but received {:?}.",
+                tokens.chatgpt_account_id
+            ))),
+            Err(_) => Err(Refusal::invalid("External ChatGPT auth is disabled. Use API key login instead.")),
+        }
+    }
+
+    async fn cancel_login(&self, id: &Id, params: Option<&RawValue>) {
+        let cancelled = parameters(params).and_then(|LoginCancel { login_id }| self.logins.find(&login_id));
+        let (outcome, login) = match cancelled {
+            Ok(Some(login)) => (Ok(json!({"status": "canceled"})), Some(login)),
+            Ok(None) => (Ok(json!({"status": "notFound"})), None),
+            Err(refusal) => (Err(refusal), None),
+        };
+        self.client.send(answer(id, &outcome)).await;
+        if let Some(login) = login {
+            login.cancel().await;
+        }
+    }
+
+    /// What becomes of a login that a person was asked for: it is kept, and the client is told.
+    pub(super) async fn finish_login(&self, login_id: &str, obtained: Obtained) {
+        let mut told = self.told.lock().await;
+        let failure = obtained.keep(&self.session).await.err();
+        let _ = self.accounts.stored().reload().await;
+        self.completed(Some(login_id), failure.as_deref()).await;
+        if failure.is_none() {
+            self.tell(&mut told).await;
+        }
+    }
+}
+
+fn wanted(refresh_token: bool) -> Wanted {
+    if refresh_token { Wanted::Anew } else { Wanted::AsItIs }
+}

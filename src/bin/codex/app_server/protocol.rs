@@ -1,0 +1,212 @@
+//! The words of Codex's app-server protocol, as far as they concern an account (`codex-behaviour.md` 7, and the schema that
+//! Codex 0.169 generates).
+
+use codex_auth::Secret;
+use codex_auth::claims::Plan;
+use codex_auth::document::AuthMode;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::message::Refusal;
+
+/// The version of Codex whose protocol this is.
+pub(crate) const CODEX_VERSION: &str = "0.169.0";
+
+/// The plans that the protocol knows; any other is `unknown`.
+const PLANS: [&str; 19] = [
+    "free",
+    "go",
+    "plus",
+    "pro",
+    "prolite",
+    "promax",
+    "team",
+    "self_serve_business_prolite",
+    "self_serve_business_usage_based",
+    "business",
+    "ent26",
+    "enterprise_cbp_automation",
+    "enterprise_cbp_usage_based",
+    "enterprise",
+    "edu",
+    "edu_plus",
+    "edu_pro",
+    "sci",
+    "sci_plus",
+];
+
+pub(crate) const INITIALIZE: &str = "initialize";
+pub(crate) const INITIALIZED: &str = "initialized";
+pub(crate) const ACCOUNT_READ: &str = "account/read";
+pub(crate) const LOGIN_START: &str = "account/login/start";
+pub(crate) const LOGIN_CANCEL: &str = "account/login/cancel";
+pub(crate) const LOGOUT: &str = "account/logout";
+pub(crate) const AUTH_STATUS: &str = "getAuthStatus";
+pub(crate) const ACCOUNT_UPDATED: &str = "account/updated";
+pub(crate) const LOGIN_COMPLETED: &str = "account/login/completed";
+pub(crate) const REFRESH_TOKENS: &str = "account/chatgptAuthTokens/refresh";
+
+/// The parameters of a request, read as `T`.
+///
+/// # Errors
+/// As Codex says it. Values are not repeated: one may be a secret.
+pub(crate) fn parameters<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Refusal> {
+    let Some(params) = params else {
+        return Err(Refusal::invalid("Invalid request: missing field `params`"));
+    };
+    serde_json::from_str(params.get()).map_err(|error| {
+        let told = error.to_string();
+        let told = if told.starts_with("missing field") { without_place(&told) } else { "wrong parameters" };
+        Refusal::invalid(format!("Invalid request: {told}"))
+    })
+}
+
+fn without_place(told: &str) -> &str {
+    told.split(" at line ").next().unwrap_or(told)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Initialize {
+    pub(crate) client_info: ClientInfo,
+    pub(crate) capabilities: Option<Capabilities>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ClientInfo {
+    pub(crate) name: String,
+    pub(crate) version: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Capabilities {
+    pub(crate) experimental_api: bool,
+    pub(crate) opt_out_notification_methods: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Initialized {
+    pub(crate) user_agent: String,
+    pub(crate) codex_home: String,
+    pub(crate) platform_family: &'static str,
+    pub(crate) platform_os: &'static str,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct AccountRead {
+    pub(crate) refresh_token: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct AuthStatus {
+    #[serde(deserialize_with = "null_is_false")]
+    pub(crate) include_token: bool,
+    #[serde(deserialize_with = "null_is_false")]
+    pub(crate) refresh_token: bool,
+}
+
+fn null_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A way to log in. Those that only the next Codex knows are `Other`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub(crate) enum LoginStart {
+    #[serde(rename_all = "camelCase")]
+    ApiKey {
+        #[serde(deserialize_with = "secret")]
+        api_key: Secret,
+    },
+    Chatgpt,
+    ChatgptDeviceCode,
+    ChatgptAuthTokens(HandedIn),
+    #[serde(other)]
+    Other,
+}
+
+/// ChatGPT tokens of the client.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HandedIn {
+    #[serde(deserialize_with = "secret")]
+    pub(crate) access_token: Secret,
+    pub(crate) chatgpt_account_id: String,
+    pub(crate) chatgpt_plan_type: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LoginCancel {
+    pub(crate) login_id: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LoginCompleted<'a> {
+    pub(crate) login_id: Option<&'a str>,
+    pub(crate) success: bool,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) onboarding_entrypoint: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RefreshTokens {
+    pub(crate) reason: &'static str,
+    pub(crate) previous_account_id: Option<String>,
+}
+
+/// The protocol's word for a kind of credential; none for those that it tells of in another way.
+pub(crate) fn auth_mode(mode: &AuthMode) -> Option<&str> {
+    match mode {
+        AuthMode::AgentIdentity
+        | AuthMode::ApiKey
+        | AuthMode::ChatGpt
+        | AuthMode::ChatGptAuthTokens
+        | AuthMode::PersonalAccessToken => Some(mode.as_str()),
+        _ => None,
+    }
+}
+
+/// The protocol's word for a plan.
+pub(crate) fn plan_type(plan: Option<&Plan>) -> &'static str {
+    let known = plan.and_then(|plan| PLANS.into_iter().find(|known| *known == plan.as_str()));
+    known.unwrap_or("unknown")
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_and_what_is_wrong_is_not_repeated() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let refused = |params: &str| parameters::<LoginStart>(Some(&raw(params))).unwrap_err().message;
+        assert_eq!(refused(r#"{"type":"apiKey"}"#), "Invalid request: missing field `apiKey`");
+        assert_eq!(refused(r#"{"type":"apiKey","apiKey":["marked"]}"#), "Invalid request: wrong parameters");
+        assert_eq!(
+            parameters::<AccountRead>(None).unwrap_err().message,
+            "Invalid request: missing field `params`"
+        );
+        assert!(parameters::<AccountRead>(Some(&raw("[]"))).is_ok(), "Codex takes an empty list");
+        let status: AuthStatus = parameters(Some(&raw(r#"{"includeToken":null}"#))).unwrap();
+        assert!(!status.include_token && !status.refresh_token);
+    }
+
+    #[test]
+    fn plans_and_modes_have_the_words_of_the_protocol() {
+        assert_eq!(plan_type(Some(&Plan::named("hc"))), "enterprise");
+        assert_eq!((plan_type(Some(&Plan::named("next"))), plan_type(None)), ("unknown", "unknown"));
+        assert_eq!(auth_mode(&AuthMode::ApiKey), Some("apikey"));
+        assert_eq!(auth_mode(&AuthMode::BedrockApiKey), None);
+    }
+}

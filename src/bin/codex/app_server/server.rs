@@ -1,0 +1,250 @@
+//! The server: who answers which line, in which order, and who is told of what.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use codex_auth::config::Overrides;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::account::{Accounts, View};
+use super::client::Client;
+use super::lines::{Limit, Line, Outbox};
+use super::logins::Logins;
+use super::message::{Code, Id, Message, Refusal, answer, error};
+use super::next::Next;
+use super::protocol::{
+    ACCOUNT_READ, ACCOUNT_UPDATED, AUTH_STATUS, CODEX_VERSION, INITIALIZE, INITIALIZED, Initialize,
+    Initialized, LOGIN_CANCEL, LOGIN_COMPLETED, LOGIN_START, LOGOUT, LoginCompleted, LoginStart, parameters,
+};
+use crate::error::CommandError;
+use crate::session::Session;
+
+/// The longest line that is answered by us, in bytes.
+pub(super) const LONGEST_LINE: usize = 1024 * 1024;
+
+/// One conversation with a client.
+pub(super) struct Server {
+    pub(super) session: Session,
+    pub(super) accounts: Accounts,
+    pub(super) client: Arc<Client>,
+    pub(super) next: Arc<Next>,
+    pub(super) logins: Logins,
+    /// What the client knows of its account. Whoever changes the login holds it until the client is told.
+    pub(super) told: tokio::sync::Mutex<View>,
+    /// What a next app-server is greeted with: how the client has introduced itself, and what it has handed in.
+    pub(super) greeting: Greeting,
+}
+
+/// How a next app-server is greeted.
+#[derive(Default)]
+pub(super) struct Greeting {
+    initialize: OnceLock<Vec<u8>>,
+    initialized: AtomicBool,
+    pub(super) handed_in: Mutex<Option<Vec<u8>>>,
+}
+
+/// A line that is to be answered in its turn.
+pub(super) struct Turn {
+    pub(super) line: Vec<u8>,
+    pub(super) id: Id,
+    pub(super) method: String,
+}
+
+/// Where lines wait for those who answer them; each answers in the order of the lines.
+pub(super) struct Desks {
+    accounts: UnboundedSender<Turn>,
+    next: UnboundedSender<Turn>,
+}
+
+impl Server {
+    pub(super) fn new(
+        session: Session,
+        accounts: Accounts,
+        outbox: Outbox,
+        limit: Limit,
+        arguments: Vec<std::ffi::OsString>,
+    ) -> Arc<Self> {
+        let client = Arc::new(Client::new(outbox));
+        let next = Arc::new(Next::new(arguments, Arc::clone(&client), limit));
+        Arc::new(Self {
+            session,
+            accounts,
+            client,
+            next,
+            logins: Logins::default(),
+            told: tokio::sync::Mutex::default(),
+            greeting: Greeting::default(),
+        })
+    }
+
+    /// Begins to answer. The tasks end when the desks are dropped and everything on them is answered.
+    pub(super) fn open(self: &Arc<Self>) -> (Desks, [tokio::task::JoinHandle<()>; 2]) {
+        let (accounts, mut turns) = unbounded_channel();
+        let server = Arc::clone(self);
+        let answering = tokio::spawn(async move {
+            while let Some(turn) = turns.recv().await {
+                server.answer_account(&turn).await;
+            }
+        });
+        let (next, forwarded) = unbounded_channel();
+        let forwarding = tokio::spawn(Arc::clone(self).forward(forwarded));
+        (Desks { accounts, next }, [answering, forwarding])
+    }
+
+    /// Follows what other processes do to the login, and tells the client.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let mut news = self.accounts.stored().subscribe();
+        let _watching = self.accounts.stored().watch();
+        self.announce().await;
+        while news.changed().await.is_ok() {
+            news.mark_unchanged();
+            self.announce().await;
+        }
+    }
+
+    /// Ends what is going on besides.
+    pub(super) async fn end(&self) {
+        self.logins.cancel_all().await;
+        self.next.end().await;
+    }
+
+    /// Takes a line of the client's.
+    pub(super) async fn take(&self, line: Line, desks: &Desks) {
+        let Line::Whole(line) = line else {
+            let message = format!("the line is longer than {} KiB", LONGEST_LINE / 1024);
+            return self.client.send(error(None, &Refusal { code: Code::Parse, message })).await;
+        };
+        let (id, method, params) = match Message::read(&line) {
+            Err(malformed) => {
+                let refusal = Refusal { code: malformed.code, message: malformed.problem.to_owned() };
+                return self.client.send(error(malformed.id.as_ref(), &refusal)).await;
+            }
+            Ok(Message::Answer { id, outcome }) => {
+                if let Some((run, id)) = self.client.answered(&id, outcome) {
+                    self.next.answer(run, &id, &line);
+                }
+                return;
+            }
+            Ok(Message::Notification { method, .. }) if method == INITIALIZED => {
+                return self.greeting.initialized.store(true, Ordering::Relaxed);
+            }
+            Ok(Message::Notification { .. }) => return self.next.tell(&line),
+            Ok(Message::Request { id, method, params }) => (id, method, params),
+        };
+        if method == INITIALIZE {
+            let outcome = self.initialize(&line, params).await;
+            return self.client.send(answer(&id, &outcome)).await;
+        }
+        if !self.client.is_introduced() {
+            let refusal = Refusal::invalid("Not initialized");
+            return self.client.send(error(Some(&id), &refusal)).await;
+        }
+        let desk = if concerns_account(&method, params) { &desks.accounts } else { &desks.next };
+        let method = method.into_owned();
+        // The desks are there for as long as lines are taken.
+        let _ = desk.send(Turn { line, id, method });
+    }
+
+    async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, Refusal> {
+        let Initialize { client_info, capabilities } = parameters(params)?;
+        let user_agent = format!(
+            "{name}/{CODEX_VERSION} ({os}; {arch}) codex-auth/{ours} ({name}; {version})",
+            name = client_info.name,
+            version = client_info.version,
+            os = std::env::consts::OS,
+            arch = std::env::consts::ARCH,
+            ours = env!("CARGO_PKG_VERSION"),
+        );
+        // Before the client is introduced nobody tells it anything, so that what it knows is what is there now.
+        *self.told.lock().await = self.accounts.view();
+        if !self.client.introduce(client_info, capabilities.unwrap_or_default()) {
+            return Err(Refusal::invalid("Already initialized"));
+        }
+        let _ = self.greeting.initialize.set(line.to_vec());
+        let codex_home = self.session.place().home().to_string_lossy().into_owned();
+        let initialized = Initialized {
+            user_agent,
+            codex_home,
+            platform_family: std::env::consts::FAMILY,
+            platform_os: std::env::consts::OS,
+        };
+        Ok(json!(initialized))
+    }
+
+    pub(super) async fn completed(&self, login_id: Option<&str>, error: Option<&str>) {
+        let success = error.is_none();
+        let completed = LoginCompleted { login_id, success, error, onboarding_entrypoint: None };
+        self.client.notify(LOGIN_COMPLETED, completed).await;
+    }
+
+    /// Tells the client of its account if it is not what the client knows.
+    async fn announce(&self) {
+        let mut told = self.told.lock().await;
+        if *told != self.accounts.view() {
+            self.tell(&mut told).await;
+        }
+    }
+
+    /// Tells the client of its account, whatever it knows.
+    pub(super) async fn tell(&self, told: &mut View) {
+        *told = self.accounts.view();
+        self.client.notify(ACCOUNT_UPDATED, told.parameters()).await;
+    }
+
+    /// After an answer that the client draws its own conclusions from: what it has not asked for it is told.
+    pub(super) async fn settle(&self, told: &mut View) {
+        let view = self.accounts.view();
+        if view.is_same_login(told) {
+            *told = view;
+        } else {
+            self.tell(told).await;
+        }
+    }
+
+    /// Passes requests on to the next app-server, in their order. A stale login is refreshed before one is started, so
+    /// that it does not refresh by itself at the same time as others.
+    async fn forward(self: Arc<Self>, mut turns: UnboundedReceiver<Turn>) {
+        while let Some(Turn { line, id, method }) = turns.recv().await {
+            if !self.next.is_running() {
+                self.accounts.freshen_in_time().await;
+            }
+            let view = self.accounts.view();
+            if let Err(refusal) = self.next.request(&line, id.clone(), &method, &view, &self.opening()) {
+                self.client.send(error(Some(&id), &refusal)).await;
+            }
+        }
+    }
+
+    fn opening(&self) -> Vec<Vec<u8>> {
+        let initialized = self.greeting.initialized.load(Ordering::Relaxed);
+        let mut lines: Vec<_> = self.greeting.initialize.get().cloned().into_iter().collect();
+        lines.extend(initialized.then(|| json!({"method": INITIALIZED}).to_string().into_bytes()));
+        lines.extend(lock(&self.greeting.handed_in).clone());
+        lines
+    }
+}
+
+/// Whether a request is ours to answer. Ways to log in that only the next Codex knows are not.
+fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
+    match method {
+        ACCOUNT_READ | AUTH_STATUS | LOGIN_CANCEL | LOGOUT => true,
+        LOGIN_START => !matches!(parameters(params), Ok(LoginStart::Other)),
+        _ => false,
+    }
+}
+
+/// What `-c` sets for the login, as arguments of the next app-server.
+pub(super) fn arguments_of(overrides: &Overrides) -> Vec<String> {
+    overrides.to_string().lines().flat_map(|line| ["-c".to_owned(), line.to_owned()]).collect()
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why the server cannot begin.
+pub(super) fn cannot_start(error: &std::io::Error) -> CommandError {
+    CommandError::new(crate::error::Exit::Failed, format!("cannot start: {error}"))
+}
