@@ -136,7 +136,9 @@ fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
     let missing = home.file("missing");
     // Before and after the settings are known, and while they are read.
     let mut told = String::new();
-    for arguments in [&["token"][..], &["refresh"], &["login", "--with-api-key"], &["lgoin"]] {
+    for arguments in
+        [&["token"][..], &["login", "--api-key", "sk-x"], &["login", "--with-api-key"], &["lgoin"]]
+    {
         let coloured = home.codex(arguments.iter().copied()).on_a_terminal().run();
         assert!(coloured.out.contains("\u{1b}["), "{coloured}");
         let plain = home.codex(arguments.iter().copied()).env("NO_COLOR", "1").on_a_terminal().run();

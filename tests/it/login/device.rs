@@ -149,11 +149,12 @@ fn the_report_is_json_and_the_code_is_told_beside_it() {
 
 #[test]
 fn a_terminal_is_shown_the_code_large_an_address_to_scan_and_the_time_that_is_left() {
-    let on = |rows: u32, columns: u32, locale: &str| {
+    let on = |rows: u32, columns: u32, locale: &str, no_color: &str| {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let size = format!("stty rows {rows} cols {columns}; exec \"$@\"");
-        let run = world.codex(["login", "--device-auth"]).env("LC_ALL", locale).env("TERM", "xterm");
+        let run = world.codex(["login", "--device-auth"]).env("LC_ALL", locale);
+        let run = run.env("TERM", "xterm").env("NO_COLOR", no_color);
         let mut login = Login::on_a_terminal(run.through(["sh", "-c", &size, "sh"]));
         login.line_with("type this code");
         // Drawn in blocks or not, it stands there as it is, too.
@@ -169,13 +170,15 @@ fn a_terminal_is_shown_the_code_large_an_address_to_scan_and_the_time_that_is_le
         assert!(ended.err.contains("logged in as person1@example.com"), "{ended}");
         ended.err
     };
-    let large = on(50, 100, "C.UTF-8");
+    let large = on(50, 100, "C.UTF-8", "");
     assert!(large.contains("██") && large.contains("\u{1b}[30;107m"), "{large}");
-    let low = on(24, 80, "C.UTF-8");
+    let pale = on(50, 100, "C.UTF-8", "1");
+    assert!(pale.contains("██") && !pale.contains("\u{1b}[30"), "{pale}");
+    let low = on(24, 80, "C.UTF-8", "");
     assert!(low.contains("██") && !low.contains("\u{1b}[30;107m"), "{low}");
-    let narrow = on(50, 40, "C.UTF-8");
+    let narrow = on(50, 40, "C.UTF-8", "");
     assert!(!narrow.contains("██ ") && narrow.contains("type this code"), "{narrow}");
-    let plain = on(50, 100, "C");
+    let plain = on(50, 100, "C", "");
     assert!(!plain.contains('█') && !plain.contains("\u{1b}[30"), "{plain}");
 }
 

@@ -49,11 +49,11 @@ pub(super) fn run(keeping: &Keeping, output: &mut Output) -> Result<(), Ended> {
 }
 
 fn show(login: &DeviceLogin, keeping: &Keeping, output: &Output) {
-    let surroundings = keeping.session.environment.surroundings;
+    let environment = &keeping.session.environment;
     output.say("on any device, open this address and sign in:");
     output.say("");
     output.say(&format!("    {}", login.verification_url()));
-    let picture = screen::scannable(login.verification_url(), surroundings);
+    let picture = screen::scannable(login.verification_url(), environment);
     if !picture.is_empty() {
         output.say("");
         picture.iter().for_each(|line| output.say(line));
@@ -61,7 +61,7 @@ fn show(login: &DeviceLogin, keeping: &Keeping, output: &Output) {
     output.say("");
     output.say("then type this code, which is good for 15 minutes:");
     output.say("");
-    screen::large(login.user_code(), surroundings).iter().for_each(|line| output.say(line));
+    screen::large(login.user_code(), environment.surroundings).iter().for_each(|line| output.say(line));
     output.say("");
     output.say("never type a code that somebody else has sent you");
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use codex_auth::config::{Surroundings, Terminal};
+use codex_auth::config::{Colour, Environment, Surroundings, Terminal};
 use indicatif::ProgressBar;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -63,9 +63,11 @@ pub(super) fn large(code: &str, surroundings: Surroundings) -> Vec<String> {
     lines
 }
 
-/// `address` for the camera of a telephone, where the terminal can show it whole: dark on light whatever its colours are.
-pub(super) fn scannable(address: &str, surroundings: Surroundings) -> Vec<String> {
-    let Some(room) = Room::of(surroundings) else { return Vec::new() };
+/// `address` for the camera of a telephone, where the terminal can show it whole: dark on light whatever its colours are,
+/// so not where colours are unwanted.
+pub(super) fn scannable(address: &str, environment: &Environment) -> Vec<String> {
+    let room = Room::of(environment.surroundings).filter(|_| environment.colour == Colour::Auto);
+    let Some(room) = room else { return Vec::new() };
     let Ok(code) = QrCode::with_error_correction_level(address, EcLevel::L) else { return Vec::new() };
     let picture = code.render::<Dense1x2>().quiet_zone(true).build();
     let lines: Vec<_> = picture.lines().map(|line| format!("{INDENT}\x1b[30;107m{line}\x1b[0m")).collect();
