@@ -6,7 +6,7 @@ use clap::Args;
 use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
 use codex_auth::manager::{AccountPolicy, Reason, Snapshot, Standing, Unusable, Usability};
-use codex_auth::{AuthDocument, Clock, Environment, Secret, Timestamp};
+use codex_auth::{AuthDocument, Clock, Environment, Place, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -50,10 +50,13 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(path) = &environment.socket {
         return print_given(&asked_for(path, arguments)?, arguments, output);
     }
-    let session = Session::open(output)?;
-    if let Some(given) = at_hand(&session, arguments) {
+    // Before anything that the keeper has read already.
+    if let Some(given) =
+        store::locate(&environment).ok().and_then(|place| at_hand(&place, &environment, arguments))
+    {
         return print_given(&given, arguments, output);
     }
+    let session = Session::open(output)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     let short = |snapshot: &Snapshot| {
@@ -84,8 +87,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
 }
 
 /// What the keeper of this place has at hand. Whatever else it says, the store is looked into as if there were none.
-fn at_hand(session: &Session, arguments: &Arguments) -> Option<Given> {
-    let client = Client::of(session.place(), &session.environment)?;
+fn at_hand(place: &Place, environment: &Environment, arguments: &Arguments) -> Option<Given> {
+    let client = Client::of(place, environment)?;
     client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), Ask::AtHand).ok()
 }
 
