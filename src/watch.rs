@@ -191,7 +191,7 @@ impl Armed {
                 Self { folders, attention, since, retry: Retry::Never, _watcher: Some(watcher) }
             }
             Err(error) => {
-                let attention = Attention::Polling { reason: error.to_string() };
+                let attention = Attention::Polling { reason: reason(&error) };
                 Self { folders, attention, since, retry: Retry::Later, _watcher: None }
             }
         }
@@ -247,6 +247,20 @@ fn watcher(files: &[PathBuf], folders: &[Folder], bell: Bell) -> notify::Result<
         }
     }
     Ok(watcher)
+}
+
+/// Why the system tells nothing, with what would change that.
+fn reason(error: &notify::Error) -> String {
+    const TOO_MANY_FILES: i32 = 24;
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => {
+            "no more watches can be had; raise fs.inotify.max_user_watches".to_owned()
+        }
+        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(TOO_MANY_FILES) => {
+            "no more watchers can be had; raise fs.inotify.max_user_instances".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// The names whose events are worth a look: the files, and every folder above them.
