@@ -184,8 +184,6 @@ pub struct Environment {
     pub runtime_folder: Option<PathBuf>,
     /// What is to be logged.
     pub log: Option<LogLevel>,
-    /// The home directory and the folder of configuration of this user, if the system knows them.
-    pub user: Option<UserFolders>,
     /// The names of the variables in the table that are set.
     pub set: Vec<&'static str>,
 }
@@ -198,6 +196,15 @@ pub struct UserFolders {
     pub home: PathBuf,
     /// Where configuration belongs: `.config` in it, or what XDG says.
     pub config: PathBuf,
+}
+
+impl UserFolders {
+    /// Those of the user whom this process runs as, if the system knows them. It may have to ask services of the system.
+    #[must_use]
+    pub fn of_process() -> Option<Self> {
+        let folders = directories::BaseDirs::new()?;
+        Some(Self { home: folders.home_dir().to_owned(), config: folders.config_dir().to_owned() })
+    }
 }
 
 /// How much is logged. Nothing secret is at any level.
@@ -308,10 +315,6 @@ impl Environment {
                 Some(word) => Some(LogLevel::named(&word).ok_or(Error::LogLevel { name: LOG.name })?),
                 None => None,
             },
-            user: directories::BaseDirs::new().map(|folders| UserFolders {
-                home: folders.home_dir().to_owned(),
-                config: folders.config_dir().to_owned(),
-            }),
             set: VARIABLES.iter().filter(|known| value(**known).is_some()).map(|known| known.name).collect(),
         })
     }

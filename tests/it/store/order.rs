@@ -108,7 +108,13 @@ fn status_and_token_read_one_file_and_start_nothing() {
                 home.write("config.toml", format!("cli_auth_credentials_store = \"{word}\"\n"));
             }
             let before = home.names();
-            let calls = calls(&home, home.codex(arguments.iter().copied()), "");
+            let mut calls = calls(&home, home.codex(arguments.iter().copied()), "");
+            if arguments[0] == "token" {
+                // A keeper is asked first, at the one socket that would be its.
+                let steps: [&[&str]; 2] = [&["socket(AF_UNIX"], &["connect(", "/codex-auth/keeper/sock"]];
+                let asked = in_order(&calls, &steps);
+                calls.drain(asked[0]..=asked[1]);
+            }
             next(&calls, 0, &["open", "/auth.json\", O_RDONLY"]);
             let never = |call: &&String| {
                 let name = call.split('(').next().unwrap();

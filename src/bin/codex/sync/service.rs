@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use codex_auth::config::Environment;
+use codex_auth::config::{Environment, UserFolders};
 use codex_auth::{Place, keeper, store};
 use codex_auth_platform::service::{self, Call, Folders, Manager, Service, Start};
 
@@ -61,12 +61,10 @@ impl Installation {
         let manager = service::NATIVE.ok_or_else(|| {
             CommandError::new(Exit::Failed, "this system has no service manager that is known")
         })?;
-        let user = environment
-            .user
-            .as_ref()
+        let user = UserFolders::of_process()
             .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
         let service = described(place, environment)?;
-        let folders = Folders { home: user.home.clone(), config: user.config.clone() };
+        let folders = Folders { home: user.home, config: user.config };
         let file = manager.file(&service, &folders);
         Ok(Self { manager, service, file })
     }
