@@ -70,7 +70,7 @@ enum Command {
     Sync(sync::Arguments),
     /// Look for what is wrong with a login, and say what mends it
     Doctor(doctor::Arguments),
-    /// Answer an editor's questions about the account, and pass its other requests on to the next codex
+    /// Answer an editor's questions about the account, and pass its other requests on
     AppServer(app_server::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),

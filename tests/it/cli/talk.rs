@@ -24,7 +24,7 @@ fn help_is_short_and_names_every_command() {
       watch        Show every change of the login, by whichever program, until interrupted
       sync         Keep the login fresh ahead of time, so that no program ever waits for it
       doctor       Look for what is wrong with a login, and say what mends it
-      app-server   Answer an editor's questions about the account, and pass its other requests on to the
+      app-server   Answer an editor's questions about the account, and pass its other requests on
       completions  Print a completion script for a shell
 
     Options:
@@ -35,8 +35,18 @@ fn help_is_short_and_names_every_command() {
     Before a command, -c KEY=VALUE sets a key of config.toml that concerns the login, for one run.
     --- stderr
     ");
-    for command in ["login", "logout", "status", "token", "migrate", "watch", "sync", "doctor", "app-server", "completions"]
-    {
+    for command in [
+        "login",
+        "logout",
+        "status",
+        "token",
+        "migrate",
+        "watch",
+        "sync",
+        "doctor",
+        "app-server",
+        "completions",
+    ] {
         let ended = home.codex([command, "--help"]).run().expect(0);
         assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
     }
