@@ -48,7 +48,7 @@ pub use self::watching::Watching;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
-use crate::external::ExternalAuth;
+use crate::external::{ExternalAuth, ExternalToken};
 use crate::place::Place;
 use crate::secret::Secret;
 use crate::store::KeychainClient;
@@ -109,6 +109,7 @@ pub struct Builder {
     clock: Clock,
     policy: AccountPolicy,
     provider: Option<Provider>,
+    provided: Option<ExternalToken>,
 }
 
 impl Builder {
@@ -146,34 +147,52 @@ impl Builder {
         self
     }
 
+    /// What the provider has given already, used until it wants a successor.
+    #[must_use]
+    pub fn provided(mut self, token: ExternalToken) -> Self {
+        self.provided = Some(token);
+        self
+    }
+
     /// Opens the manager and takes its first look at the store.
     ///
     /// # Errors
     /// [`Error::Store`]: the store cannot be looked into, which never means that nobody is logged in.
     pub fn open(self) -> Result<AuthManager, Error> {
-        let (engine, provider) = self.engine();
-        let snapshot = if provider.is_some() { Snapshot::default() } else { engine.load()? };
-        Ok(AuthManager::over(engine, provider, snapshot))
+        match self.provider.clone() {
+            Some(provider) => Ok(self.over_provider(provider)),
+            None => {
+                let engine = self.engine();
+                let snapshot = engine.load()?;
+                Ok(AuthManager::over(engine, None, snapshot))
+            }
+        }
     }
 
     /// As [`Self::open`], for who means to [watch](AuthManager::watch) and can wait: where the store cannot be looked
     /// into, the snapshot is empty and says so ([`Departure::Unreadable`]).
     #[must_use]
     pub fn open_anyway(self) -> AuthManager {
-        let (engine, provider) = self.engine();
-        let snapshot = match &provider {
-            Some(_) => Snapshot::default(),
-            None => engine.load().unwrap_or_else(|error| {
-                Snapshot::new(None, None).departed(Departure::Unreadable(Arc::new(error)))
-            }),
-        };
-        AuthManager::over(engine, provider, snapshot)
+        if let Some(provider) = self.provider.clone() {
+            return self.over_provider(provider);
+        }
+        let engine = self.engine();
+        let snapshot = engine.load().unwrap_or_else(|error| {
+            Snapshot::new(None, None).departed(Departure::Unreadable(Arc::new(error)))
+        });
+        AuthManager::over(engine, None, snapshot)
     }
 
-    fn engine(self) -> (Engine, Option<Provider>) {
+    fn over_provider(self, provider: Provider) -> AuthManager {
+        let now = self.clock.now();
+        let snapshot = self.provided.clone().map(|token| provider.snapshot(token, now));
+        AuthManager::over(self.engine(), Some(provider), snapshot.unwrap_or_default())
+    }
+
+    fn engine(self) -> Engine {
         let authority = Authority::new(&self.environment);
-        let Self { place, environment, keychain, clock, policy, provider } = self;
-        (Engine { place, environment, keychain, authority, clock, policy }, provider)
+        let Self { place, environment, keychain, clock, policy, .. } = self;
+        Engine { place, environment, keychain, authority, clock, policy }
     }
 }
 
@@ -182,7 +201,15 @@ impl AuthManager {
     #[must_use]
     pub fn builder(place: Place, environment: Environment) -> Builder {
         let (keychain, clock) = (KeychainClient::system(), Clock::system());
-        Builder { place, environment, keychain, clock, policy: AccountPolicy::default(), provider: None }
+        Builder {
+            place,
+            environment,
+            keychain,
+            clock,
+            policy: AccountPolicy::default(),
+            provider: None,
+            provided: None,
+        }
     }
 
     /// What this process knows of the login, without looking again.

@@ -50,6 +50,12 @@ impl Provider {
         Self { source, pause: Arc::default() }
     }
 
+    /// What is served of `token`, which it has given at `now`.
+    pub(super) fn snapshot(&self, token: ExternalToken, now: Timestamp) -> Snapshot {
+        let stale_at = stale_at(&token, self.source.refresh_interval(), now);
+        Snapshot::provided(token, now, stale_at)
+    }
+
     /// The failure for which it is left alone still.
     fn pausing(&self) -> Option<Error> {
         let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,8 +177,7 @@ impl AuthManager {
         {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
-        let stale_at = stale_at(&token, provider.source.refresh_interval(), now);
-        Ok(self.publish(Snapshot::provided(token, now, stale_at)))
+        Ok(self.publish(provider.snapshot(token, now)))
     }
 
     fn learn_from_provider(&self, provider: &Provider, held: &Snapshot, error: &Error, now: Timestamp) {

@@ -35,4 +35,4 @@ mod ports;
 mod restrictions;
 mod tokens;
 mod transaction;
-mod world;
+pub mod world;

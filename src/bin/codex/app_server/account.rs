@@ -51,6 +51,11 @@ impl View {
         self.mode == other.mode && self.identity == other.identity && (renewed || self.token == other.token)
     }
 
+    /// Whether a login that was dead `before` gives out tokens again: somebody has logged in, here or elsewhere.
+    pub(super) fn is_healed_since(&self, before: &Self) -> bool {
+        before.dead && !self.dead
+    }
+
     /// The parameters of `account/updated`.
     pub(super) fn parameters(&self) -> Value {
         let mode = self.mode.as_ref().and_then(auth_mode);

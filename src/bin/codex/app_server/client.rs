@@ -1,6 +1,6 @@
 //! The other end of the conversation: what it has said of itself, what it is told, and what it is asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::lines::Outbox;
 use super::message::{Id, request};
 use super::protocol::{Capabilities, ClientInfo};
 
+/// How many answered questions of the next app-server are remembered.
+const REMEMBERED: usize = 256;
+
 /// What an answer of the client's is for.
 enum Asked {
     /// A question of ours.
@@ -28,6 +31,8 @@ pub(super) struct Client {
     outbox: Outbox,
     introduced: OnceLock<(ClientInfo, Capabilities)>,
     asked: Mutex<HashMap<u64, Asked>>,
+    /// The latest questions of the next app-server that were answered: it may yet tell that they are settled.
+    answered: Mutex<VecDeque<(u64, u64, Id)>>,
     last_id: AtomicU64,
 }
 
@@ -42,7 +47,13 @@ pub(super) enum NoAnswer {
 
 impl Client {
     pub(super) fn new(outbox: Outbox) -> Self {
-        Self { outbox, introduced: OnceLock::new(), asked: Mutex::default(), last_id: AtomicU64::new(0) }
+        Self {
+            outbox,
+            introduced: OnceLock::new(),
+            asked: Mutex::default(),
+            answered: Mutex::default(),
+            last_id: AtomicU64::new(0),
+        }
     }
 
     /// Takes note of who it is; says whether that is new.
@@ -83,13 +94,13 @@ impl Client {
     ) -> Result<Box<RawValue>, NoAnswer> {
         let (tell, told) = oneshot::channel();
         let id = self.next_id();
-        self.lock().insert(id, Asked::Ours(tell));
+        lock(&self.asked).insert(id, Asked::Ours(tell));
         let asked = async {
             self.send(request(&Id::number(id), method, params)).await;
             told.await
         };
         let answer = tokio::time::timeout(limit, asked).await;
-        self.lock().remove(&id);
+        lock(&self.asked).remove(&id);
         match answer {
             Ok(Ok(Ok(result))) => Ok(result),
             Ok(Ok(Err(error))) => {
@@ -104,33 +115,43 @@ impl Client {
     /// Gives a question of the next app-server an id of our own.
     pub(super) fn pass_on(&self, run: u64, id: Id) -> Id {
         let ours = self.next_id();
-        self.lock().insert(ours, Asked::Theirs { run, id });
+        lock(&self.asked).insert(ours, Asked::Theirs { run, id });
         Id::number(ours)
     }
 
     /// The id that we gave a question of the next app-server's.
     pub(super) fn passed_on_as(&self, run: u64, id: &Id) -> Option<Id> {
-        let asked = self.lock();
-        let found = asked.iter().find(|(_, asked)| {
-            matches!(asked, Asked::Theirs { run: theirs, id: known } if *theirs == run && known == id)
+        let open = lock(&self.asked).iter().find_map(|(ours, asked)| match asked {
+            Asked::Theirs { run: theirs, id: known } if *theirs == run && known == id => Some(*ours),
+            _ => None,
         });
-        found.map(|(ours, _)| Id::number(*ours))
+        let answered = lock(&self.answered);
+        let answered = answered.iter().find(|(_, theirs, known)| *theirs == run && known == id);
+        open.or_else(|| answered.map(|(ours, ..)| *ours)).map(Id::number)
     }
 
     /// Forgets the questions of a run of the next app-server.
     pub(super) fn forget(&self, run: u64) {
-        self.lock().retain(|_, asked| !matches!(asked, Asked::Theirs { run: theirs, .. } if *theirs == run));
+        lock(&self.asked)
+            .retain(|_, asked| !matches!(asked, Asked::Theirs { run: theirs, .. } if *theirs == run));
     }
 
     /// Takes an answer of the client's. One to the next app-server is given back, with its run and its own id.
     pub(super) fn answered(&self, id: &Id, outcome: Result<&RawValue, &RawValue>) -> Option<(u64, Id)> {
-        match self.lock().remove(&id.as_number()?)? {
+        let ours = id.as_number()?;
+        let asked = lock(&self.asked).remove(&ours)?;
+        match asked {
             Asked::Ours(tell) => {
                 // Whoever asked may not wait any more.
                 let _ = tell.send(outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned));
                 None
             }
-            Asked::Theirs { run, id } => Some((run, id)),
+            Asked::Theirs { run, id } => {
+                let mut answered = lock(&self.answered);
+                answered.truncate(REMEMBERED - 1);
+                answered.push_front((ours, run, id.clone()));
+                Some((run, id))
+            }
         }
     }
 
@@ -138,8 +159,8 @@ impl Client {
     pub(super) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

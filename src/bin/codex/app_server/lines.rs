@@ -45,7 +45,7 @@ pub(crate) fn read(
     let (tell, lines) = mpsc::channel(WAITING);
     let mut input = input;
     let work = move || {
-        while let Ok(Some(line)) = next(&mut input, limit.get()) {
+        while let Ok(Some(line)) = next(&mut input, &limit) {
             if tell.blocking_send(line).is_err() {
                 return;
             }
@@ -56,7 +56,7 @@ pub(crate) fn read(
 }
 
 /// The next line that is not empty; a last one without an end counts.
-fn next(input: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>> {
+fn next(input: &mut impl BufRead, limit: &Limit) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
     let mut too_long = false;
     loop {
@@ -73,7 +73,7 @@ fn next(input: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>> {
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
-        if too_long || line.len() + part.len() > limit {
+        if too_long || line.len() + part.len() > limit.get() {
             too_long = true;
             line = Vec::new();
         } else {
@@ -161,8 +161,8 @@ mod tests {
     use super::*;
 
     fn all(input: &[u8], limit: usize, chunk: usize) -> Vec<Line> {
-        let mut input = BufReader::with_capacity(chunk, input);
-        std::iter::from_fn(|| next(&mut input, limit).unwrap()).collect()
+        let (mut input, limit) = (BufReader::with_capacity(chunk, input), Limit::new(limit));
+        std::iter::from_fn(|| next(&mut input, &limit).unwrap()).collect()
     }
 
     #[test]

@@ -127,11 +127,10 @@ impl Server {
         };
         self.logins.cancel_all().await;
         let mut told = self.told.lock().await;
-        let provider = Arc::new(ClientTokens::new(Arc::clone(&self.client), token));
+        let provider = Arc::new(ClientTokens::new(Arc::clone(&self.client), token.clone()));
         let manager = AuthManager::builder(self.session.place().clone(), self.session.environment.clone());
-        let manager = manager.provider(provider).open_anyway();
         // One that has ended is renewed when somebody wants it.
-        let _ = manager.reload().await;
+        let manager = manager.provider(provider).provided(token).open_anyway();
         self.accounts.hand_in(Some(manager));
         *lock(&self.greeting.handed_in) = Some(turn.line.clone());
         self.next.inform(&turn.line, &self.accounts.view());

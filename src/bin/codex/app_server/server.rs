@@ -196,7 +196,7 @@ impl Server {
     /// After an answer that the client draws its own conclusions from: what it has not asked for it is told.
     pub(super) async fn settle(&self, told: &mut View) {
         let view = self.accounts.view();
-        if view.is_same_login(told) {
+        if view.is_same_login(told) && !view.is_healed_since(told) {
             *told = view;
         } else {
             self.tell(told).await;

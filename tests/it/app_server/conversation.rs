@@ -1,0 +1,233 @@
+//! The same requests to us and to Codex 0.169, and the same answers, field by field.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use crate::interop::codex::codex_0169;
+use crate::support::{Home, Run, alone, chatgpt, here, jwt, now};
+
+/// Requests in a home, and how far the two may differ.
+struct Conversation {
+    config: &'static str,
+    document: Option<String>,
+    requests: Vec<(&'static str, Value)>,
+}
+
+/// Nothing that is asked here may leave this machine.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+
+fn both(conversation: &Conversation) -> [Vec<Value>; 2] {
+    let home = || {
+        let home = Home::new();
+        home.write("config.toml", format!("chatgpt_base_url = \"{NOWHERE}\"\n{}", conversation.config));
+        conversation.document.iter().for_each(|document| drop(home.write("auth.json", document)));
+        home
+    };
+    let (ours, theirs) = (home(), home());
+    let talk = |command: Command| {
+        let mut client = Client::introduced(command);
+        let said = |(method, params): &(&str, Value)| client.outcome(method, params.clone());
+        conversation.requests.iter().map(said).collect::<Vec<_>>()
+    };
+    let variables = |home: &Home| -> Vec<(String, OsString)> {
+        let nowhere = [
+            "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
+            "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
+            "CODEX_APP_SERVER_LOGIN_ISSUER",
+        ];
+        let nowhere = nowhere.map(|name| (name.to_owned(), NOWHERE.into()));
+        home.variables().into_iter().chain(nowhere).chain([("HOME".to_owned(), home.path().into())]).collect()
+    };
+    let theirs_answers = talk(Run::of(&codex_0169(), ["app-server"]).envs(variables(&theirs)).into_command());
+    let ours_answers = talk(ours.codex(["app-server"]).envs(variables(&ours)).into_command());
+    [ours_answers, theirs_answers]
+}
+
+#[track_caller]
+fn the_same(conversation: &Conversation) {
+    let [ours, theirs] = both(conversation);
+    for (request, (ours, theirs)) in conversation.requests.iter().zip(ours.iter().zip(&theirs)) {
+        assert_eq!(ours, theirs, "{request:?}");
+    }
+}
+
+fn statuses() -> Vec<(&'static str, Value)> {
+    vec![
+        ("account/read", json!({})),
+        ("account/read", json!({"refreshToken": true})),
+        ("account/read", Value::Null),
+        ("getAuthStatus", json!({})),
+        ("getAuthStatus", json!({"includeToken": true})),
+        ("getAuthStatus", json!({"includeToken": true, "refreshToken": true})),
+        ("getAuthStatus", json!({"includeToken": null})),
+        ("getAuthStatus", Value::Null),
+    ]
+}
+
+/// Upstream: getAuthStatus no auth, API key, no include token, refresh requested; account: logout, API-key login;
+/// account/read none, API key.
+#[test]
+fn an_account_by_api_key_comes_and_goes_as_with_codex() {
+    alone(here!(), || {
+        let key = json!({"type": "apiKey", "apiKey": "sk-conversation"});
+        let mut requests = statuses();
+        requests.push(("account/login/start", key.clone()));
+        requests.extend(statuses());
+        requests.push(("account/login/start", key));
+        requests.push(("account/logout", Value::Null));
+        requests.extend(statuses());
+        requests.push(("account/logout", json!({})));
+        requests.push(("account/login/start", json!({"type": "apiKey"})));
+        requests.push(("account/login/cancel", json!({"loginId": "nope"})));
+        requests.push(("account/login/cancel", json!({"loginId": "123e4567-e89b-12d3-a456-426614174000"})));
+        requests.push(("account/login/cancel", Value::Null));
+        requests.push(("initialize", json!({"clientInfo": {"name": "again", "version": "1"}})));
+        the_same(&Conversation { config: "", document: None, requests });
+    });
+}
+
+/// Upstream: API key when auth not required; account/read auth not required, AWS provider, managed Bedrock.
+#[test]
+fn a_model_provider_of_its_own_has_no_account_as_with_codex() {
+    alone(here!(), || {
+        let own =
+            "model_provider = \"x\"\n[model_providers.x]\nname = \"X\"\nbase_url = \"http://127.0.0.1:9/\"\n";
+        let key = Some(r#"{"OPENAI_API_KEY":"sk-1"}"#.to_owned());
+        let bedrock = Some(
+            r#"{"auth_mode":"bedrockApiKey","bedrock_api_key":{"api_key":"k","region":"r"}}"#.to_owned(),
+        );
+        for (config, document) in [
+            (own, None),
+            (own, key),
+            ("model_provider = \"amazon-bedrock\"\n", None),
+            ("model_provider = \"amazon-bedrock\"\n", bedrock.clone()),
+            ("", bedrock),
+        ] {
+            the_same(&Conversation { config, document, requests: statuses() });
+        }
+    });
+}
+
+/// Upstream: API-key login refused when ChatGPT forced; forced method conflicts (2); workspace mismatch of external tokens.
+#[test]
+fn what_config_toml_forbids_is_refused_in_the_words_of_codex() {
+    alone(here!(), || {
+        let tokens = |account: &str| {
+            let token = jwt(&json!({"exp": now() + 600}));
+            json!({"type": "chatgptAuthTokens", "accessToken": token, "chatgptAccountId": account})
+        };
+        let start = "account/login/start";
+        for (config, requests) in [
+            (
+                "forced_login_method = \"chatgpt\"\n",
+                vec![(start, json!({"type": "apiKey", "apiKey": "sk-1"}))],
+            ),
+            (
+                "forced_login_method = \"api\"\n",
+                vec![
+                    (start, json!({"type": "chatgpt"})),
+                    (start, json!({"type": "chatgptDeviceCode"})),
+                    (start, tokens("acct-1")),
+                ],
+            ),
+            ("forced_chatgpt_workspace_id = \"ws\"\n", vec![(start, tokens("acct-1"))]),
+            (
+                "",
+                vec![(
+                    start,
+                    json!({"type": "chatgptAuthTokens", "accessToken": "no jwt", "chatgptAccountId": "acct-1"}),
+                )],
+            ),
+        ] {
+            the_same(&Conversation { config, document: None, requests });
+        }
+    });
+}
+
+/// Upstream: account: set tokens, external tokens forbid other logins, read-refresh is a no-op in external mode.
+#[test]
+fn tokens_that_are_handed_in_count_as_with_codex() {
+    alone(here!(), || {
+        let token =
+            jwt(&json!({"exp": now() + 600, "https://api.openai.com/auth": {"chatgpt_plan_type": "plus"}}));
+        let start = "account/login/start";
+        let hand_in =
+            json!({"type": "chatgptAuthTokens", "accessToken": token, "chatgptAccountId": "acct-1"});
+        let requests = vec![
+            (start, hand_in),
+            ("getAuthStatus", json!({"includeToken": true})),
+            ("getAuthStatus", json!({"includeToken": true, "refreshToken": true})),
+            (start, json!({"type": "apiKey", "apiKey": "sk-1"})),
+            (start, json!({"type": "chatgpt"})),
+            (start, json!({"type": "chatgptDeviceCode"})),
+            ("account/logout", Value::Null),
+            ("getAuthStatus", json!({"includeToken": true})),
+        ];
+        the_same(&Conversation { config: "", document: None, requests });
+    });
+}
+
+/// Upstream: getAuthStatus with ChatGPT; that of Codex asks the network for `account/read`, so this is compared with the
+/// shapes of the schema that Codex 0.169 generates.
+#[test]
+fn a_chatgpt_account_is_told_of_without_the_network() {
+    alone(here!(), || {
+        let document = chatgpt("acct-1", "rt-1", now() - 60, now() + 3_600);
+        let requests = vec![
+            ("getAuthStatus", json!({})),
+            ("getAuthStatus", json!({"includeToken": true})),
+            ("getAuthStatus", json!({"includeToken": true, "refreshToken": false})),
+        ];
+        the_same(&Conversation { config: "", document: Some(document.clone()), requests });
+        let home = Home::new();
+        home.write("auth.json", document);
+        let read = Client::of(&home).call("account/read", json!({}));
+        let account = json!({"type": "chatgpt", "email": "ada@example.com", "planType": "plus"});
+        assert_eq!(
+            read,
+            json!({"account": account, "userId": "user-1", "requiresOpenaiAuth": true, "workspaceRouting": null})
+        );
+    });
+}
+
+/// Upstream: account/read missing plan → unknown; getAuthStatus: PAT omits token.
+#[test]
+fn what_is_not_known_of_an_account_is_said_to_be_unknown() {
+    let home = Home::new();
+    home.write("auth.json", r#"{"personal_access_token":"at-1"}"#);
+    let mut client = Client::of(&home);
+    let status = client.call("getAuthStatus", json!({"includeToken": true}));
+    assert_eq!(
+        status,
+        json!({"authMethod": "personalAccessToken", "authToken": null, "requiresOpenaiAuth": true})
+    );
+    let account = client.call("account/read", json!({}))["account"].take();
+    assert_eq!(account, json!({"type": "chatgpt", "email": null, "planType": "unknown"}));
+}
+
+#[test]
+fn the_server_says_who_and_where_it_is() {
+    let home = Home::new();
+    let mut client = Client::start(home.codex(["app-server"]).into_command());
+    assert_eq!(client.refused("account/read", json!({}), -32600), "Not initialized");
+    let said = client.introduce(&Value::Null);
+    assert_eq!(said["codexHome"].as_str(), home.path().to_str());
+    assert!(said["userAgent"].as_str().unwrap().starts_with("editor/0.169.0 ("), "{said}");
+    assert_eq!((&said["platformFamily"], said["platformOs"].is_string()), (&"unix".into(), true));
+    assert_eq!(client.end(), Some(0));
+}
+
+#[test]
+fn a_credential_of_the_environment_counts_before_what_is_stored() {
+    let home = Home::new();
+    home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
+    let run = || home.codex(["app-server"]);
+    let mut client = Client::by(run().env("CODEX_API_KEY", "sk-env"));
+    assert_eq!(client.token().as_deref(), Some("sk-stored"), "an editor's session takes no key from there");
+    let mut client = Client::by(run().env("CODEX_ACCESS_TOKEN", "at-env"));
+    let status = client.call("getAuthStatus", json!({"includeToken": true}));
+    assert_eq!((&status["authMethod"], &status["authToken"]), (&"personalAccessToken".into(), &Value::Null));
+}

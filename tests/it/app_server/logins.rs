@@ -1,0 +1,159 @@
+//! Logins that a client starts: one at a time, kept as `codex login` keeps them, and announced.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use scripted_authority::{Decision, Endpoint, TokenState};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use crate::login::world::World;
+use crate::support::{Machine, alone, here, over_both_stores};
+
+over_both_stores![an_api_key_is_kept_and_announced, a_device_code_is_shown_and_its_login_announced];
+
+fn start(client: &mut Client, way: &str) -> Value {
+    client.call("account/login/start", json!({"type": way}))
+}
+
+/// Upstream: API-key login succeeds and notifies.
+fn an_api_key_is_kept_and_announced(machine: &mut Machine) {
+    let world = World::new(machine);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let key = json!({"type": "apiKey", "apiKey": " sk-1\n"});
+    assert_eq!(client.call("account/login/start", key), json!({"type": "apiKey"}));
+    let completed = client.told("account/login/completed");
+    assert_eq!((&completed["success"], &completed["loginId"]), (&true.into(), &Value::Null));
+    assert_eq!(client.told("account/updated"), json!({"authMode": "apikey", "planType": null}));
+    assert_eq!(world.document()["OPENAI_API_KEY"], "sk-1");
+    for nothing in ["", "  ", "two words"] {
+        client.refused("account/login/start", json!({"type": "apiKey", "apiKey": nothing}), -32600);
+    }
+    assert_eq!(client.token().as_deref(), Some("sk-1"));
+}
+
+/// Upstream: device code succeeds.
+fn a_device_code_is_shown_and_its_login_announced(machine: &mut Machine) {
+    let world = World::new(machine);
+    let old = world.with_login_of(1);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let begun = start(&mut client, "chatgptDeviceCode");
+    assert!(begun["verificationUrl"].as_str().unwrap().starts_with(world.authority.url()), "{begun}");
+    assert!(world.authority.decide_device(begun["userCode"].as_str().unwrap(), Decision::Approved));
+    let completed = client.told("account/login/completed");
+    assert_eq!((&completed["loginId"], &completed["error"]), (&begun["loginId"], &Value::Null));
+    assert_eq!(client.told("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
+    assert_eq!(client.token(), Some(world.kept("access_token")));
+    // What it took the place of is of no more use to anybody.
+    crate::support::eventually("the old token to end", || {
+        world.state_of(&old.tokens.refresh_token) != TokenState::Live
+    });
+}
+
+/// Upstream: device code fails without account update; device code disabled.
+#[test]
+fn a_login_by_device_that_fails_changes_nothing() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let old = world.with_login_of(1);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let begun = start(&mut client, "chatgptDeviceCode");
+    assert!(world.authority.decide_device(begun["userCode"].as_str().unwrap(), Decision::Denied));
+    let completed = client.told("account/login/completed");
+    assert_eq!((&completed["success"], &completed["loginId"]), (&false.into(), &begun["loginId"]));
+    assert!(completed["error"].is_string());
+    assert_eq!(client.token(), Some(old.tokens.access_token));
+    assert_eq!(client.told_by_now("account/updated"), Vec::<Value>::new());
+    let disabled = scripted_authority::Step::body(404, "text/plain", "");
+    world.authority.script(Endpoint::DeviceCode, disabled);
+    client.refused("account/login/start", json!({"type": "chatgptDeviceCode"}), -32600);
+}
+
+/// Upstream: device code cancelled.
+#[test]
+fn a_login_that_is_cancelled_says_so_once() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "canceled"}));
+    let completed = client.told("account/login/completed");
+    assert_eq!(
+        (&completed["success"], &completed["loginId"], &completed["error"]),
+        (&false.into(), &id, &"Login was not completed".into())
+    );
+    assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "notFound"}));
+    assert_eq!(client.told_by_now("account/login/completed"), Vec::<Value>::new());
+}
+
+/// Upstream: external tokens cancel an active login; `login_server_cancels_previous`.
+#[test]
+fn one_login_at_a_time_and_a_new_one_ends_the_one_before() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let first = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    let second = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    assert_eq!(client.told("account/login/completed")["loginId"], first);
+    client.call("account/login/start", json!({"type": "apiKey", "apiKey": "sk-1"}));
+    assert_eq!(client.told("account/login/completed")["loginId"], second);
+    assert_eq!(client.told("account/login/completed")["loginId"], Value::Null);
+    let third = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    client.call("account/logout", Value::Null);
+    assert_eq!(client.told("account/login/completed")["loginId"], third);
+}
+
+/// Upstream: browser login; workspace query param / list; `end_to_end_login_flow`.
+#[test]
+fn a_browser_comes_back_and_its_login_is_announced() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        world.machine.home.write("config.toml", "forced_chatgpt_workspace_id = [\"acct-1\", \"ws-2\"]\n");
+        let mut client = Client::by(world.codex(["app-server"]));
+        let begun = start(&mut client, "chatgpt");
+        let url = begun["authUrl"].as_str().unwrap();
+        assert!(url.contains("allowed_workspace_id=acct-1%2Cws-2"), "{url}");
+        let back = visit(url);
+        assert_eq!(visit(&back), "/success");
+        let completed = client.told("account/login/completed");
+        assert_eq!((&completed["loginId"], &completed["error"]), (&begun["loginId"], &Value::Null));
+        assert_eq!(client.told("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
+        assert_eq!(client.token(), Some(world.kept("access_token")));
+    });
+}
+
+/// Upstream: browser login cancelled.
+#[test]
+fn a_browser_login_that_is_cancelled_frees_its_port() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let mut client = Client::by(world.codex(["app-server"]));
+        for _ in 0..3 {
+            let begun = start(&mut client, "chatgpt");
+            assert!(begun["authUrl"].as_str().unwrap().contains("127.0.0.1%3A1455"), "{begun}");
+            client.call("account/login/cancel", json!({"loginId": begun["loginId"]}));
+            let error = client.told("account/login/completed")["error"].take();
+            assert_eq!(error, "Login server error: Login was not completed");
+        }
+        let begun = start(&mut client, "chatgpt");
+        assert_eq!(client.end(), Some(0), "{begun}");
+        assert!(TcpStream::connect("127.0.0.1:1455").is_err(), "the end ends a login too");
+    });
+}
+
+/// Visits an address as a browser does, and gives back where it is sent on to, if it is.
+fn visit(url: &str) -> String {
+    let rest = url.strip_prefix("http://").unwrap();
+    let (host, path) = rest.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let location = answer.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+    });
+    location.unwrap_or_default()
+}
