@@ -44,7 +44,10 @@ impl User {
         fs::create_dir(&folder).unwrap();
         fs::create_dir(&home).unwrap();
         let copy = folder.join("codex");
-        fs::copy(env!("CARGO_BIN_EXE_codex"), &copy).unwrap();
+        // Not by this process: a child that another test starts just then would have it open for writing, and what is
+        // open for writing cannot be run.
+        let copied = Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_codex")), &copy]).status();
+        assert!(copied.unwrap().success());
         let run = Run::of(&copy, ["sync", "install"]).env("HOME", self.folder.path());
         (copy, run.env("CODEX_HOME", home).env("PATH", self.folder.path().join("bin")))
     }
