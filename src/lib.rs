@@ -34,6 +34,8 @@
 //! # }
 //! ```
 //!
+//! The [`guide`] shows how a host application uses a login and gives tokens of its own.
+//!
 //! # Following changes
 //!
 //! A host that lives longer than one request follows what others do to its login: a refresh by another process, a logout,
@@ -76,11 +78,11 @@
 //!
 //! # Layout
 //!
-//! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`], [`remedy`]. Above them the three
-//! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`watch`] the folders. Above
-//! those [`login`], which obtains a credential and keeps it, and [`manager`], which keeps it fresh and ends it; and above
-//! that `keeper` (feature `keeper`), which does so for a whole machine. [`error`] is the roof. `tests/it/structure.rs` holds
-//! these lines.
+//! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`], [`remedy`]. Above them the four
+//! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`external`] the tokens that
+//! others give, [`watch`] the folders. Above those [`login`], which obtains a credential and keeps it, and [`manager`],
+//! which keeps it fresh and ends it; and above that `keeper` (feature `keeper`), which does so for a whole machine.
+//! [`error`] is the roof. `tests/it/structure.rs` holds these lines.
 //!
 //! The library prints nothing, installs no signal handler and reads the environment in [`config`] alone.
 //!
@@ -99,6 +101,8 @@ pub mod document;
 pub mod error;
 pub mod external;
 mod failpoint;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[cfg(feature = "keeper")]
 pub mod keeper;
 pub mod login;

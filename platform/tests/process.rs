@@ -15,8 +15,8 @@ use std::process::Command;
 
 use again::{Actor, Stage, this_test};
 use codex_auth_platform::process::{
-    Ending, Error, Signalled, Variable, end_group, exists, harden, own_group, own_session, running, user,
-    without_loader_variables,
+    Ending, Error, Signalled, Variable, await_end, end_group, exists, harden, own_group, own_session,
+    running, user, without_loader_variables,
 };
 use rustix::process::{Pid, Signal};
 
@@ -85,6 +85,27 @@ fn a_child_in_a_group_of_its_own_stays_in_our_session() {
     let actor = Actor::start(command, "@runs");
     let (ours, _) = session_and_group(0);
     assert_eq!(session_and_group(actor.child.id()), (ours, pid_of(&actor).as_raw_pid()));
+}
+
+#[test]
+fn the_end_of_a_child_is_noticed_and_left_to_be_collected() {
+    let mut command = waiter(Path::new("sh"));
+    own_group(&mut command);
+    let mut actor = Actor::start(command, "@runs");
+    let pid = actor.child.id();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(await_end(pid).is_ok()));
+    assert!(told.try_recv().is_err(), "it runs");
+    actor.child.kill().unwrap();
+    assert_eq!(told.recv(), Ok(true));
+    // It can be noticed again, and signalled still.
+    assert!(await_end(pid).is_ok());
+    assert_eq!(end_group(pid, Ending::Force).unwrap(), Signalled::Sent);
+    assert_eq!(actor.child.wait().unwrap().signal(), Some(SIGKILL));
+    assert!(await_end(pid).is_err(), "its number is nobody's of ours now");
+    for nobody in [0, u32::MAX] {
+        assert!(await_end(nobody).is_err(), "{nobody}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("redaction", &[]),
     ("remedy", &[]),
     ("failpoint", &["config"]),
+    ("guide", &[]),
     ("claims", &["secret"]),
     ("document", &["claims", "secret"]),
     ("store", &["claims", "clock", "config", "document", "place", "remedy", "secret"]),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use codex_auth::config::{ProviderCommand, provider_command};
@@ -59,7 +60,8 @@ fn arguments_reach_the_program_as_they_are() {
 fn a_relative_program_begins_at_its_folder_and_runs_there() {
     let home = Home::new();
     let folder = home.beside("tools");
-    fs::copy("/bin/pwd", folder.join("tool")).unwrap();
+    // Not by this process: a child of another test would have it open for writing, and then it could not be run.
+    assert!(Command::new("cp").arg("/bin/pwd").arg(folder.join("tool")).status().unwrap().success());
     let cwd = format!("cwd = {}", toml_text(folder.to_str().unwrap()));
     assert_eq!(ask(command("./tool", &[], &cwd)).unwrap(), folder.to_str().unwrap());
 }

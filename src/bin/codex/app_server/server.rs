@@ -95,8 +95,10 @@ impl Server {
 
     /// Follows what other processes do to the login, and tells the client.
     pub(super) async fn follow(self: Arc<Self>) {
-        let mut news = self.accounts.stored().subscribe();
-        let _watching = self.accounts.stored().watch();
+        let stored = self.accounts.stored().clone();
+        let mut news = stored.subscribe();
+        // To begin with it takes the system some milliseconds, in which nobody need wait for an answer.
+        let _watching = tokio::task::spawn_blocking(move || stored.watch()).await;
         self.announce().await;
         while news.changed().await.is_ok() {
             news.mark_unchanged();

@@ -1,0 +1,133 @@
+//! An app-server as its client feels it, beside OpenAI's Codex 0.169 where that is installed: how long until the first
+//! answer, how long for each after it, and how much memory.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use self::support::{Promise, Times, World, header, line};
+
+const STARTS: usize = 20;
+const ROUND_TRIPS: usize = 2_000;
+const INITIALIZE: &str =
+    r#"{"id":0,"method":"initialize","params":{"clientInfo":{"name":"bench","title":null,"version":"1"}}}"#;
+const STATUS: &str = r#"{"id":1,"method":"getAuthStatus","params":{"includeToken":true}}"#;
+const MEMORY: u64 = 15 * 1024;
+
+/// An app-server and its two pipes.
+struct Server {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start(program: &Path, world: &World) -> Self {
+        let mut command = Command::new(program);
+        command.arg("app-server").env_clear().envs(world.variables()).env("HOME", world.home());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    /// One that has given its first answer.
+    fn introduced(program: &Path, world: &World) -> Self {
+        let mut server = Self::start(program, world);
+        server.ask(INITIALIZE, 0);
+        server
+    }
+
+    /// Asks, and waits for the answer of that id; what else it says is passed over.
+    fn ask(&mut self, request: &str, id: u32) -> String {
+        self.input.write_all(request.as_bytes()).unwrap();
+        self.input.write_all(b"\n").unwrap();
+        let mut answer = String::new();
+        let wanted = format!("\"id\":{id}");
+        while !answer.contains(&wanted) {
+            answer.clear();
+            assert_ne!(self.output.read_line(&mut answer).unwrap(), 0, "it ended");
+        }
+        answer
+    }
+
+    /// Its resident memory, in KiB.
+    fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Measured {
+    starts: Times,
+    round_trips: Times,
+    resident: u64,
+}
+
+fn measure(program: &Path) -> Measured {
+    let world = World::fresh();
+    fs::write(world.home().join("config.toml"), "chatgpt_base_url = \"http://127.0.0.1:9/\"\n").unwrap();
+    let (mut starts, mut round_trips) = (Times::default(), Times::default());
+    // The first start reads the program from the disk.
+    Server::introduced(program, &world);
+    for _ in 0..STARTS {
+        // What ending it takes is not timed.
+        starts.of(|| Server::introduced(program, &world));
+    }
+    let mut server = Server::introduced(program, &world);
+    for _ in 0..ROUND_TRIPS {
+        let answer = round_trips.of(|| server.ask(STATUS, 1));
+        assert!(answer.contains("\"authMethod\":\"chatgpt\""), "{answer}");
+    }
+    Measured { starts, round_trips, resident: server.resident() }
+}
+
+fn codex_0169() -> Option<PathBuf> {
+    let named = std::env::var_os("CODEX_0169").map(PathBuf::from);
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/peers/node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex");
+    Some(named.unwrap_or(installed)).filter(|path| path.is_file())
+}
+
+fn main() -> ExitCode {
+    let mut promise = Promise::default();
+    let ours = measure(Path::new(env!("CARGO_BIN_EXE_codex")));
+    header("app-server");
+    line("start to the first answer", &ours.starts, &promise.judge(&ours.starts, Duration::from_millis(15)));
+    let judged = promise.judge(&ours.round_trips, Duration::from_micros(200));
+    line("getAuthStatus, there and back", &ours.round_trips, &judged);
+    println!("resident: {:.1} MiB of {} MiB", in_mebibytes(ours.resident), MEMORY / 1024);
+    if let Some(theirs) = codex_0169().map(|program| measure(&program)) {
+        line("Codex 0.169: start to the first answer", &theirs.starts, "");
+        line("Codex 0.169: getAuthStatus", &theirs.round_trips, "");
+        println!("Codex 0.169: resident: {:.1} MiB", in_mebibytes(theirs.resident));
+    } else {
+        println!("Codex 0.169 is not installed; tests/run installs it");
+    }
+    if ours.resident > MEMORY { ExitCode::FAILURE } else { promise.exit() }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a report of one decimal")]
+fn in_mebibytes(kibibytes: u64) -> f64 {
+    kibibytes as f64 / 1024.0
+}
