@@ -576,7 +576,8 @@ mod tests {
         let client = memory.client();
         for _ in 0..MOST_LEFT_BEHIND {
             memory.inject(Operation::Readiness, Fault::Silent);
-            assert!(matches!(client.readiness(SHORT), Err(Error::TimedOut { .. })));
+            // Long enough for its turn to come on a busy machine: a call that was never begun leaves nobody behind.
+            assert!(matches!(client.readiness(5 * SHORT), Err(Error::TimedOut { .. })));
         }
         assert!(matches!(client.readiness(LONG), Err(Error::Unavailable { .. })));
         memory.release();
