@@ -4,6 +4,7 @@
 #[cfg(feature = "test-support")]
 pub mod failpoint;
 pub mod filesystem;
+pub mod hardening;
 pub mod keychain;
 pub mod lock;
 pub mod peer;

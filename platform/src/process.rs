@@ -1,4 +1,4 @@
-//! Sessions, process groups, core dumps, and what else of this user is running.
+//! Sessions, process groups, what a child is started with, and what else of this user is running.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,27 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions};
-
-/// Something that [`harden`] could not do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Weakness {
-    /// A crash may write the memory of this process to a file.
-    #[error("core dumps cannot be turned off")]
-    CoreDumps {
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Other processes of this user may read its memory.
-    #[error("this process cannot be closed to debuggers")]
-    Inspection {
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 /// What is sent to a process group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,29 +80,6 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-}
-
-/// Keeps the memory of this process to itself for as long as it runs this program: no core dumps, and on
-/// Linux no reading by other processes of the user, on macOS no debugger. Returns what could not be done.
-///
-/// For programs, at their start; a library has no business with the whole process. On Linux `/proc/PID` of
-/// the process belongs to root afterwards. Children inherit the limit on core dumps, which they may raise
-/// again, and nothing else.
-pub fn harden() -> Vec<Weakness> {
-    let limit = rustix::process::getrlimit(Resource::Core);
-    let none = Rlimit { current: Some(0), maximum: limit.maximum };
-    let core_dumps = rustix::process::setrlimit(Resource::Core, none)
-        .map_err(|error| Weakness::CoreDumps { source: error.into() });
-    let inspection = imp::forbid_inspection().map_err(|source| Weakness::Inspection { source });
-    [core_dumps, inspection].into_iter().filter_map(Result::err).collect()
-}
-
-/// Lets a write beyond the limit on the size of files fail as one on a full disk does, where it would otherwise end
-/// the process. For programs, at their start; children inherit it.
-pub fn outlive_file_size_limit() {
-    // SAFETY: no handler of ours is installed, only the system's own way to ignore the signal, and no other thread runs
-    // yet that could expect another.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Makes the child the leader of a session of its own: no terminal, and no signals from one. It leads a
@@ -231,11 +188,6 @@ mod imp {
 
     use super::{Running, Variable};
 
-    pub(super) fn forbid_inspection() -> io::Result<()> {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
-    }
-
     pub(super) fn running(program: &str, variable: &str) -> io::Result<Vec<Running>> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
@@ -298,12 +250,6 @@ mod imp {
 
     /// For processes that start between the count and the list.
     const ROOM: usize = 64;
-
-    pub(super) fn forbid_inspection() -> io::Result<()> {
-        // SAFETY: this request looks at no address and changes nothing but who may trace us.
-        let outcome = unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, std::ptr::null_mut(), 0) };
-        if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
 
     pub(super) fn running(program: &str, _: &str) -> io::Result<Vec<Running>> {
         let mut found = Vec::new();

@@ -15,10 +15,10 @@ use std::process::Command;
 
 use again::{Actor, Stage, this_test};
 use codex_auth_platform::process::{
-    Ending, Error, Signalled, Variable, await_end, end_group, exists, harden, own_group, own_session,
-    running, user, without_loader_variables,
+    Ending, Error, Signalled, Variable, await_end, end_group, exists, own_group, own_session, running, user,
+    without_loader_variables,
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -207,36 +207,4 @@ fn neither_we_ourselves_nor_the_dead_nor_other_users_are_running() {
         std::thread::yield_now();
     }
     assert!(exists(actor.child.id()), "it was not waited for yet");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_hardened_program_has_no_core_and_is_closed_to_its_user() {
-    let name = this_test!();
-    match again::part() {
-        Some((part, _)) if part == "hardened" => {
-            let weak = harden();
-            assert!(weak.is_empty(), "{weak:?}");
-            assert_eq!(rustix::process::getrlimit(rustix::process::Resource::Core).current, Some(0));
-            again::tell("@hardened");
-            return again::await_the_end();
-        }
-        Some((_, program)) => {
-            let command = again::command(name, "hardened", Path::new("/"), &Stage::Myself);
-            let actor = Actor::start(command, "@hardened");
-            let pid = actor.child.id();
-            assert!(fs::read(format!("/proc/{pid}/environ")).is_err());
-            assert!(fs::read_link(format!("/proc/{pid}/exe")).is_err());
-            let found = running(program.to_str().unwrap(), "PATH").unwrap();
-            let found: Vec<_> = found.iter().filter(|process| process.pid == pid).collect();
-            assert_eq!(found.len(), 1, "it is found all the same");
-            assert_eq!(found[0].variable, Variable::Unreadable);
-            let refused = rustix::process::kill_process(Pid::from_child(&actor.child), Signal::CONT);
-            assert_eq!(refused, Ok(()), "signals are another matter");
-            return again::played();
-        }
-        None => {}
-    }
-    // Its file name as the child of the child is called; root could read it anyway.
-    again::play(name, "observer", Path::new(again::CALLED), &Stage::Somebody);
 }

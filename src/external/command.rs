@@ -80,6 +80,7 @@ impl Running {
         for variable in CREDENTIALS {
             command.env_remove(variable.name);
         }
+        process::without_loader_variables(&mut command);
         let mut child = process::own_group(&mut command).spawn().map_err(not_started)?;
         let pid = child.id();
         let (tell, exit) = oneshot::channel();

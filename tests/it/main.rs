@@ -18,6 +18,7 @@ mod interop;
 mod keeper;
 mod login;
 mod manager;
+mod memory;
 mod model;
 mod redaction;
 mod store;

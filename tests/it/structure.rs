@@ -54,7 +54,7 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("login", &["filesystem", "peer", "port", "process"]),
     ("watch", &["filesystem"]),
     ("keeper", &["filesystem", "lock", "peer"]),
-    ("bin", &["filesystem", "peer", "process", "search_path", "service"]),
+    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service"]),
 ];
 
 struct Source {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::private_file::{self, Links, OverMount};
+use crate::process;
 
 /// A program to be run in the background, from the login of a user to their logout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,9 +183,9 @@ impl Call {
     pub fn run(&self) -> Result<(), Error> {
         let failed = |said: String| Error::Call { call: self.clone(), said };
         let Some((program, arguments)) = self.0.split_first() else { return Ok(()) };
-        let ended = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        let ended = process::without_loader_variables(&mut command)
             .output()
             .map_err(|error| failed(error.to_string()))?;
         if ended.status.success() {

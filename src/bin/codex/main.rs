@@ -20,17 +20,23 @@ mod sync;
 mod token;
 mod watch;
 
+use std::alloc::System;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind as ClapKind};
 use clap::{Parser, Subcommand};
 use codex_auth::Environment;
-use codex_auth_platform::process;
+use codex_auth_platform::hardening;
+use zeroizing_alloc::ZeroAlloc;
 
 use self::error::{CommandError, Exit};
 use self::hand_over::Handled;
 use self::output::Output;
+
+/// What is given back is wiped: after a logout no token is left in the memory of a program that goes on.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Keeps one login alive and in one place for everything on this machine that uses it.
 #[derive(Parser)]
@@ -90,8 +96,7 @@ fn main() -> ExitCode {
         }
     }
     // Not being able to forbid core dumps is no reason to keep a person from their login.
-    let _ = process::harden();
-    process::outlive_file_size_limit();
+    let _ = hardening::harden();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &words),

@@ -208,6 +208,19 @@ fn what_it_is_started_with_is_what_we_were() {
     client.refused("account/login/start", json!({"type": "chatgpt"}), -32600);
 }
 
+/// What it makes is the user's, who may want to share it.
+#[test]
+fn its_files_are_as_private_as_the_user_wants_them() {
+    let home = Home::new();
+    let next = home.beside("next");
+    let script = home.write("next.sh", "#!/bin/sh\numask > \"$CODEX_HOME/umask\"\n");
+    install(&script, &next.join("codex"));
+    let run = home.codex(["app-server"]).through(["sh", "-c", "umask 027; exec \"$0\" \"$@\""]);
+    let mut client = Client::by(with_path(run, [&*next]));
+    client.outcome("test/echo", Value::Null);
+    assert_eq!(home.read("umask"), "0027\n");
+}
+
 #[test]
 fn an_app_server_of_another_kind_is_the_next_programs_whole() {
     let home = Home::new();

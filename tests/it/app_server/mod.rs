@@ -1,6 +1,6 @@
 //! The app-server over standard input and output, as an editor speaks to it.
 
-mod client;
+pub mod client;
 mod conversation;
 mod dead;
 mod forwarding;

@@ -54,16 +54,20 @@ fn a_failure_of_the_command_says_whether_to_try_again() {
 }
 
 #[test]
-fn a_command_inherits_the_environment_without_our_credentials() {
+fn a_command_inherits_the_environment_without_our_credentials_and_what_loaders_obey() {
     let home = with_provider("command = \"./show\"\ncwd = \"tools\"");
     fs::create_dir(home.file("tools")).unwrap();
     let script = home.write("tools/show", "#!/bin/sh\nenv > env.txt\necho token\n");
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let run = home.codex(["token", "--provider", "corp"]).env("CODEX_API_KEY", "sk-marked");
-    let run = run.env("CODEX_ACCESS_TOKEN", "at-marked").env("VAULT_TOKEN", "theirs");
+    let run = run
+        .env("CODEX_ACCESS_TOKEN", "at-marked")
+        .env("VAULT_TOKEN", "theirs")
+        .env("LD_LIBRARY_PATH", "/nowhere");
     assert_eq!(run.run().expect(0).out, "token\n", "a folder of the configuration is one beside it");
     let seen = home.read("tools/env.txt");
     assert!(seen.contains("VAULT_TOKEN=theirs") && seen.contains("CODEX_HOME=") && !seen.contains("marked"));
+    assert!(!seen.contains("LD_LIBRARY_PATH"), "{seen}");
 }
 
 /// Upstream: `load_auth_keeps_codex_api_key_env_precedence`, `exec_uses_codex_api_key_env_var`.

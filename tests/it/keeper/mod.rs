@@ -5,7 +5,7 @@ mod clients;
 mod clocks;
 mod codexes;
 mod failover;
-mod process;
+pub mod process;
 mod signals;
 mod socket;
 mod virtual_time;

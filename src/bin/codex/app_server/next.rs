@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use codex_auth_platform::hardening;
 use codex_auth_platform::process::{self, Ending};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -236,7 +237,7 @@ impl Next {
 impl Running {
     fn start(command: &mut Command, number: u64, view: &View) -> io::Result<(Self, Receiver<Line>)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = process::own_group(command).spawn()?;
+        let mut child = hardening::as_found(process::own_group(command)).spawn()?;
         let process = child.id();
         let (input, lines_in) = mpsc::unbounded_channel();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use codex_auth::login::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError};
 use codex_auth::{AuthDocument, Secret};
+use codex_auth_platform::hardening;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::interval;
@@ -69,7 +70,10 @@ fn open(login: &BrowserLogin, keeping: &Keeping, output: &Output) -> Person {
     thread::spawn(move || {
         let mut quiet = BrowserOptions::new();
         quiet.with_suppress_output(true);
-        let done = webbrowser::open_browser_with_options(webbrowser::Browser::Default, &url, &quiet);
+        // What a person downloads with it is theirs to share.
+        let done = hardening::with_found_umask(|| {
+            webbrowser::open_browser_with_options(webbrowser::Browser::Default, &url, &quiet)
+        });
         // The login may be over by now.
         let _ = tell.send(done);
     });
