@@ -270,6 +270,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
         ".*".prop_map(Value::from)
     ];
     leaf.prop_recursive(4, 32, 6, |inner| {

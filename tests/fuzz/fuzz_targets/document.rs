@@ -1,0 +1,23 @@
+//! `auth.json`, whoever wrote it: what is read is written again as it was, and shows no secret.
+#![no_main]
+
+use codex_auth::AuthDocument;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(document) = AuthDocument::parse(bytes) else { return };
+    let before: Value = serde_json::from_slice(bytes).expect("a document is JSON");
+    for written in [document.to_pretty(), document.to_compact()] {
+        let after: Value = serde_json::from_slice(&written).expect("what is written is JSON");
+        assert_eq!(before, after);
+        let again = AuthDocument::parse(&written).expect("what is written is a document");
+        assert_eq!(*again.to_pretty(), *document.to_pretty());
+        assert_eq!(again.fingerprint(), document.fingerprint());
+        assert!(again.identity().matches(&document.identity()));
+    }
+    let shown = format!("{document:?}");
+    if let Some(secret) = document.bearer().map(|bearer| bearer.expose()).filter(|secret| secret.len() > 32) {
+        assert!(!shown.contains(secret));
+    }
+});
