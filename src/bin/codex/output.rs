@@ -24,7 +24,9 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool, verbose: bool) -> Self {
-        let head = Map::from_iter([("schema".to_owned(), json!(SCHEMA))]);
+        // A program that reads reports finds these in every one of them.
+        let head = [("schema", json!(SCHEMA)), ("place", Value::Null), ("account", Value::Null)];
+        let head = head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { json, verbose, colour: Colour::Auto, head }
     }
 

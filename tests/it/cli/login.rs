@@ -346,6 +346,7 @@ fn the_report_says_what_was_done_and_where() {
     {
       "schema": 1,
       "place": "[home]",
+      "account": null,
       "error": {
         "exit": 1,
         "kind": "failed",

@@ -69,6 +69,7 @@ fn the_report_says_what_was_removed(machine: &mut Machine) {
     {
       "schema": 1,
       "place": "[home]",
+      "account": null,
       "logged_out": true,
       "revoked": false,
       "removed": [
