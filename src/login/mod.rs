@@ -40,7 +40,7 @@ pub use self::device::{DeviceLogin, LIFETIME};
 pub use self::error::{Error, Taken};
 pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
 pub use self::keep::{Kept, keep};
-pub use self::permission::{Forbidden, permit_method, permit_workspace};
+pub use self::permission::{Forbidden, permit_document, permit_method, permit_workspace};
 pub use self::setup::Setup;
 pub use self::supersede::{LeftAlive, OldLogin, Superseded, give_back, supersede};
 pub use self::token::{Verified, access_token};

@@ -1,6 +1,7 @@
 //! What `config.toml` allows, asked before a person is troubled and once more when it is known whose login it is.
 
 use crate::config::{LoginMethod, Restrictions};
+use crate::document::{AuthDocument, AuthMode};
 
 /// Whether a login in this way may be begun.
 ///
@@ -25,19 +26,38 @@ pub fn permit_workspace(restrictions: &Restrictions, account_id: Option<&str>) -
     Err(Forbidden::Workspace { account_id: account_id.map(str::to_owned), allowed: allowed.clone() })
 }
 
+/// Whether a login that is there would be permitted today: a rule may be younger than it, and Codex throws such a login away
+/// when it starts (`codex-behaviour.md` 2.5). A personal access token says nothing of its workspace.
+///
+/// # Errors
+/// [`Forbidden::Method`], [`Forbidden::Workspace`].
+pub fn permit_document(restrictions: &Restrictions, document: &AuthDocument) -> Result<(), Forbidden> {
+    match document.mode() {
+        Some(AuthMode::ApiKey) => permit_method(restrictions, LoginMethod::Api),
+        Some(mode @ (AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::PersonalAccessToken)) => {
+            permit_method(restrictions, LoginMethod::ChatGpt)?;
+            if mode == AuthMode::PersonalAccessToken {
+                return Ok(());
+            }
+            permit_workspace(restrictions, document.identity().account_id.as_deref())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What `config.toml` does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Forbidden {
     /// This way to log in.
-    #[error("config.toml allows no other login than one by {} (forced_login_method)", means(*allowed))]
+    #[error("config.toml allows logins by {} only (forced_login_method)", means(*allowed))]
     Method {
         /// The one that is allowed.
         allowed: LoginMethod,
     },
     /// This workspace.
     #[error(
-        "you signed in for {}, and config.toml allows {} only (forced_chatgpt_workspace_id)",
+        "the login is for {}, and config.toml allows {} only (forced_chatgpt_workspace_id)",
         account_id.as_ref().map_or_else(|| "no workspace".to_owned(), |id| format!("workspace {id}")),
         allowed.join(", ")
     )]
@@ -72,6 +92,27 @@ mod tests {
         let forced = restrictions("forced_login_method = \"api\"");
         assert!(permit_method(&forced, api).is_ok());
         assert_eq!(permit_method(&forced, chatgpt), Err(Forbidden::Method { allowed: api }));
+    }
+
+    #[test]
+    fn a_login_that_is_there_is_held_to_the_rules_of_today() {
+        let document = |text: &str| AuthDocument::parse(text.as_bytes()).unwrap();
+        let key = document(r#"{"OPENAI_API_KEY":"sk-1"}"#);
+        let account = document(
+            r#"{"auth_mode":"chatgpt","tokens":{"id_token":"","access_token":"a","refresh_token":"r","account_id":"ws-1"}}"#,
+        );
+        let pat = document(r#"{"personal_access_token":"at-1"}"#);
+        for (rule, permitted) in [
+            ("", [true, true, true]),
+            ("forced_login_method = \"api\"", [true, false, false]),
+            ("forced_login_method = \"chatgpt\"", [false, true, true]),
+            ("forced_chatgpt_workspace_id = \"ws-1\"", [true, true, true]),
+            ("forced_chatgpt_workspace_id = \"ws-2\"", [true, false, true]),
+        ] {
+            let permits =
+                [&key, &account, &pat].map(|document| permit_document(&restrictions(rule), document).is_ok());
+            assert_eq!(permits, permitted, "{rule}");
+        }
     }
 
     #[test]

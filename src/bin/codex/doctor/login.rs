@@ -1,6 +1,7 @@
 //! The login: which store it is in and why, whether it yields a token, and how the keychain stands.
 
-use codex_auth::config::LegacyToken;
+use codex_auth::config::{LegacyToken, Restrictions};
+use codex_auth::login::permit_document;
 use codex_auth::manager::Usability;
 use codex_auth::store::{self, Ending, Found, KeychainError, Note, Sealing, State};
 use codex_auth::{StoreKind, Stores};
@@ -20,7 +21,7 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let keychain = match stores.find() {
         Ok(found) => {
             findings.extend(store(&found));
-            findings.extend(login(subject, &found));
+            findings.extend(login(subject, &stores.settings().config.restrictions, &found));
             keychain(stores, Role::of(stores, &found))
         }
         Err(store::Error::Keychain(_)) => keychain(stores, Role::Holds),
@@ -73,7 +74,7 @@ fn store(found: &Found) -> Vec<Finding> {
     findings
 }
 
-fn login(subject: &Subject, found: &Found) -> Vec<Finding> {
+fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<Finding> {
     let Some(document) = found.stored.as_ref().map(|stored| &stored.document) else { return Vec::new() };
     let state = match State::read(&subject.place) {
         Ok((state, _)) => state,
@@ -86,6 +87,9 @@ fn login(subject: &Subject, found: &Found) -> Vec<Finding> {
     if document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint)) {
         let message = "the stored login is an old copy: its refresh token has been spent already";
         return vec![Finding::problem("login", message).remedy("codex login")];
+    }
+    if let Err(forbidden) = permit_document(restrictions, document) {
+        return vec![Finding::problem("login", forbidden.to_string()).remedy("codex login")];
     }
     let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
     let expires = document.expires_at().map(|end| {

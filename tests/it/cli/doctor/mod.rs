@@ -137,6 +137,10 @@ fn a_configuration_or_document_that_cannot_be_used_is_a_problem() {
         patient.home.write("config.toml", text);
         patient.look().says(standing, "config", message, remedy);
     }
+    for rule in ["forced_login_method = \"api\"\n", "forced_chatgpt_workspace_id = \"elsewhere\"\n"] {
+        patient.home.write("config.toml", rule);
+        patient.look().says("problem", "login", "config.toml allows", "codex login");
+    }
     patient.home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk");
     patient.look().says("problem", "store", "auth.json cannot be understood", "codex login");
     patient.home.write("auth.json", r#"{"auth_mode":"telepathy","OPENAI_API_KEY":"sk-1"}"#);
