@@ -50,14 +50,14 @@ pub fn permit_document(restrictions: &Restrictions, document: &AuthDocument) -> 
 #[non_exhaustive]
 pub enum Forbidden {
     /// This way to log in.
-    #[error("config.toml allows logins by {} only (forced_login_method)", means(*allowed))]
+    #[error("config.toml allows no other login than one by {} (forced_login_method)", means(*allowed))]
     Method {
         /// The one that is allowed.
         allowed: LoginMethod,
     },
     /// This workspace.
     #[error(
-        "the login is for {}, and config.toml allows {} only (forced_chatgpt_workspace_id)",
+        "you signed in for {}, and config.toml allows {} only (forced_chatgpt_workspace_id)",
         account_id.as_ref().map_or_else(|| "no workspace".to_owned(), |id| format!("workspace {id}")),
         allowed.join(", ")
     )]
