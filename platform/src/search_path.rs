@@ -1,6 +1,6 @@
 //! Programs of a name on a search path, in its order, without those that somebody else could have planted.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -79,6 +79,12 @@ pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
     found
 }
 
+/// What the file that `path` leads to is called, through however many links; nothing where there is none.
+#[must_use]
+pub fn own_name(path: &Path) -> Option<OsString> {
+    std::fs::canonicalize(path).ok()?.file_name().map(OsStr::to_owned)
+}
+
 fn trustworthy(file: &Metadata) -> bool {
     let owner = file.uid();
     file.is_file()
@@ -124,6 +130,9 @@ mod tests {
         let identity = Identity::of(&good).unwrap();
         assert_eq!(Identity::of(&folder.path().join("again/tool")), Some(identity));
         assert_ne!(Identity::of_this_program(), Some(identity));
+        symlink("again/tool", folder.path().join("other")).unwrap();
+        assert_eq!(own_name(&folder.path().join("other")).as_deref(), Some(OsStr::new("tool")));
+        assert_eq!(own_name(&folder.path().join("missing/tool")), None);
         assert_eq!(identity.to_string().parse(), Ok(identity));
         for wrong in ["", "1", ":", "1:", "-1:2", "1:2:3", "a:b"] {
             assert_eq!(wrong.parse::<Identity>(), Err(NoIdentity), "{wrong}");

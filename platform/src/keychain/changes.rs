@@ -79,7 +79,7 @@ mod imp {
     }
 
     fn listen(line: &Mutex<Line>, tell: impl Fn()) -> zbus::Result<()> {
-        let bus = Connection::session()?;
+        let bus = super::super::bus::session()?;
         let rule = MatchRule::builder().msg_type(Type::Signal).interface(COLLECTION_INTERFACE)?.build();
         let signals = MessageIterator::for_match_rule(rule, &bus, None)?;
         {

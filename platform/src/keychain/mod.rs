@@ -28,6 +28,8 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
+#[cfg(target_os = "linux")]
+mod bus;
 mod changes;
 mod client;
 #[cfg(any(test, feature = "test-support"))]

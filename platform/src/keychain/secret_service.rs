@@ -46,7 +46,7 @@ const FURTHER_ATTRIBUTES: [(&str, &str); 2] = [("target", "default"), ("applicat
 
 /// Connects to the bus of this session; the service itself is not asked anything yet.
 pub(super) fn connect(caller: &Caller) -> Result<Box<dyn Keychain>, Error> {
-    let bus = Connection::session().map_err(|error| unavailable(error.into()))?;
+    let bus = super::bus::session().map_err(|error| unavailable(error.into()))?;
     Ok(Box::new(SecretService { caller: caller.clone(), bus, session: None }))
 }
 

@@ -1,5 +1,8 @@
 //! A Secret Service that is locked, missing, dead or silent: every command ends in time and says which it is.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use crate::support::session::PrivateSession;
@@ -186,4 +189,30 @@ fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login(
     assert!(told.starts_with("error: Secret Service did not ") && told.contains("\nhint: "), "{told}");
     session.thaw();
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-old\n");
+}
+
+#[test]
+fn a_system_that_gives_no_more_threads_is_an_error_and_no_crash() {
+    let uid = 64_099;
+    let home = Home::new().owned_by(uid);
+    home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+    chown(home.file("config.toml"), Some(uid), Some(uid)).unwrap();
+    let socket = home.beside("bus").join("socket");
+    // Nobody answers: only what comes before that is of interest.
+    let _bus = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+    let address = format!("unix:path={}", socket.display());
+    let mut told = String::new();
+    for processes in 1..=6 {
+        let run = home.codex(["status"]).env("DBUS_SESSION_BUS_ADDRESS", &address);
+        let run = run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).by_user(uid);
+        let limit = format!("--nproc={processes}");
+        let ended = run.through(["prlimit", &limit]).run().expect(5);
+        assert!(
+            ended.err.contains("\nerror: ") || ended.err.starts_with("error: Secret Service "),
+            "{ended}"
+        );
+        told.push_str(&ended.err);
+    }
+    assert_eq!(told.matches("cannot spawn async-io thread").count(), 1, "{told}");
 }
