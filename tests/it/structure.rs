@@ -193,7 +193,7 @@ fn operating_systems_are_told_apart_in_the_platform_alone() {
 
 #[test]
 fn the_library_and_the_program_forbid_unsafe_code() {
-    for file in ["src/lib.rs", "src/bin/codex/main.rs"] {
+    for file in ["src/lib.rs", "src/bin/codex/main.rs", "src/bin/codex-auth/main.rs"] {
         assert!(fs::read_to_string(root().join(file)).unwrap().contains("#![forbid(unsafe_code)]"), "{file}");
     }
 }

@@ -28,6 +28,26 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// Each of them, with what it means; success is none of them.
+    pub(crate) const MEANINGS: [(Self, &str); 7] = [
+        (Self::Failed, "failed, or not logged in"),
+        (Self::Usage, "the command line makes no sense"),
+        (
+            Self::LogInAgain,
+            "only a new login helps: the one there is expired, revoked, refused or of another account",
+        ),
+        (
+            Self::TryAgain,
+            "the same again may work: the network, or the authority, did not answer as it should",
+        ),
+        (
+            Self::StoreUnavailable,
+            "the store is unavailable: no keychain, a locked one, or nothing can be written",
+        ),
+        (Self::LockTimeout, "gave up waiting for another process that holds the login"),
+        (Self::Interrupted, "interrupted"),
+    ];
+
     fn word(self) -> &'static str {
         match self {
             Self::Failed => "failed",

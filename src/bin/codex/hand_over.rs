@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, Subcommand as _};
 use codex_auth::config::{Overrides, Passage};
 use codex_auth::manager::{AccountPolicy, Job};
 use codex_auth_platform::process;
@@ -95,9 +95,8 @@ pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
 
 /// The next program of our name, to be started as a child; none under our second name, or where there is none.
 pub(crate) fn next_as_child() -> Option<Command> {
-    let words: Vec<_> = std::env::args_os().take(1).collect();
     let passage = Passage::of_process();
-    if is_own_name(&words) || passage.goes_in_circles() {
+    if name_of_this_run() == OWN_NAME || passage.goes_in_circles() {
         return None;
     }
     let mut command = Command::new(next(&passage)?);
@@ -145,8 +144,7 @@ impl<'a> Line<'a> {
     fn is_ours(&self) -> bool {
         let first = self.words.get(self.rest).and_then(|word| word.to_str());
         first.is_some_and(|first| {
-            let known =
-                crate::Arguments::command().get_subcommands().any(|command| command.get_name() == first);
+            let known = crate::Command::has_subcommand(first);
             known && (first != "app-server" || app_server::is_ours(&self.words[self.rest + 1..]))
         })
     }
@@ -159,6 +157,12 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The name that this run was called by, as far as it matters.
+pub(crate) fn name_of_this_run() -> &'static str {
+    let words: Vec<_> = std::env::args_os().take(1).collect();
+    if is_own_name(&words) { OWN_NAME } else { NAME }
+}
+
 fn is_own_name(words: &[OsString]) -> bool {
     let name = words.first().map(Path::new).and_then(Path::file_name);
     name == Some(OsStr::new(OWN_NAME))
@@ -168,6 +172,8 @@ fn next(passage: &Passage) -> Option<PathBuf> {
     let visited: Vec<Identity> = passage.visited.iter().filter_map(|text| text.parse().ok()).collect();
     search_path::programs(NAME, &passage.path)
         .into_iter()
+        // A link to our second name leads back to us.
+        .filter(|path| search_path::own_name(path).is_none_or(|name| name != OWN_NAME))
         .find(|path| Identity::of(path).is_none_or(|identity| !visited.contains(&identity)))
 }
 

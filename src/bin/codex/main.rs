@@ -10,6 +10,7 @@ mod hand_over;
 mod log;
 mod login;
 mod logout;
+mod man;
 mod migrate;
 mod output;
 mod provider;
@@ -20,7 +21,6 @@ mod sync;
 mod token;
 mod watch;
 
-use std::alloc::System;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -34,9 +34,14 @@ use self::error::{CommandError, Exit};
 use self::hand_over::Handled;
 use self::output::Output;
 
+#[cfg(target_env = "musl")]
+use dlmalloc::GlobalDlmalloc as Heap;
+#[cfg(not(target_env = "musl"))]
+use std::alloc::System as Heap;
+
 /// What is given back is wiped: after a logout no token is left in the memory of a program that goes on.
 #[global_allocator]
-static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+static ALLOCATOR: ZeroAlloc<Heap> = ZeroAlloc(Heap);
 
 /// Keeps one login alive and in one place for everything on this machine that uses it.
 #[derive(Parser)]
@@ -56,7 +61,9 @@ struct Arguments {
     verbose: bool,
 }
 
+// Arguments of a command are made only when it is called: making all of them takes longer than printing a token.
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Log in: keep a credential for everything on this machine
     Login(login::Arguments),
@@ -80,6 +87,8 @@ enum Command {
     AppServer(app_server::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    Man(man::Arguments),
     /// Do what must not stop half-way, for this program itself
     #[command(name = child::COMMAND, hide = true)]
     Transaction(child::Arguments),
@@ -111,7 +120,7 @@ fn main() -> ExitCode {
         Command::Refresh(refresh) => refresh.json,
         Command::Watch(watch) => watch.json,
         Command::Sync(sync) => sync.json(),
-        Command::AppServer(_) | Command::Completions(_) | Command::Transaction(_) => false,
+        Command::AppServer(_) | Command::Completions(_) | Command::Man(_) | Command::Transaction(_) => false,
     };
     let mut output = Output::new(json, arguments.verbose);
     if let Ok(environment) = Environment::of_process() {
@@ -130,6 +139,7 @@ fn main() -> ExitCode {
         Command::Transaction(_) => child::serve(&mut output),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
+        Command::Man(arguments) => man::run(&arguments, &mut output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

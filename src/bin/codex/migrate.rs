@@ -7,15 +7,18 @@ use codex_auth::{StoreKind, manager};
 use codex_auth_platform::process::Running;
 use serde_json::json;
 
+use crate::completions::OneOf;
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::session::{Session, account, kept_in, other_programs, warnings};
 use crate::{Outcome, status};
 
+const TARGETS: OneOf<Target> = OneOf { words: &["keychain", "file"], parse: target };
+
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Where to: keychain or file
-    #[arg(long, value_name = "STORE", value_parser = target)]
+    #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true)]
     to: Target,
 
     /// Only say what would be done

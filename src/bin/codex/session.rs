@@ -11,6 +11,7 @@ use codex_auth::{Clock, Environment, Lease, Place, StoreKind, Stores};
 use codex_auth_platform::process::{self, Running, Variable};
 use serde_json::{Value, json};
 
+use crate::completions::OneOf;
 use crate::error::CommandError;
 use crate::output::Output;
 
@@ -75,8 +76,11 @@ impl WaitingLine {
     }
 }
 
+/// What `--store` can be.
+pub(crate) const STORES: OneOf<StoreKind> = OneOf { words: &["keychain", "file", "auto"], parse: store_kind };
+
 /// `--store`, in our words and in Codex's.
-pub(crate) fn store_kind(word: &str) -> Result<StoreKind, String> {
+fn store_kind(word: &str) -> Result<StoreKind, String> {
     match StoreKind::named(word) {
         Some(StoreKind::Ephemeral) | None => Err("the stores are: keychain, file, auto".to_owned()),
         Some(kind) => Ok(kind),

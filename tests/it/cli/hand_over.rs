@@ -14,7 +14,7 @@ use crate::manager::world::{PATIENCE, World};
 use crate::support::{Ended, Home, Machine, Run, eventually, program, search_path};
 
 /// Tells all there is to tell of how it was called.
-const TELLS: &str = r#"#!/bin/sh
+pub(super) const TELLS: &str = r#"#!/bin/sh
 printf 'next %s\n' "$$"
 for word in "$@"; do printf '<%s>\n' "$word"; done
 cat
@@ -28,7 +28,7 @@ sed -n 's/.*"access_token": "\(.*\)".*/\1/p' "$CODEX_HOME/auth.json"
 "#;
 
 /// A folder for the search path, with a program in it.
-fn folder(home: &Home, name: &str, program: &str, text: &str) -> PathBuf {
+pub(super) fn folder(home: &Home, name: &str, program: &str, text: &str) -> PathBuf {
     let folder = home.beside(name);
     fs::write(folder.join("text"), text).unwrap();
     placed(&folder.join("text"), &folder.join(program));
@@ -36,19 +36,19 @@ fn folder(home: &Home, name: &str, program: &str, text: &str) -> PathBuf {
 }
 
 /// Puts a program in its place, by another process: what this one has open for writing, be it in a fork, cannot be run.
-fn placed(from: &Path, to: &Path) {
+pub(super) fn placed(from: &Path, to: &Path) {
     assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
 }
 
 /// The search path with these folders before the tester's.
-fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString {
+pub(super) fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString {
     let others = search_path();
     let folders = folders.into_iter().map(Path::to_owned).chain(std::env::split_paths(&others));
     std::env::join_paths(folders).unwrap()
 }
 
 /// A run with one next codex, which is this text.
-fn before(home: &Home, text: &str, run: Run) -> Run {
+pub(super) fn before(home: &Home, text: &str, run: Run) -> Run {
     let folder = home.path().with_file_name("next");
     let folder = if folder.exists() { folder } else { self::folder(home, "next", "codex", text) };
     run.env("PATH", path([&*folder]))
@@ -188,23 +188,6 @@ echo "called with $*"
     let next = folder(&home, "endless", "codex", "#!/bin/sh\ncodex \"$@\"\n");
     let ended = home.codex(["exec"]).env("PATH", path([ours, &next])).run().refused(1);
     assert!(ended.err.contains("starts this program again and again"), "{ended}");
-}
-
-#[test]
-fn under_our_second_name_everything_is_ours() {
-    let home = Home::new();
-    let own = folder(&home, "own", "unused", "");
-    std::os::unix::fs::symlink(program(), own.join("codex-auth")).unwrap();
-    let run = |words: &[&str]| {
-        let run = Run::of(&own.join("codex-auth"), words.iter().copied()).envs(home.variables());
-        before(&home, TELLS, run).run()
-    };
-    let ended = run(&["exec"]).refused(2);
-    assert!(ended.err.starts_with("error: this is no command of codex-auth\n"), "{ended}");
-    assert!(run(&["status"]).expect(1).out.contains("not logged in"));
-    assert!(run(&["--version"]).expect(0).out.contains(env!("CARGO_PKG_VERSION")));
-    let help = run(&["--help"]).expect(0);
-    assert!(help.out.contains("Usage: codex-auth") && !help.out.contains("next "), "{help}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The program as a whole: help, completions, misuse, what goes to which stream, and colour.
+//! The program as a whole: help, misuse, what goes to which stream, and colour.
 
 use crate::support::{Home, filters};
 
@@ -26,6 +26,7 @@ fn help_is_short_and_names_every_command() {
       doctor       Look for what is wrong with a login, and say what mends it
       app-server   Answer an editor's questions about the account, and pass its other requests on
       completions  Print a completion script for a shell
+      man          Write the manual pages into a folder
 
     Options:
       -v, --verbose  Show what caused an error, down to the system's own words
@@ -46,6 +47,7 @@ fn help_is_short_and_names_every_command() {
         "doctor",
         "app-server",
         "completions",
+        "man",
     ] {
         let ended = home.codex([command, "--help"]).run().expect(0);
         assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
@@ -80,23 +82,6 @@ fn misuse_exits_with_2_and_says_so_on_stderr() {
     {
         let ended = home.codex(line.iter().copied()).run().expect(2);
         assert!(ended.out.is_empty() && !ended.err.is_empty(), "{ended}");
-    }
-}
-
-#[test]
-fn a_completion_script_knows_the_commands_and_its_shell_reads_it() {
-    let home = Home::new();
-    for shell in ["bash", "zsh", "fish"] {
-        let ended = home.codex(["completions", shell]).run().expect(0);
-        assert!(ended.err.is_empty());
-        for word in ["login", "logout", "status", "token", "migrate", "with-api-key", "dry-run"] {
-            assert!(ended.out.contains(word), "{shell} does not know {word}");
-        }
-        if shell == "bash" {
-            let script = home.write("codex.bash", &ended.out);
-            let read = std::process::Command::new("bash").arg("-n").arg(script).output().unwrap();
-            assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
-        }
     }
 }
 

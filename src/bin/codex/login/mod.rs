@@ -19,7 +19,7 @@ use codex_auth::{AuthDocument, StoreKind};
 use self::keeping::Keeping;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::{Session, store_kind};
+use crate::session::{STORES, Session};
 use crate::{Outcome, status};
 
 #[derive(Args, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     command: Option<Command>,
 
     /// Where to keep it: keychain, file or auto (default: where the login is now, else the keychain where one is usable)
-    #[arg(long, value_name = "STORE", value_parser = store_kind)]
+    #[arg(long, value_name = "STORE", value_parser = STORES, hide_possible_values = true)]
     store: Option<StoreKind>,
 
     /// Show a code to type on another device; for a machine without a browser

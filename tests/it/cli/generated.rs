@@ -1,0 +1,206 @@
+//! Completions and manual pages: they are those of the definition, and the programs that read them have no complaint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Home, Run, names, program};
+
+/// What there is to know of the program: the options of each command, by the words that call it.
+fn definition(home: &Home) -> BTreeMap<Vec<String>, Vec<String>> {
+    let mut known = BTreeMap::new();
+    let mut rest = vec![Vec::new()];
+    while let Some(command) = rest.pop() {
+        let words = command.iter().map(String::as_str).chain(["--help"]);
+        let help = home.codex(words.collect::<Vec<_>>()).run().expect(0).out;
+        let mut section = "";
+        let mut options = Vec::new();
+        for line in help.lines() {
+            let first = line.split_whitespace().next().unwrap_or_default();
+            match line {
+                "Commands:" | "Options:" | "Arguments:" => section = line,
+                _ if line.is_empty() => {}
+                _ if !line.starts_with(' ') => section = "",
+                _ if section == "Commands:" && line.starts_with("  ") && !line.starts_with("   ") => {
+                    rest.push(command.iter().cloned().chain([first.to_owned()]).collect());
+                }
+                _ if section == "Options:" && first.starts_with('-') => {
+                    let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap();
+                    options.push(long.to_owned());
+                }
+                _ => {}
+            }
+        }
+        assert!(options.contains(&"--help".to_owned()), "{command:?}\n{help}");
+        known.insert(command, options);
+    }
+    known
+}
+
+/// The manual pages in a folder of their own, which was not there before.
+fn pages(home: &Home) -> PathBuf {
+    let folder = home.path().with_file_name("share").join("man1");
+    let ended = home.codex(["man", folder.to_str().unwrap()]).run().expect(0);
+    let count = names(&folder).len();
+    assert_eq!(ended.err, format!("wrote {count} manual pages into {}\n", folder.display()));
+    assert!(ended.out.is_empty() && home.names().is_empty());
+    folder
+}
+
+fn script(home: &Home, shell: &str) -> PathBuf {
+    let ended = home.codex(["completions", shell]).run().expect(0);
+    assert!(ended.err.is_empty(), "{ended}");
+    home.write(&format!("codex.{shell}"), ended.out)
+}
+
+/// What a program says that has nothing to complain of.
+fn accepted(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{command:?}\n{out}{err}");
+    out.into_owned()
+}
+
+#[test]
+fn every_command_has_a_manual_page_with_its_options() {
+    let home = Home::new();
+    let folder = pages(&home);
+    let known = definition(&home);
+    let page = |words: &Vec<String>| {
+        let name: Vec<_> = ["codex".to_owned()].iter().chain(words).cloned().collect();
+        format!("{}.1", name.join("-"))
+    };
+    let mut expected: Vec<_> = known.keys().map(page).collect();
+    expected.sort();
+    assert_eq!(names(&folder), expected);
+    assert!(expected.contains(&"codex-sync-run.1".to_owned()) && expected.len() > 15, "{expected:?}");
+    for (words, options) in &known {
+        let told = shown(&folder.join(page(words)));
+        for option in options {
+            assert!(told.contains(option), "{words:?} {option}\n{told}");
+        }
+    }
+}
+
+/// A manual page as a person reads it.
+fn shown(page: &Path) -> String {
+    let typed = accepted(Command::new("mandoc").args(["-T", "utf8", "-O", "width=1000"]).arg(page));
+    // Bold is a letter typed twice, in the same place.
+    typed.chars().fold(String::new(), |mut shown, letter| {
+        match letter {
+            '\u{8}' => drop::<Option<_>>(shown.pop()),
+            letter => shown.push(letter),
+        }
+        shown
+    })
+}
+
+#[test]
+fn the_readers_of_manual_pages_have_no_complaint() {
+    let home = Home::new();
+    let folder = pages(&home);
+    for name in names(&folder) {
+        let page = folder.join(name);
+        accepted(
+            Command::new("groff").args(["-Kutf8", "-man", "-Tutf8", "-ww", "-rCHECKSTYLE=1"]).arg(&page),
+        );
+        accepted(Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&page));
+    }
+}
+
+#[test]
+fn the_page_of_the_program_tells_what_holds_for_every_command() {
+    let home = Home::new();
+    let told = shown(&pages(&home).join("codex.1"));
+    for heading in ["ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"] {
+        assert!(told.contains(heading), "{heading}\n{told}");
+    }
+    for variable in codex_auth::config::VARIABLES {
+        assert!(told.contains(variable.name) && told.contains(variable.purpose), "{}\n{told}", variable.name);
+    }
+    for word in ["auth.json", "codex-auth/rescue", "codex-sync(1)", "130"] {
+        assert!(told.contains(word), "{word}\n{told}");
+    }
+    assert!(!told.contains("transaction"), "{told}");
+}
+
+#[test]
+fn a_folder_that_takes_no_pages_is_named() {
+    let home = Home::new();
+    let file = home.write("file", "");
+    let ended = home.codex(["man", file.to_str().unwrap()]).run().refused(1);
+    let told = format!("error: cannot write manual pages into {}: ", file.display());
+    assert!(ended.err.starts_with(&told) && ended.err.contains("hint: name a folder"), "{ended}");
+}
+
+#[test]
+fn every_command_and_option_is_completed_and_nothing_hidden_is() {
+    let home = Home::new();
+    let known = definition(&home);
+    for shell in ["bash", "zsh", "fish"] {
+        let text = std::fs::read_to_string(script(&home, shell)).unwrap();
+        for (words, options) in &known {
+            for word in words {
+                assert!(text.contains(word), "{shell} {word}");
+            }
+            for option in options {
+                let option = if shell == "fish" { option.trim_start_matches("--") } else { option };
+                assert!(text.contains(option), "{shell} {words:?} {option}");
+            }
+        }
+        let hidden = ["transaction", "api-key"];
+        let text = text.replace("with-api-key", "").replace("with__api__key", "");
+        assert!(!hidden.iter().any(|word| text.contains(word)), "{shell} knows what is hidden");
+        accepted(Command::new(shell).arg("-n").arg(script(&home, shell)));
+    }
+}
+
+#[test]
+fn bash_and_fish_complete_commands_options_and_stores() {
+    let home = Home::new();
+    let (bash, fish) = (script(&home, "bash"), script(&home, "fish"));
+    let in_bash = |words: &[&str]| {
+        // What bash does for a person who presses the key: the words so far, and which of them is meant.
+        let complete = r#"source "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _codex codex "${@: -1}" "${@: -2:1}"
+            printf '%s\n' "${COMPREPLY[@]}""#;
+        let told = accepted(Command::new("bash").args(["-c", complete]).arg(&bash).args(words));
+        told.lines().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+    };
+    let in_fish = |words: &[&str]| {
+        let complete = "source $argv[1]; complete -C \"$argv[2]\"";
+        let line = words.join(" ");
+        let told = accepted(
+            Command::new("fish")
+                .args(["--no-config", "-c", complete])
+                .arg(&fish)
+                .arg(line)
+                .env("HOME", home.path()),
+        );
+        told.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (words, expected) in [
+        (&["codex", "lo"][..], &["login", "logout"][..]),
+        (&["codex", "token", "--min"], &["--min-ttl"]),
+        (&["codex", "login", "--store", ""], &["auto", "file", "keychain"]),
+        (&["codex", "migrate", "--to", ""], &["file", "keychain"]),
+        (&["codex", "sync", "un"], &["uninstall"]),
+        (&["codex", "tran"], &[]),
+    ] {
+        for (shell, mut told) in [("bash", in_bash(words)), ("fish", in_fish(words))] {
+            told.sort();
+            assert_eq!(told, expected, "{shell} {words:?}");
+        }
+    }
+}
+
+#[test]
+fn the_second_name_is_completed_too() {
+    let home = Home::new();
+    let second = home.beside("bin").join("codex-auth");
+    std::os::unix::fs::symlink(program(), &second).unwrap();
+    let run =
+        |shell: &str| Run::of(&second, ["completions", shell]).envs(home.variables()).run().expect(0).out;
+    assert!(run("bash").contains(" codex-auth\n"), "{}", run("bash"));
+    assert!(run("zsh").starts_with("#compdef codex-auth\n"), "{}", run("zsh"));
+    assert!(run("fish").contains("complete -c codex-auth "), "{}", run("fish"));
+}

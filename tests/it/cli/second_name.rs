@@ -1,0 +1,99 @@
+//! Our second name, `codex-auth`: under it every command is ours, and the program of that name runs the one beside it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::hand_over::{TELLS, before, folder, path, placed};
+use crate::support::{Home, Run, program};
+
+/// Our second program.
+const SECOND: &str = env!("CARGO_BIN_EXE_codex-auth");
+
+#[test]
+fn under_our_second_name_everything_is_ours() {
+    let home = Home::new();
+    let own = folder(&home, "own", "unused", "");
+    symlink(program(), own.join("codex-auth")).unwrap();
+    let run = |words: &[&str]| {
+        let run = Run::of(&own.join("codex-auth"), words.iter().copied()).envs(home.variables());
+        before(&home, TELLS, run).run()
+    };
+    let ended = run(&["exec"]).refused(2);
+    assert!(ended.err.starts_with("error: this is no command of codex-auth\n"), "{ended}");
+    assert!(run(&["status"]).expect(1).out.contains("not logged in"));
+    assert!(run(&["--version"]).expect(0).out.contains(env!("CARGO_PKG_VERSION")));
+    let help = run(&["--help"]).expect(0);
+    assert!(help.out.contains("Usage: codex-auth") && !help.out.contains("next "), "{help}");
+}
+
+/// Both programs, as they are installed: in one folder.
+fn installed(home: &Home, name: &str) -> PathBuf {
+    let folder = home.beside(name);
+    placed(&program(), &folder.join("codex"));
+    placed(Path::new(SECOND), &folder.join("codex-auth"));
+    folder
+}
+
+#[test]
+fn the_second_program_is_ours_under_our_second_name() {
+    let home = Home::new();
+    let folder = installed(&home, "installed");
+    let links = home.beside("links");
+    symlink(folder.join("codex-auth"), links.join("codex-auth")).unwrap();
+    for second in [folder.join("codex-auth"), links.join("codex-auth")] {
+        let run = |words: &[&str]| {
+            let run = Run::of(&second, words.iter().copied()).envs(home.variables());
+            before(&home, TELLS, run).run()
+        };
+        let ended = run(&["exec"]).refused(2);
+        assert!(ended.err.starts_with("error: this is no command of codex-auth\n"), "{ended}");
+        assert!(run(&["--help"]).expect(0).out.contains("Usage: codex-auth"));
+        assert!(run(&["status"]).expect(1).out.contains("not logged in"));
+    }
+    // The same process, words and streams.
+    let words = ["login", "--with-api-key", "--store", "file"];
+    let login = Run::of(&folder.join("codex-auth"), words).envs(home.variables());
+    login.input("sk-1").run().expect(0);
+    let mut command = Command::new(folder.join("codex-auth"));
+    command.arg(OsStr::from_bytes(b"\xff")).envs(home.variables());
+    assert_eq!(command.output().unwrap().status.code(), Some(2), "words are no text");
+}
+
+#[test]
+fn the_second_program_says_what_is_missing() {
+    let home = Home::new();
+    let alone = home.beside("alone");
+    placed(Path::new(SECOND), &alone.join("codex-auth"));
+    let run = || Run::of(&alone.join("codex-auth"), ["status"]).envs(home.variables()).run().refused(1);
+    let folder = alone.display();
+    assert_eq!(
+        run().err,
+        format!(
+            "error: there is no {folder}/codex, of which codex-auth is the second name\n\
+             hint: put both programs into one folder; every archive holds both\n"
+        )
+    );
+    fs::write(alone.join("codex"), "").unwrap();
+    let ended = run();
+    assert!(ended.err.starts_with(&format!("error: cannot run {folder}/codex: ")), "{ended}");
+}
+
+#[test]
+fn a_link_to_the_second_program_is_no_next_codex() {
+    let home = Home::new();
+    let (one, other) = (installed(&home, "one"), installed(&home, "other"));
+    let links = home.beside("links");
+    symlink(other.join("codex-auth"), links.join("codex")).unwrap();
+    let exec = |path: OsString| home.codex(["exec"]).env("PATH", path).run();
+    exec(path([&*one, &*links, &*other])).refused(2);
+    let next = folder(&home, "next", "codex", TELLS);
+    let ended = exec(path([&*links, &*one, &*links, &*other, &*next])).expect(7);
+    assert_eq!(ended.out.matches("next").count(), 1, "{ended}");
+    // Called itself, it is what it is a link to.
+    let linked = Run::of(&links.join("codex"), ["exec"]).envs(home.variables());
+    linked.env("PATH", path([&*links, &*one, &*next])).run().refused(2);
+}
