@@ -169,6 +169,20 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_that_is_looked_up_is_in_the_table() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let _ = Environment::read(|name| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        });
+        let asked = asked.into_inner();
+        assert!(asked.len() >= 20, "{asked:?}");
+        for name in asked {
+            assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+        }
+    }
+
+    #[test]
     fn the_environment_is_read_once_and_empty_means_unset() {
         let environment = Environment::read(|name| match name {
             "CODEX_HOME" => Some("/place".into()),

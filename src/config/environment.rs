@@ -269,7 +269,10 @@ impl Environment {
     /// As [`Self::read`].
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn of_process() -> Result<Self, Error> {
-        Self::read(|name| std::env::var_os(name))
+        // Each lookup by the system walks through the whole environment; this is one walk for all of them.
+        let known = |name: &OsString| VARIABLES.iter().any(|variable| name == variable.name);
+        let set: Vec<_> = std::env::vars_os().filter(|(name, _)| known(name)).collect();
+        Self::read(|name| set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
     }
 
     /// Reads the variables that `lookup` answers for. An empty variable counts as unset.

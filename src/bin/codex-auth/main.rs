@@ -30,10 +30,6 @@ fn main() -> ExitCode {
 }
 
 /// Where the other program has to be: in the folder of this one's file, wherever links to it are.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "nothing private is read; a link is followed to where both were installed"
-)]
 fn beside() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.canonicalize()?.with_file_name(PROGRAM))
 }

@@ -53,7 +53,7 @@ pub(crate) enum Handled {
 ///
 /// # Errors
 /// It is another program's, and that cannot be run; or `-c` sets what means nothing.
-pub(crate) fn hand_over(words: &[OsString], output: &Output) -> Result<Handled, CommandError> {
+pub(crate) fn hand_over(words: &[OsString]) -> Result<Handled, CommandError> {
     let line = Line::read(words);
     if line.is_ours() {
         return match line.assignments.as_slice() {
@@ -74,9 +74,9 @@ pub(crate) fn hand_over(words: &[OsString], output: &Output) -> Result<Handled, 
         return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
     }
     match words {
-        [_, only] if only == "--version" || only == "-V" => versions(&next, output),
+        [_, only] if only == "--version" || only == "-V" => versions(&next, &crate::early_output()),
         [_, only] if only == "--help" || only == "-h" => {
-            help(&next, output)?;
+            help(&next, &crate::early_output())?;
             Err(become_it(&next, words, &passage))
         }
         _ => {

@@ -96,7 +96,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    match hand_over::hand_over(&words, &early_output()) {
+    match hand_over::hand_over(&words) {
         Ok(Handled::Whole(code)) => return code,
         Ok(Handled::NotYet) => {}
         Err(error) => {

@@ -89,7 +89,7 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     let mut own = Roff::new();
-    if let Some(more) = command.get_after_long_help().or(command.get_after_help()) {
+    if let Some(more) = command.get_after_long_help().or_else(|| command.get_after_help()) {
         for paragraph in more.to_string().split("\n\n") {
             own.control("PP", []).text([roman(paragraph)]);
         }
