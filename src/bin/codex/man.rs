@@ -8,6 +8,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use codex_auth::config::VARIABLES;
 use codex_auth::{Clock, Place};
+use codex_auth_platform::hardening::with_found_umask;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     command.build();
     let today = || Clock::system().now().to_zoned(TimeZone::UTC).date();
     let date = arguments.date.unwrap_or_else(today);
-    let pages = written(&command, date, &arguments.folder).map_err(|error| {
+    let pages = with_found_umask(|| written(&command, date, &arguments.folder)).map_err(|error| {
         let message = format!("cannot write manual pages into {}: {error}", arguments.folder.display());
         CommandError::new(Exit::Failed, message).hint("name a folder that you can write to")
     })?;

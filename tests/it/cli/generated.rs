@@ -1,6 +1,7 @@
 //! Completions and manual pages: they are those of the definition, and the programs that read them have no complaint.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -203,4 +204,14 @@ fn the_second_name_is_completed_too() {
     assert!(run("bash").contains(" codex-auth\n"), "{}", run("bash"));
     assert!(run("zsh").starts_with("#compdef codex-auth\n"), "{}", run("zsh"));
     assert!(run("fish").contains("complete -c codex-auth "), "{}", run("fish"));
+}
+
+#[test]
+fn manual_pages_are_as_open_as_the_user_wants_them() {
+    let home = Home::new();
+    let folder = home.path().with_file_name("open");
+    let run = home.codex(["man", folder.to_str().unwrap()]);
+    run.through(["sh", "-c", "umask 022; exec \"$0\" \"$@\""]).run().expect(0);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&folder.join("codex.1"))), (0o755, 0o644));
 }
