@@ -1,4 +1,4 @@
-//! One contract for every keychain: the one in memory, a real gnome-keyring, and the login keychain where this is macOS.
+//! One contract for every keychain: the one in memory, and the real one of this system, a gnome-keyring or a macOS keychain.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,7 +12,6 @@ mod contract;
 #[cfg(target_os = "linux")]
 #[path = "support/items.rs"]
 mod items;
-#[cfg(target_os = "linux")]
 #[path = "support/mod.rs"]
 mod support;
 
@@ -26,6 +25,18 @@ macro_rules! hold_to_contract {
             let test = concat!(module_path!(), "::", stringify!($scenario));
             let (_, test) = test.split_once("::").unwrap();
             $run(test, crate::contract::$scenario);
+        })*
+    };
+}
+
+/// Makes a test of each body, which runs in the environment of a session of its own.
+macro_rules! in_a_session {
+    ($($(#[doc = $doc:literal])* fn $test:ident() $body:block)*) => {
+        $($(#[doc = $doc])* #[test]
+        fn $test() {
+            let test = concat!(module_path!(), "::", stringify!($test));
+            let (_, test) = test.split_once("::").unwrap();
+            crate::support::inside(test, || $body);
         })*
     };
 }
@@ -96,12 +107,19 @@ mod login_keychain {
 
     hold_to_the_contract_of_one_item!(run);
 
-    fn run(_: &str, scenario: impl Fn(&Subject)) {
-        scenario(&Subject::new(Client::system(), |_: &ItemName, _: &[u8]| {
-            unreachable!("a name has one item at most")
-        }));
+    fn run(test: &str, scenario: impl Fn(&Subject)) {
+        support::inside(test, || {
+            let mut session = support::PrivateSession::unlocked();
+            scenario(&Subject::new(Client::system(), |_: &ItemName, _: &[u8]| {
+                unreachable!("a name has one item at most")
+            }));
+            assert!(session.dialogues().is_empty());
+        });
     }
 }
+
+#[path = "support/locks.rs"]
+mod locks;
 
 #[cfg(target_os = "linux")]
 #[path = "support/conditions.rs"]

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{
-    Changes as KeychainChanges, Client as KeychainClient, Error as KeychainError, LastModified,
+    Changes as KeychainChanges, Client as KeychainClient, Error as KeychainError, HOW_TO_UNLOCK, LastModified,
 };
 pub use codex_auth_platform::lock::{Error as LockError, Holder, Standing as LockStanding, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};

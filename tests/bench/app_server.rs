@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use self::support::{Promise, Times, World, header, line};
+use self::support::{Promise, Times, World, header, line, resident};
 
 const STARTS: usize = 20;
 const ROUND_TRIPS: usize = 2_000;
@@ -65,9 +65,7 @@ impl Server {
 
     /// Its resident memory, in KiB.
     fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        resident(self.child.id())
     }
 }
 

@@ -11,13 +11,12 @@
 
 mod support;
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use self::support::{Promise, Times, World, header, line};
+use self::support::{Promise, Times, World, header, line, resident, system};
 
 const ROUNDS: usize = 300;
 const IDLE: Duration = Duration::from_secs(60);
@@ -91,21 +90,14 @@ impl Keeper {
         keeper
     }
 
-    /// How long its threads have had a processor, to the nanosecond.
+    /// How long its threads have had a processor.
     fn work(&self) -> Duration {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
-        let nanoseconds = threads.map(|thread| {
-            let text = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
-            text.split(' ').next().unwrap().parse::<u64>().unwrap()
-        });
-        Duration::from_nanos(nanoseconds.sum())
+        system::work(self.0.id())
     }
 
     /// In KiB.
     fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        resident(self.0.id())
     }
 }
 

@@ -13,7 +13,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines};
-use std::mem::MaybeUninit;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,10 +22,9 @@ use codex_auth::AuthDocument;
 use codex_auth::manager::{AccountPolicy, AuthManager};
 use codex_auth::watch::COALESCED;
 use codex_auth::{Environment, store};
-use rustix::fs::inotify;
 use scripted_authority::Account;
 
-use self::support::{Promise, Times, World, header, line};
+use self::support::{Promise, Times, World, header, line, system};
 
 const ROUNDS: usize = 300;
 /// What the library may add: reading, comparing, publishing.
@@ -64,7 +63,7 @@ fn measure() -> ExitCode {
     }
     let mut promise = Promise::default();
     header(&format!("a rewrite by another process, {ROUNDS} rounds"));
-    line("a bare loop over inotify: the event", &soonest, "");
+    line(system::SOONEST, &soonest, "");
     line("AuthManager::watch: the new token", &library, "");
     let within = promise.judge(&added, ADDED);
     line("the difference, round by round", &added, &within);
@@ -73,18 +72,8 @@ fn measure() -> ExitCode {
 
 /// Says when each event of the document came, and does nothing else.
 fn bare() {
-    let home = std::env::var("CODEX_HOME").unwrap();
-    let events = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
-    inotify::add_watch(&events, home, inotify::WatchFlags::MOVED_TO).unwrap();
-    println!("0");
-    let mut buffer = [MaybeUninit::uninit(); 4_096];
-    let mut reader = inotify::Reader::new(&events, &mut buffer);
-    loop {
-        let event = reader.next().unwrap();
-        if event.file_name().is_some_and(|name| name.to_bytes() == b"auth.json") {
-            println!("{}", now().as_nanos());
-        }
-    }
+    let home = PathBuf::from(std::env::var_os("CODEX_HOME").unwrap());
+    system::hear(&home, "auth.json", || println!("0"), || println!("{}", now().as_nanos()));
 }
 
 /// Says when each new token was there for everybody in this process.

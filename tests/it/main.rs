@@ -16,6 +16,9 @@ mod cli;
 mod external;
 mod interop;
 mod keeper;
+// Linux: strace and procfs.
+#[cfg(target_os = "linux")]
+mod kernel;
 mod login;
 mod manager;
 mod memory;

@@ -3,9 +3,7 @@
 
 use std::fmt::Debug;
 use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -15,7 +13,7 @@ use codex_auth::store::{Commit, Intent, Seen, Settings, save};
 use codex_auth::{AuthDocument, Lease, Secret, State, StoreKind, login};
 use serde_json::{Value, json};
 
-use crate::support::{Ended, Home, Machine, jwt, now, over_both_stores};
+use crate::support::{Home, Machine, jwt, now, over_both_stores};
 
 over_both_stores![
     no_command_shows_a_secret_or_leaves_one_beside_the_login,
@@ -24,9 +22,9 @@ over_both_stores![
 ];
 
 /// In every secret of these tests.
-const MARK: &str = "MARKED7f3a";
+pub const MARK: &str = "MARKED7f3a";
 
-fn api_key() -> String {
+pub fn api_key() -> String {
     format!("sk-{MARK}-api-key")
 }
 
@@ -69,7 +67,7 @@ fn traces() -> Vec<String> {
 }
 
 #[track_caller]
-fn hides(what: &str, text: &str) {
+pub fn hides(what: &str, text: &str) {
     for trace in traces() {
         assert!(!text.contains(&trace), "{what} shows {trace}:\n{text}");
     }
@@ -77,7 +75,7 @@ fn hides(what: &str, text: &str) {
 
 /// Every file below the home but the document.
 #[track_caller]
-fn nothing_beside_the_login(home: &Home) {
+pub fn nothing_beside_the_login(home: &Home) {
     for (path, _, content) in home.tree() {
         if path != home.document() {
             hides(&path.display().to_string(), &String::from_utf8_lossy(&content));
@@ -210,52 +208,6 @@ fn a_credential_that_is_given_as_an_argument_is_not_repeated() {
     {
         hides(&format!("{:?}", line[0]), &home.codex(line.iter().copied()).run().expect(2).to_string());
     }
-}
-
-#[test]
-fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
-    let home = Home::new();
-    let lease = Lease::acquire(&home.place(), Duration::from_secs(5), |_| ()).unwrap();
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", silent.local_addr().unwrap());
-    // Whoever asks there is heard, waits for as long as the other waits for the lease, and gets no answer.
-    std::thread::spawn(move || {
-        let (mut stream, _) = silent.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(800))).unwrap();
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
-    });
-    let personal = home
-        .codex(["login", "--with-access-token"])
-        .env("CODEX_AUTHAPI_BASE_URL", address)
-        .input(format!("at-{MARK}"));
-    for (run, exit) in [(home.codex(["login", "--with-api-key"]).input(api_key()), 6), (personal, 4)] {
-        let run = run.env("CODEX_AUTH_LOCK_TIMEOUT", "700ms");
-        let begun = Instant::now();
-        let mut child = run.start();
-        let process = Path::new("/proc").join(child.id().to_string());
-        let mut looks = 0;
-        while child.try_wait().unwrap().is_none() {
-            for file in ["cmdline", "environ", "comm", "status"] {
-                // A process that is hardened is closed to its own user too, and one that has ended has nothing.
-                if let Ok(shown) = fs::read(process.join(file)) {
-                    hides(file, &String::from_utf8_lossy(&shown));
-                    looks += usize::from(file == "cmdline" && !shown.is_empty());
-                }
-            }
-            nothing_beside_the_login(&home);
-        }
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(exit), "it did not wait");
-        assert!(begun.elapsed() >= Duration::from_millis(700) && looks > 0);
-        let ended = Ended {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        };
-        hides("a login that waited in vain", &ended.to_string());
-    }
-    drop(lease);
-    assert!(!home.document().exists());
 }
 
 #[test]

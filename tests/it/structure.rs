@@ -191,6 +191,37 @@ fn operating_systems_are_told_apart_in_the_platform_alone() {
     }
 }
 
+/// Under `support` each system has its own file, as in the platform; elsewhere a test is there or not, with its reason.
+#[test]
+fn a_test_that_one_system_lacks_says_why() {
+    let table = fs::read_to_string(root().join("tests/it/README.md")).unwrap();
+    let (_, table) = table.split_once("## Tests of one system\n").unwrap();
+    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let mut unused: Vec<_> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    let mut wrong = Vec::new();
+    let known = unused.clone();
+    for source in
+        sources("tests/it").iter().filter(|source| !["support", "structure"].contains(&&*source.room))
+    {
+        let lines: Vec<_> = source.text.lines().map(str::trim).collect();
+        for pair in lines.windows(2).filter(|pair| pair[1].contains("target_os")) {
+            let reasons = match (pair[0].split_once(": "), pair[1]) {
+                (Some(("// Linux", reasons)), r#"#[cfg(target_os = "linux")]"#) => reasons,
+                (Some(("// macOS", reasons)), r#"#[cfg(target_os = "macos")]"#) => reasons,
+                _ => "",
+            };
+            for reason in reasons.trim_end_matches('.').replace(" and ", ", ").split(", ") {
+                unused.retain(|row| *row != reason);
+                if !known.contains(&reason) {
+                    wrong.push(format!("{}: {:?} before {}", source.path.display(), pair[0], pair[1]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty() && unused.is_empty(), "{wrong:#?}, and no test needs {unused:?}");
+}
+
 #[test]
 fn the_library_and_the_program_forbid_unsafe_code() {
     for file in ["src/lib.rs", "src/bin/codex/main.rs", "src/bin/codex-auth/main.rs"] {
@@ -231,7 +262,8 @@ fn no_test_file_is_forgotten() {
         };
         let lists = if parent.ends_with("tests/it") { parent.join("main.rs") } else { parent.join("mod.rs") };
         let listed = fs::read_to_string(&lists).unwrap();
-        assert!(listed.contains(&format!("mod {name};")), "{} does not list {name}", lists.display());
+        let names = [format!("mod {name};"), format!("path = \"{name}.rs\"")];
+        assert!(names.iter().any(|name| listed.contains(name)), "{} does not list {name}", lists.display());
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
 
 pub(super) const SERVICE: &str = "macOS Keychain";
 pub(super) const SHARING: Sharing = Sharing::OwnerOnly;
+pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain in this session: security unlock-keychain";
 
 /// Opens the store; the keychain itself is not touched yet.
 pub(super) fn connect(caller: &Caller) -> Result<Box<dyn Keychain>, Error> {

@@ -34,7 +34,7 @@ mod changes;
 mod client;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
-// The one seam between operating systems: each `native` offers SERVICE, SHARING and connect().
+// The one seam between operating systems: each `native` offers SERVICE, SHARING, HOW_TO_UNLOCK and connect().
 #[cfg(target_os = "macos")]
 #[path = "macos.rs"]
 mod native;
@@ -47,6 +47,7 @@ mod native {
 
     pub(super) const SERVICE: &str = "keychain";
     pub(super) const SHARING: Sharing = Sharing::OwnerOnly;
+    pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain";
 
     pub(super) fn connect(_: &Caller) -> Result<Box<dyn Keychain>, Error> {
         Err(Error::Unavailable { service: SERVICE, source: "this operating system has none".into() })
@@ -60,6 +61,9 @@ pub use memory::{Fault, Memory, State};
 
 /// Whether a program may rewrite an item that another program made, on this operating system.
 pub const SHARING: Sharing = native::SHARING;
+
+/// What a person does about a keychain that is locked, on this operating system; words that begin a sentence.
+pub const HOW_TO_UNLOCK: &str = native::HOW_TO_UNLOCK;
 
 /// A keychain: items with a secret each, found by name, kept by a service outside this process.
 ///

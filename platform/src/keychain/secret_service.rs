@@ -30,6 +30,7 @@ use super::{
 
 pub(super) const SERVICE: &str = "Secret Service";
 pub(super) const SHARING: Sharing = Sharing::AnyProgram;
+pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain, for example by logging in to the desktop";
 
 /// The names of the Secret Service API draft 0.2, freedesktop.org.
 const BUS_NAME: &str = "org.freedesktop.secrets";

@@ -9,19 +9,10 @@ use codex_auth_platform::keychain::{
 
 use crate::contract::{SOON, name};
 use crate::items::{self, LOGIN, SESSION, bare, found, plant};
-use crate::support::{PrivateSession, inside};
+use crate::support::PrivateSession;
 
 /// Long enough for a healthy call by far, short enough to wait for in a test of a call that hangs.
 const A_MOMENT: Duration = Duration::from_millis(500);
-
-macro_rules! in_a_session {
-    ($($(#[doc = $doc:literal])* fn $test:ident() $body:block)*) => {
-        $($(#[doc = $doc])* #[test]
-        fn $test() {
-            inside(concat!("conditions::", stringify!($test)), || $body);
-        })*
-    };
-}
 
 /// Asks all five and hands out what went wrong, readiness last.
 fn refusals(client: &Client, within: Duration) -> [Option<Error>; 5] {
@@ -88,33 +79,6 @@ in_a_session! {
         while client.readiness(SOON).is_err() {
             assert!(begun.elapsed() < SOON, "a call that has ended still counts as hanging");
         }
-    }
-
-    fn a_keyring_that_was_never_set_up_is_never_unlocked_and_nobody_is_asked() {
-        let mut session = PrivateSession::never_unlocked();
-        let client = Client::system();
-        assert_eq!(client.readiness(SOON).unwrap(), Readiness::NeverUnlocked);
-        for refusal in refusals(&client, SOON).into_iter().take(4) {
-            assert!(matches!(refusal, Some(Error::NeverUnlocked { .. })), "{refusal:?}");
-        }
-        assert!(session.dialogues().is_empty());
-    }
-
-    fn a_locked_keyring_is_locked_with_and_without_the_item_and_nobody_is_asked() {
-        let mut session = PrivateSession::unlocked();
-        let client = Client::system();
-        for _ in 0..2 {
-            session.lock_again();
-            assert_eq!(client.readiness(SOON).unwrap(), Readiness::Locked);
-            for refusal in refusals(&client, SOON).into_iter().take(4) {
-                assert!(matches!(refusal, Some(Error::Locked { .. })), "{refusal:?}");
-            }
-            assert!(session.dialogues().is_empty());
-            session.stop_service();
-            session.start_unlocked();
-            client.write(&name("account"), &Slot::Only, b"one", SOON).unwrap();
-        }
-        assert_eq!(secrets(&client, &name("account")), [b"one"]);
     }
 
     fn a_locked_default_collection_is_locked_wherever_the_item_is() {

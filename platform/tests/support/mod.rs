@@ -1,30 +1,30 @@
-//! A D-Bus session of a test's own, with a real gnome-keyring in the condition that the test needs.
+//! A keychain of a test's own: a real one, of this operating system, in the condition that the test needs.
 //!
 //! Everything lives in one folder, and the environment follows from that folder alone. So a test can hold a session and
 //! start programs in it ([`PrivateSession::environment`]), or run itself once more with that environment and hold the
 //! session in there ([`inside`]), which is what code needs that reads the environment of its own process.
 //!
-//! Needs `dbus-daemon`, `dbus-monitor`, `dbus-send` and `gnome-keyring-daemon`. Uses std and tempfile only: tests of
-//! other crates include this file by its path.
+//! Uses std and tempfile only: tests of other crates include this file by its path.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it serves tests alone")]
 #![allow(dead_code, reason = "not every test binary uses every condition")]
 #![allow(clippy::disallowed_methods, reason = "tests make their own world, files and environment included")]
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-use std::{env, fs, thread};
+use std::process::{Child, Command};
+use std::{env, fs};
 
 use tempfile::TempDir;
 
+#[cfg_attr(target_os = "linux", path = "secret_service.rs")]
+#[cfg_attr(target_os = "macos", path = "login_keychain.rs")]
+mod system;
+
+#[allow(unused_imports, reason = "not every test binary needs a home without a keychain")]
+pub(crate) use system::{PrivateSession, no_keychain};
+
 /// Names the folder of the session whose environment this process already has.
 const FOLDER: &str = "PRIVATE_SESSION_FOLDER";
-/// Far more than any of the daemons was ever seen to need; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `body` in a copy of this test process that has the environment of a private session.
 ///
@@ -46,150 +46,6 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
     assert!(copy.status.success() && out.contains("1 passed"), "{test} in its session:\n{out}\n{err}");
 }
 
-/// A session bus, its keyring service, and their end when this is dropped.
-pub(crate) struct PrivateSession {
-    // In the order they are to end.
-    service: Option<Guarded>,
-    monitor: Option<Monitor>,
-    bus: Option<Guarded>,
-    silent: Option<UnixListener>,
-    folder: Folder,
-}
-
-impl PrivateSession {
-    /// A bus with an unlocked, empty login keyring.
-    pub(crate) fn unlocked() -> Self {
-        let mut session = Self::without_service();
-        session.start_unlocked();
-        session
-    }
-
-    /// A login keyring that exists and was not unlocked since the service started.
-    pub(crate) fn locked_again() -> Self {
-        let mut session = Self::unlocked();
-        session.lock_again();
-        session
-    }
-
-    /// A keyring service whose user never had a keyring.
-    pub(crate) fn never_unlocked() -> Self {
-        let mut session = Self::without_service();
-        session.start_service(&[], None);
-        session
-    }
-
-    /// A bus that neither has a keyring service nor could start one.
-    pub(crate) fn without_service() -> Self {
-        let mut session = Self::no_bus();
-        session.start_bus();
-        session
-    }
-
-    /// The address of a bus that was never there.
-    pub(crate) fn no_bus() -> Self {
-        Self { service: None, monitor: None, bus: None, silent: None, folder: Folder::here_or_new() }
-    }
-
-    /// A bus that went away and left its socket behind.
-    pub(crate) fn dead_socket() -> Self {
-        let session = Self::no_bus();
-        drop(UnixListener::bind(session.folder.socket()).unwrap());
-        session
-    }
-
-    /// A socket that lets anyone connect and never says a word.
-    pub(crate) fn never_answers() -> Self {
-        let mut session = Self::no_bus();
-        // Nobody accepts: a connection succeeds all the same while the kernel's queue has room.
-        session.silent = Some(UnixListener::bind(session.folder.socket()).unwrap());
-        session
-    }
-
-    /// The variables that put a program into this session.
-    ///
-    /// A program that might show something is to be started without `DISPLAY` and `WAYLAND_DISPLAY` as well.
-    pub(crate) fn environment(&self) -> Vec<(String, OsString)> {
-        self.folder.environment()
-    }
-
-    /// Stops the service and starts it again with the same keyrings, locked.
-    pub(crate) fn lock_again(&mut self) {
-        self.stop_service();
-        self.start_service(&[], None);
-    }
-
-    /// Starts the service and unlocks the login keyring, which is made if need be.
-    pub(crate) fn start_unlocked(&mut self) {
-        self.start_service(&["--unlock"], Some("correct horse\n"));
-    }
-
-    /// Kills the service and waits until the bus knows.
-    pub(crate) fn stop_service(&mut self) {
-        self.service = None;
-        self.monitor().await_owner(false);
-    }
-
-    /// Kills the bus with everything on it; the socket stays behind.
-    pub(crate) fn stop_bus(&mut self) {
-        (self.service, self.monitor, self.bus) = (None, None, None);
-    }
-
-    /// Starts a bus at the address of the one before.
-    pub(crate) fn start_bus(&mut self) {
-        let _ = fs::remove_file(self.folder.socket());
-        let config = self.folder.path().join("bus.conf");
-        fs::write(&config, bus_config(&self.folder.socket())).unwrap();
-        let mut bus = self.folder.command("dbus-daemon");
-        bus.arg("--config-file").arg(&config).args(["--nofork", "--print-address"]).stdout(Stdio::piped());
-        let mut bus = Guarded(bus.spawn().expect("dbus-daemon is installed"));
-        let mut address = String::new();
-        // The line that says where it listens is the sign that it does.
-        BufReader::new(bus.0.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        assert!(address.contains("unix:path="), "dbus-daemon said {address:?}");
-        self.bus = Some(bus);
-        self.monitor = Some(Monitor::attach(&self.folder));
-    }
-
-    /// Stops the service in its tracks: it stays on the bus and answers nobody.
-    pub(crate) fn freeze(&self) {
-        self.signal("-STOP");
-    }
-
-    /// Lets a frozen service go on with whatever it was sent meanwhile.
-    pub(crate) fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    /// The calls so far that would have brought up a dialogue: `Unlock`, `Prompt`, `CreateCollection`.
-    pub(crate) fn dialogues(&mut self) -> Vec<String> {
-        let mut mark = self.folder.command("dbus-send");
-        mark.args(["--session", "--type=signal", "/", &format!("{MARK_INTERFACE}.Mark")]);
-        assert!(mark.status().unwrap().success());
-        self.monitor().calls_until_mark()
-    }
-
-    fn start_service(&mut self, arguments: &[&str], password: Option<&str>) {
-        let mut service = self.folder.command("gnome-keyring-daemon");
-        service.args(["--foreground", "--components=secrets"]).args(arguments).stdin(Stdio::piped());
-        service.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut service = Guarded(service.spawn().expect("gnome-keyring is installed"));
-        let mut input = service.0.stdin.take().unwrap();
-        input.write_all(password.unwrap_or_default().as_bytes()).unwrap();
-        drop(input);
-        self.service = Some(service);
-        self.monitor().await_owner(true);
-    }
-
-    fn monitor(&mut self) -> &mut Monitor {
-        self.monitor.as_mut().expect("a session with a bus")
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.service.as_ref().expect("a session with a service").0.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-}
-
 /// A process that ends with its owner.
 struct Guarded(Child);
 
@@ -200,7 +56,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Where a session keeps its socket, keyrings and home.
+/// Where a session keeps its keychains, its home and whatever else it has.
 struct Folder {
     path: PathBuf,
     /// `None` in the copy that [`inside`] started, whose parent removes the folder.
@@ -211,8 +67,8 @@ impl Folder {
     fn new() -> Self {
         let own = tempfile::tempdir().unwrap();
         let folder = Self { path: own.path().to_owned(), _own: Some(own) };
-        for part in ["run", "data", "home"] {
-            fs::create_dir(folder.path.join(part)).unwrap();
+        for part in system::PARTS {
+            fs::create_dir_all(folder.path.join(part)).unwrap();
         }
         folder
     }
@@ -225,125 +81,9 @@ impl Folder {
         &self.path
     }
 
-    fn socket(&self) -> PathBuf {
-        self.path.join("bus")
-    }
-
     fn environment(&self) -> Vec<(String, OsString)> {
-        let mut address = OsString::from("unix:path=");
-        address.push(self.socket());
-        vec![
-            ("DBUS_SESSION_BUS_ADDRESS".into(), address),
-            ("XDG_RUNTIME_DIR".into(), self.path.join("run").into()),
-            ("XDG_DATA_HOME".into(), self.path.join("data").into()),
-            ("HOME".into(), self.path.join("home").into()),
-            (FOLDER.into(), self.path.clone().into()),
-        ]
+        let mut variables = system::variables(&self.path);
+        variables.push((FOLDER.into(), self.path.clone().into()));
+        variables
     }
-
-    /// A program with this session's environment and nothing of the user's.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).envs(self.environment());
-        command.stdin(Stdio::null());
-        command
-    }
-}
-
-const MARK_INTERFACE: &str = "private.session";
-
-/// What passes on the bus: who owns the service's name, and calls that would bring up a dialogue.
-struct Monitor {
-    seen: Receiver<Seen>,
-    calls: Vec<String>,
-    _process: Guarded,
-}
-
-enum Seen {
-    Attached,
-    Owned(bool),
-    Call(String),
-    Mark,
-}
-
-impl Monitor {
-    fn attach(folder: &Folder) -> Self {
-        let mut process = folder.command("dbus-monitor");
-        process.arg("--session").args([
-            "type='signal',member='NameOwnerChanged',arg0='org.freedesktop.secrets'",
-            "type='method_call',member='Unlock'",
-            "type='method_call',member='CreateCollection'",
-            "type='method_call',member='Prompt'",
-            &format!("type='signal',interface='{MARK_INTERFACE}'"),
-        ]);
-        let mut process = Guarded(
-            process.stdout(Stdio::piped()).spawn().expect("dbus-monitor is installed with dbus-daemon"),
-        );
-        let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-        let (tell, seen) = channel();
-        // Ends with the process, whose output ends.
-        thread::spawn(move || {
-            let mut lines = lines.map_while(Result::ok);
-            while let Some(line) = lines.next() {
-                let Some((_, member)) = line.split_once("member=") else { continue };
-                let told = match member {
-                    // It prints nothing before its rules are in place; what it prints first is its own name's loss.
-                    "NameLost" => Seen::Attached,
-                    "NameOwnerChanged" => {
-                        Seen::Owned(lines.by_ref().nth(2).is_some_and(|owner| owner.contains(':')))
-                    }
-                    "Mark" => Seen::Mark,
-                    "NameAcquired" => continue,
-                    call => Seen::Call(call.to_owned()),
-                };
-                if tell.send(told).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut monitor = Self { seen, calls: Vec::new(), _process: process };
-        monitor.until(|seen| matches!(seen, Seen::Attached), "dbus-monitor to attach");
-        monitor
-    }
-
-    fn await_owner(&mut self, owned: bool) {
-        self.until(|seen| matches!(seen, Seen::Owned(now) if *now == owned), "the service to come or go");
-    }
-
-    fn calls_until_mark(&mut self) -> Vec<String> {
-        self.until(|seen| matches!(seen, Seen::Mark), "the mark");
-        self.calls.clone()
-    }
-
-    fn until(&mut self, is_it: impl Fn(&Seen) -> bool, what: &str) {
-        loop {
-            let seen = self.seen.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("waited for {what}: {e}"));
-            let found = is_it(&seen);
-            if let Seen::Call(member) = seen {
-                self.calls.push(member);
-            }
-            if found {
-                return;
-            }
-        }
-    }
-}
-
-/// A bus for this user alone that starts no services.
-fn bus_config(socket: &Path) -> String {
-    format!(
-        r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:path={}</listen>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow eavesdrop="true"/>
-    <allow own="*"/>
-  </policy>
-</busconfig>
-"#,
-        socket.display()
-    )
 }

@@ -1,11 +1,13 @@
 //! How a command fails: one line, the hints that go with it, and the exit code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
 use codex_auth::manager::Failure;
+use codex_auth::store::HOW_TO_UNLOCK;
 use codex_auth::{ErrorKind, config, login, store};
 
 /// The exit codes that scripts rely on.
@@ -197,8 +199,8 @@ impl From<io::Error> for CommandError {
     }
 }
 
-fn advice(remedy: Remedy) -> &'static str {
-    match remedy {
+fn advice(remedy: Remedy) -> Cow<'static, str> {
+    let advice = match remedy {
         Remedy::ChooseStore => "name one that lasts, for example: codex login --store file",
         Remedy::FreeSpace => "free some space; the login that was there is untouched",
         Remedy::LogInAgain => "log in again to replace it: codex login",
@@ -209,12 +211,13 @@ fn advice(remedy: Remedy) -> &'static str {
         Remedy::MigrateAgain => "let it make one: codex migrate --to keychain",
         Remedy::MountFolder => "mount the folder of the login into the container, not the file",
         Remedy::UnlockKeychain => {
-            "unlock the keychain, for example by logging in to the desktop, or keep the login in a file: codex login --store file"
+            return format!("{HOW_TO_UNLOCK}, or keep the login in a file: codex login --store file").into();
         }
         Remedy::UseFileStore => {
             "where there is no keychain, keep the login in a file: codex login --store file"
         }
         Remedy::Wait => "wait until the other program has finished, then try again",
         _ => "see `codex --help`",
-    }
+    };
+    advice.into()
 }

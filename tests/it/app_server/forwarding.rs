@@ -1,14 +1,12 @@
 //! What does not concern the account goes to the next app-server and back, with ids that are never mixed.
 
-use std::fs;
-
 use scripted_authority::Account;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::next::{install, log, messages, scripted, with_path};
 use crate::manager::world::World;
-use crate::support::{Home, Machine, eventually, jwt, program};
+use crate::support::{Home, Machine, eventually, is_alive, jwt, program};
 
 /// One of ours in `home`, with the scripted one behind it.
 fn before_script(home: &Home) -> Client {
@@ -122,11 +120,11 @@ fn its_end_is_answered_for_and_the_next_request_starts_another() {
 fn a_client_that_is_killed_takes_it_along() {
     let home = Home::new();
     let mut client = before_script(&home);
-    let pid = client.call("test/login", Value::Null)["pid"].as_u64().unwrap();
+    let pid = client.call("test/login", Value::Null)["pid"].as_u64().unwrap().try_into().unwrap();
     client.ask("test/keep", Value::Null);
     // Our server is killed with its client, without a word.
     drop(client);
-    eventually("the next server to end", || fs::metadata(format!("/proc/{pid}")).is_err());
+    eventually("the next server to end", || !is_alive(pid));
     assert_eq!(log(&home).last().map(String::as_str), Some("ended"));
 }
 

@@ -1,14 +1,11 @@
 //! OpenAI's own Codex 0.169 behind us: an editor keeps its threads, and has its account from us.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::next::with_path;
 use crate::interop::codex::codex_0169;
-use crate::support::{Home, alone, eventually, here};
+use crate::support::{Home, alone, children, eventually, here, is_alive};
 
 /// One of ours in `home`, with the real one behind it; nothing of this leaves the machine.
 fn before_codex(home: &Home) -> Client {
@@ -18,9 +15,8 @@ fn before_codex(home: &Home) -> Client {
 }
 
 /// The one process that our server has started.
-fn child_of(client: &Client) -> u64 {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", client.pid())).unwrap();
-    children.split_whitespace().next().expect("it has started one").parse().unwrap()
+fn child_of(client: &Client) -> u32 {
+    *children(client.pid()).first().expect("it has started one")
 }
 
 #[test]
@@ -59,7 +55,7 @@ fn either_side_may_die_and_neither_hangs() {
         let first = child_of(&client);
         let killed = std::process::Command::new("kill").args(["-KILL", &first.to_string()]).status().unwrap();
         assert!(killed.success());
-        eventually("it to be gone", || !Path::new(&format!("/proc/{first}")).exists());
+        eventually("it to be gone", || !is_alive(first));
         assert_eq!(client.token().as_deref(), Some("sk-1"));
         // What is asked at that very moment may be refused; what is asked after it is not.
         let mut answered = Value::Null;
@@ -70,7 +66,7 @@ fn either_side_may_die_and_neither_hangs() {
         let second = child_of(&client);
         assert_ne!(second, first);
         drop(client);
-        eventually("it to end with us", || !Path::new(&format!("/proc/{second}")).exists());
+        eventually("it to end with us", || !is_alive(second));
     });
 }
 

@@ -1,22 +1,11 @@
 //! Many app-servers on one home.
 
-use std::fs;
-
 use scripted_authority::{Endpoint, Moment, Outcome, Reuse};
 use serde_json::json;
 
 use super::client::Client;
 use crate::manager::world::{PATIENCE, World};
-use crate::support::{Machine, eventually};
-
-/// How many processes a process has started that are there still.
-fn children(pid: u32) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of_task = |task: std::io::Result<fs::DirEntry>| {
-        fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
-    };
-    tasks.map(of_task).map(|children| children.split_whitespace().count()).sum()
-}
+use crate::support::{Machine, children, eventually};
 
 /// All are asked for a new token before any has one: each has its child at work, and one of those has the lease. Codex
 /// 0.169 sends eight requests a round, and seven of the eight lose their token.
@@ -39,7 +28,7 @@ fn eight_app_servers_that_are_forced_at_once_send_one_request_a_round() {
         let asked: Vec<_> =
             clients.iter_mut().map(|client| client.ask("getAuthStatus", forced.clone())).collect();
         hold.arrived(PATIENCE).unwrap();
-        eventually("every server's child", || clients.iter().all(|client| children(client.pid()) == 1));
+        eventually("every server's child", || clients.iter().all(|client| children(client.pid()).len() == 1));
         hold.release();
         let tokens: Vec<_> = clients
             .iter_mut()

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Folder, Home, Mounted, filters};
+use crate::support::{Folder, Home, filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 const EVERY_COMMAND: [&[&str]; 6] = [
@@ -101,58 +101,6 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
     ");
     assert_eq!(fs::read_to_string(home.join("auth.json")).unwrap(), API_KEY);
     assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
-}
-
-#[test]
-fn a_read_only_mount_is_read_and_never_changed() {
-    let home = Home::new();
-    let _filters = filters(&home);
-    home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
-    let before = home.tree();
-    let read_only = "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"";
-    let mounted = Mounted::by(home, read_only);
-    mounted.codex(["status"]).run().expect(0);
-    assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-test\n");
-    let mut told = String::new();
-    for arguments in [&["login", "--with-api-key"][..], &["logout"], &["migrate", "--to", "file"]] {
-        let err = mounted.codex(arguments.iter().copied()).input("sk-new").run().refused(5).err;
-        told.push_str(&format!("{}: {err}", arguments[0]));
-    }
-    insta::assert_snapshot!(told, @r"
-    login: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
-    hint: make the folder and the file writable for this user
-    logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
-    hint: make the folder and the file writable for this user
-    migrate: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
-    hint: make the folder and the file writable for this user
-    ");
-    assert_eq!(mounted.home.tree(), before);
-}
-
-#[test]
-fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_and_it_says_so() {
-    let home = Home::new();
-    let _filters = filters(&home);
-    home.write("auth.json", API_KEY);
-    home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
-    let mounted = Mounted::by(home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");
-    insta::assert_snapshot!(mounted.codex(["login", "--with-api-key"]).input("sk-new").run(), @r"
-    exit 0
-    --- stdout
-    --- stderr
-    logged in with apikey, in place of the login before
-    kept in the file store, [home]/auth.json (config.toml says so)
-    warning: [home]/auth.json is a mount point and was written in place (the old content is in [home]/auth.json.bak); mount its folder instead
-    ");
-    assert!(mounted.home.read("auth.json").contains("sk-new"));
-    insta::assert_snapshot!(mounted.codex(["logout"]).run(), @r"
-    exit 5
-    --- stdout
-    --- stderr
-    error: [home]/auth.json is mounted by itself and cannot be replaced safely; mount the folder instead of the file
-    hint: mount the folder of the login into the container, not the file
-    ");
-    assert!(mounted.home.read("auth.json").contains("sk-new"));
 }
 
 #[test]

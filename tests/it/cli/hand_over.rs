@@ -238,6 +238,8 @@ fn help_and_version_are_those_of_both() {
     assert!(home.codex(["doctor"]).run().out.contains("next codex    none on PATH"));
 }
 
+// Linux: procfs.
+#[cfg(target_os = "linux")]
 #[test]
 fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() {
     let home = Home::new();

@@ -3,11 +3,19 @@
 mod doctor;
 mod generated;
 mod hand_over;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod keychain;
 mod login;
 mod logout;
+// macOS: its keychain.
+#[cfg(target_os = "macos")]
+mod macos;
 mod migrate;
 mod second_name;
 mod status;
+// Linux: systemd.
+#[cfg(target_os = "linux")]
 mod sync;
 mod talk;
 mod token;

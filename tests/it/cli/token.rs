@@ -143,6 +143,8 @@ fn a_reader_that_has_left_is_no_failure_and_makes_no_noise() {
     }
 }
 
+// Linux: procfs.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_token_that_cannot_be_written_out_is_a_failure() {
     let home = Home::new();

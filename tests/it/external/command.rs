@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use codex_auth::config::{ProviderCommand, provider_command};
 use codex_auth::external::{BearerCommand, Context, Error, ExternalAuth as _, Persistence, Reason};
 
-use crate::support::{Home, eventually};
+use crate::support::{Home, eventually, is_alive};
 
 /// A command as `config.toml` would have it, with `more` keys of its table.
 pub fn command(program: &str, arguments: &[&str], more: &str) -> ProviderCommand {
@@ -40,9 +40,7 @@ fn shell(script: &str, more: &str) -> Result<String, Error> {
 
 /// Whether the process whose number is in the file is there, and not merely waiting to be collected.
 fn runs(file: &Path) -> bool {
-    let pid = fs::read_to_string(file).unwrap();
-    let status = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    is_alive(fs::read_to_string(file).unwrap().trim().parse().unwrap())
 }
 
 #[test]

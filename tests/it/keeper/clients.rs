@@ -1,39 +1,13 @@
 //! How `codex token` finds a keeper, and how it does without one.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use scripted_authority::{Account, Authority, Endpoint, Outcome};
 
-use super::process::{AT_WORK, Process, STANDING_BY};
+use super::process::{AT_WORK, Process};
 use crate::manager::world::World;
-use crate::support::{Guarded, Home, Machine, over_both_stores};
-
-over_both_stores!(a_token_from_the_keeper_touches_neither_the_file_nor_the_keychain);
-
-fn a_token_from_the_keeper_touches_neither_the_file_nor_the_keychain(machine: &mut Machine) {
-    let world = World::fresh(machine);
-    let traced = |keeper: &str| {
-        let trace = world.machine.home.beside(keeper).join("trace");
-        let run = world.codex(["token"]);
-        let run = run.through(["strace", "-f", "-e", "trace=connect,/^open", "-o", trace.to_str().unwrap()]);
-        let ended = run.run().expect(0);
-        assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.kept("access_token").as_str(), ""));
-        let trace = fs::read_to_string(trace).unwrap();
-        // The bus is where the keychain is.
-        let bus = world.machine.session.as_ref().map(|_| "/bus\"");
-        [trace.contains("auth.json\""), bus.is_some_and(|bus| trace.contains(bus))]
-    };
-    let looks_itself = if world.machine.session.is_some() { [false, true] } else { [true, false] };
-    assert_eq!(traced("before"), looks_itself);
-    let keeper = Process::of(&world);
-    assert_eq!(traced("meanwhile"), [false, false]);
-    keeper.signal("-KILL");
-    assert_eq!(keeper.ended().0, None);
-    assert_eq!(traced("after"), looks_itself);
-}
+use crate::support::{Home, Machine};
 
 #[test]
 fn a_keeper_that_does_not_answer_is_done_without_in_silence() {
@@ -104,34 +78,4 @@ fn where_the_path_of_a_home_is_too_long_for_a_socket_it_is_in_the_folder_of_the_
     let log = keeper.until(AT_WORK);
     assert!(log.iter().any(|line| line.contains("no socket: the path of the login is too long")), "{log:#?}");
     assert_eq!(authority.counters().of(Endpoint::Refresh), 0);
-}
-
-/// As a container would have it: the folder of the socket and nothing else of the home.
-#[test]
-fn a_folder_that_is_mounted_elsewhere_keeps_its_keeper_through_a_failover() {
-    let mut machine = Machine::with_file();
-    let world = World::fresh(&mut machine);
-    let leader = Process::of(&world);
-    let follower = Process::start(world.codex(["sync", "run"]));
-    follower.until(STANDING_BY);
-
-    let inside = world.machine.home.beside("inside");
-    let script = "mount --bind \"$from\" \"$to\"; echo mounted; read -r _; exec \"$0\" token";
-    let ask = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-euc", script, env!("CARGO_BIN_EXE_codex")])
-        .env("from", world.machine.home.file("codex-auth/keeper"))
-        .env("to", &inside)
-        .env("CODEX_AUTH_SOCKET", inside.join("sock"))
-        .env("CODEX_HOME", "/nowhere")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ask = Guarded(ask);
-    let mut lines = BufReader::new(ask.0.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "mounted");
-    leader.signal("-KILL");
-    follower.until(AT_WORK);
-    ask.0.stdin.take().unwrap().write_all(b"\n").unwrap();
-    assert_eq!(lines.next().unwrap().unwrap(), world.kept("access_token"));
 }

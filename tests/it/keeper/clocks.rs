@@ -1,14 +1,12 @@
-//! A clock that is set forward and back, and a keychain that opens late: what a keeper does when the world changes.
+//! A clock that is set forward and back, and what a keeper makes of it.
 
 use std::time::Duration;
 
-use codex_auth::keeper::{Ask, Client};
 use scripted_authority::{Account, Endpoint, Grant, Outcome, fingerprint};
 
-use super::process::Process;
 use super::virtual_time::{Hands, Kept};
 use crate::manager::world::{PATIENCE, World};
-use crate::support::{Machine, eventually, here, session};
+use crate::support::{Machine, eventually};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -52,27 +50,4 @@ fn a_clock_that_is_set_forward_brings_the_refresh_and_one_that_is_set_back_bring
     has(&other);
     kept.finish();
     assert_eq!((world.requests(), world.ended(Outcome::Granted)), (3, 3));
-}
-
-#[test]
-fn a_keeper_that_finds_the_keychain_locked_waits_and_works_when_it_is_open() {
-    session::inside(here!(), || {
-        let mut machine = Machine::with_keychain();
-        let world = World::stale(&mut machine);
-        world.machine.session.as_mut().unwrap().lock_again();
-        let keeper = Process::of(&world);
-        let client = Client::at(world.machine.home.file("codex-auth/keeper/sock"));
-        let reason = client.status().unwrap().reason.unwrap();
-        assert!(reason.contains("locked"), "{reason}");
-        assert!(client.token(None, Ask::AtHand).is_err());
-
-        let session = world.machine.session.as_mut().unwrap();
-        session.stop_service();
-        session.start_unlocked();
-        keeper.until(" refreshed ");
-        let token = client.token(None, Ask::AtHand).unwrap();
-        assert_eq!(token.token.expose(), world.kept("access_token"));
-        assert_eq!(world.requests(), 1);
-        assert!(world.machine.session.as_mut().unwrap().dialogues().is_empty(), "nobody was asked anything");
-    });
 }

@@ -5,6 +5,12 @@ mod clients;
 mod clocks;
 mod codexes;
 mod failover;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod keychain;
+// Linux: strace, mounts and another user.
+#[cfg(target_os = "linux")]
+mod kernel;
 pub mod process;
 mod signals;
 mod socket;

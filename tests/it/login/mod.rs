@@ -27,9 +27,16 @@
 mod browser;
 mod callback;
 mod choice;
+// Linux: chromium.
+#[cfg(target_os = "linux")]
 mod chromium;
 mod device;
+// Linux: chromium.
+#[cfg(target_os = "linux")]
 mod devtools;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod disks;
 mod interruption;
 mod ports;
 mod restrictions;

@@ -3,8 +3,10 @@
 use scripted_authority::{Ending, Endpoint, Reuse, Step, TokenState};
 
 use super::crashes::STEPS;
+use super::lifetimes::{MINUTE, Walk};
 use super::world::World;
 use crate::support::{Machine, Pause, WallClock, over_both_stores};
+use scripted_authority::Expiry;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -122,5 +124,25 @@ fn a_dead_credential_is_dead_by_every_clock() {
             world.codex(["token"]).run().refused(3);
         }
         assert_eq!(world.requests(), 1);
+    }
+}
+
+#[test]
+fn the_program_spends_one_token_a_minute_where_tokens_live_for_half_of_one() {
+    for expiry in [Expiry::Integer, Expiry::Negative] {
+        let mut machine = Machine::with_file();
+        let mut walk = Walk::of(&mut machine, 30, expiry);
+        let clock = WallClock::ahead_by(0);
+        for passed in (0..4 * MINUTE).step_by(15) {
+            clock.set(passed);
+            walk.at(passed, |world| {
+                for arguments in [&["token"][..], &["token", "--min-ttl", "1h"]] {
+                    let ended = clock.govern(world.codex(arguments.iter().copied())).run();
+                    assert!(matches!(ended.code, Some(0 | 4)), "{ended}");
+                }
+            });
+        }
+        let spent = walk.end();
+        assert!((3..=4).contains(&spent.len()), "{expiry:?}: {spent:?}");
     }
 }

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use scripted_authority::{Expiry, Outcome};
 
 use super::world::{World, block_on};
-use crate::support::{Machine, WallClock, now};
+use crate::support::{Machine, now};
 
-const MINUTE: i64 = 60;
+pub(super) const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// A login on which time passes as the test says, on the clock of its managers and on the authority's.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     world: World<'a>,
     begun: i64,
     now: Arc<AtomicI64>,
@@ -26,7 +26,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn of(machine: &'a mut Machine, lifetime: i64, expiry: Expiry) -> Self {
+    pub(super) fn of(machine: &'a mut Machine, lifetime: i64, expiry: Expiry) -> Self {
         let world =
             World::under(machine, |policy| (policy.access_lifetime, policy.expiry) = (lifetime, expiry));
         let begun = now();
@@ -40,7 +40,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Does `act` when `passed` seconds have passed, and sees that it spends one token at most.
-    fn at<T>(&mut self, passed: i64, act: impl FnOnce(&World<'_>) -> T) -> T {
+    pub(super) fn at<T>(&mut self, passed: i64, act: impl FnOnce(&World<'_>) -> T) -> T {
         let moment = self.begun + passed;
         self.now.store(moment, Ordering::SeqCst);
         self.world.authority.adjust(|policy| policy.clock_offset = moment - now());
@@ -55,7 +55,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The end of it: no two tokens were spent within a minute.
-    fn end(self) -> Vec<i64> {
+    pub(super) fn end(self) -> Vec<i64> {
         let close = self.spent.windows(2).find(|pair| pair[1] - pair[0] < MINUTE);
         assert_eq!(close, None, "{:?}", self.spent);
         self.world.nothing_is_spent_twice_or_lost();
@@ -156,24 +156,4 @@ async fn want_everything(manager: &AuthManager) {
     // A server that refuses whatever it is shown.
     let mut recovery = manager.recover(&manager.current());
     while !matches!(recovery.next().await.inspect_err(fine), Ok(Recovered::Exhausted) | Err(_)) {}
-}
-
-#[test]
-fn the_program_spends_one_token_a_minute_where_tokens_live_for_half_of_one() {
-    for expiry in [Expiry::Integer, Expiry::Negative] {
-        let mut machine = Machine::with_file();
-        let mut walk = Walk::of(&mut machine, 30, expiry);
-        let clock = WallClock::ahead_by(0);
-        for passed in (0..4 * MINUTE).step_by(15) {
-            clock.set(passed);
-            walk.at(passed, |world| {
-                for arguments in [&["token"][..], &["token", "--min-ttl", "1h"]] {
-                    let ended = clock.govern(world.codex(arguments.iter().copied())).run();
-                    assert!(matches!(ended.code, Some(0 | 4)), "{ended}");
-                }
-            });
-        }
-        let spent = walk.end();
-        assert!((3..=4).contains(&spent.len()), "{expiry:?}: {spent:?}");
-    }
 }

@@ -1,8 +1,6 @@
 //! Every secret that an authority has ever issued, old and new, is looked for in whatever a refresh or a logout prints,
 //! writes beside the login, or shows of itself to other processes, however it ends.
 
-use std::fs;
-
 use scripted_authority::{Account, Edit, Endpoint, Step};
 use serde_json::json;
 
@@ -13,12 +11,11 @@ over_both_stores!(
     no_ending_of_a_refresh_shows_a_secret,
     no_ending_of_a_logout_shows_a_secret,
     a_token_that_is_printed_is_all_that_is_shown,
-    no_process_is_started_with_a_secret,
     what_is_left_half_way_shows_a_secret_to_nobody_but_its_owner,
 );
 
 /// What gives a secret away: the whole of it, and the one part of a JWT that no other has.
-fn traces(world: &World<'_>) -> Vec<String> {
+pub fn traces(world: &World<'_>) -> Vec<String> {
     let parts = |secret: &String| {
         let payload = secret.split('.').nth(1).map(str::to_owned);
         [Some(secret.clone()), payload].into_iter().flatten().collect::<Vec<_>>()
@@ -31,7 +28,7 @@ fn traces(world: &World<'_>) -> Vec<String> {
 }
 
 #[track_caller]
-fn hides(what: &str, text: &str, traces: &[String]) {
+pub fn hides(what: &str, text: &str, traces: &[String]) {
     for trace in traces {
         assert!(!text.contains(trace), "{what} shows {trace}:\n{text}");
     }
@@ -119,24 +116,6 @@ fn a_token_that_is_printed_is_all_that_is_shown(machine: &mut Machine) {
         let rest = Ended { out: ended.out.replace(&token, "[token]"), ..ended };
         shows_nothing(&world, &format!("token {more:?}"), &rest, &traces);
         world.codex(["logout", "--local"]).run().expect(0);
-    }
-}
-
-/// Arguments and environment of every process that takes part, seen by strace.
-fn no_process_is_started_with_a_secret(machine: &mut Machine) {
-    let world = World::fresh(machine);
-    let journal = world.machine.home.beside("strace").join("journal");
-    let way = ["strace", "-f", "-v", "-s", "65536", "-e", "trace=execve", "-o", journal.to_str().unwrap()];
-    for arguments in [&["refresh"][..], &["token", "--min-ttl", "2h"], &["logout"]] {
-        let traces = traces(&world);
-        world.codex(arguments.iter().copied()).through(way).run().expect(0);
-        let seen = fs::read_to_string(&journal).unwrap();
-        assert!(
-            seen.contains("\"transaction\"") && seen.contains("CODEX_HOME="),
-            "the witness saw no child: {seen}"
-        );
-        let issued = world.authority.issued_secrets();
-        hides(&format!("the start of {arguments:?}"), &seen, &[&traces[..], &issued].concat());
     }
 }
 

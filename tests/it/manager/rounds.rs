@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use scripted_authority::{Outcome, Reuse};
 
 use super::world::World;
-use crate::support::{Actor, Machine, hear, here, part, session, tell};
+use crate::support::{Actor, Machine, hear, here, part, tell};
 
 /// By how many seconds the clocks go on from one round to the next.
 const ROUND: i64 = 2 * 3_600;
@@ -53,10 +53,12 @@ impl Rounds {
         }
     }
 
+    // Linux: items of others.
+    #[cfg(target_os = "linux")]
     fn in_the_keychain(self, test: &str) {
         match part() {
             Some(_) => play(),
-            None => session::inside(test, || self.run(test, &mut Machine::with_keychain())),
+            None => crate::support::session::inside(test, || self.run(test, &mut Machine::with_keychain())),
         }
     }
 
@@ -155,16 +157,22 @@ fn sixty_four_processes_of_sixty_four_tasks_send_one_request_a_round_where_reuse
     Rounds { tasks: 64, ..HUNDRED.of(64).where_reuse_ends_the_family() }.in_the_file(here!());
 }
 
+// Linux: items of others.
+#[cfg(target_os = "linux")]
 #[test]
 fn two_processes_with_a_keychain_send_one_request_a_round() {
     HUNDRED.of(2).in_the_keychain(here!());
 }
 
+// Linux: items of others.
+#[cfg(target_os = "linux")]
 #[test]
 fn eight_processes_with_a_keychain_send_one_request_a_round_where_reuse_ends_the_family() {
     HUNDRED.of(8).where_reuse_ends_the_family().in_the_keychain(here!());
 }
 
+// Linux: items of others.
+#[cfg(target_os = "linux")]
 #[test]
 fn sixty_four_processes_with_a_keychain_send_one_request_a_round_where_reuse_ends_the_family() {
     HUNDRED.of(64).where_reuse_ends_the_family().in_the_keychain(here!());

@@ -66,10 +66,26 @@ macro_rules! laws_of_a_shared_store {
 store_contract!(file, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
 store_contract!(file_by_a_link, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
 store_contract!(keychain_in_memory, laws_of_every_store, laws_of_a_lasting_store);
-store_contract!(keychain_of_gnome, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
-store_contract!(auto_with_keychain, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(keychain_of_the_system, laws_of_every_store, laws_of_a_lasting_store);
+store_contract!(auto_with_keychain, laws_of_every_store, laws_of_a_lasting_store);
 store_contract!(auto_without_keychain, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
 store_contract!(ephemeral, laws_of_every_store);
+
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod shared {
+    use super::{another_process_sees_our_write_and_we_see_its, here, worlds};
+
+    mod keychain_of_the_system {
+        use super::*;
+        laws_of_a_shared_store!(worlds::keychain_of_the_system);
+    }
+
+    mod auto_with_keychain {
+        use super::*;
+        laws_of_a_shared_store!(worlds::auto_with_keychain);
+    }
+}
 
 fn load_sees_the_last_write(world: &World) {
     assert_eq!(world.text(), None);

@@ -5,7 +5,11 @@ mod contract;
 mod ephemeral;
 mod faults;
 mod lease;
+// Linux: strace.
+#[cfg(target_os = "linux")]
 mod order;
+// Linux: another user.
+#[cfg(target_os = "linux")]
 mod owner;
 mod selection;
 mod worlds;

@@ -121,8 +121,8 @@ pub fn keychain_in_memory(_test: &str, law: fn(&World)) {
     law(&World::new(Home::new(), StoreKind::Keychain, Memory::new()));
 }
 
-/// The keychain store over a real gnome-keyring.
-pub fn keychain_of_gnome(test: &str, law: fn(&World)) {
+/// The keychain store over the real keychain of this system.
+pub fn keychain_of_the_system(test: &str, law: fn(&World)) {
     inside(test, || in_a_keyring(StoreKind::Keychain, law));
 }
 
@@ -133,10 +133,7 @@ pub fn auto_with_keychain(test: &str, law: fn(&World)) {
 
 /// The automatic store where there is no keychain.
 pub fn auto_without_keychain(test: &str, law: fn(&World)) {
-    inside(test, || {
-        let session = PrivateSession::no_bus();
-        law(&World::new(Home::within(&session), StoreKind::Auto, Disk));
-    });
+    inside(test, || law(&World::new(Home::new(), StoreKind::Auto, Disk)));
 }
 
 /// The store in the memory of this process.
@@ -188,7 +185,7 @@ impl Surroundings for Memory {
     }
 }
 
-/// A real keyring, which its user may lock.
+/// A real keychain, which its user may lock.
 struct Keyring(RefCell<PrivateSession>);
 
 impl Surroundings for Keyring {
@@ -201,8 +198,7 @@ impl Surroundings for Keyring {
         let mut session = self.0.borrow_mut();
         session.lock_again();
         world.refused(seen);
-        session.stop_service();
-        session.start_unlocked();
+        session.unlock_again();
         assert!(session.dialogues().is_empty(), "somebody was asked for a password");
     }
 }

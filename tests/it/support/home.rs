@@ -11,9 +11,9 @@ use codex_auth::{Environment, Place, Stores};
 use serde_json::{Value, json};
 
 use super::program::Run;
-use super::session::PrivateSession;
+use super::session::{PrivateSession, no_keychain};
 
-/// A `CODEX_HOME` of one test, without a session bus unless one is given.
+/// A `CODEX_HOME` of one test, without a keychain unless a session is given.
 pub struct Home {
     folder: tempfile::TempDir,
     environment: Vec<(String, OsString)>,
@@ -24,21 +24,12 @@ impl Home {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("home")).unwrap();
-        let nowhere = format!("unix:path={}", folder.path().join("no-bus").display());
-        let environment = vec![("DBUS_SESSION_BUS_ADDRESS".to_owned(), nowhere.into())];
-        Self { folder, environment }
+        Self { environment: no_keychain(folder.path()), folder }
     }
 
     /// An empty home in the session of a real keyring.
     pub fn within(session: &PrivateSession) -> Self {
         Self { environment: session.environment(), ..Self::new() }
-    }
-
-    /// The home of another user, who can go there. Only root can give one away.
-    pub fn owned_by(self, uid: u32) -> Self {
-        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        std::os::unix::fs::chown(self.path(), Some(uid), Some(uid)).expect("the tests run as root");
-        self
     }
 
     /// The folder of the login, canonical.

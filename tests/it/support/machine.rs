@@ -1,15 +1,13 @@
 //! A machine on which a login is kept in one store: the file, or the item of a real keychain.
 
-use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keyring3::credential::CredentialApi as _;
-use keyring3::secret_service::SsCredential;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::program::Run;
 use super::session::PrivateSession;
+use super::system::SERVICE;
 use super::{Home, chatgpt};
 
 /// A home, and the store that its login is in.
@@ -48,7 +46,7 @@ impl Machine {
     /// What the place of the login is called.
     pub fn location(&self) -> String {
         match self.session {
-            Some(_) => format!("item \"Codex Auth\" of {}", account(&self.home)),
+            Some(_) => format!("item \"{SERVICE}\" of {}", account(&self.home)),
             None => self.home.document().display().to_string(),
         }
     }
@@ -104,33 +102,9 @@ pub fn account(home: &Home) -> String {
     format!("cli|{}", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Codex's item for a home, through the crate and version that Codex uses. For tests that run inside a session.
+/// The item of a home, through the crate and version that Codex uses. For tests that run inside a session.
 pub fn item(home: &Home) -> keyring3::Entry {
-    keyring3::Entry::new("Codex Auth", &account(home)).unwrap()
-}
-
-/// The secret of every item that has the name of a home's, as any program finds it.
-pub fn items(home: &Home) -> Vec<Vec<u8>> {
-    let name = SsCredential::new_with_target(None, "Codex Auth", &account(home)).unwrap();
-    match name.map_matching_items(|item| Ok(item.get_secret().unwrap()), false) {
-        Err(keyring3::Error::NoEntry) => Vec::new(),
-        found => found.unwrap(),
-    }
-}
-
-/// Makes one more item of that name, as only a program can that does not look first.
-pub fn plant_another_item(home: &Home, secret: &[u8]) {
-    let planted = SsCredential::new_with_target(None, "Codex Auth", "planted").unwrap();
-    planted.set_secret(secret).unwrap();
-    let account = account(home);
-    let name =
-        HashMap::from([("service", "Codex Auth"), ("username", account.as_str()), ("target", "default")]);
-    let renamed = planted.map_matching_items(|item| item.set_attributes(name.clone()).map_err(refused), true);
-    renamed.unwrap();
-}
-
-fn refused(error: impl std::error::Error + Send + Sync + 'static) -> keyring3::Error {
-    keyring3::Error::PlatformFailure(Box::new(error))
+    keyring3::Entry::new(SERVICE, &account(home)).unwrap()
 }
 
 /// Seconds since 1970.

@@ -1,16 +1,23 @@
 //! What the tests stand on: a home of their own, the program as a child in it, and a real keyring session.
 
 mod actor;
+#[cfg(target_os = "linux")]
 mod clock;
 mod flock;
+mod folder;
 mod home;
 mod lines;
 mod machine;
+#[cfg(target_os = "linux")]
 mod mounted;
-mod network;
-#[cfg(feature = "failpoints")]
+// Linux: only what needs Linux stops the program half way.
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
 mod pause;
+mod process;
 mod program;
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(target_os = "macos", path = "macos.rs")]
+mod system;
 pub mod web;
 mod words;
 
@@ -18,16 +25,22 @@ mod words;
 pub mod session;
 
 pub use self::actor::{Actor, await_cue, hear, part, tell};
+#[cfg(target_os = "linux")]
 pub use self::clock::WallClock;
 pub use self::flock::Flock;
+pub use self::folder::Folder;
 pub use self::home::{Home, chatgpt, jwt, names};
 pub use self::lines::Lines;
-pub use self::machine::{Machine, account, item, items, now, plant_another_item};
-pub use self::mounted::{Folder, Mounted};
-pub use self::network::alone;
-#[cfg(feature = "failpoints")]
+pub use self::machine::{Machine, account, item, now};
+#[cfg(target_os = "linux")]
+pub use self::mounted::Mounted;
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
 pub use self::pause::Pause;
+pub use self::process::{children, is_alive};
 pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
+pub use self::system::alone;
+#[cfg(target_os = "linux")]
+pub use self::system::{items, plant_another_item};
 pub use self::words::filters;
 
 /// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.
@@ -45,15 +58,18 @@ macro_rules! here {
 macro_rules! over_both_stores {
     ($($law:ident),+ $(,)?) => { $(
         mod $law {
-            use crate::support::{Machine, here, session};
+            use crate::support::Machine;
 
             #[test]
             fn in_the_file() {
                 super::$law(&mut Machine::with_file());
             }
 
+            // Linux: items of others.
+            #[cfg(target_os = "linux")]
             #[test]
             fn in_the_keychain() {
+                use crate::support::{here, session};
                 session::inside(here!(), || super::$law(&mut Machine::with_keychain()));
             }
         }
@@ -64,15 +80,18 @@ macro_rules! over_both_stores {
 macro_rules! alone_over_both_stores {
     ($($law:ident),+ $(,)?) => { $(
         mod $law {
-            use crate::support::{Machine, alone, here, session};
+            use crate::support::{Machine, alone, here};
 
             #[test]
             fn in_the_file() {
                 alone(here!(), || super::$law(&mut Machine::with_file()));
             }
 
+            // Linux: items of others.
+            #[cfg(target_os = "linux")]
             #[test]
             fn in_the_keychain() {
+                use crate::support::session;
                 let test = here!();
                 alone(test, || session::inside(test, || super::$law(&mut Machine::with_keychain())));
             }

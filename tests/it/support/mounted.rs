@@ -1,18 +1,12 @@
-//! Homes with something about their folder: on a file system of their own, or another user's.
+//! Homes on a file system of their own.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Home;
 use super::program::{Ended, Guarded, Run};
-
-/// Whether these tests run as root, who may mount, and whom permissions do not bind.
-fn is_root() -> bool {
-    codex_auth_platform::process::user() == 0
-}
+use super::system::is_root;
 
 /// A home with something mounted over it where no other process sees it.
 pub struct Mounted {
@@ -59,44 +53,5 @@ impl Mounted {
             way.extend(["-U", "--preserve-credentials"]);
         }
         run.through(way)
-    }
-}
-
-/// A folder that any user can reach.
-pub struct Folder {
-    folder: tempfile::TempDir,
-}
-
-impl Folder {
-    pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder }
-    }
-
-    /// A home in it, of the user who runs these tests, with this mode.
-    pub fn home(&self, mode: u32) -> PathBuf {
-        let home = self.folder.path().join("home");
-        fs::create_dir(&home).unwrap();
-        self.set_mode(mode);
-        home
-    }
-
-    pub fn set_mode(&self, mode: u32) {
-        fs::set_permissions(self.folder.path().join("home"), fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    /// A run of the program by a user whom permissions bind.
-    pub fn codex<'a>(&self, home: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Run {
-        let run = Run::new(arguments).env("CODEX_HOME", home);
-        let run = run.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere");
-        if is_root() { run.by_user(65534) } else { run }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // So that it can be removed.
-        let _ = fs::set_permissions(self.folder.path().join("home"), fs::Permissions::from_mode(0o700));
     }
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::system;
+
 /// Where the program under test is.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_codex"))
@@ -67,12 +69,6 @@ impl Run {
         self
     }
 
-    /// Runs it as another user. Root opens it first: where it was built, others may not be able to go.
-    pub fn by_user(self, uid: u32) -> Self {
-        let person = format!("setpriv --reuid={uid} --regid={uid} --clear-groups");
-        self.through(["sh", "-c", &format!(r#"exec 9<"$0"; cd /; exec {person} /proc/self/fd/9 "$@""#)])
-    }
-
     /// The same run, started by another program: `way` is its command line, up to ours.
     pub fn through<'a>(self, way: impl IntoIterator<Item = &'a str>) -> Self {
         let mut way = way.into_iter();
@@ -85,11 +81,9 @@ impl Run {
 
     /// The same run on a terminal; what the terminal shows comes out as `out`. What is said to `Run::input` is typed.
     pub fn on_a_terminal(self) -> Self {
-        let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''"));
         let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
-        let line = words.map(quoted).collect::<Vec<_>>().join(" ");
-        let mut command = Command::new("script");
-        command.env_clear().args(["-qec", &line, "/dev/null"]).env("TERM", "xterm");
+        let mut command = system::terminal(words);
+        command.env_clear().env("TERM", "xterm");
         command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         Self { command, ..self }
     }

@@ -1,16 +1,14 @@
 //! A host of the library that follows changes: another process, with a word for each snapshot that it is told of.
 
 use std::thread;
-use std::time::Instant;
 
 use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot};
-use codex_auth::watch::SLOW_POLL;
 use codex_auth::{Environment, store};
 use scripted_authority::{Account, fingerprint};
 
 use super::watcher::Sight;
 use crate::manager::world::World;
-use crate::support::{Actor, Home, Machine, await_cue, eventually, here, part, session, tell};
+use crate::support::{Actor, Home, Machine, await_cue, part, tell};
 
 /// The test that plays the other process.
 const STAGE: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
@@ -71,7 +69,7 @@ fn word_of(change: Change) -> String {
 }
 
 /// The fingerprint of the token that it would send, and whether the store holds another account's by now.
-fn token_of(snapshot: &Snapshot) -> String {
+pub(super) fn token_of(snapshot: &Snapshot) -> String {
     let token = snapshot.document().and_then(codex_auth::AuthDocument::bearer);
     let token = token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string());
     match snapshot.departure() {
@@ -100,27 +98,4 @@ fn a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account() {
     world.sign_in(&again);
     assert_eq!(host.next(), format!("login {}", fingerprint(&again.tokens.access_token)));
     host.finish();
-}
-
-#[test]
-fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
-    session::inside(here!(), || {
-        let mut machine = Machine::with_keychain();
-        let world = World::fresh(&mut machine);
-        let home = &world.machine.home;
-        let manager = AuthManager::builder(home.place(), home.environment());
-        let manager = manager.policy(AccountPolicy::Follow).open().unwrap();
-        let watching = manager.watch();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(watching.looks().wait_for(|looks| *looks > 0)).unwrap();
-        // In place, of which gnome-keyring tells nobody. The first may be come upon by a look that was due in any case.
-        for account in [2, 3] {
-            let begun = Instant::now();
-            let other = world.authority.grant(Account::numbered(account));
-            world.machine.keep(other.auth_json());
-            let token = fingerprint(&other.tokens.access_token);
-            eventually("the other account's token", || token_of(&manager.current()) == token);
-            assert!(begun.elapsed() < SLOW_POLL, "it was asked for, and not come upon");
-        }
-    });
 }

@@ -16,15 +16,18 @@ use super::watcher::{Sight, Watcher};
 use crate::manager::world::{World, merged, post};
 use crate::support::{Machine, item, over_both_stores};
 
-over_both_stores!(
-    every_change_is_told_once_where_the_system_tells,
-    every_change_is_told_once_where_one_has_to_look,
-);
+over_both_stores!(every_change_is_told_once_where_the_system_tells);
+
+// Linux: inotify.
+#[cfg(target_os = "linux")]
+over_both_stores!(every_change_is_told_once_where_one_has_to_look);
 
 fn every_change_is_told_once_where_the_system_tells(machine: &mut Machine) {
     each_is_told_once(machine, Sight::Native);
 }
 
+// Linux: inotify.
+#[cfg(target_os = "linux")]
 fn every_change_is_told_once_where_one_has_to_look(machine: &mut Machine) {
     each_is_told_once(machine, Sight::Polling);
 }

@@ -2,8 +2,13 @@
 
 mod convergence;
 mod host;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod keychain;
 mod matrix;
 mod poison;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
 mod polling;
 mod program;
 pub mod watcher;

@@ -8,7 +8,7 @@ use scripted_authority::{Account, Ending, Endpoint, Step};
 
 use super::watcher::{Sight, Watcher};
 use crate::manager::world::World;
-use crate::support::{Guarded, Lines, Machine, filters, here, over_both_stores, session};
+use crate::support::{Guarded, Lines, Machine, filters, over_both_stores};
 
 over_both_stores!(no_line_holds_a_secret_at_any_level_of_talk);
 
@@ -68,26 +68,6 @@ fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a
     assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &true.into()), "{told}");
     world.codex(["logout", "--local"]).run().expect(0);
     watcher.hears("logout");
-}
-
-#[test]
-fn a_keychain_that_is_locked_is_unreadable_until_it_is_open() {
-    session::inside(here!(), || {
-        let mut machine = Machine::with_keychain();
-        let world = World::fresh(&mut machine);
-        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
-        assert_eq!((&first["store"], &first["usable"]), (&"keychain".into(), &true.into()));
-        let session = world.machine.session.as_mut().unwrap();
-        session.lock_again();
-        let told = watcher.hears("unreadable");
-        assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
-        session.stop_service();
-        session.start_unlocked();
-        assert_eq!(watcher.hears("readable")["usable"], true);
-        assert!(session.dialogues().is_empty(), "nobody was asked anything");
-        world.codex(["logout", "--local"]).run().expect(0);
-        watcher.hears("logout");
-    });
 }
 
 fn no_line_holds_a_secret_at_any_level_of_talk(machine: &mut Machine) {

@@ -12,6 +12,8 @@ pub enum Sight {
     /// The system tells it.
     Native,
     /// It has to look: the system's own limit leaves it no watch at all.
+    // Linux: inotify.
+    #[cfg(target_os = "linux")]
     Polling,
 }
 
@@ -21,6 +23,8 @@ impl Sight {
         match self {
             Self::Native => &["env"],
             // The limit is that of a user namespace of its own, where nobody else has watches to lose.
+            // Linux: inotify.
+            #[cfg(target_os = "linux")]
             Self::Polling => &[
                 "unshare",
                 "--user",

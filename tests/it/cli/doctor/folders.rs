@@ -8,7 +8,7 @@ use std::time::Duration;
 use codex_auth::Lease;
 
 use super::{Patient, Report};
-use crate::support::{Flock, Folder, Home, Mounted};
+use crate::support::{Flock, Folder, Home};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -39,7 +39,7 @@ fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_non
 }
 
 #[test]
-fn what_a_folder_and_its_file_system_do_not_allow_is_told() {
+fn what_a_folder_does_not_allow_is_told() {
     let folder = Folder::new();
     let home = folder.home(0o755);
     fs::write(home.join("auth.json"), r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#).unwrap();
@@ -47,6 +47,13 @@ fn what_a_folder_and_its_file_system_do_not_allow_is_told() {
     folder.set_mode(0o555);
     let report = Report::of(|arguments| folder.codex(&home, arguments.iter().copied()));
     report.says("warning", "place", "is read, and never refreshed", "writable");
+}
+
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_file_system_does_to_a_login_is_told() {
+    use crate::support::Mounted;
 
     let memory = Mounted::by(Home::new(), "mount -t tmpfs none \"$home\"");
     let report = Report::of(|arguments| memory.codex(arguments.iter().copied()));

@@ -8,8 +8,7 @@ use scripted_authority::{Account, Authority, Ending, Endpoint, Grant, Step};
 use serde_json::{Value, json};
 
 use super::migrate::another_codex;
-use crate::support::session::{PrivateSession, inside};
-use crate::support::{Ended, Home, Run, chatgpt, filters, here, item, jwt, now, plant_another_item};
+use crate::support::{Ended, Home, Run, chatgpt, filters, jwt, now};
 
 /// A login that a scripted authority has given, in the file.
 struct Patient {
@@ -43,14 +42,14 @@ impl Patient {
 }
 
 /// What the doctor said.
-struct Report {
+pub(super) struct Report {
     json: Value,
     text: String,
 }
 
 impl Report {
     #[track_caller]
-    fn of(run: impl Fn(&[&str]) -> Run) -> Self {
+    pub(super) fn of(run: impl Fn(&[&str]) -> Run) -> Self {
         let (text, told) = (run(&["doctor"]).run(), run(&["doctor", "--json"]).run());
         let json = told.json();
         let sick = json["problems"] != 0;
@@ -62,7 +61,7 @@ impl Report {
 
     /// That there is such a finding, in both forms; `remedy` is empty where none is given.
     #[track_caller]
-    fn says(&self, standing: &str, check: &str, message: &str, remedy: &str) -> &Self {
+    pub(super) fn says(&self, standing: &str, check: &str, message: &str, remedy: &str) -> &Self {
         let findings = self.json["findings"].as_array().unwrap();
         let found = findings.iter().find(|finding| {
             finding["check"] == check
@@ -165,39 +164,6 @@ fn a_login_that_yields_no_token_is_a_problem_and_a_failure_that_passes_a_warning
     let patient = Patient::healthy();
     patient.home.write("auth.json", chatgpt("acct-1", "", now() - 7_200, now() - 3_600));
     patient.look().says("problem", "login", "the access token has expired", "codex login");
-}
-
-#[test]
-fn a_keychain_is_a_problem_only_where_the_login_needs_it() {
-    inside(here!(), || {
-        let nowhere = Home::new();
-        let look = |home: &Home| Report::of(|arguments| home.codex(arguments.iter().copied()));
-        look(&nowhere).says("ok", "keychain", "cannot be reached from here; the login is not in it", "");
-        nowhere.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
-        look(&nowhere).says("problem", "keychain", "cannot be reached", "codex login --store file");
-
-        let locked = PrivateSession::locked_again();
-        let home = Home::within(&locked);
-        look(&home).says("ok", "keychain", "locked; the login is not in it", "");
-        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
-        look(&home).says("problem", "keychain", "is locked", "unlock the keychain");
-        drop(locked);
-
-        let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
-        let login = chatgpt("acct-1", "rt-1", now(), now() + 3_600);
-        home.write("auth.json", &login);
-        look(&home).says("ok", "keychain", "unlocked; the login is not in it", "");
-        home.codex(["migrate", "--to", "keychain"]).run().expect(0);
-        look(&home).says("ok", "keychain", "unlocked; the login is kept as item", "");
-        plant_another_item(&home, chatgpt("acct-1", "rt-0", now() - 60, now() + 60).as_bytes());
-        look(&home).says("warning", "store", "holds 2 items for this login", "codex migrate --to keychain");
-
-        let without_key = Home::within(&session);
-        without_key.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
-        item(&without_key).set_secret(login.as_bytes()).unwrap();
-        look(&without_key).says("problem", "keychain", "no key of ours", "codex migrate --to keychain");
-    });
 }
 
 #[test]

@@ -1,0 +1,38 @@
+//! `codex doctor` of keychains in every condition that one can be in.
+
+use super::super::doctor::Report;
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Home, chatgpt, here, item, now, plant_another_item};
+
+#[test]
+fn a_keychain_is_a_problem_only_where_the_login_needs_it() {
+    inside(here!(), || {
+        let nowhere = Home::new();
+        let look = |home: &Home| Report::of(|arguments| home.codex(arguments.iter().copied()));
+        look(&nowhere).says("ok", "keychain", "cannot be reached from here; the login is not in it", "");
+        nowhere.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        look(&nowhere).says("problem", "keychain", "cannot be reached", "codex login --store file");
+
+        let locked = PrivateSession::locked_again();
+        let home = Home::within(&locked);
+        look(&home).says("ok", "keychain", "locked; the login is not in it", "");
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        look(&home).says("problem", "keychain", "is locked", "unlock the keychain");
+        drop(locked);
+
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let login = chatgpt("acct-1", "rt-1", now(), now() + 3_600);
+        home.write("auth.json", &login);
+        look(&home).says("ok", "keychain", "unlocked; the login is not in it", "");
+        home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        look(&home).says("ok", "keychain", "unlocked; the login is kept as item", "");
+        plant_another_item(&home, chatgpt("acct-1", "rt-0", now() - 60, now() + 60).as_bytes());
+        look(&home).says("warning", "store", "holds 2 items for this login", "codex migrate --to keychain");
+
+        let without_key = Home::within(&session);
+        without_key.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        item(&without_key).set_secret(login.as_bytes()).unwrap();
+        look(&without_key).says("problem", "keychain", "no key of ours", "codex migrate --to keychain");
+    });
+}

@@ -1,0 +1,201 @@
+//! `codex migrate` between the file and a Secret Service.
+
+use serde_json::{Value, json};
+
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Home, Machine, chatgpt, filters, here, item, items, now, plant_another_item};
+
+const CONFIG: &str = "# mine\nmodel = \"o5\" # why\n\n[tools]\nweb = true\n";
+
+/// A login with fields that no version of ours knows.
+fn with_strangers() -> Value {
+    let mut document: Value = serde_json::from_str(&chatgpt("acct-1", "rt-1", now(), now() + 3600)).unwrap();
+    document["from_the_future"] = json!({"z": 1, "a": [1.5, null, "é"]});
+    document["tokens"]["login_owner_id"] = json!("owner-1");
+    document
+}
+
+#[test]
+fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let _filters = filters(&home);
+        let document = format!("{:#}", with_strangers());
+        home.write("auth.json", &document);
+        home.write("config.toml", CONFIG);
+        insta::assert_snapshot!(home.codex(["migrate", "--to", "keychain"]).run(), @r#"
+        exit 0
+        --- stdout
+        --- stderr
+        moved the login to the keychain store, item "Codex Auth" of cli|[hash]
+        removed a copy from the file store, [home]/auth.json
+        "#);
+        assert!(!home.document().exists());
+        let secret = String::from_utf8(item(&home).get_secret().unwrap()).unwrap();
+        assert_eq!(secret, serde_json::from_str::<Value>(&document).unwrap().to_string());
+        insta::assert_snapshot!(home.read("config.toml"), @r#"
+        # mine
+        model = "o5" # why
+        cli_auth_credentials_store = "keyring"
+
+        [tools]
+        web = true
+        "#);
+        home.codex(["token"]).run().expect(0);
+        insta::assert_snapshot!(home.codex(["migrate", "--to", "file", "--json"]).run(), @r#"
+        exit 0
+        --- stdout
+        {
+          "schema": 1,
+          "place": "[home]",
+          "account": {
+            "id": "acct-1",
+            "email": "ada@example.com",
+            "plan": "plus"
+          },
+          "dry_run": false,
+          "from": "item \"Codex Auth\" of cli|[hash]",
+          "to": "[home]/auth.json",
+          "moves": true,
+          "removed": [
+            "item \"Codex Auth\" of cli|[hash]"
+          ],
+          "other_programs": [],
+          "warnings": []
+        }
+        --- stderr
+        "#);
+        assert_eq!(home.read("auth.json"), document);
+        assert!(items(&home).is_empty());
+        assert!(home.read("config.toml").contains("\ncli_auth_credentials_store = \"file\"\n"));
+        home.codex(["token"]).run().expect(0);
+    });
+}
+
+#[test]
+fn a_dry_run_tells_and_touches_nothing() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let _filters = filters(&home);
+        home.write("auth.json", with_strangers().to_string());
+        let before = home.tree();
+        insta::assert_snapshot!(home.codex(["migrate", "--to", "keyring", "--dry-run"]).run(), @r#"
+        exit 0
+        --- stdout
+        --- stderr
+        would copy the login from the file store, [home]/auth.json
+              to the keychain store, item "Codex Auth" of cli|[hash], read it back and compare
+              then set cli_auth_credentials_store where Codex must know, and remove the old copy
+        "#);
+        insta::assert_snapshot!(home.codex(["migrate", "--to", "keychain", "--dry-run", "--json"]).run(), @r#"
+        exit 0
+        --- stdout
+        {
+          "schema": 1,
+          "place": "[home]",
+          "account": {
+            "id": "acct-1",
+            "email": "ada@example.com",
+            "plan": "plus"
+          },
+          "dry_run": true,
+          "from": "[home]/auth.json",
+          "to": "item \"Codex Auth\" of cli|[hash]",
+          "moves": true,
+          "other_programs": [],
+          "warnings": []
+        }
+        --- stderr
+        "#);
+        assert_eq!(home.tree(), before);
+        assert!(items(&home).is_empty());
+    });
+}
+
+#[test]
+fn a_keychain_that_cannot_be_used_leaves_everything_as_it_was() {
+    type Condition = fn() -> PrivateSession;
+    let conditions: [(Condition, &str); 4] = [
+        (PrivateSession::no_bus, "Secret Service cannot be reached"),
+        (PrivateSession::without_service, "Secret Service cannot be reached"),
+        (PrivateSession::locked_again, "Secret Service is locked"),
+        (PrivateSession::never_unlocked, "Secret Service has no default keyring yet"),
+    ];
+    for (condition, reason) in conditions {
+        let session = condition();
+        let home = Home::within(&session);
+        home.write("auth.json", with_strangers().to_string());
+        home.write("config.toml", CONFIG);
+        let before = home.tree();
+        for dry in [&["migrate", "--to", "keychain"][..], &["migrate", "--to", "keychain", "--dry-run"]] {
+            let ended = home.codex(dry.iter().copied()).run().expect(5);
+            assert!(
+                ended.err.starts_with(&format!("error: {reason}")) && ended.err.contains("\nhint: "),
+                "{ended}"
+            );
+            assert_eq!(home.tree(), before);
+        }
+    }
+}
+
+#[test]
+fn items_that_were_there_twice_are_one_afterwards() {
+    inside(here!(), || {
+        let machine = Machine::with_keychain();
+        let _filters = filters(&machine.home);
+        machine.keep_chatgpt("acct-1", 20, 60);
+        let later = chatgpt("acct-1", "rt-later", now(), now() + 7200);
+        plant_another_item(&machine.home, later.as_bytes());
+        insta::assert_snapshot!(machine.told(&["migrate", "--to", "keychain"]), @r"
+        exit 0
+        --- stdout
+        --- stderr
+        the login is in the [store] store, [location] already
+        removed a copy from the [store] store, [location]
+        ");
+        assert_eq!(items(&machine.home), [later.into_bytes()]);
+    });
+}
+
+#[test]
+fn another_login_in_the_other_store_is_left_and_named() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let _filters = filters(&home);
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        item(&home).set_secret(chatgpt("acct-1", "rt-1", now(), now() + 3600).as_bytes()).unwrap();
+        let other = chatgpt("acct-2", "rt-2", now(), now() + 3600);
+        home.write("auth.json", &other);
+        insta::assert_snapshot!(home.codex(["migrate", "--to", "keychain"]).run(), @r#"
+        exit 0
+        --- stdout
+        --- stderr
+        the login is in the keychain store, item "Codex Auth" of cli|[hash] already
+        warning: a copy in the file store was left: it is another login; log out of it first if it is not wanted
+        "#);
+        assert_eq!(home.read("auth.json"), other);
+        // An older state of the very login is no other login.
+        home.write("auth.json", chatgpt("acct-1", "rt-0", now() - 7200, now() - 3600));
+        let report = home.codex(["migrate", "--to", "keychain", "--json"]).run().expect(0).json();
+        assert_eq!(report["removed"], json!([home.document()]), "{report:#}");
+    });
+}
+
+#[test]
+fn a_move_does_not_write_over_another_login() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        item(&home).set_secret(chatgpt("acct-1", "rt-1", now(), now() + 3600).as_bytes()).unwrap();
+        let other = chatgpt("acct-2", "rt-2", now(), now() + 3600);
+        home.write("auth.json", &other);
+        let ended = home.codex(["migrate", "--to", "file"]).run();
+        assert_ne!(ended.code, Some(0), "{ended}");
+        assert_eq!(home.read("auth.json"), other, "{ended}");
+        assert!(item(&home).get_secret().is_ok());
+    });
+}

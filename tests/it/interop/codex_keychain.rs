@@ -1,0 +1,90 @@
+//! OpenAI's own Codex 0.169 and us with one item of the Secret Service, however each came to look there.
+
+use super::codex::{our_login, their_login, their_status, theirs, they_are_logged_out, they_have_a_key};
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Home, chatgpt, here, items};
+
+#[test]
+fn what_our_login_writes_into_the_configuration_sends_it_to_the_keychain() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        our_login(&home, "keychain", "sk-ours").run().expect(0);
+        they_have_a_key(&home);
+        assert!(!home.document().exists());
+        let asked = theirs(&home, ["-c", "cli_auth_credentials_store=file", "login", "status"]).run();
+        assert!(asked.expect(1).err.contains("Not logged in"), "it was told where to look by us");
+    });
+}
+
+#[test]
+fn it_goes_on_reading_after_our_migrations_either_way() {
+    let session = PrivateSession::unlocked();
+    for (from, to) in [("file", "keychain"), ("keychain", "file")] {
+        let home = Home::within(&session);
+        our_login(&home, from, "sk-1").run().expect(0);
+        they_have_a_key(&home);
+        for store in [to, from] {
+            home.codex(["migrate", "--to", store]).run().expect(0);
+            they_have_a_key(&home);
+            assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
+        }
+    }
+    let home = Home::within(&session);
+    let document = chatgpt("acct-1", "rt-1", 1, 4_102_444_800);
+    home.write("auth.json", &document);
+    for store in ["keychain", "file"] {
+        home.codex(["migrate", "--to", store]).run().expect(0);
+        let status = their_status(&home).expect(0);
+        assert!(status.err.contains("Logged in using ChatGPT"), "{status}");
+    }
+    assert_eq!(home.read("auth.json"), document);
+}
+
+#[test]
+fn what_it_keeps_in_the_keychain_for_one_run_we_find_without_a_word_in_the_configuration() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        let keyring = ["-c", "cli_auth_credentials_store=keyring"];
+        theirs(&home, keyring.into_iter().chain(["login", "--with-api-key"]))
+            .input("sk-theirs")
+            .run()
+            .expect(0);
+        let status = home.codex(["status"]).run().expect(0);
+        assert!(status.err.contains("codex migrate --to keychain"), "{status}");
+        assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-theirs\n");
+        home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        they_have_a_key(&home);
+        assert_eq!(items(&home).len(), 1);
+    });
+}
+
+#[test]
+fn with_auto_both_look_in_the_same_place_with_and_without_a_keychain() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for home in [Home::new(), Home::within(&session)] {
+            our_login(&home, "auto", "sk-ours").run().expect(0);
+            they_have_a_key(&home);
+            their_login(&home, "sk-theirs").run().expect(0);
+            assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-theirs\n");
+            home.codex(["logout", "--local"]).run().expect(0);
+            they_are_logged_out(&home);
+        }
+    });
+}
+
+#[test]
+fn two_items_that_it_refuses_are_one_again_after_our_migration() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = Home::within(&session);
+        our_login(&home, "keychain", "sk-ours").run().expect(0);
+        crate::support::plant_another_item(&home, br#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-other"}"#);
+        let refused = their_status(&home).expect(1);
+        assert!(refused.err.contains("matched by 2 credentials"), "{refused}");
+        home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        they_have_a_key(&home);
+    });
+}

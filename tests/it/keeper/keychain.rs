@@ -1,0 +1,30 @@
+//! A keeper whose keychain opens late.
+
+use codex_auth::keeper::{Ask, Client};
+
+use super::process::Process;
+use crate::manager::world::World;
+use crate::support::{Machine, here, session};
+
+#[test]
+fn a_keeper_that_finds_the_keychain_locked_waits_and_works_when_it_is_open() {
+    session::inside(here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::stale(&mut machine);
+        world.machine.session.as_mut().unwrap().lock_again();
+        let keeper = Process::of(&world);
+        let client = Client::at(world.machine.home.file("codex-auth/keeper/sock"));
+        let reason = client.status().unwrap().reason.unwrap();
+        assert!(reason.contains("locked"), "{reason}");
+        assert!(client.token(None, Ask::AtHand).is_err());
+
+        let session = world.machine.session.as_mut().unwrap();
+        session.stop_service();
+        session.start_unlocked();
+        keeper.until(" refreshed ");
+        let token = client.token(None, Ask::AtHand).unwrap();
+        assert_eq!(token.token.expose(), world.kept("access_token"));
+        assert_eq!(world.requests(), 1);
+        assert!(world.machine.session.as_mut().unwrap().dialogues().is_empty(), "nobody was asked anything");
+    });
+}

@@ -1,0 +1,89 @@
+//! A disk that is full when a login begins, or when it is to be kept.
+
+use scripted_authority::{Endpoint, Grant, TokenState};
+
+use super::world::{Login, World};
+use crate::support::{Home, Machine, Mounted, alone, here, web};
+
+/// A home on a disk of its own, with the login of `grant`.
+fn small_disk(grant: &Grant) -> Mounted {
+    let mount = "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$home\"";
+    let disk = Mounted::by(Home::new(), mount);
+    std::fs::write(disk.path().join("auth.json"), grant.auth_json()).unwrap();
+    disk
+}
+
+fn fill(disk: &Mounted) {
+    let chunk = vec![0; 4096];
+    let mut file = std::fs::File::create(disk.path().join("filler")).unwrap();
+    while std::io::Write::write_all(&mut file, &chunk).is_ok() {}
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_troubles_nobody_with_a_browser() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let grant = world.authority.grant(scripted_authority::Account::numbered(1));
+        let disk = small_disk(&grant);
+        fill(&disk);
+        let line = ["login", "--no-browser", "--issuer", world.authority.url()];
+        let ended = disk.codex(line).run().refused(5);
+        assert!(ended.err.contains("hint: free some space"), "{ended}");
+        let kept = std::fs::read_to_string(disk.path().join("auth.json")).unwrap();
+        assert_eq!(kept, grant.auth_json());
+    });
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are_given_back() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let grant = world.authority.grant(scripted_authority::Account::numbered(1));
+        let disk = small_disk(&grant);
+        let line = ["login", "--no-browser", "--issuer", world.authority.url()];
+        let run = disk.codex(line).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+        let mut login = Login::start(run);
+        let url = login.url();
+        fill(&disk);
+        let pages = web::follow(&url);
+        let ended = login.finish().expect(5);
+        assert!(
+            ended.err.contains("hint: free some space; the login that was there is untouched"),
+            "{ended}"
+        );
+        let page = &pages.last().unwrap().body;
+        assert!(page.contains("The sign-in did not succeed") && page.contains("No space for"), "{page}");
+        let kept = std::fs::read_to_string(disk.path().join("auth.json")).unwrap();
+        assert_eq!(kept, grant.auth_json());
+        assert_eq!(world.state_of(&grant.tokens.refresh_token), TokenState::Live);
+        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "nobody has the new tokens");
+        let token = disk.codex(["token"]).run().expect(0);
+        assert_eq!(token.out.trim_end(), grant.tokens.access_token);
+    });
+}
+
+/// The document is written before the configuration is, so here the new login is what everybody finds.
+#[test]
+fn a_login_that_is_kept_before_a_later_step_fails_is_not_given_back() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let home = Home::new();
+        home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
+        let mounted = Mounted::by(
+            home,
+            "mount --bind \"$home/config.toml\" \"$home/config.toml\"; mount -o remount,bind,ro \"$home/config.toml\"",
+        );
+        let line = ["login", "--no-browser", "--store", "auto", "--issuer", world.authority.url()];
+        let run = mounted.codex(line).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+        let mut login = Login::start(run);
+        web::follow(&login.url());
+        let ended = login.finish().expect(5);
+        assert!(ended.err.contains("config.toml"), "{ended}");
+        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
+        let token = mounted.codex(["token"]).run().expect(0);
+        assert_eq!(world.state_of(token.out.trim_end()), TokenState::Live);
+    });
+}

@@ -1,0 +1,55 @@
+//! Changes of a login in a Secret Service, and of the keychain that it is in.
+
+use std::time::Instant;
+
+use codex_auth::manager::{AccountPolicy, AuthManager};
+use codex_auth::watch::SLOW_POLL;
+use scripted_authority::{Account, fingerprint};
+
+use super::host::token_of;
+use super::watcher::{Sight, Watcher};
+use crate::manager::world::World;
+use crate::support::{Machine, eventually, here, session};
+
+#[test]
+fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
+    session::inside(here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::fresh(&mut machine);
+        let home = &world.machine.home;
+        let manager = AuthManager::builder(home.place(), home.environment());
+        let manager = manager.policy(AccountPolicy::Follow).open().unwrap();
+        let watching = manager.watch();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(watching.looks().wait_for(|looks| *looks > 0)).unwrap();
+        // In place, of which gnome-keyring tells nobody. The first may be come upon by a look that was due in any case.
+        for account in [2, 3] {
+            let begun = Instant::now();
+            let other = world.authority.grant(Account::numbered(account));
+            world.machine.keep(other.auth_json());
+            let token = fingerprint(&other.tokens.access_token);
+            eventually("the other account's token", || token_of(&manager.current()) == token);
+            assert!(begun.elapsed() < SLOW_POLL, "it was asked for, and not come upon");
+        }
+    });
+}
+
+#[test]
+fn a_keychain_that_is_locked_is_unreadable_until_it_is_open() {
+    session::inside(here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::fresh(&mut machine);
+        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+        assert_eq!((&first["store"], &first["usable"]), (&"keychain".into(), &true.into()));
+        let session = world.machine.session.as_mut().unwrap();
+        session.lock_again();
+        let told = watcher.hears("unreadable");
+        assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
+        session.stop_service();
+        session.start_unlocked();
+        assert_eq!(watcher.hears("readable")["usable"], true);
+        assert!(session.dialogues().is_empty(), "nobody was asked anything");
+        world.codex(["logout", "--local"]).run().expect(0);
+        watcher.hears("logout");
+    });
+}
