@@ -32,6 +32,7 @@ mod pkce;
 mod port;
 mod setup;
 mod supersede;
+mod take_over;
 mod token;
 
 #[cfg(feature = "browser-login")]
@@ -43,4 +44,5 @@ pub use self::keep::{Kept, keep};
 pub use self::permission::{Forbidden, permit_document, permit_method, permit_workspace};
 pub use self::setup::Setup;
 pub use self::supersede::{LeftAlive, OldLogin, Superseded, give_back, supersede};
+pub use self::take_over::{TakeOver, take_over};
 pub use self::token::{Verified, access_token};

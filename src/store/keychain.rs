@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{
-    Client, Item, ItemName, LastModified, SHARING, Selection, Sharing, Slot,
-};
+use codex_auth_platform::keychain::{Client, Item, ItemName, LastModified, Selection, Sharing, Slot};
 use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
 
@@ -18,6 +16,8 @@ use crate::place::Place;
 
 /// The service of items that are ours alone.
 const OURS: &str = "codex-auth";
+/// The service of the item that Codex keeps its login in.
+const CODEXS: &str = "Codex Auth";
 
 /// The keychain store of a place.
 ///
@@ -30,20 +30,28 @@ const OURS: &str = "codex-auth";
 pub struct KeychainStore {
     name: ItemName,
     sealing: ItemName,
+    codexs: ItemName,
     client: Client,
+}
+
+/// Whether the system may ask its user something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialogues {
+    /// There is a person who expects it.
+    Allowed,
+    /// What would bring one up fails, and the keychain counts as locked.
+    Forbidden,
 }
 
 impl KeychainStore {
     /// The keychain store of `place`, reached through `client`.
     #[must_use]
     pub fn new(place: &Place, client: Client) -> Self {
-        let service = match SHARING {
-            Sharing::OwnerOnly => OURS,
-            _ => "Codex Auth",
-        };
         let hash = place.hash();
-        let name = ItemName::new(service, format!("cli|{hash}"));
-        Self { name, sealing: ItemName::new(OURS, format!("rescue|{hash}")), client }
+        let [codexs, ours] = [CODEXS, OURS].map(|service| ItemName::new(service, format!("cli|{hash}")));
+        let name = if client.sharing() == Sharing::OwnerOnly { ours } else { codexs.clone() };
+        Self { name, sealing: ItemName::new(OURS, format!("rescue|{hash}")), codexs, client }
     }
 
     /// Whether an item could be read and written now, within `within`.
@@ -61,6 +69,31 @@ impl KeychainStore {
     /// [`Error::Keychain`].
     pub fn modified(&self, within: Duration) -> Result<LastModified, Error> {
         Ok(self.client.modified(&self.name, within)?)
+    }
+
+    /// Whether the item of the login is the one that Codex keeps, so that there is nothing to take over.
+    #[must_use]
+    pub fn shares_codexs_item(&self) -> bool {
+        self.codexs == self.name
+    }
+
+    /// What Codex keeps in an item of its own. This is the only call that touches an item of another program's, and it
+    /// changes nothing there; with [`Dialogues::Allowed`] it waits for the answer of a person for at most `within`.
+    ///
+    /// # Errors
+    /// - [`Error::Keychain`]; among them that whoever was asked did not allow it.
+    /// - [`Error::Document`]: what it keeps cannot be understood.
+    pub fn codexs_item(&self, dialogues: Dialogues, within: Duration) -> Result<Option<Stored>, Error> {
+        let items = match dialogues {
+            Dialogues::Allowed => self.client.read_asking(&self.codexs, within)?,
+            Dialogues::Forbidden => self.client.read(&self.codexs, within)?,
+        };
+        let location = called(&self.codexs);
+        let Some((_, document, _)) = preferred(&items) else { return Ok(None) };
+        match document {
+            Ok(document) => Ok(Some(Stored { document, location, notes: Vec::new() })),
+            Err(source) => Err(Error::Document { location, source }),
+        }
     }
 
     /// Removes all items but the one in use, and those of other accounts.
@@ -122,10 +155,7 @@ impl KeychainStore {
     /// What the item is called for people.
     #[must_use]
     pub fn location(&self) -> Location {
-        Location::Keychain {
-            service: self.name.service().to_owned(),
-            account: self.name.account().to_owned(),
-        }
+        called(&self.name)
     }
 }
 
@@ -175,6 +205,10 @@ impl fmt::Debug for KeychainStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeychainStore").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+fn called(name: &ItemName) -> Location {
+    Location::Keychain { service: name.service().to_owned(), account: name.account().to_owned() }
 }
 
 type Reading = Result<AuthDocument, document::Error>;

@@ -48,7 +48,7 @@ pub use self::commit::{
 pub use self::ephemeral::EphemeralStore;
 pub use self::error::Error;
 pub use self::file::FileStore;
-pub use self::keychain::{KeychainStore, Sealing};
+pub use self::keychain::{Dialogues, KeychainStore, Sealing};
 pub use self::lease::{Lease, Leased, holder, make_folders};
 pub use self::locate::{is_place, locate, stamps, watched};
 pub use self::login_note::{LoginNote, RunningLogin};

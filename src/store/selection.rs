@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Client, LastModified, SHARING, Sharing};
+use codex_auth_platform::keychain::{Client, LastModified, Sharing};
 use codex_auth_platform::private_file::{self, DirectoryState};
 use codex_auth_platform::search_path;
 
@@ -113,10 +113,10 @@ impl Stores {
             place,
             settings,
             overrides: environment.overrides.clone(),
+            other_codex: other_codex(environment, client.sharing()),
             client,
             ephemeral: EphemeralStore::new(),
             keychain_timeout: environment.keychain_timeout,
-            other_codex: other_codex(environment),
         })
     }
 
@@ -289,7 +289,7 @@ impl Stores {
             Ok(_) => {}
             Err(error) => return Err(error),
         }
-        Ok(match (SHARING, self.other_codex) {
+        Ok(match (self.client.sharing(), self.other_codex) {
             (Sharing::OwnerOnly, OtherCodex::Installed) => {
                 Choice { kind: StoreKind::File, because: Because::SharedWithCodex }
             }
@@ -333,7 +333,7 @@ impl Stores {
     /// # Errors
     /// As [`Settings::set_store`].
     pub fn settle(&mut self, lease: &Lease, kind: StoreKind) -> Result<(), Error> {
-        let ours_alone = SHARING == Sharing::OwnerOnly
+        let ours_alone = self.client.sharing() == Sharing::OwnerOnly
             && self.other_codex == OtherCodex::Installed
             && kind == StoreKind::Keychain;
         let kind = if ours_alone { StoreKind::File } else { kind };
@@ -365,7 +365,7 @@ impl Stores {
     fn found(&self, stored: Stored, because: Because, mut notes: Vec<Note>) -> Found {
         let found = stored.location.kind();
         let configured = self.settings.config.store.unwrap_or(StoreKind::File);
-        let shared = SHARING == Sharing::AnyProgram || found == StoreKind::File;
+        let shared = self.client.sharing() == Sharing::AnyProgram || found == StoreKind::File;
         if shared && configured != StoreKind::Auto && configured != found {
             notes.push(Note::Misplaced { found, configured });
         }
@@ -381,8 +381,8 @@ impl Stores {
 }
 
 /// Looks on the search path only where the answer matters: where any program may rewrite an item, Codex shares ours.
-fn other_codex(environment: &Environment) -> OtherCodex {
-    match SHARING {
+fn other_codex(environment: &Environment, sharing: Sharing) -> OtherCodex {
+    match sharing {
         Sharing::OwnerOnly if !search_path::programs("codex", &environment.path).is_empty() => {
             OtherCodex::Installed
         }

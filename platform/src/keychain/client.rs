@@ -18,8 +18,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{
-    Error, Item, ItemName, Keychain, LastModified, Operation, Outcome, Readiness, Selection, Slot, Written,
-    native,
+    Error, Item, ItemName, Keychain, LastModified, Operation, Outcome, Readiness, Selection, Sharing, Slot,
+    Written, native,
 };
 
 /// Workers left behind in calls that never ended; more of them than this, and calls fail at once.
@@ -44,6 +44,7 @@ const MOST_LEFT_BEHIND: usize = 16;
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
+    sharing: Sharing,
 }
 
 impl Client {
@@ -63,7 +64,18 @@ impl Client {
     ) -> Self {
         let shared =
             Shared { service, connect: Box::new(connect), state: Mutex::default(), news: Condvar::new() };
-        Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
+        Self { handle: Arc::new(Handle { shared: Arc::new(shared) }), sharing: native::SHARING }
+    }
+
+    /// The same for a keychain whose items are shared in this way, and not as those of this operating system.
+    #[must_use]
+    pub fn with_sharing(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
+    }
+
+    /// Whether a program may rewrite an item that another program made.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// [`Keychain::readiness`] within a deadline.
@@ -83,6 +95,16 @@ impl Client {
     pub fn read(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
         let name = name.clone();
         self.call(Operation::Read, within, move |keychain| keychain.read(&name))
+    }
+
+    /// [`Keychain::read_asking`] within a deadline, which is the time that the user has to answer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Keychain::read_asking`], [`Error::TimedOut`] and [`Error::Panicked`].
+    pub fn read_asking(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
+        let name = name.clone();
+        self.call(Operation::ReadAsking, within, move |keychain| keychain.read_asking(&name))
     }
 
     /// [`Keychain::modified`] within a deadline.
@@ -360,6 +382,7 @@ fn doubts_connection(error: &Error) -> bool {
         | Error::TimedOut { .. }
         | Error::Unavailable { .. } => true,
         Error::Ambiguous { .. }
+        | Error::Declined { .. }
         | Error::Locked { .. }
         | Error::NeverUnlocked { .. }
         | Error::Vanished { .. } => false,
@@ -550,6 +573,9 @@ mod tests {
             }
             fn read(&mut self, _: &ItemName) -> Result<Vec<Item>, Error> {
                 Ok(Vec::new())
+            }
+            fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+                self.read(name)
             }
             fn modified(&mut self, _: &ItemName) -> Result<LastModified, Error> {
                 Ok(LastModified::NoEntry)

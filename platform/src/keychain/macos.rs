@@ -3,7 +3,7 @@
 //! Items are generic passwords; service and account together are unique in a keychain, so there is never a second copy.
 //! Who made an item owns it: any other program that reads or rewrites it makes macOS ask its user. A call that would
 //! bring up such a dialogue, or the one that unlocks the keychain, is told not to and fails instead, which is reported
-//! as [`Error::Locked`]. The store does not tell when an item was modified.
+//! as [`Error::Locked`]; the one exception is [`Keychain::read_asking`]. The store does not tell when an item was modified.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +48,15 @@ impl Keychain for LoginKeychain {
             Ok(secret) => Ok(vec![Item { id: only(), secret: Zeroizing::new(secret), modified: None }]),
             Err(StoreError::NoEntry) => Ok(Vec::new()),
             Err(error) => Err(refused(Operation::Read, error)),
+        }
+    }
+
+    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+        let operation = Operation::ReadAsking;
+        match self.entry(operation, name)?.get_secret() {
+            Ok(secret) => Ok(vec![Item { id: only(), secret: Zeroizing::new(secret), modified: None }]),
+            Err(StoreError::NoEntry) => Ok(Vec::new()),
+            Err(error) => Err(refused(operation, error)),
         }
     }
 
@@ -206,6 +215,9 @@ const USER_CANCELED: i32 = -128;
 
 fn meaning(operation: Operation, error: SecurityError) -> Error {
     match error.code() {
+        AUTH_FAILED | USER_CANCELED if operation == Operation::ReadAsking => {
+            Error::Declined { service: SERVICE }
+        }
         AUTH_FAILED | INTERACTION_NOT_ALLOWED | INTERACTION_REQUIRED | USER_CANCELED => {
             Error::Locked { service: SERVICE }
         }
@@ -231,6 +243,9 @@ mod tests {
         assert!(matches!(meaning_of(-25307), Error::NeverUnlocked { .. }));
         assert!(matches!(meaning_of(-25291), Error::Unavailable { .. }));
         assert!(matches!(meaning_of(-25240), Error::Failed { .. }));
+        assert!(matches!(meaning_of(-128), Error::Locked { .. }));
+        let refused = meaning(Operation::ReadAsking, SecurityError::from_code(-128));
+        assert!(matches!(refused, Error::Declined { .. }));
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //! ```
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 mod bus;
 mod changes;
 mod client;
+mod error;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
 // The one seam between operating systems: each `native` offers SERVICE, SHARING, HOW_TO_UNLOCK and connect().
@@ -56,6 +57,7 @@ mod native {
 
 pub use changes::Changes;
 pub use client::{Caller, Client};
+pub use error::{Error, Operation, Outcome};
 #[cfg(any(test, feature = "test-support"))]
 pub use memory::{Fault, Memory, State};
 
@@ -68,9 +70,9 @@ pub const HOW_TO_UNLOCK: &str = native::HOW_TO_UNLOCK;
 /// A keychain: items with a secret each, found by name, kept by a service outside this process.
 ///
 /// Calls are synchronous and have no deadline of their own; an implementation may wait for its service for ever, which
-/// is why programs hold a [`Client`]. No call makes the operating system ask its user anything, and none unlocks,
-/// creates or configures a collection; where only that would help, the answer is [`Error::Locked`] or
-/// [`Error::NeverUnlocked`].
+/// is why programs hold a [`Client`]. No call but [`read_asking`](Self::read_asking) makes the operating system ask its
+/// user anything, and none unlocks, creates or configures a collection; where only that would help, the answer is
+/// [`Error::Locked`] or [`Error::NeverUnlocked`].
 ///
 /// # Errors
 ///
@@ -93,6 +95,14 @@ pub trait Keychain: Send {
     ///
     /// Those of [the trait](Self). One secret that cannot be read fails the call: a part is never given for the whole.
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error>;
+
+    /// As [`read`](Self::read), for an item that another program owns: where the operating system guards such items, it
+    /// may ask its user for leave, and for the password of a locked keychain.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read), and [`Error::Declined`].
+    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error>;
 
     /// When the items of this name were last modified, without fetching a secret.
     ///
@@ -240,159 +250,6 @@ pub enum Sharing {
     OwnerOnly,
 }
 
-/// The five calls, for messages and test hooks.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// [`Keychain::delete`].
-    Delete,
-    /// [`Keychain::modified`].
-    Modified,
-    /// [`Keychain::read`].
-    Read,
-    /// [`Keychain::readiness`].
-    Readiness,
-    /// [`Keychain::write`].
-    Write,
-}
-
-impl Operation {
-    /// What is known of the keychain after this operation broke off before its answer came.
-    fn broken_off(self) -> Outcome {
-        match self {
-            Self::Delete | Self::Write => Outcome::Unknown,
-            Self::Modified | Self::Read | Self::Readiness => Outcome::Unchanged,
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delete => "delete an item",
-            Self::Modified => "tell when an item changed",
-            Self::Read => "read an item",
-            Self::Readiness => "tell whether it is unlocked",
-            Self::Write => "write an item",
-        })
-    }
-}
-
-/// What a call that failed may have done.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// This call changed nothing and will not.
-    Unchanged,
-    /// It may have been done, in part or whole, or may yet be: read back before deciding anything.
-    Unknown,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unchanged => "nothing was changed, try again",
-            Self::Unknown => "it may have been done all the same, read it back before trying again",
-        })
-    }
-}
-
-/// Why a keychain call failed. No variant, message or source carries a secret.
-#[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Several items have the name and the call needs one; nothing was changed.
-    #[error("{service} holds {copies} items for {name}; delete all but one")]
-    Ambiguous {
-        /// The kind of keychain.
-        service: &'static str,
-        /// What they are all called.
-        name: ItemName,
-        /// How many there are.
-        copies: usize,
-    },
-    /// The service, or the connection to it, failed in another way.
-    #[error("{service} could not {operation}; {outcome}")]
-    Failed {
-        /// The kind of keychain.
-        service: &'static str,
-        /// What it was asked to do.
-        operation: Operation,
-        /// What may have happened.
-        outcome: Outcome,
-        /// What it said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The collection is locked, or would ask its user before letting this program in.
-    #[error("{service} is locked; unlock it and try again")]
-    Locked {
-        /// The kind of keychain.
-        service: &'static str,
-    },
-    /// The service has no default collection.
-    #[error(
-        "{service} has no default keyring yet; create one, for example by logging in to the desktop, and try again"
-    )]
-    NeverUnlocked {
-        /// The kind of keychain.
-        service: &'static str,
-    },
-    /// The code that talks to the service panicked; the next call starts on a new connection.
-    #[error("the code that talks to {service} panicked while it was to {operation}; {outcome}")]
-    Panicked {
-        /// The kind of keychain.
-        service: &'static str,
-        /// What it was asked to do.
-        operation: Operation,
-        /// What may have happened.
-        outcome: Outcome,
-    },
-    /// No answer within the caller's deadline; the next call starts on a new connection.
-    #[error("{service} did not {operation} within {after:?}; {outcome}")]
-    TimedOut {
-        /// The kind of keychain.
-        service: &'static str,
-        /// What it was asked to do.
-        operation: Operation,
-        /// The deadline it had, waiting for earlier calls included.
-        after: Duration,
-        /// What may have happened; [`Outcome::Unchanged`] for a call whose turn had not come.
-        outcome: Outcome,
-    },
-    /// No such service can be reached from this process.
-    #[error("{service} cannot be reached; start it for this session or choose another store")]
-    Unavailable {
-        /// The kind of keychain.
-        service: &'static str,
-        /// How that was found out.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The one item that was asked for is gone; nothing was changed.
-    #[error("{service} no longer holds that item for {name}; read it again")]
-    Vanished {
-        /// The kind of keychain.
-        service: &'static str,
-        /// What it was called.
-        name: ItemName,
-    },
-}
-
-impl Error {
-    /// What the call that failed may have done to the keychain.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Failed { outcome, .. }
-            | Self::Panicked { outcome, .. }
-            | Self::TimedOut { outcome, .. } => *outcome,
-            Self::Ambiguous { .. }
-            | Self::Locked { .. }
-            | Self::NeverUnlocked { .. }
-            | Self::Unavailable { .. }
-            | Self::Vanished { .. } => Outcome::Unchanged,
-        }
-    }
-}
-
 /// The order that [`Keychain::read`] promises.
 #[cfg(any(target_os = "linux", test, feature = "test-support"))]
 fn newest_first(items: &mut [Item]) {
@@ -415,28 +272,5 @@ mod tests {
             shown.contains("modified") && !shown.contains("hunter2") && !shown.contains("104"),
             "{shown}"
         );
-    }
-
-    #[test]
-    fn every_message_names_the_service_and_is_lower_case_after_it() {
-        let name = ItemName::new("service", "account");
-        let outcome = Outcome::Unknown;
-        let operation = Operation::Write;
-        let source = || Box::<dyn std::error::Error + Send + Sync>::from("why");
-        let service = "Secret Service";
-        for error in [
-            Error::Ambiguous { service, name: name.clone(), copies: 2 },
-            Error::Failed { service, operation, outcome, source: source() },
-            Error::Locked { service },
-            Error::NeverUnlocked { service },
-            Error::Panicked { service, operation, outcome },
-            Error::TimedOut { service, operation, after: Duration::from_secs(5), outcome },
-            Error::Unavailable { service, source: source() },
-            Error::Vanished { service, name },
-        ] {
-            let message = error.to_string();
-            assert!(message.contains(service) && message.contains("; "), "{message}");
-            assert!(!message.ends_with('.') && !message.contains("why"), "{message}");
-        }
     }
 }

@@ -18,6 +18,7 @@ mod refresh;
 mod session;
 mod status;
 mod sync;
+mod take_over;
 mod token;
 mod watch;
 

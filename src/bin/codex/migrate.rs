@@ -1,4 +1,4 @@
-//! `codex migrate`: moves the login to another store.
+//! `codex migrate`: moves the login to another store, or takes over that of Codex.
 
 use clap::Args;
 use codex_auth::store::Location;
@@ -11,18 +11,26 @@ use crate::completions::OneOf;
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::session::{Session, account, kept_in, other_programs, warnings};
-use crate::{Outcome, status};
+use crate::{Outcome, status, take_over};
 
 const TARGETS: OneOf<Target> = OneOf { words: &["keychain", "file"], parse: target };
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Where to: keychain or file
-    #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true)]
-    to: Target,
+    #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true, required_unless_present = "from_codex")]
+    pub(crate) to: Option<Target>,
+
+    /// Take over the login that Codex keeps in a keychain item of its own (macOS)
+    #[arg(long)]
+    pub(crate) from_codex: bool,
+
+    /// Agree to the take-over without being asked
+    #[arg(long, requires = "from_codex")]
+    pub(crate) yes: bool,
 
     /// Only say what would be done
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from_codex")]
     dry_run: bool,
 
     /// Report as JSON
@@ -31,9 +39,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+    let Some(target) = arguments.to.filter(|_| !arguments.from_codex) else {
+        return take_over::run(arguments, output);
+    };
     let session = Session::open(output)?;
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn);
-    let plan = migrate::plan(&session.stores, arguments.to)?.ok_or_else(not_logged_in)?;
+    let plan = migrate::plan(&session.stores, target)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
     let others = other_programs(session.place(), &session.environment);
     if !others.is_empty() {
@@ -46,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         return preview(&session, &plan, &others, output);
     }
     let lease = session.lease(output)?;
-    let done = migrate::migrate(&session.stores, &lease, arguments.to)?.ok_or_else(not_logged_in)?;
+    let done = migrate::migrate(&session.stores, &lease, target)?.ok_or_else(not_logged_in)?;
     // What cannot be done now is for the next refresh.
     let _ = manager::finish_rescue(&lease, &session.environment);
     report(&plan.stored.location, &done, &others, output)

@@ -54,6 +54,10 @@ fn the_item_of_codex_is_neither_read_nor_changed() {
     machine.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-ours").run().expect(0);
     assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-ours\n");
     machine.codex(["logout"]).run().expect(0);
+    // Not for a take-over either, unless there is somebody to ask.
+    machine.codex(["migrate", "--from-codex"]).run().expect(2);
+    let refused = machine.codex(["migrate", "--from-codex", "--yes"]).run().expect(5);
+    assert!(refused.err.contains("in a terminal of the desktop"), "{refused}");
     assert!(security("find-generic-password", &machine.home, &[]), "it is there still");
     assert_eq!(machine.session.as_mut().unwrap().dialogues(), [""; 0]);
 }

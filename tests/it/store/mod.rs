@@ -12,6 +12,7 @@ mod order;
 #[cfg(target_os = "linux")]
 mod owner;
 mod selection;
+mod take_over;
 mod worlds;
 
 use std::time::Duration;

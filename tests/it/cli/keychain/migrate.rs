@@ -199,3 +199,27 @@ fn a_move_does_not_write_over_another_login() {
         assert!(item(&home).get_secret().is_ok());
     });
 }
+
+#[test]
+fn codexs_login_is_shared_already_and_needs_no_taking_over() {
+    let session = PrivateSession::unlocked();
+    let home = Home::within(&session);
+    let _filters = filters(&home);
+    for arguments in [&["migrate", "--from-codex"][..], &["migrate", "--from-codex", "--to", "file", "--yes"]]
+    {
+        insta::allow_duplicates!(insta::assert_snapshot!(home.codex(arguments.iter().copied()).run(), @r#"
+        exit 0
+        --- stdout
+        --- stderr
+        nothing to take over: Codex and this program share the keychain store, item "Codex Auth" of cli|[hash]
+        "#));
+    }
+    let report = home.codex(["migrate", "--from-codex", "--json"]).run().expect(0).json();
+    assert_eq!(
+        (&report["taken_over"], &report["shared"], &report["account"]),
+        (&false.into(), &true.into(), &Value::Null)
+    );
+    assert!(home.names().is_empty());
+    home.codex(["migrate", "--yes", "--to", "file"]).run().refused(2);
+    home.codex(["migrate"]).run().refused(2);
+}

@@ -3,16 +3,17 @@
 //! It is what the contract tests hold the real keychains to, and what the tests of programs use where a real service
 //! could not be made to fail at the right moment.
 
+mod items;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-use zeroize::Zeroizing;
-
+use self::items::Items;
 use super::{
     Client, Error, Item, ItemId, ItemName, Keychain, LastModified, Operation, Outcome, Readiness, Selection,
-    Slot, Written, newest_first,
+    Sharing, Slot, Written,
 };
 
 const SERVICE: &str = "memory keychain";
@@ -50,6 +51,8 @@ pub enum Fault {
     Fails,
     /// It waits to be released and is carried out then, whether or not its caller still waits.
     Held,
+    /// Its user is asked, and says no.
+    Declined,
     /// It finds the keychain locked.
     Locked,
     /// It finds no default collection.
@@ -70,10 +73,18 @@ impl Memory {
         Self::default()
     }
 
+    /// One whose items are for the program that made them: whoever else reads or writes one needs its user's leave.
+    pub fn owner_only() -> Self {
+        let memory = Self::default();
+        memory.core().items = Items::new(Sharing::OwnerOnly);
+        memory
+    }
+
     /// A client of its own connection to this keychain.
     pub fn client(&self) -> Client {
         let shared = Arc::clone(&self.handle.shared);
-        Client::over(SERVICE, move |_| Ok(Box::new(Connection::open(&shared))))
+        let sharing = self.core().items.sharing();
+        Client::over(SERVICE, move |_| Ok(Box::new(Connection::open(&shared)))).with_sharing(sharing)
     }
 
     /// A bare connection, without a thread or deadline.
@@ -117,21 +128,17 @@ impl Memory {
 
     /// Adds one more item of this name, as another program would.
     pub fn plant(&self, name: &ItemName, secret: &[u8]) -> ItemId {
-        self.core().add(name, secret)
+        self.core().items.plant(name, secret)
     }
 
     /// The items of this name, newest first, whatever the condition of the keychain.
     pub fn items(&self, name: &ItemName) -> Vec<Item> {
-        self.core().matching(name)
+        self.core().items.matching(name)
     }
 
     /// Rewrites an item's time; `None` makes the keychain one that does not tell.
     pub fn set_modified(&self, id: &ItemId, modified: Option<SystemTime>) {
-        for (_, item) in &mut self.core().items {
-            if item.id == *id {
-                item.modified = modified;
-            }
-        }
+        self.core().items.set_modified(id, modified);
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -142,11 +149,10 @@ impl Memory {
 impl Default for Memory {
     fn default() -> Self {
         let core = Core {
-            items: Vec::new(),
+            items: Items::new(Sharing::AnyProgram),
             state: State::Unlocked,
             faults: HashMap::new(),
             calls: HashMap::new(),
-            made: 0,
             held: 0,
             releases: 0,
             gone: false,
@@ -192,67 +198,13 @@ impl Shared {
 }
 
 struct Core {
-    items: Vec<(ItemName, Item)>,
+    items: Items,
     state: State,
     faults: HashMap<Operation, VecDeque<Fault>>,
     calls: HashMap<Operation, usize>,
-    made: usize,
     held: usize,
     releases: usize,
     gone: bool,
-}
-
-impl Core {
-    fn add(&mut self, name: &ItemName, secret: &[u8]) -> ItemId {
-        self.made += 1;
-        let id = ItemId(self.made.to_string());
-        let item = Item { id: id.clone(), secret: Zeroizing::new(secret.to_vec()), modified: Some(now()) };
-        self.items.push((name.clone(), item));
-        id
-    }
-
-    fn matching(&self, name: &ItemName) -> Vec<Item> {
-        let mut items: Vec<Item> =
-            self.items.iter().filter(|(of, _)| of == name).map(|(_, item)| item.clone()).collect();
-        newest_first(&mut items);
-        items
-    }
-
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
-        let mut copies: Vec<&mut Item> =
-            self.items.iter_mut().filter(|(of, _)| of == name).map(|(_, item)| item).collect();
-        let item = match slot {
-            Slot::This(id) => copies.into_iter().find(|item| item.id == *id),
-            Slot::Only if copies.len() > 1 => {
-                return Err(Error::Ambiguous { service: SERVICE, name: name.clone(), copies: copies.len() });
-            }
-            Slot::Only => copies.pop(),
-        };
-        match (item, slot) {
-            (Some(item), _) => {
-                item.secret = Zeroizing::new(secret.to_vec());
-                item.modified = item.modified.map(|_| now());
-                Ok(Written::Updated)
-            }
-            (None, Slot::Only) => {
-                self.add(name, secret);
-                Ok(Written::Created)
-            }
-            (None, Slot::This(_)) => Err(Error::Vanished { service: SERVICE, name: name.clone() }),
-        }
-    }
-
-    fn delete(&mut self, name: &ItemName, selection: &Selection) -> usize {
-        let before = self.items.len();
-        self.items.retain(|(of, item)| {
-            of != name
-                || match selection {
-                    Selection::All => false,
-                    Selection::This(id) => item.id != *id,
-                }
-        });
-        before - self.items.len()
-    }
 }
 
 struct Connection {
@@ -270,12 +222,16 @@ impl Keychain for Connection {
     }
 
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        self.call(Operation::Read, |core| Ok(core.matching(name)))
+        self.call(Operation::Read, |core| core.items.readable(name))
+    }
+
+    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+        self.call(Operation::ReadAsking, |core| Ok(core.items.matching(name)))
     }
 
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error> {
         self.call(Operation::Modified, |core| {
-            Ok(match core.matching(name).first() {
+            Ok(match core.items.matching(name).first() {
                 None => LastModified::NoEntry,
                 Some(Item { modified: None, .. }) => LastModified::NotTold,
                 Some(Item { modified: Some(time), .. }) => LastModified::At(*time),
@@ -284,11 +240,11 @@ impl Keychain for Connection {
     }
 
     fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
-        self.call(Operation::Write, |core| core.write(name, slot, secret))
+        self.call(Operation::Write, |core| core.items.write(name, slot, secret))
     }
 
     fn delete(&mut self, name: &ItemName, selection: &Selection) -> Result<usize, Error> {
-        self.call(Operation::Delete, |core| Ok(core.delete(name, selection)))
+        self.call(Operation::Delete, |core| Ok(core.items.delete(name, selection)))
     }
 }
 
@@ -310,6 +266,7 @@ impl Connection {
         let fault = core.faults.get_mut(&operation).and_then(VecDeque::pop_front);
         match fault {
             Some(Fault::Fails) => return Err(failed(operation, Outcome::Unchanged, "it was told to fail")),
+            Some(Fault::Declined) => return Err(Error::Declined { service: SERVICE }),
             Some(Fault::Locked) => return Err(Error::Locked { service: SERVICE }),
             Some(Fault::NeverUnlocked) => return Err(Error::NeverUnlocked { service: SERVICE }),
             Some(Fault::Unavailable) => return Err(unavailable()),
@@ -358,12 +315,6 @@ impl Connection {
         core.held -= 1;
         core
     }
-}
-
-/// The present time as the real services tell it: in whole seconds.
-fn now() -> SystemTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
 fn failed(operation: Operation, outcome: Outcome, why: &'static str) -> Error {
