@@ -24,6 +24,7 @@ mod manager;
 mod memory;
 mod model;
 mod redaction;
+mod release;
 mod store;
 mod structure;
 mod support;
