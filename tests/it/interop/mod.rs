@@ -1,5 +1,6 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
+mod alone;
 pub mod codex;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
