@@ -23,6 +23,7 @@ mod login;
 mod manager;
 mod memory;
 mod model;
+mod papers;
 mod redaction;
 mod release;
 mod store;

@@ -57,18 +57,18 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service"]),
 ];
 
-struct Source {
+pub struct Source {
     /// The room: the first part of its path below `src`.
-    room: String,
-    path: PathBuf,
-    text: String,
+    pub room: String,
+    pub path: PathBuf,
+    pub text: String,
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn sources(folder: &str) -> Vec<Source> {
+pub fn sources(folder: &str) -> Vec<Source> {
     let base = root().join(folder);
     let mut found = Vec::new();
     let mut folders = vec![base.clone()];

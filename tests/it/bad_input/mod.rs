@@ -6,6 +6,7 @@ mod answers;
 mod disks;
 mod documents;
 mod homes;
+mod hostility;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
 mod keychains;

@@ -1,0 +1,90 @@
+//! The machine of a scene: who is logged in there, at which authority, and what else runs.
+
+use std::time::Duration;
+
+use scripted_authority::{Account, Authority, DeviceFlow, Endpoint, Step};
+
+use super::container::{Access, Container};
+use super::terminal::Terminal;
+use crate::papers::scene::Scene;
+use crate::support::program;
+use crate::support::session::PrivateSession;
+
+/// A machine, and the authority that it logs in at.
+pub struct Stage {
+    pub authority: Authority,
+    pub container: Container,
+    /// What runs in the background.
+    _keeper: Option<Terminal>,
+}
+
+impl Stage {
+    /// A machine without the program, and its authority, at which a visitor is Ada.
+    pub fn bare(session: Option<PrivateSession>) -> Self {
+        let authority = Authority::start().unwrap();
+        authority.visit_as(Self::ada());
+        let mut container = Container::new(session);
+        container.set("CODEX_REFRESH_TOKEN_URL_OVERRIDE", authority.token_url());
+        container.set("CODEX_REVOKE_TOKEN_URL_OVERRIDE", authority.revoke_url());
+        container.set("CODEX_APP_SERVER_LOGIN_ISSUER", authority.url());
+        container.set("CODEX_AUTHAPI_BASE_URL", authority.url());
+        Self { authority, container, _keeper: None }
+    }
+
+    /// The machine of a scene.
+    pub fn set(scene: Scene) -> Self {
+        let keychain = matches!(scene, Scene::Keychain | Scene::Locked).then(PrivateSession::unlocked);
+        let mut stage = Self::bare(keychain);
+        for name in ["codex", "codex-auth"] {
+            stage.container.mount(&program(), &format!("opt/bin/{name}"), Access::ReadOnly);
+        }
+        stage.container.set("API", stage.authority.resource_url());
+        stage.authority.adjust(|policy| policy.device = DeviceFlow::ApprovesAfter(1));
+        match scene {
+            Scene::Expired => stage.log_in(-4_000),
+            Scene::LoggedIn => stage.log_in(0),
+            Scene::NoRevocation => {
+                stage.log_in(0);
+                stage.authority.script_always(Endpoint::Revoke, Step::status(400, "odd"));
+            }
+            Scene::Locked => {
+                stage.log_in(0);
+                let moved = stage.container.terminal().run("codex migrate --to keychain");
+                assert_eq!(moved.code, 0, "{}", moved.shown);
+                stage.container.lock_keychain();
+            }
+            Scene::Keeper => {
+                stage.log_in(0);
+                let mut keeper = stage.container.terminal();
+                keeper.type_in("codex sync run");
+                let ready = "keeping the login fresh";
+                keeper.await_on_screen(Duration::from_secs(60), ready, |screen| screen.contains(ready));
+                let socket = stage.container.home(".codex/codex-auth/keeper");
+                stage.container.mount(&socket, "run/codex", Access::ReadOnly);
+                stage.container.set("CODEX_HOME", "/run");
+                stage._keeper = Some(keeper);
+            }
+            Scene::AccessToken => {
+                let token = stage.authority.personal_access_token(Self::ada());
+                stage.container.set("CODEX_ACCESS_TOKEN", token);
+            }
+            Scene::Keychain | Scene::Nobody => {}
+            Scene::Newcomer | Scene::Everything | Scene::NotRun(_) => {
+                unreachable!("there is no stage for {scene:?}")
+            }
+        }
+        stage
+    }
+
+    fn ada() -> Account {
+        Account { email: "ada@example.com".into(), ..Account::numbered(1) }
+    }
+
+    /// Logs Ada in with an access token that was given so many seconds from now.
+    fn log_in(&self, from_now: i64) {
+        self.authority.adjust(|policy| policy.clock_offset = from_now);
+        let grant = self.authority.grant(Self::ada());
+        self.authority.adjust(|policy| policy.clock_offset = 0);
+        self.container.write("home/ada/.codex/auth.json", &grant.auth_json());
+    }
+}

@@ -1,0 +1,71 @@
+//! Which machine the commands of a paper are run on.
+
+/// What a machine is like before the first command under a heading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scene {
+    /// Nobody is logged in, and a keychain is open.
+    Keychain,
+    /// Nobody is logged in, and there is no keychain.
+    Nobody,
+    /// Somebody is logged in, in the file.
+    LoggedIn,
+    /// The same, with an access token that has ended.
+    Expired,
+    /// Somebody is logged in, in a keychain that is locked.
+    Locked,
+    /// Somebody is logged in, and the authority takes nothing back.
+    NoRevocation,
+    /// A keeper runs whose socket is at `/run/codex/sock`, and this machine has nothing else of it.
+    Keeper,
+    /// The variable of a personal access token is set.
+    AccessToken,
+    /// The path of a newcomer, which `machine/newcomer.rs` walks.
+    Newcomer,
+    /// Not run here: `tests/run` runs every line of it.
+    Everything,
+    /// Not run, for this reason. It is still read by `bash`, and every command of ours in it by the program.
+    NotRun(&'static str),
+}
+
+/// The scene of every block of commands, by the paper and the heading that it stands under.
+const SCENES: &[(&str, &str, Scene)] = &[
+    ("README.md", "codex-auth", Scene::Keychain),
+    ("README.md", "Install", Scene::Newcomer),
+    ("README.md", "Try it", Scene::Newcomer),
+    ("README.md", "Uninstall", Scene::Newcomer),
+    ("README.md", "The keeper", Scene::Keeper),
+    (
+        "README.md",
+        "\"Your access token could not be refreshed because your refresh token was already used. Please log out and sign in again.\"",
+        Scene::Expired,
+    ),
+    ("README.md", "It hangs, or asks for a keychain password, over SSH", Scene::Locked),
+    ("README.md", "How do I log in on a machine without a browser?", Scene::Nobody),
+    ("README.md", "Can I copy auth.json into CI, or into a container?", Scene::AccessToken),
+    ("README.md", "A login that failed has logged me out", Scene::LoggedIn),
+    ("README.md", "Did the logout really end my tokens?", Scene::NoRevocation),
+    ("README.md", "How do I use two accounts?", Scene::Nobody),
+    (".github/CONTRIBUTING.md", "Contributing", Scene::Everything),
+    (
+        ".github/CONTRIBUTING.md",
+        "What needs a program of its own",
+        Scene::NotRun("cargo-deny and cargo-fuzz are no part of a compiler, and what they do takes minutes"),
+    ),
+    (".github/CONTRIBUTING.md", "How to read a failing test", Scene::NotRun("it would run these very tests")),
+    (
+        "tests/bench/README.md",
+        "Benchmarks",
+        Scene::NotRun("it measures for minutes, on a machine that is idle"),
+    ),
+];
+
+/// The scene of the blocks under a heading.
+pub fn scene(paper: &str, heading: &str) -> Option<Scene> {
+    let found = SCENES.iter().find(|(of, under, _)| (*of, *under) == (paper, heading));
+    found.map(|(_, _, scene)| *scene)
+}
+
+/// Every heading of a paper that has a scene.
+pub fn headings(paper: &str) -> impl Iterator<Item = &'static str> {
+    SCENES.iter().filter(move |(of, ..)| *of == paper).map(|(_, heading, _)| *heading)
+}
