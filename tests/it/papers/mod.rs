@@ -12,7 +12,7 @@ use std::process::Command;
 
 use self::paper::Paper;
 use crate::structure::root;
-use crate::support::Home;
+use crate::support::{Home, program};
 
 /// Every paper that shows commands, or names what is in the repository.
 const PAPERS: &[&str] = &[
@@ -77,20 +77,25 @@ fn every_block_is_of_a_kind_that_is_held_to_something() {
 }
 
 #[test]
-fn what_is_shown_of_config_toml_loads() {
+fn what_is_shown_of_config_toml_does_what_it_is_for() {
     let mut blocks = 0;
     for paper in every() {
         for block in paper.blocks.iter().filter(|block| block.language == "toml") {
             let home = Home::new();
             home.write("config.toml", block.text.join("\n"));
-            let report = home.codex(["doctor", "--json"]).run().json();
-            let findings = report["findings"].as_array().unwrap_or_else(|| panic!("{report:#}"));
-            let config: Vec<_> = findings.iter().filter(|finding| finding["check"] == "config").collect();
-            assert!(
-                !config.is_empty() && config.iter().all(|finding| finding["standing"] == "ok"),
-                "{config:#?}"
-            );
-            blocks += 1;
+            home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
+            let commands = block.text.iter().filter_map(|line| line.strip_prefix("[model_providers."));
+            for provider in commands.filter_map(|rest| rest.strip_suffix(".auth]")) {
+                let run = home.codex(["token", "--provider", provider]);
+                let ended = run.env("PATH", program().parent().unwrap()).run();
+                assert_eq!(
+                    (ended.code, &*ended.out),
+                    (Some(0), "sk-1\n"),
+                    "{}: {ended}",
+                    paper.at(block.line)
+                );
+                blocks += 1;
+            }
         }
     }
     assert!(blocks > 0);
