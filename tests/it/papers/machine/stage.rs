@@ -35,9 +35,7 @@ impl Stage {
     pub fn set(scene: Scene) -> Self {
         let keychain = matches!(scene, Scene::Keychain | Scene::Locked).then(PrivateSession::unlocked);
         let mut stage = Self::bare(keychain);
-        for name in ["codex", "codex-auth"] {
-            stage.container.mount(&program(), &format!("opt/bin/{name}"), Access::ReadOnly);
-        }
+        stage.container.mount(&program(), "opt/bin/codex", Access::ReadOnly);
         stage.container.set("API", stage.authority.resource_url());
         stage.authority.adjust(|policy| policy.device = DeviceFlow::ApprovesAfter(1));
         match scene {
