@@ -21,6 +21,8 @@ mod keeper;
 mod kernel;
 mod login;
 mod manager;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
 mod memory;
 mod model;
 mod papers;
