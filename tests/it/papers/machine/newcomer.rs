@@ -42,8 +42,8 @@ case "$*" in
 esac"#;
 
 /// Gives the machine a compiler, what cargo has fetched already, and the repository under the address that the README
-/// has for it.
-fn prepare(container: &mut Container) {
+/// has for it. Of a repository only what is committed gets there; `repository` is an empty folder for that.
+fn prepare(container: &mut Container, repository: &Path) {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap().stdout;
     let sysroot = PathBuf::from(String::from_utf8(sysroot).unwrap().trim());
     container.mount(&sysroot, "opt/rust", Access::ReadOnly);
@@ -55,7 +55,10 @@ fn prepare(container: &mut Container) {
     {
         container.mount(settings, "home/ada/.cargo/config.toml", Access::ReadOnly);
     }
-    container.mount(root(), "opt/repository", Access::ReadOnly);
+    let mut clone = Command::new("git");
+    clone.args(["-c", "safe.directory=*", "clone", "--quiet", "--bare"]).arg(root()).arg(repository);
+    assert!(clone.status().unwrap().success());
+    container.mount(repository, "opt/repository", Access::ReadOnly);
     let built = root().join("target/newcomer");
     fs::create_dir_all(&built).unwrap();
     container.mount(&built, "opt/built", Access::ReadWrite);
@@ -99,6 +102,16 @@ impl<'a> Second<'a> {
     }
 }
 
+/// The names of the programs that are installed.
+fn programs() -> Vec<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let sections = manifest.split("[[bin]]").skip(1);
+    let names = sections.filter_map(|section| section.split_once("name = \"")?.1.split_once('"'));
+    let names: Vec<_> = names.map(|(name, _)| name.to_owned()).collect();
+    assert!(!names.is_empty(), "no program in Cargo.toml");
+    names
+}
+
 /// Every file below a folder of the machine, by its path, with what it holds.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
@@ -121,7 +134,8 @@ fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_line
         // On a disk: `codex doctor` has something to say against a login in memory.
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         stage.container.mount(home.path(), HOME, Access::ReadWrite);
-        prepare(&mut stage.container);
+        let repository = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        prepare(&mut stage.container, repository.path());
         let mut terminal = stage.container.terminal();
         let mut second: Option<Second<'_>> = None;
         let mut wrong = Vec::new();
@@ -135,6 +149,14 @@ fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_line
                     for exchange in exchanges(block) {
                         let outcome = terminal.run_within(BUILD, &exchange.command);
                         assert_eq!(outcome.code, 0, "{}\n{}", exchange.command, outcome.shown);
+                    }
+                    for name in programs() {
+                        let there = terminal.run(&format!("[ -x ~/.cargo/bin/{name} ] && {name} --version"));
+                        assert!(
+                            there.code == 0 && there.shown.contains(env!("CARGO_PKG_VERSION")),
+                            "{}",
+                            there.shown
+                        );
                     }
                 } else {
                     wrong.extend(faults(block, &mut terminal, stage.authority.url()));
@@ -152,7 +174,8 @@ fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_line
         let calls = fs::read_to_string(stage.container.path("run/calls")).unwrap();
         assert!(calls.contains("--user restart codex-auth.service"), "{calls}");
         assert!(calls.contains("--user disable --now codex-auth.service"), "{calls}");
-        let gone = stage.container.terminal().run("command -v codex codex-auth; ls ~/.config/systemd/user");
+        let names = programs().join(" ");
+        let gone = stage.container.terminal().run(&format!("command -v {names}; ls ~/.config/systemd/user"));
         assert_eq!(gone.shown, "");
         // No secret is left, and none of them is good for anything.
         let secrets = stage.authority.issued_secrets();
