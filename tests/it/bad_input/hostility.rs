@@ -16,7 +16,7 @@ fn a_configuration_in_the_working_folder_counts_for_nothing() {
     for file in ["config.toml", ".codex/config.toml"] {
         fs::write(project.join(file), trap).unwrap();
     }
-    let there = ["env", "-C", project.to_str().unwrap()];
+    let there = ["sh", "-c", "cd \"$0\" && exec \"$@\"", project.to_str().unwrap()];
     let login = || home.codex(["login", "--with-api-key"]).input("sk-1");
     login().through(there).run().expect(0);
     assert_eq!(home.codex(["token"]).through(there).run().expect(0).out, "sk-1\n");

@@ -77,6 +77,27 @@ fn every_block_is_of_a_kind_that_is_held_to_something() {
 }
 
 #[test]
+fn no_paper_is_forgotten() {
+    let mut folders = vec![root().to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() && ![".git", "target"].contains(&&*name) {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    let mut known = PAPERS.to_vec();
+    known.sort_unstable();
+    assert_eq!(found, known);
+}
+
+#[test]
 fn what_is_shown_of_config_toml_does_what_it_is_for() {
     let mut blocks = 0;
     for paper in every() {
