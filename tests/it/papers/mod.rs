@@ -1,6 +1,7 @@
 //! The papers of this repository, held to what is so: whatever they show is run, and whatever they name is looked for.
 
 mod commands;
+// Linux: mounts.
 #[cfg(target_os = "linux")]
 mod machine;
 mod paper;
