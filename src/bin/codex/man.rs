@@ -107,7 +107,7 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut page)?;
     }
     if is_whole(command) {
-        whole_program(command).to_writer(&mut page)?;
+        whole_program().to_writer(&mut page)?;
     } else {
         let mut own = Roff::new();
         own.control("SH", ["SEE ALSO"]).text([bold("codex"), roman(format!("({SECTION})"))]);
@@ -117,7 +117,7 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
 }
 
 /// What holds for every command, and is on the page of the program.
-fn whole_program(command: &Command) -> Roff {
+fn whole_program() -> Roff {
     let mut own = Roff::new();
     own.control("SH", ["ENVIRONMENT"]);
     for variable in VARIABLES {
@@ -143,12 +143,6 @@ fn whole_program(command: &Command) -> Roff {
     item(&mut own, "0", "done");
     for (exit, meaning) in Exit::MEANINGS {
         item(&mut own, &(exit as u8).to_string(), meaning);
-    }
-    own.control("SH", ["SEE ALSO"]);
-    let pages: Vec<_> = shown(command).map(page_name).collect();
-    for (number, page) in pages.iter().enumerate() {
-        let end = if number + 1 < pages.len() { "," } else { "" };
-        own.text([bold(*page), roman(format!("({SECTION}){end}"))]);
     }
     own
 }

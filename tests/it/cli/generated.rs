@@ -113,7 +113,7 @@ fn the_readers_of_manual_pages_have_no_complaint() {
 fn the_page_of_the_program_tells_what_holds_for_every_command() {
     let home = Home::new();
     let told = shown(&pages(&home).join("codex.1"));
-    for heading in ["ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"] {
+    for heading in ["COMMANDS", "ENVIRONMENT", "FILES", "EXIT STATUS"] {
         assert!(told.contains(heading), "{heading}\n{told}");
     }
     for variable in codex_auth::config::VARIABLES {
