@@ -1,7 +1,7 @@
 //! Everything a paper points to: files, links, variables and tests. It has to be there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::paper::Paper;
 use crate::structure::{Source, root, sources};
@@ -56,20 +56,25 @@ fn of_code(paper: &Paper, text: &str, code: &str) -> Option<String> {
         return (!known).then(|| format!("no test {test} in {path}"));
     }
     if is_variable(text) {
-        let known = code.contains(&format!("\"{text}\"")) || OF_THE_SYSTEM.contains(&text);
+        let constant = code.contains(&format!("const {text}:"));
+        let known = constant || code.contains(&format!("\"{text}\"")) || OF_THE_SYSTEM.contains(&text);
         return (!known).then(|| format!("nothing reads the variable {text}"));
     }
     if TOPS.iter().any(|top| text.starts_with(top)) {
-        let known = text.starts_with("target/") || root().join(text).exists();
+        let known = text.starts_with("target/") || root().join(text).exists() || beside(paper, text).exists();
         return (!known).then(|| format!("there is no {text}"));
     }
     if is_file(text) && !FILES_OF_OTHERS.contains(&text) {
         let name = Path::new(text).file_name()?.to_str()?;
-        let beside = root().join(&paper.name).with_file_name(text);
-        let known = code.contains(name) || root().join(text).exists() || beside.exists();
+        let known = code.contains(name) || root().join(text).exists() || beside(paper, text).exists();
         return (!known).then(|| format!("nothing knows the file {text}"));
     }
     None
+}
+
+/// What a paper of a folder of its own names from there.
+fn beside(paper: &Paper, name: &str) -> PathBuf {
+    root().join(&paper.name).with_file_name(name)
 }
 
 fn is_variable(text: &str) -> bool {
