@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
 use super::{Creation, Error, Mode};
+use crate::hardening::with_found_umask;
 use crate::private_file::{CAREFUL, Folder, Temporary, is_contended};
 
 /// How a try ended.
@@ -66,7 +67,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Att
 /// Opens the lock file to write to it or else to read from it; nothing when it went away meanwhile.
 fn open(path: &Path, creation: Creation, create: OFlags) -> Result<Option<File>, Error> {
     let how = OFlags::RDWR | create | CAREFUL;
-    match rustix::fs::open(path, how, permissions(creation)) {
+    match making(creation, || rustix::fs::open(path, how, permissions(creation))) {
         Ok(descriptor) => {
             let file = File::from(descriptor);
             if creation == Creation::Private {
@@ -154,7 +155,8 @@ fn settle(path: &Path, foreign: Foreign<'_>, creation: Creation) -> Result<Settl
             Err(error) => return Err(failed(error)),
         }
     }
-    let mut temporary = Temporary::create(folder, name, permissions(creation)).map_err(failed)?;
+    let temporary = making(creation, || Temporary::create(folder, name, permissions(creation)));
+    let mut temporary = temporary.map_err(failed)?;
     temporary
         .folder()
         .bequeath(temporary.file())
@@ -164,6 +166,14 @@ fn settle(path: &Path, foreign: Foreign<'_>, creation: Creation) -> Result<Settl
     match placed {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
         _ => Ok(Settled::Theirs),
+    }
+}
+
+/// Does `work`, which may make a lock file, under the umask that it is meant for.
+fn making<T>(creation: Creation, work: impl FnOnce() -> T) -> T {
+    match creation {
+        Creation::Private => work(),
+        Creation::Ordinary => with_found_umask(work),
     }
 }
 

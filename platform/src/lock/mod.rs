@@ -59,7 +59,8 @@ pub enum Wait {
 pub enum Creation {
     /// 0600, and one of this user's own that is looser is made so: who cannot open it cannot hold it.
     Private,
-    /// 0666 less the umask, as programs do that do not care.
+    /// 0666 less the umask of the user, whatever [`harden`](crate::hardening::harden) made of it, as programs do that do
+    /// not care.
     Ordinary,
 }
 
