@@ -17,7 +17,6 @@ use std::str::FromStr as _;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use self::external::ExternalLogin;
@@ -28,7 +27,7 @@ pub use self::mode::AuthMode;
 pub use self::successor::NewTokens;
 pub use self::tokens::{Identity, Provenance, Tokens};
 use crate::claims::{self, Claims};
-use crate::secret::{Fingerprint, Secret};
+use crate::secret::{Fingerprint, Secret, digest};
 
 const AUTH_MODE: &str = "auth_mode";
 const API_KEY: &str = "OPENAI_API_KEY";
@@ -276,7 +275,6 @@ impl AuthDocument {
     /// count, as they do not for Codex 0.169 (`codex-blackbox.md` 0).
     #[must_use]
     pub fn revision(&self) -> Revision {
-        let mut digest = Sha256::new();
         let keys =
             [AUTH_MODE, API_KEY, AGENT_IDENTITY, PERSONAL_ACCESS_TOKEN, BEDROCK_API_KEY, BEDROCK_ACCESS_KEYS];
         let tokens = ["id_token", "access_token", "refresh_token", "account_id"];
@@ -284,12 +282,12 @@ impl AuthDocument {
             keys.into_iter().map(|key| self.fields.value(key)).chain(tokens.into_iter().map(|key| {
                 self.fields.value(TOKENS).and_then(|tokens| tokens.get(key)).filter(|value| !value.is_null())
             }));
-        for value in values {
-            let text = Zeroizing::new(value.map(Value::to_string).unwrap_or_default());
-            digest.update(text.len().to_le_bytes());
-            digest.update(text.as_bytes());
-        }
-        Revision(digest.finalize().into())
+        let texts: Vec<_> =
+            values.map(|value| Zeroizing::new(value.map(Value::to_string).unwrap_or_default())).collect();
+        // Where one ends and the next begins is part of it.
+        let lengths: Vec<_> = texts.iter().map(|text| format!("{} ", text.len())).collect();
+        let parts = lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_str(), text.as_str()]);
+        Revision(digest(parts))
     }
 
     /// What is strange about it, for `status` and `doctor`.

@@ -2,11 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::setup::random;
-use crate::secret::Secret;
+use crate::secret::{Secret, digest};
 
 /// Two halves of one secret: the challenge is told when a code is asked for, the verifier when it is exchanged.
 #[derive(Debug)]
@@ -21,13 +20,15 @@ impl Pkce {
     /// A new one: base64url of 64 random bytes, as Codex makes it (`codex-behaviour.md` 4.1).
     pub(super) fn new() -> Result<Self, Error> {
         let verifier = random::<64>()?;
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()));
+        let challenge = URL_SAFE_NO_PAD.encode(digest([verifier.expose()]));
         Ok(Self { verifier, challenge })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     #[test]

@@ -2,16 +2,18 @@
 //!
 //! The program is closed to its user and makes no core by itself, so its memory is read as a debugger of root's reads it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::app_server::client::Client;
 use crate::keeper::process::Process;
 use crate::manager::world::World;
-use crate::support::{Guarded, Lines, Machine, eventually, over_both_stores};
+use crate::support::{Guarded, Lines, Machine, over_both_stores};
 
 over_both_stores![
     an_app_server_forgets_what_it_logged_out,
@@ -22,9 +24,12 @@ over_both_stores![
 
 /// Parts of a token of which each gives it away, at every place of it.
 const PART: usize = 24;
+/// Far more than it takes to let go of a snapshot.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The memory of a process that it could have written to: what a core has of it besides its program files.
-fn image(pid: u32) -> Vec<u8> {
+/// The memory of a process that it could have written to, by the system's words for each part: what a core has of it besides
+/// its program files.
+fn image(pid: u32) -> Vec<(String, Vec<u8>)> {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("the memory of others is read as root");
     let mut image = Vec::new();
     for line in fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines() {
@@ -38,29 +43,34 @@ fn image(pid: u32) -> Vec<u8> {
         let mut part = vec![0; usize::try_from(end - start).unwrap()];
         // What has been given back since the list was made is gone.
         if memory.read_exact_at(&mut part, start).is_ok() {
-            image.append(&mut part);
+            image.push((line.to_owned(), part));
         }
     }
     image
 }
 
-/// How many of the parts of `tokens` are in the memory of a process.
-fn traces(pid: u32, tokens: &[String]) -> usize {
-    let parts = tokens.iter().flat_map(|token| {
+/// Where parts of `tokens` are in the memory of a process: which token, which part of it, and in what memory.
+fn traces(pid: u32, tokens: &[String]) -> Vec<String> {
+    let mut wanted = HashMap::new();
+    for (number, token) in tokens.iter().enumerate() {
         // Every JWT begins alike.
         let secret = token.split_once('.').map_or(token.as_str(), |(_, secret)| secret);
-        secret.as_bytes().chunks_exact(PART)
-    });
-    let wanted: HashSet<_> = parts.collect();
+        for (part, bytes) in secret.as_bytes().chunks_exact(PART).enumerate() {
+            wanted.insert(bytes, format!("part {part} of token {number}"));
+        }
+    }
     assert!(wanted.len() >= tokens.len());
     // Nearly everything is told apart from a token by how it begins.
-    let beginnings: HashSet<_> = wanted.iter().map(|part| [part[0], part[1]]).collect();
     let mut begins = vec![false; 1 << 16];
-    for beginning in beginnings {
-        begins[usize::from(u16::from_be_bytes(beginning))] = true;
+    let beginning = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    wanted.keys().for_each(|part| begins[beginning(part)] = true);
+    let mut traces = Vec::new();
+    for (memory, bytes) in image(pid) {
+        for (at, window) in bytes.windows(PART).enumerate().filter(|(_, window)| begins[beginning(window)]) {
+            traces.extend(wanted.get(window).map(|part| format!("{part} at {at:#x} of {memory}")));
+        }
     }
-    let begins = |window: &[u8]| begins[usize::from(u16::from_be_bytes([window[0], window[1]]))];
-    image(pid).windows(PART).filter(|window| begins(window) && wanted.contains(window)).count()
+    traces
 }
 
 fn tokens(world: &World<'_>) -> Vec<String> {
@@ -70,7 +80,13 @@ fn tokens(world: &World<'_>) -> Vec<String> {
 /// A task that has just heard of the logout may still hold what it last looked at.
 #[track_caller]
 fn is_forgotten(pid: u32, tokens: &[String]) {
-    eventually("the tokens are gone from its memory", || traces(pid, tokens) == 0);
+    let begun = Instant::now();
+    let mut left = traces(pid, tokens);
+    while !left.is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "still in the memory of the process:\n{}", left.join("\n"));
+        thread::yield_now();
+        left = traces(pid, tokens);
+    }
 }
 
 fn an_app_server_forgets_what_it_logged_out(machine: &mut Machine) {
@@ -80,7 +96,7 @@ fn an_app_server_forgets_what_it_logged_out(machine: &mut Machine) {
     assert_eq!(client.token().as_ref(), secrets.get(1));
     client.call("getAuthStatus", json!({"includeToken": true, "refreshToken": true}));
     secrets.extend(tokens(&world));
-    assert!(traces(client.pid(), &secrets) > 0, "it knows what it gives out");
+    assert!(!traces(client.pid(), &secrets).is_empty(), "it knows what it gives out");
     client.call("account/logout", json!({}));
     is_forgotten(client.pid(), &secrets);
 }
@@ -90,7 +106,7 @@ fn an_app_server_forgets_what_somebody_else_logged_out(machine: &mut Machine) {
     let mut client = Client::by(world.codex(["app-server"]));
     let secrets = tokens(&world);
     assert_eq!(client.token().as_ref(), secrets.get(1));
-    assert!(traces(client.pid(), &secrets) > 0);
+    assert!(!traces(client.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
     client.told("account/updated");
     is_forgotten(client.pid(), &secrets);
@@ -103,7 +119,7 @@ fn a_keeper_forgets_what_somebody_logged_out(machine: &mut Machine) {
     keeper.until("refreshed");
     secrets.extend(tokens(&world));
     world.codex(["token"]).run().expect(0);
-    assert!(traces(keeper.pid(), &secrets) > 0);
+    assert!(!traces(keeper.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
     is_forgotten(keeper.pid(), &secrets);
 }
@@ -115,7 +131,7 @@ fn a_watch_forgets_what_somebody_logged_out(machine: &mut Machine) {
     let watch = Guarded(watch);
     lines.next().expect("what there is");
     let secrets = tokens(&world);
-    assert!(traces(watch.0.id(), &secrets) > 0);
+    assert!(!traces(watch.0.id(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
     lines.next().expect("the logout");
     is_forgotten(watch.0.id(), &secrets);
