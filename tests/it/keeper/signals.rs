@@ -1,7 +1,7 @@
 //! How a keeper is told to look and to leave, and what it tells a service manager.
 
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scripted_authority::{Endpoint, Moment};
 
@@ -93,13 +93,53 @@ fn a_service_manager_is_told_that_it_is_ready_alive_and_ending_also_while_it_sta
     await_message(&following, "READY=1\nSTATUS=keeping the login fresh\n");
 }
 
+#[test]
+fn a_service_manager_that_does_not_listen_holds_up_nobody_and_is_told_when_it_does() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let path = world.machine.home.beside("manager").join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let others = UnixDatagram::unbound().unwrap();
+    others.connect(&path).unwrap();
+    others.set_nonblocking(true).unwrap();
+    let mut queue = 0;
+    while others.send(b"of others").is_ok() {
+        queue += 1;
+    }
+    let start = || {
+        let run = world.codex(["sync", "run"]).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000");
+        let keeper = Process::start(run);
+        keeper.until(AT_WORK);
+        keeper.signal("-HUP");
+        keeper.until("looking again");
+        keeper
+    };
+    let deaf = start();
+    deaf.signal("-TERM");
+    assert_eq!(deaf.ended().0, Some(0));
+
+    let keeper = start();
+    for _ in 0..queue {
+        await_message(&manager, "of others");
+    }
+    await_message(&manager, "READY=1\nSTATUS=keeping the login fresh\n");
+    await_message(&manager, "WATCHDOG=1\n");
+    keeper.signal("-TERM");
+    await_message(&manager, "STOPPING=1\n");
+    assert_eq!(keeper.ended().0, Some(0));
+}
+
 /// Waits until a keeper tells its service manager this.
+#[track_caller]
 fn await_message(socket: &UnixDatagram, expected: &str) {
+    let begun = Instant::now();
     let mut message = [0; 256];
     loop {
         let size = socket.recv(&mut message).unwrap();
         if message[..size] == *expected.as_bytes() {
             return;
         }
+        assert!(begun.elapsed() < PATIENCE, "it goes on without a word of {expected:?}");
     }
 }

@@ -3,6 +3,7 @@
 mod run;
 mod service;
 mod status;
+mod supervisor;
 
 use clap::{Args, Subcommand};
 

@@ -7,10 +7,9 @@ use codex_auth::keeper::{Keeper, Listener, Post, Refresher, Refreshing};
 use codex_auth::manager::{AccountPolicy, AuthManager, Done, Failure, Job, Reason, Snapshot};
 use codex_auth::store::Holder;
 use codex_auth::{ErrorKind, keeper};
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
 
+use super::supervisor::{News, Supervisor, Watchdog};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::session::Session;
@@ -48,11 +47,11 @@ pub(super) fn run(output: &mut Output) -> Outcome {
 
 async fn keep(session: &Session) -> Outcome {
     let mut signals = Signals::new()?;
+    let supervisor = Supervisor::new();
     let waiting = |holder: Option<Holder>| {
         let holder = holder.map_or_else(|| "another keeper".to_owned(), |holder| holder.to_string());
         tracing::info!("standing by for {holder}");
-        // To a service manager one who stands by has started: it is ready to take over.
-        tell(&[NotifyState::Ready, NotifyState::Status("standing by")]);
+        supervisor.tell(News::StandingBy);
     };
     let mut watchdog = Watchdog::new();
     let post = {
@@ -66,7 +65,7 @@ async fn keep(session: &Session) -> Outcome {
                     Heard::LookAgain => {}
                     Heard::End(ending) => return ending,
                 },
-                () = watchdog.is_due() => tell(&[NotifyState::Watchdog]),
+                () = watchdog.is_due() => supervisor.tell(News::Alive),
             }
         }
     };
@@ -75,7 +74,7 @@ async fn keep(session: &Session) -> Outcome {
     let listener = listen(session, &post);
     let keeper = Keeper::new(post, manager, Box::new(InAChild), session.clock.clone());
     tracing::info!(place = %session.place().home().display(), "keeping the login fresh");
-    tell(&[NotifyState::Ready, NotifyState::Status("keeping the login fresh")]);
+    supervisor.tell(News::AtWork);
 
     let look_again = keeper.look_again();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
@@ -98,12 +97,12 @@ async fn keep(session: &Session) -> Outcome {
                     if end.take().is_none() {
                         return ending;
                     }
-                    tell(&[NotifyState::Stopping]);
+                    supervisor.tell(News::Ending);
                     tracing::info!("ending; a refresh under way is finished first");
                     outcome = ending;
                 }
             },
-            () = watchdog.is_due() => tell(&[NotifyState::Watchdog]),
+            () = watchdog.is_due() => supervisor.tell(News::Alive),
         }
     }
 }
@@ -156,30 +155,6 @@ impl Signals {
 enum Heard {
     End(Outcome),
     LookAgain,
-}
-
-/// Tells systemd that this process is alive, where it wants to know: twice as often as it asks.
-struct Watchdog(Option<tokio::time::Interval>);
-
-impl Watchdog {
-    fn new() -> Self {
-        Self(sd_notify::watchdog_enabled().map(|limit| {
-            let period = limit / 2;
-            tokio::time::interval_at(Instant::now() + period, period)
-        }))
-    }
-
-    async fn is_due(&mut self) {
-        match &mut self.0 {
-            Some(interval) => drop(interval.tick().await),
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Tells the service manager, if there is one; it is only informed.
-fn tell(news: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(news);
 }
 
 fn failed(error: keeper::Error) -> CommandError {
