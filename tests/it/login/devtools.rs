@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,14 +14,19 @@ use serde_json::{Value, json};
 
 use crate::support::Guarded;
 
+/// Far longer than a page takes on a loaded machine; only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Chromium of Debian's package, with one page open. It ends with its owner.
 pub struct Chromium {
     _process: Guarded,
     _folder: tempfile::TempDir,
     commands: File,
-    answers: BufReader<File>,
+    messages: Receiver<Value>,
     session: Value,
     last: u64,
+    /// What it has told since the last command that leads to another page, the answers apart.
+    events: Vec<String>,
     /// What the browser had to complain of.
     pub complaints: Vec<String>,
 }
@@ -54,14 +62,15 @@ impl Chromium {
         let process = Guarded(command.spawn().expect("sh is installed"));
         // Either end waits for the other to open its own.
         let commands = OpenOptions::new().write(true).open(commands).unwrap();
-        let answers = BufReader::new(File::open(answers).expect("chromium is installed"));
+        let answers = File::open(answers).unwrap();
         let mut browser = Self {
             _process: process,
             _folder: folder,
             commands,
-            answers,
+            messages: messages(answers),
             session: Value::Null,
             last: 0,
+            events: Vec::new(),
             complaints: Vec::new(),
         };
         let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
@@ -75,12 +84,14 @@ impl Chromium {
 
     /// Opens `url` and waits until it and whatever it leads to is loaded.
     pub fn visit(&mut self, url: &str) {
+        self.events.clear();
         self.call("Page.navigate", &json!({ "url": url }));
         self.event("Page.loadEventFired");
     }
 
     /// Clicks on what `selector` names, and waits for the page that it leads to.
     pub fn click(&mut self, selector: &str) {
+        self.events.clear();
         self.evaluate(&format!("document.querySelector('{selector}').click()"));
         self.event("Page.loadEventFired");
     }
@@ -135,23 +146,37 @@ impl Chromium {
         answer["result"].clone()
     }
 
+    /// Waits for an event, unless it was told already while an answer was waited for.
     fn event(&mut self, name: &str) {
-        self.until(|message| message["method"] == name);
+        if !self.events.iter().any(|event| event == name) {
+            self.until(|message| message["method"] == name);
+        }
     }
 
     fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let mut message = Vec::new();
-            let read = self.answers.read_until(0, &mut message).unwrap();
-            assert!(read > 0, "chromium has ended");
-            message.pop();
-            let message: Value = serde_json::from_slice(&message).unwrap();
+            let message = self.messages.recv_timeout(PATIENCE);
+            let message =
+                message.unwrap_or_else(|error| panic!("chromium: {error}; it told {:?}", self.events));
             if message["method"] == "Log.entryAdded" {
                 self.complaints.push(message["params"]["entry"]["text"].to_string());
             }
+            self.events.extend(message["method"].as_str().map(str::to_owned));
             if is_it(&message) {
                 return message;
             }
         }
     }
+}
+
+/// What the browser says, read on a thread of its own until it ends; each message ends with a zero byte.
+fn messages(answers: File) -> Receiver<Value> {
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let messages = BufReader::new(answers).split(0).map_while(Result::ok);
+        let _ = messages
+            .map(|text| serde_json::from_slice(&text).unwrap())
+            .try_for_each(|message| tell.send(message));
+    });
+    told
 }

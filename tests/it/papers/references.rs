@@ -29,7 +29,7 @@ const FILES_OF_OTHERS: &[&str] = &[
     "internal/keyring/keyring.go",
 ];
 /// Folders and files at the top of the repository, by which one of its paths is known.
-const TOPS: &[&str] = &["src/", "tests/", "platform/", ".github/", ".ci/", "target/"];
+const TOPS: &[&str] = &["src/", "tests/", "platform/", ".config/", ".github/", ".ci/", "target/"];
 
 /// The text of every source file of the library, the program and the platform.
 pub fn code() -> String {
