@@ -107,7 +107,7 @@ fn main() -> ExitCode {
     }
     // Not being able to forbid core dumps is no reason to keep a person from their login.
     let _ = hardening::harden();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::of(&words) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &words),
     };
@@ -147,6 +147,19 @@ fn main() -> ExitCode {
         Err(error) => {
             output.failure(&error);
             error.exit()
+        }
+    }
+}
+
+impl Arguments {
+    /// What was typed. A bare `codex token` is known by sight: to tell it from all else that can be typed takes a seventh of
+    /// its whole time.
+    fn of(words: &[OsString]) -> Result<Self, clap::Error> {
+        match words {
+            [_, word] if word == "token" => {
+                Ok(Self { command: Command::Token(token::Arguments::default()), verbose: false })
+            }
+            words => Self::try_parse_from(words),
         }
     }
 }
@@ -196,3 +209,20 @@ fn early_output() -> Output {
 
 /// How a command ends when it does not fail outright.
 type Outcome = Result<(), CommandError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_token_is_what_the_definition_makes_of_it() {
+        let words = ["codex", "token"].map(OsString::from);
+        let [known, parsed] = [Arguments::of(&words), Arguments::try_parse_from(&words)].map(|arguments| {
+            let Ok(Arguments { command: Command::Token(token), verbose: false }) = arguments else {
+                panic!()
+            };
+            format!("{token:?}")
+        });
+        assert_eq!(known, parsed);
+    }
+}

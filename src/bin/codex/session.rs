@@ -31,6 +31,15 @@ impl Session {
         let environment = Environment::of_process()?;
         output.configure(&environment);
         let place = store::locate(&environment)?;
+        Self::at(place, environment, output)
+    }
+
+    /// The same where the place is known already.
+    pub(crate) fn at(
+        place: Place,
+        environment: Environment,
+        output: &mut Output,
+    ) -> Result<Self, CommandError> {
         output.head("place", json!(place.home()));
         let stores = Stores::open(place, &environment)?;
         Ok(Self { environment, stores, clock: Clock::system() })

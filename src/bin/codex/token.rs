@@ -17,7 +17,7 @@ use crate::session::{Session, account, warnings};
 use crate::status::unusable;
 use crate::{Outcome, provider};
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Arguments {
     /// How long the token must still be good for, for example 90s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -50,13 +50,12 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(path) = &environment.socket {
         return print_given(&asked_for(path, arguments)?, arguments, output);
     }
+    let place = store::locate(&environment)?;
     // Before anything that the keeper has read already.
-    if let Some(given) =
-        store::locate(&environment).ok().and_then(|place| at_hand(&place, &environment, arguments))
-    {
+    if let Some(given) = at_hand(&place, &environment, arguments) {
         return print_given(&given, arguments, output);
     }
-    let session = Session::open(output)?;
+    let session = Session::at(place, environment, output)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     let short = |snapshot: &Snapshot| {
