@@ -15,7 +15,8 @@ const LIFETIME: i64 = 3_600;
 
 /// A home, the authority, and the login that is in the one by the other.
 pub struct World {
-    home: tempfile::TempDir,
+    /// With the home in it: the folder above a home is watched too, and of the one for temporary files everybody has some.
+    folder: tempfile::TempDir,
     pub authority: Authority,
 }
 
@@ -39,7 +40,8 @@ impl World {
         });
         let grant = authority.grant(Account::numbered(1));
         authority.adjust(|policy| policy.clock_offset = 0);
-        let world = Self { home: tempfile::tempdir().unwrap(), authority };
+        let world = Self { folder: tempfile::tempdir().unwrap(), authority };
+        fs::create_dir(world.folder.path().join("home")).unwrap();
         let document = world.home().join("auth.json");
         fs::write(&document, grant.auth_json()).unwrap();
         fs::set_permissions(&document, fs::Permissions::from_mode(0o600)).unwrap();
@@ -48,7 +50,7 @@ impl World {
 
     /// The folder of the login, canonical.
     pub fn home(&self) -> PathBuf {
-        self.home.path().canonicalize().unwrap()
+        self.folder.path().canonicalize().unwrap().join("home")
     }
 
     pub fn place(&self) -> Place {
