@@ -38,6 +38,7 @@ use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
 use self::looked::Looked;
 use self::provider::Provider;
+use self::publication::Looks;
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
 pub use self::refresh::Reason;
 use self::refresh::{Base, Transaction};
@@ -63,6 +64,7 @@ struct Inner {
     flights: Flights,
     bells: Bells,
     looked: Looked,
+    looks: Looks,
     provider: Option<Provider>,
 }
 
@@ -313,8 +315,9 @@ impl AuthManager {
 
     fn over(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
         let (snapshot, _) = watch::channel(Arc::new(snapshot));
-        let (flights, bells, looked) = (Flights::default(), Bells::default(), Looked::default());
-        Self(Arc::new(Inner { engine, snapshot, flights, bells, looked, provider }))
+        let (flights, bells) = (Flights::default(), Bells::default());
+        let (looked, looks) = (Looked::default(), Looks::default());
+        Self(Arc::new(Inner { engine, snapshot, flights, bells, looked, looks, provider }))
     }
 
     fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {

@@ -130,6 +130,7 @@ impl Follower {
         let began = Instant::now();
         let mut gone_before = false;
         while !self.has_ended() {
+            let look = self.manager.0.looks.begin();
             match self.manager.load() {
                 Ok(found) if found.document().is_none() && !gone_before && self.had_a_login() => {
                     gone_before = true;
@@ -145,7 +146,7 @@ impl Follower {
                         }
                         Record::Soon(holder) => Some(holder.into()),
                     };
-                    let reload = self.manager.take_over(found, author);
+                    let reload = self.manager.take_over(look, found, author);
                     tracing::trace!(?reload, "looked at the store");
                     break;
                 }
@@ -154,7 +155,7 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the store cannot be read");
-                    self.manager.keep_unreadable(error);
+                    self.manager.keep_unreadable(look, error);
                     break;
                 }
             }
