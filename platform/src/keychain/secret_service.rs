@@ -190,10 +190,16 @@ impl SecretService {
     }
 
     fn default_collection(&self) -> zbus::Result<Readiness> {
-        let path: OwnedObjectPath = self.call(ROOT, SERVICE_INTERFACE, "ReadAlias", &("default",))?;
-        if path.as_str() == NO_OBJECT {
-            return Ok(Readiness::NeverUnlocked);
-        }
+        let asked = || -> zbus::Result<Option<OwnedObjectPath>> {
+            let path: OwnedObjectPath = self.call(ROOT, SERVICE_INTERFACE, "ReadAlias", &("default",))?;
+            Ok(Some(path).filter(|path| path.as_str() != NO_OBJECT))
+        };
+        // There is none when it says so twice: gnome-keyring 42 was seen to say so of one that it had just written to.
+        let path = match asked()? {
+            Some(path) => Some(path),
+            None => asked()?,
+        };
+        let Some(path) = path else { return Ok(Readiness::NeverUnlocked) };
         let locked = bool::try_from(self.property(&path, COLLECTION_INTERFACE, "Locked")?)?;
         Ok(if locked { Readiness::Locked } else { Readiness::Unlocked })
     }
