@@ -26,9 +26,12 @@ impl AuthManager {
         let mut reload = Reload::Same;
         if self.0.provider.is_none() {
             self.replace(|old| {
+                if !self.0.looks.is_latest(look) {
+                    return None;
+                }
                 let (found, snapshot) = self.compare(old, new, author);
                 reload = found;
-                snapshot.filter(|_| self.0.looks.is_latest(look))
+                snapshot
             });
         }
         reload
@@ -159,7 +162,7 @@ mod tests {
         let login = || Snapshot::of(AuthDocument::with_api_key(&Secret::from("sk-1")));
         let [before, logout, after] = [(); 3].map(|()| manager.0.looks.begin());
         assert_eq!(manager.take_over(logout, Snapshot::default(), None), Reload::Same);
-        manager.take_over(before, login(), None);
+        assert_eq!(manager.take_over(before, login(), None), Reload::Same);
         assert!(manager.current().document().is_none());
         assert_eq!(manager.take_over(after, login(), None), Reload::LoggedIn);
         assert!(manager.current().document().is_some());
