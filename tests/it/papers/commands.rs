@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::paper::{Paper, Paragraph};
 use super::scene::{Scene, scene};
 use super::transcript::exchanges;
-use crate::support::{Home, Run};
+use crate::support::{Run, TestHome};
 
 /// First words that are not ours, and what the papers name them for.
 const HANDED_OVER: &[&str] = &["exec", "a prompt"];
@@ -112,13 +112,13 @@ fn words(line: &str) -> Vec<String> {
 
 /// The real program, asked whether it understands; each question once.
 struct Program {
-    home: Home,
+    home: TestHome,
     answers: Mutex<HashMap<Vec<String>, Option<String>>>,
 }
 
 impl Program {
     fn new() -> Self {
-        Self { home: Home::new(), answers: Mutex::default() }
+        Self { home: TestHome::new(), answers: Mutex::default() }
     }
 
     /// What it has against these arguments. It is asked for help with them, so that it does nothing.
@@ -165,7 +165,7 @@ impl Program {
 }
 
 /// Every command of the program, as its help lists them, and those below.
-pub fn subcommands(home: &Home) -> Vec<String> {
+pub fn subcommands(home: &TestHome) -> Vec<String> {
     let listed = |words: &[&str]| {
         let help = home.codex(words.iter().copied().chain(["--help"])).run().expect(0).out;
         let commands = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use self::paper::Paper;
 use crate::structure::root;
-use crate::support::{Home, program};
+use crate::support::{TestHome, program};
 
 /// Every paper that shows commands, or names what is in the repository.
 const PAPERS: &[&str] = &[
@@ -48,7 +48,7 @@ fn every_command_and_option_that_a_paper_names_is_understood() {
 fn the_readme_leaves_out_no_command_and_no_variable() {
     let readme = Paper::read("README.md");
     // What is asked for by a longer name goes with it.
-    let mut commands = commands::subcommands(&Home::new());
+    let mut commands = commands::subcommands(&TestHome::new());
     commands.retain(|command| !["sync", "login status"].contains(&&**command));
     none(&commands::left_out(&readme, &commands));
     none(&references::unexplained(&readme, &references::code()));
@@ -103,7 +103,7 @@ fn what_is_shown_of_config_toml_does_what_it_is_for() {
     let mut blocks = 0;
     for paper in every() {
         for block in paper.blocks.iter().filter(|block| block.language == "toml") {
-            let home = Home::new();
+            let home = TestHome::new();
             home.write("config.toml", block.text.join("\n"));
             home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
             let commands = block.text.iter().filter_map(|line| line.strip_prefix("[model_providers."));
