@@ -102,16 +102,16 @@ mod tests {
     #[test]
     fn only_programs_that_nobody_else_can_write_are_found_and_each_once() {
         let folder = tempfile::tempdir().unwrap();
-        let home = |sub: &str, mode: u32| {
+        let place = |sub: &str, mode: u32| {
             let path = folder.path().join(sub);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, "#!/bin/sh\n").unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             path
         };
-        let good = home("good/tool", 0o755);
-        home("writable/tool", 0o775);
-        home("plain/tool", 0o644);
+        let good = place("good/tool", 0o755);
+        place("writable/tool", 0o775);
+        place("plain/tool", 0o644);
         std::fs::create_dir_all(folder.path().join("folder/tool")).unwrap();
         std::fs::create_dir_all(folder.path().join("again")).unwrap();
         symlink(&good, folder.path().join("again/tool")).unwrap();

@@ -284,8 +284,8 @@ impl Shared {
     ) -> Result<T, Error> {
         let mut state = self.state();
         // A worker takes a job under this lock, so it is in the queue, answered, or running.
-        let home = state.waiting.iter().position(|job| job.ticket == ticket);
-        let withdrawn = home.and_then(|home| state.waiting.remove(home));
+        let place = state.waiting.iter().position(|job| job.ticket == ticket);
+        let withdrawn = place.and_then(|place| state.waiting.remove(place));
         let outcome = if withdrawn.is_some() {
             Outcome::Unchanged
         } else if let Ok(answer) = answer.try_recv() {

@@ -74,8 +74,8 @@ pub(crate) enum Stage {
     After(&'static str),
 }
 
-/// A command that has `test` play `part` on `home`.
-pub(crate) fn command(test: &str, part: &str, home: &Path, stage: &Stage) -> Command {
+/// A command that has `test` play `part` on `place`.
+pub(crate) fn command(test: &str, part: &str, place: &Path, stage: &Stage) -> Command {
     let program = std::env::current_exe().unwrap();
     let mut command = match stage {
         Stage::Here => Command::new(program),
@@ -122,13 +122,13 @@ pub(crate) fn command(test: &str, part: &str, home: &Path, stage: &Stage) -> Com
         }
     };
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    command.env(PART, part).env(PLACE, home).stdin(Stdio::piped());
+    command.env(PART, part).env(PLACE, place).stdin(Stdio::piped());
     command
 }
 
 /// Has `test` play `part` to its end.
-pub(crate) fn play(test: &str, part: &str, home: &Path, stage: &Stage) {
-    let output = command(test, part, home, stage).stdin(Stdio::null()).output().unwrap();
+pub(crate) fn play(test: &str, part: &str, place: &Path, stage: &Stage) {
+    let output = command(test, part, place, stage).stdin(Stdio::null()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && told.contains(PLAYED),

@@ -133,8 +133,8 @@ fn place_of(text: &str, part: &str) -> Option<Range<usize>> {
     (text.get(start..end) == Some(part)).then_some(start..end)
 }
 
-fn spliced(line: &[u8], home: &Range<usize>, new: &str) -> Vec<u8> {
-    [&line[..home.start], new.as_bytes(), &line[home.end..]].concat()
+fn spliced(line: &[u8], place: &Range<usize>, new: &str) -> Vec<u8> {
+    [&line[..place.start], new.as_bytes(), &line[place.end..]].concat()
 }
 
 /// A refusal, as it is answered.
