@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 /// The flags of every open in this crate: nothing is inherited, followed, waited for or made a terminal.
@@ -28,6 +28,7 @@ pub(crate) struct Entry {
     pub(crate) kind: FileType,
     pub(crate) mode: Mode,
     pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 impl Folder {
@@ -80,8 +81,26 @@ impl Folder {
                 kind: FileType::from_raw_mode(found.st_mode),
                 mode: Mode::from_raw_mode(found.st_mode),
                 uid: found.st_uid,
+                gid: found.st_gid,
             })),
             Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The open directory.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Fails where its permissions, flags or file system forbid new names. Where the system does not let that be
+    /// asked, it succeeds.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        let ask = |access| rustix::fs::accessat(&self.file, ".", access, AtFlags::EACCESS);
+        match ask(Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) | Err(Errno::NOSYS) => Ok(()),
+            // A flag forbids writing alone; a system call filter forbids the question.
+            Err(Errno::PERM) if ask(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
