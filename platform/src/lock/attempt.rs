@@ -10,19 +10,12 @@ use fs2::FileExt;
 use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
+use super::waiting::Attempt;
 use super::{Creation, Error, Mode};
 use crate::hardening::with_found_umask;
 use crate::private_file::{CAREFUL, Folder, Temporary, is_contended};
 
-/// How a try ended.
-pub(super) enum Attempt {
-    Locked(File),
-    Held,
-    /// The file that was locked is not at the path any more.
-    Replaced,
-}
-
-pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Attempt, Error> {
+pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Attempt<File>, Error> {
     let (opened, heir) = match foreign_folder(path)? {
         None => (open(path, creation, OFlags::CREATE)?, None),
         Some(foreign) => {

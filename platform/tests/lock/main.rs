@@ -7,6 +7,7 @@
 
 #[path = "../again/mod.rs"]
 mod again;
+mod directories;
 #[cfg(target_os = "linux")]
 mod permissions;
 
