@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use fs2::FileExt;
 
+pub use attempt::may_open;
 pub use directory::{DirectoryAcquired, DirectoryLock};
 pub use note::{Holder, holder};
 pub use waiting::Waiting;

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -93,16 +94,9 @@ impl Folder {
         &self.file
     }
 
-    /// Fails where its permissions, flags or file system forbid new names. Where the system does not let that be
-    /// asked, it succeeds.
-    pub(crate) fn check_writable(&self) -> io::Result<()> {
-        let ask = |access| rustix::fs::accessat(&self.file, ".", access, AtFlags::EACCESS);
-        match ask(Access::WRITE_OK | Access::EXEC_OK) {
-            Ok(()) | Err(Errno::NOSYS) => Ok(()),
-            // A flag forbids writing alone; a system call filter forbids the question.
-            Err(Errno::PERM) if ask(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+    /// As [`check_writable`], for this folder.
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        check_writable(&self.file, Path::new("."))
     }
 
     /// The names in this folder.
@@ -165,6 +159,18 @@ pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
+    }
+}
+
+/// Fails where permissions, flags or the file system forbid new names in the folder `path`. Where the system does not
+/// let that be asked, it succeeds.
+pub(crate) fn check_writable(base: impl AsFd, path: &Path) -> io::Result<()> {
+    let ask = |access| rustix::fs::accessat(&base, path, access, AtFlags::EACCESS);
+    match ask(Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        // A flag forbids writing alone; a system call filter forbids the question.
+        Err(Errno::PERM) if ask(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

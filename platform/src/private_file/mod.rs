@@ -34,7 +34,8 @@ pub use directory::{Created, DirectoryState, canonical, create_directory, direct
 pub use predicate::{may_remove, may_replace};
 pub use replacement::{Note, OverMount, Replaced, Replacement, replace};
 
-pub(crate) use folder::{CAREFUL, Folder, parent};
+pub(crate) use folder::{CAREFUL, Folder, check_writable, parent};
+pub(crate) use predicate::may_replace_in;
 pub(crate) use temporary::{Temporary, is_contended, random};
 
 /// As many links in a row as Linux follows.
