@@ -32,14 +32,10 @@ pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provi
 pub use self::restrictions::{LoginMethod, Restrictions};
 pub use self::surroundings::{Person, Surroundings, Terminal};
 
-/// Where a document lives.
+/// A store that a document lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "every store is the caller's to handle")]
 pub enum StoreKind {
-    /// The keychain where it is usable, else the file, and it says which.
-    Auto,
-    /// The memory of this process; for embedders.
-    Ephemeral,
     /// A locked `auth.json`, mode 0600.
     File,
     /// The macOS Keychain or the Linux Secret Service.
@@ -51,10 +47,57 @@ impl StoreKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Auto => "auto",
-            Self::Ephemeral => "ephemeral",
             Self::File => "file",
             Self::Keychain => "keychain",
+        }
+    }
+
+    /// The store that `word` names, in our words or Codex's.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        match StoreSelection::named(word)? {
+            StoreSelection::File => Some(Self::File),
+            StoreSelection::Keychain => Some(Self::Keychain),
+            StoreSelection::Auto => None,
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::File => Self::Keychain,
+            Self::Keychain => Self::File,
+        }
+    }
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a user selects: a store, or that one is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreSelection {
+    /// The keychain where it is usable, else the file.
+    Auto,
+    /// [`StoreKind::File`].
+    File,
+    /// [`StoreKind::Keychain`].
+    Keychain,
+}
+
+impl StoreSelection {
+    /// Our word for it, as `--store` takes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::File => StoreKind::File.as_str(),
+            Self::Keychain => StoreKind::Keychain.as_str(),
         }
     }
 
@@ -67,12 +110,11 @@ impl StoreKind {
         }
     }
 
-    /// The store that `word` names, in our words or Codex's.
+    /// The selection that `word` names, in our words or Codex's.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         Some(match word {
             "auto" => Self::Auto,
-            "ephemeral" => Self::Ephemeral,
             "file" => Self::File,
             "keychain" | "keyring" => Self::Keychain,
             _ => return None,
@@ -80,9 +122,42 @@ impl StoreKind {
     }
 }
 
-impl fmt::Display for StoreKind {
+impl From<StoreKind> for StoreSelection {
+    fn from(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::File => Self::File,
+            StoreKind::Keychain => Self::Keychain,
+        }
+    }
+}
+
+impl fmt::Display for StoreSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What `cli_auth_credentials_store` of `config.toml` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreSetting {
+    /// Nothing.
+    #[default]
+    Unset,
+    /// A selection.
+    Selected(StoreSelection),
+    /// Codex keeps its login in its own memory; there is none on the machine.
+    Ephemeral,
+}
+
+impl StoreSetting {
+    /// The selection, if there is one.
+    #[must_use]
+    pub fn selection(self) -> Option<StoreSelection> {
+        match self {
+            Self::Selected(selection) => Some(selection),
+            Self::Unset | Self::Ephemeral => None,
+        }
     }
 }
 
@@ -165,7 +240,7 @@ mod tests {
         assert_eq!(StoreKind::named("keychain"), Some(StoreKind::Keychain));
         assert_eq!(StoreKind::named("keyring"), Some(StoreKind::Keychain));
         assert_eq!(StoreKind::named("Keychain"), None);
-        assert_eq!(StoreKind::Keychain.config_word(), "keyring");
+        assert_eq!(StoreSelection::Keychain.config_word(), "keyring");
     }
 
     #[test]

@@ -36,8 +36,6 @@ pub enum Remedy {
     LogOutThere,
     /// Let this user write to the home.
     MakeWritable,
-    /// Let us put our own key into the keychain, by moving the login there once more.
-    MigrateAgain,
     /// Mount the folder into the container, not the file.
     MountFolder,
     /// Unlock the keychain.

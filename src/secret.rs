@@ -80,9 +80,9 @@ impl From<&str> for Secret {
 ///
 /// The end of what is hashed waits in the hasher for a block to be full. So that no copy of that is left on a stack, the hasher
 /// is never moved; it is wiped when it is dropped.
-pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+pub(crate) fn digest<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> [u8; 32] {
     let mut hasher = Box::new(Sha256::new());
-    texts.into_iter().for_each(|text| hasher.update(text));
+    texts.into_iter().for_each(|text| hasher.update(text.as_ref()));
     hasher.finalize_reset().into()
 }
 
@@ -95,6 +95,12 @@ impl Fingerprint {
     /// The fingerprint of `plain`.
     #[must_use]
     pub fn of(plain: &str) -> Self {
+        Self::of_bytes(plain.as_bytes())
+    }
+
+    /// The fingerprint of any bytes.
+    #[must_use]
+    pub fn of_bytes(plain: &[u8]) -> Self {
         let mut first = [0; 8];
         first.copy_from_slice(&digest([plain])[..8]);
         Self(first)

@@ -6,9 +6,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointError, client_id};
 use crate::claims::Claims;
-use crate::document::{Identity, NewTokens, Tokens};
+use crate::config::Environment;
+use crate::document::{AuthDocument, AuthMode, Identity, NewTokens, Ownership, Tokens};
 use crate::secret::Secret;
 
 /// The spending of a refresh token.
@@ -98,12 +99,28 @@ impl Revocation {
 
     /// Takes back the refresh token of `tokens`, else the access token; `None` when there is neither.
     #[must_use]
-    pub fn of_tokens(endpoint: Endpoint, client_id: String, tokens: &Tokens) -> Option<Self> {
+    fn of_tokens(endpoint: Endpoint, client_id: String, tokens: &Tokens) -> Option<Self> {
         let usable = |token: &Option<Secret>| token.clone().filter(|token| !token.is_empty());
         if let Some(token) = usable(&tokens.refresh_token) {
             return Some(Self::of_refresh_token(endpoint, client_id, token));
         }
         usable(&tokens.access_token).map(|token| Self::of_access_token(endpoint, token))
+    }
+
+    /// Revokes a login that the authority issued to a user of Codex: by its refresh token, or by the access token where
+    /// that is empty. `None` for what is not to be revoked: API keys, and tokens that belong to a login elsewhere.
+    ///
+    /// # Errors
+    /// [`EndpointError`]: the document or the environment names an address that must not be given a token.
+    pub fn of_document(
+        environment: &Environment,
+        document: &AuthDocument,
+    ) -> Result<Option<Self>, EndpointError> {
+        let issued = matches!(document.mode(), Some(AuthMode::ChatGpt | AuthMode::Unknown(_)));
+        let own = |tokens: &&Tokens| issued && tokens.ownership == Ownership::Own;
+        let Some(tokens) = document.tokens().filter(own) else { return Ok(None) };
+        let endpoint = Endpoint::revoke(environment, &tokens.provenance)?;
+        Ok(Self::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens))
     }
 
     pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {

@@ -3,7 +3,7 @@
 use toml_edit::{DocumentMut, Item};
 
 use super::line_ends::LineEnds;
-use super::{Error, Restrictions, StoreKind};
+use super::{Error, Restrictions, StoreSelection, StoreSetting};
 
 pub(super) const STORE_KEY: &str = "cli_auth_credentials_store";
 const LEGACY_TOKEN_KEY: &str = "auth_token";
@@ -14,7 +14,7 @@ const CHATGPT_URL_KEY: &str = "chatgpt_base_url";
 #[non_exhaustive]
 pub struct Config {
     /// `cli_auth_credentials_store`.
-    pub store: Option<StoreKind>,
+    pub store: StoreSetting,
     /// Whether the `auth_token` of old builds is still there.
     pub legacy_token: LegacyToken,
     /// Who may log in, and how.
@@ -42,11 +42,14 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let document = toml(text)?;
         let store = match document.get(STORE_KEY) {
-            None => None,
-            Some(item) => Some(item.as_str().and_then(StoreKind::named).ok_or(Error::Key {
-                key: STORE_KEY,
-                expected: "one of \"file\", \"keyring\", \"auto\", \"ephemeral\"",
-            })?),
+            None => StoreSetting::Unset,
+            Some(item) => match item.as_str() {
+                Some("ephemeral") => StoreSetting::Ephemeral,
+                word => StoreSetting::Selected(word.and_then(StoreSelection::named).ok_or(Error::Key {
+                    key: STORE_KEY,
+                    expected: "one of \"file\", \"keyring\", \"auto\", \"ephemeral\"",
+                })?),
+            },
         };
         let legacy_token =
             if document.contains_key(LEGACY_TOKEN_KEY) { LegacyToken::Present } else { LegacyToken::Absent };
@@ -59,21 +62,21 @@ impl Config {
         Ok(Self { store, legacy_token, restrictions: Restrictions::read(&document)?, chatgpt_url })
     }
 
-    /// `text` with the store set to `kind` in Codex's words, everything else as it was.
+    /// `text` with the store set to `selection` in Codex's words, everything else as it was.
     ///
     /// # Errors
     /// [`Error::Toml`].
-    pub fn with_store(text: &str, kind: StoreKind) -> Result<String, Error> {
+    pub fn with_store(text: &str, selection: StoreSelection) -> Result<String, Error> {
         let mut document = toml(text)?;
         let ends = LineEnds::of(text);
         match document.get_mut(STORE_KEY) {
             Some(Item::Value(value)) => {
                 let decor = value.decor().clone();
-                *value = kind.config_word().into();
+                *value = selection.config_word().into();
                 *value.decor_mut() = decor;
             }
             _ => {
-                document[STORE_KEY] = toml_edit::value(kind.config_word());
+                document[STORE_KEY] = toml_edit::value(selection.config_word());
             }
         }
         Ok(ends.restored(&document.to_string()))
@@ -133,15 +136,15 @@ mod tests {
 
     #[test]
     fn setting_the_store_keeps_comments_and_layout() {
-        let set = Config::with_store(TEXT, StoreKind::Keychain).unwrap();
+        let set = Config::with_store(TEXT, StoreSelection::Keychain).unwrap();
         assert!(set.starts_with("# mine\nmodel = \"o\" # why\n"), "{set}");
         assert!(set.ends_with("\n[tools]\nweb = true\n"), "{set}");
-        assert_eq!(Config::parse(&set).unwrap().store, Some(StoreKind::Keychain));
+        assert_eq!(Config::parse(&set).unwrap().store, StoreSetting::Selected(StoreSelection::Keychain));
         let text = "cli_auth_credentials_store = 'file'   # shared\nother = 1\n";
-        let set = Config::with_store(text, StoreKind::Auto).unwrap();
+        let set = Config::with_store(text, StoreSelection::Auto).unwrap();
         assert_eq!(set, "cli_auth_credentials_store = \"auto\"   # shared\nother = 1\n");
         assert_eq!(
-            Config::with_store("", StoreKind::Keychain).unwrap(),
+            Config::with_store("", StoreSelection::Keychain).unwrap(),
             "cli_auth_credentials_store = \"keyring\"\n"
         );
     }

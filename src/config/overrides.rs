@@ -84,7 +84,7 @@ impl fmt::Display for Overrides {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StoreKind;
+    use crate::config::{StoreSelection, StoreSetting};
 
     #[test]
     fn a_value_is_toml_or_text_and_the_later_counts() {
@@ -92,7 +92,7 @@ mod tests {
             let overrides = Overrides::read([&*format!("{STORE_KEY} ={value}")]).unwrap();
             assert_eq!(
                 Config::parse(&overrides.to_string()).unwrap().store,
-                Some(StoreKind::File),
+                StoreSetting::Selected(StoreSelection::File),
                 "{value}"
             );
         }
@@ -100,8 +100,11 @@ mod tests {
         let overrides = Overrides::read(twice).unwrap();
         let text = "# mine\ncli_auth_credentials_store = \"auto\"\nauth_token = \"s\"\n[tools]\nweb = true\n";
         let config = overrides.over(text).unwrap();
-        assert_eq!(config.store, Some(StoreKind::Keychain));
-        assert_eq!(Config { store: Some(StoreKind::Auto), ..config }, Config::parse(text).unwrap());
+        assert_eq!(config.store, StoreSetting::Selected(StoreSelection::Keychain));
+        assert_eq!(
+            Config { store: StoreSetting::Selected(StoreSelection::Auto), ..config },
+            Config::parse(text).unwrap()
+        );
         let again = Overrides::parse(&overrides.to_string()).unwrap();
         assert_eq!(again.to_string(), overrides.to_string());
         assert!(Overrides::default().over("a = = 1").is_err());

@@ -27,7 +27,7 @@ pub use self::login::NewLogin;
 pub use self::mode::AuthMode;
 pub use self::salvage::{Salvaged, salvage};
 pub use self::successor::NewTokens;
-pub use self::tokens::{Identity, Provenance, Tokens};
+pub use self::tokens::{Identity, Ownership, Provenance, Tokens};
 use crate::claims::{self, Claims};
 use crate::secret::{Fingerprint, Secret, digest};
 
@@ -271,6 +271,13 @@ impl AuthDocument {
             }
             _ => None,
         }
+    }
+
+    /// Names the login while it is being ended: the fingerprint of the refresh token, or of the access token or API key
+    /// where there is none.
+    #[must_use]
+    pub fn logout_fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint().or_else(|| self.bearer().map(Secret::fingerprint))
     }
 
     /// What a compare-and-swap compares: the credential itself. White space, `last_refresh` and unknown fields do not

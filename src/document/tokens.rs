@@ -19,12 +19,24 @@ pub struct Tokens {
     pub access_token: Option<Secret>,
     /// The single-use token that buys the next set. `None` when it is missing, empty or a placeholder.
     pub refresh_token: Option<Secret>,
+    /// Whether they belong to this document or to one elsewhere.
+    pub ownership: Ownership,
     /// The workspace.
     pub account_id: Option<String>,
     /// Which login they came from: a random text that every login of Codex 0.169 makes anew.
     pub login: Option<String>,
     /// Who issued them, to whom.
     pub provenance: Provenance,
+}
+
+/// Which document tokens belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "they are its own or they are not")]
+pub enum Ownership {
+    /// This one: they end with its login.
+    Own,
+    /// One elsewhere, which handed out the access token with a placeholder for the refresh token.
+    Elsewhere,
 }
 
 impl Tokens {
@@ -51,11 +63,13 @@ impl Tokens {
                 oddities.push(Oddity::Missing(name));
             }
         }
+        let is_placeholder = refresh_token.is_some_and(|token| token.eq_ignore_ascii_case(PLACEHOLDER));
         Ok(Self {
+            ownership: if is_placeholder { Ownership::Elsewhere } else { Ownership::Own },
             id_token: id_token.map(Secret::from),
             access_token: text("access_token", "tokens.access_token")?.map(Secret::from),
             refresh_token: refresh_token
-                .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case(PLACEHOLDER))
+                .filter(|token| !token.is_empty() && !is_placeholder)
                 .map(Secret::from),
             account_id: text("account_id", "tokens.account_id")?
                 .filter(|id| !id.is_empty())

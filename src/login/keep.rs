@@ -1,16 +1,16 @@
-//! Keeping a login that was just obtained: nothing old is touched until the new one is safe.
+//! Storing a login that was just obtained: nothing old is touched until the new one is safe.
 
-use crate::config::StoreKind;
+use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::store::{
-    self, Because, Choice, Deleted, Intent, Lease, Location, Note, Removal, Saved, Seen, Settled, State,
-    Store, Stores, Written,
+    self, Because, Choice, Content, Error, Intent, Location, Note, Removal, Removed, Replaced, Seal, Seen,
+    State, Writer, Written,
 };
 
-/// How often a store that moves under our hands is looked at again.
+/// How often a store that another program changes meanwhile is read again.
 const TRIES: usize = 5;
 
-/// What keeping a login did.
+/// What storing a login did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Kept {
@@ -18,7 +18,7 @@ pub struct Kept {
     pub location: Location,
     /// Why there.
     pub because: Because,
-    /// The login that it took the place of, if that could be read.
+    /// The login that it replaced, if that could be read.
     pub superseded: Option<AuthDocument>,
     /// Where other copies were removed.
     pub removed: Vec<Location>,
@@ -26,73 +26,51 @@ pub struct Kept {
     pub notes: Vec<Note>,
 }
 
-/// Puts `document` into the store of `choice` under `lease`, replacing the login that is there.
+/// Stores `document` by `choice`, replacing the login that is there.
 ///
-/// The order is: write, read back and compare, configuration, `state.json`, then remove copies of the old login
-/// elsewhere. A failure before the configuration leaves the old login as it was; one after it leaves the new one whole.
-/// When two logins meet, the last to commit wins.
+/// The order is: write, read back, `config.toml`, `state.json`, then remove the copy in the other store, exactly as it was
+/// before. A failure before the removal puts everything back. Of two logins at once the last to commit wins.
 ///
 /// # Errors
-/// As [`store::save`]; [`store::Error::NotKept`]; [`store::Error::Contended`].
-pub fn keep(
-    stores: &Stores,
-    lease: &Lease,
-    choice: &Choice,
-    document: &AuthDocument,
-) -> Result<Kept, store::Error> {
-    let mut stores = stores.under(lease)?;
-    let mut notes = Vec::new();
-    // What cannot be finished, or belongs to nobody, is for the caller, who can ask the authority to take it back, or for
-    // the next refresh.
-    if matches!(store::settle(lease, &stores), Ok(Settled::Lost)) {
-        notes.push(Note::TokensLost);
-    }
+/// - As [`store::Stores::check`]: nothing was changed.
+/// - As [`Writer::replace`]; [`Error::Contended`].
+pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -> Result<Kept, Error> {
+    writer.stores().check(choice)?;
+    // What cannot be completed, or belongs to no login, is for the next refresh, which can revoke it.
+    let _ = writer.recover();
     // An old login that cannot be read is no reason to refuse a new one.
-    let old = stores.find().ok().and_then(|found| found.stored);
-    let (mut state, note) = State::read(lease.home())?;
-    notes.extend(note);
-
-    let (kind, note) = match choice.kind {
-        StoreKind::Auto => stores.automatic(),
-        kind => (kind, None),
-    };
-    notes.extend(note);
-    if kind == StoreKind::Keychain && document.fingerprint().is_some() {
-        stores.keychain().make_sealing_key(lease, stores.deadline())?;
-    }
-    let store = stores.store(kind, None);
-    let written = write(&stores, lease, &*store, document)?;
-    notes.extend(written.notes);
-    let now_in = written.location.kind();
-
-    let in_keychain_before = state.store == Some(StoreKind::Keychain)
-        || matches!(stores.settings().config.store, Some(StoreKind::Keychain | StoreKind::Auto))
+    let old = writer.stores().find().ok().and_then(|found| found.stored);
+    let in_keychain_before = writer.state().store == Some(StoreKind::Keychain)
+        || matches!(writer.stores().settings().config.store, StoreSetting::Selected(selection) if selection != StoreSelection::File)
         || old.as_ref().is_some_and(|old| old.location.kind() == StoreKind::Keychain);
-    stores.settle(lease, choice.kind)?;
-    // Another account's token is alive still, and its document may come back.
-    let same = old.as_ref().filter(|old| old.document.identity().matches(&document.identity()));
-    let replaced = same.and_then(|old| old.document.fingerprint());
-    if let Some(fingerprint) = replaced.filter(|replaced| Some(*replaced) != document.fingerprint()) {
-        state.spend(fingerprint);
-    }
-    // What was known of the token before is no news of this one.
-    (state.poison, state.outcome, state.received_at) = (None, None, None);
-    state.store = Some(now_in);
-    state.write(lease)?;
 
-    let other = match now_in {
-        StoreKind::File => in_keychain_before.then_some(StoreKind::Keychain),
-        _ => Some(StoreKind::File),
+    let (kind, note) = writer.stores().resolve(choice.selection);
+    let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
+    let written = match store_in(writer, kind, choice, document, old.as_ref().map(|old| &old.document)) {
+        // The keychain refused after all, and nothing is in it.
+        Err(error)
+            if kind == StoreKind::Keychain
+                && choice.selection == StoreSelection::Auto
+                && !error.is_unknown() =>
+        {
+            notes.push(Note::KeychainPassedOver { reason: error.to_string() });
+            store_in(writer, StoreKind::File, choice, document, old.as_ref().map(|old| &old.document))?
+        }
+        written => written?,
     };
+    notes.extend(written.written.notes);
+    let kind = written.written.location.kind();
     let mut removed = Vec::new();
-    if let Some(other) = other {
-        match clear(&stores, lease, &*stores.store(other, None)) {
+    if kind == StoreKind::Keychain || in_keychain_before {
+        match remove_copy(writer, kind.other(), written.other) {
             Ok(location) => removed.extend(location),
-            Err(error) => notes.push(Note::NotRemoved { kind: other, reason: error.to_string() }),
+            Err(error) => {
+                notes.push(Note::NotRemoved { kind: kind.other(), reason: error.to_string() });
+            }
         }
     }
     Ok(Kept {
-        location: written.location,
+        location: written.written.location,
         because: choice.because.clone(),
         superseded: old.map(|old| old.document),
         removed,
@@ -100,65 +78,75 @@ pub fn keep(
     })
 }
 
-fn write(
-    stores: &Stores,
-    lease: &Lease,
-    store: &dyn Store,
-    document: &AuthDocument,
-) -> Result<Written, store::Error> {
-    for _ in 0..TRIES {
-        let (seen, _) = Seen::in_store(store, stores.deadline())?;
-        match store::save(lease, store, Intent::Login, seen, document) {
-            Ok(Saved::Written(written)) => {
-                return read_back(stores, store, seen, document, written);
-            }
-            Ok(Saved::Moved(_)) => {}
-            // It may have arrived all the same: only the store itself can tell.
-            Err(error) if error.is_unknown() => {
-                return match store.load(stores.deadline()) {
-                    Ok(Some(stored)) if stored.document.revision() == document.revision() => {
-                        Ok(Written { location: stored.location, notes: Vec::new() })
-                    }
-                    _ => Err(error),
-                };
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(store::Error::Contended)
+/// A login that is stored and selected, and what the other store held before.
+struct Selected {
+    written: Written,
+    other: Result<Content, Error>,
 }
 
-/// Whether what was written is there. When two logins meet, the last to commit wins, and the first was kept all the same.
-fn read_back(
-    stores: &Stores,
-    store: &dyn Store,
-    seen: Seen,
+fn store_in(
+    writer: &mut Writer<'_>,
+    kind: StoreKind,
+    choice: &Choice,
     document: &AuthDocument,
-    mut written: Written,
-) -> Result<Written, store::Error> {
-    let (now, _) = Seen::in_store(store, stores.deadline())?;
-    if now == Seen::Credential(document.revision()) {
-        return Ok(written);
+    old: Option<&AuthDocument>,
+) -> Result<Selected, Error> {
+    if kind == StoreKind::Keychain && document.fingerprint().is_some() {
+        Seal::make(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
     }
-    if now == seen || now == Seen::Nothing {
-        return Err(store::Error::NotKept { location: written.location });
+    let before = writer.selected();
+    let other = writer.read(kind.other());
+    let mut there = writer.read(kind)?;
+    for _ in 0..TRIES {
+        let finished = match writer
+            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, old))
+        {
+            Ok(Replaced::Moved(now)) => {
+                there = now;
+                continue;
+            }
+            Ok(Replaced::Written(written)) => writer.select(choice.selection).map(|()| written),
+            Err(error) => Err(error),
+        };
+        return match finished {
+            Ok(written) => Ok(Selected { written, other }),
+            Err(error) => {
+                writer.roll_back(kind, document, &there, &before, Intent::Login);
+                Err(error)
+            }
+        };
     }
-    written.notes.push(Note::Overtaken { location: written.location.clone() });
-    Ok(written)
+    Err(Error::Contended)
 }
 
-/// Removes the copy in `store`, if there is one, and says where it was.
-fn clear(stores: &Stores, lease: &Lease, store: &dyn Store) -> Result<Option<Location>, store::Error> {
-    for _ in 0..TRIES {
-        let (seen, copy) = Seen::in_store(store, stores.deadline())?;
-        if seen == Seen::Nothing {
-            return Ok(None);
-        }
-        match store::delete(lease, store, seen)? {
-            Deleted::Gone(Removal::Absent) => return Ok(None),
-            Deleted::Gone(_) => return Ok(copy.map(|copy| copy.location)),
-            Deleted::Moved(_) => {}
-        }
+/// Records a new login.
+fn begin(state: &mut State, document: &AuthDocument, old: Option<&AuthDocument>) {
+    // Another account's token is alive still, and its document may come back.
+    let same = old.filter(|old| old.identity().matches(&document.identity()));
+    let replaced = same.and_then(AuthDocument::fingerprint);
+    if let Some(fingerprint) = replaced.filter(|replaced| Some(*replaced) != document.fingerprint()) {
+        state.spend(fingerprint);
     }
-    Err(store::Error::Contended)
+    // What was known of the token before is no news of this one.
+    (state.poison, state.outcome, state.received_at) = (None, None, None);
+    state.logging_out = None;
+}
+
+/// Removes the copy in the store of `kind` if it is what it was before the login, and returns where it was.
+fn remove_copy(
+    writer: &mut Writer<'_>,
+    kind: StoreKind,
+    before: Result<Content, Error>,
+) -> Result<Option<Location>, store::Error> {
+    let before = before?;
+    let seen = before.seen();
+    if seen == Seen::Nothing {
+        return Ok(None);
+    }
+    let location = writer.stores().location(kind);
+    match writer.remove(kind, seen)? {
+        Removed::Gone(Removal::Removed) => Ok(Some(location)),
+        Removed::Gone(Removal::Absent) => Ok(None),
+        Removed::Moved(_) => Err(Error::Contended),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Setup;
 use crate::authority::{self, Endpoint, FirstTokens, Revocation, Revoked, client_id};
-use crate::document::{AuthDocument, AuthMode, Identity, Tokens};
+use crate::document::{AuthDocument, Identity};
 use crate::store::{Stored, Stores};
 
 /// What a person wants to become of the login before.
@@ -55,10 +55,10 @@ pub async fn supersede(
     old: Option<&AuthDocument>,
     new: &AuthDocument,
 ) -> Superseded {
-    let Some((old, tokens)) = old.and_then(|old| revocable(old).map(|tokens| (old, tokens))) else {
+    let Some(old) = old.filter(|old| old.logout_fingerprint() != new.logout_fingerprint()) else {
         return Superseded::Nothing;
     };
-    if old.fingerprint() == new.fingerprint() {
+    if !matches!(Revocation::of_document(&setup.environment, old), Ok(Some(_)) | Err(_)) {
         return Superseded::Nothing;
     }
     let why = match (wish, relation(&old.identity(), &new.identity())) {
@@ -69,8 +69,9 @@ pub async fn supersede(
     };
     match why {
         Some(why) => Superseded::LeftAlive(why),
-        None => match revoke(setup, tokens).await {
-            Ok(revoked) => Superseded::Revoked(revoked),
+        None => match revoke(setup, old).await {
+            Ok(None) => Superseded::Nothing,
+            Ok(Some(revoked)) => Superseded::Revoked(revoked),
             Err(error) => Superseded::Failed(error),
         },
     }
@@ -84,10 +85,8 @@ pub async fn give_back(setup: &Setup, stores: &Stores, new: &AuthDocument) {
     if found.stored.as_ref().is_some_and(is_new) {
         return;
     }
-    if let Some(tokens) = revocable(new) {
-        // Whoever could not keep them has something more important to say.
-        let _ = revoke(setup, tokens).await;
-    }
+    // The caller has the error that matters.
+    let _ = revoke(setup, new).await;
 }
 
 /// The same for tokens that no store was to have.
@@ -98,16 +97,10 @@ pub(super) async fn give_back_tokens(setup: &Setup, tokens: &FirstTokens) {
     let _ = setup.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)).await;
 }
 
-fn revocable(document: &AuthDocument) -> Option<&Tokens> {
-    let managed = document.mode() == Some(AuthMode::ChatGpt) && document.fingerprint().is_some();
-    document.tokens().filter(|_| managed)
-}
-
-async fn revoke(setup: &Setup, tokens: &Tokens) -> Result<Revoked, authority::Error> {
-    let endpoint = Endpoint::revoke(&setup.environment, &tokens.provenance)?;
-    match Revocation::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens) {
-        Some(revocation) => setup.authority.revoke(&revocation).await,
-        None => Ok(Revoked::AlreadyInvalid),
+async fn revoke(setup: &Setup, document: &AuthDocument) -> Result<Option<Revoked>, authority::Error> {
+    match Revocation::of_document(&setup.environment, document)? {
+        Some(revocation) => setup.authority.revoke(&revocation).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -7,17 +7,14 @@ use jiff::SignedDuration;
 
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
-use super::finish::take_back;
+use super::finish::dispose;
 use super::snapshot::{Departure, Snapshot};
 use crate::authority::{self, Hold, Kind, Reason as Refusal, Refresh, TokenResponse};
 use crate::config::StoreKind;
 use crate::failpoint;
 use crate::secret::Fingerprint;
-use crate::store::rescue::{self, Rescue, Reservation};
-use crate::store::{
-    self, Cause, Committed, Ending, LONGEST_BACK_OFF, Lease, Outcome, Poison, State, Stored, Stores,
-    look_between_commits,
-};
+use crate::store::rescue::{Rescue, Reservation};
+use crate::store::{self, Advanced, Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison, Stored, Writer};
 use crate::watch::Watch;
 
 /// How long a program that won the race may take to commit: Codex gives up on its lock after five seconds.
@@ -31,26 +28,25 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 /// One refresh token on its way to the authority, under the lease, with its successor's place reserved.
 pub(super) struct Spending<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) lease: &'a Lease,
-    pub(super) stores: &'a Stores,
     pub(super) stored: &'a Stored,
     pub(super) request: Refresh,
+    pub(super) writer: Writer<'a>,
 }
 
 impl Spending<'_> {
-    pub(super) fn run(self, state: &mut State, reservation: Reservation) -> Result<Snapshot, Error> {
+    pub(super) fn run(mut self, reservation: Reservation) -> Result<Snapshot, Error> {
         let mut answer = self.send()?;
         if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unknown) {
             // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
             if let Some(stored) = self.moved()? {
-                return self.adopt(state, stored);
+                return self.adopt(stored);
             }
             answer = self.send()?;
         }
         failpoint::at("answered");
         match answer {
-            Ok(response) => self.received(state, reservation, response),
-            Err(error) => self.failed(state, error),
+            Ok(response) => self.received(reservation, response),
+            Err(error) => self.failed(error),
         }
     }
 
@@ -63,56 +59,25 @@ impl Spending<'_> {
         self.request.refresh_token.fingerprint()
     }
 
-    fn received(
-        &self,
-        state: &mut State,
-        reservation: Reservation,
-        response: TokenResponse,
-    ) -> Result<Snapshot, Error> {
+    fn received(&mut self, reservation: Reservation, response: TokenResponse) -> Result<Snapshot, Error> {
         let identity = self.stored.document.identity();
         let wrong = !response.identity().matches(&identity);
         let barren = response.access_token.is_none();
-        let now = self.engine.clock.now();
-        let rescue = Rescue::new(&self.stored.document, self.parent(), response.into(), now);
+        let rescue = Rescue::new(self.stored, self.parent(), response.into(), self.engine.clock.now());
         let rescue = if wrong { rescue.refused() } else { rescue };
         // Against its promise the rescue may fail; then the commit is all that is left to try.
         let kept = reservation.keep(&rescue);
         failpoint::at("rescued");
         if wrong {
-            take_back(self.engine, &rescue);
-            state.spend(self.parent());
-            state.outcome = Some(Outcome::committed(self.parent(), rescue.received_at));
-            state.write(self.lease)?;
-            rescue::clear(self.lease)?;
+            self.give_up(rescue)?;
             return Err(Error::WrongAccount);
         }
-        match store::commit(self.lease, self.stores, self.stored, &rescue) {
-            Ok(Committed::Stored) => {
-                failpoint::at("committed");
-                store::record(state, &rescue);
-                // If this cannot be written the rescue stays, and the next holder records it.
-                if state.write(self.lease).is_ok() {
-                    failpoint::at("recorded");
-                    let _ = rescue::clear(self.lease);
-                }
-                failpoint::at("cleared");
-                if barren { Err(Error::NoAccessToken) } else { self.serve_what_is_there() }
-            }
-            Ok(Committed::Overtaken) => {
-                store::record(state, &rescue);
-                state.write(self.lease)?;
-                rescue::clear(self.lease)?;
-                self.serve_what_is_there()
-            }
-            Ok(Committed::Moved) => {
+        match self.writer.advance(&rescue) {
+            Ok(Advanced::Stored) if barren => Err(Error::NoAccessToken),
+            Ok(Advanced::Stored | Advanced::Overtaken) => self.serve_what_is_there(),
+            Ok(Advanced::Moved) => {
                 // A logout, a new login, or a program that won: never over the newer document.
-                store::record(state, &rescue);
-                state.write(self.lease)?;
-                let stored = self.stores.find()?.stored;
-                if rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document)) {
-                    take_back(self.engine, &rescue);
-                }
-                rescue::clear(self.lease)?;
+                self.give_up(rescue)?;
                 self.serve_what_is_there()
             }
             Err(error) => {
@@ -129,30 +94,39 @@ impl Spending<'_> {
         }
     }
 
-    fn failed(&self, state: &mut State, error: authority::Error) -> Result<Snapshot, Error> {
+    /// Records what was spent, and revokes what belongs to no stored login.
+    fn give_up(&mut self, rescue: Rescue) -> Result<(), Error> {
+        match self.writer.give_up(rescue)? {
+            Some(orphan) => dispose(self.engine, &mut self.writer, &orphan),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&mut self, error: authority::Error) -> Result<Snapshot, Error> {
         match &error {
             authority::Error::Permanent { reason, hold, code, .. } => {
                 if *reason == Refusal::Reused
                     && let Some(stored) = self.await_successor()?
                 {
-                    return self.adopt(state, stored);
+                    return self.adopt(stored);
                 }
                 // Whoever is in the middle of a commit has the locks; after this look nobody is.
-                let look = look_between_commits(self.lease, &*self.store())?;
+                let kind = self.stored.location.kind();
+                let look = self.writer.read_between_commits(kind)?.stored();
                 if let Some(stored) = self.judge(look)? {
-                    return self.adopt(state, stored);
+                    return self.adopt(stored);
                 }
-                Err(self.poison(state, *reason, *hold, code.clone()))
+                Err(self.poison(*reason, *hold, code.clone()))
             }
             authority::Error::Transient { retry_after, .. } => {
                 let asked = *retry_after;
-                Err(self.back_off(state, Ending::Transient, asked, error))
+                Err(self.back_off(Ending::Transient, asked, error))
             }
             authority::Error::Unknown { .. } => {
                 if let Some(stored) = self.moved()? {
-                    return self.adopt(state, stored);
+                    return self.adopt(stored);
                 }
-                Err(self.back_off(state, Ending::Unknown, None, error))
+                Err(self.back_off(Ending::Unknown, None, error))
             }
             // Nothing was sent, and nothing that anybody else should know of has happened.
             _ => Err(error.into()),
@@ -162,7 +136,7 @@ impl Spending<'_> {
     /// Somebody has the successor and may not have committed it: looks on every change until it moves or the grace is
     /// over.
     fn await_successor(&self) -> Result<Option<Stored>, Error> {
-        let mut watch = Watch::on(store::watched(self.lease.home()));
+        let mut watch = Watch::on(store::watched(self.writer.lease().home()));
         let ends = Instant::now() + GRACE;
         loop {
             if let Some(stored) = self.moved()? {
@@ -181,7 +155,7 @@ impl Spending<'_> {
 
     /// What is stored now, if it is no longer what was spent.
     fn moved(&self) -> Result<Option<Stored>, Error> {
-        self.judge(self.stores.find()?.stored)
+        self.judge(self.writer.stores().find()?.stored)
     }
 
     fn judge(&self, stored: Option<Stored>) -> Result<Option<Stored>, Error> {
@@ -191,7 +165,7 @@ impl Spending<'_> {
     }
 
     fn serve_what_is_there(&self) -> Result<Snapshot, Error> {
-        let stored = self.acceptable(self.stores.find()?.stored)?;
+        let stored = self.acceptable(self.writer.stores().find()?.stored)?;
         Ok(Snapshot::new(Some(stored), None))
     }
 
@@ -205,15 +179,17 @@ impl Spending<'_> {
     }
 
     /// Takes over what somebody else committed, and tells those who wait.
-    fn adopt(&self, state: &mut State, stored: Stored) -> Result<Snapshot, Error> {
-        state.spend(self.parent());
-        state.poison = None;
-        state.outcome = Some(Outcome::committed(self.parent(), self.engine.clock.now()));
-        state.write_adopted(self.lease)?;
+    fn adopt(&mut self, stored: Stored) -> Result<Snapshot, Error> {
+        let (parent, now) = (self.parent(), self.engine.clock.now());
+        self.writer.record_adopted(|state| {
+            state.spend(parent);
+            state.poison = None;
+            state.outcome = Some(Outcome::committed(parent, now));
+        })?;
         Ok(Snapshot::new(Some(stored), None))
     }
 
-    fn poison(&self, state: &mut State, reason: Refusal, hold: Hold, code: Option<String>) -> Error {
+    fn poison(&mut self, reason: Refusal, hold: Hold, code: Option<String>) -> Error {
         let at = self.engine.clock.now();
         let poison = Poison {
             fingerprint: self.parent(),
@@ -229,24 +205,22 @@ impl Spending<'_> {
             at,
             until: hold.duration().and_then(|hold| at.checked_add(hold).ok()),
         };
-        if poison.until.is_none() {
-            state.spend(self.parent());
-        }
-        state.poison = Some(poison.clone());
-        state.outcome = Some(Outcome { ending: Ending::Refused, ..Outcome::committed(self.parent(), at) });
+        let recorded = self.writer.record(|state| {
+            if poison.until.is_none() {
+                state.spend(poison.fingerprint);
+            }
+            state.poison = Some(poison.clone());
+            let outcome = Outcome::committed(poison.fingerprint, at);
+            state.outcome = Some(Outcome { ending: Ending::Refused, ..outcome });
+        });
         // A poison that cannot be recorded is this process's own knowledge all the same.
-        let _ = state.write(self.lease);
+        drop(recorded);
         Error::Poisoned(Box::new(poison))
     }
 
-    fn back_off(
-        &self,
-        state: &mut State,
-        ending: Ending,
-        asked: Option<Duration>,
-        error: authority::Error,
-    ) -> Error {
+    fn back_off(&mut self, ending: Ending, asked: Option<Duration>, error: authority::Error) -> Error {
         let at = self.engine.clock.now();
+        let state = self.writer.state();
         let before = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == self.parent());
         let failures = before.map_or(0, |outcome| outcome.failures) + 1;
         let pause = match asked {
@@ -259,14 +233,10 @@ impl Spending<'_> {
             retry_at = retry_at.max(self.stored.document.expires_at());
         }
         let message = error.to_string();
-        state.outcome =
-            Some(Outcome { ending, retry_at, failures, message, ..Outcome::committed(self.parent(), at) });
-        let _ = state.write(self.lease);
+        let outcome =
+            Outcome { ending, retry_at, failures, message, ..Outcome::committed(self.parent(), at) };
+        let _ = self.writer.record(|state| state.outcome = Some(outcome));
         error.into()
-    }
-
-    fn store(&self) -> Box<dyn store::Store> {
-        self.stores.store(self.stored.location.kind(), None)
     }
 }
 

@@ -36,6 +36,18 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    /// For a program that has none yet: over the system's keychain and clock, and following the account.
+    pub(super) fn of_system(home: Home, environment: &Environment) -> Self {
+        Self {
+            home,
+            environment: environment.clone(),
+            keychain: KeychainClient::system(),
+            authority: Authority::new(environment),
+            clock: Clock::system(),
+            policy: AccountPolicy::Follow,
+        }
+    }
+
     /// The stores as the configuration is now.
     pub(super) fn stores(&self) -> Result<Stores, store::Error> {
         Stores::with_keychain(self.home.clone(), &self.environment, self.keychain.clone())

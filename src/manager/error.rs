@@ -49,6 +49,9 @@ pub enum Error {
     /// The new tokens are safe in the rescue, and not in the store yet.
     #[error("new tokens arrived and are kept safe, but could not be stored yet: {0}")]
     Uncommitted(#[source] Arc<store::Error>),
+    /// The wait for the lease was ended by the caller; nothing was changed.
+    #[error("interrupted while waiting for another process; nothing was changed")]
+    Interrupted,
     /// The authority could not be asked, or gave no answer.
     #[error(transparent)]
     Authority(Arc<authority::Error>),
@@ -68,16 +71,20 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::LoggedOut | Self::Unusable(Unusable::NotLoggedIn) => ErrorKind::NotLoggedIn,
+            Self::LoggedOut | Self::Unusable(Unusable::NotLoggedIn | Unusable::LoggingOut) => {
+                ErrorKind::NotLoggedIn
+            }
             Self::Unusable(Unusable::NotABearer(_) | Unusable::NotRefreshable(_)) => ErrorKind::Failed,
             Self::OldCopy
             | Self::OtherAccount
             | Self::Poisoned(_)
             | Self::Unusable(_)
             | Self::WrongAccount => ErrorKind::LogInAgain,
-            Self::BackingOff { .. } | Self::BrokeDown | Self::JustReceived | Self::NoAccessToken => {
-                ErrorKind::TryAgain
-            }
+            Self::BackingOff { .. }
+            | Self::BrokeDown
+            | Self::Interrupted
+            | Self::JustReceived
+            | Self::NoAccessToken => ErrorKind::TryAgain,
             Self::Authority(error) => match error.kind() {
                 authority::Kind::NotSent => ErrorKind::Failed,
                 authority::Kind::Permanent => ErrorKind::LogInAgain,

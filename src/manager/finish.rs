@@ -1,48 +1,46 @@
-//! Finishing what a holder of the lease left behind, and taking back what belongs to nobody here.
+//! Completes what a killed process left behind, and revokes tokens that no stored login owns.
 
-use super::engine::{AccountPolicy, Engine, block_on};
+use super::engine::{Engine, block_on};
 use super::error::Error;
-use crate::authority::{Authority, Endpoint, Revocation, client_id};
-use crate::clock::Clock;
-use crate::config::Environment;
-use crate::store::rescue::{self, Rescue};
-use crate::store::{KeychainClient, Lease, Settled, Stores, settle};
+use crate::authority::{self, Endpoint, Revocation, client_id};
+use crate::config::{Environment, StoreKind};
+use crate::document::AuthDocument;
+use crate::store::rescue::{Purpose, Rescue};
+use crate::store::{Intent, Lease, Orphan, Replaced, Seen, State, Writer};
 
-/// Clears the rescue of the lease's place, if there is one.
+/// Completes a refresh or a logout that was cut off. Every holder of the lease does this first.
 ///
 /// # Errors
-/// It cannot be cleared now; nothing may be spent.
-pub(super) fn finish(engine: &Engine, lease: &Lease, stores: &Stores) -> Result<(), Error> {
-    match settle(lease, stores)? {
-        Settled::Clear | Settled::Lost => Ok(()),
-        Settled::Orphan(rescue) => {
-            take_back(engine, &rescue);
-            Ok(rescue::clear(lease)?)
-        }
+/// It cannot be completed now; nothing may be spent.
+pub(super) fn finish(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
+    for orphan in writer.recover()? {
+        dispose(engine, writer, &orphan)?;
     }
+    complete_logout(engine, writer)
 }
 
-/// As every transaction begins: finishes what another holder of the lease left behind, and asks the authority to take
-/// back what belongs to nobody here. For a program that has written a login itself, with [`crate::login::keep`] or
-/// [`crate::store::migrate`]. Locks: the lease, which is the caller's, and Codex's commit locks if there is something to
-/// commit.
+/// Revokes the tokens of an orphan and removes it.
+pub(super) fn dispose(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -> Result<(), Error> {
+    if orphan.rescue.purpose == Purpose::Revoke {
+        return complete_removed(engine, writer, orphan);
+    }
+    revoke_child(engine, &orphan.rescue);
+    Ok(writer.clear_orphan(orphan)?)
+}
+
+/// Completes what another holder of the lease left behind, for a program that has written a login itself, with
+/// [`crate::login::keep`] or [`crate::store::migrate`]. Locks: the lease, which is the caller's, and Codex's commit locks
+/// if there is something to commit.
 ///
 /// # Errors
 /// [`Error::Store`]: it cannot be done now; the next transaction tries again.
 pub fn finish_rescue(lease: &Lease, environment: &Environment) -> Result<(), Error> {
-    let engine = Engine {
-        home: lease.home().clone(),
-        environment: environment.clone(),
-        keychain: KeychainClient::system(),
-        authority: Authority::new(environment),
-        clock: Clock::system(),
-        policy: AccountPolicy::Follow,
-    };
-    finish(&engine, lease, &engine.stores()?)
+    let engine = Engine::of_system(lease.home().clone(), environment);
+    finish(&engine, &mut engine.stores()?.writer(lease)?)
 }
 
-/// Tells the authority that the tokens of `rescue` will not be used. Best effort: they may be dead already.
-pub(super) fn take_back(engine: &Engine, rescue: &Rescue) {
+/// Revokes the refresh token of `rescue`, which will not be used. Best effort: it may be dead already.
+fn revoke_child(engine: &Engine, rescue: &Rescue) {
     let Some(token) = rescue.tokens.refresh_token.clone().filter(|_| rescue.child() != Some(rescue.parent))
     else {
         return;
@@ -51,4 +49,50 @@ pub(super) fn take_back(engine: &Engine, rescue: &Rescue) {
         let client_id = client_id(&rescue.provenance).to_owned();
         let _ = block_on(engine.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)));
     }
+}
+
+/// Completes a logout that was cut off while the login was in its store: revokes and removes it. Its token is handed out
+/// no more, so this is retried until it succeeds, or a login replaces it.
+fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
+    let Some((seen, stored)) = writer.interrupted_logout()? else {
+        if writer.state().logging_out.is_some() {
+            writer.record(|state| state.logging_out = None)?;
+        }
+        return Ok(());
+    };
+    if let Some(revocation) =
+        Revocation::of_document(&engine.environment, &stored.document).map_err(authority::Error::from)?
+    {
+        revoke(engine, &revocation)?;
+    }
+    let _ = writer.remove(stored.location.kind(), seen)?;
+    Ok(writer.record(|state| *state = State::default())?)
+}
+
+/// Completes a logout that was cut off after the login was removed from the keychain: revokes it, or puts it back.
+fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -> Result<(), Error> {
+    let Some(document) = &orphan.rescue.document else { return Ok(writer.clear_orphan(orphan)?) };
+    let revocation =
+        Revocation::of_document(&engine.environment, document).map_err(authority::Error::from)?;
+    match revocation.map(|revocation| revoke(engine, &revocation)) {
+        Some(Err(_)) => put_back(writer, document)?,
+        _ => writer.record(|state| *state = State::default())?,
+    }
+    Ok(writer.clear_orphan(orphan)?)
+}
+
+/// Puts a login back into the keychain, unless something newer is stored, and clears what held it.
+pub(super) fn put_back(writer: &mut Writer<'_>, document: &AuthDocument) -> Result<(), Error> {
+    let kept = |state: &mut State| state.logging_out = None;
+    match writer.replace(StoreKind::Keychain, Seen::Nothing, document, Intent::Keep, kept)? {
+        Replaced::Written(_) => {}
+        Replaced::Moved(_) => writer.record(kept)?,
+    }
+    Ok(writer.clear_rescue()?)
+}
+
+/// Revokes, and waits for the answer.
+pub(super) fn revoke(engine: &Engine, revocation: &Revocation) -> Result<(), Error> {
+    block_on(engine.authority.revoke(revocation))??;
+    Ok(())
 }

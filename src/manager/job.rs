@@ -3,19 +3,20 @@
 //! A command may be killed, time out or replace itself at any moment; a child in a session of its own is not touched by
 //! that. The job carries names of secrets and never a secret: the child reads the store itself.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
+use super::end_login;
 use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
 use super::logout::{self, Scope};
 use super::refresh::{Base, Reason, Transaction};
 use super::snapshot::{Departure, Snapshot, Standing};
-use crate::authority::Authority;
-use crate::clock::Clock;
 use crate::config::Environment;
 use crate::home::Home;
 use crate::remedy::{ErrorKind, Remedy};
-use crate::store::{KeychainClient, Waiting};
+use crate::store::Waiting;
 
 /// What a child is to do, to be sent to it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,18 +85,17 @@ impl Job {
     /// Does it, here and now, on this thread. `waiting` hears who is in the way of the lease.
     #[must_use]
     pub fn run(self, home: Home, environment: &Environment, mut waiting: impl FnMut(&Waiting<'_>)) -> Done {
-        let engine = Engine {
-            home,
-            environment: environment.clone(),
-            keychain: KeychainClient::system(),
-            authority: Authority::new(environment),
-            clock: Clock::system(),
-            policy: self.policy,
-        };
+        let engine = Engine { policy: self.policy, ..Engine::of_system(home, environment) };
         let done = match self.task {
             Task::Freshen => freshen(&engine, &mut waiting),
             Task::Refresh { reason, base } => refresh(&engine, reason, base, &mut waiting),
-            Task::Logout { scope } => logout::run(&engine, scope, &mut waiting).map(Done::LoggedOut),
+            Task::Logout { scope } => {
+                let mut between = |state: &Waiting<'_>| {
+                    waiting(state);
+                    ControlFlow::Continue(())
+                };
+                end_login::run(&engine, scope, &mut between).map(Done::LoggedOut)
+            }
         };
         done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))
     }

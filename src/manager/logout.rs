@@ -1,24 +1,11 @@
-//! Ending a login: the authority is told first, then every copy and every trace on this machine is removed.
-
-use std::time::Duration;
+//! What a logout is asked for, and what it did.
 
 use serde::{Deserialize, Serialize};
 
-use super::engine::{Engine, block_on};
 use super::error::Error;
-use super::finish;
 use super::job::Failure;
-use crate::authority::{self, Endpoint, Revocation, Revoked, client_id};
-use crate::config::{LegacyToken, StoreKind};
-use crate::document::{AuthDocument, AuthMode, Tokens};
-use crate::store::{
-    self, Deleted, Lease, Location, Note, Removal, Seen, State, Stores, Waiting, delete, rescue,
-};
-
-/// How often a copy that another program replaces meanwhile is gone for again.
-const TRIES: usize = 2;
-/// How long a forced logout waits for whoever holds the lease.
-const FORCED_WAIT: Duration = Duration::from_secs(5);
+use crate::remedy::ErrorKind;
+use crate::store::Location;
 
 /// How far a logout goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +31,8 @@ pub enum Revocations {
     NotNeeded,
     /// The authority was not asked; tokens may live on until they expire.
     NotTried,
-    /// It was asked and did not do it; tokens may live on until they expire. The text says why.
+    /// It was asked and did not do it, or nothing could be read that could be revoked; tokens may live on until they
+    /// expire. The text says why.
     Failed(String),
 }
 
@@ -75,7 +63,7 @@ pub struct Removed {
 }
 
 impl Removed {
-    fn from(location: &Location) -> Self {
+    pub(super) fn from(location: &Location) -> Self {
         Self { store: location.kind().to_string(), location: location.to_string() }
     }
 }
@@ -91,7 +79,7 @@ pub struct Remaining {
 }
 
 impl Report {
-    /// What there is to say where nobody ever logged in.
+    /// The report of a logout where nothing was ever stored.
     #[must_use]
     pub fn nothing() -> Self {
         Self {
@@ -102,122 +90,27 @@ impl Report {
             notes: Vec::new(),
         }
     }
-}
 
-/// Ends the login of a home. Logging out twice is fine. Locks: the lease, held throughout.
-///
-/// # Errors
-/// - [`Error::Authority`]: the revocation failed; with [`Scope::Revoke`] everything is kept, so that it can be retried.
-/// - [`Error::Store`]: the lease cannot be had, or nothing could be read; or a copy is left, after all others are gone.
-pub(super) fn run(
-    engine: &Engine,
-    scope: Scope,
-    waiting: &mut dyn FnMut(&Waiting<'_>),
-) -> Result<Report, Error> {
-    let limit = match scope {
-        Scope::Force => FORCED_WAIT.min(engine.lock_timeout()),
-        _ => engine.lock_timeout(),
-    };
-    let lease = Lease::acquire(&engine.home, limit, waiting)?;
-    let mut stores = engine.stores()?.under(&lease)?;
-    match finish::finish(engine, &lease, &stores) {
-        Err(error) if scope == Scope::Revoke => return Err(error),
-        // What cannot be finished is removed with the rest.
-        _ => {}
-    }
-    let mut report = Report::nothing();
-    for _ in 0..TRIES {
-        // A login that cannot be read cannot be revoked, and is removed with the rest.
-        let Some(stored) = stores.find().ok().and_then(|found| found.stored) else { break };
-        match revoke(engine, &stored.document, scope)? {
-            Revocations::NotNeeded => {}
-            done => report.revocations = done,
-        }
-        let store = stores.store(stored.location.kind(), None);
-        match delete(&lease, &*store, Seen::Credential(stored.document.revision()))? {
-            Deleted::Gone(_) => {
-                report.removed.push(Removed::from(&stored.location));
-                break;
-            }
-            // Somebody has committed meanwhile: what is there now has not been revoked.
-            Deleted::Moved(_) => {}
+    /// Of two outcomes the one that a person has to know.
+    pub(super) fn add(&mut self, done: Revocations) {
+        let rank = |of: &Revocations| match of {
+            Revocations::NotNeeded => 0,
+            Revocations::Revoked => 1,
+            Revocations::NotTried => 2,
+            Revocations::Failed(_) => 3,
+        };
+        if rank(&done) > rank(&self.revocations) {
+            self.revocations = done;
         }
     }
-    remove_the_rest(&lease, &mut stores, &mut report)?;
-    Ok(report)
-}
 
-/// Revokes the tokens of `document` as `scope` says.
-fn revoke(engine: &Engine, document: &AuthDocument, scope: Scope) -> Result<Revocations, Error> {
-    let managed = matches!(document.mode(), Some(AuthMode::ChatGpt)) && document.fingerprint().is_some();
-    let Some(tokens) = document.tokens().filter(|_| managed) else { return Ok(Revocations::NotNeeded) };
-    if scope == Scope::Local {
-        return Ok(Revocations::NotTried);
-    }
-    match (ask(engine, tokens), scope) {
-        (Ok(_), _) => Ok(Revocations::Revoked),
-        (Err(error), Scope::Force) => Ok(Revocations::Failed(error.to_string())),
-        (Err(error), _) => Err(error),
-    }
-}
-
-fn ask(engine: &Engine, tokens: &Tokens) -> Result<Revoked, Error> {
-    let endpoint =
-        Endpoint::revoke(&engine.environment, &tokens.provenance).map_err(authority::Error::from)?;
-    match Revocation::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens) {
-        Some(revocation) => Ok(block_on(engine.authority.revoke(&revocation))??),
-        None => Ok(Revoked::AlreadyInvalid),
-    }
-}
-
-/// Removes every other copy, in all stores. One that fails does not keep the others from being tried.
-fn remove_the_rest(lease: &Lease, stores: &mut Stores, report: &mut Report) -> Result<(), Error> {
-    let (state, note) = State::read(lease.home())?;
-    report.notes.extend(note.map(|note| note.to_string()));
-    let configured = stores.settings().config.store;
-    let recorded = state.store == Some(StoreKind::Keychain) || configured == Some(StoreKind::Keychain);
-    let auto = configured == Some(StoreKind::Auto);
-    for kind in [StoreKind::File, StoreKind::Keychain] {
-        match clear(lease, stores, kind) {
-            Ok(location) => report.removed.extend(location),
-            Err(error) if kind == StoreKind::Keychain && !(recorded || auto && error.hides_a_login()) => {
-                if error.hides_a_login() {
-                    report.notes.push(Note::KeychainPassedOver { reason: error.to_string() }.to_string());
-                }
-            }
-            Err(error) => {
-                let failure = Failure::from(&Error::from(error));
-                report.failed.push(Remaining { store: kind.to_string(), failure });
-            }
+    /// A copy that is, or may be, at `location` still: whatever the reason is, the store did not give it up.
+    pub(super) fn keep(&mut self, location: &Location, error: &Error) {
+        let mut failure = Failure::from(error);
+        if failure.kind == ErrorKind::Failed {
+            failure.kind = ErrorKind::StoreUnavailable;
         }
+        failure.message = format!("the copy in {location} was not removed: {}", failure.message);
+        self.failed.push(Remaining { store: location.kind().to_string(), failure });
     }
-    report.legacy_token_removed = stores.remove_legacy_token(lease)? == LegacyToken::Present;
-    if report.failed.is_empty() {
-        rescue::clear(lease)?;
-        if recorded || auto {
-            // It protects nothing any more, and the next login makes another.
-            let _ = stores.keychain().remove_sealing_key(lease, stores.deadline());
-        }
-        State::default().write(lease)?;
-    }
-    Ok(())
-}
-
-fn clear(lease: &Lease, stores: &Stores, kind: StoreKind) -> Result<Option<Removed>, store::Error> {
-    let store = stores.store(kind, None);
-    for _ in 0..TRIES {
-        let (seen, copy) = Seen::in_store(&*store, stores.deadline())?;
-        if seen == Seen::Nothing {
-            return Ok(None);
-        }
-        match delete(lease, &*store, seen)? {
-            Deleted::Gone(Removal::Absent) => return Ok(None),
-            Deleted::Gone(_) => {
-                let location = copy.map_or_else(|| stores.location(kind), |copy| copy.location);
-                return Ok(Some(Removed::from(&location)));
-            }
-            Deleted::Moved(_) => {}
-        }
-    }
-    Err(store::Error::Contended)
 }

@@ -9,6 +9,7 @@
 
 mod answer;
 mod change;
+mod end_login;
 mod engine;
 mod error;
 mod finish;
@@ -16,6 +17,7 @@ mod flight;
 mod job;
 pub mod logout;
 mod looked;
+mod migrate;
 mod provider;
 mod publication;
 mod recovery;
@@ -37,6 +39,7 @@ pub use self::finish::finish_rescue;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
 use self::looked::Looked;
+pub use self::migrate::move_login;
 use self::provider::Provider;
 use self::publication::Looks;
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
@@ -351,7 +354,7 @@ fn poisoned(snapshot: &Snapshot) -> Error {
 }
 
 fn empty(snapshot: &Snapshot) -> Error {
-    match Usability::of(snapshot.document(), None, jiff::Timestamp::MIN) {
+    match snapshot.usability(jiff::Timestamp::MIN) {
         Usability::Unusable(reason) if reason != Unusable::NotLoggedIn => reason.into(),
         _ => Error::LoggedOut,
     }

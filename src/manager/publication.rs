@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn what_an_earlier_look_has_found_never_takes_the_place_of_what_a_later_one_has() {
         let folder = tempfile::tempdir().unwrap();
-        let builder = AuthManager::builder(Home::new(folder.path()), Environment::read(|_| None).unwrap());
+        let builder =
+            AuthManager::builder(Home::at(folder.path()).unwrap(), Environment::read(|_| None).unwrap());
         let manager = AuthManager::over(builder.engine(), None, Snapshot::default());
         let login = || Snapshot::of(AuthDocument::with_api_key(&Secret::from("sk-1")));
         let [before, logout, after] = [(); 3].map(|()| manager.0.looks.begin());

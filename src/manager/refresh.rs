@@ -1,4 +1,4 @@
-//! The transaction that spends a refresh token once and loses nothing; DESIGN section 5 in its order.
+//! The transaction that spends a refresh token once and loses nothing.
 //!
 //! It runs on a thread of its own and is never cancelled: from the moment the request is sent, whatever follows happens
 //! whether anybody still waits or not.
@@ -15,12 +15,11 @@ use super::finish;
 use super::snapshot::Snapshot;
 use super::usability::Unusable;
 use crate::authority::{self, Endpoint, Refresh, RefreshReason};
-use crate::config::StoreKind;
 use crate::document::{AuthDocument, AuthMode, Freshness, Identity};
 use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
-use crate::store::rescue::{Reservation, Seal};
-use crate::store::{Ending, FileStore, Lease, Leased, Poison, Stamp, State, Stored, Stores, Waiting};
+use crate::store::rescue::Reservation;
+use crate::store::{Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Waiting, Writer};
 
 /// Automatic reasons never spend a token that was received less than this ago.
 const DAMPER: SignedDuration = SignedDuration::from_secs(60);
@@ -95,28 +94,21 @@ impl Transaction<'_> {
             Leased::GaveWay(served) => return served,
         };
         failpoint::at("leased");
-        let stores = self.engine.stores()?.under(&lease)?;
-        finish::finish(self.engine, &lease, &stores)?;
+        let mut writer = self.engine.stores()?.writer(&lease)?;
+        finish::finish(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
-        let (mut state, _) = State::read(lease.home())?;
-        let stored = match self.look(&stores, &state)? {
+        let stored = match self.look(writer.stores(), writer.state())? {
             Look::Serve(snapshot) => return Ok(*snapshot),
             Look::Spend(stored) => stored,
         };
-        let spending = self.may_spend(&stored, &state)?;
-        if let Some(snapshot) = self.damped(&stored, &state)? {
+        let spending = self.may_spend(&stored, writer.state())?;
+        if let Some(snapshot) = self.damped(&stored, writer.state())? {
             return Ok(snapshot);
         }
-        let reservation = reserve(&lease, &stores, &stored)?;
+        let reservation = reserve(&writer, &stored)?;
         failpoint::at("reserved");
-        answer::Spending {
-            engine: self.engine,
-            lease: &lease,
-            stores: &stores,
-            stored: &stored,
-            request: spending,
-        }
-        .run(&mut state, reservation)
+        let spending = answer::Spending { engine: self.engine, stored: &stored, request: spending, writer };
+        spending.run(reservation)
     }
 
     /// Waits for the lease. A waiter needs a token and not the lease: it looks whenever the generation changes, adopts a
@@ -294,14 +286,11 @@ fn poison_of(state: &State, document: &AuthDocument, engine: &Engine, now: Times
 }
 
 /// Proves that the answer can be saved: in the rescue at once, and then in the store it belongs to.
-fn reserve(lease: &Lease, stores: &Stores, stored: &Stored) -> Result<Reservation, Error> {
-    let kind = stored.location.kind();
-    match kind {
-        StoreKind::File => FileStore::new(lease.home().clone()).prove_replaceable()?,
-        _ => stores.keychain().check(stores.deadline())?,
-    }
-    let seal = Seal::of(kind, &stores.keychain(), stores.deadline())?;
-    Ok(Reservation::make(lease, seal)?)
+fn reserve(writer: &Writer<'_>, stored: &Stored) -> Result<Reservation, Error> {
+    let (kind, stores) = (stored.location.kind(), writer.stores());
+    stores.store(kind).check_write(stores.deadline())?;
+    let seal = Seal::make(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
+    Ok(Reservation::make(writer.lease(), seal)?)
 }
 
 fn ended(document: &AuthDocument, now: Timestamp) -> bool {

@@ -14,13 +14,21 @@ use crate::store::{self, Author, Location, Note, Poison, State, Stored};
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     stored: Option<Stored>,
-    provided: Option<ExternalToken>,
+    provided: Option<Provided>,
+    logging_out: Option<Fingerprint>,
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
     stale_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     departure: Option<Departure>,
     record: Record,
+}
+
+/// A token of a provider, and the document of a ChatGPT token.
+#[derive(Clone, Debug)]
+struct Provided {
+    token: ExternalToken,
+    document: Option<AuthDocument>,
 }
 
 /// How a snapshot differs from what is stored.
@@ -72,12 +80,10 @@ impl Snapshot {
 
     /// A token of a provider's, which wants a successor from `stale_at` on. A ChatGPT token has a document too.
     pub(super) fn provided(token: ExternalToken, now: Timestamp, stale_at: Option<Timestamp>) -> Self {
-        let stored = token.to_document(now).ok().map(|document| Stored {
-            document,
-            location: Location::Memory,
-            notes: Vec::new(),
-        });
-        Self { stored, stale_at, expires_at: token.expires_at(), provided: Some(token), ..Self::default() }
+        let document = token.to_document(now).ok();
+        let expires_at = token.expires_at();
+        let provided = Some(Provided { token, document });
+        Self { stale_at, expires_at, provided, ..Self::default() }
     }
 
     /// The same, of which its provider says that no successor will come.
@@ -89,18 +95,24 @@ impl Snapshot {
     pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
         let record = Record { generation: state.generation, by: state.by, spent };
-        Self { record, ..Self::new(stored, state.poison) }
+        let named = stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
+        let logging_out = state.logging_out.filter(|ending| Some(*ending) == named);
+        Self { record, logging_out, ..Self::new(stored, state.poison) }
     }
 
     #[cfg(test)]
     pub(crate) fn of(document: AuthDocument) -> Self {
-        Self::new(Some(Stored { document, location: Location::Memory, notes: Vec::new() }), None)
+        let location = Location::File("auth.json".into());
+        Self::new(Some(Stored { document, location, notes: Vec::new() }), None)
     }
 
     /// The document.
     #[must_use]
     pub fn document(&self) -> Option<&AuthDocument> {
-        self.stored.as_ref().map(|stored| &stored.document)
+        match &self.provided {
+            Some(provided) => provided.document.as_ref(),
+            None => self.stored.as_ref().map(|stored| &stored.document),
+        }
     }
 
     /// Where the document is.
@@ -124,7 +136,7 @@ impl Snapshot {
     /// The token of a provider, where it is not a login that is stored.
     #[must_use]
     pub fn external_token(&self) -> Option<&ExternalToken> {
-        self.provided.as_ref()
+        self.provided.as_ref().map(|provided| &provided.token)
     }
 
     /// Why the provider gives no token any more, if it does not.
@@ -171,13 +183,19 @@ impl Snapshot {
         if let Some(refusal) = &self.refusal {
             return Some(refusal.to_string());
         }
-        if self.provided.as_ref().is_some_and(|token| token.lives(now)) {
+        if self.external_token().is_some_and(|token| token.lives(now)) {
             return None;
         }
-        match Usability::of(self.document(), self.poison(), now) {
+        match self.usability(now) {
             Usability::Unusable(reason) => Some(reason.to_string()),
             Usability::Usable => None,
         }
+    }
+
+    /// Whether its document is expected to yield a token at `now`.
+    #[must_use]
+    pub fn usability(&self, now: Timestamp) -> Usability {
+        Usability::of(self.document(), self.poison(), self.logging_out, now)
     }
 
     /// How it differs from what is stored, if it does.
@@ -226,7 +244,8 @@ impl Snapshot {
 
     pub(crate) fn bearer(&self) -> Option<&Secret> {
         match &self.provided {
-            Some(token) => Some(token.access_token()),
+            Some(provided) => Some(provided.token.access_token()),
+            None if self.logging_out.is_some() => None,
             None => self.document().and_then(AuthDocument::bearer),
         }
     }
@@ -246,7 +265,7 @@ impl Snapshot {
 
     /// Whether both hold the same credential.
     pub(super) fn holds_the_same_as(&self, other: &Self) -> bool {
-        let token = |snapshot: &Self| snapshot.provided.as_ref().map(ExternalToken::fingerprint);
+        let token = |snapshot: &Self| snapshot.external_token().map(ExternalToken::fingerprint);
         self.revision() == other.revision() && token(self) == token(other)
     }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
+use crate::secret::Fingerprint;
 use crate::store::{Cause, Poison};
 
 /// Whether `codex token` is expected to succeed.
@@ -22,6 +23,9 @@ pub enum Unusable {
     /// There is no document, or none with a credential in it.
     #[error("not logged in")]
     NotLoggedIn,
+    /// A logout of it was begun and not completed.
+    #[error("a logout of this login was interrupted; complete it with: codex logout")]
+    LoggingOut,
     /// The document names a mode whose credential it does not hold.
     #[error("the login says {0} but holds no such credential")]
     Incomplete(AuthMode),
@@ -40,12 +44,20 @@ pub enum Unusable {
 }
 
 impl Usability {
-    /// How `document` stands at `now`, with what is known of its refresh token.
+    /// How `document` stands at `now`, with what the state says of its refresh token and of a logout that was begun.
     #[must_use]
-    pub fn of(document: Option<&AuthDocument>, poison: Option<&Poison>, now: Timestamp) -> Self {
+    pub fn of(
+        document: Option<&AuthDocument>,
+        poison: Option<&Poison>,
+        logging_out: Option<Fingerprint>,
+        now: Timestamp,
+    ) -> Self {
         let Some((document, mode)) = document.and_then(|document| Some((document, document.mode()?))) else {
             return Self::Unusable(Unusable::NotLoggedIn);
         };
+        if logging_out.is_some() && document.logout_fingerprint() == logging_out {
+            return Self::Unusable(Unusable::LoggingOut);
+        }
         let bearer =
             !matches!(mode, AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey | AuthMode::Headers);
         let refreshable = document.fingerprint();

@@ -1,15 +1,15 @@
 //! The commit: a compare-and-swap of the document under the two locks that Codex takes for its own.
 //!
-//! Codex 0.169 gives up on `auth.json.lock` after five seconds and loses the token it has just received
-//! (`codex-blackbox.md` 0), so both locks together are held for two seconds at most, every call inside counted.
+//! Codex gives up on `auth.json.lock` after five seconds and loses the token it has just received (measured with 0.169
+//! and 0.171), so both locks together are held for two seconds at most, every call inside counted.
 
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
-use codex_auth_platform::private_file::{self, Links, Removal};
 
-use super::{Error, Lease, Store, Stored, Written};
-use crate::document::{self, AuthDocument, Revision};
+use super::{Content, Error, Lease, Stored, Target};
+use crate::document::Revision;
+use crate::secret::Fingerprint;
 
 /// How long to wait for `auth.lock`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,8 +24,8 @@ pub struct Commit<'lease> {
     intent: Intent,
     ends: Instant,
     // In this order, so that they are released inside out.
-    _second: FileLock,
-    _first: FileLock,
+    _second: Option<FileLock>,
+    _first: Option<FileLock>,
 }
 
 /// Who asks for the write, which decides how far it may go.
@@ -39,22 +39,32 @@ pub enum Intent {
 }
 
 impl<'lease> Commit<'lease> {
-    /// Takes `auth.lock` of the home and then `auth.json.lock` beside the document's real file, made as Codex makes
-    /// them (`codex-blackbox.md` 1).
+    /// Acquires `auth.lock` of the home and then the lock beside the document's real file, created as Codex creates them.
     ///
     /// # Errors
-    /// [`Error::Lock`]: they are held by another program, or the home cannot be written.
+    /// [`Error::Lock`]: another program holds them, or the home cannot be written.
     pub fn begin(lease: &'lease Lease, intent: Intent) -> Result<Self, Error> {
-        let first = FileLock::acquire(
-            &lease.home().first_commit_lock(),
-            Mode::Exclusive,
-            Creation::Ordinary,
-            Wait::For(PATIENCE),
-        )?;
-        let mut beside = private_file::resolve(&lease.home().document(), Links::Follow)?.into_os_string();
-        beside.push(".lock");
-        let second = FileLock::acquire(beside.as_ref(), Mode::Exclusive, Creation::Private, Wait::For(HOLD))?;
-        Ok(Self { lease, intent, ends: Instant::now() + HOLD, _second: second, _first: first })
+        let first = Self::first(lease, PATIENCE)?;
+        let second = Self::second(lease)?;
+        Ok(Self { lease, intent, ends: Instant::now() + HOLD, _second: Some(second), _first: Some(first) })
+    }
+
+    /// The same for a removal that a person forces: a lock that is not free before `ends` is done without.
+    pub(super) fn force(lease: &'lease Lease, ends: Instant) -> Self {
+        let first = Self::first(lease, ends.saturating_duration_since(Instant::now())).ok();
+        let second = first.as_ref().and_then(|_| Self::second(lease).ok());
+        let ends = Instant::now() + HOLD;
+        Self { lease, intent: Intent::Keep, ends, _second: second, _first: first }
+    }
+
+    fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
+        let path = lease.home().first_commit_lock();
+        Ok(FileLock::acquire(&path, Mode::Exclusive, Creation::Ordinary, Wait::For(patience))?)
+    }
+
+    fn second(lease: &Lease) -> Result<FileLock, Error> {
+        let path = lease.target().commit_lock();
+        Ok(FileLock::acquire(&path, Mode::Exclusive, Creation::Private, Wait::For(HOLD))?)
     }
 
     /// The lease that it was begun under.
@@ -66,6 +76,11 @@ impl<'lease> Commit<'lease> {
     #[must_use]
     pub fn intent(&self) -> Intent {
         self.intent
+    }
+
+    /// Whether the home's document is still the file that it was when the lease was acquired.
+    pub(super) fn is_on_target(&self) -> bool {
+        Target::of(self.lease.home()).is_ok_and(|target| target == *self.lease.target())
     }
 
     /// How long a call may still take.
@@ -80,7 +95,7 @@ impl<'lease> Commit<'lease> {
     }
 }
 
-/// What a store held when the caller looked; what the swap compares with.
+/// What a store held when the caller read it: the swap compares with it, and a removal removes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Seen {
@@ -88,118 +103,27 @@ pub enum Seen {
     Nothing,
     /// This credential.
     Credential(Revision),
-    /// Something that is no document.
-    Garbage,
+    /// These bytes, which are no document.
+    Unparsable(Fingerprint),
 }
 
-impl Seen {
-    /// What `store` holds now.
-    ///
-    /// # Errors
-    /// As [`Store::load`], except that garbage is an answer.
-    pub fn in_store(store: &dyn Store, within: Duration) -> Result<(Self, Option<Stored>), Error> {
-        match store.load(within) {
-            Ok(Some(stored)) => Ok((Self::Credential(stored.document.revision()), Some(stored))),
-            Ok(None) => Ok((Self::Nothing, None)),
-            Err(Error::Document { .. }) => Ok((Self::Garbage, None)),
-            Err(error) => Err(error),
+impl Content {
+    /// What to compare with later.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        match self {
+            Self::Nothing => Seen::Nothing,
+            Self::Document(stored) => Seen::Credential(stored.document.revision()),
+            Self::Unparsable { bytes, .. } => Seen::Unparsable(Fingerprint::of_bytes(bytes)),
         }
     }
-}
 
-/// How a [`save`] ended.
-#[derive(Clone, Debug)]
-#[must_use = "it may not have been done"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Saved {
-    /// The document is in the store.
-    Written(Written),
-    /// The store does not hold what the caller saw; nothing was written.
-    Moved(Option<Box<Stored>>),
-}
-
-/// How a [`delete`] ended.
-#[derive(Clone, Debug)]
-#[must_use = "it may not have been done"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Deleted {
-    /// Nothing is left in the store.
-    Gone(Removal),
-    /// The store does not hold what the caller saw; nothing was removed.
-    Moved(Option<Box<Stored>>),
-}
-
-/// Replaces what the caller saw in `store` by `document`.
-///
-/// # Errors
-/// The locks cannot be had or the store cannot be used. If [`Error::is_unknown`], look before deciding anything.
-pub fn save(
-    lease: &Lease,
-    store: &dyn Store,
-    intent: Intent,
-    seen: Seen,
-    document: &AuthDocument,
-) -> Result<Saved, Error> {
-    let commit = Commit::begin(lease, intent)?;
-    let (now, stored) = Seen::in_store(store, commit.remaining()?)?;
-    if now != seen {
-        return Ok(Saved::Moved(stored.map(Box::new)));
-    }
-    store.write(&commit, document).map(Saved::Written)
-}
-
-/// Removes what the caller saw in `store`.
-///
-/// # Errors
-/// As [`save`].
-pub fn delete(lease: &Lease, store: &dyn Store, seen: Seen) -> Result<Deleted, Error> {
-    let commit = Commit::begin(lease, Intent::Keep)?;
-    let (now, stored) = Seen::in_store(store, commit.remaining()?)?;
-    if now != seen {
-        return Ok(Deleted::Moved(stored.map(Box::new)));
-    }
-    store.remove(&commit).map(Deleted::Gone)
-}
-
-/// How an [`advance`] ended.
-#[derive(Clone, Debug)]
-#[must_use = "it may not have been done"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Advanced {
-    /// The successor is in the store; this is the document with it.
-    Written(Box<AuthDocument>, Written),
-    /// The store no longer holds what was spent; nothing was written.
-    Moved(Option<Box<Stored>>),
-}
-
-/// Merges what was bought with a refresh token into the document, if that still `descends` from what was spent: whatever
-/// else was changed meanwhile is kept.
-///
-/// # Errors
-/// As [`save`]; and [`Error::Document`] if there is nothing to merge into.
-pub fn advance(
-    lease: &Lease,
-    store: &dyn Store,
-    descends: impl FnOnce(&AuthDocument) -> bool,
-    merge: impl FnOnce(&AuthDocument) -> Result<AuthDocument, document::Error>,
-) -> Result<Advanced, Error> {
-    let commit = Commit::begin(lease, Intent::Keep)?;
-    match Seen::in_store(store, commit.remaining()?)?.1 {
-        Some(stored) if descends(&stored.document) => {
-            let successor = merge(&stored.document)
-                .map_err(|source| Error::Document { location: stored.location.clone(), source })?;
-            let written = store.write(&commit, &successor)?;
-            Ok(Advanced::Written(Box::new(successor), written))
+    /// The document, if it is one.
+    #[must_use]
+    pub fn stored(self) -> Option<Stored> {
+        match self {
+            Self::Document(stored) => Some(*stored),
+            _ => None,
         }
-        stored => Ok(Advanced::Moved(stored.map(Box::new))),
     }
-}
-
-/// What `store` holds once no program is in the middle of a commit: one look under the commit locks.
-///
-/// # Errors
-/// As [`save`].
-pub fn look_between_commits(lease: &Lease, store: &dyn Store) -> Result<Option<Stored>, Error> {
-    let commit = Commit::begin(lease, Intent::Keep)?;
-    Ok(Seen::in_store(store, commit.remaining()?)?.1)
 }

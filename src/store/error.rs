@@ -32,6 +32,22 @@ pub enum Error {
         /// Where that is.
         location: Location,
     },
+    /// A link to the document leads to where a login was stored before, and our folder there is gone.
+    #[error("the link {} leads to {}, where a login was stored before and nothing of it is left; mount the volume it is on, or remove the link to start afresh", link.display(), target.display())]
+    LinkEmptied {
+        /// The link.
+        link: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
+    /// A link leads to a file whose name is one of ours.
+    #[error("the link {} leads to {}, and files of that name are ours; give it another name", link.display(), target.display())]
+    ReservedName {
+        /// The link.
+        link: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
     /// Something is stored that is no document.
     #[error("{location} cannot be understood: {source}")]
     Document {
@@ -66,9 +82,15 @@ pub enum Error {
         /// Where it should be.
         location: Location,
     },
-    /// The keychain has no key to seal a rescue with.
-    #[error("the keychain has no key of ours to protect a token in transit with, so none is spent")]
-    NoSealingKey,
+    /// A token response is sealed with a key that cannot be read now, and no other login is stored.
+    #[error("{} holds new tokens that cannot be read without the keychain", path.display())]
+    RescueSealed {
+        /// The rescue.
+        path: PathBuf,
+        /// Why the keychain cannot be used.
+        #[source]
+        source: keychain::Error,
+    },
     /// A rescue could not be put into its form.
     #[error("a token response could not be sealed")]
     Sealing,
@@ -120,14 +142,18 @@ impl Error {
             | Self::Document { .. }
             | Self::EphemeralConfigured
             | Self::Occupied { .. }
+            | Self::ReservedName { .. }
             | Self::Home { .. } => ErrorKind::Failed,
-            Self::File(private_file::Error::NotAFile { .. } | private_file::Error::TooLarge { .. }) => {
-                ErrorKind::Failed
-            }
+            Self::File(
+                private_file::Error::NotAFile { .. }
+                | private_file::Error::NoParent { .. }
+                | private_file::Error::TooLarge { .. },
+            ) => ErrorKind::Failed,
             Self::File(_)
             | Self::Keychain(_)
             | Self::Lock(_)
-            | Self::NoSealingKey
+            | Self::LinkEmptied { .. }
+            | Self::RescueSealed { .. }
             | Self::NotKept { .. }
             | Self::ReadOnlyHome { .. }
             | Self::Random(_)
@@ -147,12 +173,14 @@ impl Error {
             ) => Remedy::UseFileStore,
             Self::File(private_file::Error::MountPoint { .. }) => Remedy::MountFolder,
             Self::File(private_file::Error::NoSpace { .. }) => Remedy::FreeSpace,
+            // The message has the command.
+            Self::File(private_file::Error::Flagged { .. }) => return None,
             Self::File(error) if error.is_read_only() => Remedy::MakeWritable,
             Self::Lock(lock::Error::ReadOnly { .. }) => Remedy::MakeWritable,
             Self::Lock(lock::Error::Held { .. }) | Self::Contended => Remedy::Wait,
             Self::Document { .. } | Self::NotKept { .. } => Remedy::LogInAgain,
             Self::EphemeralConfigured => Remedy::ChooseStore,
-            Self::NoSealingKey => Remedy::MigrateAgain,
+            Self::RescueSealed { .. } => Remedy::UnlockKeychain,
             Self::Occupied { .. } => Remedy::LogOutThere,
             Self::ReadOnlyHome { .. } => Remedy::MakeWritable,
             _ => return None,

@@ -1,10 +1,12 @@
 //! The document as a locked `auth.json`, mode 0600.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use codex_auth_platform::lock;
 use codex_auth_platform::private_file::{self, Exposure, Links, OverMount, Removal};
 
-use super::{Commit, Error, Intent, Location, Note, Store, Stored, Written};
+use super::{Commit, Content, Error, Intent, Location, Note, Store, Stored, Target, Written};
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Home;
@@ -14,33 +16,54 @@ const LIMIT: u64 = 1024 * 1024;
 
 /// The file store of a home.
 ///
-/// A symbolic link is followed: the target is replaced or removed, and the link stays. A write replaces the whole file
-/// in one step (a temporary file beside it, fsync, rename, fsync of the folder), so that a reader sees the old
-/// document or the new one; a file that is itself a mount point is only ever written in place, and only for a login.
+/// Where `auth.json` is a symbolic link, the file it leads to is read, replaced and removed, and the link stays. Under a
+/// lease that file is the one that the link led to when the lease was acquired. A write replaces the whole file in one
+/// step (a temporary file beside it, fsync, rename, fsync of the folder), so that a reader sees the old document or the
+/// new one; a file that is itself a mount point is only ever written in place, and only for a login.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     home: Home,
+    pinned: Option<Target>,
 }
 
 impl FileStore {
-    /// The file store of `home`.
+    /// The file store of `home`, for reading.
     #[must_use]
     pub fn new(home: Home) -> Self {
-        Self { home }
+        Self { home, pinned: None }
     }
 
-    /// Proves that the document could be replaced now: that its folder takes a new file, and that it is no mount point.
+    /// The same with the document where a lease found it.
+    pub(super) fn pinned(home: Home, target: Target) -> Self {
+        Self { home, pinned: Some(target) }
+    }
+
+    /// Whether a login could be written now: over a file that is a mount point, in place.
+    pub(super) fn check_login(&self) -> Result<(), Error> {
+        super::settings::check_in_place(&self.path()?)?;
+        self.check_locks()
+    }
+
+    fn target(&self) -> Result<Target, Error> {
+        self.pinned.clone().map_or_else(|| Target::of(&self.home), Ok)
+    }
+
+    fn path(&self) -> Result<PathBuf, Error> {
+        Ok(self.target()?.document())
+    }
+
+    /// Whether Codex's commit locks could be acquired by this user.
+    fn check_locks(&self) -> Result<(), Error> {
+        lock::may_open(&self.home.first_commit_lock())?;
+        Ok(lock::may_open(&self.target()?.commit_lock())?)
+    }
+
+    /// The bytes of the file, up to `limit` of them.
     ///
     /// # Errors
-    /// [`Error::File`] says why not; nothing may be spent for it.
-    pub fn prove_replaceable(&self) -> Result<(), Error> {
-        let (path, size) = (self.home.document(), 0);
-        drop(private_file::Replacement::reserve(&path, size, Links::Follow, OverMount::Refuse)?);
-        Ok(())
-    }
-
-    fn location(&self) -> Result<Location, Error> {
-        Ok(Location::File(private_file::resolve(&self.home.document(), Links::Follow)?))
+    /// [`Error::File`].
+    pub(super) fn bytes(&self, limit: u64) -> Result<Option<private_file::Contents>, Error> {
+        Ok(private_file::read(&self.path()?, limit, Links::Refuse)?)
     }
 }
 
@@ -49,21 +72,33 @@ impl Store for FileStore {
         StoreKind::File
     }
 
-    fn load(&self, _within: Duration) -> Result<Option<Stored>, Error> {
-        let Some(contents) = private_file::read(&self.home.document(), LIMIT, Links::Follow)? else {
-            return Ok(None);
-        };
-        let location = self.location()?;
+    fn read(&self, _within: Duration) -> Result<Content, Error> {
+        let path = self.path()?;
+        let Some(contents) = self.bytes(LIMIT)? else { return Ok(Content::Nothing) };
+        let location = Location::File(path.clone());
         let document = match AuthDocument::parse(&contents.bytes) {
             Ok(document) => document,
-            Err(source) => return Err(Error::Document { location, source }),
+            Err(source) => return Ok(Content::Unparsable { location, source, bytes: contents.bytes }),
         };
         let mut notes = Vec::new();
-        if let (Exposure::Loose { mode }, Location::File(path)) = (contents.exposure, &location) {
+        if let Exposure::Loose { mode } = contents.exposure {
             notes.push(Note::Loose { path: path.clone(), mode });
         }
+        if contents.names > 1 {
+            notes.push(Note::HardLinked { path, names: contents.names });
+        }
         notes.extend(document.oddities().iter().cloned().map(Note::from));
-        Ok(Some(Stored { document, location, notes }))
+        Ok(Content::Document(Box::new(Stored { document, location, notes })))
+    }
+
+    fn check_write(&self, _within: Duration) -> Result<(), Error> {
+        private_file::may_replace(&self.path()?, Links::Refuse)?;
+        self.check_locks()
+    }
+
+    fn check_remove(&self, _within: Duration) -> Result<(), Error> {
+        private_file::may_remove(&self.path()?, Links::Refuse)?;
+        self.check_locks()
     }
 
     fn write(&self, commit: &Commit<'_>, document: &AuthDocument) -> Result<Written, Error> {
@@ -71,11 +106,9 @@ impl Store for FileStore {
             Intent::Login => OverMount::InPlace,
             Intent::Keep => OverMount::Refuse,
         };
-        let location = self.location()?;
-        let replaced =
-            private_file::replace(&self.home.document(), &document.to_pretty(), Links::Follow, over)?;
-        let Location::File(path) = &location else { return Ok(Written { location, notes: Vec::new() }) };
-        let told = |note| match note {
+        let path = self.path()?;
+        let replaced = private_file::replace(&path, &document.to_pretty(), Links::Refuse, over)?;
+        let report = |note| match note {
             private_file::Note::ModeRepaired { from } => {
                 Some(Note::Tightened { path: path.clone(), mode: from })
             }
@@ -84,11 +117,11 @@ impl Store for FileStore {
             }
             _ => None,
         };
-        let notes = replaced.notes.into_iter().filter_map(told).collect();
-        Ok(Written { location, notes })
+        let notes = replaced.notes.into_iter().filter_map(report).collect();
+        Ok(Written { location: Location::File(path), notes })
     }
 
     fn remove(&self, _commit: &Commit<'_>) -> Result<Removal, Error> {
-        Ok(private_file::remove(&self.home.document(), Links::Follow)?)
+        Ok(private_file::remove(&self.path()?, Links::Refuse)?)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use codex_auth_platform::lock::{self, Holder, Standing};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
-use super::{Error, Lease, locate};
+use super::{Error, Lease, Target};
 use crate::home::Home;
 
 /// What was found.
@@ -131,11 +131,10 @@ pub fn inspect(home: &Home) -> Result<Inspection, Error> {
         DirectoryState::ReadOnly => Access::ReadOnly,
         _ => Access::Missing,
     };
-    let residence = locate::residence(home)?;
-    let document = private_file::resolve(&home.document(), Links::Follow)?;
-    let locks = locks(home, &residence, &document);
-    let leftovers = leftovers(home, &residence, &document, &locks);
-    Ok(Inspection { home: access, entries: entries(home, &residence)?, locks, leftovers })
+    let target = Target::of(home)?;
+    let locks = locks(home, &target);
+    let leftovers = leftovers(home, &target, &locks);
+    Ok(Inspection { home: access, entries: entries(home, &target)?, locks, leftovers })
 }
 
 /// Makes private what is ours alone, removes what writers that were killed have left, and takes a dead holder's note out
@@ -145,7 +144,7 @@ pub fn inspect(home: &Home) -> Result<Inspection, Error> {
 /// [`Error::File`]: something is not ours to change, or cannot be changed here. What comes before it is done.
 pub fn mend(lease: &Lease) -> Result<(), Error> {
     // Taking the lease has mended our folders, and giving it up takes our own note out.
-    for (path, links) in files(lease.home(), lease.residence()) {
+    for (path, links) in files(lease.home(), lease.target()) {
         private_file::sweep(&path, links);
         if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
             private_file::repair(&path, links)?;
@@ -155,20 +154,21 @@ pub fn mend(lease: &Lease) -> Result<(), Error> {
 }
 
 /// Every file that is written whole.
-fn files(home: &Home, residence: &Home) -> [(PathBuf, Links); 5] {
+fn files(home: &Home, target: &Target) -> [(PathBuf, Links); 5] {
+    let records = target.records();
     [
         (home.document(), Links::Follow),
         (home.config(), Links::Follow),
-        (residence.state(), Links::Refuse),
-        (residence.rescue(), Links::Refuse),
-        (residence.refresh_lock(), Links::Refuse),
+        (records.state(), Links::Refuse),
+        (records.rescue(), Links::Refuse),
+        (target.folder().refresh_lock(), Links::Refuse),
     ]
 }
 
-fn entries(home: &Home, residence: &Home) -> Result<Vec<Entry>, Error> {
+fn entries(home: &Home, target: &Target) -> Result<Vec<Entry>, Error> {
     let mut found = Vec::new();
-    let folders = [(home.path().to_owned(), Links::Follow), (residence.folder(), Links::Refuse)];
-    for (path, links) in folders.into_iter().chain(files(home, residence)) {
+    let folders = [(home.path().to_owned(), Links::Follow), (target.folder().folder(), Links::Refuse)];
+    for (path, links) in folders.into_iter().chain(files(home, target)) {
         let part = match &path {
             path if path == home.path() => Part::Home,
             path if *path == home.document() => Part::Document,
@@ -185,9 +185,9 @@ fn entries(home: &Home, residence: &Home) -> Result<Vec<Entry>, Error> {
 }
 
 /// In the order in which they are taken. One that cannot be looked at is nobody's news here: the next commit tells.
-fn locks(home: &Home, residence: &Home, document: &Path) -> Vec<Lock> {
-    let beside = named(document, ".lock");
-    let paths = [home.refresh_lock(), residence.refresh_lock(), home.first_commit_lock(), beside];
+fn locks(home: &Home, target: &Target) -> Vec<Lock> {
+    let ours = [home.refresh_lock(), target.folder().refresh_lock()];
+    let paths = ours.into_iter().chain([home.first_commit_lock(), target.commit_lock()]);
     let mut found: Vec<Lock> = Vec::new();
     for path in paths {
         if found.iter().any(|lock| lock.path == path) {
@@ -201,16 +201,18 @@ fn locks(home: &Home, residence: &Home, document: &Path) -> Vec<Lock> {
     found
 }
 
-fn leftovers(home: &Home, residence: &Home, document: &Path, locks: &[Lock]) -> Vec<Leftover> {
+fn leftovers(home: &Home, target: &Target, locks: &[Lock]) -> Vec<Leftover> {
     let mut found = Vec::new();
-    for (path, links) in files(home, residence) {
+    for (path, links) in files(home, target) {
         found.extend(private_file::leftovers(&path, links).into_iter().map(Leftover::Temporary));
     }
     let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
-    if is_there(&residence.rescue()) {
-        found.push(Leftover::Rescue(residence.rescue()));
+    let records = target.records();
+    if is_there(&records.rescue()) {
+        found.push(Leftover::Rescue(records.rescue()));
     }
-    let backup = named(document, ".bak");
+    found.extend(super::recover::set_aside(&records).unwrap_or_default().into_iter().map(Leftover::Rescue));
+    let backup = named(&target.document(), ".bak");
     if is_there(&backup) {
         found.push(Leftover::Backup(backup));
     }

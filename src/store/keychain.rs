@@ -8,11 +8,10 @@ use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
 
 use super::preference::{self, Later, Preference};
-use super::rescue::Seal;
-use super::{Commit, Error, Lease, Location, Note, Store, Stored, Written};
+use super::{Commit, Content, Error, Lease, Location, Note, Store, Stored, Written};
 use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
-use crate::home::Home;
+use crate::home::{Home, Records};
 
 /// The service of items that are ours alone.
 const OURS: &str = "codex-auth";
@@ -29,7 +28,6 @@ const CODEXS: &str = "Codex Auth";
 #[derive(Clone)]
 pub struct KeychainStore {
     name: ItemName,
-    sealing: ItemName,
     codexs: ItemName,
     client: Client,
 }
@@ -51,7 +49,7 @@ impl KeychainStore {
         let hash = home.hash();
         let [codexs, ours] = [CODEXS, OURS].map(|service| ItemName::new(service, format!("cli|{hash}")));
         let name = if client.sharing() == Sharing::OwnerOnly { ours } else { codexs.clone() };
-        Self { name, sealing: ItemName::new(OURS, format!("rescue|{hash}")), codexs, client }
+        Self { name, codexs, client }
     }
 
     /// Whether an item could be read and written now, within `within`.
@@ -69,6 +67,14 @@ impl KeychainStore {
     /// [`Error::Keychain`].
     pub fn modified(&self, within: Duration) -> Result<LastModified, Error> {
         Ok(self.client.modified(&self.name, within)?)
+    }
+
+    /// Whether there is an item of the login, in a locked keychain too, as far as the service tells.
+    ///
+    /// # Errors
+    /// [`Error::Keychain`].
+    pub fn holds(&self, within: Duration) -> Result<bool, Error> {
+        Ok(self.client.holds(&self.name, within)?)
     }
 
     /// Whether the item of the login is the one that Codex keeps, so that there is nothing to take over.
@@ -115,31 +121,25 @@ impl KeychainStore {
         Ok(removed)
     }
 
-    /// The key that rescues are sealed with, if one was made.
+    /// The key that rescues of the document with these records are sealed with, if there is one.
     ///
     /// # Errors
     /// [`Error::Keychain`].
-    pub(super) fn sealing_key(&self, within: Duration) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let items = self.client.read(&self.sealing, within)?;
+    pub(super) fn sealing_key(
+        &self,
+        records: &Records,
+        within: Duration,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let items = self.client.read(&sealing(records), within)?;
         Ok(items.into_iter().min_by(|one, other| one.id.cmp(&other.id)).map(|item| item.secret))
     }
 
-    /// Whether a rescue could be sealed, without which nothing in this keychain is refreshed.
+    /// Stores the key that rescues are sealed with.
     ///
     /// # Errors
     /// [`Error::Keychain`].
-    pub fn sealing(&self, within: Duration) -> Result<Sealing, Error> {
-        Ok(if self.sealing_key(within)?.is_some() { Sealing::Ready } else { Sealing::NoKey })
-    }
-
-    /// Makes the key that rescues are sealed with, unless there is one.
-    ///
-    /// # Errors
-    /// [`Error::Keychain`], [`Error::Random`].
-    pub fn make_sealing_key(&self, _lease: &Lease, within: Duration) -> Result<(), Error> {
-        if self.sealing_key(within)?.is_none() {
-            self.client.write(&self.sealing, &Slot::Only, &Seal::new_key()?, within)?;
-        }
+    pub(super) fn set_sealing_key(&self, lease: &Lease, key: &[u8], within: Duration) -> Result<(), Error> {
+        self.client.write(&sealing(&lease.records()), &Slot::Only, key, within)?;
         Ok(())
     }
 
@@ -147,8 +147,8 @@ impl KeychainStore {
     ///
     /// # Errors
     /// [`Error::Keychain`].
-    pub fn remove_sealing_key(&self, _lease: &Lease, within: Duration) -> Result<(), Error> {
-        self.client.delete(&self.sealing, &Selection::All, within)?;
+    pub(super) fn remove_sealing_key(&self, lease: &Lease, within: Duration) -> Result<(), Error> {
+        self.client.delete(&sealing(&lease.records()), &Selection::All, within)?;
         Ok(())
     }
 
@@ -159,31 +159,35 @@ impl KeychainStore {
     }
 }
 
-/// Whether the keychain has the key that rescues are sealed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is a key or there is none")]
-pub enum Sealing {
-    /// It has not: a login or a migration makes one.
-    NoKey,
-    /// It has.
-    Ready,
-}
-
 impl Store for KeychainStore {
     fn kind(&self) -> StoreKind {
         StoreKind::Keychain
     }
 
-    fn load(&self, within: Duration) -> Result<Option<Stored>, Error> {
+    fn read(&self, within: Duration) -> Result<Content, Error> {
         let items = self.client.read(&self.name, within)?;
-        let Some((_, document, preference)) = preferred(&items) else { return Ok(None) };
-        let document = document.map_err(|source| Error::Document { location: self.location(), source })?;
+        let Some((item, document, preference)) = preferred(&items) else { return Ok(Content::Nothing) };
+        let document = match document {
+            Ok(document) => document,
+            Err(source) => {
+                let (location, bytes) = (self.location(), item.secret.clone());
+                return Ok(Content::Unparsable { location, source, bytes });
+            }
+        };
         let mut notes = Vec::new();
         if items.len() > 1 {
             notes.push(Note::Duplicates { copies: items.len(), preference });
         }
         notes.extend(document.oddities().iter().cloned().map(Note::from));
-        Ok(Some(Stored { document, location: self.location(), notes }))
+        Ok(Content::Document(Box::new(Stored { document, location: self.location(), notes })))
+    }
+
+    fn check_write(&self, within: Duration) -> Result<(), Error> {
+        self.check(within)
+    }
+
+    fn check_remove(&self, within: Duration) -> Result<(), Error> {
+        self.check(within)
     }
 
     fn write(&self, commit: &Commit<'_>, document: &AuthDocument) -> Result<Written, Error> {
@@ -205,6 +209,10 @@ impl fmt::Debug for KeychainStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeychainStore").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+fn sealing(records: &Records) -> ItemName {
+    ItemName::new(OURS, format!("rescue|{}", records.hash()))
 }
 
 fn called(name: &ItemName) -> Location {

@@ -3,37 +3,48 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{Acquired, Creation, FileLock, Holder, Mode, Wait, Waiting};
-use codex_auth_platform::private_file::{self, DirectoryState};
+use codex_auth_platform::filesystem;
+use codex_auth_platform::lock::{
+    Acquired, Creation, DirectoryAcquired, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
+};
+use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 
-use super::{Error, locate};
-use crate::home::Home;
+use super::{Error, Target};
+use crate::home::{Home, Records};
 
 /// The cross-process refresh lock of a home.
 ///
-/// While it lives, no other process that uses this library writes the login of the home, nor that of any place which
-/// shares its document through a link. Codex does not take this lock; the commit locks and the compare-and-swap of
-/// [`super::save`] are for it.
+/// While it lives, no other process that uses this library writes the login of the home, nor that of any home which
+/// shares its document through a link. Codex does not take this lock; its own commit locks and the compare-and-swap of
+/// the [`super::Writer`] are for it.
 ///
-/// Dropping it gives the lock up; the kernel does the same for a process that dies. The lock file stays.
+/// Locked are `codex-auth/refresh.lock` and the folder itself, of the home and of the folder that its document is linked
+/// into: in the order of their paths, each once. A `codex-auth` that is deleted meanwhile therefore lets nobody else in.
+///
+/// Dropping it releases the locks; the kernel does the same for a process that dies. The lock files stay.
 #[must_use = "the lease ends when it is dropped"]
 pub struct Lease {
     home: Home,
-    residence: Home,
-    _locks: Vec<FileLock>,
+    target: Target,
+    _locks: Vec<FolderLock>,
+}
+
+/// The locks of one folder, released inside out.
+struct FolderLock {
+    _directory: Option<DirectoryLock>,
+    _file: FileLock,
 }
 
 impl Lease {
-    /// Takes the lease of `home`, making its folders if they are not there, and waits for it up to `limit`. While it
-    /// waits, `waiting` is told who is in the way.
-    ///
-    /// Locks: `codex-auth/refresh.lock` of the home, then that of the folder its document is linked to.
+    /// Acquires the lease of `home`, creating its folders where they are missing, within `limit` in all. `waiting` is
+    /// called before each further try, and learns who holds the lock.
     ///
     /// # Errors
-    /// - [`Error::Lock`] with [`super::LockError::Held`]: somebody else holds it; the message says who.
+    /// - [`Error::Lock`] with [`super::LockError::Held`]: another process holds it; the message says which.
     /// - [`Error::Lock`] or [`Error::File`] that is read-only: the home can be read, and never written.
+    /// - As [`Target::of`].
     pub fn acquire(
         home: &Home,
         limit: Duration,
@@ -49,8 +60,8 @@ impl Lease {
         }
     }
 
-    /// As [`Self::acquire`], and before each further try `between` may end the waiting: a waiter needs what the lease
-    /// is for, not the lease.
+    /// As [`Self::acquire`]; before each further try `between` may end the waiting: a waiter needs what the lease is for,
+    /// not the lease.
     ///
     /// # Errors
     /// As [`Self::acquire`].
@@ -59,72 +70,145 @@ impl Lease {
         limit: Duration,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<Leased<B>, Error> {
-        // A home that is there keeps the mode that its user gave it.
-        if private_file::directory(home.path())? == DirectoryState::Missing {
-            private_file::create_directory(home.path())?;
-        }
-        // The name of the keychain item is made of the canonical path, which only an existing folder has.
-        let home = Home::new(private_file::canonical(home.path())?);
+        let ends = Instant::now() + limit;
+        // A link to the document that leads nowhere is an error before anything is created.
+        Target::of(home)?;
+        let home = make_folder(home)?;
         loop {
-            let residence = locate::residence(&home)?;
+            let target = Target::of(&home)?;
+            let mut folders = vec![&home];
+            if *target.folder() != home {
+                folders.push(target.folder());
+            }
+            folders.sort_by(|one, other| one.path().cmp(other.path()));
             // Lock files that are there could be locked all the same, and what cannot be finished must not be begun.
-            for home in [home.path(), residence.path()] {
-                if private_file::directory(home)? == DirectoryState::ReadOnly {
-                    return Err(Error::ReadOnlyHome { path: home.to_owned() });
+            for folder in &folders {
+                if private_file::directory(folder.path())? == DirectoryState::ReadOnly {
+                    return Err(Error::ReadOnlyHome { path: folder.path().to_owned() });
                 }
             }
             let mut locks = Vec::with_capacity(2);
-            for home in std::iter::once(&home).chain((residence != home).then_some(&residence)) {
-                match take(home, limit, &mut between)? {
-                    Acquired::Locked(lock) => locks.push(lock),
-                    Acquired::GaveWay(reason) => return Ok(Leased::GaveWay(reason)),
+            for folder in folders {
+                match FolderLock::acquire(folder, ends, &mut between)? {
+                    ControlFlow::Continue(lock) => locks.push(lock),
+                    ControlFlow::Break(reason) => return Ok(Leased::GaveWay(reason)),
                 }
             }
             // While we waited the link may have been pointed elsewhere.
-            if locate::residence(&home)? == residence {
-                return Ok(Leased::Held(Self { home, residence, _locks: locks }));
+            if Target::of(&home)? == target {
+                let lease = Self { home, target, _locks: locks };
+                lease.prepare_records()?;
+                return Ok(Leased::Held(lease));
             }
         }
     }
 
-    /// The place, by its canonical path.
+    /// As [`Self::acquire_unless`], for a logout that a person forces: where the locks are not free within `limit`, or the
+    /// file system has none, it does without them.
+    pub(crate) fn force<B>(
+        home: &Home,
+        limit: Duration,
+        between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+    ) -> Result<Leased<B>, Error> {
+        match Self::acquire_unless(home, limit, between) {
+            Err(Error::Lock(_)) => {
+                let (home, target) = (home.found()?, Target::of(home)?);
+                Ok(Leased::Held(Self { home, target, _locks: Vec::new() }))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The home.
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
     }
 
-    /// The place whose folder holds the records: the same, unless the document is a link.
+    /// Where the document was when the lease was acquired; every write goes there and nowhere else.
     #[must_use]
-    pub fn residence(&self) -> &Home {
-        &self.residence
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Where the document's state and rescue are.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        self.target.records()
+    }
+
+    fn prepare_records(&self) -> Result<(), Error> {
+        private_file::create_directory(self.records().folder())?;
+        if *self.target.folder() != self.home {
+            self.target.note_in(&self.home)?;
+        }
+        Ok(())
     }
 }
 
-/// Makes the folder of `home`, and the one in it that is ours alone, if they are not there; the home by its canonical
-/// path, which only an existing folder has.
+impl FolderLock {
+    fn acquire<B>(
+        folder: &Home,
+        ends: Instant,
+        between: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B, Self>, Error> {
+        loop {
+            private_file::create_directory(&folder.folder())?;
+            let wait = || Wait::For(ends.saturating_duration_since(Instant::now()));
+            let path = folder.refresh_lock();
+            let file = match FileLock::acquire_unless(
+                &path,
+                Mode::Exclusive,
+                Creation::Private,
+                wait(),
+                &mut *between,
+            )? {
+                Acquired::Locked(file) => file,
+                Acquired::GaveWay(reason) => return Ok(ControlFlow::Break(reason)),
+            };
+            let locked = filesystem::identity(&path);
+            let directory = match DirectoryLock::acquire_unless(folder.path(), wait(), &mut *between)? {
+                DirectoryAcquired::Locked(directory) => Some(directory),
+                DirectoryAcquired::Unsupported(_) => None,
+                DirectoryAcquired::GaveWay(reason) => return Ok(ControlFlow::Break(reason)),
+            };
+            // While we waited for the folder, `codex-auth` may have been deleted.
+            if filesystem::identity(&path) == locked {
+                file.sign("codex-auth");
+                return Ok(ControlFlow::Continue(Self { _directory: directory, _file: file }));
+            }
+        }
+    }
+}
+
+/// Creates the folder of `home` and `codex-auth` in it where they are missing, and returns the home with its folder found.
 ///
 /// # Errors
 /// [`Error::File`].
 pub fn make_folders(home: &Home) -> Result<Home, Error> {
-    // A home that is there keeps the mode that its user gave it.
-    if private_file::directory(home.path())? == DirectoryState::Missing {
-        private_file::create_directory(home.path())?;
-    }
-    let home = Home::new(private_file::canonical(home.path())?);
+    let home = make_folder(home)?;
     private_file::create_directory(&home.folder())?;
     Ok(home)
 }
 
-/// Who holds the lease of `home` or was killed with it, by its own word. Looks at one file and takes no lock.
+/// A home that exists keeps the mode that its user gave it; of one that does not, only the last folder is created.
+fn make_folder(home: &Home) -> Result<Home, Error> {
+    if let FolderLocation::Missing(path) = private_file::locate_folder(home.path())? {
+        private_file::create_directory(&path)?;
+    }
+    Ok(home.found()?)
+}
+
+/// The holder of the lease of `home`, as it signed the lock file. Reads one file and takes no lock.
 #[must_use]
 pub fn holder(home: &Home) -> Option<Holder> {
-    let residence = locate::residence(home).ok()?;
-    codex_auth_platform::lock::holder(&residence.refresh_lock())
+    let target = Target::of(home).ok()?;
+    codex_auth_platform::lock::holder(&target.folder().refresh_lock())
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("place", &self.home).field("residence", &self.residence).finish()
+        f.debug_struct("Lease").field("home", &self.home).field("target", &self.target).finish()
     }
 }
 
@@ -137,19 +221,4 @@ pub enum Leased<B> {
     Held(Lease),
     /// With what the caller broke off for.
     GaveWay(B),
-}
-
-fn take<B>(
-    home: &Home,
-    limit: Duration,
-    between: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
-) -> Result<Acquired<B>, Error> {
-    private_file::create_directory(&home.folder())?;
-    let path = home.refresh_lock();
-    let acquired =
-        FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, Wait::For(limit), between)?;
-    if let Acquired::Locked(lock) = &acquired {
-        lock.sign("codex-auth");
-    }
-    Ok(acquired)
 }

@@ -1,34 +1,16 @@
-//! Moving the login to another store: copy, read back, compare, and only then remove the old copy.
+//! Moving a login to another store: copy, read back, select, and only then remove what was copied.
 
 use codex_auth_platform::private_file::Removal;
 
-use super::preference::is_copy;
-use super::{
-    Commit, Deleted, Error, Intent, Lease, Location, Note, Saved, Seen, Settled, State, Stored, Stores,
-    delete, save, settle,
-};
+use super::preference::{self, Later, is_copy};
+use super::{Content, Error, Intent, Location, Note, Removed, Replaced, Seal, Seen, Stored, Stores, Writer};
 use crate::config::StoreKind;
 
-/// Where a login can be moved to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Target {
-    /// `auth.json`.
-    File,
-    /// The system's keychain.
-    Keychain,
-}
-
-impl Target {
-    /// The store.
-    #[must_use]
-    pub fn kind(self) -> StoreKind {
-        match self {
-            Self::File => StoreKind::File,
-            Self::Keychain => StoreKind::Keychain,
-        }
-    }
-}
+/// A login is refreshed before it is moved if its token lasts less than this, in seconds: a program that refreshes it
+/// while the old copy is removed drops the answer.
+pub const FRESH_FOR: u64 = 600;
+/// How often a login that another program changes meanwhile is copied.
+const TRIES: usize = 3;
 
 /// What a migration will do.
 #[derive(Clone, Debug)]
@@ -37,7 +19,7 @@ pub struct Plan {
     /// The login to move.
     pub stored: Stored,
     /// Where to.
-    pub target: Target,
+    pub to: StoreKind,
     /// What is to be done about the document.
     pub action: Move,
     /// What a person should hear.
@@ -50,7 +32,7 @@ pub struct Plan {
 pub enum Move {
     /// Copy it, then remove the old copy.
     Copy,
-    /// It is there already; only what lies beside it is put in order.
+    /// It is there already; only other copies are dealt with.
     Stay,
 }
 
@@ -70,99 +52,150 @@ pub struct Migrated {
     pub notes: Vec<Note>,
 }
 
-/// Looks where the login is and what moving it to `target` takes; `None` when nobody is logged in. Nothing is changed.
+/// Finds the login and what moving it to `to` takes; `None` without a login. Nothing is changed.
 ///
 /// # Errors
-/// As [`Stores::find`]; and [`Error::Keychain`] if the keychain is the target and cannot be used.
-pub fn plan(stores: &Stores, target: Target) -> Result<Option<Plan>, Error> {
+/// - As [`Stores::find`].
+/// - The destination, the old copy or `config.toml` could not be written: the error that the change would end with.
+/// - [`Error::Occupied`]: the destination holds another login.
+pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<Plan>, Error> {
     let found = stores.find()?;
-    let Some(stored) = found.stored else { return Ok(None) };
-    if target == Target::Keychain {
-        stores.keychain().check(stores.deadline())?;
+    let Some(mut stored) = found.stored else { return Ok(None) };
+    let destination = stores.store(to);
+    destination.check_write(stores.deadline())?;
+    if stores.setting_for(to.into()).is_some() {
+        stores.settings().check_writable(stores.home())?;
     }
-    let action = if stored.location.kind() == target.kind() { Move::Stay } else { Move::Copy };
-    if (action, target) == (Move::Copy, Target::File) {
-        stores.file().prove_replaceable()?;
-    }
-    if action == Move::Copy
-        && let Ok(Some(there)) = stores.store(target.kind(), None).load(stores.deadline())
-        && !is_copy(&there.document, &stored.document)
+    // Of two copies the later one is moved, wherever it is.
+    if stored.location.kind() == to
+        && let Ok(Some(other)) = stores.store(to.other()).load(stores.deadline())
+        && preference::later(&stored.document, &other.document) == Some(Later::Second)
     {
-        return Err(Error::Occupied { location: there.location });
+        stored = other;
     }
-    Ok(Some(Plan { stored, target, action, notes: found.notes }))
+    let action = if stored.location.kind() == to { Move::Stay } else { Move::Copy };
+    if action == Move::Copy {
+        stores.store(to.other()).check_remove(stores.deadline())?;
+        if let Ok(Some(there)) = destination.load(stores.deadline())
+            && !is_copy(&there.document, &stored.document)
+        {
+            return Err(Error::Occupied { location: there.location });
+        }
+    }
+    Ok(Some(Plan { stored, to, action, notes: found.notes }))
 }
 
-/// Moves the login to `target` under `lease`; `None` when nobody is logged in.
+/// Moves the login to `to`; `None` without a login. The caller has recovered what was left behind.
 ///
-/// The order is: copy, read back and compare, configuration, `state.json`, then remove the old copy. Whatever fails or
-/// dies in between leaves a whole copy where a reader looks for it.
+/// The order is: copy, read back, `config.toml`, then remove exactly the revision that was copied. If another program
+/// changes the old copy before that, it is copied again, three times; then everything is put back. Whatever fails or dies
+/// in between leaves the current login in a store that is read.
+///
+/// A program that has sent its refresh before the removal and commits after it finds nothing to commit to: that answer is
+/// lost to it, and cannot be saved from here.
 ///
 /// # Errors
 /// - As [`plan`].
 /// - [`Error::NotKept`]: what was read back is not the login; the old copy is untouched.
-/// - [`Error::Contended`]: another program changed the login meanwhile; nothing was removed.
-pub fn migrate(stores: &Stores, lease: &Lease, target: Target) -> Result<Option<Migrated>, Error> {
-    let mut stores = stores.under(lease)?;
-    // An orphan is for the caller, who can ask the authority to take it back, or for the next refresh.
-    let settled = settle(lease, &stores)?;
-    let Some(plan) = plan(&stores, target)? else { return Ok(None) };
-    let Plan { stored, action, mut notes, .. } = plan;
-    if matches!(settled, Settled::Lost) {
-        notes.push(Note::TokensLost);
-    }
-    if target == Target::Keychain && stored.document.fingerprint().is_some() {
-        stores.keychain().make_sealing_key(lease, stores.deadline())?;
-    }
-    let destination = stores.store(target.kind(), None);
+/// - [`Error::Contended`]: another program kept changing the login; nothing was moved.
+pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migrated>, Error> {
+    let Some(Plan { stored, action, mut notes, .. }) = plan(writer.stores(), to)? else { return Ok(None) };
+    notes.extend(writer.take_notes());
     let mut done =
         Migrated { location: stored.location.clone(), action, removed: Vec::new(), left: Vec::new(), notes };
-    let revision = stored.document.revision();
-    if action == Move::Copy {
-        let (seen, _) = Seen::in_store(&*destination, stores.deadline())?;
-        match save(lease, &*destination, Intent::Keep, seen, &stored.document)? {
-            Saved::Written(written) => {
-                done.location = written.location;
-                done.notes.extend(written.notes);
-            }
-            Saved::Moved(_) => return Err(Error::Contended),
-        }
-        let kept = destination.load(stores.deadline())?;
-        if kept.is_none_or(|kept| kept.document.revision() != revision) {
-            return Err(Error::NotKept { location: done.location });
+    match action {
+        Move::Copy => copy(writer, to, stored, &mut done)?,
+        Move::Stay => {
+            writer.select(to.into())?;
+            writer.record(|state| state.store = Some(to))?;
+            remove_older(writer, to.other(), &stored, &mut done);
         }
     }
-    stores.settle(lease, target.kind())?;
-    let (mut state, _) = State::read(lease.home())?;
-    state.store = Some(target.kind());
-    state.write(lease)?;
-
-    let other = match target {
-        Target::File => StoreKind::Keychain,
-        Target::Keychain => StoreKind::File,
-    };
-    let old = stores.store(other, None);
-    match old.load(stores.deadline()) {
-        Ok(Some(copy)) if !is_copy(&copy.document, &stored.document) => {
-            done.left
-                .push((other, "it is another login; log out of it first if it is not wanted".to_owned()));
-        }
-        Ok(Some(copy)) => match delete(lease, &*old, Seen::Credential(copy.document.revision())) {
-            Ok(Deleted::Gone(Removal::Removed)) => done.removed.push(copy.location),
-            Ok(Deleted::Gone(_)) => {}
-            Ok(Deleted::Moved(_)) => done.left.push((other, Error::Contended.to_string())),
-            Err(error) => done.left.push((other, error.to_string())),
-        },
-        Ok(None) => {}
-        // Where the login never was there is nothing to complain about.
-        Err(_) if action == Move::Stay && target == Target::File => {}
-        Err(error) => done.left.push((other, error.to_string())),
-    }
-    if target == Target::Keychain {
-        let commit = Commit::begin(lease, Intent::Keep)?;
-        if stores.keychain().remove_duplicates(&commit)? > 0 {
-            done.removed.push(done.location.clone());
-        }
+    if to == StoreKind::Keychain && writer.remove_duplicates()? > 0 {
+        done.removed.push(done.location.clone());
     }
     Ok(Some(done))
+}
+
+fn copy(writer: &mut Writer<'_>, to: StoreKind, stored: Stored, done: &mut Migrated) -> Result<(), Error> {
+    let before = writer.selected();
+    let there = writer.read(to)?;
+    if to == StoreKind::Keychain && stored.document.fingerprint().is_some() {
+        Seal::make(writer.lease(), to, &writer.stores().keychain(), writer.stores().deadline())?;
+    }
+    let (mut source, mut seen) = (stored, there.seen());
+    for left in (0..TRIES).rev() {
+        match copy_once(writer, to, seen, &source, done) {
+            Ok(None) => return Ok(()),
+            Ok(Some(newer)) if left > 0 => {
+                seen = Seen::Credential(source.document.revision());
+                source = newer;
+            }
+            outcome => {
+                writer.roll_back(to, &source.document, &there, &before, Intent::Keep);
+                return outcome.and(Err(Error::Contended));
+            }
+        }
+    }
+    Err(Error::Contended)
+}
+
+/// Copies `source` over what was `seen`, and removes it; what another program has replaced it by meanwhile, if one has.
+fn copy_once(
+    writer: &mut Writer<'_>,
+    to: StoreKind,
+    seen: Seen,
+    source: &Stored,
+    done: &mut Migrated,
+) -> Result<Option<Stored>, Error> {
+    match writer.replace(to, seen, &source.document, Intent::Keep, |_| {})? {
+        Replaced::Written(written) => {
+            done.location = written.location;
+            done.notes.extend(written.notes);
+        }
+        Replaced::Moved(_) => return Err(Error::Contended),
+    }
+    writer.select(to.into())?;
+    let from = to.other();
+    let copied = Seen::Credential(source.document.revision());
+    match writer.remove(from, copied) {
+        Ok(Removed::Gone(Removal::Absent)) => {}
+        Ok(Removed::Gone(Removal::Removed)) => done.removed.push(source.location.clone()),
+        Ok(Removed::Moved(Content::Document(newer))) if is_copy(&newer.document, &source.document) => {
+            return Ok(Some(*newer));
+        }
+        Ok(Removed::Moved(_)) => return Err(Error::Contended),
+        Err(error) => match writer.read(from).map(|now| now.seen()) {
+            Ok(Seen::Nothing) => done.removed.push(source.location.clone()),
+            Ok(now) if now == copied => return Err(error),
+            // It may be gone: the new copy must stay.
+            _ => done.left.push((from, error.to_string())),
+        },
+    }
+    Ok(None)
+}
+
+/// Removes the copy in the store of `kind` if it is an older one of `stored`, exactly as it was compared.
+fn remove_older(writer: &mut Writer<'_>, kind: StoreKind, stored: &Stored, done: &mut Migrated) {
+    let content = match writer.read(kind) {
+        Ok(content) => content,
+        // Where the login never was there is nothing to complain about.
+        Err(_) if kind == StoreKind::Keychain => return,
+        Err(error) => return done.left.push((kind, error.to_string())),
+    };
+    let seen = content.seen();
+    let Some(copy) = content.stored() else { return };
+    if !is_copy(&copy.document, &stored.document) {
+        let why = "it is another login; log out of it first if it is not wanted";
+        return done.left.push((kind, why.to_owned()));
+    }
+    if preference::later(&stored.document, &copy.document) == Some(Later::Second) {
+        return done.left.push((kind, Error::Contended.to_string()));
+    }
+    match writer.remove(kind, seen) {
+        Ok(Removed::Gone(Removal::Removed)) => done.removed.push(copy.location),
+        Ok(Removed::Gone(_)) => {}
+        Ok(Removed::Moved(_)) => done.left.push((kind, Error::Contended.to_string())),
+        Err(error) => done.left.push((kind, error.to_string())),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Location, Stored};
+use super::Stored;
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 
@@ -54,22 +54,27 @@ pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<Later
     }
 }
 
-/// The copy that counts, the place of the other one, and why.
-pub(super) fn choose(
-    keychain: Stored,
-    file: Stored,
-    recorded: Option<StoreKind>,
-) -> (Stored, Location, Preference) {
+/// Two copies in the order in which they count.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    pub(super) first: Stored,
+    pub(super) second: Stored,
+    pub(super) preference: Preference,
+}
+
+/// Ranks a copy in the keychain and one in the file.
+pub(super) fn rank(keychain: Stored, file: Stored, recorded: Option<StoreKind>) -> Ranked {
     let (winner, preference) = match (later(&keychain.document, &file.document), recorded) {
         (Some(Later::First), _) => (StoreKind::Keychain, Preference::LaterToken),
         (Some(Later::Second), _) => (StoreKind::File, Preference::LaterToken),
-        (None, Some(kind @ (StoreKind::File | StoreKind::Keychain))) => (kind, Preference::Recorded),
-        (None, _) => (StoreKind::Keychain, Preference::Keychain),
+        (None, Some(kind)) => (kind, Preference::Recorded),
+        (None, None) => (StoreKind::Keychain, Preference::Keychain),
     };
-    match winner {
-        StoreKind::File => (file, keychain.location, preference),
-        _ => (keychain, file.location, preference),
-    }
+    let (first, second) = match winner {
+        StoreKind::File => (file, keychain),
+        StoreKind::Keychain => (keychain, file),
+    };
+    Ranked { first, second, preference }
 }
 
 /// Whether `copy` is this very login, or an older state of it.
@@ -85,6 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::store::Location;
 
     fn copy(kind: StoreKind, account: &str, issued: Option<i64>) -> Stored {
         let access = URL_SAFE_NO_PAD.encode(json!({ "iat": issued }).to_string());
@@ -113,10 +119,10 @@ mod tests {
             (("a", Some(1)), ("b", Some(2)), None, StoreKind::Keychain, Keychain),
         ] {
             let keychain = copy(StoreKind::Keychain, ours.0, ours.1);
-            let (chosen, other, preference) =
-                choose(keychain, copy(StoreKind::File, theirs.0, theirs.1), recorded);
-            assert_eq!((chosen.location.kind(), preference), (kind, why), "{ours:?} {theirs:?} {recorded:?}");
-            assert_ne!(other.kind(), kind);
+            let ranked = rank(keychain, copy(StoreKind::File, theirs.0, theirs.1), recorded);
+            let chosen = (ranked.first.location.kind(), ranked.preference);
+            assert_eq!(chosen, (kind, why), "{ours:?} {theirs:?} {recorded:?}");
+            assert_ne!(ranked.second.location.kind(), kind);
         }
     }
 }

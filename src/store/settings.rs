@@ -1,11 +1,12 @@
 //! The `config.toml` of a home: read as it is, edited with its comments and layout kept.
 
 use std::fmt;
+use std::path::Path;
 
 use codex_auth_platform::private_file::{self, Links, OverMount};
 
 use super::{Error, Lease};
-use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreKind};
+use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection};
 use crate::home::Home;
 
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -74,16 +75,37 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::File`]: the file cannot be written; it is as it was.
-    pub fn set_store(&mut self, lease: &Lease, kind: StoreKind) -> Result<(), Error> {
-        self.edit(lease, |text| Config::with_store(text, kind))
+    pub(super) fn set_store(&mut self, lease: &Lease, selection: StoreSelection) -> Result<(), Error> {
+        self.edit(lease, |text| Config::with_store(text, selection))
     }
 
     /// Removes the `auth_token` of old builds.
     ///
     /// # Errors
     /// [`Error::File`]: the file cannot be written; it is as it was.
-    pub fn remove_legacy_token(&mut self, lease: &Lease) -> Result<(), Error> {
+    pub(super) fn remove_legacy_token(&mut self, lease: &Lease) -> Result<(), Error> {
         self.edit(lease, Config::without_legacy_token)
+    }
+
+    /// Puts the file back to what it was as `before`.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be written.
+    pub(super) fn restore(&mut self, lease: &Lease, before: &Self) -> Result<(), Error> {
+        if before.text != self.text {
+            let text = before.text.as_bytes();
+            private_file::replace(&lease.home().config(), text, Links::Follow, OverMount::InPlace)?;
+        }
+        self.clone_from(before);
+        Ok(())
+    }
+
+    /// Whether the file of `home` could be written now. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::File`]: why not.
+    pub fn check_writable(&self, home: &Home) -> Result<(), Error> {
+        check_in_place(&home.config())
     }
 
     fn edit(
@@ -102,6 +124,17 @@ impl Settings {
         }
         *self = Self { config, text };
         Ok(())
+    }
+}
+
+/// Whether a file that may be a mount point could be written: one that is would be written in place.
+pub(super) fn check_in_place(path: &Path) -> Result<(), Error> {
+    match private_file::may_replace(path, Links::Follow) {
+        Err(private_file::Error::MountPoint { .. }) => {
+            drop(private_file::Replacement::reserve(path, 0, Links::Follow, OverMount::InPlace)?);
+            Ok(())
+        }
+        checked => Ok(checked?),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all instances know of a login: `state.json`, rewritten by every outcome, with no secret in it.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use codex_auth_platform::lock::Holder;
@@ -10,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::outcome::{Outcome, Poison};
-use super::{Error, Lease, Note, locate};
+use super::{Error, Lease, Note, Target};
 use crate::config::StoreKind;
-use crate::home::Home;
+use crate::home::{Home, Records};
 use crate::secret::Fingerprint;
 
 const LIMIT: u64 = 256 * 1024;
@@ -43,6 +44,10 @@ pub struct State {
     /// How the last spending ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// The token of a login that is being ended: of its refresh token, or of the access token where it has none. It is
+    /// handed out no more, and the next holder of the lease completes the logout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logging_out: Option<Fingerprint>,
     /// Who wrote the last outcome; nobody that is known if it was another program's commit that was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Author>,
@@ -61,7 +66,7 @@ pub struct Author {
 }
 
 impl Author {
-    fn this_process() -> Self {
+    pub(super) fn this_process() -> Self {
         let program = std::env::current_exe().ok();
         let name =
             program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -90,7 +95,12 @@ impl State {
     /// # Errors
     /// [`Error::File`]: it is there and cannot be read.
     pub fn read(home: &Home) -> Result<(Self, Option<Note>), Error> {
-        let path = locate::residence(home)?.state();
+        Self::read_at(&Target::of(home)?.records())
+    }
+
+    /// As [`Self::read`], of a document whose files are known.
+    pub(super) fn read_at(records: &Records) -> Result<(Self, Option<Note>), Error> {
+        let path = records.state();
         let Some(contents) = private_file::read(&path, LIMIT, Links::Refuse)? else {
             return Ok((Self::default(), None));
         };
@@ -105,7 +115,7 @@ impl State {
     /// # Errors
     /// [`Error::File`]: it cannot be looked at.
     pub fn stamp(home: &Home) -> Result<Option<Stamp>, Error> {
-        Ok(private_file::stamp(&locate::residence(home)?.state(), Links::Refuse)?)
+        Ok(private_file::stamp(&Target::of(home)?.records().state(), Links::Refuse)?)
     }
 
     /// Remembers that a commit replaced `fingerprint`.
@@ -115,31 +125,23 @@ impl State {
         self.spent.drain(..self.spent.len().saturating_sub(SPENT));
     }
 
-    /// Replaces the record under a new generation, as this process's own word.
-    ///
-    /// # Errors
-    /// [`Error::File`]: it cannot be written; the old record is untouched. [`Error::Random`].
-    pub fn write(&mut self, lease: &Lease) -> Result<(), Error> {
-        self.by = Some(Author::this_process());
-        self.replace(lease)
-    }
-
-    /// As [`Self::write`], after taking over what another program committed.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_adopted(&mut self, lease: &Lease) -> Result<(), Error> {
-        self.by = None;
-        self.replace(lease)
-    }
-
-    fn replace(&mut self, lease: &Lease) -> Result<(), Error> {
+    /// Replaces the record under a new generation. `by` is the process whose change it reports, if that is known.
+    pub(super) fn write(&mut self, lease: &Lease, by: Option<Author>) -> Result<(), Error> {
+        self.by = by;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(Error::Random)?;
         self.generation = format!("{:032x}", u128::from_be_bytes(random));
         // A struct of texts, numbers and lists has no way to fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        private_file::replace(&lease.residence().state(), &bytes, Links::Refuse, OverMount::Refuse)?;
+        let records = lease.records();
+        match private_file::replace(&records.state(), &bytes, Links::Refuse, OverMount::Refuse) {
+            // Our folder was deleted under us; the lease holds the home's folder too, so that nobody else is in there.
+            Err(private_file::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                private_file::create_directory(records.folder())?;
+                private_file::replace(&records.state(), &bytes, Links::Refuse, OverMount::Refuse)?;
+            }
+            outcome => drop(outcome?),
+        }
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("guide", &[]),
     ("claims", &["secret"]),
     ("document", &["claims", "secret"]),
-    ("store", &["claims", "clock", "config", "document", "home", "remedy", "secret"]),
+    ("store", &["claims", "clock", "config", "document", "failpoint", "home", "remedy", "secret"]),
     ("authority", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("login", &["authority", "claims", "clock", "config", "document", "home", "remedy", "secret", "store"]),
@@ -46,6 +46,8 @@ const RULES: &[(&str, &[&str])] = &[
 
 /// The seams of the platform that a room may use. A room that is not named may use none.
 const SEAMS: &[(&str, &[&str])] = &[
+    // A home is canonical by construction, which only the file system can tell.
+    ("home", &["filesystem", "private_file"]),
     ("store", &["filesystem", "keychain", "lock", "private_file", "process", "search_path"]),
     // For the one file it reads, the certificates that the user adds; links among those are usual.
     ("authority", &["private_file"]),

@@ -117,6 +117,16 @@ impl Client {
         self.call(Operation::Modified, within, move |keychain| keychain.modified(&name))
     }
 
+    /// [`Keychain::holds`] within a deadline.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Keychain::holds`], [`Error::TimedOut`] and [`Error::Panicked`].
+    pub fn holds(&self, name: &ItemName, within: Duration) -> Result<bool, Error> {
+        let name = name.clone();
+        self.call(Operation::Modified, within, move |keychain| keychain.holds(&name))
+    }
+
     /// [`Keychain::write`] within a deadline.
     ///
     /// # Errors

@@ -114,6 +114,16 @@ pub trait Keychain: Send {
     /// Those of [the trait](Self).
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error>;
 
+    /// Whether the keychain holds an item of this name, locked ones and those of a locked keychain included, as far as the
+    /// service tells. Unlocks nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [the trait](Self); a lock is no error where the service tells of locked items.
+    fn holds(&mut self, name: &ItemName) -> Result<bool, Error> {
+        Ok(self.modified(name)? != LastModified::NoEntry)
+    }
+
     /// Stores a secret, in the item that `slot` says.
     ///
     /// An existing item is updated in place and keeps its identity, label and further attributes. It is durable as far

@@ -103,6 +103,14 @@ impl Keychain for SecretService {
         Ok(latest)
     }
 
+    fn holds(&mut self, name: &ItemName) -> Result<bool, Error> {
+        let body = (attributes(name),);
+        let (unlocked, locked): (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>) = self
+            .call(ROOT, SERVICE_INTERFACE, "SearchItems", &body)
+            .map_err(|error| refused(Operation::Modified, error))?;
+        Ok(!(unlocked.is_empty() && locked.is_empty()))
+    }
+
     fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
         let found = self.look(Operation::Write, name)?;
         let path = match slot {

@@ -25,6 +25,8 @@ pub struct Contents {
     pub exposure: Exposure,
     /// The user id of its owner.
     pub owner: u32,
+    /// How many names the file has; more than one are hard links, which a replacement parts.
+    pub names: u64,
 }
 
 impl std::fmt::Debug for Contents {
@@ -137,8 +139,8 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, E
         let stamp = Stamp::of(&before);
         let after = Stamp::of(&file.metadata().map_err(failed)?);
         if stamp == after || tries == STEADY_TRIES {
-            let (exposure, owner) = (Exposure::of(&before), before.uid());
-            return Ok(Some(Contents { bytes, stamp, exposure, owner }));
+            let (exposure, owner, names) = (Exposure::of(&before), before.uid(), before.nlink());
+            return Ok(Some(Contents { bytes, stamp, exposure, owner, names }));
         }
     }
 }

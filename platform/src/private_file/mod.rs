@@ -17,6 +17,7 @@ mod attributes;
 mod contents;
 mod directory;
 mod folder;
+mod location;
 mod predicate;
 mod replacement;
 mod temporary;
@@ -31,6 +32,7 @@ use rustix::io::Errno;
 pub use attributes::Flag;
 pub use contents::{Contents, Exposure, Ownership, Stamp, ownership, read, stamp};
 pub use directory::{Created, DirectoryState, canonical, create_directory, directory};
+pub use location::{FolderLocation, locate_folder};
 pub use predicate::{may_remove, may_replace};
 pub use replacement::{Note, OverMount, Replaced, Replacement, replace};
 
@@ -106,6 +108,24 @@ pub enum Error {
         path: PathBuf,
         /// Its owner.
         uid: u32,
+    },
+    /// A link on the way to the file or folder leads nowhere, as one does into a volume that is not mounted.
+    #[error(
+        "the link {link} leads to {target}, which does not exist; mount the volume it is on, or correct the link"
+    )]
+    DanglingLink {
+        /// The link.
+        link: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
+    /// The folder that a folder would be created in is missing.
+    #[error("{path} cannot be created: {parent} does not exist")]
+    NoParent {
+        /// The folder.
+        path: PathBuf,
+        /// The folder around it.
+        parent: PathBuf,
     },
     /// Links that lead to one another.
     #[error("{path} is a symbolic link that leads nowhere but to itself; remove it")]
@@ -267,6 +287,28 @@ pub fn resolve(path: &Path, links: Links) -> Result<PathBuf, Error> {
         here = folder.join(target);
     }
     Err(Error::LinkLoop { path: path.to_owned() })
+}
+
+/// Gives a file another name in its folder, and makes that durable; a file of that name is replaced.
+///
+/// # Errors
+/// [`Error::ReadOnly`]; [`Error::Unsynced`]; [`Error::Io`], which is `NotFound` where there is no such file.
+pub fn rename(path: &Path, name: &std::ffi::OsStr) -> Result<(), Error> {
+    let failed = |error| Error::change("rename", path, 0, error);
+    let (folder, old) = Folder::around(path).map_err(failed)?;
+    folder.rename(old, name).map_err(failed)?;
+    folder.sync().map_err(|source| Error::Unsynced { path: path.with_file_name(name), source })
+}
+
+/// The names in a folder; none where there is no folder.
+///
+/// # Errors
+/// [`Error::Unreadable`]; [`Error::Io`].
+pub fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
+    match Folder::open(folder).and_then(|folder| folder.names()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        outcome => outcome.map_err(|error| Error::look("list", folder, error)),
+    }
 }
 
 /// Removes a file, then what killed writers left of it ([`sweep`]), then makes that durable. A link that is

@@ -208,7 +208,6 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
             "remove the one that is not wanted, or log in again where you want it: codex login --store STORE"
         }
         Remedy::MakeWritable => "make the folder and the file writable for this user",
-        Remedy::MigrateAgain => "let it make one: codex migrate --to keychain",
         Remedy::MountFolder => "mount the folder of the login into the container, not the file",
         Remedy::UnlockKeychain => {
             return format!("{HOW_TO_UNLOCK}, or keep the login in a file: codex login --store file").into();

@@ -1,7 +1,7 @@
 //! `codex logout`: revokes the tokens, then removes every copy of the login from this machine.
 
 use clap::Args;
-use codex_auth::manager::logout::{Remaining, Removed, Report, Revocations, Scope};
+use codex_auth::manager::logout::{Removed, Report, Revocations, Scope};
 use codex_auth::manager::{Done, Job};
 use serde_json::json;
 
@@ -83,7 +83,9 @@ fn told(report: &Report, output: &Output) -> Outcome {
         }
         return Ok(());
     };
-    let failed = CommandError::from(first.failure.clone());
+    let failed = CommandError::from(first.failure.clone())
+        .hint("then run again: codex logout")
+        .hint("to remove it all the same: codex logout --force");
     Err(if output.is_json() { CommandError::told(failed.kind()) } else { failed })
 }
 
@@ -92,12 +94,8 @@ fn shape(report: &Report) -> serde_json::Value {
         "logged_out": report.failed.is_empty(),
         "revoked": report.revocations == Revocations::Revoked,
         "removed": report.removed.iter().map(|removed| &removed.location).collect::<Vec<_>>(),
-        "failed": report.failed.iter().map(left).collect::<Vec<_>>(),
+        "failed": report.failed.iter().map(|left| &left.failure.message).collect::<Vec<_>>(),
         "legacy_token_removed": report.legacy_token_removed,
         "warnings": report.notes,
     })
-}
-
-fn left(remaining: &Remaining) -> String {
-    format!("the {} store still holds the login: {}", remaining.store, remaining.failure.message)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command, CommandFactory as _};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use codex_auth::Clock;
 use codex_auth::config::VARIABLES;
-use codex_auth::{Clock, Home};
 use codex_auth_platform::hardening::with_found_umask;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -125,19 +125,18 @@ fn whole_program() -> Roff {
     }
     own.control("SH", ["FILES"]);
     own.text([roman("In the folder that CODEX_HOME names:")]);
-    let home = Home::new("");
     for (path, purpose) in [
-        (home.document(), "the login, where it is kept in a file; shared with Codex"),
+        ("auth.json", "the login, where it is kept in a file; shared with Codex"),
         (
-            home.config(),
+            "config.toml",
             "which store, which ways to log in, and commands of model providers; shared with Codex",
         ),
-        (home.state(), "what all processes know of the login; no secret in it"),
-        (home.rescue(), "new tokens, from the moment they arrive until they are kept"),
-        (home.refresh_lock(), "held by whoever changes the login"),
-        (home.keeper_socket(), "where a keeper answers; its folder can be mounted into a container"),
+        ("codex-auth/state.json", "what all processes know of the login; no secret in it"),
+        ("codex-auth/rescue", "new tokens, from the moment they arrive until they are kept"),
+        ("codex-auth/refresh.lock", "held by whoever changes the login"),
+        ("codex-auth/keeper/sock", "where a keeper answers; its folder can be mounted into a container"),
     ] {
-        item(&mut own, &path.display().to_string(), purpose);
+        item(&mut own, path, purpose);
     }
     own.control("SH", ["EXIT STATUS"]);
     item(&mut own, "0", "done");

@@ -1,25 +1,27 @@
 //! `codex migrate`: moves the login to another store, or takes over that of Codex.
 
 use clap::Args;
+use codex_auth::StoreKind;
+use codex_auth::manager::{self, AccountPolicy, Reason};
 use codex_auth::store::Location;
-use codex_auth::store::migrate::{self, Migrated, Move, Plan, Target};
-use codex_auth::{StoreKind, manager};
+use codex_auth::store::migrate::{self, FRESH_FOR, Migrated, Move, Plan};
 use codex_auth_platform::process::Running;
 use serde_json::json;
 
 use crate::completions::OneOf;
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::refresh::refreshed;
 use crate::session::{Session, account, kept_in, other_programs, warnings};
 use crate::{Outcome, status, take_over};
 
-const TARGETS: OneOf<Target> = OneOf { words: &["keychain", "file"], parse: target };
+const TARGETS: OneOf<StoreKind> = OneOf { words: &["keychain", "file"], parse: target };
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Where to: keychain or file
     #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true, required_unless_present = "from_codex")]
-    pub(crate) to: Option<Target>,
+    pub(crate) to: Option<StoreKind>,
 
     /// Take over the login that Codex keeps in a keychain item of its own (macOS)
     #[arg(long)]
@@ -39,12 +41,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    let Some(target) = arguments.to.filter(|_| !arguments.from_codex) else {
+    let Some(to) = arguments.to.filter(|_| !arguments.from_codex) else {
         return take_over::run(arguments, output);
     };
     let session = Session::open(output)?;
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn);
-    let plan = migrate::plan(&session.stores, target)?.ok_or_else(not_logged_in)?;
+    let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
     let others = other_programs(session.home(), &session.environment);
     if !others.is_empty() {
@@ -56,15 +58,30 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     if arguments.dry_run {
         return preview(&session, &plan, &others, output);
     }
+    freshen(&session, &plan, output)?;
     let lease = session.lease(output)?;
-    let done = migrate::migrate(&session.stores, &lease, target)?.ok_or_else(not_logged_in)?;
-    // What cannot be done now is for the next refresh.
-    let _ = manager::finish_rescue(&lease, &session.environment);
+    let done = manager::move_login(&session.stores, &lease, &session.environment, to);
+    let done = done.map_err(codex_auth::Error::from)?.ok_or_else(not_logged_in)?;
     report(&plan.stored.location, &done, &others, output)
 }
 
+/// Refreshes a token that may be refreshed by another program while the old copy is removed. A failure keeps nobody from
+/// moving the login.
+fn freshen(session: &Session, plan: &Plan, output: &Output) -> Result<(), CommandError> {
+    let left = plan.stored.document.expires_at().map(|end| end.duration_since(session.clock.now()).as_secs());
+    let refreshable = plan.stored.document.fingerprint().is_some();
+    if plan.action == Move::Copy
+        && refreshable
+        && left.is_some_and(|left| left < i64::try_from(FRESH_FOR).unwrap_or(i64::MAX))
+        && let Err(error) = refreshed(Reason::MinTtl(FRESH_FOR), &*session.snapshot()?, AccountPolicy::Stay)
+    {
+        output.warn(&format!("the token was not refreshed before the move: {error}"));
+    }
+    Ok(())
+}
+
 fn preview(session: &Session, plan: &Plan, others: &[Running], output: &Output) -> Outcome {
-    let to = session.stores.location(plan.target.kind());
+    let to = session.stores.location(plan.to);
     if output.is_json() {
         output.report(json!({
             "dry_run": true,
@@ -120,10 +137,6 @@ fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output)
     Ok(())
 }
 
-fn target(word: &str) -> Result<Target, String> {
-    match StoreKind::named(word) {
-        Some(StoreKind::File) => Ok(Target::File),
-        Some(StoreKind::Keychain) => Ok(Target::Keychain),
-        _ => Err("a login can be moved to: keychain, file".to_owned()),
-    }
+fn target(word: &str) -> Result<StoreKind, String> {
+    StoreKind::named(word).ok_or_else(|| "a login can be moved to: keychain, file".to_owned())
 }

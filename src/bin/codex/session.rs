@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_auth::config::StoreSelection;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, Note, Waiting};
-use codex_auth::{Clock, Environment, Home, Lease, StoreKind, Stores};
+use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use codex_auth_platform::process::{self, Running, Variable};
 use serde_json::{Value, json};
 
@@ -86,14 +87,12 @@ impl WaitingLine {
 }
 
 /// What `--store` can be.
-pub(crate) const STORES: OneOf<StoreKind> = OneOf { words: &["keychain", "file", "auto"], parse: store_kind };
+pub(crate) const STORES: OneOf<StoreSelection> =
+    OneOf { words: &["keychain", "file", "auto"], parse: selection };
 
 /// `--store`, in our words and in Codex's.
-fn store_kind(word: &str) -> Result<StoreKind, String> {
-    match StoreKind::named(word) {
-        Some(StoreKind::Ephemeral) | None => Err("the stores are: keychain, file, auto".to_owned()),
-        Some(kind) => Ok(kind),
-    }
+fn selection(word: &str) -> Result<StoreSelection, String> {
+    StoreSelection::named(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
 }
 
 /// Whose login it is, for a report.

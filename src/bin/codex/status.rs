@@ -25,7 +25,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let now = session.clock.now();
     let document = found.stored.as_ref().map(|stored| &stored.document);
     let (state, _) = State::read(session.home())?;
-    let usability = Usability::of(document, state.poison.as_ref(), now);
+    let usability = Usability::of(document, state.poison.as_ref(), state.logging_out, now);
     let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
     output.head("account", account(document));
     let credential = provider::of_environment(&session.environment);
@@ -131,7 +131,7 @@ fn verdict(usability: &Usability, output: &Output) -> Outcome {
 pub(crate) fn unusable(reason: &Unusable) -> CommandError {
     let (exit, hint) = match reason {
         Unusable::NotLoggedIn => (Exit::Failed, Some("log in first: codex login")),
-        Unusable::NotABearer(_) | Unusable::NotRefreshable(_) => (Exit::Failed, None),
+        Unusable::LoggingOut | Unusable::NotABearer(_) | Unusable::NotRefreshable(_) => (Exit::Failed, None),
         _ => (Exit::LogInAgain, Some("log in again: codex login")),
     };
     let failed = CommandError::new(exit, reason.to_string());

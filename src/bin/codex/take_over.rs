@@ -4,9 +4,9 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use codex_auth::StoreKind;
+use codex_auth::config::StoreSelection;
 use codex_auth::login::{TakeOver, take_over};
 use codex_auth::manager::{AccountPolicy, Reason};
-use codex_auth::store::migrate::Target;
 use codex_auth::store::{self, Dialogues, KeychainError, Location};
 use serde_json::json;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     if keychain.shares_codexs_item() {
         return shared(&keychain.location(), output);
     }
-    let choice = session.stores.choose(arguments.to.map(Target::kind))?;
+    let choice = session.stores.choose(arguments.to.map(StoreSelection::from))?;
     session.stores.check(&choice)?;
     let dialogues = consent(arguments, output)?;
     let theirs = keychain.codexs_item(dialogues, PATIENCE).map_err(|error| guarded(error, dialogues))?;
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     output.head("account", account(Some(&theirs.document)));
     let taken = {
         let lease = session.lease(output)?;
-        take_over(&session.stores, &lease, &choice, &theirs.document)?
+        take_over(&mut session.stores.writer(&lease)?, &choice, &theirs.document)?
     };
     if !matches!(taken, TakeOver::Superseded) && theirs.document.fingerprint().is_some() {
         let snapshot = session.snapshot()?;

@@ -130,7 +130,7 @@ fn print_given(given: &Given, arguments: &Arguments, output: &mut Output) -> Out
 }
 
 fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Output) -> Outcome {
-    if let Usability::Unusable(reason) = Usability::of(snapshot.document(), snapshot.poison(), now) {
+    if let Usability::Unusable(reason) = snapshot.usability(now) {
         return Err(unusable(&reason));
     }
     let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {

@@ -54,7 +54,7 @@ impl World {
     }
 
     pub fn home(&self) -> Home {
-        Home::new(self.path())
+        Home::at(self.path()).unwrap()
     }
 
     /// The variables that put a process of ours into this world.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use codex_auth::AuthDocument;
 use codex_auth::Secret;
 use codex_auth::authority::{
-    Authority, Deadlines, Endpoint, Error, Kind, Obstacle, Revocation, Revoked, Silence, client_id,
+    Authority, Deadlines, Endpoint, Error, Kind, Obstacle, Revocation, Revoked, Silence,
 };
 use scripted_authority::{
     Account, Authority as Scripted, Endpoint as At, Moment, StaleRevocation, Step, TokenState, fingerprint,
@@ -19,10 +19,7 @@ const REVOKE_URL: &str = "CODEX_REVOKE_TOKEN_URL_OVERRIDE";
 fn revoke(server: &Scripted, document: &str, deadlines: Deadlines) -> Result<Revoked, Error> {
     let environment = environment(&[(REVOKE_URL, &server.revoke_url())]);
     let document = AuthDocument::parse(document.as_bytes()).unwrap();
-    let tokens = document.tokens().unwrap();
-    let endpoint = Endpoint::revoke(&environment, &tokens.provenance)?;
-    let revocation =
-        Revocation::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens).unwrap();
+    let revocation = Revocation::of_document(&environment, &document)?.unwrap();
     run(Authority::with_deadlines(&environment, deadlines).revoke(&revocation))
 }
 
@@ -161,10 +158,7 @@ fn derives_revoke_url_from_refresh_token_override() {
     let grant = server.grant(Account::numbered(1));
     let environment = environment(&[(super::REFRESH_URL, &format!("{}?query=1", server.token_url()))]);
     let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
-    let tokens = document.tokens().unwrap();
-    let endpoint = Endpoint::revoke(&environment, &tokens.provenance).unwrap();
-    let revocation =
-        Revocation::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens).unwrap();
+    let revocation = Revocation::of_document(&environment, &document).unwrap().unwrap();
     assert_eq!(run(Authority::new(&environment).revoke(&revocation)).unwrap(), Revoked::Now);
     assert_eq!(server.counters().of(At::Revoke), 1);
 }
@@ -176,7 +170,7 @@ fn an_empty_token_is_never_sent() {
     let document = AuthDocument::parse(br#"{"tokens":{"refresh_token":"","access_token":""}}"#).unwrap();
     let tokens = document.tokens().unwrap();
     let endpoint = Endpoint::revoke(&environment, &tokens.provenance).unwrap();
-    assert!(Revocation::of_tokens(endpoint.clone(), "app".to_owned(), tokens).is_none());
+    assert!(Revocation::of_document(&environment, &document).unwrap().is_none());
     let revocation = Revocation::of_access_token(endpoint, Secret::from(""));
     let error = run(Authority::new(&environment).revoke(&revocation)).unwrap_err();
     assert!(matches!(error, Error::NoToken { .. }), "{error:?}");

@@ -10,7 +10,7 @@ use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores}
 over_both_stores![
     an_api_key_login_ends,
     a_token_only_login_ends_without_a_word_about_revoking,
-    what_is_no_document_is_removed_too,
+    what_is_no_document_and_has_no_token_is_removed_by_force_alone,
     logging_out_twice_is_fine,
     the_report_says_what_was_removed,
 ];
@@ -36,15 +36,13 @@ fn a_token_only_login_ends_without_a_word_about_revoking(machine: &mut Machine) 
     assert_eq!(machine.kept(), None);
 }
 
-fn what_is_no_document_is_removed_too(machine: &mut Machine) {
+fn what_is_no_document_and_has_no_token_is_removed_by_force_alone(machine: &mut Machine) {
     machine.keep("{\"auth_mode\": ");
-    insta::assert_snapshot!(machine.told(&["logout"]), @r"
-    exit 0
-    --- stdout
-    --- stderr
-    removed the login from the [store] store, [location]
-    logged out
-    ");
+    let ended = machine.codex(["logout"]).run().expect(1);
+    assert!(ended.err.contains("was not removed") && ended.err.contains("codex logout --force"), "{ended}");
+    assert!(machine.kept().is_some());
+    let ended = machine.codex(["logout", "--force"]).run().expect(0);
+    assert!(ended.err.contains("may live on"), "{ended}");
     assert_eq!(machine.kept(), None);
 }
 

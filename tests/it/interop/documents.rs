@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codex_auth::document::Oddity;
-use codex_auth::store::{Intent, Saved, Seen, Store as _, save};
-use codex_auth::{AuthDocument, AuthMode, Fingerprint, Lease, Secret, Timestamp};
+use codex_auth::store::{Replaced, Seen, Store as _};
+use codex_auth::{AuthDocument, AuthMode, Fingerprint, Secret, StoreKind, Timestamp};
 
+use crate::support::writing::{self, replace};
 use crate::support::{TestHome, names};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -122,15 +123,15 @@ fn writing_a_golden_document_back_changes_not_a_byte() {
 #[test]
 fn the_file_store_writes_and_reads_every_golden_document_byte_for_byte() {
     let home = TestHome::new();
-    let (store, lease) = (home.stores().file(), Lease::acquire(&home.home(), SOON, |_| {}).unwrap());
+    let stores = home.stores();
     let mut seen = Seen::Nothing;
     for Row { name, .. } in rows() {
-        let saved = save(&lease, &store, Intent::Keep, seen, &parsed(name));
-        assert!(matches!(saved, Ok(Saved::Written(_))), "{name}: {saved:?}");
+        let saved = replace(&stores, StoreKind::File, seen, &parsed(name));
+        assert!(matches!(saved, Ok(Replaced::Written(_))), "{name}: {saved:?}");
         assert_eq!(home.read("auth.json"), golden(name), "{name}");
-        let stored = store.load(SOON).unwrap().unwrap();
+        let stored = stores.file().load(SOON).unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&stored.document.to_pretty()), golden(name), "{name}");
-        seen = Seen::in_store(&store, SOON).unwrap().0;
+        seen = writing::seen(&stores, StoreKind::File);
         assert_eq!(seen, Seen::Credential(parsed(name).revision()), "{name}");
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use codex_auth::store::{Deleted, Intent, Note, Saved, Seen, Store as _, delete, save};
-use codex_auth::{AuthDocument, Lease, Secret};
+use codex_auth::store::{Note, Removed, Replaced, Seen, Store as _};
+use codex_auth::{AuthDocument, Secret, StoreKind};
 use keyring3::secret_service::SsCredential;
 
 use crate::support::session::{PrivateSession, inside};
+use crate::support::writing::{self, remove, replace};
 use crate::support::{Machine, TestHome, account, chatgpt, here, item, items, names, plant_another_item};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -110,10 +111,9 @@ on_a_machine_with_a_keychain! {
     fn eight_kilobytes_pass_either_way(machine) {
         let long = |account| chatgpt(account, &"r".repeat(8 * 1024), 1, 4_102_444_800);
         let store = machine.home.stores().keychain();
-        let lease = Lease::acquire(&machine.home.home(), SOON, |_| {}).unwrap();
         let ours = AuthDocument::parse(long("acct-ours").as_bytes()).unwrap();
-        let saved = save(&lease, &store, Intent::Keep, Seen::Nothing, &ours);
-        assert!(matches!(saved, Ok(Saved::Written(_))), "{saved:?}");
+        let saved = replace(&machine.home.stores(), StoreKind::Keychain, Seen::Nothing, &ours);
+        assert!(matches!(saved, Ok(Replaced::Written(_))), "{saved:?}");
         assert_eq!(machine.kept().unwrap().as_bytes(), ours.to_compact().as_slice());
         machine.keep(long("acct-theirs"));
         let theirs = store.load(SOON).unwrap().unwrap().document;
@@ -122,13 +122,12 @@ on_a_machine_with_a_keychain! {
 
     fn a_change_of_its_is_a_move_of_the_store(machine) {
         login(machine, "sk-ours");
-        let store = machine.home.stores().keychain();
-        let (seen, _) = Seen::in_store(&store, SOON).unwrap();
+        let (stores, kind) = (machine.home.stores(), StoreKind::Keychain);
+        let seen = writing::seen(&stores, kind);
         machine.keep(compact("sk-theirs"));
-        let lease = Lease::acquire(&machine.home.home(), SOON, |_| {}).unwrap();
-        let saved = save(&lease, &store, Intent::Keep, seen, &api_key("sk-new"));
-        assert!(matches!(saved, Ok(Saved::Moved(Some(_)))), "{saved:?}");
-        assert!(matches!(delete(&lease, &store, seen), Ok(Deleted::Moved(Some(_)))));
+        let saved = replace(&stores, kind, seen, &api_key("sk-new"));
+        assert!(matches!(saved, Ok(Replaced::Moved(_))), "{saved:?}");
+        assert!(matches!(remove(&stores, kind, seen), Ok(Removed::Moved(_))));
         assert_eq!(machine.kept(), Some(compact("sk-theirs")));
     }
 

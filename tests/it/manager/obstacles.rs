@@ -9,7 +9,7 @@ use scripted_authority::{Account, Authority, Endpoint, Grant, Moment, Outcome, T
 use serde_json::Value;
 
 use super::world::{PATIENCE, World};
-use crate::support::{Machine, Mounted, Run, TestHome, item, over_both_stores, session};
+use crate::support::{Machine, Mounted, Run, TestHome, item, names, over_both_stores, session};
 
 over_both_stores!(
     a_disk_that_is_full_when_the_answer_comes_has_room_for_it,
@@ -214,24 +214,19 @@ fn a_keychain_that_cannot_be_used_when_the_answer_comes_loses_nothing() {
     });
 }
 
-/// What is sealed with a key that is gone can be read by nobody, and is not in the way of those who come after.
+/// What is sealed with a key that is not there now is kept under another name, and used when the key is back.
 #[cfg(feature = "failpoints")]
 #[test]
-fn a_rescue_whose_key_is_gone_is_set_aside_where_the_login_is_and_kept_elsewhere() {
+fn a_rescue_whose_key_is_away_is_set_aside_and_committed_when_it_is_back() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);
         let hash = crate::support::account(&world.machine.home).replace("cli|", "rescue|");
         let key = keyring3::Entry::new("codex-auth", &hash).unwrap();
-        let document = world.machine.kept().unwrap();
         world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-        key.delete_credential().unwrap();
+        let secret = key.get_secret().unwrap();
 
-        // A keychain without the login may be another one.
-        item(&world.machine.home).delete_credential().unwrap();
-        world.codex(["refresh"]).run().refused(5);
-        assert!(world.has_rescue());
-        world.machine.keep(&document);
+        // A keychain that is locked may have the key: nothing is spent meanwhile.
         let session = world.machine.session.as_mut().unwrap();
         session.lock_again();
         world.codex(["refresh"]).run().refused(5);
@@ -240,18 +235,18 @@ fn a_rescue_whose_key_is_gone_is_set_aside_where_the_login_is_and_kept_elsewhere
         session.stop_service();
         session.start_unlocked();
 
-        let ended = world.codex(["migrate", "--to", "keychain"]).run().expect(0);
-        assert!(ended.err.contains("warning: new tokens had come that were not stored yet"), "{ended}");
-        assert!(!world.has_rescue() && key.get_secret().is_ok());
-        // Without its key nothing is spent, and the way out is named.
         key.delete_credential().unwrap();
-        let ended = world.codex(["refresh"]).run().refused(5);
-        assert!(ended.err.contains("\nhint: let it make one: codex migrate --to keychain\n"), "{ended}");
+        let ended = world.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        assert!(ended.err.contains("holds a token response that was not stored"), "{ended}");
+        assert!(!world.has_rescue());
         assert_eq!(world.requests(), 1);
-        world.codex(["migrate", "--to", "keychain"]).run().expect(0);
-        let ended = world.codex(["refresh"]).run().refused(3);
-        assert!(ended.err.contains("did not save its successor"), "{ended}");
+        key.set_secret(&secret).unwrap();
+        world.codex(["refresh"]).run().expect(0);
+        assert_eq!(world.requests(), 1, "the successor is what a refresh was wanted for");
+        world.codex(["refresh"]).run().expect(0);
         assert_eq!(world.requests(), 2);
+        let left = names(&world.machine.home.path().join("codex-auth"));
+        assert!(left.iter().all(|name| !name.starts_with("rescue")), "{left:?}");
     });
 }
 
@@ -267,7 +262,7 @@ fn a_login_over_a_rescue_whose_key_is_gone_says_so_and_can_be_refreshed() {
         world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
         key.delete_credential().unwrap();
         let ended = world.codex(["login", "--with-api-key"]).input("sk-1").run().expect(0);
-        assert!(ended.err.contains("warning: new tokens had come that were not stored yet"), "{ended}");
+        assert!(ended.err.contains("holds a token response that was not stored"), "{ended}");
         assert!(!world.has_rescue());
         world.codex(["logout", "--local"]).run().expect(0);
         let again = world.authority.grant(Account::numbered(1));

@@ -4,11 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use codex_auth::config::StoreSelection;
 use codex_auth::manager::{AuthManager, Builder};
+use codex_auth::store::migrate::migrate;
 use codex_auth::{AuthDocument, Environment, Lease, StoreKind, login};
 use scripted_authority::{Account, Authority, CODEX_CLIENT_ID, Endpoint, Grant, Moment, Outcome, Policy};
 use serde_json::{Value, json};
 
+use crate::support::writing::writing;
 use crate::support::{Machine, Run, now};
 
 /// Long enough for anything that a loaded machine does.
@@ -66,9 +69,9 @@ impl<'a> World<'a> {
     pub fn sign_in(&self, grant: &Grant) {
         let stores = self.machine.home.stores();
         let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
-        let choice = stores.choose(StoreKind::named(self.machine.store())).unwrap();
+        let choice = stores.choose(StoreSelection::named(self.machine.store())).unwrap();
         let lease = Lease::acquire(stores.home(), PATIENCE, |_| {}).unwrap();
-        login::keep(&stores, &lease, &choice, &document).unwrap();
+        login::keep(&mut stores.writer(&lease).unwrap(), &choice, &document).unwrap();
     }
 
     /// Puts the login of `grant` where logins are kept on this machine; a keychain gets our key beside it.
@@ -76,7 +79,13 @@ impl<'a> World<'a> {
         if self.machine.session.is_some() {
             self.machine.home.write("config.toml", "");
             self.machine.home.write("auth.json", grant.auth_json());
-            self.codex(["migrate", "--to", "keychain"]).run().expect(0);
+            let move_it = || {
+                let stores = self.machine.home.stores();
+                writing(&stores, |writer| migrate(writer, StoreKind::Keychain))
+            };
+            // The first call after the service was restarted finds its connection gone.
+            let moved = move_it().or_else(|_| move_it());
+            assert!(moved.unwrap().is_some());
         } else {
             self.machine.keep(grant.auth_json());
         }

@@ -1,10 +1,11 @@
-//! The contract of `Store`, of `save` and of `delete`, with every law held against every store.
+//! The contract of `Store` and of the writer's changes, with every law held against every store.
 
-use codex_auth::AuthDocument;
-use codex_auth::store::{Deleted, Intent, Removal, Saved, Seen, delete, save};
+use codex_auth::store::{Content, Removal, Removed, Replaced, Seen};
+use codex_auth::{AuthDocument, Fingerprint};
 
 use super::SOON;
 use super::worlds::{self, World, api_key, compact};
+use crate::support::writing::{content, remove, replace};
 use crate::support::{chatgpt, here};
 
 /// One test per law of these rooms of laws: `store_contract!(file, laws_of_every_store)`.
@@ -67,9 +68,6 @@ store_contract!(file, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_sh
 store_contract!(file_by_a_link, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
 store_contract!(keychain_in_memory, laws_of_every_store, laws_of_a_lasting_store);
 store_contract!(keychain_of_the_system, laws_of_every_store, laws_of_a_lasting_store);
-store_contract!(auto_with_keychain, laws_of_every_store, laws_of_a_lasting_store);
-store_contract!(auto_without_keychain, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
-store_contract!(ephemeral, laws_of_every_store);
 
 // Linux: items of others.
 #[cfg(target_os = "linux")]
@@ -79,11 +77,6 @@ mod shared {
     mod keychain_of_the_system {
         use super::*;
         laws_of_a_shared_store!(worlds::keychain_of_the_system);
-    }
-
-    mod auto_with_keychain {
-        use super::*;
-        laws_of_a_shared_store!(worlds::auto_with_keychain);
     }
 }
 
@@ -112,15 +105,11 @@ fn strangers_in_a_document_survive(world: &World) {
 }
 
 fn removing_nothing_is_no_error_and_what_was_removed_is_gone(world: &World) {
-    let lease = world.lease();
-    assert!(matches!(delete(&lease, &*world.store(), Seen::Nothing), Ok(Deleted::Gone(Removal::Absent))));
-    drop(lease);
+    assert!(matches!(world.remove(Seen::Nothing), Ok(Removed::Gone(Removal::Absent))));
     world.write(&api_key("sk-1"));
-    let seen = world.seen();
-    let lease = world.lease();
-    assert!(matches!(delete(&lease, &*world.store(), seen), Ok(Deleted::Gone(Removal::Removed))));
+    assert!(matches!(world.remove(world.seen()), Ok(Removed::Gone(Removal::Removed))));
     assert_eq!(world.text(), None);
-    assert!(matches!(delete(&lease, &*world.store(), Seen::Nothing), Ok(Deleted::Gone(Removal::Absent))));
+    assert!(matches!(world.remove(Seen::Nothing), Ok(Removed::Gone(Removal::Absent))));
 }
 
 fn a_save_over_what_moved_is_refused_and_shows_what_is_there(world: &World) {
@@ -128,7 +117,7 @@ fn a_save_over_what_moved_is_refused_and_shows_what_is_there(world: &World) {
     let seen = world.seen();
     world.put(&api_key("sk-theirs").to_compact());
     let moved = world.save(seen, &api_key("sk-2")).unwrap();
-    let Saved::Moved(Some(there)) = moved else { panic!("{moved:?}") };
+    let Replaced::Moved(Content::Document(there)) = moved else { panic!("{moved:?}") };
     assert_eq!(there.document.revision(), api_key("sk-theirs").revision());
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
@@ -137,27 +126,26 @@ fn a_save_where_something_appeared_is_refused(world: &World) {
     let seen = world.seen();
     assert_eq!(seen, Seen::Nothing);
     world.put(&api_key("sk-theirs").to_compact());
-    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Saved::Moved(Some(_)))));
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Replaced::Moved(Content::Document(_)))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
 fn a_save_over_what_vanished_is_refused(world: &World) {
     world.write(&api_key("sk-1"));
     let seen = world.seen();
-    let elsewhere = world.elsewhere().store(world.kind, None);
-    let gone = delete(&world.lease(), &*elsewhere, seen);
-    assert!(matches!(gone, Ok(Deleted::Gone(Removal::Removed))));
-    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(Saved::Moved(None))));
+    let gone = remove(&world.elsewhere(), world.kind, seen);
+    assert!(matches!(gone, Ok(Removed::Gone(Removal::Removed))));
+    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(Replaced::Moved(_))));
     assert_eq!(world.text(), None);
 }
 
 fn a_removal_of_what_moved_appeared_or_vanished_is_refused(world: &World) {
     let vanished = Seen::Credential(api_key("sk-1").revision());
-    assert!(matches!(delete(&world.lease(), &*world.store(), vanished), Ok(Deleted::Moved(None))));
+    assert!(matches!(world.remove(vanished), Ok(Removed::Moved(Content::Nothing))));
     world.put(&api_key("sk-theirs").to_compact());
-    for seen in [vanished, Seen::Nothing, Seen::Garbage] {
-        let refused = delete(&world.lease(), &*world.store(), seen);
-        assert!(matches!(refused, Ok(Deleted::Moved(Some(_)))), "{seen:?}: {refused:?}");
+    for seen in [vanished, Seen::Nothing, Seen::Unparsable(Fingerprint::of("other"))] {
+        let refused = world.remove(seen);
+        assert!(matches!(refused, Ok(Removed::Moved(Content::Document(_)))), "{seen:?}: {refused:?}");
         assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
     }
 }
@@ -170,7 +158,7 @@ fn what_is_not_the_credential_does_not_count_as_a_move(world: &World) {
         text.replace("2026-11-01", "2026-11-02").replacen('{', "{ \"stranger\" :\n\t1,", 1) + "\n";
     world.put(reformatted.as_bytes());
     assert_eq!(world.seen(), seen);
-    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Saved::Written(_))));
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Replaced::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
 }
 
@@ -184,11 +172,12 @@ fn a_document_of_eight_kilobytes_comes_back_whole(world: &World) {
 
 fn two_handles_see_each_others_writes(world: &World) {
     world.write(&api_key("sk-ours"));
-    let elsewhere = world.elsewhere().store(world.kind, None);
-    let (seen, there) = Seen::in_store(&*elsewhere, SOON).unwrap();
-    assert_eq!(there.unwrap().document.revision(), api_key("sk-ours").revision());
-    let written = save(&world.lease(), &*elsewhere, Intent::Keep, seen, &api_key("sk-theirs"));
-    assert!(matches!(written, Ok(Saved::Written(_))));
+    let elsewhere = world.elsewhere();
+    let there = content(&elsewhere, world.kind);
+    let seen = there.seen();
+    assert_eq!(there.stored().unwrap().document.revision(), api_key("sk-ours").revision());
+    let written = replace(&elsewhere, world.kind, seen, &api_key("sk-theirs"));
+    assert!(matches!(written, Ok(Replaced::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
@@ -209,12 +198,16 @@ fn a_write_that_fails_leaves_the_old_document_whole(world: &World) {
 
 fn what_is_no_document_is_replaced_only_by_who_saw_it(world: &World) {
     world.put(b"{ this is no document");
-    assert_eq!(world.seen(), Seen::Garbage);
-    assert!(matches!(world.save(Seen::Nothing, &api_key("sk-1")), Ok(Saved::Moved(None))));
-    let refused = delete(&world.lease(), &*world.store(), Seen::Nothing);
-    assert!(matches!(refused, Ok(Deleted::Moved(None))), "{refused:?}");
-    assert_eq!(world.seen(), Seen::Garbage);
-    assert!(matches!(world.save(Seen::Garbage, &api_key("sk-1")), Ok(Saved::Written(_))));
+    let seen = world.seen();
+    assert!(matches!(seen, Seen::Unparsable(_)));
+    for other in [Seen::Nothing, Seen::Unparsable(Fingerprint::of("other"))] {
+        let refused = world.save(other, &api_key("sk-1"));
+        assert!(matches!(refused, Ok(Replaced::Moved(Content::Unparsable { .. }))), "{refused:?}");
+        let refused = world.remove(other);
+        assert!(matches!(refused, Ok(Removed::Moved(Content::Unparsable { .. }))), "{refused:?}");
+    }
+    assert_eq!(world.seen(), seen);
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Replaced::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
 }
 

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use codex_auth::config::StoreSelection;
 use codex_auth::login::{self, Kept};
-use codex_auth::store::{
-    Choice, Deleted, Error, Intent, KeychainError, Location, Note, Saved, Seen, delete, save,
-};
-use codex_auth::{Lease, StoreKind, Stores};
+use codex_auth::store::{Choice, Error, KeychainError, Location, Note, Removed, Replaced, Seen};
+use codex_auth::{StoreKind, Stores};
 use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot, State};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
+use crate::support::writing::{remove, replace, writing};
 use crate::support::{Flock, TestHome, eventually};
 
 /// How long the commit locks may be held (DESIGN 4.2), and what a slow machine adds.
@@ -41,18 +41,18 @@ impl Keychain {
         keychain
     }
 
-    fn lease(&self) -> Lease {
-        Lease::acquire(self.stores.home(), SOON, |_| {}).unwrap()
+    fn save(&self, kind: StoreKind, seen: Seen, key: &str) -> Result<Replaced, Error> {
+        replace(&self.stores, kind, seen, &api_key(key))
     }
 
-    fn save(&self, kind: StoreKind, seen: Seen, key: &str) -> Result<Saved, Error> {
-        save(&self.lease(), &*self.stores.store(kind, None), Intent::Keep, seen, &api_key(key))
+    fn remove(&self, seen: Seen) -> Result<Removed, Error> {
+        remove(&self.stores, StoreKind::Keychain, seen)
     }
 
-    fn keep(&self, kind: StoreKind, key: &str) -> Result<Kept, Error> {
+    fn keep(&self, selection: StoreSelection, key: &str) -> Result<Kept, Error> {
         // Whoever logs in asks for a store, as `--store` does.
-        let choice: Choice = self.stores.choose(Some(kind)).unwrap();
-        login::keep(&self.stores, &self.lease(), &choice, &api_key(key))
+        let choice: Choice = self.stores.choose(Some(selection)).unwrap();
+        writing(&self.stores, |writer| login::keep(writer, &choice, &api_key(key)))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -85,12 +85,12 @@ fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none
     for (state, is) in conditions {
         let keychain = Keychain::holding("sk-old");
         keychain.memory.set_state(state);
-        let store = keychain.stores.store(StoreKind::Keychain, None);
+        let store = keychain.stores.store(StoreKind::Keychain);
         let load = store.load(SOON).unwrap_err();
         let check = keychain.stores.keychain().check(SOON).unwrap_err();
         let save = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
-        let removal = delete(&keychain.lease(), &*store, seen("sk-old")).unwrap_err();
-        let login = keychain.keep(StoreKind::Keychain, "sk-new").unwrap_err();
+        let removal = keychain.remove(seen("sk-old")).unwrap_err();
+        let login = keychain.keep(StoreSelection::Keychain, "sk-new").unwrap_err();
         for error in [load, check, save, removal, login] {
             assert!(is(&error) && !error.is_unknown(), "{state:?}: {error:?}");
         }
@@ -107,27 +107,25 @@ fn a_lock_that_falls_between_the_look_and_the_write_is_an_error_that_changed_not
         let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
         assert!(!error.is_unknown(), "{fault:?}: {error}");
         keychain.memory.inject(Operation::Delete, fault);
-        let store = keychain.stores.store(StoreKind::Keychain, None);
-        let error = delete(&keychain.lease(), &*store, seen("sk-old")).unwrap_err();
+        let error = keychain.remove(seen("sk-old")).unwrap_err();
         assert!(!error.is_unknown(), "{fault:?}: {error}");
         assert_eq!(keychain.secrets(), [compact(&api_key("sk-old"))]);
     }
 }
 
 #[test]
-fn a_write_or_removal_whose_answer_is_lost_is_unknown() {
+fn a_write_whose_answer_is_lost_is_read_back_and_such_a_removal_is_unknown() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Write, Fault::AnswerLost);
     let released = keychain.release_the_next();
-    let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
+    let written = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new");
     released.join().unwrap();
-    assert!(error.is_unknown(), "{error}");
-    assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))], "it had arrived all the same");
+    assert!(matches!(written, Ok(Replaced::Written(_))), "{written:?}");
+    assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 
     keychain.memory.inject(Operation::Delete, Fault::AnswerLost);
     let released = keychain.release_the_next();
-    let store = keychain.stores.store(StoreKind::Keychain, None);
-    let error = delete(&keychain.lease(), &*store, seen("sk-new")).unwrap_err();
+    let error = keychain.remove(seen("sk-new")).unwrap_err();
     released.join().unwrap();
     assert!(error.is_unknown(), "{error}");
     assert!(keychain.secrets().is_empty());
@@ -138,7 +136,7 @@ fn a_read_whose_answer_is_lost_is_an_error_and_not_unknown() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Read, Fault::AnswerLost);
     let released = keychain.release_the_next();
-    let error = keychain.stores.store(StoreKind::Keychain, None).load(SOON).unwrap_err();
+    let error = keychain.stores.store(StoreKind::Keychain).load(SOON).unwrap_err();
     released.join().unwrap();
     assert!(!error.is_unknown(), "{error}");
 }
@@ -176,13 +174,13 @@ fn a_login_whose_answer_is_lost_looks_before_it_says_how_it_went() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Write, Fault::AnswerLost);
     let released = keychain.release_the_next();
-    let kept = keychain.keep(StoreKind::Keychain, "sk-new").unwrap();
+    let kept = keychain.keep(StoreSelection::Keychain, "sk-new").unwrap();
     released.join().unwrap();
     assert_eq!(kept.location.kind(), StoreKind::Keychain);
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 
     keychain.memory.inject(Operation::Write, Fault::Silent);
-    let error = keychain.keep(StoreKind::Keychain, "sk-lost").unwrap_err();
+    let error = keychain.keep(StoreSelection::Keychain, "sk-lost").unwrap_err();
     assert!(error.is_unknown(), "{error}");
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 }
@@ -210,7 +208,7 @@ fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
                 thread::yield_now();
             }
         });
-        let outcome = keychain.keep(StoreKind::Keychain, "sk-ours");
+        let outcome = keychain.keep(StoreSelection::Keychain, "sk-ours");
         kept.store(true, Ordering::SeqCst);
         assert_eq!(outcome.unwrap().location.kind(), StoreKind::Keychain);
     });
@@ -221,16 +219,15 @@ fn the_automatic_store_takes_the_file_when_the_keychain_refused_and_says_why() {
     for state in [State::Locked, State::NeverUnlocked, State::Unavailable] {
         let keychain = Keychain::new();
         keychain.memory.set_state(state);
-        let kept = keychain.keep(StoreKind::Auto, "sk-new").unwrap();
+        let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
         assert_eq!(kept.location, Location::File(keychain.home.document()), "{state:?}");
         assert!(kept.notes.iter().any(|note| matches!(note, Note::KeychainPassedOver { .. })), "{kept:?}");
     }
     let keychain = Keychain::new();
     keychain.memory.inject(Operation::Write, Fault::Fails);
-    let saved = keychain.save(StoreKind::Auto, Seen::Nothing, "sk-new").unwrap();
-    let Saved::Written(written) = saved else { panic!("{saved:?}") };
-    assert_eq!(written.location.kind(), StoreKind::File);
-    assert!(matches!(written.notes[..], [Note::KeychainPassedOver { .. }]), "{written:?}");
+    let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
+    assert_eq!(kept.location.kind(), StoreKind::File);
+    assert!(matches!(kept.notes[..], [Note::KeychainPassedOver { .. }]), "{kept:?}");
 }
 
 #[test]
@@ -238,35 +235,9 @@ fn an_unknown_write_of_the_automatic_store_makes_no_second_copy_in_the_file() {
     let keychain = Keychain::new();
     keychain.memory.inject(Operation::Write, Fault::AnswerLost);
     let released = keychain.release_the_next();
-    let error = keychain.save(StoreKind::Auto, Seen::Nothing, "sk-new").unwrap_err();
+    let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
     released.join().unwrap();
-    assert!(error.is_unknown(), "{error}");
+    assert_eq!(kept.location.kind(), StoreKind::Keychain, "it had arrived all the same");
     assert!(!keychain.home.document().exists());
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
-}
-
-#[test]
-fn the_automatic_store_writes_to_where_it_reads() {
-    let keychain = Keychain::new();
-    keychain.home.write("auth.json", api_key("sk-old").to_pretty());
-    let saved = keychain.save(StoreKind::Auto, seen("sk-old"), "sk-new").unwrap();
-    let Saved::Written(written) = saved else { panic!("{saved:?}") };
-    assert_eq!(written.location, Location::File(keychain.home.document()));
-    assert!(keychain.secrets().is_empty());
-}
-
-#[test]
-fn a_removal_takes_the_file_although_the_keychain_fails_and_reports_that() {
-    let keychain = Keychain::holding("sk-old");
-    keychain.home.write("auth.json", api_key("sk-old").to_pretty());
-    keychain.memory.inject(Operation::Delete, Fault::Fails);
-    let store = keychain.stores.store(StoreKind::Auto, None);
-    let error = delete(&keychain.lease(), &*store, seen("sk-old")).unwrap_err();
-    assert!(matches!(error, Error::Keychain(KeychainError::Failed { .. })), "{error:?}");
-    assert!(!keychain.home.document().exists());
-    assert!(matches!(
-        delete(&keychain.lease(), &*store, seen("sk-old")),
-        Ok(Deleted::Gone(codex_auth::store::Removal::Removed))
-    ));
-    assert!(keychain.secrets().is_empty());
 }

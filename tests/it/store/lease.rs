@@ -122,7 +122,7 @@ fn two_places_that_share_a_document_share_the_lease_and_the_record() {
     login(&guest, "sk-1").run().expect(0);
     assert_eq!(owner.codex(["token"]).run().expect(0).out, "sk-1\n");
     assert_eq!(names(&owner.file("codex-auth")), ["refresh.lock", "state.json"]);
-    assert_eq!(names(&guest.file("codex-auth")), ["refresh.lock"]);
+    assert_eq!(names(&guest.file("codex-auth")), ["link", "refresh.lock"]);
     for (holding, other) in [(&owner, &guest), (&guest, &owner)] {
         let holder = Actor::until(here!(), "hold", holding, "held.");
         let ended = impatient(other).run().expect(6);

@@ -2,7 +2,6 @@
 
 mod commit;
 mod contract;
-mod ephemeral;
 mod faults;
 mod lease;
 // Linux: strace.

@@ -170,12 +170,12 @@ fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
         let mounted = Mounted::by(home, remount);
         assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-kept\n");
         mounted.codex(["status"]).run().expect(0);
-        mounted.codex(["migrate", "--to", "keychain", "--dry-run"]).run().expect(0);
         for arguments in [
             &["login", "--store", "file", "--with-api-key"][..],
             &["login", "--store", "keychain", "--with-api-key"],
             &["logout", "--local"],
             &["migrate", "--to", "keychain"],
+            &["migrate", "--to", "keychain", "--dry-run"],
         ] {
             let ended = mounted.codex(arguments.iter().copied()).input("sk-new").run().expect(5);
             assert!(ended.err.contains("hint: "), "{ended}");

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use codex_auth::store::{
-    Because, Commit, Deleted, Error, Intent, KeychainError, Note, Preference, Saved, Seen, delete, save,
-};
-use codex_auth::{AuthDocument, Lease, StoreKind, Stores};
+use codex_auth::config::StoreSelection;
+use codex_auth::store::{Because, Error, KeychainError, Note, Preference, Removed, Replaced};
+use codex_auth::{AuthDocument, StoreKind, Stores};
 use codex_auth_platform::keychain::{ItemName, Memory, Operation, State};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
+use crate::support::writing::{self, remove, replace, writing};
 use crate::support::{TestHome, chatgpt};
 
 /// A place with a keychain in memory.
@@ -50,10 +50,6 @@ impl Scene {
 
     fn name(&self) -> ItemName {
         item(&self.stores())
-    }
-
-    fn lease(&self) -> Lease {
-        Lease::acquire(&self.home.home(), SOON, |_| {}).unwrap()
     }
 
     /// Everything that a reader might have changed.
@@ -236,7 +232,7 @@ fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could
 #[test]
 fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept() {
     use Because::{Asked, Configured, Inhabited, KeychainUsable};
-    use StoreKind::{Auto, File, Keychain};
+    use StoreSelection::{Auto, File, Keychain};
     let copy = Some(Copy("a", 1));
     for (config, recorded, keychain, file, asked, kind, because) in [
         ("keyring", "", copy, None, Some(File), File, Asked),
@@ -253,14 +249,18 @@ fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept()
         let scene = Scene::with(config, recorded, keychain, file);
         let before = scene.picture();
         let choice = scene.stores().choose(asked).unwrap();
-        assert_eq!((choice.kind, &choice.because), (kind, &because), "{config:?} {recorded:?} {asked:?}");
+        assert_eq!(
+            (choice.selection, &choice.because),
+            (kind, &because),
+            "{config:?} {recorded:?} {asked:?}"
+        );
         assert_eq!(scene.picture(), before);
     }
     for state in [State::Locked, State::NeverUnlocked, State::Unavailable] {
         let scene = Scene::new();
         scene.memory.set_state(state);
         let choice = scene.stores().choose(None).unwrap();
-        assert_eq!(choice.kind, File, "{state:?}");
+        assert_eq!(choice.selection, StoreSelection::File, "{state:?}");
         assert!(matches!(choice.because, Because::KeychainUnusable(_)), "{choice:?}");
     }
     let scene = Scene::with("ephemeral", "", None, None);
@@ -302,20 +302,19 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
     for item in scene.memory.items(&scene.name()) {
         scene.memory.set_modified(&item.id, Some(earlier));
     }
-    let store = scene.stores().store(StoreKind::Keychain, None);
-    let (seen, _) = Seen::in_store(&*store, SOON).unwrap();
-    let saved = save(&scene.lease(), &*store, Intent::Keep, seen, &api_key("sk-1"));
-    assert!(matches!(saved, Ok(Saved::Written(_))), "{saved:?}");
+    let (stores, kind) = (scene.stores(), StoreKind::Keychain);
+    let saved = replace(&stores, kind, writing::seen(&stores, kind), &api_key("sk-1"));
+    assert!(matches!(saved, Ok(Replaced::Written(_))), "{saved:?}");
     let items = scene.memory.items(&scene.name());
     let written: Vec<_> =
         items.iter().filter(|item| **item.secret == **api_key("sk-1").to_compact()).collect();
     assert_eq!((items.len(), written.len()), (3, 1));
     assert_eq!(written[0].id, newer);
-    let stored = store.load(SOON).unwrap().unwrap();
+    let stored = stores.store(kind).load(SOON).unwrap().unwrap();
     assert_eq!(stored.document.revision(), api_key("sk-1").revision(), "what was written is what is read");
 
-    let (seen, _) = Seen::in_store(&*store, SOON).unwrap();
-    assert!(matches!(delete(&scene.lease(), &*store, seen), Ok(Deleted::Gone(_))));
+    let removed = remove(&stores, kind, writing::seen(&stores, kind));
+    assert!(matches!(removed, Ok(Removed::Gone(_))), "{removed:?}");
     assert!(scene.memory.items(&scene.name()).is_empty());
 }
 
@@ -324,10 +323,10 @@ fn only_the_item_in_use_is_left_when_the_others_are_cleared_away() {
     let scene = Scene::with("keyring", "", Some(Copy("a", 2)), None);
     scene.memory.plant(&scene.name(), Copy("a", 1).text().as_bytes());
     scene.memory.plant(&scene.name(), b"no document");
-    let lease = scene.lease();
-    let commit = Commit::begin(&lease, Intent::Keep).unwrap();
-    assert_eq!(scene.stores().keychain().remove_duplicates(&commit).unwrap(), 2);
-    assert_eq!(scene.stores().keychain().remove_duplicates(&commit).unwrap(), 0);
+    writing(&scene.stores(), |writer| {
+        assert_eq!(writer.remove_duplicates().unwrap(), 2);
+        assert_eq!(writer.remove_duplicates().unwrap(), 0);
+    });
     let items = scene.memory.items(&scene.name());
     assert_eq!(items.len(), 1);
     assert_eq!(items[0].secret.as_slice(), Copy("a", 2).text().as_bytes());

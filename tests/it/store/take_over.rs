@@ -1,13 +1,15 @@
 //! Taking over the login that Codex keeps in an item of its own, where the system guards every item for its maker.
 
+use codex_auth::config::StoreSelection;
 use codex_auth::login::{TakeOver, take_over};
 use codex_auth::manager::{AccountPolicy, AuthManager, Reason};
 use codex_auth::store::{Dialogues, Error, KeychainError};
-use codex_auth::{AuthDocument, Environment, Lease, State, StoreKind, Stores};
+use codex_auth::{AuthDocument, Environment, State, StoreKind, Stores};
 use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Outcome as Change, Selection};
 use scripted_authority::{Account, Authority, Endpoint, Grant};
 
 use super::SOON;
+use crate::support::writing::writing;
 use crate::support::{TestHome, account};
 
 /// A home beside a Codex that is logged in and shares nothing.
@@ -56,8 +58,8 @@ impl World {
 
     fn take(&self, document: &AuthDocument) -> Result<TakeOver, Error> {
         let stores = self.stores();
-        let lease = Lease::acquire(stores.home(), SOON, |_| {}).unwrap();
-        take_over(&stores, &lease, &stores.choose(Some(StoreKind::Keychain)).unwrap(), document)
+        let choice = stores.choose(Some(StoreSelection::Keychain)).unwrap();
+        writing(&stores, |writer| take_over(writer, &choice, document))
     }
 
     fn refresh(&self) {

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use codex_auth::store::{Commit, Error, Intent, Location, Saved, Seen, Store, save};
-use codex_auth::{AuthDocument, Lease, Secret, StoreKind, Stores};
+use codex_auth::store::{Error, Location, Removed, Replaced, Seen, Store};
+use codex_auth::{AuthDocument, Secret, StoreKind, Stores};
 use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot};
 
 use super::SOON;
 use crate::support::session::{PrivateSession, inside};
+use crate::support::writing::{self, remove, replace};
 use crate::support::{TestHome, item as theirs, names};
 
 /// A store with what surrounds it.
@@ -40,16 +41,12 @@ impl World {
     }
 
     pub fn store(&self) -> Box<dyn Store> {
-        self.stores.store(self.kind, None)
+        self.stores.store(self.kind)
     }
 
-    /// What another process works with; of an ephemeral store, another clone.
+    /// What another process works with.
     pub fn elsewhere(&self) -> Stores {
         self.around.afresh(&self.home)
-    }
-
-    pub fn lease(&self) -> Lease {
-        Lease::acquire(self.stores.home(), SOON, |_| {}).unwrap()
     }
 
     pub fn put(&self, bytes: &[u8]) {
@@ -61,16 +58,20 @@ impl World {
     }
 
     pub fn seen(&self) -> Seen {
-        Seen::in_store(&*self.store(), SOON).unwrap().0
+        writing::seen(&self.stores, self.kind)
     }
 
     /// Saves over whatever is there.
     pub fn write(&self, document: &AuthDocument) {
-        assert!(matches!(self.save(self.seen(), document), Ok(Saved::Written(_))));
+        assert!(matches!(self.save(self.seen(), document), Ok(Replaced::Written(_))));
     }
 
-    pub fn save(&self, seen: Seen, document: &AuthDocument) -> Result<Saved, Error> {
-        save(&self.lease(), &*self.store(), Intent::Keep, seen, document)
+    pub fn save(&self, seen: Seen, document: &AuthDocument) -> Result<Replaced, Error> {
+        replace(&self.stores, self.kind, seen, document)
+    }
+
+    pub fn remove(&self, seen: Seen) -> Result<Removed, Error> {
+        remove(&self.stores, self.kind, seen)
     }
 
     /// The document in the store, as text.
@@ -124,23 +125,6 @@ pub fn keychain_in_memory(_test: &str, law: fn(&World)) {
 /// The keychain store over the real keychain of this system.
 pub fn keychain_of_the_system(test: &str, law: fn(&World)) {
     inside(test, || in_a_keyring(StoreKind::Keychain, law));
-}
-
-/// The automatic store where there is a keychain.
-pub fn auto_with_keychain(test: &str, law: fn(&World)) {
-    inside(test, || in_a_keyring(StoreKind::Auto, law));
-}
-
-/// The automatic store where there is no keychain.
-pub fn auto_without_keychain(test: &str, law: fn(&World)) {
-    inside(test, || law(&World::new(TestHome::new(), StoreKind::Auto, Disk)));
-}
-
-/// The store in the memory of this process.
-pub fn ephemeral(_test: &str, law: fn(&World)) {
-    let home = TestHome::new();
-    let process = Process(home.stores());
-    law(&World::new(home, StoreKind::Ephemeral, process));
 }
 
 fn in_a_keyring(kind: StoreKind, law: fn(&World)) {
@@ -200,26 +184,5 @@ impl Surroundings for Keyring {
         world.refused(seen);
         session.unlock_again();
         assert!(session.dialogues().is_empty(), "somebody was asked for a password");
-    }
-}
-
-/// One process, whose clones of the stores share what is in memory.
-struct Process(Stores);
-
-impl Surroundings for Process {
-    fn afresh(&self, _home: &TestHome) -> Stores {
-        self.0.clone()
-    }
-
-    /// There is no other program in here; another clone is the nearest thing.
-    fn put(&self, world: &World, bytes: &[u8]) {
-        let lease = world.lease();
-        let commit = Commit::begin(&lease, Intent::Keep).unwrap();
-        let document = AuthDocument::parse(bytes).unwrap();
-        self.0.store(world.kind, None).write(&commit, &document).unwrap();
-    }
-
-    fn see_it_fail(&self, _world: &World) {
-        unreachable!("memory has no way to fail, and is held to no law about it");
     }
 }

@@ -91,7 +91,7 @@ impl TestHome {
 
     /// The place, for the library.
     pub fn home(&self) -> Home {
-        Home::new(self.path())
+        Home::at(self.path()).unwrap()
     }
 
     /// The stores of the home, for the library.

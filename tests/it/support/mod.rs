@@ -20,6 +20,7 @@ mod program;
 mod system;
 pub mod web;
 mod words;
+pub mod writing;
 
 #[path = "../../../platform/tests/support/mod.rs"]
 pub mod session;

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use codex_auth::config::StoreSelection;
 use codex_auth::manager::logout::Scope;
 use codex_auth::manager::{AccountPolicy, AuthManager, Change, Done, Job, Reason, Snapshot};
-use codex_auth::{AuthDocument, Environment, Home, Lease, StoreKind, Stores, login, store};
+use codex_auth::{AuthDocument, Environment, Home, Lease, Stores, login, store};
 use scripted_authority::{Account, fingerprint};
 
 use crate::manager::world::{PATIENCE, World};
@@ -173,10 +174,10 @@ struct Work {
 impl Work {
     fn log_in(&self, document: &str) -> bool {
         let stores = Stores::open(self.home.clone(), &self.environment).unwrap();
-        let choice = stores.choose(Some(StoreKind::File)).unwrap();
+        let choice = stores.choose(Some(StoreSelection::File)).unwrap();
         let document = AuthDocument::parse(document.as_bytes()).unwrap();
         let lease = Lease::acquire(&self.home, PATIENCE, |_| {}).unwrap();
-        login::keep(&stores, &lease, &choice, &document).is_ok()
+        login::keep(&mut stores.writer(&lease).unwrap(), &choice, &document).is_ok()
     }
 
     /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.

@@ -203,7 +203,7 @@ async fn keep(session: &Session, document: AuthDocument) -> Result<Kept, Command
         let stores = Stores::open(home, &environment)?;
         let choice = stores.choose(None)?;
         let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_| ())?;
-        Ok(login::keep(&stores, &lease, &choice, &document)?)
+        Ok(login::keep(&mut stores.writer(&lease)?, &choice, &document)?)
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(CommandError::new(crate::error::Exit::Failed, format!("the login could not be kept: {error}")))

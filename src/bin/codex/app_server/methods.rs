@@ -61,7 +61,11 @@ impl Server {
                 self.client.send(answer(id, &Ok(json!({})))).await;
                 self.tell(&mut told).await;
             }
-            Err(refusal) => self.client.send(error(Some(id), &refusal)).await,
+            Err(refusal) => {
+                // Its token was withheld while it was being ended.
+                let _ = self.accounts.stored().reload().await;
+                self.client.send(error(Some(id), &refusal)).await;
+            }
         }
     }
 
@@ -77,10 +81,7 @@ impl Server {
         match done {
             Ok(Ok(Done::LoggedOut(report))) => match report.failed.first() {
                 None => Ok(()),
-                Some(left) => Err(Refusal::internal(format!(
-                    "the {} store still holds the login: {}",
-                    left.store, left.failure.message
-                ))),
+                Some(left) => Err(Refusal::internal(left.failure.message.clone())),
             },
             Ok(Ok(Done::Failed(failure))) => Err(failed(failure.message)),
             Ok(Err(error)) => Err(failed(error.to_string())),

@@ -1,9 +1,10 @@
 //! The login: which store it is in and why, whether it yields a token, and how the keychain stands.
 
 use codex_auth::config::{LegacyToken, Restrictions};
+use codex_auth::config::{StoreSelection, StoreSetting};
 use codex_auth::login::permit_document;
 use codex_auth::manager::Usability;
-use codex_auth::store::{self, Ending, Found, KeychainError, Note, Sealing, State};
+use codex_auth::store::{self, Ending, Found, KeychainError, Note, State};
 use codex_auth::{StoreKind, Stores};
 
 use super::Subject;
@@ -47,8 +48,13 @@ fn config(stores: &Stores) -> Finding {
     Finding::ok(
         "config",
         match settings.store {
-            Some(kind) => format!("cli_auth_credentials_store = \"{}\"", kind.config_word()),
-            None => "config.toml names no store".to_owned(),
+            StoreSetting::Selected(selection) => {
+                format!("cli_auth_credentials_store = \"{}\"", selection.config_word())
+            }
+            StoreSetting::Ephemeral => {
+                "cli_auth_credentials_store = \"ephemeral\": Codex keeps its login in memory".to_owned()
+            }
+            _ => "config.toml names no store".to_owned(),
         },
     )
 }
@@ -81,7 +87,9 @@ fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<F
         Err(error) => return vec![Finding::failed("login", &error.into())],
     };
     let now = subject.clock.now();
-    if let Usability::Unusable(reason) = Usability::of(Some(document), state.poison.as_ref(), now) {
+    if let Usability::Unusable(reason) =
+        Usability::of(Some(document), state.poison.as_ref(), state.logging_out, now)
+    {
         return vec![Finding::failed("login", &unusable(&reason))];
     }
     if document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint)) {
@@ -122,17 +130,16 @@ enum Role {
     None,
     /// The login is in it, or is to be.
     Holds,
-    /// The login is in it and is refreshed there.
-    HoldsRefreshed,
 }
 
 impl Role {
     fn of(stores: &Stores, found: &Found) -> Self {
         match &found.stored {
             Some(stored) if stored.location.kind() != StoreKind::Keychain => Self::None,
-            Some(stored) if stored.document.fingerprint().is_some() => Self::HoldsRefreshed,
             Some(_) => Self::Holds,
-            None if stores.settings().config.store == Some(StoreKind::Keychain) => Self::Holds,
+            None if stores.settings().config.store.selection() == Some(StoreSelection::Keychain) => {
+                Self::Holds
+            }
             None => Self::None,
         }
     }
@@ -141,22 +148,13 @@ impl Role {
 /// How the keychain stands, which is a problem only where a login is, or is to be, in it.
 fn keychain(stores: &Stores, role: Role) -> Finding {
     let keychain = stores.keychain();
-    let sealing = match keychain.check(stores.deadline()) {
-        Err(error) if role == Role::None => return Finding::ok("keychain", idle(&error)),
-        Ok(()) if role == Role::None => return Finding::ok("keychain", "unlocked; the login is not in it"),
-        Ok(()) => keychain.sealing(stores.deadline()),
-        Err(error) => Err(error),
-    };
-    match (sealing, role) {
-        (Err(error), _) => Finding::failed("keychain", &error.into()),
-        (Ok(Sealing::NoKey), Role::HoldsRefreshed) => Finding::problem(
-            "keychain",
-            "there is no key of ours in it to protect a token in transit with, so nothing is refreshed",
-        )
-        .remedy("codex migrate --to keychain"),
-        (Ok(_), _) => {
+    match (keychain.check(stores.deadline()), role) {
+        (Err(error), Role::None) => Finding::ok("keychain", idle(&error)),
+        (Ok(()), Role::None) => Finding::ok("keychain", "unlocked; the login is not in it"),
+        (Ok(()), Role::Holds) => {
             Finding::ok("keychain", format!("unlocked; the login is kept as {}", keychain.location()))
         }
+        (Err(error), Role::Holds) => Finding::failed("keychain", &error.into()),
     }
 }
 

@@ -78,7 +78,7 @@ impl Keeping {
                 };
                 match Lease::acquire_unless(stores.home(), limit, between)? {
                     Leased::Held(lease) => {
-                        let kept = login::keep(&stores, &lease, &choice, &document)?;
+                        let kept = login::keep(&mut stores.writer(&lease)?, &choice, &document)?;
                         // What cannot be done now is for the next refresh.
                         let _ = manager::finish_rescue(&lease, &environment);
                         Ok(Some(kept))

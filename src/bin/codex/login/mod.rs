@@ -11,10 +11,10 @@ mod screen;
 use std::io::{self, IsTerminal as _};
 
 use clap::{Args, Subcommand};
+use codex_auth::AuthDocument;
 use codex_auth::authority::Issuer;
-use codex_auth::config::{LoginMethod, Person};
+use codex_auth::config::{LoginMethod, Person, StoreSelection};
 use codex_auth::login::{self, OldLogin, Setup, permit_method};
-use codex_auth::{AuthDocument, StoreKind};
 
 use self::keeping::Keeping;
 use crate::error::{CommandError, Exit};
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 
     /// Where to keep it: keychain, file or auto (default: where the login is now, else the keychain where one is usable)
     #[arg(long, value_name = "STORE", value_parser = STORES, hide_possible_values = true)]
-    store: Option<StoreKind>,
+    store: Option<StoreSelection>,
 
     /// Show a code to type on another device; for a machine without a browser
     #[arg(long, group = "way")]

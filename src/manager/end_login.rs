@@ -1,0 +1,344 @@
+//! Ends a login: revokes its tokens and removes every copy, and says so only of what it did.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::error::Error;
+use super::finish::{self, put_back, revoke};
+use super::logout::{Removed, Report, Revocations, Scope};
+use crate::authority::{self, Endpoint, Revocation, client_id};
+use crate::config::{LegacyToken, StoreKind, StoreSelection, StoreSetting};
+use crate::document::{Provenance, salvage};
+use crate::failpoint;
+use crate::store::rescue::{Rescue, Reservation};
+use crate::store::{self, Content, Lease, Leased, Note, Removal, Seal, Seen, State, Stored, Waiting, Writer};
+
+/// How often a copy that another program replaces meanwhile is ended again.
+const TRIES: usize = 3;
+/// How long a forced logout waits for other processes, in all.
+const FORCED_WAIT: Duration = Duration::from_secs(5);
+
+/// Ends the login of a home. Logging out twice is fine. Locks: the lease, held throughout.
+///
+/// Of the file, tokens are revoked and then the file is removed. Of the keychain, the item is removed first, because some
+/// services refuse that without saying so before; its content lies in the rescue meanwhile, and is put back if the
+/// revocation fails. `between` may end the wait for the lease; after that the logout is completed, by the next holder of
+/// the lease if need be.
+///
+/// # Errors
+/// - [`Error::Interrupted`]: `between` ended the wait; nothing was changed.
+/// - [`Error::Authority`]: the revocation failed; with [`Scope::Revoke`] everything is kept, so that it can be retried.
+/// - [`Error::Store`]: the lease cannot be acquired, or a copy could not be removed; nothing was revoked.
+pub(super) fn run(
+    engine: &Engine,
+    scope: Scope,
+    between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+) -> Result<Report, Error> {
+    let ends = Instant::now() + FORCED_WAIT;
+    let lease = match scope {
+        Scope::Force => Lease::force(&engine.home, FORCED_WAIT.min(engine.lock_timeout()), between)?,
+        _ => Lease::acquire_unless(&engine.home, engine.lock_timeout(), between)?,
+    };
+    let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
+    let mut writer = engine.stores()?.writer(&lease)?;
+    let mut report = Report::nothing();
+    match finish::finish(engine, &mut writer) {
+        Err(error) if scope == Scope::Revoke => return Err(error),
+        // What cannot be completed is removed with the rest.
+        _ => {}
+    }
+    let mut ending = Ending { engine, writer: &mut writer, scope, ends };
+    for kind in ending.in_order() {
+        ending.end(kind, &mut report)?;
+    }
+    report.legacy_token_removed = match writer.remove_legacy_token() {
+        Ok(before) => before == LegacyToken::Present,
+        Err(error) => {
+            report.notes.push(error.to_string());
+            false
+        }
+    };
+    if report.failed.is_empty() {
+        clear(&mut writer, scope)?;
+    }
+    report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
+    Ok(report)
+}
+
+/// Removes what described the login that has ended.
+fn clear(writer: &mut Writer<'_>, scope: Scope) -> Result<(), Error> {
+    let used_keychain = uses_keychain(writer);
+    let cleared = writer.clear_rescue().and_then(|()| writer.record(|state| *state = State::default()));
+    if used_keychain {
+        // It protects nothing any more, and the next login makes another.
+        let _ = writer.remove_sealing_key();
+    }
+    match cleared {
+        Err(error) if scope != Scope::Force => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// A logout on its way.
+struct Ending<'a, 'lease> {
+    engine: &'a Engine,
+    writer: &'a mut Writer<'lease>,
+    scope: Scope,
+    ends: Instant,
+}
+
+impl Ending<'_, '_> {
+    /// The store that is read first.
+    fn in_order(&self) -> [StoreKind; 2] {
+        let found = self.writer.stores().find().ok().and_then(|found| found.stored);
+        let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
+        [first, first.other()]
+    }
+
+    /// Ends what the store of `kind` holds, until it holds nothing.
+    fn end(&mut self, kind: StoreKind, report: &mut Report) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let content = match self.writer.read(kind) {
+                Ok(content) => content,
+                Err(error) => return self.end_unread(kind, error, report),
+            };
+            let seen = content.seen();
+            let location = match &content {
+                Content::Nothing => return Ok(()),
+                Content::Document(stored) => stored.location.clone(),
+                Content::Unparsable { location, .. } => location.clone(),
+            };
+            let ended = match content {
+                Content::Document(stored) => self.end_document(kind, seen, &stored),
+                Content::Unparsable { location, source, bytes } => {
+                    let why = store::Error::Document { location, source };
+                    self.end_unparsable(kind, seen, &bytes, why)
+                }
+                Content::Nothing => return Ok(()),
+            };
+            match ended {
+                Ok(Ended::Gone(removal, done)) => {
+                    report.add(done);
+                    if removal == Removal::Removed {
+                        report.removed.push(Removed::from(&location));
+                    }
+                    return Ok(());
+                }
+                // Another program has committed meanwhile: what is there now has not been revoked.
+                Ok(Ended::Moved(done)) => report.add(done),
+                Err(error @ Error::Store(_)) if self.scope != Scope::Force => {
+                    report.keep(&location, &error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        report.keep(&self.writer.stores().location(kind), &store::Error::Contended.into());
+        Ok(())
+    }
+
+    fn end_document(&mut self, kind: StoreKind, seen: Seen, stored: &Stored) -> Result<Ended, Error> {
+        if self.scope != Scope::Force {
+            self.writer.stores().store(kind).check_remove(self.writer.stores().deadline())?;
+        }
+        let spent =
+            stored.document.fingerprint().is_some_and(|name| self.writer.state().spent.contains(&name));
+        let revocation = match Revocation::of_document(&self.engine.environment, &stored.document) {
+            _ if spent => None,
+            Err(error) if self.scope == Scope::Revoke => return Err(authority::Error::from(error).into()),
+            Err(error) => return self.remove(kind, seen, Revocations::Failed(error.to_string())),
+            Ok(revocation) => revocation,
+        };
+        let Some(revocation) = revocation else { return self.remove(kind, seen, Revocations::NotNeeded) };
+        if self.scope == Scope::Local {
+            return self.remove(kind, seen, Revocations::NotTried);
+        }
+        let ending = stored.document.logout_fingerprint();
+        match self.writer.record(|state| state.logging_out = ending) {
+            Err(error) if self.scope == Scope::Revoke => return Err(error.into()),
+            _ => {}
+        }
+        failpoint::at("logging out");
+        match (kind, self.scope) {
+            (StoreKind::Keychain, Scope::Revoke) => self.remove_and_revoke(seen, stored, &revocation),
+            _ => self.revoke_and_remove(kind, seen, &revocation),
+        }
+    }
+
+    fn revoke_and_remove(
+        &mut self,
+        kind: StoreKind,
+        seen: Seen,
+        revocation: &Revocation,
+    ) -> Result<Ended, Error> {
+        let done = match revoke(self.engine, revocation) {
+            Ok(()) => Revocations::Revoked,
+            Err(error) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),
+            Err(error) => {
+                // The login stays, and its token is handed out again.
+                let _ = self.writer.record(|state| state.logging_out = None);
+                return Err(error);
+            }
+        };
+        failpoint::at("revoked");
+        self.remove(kind, seen, done)
+    }
+
+    fn remove_and_revoke(
+        &mut self,
+        seen: Seen,
+        stored: &Stored,
+        revocation: &Revocation,
+    ) -> Result<Ended, Error> {
+        let removed = self.hold(stored).and_then(|()| Ok(self.writer.remove(StoreKind::Keychain, seen)?));
+        let removal = match removed {
+            Ok(store::Removed::Gone(removal)) => removal,
+            outcome => {
+                self.writer.clear_rescue()?;
+                self.writer.record(|state| state.logging_out = None)?;
+                return outcome.map(|_| Ended::Moved(Revocations::NotNeeded));
+            }
+        };
+        failpoint::at("removed");
+        if let Err(error) = revoke(self.engine, revocation) {
+            put_back(self.writer, &stored.document)?;
+            return Err(error);
+        }
+        failpoint::at("revoked");
+        self.writer.clear_rescue()?;
+        Ok(Ended::Gone(removal, Revocations::Revoked))
+    }
+
+    /// Writes the login into the rescue, from which it is put back or revoked.
+    fn hold(&mut self, stored: &Stored) -> Result<(), Error> {
+        let (lease, keychain) = (self.writer.lease(), self.writer.stores().keychain());
+        let seal = Seal::make(lease, StoreKind::Keychain, &keychain, self.writer.stores().deadline())?;
+        let Some(name) = stored.document.logout_fingerprint() else { return Ok(()) };
+        let rescue = Rescue::of_login(stored, name, self.engine.clock.now());
+        Ok(Reservation::make(lease, seal)?.keep(&rescue)?)
+    }
+
+    /// What is no document may hold tokens all the same; they are revoked where Codex's own are.
+    fn end_unparsable(
+        &mut self,
+        kind: StoreKind,
+        seen: Seen,
+        bytes: &[u8],
+        why: store::Error,
+    ) -> Result<Ended, Error> {
+        if bytes.trim_ascii().is_empty() {
+            return self.remove(kind, seen, Revocations::NotNeeded);
+        }
+        if self.scope == Scope::Local {
+            return self.remove(kind, seen, Revocations::NotTried);
+        }
+        if self.scope != Scope::Force {
+            self.writer.stores().store(kind).check_remove(self.writer.stores().deadline())?;
+        }
+        match (self.revoke_salvaged(bytes), self.scope) {
+            (Some(Ok(())), _) => self.remove(kind, seen, Revocations::Revoked),
+            (Some(Err(error)), Scope::Force) => {
+                self.remove(kind, seen, Revocations::Failed(error.to_string()))
+            }
+            (Some(Err(error)), _) => Err(error),
+            (None, Scope::Force) => self.remove(kind, seen, Revocations::Failed(why.to_string())),
+            (None, _) => Err(why.into()),
+        }
+    }
+
+    /// Revokes the tokens in bytes that are no document; `None` if there are none.
+    fn revoke_salvaged(&self, bytes: &[u8]) -> Option<Result<(), Error>> {
+        let salvaged = salvage(bytes)?;
+        let provenance = Provenance::default();
+        let revocation = Endpoint::revoke(&self.engine.environment, &provenance)
+            .map_err(authority::Error::from)
+            .map(|endpoint| match (salvaged.refresh_token, salvaged.access_token) {
+                (Some(token), _) => {
+                    Some(Revocation::of_refresh_token(endpoint, client_id(&provenance).to_owned(), token))
+                }
+                (None, Some(token)) => Some(Revocation::of_access_token(endpoint, token)),
+                (None, None) => None,
+            });
+        match revocation {
+            Ok(revocation) => revocation.map(|revocation| revoke(self.engine, &revocation)),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// A store that cannot be read: one that never had a login of ours is passed over; otherwise the copy is kept and
+    /// reported, or removed by force.
+    fn end_unread(&mut self, kind: StoreKind, error: store::Error, report: &mut Report) -> Result<(), Error> {
+        let location = self.writer.stores().location(kind);
+        if kind == StoreKind::Keychain && !uses_keychain(self.writer) {
+            let holds = || self.writer.stores().keychain().holds(self.writer.stores().deadline());
+            if !error.hides_a_login() || matches!(holds(), Ok(false)) {
+                if error.hides_a_login() {
+                    report.notes.push(Note::KeychainPassedOver { reason: error.to_string() }.to_string());
+                }
+                return Ok(());
+            }
+        }
+        if kind == StoreKind::File
+            && let Ok(Some(bytes)) = self.writer.stores().whole_file()
+        {
+            match self.revoke_salvaged(&bytes) {
+                Some(Ok(())) if self.scope != Scope::Local => {
+                    report.add(Revocations::Revoked);
+                    return self.force(kind, report, None);
+                }
+                Some(Err(failed)) if self.scope == Scope::Revoke => return Err(failed),
+                _ => {}
+            }
+        }
+        if self.scope == Scope::Force || (self.scope == Scope::Local && kind == StoreKind::File) {
+            return self.force(kind, report, Some(error));
+        }
+        report.keep(&location, &error.into());
+        Ok(())
+    }
+
+    /// Removes what could not be read.
+    fn force(
+        &mut self,
+        kind: StoreKind,
+        report: &mut Report,
+        unread: Option<store::Error>,
+    ) -> Result<(), Error> {
+        match self.writer.force_removal(kind, self.ends) {
+            Ok(Removal::Absent) => {}
+            Ok(Removal::Removed) => {
+                report.removed.push(Removed::from(&self.writer.stores().location(kind)));
+                if let Some(error) = unread {
+                    report.add(Revocations::Failed(error.to_string()));
+                }
+            }
+            Err(error) => report.keep(&self.writer.stores().location(kind), &error.into()),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, kind: StoreKind, seen: Seen, done: Revocations) -> Result<Ended, Error> {
+        if self.scope == Scope::Force {
+            return Ok(Ended::Gone(self.writer.force_removal(kind, self.ends)?, done));
+        }
+        match self.writer.remove(kind, seen)? {
+            store::Removed::Gone(removal) => Ok(Ended::Gone(removal, done)),
+            store::Removed::Moved(_) => Ok(Ended::Moved(done)),
+        }
+    }
+}
+
+/// How the end of one copy went.
+enum Ended {
+    Gone(Removal, Revocations),
+    Moved(Revocations),
+}
+
+fn uses_keychain(writer: &Writer<'_>) -> bool {
+    writer.state().store == Some(StoreKind::Keychain)
+        || matches!(
+            writer.stores().settings().config.store,
+            StoreSetting::Selected(selection) if selection != StoreSelection::File
+        )
+}

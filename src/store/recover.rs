@@ -1,0 +1,227 @@
+//! Completes what a killed process left behind: rescues, and a logout.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use codex_auth_platform::private_file::{self, Links};
+use jiff::Timestamp;
+
+use super::rescue::{self, Purpose, Rescue};
+use super::seal::{self, Opened};
+use super::{Advanced, Content, Error, Location, Note, Seen, Stored, Writer};
+use crate::config::StoreKind;
+use crate::document::AuthDocument;
+use crate::home::Records;
+use crate::secret::Secret;
+
+const LIMIT: u64 = 4 * 1024 * 1024;
+/// The file name of a rescue; one that was set aside has a time behind it.
+const NAME: &str = "rescue";
+/// How many rescues that were set aside are looked at again.
+const MOST_SET_ASIDE: usize = 16;
+
+/// A rescue whose tokens belong to no stored login. It stays until they are revoked and [`Writer::clear_orphan`] is called.
+#[derive(Debug)]
+#[must_use = "its tokens have to be revoked"]
+pub struct Orphan {
+    /// What is in it.
+    pub rescue: Rescue,
+    path: PathBuf,
+}
+
+impl Writer<'_> {
+    /// Completes the rescues that are there. A holder of the lease does this before anything else.
+    ///
+    /// A rescue is merged if its store still holds what was spent for it, and dropped if the store holds it already. One
+    /// that cannot be used now and belongs to no login that is stored is set aside under another name, and dealt with when
+    /// it can be. The rest are orphans.
+    ///
+    /// # Errors
+    /// A store or the rescue cannot be read, or the merged document cannot be stored. The rescue stays, and nothing may be
+    /// spent.
+    pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
+        let mut orphans = Vec::new();
+        let path = self.lease().records().rescue();
+        if let Some(bytes) = private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
+            match self.opened(bytes)? {
+                Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
+                Err(reason) => self.put_aside(reason)?,
+            }
+        }
+        for path in set_aside(&self.lease().records())? {
+            // What cannot be dealt with now is tried again by the next holder.
+            let read = private_file::read(&path, LIMIT, Links::Refuse);
+            let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
+            if let Ok(Ok(rescue)) = self.opened(bytes)
+                && self.is_ours(&rescue)
+                && let Ok(orphan) = self.complete(path, rescue)
+            {
+                orphans.extend(orphan);
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// The rescue in `bytes`, or why it cannot be used.
+    fn opened(&self, bytes: zeroize::Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
+        let records = self.lease().records();
+        let path = records.rescue();
+        Ok(match seal::open(bytes, &records, &self.stores.keychain(), self.stores.deadline())? {
+            Opened::Plain(plain) => match rescue::decode(&plain) {
+                Some(rescue) => Ok(rescue),
+                None => Err("it is not a whole token response"),
+            },
+            Opened::NoKey => Err("the keychain has no key that fits it"),
+            Opened::Unavailable(source) => match self.stores.find() {
+                // The login that it belongs to is in the keychain; this one has replaced it.
+                Ok(found) if found.stored.as_ref().is_some_and(is_in_file) => {
+                    Err("it belongs to a login in the keychain, which cannot be used")
+                }
+                _ => return Err(Error::RescueSealed { path, source }),
+            },
+        })
+    }
+
+    /// Merges `rescue`, or drops it, or returns it as an orphan.
+    fn complete(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<Orphan>, Error> {
+        if !self.is_ours(&rescue) {
+            self.put_aside("it belongs to another home that shares this document")?;
+            return Ok(None);
+        }
+        let content = match self.read(rescue.kind()) {
+            Err(Error::Keychain(_))
+                if self.stores.find().is_ok_and(|found| found.stored.as_ref().is_some_and(is_in_file)) =>
+            {
+                self.put_aside("it belongs to a login in the keychain, which cannot be used")?;
+                return Ok(None);
+            }
+            content => content?,
+        };
+        let stored = match &content {
+            Content::Document(stored) => Some(&stored.document),
+            _ => None,
+        };
+        match rescue.purpose {
+            // The logout is completed from the store, where the login still is.
+            Purpose::Revoke
+                if rescue.document.as_ref().map(AuthDocument::revision)
+                    == stored.map(AuthDocument::revision) =>
+            {
+                private_file::remove(&path, Links::Refuse)?;
+                return Ok(None);
+            }
+            Purpose::Commit if stored.is_some_and(|document| holds(document, &rescue)) => {
+                // The holder may have died between the commit and the record of it.
+                self.record(|state| state.committed(&rescue))?;
+                private_file::remove(&path, Links::Refuse)?;
+                return Ok(None);
+            }
+            Purpose::Commit if stored.is_some_and(|document| self.descends(document, &rescue)) => {
+                if self.advance(&rescue)? != Advanced::Moved {
+                    private_file::remove(&path, Links::Refuse)?;
+                    return Ok(None);
+                }
+            }
+            _ => {}
+        }
+        self.disown(path, rescue)
+    }
+
+    /// Records that the parent of `rescue` is spent: a copy of it that is put back must not be sent again. An orphan is
+    /// returned; the tokens of a login that is stored are dropped.
+    fn disown(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<Orphan>, Error> {
+        if rescue.purpose != Purpose::Revoke {
+            self.record(|state| state.spend(rescue.parent))?;
+        }
+        let stored = self.stores.find()?.stored;
+        let is_foreign = rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document));
+        if is_foreign || rescue.purpose != Purpose::Commit {
+            return Ok(Some(Orphan { rescue, path }));
+        }
+        private_file::remove(&path, Links::Refuse)?;
+        Ok(None)
+    }
+
+    /// Gives up committing `rescue`, which this process has just written: the store moved meanwhile, or the answer is of
+    /// another account.
+    ///
+    /// # Errors
+    /// The state or the rescue cannot be written.
+    pub fn give_up(&mut self, rescue: Rescue) -> Result<Option<Orphan>, Error> {
+        self.record(|state| state.committed(&rescue))?;
+        let path = self.lease().records().rescue();
+        self.disown(path, rescue)
+    }
+
+    /// Removes an orphan whose tokens are revoked.
+    ///
+    /// # Errors
+    /// [`Error::File`]: it is still there.
+    pub fn clear_orphan(&mut self, orphan: &Orphan) -> Result<(), Error> {
+        private_file::remove(&orphan.path, Links::Refuse)?;
+        Ok(())
+    }
+
+    /// The login whose logout was interrupted, if it is still stored.
+    ///
+    /// # Errors
+    /// As [`super::Store::read`].
+    pub fn interrupted_logout(&self) -> Result<Option<(Seen, Stored)>, Error> {
+        let Some(ending) = self.state.logging_out else { return Ok(None) };
+        for kind in [StoreKind::File, StoreKind::Keychain] {
+            let content = match self.read(kind) {
+                Err(Error::Keychain(_)) if self.state.store != Some(kind) => continue,
+                content => content?,
+            };
+            let seen = content.seen();
+            if let Some(stored) = content.stored()
+                && stored.document.logout_fingerprint() == Some(ending)
+            {
+                return Ok(Some((seen, stored)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the rescue another name, so that it stands in nobody's way.
+    fn put_aside(&mut self, reason: &'static str) -> Result<(), Error> {
+        let path = self.lease().records().rescue();
+        // Nanoseconds, so that two have two names.
+        let name = format!("{NAME}.{}", Timestamp::now().as_nanosecond());
+        private_file::rename(&path, OsStr::new(&name))?;
+        self.notes.push(Note::RescueSetAside { path: path.with_file_name(name), reason });
+        Ok(())
+    }
+
+    fn is_ours(&self, rescue: &Rescue) -> bool {
+        match (&rescue.item, self.stores.keychain().location()) {
+            (None, _) => true,
+            (Some(item), Location::Keychain { account, .. }) => *item == account,
+            (Some(_), Location::File(_)) => false,
+        }
+    }
+}
+
+/// The rescues that were set aside, oldest first.
+pub(super) fn set_aside(records: &Records) -> Result<Vec<PathBuf>, Error> {
+    let is_one = |name: &OsString| {
+        let name = name.to_str().and_then(|name| name.strip_prefix(NAME)?.strip_prefix('.'));
+        name.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut names: Vec<_> = private_file::names(records.folder())?.into_iter().filter(is_one).collect();
+    names.sort();
+    names.truncate(MOST_SET_ASIDE);
+    Ok(names.into_iter().map(|name| records.folder().join(name)).collect())
+}
+
+fn is_in_file(stored: &Stored) -> bool {
+    stored.location.kind() == StoreKind::File
+}
+
+/// Whether every token of `rescue` is in `document`.
+pub(super) fn holds(document: &AuthDocument, rescue: &Rescue) -> bool {
+    let Some(tokens) = document.tokens() else { return false };
+    let same = |given: &Option<Secret>, stored: &Option<Secret>| given.is_none() || given == stored;
+    same(&rescue.tokens.access_token, &tokens.access_token)
+        && same(&rescue.tokens.refresh_token, &tokens.refresh_token)
+}

@@ -1,0 +1,39 @@
+//! One change of a store, as a process that has just acquired the lease makes it.
+
+use std::time::Duration;
+
+use codex_auth::store::{Content, Error, Intent, Removed, Replaced, Seen, Writer};
+use codex_auth::{AuthDocument, Lease, StoreKind, Stores};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Does `work` with the writer of a home.
+pub fn writing<T>(stores: &Stores, work: impl FnOnce(&mut Writer<'_>) -> T) -> T {
+    let lease = Lease::acquire(stores.home(), SOON, |_| {}).unwrap();
+    work(&mut stores.writer(&lease).unwrap())
+}
+
+/// Replaces what was seen.
+pub fn replace(
+    stores: &Stores,
+    kind: StoreKind,
+    seen: Seen,
+    document: &AuthDocument,
+) -> Result<Replaced, Error> {
+    writing(stores, |writer| writer.replace(kind, seen, document, Intent::Keep, |_| {}))
+}
+
+/// Removes what was seen.
+pub fn remove(stores: &Stores, kind: StoreKind, seen: Seen) -> Result<Removed, Error> {
+    writing(stores, |writer| writer.remove(kind, seen))
+}
+
+/// What a store holds.
+pub fn content(stores: &Stores, kind: StoreKind) -> Content {
+    stores.store(kind).read(SOON).unwrap()
+}
+
+/// What is compared with it later.
+pub fn seen(stores: &Stores, kind: StoreKind) -> Seen {
+    content(stores, kind).seen()
+}
