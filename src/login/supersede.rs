@@ -1,7 +1,7 @@
 //! What becomes of the login that a new one took the place of.
 
 use super::Setup;
-use crate::authority::{self, Endpoint, FirstTokens, Revocation, Revoked, client_id};
+use crate::authority::{self, Endpoint, Revocation, Revoked, client_id};
 use crate::document::{AuthDocument, AuthMode, Identity, Tokens};
 use crate::store::{Stored, Stores};
 
@@ -88,14 +88,6 @@ pub async fn give_back(setup: &Setup, stores: &Stores, new: &AuthDocument) {
         // Whoever could not keep them has something more important to say.
         let _ = revoke(setup, tokens).await;
     }
-}
-
-/// The same for tokens that no store was to have.
-pub(super) async fn give_back_tokens(setup: &Setup, tokens: &FirstTokens) {
-    let provenance = setup.issuer.provenance();
-    let Ok(endpoint) = Endpoint::revoke(&setup.environment, &provenance) else { return };
-    let (client_id, token) = (client_id(&provenance).to_owned(), tokens.refresh_token.clone());
-    let _ = setup.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)).await;
 }
 
 fn revocable(document: &AuthDocument) -> Option<&Tokens> {
