@@ -9,8 +9,8 @@ use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
 use super::{Error, PendingLogin, Setup};
-use crate::authority::{self, Authorization, Endpoint, FirstTokens, Revocation, client_id};
-use crate::secret::Secret;
+use crate::authority::{self, Authorization, Endpoint, FirstTokens, Revocation, TokenResponse, client_id};
+use crate::document::AuthDocument;
 
 /// The logins whose tokens may exist at the authority and are neither stored nor revoked yet.
 ///
@@ -111,7 +111,7 @@ impl Exchange {
         if !deliver.is_closed() {
             let Setup { authority, issuer, .. } = &self.setup;
             match authority.exchange(issuer, &self.authorization).await {
-                Ok(tokens) => self.keep_or_revoke(&tokens, deliver).await,
+                Ok(response) => self.keep_or_revoke(&response, deliver).await,
                 // The caller may have left.
                 Err(error) => drop(deliver.send(Err(error.into()))),
             }
@@ -119,47 +119,54 @@ impl Exchange {
         self.open
     }
 
-    async fn keep_or_revoke(&self, tokens: &FirstTokens, mut deliver: Delivery) {
-        let api_key = tokio::select! {
+    async fn keep_or_revoke(&self, response: &TokenResponse, mut deliver: Delivery) {
+        let document = tokio::select! {
             biased;
-            () = deliver.closed() => return self.revoke(tokens).await,
-            api_key = self.api_key(tokens) => api_key,
+            () = deliver.closed() => return self.revoke(response).await,
+            document = self.document(response) => document,
         };
-        let document = match self.setup.document(tokens, api_key) {
-            Ok(document) => document,
+        let (login, kept) = match document {
+            Ok(document) => PendingLogin::issued(document),
             Err(error) => {
-                self.revoke(tokens).await;
+                self.revoke(response).await;
                 return drop(deliver.send(Err(error)));
             }
         };
-        let (login, kept) = PendingLogin::issued(document);
         // Where the caller has left, this drops the login, as the caller would.
         drop(deliver.send(Ok(login)));
         if kept.await.is_err() {
-            self.revoke(tokens).await;
+            self.revoke(response).await;
         }
     }
 
-    async fn api_key(&self, tokens: &FirstTokens) -> Option<Secret> {
-        match self.api_key {
+    async fn document(&self, response: &TokenResponse) -> Result<AuthDocument, Error> {
+        let Setup { authority, issuer, .. } = &self.setup;
+        let tokens = FirstTokens::of(issuer, response.clone())?;
+        let api_key = match self.api_key {
             ApiKey::None => None,
             // Not every account has one, and the login does not depend on it.
-            ApiKey::IfAvailable => {
-                self.setup.authority.api_key(&self.setup.issuer, &tokens.id_token).await.ok()
-            }
+            ApiKey::IfAvailable => authority.api_key(issuer, &tokens.id_token).await.ok(),
+        };
+        self.setup.document(tokens, api_key)
+    }
+
+    async fn revoke(&self, response: &TokenResponse) {
+        if let Err(error) = self.revoked(response).await {
+            self.open.failed(error);
         }
     }
 
-    async fn revoke(&self, tokens: &FirstTokens) {
+    async fn revoked(&self, response: &TokenResponse) -> Result<(), authority::Error> {
         let provenance = self.setup.issuer.provenance();
-        let revoked = async {
-            let endpoint = Endpoint::revoke(&self.setup.environment, &provenance)?;
-            let (client_id, token) = (client_id(&provenance).to_owned(), tokens.refresh_token.clone());
-            let revocation = Revocation::of_refresh_token(endpoint, client_id, token);
-            self.setup.authority.revoke(&revocation).await
+        let endpoint = Endpoint::revoke(&self.setup.environment, &provenance)?;
+        let TokenResponse { refresh_token, access_token, .. } = response.clone();
+        let revocation = match (refresh_token, access_token) {
+            (Some(token), _) => {
+                Revocation::of_refresh_token(endpoint, client_id(&provenance).to_owned(), token)
+            }
+            (None, Some(token)) => Revocation::of_access_token(endpoint, token),
+            (None, None) => return Ok(()),
         };
-        if let Err(error) = revoked.await {
-            self.open.failed(error);
-        }
+        self.setup.authority.revoke(&revocation).await.map(drop)
     }
 }

@@ -77,10 +77,10 @@ impl Setup {
     /// The document of a new login, if its workspace is allowed.
     pub(super) fn document(
         &self,
-        tokens: &FirstTokens,
+        tokens: FirstTokens,
         api_key: Option<Secret>,
     ) -> Result<AuthDocument, Error> {
-        let FirstTokens { id_token, access_token, refresh_token } = tokens.clone();
+        let FirstTokens { id_token, access_token, refresh_token } = tokens;
         let provenance = self.issuer.provenance();
         let login = random::<32>()?.expose().to_owned();
         let login = NewLogin { id_token, access_token, refresh_token, api_key, provenance, login };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use codex_auth::authority::Issuer;
 use codex_auth::login::{BrowserLogin, DeviceLogin, Setup};
-use scripted_authority::{DeviceFlow, Endpoint, Moment, Outcome, Step};
+use scripted_authority::{DeviceFlow, Edit, Endpoint, Moment, Outcome, Step};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -109,6 +109,22 @@ fn a_login_that_is_dropped_unkept_revokes_its_tokens() {
 }
 
 #[test]
+fn an_answer_without_every_token_is_refused_and_what_is_in_it_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let setup = setup(&world);
+    for missing in ["id_token", "access_token"] {
+        world.authority.script(Endpoint::Exchange, Step::edited(missing, Edit::Missing));
+        let obtained = runtime().block_on(async {
+            let mut login = DeviceLogin::start(&setup).await.unwrap();
+            login.obtain().await.map(|_| ())
+        });
+        assert!(obtained.unwrap_err().to_string().contains(&format!("it has no {missing}")));
+        assert_eq!(world.live_grants(), 0, "{missing}");
+    }
+}
+
+#[test]
 fn a_browser_login_that_is_dropped_while_it_asks_for_the_api_key_revokes_its_tokens() {
     alone(here!(), || {
         let mut machine = Machine::with_file();
@@ -157,7 +173,7 @@ fn an_interruption_during_the_exchange_revokes_the_tokens_before_the_program_end
         let mut login = device_login(&world);
         hold.arrived(PATIENCE).unwrap();
         login.signal(signal);
-        login.line_with("to revoke the cancelled login");
+        login.line_with("to revoke the unfinished login");
         hold.release();
         let ended = login.finish().expect(130);
         assert!(ended.err.ends_with("error: interrupted; nothing was changed\n"), "{ended}");
@@ -191,7 +207,7 @@ fn a_second_interruption_ends_the_program_and_says_that_the_login_may_live_on() 
     let mut login = device_login(&world);
     hold.arrived(PATIENCE).unwrap();
     login.signal("INT");
-    login.line_with("to revoke the cancelled login");
+    login.line_with("to revoke the unfinished login");
     login.signal("INT");
     let ended = login.finish().expect(130);
     assert!(ended.err.contains("error: interrupted; the cancelled login may live on at "), "{ended}");
@@ -208,7 +224,7 @@ fn a_cancelled_login_that_cannot_be_revoked_is_reported() {
     let mut login = device_login(&world);
     hold.arrived(PATIENCE).unwrap();
     login.signal("INT");
-    login.line_with("to revoke the cancelled login");
+    login.line_with("to revoke the unfinished login");
     hold.release();
     let ended = login.finish().expect(130);
     assert!(ended.err.contains("error: interrupted; the cancelled login may live on at "), "{ended}");

@@ -66,8 +66,8 @@ impl Interrupts {
         let issuer = setup.issuer();
         let tell = async {
             sleep(SILENT_WAIT).await;
-            output.say(&format!("waiting for {issuer} to revoke the cancelled login; Ctrl-C ends the wait"));
-            std::future::pending().await
+            output.say(&format!("waiting for {issuer} to revoke the unfinished login; Ctrl-C ends the wait"));
+            std::future::pending::<()>().await;
         };
         let why = tokio::select! {
             biased;
