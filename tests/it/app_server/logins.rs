@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::login::world::{PATIENCE, World};
-use crate::support::{Machine, alone, eventually, here, over_both_stores};
+use crate::support::{Flock, Machine, alone, eventually, here, over_both_stores};
 
 over_both_stores![an_api_key_is_kept_and_announced, a_device_code_is_shown_and_its_login_announced];
 
@@ -223,6 +223,24 @@ fn a_login_that_is_cancelled_while_it_waits_for_the_lease_is_never_kept() {
     drop(lease);
     assert_eq!(client.end(), Some(0));
     assert!(world.machine.kept().is_none());
+}
+
+#[test]
+fn a_login_whose_commit_has_begun_cannot_be_cancelled_and_is_kept() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::by(world.codex(["app-server"]));
+    // The second of Codex's commit locks: the program makes the first when the commit has begun, and waits for this.
+    let commit = Flock::hold(&world.machine.home.file("auth.json.lock"));
+    let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    eventually("the commit to begin", || world.machine.home.file("auth.lock").exists());
+    assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "notFound"}));
+    drop(commit);
+    let completed = client.told("account/login/completed");
+    assert_eq!((&completed["loginId"], &completed["error"]), (&id, &Value::Null));
+    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
 }
 
 fn cancel(client: &mut Client, id: &Value) {

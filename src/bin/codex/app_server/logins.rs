@@ -301,6 +301,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_login_is_cancelled_or_committed_and_the_first_of_both_counts() {
+        let cancelled = Cancellation::default();
+        assert!(!cancelled.is_requested() && cancelled.request() && cancelled.request());
+        assert!(cancelled.is_requested() && !cancelled.begin_commit());
+        let committed = Cancellation::default();
+        assert!(committed.begin_commit() && !committed.request() && !committed.is_requested());
+    }
+
+    #[test]
     fn an_id_is_a_uuid_and_nothing_else_is() {
         let (one, other) = (uuid().unwrap(), uuid().unwrap());
         assert!(is_uuid(&one) && is_uuid(&other) && one != other, "{one} {other}");
