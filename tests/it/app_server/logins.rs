@@ -193,6 +193,8 @@ fn the_end_of_the_conversation_waits_for_the_revocation() {
     let revocation = world.authority.hold(Endpoint::Revoke, Moment::Before);
     start(&mut client, "chatgptDeviceCode");
     exchange.arrived(PATIENCE).unwrap();
+    client.close_input();
+    assert_eq!(client.told("account/login/completed")["success"], false);
     std::thread::scope(|scope| {
         let server = scope.spawn(move || client.end());
         exchange.release();
