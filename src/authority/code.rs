@@ -40,17 +40,18 @@ pub struct FirstTokens {
 }
 
 impl Authority {
-    /// Exchanges a code for tokens at `issuer`, once: a code is good for one use.
+    /// Exchanges a code for tokens at `issuer`, once: a code is good for one use. [`FirstTokens::of`] says whether the
+    /// response has every token that a login needs; those that it has were issued, and are kept or revoked.
     ///
-    /// A future that is dropped before its end takes the answer with it: the tokens then exist and nobody has them.
+    /// A future that is dropped before its end drops the response: the tokens then stay live at the authority.
     ///
     /// # Errors
-    /// [`RequestError`]; [`Silence::Undecodable`] also where one of the three tokens is missing.
+    /// [`RequestError`].
     pub async fn exchange(
         &self,
         issuer: &Issuer,
         authorization: &Authorization,
-    ) -> Result<FirstTokens, RequestError> {
+    ) -> Result<TokenResponse, RequestError> {
         let provenance = issuer.provenance();
         let fields = [
             ("grant_type", "authorization_code"),
@@ -63,9 +64,7 @@ impl Authority {
         let secret = authorization.code.clone();
         let request = Request { endpoint, content: Content::Form(&fields), secret, within: WITHIN };
         let body = request.body(self).await?;
-        TokenResponse::from_json(&body)
-            .and_then(complete)
-            .map_err(|error| request.unanswered(Silence::Undecodable(error)))
+        TokenResponse::from_json(&body).map_err(|error| request.unanswered(Silence::Undecodable(error)))
     }
 
     /// Gets the API key that belongs to an account, as Codex does behind a login by browser.
@@ -90,12 +89,24 @@ impl Authority {
     }
 }
 
-fn complete(response: TokenResponse) -> Result<FirstTokens, Undecodable> {
-    Ok(FirstTokens {
-        id_token: present(response.id_token, "id_token")?,
-        access_token: present(response.access_token, "access_token")?,
-        refresh_token: present(response.refresh_token, "refresh_token")?,
-    })
+impl FirstTokens {
+    /// Takes all three tokens from the `response` of `issuer`.
+    ///
+    /// # Errors
+    /// [`RequestError::Unanswered`] with [`Silence::Undecodable`]: one of them is missing.
+    pub fn of(issuer: &Issuer, response: TokenResponse) -> Result<Self, RequestError> {
+        let complete = || {
+            Ok(Self {
+                id_token: present(response.id_token, "id_token")?,
+                access_token: present(response.access_token, "access_token")?,
+                refresh_token: present(response.refresh_token, "refresh_token")?,
+            })
+        };
+        complete().map_err(|error| RequestError::Unanswered {
+            endpoint: issuer.token(),
+            cause: Silence::Undecodable(error),
+        })
+    }
 }
 
 fn present(token: Option<Secret>, name: &'static str) -> Result<Secret, Undecodable> {

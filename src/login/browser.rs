@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::callback::{Arrival, Brought, Expected, Stranger};
+use super::exchange::{ApiKey, exchange};
 use super::listener::{Listener, Verdict};
 use super::pkce::Pkce;
 use super::setup::random;
-use super::{Error, Setup, port};
+use super::{Error, PendingLogin, Setup, port};
 use crate::authority::{Authorization, AuthorizeRequest};
-use crate::document::AuthDocument;
 use crate::home::Home;
 use crate::secret::Secret;
 use crate::store::LoginNote;
@@ -81,12 +81,14 @@ impl BrowserLogin {
     /// Waits for the person, at most [`PATIENCE`], and gets the tokens. Whoever waits in a browser is told of a failure
     /// by this, and of success by [`Self::announce`], when the login is kept.
     ///
+    /// Dropping the future cancels the login; tokens that the authority has issued by then are revoked.
+    ///
     /// # Errors
     /// - [`Error::Declined`], [`Error::NoEntitlement`], [`Error::NoCode`]: what the browser came back with.
-    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were given back.
+    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were revoked.
     /// - [`Error::TimedOut`]; [`Error::Yielded`] to a later login of this home.
-    /// - [`Error::Request`], [`Error::Document`].
-    pub async fn obtain(&mut self) -> Result<AuthDocument, Error> {
+    /// - [`Error::Request`], [`Error::Document`], [`Error::Thread`].
+    pub async fn obtain(&mut self) -> Result<PendingLogin, Error> {
         let obtained = self.exchanged().await;
         match &obtained {
             Ok(_) => {}
@@ -106,7 +108,7 @@ impl BrowserLogin {
         self.listener.announce(verdict).await;
     }
 
-    async fn exchanged(&mut self) -> Result<AuthDocument, Error> {
+    async fn exchanged(&mut self) -> Result<PendingLogin, Error> {
         let arrival = timeout(PATIENCE, self.listener.arrival()).await;
         let code = match arrival.map_err(|_| Error::TimedOut(PATIENCE))? {
             Arrival::Code(code) => code,
@@ -114,12 +116,8 @@ impl BrowserLogin {
             Arrival::Refused { code, description } => return Err(refused(code, description)),
             Arrival::Yield => return Err(Error::Yielded),
         };
-        let Setup { authority, issuer, .. } = &self.setup;
         let (verifier, redirect_uri) = (self.pkce.verifier.clone(), self.redirect_uri.clone());
-        let tokens = authority.exchange(issuer, &Authorization { code, verifier, redirect_uri }).await?;
-        // Not every account has an API key, and nobody logs in for its sake.
-        let api_key = authority.api_key(issuer, &tokens.id_token).await.ok();
-        self.setup.document(&tokens, api_key).await
+        exchange(&self.setup, Authorization { code, verifier, redirect_uri }, ApiKey::IfAvailable).await
     }
 }
 

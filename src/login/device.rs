@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Error, Setup};
+use super::exchange::{ApiKey, exchange};
+use super::{Error, PendingLogin, Setup};
 use crate::authority::{Authorization, DeviceCode, DeviceStart, Poll, RequestError};
-use crate::document::AuthDocument;
 use crate::remedy::ErrorKind;
 
 /// How long a person has to approve a code.
@@ -17,8 +17,7 @@ const SLOWEST: Duration = Duration::from_secs(60);
 
 /// A login that waits for a person to type its code somewhere else.
 ///
-/// Nothing goes on while it is not polled, and nothing has to be undone when it is dropped: a code that nobody asks for
-/// expires at the authority.
+/// Dropping it ends the login: a code that is not asked for expires at the authority.
 #[derive(Debug)]
 pub struct DeviceLogin {
     setup: Setup,
@@ -67,18 +66,19 @@ impl DeviceLogin {
 
     /// Waits until the person has approved the code, and gets the tokens.
     ///
+    /// Dropping the future cancels the login; tokens that the authority has issued by then are revoked.
+    ///
     /// Polls at the interval that the authority asks for; slower where it says so, or where the network fails, which does
     /// not end the login.
     ///
     /// # Errors
     /// - [`Error::CodeExpired`]: nobody approved within [`LIFETIME`].
     /// - [`Error::Declined`]: the person said no.
-    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were given back.
-    /// - [`Error::Request`], [`Error::Document`].
-    pub async fn obtain(&mut self) -> Result<AuthDocument, Error> {
+    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were revoked.
+    /// - [`Error::Request`], [`Error::Document`], [`Error::Thread`].
+    pub async fn obtain(&mut self) -> Result<PendingLogin, Error> {
         let authorization = self.approved().await?;
-        let tokens = self.setup.authority.exchange(&self.setup.issuer, &authorization).await?;
-        self.setup.document(&tokens, None).await
+        exchange(&self.setup, authorization, ApiKey::None).await
     }
 
     async fn approved(&self) -> Result<Authorization, Error> {

@@ -67,6 +67,9 @@ pub enum Error {
     /// The place cannot be written to.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// No thread could be started for the token exchange. Nothing was sent.
+    #[error("cannot start the token exchange: {0}")]
+    Thread(#[source] io::Error),
     /// Nobody came back from the browser.
     #[error("nobody came back from the browser within {} minutes; start the login again", .0.as_secs() / 60)]
     TimedOut(Duration),

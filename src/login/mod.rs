@@ -5,13 +5,20 @@
 //! 1. what `config.toml` forbids is refused before anything is asked of a person ([`permit_method`]);
 //! 2. the credential is obtained: by [`BrowserLogin`], [`DeviceLogin`] or [`access_token`], or handed in;
 //! 3. whose it is is compared with what `config.toml` allows;
-//! 4. it is committed under the lease ([`keep()`]);
+//! 4. it is committed under the lease ([`PendingLogin::keep`], [`keep()`]);
 //! 5. the person is told ([`BrowserLogin::announce`]);
 //! 6. the tokens that it took the place of are taken back, if they are of the same account ([`supersede`]).
 //!
 //! The flows are values that a program holds: `start` says what to show, `obtain` waits for the person. Dropping one, or
 //! the future of one, ends it: its port is free, its note is gone, and nothing was kept. They need a tokio runtime with
 //! its I/O and time drivers, of either flavour.
+//!
+//! # Cancelling
+//!
+//! Tokens that the authority issued are stored or revoked. `obtain` returns a [`PendingLogin`], which revokes its tokens
+//! when it is dropped without [`PendingLogin::keep`]. The exchange and the revocation run on a thread of the library, so a
+//! future that is dropped during the exchange leaves no login behind either. That thread ends with the process: a program
+//! awaits [`Exchanges::finish`] before it exits.
 
 #[cfg(feature = "browser-login")]
 mod browser;
@@ -19,12 +26,14 @@ mod browser;
 mod callback;
 mod device;
 mod error;
+mod exchange;
 mod input;
 mod keep;
 #[cfg(feature = "browser-login")]
 mod listener;
 #[cfg(feature = "browser-login")]
 mod page;
+mod pending;
 mod permission;
 #[cfg(feature = "browser-login")]
 mod pkce;
@@ -39,10 +48,12 @@ mod token;
 pub use self::browser::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError};
 pub use self::device::{DeviceLogin, LIFETIME};
 pub use self::error::{Error, Taken};
+pub use self::exchange::Exchanges;
 pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
 pub use self::keep::{Kept, keep};
+pub use self::pending::PendingLogin;
 pub use self::permission::{Forbidden, permit_document, permit_method, permit_workspace};
 pub use self::setup::Setup;
-pub use self::supersede::{LeftAlive, OldLogin, Superseded, give_back, supersede};
+pub use self::supersede::{LeftAlive, OldLogin, Superseded, supersede};
 pub use self::take_over::{TakeOver, take_over};
 pub use self::token::{Verified, access_token};

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::Error;
+use super::exchange::Exchanges;
 use super::permission::{permit_method, permit_workspace};
 use crate::authority::{Authority, FirstTokens, Issuer};
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ pub struct Setup {
     pub(super) clock: Clock,
     pub(super) config: Config,
     pub(super) environment: Environment,
+    pub(super) exchanges: Exchanges,
     pub(super) issuer: Issuer,
 }
 
@@ -35,6 +37,7 @@ impl Setup {
             clock: Clock::system(),
             config: config.clone(),
             environment: environment.clone(),
+            exchanges: Exchanges::default(),
             issuer: Issuer::of(environment)?,
         })
     }
@@ -43,6 +46,18 @@ impl Setup {
     #[must_use]
     pub fn at(self, issuer: Issuer) -> Self {
         Self { issuer, ..self }
+    }
+
+    /// The same, with its logins in the list of `exchanges`.
+    #[must_use]
+    pub fn with_exchanges(self, exchanges: Exchanges) -> Self {
+        Self { exchanges, ..self }
+    }
+
+    /// The logins of this setup, and of its clones, whose tokens are neither stored nor revoked yet.
+    #[must_use]
+    pub fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
     }
 
     /// The authority of the login.
@@ -59,22 +74,13 @@ impl Setup {
         Ok(permit_workspace(&self.config.restrictions, account_id)?)
     }
 
-    /// The document of a new login, if its workspace is allowed. Tokens that will not be kept were issued all the same, so
-    /// they are given back.
-    pub(super) async fn document(
+    /// The document of a new login, if its workspace is allowed.
+    pub(super) fn document(
         &self,
-        tokens: &FirstTokens,
+        tokens: FirstTokens,
         api_key: Option<Secret>,
     ) -> Result<AuthDocument, Error> {
-        let document = self.permitted(tokens, api_key);
-        if document.is_err() {
-            super::supersede::give_back_tokens(self, tokens).await;
-        }
-        document
-    }
-
-    fn permitted(&self, tokens: &FirstTokens, api_key: Option<Secret>) -> Result<AuthDocument, Error> {
-        let FirstTokens { id_token, access_token, refresh_token } = tokens.clone();
+        let FirstTokens { id_token, access_token, refresh_token } = tokens;
         let provenance = self.issuer.provenance();
         let login = random::<32>()?.expose().to_owned();
         let login = NewLogin { id_token, access_token, refresh_token, api_key, provenance, login };

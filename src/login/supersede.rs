@@ -1,9 +1,8 @@
 //! What becomes of the login that a new one took the place of.
 
 use super::Setup;
-use crate::authority::{self, Endpoint, FirstTokens, Revocation, Revoked, client_id};
+use crate::authority::{self, Revocation, Revoked};
 use crate::document::{AuthDocument, Identity};
-use crate::store::{Stored, Stores};
 
 /// What a person wants to become of the login before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,26 +74,6 @@ pub async fn supersede(
             Err(error) => Superseded::Failed(error),
         },
     }
-}
-
-/// Takes back the tokens of `new`, which could not be kept: nobody has them. Best effort. Where a reader of `stores` finds
-/// them all the same, because it was a later step that failed, or cannot tell, they are let live.
-pub async fn give_back(setup: &Setup, stores: &Stores, new: &AuthDocument) {
-    let Ok(found) = stores.find() else { return };
-    let is_new = |stored: &Stored| stored.document.revision() == new.revision();
-    if found.stored.as_ref().is_some_and(is_new) {
-        return;
-    }
-    // The caller has the error that matters.
-    let _ = revoke(setup, new).await;
-}
-
-/// The same for tokens that no store was to have.
-pub(super) async fn give_back_tokens(setup: &Setup, tokens: &FirstTokens) {
-    let provenance = setup.issuer.provenance();
-    let Ok(endpoint) = Endpoint::revoke(&setup.environment, &provenance) else { return };
-    let (client_id, token) = (client_id(&provenance).to_owned(), tokens.refresh_token.clone());
-    let _ = setup.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)).await;
 }
 
 async fn revoke(setup: &Setup, document: &AuthDocument) -> Result<Option<Revoked>, authority::Error> {

@@ -195,6 +195,11 @@ impl Client {
         self.gate.set(true);
     }
 
+    /// Closes the server's input; what it still says can be read.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
     /// Ends the conversation; the exit code of the server.
     #[track_caller]
     pub fn end(mut self) -> Option<i32> {

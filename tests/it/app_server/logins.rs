@@ -3,12 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use scripted_authority::{Decision, Endpoint, TokenState};
+use codex_auth::Lease;
+use scripted_authority::{Decision, DeviceFlow, Endpoint, Moment, TokenState};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::login::world::World;
-use crate::support::{Machine, alone, here, over_both_stores};
+use crate::login::world::{PATIENCE, World};
+use crate::support::{Flock, Machine, alone, eventually, here, over_both_stores};
 
 over_both_stores![an_api_key_is_kept_and_announced, a_device_code_is_shown_and_its_login_announced];
 
@@ -45,9 +46,7 @@ fn a_device_code_is_shown_and_its_login_announced(machine: &mut Machine) {
     assert_eq!(client.told("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
     assert_eq!(client.token(), Some(world.kept("access_token")));
     // What it took the place of is of no more use to anybody.
-    crate::support::eventually("the old token to end", || {
-        world.state_of(&old.tokens.refresh_token) != TokenState::Live
-    });
+    eventually("the old token to end", || world.state_of(&old.tokens.refresh_token) != TokenState::Live);
 }
 
 /// Upstream: device code fails without account update; device code disabled.
@@ -141,6 +140,116 @@ fn a_browser_login_that_is_cancelled_frees_its_port() {
         assert_eq!(client.end(), Some(0), "{begun}");
         assert!(TcpStream::connect("127.0.0.1:1455").is_err(), "the end ends a login too");
     });
+}
+
+#[test]
+fn a_device_login_that_is_cancelled_during_the_exchange_is_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::by(world.codex(["app-server"]));
+    for (grants, moment) in [(1, Moment::Before), (2, Moment::After)] {
+        let hold = world.authority.hold(Endpoint::Exchange, moment);
+        let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+        hold.arrived(PATIENCE).unwrap();
+        cancel(&mut client, &id);
+        hold.release();
+        eventually("the tokens to be revoked", || {
+            world.requests(Endpoint::Revoke) == grants && world.live_grants() == 0
+        });
+    }
+    assert!(world.machine.kept().is_none());
+}
+
+#[test]
+fn a_browser_login_that_is_cancelled_during_the_exchange_is_revoked() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let mut client = Client::by(world.codex(["app-server"]));
+        let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
+        let begun = start(&mut client, "chatgpt");
+        let back = visit(begun["authUrl"].as_str().unwrap());
+        // It will be hung up on.
+        let browser = std::thread::spawn(move || std::panic::catch_unwind(|| visit(&back)));
+        hold.arrived(PATIENCE).unwrap();
+        cancel(&mut client, &begun["loginId"]);
+        hold.release();
+        eventually("the tokens to be revoked", || {
+            world.requests(Endpoint::Revoke) == 1 && world.live_grants() == 0
+        });
+        assert!(world.machine.kept().is_none());
+        let _ = browser.join();
+    });
+}
+
+#[test]
+fn the_end_of_the_conversation_waits_for_the_revocation() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let exchange = world.authority.hold(Endpoint::Exchange, Moment::After);
+    let revocation = world.authority.hold(Endpoint::Revoke, Moment::Before);
+    start(&mut client, "chatgptDeviceCode");
+    exchange.arrived(PATIENCE).unwrap();
+    client.close_input();
+    assert_eq!(client.told("account/login/completed")["success"], false);
+    std::thread::scope(|scope| {
+        let server = scope.spawn(move || client.end());
+        exchange.release();
+        revocation.arrived(PATIENCE).unwrap();
+        assert!(!server.is_finished());
+        revocation.release();
+        assert_eq!(server.join().unwrap(), Some(0));
+    });
+    assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (0, 1));
+}
+
+#[test]
+fn a_login_that_is_cancelled_while_it_waits_for_the_lease_is_never_kept() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| ()).unwrap();
+    let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    world
+        .authority
+        .wait_for_entry(PATIENCE, |entry| {
+            (entry.endpoint, entry.outcome) == (Endpoint::Exchange, scripted_authority::Outcome::Granted)
+        })
+        .unwrap();
+    cancel(&mut client, &id);
+    eventually("the tokens to be revoked", || world.live_grants() == 0);
+    drop(lease);
+    assert_eq!(client.end(), Some(0));
+    assert!(world.machine.kept().is_none());
+}
+
+#[test]
+fn a_login_whose_commit_has_begun_cannot_be_cancelled_and_is_kept() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::by(world.codex(["app-server"]));
+    // The second of Codex's commit locks: the program makes the first when the commit has begun, and waits for this.
+    let commit = Flock::hold(&world.machine.home.file("auth.json.lock"));
+    let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    eventually("the commit to begin", || world.machine.home.file("auth.lock").exists());
+    assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "notFound"}));
+    drop(commit);
+    let completed = client.told("account/login/completed");
+    assert_eq!((&completed["loginId"], &completed["error"]), (&id, &Value::Null));
+    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
+}
+
+fn cancel(client: &mut Client, id: &Value) {
+    let cancelled = client.call("account/login/cancel", json!({"loginId": id}));
+    assert_eq!(cancelled, json!({"status": "canceled"}));
+    let completed = client.told("account/login/completed");
+    assert_eq!((&completed["success"], &completed["loginId"]), (&false.into(), id));
 }
 
 /// Visits an address as a browser does, and gives back where it is sent on to, if it is.

@@ -35,6 +35,7 @@ fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine
     let old = world.with_login_of(1);
     for signal in ["INT", "TERM", "HUP", "KILL"] {
         for at in STEPS {
+            let live = world.live_grants();
             let begun = Instant::now();
             ended_at(&world, at, signal);
             assert!(
@@ -45,6 +46,7 @@ fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine
             assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token, "{signal} at {at:?}");
             if signal != "KILL" {
                 world.nothing_is_left();
+                assert_eq!(world.live_grants(), live, "{signal} at {at:?}");
             }
         }
     }
@@ -54,7 +56,7 @@ fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine
 fn ended_at(world: &World<'_>, at: At, signal: &str) {
     let lease = matches!(at, At::Lease)
         .then(|| Lease::acquire(&world.machine.home.home(), Duration::from_secs(30), |_| ()).unwrap());
-    let hold = match at {
+    let mut hold = match at {
         At::Browser | At::Lease => None,
         At::Exchange(moment) => Some(world.authority.hold(Endpoint::Exchange, moment)),
         At::ApiKey => Some(world.authority.hold(Endpoint::ApiKey, Moment::Before)),
@@ -75,6 +77,10 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
         _ => {}
     }
     login.signal(signal);
+    if signal != "KILL" && matches!(at, At::Exchange(_)) {
+        // The tokens of an exchange can only be revoked when they have arrived.
+        drop(hold.take());
+    }
     let ended = login.finish();
     if signal == "KILL" {
         assert_eq!(ended.code, None);
@@ -88,7 +94,7 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
     }
 }
 
-fn visit(url: &str) -> String {
+pub fn visit(url: &str) -> String {
     let (authority, path) = web::parts(url);
     format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
 }

@@ -26,6 +26,7 @@
 
 mod browser;
 mod callback;
+mod cancelled;
 mod choice;
 // Linux: chromium.
 #[cfg(target_os = "linux")]

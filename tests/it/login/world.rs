@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use scripted_authority::{Account, Authority, Endpoint, Grant, TokenState};
+use scripted_authority::{Account, Authority, Endpoint, Grant, GrantId, TokenState};
 use serde_json::Value;
 
 use crate::support::{Ended, Guarded, Machine, Run};
@@ -76,6 +76,12 @@ impl<'a> World<'a> {
     /// What the authority makes of a token.
     pub fn state_of(&self, token: &str) -> TokenState {
         self.authority.state_of(token)
+    }
+
+    /// How many grants can still be refreshed.
+    pub fn live_grants(&self) -> usize {
+        let all = (1..).map(GrantId).take_while(|grant| self.authority.latest(*grant).is_some());
+        all.filter(|grant| self.authority.live_refresh_token(*grant).is_some()).count()
     }
 
     /// That the login of `grant` is what it was, byte for byte, and does what it is for.

@@ -1,12 +1,14 @@
 //! Logins that a client asks for: one at a time, kept as `codex login` keeps them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use codex_auth::config::{Config, LoginMethod};
 use codex_auth::login::{
-    self, Announcement, BrowserLogin, DeviceLogin, Forbidden, Kept, OldLogin, Setup, credential_from_input,
-    give_back, permit_method, permit_workspace, supersede,
+    self, Announcement, BrowserLogin, DeviceLogin, Exchanges, Forbidden, Kept, OldLogin, PendingLogin, Setup,
+    credential_from_input, permit_method, permit_workspace, supersede,
 };
+use codex_auth::store::{Leased, Waiting};
 use codex_auth::{AuthDocument, Lease, Secret, Stores};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -20,13 +22,21 @@ use crate::session::Session;
 /// What a login that did not come to its end is told of as.
 const NOT_COMPLETED: &str = "Login was not completed";
 
-/// The login that a person is asked for, if there is one.
+/// What the failure of a login by browser, and of one by device, begins with.
+const BROWSER: &str = "Login server error: ";
+const DEVICE: &str = "";
+
+/// The login that a person is asked for, if there is one, and the logins before it that are still to be revoked.
 #[derive(Default)]
-pub(super) struct Logins(Mutex<Option<Active>>);
+pub(super) struct Logins {
+    active: Mutex<Option<Active>>,
+    exchanges: Exchanges,
+}
 
 /// A login that waits for a person.
 pub(super) struct Active {
     id: String,
+    cancellation: Cancellation,
     cancel: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -34,13 +44,42 @@ pub(super) struct Active {
 /// What a person has brought, and the browser that waits to hear of it.
 pub(super) struct Obtained {
     setup: Setup,
-    outcome: Result<AuthDocument, String>,
+    outcome: Result<PendingLogin, String>,
     browser: Option<BrowserLogin>,
+    cancellation: Cancellation,
+    prefix: &'static str,
+}
+
+/// A request to cancel a login, which counts if it comes before the commit of the login begins.
+#[derive(Clone, Default)]
+struct Cancellation(Arc<OnceLock<First>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Cancel,
+    Commit,
+}
+
+impl Cancellation {
+    /// Whether the login is cancelled now, by this request or one before.
+    fn request(&self) -> bool {
+        *self.0.get_or_init(|| First::Cancel) == First::Cancel
+    }
+
+    fn is_requested(&self) -> bool {
+        self.0.get() == Some(&First::Cancel)
+    }
+
+    /// Whether the commit may begin; from then on every request is too late.
+    fn begin_commit(&self) -> bool {
+        *self.0.get_or_init(|| First::Commit) == First::Commit
+    }
 }
 
 impl Active {
     /// Ends it; the client is told that it was not completed.
     pub(super) async fn cancel(self) {
+        self.cancellation.request();
         let _ = self.cancel.send(());
         let _ = self.task.await;
     }
@@ -56,10 +95,19 @@ impl Logins {
             return Err(Refusal::invalid(format!("invalid login id: {}", crate::output::plain(id))));
         }
         let mut active = self.lock();
-        // One that has ended is not there any more.
-        Ok(active
-            .take_if(|active| active.id.eq_ignore_ascii_case(id))
-            .filter(|active| !active.task.is_finished()))
+        // One that has ended, or is being stored, cannot be cancelled any more.
+        let can_be_cancelled = |active: &mut Active| {
+            active.id.eq_ignore_ascii_case(id) && !active.task.is_finished() && active.cancellation.request()
+        };
+        Ok(active.take_if(can_be_cancelled))
+    }
+
+    /// Cancels whatever goes on, and waits until every login that was cancelled is revoked.
+    pub(super) async fn end(&self) {
+        self.cancel_all().await;
+        if let Err(error) = self.exchanges.finish().await {
+            tracing::warn!(%error, "a login that was cancelled may live on");
+        }
     }
 
     /// Cancels whatever goes on.
@@ -76,7 +124,8 @@ impl Logins {
             .map_err(|error| Refusal::invalid(format!("the API key is of no use: {error}")))?;
         permit_method(&config(session)?.restrictions, LoginMethod::Api)
             .map_err(|_| Refusal::invalid("API key login is disabled. Use ChatGPT login instead."))?;
-        let kept = keep(session, AuthDocument::with_api_key(&key)).await;
+        let login = AuthDocument::with_api_key(&key).into();
+        let kept = keep(session, login, Cancellation::default()).await;
         kept.map(drop).map_err(|error| Refusal::internal(format!("failed to save the API key: {error}")))
     }
 
@@ -95,9 +144,10 @@ impl Logins {
             .await
             .map_err(|error| refused("failed to start login server", &error))?;
         let url = login.authorize_url().to_owned();
-        let id = self.begin(server, "Login server error: ", async move {
+        let cancellation = Cancellation::default();
+        let id = self.begin(server, BROWSER, cancellation.clone(), async move {
             let outcome = login.obtain().await.map_err(|error| error.to_string());
-            Obtained { setup, outcome, browser: Some(login) }
+            Obtained { setup, outcome, browser: Some(login), cancellation, prefix: BROWSER }
         })?;
         Ok(json!({"type": "chatgpt", "loginId": id, "authUrl": url}))
     }
@@ -109,9 +159,10 @@ impl Logins {
             .await
             .map_err(|error| refused("failed to request device code", &error))?;
         let (url, code) = (login.verification_url().to_owned(), login.user_code().to_owned());
-        let id = self.begin(server, "", async move {
+        let cancellation = Cancellation::default();
+        let id = self.begin(server, DEVICE, cancellation.clone(), async move {
             let outcome = login.obtain().await.map_err(|error| error.to_string());
-            Obtained { setup, outcome, browser: None }
+            Obtained { setup, outcome, browser: None, cancellation, prefix: DEVICE }
         })?;
         Ok(json!({"type": "chatgptDeviceCode", "loginId": id, "verificationUrl": url, "userCode": code}))
     }
@@ -121,7 +172,8 @@ impl Logins {
         permit_method(&config.restrictions, LoginMethod::ChatGpt)
             .map_err(|_| Refusal::invalid("ChatGPT login is disabled. Use API key login instead."))?;
         self.cancel_all().await;
-        Setup::new(&server.session.environment, &config).map_err(Refusal::internal)
+        let setup = Setup::new(&server.session.environment, &config).map_err(Refusal::internal)?;
+        Ok(setup.with_exchanges(self.exchanges.clone()))
     }
 
     /// Waits for the person on a task of its own, and gives the login an id.
@@ -129,6 +181,7 @@ impl Logins {
         &self,
         server: &Arc<Server>,
         prefix: &'static str,
+        cancellation: Cancellation,
         obtain: impl Future<Output = Obtained> + Send + 'static,
     ) -> Result<String, Refusal> {
         let id = uuid().map_err(Refusal::internal)?;
@@ -148,22 +201,23 @@ impl Logins {
                 Some(obtained) => server.finish_login(&login_id, obtained).await,
             }
         });
-        *self.lock() = Some(Active { id: id.clone(), cancel, task });
+        *self.lock() = Some(Active { id: id.clone(), cancellation, cancel, task });
         Ok(id)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Active>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Obtained {
     /// Keeps it, tells the browser, and takes back what it took the place of. A failure is told in one line.
     pub(super) async fn keep(self, session: &Session) -> Result<(), String> {
-        let Self { setup, outcome, browser } = self;
-        let document = outcome?;
-        match keep(session, document.clone()).await {
-            Ok(kept) => {
+        let Self { setup, outcome, browser, cancellation, prefix } = self;
+        let login = outcome?;
+        let document = login.document().clone();
+        match keep(session, login, cancellation).await {
+            Ok(Some(kept)) => {
                 // Nobody waits for either: the login stands.
                 tokio::spawn(async move {
                     let announced = async {
@@ -176,14 +230,12 @@ impl Obtained {
                 });
                 Ok(())
             }
+            Ok(None) => Err(format!("{prefix}{NOT_COMPLETED}")),
             Err(error) => {
                 let why = error.to_string();
-                let announced = async {
-                    if let Some(browser) = browser {
-                        browser.announce(Announcement::NotKept(&why)).await;
-                    }
-                };
-                tokio::join!(announced, give_back(&setup, &session.stores, &document));
+                if let Some(browser) = browser {
+                    browser.announce(Announcement::NotKept(&why)).await;
+                }
                 Err(why)
             }
         }
@@ -196,14 +248,26 @@ fn config(session: &Session) -> Result<Config, Refusal> {
     Ok(stores.settings().config.clone())
 }
 
-/// Keeps `document` where logins are kept, under the lease.
-async fn keep(session: &Session, document: AuthDocument) -> Result<Kept, CommandError> {
+/// Keeps `login` where logins are kept, under the lease; nothing if it is cancelled before that.
+async fn keep(
+    session: &Session,
+    login: PendingLogin,
+    cancellation: Cancellation,
+) -> Result<Option<Kept>, CommandError> {
     let (home, environment) = (session.home().clone(), session.environment.clone());
-    let work = move || -> Result<Kept, CommandError> {
+    let work = move || -> Result<Option<Kept>, CommandError> {
         let stores = Stores::open(home, &environment)?;
         let choice = stores.choose(None)?;
-        let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_| ())?;
-        Ok(login::keep(&mut stores.writer(&lease)?, &choice, &document)?)
+        let unless_cancelled = |_: &Waiting<'_>| match cancellation.is_requested() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        match Lease::acquire_unless(stores.home(), environment.lock_timeout, unless_cancelled)? {
+            Leased::Held(lease) if cancellation.begin_commit() => {
+                Ok(Some(login.keep(&mut stores.writer(&lease)?, &choice)?))
+            }
+            Leased::Held(_) | Leased::GaveWay(()) => Ok(None),
+        }
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(CommandError::new(crate::error::Exit::Failed, format!("the login could not be kept: {error}")))
@@ -235,6 +299,15 @@ fn is_uuid(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_is_cancelled_or_committed_and_the_first_of_both_counts() {
+        let cancelled = Cancellation::default();
+        assert!(!cancelled.is_requested() && cancelled.request() && cancelled.request());
+        assert!(cancelled.is_requested() && !cancelled.begin_commit());
+        let committed = Cancellation::default();
+        assert!(committed.begin_commit() && !committed.request() && !committed.is_requested());
+    }
 
     #[test]
     fn an_id_is_a_uuid_and_nothing_else_is() {

@@ -108,8 +108,7 @@ impl Server {
 
     /// Ends what is going on besides.
     pub(super) async fn end(&self) {
-        self.logins.cancel_all().await;
-        self.next.end().await;
+        tokio::join!(self.logins.end(), self.next.end());
     }
 
     /// Takes a line of the client's.

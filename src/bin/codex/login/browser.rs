@@ -4,8 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::thread;
 use std::time::Duration;
 
-use codex_auth::login::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError};
-use codex_auth::{AuthDocument, Secret};
+use codex_auth::Secret;
+use codex_auth::login::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError, PendingLogin};
 use codex_auth_platform::hardening;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
@@ -22,32 +22,43 @@ use crate::output::Output;
 pub(super) fn run(keeping: &Keeping, who: Browser, output: &mut Output) -> Outcome {
     interrupt::run(async {
         let mut interrupts = Interrupts::listen()?;
-        let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.home()).await?) };
-        let mut login = interrupts.or(start).await?;
-        keeping.tell_who_is_signed_in(output);
-        let document = {
-            let mut person = match who {
-                Browser::Ours => open(&login, keeping, output),
-                Browser::Theirs => Person { opened: None, lines: invite(&login, output) },
-            };
-            interrupts.or(waited_for(&mut login, &mut person, output)).await?
-        };
-        match keeping.commit(&document, &mut interrupts, output).await {
-            Ok(kept) => {
-                let announce = login.announce(Announcement::LoggedIn);
-                keeping.finish(&document, kept, announce, &mut interrupts, output).await
-            }
-            Err(error) => {
-                let why = error.to_string();
-                let announce = async {
-                    login.announce(Announcement::NotKept(&why)).await;
-                    Ok(())
-                };
-                let _ = interrupts.or(announce).await;
-                Err(error)
-            }
-        }
+        let done = log_in(keeping, who, &mut interrupts, output).await;
+        interrupts.wait_for_revocation(&keeping.setup, done, output).await
     })
+}
+
+async fn log_in(
+    keeping: &Keeping,
+    who: Browser,
+    interrupts: &mut Interrupts,
+    output: &mut Output,
+) -> Outcome {
+    let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.home()).await?) };
+    let mut login = interrupts.or(start).await?;
+    keeping.tell_who_is_signed_in(output);
+    let obtained = {
+        let mut person = match who {
+            Browser::Ours => open(&login, keeping, output),
+            Browser::Theirs => Person { opened: None, lines: invite(&login, output) },
+        };
+        interrupts.or(waited_for(&mut login, &mut person, output)).await?
+    };
+    let document = obtained.document().clone();
+    match keeping.commit(obtained, interrupts, output).await {
+        Ok(kept) => {
+            let announce = login.announce(Announcement::LoggedIn);
+            keeping.finish(&document, kept, announce, interrupts, output).await
+        }
+        Err(error) => {
+            let why = error.to_string();
+            let announce = async {
+                login.announce(Announcement::NotKept(&why)).await;
+                Ok(())
+            };
+            let _ = interrupts.or(announce).await;
+            Err(error)
+        }
+    }
 }
 
 /// What the person does meanwhile.
@@ -114,7 +125,7 @@ async fn waited_for(
     login: &mut BrowserLogin,
     person: &mut Person,
     output: &Output,
-) -> Result<AuthDocument, CommandError> {
+) -> Result<PendingLogin, CommandError> {
     let (paste, redirect_uri) = (login.paste(), login.redirect_uri().to_owned());
     // A line that moves would be in the way of what is pasted.
     let mut countdown = person.lines.is_none().then(|| screen::Countdown::new("you to sign in"));

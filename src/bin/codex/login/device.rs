@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use codex_auth::login::{self, DeviceLogin};
+use codex_auth::login::{self, DeviceLogin, PendingLogin};
 use tokio::time::interval;
 
 use super::interrupt::{self, Interrupts};
 use super::keeping::Keeping;
 use super::screen;
+use crate::Outcome;
 use crate::error::CommandError;
 use crate::output::Output;
 
@@ -29,23 +30,34 @@ pub(super) fn run(keeping: &Keeping, output: &mut Output) -> Result<(), Ended> {
     let done = interrupt::run(async {
         let mut interrupts = Interrupts::listen()?;
         let started = interrupts.or(async { Ok(DeviceLogin::start(&keeping.setup).await) }).await?;
-        let mut login = match started {
+        let login = match started {
             Err(error @ login::Error::DeviceNotEnabled { .. }) => {
                 not_enabled = Some(error);
                 return Ok(());
             }
             started => started?,
         };
-        keeping.tell_who_is_signed_in(output);
-        show(&login, keeping, output);
-        let document = interrupts.or(waited_for(&mut login)).await?;
-        let kept = keeping.commit(&document, &mut interrupts, output).await?;
-        keeping.finish(&document, kept, async {}, &mut interrupts, output).await
+        let done = log_in(login, keeping, &mut interrupts, output).await;
+        interrupts.wait_for_revocation(&keeping.setup, done, output).await
     });
     match not_enabled {
         Some(error) => Err(Ended::NotEnabled(error)),
         None => Ok(done?),
     }
+}
+
+async fn log_in(
+    mut login: DeviceLogin,
+    keeping: &Keeping,
+    interrupts: &mut Interrupts,
+    output: &mut Output,
+) -> Outcome {
+    keeping.tell_who_is_signed_in(output);
+    show(&login, keeping, output);
+    let obtained = interrupts.or(waited_for(&mut login)).await?;
+    let document = obtained.document().clone();
+    let kept = keeping.commit(obtained, interrupts, output).await?;
+    keeping.finish(&document, kept, async {}, interrupts, output).await
 }
 
 fn show(login: &DeviceLogin, keeping: &Keeping, output: &Output) {
@@ -66,7 +78,7 @@ fn show(login: &DeviceLogin, keeping: &Keeping, output: &Output) {
     output.say("never type a code that somebody else has sent you");
 }
 
-async fn waited_for(login: &mut DeviceLogin) -> Result<codex_auth::AuthDocument, CommandError> {
+async fn waited_for(login: &mut DeviceLogin) -> Result<PendingLogin, CommandError> {
     let countdown = screen::Countdown::new("you to approve it");
     let mut left = login.remaining();
     let mut second = interval(Duration::from_secs(1));

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use codex_auth::login::{self, Kept, OldLogin, Setup, access_token, give_back, supersede};
+use codex_auth::login::{Kept, OldLogin, PendingLogin, Setup, access_token, supersede};
 use codex_auth::store::{self, Choice, Leased, Waiting};
 use codex_auth::{AuthDocument, Lease, Secret, manager};
 
@@ -35,7 +35,7 @@ impl Keeping {
     pub(super) fn keep_at_once(&self, document: &AuthDocument, output: &mut Output) -> Outcome {
         interrupt::run(async {
             let mut interrupts = Interrupts::listen()?;
-            let kept = self.commit(document, &mut interrupts, output).await?;
+            let kept = self.commit(document.clone().into(), &mut interrupts, output).await?;
             self.finish(document, kept, async {}, &mut interrupts, output).await
         })
     }
@@ -46,25 +46,25 @@ impl Keeping {
             let mut interrupts = Interrupts::listen()?;
             let verified = interrupts.or(async { Ok(access_token(&self.setup, token).await?) }).await?;
             report::verified(&verified.profile, output);
-            let kept = self.commit(&verified.document, &mut interrupts, output).await?;
+            let kept = self.commit(verified.document.clone().into(), &mut interrupts, output).await?;
             self.finish(&verified.document, kept, async {}, &mut interrupts, output).await
         })
     }
 
-    /// Commits `document` under the lease. An interruption ends the waiting for the lease; what is begun after that is
+    /// Commits `login` under the lease. An interruption ends the waiting for the lease; what is begun after that is
     /// finished, since it takes a moment only and is best not left half-way.
     ///
-    /// Tokens that could not be kept are given back to the authority.
+    /// A login that is not stored is revoked in the background.
     pub(super) async fn commit(
         &self,
-        document: &AuthDocument,
+        login: PendingLogin,
         interrupts: &mut Interrupts,
         output: &Output,
     ) -> Result<Kept, CommandError> {
         let leave = Arc::new(AtomicBool::new(false));
         let mut work = {
             let (stores, limit) = (self.session.stores.clone(), self.session.environment.lock_timeout);
-            let (choice, document) = (self.choice.clone(), document.clone());
+            let choice = self.choice.clone();
             let environment = self.session.environment.clone();
             let (leave, mut line) = (Arc::clone(&leave), WaitingLine::new(output));
             tokio::task::spawn_blocking(move || {
@@ -77,8 +77,9 @@ impl Keeping {
                     }
                 };
                 match Lease::acquire_unless(stores.home(), limit, between)? {
+                    Leased::Held(_) if leave.load(Ordering::Relaxed) => Ok(None),
                     Leased::Held(lease) => {
-                        let kept = login::keep(&mut stores.writer(&lease)?, &choice, &document)?;
+                        let kept = login.keep(&mut stores.writer(&lease)?, &choice)?;
                         // What cannot be done now is for the next refresh.
                         let _ = manager::finish_rescue(&lease, &environment);
                         Ok(Some(kept))
@@ -102,14 +103,7 @@ impl Keeping {
         match done {
             Ok(Some(kept)) => Ok(kept),
             Ok(None) => Err(interrupted()),
-            Err(error) => {
-                let give_back = async {
-                    give_back(&self.setup, &self.session.stores, document).await;
-                    Ok(())
-                };
-                let _ = interrupts.or(give_back).await;
-                Err(error.into())
-            }
+            Err(error) => Err(error.into()),
         }
     }
 

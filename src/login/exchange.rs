@@ -1,0 +1,172 @@
+//! The exchange of a code for tokens, on a thread that keeps or revokes them whatever becomes of the caller.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
+
+use super::{Error, PendingLogin, Setup};
+use crate::authority::{self, Authorization, Endpoint, FirstTokens, Revocation, TokenResponse, client_id};
+use crate::document::AuthDocument;
+
+/// The logins whose tokens may exist at the authority and are neither stored nor revoked yet.
+///
+/// Clones share one list. A program waits for it with [`Self::finish`] before it exits.
+#[derive(Clone, Default)]
+pub struct Exchanges(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    open: watch::Sender<usize>,
+    failure: Mutex<Option<authority::Error>>,
+}
+
+impl Exchanges {
+    /// Waits until the tokens of every login are stored or revoked. That takes the deadline of a token exchange and that
+    /// of a revocation at most, unless the caller itself still has a [`PendingLogin`].
+    ///
+    /// # Errors
+    /// A revocation failed since the last call: the tokens may be usable until they expire.
+    pub async fn finish(&self) -> Result<(), authority::Error> {
+        // The sender is in `self`, so the wait ends with the value that it is for.
+        let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+        let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn open(&self) -> Open {
+        self.0.open.send_modify(|open| *open += 1);
+        Open(self.clone())
+    }
+}
+
+impl fmt::Debug for Exchanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanges").field("open", &*self.0.open.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// One entry of [`Exchanges`], removed on drop.
+struct Open(Exchanges);
+
+impl Open {
+    fn failed(&self, error: authority::Error) {
+        self.0.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
+/// Whether a login comes with an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ApiKey {
+    None,
+    #[cfg_attr(not(feature = "browser-login"), expect(dead_code, reason = "a login by browser asks for it"))]
+    IfAvailable,
+}
+
+/// Exchanges `authorization` for tokens. A caller that drops this future, or the login that comes of it, leaves no tokens
+/// behind: the thread that got them revokes them.
+pub(super) async fn exchange(
+    setup: &Setup,
+    authorization: Authorization,
+    api_key: ApiKey,
+) -> Result<PendingLogin, Error> {
+    let (deliver, delivered) = oneshot::channel();
+    let exchange = Exchange { setup: setup.clone(), authorization, api_key, open: setup.exchanges.open() };
+    // The caller's runtime may stop at any time, and a task of it would be dropped with the tokens.
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    let work = move || {
+        let open = runtime.block_on(exchange.run(deliver));
+        // A name lookup that hangs is not waited for.
+        runtime.shutdown_background();
+        drop(open);
+    };
+    thread::Builder::new().name("codex-auth exchange".to_owned()).spawn(work).map_err(Error::Thread)?;
+    match delivered.await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Thread(io::Error::other("the thread ended early"))),
+    }
+}
+
+/// An exchange and the tokens that it brings.
+struct Exchange {
+    setup: Setup,
+    authorization: Authorization,
+    api_key: ApiKey,
+    open: Open,
+}
+
+type Delivery = oneshot::Sender<Result<PendingLogin, Error>>;
+
+impl Exchange {
+    async fn run(self, deliver: Delivery) -> Open {
+        if !deliver.is_closed() {
+            let Setup { authority, issuer, .. } = &self.setup;
+            match authority.exchange(issuer, &self.authorization).await {
+                Ok(response) => self.keep_or_revoke(&response, deliver).await,
+                // The caller may have left.
+                Err(error) => drop(deliver.send(Err(error.into()))),
+            }
+        }
+        self.open
+    }
+
+    async fn keep_or_revoke(&self, response: &TokenResponse, mut deliver: Delivery) {
+        let document = tokio::select! {
+            biased;
+            () = deliver.closed() => return self.revoke(response).await,
+            document = self.document(response) => document,
+        };
+        let (login, kept) = match document {
+            Ok(document) => PendingLogin::issued(document),
+            Err(error) => {
+                self.revoke(response).await;
+                return drop(deliver.send(Err(error)));
+            }
+        };
+        // Where the caller has left, this drops the login, as the caller would.
+        drop(deliver.send(Ok(login)));
+        if kept.await.is_err() {
+            self.revoke(response).await;
+        }
+    }
+
+    async fn document(&self, response: &TokenResponse) -> Result<AuthDocument, Error> {
+        let Setup { authority, issuer, .. } = &self.setup;
+        let tokens = FirstTokens::of(issuer, response.clone())?;
+        let api_key = match self.api_key {
+            ApiKey::None => None,
+            // Not every account has one, and the login does not depend on it.
+            ApiKey::IfAvailable => authority.api_key(issuer, &tokens.id_token).await.ok(),
+        };
+        self.setup.document(tokens, api_key)
+    }
+
+    async fn revoke(&self, response: &TokenResponse) {
+        if let Err(error) = self.revoked(response).await {
+            self.open.failed(error);
+        }
+    }
+
+    async fn revoked(&self, response: &TokenResponse) -> Result<(), authority::Error> {
+        let provenance = self.setup.issuer.provenance();
+        let endpoint = Endpoint::revoke(&self.setup.environment, &provenance)?;
+        let TokenResponse { refresh_token, access_token, .. } = response.clone();
+        let revocation = match (refresh_token, access_token) {
+            (Some(token), _) => {
+                Revocation::of_refresh_token(endpoint, client_id(&provenance).to_owned(), token)
+            }
+            (None, Some(token)) => Revocation::of_access_token(endpoint, token),
+            (None, None) => return Ok(()),
+        };
+        self.setup.authority.revoke(&revocation).await.map(drop)
+    }
+}

@@ -1,0 +1,233 @@
+//! Tokens that the authority issued to a login that was cancelled are revoked, wherever the login was.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use codex_auth::authority::Issuer;
+use codex_auth::login::{BrowserLogin, DeviceLogin, Setup};
+use scripted_authority::{DeviceFlow, Edit, Endpoint, Moment, Outcome, Step};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use super::world::{Login, PATIENCE, World};
+use crate::support::{Machine, alone, eventually, here, web};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn setup(world: &World<'_>) -> Setup {
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let stores = world.machine.home.stores();
+    let issuer = Issuer::named("the test", world.authority.url()).unwrap();
+    Setup::new(&world.machine.home.environment(), &stores.settings().config).unwrap().at(issuer)
+}
+
+#[track_caller]
+fn everything_is_revoked(world: &World<'_>, grants: u64) {
+    eventually("the tokens to be revoked", || {
+        world.requests(Endpoint::Revoke) == grants && world.live_grants() == 0
+    });
+    assert_eq!(world.authority.counters().ended(Endpoint::Exchange, Outcome::Granted), grants);
+    assert!(!world.machine.home.file("auth.json").exists());
+}
+
+#[test]
+fn a_future_that_is_dropped_before_the_exchange_sends_nothing() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let setup = setup(&world);
+    runtime().block_on(async {
+        let mut login = DeviceLogin::start(&setup).await.unwrap();
+        drop(login.obtain());
+    });
+    assert_eq!((world.requests(Endpoint::Exchange), world.requests(Endpoint::Revoke)), (0, 0));
+}
+
+#[test]
+fn a_future_that_is_dropped_during_the_exchange_revokes_the_tokens() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let setup = setup(&world);
+    for (grants, moment) in [(1, Moment::Before), (2, Moment::After)] {
+        let hold = world.authority.hold(Endpoint::Exchange, moment);
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut login = runtime.block_on(DeviceLogin::start(&setup)).unwrap();
+        let obtaining = runtime.spawn(async move { login.obtain().await.map(drop) });
+        hold.arrived(PATIENCE).unwrap();
+        obtaining.abort();
+        // The revocation does not need the runtime of the caller.
+        drop(runtime);
+        hold.release();
+        everything_is_revoked(&world, grants);
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_before_it_took_the_tokens_revokes_them() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let setup = setup(&world);
+    let runtime = runtime();
+    let mut login = runtime.block_on(DeviceLogin::start(&setup)).unwrap();
+    let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
+    {
+        let mut obtaining = Box::pin(login.obtain());
+        std::thread::scope(|scope| {
+            let (tell, arrived) = oneshot::channel();
+            let hold = &hold;
+            scope.spawn(move || tell.send(hold.arrived(PATIENCE).is_ok()));
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = &mut obtaining => panic!("the exchange is held"),
+                    arrived = arrived => assert_eq!(arrived, Ok(true)),
+                }
+            });
+        });
+        hold.release();
+        let granted = world.authority.wait_for_entry(PATIENCE, |entry| {
+            (entry.endpoint, entry.outcome) == (Endpoint::Exchange, Outcome::Granted)
+        });
+        granted.unwrap();
+        assert_eq!(world.live_grants(), 1);
+    }
+    everything_is_revoked(&world, 1);
+}
+
+#[test]
+fn a_login_that_is_dropped_unkept_revokes_its_tokens() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let setup = setup(&world);
+    let obtained = runtime().block_on(async {
+        let mut login = DeviceLogin::start(&setup).await.unwrap();
+        login.obtain().await.unwrap()
+    });
+    assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
+    drop(obtained);
+    everything_is_revoked(&world, 1);
+}
+
+#[test]
+fn an_answer_without_every_token_is_refused_and_what_is_in_it_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let setup = setup(&world);
+    for missing in ["id_token", "access_token"] {
+        world.authority.script(Endpoint::Exchange, Step::edited(missing, Edit::Missing));
+        let obtained = runtime().block_on(async {
+            let mut login = DeviceLogin::start(&setup).await.unwrap();
+            login.obtain().await.map(|_| ())
+        });
+        assert!(obtained.unwrap_err().to_string().contains(&format!("it has no {missing}")));
+        assert_eq!(world.live_grants(), 0, "{missing}");
+    }
+}
+
+#[test]
+fn a_browser_login_that_is_dropped_while_it_asks_for_the_api_key_revokes_its_tokens() {
+    alone(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let setup = setup(&world);
+        let hold = world.authority.hold(Endpoint::ApiKey, Moment::Before);
+        runtime().block_on(async {
+            let home = world.machine.home.home();
+            let mut login = BrowserLogin::start(&setup, &home).await.unwrap();
+            let callback = web::get(login.authorize_url()).location().unwrap();
+            let browser = std::thread::spawn(move || {
+                web::send(web::parts(&callback).0, &super::interruption::visit(&callback))
+            });
+            let asked = async {
+                while world.requests(Endpoint::ApiKey) == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            {
+                let obtaining = pin!(login.obtain());
+                tokio::select! {
+                    _ = obtaining => panic!("the API key is held"),
+                    () = asked => {}
+                }
+            }
+            drop(login);
+            let _ = tokio::task::spawn_blocking(move || browser.join()).await;
+        });
+        // The answer about the API key is not waited for.
+        everything_is_revoked(&world, 1);
+        hold.release();
+    });
+}
+
+fn device_login(world: &World<'_>) -> Login {
+    Login::start(world.codex(["login", "--device-auth"]))
+}
+
+#[test]
+fn an_interruption_during_the_exchange_revokes_the_tokens_before_the_program_ends() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    for (grants, signal) in [(1, "INT"), (2, "TERM")] {
+        let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
+        let mut login = device_login(&world);
+        hold.arrived(PATIENCE).unwrap();
+        login.signal(signal);
+        login.line_with("to revoke the unfinished login");
+        hold.release();
+        let ended = login.finish().expect(130);
+        assert!(ended.err.ends_with("error: interrupted; nothing was changed\n"), "{ended}");
+        assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (0, grants));
+        assert!(world.machine.kept().is_none());
+    }
+}
+
+#[test]
+fn an_interruption_of_a_login_that_waits_for_a_person_ends_it_at_once() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let mut login = device_login(&world);
+    login.code();
+    world.authority.wait_for_requests(Endpoint::DevicePoll, 1, PATIENCE).unwrap();
+    let interrupted = Instant::now();
+    login.signal("INT");
+    let ended = login.finish().expect(130);
+    // 200 ms on a machine that does nothing else.
+    assert!(interrupted.elapsed() < Duration::from_secs(1), "{:?}", interrupted.elapsed());
+    assert!(!ended.err.contains("to revoke"), "{ended}");
+    assert_eq!((world.requests(Endpoint::Exchange), world.requests(Endpoint::Revoke)), (0, 0));
+}
+
+#[test]
+fn a_second_interruption_ends_the_program_and_says_that_the_login_may_live_on() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
+    let mut login = device_login(&world);
+    hold.arrived(PATIENCE).unwrap();
+    login.signal("INT");
+    login.line_with("to revoke the unfinished login");
+    login.signal("INT");
+    let ended = login.finish().expect(130);
+    assert!(ended.err.contains("error: interrupted; the cancelled login may live on at "), "{ended}");
+    hold.release();
+}
+
+#[test]
+fn a_cancelled_login_that_cannot_be_revoked_is_reported() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    world.authority.script_always(Endpoint::Revoke, Step::status(400, "odd"));
+    let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
+    let mut login = device_login(&world);
+    hold.arrived(PATIENCE).unwrap();
+    login.signal("INT");
+    login.line_with("to revoke the unfinished login");
+    hold.release();
+    let ended = login.finish().expect(130);
+    assert!(ended.err.contains("error: interrupted; the cancelled login may live on at "), "{ended}");
+    assert!(ended.err.contains("answered 400 (odd"), "{ended}");
+    world.hides_secrets(&ended.to_string());
+}
