@@ -4,11 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::{Folder, Run, TestHome, filters};
-#[cfg(target_os = "linux")]
-use crate::{
-    app_server::client::Client,
-    keeper::process::{AT_WORK, Process},
-};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 const EVERY_COMMAND: [&[&str]; 6] = [
@@ -231,6 +226,9 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
 fn a_home_whose_path_is_not_utf8_works_in_every_command() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
+
+    use crate::app_server::client::Client;
+    use crate::keeper::process::{AT_WORK, Process};
 
     let home = TestHome::new();
     let folder = home.path().join(OsStr::from_bytes(b"not\xffutf8"));
