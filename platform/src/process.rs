@@ -104,6 +104,29 @@ pub fn without_loader_variables(command: &mut Command) -> &mut Command {
     command
 }
 
+/// A command that runs the program of this process again, under the name it was called by.
+///
+/// On Linux it runs the same image even after the file on disk was replaced or removed. On macOS, and on Linux where a
+/// loader was told to run this program, it runs what is at the path of this program now.
+///
+/// # Errors
+/// The system does not say what this process runs: no `/proc` is mounted.
+pub fn own_program() -> io::Result<Command> {
+    let mut command = Command::new(imp::own_program()?);
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    Ok(command)
+}
+
+/// The file that this process runs, by a path without links. The path may lead to another file by now, or to none.
+///
+/// # Errors
+/// The system does not say what this process runs: no `/proc` is mounted.
+pub fn own_file() -> io::Result<PathBuf> {
+    imp::own_file()
+}
+
 /// Makes the child the leader of a process group of its own, in our session: for [`end_group`].
 pub fn own_group(command: &mut Command) -> &mut Command {
     command.process_group(0)
@@ -188,6 +211,34 @@ mod imp {
 
     use super::{Running, Variable};
 
+    /// Leads to the image that this process runs, even after its file was replaced or removed.
+    const OWN_LINK: &str = "/proc/self/exe";
+
+    /// Where a loader was told to run this program, the link leads to the loader.
+    pub(super) fn own_program() -> io::Result<PathBuf> {
+        let file = own_file()?;
+        Ok(if fs::read_link(OWN_LINK)? == file { PathBuf::from(OWN_LINK) } else { file })
+    }
+
+    /// The file that this very code was mapped from.
+    pub(super) fn own_file() -> io::Result<PathBuf> {
+        let here = (own_file as *const ()).addr();
+        let maps = fs::read("/proc/self/maps")?;
+        let found = maps.split(|byte| *byte == b'\n').find_map(|line| file_at(line, here));
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The file of a mapping that `address` lies in: `start-end mode offset device inode   path`.
+    fn file_at(line: &[u8], address: usize) -> Option<PathBuf> {
+        let hex = |bytes: &[u8]| usize::from_str_radix(std::str::from_utf8(bytes).ok()?, 16).ok();
+        let range = line.split(|byte| *byte == b' ').next()?;
+        let dash = range.iter().position(|byte| *byte == b'-')?;
+        let (start, end) = (hex(&range[..dash])?, hex(&range[dash + 1..])?);
+        // A device or an inode has no slash, so the first one begins the path.
+        let path = &line[line.iter().position(|byte| *byte == b'/')?..];
+        (start <= address && address < end).then(|| PathBuf::from(OsStr::from_bytes(path)))
+    }
+
     pub(super) fn running(program: &str, variable: &str) -> io::Result<Vec<Running>> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
@@ -247,6 +298,14 @@ mod imp {
     use libc::{c_int, pid_t};
 
     use super::{Running, Variable};
+
+    pub(super) fn own_program() -> io::Result<PathBuf> {
+        own_file()
+    }
+
+    pub(super) fn own_file() -> io::Result<PathBuf> {
+        std::env::current_exe()?.canonicalize()
+    }
 
     /// For processes that start between the count and the list.
     const ROOM: usize = 64;

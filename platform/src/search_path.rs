@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::process;
+
 /// Any of the three execute bits.
 const EXECUTE: u32 = 0o111;
 /// Write bits of group and others.
@@ -26,10 +28,10 @@ impl Identity {
         std::fs::metadata(path).ok().map(|file| Self::of_file(&file))
     }
 
-    /// Of the program that this process runs.
+    /// Of the program that this process runs; on macOS of what is at its path by now.
     #[must_use]
     pub fn of_this_program() -> Option<Self> {
-        std::env::current_exe().ok().and_then(|path| Self::of(&path))
+        Self::of(Path::new(process::own_program().ok()?.get_program()))
     }
 
     fn of_file(file: &Metadata) -> Self {
@@ -79,16 +81,42 @@ pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
     found
 }
 
+/// The absolute path by which this process was called, with the last link not followed, so that it still leads to
+/// this program after an upgrade has moved the link. Where another program of the same folder called this one, it
+/// is the path of the file called `name` there.
+///
+/// Nothing where neither leads to the file that this process runs: it was replaced, or was not called by its name.
+#[must_use]
+pub fn called_as(name: &str, search_path: &OsStr) -> Option<PathBuf> {
+    let called = std::env::args_os().next()?;
+    called_by(Path::new(&called), name, search_path, Identity::of_this_program()?)
+}
+
+fn called_by(called: &Path, name: &str, search_path: &OsStr, ours: Identity) -> Option<PathBuf> {
+    let path = if called.components().count() > 1 || called.is_absolute() {
+        std::path::absolute(called).ok()?
+    } else {
+        let folders = std::env::split_paths(search_path).filter(|folder| folder.is_absolute());
+        let mut paths = folders.map(|folder| folder.join(called));
+        paths.find(|path| std::fs::metadata(path).is_ok_and(|file| is_executable(&file)))?
+    };
+    let beside = path.with_file_name(name);
+    [path, beside].into_iter().find(|path| Identity::of(path) == Some(ours))
+}
+
 /// What the file that `path` leads to is called, through however many links; nothing where there is none.
 #[must_use]
 pub fn own_name(path: &Path) -> Option<OsString> {
     std::fs::canonicalize(path).ok()?.file_name().map(OsStr::to_owned)
 }
 
+fn is_executable(file: &Metadata) -> bool {
+    file.is_file() && file.mode() & EXECUTE != 0
+}
+
 fn trustworthy(file: &Metadata) -> bool {
     let owner = file.uid();
-    file.is_file()
-        && file.mode() & EXECUTE != 0
+    is_executable(file)
         && file.mode() & WRITE_BY_OTHERS == 0
         && (owner == 0 || owner == rustix::process::geteuid().as_raw())
 }
@@ -136,6 +164,39 @@ mod tests {
         assert_eq!(identity.to_string().parse(), Ok(identity));
         for wrong in ["", "1", ":", "1:", "-1:2", "1:2:3", "a:b"] {
             assert_eq!(wrong.parse::<Identity>(), Err(NoIdentity), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_call_is_the_link_and_not_what_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let file = |sub: &str| {
+            let path = root.join(sub);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let target = file("cellar/1.0/tool");
+        file("bin/second");
+        file("other/tool");
+        let link = root.join("bin/tool");
+        symlink(&target, &link).unwrap();
+        let ours = Identity::of(&target).unwrap();
+        let path = |folders: &[&str]| std::env::join_paths(folders.iter().map(|sub| root.join(sub))).unwrap();
+        let called = |name: &Path, folders: &[&str]| called_by(name, "tool", &path(folders), ours);
+        for (name, folders, found) in [
+            (Path::new("tool"), &["missing", "bin", "cellar/1.0"][..], Some(&link)),
+            (Path::new("tool"), &["cellar/1.0", "bin"], Some(&target)),
+            (Path::new("second"), &["bin"], Some(&link)),
+            (Path::new("tool"), &["other", "bin"], None),
+            (Path::new("tool"), &[], None),
+            (&link, &["other"], Some(&link)),
+            (&root.join("bin/second"), &[], Some(&link)),
+            (&root.join("other/tool"), &["bin"], None),
+        ] {
+            assert_eq!(called(name, folders).as_ref(), found, "{} in {folders:?}", name.display());
         }
     }
 }

@@ -114,6 +114,16 @@ pub(super) const LC_CTYPE: Variable =
 pub(super) const LANG: Variable =
     Variable { name: "LANG", purpose: "the same, where neither of the two is set" };
 
+/// By these a service manager marks the processes that it starts.
+const SERVICE: [Variable; 3] = [
+    Variable {
+        name: "NOTIFY_SOCKET",
+        purpose: "where the keeper tells systemd that it is ready; set by systemd",
+    },
+    Variable { name: "SYSTEMD_EXEC_PID", purpose: "the process that systemd has started; set by systemd" },
+    Variable { name: "XPC_SERVICE_NAME", purpose: "the agent that launchd has started; set by launchd" },
+];
+
 /// Every variable that is honoured.
 pub const VARIABLES: &[Variable] = &[
     HOME,
@@ -149,6 +159,9 @@ pub const VARIABLES: &[Variable] = &[
     LC_ALL,
     LC_CTYPE,
     LANG,
+    SERVICE[0],
+    SERVICE[1],
+    SERVICE[2],
 ];
 
 /// Those that hold a credential; a command that gives tokens does not inherit them.
@@ -186,6 +199,8 @@ pub struct Environment {
     pub log: Option<LogLevel>,
     /// The names of the variables in the table that are set.
     pub set: Vec<&'static str>,
+    /// The variables by which a service manager marks the processes that it starts, with their values.
+    pub service: Vec<(&'static str, OsString)>,
 }
 
 /// Folders of the user, whatever place is used.
@@ -319,6 +334,7 @@ impl Environment {
                 None => None,
             },
             set: VARIABLES.iter().filter(|known| value(**known).is_some()).map(|known| known.name).collect(),
+            service: SERVICE.iter().filter_map(|known| Some((known.name, value(*known)?))).collect(),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! What a transaction works with: the home, its stores, the authority and the clock.
 
+use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::error::Error;
 use super::snapshot::Snapshot;
@@ -74,12 +76,25 @@ impl Engine {
     }
 }
 
-/// Runs `request` to its end on this thread, over a runtime that lives as long as it does.
-pub(super) fn block_on<T>(request: impl Future<Output = T>) -> Result<T, Error> {
+/// Runs `request` to its end over a runtime of its own, and blocks this thread until then.
+///
+/// A caller inside a tokio runtime may do so too: tokio panics where its own threads start a second runtime, so the
+/// request then gets a thread.
+pub(super) fn block_on<T: Send>(request: impl Future<Output = T> + Send) -> Result<T, Error> {
+    if Handle::try_current().is_err() {
+        return block_this_thread_on(request);
+    }
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, || block_this_thread_on(request));
+        thread.map_err(|_| Error::BrokeDown)?.join().unwrap_or(Err(Error::BrokeDown))
+    })
+}
+
+fn block_this_thread_on<T>(request: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Error::BrokeDown)?;
     let answer = runtime.block_on(request);
-    // A name that is still being looked up is nobody's business any more.
+    // A DNS lookup that is still running must not delay the answer.
     runtime.shutdown_background();
     Ok(answer)
 }

@@ -31,4 +31,5 @@ mod release;
 mod store;
 mod structure;
 mod support;
+mod upgrade;
 mod watch;

@@ -1,6 +1,8 @@
 //! A service as an agent of launchd: started at login, and again when it fails.
 
-use std::path::Path;
+#[cfg(target_os = "macos")]
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use super::{Call, Error, Service, Start, line};
 
@@ -35,6 +37,20 @@ pub(super) fn describe(service: &Service) -> Result<String, Error> {
          </dict>\n</plist>\n",
         escaped(&label(service)),
     ))
+}
+
+/// The first argument, which is the program.
+pub(super) fn program(agent: &str) -> Option<PathBuf> {
+    let (_, arguments) = agent.split_once("<key>ProgramArguments</key>")?;
+    let (_, first) = arguments.split_once("<string>")?;
+    let (name, _) = first.split_once("</string>")?;
+    Some(PathBuf::from(name.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")))
+}
+
+/// launchd names the agent of a process; processes of a terminal carry the name of that, or none.
+#[cfg(target_os = "macos")]
+pub(super) fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("XPC_SERVICE_NAME").is_some_and(|name| name.as_encoded_bytes().starts_with(DOMAIN.as_bytes()))
 }
 
 pub(super) fn enabling(file: &Path, start: Start) -> Vec<Call> {

@@ -116,6 +116,15 @@ impl Manager {
         }
     }
 
+    /// The program that a description names, as [`Manager::describe`] wrote it.
+    #[must_use]
+    pub fn program(self, description: &str) -> Option<PathBuf> {
+        match self {
+            Self::Launchd => launchd::program(description),
+            Self::Systemd => systemd::program(description),
+        }
+    }
+
     /// What makes the manager start the service that `file` describes.
     pub fn enabling(self, service: &Service, file: &Path, start: Start) -> Vec<Call> {
         match self {
@@ -139,6 +148,15 @@ impl Manager {
             Self::Systemd => systemd::reloading(),
         }
     }
+}
+
+/// Whether the service manager started this process and will start it again when it ends with a code other than 0.
+///
+/// On Linux this is so for a notifying service that restarts on failure, as [`Manager::describe`] makes them; whether
+/// another unit does is not known here. `variable` looks up `NOTIFY_SOCKET` and `SYSTEMD_EXEC_PID` on Linux, and
+/// `XPC_SERVICE_NAME` on macOS.
+pub fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    imp::restarts_this_process(variable)
 }
 
 /// Writes `text` to `file`, in one step, and makes the folders above it.
@@ -210,6 +228,12 @@ fn line(text: &std::ffi::OsStr) -> Result<&str, Error> {
 }
 
 #[cfg(target_os = "linux")]
+use systemd as imp;
+
+#[cfg(target_os = "macos")]
+use launchd as imp;
+
+#[cfg(target_os = "linux")]
 const fn native() -> Option<Manager> {
     Some(Manager::Systemd)
 }
@@ -217,9 +241,4 @@ const fn native() -> Option<Manager> {
 #[cfg(target_os = "macos")]
 const fn native() -> Option<Manager> {
     Some(Manager::Launchd)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-const fn native() -> Option<Manager> {
-    None
 }

@@ -1,6 +1,8 @@
 //! A service as a user unit of systemd: it says when it is ready, is watched, and can write to its own folders alone.
 
-use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use super::{Call, Error, Service, Start, line};
 
@@ -50,6 +52,22 @@ pub(super) fn describe(service: &Service) -> Result<String, Error> {
          [Install]\nWantedBy=default.target\n",
     );
     Ok(text)
+}
+
+/// The first word of the command, without its quotes.
+pub(super) fn program(unit: &str) -> Option<PathBuf> {
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
+    let quoted = command.strip_prefix('"')?;
+    // `describe` lets no quote or backslash into the name.
+    let (name, _) = quoted.split_once('"')?;
+    Some(PathBuf::from(name.replace("%%", "%")))
+}
+
+/// What a notifying unit finds in its environment. Its children inherit the socket; newer versions name the process.
+#[cfg(target_os = "linux")]
+pub(super) fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NOTIFY_SOCKET").is_some()
+        && variable("SYSTEMD_EXEC_PID").is_none_or(|process| process == *std::process::id().to_string())
 }
 
 pub(super) fn enabling(service: &Service, start: Start) -> Vec<Call> {

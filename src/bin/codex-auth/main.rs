@@ -19,8 +19,13 @@ fn main() -> ExitCode {
     let failure = match beside() {
         Err(error) => Failure::Lost(error),
         Ok(program) => {
-            // Always by this name, so that a link to it that is called `codex` cannot be taken for another codex.
-            let error = Command::new(&program).arg0(NAME).args(std::env::args_os().skip(1)).exec();
+            // Always by this name, so that a link to it that is called `codex` cannot be taken for another codex; in the
+            // folder where it was called, so that the other program can tell which path survives upgrades.
+            let called = std::env::args_os().next().map_or_else(PathBuf::new, PathBuf::from);
+            let error = Command::new(&program)
+                .arg0(called.with_file_name(NAME))
+                .args(std::env::args_os().skip(1))
+                .exec();
             Failure::NotRun(program, error)
         }
     };

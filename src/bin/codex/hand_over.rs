@@ -13,13 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Subcommand as _};
-use codex_auth::config::{Overrides, Passage};
+use codex_auth::config::{Environment, Overrides, Passage};
 use codex_auth::manager::{AccountPolicy, Job};
 use codex_auth_platform::process;
 use codex_auth_platform::search_path::{self, Identity};
 
 use crate::app_server;
-use crate::child::{self, Talk};
+use crate::child::{self, InThisProcess, Talk};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 
@@ -163,6 +163,15 @@ pub(crate) fn name_of_this_run() -> &'static str {
     if is_own_name(&words) { OWN_NAME } else { NAME }
 }
 
+/// The path by which this program was called, which a package manager keeps through upgrades, else that of its file; none
+/// where the file was replaced or removed.
+pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
+    search_path::called_as(NAME, &environment.path).or_else(|| {
+        let file = process::own_file().ok()?;
+        (Identity::of(&file)? == Identity::of_this_program()?).then_some(file)
+    })
+}
+
 fn is_own_name(words: &[OsString]) -> bool {
     let name = words.first().map(Path::new).and_then(Path::file_name);
     name == Some(OsStr::new(OWN_NAME))
@@ -191,33 +200,44 @@ fn become_it(next: &Path, words: &[OsString], passage: &Passage) -> CommandError
 
 /// Takes this process's place by ourselves, with what `-c` sets in the environment, where our children find it too.
 fn again(line: &Line<'_>, overrides: &Overrides) -> CommandError {
-    let program = std::env::current_exe();
-    let error = program.map_or_else(
+    let error = process::own_program().map_or_else(
         |error| error,
-        |program| {
-            let mut command = Command::new(program);
-            line.words.first().map(|name| command.arg0(name));
+        |mut command| {
             command.args(line.without_assignments()).env(Overrides::VARIABLE, overrides.to_string()).exec()
         },
     );
-    CommandError::new(Exit::Failed, format!("cannot start anew: {error}"))
+    CommandError::new(Exit::Failed, format!("cannot run this program again with what -c sets: {error}"))
 }
 
 fn misused(error: &codex_auth::config::Error) -> CommandError {
     CommandError::new(Exit::Usage, error.to_string())
 }
 
-/// Refreshes a stale login, as far as that is possible in time. Whoever is called next makes do with what is there.
+/// Refreshes a stale login, waiting for at most [`PATIENCE`]. The next program uses what is stored then.
 fn freshen(line: &Line<'_>) {
     let overrides = Overrides::read(line.assignments.iter().copied()).unwrap_or_default();
-    let (tell, told) = mpsc::channel();
+    // Without a queue, so that what was sent is known to have been heard.
+    let (send, progress) = mpsc::sync_channel(0);
     let started = thread::Builder::new().spawn(move || {
-        let _ = child::run_with(&Job::freshen(AccountPolicy::Follow), Talk::None, &overrides);
-        let _ = tell.send(());
+        let may_run_here = || match send.send(Progress::RunsHere) {
+            Ok(()) => InThisProcess::Allowed,
+            Err(_) => InThisProcess::Refused,
+        };
+        let job = Job::freshen(AccountPolicy::Follow);
+        let _ = child::run_with(&job, Talk::None, &overrides, may_run_here);
+        let _ = send.send(Progress::Done);
     });
-    if started.is_ok() {
-        let _ = told.recv_timeout(PATIENCE);
+    if started.is_ok() && matches!(progress.recv_timeout(PATIENCE), Ok(Progress::RunsHere)) {
+        // The exec that follows would kill the thread, and lose a token that is under way.
+        let _ = progress.recv();
     }
+}
+
+/// How far a refresh before a hand-over is.
+enum Progress {
+    /// It runs in this process, because no child could be had.
+    RunsHere,
+    Done,
 }
 
 /// Our help, with word that the next program's follows.

@@ -137,7 +137,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments, &mut output),
         Command::Sync(arguments) => sync::run(&arguments, &mut output),
         Command::AppServer(arguments) => app_server::run(&arguments, &mut output),
-        Command::Transaction(_) => child::serve(&mut output),
+        Command::Transaction(arguments) => child::serve(&arguments, &mut output),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
         Command::Man(arguments) => man::run(&arguments, &mut output),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 
 use codex_auth::Timestamp;
 use codex_auth::config::{Colour, Environment};
@@ -152,6 +153,11 @@ impl Paint {
             Self::Yellow => "33",
         }
     }
+}
+
+/// A path for a JSON report. Bytes that are not UTF-8 are replaced: JSON cannot hold them, and `json!(path)` panics.
+pub(crate) fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// A text of somebody else's, fit for one line of a terminal: without control characters, and not too long.

@@ -58,7 +58,7 @@ pub(crate) fn refreshed(
         )
         .hint("mend that and do the same again; nothing is lost")),
         Done::Failed(failure) => Err(failure.into()),
-        _ => Err(CommandError::new(Exit::Failed, "the child did something else than it was asked")),
+        _ => Err(CommandError::new(Exit::Failed, "unexpected reply from the child process")),
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::completions::OneOf;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::output::{Output, path_text};
 
 /// How long to wait in silence.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -41,7 +41,7 @@ impl Session {
         environment: Environment,
         output: &mut Output,
     ) -> Result<Self, CommandError> {
-        output.head("place", json!(home.path()));
+        output.head("place", json!(path_text(home.path())));
         let stores = Stores::open(home, &environment)?;
         Ok(Self { environment, stores, clock: Clock::system() })
     }

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::error::{CommandError, Exit};
-use crate::output::{Output, relative};
+use crate::output::{Output, path_text, relative};
 use crate::refresh::refreshed;
 use crate::session::{Session, account, warnings};
 use crate::status::unusable;
@@ -116,7 +116,7 @@ fn print_provided(
         let ended = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
         return Err(ended.hint("set another, or unset it to use what is stored"));
     }
-    output.head("place", session.map_or(Value::Null, |session| json!(session.home().path())));
+    output.head("place", session.map_or(Value::Null, |session| json!(path_text(session.home().path()))));
     output.head("account", Value::Null);
     warn_if_short(token.expires_at(), now, arguments, output);
     say(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)

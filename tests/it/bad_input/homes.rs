@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Folder, TestHome, filters};
+use crate::support::{Folder, Run, TestHome, filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 const EVERY_COMMAND: [&[&str]; 6] = [
@@ -218,4 +218,70 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
     5 error: [home]/auth.json.lock is not a regular file and cannot be a lock; remove it
     1 error: [home]/config.toml is not a regular file; move it out of the way
     ");
+}
+
+// Linux: file names of bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_home_whose_path_is_not_utf8_works_in_every_command() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use crate::app_server::client::Client;
+    use crate::keeper::process::{AT_WORK, Process};
+
+    let home = TestHome::new();
+    let folder = home.path().join(OsStr::from_bytes(b"not\xffutf8"));
+    fs::create_dir(&folder).unwrap();
+    // The same folder as CODEX_HOME, and as the default home of a user whose HOME is not UTF-8.
+    fs::create_dir(folder.join(".codex")).unwrap();
+    let by_variable = |run: Run| run.env("CODEX_HOME", &folder);
+    let by_default = |run: Run| run.without("CODEX_HOME").env("HOME", &folder);
+    let ways: [&dyn Fn(Run) -> Run; 2] = [&by_variable, &by_default];
+    for in_home in ways {
+        let run = |words: &str| in_home(home.codex(words.split_whitespace())).run();
+        in_home(home.codex(["login", "--with-api-key", "--store", "file"])).input("sk-1").run().expect(0);
+        for words in [
+            "status",
+            "status --json",
+            "login status",
+            "token",
+            "token --json",
+            "refresh",
+            "refresh --json",
+            "migrate --to file",
+            "migrate --to file --json",
+            "doctor",
+            "doctor --json",
+            "doctor --fix",
+            "sync status",
+            "sync status --json",
+            "sync install --dry-run",
+            "sync uninstall --dry-run",
+            "transaction",
+        ] {
+            let ended = run(words);
+            assert!(!ended.err.contains("panicked") && ended.code != Some(101), "{words}: {ended}");
+            if words.ends_with("--json") {
+                let place = ended.json()["place"].as_str().unwrap().to_owned();
+                assert!(place.contains("not\u{fffd}utf8"), "{words}: {place}");
+            }
+        }
+        assert_eq!(run("token").out, "sk-1\n");
+
+        let keeper = Process::start(in_home(home.codex(["sync", "run"])));
+        keeper.until(AT_WORK);
+        assert_eq!(run("token --json").expect(0).json()["token"], "sk-1");
+        assert_eq!(run("sync status --json").expect(0).json()["running"], true);
+        keeper.signal("-TERM");
+        assert_eq!(keeper.ended().0, Some(0));
+
+        let mut editor = Client::start(in_home(home.codex(["app-server"])).into_command());
+        let introduced = editor.introduce(&serde_json::json!({}));
+        assert!(introduced.to_string().contains("not\u{fffd}utf8"), "{introduced}");
+        assert_eq!(editor.call("account/read", serde_json::json!({}))["account"]["type"], "apiKey");
+        drop(editor);
+
+        assert_eq!(run("logout --json").expect(0).json()["logged_out"], true);
+    }
 }

@@ -1,11 +1,13 @@
 //! `codex sync install`, `uninstall` and `status`: what is written, what is run, and that systemd understands it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Run, TestHome};
+use codex_auth_platform::service::{Folders, Manager, Service};
+
+use crate::support::{Run, TestHome, program};
 
 /// A user with a home directory of their own, and a `systemctl` that writes down what it is asked to do: no session of
 /// systemd can run here.
@@ -103,6 +105,42 @@ fn an_installed_keeper_is_enabled_and_what_was_done_is_told() {
     assert!(again.err.starts_with("not installed"), "{again}");
 }
 
+/// As Homebrew and Nix install: a link that an upgrade moves, to a folder that it removes.
+#[test]
+fn the_unit_names_the_link_that_was_called_and_doctor_a_program_that_is_gone() {
+    let user = User::new("exit 0");
+    let (version, bin) = (user.home.beside("1.0"), user.folder.path().join("bin"));
+    for (name, from) in [("codex", program()), ("codex-auth", env!("CARGO_BIN_EXE_codex-auth").into())] {
+        assert!(Command::new("cp").arg(from).arg(&version).status().unwrap().success());
+        symlink(version.join(name), bin.join(name)).unwrap();
+    }
+    let link = bin.join("codex");
+    let install = |called: &Path, words: &[&str]| {
+        let environment = user.home.variables().into_iter();
+        let run = Run::of(called, words.iter().copied()).envs(environment).env("HOME", user.folder.path());
+        run.env("PATH", &bin)
+    };
+    // By name, by path, and through the second name.
+    for called in [Path::new("codex"), &link, Path::new("codex-auth"), &bin.join("codex-auth")] {
+        install(called, &["sync", "install"]).run().expect(0);
+        let unit = fs::read_to_string(user.unit().unwrap()).unwrap();
+        let command = format!("ExecStart=\"{}\" \"sync\" \"run\"\n", link.display());
+        assert!(unit.contains(&command), "{}: {unit}", called.display());
+    }
+    let doctor = || user.codex(["doctor", "--json"]).run().json()["findings"].as_array().unwrap().clone();
+    let healthy = |findings: &[serde_json::Value]| findings.iter().all(|found| found["check"] != "service");
+    assert!(healthy(&doctor()), "{:#?}", doctor());
+    fs::remove_file(version.join("codex")).unwrap();
+    let expected = serde_json::json!({
+        "check": "service", "standing": "problem", "fixable": false,
+        "message": format!("{} runs {}, which does not exist", user.unit().unwrap().display(), link.display()),
+        "remedy": "codex sync install --now",
+    });
+    assert!(doctor().contains(&expected), "{:#?}", doctor());
+    user.codex(["sync", "install"]).run().expect(0);
+    assert!(healthy(&doctor()), "{:#?}", doctor());
+}
+
 #[test]
 fn the_default_home_has_the_plain_name_and_needs_no_variable() {
     let user = User::new("exit 0");
@@ -139,7 +177,9 @@ fn systemd_has_nothing_against_the_unit_whatever_the_program_and_the_home_are_ca
         let (copy, run) = user.installing(name, &format!("{name} quo\"te's back\\slash"));
         run.run().expect(0);
         let unit = user.unit().unwrap();
-        assert_eq!(objections(&unit), "", "{name}: {}", fs::read_to_string(&unit).unwrap());
+        let text = fs::read_to_string(&unit).unwrap();
+        assert_eq!(objections(&unit), "", "{name}: {text}");
+        assert_eq!(Manager::Systemd.program(&text).as_ref(), Some(&copy));
         fs::remove_file(&copy).unwrap();
         assert!(objections(&unit).contains("codex"), "the program that was looked for is that one");
     }
@@ -190,8 +230,6 @@ fn what_the_service_will_not_see_is_told() {
 
 #[test]
 fn an_agent_of_launchd_is_described_as_xml_that_parses() {
-    use codex_auth_platform::service::{Folders, Manager, Service};
-
     let service = Service {
         name: "codex-auth".to_owned(),
         purpose: "purpose".to_owned(),
@@ -203,11 +241,13 @@ fn an_agent_of_launchd_is_described_as_xml_that_parses() {
     let file = Manager::Launchd.file(&service, &folders);
     assert_eq!(file, Path::new("/Users/person/Library/LaunchAgents/io.github.codex-auth.plist"));
     let text = Manager::Launchd.describe(&service).unwrap();
+    let input = text.clone();
     let read = "import plistlib, sys, json; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))";
-    let ended = Run::of(Path::new("python3"), ["-c", read]).input(text).run().expect(0);
+    let ended = Run::of(Path::new("python3"), ["-c", read]).input(input).run().expect(0);
     let plist = ended.json();
     assert_eq!(plist["Label"], "io.github.codex-auth");
     assert_eq!(plist["ProgramArguments"], serde_json::json!(["/a & b/<codex>", "sync", "run"]));
     assert_eq!(plist["EnvironmentVariables"]["CODEX_HOME"], "/x & y");
     assert_eq!(plist["KeepAlive"]["SuccessfulExit"], false);
+    assert_eq!(Manager::Launchd.program(&text).as_deref(), Some(Path::new("/a & b/<codex>")));
 }

@@ -8,6 +8,8 @@ mod clocks;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod fresh;
+#[cfg(feature = "failpoints")]
+mod in_runtime;
 mod library;
 mod lifetimes;
 mod logout;

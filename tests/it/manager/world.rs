@@ -106,15 +106,22 @@ impl<'a> World<'a> {
         run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", urls.1)
     }
 
-    /// A manager of this login that knows the authority, to be opened.
-    pub fn builder(&self) -> Builder {
-        let (home, url) = (self.machine.home.path(), self.authority.token_url());
+    /// The environment of a process of this login that knows the authority.
+    pub fn environment(&self) -> Environment {
+        let home = self.machine.home.path();
+        let (token_url, revoke_url) = (self.authority.token_url(), self.authority.revoke_url());
         let environment = Environment::read(move |name| match name {
             "CODEX_HOME" => Some(home.clone().into()),
-            "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
+            "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(token_url.clone().into()),
+            "CODEX_REVOKE_TOKEN_URL_OVERRIDE" => Some(revoke_url.clone().into()),
             _ => None,
         });
-        AuthManager::builder(self.machine.home.home(), environment.unwrap())
+        environment.unwrap()
+    }
+
+    /// A manager of this login that knows the authority, to be opened.
+    pub fn builder(&self) -> Builder {
+        AuthManager::builder(self.machine.home.home(), self.environment())
     }
 
     /// How many refreshes were asked for.

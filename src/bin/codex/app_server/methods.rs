@@ -85,7 +85,7 @@ impl Server {
             },
             Ok(Ok(Done::Failed(failure))) => Err(failed(failure.message)),
             Ok(Err(error)) => Err(failed(error.to_string())),
-            _ => Err(failed("the child did something else than it was asked".to_owned())),
+            _ => Err(failed("unexpected reply from the child process".to_owned())),
         }
     }
 

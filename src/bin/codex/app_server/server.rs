@@ -19,6 +19,7 @@ use super::protocol::{
     Initialized, LOGIN_CANCEL, LOGIN_COMPLETED, LOGIN_START, LOGOUT, LoginCompleted, LoginStart, parameters,
 };
 use crate::error::CommandError;
+use crate::output::path_text;
 use crate::session::Session;
 
 /// The longest line that is answered by us, in bytes.
@@ -164,7 +165,7 @@ impl Server {
             return Err(Refusal::invalid("Already initialized"));
         }
         let _ = self.greeting.initialize.set(line.to_vec());
-        let codex_home = self.session.home().path().to_string_lossy().into_owned();
+        let codex_home = path_text(self.session.home().path());
         let initialized = Initialized {
             user_agent,
             codex_home,

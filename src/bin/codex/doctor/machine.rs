@@ -4,6 +4,7 @@ use std::env::consts;
 
 use codex_auth::keeper::{self, ClientError};
 use codex_auth_platform::process::Running;
+use codex_auth_platform::search_path::Identity;
 use codex_auth_platform::service;
 
 use super::Subject;
@@ -22,7 +23,8 @@ pub(super) fn version() -> Finding {
 }
 
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    vec![keeper(subject), next(), programs(&other_programs(&subject.home, &subject.environment))]
+    let running = other_programs(&subject.home, &subject.environment);
+    [keeper(subject)].into_iter().chain(service(subject)).chain([next(), programs(&running)]).collect()
 }
 
 /// Who refreshes ahead of time.
@@ -46,6 +48,14 @@ fn keeper(subject: &Subject) -> Finding {
         Some(Err(ClientError::Unreachable { .. })) => Finding::ok("keeper", "none runs"),
         Some(Err(error)) => Finding::warning("keeper", error.to_string()).remedy("start it again"),
     }
+}
+
+/// Installed by a version that an upgrade has removed since, the keeper does not start at the next login.
+fn service(subject: &Subject) -> Option<Finding> {
+    let installation = Installation::of(&subject.home, &subject.environment).ok()?;
+    let program = installation.program().filter(|program| Identity::of(program).is_none())?;
+    let message = format!("{} runs {}, which does not exist", installation.file.display(), program.display());
+    Some(Finding::problem("service", message).remedy("codex sync install --now"))
 }
 
 fn is_installed(subject: &Subject) -> bool {

@@ -17,7 +17,7 @@ use serde_json::json;
 use self::finding::{Finding, Fix, Standing};
 use crate::Outcome;
 use crate::error::{CommandError, Exit};
-use crate::output::Output;
+use crate::output::{Output, path_text};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -66,7 +66,7 @@ impl Subject {
         let environment = Environment::of_process()?;
         output.configure(&environment);
         let home = store::locate(&environment)?;
-        output.head("place", json!(home.path()));
+        output.head("place", json!(path_text(home.path())));
         // Whose login it is stays out of a report that is made to be shown to others.
         output.head("account", json!(null));
         let stores = Stores::open(home.clone(), &environment).map_err(CommandError::from);

@@ -4,6 +4,7 @@ mod run;
 mod service;
 mod status;
 mod supervisor;
+mod upgrade;
 
 use clap::{Args, Subcommand};
 

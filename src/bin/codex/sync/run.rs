@@ -10,6 +10,7 @@ use codex_auth::{ErrorKind, keeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::supervisor::{News, Supervisor, Watchdog};
+use super::upgrade::Upgrade;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::session::Session;
@@ -28,7 +29,7 @@ impl Refresher for InAChild {
                 Ok(Ok(Done::Failed(failure))) => Err(failure),
                 Ok(Ok(Done::Uncommitted(why))) => Err(Failure::new(ErrorKind::StoreUnavailable, why)),
                 Ok(Err(error)) => Err(Failure::new(ErrorKind::TryAgain, error.to_string())),
-                _ => Err(Failure::new(ErrorKind::TryAgain, "the child did something else than it was asked")),
+                _ => Err(Failure::new(ErrorKind::TryAgain, "unexpected reply from the child process")),
             }
         })
     }
@@ -54,6 +55,7 @@ async fn keep(session: &Session) -> Outcome {
         supervisor.tell(News::StandingBy);
     };
     let mut watchdog = Watchdog::new();
+    let mut upgrade = Upgrade::watch(&session.environment);
     let post = {
         let take = Post::take(session.home(), waiting);
         tokio::pin!(take);
@@ -61,11 +63,13 @@ async fn keep(session: &Session) -> Outcome {
             tokio::select! {
                 post = &mut take => break post.map_err(failed)?,
                 heard = signals.next() => match heard {
-                    // One who stands by has nothing to look at.
+                    Heard::LookAgain if upgrade.is_due() => return start_again(),
+                    // A standby reads no login.
                     Heard::LookAgain => {}
                     Heard::End(ending) => return ending,
                 },
                 () = watchdog.is_due() => supervisor.tell(News::Alive),
+                () = upgrade.ends_this_keeper() => return start_again(),
             }
         }
     };
@@ -79,6 +83,12 @@ async fn keep(session: &Session) -> Outcome {
     let look_again = keeper.look_again();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let mut end = Some(end);
+    // Dropping its sender ends the work.
+    let finish = |end: &mut Option<_>| {
+        supervisor.tell(News::Ending);
+        tracing::info!("ending; a refresh under way is finished first");
+        drop(end.take());
+    };
     let work = keeper.run(listener, async {
         let _ = ended.await;
     });
@@ -91,18 +101,23 @@ async fn keep(session: &Session) -> Outcome {
                 Heard::LookAgain => {
                     tracing::info!("looking again");
                     look_again.ring();
-                }
-                Heard::End(ending) => {
-                    // Dropping it ends the work. Who asks twice does not want to wait; the child goes on.
-                    if end.take().is_none() {
-                        return ending;
+                    if end.is_some() && upgrade.is_due() {
+                        finish(&mut end);
+                        outcome = start_again();
                     }
-                    supervisor.tell(News::Ending);
-                    tracing::info!("ending; a refresh under way is finished first");
+                }
+                // A second request ends the keeper at once; the child goes on.
+                Heard::End(ending) if end.is_none() => return ending,
+                Heard::End(ending) => {
+                    finish(&mut end);
                     outcome = ending;
                 }
             },
             () = watchdog.is_due() => supervisor.tell(News::Alive),
+            () = upgrade.ends_this_keeper(), if end.is_some() => {
+                finish(&mut end);
+                outcome = start_again();
+            }
         }
     }
 }
@@ -150,6 +165,11 @@ impl Signals {
             _ = self.hangup.recv() => Heard::LookAgain,
         }
     }
+}
+
+/// Ends the keeper with a code on which the units and agents that we write start it again.
+fn start_again() -> Outcome {
+    Err(CommandError::told(Exit::TryAgain))
 }
 
 enum Heard {

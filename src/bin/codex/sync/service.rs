@@ -9,6 +9,7 @@ use codex_auth_platform::service::{self, Call, Folders, Manager, Service, Start}
 
 use crate::Outcome;
 use crate::error::{CommandError, Exit};
+use crate::hand_over;
 use crate::output::Output;
 use crate::session::Session;
 
@@ -63,10 +64,15 @@ impl Installation {
         })?;
         let user = UserFolders::of_process()
             .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
-        let service = described(home, environment)?;
+        let service = described(home, environment);
         let folders = Folders { home: user.home, config: user.config };
         let file = manager.file(&service, &folders);
         Ok(Self { manager, service, file })
+    }
+
+    /// The program that the installed description names; none where nothing is installed.
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        self.manager.program(&service::read(&self.file)?)
     }
 }
 
@@ -74,6 +80,11 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
     let installation = Installation::of(session.home(), &session.environment)?;
     let Installation { manager, service, file } = &installation;
+    let program = hand_over::own_path(&session.environment).ok_or_else(|| {
+        CommandError::new(Exit::Failed, "the file of this program was replaced or removed while it ran")
+            .hint("run the same command again")
+    })?;
+    let service = &Service { command: vec![program.into(), "sync".into(), "run".into()], ..service.clone() };
     let text = manager.describe(service).map_err(|error| failed(&error))?;
     let start = if arguments.now { Start::Now } else { Start::AtLogin };
     let calls = manager.enabling(service, file, start);
@@ -117,10 +128,8 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> Outcome {
     stopped.and_then(|()| run(&manager.forgetting(), output))
 }
 
-fn described(home: &Home, environment: &Environment) -> Result<Service, CommandError> {
-    let program = std::env::current_exe().map_err(|error| {
-        CommandError::new(Exit::Failed, format!("cannot tell where this program is: {error}"))
-    })?;
+/// The service without its command, which only an installation needs.
+fn described(home: &Home, environment: &Environment) -> Service {
     let default = environment.is_default_home();
     let mut writes: Vec<PathBuf> = vec![home.path().to_owned()];
     // A document that is a link is written where it leads to.
@@ -132,17 +141,17 @@ fn described(home: &Home, environment: &Environment) -> Result<Service, CommandE
     writes.extend(socket_folder.filter(|folder| !folder.starts_with(home.path())).map(ToOwned::to_owned));
     writes.sort();
     writes.dedup();
-    Ok(Service {
+    Service {
         name: if default { "codex-auth".to_owned() } else { format!("codex-auth-{}", home.hash()) },
         purpose: format!("Keeps the login in {} fresh", home.path().display()),
-        command: vec![program.into(), "sync".into(), "run".into()],
+        command: Vec::new(),
         environment: if default {
             Vec::new()
         } else {
             vec![("CODEX_HOME".to_owned(), home.path().to_owned().into())]
         },
         writes,
-    })
+    }
 }
 
 fn run(calls: &[Call], output: &Output) -> Outcome {

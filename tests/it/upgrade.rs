@@ -1,0 +1,217 @@
+//! Upgrades: the program file is replaced or removed under a keeper and an app server, and refreshes go on.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use scripted_authority::{Account, Endpoint, Moment};
+
+use crate::app_server::client::Client;
+use crate::keeper::process::{AT_WORK, Process, STANDING_BY};
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Machine, Run, eventually, program};
+
+/// As a program without a version in its pipe takes and answers a job.
+const OLDER: &str = "#!/bin/sh\ncat > /dev/null\necho '{\"done\":\"served\"}'\n";
+
+/// Runs its arguments where `/proc` is empty.
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+const MASKED: &str = "mount -t tmpfs none /proc; exec \"$@\"";
+
+/// A program file of one test.
+struct Installed(PathBuf);
+
+impl Installed {
+    fn new(folder: &Path) -> Self {
+        let installed = Self(folder.join("codex"));
+        installed.copy_to(&installed.0);
+        installed
+    }
+
+    fn copy_to(&self, path: &Path) {
+        // Not by this process: a child that another test starts just then would have it open for writing, and what is
+        // open for writing cannot be run.
+        assert!(Command::new("cp").args([&program(), path]).status().unwrap().success());
+    }
+
+    /// Puts another file in its place, as a package manager does.
+    fn replace(&self, by: Replacement) {
+        let new = self.0.with_extension("new");
+        match by {
+            Replacement::Newer => {
+                self.copy_to(&new);
+                let append = Command::new("sh").args(["-c", "echo more >> \"$0\""]).arg(&new).status();
+                assert!(append.unwrap().success());
+            }
+            Replacement::Older => {
+                fs::write(&new, OLDER).unwrap();
+                fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            Replacement::Nothing => return fs::remove_file(&self.0).unwrap(),
+        }
+        fs::rename(new, &self.0).unwrap();
+    }
+
+    /// The run of `world` that would be of the program under test.
+    fn run(&self, world: &World<'_>, words: &[&str]) -> Run {
+        let run = Run::of(&self.0, words.iter().copied());
+        let command = world.codex(words.iter().copied()).into_command();
+        run.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name.to_str().unwrap().to_owned(), value?.to_owned()))),
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Replacement {
+    Newer,
+    Older,
+    Nothing,
+}
+
+const REPLACEMENTS: [Replacement; 3] = [Replacement::Newer, Replacement::Older, Replacement::Nothing];
+
+/// Logs in as another account, with a token that must be refreshed at once.
+fn become_stale(world: &mut World<'_>) {
+    world.become_account(Account::numbered(2), 60);
+}
+
+#[test]
+fn a_keeper_refreshes_after_its_program_was_replaced_or_removed() {
+    for replacement in REPLACEMENTS {
+        let mut machine = Machine::with_file();
+        let mut world = World::fresh(&mut machine);
+        let installed = Installed::new(&world.machine.home.beside("bin"));
+        let keeper = Process::start(installed.run(&world, &["sync", "run"]));
+        keeper.until(AT_WORK);
+        installed.replace(replacement);
+        become_stale(&mut world);
+        keeper.until("INFO refreshed");
+        assert_eq!(
+            (world.requests(), Some(world.kept("refresh_token"))),
+            (1, world.live()),
+            "{replacement:?}"
+        );
+        assert!(!world.has_rescue());
+
+        if !matches!(replacement, Replacement::Nothing) {
+            keeper.signal("-HUP");
+            let told =
+                format!("{} was replaced and this keeper still runs the old version", installed.0.display());
+            keeper.until(&told);
+        }
+        keeper.signal("-HUP");
+        keeper.signal("-TERM");
+        let (code, rest) = keeper.ended();
+        assert_eq!(code, Some(0), "{replacement:?}: {rest:#?}");
+        assert!(!rest.iter().any(|line| line.contains("old version")), "said once: {rest:#?}");
+    }
+}
+
+#[test]
+fn an_app_server_refreshes_after_its_program_was_replaced_or_removed() {
+    for replacement in REPLACEMENTS {
+        let mut machine = Machine::with_file();
+        let mut world = World::fresh(&mut machine);
+        let installed = Installed::new(&world.machine.home.beside("bin"));
+        let mut editor = Client::introduced(installed.run(&world, &["app-server"]).into_command());
+        installed.replace(replacement);
+        become_stale(&mut world);
+        eventually("a refresh", || {
+            editor.token();
+            world.requests() == 1
+        });
+        eventually("the new token", || editor.token() == Some(world.kept("access_token")));
+        assert_eq!(
+            (world.requests(), Some(world.kept("refresh_token"))),
+            (1, world.live()),
+            "{replacement:?}"
+        );
+    }
+}
+
+#[test]
+fn a_keeper_of_a_service_manager_finishes_and_ends_for_the_new_program() {
+    let mut machine = Machine::with_file();
+    let world = World::stale(&mut machine);
+    let installed = Installed::new(&world.machine.home.beside("bin"));
+    let socket = world.machine.home.beside("manager").join("notify");
+    let _manager = UnixDatagram::bind(&socket).unwrap();
+    let managed = || Process::start(installed.run(&world, &["sync", "run"]).env("NOTIFY_SOCKET", &socket));
+    let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
+    let keeper = managed();
+    hold.arrived(PATIENCE).unwrap();
+    let standby = managed();
+    standby.until(STANDING_BY);
+
+    installed.replace(Replacement::Newer);
+    // Without a signal both notice within seconds.
+    keeper.until("was replaced; ending, so that the service manager starts it");
+    hold.release();
+    assert_eq!(keeper.ended().0, Some(4), "the units start it again on this code");
+    assert_eq!(Some(world.kept("refresh_token")), world.live(), "what was under way is stored");
+    // It may have taken over meanwhile.
+    standby.until("was replaced; ending, so that the service manager starts it");
+    assert_eq!(standby.ended().0, Some(4));
+    assert_eq!(world.requests(), 1);
+}
+
+#[test]
+fn a_keeper_that_was_called_by_a_link_watches_the_link() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let [old, new, bin] = ["1.0", "1.1", "bin"].map(|name| world.machine.home.beside(name));
+    Installed::new(&old);
+    Installed::new(&new);
+    let link = bin.join("codex");
+    symlink(old.join("codex"), &link).unwrap();
+    // By its name on the search path.
+    let by_name = Installed("codex".into()).run(&world, &["sync", "run"]).env("PATH", &bin);
+    let keeper = Process::start(by_name);
+    keeper.until(AT_WORK);
+    fs::remove_file(&link).unwrap();
+    symlink(new.join("codex"), &link).unwrap();
+    fs::remove_file(old.join("codex")).unwrap();
+    keeper.signal("-HUP");
+    keeper.until(&format!("{} was replaced", link.display()));
+}
+
+/// Without `/proc` the program cannot tell what it runs, and refreshes without a child.
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_refresh_needs_no_child_process() {
+    let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    let loader = loader.into_iter().find(|path| Path::new(path).exists()).unwrap();
+    for way in [&["unshare", "--map-root-user", "--mount", "sh", "-euc", MASKED, "sh"][..], &[loader]] {
+        let mut machine = Machine::with_file();
+        let world = World::stale(&mut machine);
+        let refresh = |words: &[&str]| world.codex(words.iter().copied()).through(way.iter().copied()).run();
+        refresh(&["refresh"]).expect(0);
+        assert_eq!((world.requests(), Some(world.kept("refresh_token"))), (1, world.live()), "{way:?}");
+        assert!(!world.has_rescue());
+        refresh(&["logout"]).expect(0);
+        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "{way:?}");
+    }
+}
+
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_login_is_refreshed_before_a_hand_over_without_a_child_process() {
+    let mut machine = Machine::with_file();
+    let world = World::stale(&mut machine);
+    let next = world.machine.home.beside("next");
+    let script = next.join("codex");
+    fs::write(&script, "#!/bin/sh\nexit 7\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", next.display());
+    let way = ["unshare", "--map-root-user", "--mount", "sh", "-euc", MASKED, "sh"];
+    world.codex(["exec"]).env("PATH", path).through(way).run().expect(7);
+    assert_eq!((world.requests(), Some(world.kept("refresh_token"))), (1, world.live()));
+}
