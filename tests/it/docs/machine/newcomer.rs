@@ -12,9 +12,9 @@ use super::container::{Access, Container, HOME, inside};
 use super::faults;
 use super::stage::Stage;
 use super::terminal::Terminal;
-use crate::papers::paper::{Block, Paper};
-use crate::papers::scene::{Scene, headings, scene};
-use crate::papers::transcript::{agrees, exchanges, plain};
+use crate::docs::markdown::{Block, Document};
+use crate::docs::scene::{Scene, headings, scene};
+use crate::docs::transcript::{agrees, exchanges, plain};
 use crate::structure::root;
 use crate::support::here;
 
@@ -94,7 +94,7 @@ impl<'a> Second<'a> {
         Self { block, terminal }
     }
 
-    /// Waits until it shows what the paper says.
+    /// Waits until it shows what the document says.
     fn end(mut self, authority: &str) {
         let said = &exchanges(self.block)[0].shown;
         let what = format!("it to show\n{}\n", said.join("\n"));
@@ -129,7 +129,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_lines_of_the_readme() {
     inside(here!(), || {
-        let readme = Paper::read("README.md");
+        let readme = Document::read("README.md");
         let mut stage = Stage::bare(None);
         // On a disk: `codex doctor` has something to say against a login in memory.
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -1,8 +1,8 @@
-//! What is typed in a paper, what it says comes of it, and whether what does come of it is that.
+//! Commands of a document and the output that it shows, compared with the real output.
 
-use super::paper::Block;
+use super::markdown::Block;
 
-/// Stands for lines, or for the rest of words, that a paper leaves out.
+/// Stands for lines, or for the rest of words, that a document leaves out.
 const LEFT_OUT: &str = "…";
 
 /// A command, and what it shows.
@@ -30,7 +30,7 @@ pub fn exchanges(block: &Block) -> Vec<Exchange> {
     found
 }
 
-/// That what is shown is what a paper says, but for what the paper leaves out and what differs from run to run.
+/// That what is shown is what a document says, but for what the document leaves out and what differs from run to run.
 pub fn agrees(said: &[String], shown: &str) -> bool {
     assert!(said.is_empty() || said.iter().any(|line| line != LEFT_OUT), "a transcript that says nothing");
     let said: Vec<_> = said.iter().map(|line| plain(line, "")).collect();
@@ -55,7 +55,7 @@ fn words_agree(said: &str, shown: &str) -> bool {
     ends.into_iter().any(|at| words_agree(rest, &shown[at..]))
 }
 
-/// What is shown without what differs from run to run: the address of the authority, which is OpenAI's in a paper; times
+/// What is shown without what differs from run to run: the address of the authority, which is OpenAI's in a document; times
 /// of day, spans from and to now, and the numbers of processes.
 pub fn plain(shown: &str, authority: &str) -> String {
     let address = authority.trim_start_matches("http://");
@@ -90,49 +90,4 @@ fn is_moment(word: &str) -> bool {
     let shape: String =
         word.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
     shape.starts_with("0000-00-00T00:00:00")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::papers::paper::Paper;
-
-    fn said(text: &str) -> Vec<String> {
-        text.lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn a_block_is_read_as_commands_and_what_they_show() {
-        let text = "```console\n$ one \\\n$ two\nshown\n\n$ three\n```\n";
-        let paper = Paper::parse("p.md", text);
-        let found = exchanges(&paper.blocks[0]);
-        let commands: Vec<_> = found.iter().map(|exchange| &*exchange.command).collect();
-        assert_eq!(commands, ["one \\\ntwo", "three"]);
-        assert_eq!(found[0].shown, ["shown", ""]);
-    }
-
-    #[test]
-    fn what_differs_from_run_to_run_is_told_from_what_must_not() {
-        let shown = "2026-11-21T20:10:17Z  logout  at 127.0.0.1:4 · in 59 min · by codex (pid 31)\n0 s ago";
-        let shown = plain(shown, "http://127.0.0.1:4");
-        let same =
-            "2027-01-02T03:04:05Z  logout  at auth.openai.com · in 2 h 3 min · by codex (pid 7)\n2 d ago";
-        assert!(agrees(&said(same), &shown), "{shown}");
-        for wrong in ["logout", "auth.openai.com", "codex", "pid", "ago"] {
-            assert!(!agrees(&said(&same.replace(wrong, "other")), &shown), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn only_what_is_marked_as_left_out_may_be_missing() {
-        let shown = "one\ntwo three\nfour";
-        let whole = "one\ntwo three\nfour";
-        for right in [whole, "one\n…\nfour", "…\nfour", "one\n…", "one\ntwo…\nfour", "one\n…three\n…\nfour"]
-        {
-            assert!(agrees(&said(right), shown), "{right}");
-        }
-        for wrong in ["one\nfour", "…\ntwo three", "one\ntwo…x\nfour", "", "one\ntwo three\nfour\nfive"] {
-            assert!(!agrees(&said(wrong), shown), "{wrong}");
-        }
-    }
 }
