@@ -155,11 +155,13 @@ fn the_platform_knows_nothing_of_what_is_built_on_it() {
 }
 
 #[test]
-fn operating_systems_are_told_apart_in_the_platform_alone() {
-    for source in sources("src") {
+fn operating_systems_are_told_apart_in_the_platform_alone_and_architectures_nowhere() {
+    for source in sources("src").iter().chain(&sources("platform/src")) {
         let mut found = BTreeSet::new();
         words(source.tokens(), &mut found);
-        assert!(!found.contains("target_os"), "{}", source.path.display());
+        let in_platform = source.path.starts_with(root().join("platform"));
+        assert!(in_platform || !found.contains("target_os"), "{}", source.path.display());
+        assert!(!found.contains("target_arch"), "{}", source.path.display());
     }
 }
 

@@ -14,10 +14,8 @@ pub struct Document {
 
 /// A fenced block.
 pub struct Block {
-    /// What kind of text it is: the first word behind the fence.
-    pub language: String,
-    /// What else stands behind the fence.
-    pub mark: String,
+    /// The text behind its fence.
+    pub info: String,
     /// The heading that it stands under.
     pub heading: String,
     /// The line of its fence.
@@ -44,12 +42,10 @@ impl Document {
         let mut goes_on = false;
         for (number, line) in (1..).zip(text.lines()) {
             if let Some(info) = line.strip_prefix("```") {
-                let (language, mark) = info.split_once(' ').unwrap_or((info, ""));
                 document.blocks.extend(open.take());
                 if !info.is_empty() {
                     open = Some(Block {
-                        language: language.to_owned(),
-                        mark: mark.to_owned(),
+                        info: info.to_owned(),
                         heading: heading.clone(),
                         line: number,
                         text: Vec::new(),
@@ -81,7 +77,7 @@ impl Document {
 
     /// Its blocks of commands.
     pub fn commands(&self) -> impl Iterator<Item = &Block> {
-        self.blocks.iter().filter(|block| ["console", "sh"].contains(&&*block.language))
+        self.blocks.iter().filter(|block| ["console", "sh"].contains(&block.language()))
     }
 
     /// A line of it, for a message.
@@ -93,6 +89,13 @@ impl Document {
     pub fn anchors(&self) -> Vec<String> {
         let headings = self.prose.iter().filter_map(|paragraph| paragraph.text.strip_prefix('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
+    }
+}
+
+impl Block {
+    /// The language of its text: the first word behind its fence.
+    pub fn language(&self) -> &str {
+        self.info.split(' ').next().unwrap_or_default()
     }
 }
 

@@ -79,7 +79,7 @@ fn every_block_of_commands_has_a_scene_and_every_scene_a_block() {
 fn what_is_shown_of_config_toml_does_what_it_is_for() {
     let mut blocks = 0;
     for document in every() {
-        for block in document.blocks.iter().filter(|block| block.language == "toml") {
+        for block in document.blocks.iter().filter(|block| block.language() == "toml") {
             let home = Home::new();
             home.write("config.toml", block.text.join("\n"));
             home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);

@@ -2,14 +2,16 @@
 
 mod container;
 mod newcomer;
+mod output;
 mod stage;
 mod terminal;
 
+use self::output::{agrees, plain};
 use self::stage::Stage;
 use self::terminal::Terminal;
 use super::markdown::{Block, Document};
 use super::scene::{Scene, headings, scene};
-use super::transcript::{agrees, exchanges, plain};
+use super::transcript::exchanges;
 use super::{every, none};
 use crate::support::here;
 
@@ -20,7 +22,7 @@ fn faults(block: &Block, terminal: &mut Terminal, authority: &str) -> Vec<String
         let outcome = terminal.run(&exchange.command);
         let shown = plain(&outcome.shown, authority);
         let command = &exchange.command;
-        if block.language == "sh" {
+        if block.language() == "sh" {
             if outcome.code != 0 {
                 faults.push(format!("{command} exits with {}:\n{shown}", outcome.code));
             }

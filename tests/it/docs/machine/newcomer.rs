@@ -10,11 +10,12 @@ use scripted_authority::TokenState;
 
 use super::container::{Access, Container, HOME, inside};
 use super::faults;
+use super::output::{agrees, plain};
 use super::stage::Stage;
 use super::terminal::Terminal;
 use crate::docs::markdown::{Block, Document};
 use crate::docs::scene::{Scene, headings, scene};
-use crate::docs::transcript::{agrees, exchanges, plain};
+use crate::docs::transcript::exchanges;
 use crate::structure::root;
 use crate::support::here;
 
@@ -143,7 +144,7 @@ fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_line
             headings(&readme.name).filter(|heading| scene(&readme.name, heading) == Some(Scene::Newcomer));
         for heading in path {
             for block in readme.blocks.iter().filter(|block| block.heading == heading) {
-                if block.mark == "second terminal" {
+                if block.info == "console second terminal" {
                     second = Some(Second::begin(&stage.container, block));
                 } else if block.text.iter().any(|line| line.starts_with("cargo install")) {
                     for exchange in exchanges(block) {
