@@ -75,3 +75,13 @@ update_packages() {
     done
     printf '%s\n' "$log"
 }
+
+# Installs what Rust needs to build for these targets.
+install_targets() {
+    local target
+    for target in "$@"; do
+        rustup target list --installed | grep -qx "$target" && continue
+        printf 'installing with rustup: %s\n' "$target"
+        rustup target add "$target" 2>/dev/null || return 1
+    done
+}
