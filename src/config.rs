@@ -22,7 +22,7 @@ use jiff::SignedDuration;
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
 pub use self::environment::{
-    CREDENTIALS, Colour, Environment, Home, LogLevel, UserFolders, VARIABLES, Variable,
+    CREDENTIALS, Colour, Environment, HomeSetting, LogLevel, UserFolders, VARIABLES, Variable,
 };
 pub use self::file::{Config, LegacyToken};
 pub use self::network::{Network, Setting};
@@ -192,7 +192,7 @@ mod tests {
             _ => None,
         })
         .unwrap();
-        assert_eq!(environment.home, Home::Named("/place".into()));
+        assert_eq!(environment.home, HomeSetting::Named("/place".into()));
         assert_eq!(environment.lock_timeout, Duration::from_secs(120));
         assert_eq!(environment.keychain_timeout, Duration::from_secs(7));
         assert_eq!(environment.colour, Colour::Auto);

@@ -1,10 +1,10 @@
 //! One login, kept alive and in one place for everything on a machine that uses it.
 //!
-//! A login belongs to a [`Place`], the folder that `CODEX_HOME` names. Its [`AuthDocument`] lives in one of the stores of
+//! A login belongs to a [`Home`], the folder that `CODEX_HOME` names. Its [`AuthDocument`] lives in one of the stores of
 //! that place: an item of the system's keychain, or a locked `auth.json`. The form is the one that OpenAI's Codex CLI
 //! 0.169 reads and writes, and both may use the same place at the same time.
 //!
-//! Reading takes no lock. Writing takes the [`Lease`] of the place, which no two processes hold at once, and then goes
+//! Reading takes no lock. Writing takes the [`Lease`] of the home, which no two processes hold at once, and then goes
 //! through a compare-and-swap under Codex's own locks; see [`store`].
 //!
 //! ```
@@ -78,7 +78,7 @@
 //!
 //! # Layout
 //!
-//! Plain values: [`secret`], [`claims`], [`document`], [`place`], [`config`], [`clock`], [`remedy`]. Above them the four
+//! Plain values: [`secret`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`]. Above them the four
 //! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`external`] the tokens that
 //! others give, [`watch`] the folders. Above those [`login`], which obtains a credential and keeps it, and [`manager`],
 //! which keeps it fresh and ends it; and above that `keeper` (feature `keeper`), which does so for a whole machine.
@@ -103,11 +103,11 @@ pub mod external;
 mod failpoint;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+pub mod home;
 #[cfg(feature = "keeper")]
 pub mod keeper;
 pub mod login;
 pub mod manager;
-pub mod place;
 mod redaction;
 pub mod remedy;
 pub mod secret;
@@ -121,7 +121,7 @@ pub use self::clock::Clock;
 pub use self::config::{Environment, StoreKind};
 pub use self::document::{AuthDocument, AuthMode};
 pub use self::error::{Error, ErrorKind};
-pub use self::place::Place;
+pub use self::home::Home;
 pub use self::secret::{Fingerprint, Secret};
 pub use self::store::{Lease, State, Stores};
 

@@ -34,7 +34,7 @@ pub enum Remedy {
     LogInAgain,
     /// Log out of what is in the way.
     LogOutThere,
-    /// Let this user write to the place.
+    /// Let this user write to the home.
     MakeWritable,
     /// Let us put our own key into the keychain, by moving the login there once more.
     MigrateAgain,

@@ -12,6 +12,11 @@ use imp::{kind_and_name, mounted};
 /// Sets `size` bytes of a file aside without changing its length or content, as far as the file system can.
 pub(crate) use imp::keep_space;
 
+/// Whether something is mounted on the file `path` where another mount shows it. That keeps it from being
+/// renamed over or removed as much as a mount at `path` itself. `mount` is the number of the mount that `path`
+/// is reached through.
+pub(crate) use imp::is_mounted_in_another_view;
+
 /// Where the bytes of a file system are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -151,13 +156,13 @@ fn describe_existing(path: &Path) -> io::Result<FileSystem> {
 mod imp {
     //! Linux: `statfs` knows a type by its number, `statx` a mount point by its attribute.
 
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
     use rustix::fs::{AtFlags, CWD, FallocateFlags, StatxAttributes, StatxFlags};
     use rustix::io::Errno;
 
-    use super::{File, Kind, MountPoint, Path, io};
+    use super::{File, Kind, MountPoint, Path, PathBuf, io};
 
     /// Numbers of `linux/magic.h` and, where they are not in it, of the file system's own source.
     const KNOWN: &[(u32, Kind, &str)] = &[
@@ -231,6 +236,48 @@ mod imp {
             point.is_some_and(|point| Path::new(OsStr::from_bytes(&point)) == path)
         });
         Ok(if found { MountPoint::Yes } else { MountPoint::No })
+    }
+
+    pub(crate) fn is_mounted_in_another_view(mount: u64, path: &Path) -> bool {
+        let Some(name) = path.file_name() else { return false };
+        let Ok(folder) = crate::private_file::parent(path).canonicalize() else { return false };
+        let Ok(list) = std::fs::read("/proc/self/mountinfo") else { return false };
+        let mounts = || list.split(|byte| *byte == b'\n').filter_map(Mount::read);
+        let by_id = |id| mounts().find(|mount| mount.id == id);
+        let Some(ours) = by_id(mount) else { return false };
+        let Some(file) = ours.inner(&folder.join(name)) else { return false };
+        // Few mounts have the name of our file, so that few parents are looked for.
+        mounts().filter(|mount| mount.point.file_name() == Some(name)).any(|mount| {
+            by_id(mount.parent).is_some_and(|parent| {
+                parent.device == ours.device && parent.inner(&mount.point).as_ref() == Some(&file)
+            })
+        })
+    }
+
+    /// A line of the kernel's list of mounts.
+    struct Mount<'a> {
+        id: u64,
+        parent: u64,
+        device: &'a [u8],
+        /// What of its file system is mounted.
+        root: PathBuf,
+        point: PathBuf,
+    }
+
+    impl<'a> Mount<'a> {
+        fn read(line: &'a [u8]) -> Option<Self> {
+            let mut fields = line.split(|byte| *byte == b' ');
+            let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+            let (id, parent) = (number()?, number()?);
+            let device = fields.next()?;
+            let mut path = || Some(PathBuf::from(OsString::from_vec(unescaped(fields.next()?))));
+            Some(Self { id, parent, device, root: path()?, point: path()? })
+        }
+
+        /// The path inside the file system of something below the mount point.
+        fn inner(&self, path: &Path) -> Option<PathBuf> {
+            Some(self.root.join(path.strip_prefix(&self.point).ok()?))
+        }
     }
 
     /// Blanks, tabs, line ends and backslashes are in that list as a backslash and three octal digits.
@@ -321,6 +368,11 @@ mod imp {
     /// Single files are not mounted here, so there is nothing to set aside for them.
     pub(crate) fn keep_space(_: &File, _: u64) -> io::Result<()> {
         Ok(())
+    }
+
+    /// A folder can be shown twice here, and nothing is mounted on single files.
+    pub(crate) fn is_mounted_in_another_view(_: u64, _: &Path) -> bool {
+        false
     }
 
     fn text(field: &[libc::c_char]) -> Vec<u8> {

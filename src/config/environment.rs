@@ -159,7 +159,7 @@ pub const CREDENTIALS: &[Variable] = &[API_KEY, ACCESS_TOKEN];
 #[non_exhaustive]
 pub struct Environment {
     /// Where the login belongs.
-    pub home: Home,
+    pub home: HomeSetting,
     /// The API key that the user has set.
     pub api_key: Option<Secret>,
     /// The access token that the user has set.
@@ -239,7 +239,7 @@ impl LogLevel {
 /// Which folder the user means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Home {
+pub enum HomeSetting {
     /// `CODEX_HOME` names it, so it must exist.
     Named(PathBuf),
     /// `.codex` in the home directory, made when something is saved.
@@ -260,7 +260,7 @@ impl Environment {
     /// Whether the login is the one that programs without `CODEX_HOME` use.
     #[must_use]
     pub fn is_default_home(&self) -> bool {
-        matches!(self.home, Home::Default(_))
+        matches!(self.home, HomeSetting::Default(_))
     }
 
     /// Reads the variables of this process.
@@ -289,10 +289,10 @@ impl Environment {
             None => Ok(default),
         };
         let home = match value(HOME) {
-            Some(path) => Home::Named(path.into()),
+            Some(path) => HomeSetting::Named(path.into()),
             None => {
                 let base = directories::BaseDirs::new().ok_or(Error::NoHome)?;
-                Home::Default(base.home_dir().join(".codex"))
+                HomeSetting::Default(base.home_dir().join(".codex"))
             }
         };
         let overrides = value(CONFIG).map(|text| Overrides::parse(&text.to_string_lossy())).transpose();

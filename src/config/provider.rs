@@ -34,7 +34,7 @@ pub struct ProviderCommand {
     pub folder: Option<PathBuf>,
 }
 
-/// Whether a model provider uses the login of the place.
+/// Whether a model provider uses the login of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "it does or it does not")]
 pub enum OpenAiAuth {
@@ -50,7 +50,7 @@ pub enum OpenAiAuth {
 pub struct ModelProvider {
     /// Its name in `config.toml`.
     pub name: String,
-    /// Whether it uses the login of the place.
+    /// Whether it uses the login of the home.
     pub openai_auth: OpenAiAuth,
 }
 

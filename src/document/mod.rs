@@ -9,6 +9,7 @@ mod freshness;
 mod json;
 mod login;
 mod mode;
+mod salvage;
 mod successor;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub use self::freshness::{Freshness, Staleness};
 use self::json::Fields;
 pub use self::login::NewLogin;
 pub use self::mode::AuthMode;
+pub use self::salvage::{Salvaged, salvage};
 pub use self::successor::NewTokens;
 pub use self::tokens::{Identity, Provenance, Tokens};
 use crate::claims::{self, Claims};

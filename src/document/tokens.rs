@@ -7,7 +7,7 @@ use crate::claims::{self, Claims};
 use crate::secret::Secret;
 
 /// What stands where a refresh token would, in copies that are handed to programs which must not refresh.
-const PLACEHOLDER: &str = "placeholder";
+pub(super) const PLACEHOLDER: &str = "placeholder";
 
 /// The tokens of a ChatGPT login.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::document::AuthDocument;
+use crate::home::Home;
 use crate::manager::{Failure, Snapshot};
-use crate::place::Place;
 use crate::secret::Secret;
 
 /// The number of the answers' shape; it rises when a field changes its meaning or goes.
@@ -50,7 +50,8 @@ pub struct Status {
     /// Its process id, in its own container.
     pub pid: u32,
     /// The folder of the login, as the keeper sees it.
-    pub place: String,
+    #[serde(rename = "place")]
+    pub home: String,
     /// Whose login it is.
     pub account: Option<Account>,
     /// Why no token can be had, if none can.
@@ -68,7 +69,8 @@ pub struct Given {
     /// 1.
     pub schema: u32,
     /// The folder of the login, as the keeper sees it.
-    pub place: String,
+    #[serde(rename = "place")]
+    pub home: String,
     /// The access token, or an API key.
     #[serde(deserialize_with = "secret")]
     pub token: Secret,
@@ -94,10 +96,10 @@ pub enum Refusal {
 }
 
 /// The bytes of a token; the one place where it leaves by the socket.
-pub(super) fn given(place: &Place, snapshot: &Snapshot, bearer: &Secret) -> Value {
+pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret) -> Value {
     json!({
         "schema": SCHEMA,
-        "place": place.home().to_string_lossy(),
+        "place": home.path().to_string_lossy(),
         "account": Account::of(snapshot.document()),
         "token": bearer.expose(),
         "expires_at": snapshot.expires_at(),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::answer::{Given, Refusal, Status};
 use super::socket;
 use crate::config::Environment;
-use crate::place::Place;
+use crate::home::Home;
 
 /// An answer is a few kilobytes.
 const LARGEST_ANSWER: u64 = 256 * 1024;
@@ -68,10 +68,10 @@ impl Client {
         Self { path: path.into() }
     }
 
-    /// Of the keeper of `place`, if it has anywhere to answer.
+    /// Of the keeper of `home`, if it has anywhere to answer.
     #[must_use]
-    pub fn of(place: &Place, environment: &Environment) -> Option<Self> {
-        socket::path(place, environment).map(Self::at)
+    pub fn of(home: &Home, environment: &Environment) -> Option<Self> {
+        socket::path(home, environment).map(Self::at)
     }
 
     /// Where it asks.

@@ -1,8 +1,8 @@
-//! The keeper: the one process of a place that refreshes its login ahead of time, so that no other ever has to.
+//! The keeper: the one process of a home that refreshes its login ahead of time, so that no other ever has to.
 //!
 //! A token is refreshed while much of its life is left (a tenth, at least ten minutes, at most a day), so that even a
 //! program which takes no lock of ours never finds it stale. What goes wrong is told to the log and tried again at the
-//! pace that all processes of the place agree on; a refresh token that is known to be dead is left alone until somebody
+//! pace that all processes of the home agree on; a refresh token that is known to be dead is left alone until somebody
 //! logs in.
 //!
 //! Further keepers stand by, and one of them takes over when the first is gone. The keeper also answers at a local
@@ -27,8 +27,8 @@ pub use self::post::{Error, Post};
 use self::schedule::{Due, due};
 pub use self::socket::Listener;
 use crate::clock::Clock;
+use crate::home::Home;
 use crate::manager::{self, AuthManager, Failure, Reason, Snapshot, Watching};
-use crate::place::Place;
 use crate::remedy::ErrorKind;
 use crate::secret::Fingerprint;
 use crate::store::State;
@@ -61,7 +61,7 @@ impl Refresher for AuthManager {
     }
 }
 
-/// The keeper of a place.
+/// The keeper of a home.
 pub struct Keeper {
     shared: Arc<Shared>,
     watching: Watching,
@@ -70,7 +70,7 @@ pub struct Keeper {
 
 /// What the timer and the socket both use.
 struct Shared {
-    place: Place,
+    home: Home,
     manager: AuthManager,
     refresher: Box<dyn Refresher>,
     clock: Clock,
@@ -96,8 +96,8 @@ impl Keeper {
         // Without random numbers this one is the latest of its spread.
         let _ = getrandom::fill(&mut random);
         let early = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
-        let place = post.place().clone();
-        let shared = Shared { place, manager, refresher, clock, flight: Mutex::new(()), early };
+        let home = post.home().clone();
+        let shared = Shared { home, manager, refresher, clock, flight: Mutex::new(()), early };
         Self { shared: Arc::new(shared), watching, post }
     }
 
@@ -114,7 +114,7 @@ impl Keeper {
     /// set and a machine that slept are noticed too.
     ///
     /// # Errors
-    /// [`Error::PostLost`]: the folder of the place was removed or replaced; another keeper may be at work there.
+    /// [`Error::PostLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
     pub async fn run(self, listener: Option<Listener>, ended: impl Future<Output = ()>) -> Result<(), Error> {
         let answering = listener.map(|listener| {
             let looks = self.watching.looks();
@@ -217,9 +217,9 @@ impl Shared {
         flight.await.unwrap_or_else(|_| Err(Failure::from(&manager::Error::BrokeDown)))
     }
 
-    /// For how long all processes of the place have agreed to leave the authority alone.
+    /// For how long all processes of the home have agreed to leave the authority alone.
     fn back_off(&self, fingerprint: Option<Fingerprint>) -> Option<Duration> {
-        let (state, _) = State::read(&self.place).ok()?;
+        let (state, _) = State::read(&self.home).ok()?;
         let outcome = state.outcome.filter(|outcome| Some(outcome.fingerprint) == fingerprint)?;
         let left = outcome.back_off(self.clock.now())?;
         // Rounded up, so that it is over when it is over for those who count in whole seconds.

@@ -1,21 +1,21 @@
-//! Being the keeper of a place: held by one process at a time, taken over when that one is gone.
+//! Being the keeper of a home: held by one process at a time, taken over when that one is gone.
 
 use std::time::Duration;
 
 use codex_auth_platform::filesystem::{self, Identity};
 use codex_auth_platform::lock::{self, Creation, FileLock, Holder, Mode, Wait};
 
-use crate::place::Place;
+use crate::home::Home;
 use crate::store;
 
 /// How often one who stands by tries: it has taken over well within a second.
 const STAND_BY: Duration = Duration::from_millis(400);
 
-/// The proof that this process is the keeper of a place. Given up on drop, and by the kernel when the process ends.
+/// The proof that this process is the keeper of a home. Given up on drop, and by the kernel when the process ends.
 #[derive(Debug)]
 #[must_use = "the post is given up on drop"]
 pub struct Post {
-    place: Place,
+    home: Home,
     lock: FileLock,
     identity: Option<Identity>,
 }
@@ -33,28 +33,28 @@ pub enum Error {
     /// The lock file is not where it was.
     #[error("the folder of the login was removed or replaced; start the keeper again")]
     PostLost,
-    /// The folder of the place cannot be made.
+    /// The folder of the home cannot be made.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
 impl Post {
-    /// Waits until this process is the keeper of `place`. `waiting` is told once who is.
+    /// Waits until this process is the keeper of `home`. `waiting` is told once who is.
     ///
     /// Dropping the future leaves nothing behind.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Lock`]: the place cannot be written.
-    pub async fn take(place: &Place, mut waiting: impl FnMut(Option<Holder>)) -> Result<Self, Error> {
-        let place = store::make_folders(place)?;
-        let path = place.keeper_lock();
+    /// [`Error::Store`], [`Error::Lock`]: the home cannot be written.
+    pub async fn take(home: &Home, mut waiting: impl FnMut(Option<Holder>)) -> Result<Self, Error> {
+        let home = store::make_folders(home)?;
+        let path = home.keeper_lock();
         let mut told = false;
         loop {
             match FileLock::acquire(&path, Mode::Exclusive, Creation::Private, Wait::No) {
                 Ok(lock) => {
                     lock.sign("codex-auth keeper");
                     let identity = filesystem::identity(&path);
-                    return Ok(Self { place, lock, identity });
+                    return Ok(Self { home, lock, identity });
                 }
                 Err(lock::Error::Held { holder, .. }) => {
                     if !std::mem::replace(&mut told, true) {
@@ -69,8 +69,8 @@ impl Post {
 
     /// The place.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// Whether the lock file is where it was locked: another one in its place is another post.

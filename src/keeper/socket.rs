@@ -26,8 +26,8 @@ use tokio::sync::watch::Receiver;
 use super::answer::{self, Account, Refusal, SCHEMA, Status};
 use super::{Post, Shared};
 use crate::config::Environment;
+use crate::home::Home;
 use crate::manager::{Departure, Reason, Snapshot, Standing};
-use crate::place::Place;
 
 /// How many are served at once; more have to wait.
 const AT_ONCE: usize = 64;
@@ -46,14 +46,14 @@ pub struct Listener {
     identity: Option<Identity>,
 }
 
-/// Where the keeper of `place` answers: in the place or, where that path is too long for a socket, in the user's folder
+/// Where the keeper of `home` answers: in the home or, where that path is too long for a socket, in the user's folder
 /// for such things; nowhere if there is none.
-pub(super) fn path(place: &Place, environment: &Environment) -> Option<PathBuf> {
-    let inside = place.keeper_socket();
+pub(super) fn path(home: &Home, environment: &Environment) -> Option<PathBuf> {
+    let inside = home.keeper_socket();
     if inside.as_os_str().len() <= peer::LONGEST_PATH {
         return Some(inside);
     }
-    let outside = environment.runtime_folder.as_ref()?.join("codex-auth").join(place.hash()).join("sock");
+    let outside = environment.runtime_folder.as_ref()?.join("codex-auth").join(home.hash()).join("sock");
     (outside.as_os_str().len() <= peer::LONGEST_PATH).then_some(outside)
 }
 
@@ -161,7 +161,7 @@ impl Shared {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            place: self.place.home().to_string_lossy().into_owned(),
+            home: self.home.path().to_string_lossy().into_owned(),
             account: Account::of(snapshot.document()),
             reason: snapshot.unusable_because(self.clock.now()),
             expires_at: snapshot.expires_at(),
@@ -197,7 +197,7 @@ impl Shared {
             Patience::None => self.serves(&snapshot, wanted),
         };
         match snapshot.bearer().filter(|_| enough) {
-            Some(bearer) => json(StatusCode::OK, &answer::given(&self.place, &snapshot, bearer)),
+            Some(bearer) => json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer)),
             None => refused(&Refusal::TooShort, StatusCode::CONFLICT),
         }
     }

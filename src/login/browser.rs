@@ -13,7 +13,7 @@ use super::setup::random;
 use super::{Error, Setup, port};
 use crate::authority::{Authorization, AuthorizeRequest};
 use crate::document::AuthDocument;
-use crate::place::Place;
+use crate::home::Home;
 use crate::secret::Secret;
 use crate::store::LoginNote;
 
@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// A login that waits for a person to come back from the browser.
 ///
-/// While it lives it listens on port 1455 or 1457 of this machine, and a note in the folder of the place says so
+/// While it lives it listens on port 1455 or 1457 of this machine, and a note in the folder of the home says so
 /// ([`LoginNote`]). Dropping it closes the port, ends every connection and removes the note; nothing was kept by then.
 pub struct BrowserLogin {
     setup: Setup,
@@ -35,17 +35,17 @@ pub struct BrowserLogin {
 }
 
 impl BrowserLogin {
-    /// Listens for a login of `place`. A login of the same place that is going on is asked to give up its port.
+    /// Listens for a login of `home`. A login of the same home that is going on is asked to give up its port.
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` allows API keys only.
-    /// - [`Error::PortsTaken`]: by others than a login of this place.
-    /// - [`Error::Store`]: nothing can be kept in this place.
-    pub async fn start(setup: &Setup, place: &Place) -> Result<Self, Error> {
+    /// - [`Error::PortsTaken`]: by others than a login of this home.
+    /// - [`Error::Store`]: nothing can be kept in this home.
+    pub async fn start(setup: &Setup, home: &Home) -> Result<Self, Error> {
         setup.permit_chatgpt()?;
         let (pkce, state, word) = (Pkce::new()?, random::<32>()?, random::<32>()?);
-        let bound = port::bind(place).await?;
-        let note = LoginNote::write(place, bound.port, &word)?;
+        let bound = port::bind(home).await?;
+        let note = LoginNote::write(home, bound.port, &word)?;
         let redirect_uri = format!("http://127.0.0.1:{}/auth/callback", bound.port);
         let url = setup.issuer.authorize_url(&AuthorizeRequest {
             redirect_uri: &redirect_uri,
@@ -84,7 +84,7 @@ impl BrowserLogin {
     /// # Errors
     /// - [`Error::Declined`], [`Error::NoEntitlement`], [`Error::NoCode`]: what the browser came back with.
     /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were given back.
-    /// - [`Error::TimedOut`]; [`Error::Yielded`] to a later login of this place.
+    /// - [`Error::TimedOut`]; [`Error::Yielded`] to a later login of this home.
     /// - [`Error::Request`], [`Error::Document`].
     pub async fn obtain(&mut self) -> Result<AuthDocument, Error> {
         let obtained = self.exchanged().await;

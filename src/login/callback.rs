@@ -16,7 +16,7 @@ pub(super) enum Arrival {
     Nothing,
     /// They, or whoever administers their account, said no.
     Refused { code: String, description: Option<String> },
-    /// Another login of this place asks for the port.
+    /// Another login of this home asks for the port.
     Yield,
 }
 

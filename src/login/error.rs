@@ -70,7 +70,7 @@ pub enum Error {
     /// Nobody came back from the browser.
     #[error("nobody came back from the browser within {} minutes; start the login again", .0.as_secs() / 60)]
     TimedOut(Duration),
-    /// Another login of this place was started, and took over.
+    /// Another login of this home was started, and took over.
     #[error("another login of this place was started and has taken over")]
     Yielded,
 }

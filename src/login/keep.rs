@@ -49,7 +49,7 @@ pub fn keep(
     }
     // An old login that cannot be read is no reason to refuse a new one.
     let old = stores.find().ok().and_then(|found| found.stored);
-    let (mut state, note) = State::read(lease.place())?;
+    let (mut state, note) = State::read(lease.home())?;
     notes.extend(note);
 
     let (kind, note) = match choice.kind {

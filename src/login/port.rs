@@ -1,4 +1,4 @@
-//! The port that a browser comes back to: one of two, and one that an earlier login of this place gives up if asked.
+//! The port that a browser comes back to: one of two, and one that an earlier login of this home gives up if asked.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::{Error, Taken};
-use crate::place::Place;
+use crate::home::Home;
 use crate::store::{LoginNote, RunningLogin};
 
 /// Both are registered with the authority, and no others are.
@@ -27,10 +27,10 @@ pub(super) struct Bound {
     pub(super) sockets: Vec<TcpListener>,
 }
 
-/// Listens on the first port that is free, or that an earlier login of `place` gives up. What another place or program
+/// Listens on the first port that is free, or that an earlier login of `home` gives up. What another home or program
 /// listens on is left alone.
-pub(super) async fn bind(place: &Place) -> Result<Bound, Error> {
-    let running = LoginNote::read(place);
+pub(super) async fn bind(home: &Home) -> Result<Bound, Error> {
+    let running = LoginNote::read(home);
     let mut taken = Vec::new();
     for port in PORTS {
         let mut bound = on_both(port).await;

@@ -20,7 +20,7 @@ pub enum TakeOver {
 /// Keeps `document`, which Codex keeps in an item of its own, in the store of `choice` under `lease`.
 ///
 /// Both programs then have the same refresh token, and only one of them can spend it: the caller refreshes at once, by
-/// which the login of this place becomes the live one and that of Codex ends. Until then nothing was spent, and after it
+/// which the login of this home becomes the live one and that of Codex ends. Until then nothing was spent, and after it
 /// the successor is where every refresh puts it; so the login is in a store at every moment.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ pub fn take_over(
     let here = stores.under(lease)?;
     // A refresh that was cut off is finished first, since it decides what is stored; how it ended is not for this caller.
     let _ = store::settle(lease, &here)?;
-    let (state, _) = store::State::read(lease.place())?;
+    let (state, _) = store::State::read(lease.home())?;
     if let Some(there) = here.find()?.stored {
         let spent = document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint));
         return match there.document.identity().matches(&document.identity()) {

@@ -162,7 +162,7 @@ impl Spending<'_> {
     /// Somebody has the successor and may not have committed it: looks on every change until it moves or the grace is
     /// over.
     fn await_successor(&self) -> Result<Option<Stored>, Error> {
-        let mut watch = Watch::on(store::watched(self.lease.place()));
+        let mut watch = Watch::on(store::watched(self.lease.home()));
         let ends = Instant::now() + GRACE;
         loop {
             if let Some(stored) = self.moved()? {

@@ -1,4 +1,4 @@
-//! What a transaction works with: the place, its stores, the authority and the clock.
+//! What a transaction works with: the home, its stores, the authority and the clock.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::snapshot::Snapshot;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
-use crate::place::Place;
+use crate::home::Home;
 use crate::store::{self, KeychainClient, State, Stores};
 
 /// Whether to go along when somebody else logs in as another account.
@@ -27,7 +27,7 @@ pub enum AccountPolicy {
 /// Everything that a transaction needs; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Engine {
-    pub(super) place: Place,
+    pub(super) home: Home,
     pub(super) environment: Environment,
     pub(super) keychain: KeychainClient,
     pub(super) authority: Authority,
@@ -38,13 +38,13 @@ pub(super) struct Engine {
 impl Engine {
     /// The stores as the configuration is now.
     pub(super) fn stores(&self) -> Result<Stores, store::Error> {
-        Stores::with_keychain(self.place.clone(), &self.environment, self.keychain.clone())
+        Stores::with_keychain(self.home.clone(), &self.environment, self.keychain.clone())
     }
 
     /// What is stored now, with the poison that is known of it.
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
-        let state = State::read(&self.place);
+        let state = State::read(&self.home);
         let stored = self.stores()?.find()?.stored;
         let state = match state {
             Ok((state, _)) => state,

@@ -31,7 +31,7 @@ pub(super) fn finish(engine: &Engine, lease: &Lease, stores: &Stores) -> Result<
 /// [`Error::Store`]: it cannot be done now; the next transaction tries again.
 pub fn finish_rescue(lease: &Lease, environment: &Environment) -> Result<(), Error> {
     let engine = Engine {
-        place: lease.place().clone(),
+        home: lease.home().clone(),
         environment: environment.clone(),
         keychain: KeychainClient::system(),
         authority: Authority::new(environment),

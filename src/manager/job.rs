@@ -13,7 +13,7 @@ use super::snapshot::{Departure, Snapshot, Standing};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
-use crate::place::Place;
+use crate::home::Home;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store::{KeychainClient, Waiting};
 
@@ -83,9 +83,9 @@ impl Job {
 
     /// Does it, here and now, on this thread. `waiting` hears who is in the way of the lease.
     #[must_use]
-    pub fn run(self, place: Place, environment: &Environment, mut waiting: impl FnMut(&Waiting<'_>)) -> Done {
+    pub fn run(self, home: Home, environment: &Environment, mut waiting: impl FnMut(&Waiting<'_>)) -> Done {
         let engine = Engine {
-            place,
+            home,
             environment: environment.clone(),
             keychain: KeychainClient::system(),
             authority: Authority::new(environment),

@@ -104,7 +104,7 @@ impl Report {
     }
 }
 
-/// Ends the login of a place. Logging out twice is fine. Locks: the lease, held throughout.
+/// Ends the login of a home. Logging out twice is fine. Locks: the lease, held throughout.
 ///
 /// # Errors
 /// - [`Error::Authority`]: the revocation failed; with [`Scope::Revoke`] everything is kept, so that it can be retried.
@@ -118,7 +118,7 @@ pub(super) fn run(
         Scope::Force => FORCED_WAIT.min(engine.lock_timeout()),
         _ => engine.lock_timeout(),
     };
-    let lease = Lease::acquire(&engine.place, limit, waiting)?;
+    let lease = Lease::acquire(&engine.home, limit, waiting)?;
     let mut stores = engine.stores()?.under(&lease)?;
     match finish::finish(engine, &lease, &stores) {
         Err(error) if scope == Scope::Revoke => return Err(error),
@@ -172,7 +172,7 @@ fn ask(engine: &Engine, tokens: &Tokens) -> Result<Revoked, Error> {
 
 /// Removes every other copy, in all stores. One that fails does not keep the others from being tried.
 fn remove_the_rest(lease: &Lease, stores: &mut Stores, report: &mut Report) -> Result<(), Error> {
-    let (state, note) = State::read(lease.place())?;
+    let (state, note) = State::read(lease.home())?;
     report.notes.extend(note.map(|note| note.to_string()));
     let configured = stores.settings().config.store;
     let recorded = state.store == Some(StoreKind::Keychain) || configured == Some(StoreKind::Keychain);

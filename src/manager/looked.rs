@@ -22,18 +22,18 @@ struct Look {
 impl AuthManager {
     /// Loads what is stored, and remembers how its files were just before.
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
-        let look = Look { at: Instant::now(), files: store::stamps(&self.0.engine.place) };
+        let look = Look { at: Instant::now(), files: store::stamps(&self.0.engine.home) };
         let snapshot = self.0.engine.load()?;
         *self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
         Ok(snapshot)
     }
 
-    /// Whether a look may find anything else than the last one: a file of the place is not what it was, or the login may
+    /// Whether a look may find anything else than the last one: a file of the home is not what it was, or the login may
     /// be in a keychain that was not looked into for a while. Looks at a few files and opens none.
     pub(super) fn may_have_changed(&self) -> bool {
         let looked = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(look) = looked.as_ref() else { return true };
-        if look.files != store::stamps(&self.0.engine.place) {
+        if look.files != store::stamps(&self.0.engine.home) {
             return true;
         }
         let in_file = matches!(self.current().location(), Some(Location::File(_)));

@@ -1,6 +1,6 @@
 //! The manager: one login in the memory of a process, kept fresh, and ended.
 //!
-//! [`AuthManager`] holds a [`Snapshot`] of the login of a place. A fresh one is served without a lock, a file or the
+//! [`AuthManager`] holds a [`Snapshot`] of the login of a home. A fresh one is served without a lock, a file or the
 //! network. A stale one is refreshed by the transaction of DESIGN section 5, which all processes of a machine agree on:
 //! however many find the token stale at once, one request is sent, and every one of them gets the new token.
 //!
@@ -50,11 +50,11 @@ use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::external::{ExternalAuth, ExternalToken};
-use crate::place::Place;
+use crate::home::Home;
 use crate::secret::Secret;
 use crate::store::KeychainClient;
 
-/// The login of a place, for one process. Clones are handles on the same one.
+/// The login of a home, for one process. Clones are handles on the same one.
 #[derive(Clone)]
 pub struct AuthManager(Arc<Inner>);
 
@@ -105,7 +105,7 @@ pub enum Reload {
 /// How to open a manager.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    place: Place,
+    home: Home,
     environment: Environment,
     keychain: KeychainClient,
     clock: Clock,
@@ -193,18 +193,18 @@ impl Builder {
 
     fn engine(self) -> Engine {
         let authority = Authority::new(&self.environment);
-        let Self { place, environment, keychain, clock, policy, .. } = self;
-        Engine { place, environment, keychain, authority, clock, policy }
+        let Self { home, environment, keychain, clock, policy, .. } = self;
+        Engine { home, environment, keychain, authority, clock, policy }
     }
 }
 
 impl AuthManager {
-    /// A manager of the login of `place`, over the system's keychain and clock.
+    /// A manager of the login of `home`, over the system's keychain and clock.
     #[must_use]
-    pub fn builder(place: Place, environment: Environment) -> Builder {
+    pub fn builder(home: Home, environment: Environment) -> Builder {
         let (keychain, clock) = (KeychainClient::system(), Clock::system());
         Builder {
-            place,
+            home,
             environment,
             keychain,
             clock,

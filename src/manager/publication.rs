@@ -15,7 +15,7 @@ impl AuthManager {
     pub(super) fn look_again(&self) -> Result<Reload, Error> {
         let look = self.0.looks.begin();
         let found = self.load()?;
-        let author = store::holder(&self.0.engine.place).map(Author::from);
+        let author = store::holder(&self.0.engine.home).map(Author::from);
         Ok(self.take_over(look, found, author))
     }
 
@@ -151,13 +151,13 @@ mod tests {
     use super::*;
     use crate::config::Environment;
     use crate::document::AuthDocument;
-    use crate::place::Place;
+    use crate::home::Home;
     use crate::secret::Secret;
 
     #[test]
     fn what_an_earlier_look_has_found_never_takes_the_place_of_what_a_later_one_has() {
         let folder = tempfile::tempdir().unwrap();
-        let builder = AuthManager::builder(Place::new(folder.path()), Environment::read(|_| None).unwrap());
+        let builder = AuthManager::builder(Home::new(folder.path()), Environment::read(|_| None).unwrap());
         let manager = AuthManager::over(builder.engine(), None, Snapshot::default());
         let login = || Snapshot::of(AuthDocument::with_api_key(&Secret::from("sk-1")));
         let [before, logout, after] = [(); 3].map(|()| manager.0.looks.begin());

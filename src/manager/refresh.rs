@@ -98,7 +98,7 @@ impl Transaction<'_> {
         let stores = self.engine.stores()?.under(&lease)?;
         finish::finish(self.engine, &lease, &stores)?;
         failpoint::at("rescue finished");
-        let (mut state, _) = State::read(lease.place())?;
+        let (mut state, _) = State::read(lease.home())?;
         let stored = match self.look(&stores, &state)? {
             Look::Serve(snapshot) => return Ok(*snapshot),
             Look::Spend(stored) => stored,
@@ -122,8 +122,8 @@ impl Transaction<'_> {
     /// Waits for the lease. A waiter needs a token and not the lease: it looks whenever the generation changes, adopts a
     /// commit, takes a failure that it waited through as its own, and leaves.
     fn lease(&self, waiting: &mut dyn FnMut(&Waiting<'_>)) -> Result<Leased<Result<Snapshot, Error>>, Error> {
-        let before = State::read(&self.engine.place)?.0.generation;
-        let mut seen = State::stamp(&self.engine.place)?;
+        let before = State::read(&self.engine.home)?.0.generation;
+        let mut seen = State::stamp(&self.engine.home)?;
         let between = |state: &Waiting<'_>| {
             waiting(state);
             match self.look_in_passing(&before, &mut seen) {
@@ -131,17 +131,17 @@ impl Transaction<'_> {
                 None => ControlFlow::Continue(()),
             }
         };
-        Ok(Lease::acquire_unless(&self.engine.place, self.engine.lock_timeout(), between)?)
+        Ok(Lease::acquire_unless(&self.engine.home, self.engine.lock_timeout(), between)?)
     }
 
     /// A waiter's look: one stat, unless something has changed. What goes wrong here goes wrong again under the lease.
     fn look_in_passing(&self, before: &str, seen: &mut Option<Stamp>) -> Option<Result<Snapshot, Error>> {
-        let stamp = State::stamp(&self.engine.place).ok()?;
+        let stamp = State::stamp(&self.engine.home).ok()?;
         if stamp == *seen {
             return None;
         }
         *seen = stamp;
-        let (state, _) = State::read(&self.engine.place).ok()?;
+        let (state, _) = State::read(&self.engine.home).ok()?;
         if state.generation == before {
             return None;
         }
@@ -297,7 +297,7 @@ fn poison_of(state: &State, document: &AuthDocument, engine: &Engine, now: Times
 fn reserve(lease: &Lease, stores: &Stores, stored: &Stored) -> Result<Reservation, Error> {
     let kind = stored.location.kind();
     match kind {
-        StoreKind::File => FileStore::new(lease.place().clone()).prove_replaceable()?,
+        StoreKind::File => FileStore::new(lease.home().clone()).prove_replaceable()?,
         _ => stores.keychain().check(stores.deadline())?,
     }
     let seal = Seal::of(kind, &stores.keychain(), stores.deadline())?;

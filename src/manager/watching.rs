@@ -36,7 +36,7 @@ pub struct Watching {
 
 impl Watching {
     pub(super) fn start(manager: AuthManager) -> Self {
-        let watch = Watch::on(store::watched(&manager.0.engine.place));
+        let watch = Watch::on(store::watched(&manager.0.engine.home));
         let bell = watch.bell();
         manager.0.bells.add(bell.clone());
         let ended = Arc::new(AtomicBool::new(false));
@@ -160,8 +160,8 @@ impl Follower {
                 }
             }
         }
-        let place = &self.manager.0.engine.place;
-        self.watch.follow(store::watched(place));
+        let home = &self.manager.0.engine.home;
+        self.watch.follow(store::watched(home));
         let found_there = matches!(self.manager.current().location(), Some(Location::Keychain { .. }));
         let configured = || self.manager.0.engine.stores().is_ok_and(|stores| stores.uses_keychain());
         self.keychain.attend(found_there || configured());
@@ -187,11 +187,11 @@ impl Follower {
         if known.revision() == found.revision() || known.record().generation != *generation {
             return Record::There;
         }
-        let place = &self.manager.0.engine.place;
+        let home = &self.manager.0.engine.home;
         // In this order: a lease that was given up meanwhile has left its record.
-        match store::holder(place) {
+        match store::holder(home) {
             Some(holder) => Record::Soon(holder),
-            None if State::read(place).is_ok_and(|(state, _)| state.generation != *generation) => {
+            None if State::read(home).is_ok_and(|(state, _)| state.generation != *generation) => {
                 Record::Since
             }
             None => Record::There,

@@ -9,7 +9,7 @@ use super::{Commit, Error, FileStore, KeychainStore, Note, Store, Stored, Writte
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 
-/// The automatic store of a place: reads the keychain, then the file.
+/// The automatic store of a home: reads the keychain, then the file.
 ///
 /// A read never removes a copy. A write goes to where the document was read; a first one to the keychain, and to the
 /// file only when the keychain refused it, which the note says. A keychain that may hold the login and cannot be looked

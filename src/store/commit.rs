@@ -39,19 +39,19 @@ pub enum Intent {
 }
 
 impl<'lease> Commit<'lease> {
-    /// Takes `auth.lock` of the place and then `auth.json.lock` beside the document's real file, made as Codex makes
+    /// Takes `auth.lock` of the home and then `auth.json.lock` beside the document's real file, made as Codex makes
     /// them (`codex-blackbox.md` 1).
     ///
     /// # Errors
-    /// [`Error::Lock`]: they are held by another program, or the place cannot be written.
+    /// [`Error::Lock`]: they are held by another program, or the home cannot be written.
     pub fn begin(lease: &'lease Lease, intent: Intent) -> Result<Self, Error> {
         let first = FileLock::acquire(
-            &lease.place().first_commit_lock(),
+            &lease.home().first_commit_lock(),
             Mode::Exclusive,
             Creation::Ordinary,
             Wait::For(PATIENCE),
         )?;
-        let mut beside = private_file::resolve(&lease.place().document(), Links::Follow)?.into_os_string();
+        let mut beside = private_file::resolve(&lease.home().document(), Links::Follow)?.into_os_string();
         beside.push(".lock");
         let second = FileLock::acquire(beside.as_ref(), Mode::Exclusive, Creation::Private, Wait::For(HOLD))?;
         Ok(Self { lease, intent, ends: Instant::now() + HOLD, _second: second, _first: first })

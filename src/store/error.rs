@@ -1,4 +1,4 @@
-//! Why a store, a lock or a record of a place could not be used.
+//! Why a store, a lock or a record of a home could not be used.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub enum Error {
     },
     /// The place can be read and not written.
     #[error("{} cannot be changed here; a login in it can be read, and neither written nor refreshed", path.display())]
-    ReadOnlyPlace {
+    ReadOnlyHome {
         /// The folder.
         path: PathBuf,
     },
@@ -129,7 +129,7 @@ impl Error {
             | Self::Lock(_)
             | Self::NoSealingKey
             | Self::NotKept { .. }
-            | Self::ReadOnlyPlace { .. }
+            | Self::ReadOnlyHome { .. }
             | Self::Random(_)
             | Self::Sealing => ErrorKind::StoreUnavailable,
         }
@@ -154,7 +154,7 @@ impl Error {
             Self::EphemeralConfigured => Remedy::ChooseStore,
             Self::NoSealingKey => Remedy::MigrateAgain,
             Self::Occupied { .. } => Remedy::LogOutThere,
-            Self::ReadOnlyPlace { .. } => Remedy::MakeWritable,
+            Self::ReadOnlyHome { .. } => Remedy::MakeWritable,
             _ => return None,
         })
     }

@@ -7,26 +7,26 @@ use codex_auth_platform::private_file::{self, Exposure, Links, OverMount, Remova
 use super::{Commit, Error, Intent, Location, Note, Store, Stored, Written};
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
-use crate::place::Place;
+use crate::home::Home;
 
 /// A document is a few kilobytes; a file beyond this is something else.
 const LIMIT: u64 = 1024 * 1024;
 
-/// The file store of a place.
+/// The file store of a home.
 ///
 /// A symbolic link is followed: the target is replaced or removed, and the link stays. A write replaces the whole file
 /// in one step (a temporary file beside it, fsync, rename, fsync of the folder), so that a reader sees the old
 /// document or the new one; a file that is itself a mount point is only ever written in place, and only for a login.
 #[derive(Clone, Debug)]
 pub struct FileStore {
-    place: Place,
+    home: Home,
 }
 
 impl FileStore {
-    /// The file store of `place`.
+    /// The file store of `home`.
     #[must_use]
-    pub fn new(place: Place) -> Self {
-        Self { place }
+    pub fn new(home: Home) -> Self {
+        Self { home }
     }
 
     /// Proves that the document could be replaced now: that its folder takes a new file, and that it is no mount point.
@@ -34,13 +34,13 @@ impl FileStore {
     /// # Errors
     /// [`Error::File`] says why not; nothing may be spent for it.
     pub fn prove_replaceable(&self) -> Result<(), Error> {
-        let (path, size) = (self.place.document(), 0);
+        let (path, size) = (self.home.document(), 0);
         drop(private_file::Replacement::reserve(&path, size, Links::Follow, OverMount::Refuse)?);
         Ok(())
     }
 
     fn location(&self) -> Result<Location, Error> {
-        Ok(Location::File(private_file::resolve(&self.place.document(), Links::Follow)?))
+        Ok(Location::File(private_file::resolve(&self.home.document(), Links::Follow)?))
     }
 }
 
@@ -50,7 +50,7 @@ impl Store for FileStore {
     }
 
     fn load(&self, _within: Duration) -> Result<Option<Stored>, Error> {
-        let Some(contents) = private_file::read(&self.place.document(), LIMIT, Links::Follow)? else {
+        let Some(contents) = private_file::read(&self.home.document(), LIMIT, Links::Follow)? else {
             return Ok(None);
         };
         let location = self.location()?;
@@ -73,7 +73,7 @@ impl Store for FileStore {
         };
         let location = self.location()?;
         let replaced =
-            private_file::replace(&self.place.document(), &document.to_pretty(), Links::Follow, over)?;
+            private_file::replace(&self.home.document(), &document.to_pretty(), Links::Follow, over)?;
         let Location::File(path) = &location else { return Ok(Written { location, notes: Vec::new() }) };
         let told = |note| match note {
             private_file::Note::ModeRepaired { from } => {
@@ -89,6 +89,6 @@ impl Store for FileStore {
     }
 
     fn remove(&self, _commit: &Commit<'_>) -> Result<Removal, Error> {
-        Ok(private_file::remove(&self.place.document(), Links::Follow)?)
+        Ok(private_file::remove(&self.home.document(), Links::Follow)?)
     }
 }

@@ -1,4 +1,4 @@
-//! What lies in the folders of a place and in what state: for a report, and for mending what is safe to mend.
+//! What lies in the folders of a home and in what state: for a report, and for mending what is safe to mend.
 //!
 //! Looking takes no lock and changes nothing; nothing that is looked at here is read but the notes in lock files.
 
@@ -8,15 +8,15 @@ use codex_auth_platform::lock::{self, Holder, Standing};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
 use super::{Error, Lease, locate};
-use crate::place::Place;
+use crate::home::Home;
 
 /// What was found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// What can be done in the folder of the place.
+    /// What can be done in the folder of the home.
     pub home: Access,
-    /// The folders and files that are there, the place itself first.
+    /// The folders and files that are there, the home itself first.
     pub entries: Vec<Entry>,
     /// The locks whose files are there.
     pub locks: Vec<Lock>,
@@ -36,7 +36,7 @@ pub enum Access {
     Writable,
 }
 
-/// A folder or file of a place.
+/// A folder or file of a home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Entry {
@@ -50,7 +50,7 @@ pub struct Entry {
     pub mode: u32,
 }
 
-/// What a folder or file of a place is for, which decides who may use it.
+/// What a folder or file of a home is for, which decides who may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
@@ -84,7 +84,7 @@ impl Entry {
     }
 }
 
-/// A lock of a place.
+/// A lock of a home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lock {
@@ -121,21 +121,21 @@ impl Leftover {
     }
 }
 
-/// Looks at the folders of `place`.
+/// Looks at the folders of `home`.
 ///
 /// # Errors
-/// [`Error::File`]: the place cannot be looked at.
-pub fn inspect(place: &Place) -> Result<Inspection, Error> {
-    let home = match private_file::directory(place.home())? {
+/// [`Error::File`]: the home cannot be looked at.
+pub fn inspect(home: &Home) -> Result<Inspection, Error> {
+    let access = match private_file::directory(home.path())? {
         DirectoryState::Writable => Access::Writable,
         DirectoryState::ReadOnly => Access::ReadOnly,
         _ => Access::Missing,
     };
-    let residence = locate::residence(place)?;
-    let document = private_file::resolve(&place.document(), Links::Follow)?;
-    let locks = locks(place, &residence, &document);
-    let leftovers = leftovers(place, &residence, &document, &locks);
-    Ok(Inspection { home, entries: entries(place, &residence)?, locks, leftovers })
+    let residence = locate::residence(home)?;
+    let document = private_file::resolve(&home.document(), Links::Follow)?;
+    let locks = locks(home, &residence, &document);
+    let leftovers = leftovers(home, &residence, &document, &locks);
+    Ok(Inspection { home: access, entries: entries(home, &residence)?, locks, leftovers })
 }
 
 /// Makes private what is ours alone, removes what writers that were killed have left, and takes a dead holder's note out
@@ -145,9 +145,9 @@ pub fn inspect(place: &Place) -> Result<Inspection, Error> {
 /// [`Error::File`]: something is not ours to change, or cannot be changed here. What comes before it is done.
 pub fn mend(lease: &Lease) -> Result<(), Error> {
     // Taking the lease has mended our folders, and giving it up takes our own note out.
-    for (path, links) in files(lease.place(), lease.residence()) {
+    for (path, links) in files(lease.home(), lease.residence()) {
         private_file::sweep(&path, links);
-        if private_file::ownership(&path, links)?.is_some() && path != lease.place().config() {
+        if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
             private_file::repair(&path, links)?;
         }
     }
@@ -155,24 +155,24 @@ pub fn mend(lease: &Lease) -> Result<(), Error> {
 }
 
 /// Every file that is written whole.
-fn files(place: &Place, residence: &Place) -> [(PathBuf, Links); 5] {
+fn files(home: &Home, residence: &Home) -> [(PathBuf, Links); 5] {
     [
-        (place.document(), Links::Follow),
-        (place.config(), Links::Follow),
+        (home.document(), Links::Follow),
+        (home.config(), Links::Follow),
         (residence.state(), Links::Refuse),
         (residence.rescue(), Links::Refuse),
         (residence.refresh_lock(), Links::Refuse),
     ]
 }
 
-fn entries(place: &Place, residence: &Place) -> Result<Vec<Entry>, Error> {
+fn entries(home: &Home, residence: &Home) -> Result<Vec<Entry>, Error> {
     let mut found = Vec::new();
-    let folders = [(place.home().to_owned(), Links::Follow), (residence.folder(), Links::Refuse)];
-    for (path, links) in folders.into_iter().chain(files(place, residence)) {
+    let folders = [(home.path().to_owned(), Links::Follow), (residence.folder(), Links::Refuse)];
+    for (path, links) in folders.into_iter().chain(files(home, residence)) {
         let part = match &path {
-            path if path == place.home() => Part::Home,
-            path if *path == place.document() => Part::Document,
-            path if *path == place.config() => Part::Config,
+            path if path == home.path() => Part::Home,
+            path if *path == home.document() => Part::Document,
+            path if *path == home.config() => Part::Config,
             _ => Part::Ours,
         };
         if let Some(private_file::Ownership { path, owner, mode, .. }) =
@@ -185,9 +185,9 @@ fn entries(place: &Place, residence: &Place) -> Result<Vec<Entry>, Error> {
 }
 
 /// In the order in which they are taken. One that cannot be looked at is nobody's news here: the next commit tells.
-fn locks(place: &Place, residence: &Place, document: &Path) -> Vec<Lock> {
+fn locks(home: &Home, residence: &Home, document: &Path) -> Vec<Lock> {
     let beside = named(document, ".lock");
-    let paths = [place.refresh_lock(), residence.refresh_lock(), place.first_commit_lock(), beside];
+    let paths = [home.refresh_lock(), residence.refresh_lock(), home.first_commit_lock(), beside];
     let mut found: Vec<Lock> = Vec::new();
     for path in paths {
         if found.iter().any(|lock| lock.path == path) {
@@ -201,9 +201,9 @@ fn locks(place: &Place, residence: &Place, document: &Path) -> Vec<Lock> {
     found
 }
 
-fn leftovers(place: &Place, residence: &Place, document: &Path, locks: &[Lock]) -> Vec<Leftover> {
+fn leftovers(home: &Home, residence: &Home, document: &Path, locks: &[Lock]) -> Vec<Leftover> {
     let mut found = Vec::new();
-    for (path, links) in files(place, residence) {
+    for (path, links) in files(home, residence) {
         found.extend(private_file::leftovers(&path, links).into_iter().map(Leftover::Temporary));
     }
     let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));

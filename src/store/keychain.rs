@@ -12,14 +12,14 @@ use super::rescue::Seal;
 use super::{Commit, Error, Lease, Location, Note, Store, Stored, Written};
 use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
-use crate::place::Place;
+use crate::home::Home;
 
 /// The service of items that are ours alone.
 const OURS: &str = "codex-auth";
 /// The service of the item that Codex keeps its login in.
 const CODEXS: &str = "Codex Auth";
 
-/// The keychain store of a place.
+/// The keychain store of a home.
 ///
 /// Where any program may rewrite an item (Linux), it is Codex's own: service `Codex Auth`, account `cli|` and 16 hex
 /// digits of SHA-256 of the canonical home. Where that would make the system ask Codex's user for ever (macOS), it is
@@ -45,10 +45,10 @@ pub enum Dialogues {
 }
 
 impl KeychainStore {
-    /// The keychain store of `place`, reached through `client`.
+    /// The keychain store of `home`, reached through `client`.
     #[must_use]
-    pub fn new(place: &Place, client: Client) -> Self {
-        let hash = place.hash();
+    pub fn new(home: &Home, client: Client) -> Self {
+        let hash = home.hash();
         let [codexs, ours] = [CODEXS, OURS].map(|service| ItemName::new(service, format!("cli|{hash}")));
         let name = if client.sharing() == Sharing::OwnerOnly { ours } else { codexs.clone() };
         Self { name, sealing: ItemName::new(OURS, format!("rescue|{hash}")), codexs, client }

@@ -1,21 +1,21 @@
-//! From the environment to a place: the rules of `CODEX_HOME`, and where a linked document keeps its records.
+//! From the environment to a home: the rules of `CODEX_HOME`, and where a linked document keeps its records.
 
 use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, DirectoryState, Links, Stamp};
 
 use super::Error;
-use crate::config::{Environment, Home};
-use crate::place::Place;
+use crate::config::{Environment, HomeSetting};
+use crate::home::Home;
 
 /// The place that the environment means, as Codex finds it (`codex-behaviour.md` 1.1).
 ///
 /// # Errors
 /// - [`Error::Home`]: `CODEX_HOME` is set to what is not a folder.
 /// - [`Error::File`]: the folder cannot be looked at.
-pub fn locate(environment: &Environment) -> Result<Place, Error> {
+pub fn locate(environment: &Environment) -> Result<Home, Error> {
     match &environment.home {
-        Home::Named(path) => match private_file::directory(path)? {
+        HomeSetting::Named(path) => match private_file::directory(path)? {
             DirectoryState::Missing => Err(Error::Home {
                 path: path.clone(),
                 problem: "does not exist; create the folder or unset CODEX_HOME",
@@ -24,33 +24,33 @@ pub fn locate(environment: &Environment) -> Result<Place, Error> {
                 path: path.clone(),
                 problem: "is not a folder; correct or unset CODEX_HOME",
             }),
-            _ => Ok(Place::new(private_file::canonical(path)?)),
+            _ => Ok(Home::new(private_file::canonical(path)?)),
         },
         // A home that is not there yet gets its canonical name when something is saved.
-        Home::Default(path) => match private_file::directory(path)? {
-            DirectoryState::Missing | DirectoryState::NotADirectory => Ok(Place::new(path.clone())),
-            _ => Ok(Place::new(private_file::canonical(path)?)),
+        HomeSetting::Default(path) => match private_file::directory(path)? {
+            DirectoryState::Missing | DirectoryState::NotADirectory => Ok(Home::new(path.clone())),
+            _ => Ok(Home::new(private_file::canonical(path)?)),
         },
     }
 }
 
-/// Whether `path` is another name of the folder of `place`.
+/// Whether `path` is another name of the folder of `home`.
 #[must_use]
-pub fn is_place(place: &Place, path: &Path) -> bool {
+pub fn is_home(home: &Home, path: &Path) -> bool {
     let canonical = |path: &Path| private_file::canonical(path).unwrap_or_else(|_| path.to_owned());
-    canonical(path) == canonical(place.home())
+    canonical(path) == canonical(home.path())
 }
 
-/// The files whose changes concern the login of `place`, in its own folder and in that of the document if it is a link.
+/// The files whose changes concern the login of `home`, in its own folder and in that of the document if it is a link.
 /// They need not exist.
 #[must_use]
-pub fn watched(place: &Place) -> Vec<PathBuf> {
-    let mut files = vec![place.document(), place.config(), place.state()];
+pub fn watched(home: &Home) -> Vec<PathBuf> {
+    let mut files = vec![home.document(), home.config(), home.state()];
     // A link that cannot be followed now is looked at again when something changes.
-    if let Ok(target) = private_file::resolve(&place.document(), Links::Follow)
-        && let Some(folder) = target.parent().filter(|_| target != place.document())
+    if let Ok(target) = private_file::resolve(&home.document(), Links::Follow)
+        && let Some(folder) = target.parent().filter(|_| target != home.document())
     {
-        files.push(Place::new(folder).state());
+        files.push(Home::new(folder).state());
         files.push(target);
     }
     files
@@ -58,16 +58,16 @@ pub fn watched(place: &Place) -> Vec<PathBuf> {
 
 /// How those files are now, in the same order: another stamp is another content. What cannot be looked at has none.
 #[must_use]
-pub fn stamps(place: &Place) -> Vec<Option<Stamp>> {
-    watched(place).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
+pub fn stamps(home: &Home) -> Vec<Option<Stamp>> {
+    watched(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
 }
 
-/// Where the records of a place are: with its document. Two places that share one document by a link share them too.
-pub(super) fn residence(place: &Place) -> Result<Place, Error> {
-    let document = place.document();
+/// Where the records of a home are: with its document. Two places that share one document by a link share them too.
+pub(super) fn residence(home: &Home) -> Result<Home, Error> {
+    let document = home.document();
     let target = private_file::resolve(&document, Links::Follow)?;
     match target.parent() {
-        Some(folder) if target != document => Ok(Place::new(folder)),
-        _ => Ok(place.clone()),
+        Some(folder) if target != document => Ok(Home::new(folder)),
+        _ => Ok(home.clone()),
     }
 }

@@ -4,7 +4,7 @@ use codex_auth_platform::private_file::{self, DirectoryState, Links, OverMount};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::place::Place;
+use crate::home::Home;
 use crate::secret::Secret;
 
 const LIMIT: u64 = 4096;
@@ -14,7 +14,7 @@ const LIMIT: u64 = 4096;
 #[derive(Debug)]
 #[must_use = "the note is removed when this is dropped"]
 pub struct LoginNote {
-    place: Place,
+    home: Home,
     token: Secret,
 }
 
@@ -35,30 +35,30 @@ struct Written {
 }
 
 impl LoginNote {
-    /// Says in `place` that we listen on `port` and yield to `token`. The folders are made where they are missing. It
+    /// Says in `home` that we listen on `port` and yield to `token`. The folders are made where they are missing. It
     /// takes no lock: of two logins at once the later one is found, and the earlier one removes nothing of it.
     ///
     /// # Errors
     /// [`Error::ReadOnlyPlace`], [`Error::File`]: nothing can be kept here, so no login has any use.
-    pub fn write(place: &Place, port: u16, token: &Secret) -> Result<Self, Error> {
-        if private_file::directory(place.home())? == DirectoryState::Missing {
-            private_file::create_directory(place.home())?;
+    pub fn write(home: &Home, port: u16, token: &Secret) -> Result<Self, Error> {
+        if private_file::directory(home.path())? == DirectoryState::Missing {
+            private_file::create_directory(home.path())?;
         }
-        if private_file::directory(place.home())? == DirectoryState::ReadOnly {
-            return Err(Error::ReadOnlyPlace { path: place.home().to_owned() });
+        if private_file::directory(home.path())? == DirectoryState::ReadOnly {
+            return Err(Error::ReadOnlyHome { path: home.path().to_owned() });
         }
-        private_file::create_directory(&place.folder())?;
+        private_file::create_directory(&home.folder())?;
         let written = Written { port, token: token.expose().to_owned() };
         // A number and a text have no way to fail.
         let bytes = serde_json::to_vec(&written).unwrap_or_default();
-        private_file::replace(&place.login_note(), &bytes, Links::Refuse, OverMount::Refuse)?;
-        Ok(Self { place: place.clone(), token: token.clone() })
+        private_file::replace(&home.login_note(), &bytes, Links::Refuse, OverMount::Refuse)?;
+        Ok(Self { home: home.clone(), token: token.clone() })
     }
 
-    /// The login that is going on in `place`, if there is a note of one. One that cannot be read is none.
+    /// The login that is going on in `home`, if there is a note of one. One that cannot be read is none.
     #[must_use]
-    pub fn read(place: &Place) -> Option<RunningLogin> {
-        let contents = private_file::read(&place.login_note(), LIMIT, Links::Refuse).ok()??;
+    pub fn read(home: &Home) -> Option<RunningLogin> {
+        let contents = private_file::read(&home.login_note(), LIMIT, Links::Refuse).ok()??;
         let Written { port, token } = serde_json::from_slice(&contents.bytes).ok()?;
         Some(RunningLogin { port, token: Secret::new(token) })
     }
@@ -66,9 +66,9 @@ impl LoginNote {
 
 impl Drop for LoginNote {
     fn drop(&mut self) {
-        if Self::read(&self.place).is_some_and(|running| running.token == self.token) {
+        if Self::read(&self.home).is_some_and(|running| running.token == self.token) {
             // What is left behind leads nowhere and is replaced by the next login.
-            let _ = private_file::remove(&self.place.login_note(), Links::Refuse);
+            let _ = private_file::remove(&self.home.login_note(), Links::Refuse);
         }
     }
 }

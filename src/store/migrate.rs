@@ -133,7 +133,7 @@ pub fn migrate(stores: &Stores, lease: &Lease, target: Target) -> Result<Option<
         }
     }
     stores.settle(lease, target.kind())?;
-    let (mut state, _) = State::read(lease.place())?;
+    let (mut state, _) = State::read(lease.home())?;
     state.store = Some(target.kind());
     state.write(lease)?;
 

@@ -4,7 +4,7 @@
 //! [`EphemeralStore`]. [`Stores`] knows them all and finds the login among them. Reading takes no lock. Every write
 //! goes the same way, whatever the store ([`save`], [`delete`]):
 //!
-//! 1. the [`Lease`] of the place, which no two processes of ours hold at once;
+//! 1. the [`Lease`] of the home, which no two processes of ours hold at once;
 //! 2. Codex's own two locks, for the moment of the commit ([`Commit`]);
 //! 3. a compare-and-swap: the store is read again under the locks, and if it does not hold what the caller saw, nothing
 //!    is written and the caller is told what is there ([`Saved::Moved`]).
@@ -50,7 +50,7 @@ pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::keychain::{Dialogues, KeychainStore, Sealing};
 pub use self::lease::{Lease, Leased, holder, make_folders};
-pub use self::locate::{is_place, locate, stamps, watched};
+pub use self::locate::{is_home, locate, stamps, watched};
 pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};
 pub use self::preference::Preference;

@@ -56,7 +56,7 @@ pub enum Cause {
     Other,
 }
 
-/// How the last spending of a place ended.
+/// How the last spending of a home ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {

@@ -142,7 +142,7 @@ impl Seal {
 pub struct Reservation {
     replacement: Replacement,
     seal: Seal,
-    place: PathBuf,
+    home: PathBuf,
 }
 
 impl Reservation {
@@ -153,7 +153,7 @@ impl Reservation {
     pub fn make(lease: &Lease, seal: Seal) -> Result<Self, Error> {
         let path = lease.residence().rescue();
         let replacement = Replacement::reserve(&path, SPACE, Links::Refuse, OverMount::Refuse)?;
-        Ok(Self { replacement, seal, place: lease.residence().home().to_owned() })
+        Ok(Self { replacement, seal, home: lease.residence().path().to_owned() })
     }
 
     /// Writes `rescue` and makes it durable. When this returns the tokens survive anything but the disk's own death.
@@ -161,7 +161,7 @@ impl Reservation {
     /// # Errors
     /// [`Error::File`]: against the promise of the reservation, it could not be written.
     pub fn keep(self, rescue: &Rescue) -> Result<(), Error> {
-        let bytes = encode(rescue, &self.seal, &self.place)?;
+        let bytes = encode(rescue, &self.seal, &self.home)?;
         self.replacement.commit(&bytes)?;
         Ok(())
     }
@@ -196,7 +196,7 @@ pub fn read(
     let plain = match contents.bytes.strip_prefix(MAGIC) {
         None => Some(contents.bytes),
         Some(sealed) => match Seal::of(StoreKind::Keychain, keychain, within) {
-            Ok(Seal::Key(key)) => open(sealed, &key, lease.residence().home()),
+            Ok(Seal::Key(key)) => open(sealed, &key, lease.residence().path()),
             Ok(Seal::Plain) => None,
             Err(Error::NoSealingKey) => return Ok(Some(Left::Sealed)),
             Err(error) => return Err(error),
@@ -286,7 +286,7 @@ impl From<Written> for Rescue {
     }
 }
 
-fn encode(rescue: &Rescue, seal: &Seal, place: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn encode(rescue: &Rescue, seal: &Seal, home: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let written = Written::from(rescue);
     let length = [&written.id_token, &written.access_token, &written.refresh_token]
         .into_iter()
@@ -303,18 +303,18 @@ fn encode(rescue: &Rescue, seal: &Seal, place: &std::path::Path) -> Result<Zeroi
     let tag = key
         .seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(place.as_os_str().as_encoded_bytes()),
+            Aad::from(home.as_os_str().as_encoded_bytes()),
             &mut tail,
         )
         .map_err(|_| Error::Sealing)?;
     Ok(Zeroizing::new([MAGIC, &nonce, &tail, tag.as_ref()].concat()))
 }
 
-/// What was sealed for `place` with `key`; nothing when it was not, or is not whole.
-fn open(sealed: &[u8], key: &LessSafeKey, place: &std::path::Path) -> Option<Zeroizing<Vec<u8>>> {
+/// What was sealed for `home` with `key`; nothing when it was not, or is not whole.
+fn open(sealed: &[u8], key: &LessSafeKey, home: &std::path::Path) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, tail) = sealed.split_first_chunk::<NONCE_LEN>()?;
     let mut tail = Zeroizing::new(tail.to_vec());
     let nonce = Nonce::assume_unique_for_key(*nonce);
-    let plain = key.open_in_place(nonce, Aad::from(place.as_os_str().as_encoded_bytes()), &mut tail).ok()?;
+    let plain = key.open_in_place(nonce, Aad::from(home.as_os_str().as_encoded_bytes()), &mut tail).ok()?;
     Some(Zeroizing::new(plain.to_vec()))
 }

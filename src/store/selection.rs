@@ -12,12 +12,12 @@ use super::{
     Store, Stored,
 };
 use crate::config::{Environment, LegacyToken, Overrides, StoreKind};
-use crate::place::Place;
+use crate::home::Home;
 
-/// All the stores of one place, over one keychain connection, with what the user has set.
+/// All the stores of one home, over one keychain connection, with what the user has set.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    place: Place,
+    home: Home,
     settings: Settings,
     overrides: Overrides,
     client: Client,
@@ -43,7 +43,7 @@ pub struct Found {
     pub stored: Option<Stored>,
     /// Why it was looked for there.
     pub because: Because,
-    /// What a person should hear about the place; what concerns the document is in [`Stored::notes`].
+    /// What a person should hear about the home; what concerns the document is in [`Stored::notes`].
     pub notes: Vec<Note>,
 }
 
@@ -95,22 +95,22 @@ impl fmt::Display for Because {
 }
 
 impl Stores {
-    /// Reads the configuration of `place`; no store is touched yet.
+    /// Reads the configuration of `home`; no store is touched yet.
     ///
     /// # Errors
     /// As [`Settings::read`].
-    pub fn open(place: Place, environment: &Environment) -> Result<Self, Error> {
-        Self::with_keychain(place, environment, Client::system())
+    pub fn open(home: Home, environment: &Environment) -> Result<Self, Error> {
+        Self::with_keychain(home, environment, Client::system())
     }
 
     /// As [`Self::open`], over a keychain of the caller's choice.
     ///
     /// # Errors
     /// As [`Settings::read`].
-    pub fn with_keychain(place: Place, environment: &Environment, client: Client) -> Result<Self, Error> {
-        let settings = Settings::read(&place)?.under(&environment.overrides, &place)?;
+    pub fn with_keychain(home: Home, environment: &Environment, client: Client) -> Result<Self, Error> {
+        let settings = Settings::read(&home)?.under(&environment.overrides, &home)?;
         Ok(Self {
-            place,
+            home,
             settings,
             overrides: environment.overrides.clone(),
             other_codex: other_codex(environment, client.sharing()),
@@ -122,8 +122,8 @@ impl Stores {
 
     /// The place.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// What `config.toml` says.
@@ -141,13 +141,13 @@ impl Stores {
     /// The file store.
     #[must_use]
     pub fn file(&self) -> FileStore {
-        FileStore::new(self.place.clone())
+        FileStore::new(self.home.clone())
     }
 
     /// The keychain store.
     #[must_use]
     pub fn keychain(&self) -> KeychainStore {
-        KeychainStore::new(&self.place, self.client.clone())
+        KeychainStore::new(&self.home, self.client.clone())
     }
 
     /// The store of `kind`; `recorded` is the store that `state.json` names.
@@ -166,7 +166,7 @@ impl Stores {
     /// # Errors
     /// [`Error::File`]: the folder cannot be looked at.
     pub fn is_untouched(&self) -> Result<bool, Error> {
-        Ok(matches!(private_file::directory(self.place.home())?, DirectoryState::Missing))
+        Ok(matches!(private_file::directory(self.home.path())?, DirectoryState::Missing))
     }
 
     /// What the store of `kind` is called for people.
@@ -175,7 +175,7 @@ impl Stores {
         match kind {
             StoreKind::Keychain => self.keychain().location(),
             StoreKind::Ephemeral => Location::Memory,
-            _ => Location::File(self.place.document()),
+            _ => Location::File(self.home.document()),
         }
     }
 
@@ -184,9 +184,9 @@ impl Stores {
     /// # Errors
     /// As [`Settings::read`].
     pub fn under(&self, lease: &Lease) -> Result<Self, Error> {
-        let place = lease.place().clone();
-        let settings = Settings::read(&place)?.under(&self.overrides, &place)?;
-        Ok(Self { place, settings, ..self.clone() })
+        let home = lease.home().clone();
+        let settings = Settings::read(&home)?.under(&self.overrides, &home)?;
+        Ok(Self { home, settings, ..self.clone() })
     }
 
     /// Whether the login is, or would be looked for, in the keychain.
@@ -194,7 +194,7 @@ impl Stores {
     pub fn uses_keychain(&self) -> bool {
         match self.settings.config.store {
             Some(kind) => matches!(kind, StoreKind::Keychain | StoreKind::Auto),
-            None => State::read(&self.place).is_ok_and(|(state, _)| state.store == Some(StoreKind::Keychain)),
+            None => State::read(&self.home).is_ok_and(|(state, _)| state.store == Some(StoreKind::Keychain)),
         }
     }
 
@@ -213,7 +213,7 @@ impl Stores {
     /// # Errors
     /// The login is, or may be, in a store that cannot be looked into. That is never "not logged in".
     pub fn find(&self) -> Result<Found, Error> {
-        let mut notes = self.place_notes();
+        let mut notes = self.home_notes();
         let (kind, because) = match self.settings.config.store {
             Some(kind) => (kind, Because::Configured),
             None => {
@@ -308,9 +308,9 @@ impl Stores {
     /// - [`Error::ReadOnlyPlace`]: the folder cannot be written to.
     /// - [`Error::Keychain`]: the keychain is chosen and cannot be used.
     pub fn check(&self, choice: &Choice) -> Result<(), Error> {
-        let home = self.place.home();
+        let home = self.home.path();
         if private_file::directory(home)? == DirectoryState::ReadOnly {
-            return Err(Error::ReadOnlyPlace { path: home.to_owned() });
+            return Err(Error::ReadOnlyHome { path: home.to_owned() });
         }
         match choice.kind {
             StoreKind::Keychain => self.keychain().check(self.keychain_timeout),
@@ -357,7 +357,7 @@ impl Stores {
     }
 
     fn recorded(&self, notes: &mut Vec<Note>) -> Result<Option<StoreKind>, Error> {
-        let (state, note) = State::read(&self.place)?;
+        let (state, note) = State::read(&self.home)?;
         notes.extend(note.filter(|note| !notes.contains(note)));
         Ok(state.store)
     }
@@ -372,9 +372,9 @@ impl Stores {
         Found { stored: Some(stored), because, notes }
     }
 
-    fn place_notes(&self) -> Vec<Note> {
+    fn home_notes(&self) -> Vec<Note> {
         match self.settings.config.legacy_token {
-            LegacyToken::Present => vec![Note::LegacyToken { path: self.place.config() }],
+            LegacyToken::Present => vec![Note::LegacyToken { path: self.home.config() }],
             LegacyToken::Absent => Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! The `config.toml` of a place: read as it is, edited with its comments and layout kept.
+//! The `config.toml` of a home: read as it is, edited with its comments and layout kept.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use codex_auth_platform::private_file::{self, Links, OverMount};
 
 use super::{Error, Lease};
 use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreKind};
-use crate::place::Place;
+use crate::home::Home;
 
 const LIMIT: u64 = 4 * 1024 * 1024;
 
-/// The configuration file of a place, as text and as what it means to us.
+/// The configuration file of a home, as text and as what it means to us.
 ///
 /// It is shared with Codex and with its user, who may keep it in a dotfiles folder: a symbolic link is followed, and the
-/// link stays. Only the place's own file counts, never one of the working folder.
+/// link stays. Only the home's own file counts, never one of the working folder.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Settings {
@@ -28,8 +28,8 @@ impl Settings {
     /// # Errors
     /// - [`Error::File`]: it is there and cannot be read.
     /// - [`Error::Config`]: it cannot be understood. None of it is in the message.
-    pub fn read(place: &Place) -> Result<Self, Error> {
-        let path = place.config();
+    pub fn read(home: &Home) -> Result<Self, Error> {
+        let path = home.config();
         let Some(contents) = private_file::read(&path, LIMIT, Links::Follow)? else {
             return Ok(Self::default());
         };
@@ -48,9 +48,9 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Config`].
-    pub fn under(self, overrides: &Overrides, place: &Place) -> Result<Self, Error> {
+    pub fn under(self, overrides: &Overrides, home: &Home) -> Result<Self, Error> {
         let config = overrides.over(&self.text);
-        let config = config.map_err(|source| Error::Config { path: place.config(), source })?;
+        let config = config.map_err(|source| Error::Config { path: home.config(), source })?;
         Ok(Self { config, ..self })
     }
 
@@ -91,9 +91,9 @@ impl Settings {
         lease: &Lease,
         edit: impl Fn(&str) -> Result<String, config::Error>,
     ) -> Result<(), Error> {
-        let path = lease.place().config();
+        let path = lease.home().config();
         // What is on disk now, not what was there when the place was opened: others edit this file too.
-        let fresh = Self::read(lease.place())?;
+        let fresh = Self::read(lease.home())?;
         let failed = |source| Error::Config { path: path.clone(), source };
         let text = edit(&fresh.text).map_err(failed)?;
         let config = Config::parse(&text).map_err(failed)?;

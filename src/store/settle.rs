@@ -24,7 +24,7 @@ pub enum Committed {
 /// The store cannot be used; the rescue must stay.
 pub fn commit(lease: &Lease, stores: &Stores, stored: &Stored, rescue: &Rescue) -> Result<Committed, Error> {
     let store = stores.store(stored.location.kind(), None);
-    let (state, _) = State::read(lease.place())?;
+    let (state, _) = State::read(lease.home())?;
     let merge = |document: &AuthDocument| document.with_successor(&rescue.tokens, rescue.received_at);
     let revision = match advance(lease, &*store, |document| descends(document, rescue, &state), merge)? {
         Advanced::Written(document, _) => document.revision(),
@@ -46,7 +46,7 @@ pub fn record(state: &mut State, rescue: &Rescue) {
     state.outcome = Some(Outcome::committed(rescue.parent, rescue.received_at));
 }
 
-/// What became of the rescue of a place.
+/// What became of the rescue of a home.
 #[derive(Debug)]
 #[must_use = "an orphan has to be taken back"]
 #[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
@@ -92,7 +92,7 @@ pub fn settle(lease: &Lease, stores: &Stores) -> Result<Settled, Error> {
     };
     // The holder may have died between the commit and the record of it; and whatever was spent must be known as spent
     // before the last trace of it goes, or a copy that is put back would be sent again.
-    let (mut state, _) = State::read(lease.place())?;
+    let (mut state, _) = State::read(lease.home())?;
     if merged {
         record(&mut state, &rescue);
     } else {

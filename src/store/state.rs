@@ -12,14 +12,14 @@ use serde_json::{Map, Value};
 use super::outcome::{Outcome, Poison};
 use super::{Error, Lease, Note, locate};
 use crate::config::StoreKind;
-use crate::place::Place;
+use crate::home::Home;
 use crate::secret::Fingerprint;
 
 const LIMIT: u64 = 256 * 1024;
 /// How many replaced fingerprints are remembered.
 const SPENT: usize = 16;
 
-/// The shared record of a place. It lives with the document, so places that share one by a link share the record.
+/// The shared record of a home. It lives with the document, so places that share one by a link share the record.
 ///
 /// It is replaced whole, under the lease, and its rewriting is what wakes watchers when the document is in a keychain.
 /// Fields of newer versions are kept.
@@ -84,13 +84,13 @@ impl fmt::Display for Author {
 }
 
 impl State {
-    /// The record of `place`; the empty one if there is none. One that cannot be understood counts as empty too, since
+    /// The record of `home`; the empty one if there is none. One that cannot be understood counts as empty too, since
     /// everything in it can be found out again, and the note says so.
     ///
     /// # Errors
     /// [`Error::File`]: it is there and cannot be read.
-    pub fn read(place: &Place) -> Result<(Self, Option<Note>), Error> {
-        let path = locate::residence(place)?.state();
+    pub fn read(home: &Home) -> Result<(Self, Option<Note>), Error> {
+        let path = locate::residence(home)?.state();
         let Some(contents) = private_file::read(&path, LIMIT, Links::Refuse)? else {
             return Ok((Self::default(), None));
         };
@@ -104,8 +104,8 @@ impl State {
     ///
     /// # Errors
     /// [`Error::File`]: it cannot be looked at.
-    pub fn stamp(place: &Place) -> Result<Option<Stamp>, Error> {
-        Ok(private_file::stamp(&locate::residence(place)?.state(), Links::Refuse)?)
+    pub fn stamp(home: &Home) -> Result<Option<Stamp>, Error> {
+        Ok(private_file::stamp(&locate::residence(home)?.state(), Links::Refuse)?)
     }
 
     /// Remembers that a commit replaced `fingerprint`.

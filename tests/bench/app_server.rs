@@ -36,7 +36,7 @@ struct Server {
 impl Server {
     fn start(program: &Path, world: &World) -> Self {
         let mut command = Command::new(program);
-        command.arg("app-server").env_clear().envs(world.variables()).env("HOME", world.home());
+        command.arg("app-server").env_clear().envs(world.variables()).env("HOME", world.path());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -84,7 +84,7 @@ struct Measured {
 
 fn measure(program: &Path) -> Measured {
     let world = World::fresh();
-    fs::write(world.home().join("config.toml"), "chatgpt_base_url = \"http://127.0.0.1:9/\"\n").unwrap();
+    fs::write(world.path().join("config.toml"), "chatgpt_base_url = \"http://127.0.0.1:9/\"\n").unwrap();
     let (mut starts, mut round_trips) = (Times::default(), Times::default());
     // The first start reads the program from the disk.
     Server::introduced(program, &world);

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let world = World::fresh();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let authority = Authority::new(&world.environment());
-    let manager = AuthManager::builder(world.place(), world.environment()).open().unwrap();
+    let manager = AuthManager::builder(world.home(), world.environment()).open().unwrap();
     // In turns, so that another user of the disk is in the way of both. The first round makes what is made only once:
     // folders, lock files, the HTTP client.
     let mut steps = Steps::default();
@@ -76,12 +76,12 @@ fn main() -> ExitCode {
 /// One refresh as the manager does it, with each step timed.
 fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut Steps) {
     let environment = world.environment();
-    let acquire = || Lease::acquire(&world.place(), Duration::from_secs(60), |_| {}).unwrap();
+    let acquire = || Lease::acquire(&world.home(), Duration::from_secs(60), |_| {}).unwrap();
     steps.lease.of(|| drop(acquire()));
     let lease = acquire();
-    let stores = Stores::open(world.place(), &environment).unwrap().under(&lease).unwrap();
+    let stores = Stores::open(world.home(), &environment).unwrap().under(&lease).unwrap();
     let stored = stores.find().unwrap().stored.unwrap();
-    let (mut state, _) = State::read(lease.place()).unwrap();
+    let (mut state, _) = State::read(lease.home()).unwrap();
     let reservation = steps.reserve.of(|| reserve(&lease, &stores));
 
     let tokens = stored.document.tokens().unwrap();

@@ -26,7 +26,7 @@ fn main() {
 }
 
 fn manager(world: &World) -> AuthManager {
-    AuthManager::builder(world.place(), world.environment()).open().unwrap()
+    AuthManager::builder(world.home(), world.environment()).open().unwrap()
 }
 
 /// The token of a manager that has it in memory.

@@ -113,13 +113,13 @@ fn start(world: &World, tell: &Sender<(Instant, String)>) -> Child {
 /// The moments at which `auth.json` is replaced.
 fn watch(world: &World) -> (RecommendedWatcher, Receiver<Instant>) {
     let (tell, told) = channel();
-    let document = world.place().document();
+    let document = world.home().document();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access() && event.paths.contains(&document)) {
             let _ = tell.send(Instant::now());
         }
     })
     .unwrap();
-    watcher.watch(&world.home(), RecursiveMode::NonRecursive).unwrap();
+    watcher.watch(&world.path(), RecursiveMode::NonRecursive).unwrap();
     (watcher, told)
 }

@@ -50,10 +50,10 @@ fn measure() -> ExitCode {
     for round in 0..=ROUNDS {
         // Apart from one another, as refreshes are: what comes closer is one look.
         thread::sleep(COALESCED * 2);
-        let new = world.home().join("new");
+        let new = world.path().join("new");
         fs::write(&new, world.authority.grant(Account::numbered(1)).auth_json()).unwrap();
         let begun = now();
-        fs::rename(&new, world.home().join("auth.json")).unwrap();
+        fs::rename(&new, world.path().join("auth.json")).unwrap();
         let [first, second] = [&mut bare, &mut host].map(|part| part.next() - begun);
         if round > 0 {
             soonest.push(first);
@@ -79,8 +79,8 @@ fn bare() {
 /// Says when each new token was there for everybody in this process.
 fn host() {
     let environment = Environment::of_process().unwrap();
-    let place = store::locate(&environment).unwrap();
-    let manager = AuthManager::builder(place, environment).policy(AccountPolicy::Follow).open().unwrap();
+    let home = store::locate(&environment).unwrap();
+    let manager = AuthManager::builder(home, environment).policy(AccountPolicy::Follow).open().unwrap();
     let mut news = manager.subscribe();
     let watching = manager.watch();
     let token = || manager.current().document().and_then(AuthDocument::bearer).unwrap().fingerprint();

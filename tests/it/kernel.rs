@@ -10,14 +10,14 @@ use codex_auth::Lease;
 use crate::manager::redaction::{self, traces};
 use crate::manager::world::World;
 use crate::redaction::{MARK, api_key, hides, nothing_beside_the_login};
-use crate::support::{Ended, Home, Machine, over_both_stores};
+use crate::support::{Ended, Machine, TestHome, over_both_stores};
 
 over_both_stores!(no_process_is_started_with_a_secret);
 
 #[test]
 fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
-    let home = Home::new();
-    let lease = Lease::acquire(&home.place(), Duration::from_secs(5), |_| ()).unwrap();
+    let home = TestHome::new();
+    let lease = Lease::acquire(&home.home(), Duration::from_secs(5), |_| ()).unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
     // Whoever asks there is heard, waits for as long as the other waits for the lease, and gets no answer.

@@ -13,7 +13,7 @@ use codex_auth::store::{Commit, Intent, Seen, Settings, save};
 use codex_auth::{AuthDocument, Lease, Secret, State, StoreKind, login};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Machine, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, jwt, now, over_both_stores};
 
 over_both_stores![
     no_command_shows_a_secret_or_leaves_one_beside_the_login,
@@ -75,7 +75,7 @@ pub fn hides(what: &str, text: &str) {
 
 /// Every file below the home but the document.
 #[track_caller]
-pub fn nothing_beside_the_login(home: &Home) {
+pub fn nothing_beside_the_login(home: &TestHome) {
     for (path, _, content) in home.tree() {
         if path != home.document() {
             hides(&path.display().to_string(), &String::from_utf8_lossy(&content));
@@ -202,7 +202,7 @@ fn the_token_command_shows_the_access_token_and_no_other_secret(machine: &mut Ma
 
 #[test]
 fn a_credential_that_is_given_as_an_argument_is_not_repeated() {
-    let home = Home::new();
+    let home = TestHome::new();
     for line in
         [&["login", "--with-api-key", &api_key()][..], &["login", &api_key()], &["status", &api_key()]]
     {
@@ -230,15 +230,15 @@ fn debug_of_whatever_holds_a_secret_shows_none() {
     }
     shown("input", &login::credential_from_input(api_key().as_bytes()));
 
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", &text);
     home.write("config.toml", format!("auth_token = \"{MARK}\" # {MARK}\n"));
-    shown("settings", &Settings::read(&home.place()).unwrap());
+    shown("settings", &Settings::read(&home.home()).unwrap());
     shown("configuration", &Config::parse(&home.read("config.toml")));
     let stores = home.stores();
     let found = stores.find().unwrap();
     shown("stores", &(&stores, &found, &found.stored));
-    let lease = Lease::acquire(&home.place(), Duration::from_secs(5), |_| ()).unwrap();
+    let lease = Lease::acquire(&home.home(), Duration::from_secs(5), |_| ()).unwrap();
     shown("lease", &lease);
     shown("commit", &Commit::begin(&lease, Intent::Keep).unwrap());
     let file = stores.file();
@@ -250,7 +250,7 @@ fn debug_of_whatever_holds_a_secret_shows_none() {
     shown("migrated", &migrate::migrate(&stores, &lease, Target::File).unwrap());
     let choice = stores.choose(Some(StoreKind::File)).unwrap();
     shown("kept", &login::keep(&stores, &lease, &choice, &AuthDocument::with_api_key(&key)).unwrap());
-    shown("state", &State::read(&home.place()).unwrap());
+    shown("state", &State::read(&home.home()).unwrap());
     let memory = codex_auth::store::EphemeralStore::new();
     shown("saved in memory", &save(&lease, &memory, Intent::Keep, Seen::Nothing, &document).unwrap());
     shown("memory", &memory);

@@ -19,7 +19,7 @@ const LONGEST: usize = 400;
 const RULES: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
-    ("place", &[]),
+    ("home", &[]),
     ("config", &["secret"]),
     ("redaction", &[]),
     ("remedy", &[]),
@@ -27,11 +27,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("guide", &[]),
     ("claims", &["secret"]),
     ("document", &["claims", "secret"]),
-    ("store", &["claims", "clock", "config", "document", "place", "remedy", "secret"]),
+    ("store", &["claims", "clock", "config", "document", "home", "remedy", "secret"]),
     ("authority", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
-    ("login", &["authority", "claims", "clock", "config", "document", "place", "remedy", "secret", "store"]),
-    ("watch", &["place"]),
+    ("login", &["authority", "claims", "clock", "config", "document", "home", "remedy", "secret", "store"]),
+    ("watch", &["home"]),
     (
         "manager",
         &[
@@ -42,14 +42,14 @@ const RULES: &[(&str, &[&str])] = &[
             "document",
             "external",
             "failpoint",
-            "place",
+            "home",
             "remedy",
             "secret",
             "store",
             "watch",
         ],
     ),
-    ("keeper", &["clock", "config", "document", "manager", "place", "remedy", "secret", "store", "watch"]),
+    ("keeper", &["clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"]),
     ("error", &["config", "login", "manager", "remedy", "store"]),
 ];
 

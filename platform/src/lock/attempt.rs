@@ -7,22 +7,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fs2::FileExt;
-use rustix::fs::{FileType, Mode as Permissions, OFlags};
+use rustix::fs::{CWD, FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
+use super::waiting::Attempt;
 use super::{Creation, Error, Mode};
 use crate::hardening::with_found_umask;
-use crate::private_file::{CAREFUL, Folder, Temporary, is_contended};
+use crate::private_file::{
+    self, CAREFUL, Folder, Temporary, check_writable, is_contended, may_replace_in, parent,
+};
 
-/// How a try ended.
-pub(super) enum Attempt {
-    Locked(File),
-    Held,
-    /// The file that was locked is not at the path any more.
-    Replaced,
-}
-
-pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Attempt, Error> {
+pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Attempt<File>, Error> {
     let (opened, heir) = match foreign_folder(path)? {
         None => (open(path, creation, OFlags::CREATE)?, None),
         Some(foreign) => {
@@ -97,6 +92,39 @@ pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
         Ok(found) if found.is_file() => Ok(Some(file)),
         Ok(_) => Err(Error::NotAFile { path: path.to_owned() }),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Checks whether the lock file at `path` could be opened now, or made where there is none. Nothing is created,
+/// changed or locked, and nothing is waited for.
+///
+/// # Errors
+/// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`] and [`Error::Unstable`].
+pub fn may_open(path: &Path) -> Result<(), Error> {
+    if let Some(Foreign { folder, name, heir }) = foreign_folder(path)? {
+        let entry = folder.entry(name).map_err(|error| sorted(path, error))?;
+        if entry.is_none_or(|entry| entry.uid != heir) {
+            return may_replace_in(&folder, name, path).map_err(|error| refused(path, error));
+        }
+    }
+    if opened(path)?.is_some() {
+        return Ok(());
+    }
+    check_writable(CWD, parent(path)).map_err(|error| sorted(path, error))
+}
+
+/// What keeps a lock file from being replaced, as [`settle`] fails with it.
+fn refused(path: &Path, error: private_file::Error) -> Error {
+    use private_file::Error as Refusal;
+    let path = path.to_owned();
+    match error {
+        Refusal::NotAFile { .. } => Error::NotAFile { path },
+        Refusal::MountPoint { .. } => Error::Io { path, source: Errno::BUSY.into() },
+        Refusal::ReadOnly { source, .. } | Refusal::Unreadable { source, .. } => {
+            Error::ReadOnly { path, source }
+        }
+        Refusal::Io { source, .. } => Error::Io { path, source },
+        _ => Error::ReadOnly { path, source: Errno::PERM.into() },
     }
 }
 

@@ -9,7 +9,9 @@
 //! none of it.
 
 mod attempt;
+mod directory;
 mod note;
+mod waiting;
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -17,21 +19,18 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fs2::FileExt;
 
+pub use attempt::may_open;
+pub use directory::{DirectoryAcquired, DirectoryLock};
 pub use note::{Holder, holder};
+pub use waiting::Waiting;
 
-use crate::private_file::{is_contended, random};
-use attempt::{Attempt, attempt};
+use crate::private_file::is_contended;
+use attempt::attempt;
 use note::Named;
-
-/// The pause after the first failed try; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(40);
-/// How many lock files in a row may turn out to have been replaced while they were locked.
-const REPLACED_TRIES: u32 = 64;
 
 /// Whom a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +101,6 @@ pub enum Standing {
     },
 }
 
-/// A wait for a lock, before one more try.
-#[derive(Debug)]
-pub struct Waiting<'a> {
-    path: &'a Path,
-    waited: Duration,
-}
-
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -116,7 +108,7 @@ pub enum Error {
     /// Somebody else has it still.
     #[error("{path} is still locked by {} after {waited:.1?}; try again when that has finished", Named(.holder.as_ref()))]
     Held {
-        /// The lock file.
+        /// The lock file or directory.
         path: PathBuf,
         /// How long was waited.
         waited: Duration,
@@ -141,16 +133,31 @@ pub enum Error {
         /// What was found.
         path: PathBuf,
     },
-    /// Somebody replaces the lock file as fast as it can be locked.
-    #[error("{path} is replaced again and again; find the program that does so, a lock file has to stay")]
+    /// Something else has the name of the directory.
+    #[error("{path} is not a directory and cannot be locked as one; move it out of the way")]
+    NotADirectory {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// The directory cannot be opened, which locking needs.
+    #[error("the directory {path} cannot be read by this user, so it cannot be locked; make it readable")]
+    Unreadable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody replaces the lock file or directory as fast as it can be locked.
+    #[error("{path} is replaced again and again; find the program that does so, what is locked has to stay")]
     Unstable {
-        /// The lock file.
+        /// The lock file or directory.
         path: PathBuf,
     },
     /// Anything else, as a missing folder or a file system without locks.
     #[error("cannot lock {path}")]
     Io {
-        /// The lock file.
+        /// The lock file or directory.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -194,35 +201,13 @@ impl FileLock {
         wait: Wait,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<Acquired<B>, Error> {
-        let start = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        let mut replaced = 0;
-        loop {
-            match attempt(path, mode, creation)? {
-                Attempt::Locked(file) => {
-                    let lock = Self { file, path: path.to_owned(), signed: AtomicBool::new(false) };
-                    return Ok(Acquired::Locked(lock));
-                }
-                Attempt::Replaced if replaced == REPLACED_TRIES => {
-                    return Err(Error::Unstable { path: path.to_owned() });
-                }
-                Attempt::Replaced => {
-                    replaced += 1;
-                    continue;
-                }
-                Attempt::Held => replaced = 0,
+        let locked = waiting::until_locked(path, wait, &mut between, || attempt(path, mode, creation))?;
+        Ok(match locked {
+            ControlFlow::Continue(file) => {
+                Acquired::Locked(Self { file, path: path.to_owned(), signed: AtomicBool::new(false) })
             }
-            let waited = start.elapsed();
-            let left = match wait {
-                Wait::For(limit) if waited < limit => limit - waited,
-                _ => return Err(Error::Held { path: path.to_owned(), waited, holder: holder(path) }),
-            };
-            std::thread::sleep(jittered(pause).min(left));
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            if let ControlFlow::Break(reason) = between(&Waiting { path, waited: start.elapsed() }) {
-                return Ok(Acquired::GaveWay(reason));
-            }
-        }
+            ControlFlow::Break(reason) => Acquired::GaveWay(reason),
+        })
     }
 
     /// Writes our process id and `program` into the lock file, for [`holder`]; taken out again on drop. That
@@ -250,23 +235,6 @@ impl Drop for FileLock {
     }
 }
 
-impl Waiting<'_> {
-    /// The lock file.
-    pub fn path(&self) -> &Path {
-        self.path
-    }
-
-    /// For how long already.
-    pub fn waited(&self) -> Duration {
-        self.waited
-    }
-
-    /// Who says to hold it; reads the file.
-    pub fn holder(&self) -> Option<Holder> {
-        holder(self.path)
-    }
-}
-
 /// How the lock at `path` stands at this moment. Nothing is made, changed or waited for; while it looks, others find
 /// the lock shared for an instant.
 ///
@@ -282,9 +250,4 @@ pub fn standing(path: &Path) -> Result<Standing, Error> {
         Err(error) if is_contended(&error) => Ok(Standing::Held { holder: holder(path) }),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
-}
-
-/// Between a half and all of it.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + (random() % 1024) as f64 / 2048.0)
 }

@@ -3,11 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 /// The flags of every open in this crate: nothing is inherited, followed, waited for or made a terminal.
@@ -28,6 +29,7 @@ pub(crate) struct Entry {
     pub(crate) kind: FileType,
     pub(crate) mode: Mode,
     pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 impl Folder {
@@ -80,10 +82,21 @@ impl Folder {
                 kind: FileType::from_raw_mode(found.st_mode),
                 mode: Mode::from_raw_mode(found.st_mode),
                 uid: found.st_uid,
+                gid: found.st_gid,
             })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The open directory.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// As [`check_writable`], for this folder.
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        check_writable(&self.file, Path::new("."))
     }
 
     /// The names in this folder.
@@ -146,6 +159,18 @@ pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
+    }
+}
+
+/// Fails where permissions, flags or the file system forbid new names in the folder `path`. Where the system does not
+/// let that be asked, it succeeds.
+pub(crate) fn check_writable(base: impl AsFd, path: &Path) -> io::Result<()> {
+    let ask = |access| rustix::fs::accessat(&base, path, access, AtFlags::EACCESS);
+    match ask(Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        // A flag forbids writing alone; a system call filter forbids the question.
+        Err(Errno::PERM) if ask(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -13,9 +13,11 @@
 //!
 //! Temporary files are named `.{name}.{16 hex digits}.tmp`; see [`sweep`].
 
+mod attributes;
 mod contents;
 mod directory;
 mod folder;
+mod predicate;
 mod replacement;
 mod temporary;
 
@@ -26,11 +28,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+pub use attributes::Flag;
 pub use contents::{Contents, Exposure, Ownership, Stamp, ownership, read, stamp};
 pub use directory::{Created, DirectoryState, canonical, create_directory, directory};
+pub use predicate::{may_remove, may_replace};
 pub use replacement::{Note, OverMount, Replaced, Replacement, replace};
 
-pub(crate) use folder::{CAREFUL, Folder, parent};
+pub(crate) use folder::{CAREFUL, Folder, check_writable, parent};
+pub(crate) use predicate::may_replace_in;
 pub(crate) use temporary::{Temporary, is_contended, random};
 
 /// As many links in a row as Linux follows.
@@ -134,6 +139,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A flag of the file or of its folder forbids the change, whatever the permissions say and whoever asks.
+    #[error(
+        "{path} is marked {flag}, so nothing can be replaced or removed there; as root, run: {}",
+        .flag.removal(.path)
+    )]
+    Flagged {
+        /// The file or folder that has the flag.
+        path: PathBuf,
+        /// The flag.
+        flag: Flag,
+    },
     /// It belongs to another user and has to stay so, and that is not in our power: treat it as read-only.
     #[error("{path} belongs to user {uid}, which cannot be arranged from here; run as that user")]
     ForeignOwner {
@@ -187,10 +203,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether reading still works and only writing does not: [`Error::ReadOnly`] and
+    /// Whether reading still works and only writing does not: [`Error::ReadOnly`], [`Error::Flagged`] and
     /// [`Error::ForeignOwner`].
     pub fn is_read_only(&self) -> bool {
-        matches!(self, Self::ReadOnly { .. } | Self::ForeignOwner { .. })
+        matches!(self, Self::ReadOnly { .. } | Self::Flagged { .. } | Self::ForeignOwner { .. })
     }
 
     /// Sorts a failed change by what the caller can do about it.
@@ -258,8 +274,8 @@ pub fn resolve(path: &Path, links: Links) -> Result<PathBuf, Error> {
 ///
 /// # Errors
 /// Those of [`resolve`]; [`Error::NotAFile`], and nothing is removed; [`Error::MountPoint`];
-/// [`Error::ReadOnly`]; [`Error::Unsynced`] when it is gone and may come back after a power failure;
-/// [`Error::Io`].
+/// [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`]; [`Error::Unsynced`] when it is gone
+/// and may come back after a power failure; [`Error::Io`].
 pub fn remove(path: &Path, links: Links) -> Result<Removal, Error> {
     let target = resolve(path, links)?;
     let (folder, name) = match Folder::around(&target) {
@@ -276,7 +292,10 @@ pub fn remove(path: &Path, links: Links) -> Result<Removal, Error> {
     match folder.unlink(name) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removal::Absent),
-        Err(error) => return Err(Error::change("remove", &target, 0, error)),
+        Err(error) => {
+            let refused = predicate::refusal(&folder, name, &target);
+            return Err(refused.unwrap_or_else(|| Error::change("remove", &target, 0, error)));
+        }
     }
     folder.sync().map_err(|source| Error::Unsynced { path: target, source })?;
     Ok(Removal::Removed)

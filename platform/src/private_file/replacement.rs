@@ -5,12 +5,12 @@ use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::folder::{self, Inheritance};
 use super::temporary::{self, Temporary};
-use super::{Error, Exposure, Folder, Links, Stamp, read, resolve};
+use super::{Error, Exposure, Folder, Links, Stamp, predicate, read, resolve};
 use crate::filesystem::{self, MountPoint};
 
 /// What to do where the file is itself a mount point, so that nothing can be renamed over it.
@@ -84,9 +84,9 @@ impl Replacement {
     ///
     /// # Errors
     /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::MountPoint`] unless `over` is
-    /// [`OverMount::InPlace`]; [`Error::ReadOnly`] and [`Error::ForeignOwner`]; [`Error::NoSpace`];
-    /// [`Error::Io`], which is `NotFound` where the folder is missing. Nothing has changed then, and nothing
-    /// is left behind.
+    /// [`OverMount::InPlace`]; [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`];
+    /// [`Error::NoSpace`]; [`Error::Io`], which is `NotFound` where the folder is missing. Nothing has changed
+    /// then, and nothing is left behind.
     pub fn reserve(path: &Path, size: u64, links: Links, over: OverMount) -> Result<Self, Error> {
         let replacement = Self::begin(path, size, links, over)?;
         match &replacement.way {
@@ -129,7 +129,10 @@ impl Replacement {
             Err(error) if is_mount(&error) && over == OverMount::InPlace => {
                 return overwrite(&target, &open_mounted(&target, needed)?, bytes, notes);
             }
-            Err(error) => return Err(Error::change("replace", &target, needed, error)),
+            Err(error) => {
+                let refused = predicate::refusal(temporary.folder(), name, &target);
+                return Err(refused.unwrap_or_else(|| Error::change("replace", &target, needed, error)));
+            }
         }
         let unsynced = |source| Error::Unsynced { path: target.clone(), source };
         temporary.folder().sync().map_err(unsynced)?;
@@ -158,7 +161,12 @@ impl Replacement {
             (MountPoint::Yes, OverMount::InPlace) => Way::Overwrite(open_mounted(&target, size)?),
             (MountPoint::No, _) => {
                 let private = Mode::RUSR | Mode::WUSR;
-                let temporary = Temporary::create(folder, name, private).map_err(failed)?;
+                let temporary = Temporary::create(folder, name, private).map_err(|error| {
+                    let folder = Folder::around(&target).ok();
+                    let refused =
+                        folder.and_then(|(folder, name)| predicate::refusal(&folder, name, &target));
+                    refused.unwrap_or_else(|| failed(error))
+                })?;
                 match temporary.folder().bequeath(temporary.file()) {
                     Ok(Inheritance::Ours) => {}
                     Ok(Inheritance::Given { uid }) => notes.push(Note::OwnerGiven { uid }),
@@ -194,14 +202,8 @@ pub fn replace(path: &Path, bytes: &[u8], links: Links, over: OverMount) -> Resu
 
 /// How exposed the old file is; an error when it is no file.
 fn regular_or_absent(folder: &Folder, target: &Path) -> Result<Option<Exposure>, Error> {
-    let name = target.file_name().unwrap_or_default();
-    match folder.entry(name).map_err(|error| Error::look("look at", target, error))? {
-        None => Ok(None),
-        Some(entry) if entry.kind == FileType::RegularFile => {
-            Ok(Some(Exposure::of_mode(folder::bits(entry.mode))))
-        }
-        Some(_) => Err(Error::NotAFile { path: target.to_owned() }),
-    }
+    let entry = predicate::regular(folder, target.file_name().unwrap_or_default(), target)?;
+    Ok(entry.map(|entry| Exposure::of_mode(folder::bits(entry.mode))))
 }
 
 /// Gives an empty file `size` bytes that the disk has set aside, and leaves it to be written from its start.

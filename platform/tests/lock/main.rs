@@ -7,6 +7,9 @@
 
 #[path = "../again/mod.rs"]
 mod again;
+mod directories;
+#[cfg(target_os = "linux")]
+mod opening;
 #[cfg(target_os = "linux")]
 mod permissions;
 

@@ -8,6 +8,8 @@ mod directories;
 mod obstacles;
 #[cfg(target_os = "linux")]
 mod owners;
+#[cfg(target_os = "linux")]
+mod predicates;
 mod reading;
 mod writing;
 

@@ -97,7 +97,7 @@ pub(crate) fn serve(output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
     let job: Job = serde_json::from_reader(io::stdin().lock())
         .map_err(|_| CommandError::new(Exit::Usage, "this command is for the program itself"))?;
-    let done = job.run(session.place().clone(), &session.environment, |waiting| {
+    let done = job.run(session.home().clone(), &session.environment, |waiting| {
         let holder = waiting.holder().map(|holder| holder.to_string());
         tell(&Line::Waiting { millis: waiting.waited().as_millis().try_into().unwrap_or(u64::MAX), holder });
     });

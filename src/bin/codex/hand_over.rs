@@ -127,7 +127,7 @@ impl<'a> Line<'a> {
         line
     }
 
-    /// An option of ours at this place, what it sets, and how many words it takes.
+    /// An option of ours at this home, what it sets, and how many words it takes.
     fn next_option(&self) -> Option<(Option<&'a str>, usize)> {
         let word = self.words.get(self.rest)?.to_str()?;
         if word == "-v" || word == "--verbose" {

@@ -7,7 +7,7 @@ use clap::{Args, Command, CommandFactory as _};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use codex_auth::config::VARIABLES;
-use codex_auth::{Clock, Place};
+use codex_auth::{Clock, Home};
 use codex_auth_platform::hardening::with_found_umask;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -125,17 +125,17 @@ fn whole_program() -> Roff {
     }
     own.control("SH", ["FILES"]);
     own.text([roman("In the folder that CODEX_HOME names:")]);
-    let place = Place::new("");
+    let home = Home::new("");
     for (path, purpose) in [
-        (place.document(), "the login, where it is kept in a file; shared with Codex"),
+        (home.document(), "the login, where it is kept in a file; shared with Codex"),
         (
-            place.config(),
+            home.config(),
             "which store, which ways to log in, and commands of model providers; shared with Codex",
         ),
-        (place.state(), "what all processes know of the login; no secret in it"),
-        (place.rescue(), "new tokens, from the moment they arrive until they are kept"),
-        (place.refresh_lock(), "held by whoever changes the login"),
-        (place.keeper_socket(), "where a keeper answers; its folder can be mounted into a container"),
+        (home.state(), "what all processes know of the login; no secret in it"),
+        (home.rescue(), "new tokens, from the moment they arrive until they are kept"),
+        (home.refresh_lock(), "held by whoever changes the login"),
+        (home.keeper_socket(), "where a keeper answers; its folder can be mounted into a container"),
     ] {
         item(&mut own, &path.display().to_string(), purpose);
     }

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn);
     let plan = migrate::plan(&session.stores, target)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
-    let others = other_programs(session.place(), &session.environment);
+    let others = other_programs(session.home(), &session.environment);
     if !others.is_empty() {
         output.warn(&format!(
             "Codex is running on this login (pid {}); it may write to the old store until it is restarted",

@@ -36,10 +36,10 @@ pub(crate) fn warning(token: &EnvironmentToken) -> String {
 pub(crate) fn of_command(session: &Session, name: &str) -> Result<ExternalToken, CommandError> {
     let mut command = session.stores.settings().provider_command(name)?;
     // A folder of the configuration file is one beside it.
-    command.folder = command.folder.map(|folder| session.place().home().join(folder));
+    command.folder = command.folder.map(|folder| session.home().path().join(folder));
     let provider = Arc::new(BearerCommand::new(name, command));
     let manager =
-        AuthManager::builder(session.place().clone(), session.environment.clone()).provider(provider);
+        AuthManager::builder(session.home().clone(), session.environment.clone()).provider(provider);
     let manager = manager.open().map_err(codex_auth::Error::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime =

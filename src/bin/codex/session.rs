@@ -1,4 +1,4 @@
-//! What every command starts from: the environment, the place and its stores.
+//! What every command starts from: the environment, the home and its stores.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, Note, Waiting};
-use codex_auth::{Clock, Environment, Lease, Place, StoreKind, Stores};
+use codex_auth::{Clock, Environment, Home, Lease, StoreKind, Stores};
 use codex_auth_platform::process::{self, Running, Variable};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::output::Output;
 /// How long to wait in silence.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// One run of the program on one place.
+/// One run of the program on one home.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) environment: Environment,
@@ -30,35 +30,35 @@ impl Session {
     pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let environment = Environment::of_process()?;
         output.configure(&environment);
-        let place = store::locate(&environment)?;
-        Self::at(place, environment, output)
+        let home = store::locate(&environment)?;
+        Self::at(home, environment, output)
     }
 
-    /// The same where the place is known already.
+    /// The same where the home is known already.
     pub(crate) fn at(
-        place: Place,
+        home: Home,
         environment: Environment,
         output: &mut Output,
     ) -> Result<Self, CommandError> {
-        output.head("place", json!(place.home()));
-        let stores = Stores::open(place, &environment)?;
+        output.head("place", json!(home.path()));
+        let stores = Stores::open(home, &environment)?;
         Ok(Self { environment, stores, clock: Clock::system() })
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        self.stores.place()
+    pub(crate) fn home(&self) -> &Home {
+        self.stores.home()
     }
 
     /// What is stored now, with what is known of its refresh token.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, CommandError> {
-        let manager = AuthManager::builder(self.place().clone(), self.environment.clone());
+        let manager = AuthManager::builder(self.home().clone(), self.environment.clone());
         Ok(manager.open().map_err(codex_auth::Error::from)?.current())
     }
 
     /// Takes the lease; a person who has to wait is told for whom.
     pub(crate) fn lease(&self, output: &Output) -> Result<Lease, CommandError> {
         let mut line = WaitingLine::new(output);
-        Ok(Lease::acquire(self.place(), self.environment.lock_timeout, |waiting| line.tell(waiting))?)
+        Ok(Lease::acquire(self.home(), self.environment.lock_timeout, |waiting| line.tell(waiting))?)
     }
 }
 
@@ -118,10 +118,10 @@ pub(crate) fn kept_in(location: &store::Location) -> String {
     format!("{} store, {location}", location.kind())
 }
 
-/// Other processes of this user that are called codex and use `place`, as far as the system tells.
-pub(crate) fn other_programs(place: &Place, environment: &Environment) -> Vec<Running> {
+/// Other processes of this user that are called codex and use `home`, as far as the system tells.
+pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<Running> {
     let here = |running: &Running| match &running.variable {
-        Variable::Set(path) => store::is_place(place, path.as_ref()),
+        Variable::Set(path) => store::is_home(home, path.as_ref()),
         _ => environment.is_default_home(),
     };
     process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()

@@ -24,7 +24,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let found = session.stores.find()?;
     let now = session.clock.now();
     let document = found.stored.as_ref().map(|stored| &stored.document);
-    let (state, _) = State::read(session.place())?;
+    let (state, _) = State::read(session.home())?;
     let usability = Usability::of(document, state.poison.as_ref(), now);
     let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
     output.head("account", account(document));

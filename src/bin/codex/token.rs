@@ -6,7 +6,7 @@ use clap::Args;
 use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
 use codex_auth::manager::{AccountPolicy, Reason, Snapshot, Standing, Unusable, Usability};
-use codex_auth::{AuthDocument, Clock, Environment, Place, Secret, Timestamp, store};
+use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -50,12 +50,12 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(path) = &environment.socket {
         return print_given(&asked_for(path, arguments)?, arguments, output);
     }
-    let place = store::locate(&environment)?;
+    let home = store::locate(&environment)?;
     // Before anything that the keeper has read already.
-    if let Some(given) = at_hand(&place, &environment, arguments) {
+    if let Some(given) = at_hand(&home, &environment, arguments) {
         return print_given(&given, arguments, output);
     }
-    let session = Session::at(place, environment, output)?;
+    let session = Session::at(home, environment, output)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     let short = |snapshot: &Snapshot| {
@@ -85,9 +85,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     print(&snapshot, now, arguments, output)
 }
 
-/// What the keeper of this place has at hand. Whatever else it says, the store is looked into as if there were none.
-fn at_hand(place: &Place, environment: &Environment, arguments: &Arguments) -> Option<Given> {
-    let client = Client::of(place, environment)?;
+/// What the keeper of this home has at hand. Whatever else it says, the store is looked into as if there were none.
+fn at_hand(home: &Home, environment: &Environment, arguments: &Arguments) -> Option<Given> {
+    let client = Client::of(home, environment)?;
     client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), Ask::AtHand).ok()
 }
 
@@ -116,14 +116,14 @@ fn print_provided(
         let ended = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
         return Err(ended.hint("set another, or unset it to use what is stored"));
     }
-    output.head("place", session.map_or(Value::Null, |session| json!(session.place().home())));
+    output.head("place", session.map_or(Value::Null, |session| json!(session.home().path())));
     output.head("account", Value::Null);
     warn_if_short(token.expires_at(), now, arguments, output);
     say(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)
 }
 
 fn print_given(given: &Given, arguments: &Arguments, output: &mut Output) -> Outcome {
-    output.head("place", json!(given.place));
+    output.head("place", json!(given.home));
     output.head("account", json!(given.account));
     warn_if_short(given.expires_at, Clock::system().now(), arguments, output);
     say(None, &given.token, given.expires_at, &[], arguments, output)

@@ -38,7 +38,7 @@ enum End {
 
 pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
+    let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
@@ -48,7 +48,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     match end? {
         End::NobodyReads => Ok(()),
         End::HomeGone => {
-            output.say(&format!("{} is gone; nothing is left to watch", session.place().home().display()));
+            output.say(&format!("{} is gone; nothing is left to watch", session.home().path().display()));
             Ok(())
         }
         End::Interrupted => Err(CommandError::told(Exit::Interrupted)),
@@ -67,7 +67,7 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     report.line(Event::Present, &told)?;
     report.attention(&attention.borrow_and_update());
 
-    let home = session.place().home().to_owned();
+    let home = session.home().path().to_owned();
     let (home_gone, reader_gone) = (in_thread(move || until_gone(&home)), in_thread(until_nobody_reads));
     tokio::pin!(home_gone, reader_gone);
     loop {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use codex_auth::{Environment, Place};
+use codex_auth::{Environment, Home};
 use scripted_authority::{Account, Authority};
 
 /// The variables that put a process of ours into a world.
@@ -42,24 +42,24 @@ impl World {
         authority.adjust(|policy| policy.clock_offset = 0);
         let world = Self { folder: tempfile::tempdir().unwrap(), authority };
         fs::create_dir(world.folder.path().join("home")).unwrap();
-        let document = world.home().join("auth.json");
+        let document = world.path().join("auth.json");
         fs::write(&document, grant.auth_json()).unwrap();
         fs::set_permissions(&document, fs::Permissions::from_mode(0o600)).unwrap();
         world
     }
 
     /// The folder of the login, canonical.
-    pub fn home(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap().join("home")
     }
 
-    pub fn place(&self) -> Place {
-        Place::new(self.home())
+    pub fn home(&self) -> Home {
+        Home::new(self.path())
     }
 
     /// The variables that put a process of ours into this world.
     pub fn variables(&self) -> [(&'static str, String); 2] {
-        [(HOME, self.home().display().to_string()), (REFRESH_URL, self.authority.token_url())]
+        [(HOME, self.path().display().to_string()), (REFRESH_URL, self.authority.token_url())]
     }
 
     /// What the library reads from them.

@@ -2,10 +2,14 @@
 #![no_main]
 
 use codex_auth::AuthDocument;
+use codex_auth::document::salvage;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
+    for token in salvage(bytes).into_iter().flat_map(|found| [found.refresh_token, found.access_token]).flatten() {
+        assert!(!token.is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic()));
+    }
     let Ok(document) = AuthDocument::parse(bytes) else { return };
     let before: Value = serde_json::from_slice(bytes).expect("a document is JSON");
     for written in [document.to_pretty(), document.to_compact()] {

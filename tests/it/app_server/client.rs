@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::manager::world::PATIENCE;
-use crate::support::{Guarded, Home, Run, eventually};
+use crate::support::{Guarded, Run, TestHome, eventually};
 
 /// Whether what is said is read.
 struct Gate {
@@ -81,7 +81,7 @@ impl Client {
     }
 
     /// One of ours in `home`, with nobody behind it.
-    pub fn of(home: &Home) -> Self {
+    pub fn of(home: &TestHome) -> Self {
         Self::introduced(home.codex(["app-server"]).into_command())
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::interop::codex::codex_0169;
-use crate::support::{Home, Run, alone, chatgpt, here, jwt, now};
+use crate::support::{Run, TestHome, alone, chatgpt, here, jwt, now};
 
 /// Requests in a home, and how far the two may differ.
 struct Conversation {
@@ -21,7 +21,7 @@ const NOWHERE: &str = "http://127.0.0.1:9/";
 
 fn both(conversation: &Conversation) -> [Vec<Value>; 2] {
     let home = || {
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("config.toml", format!("chatgpt_base_url = \"{NOWHERE}\"\n{}", conversation.config));
         conversation.document.iter().for_each(|document| drop(home.write("auth.json", document)));
         home
@@ -32,7 +32,7 @@ fn both(conversation: &Conversation) -> [Vec<Value>; 2] {
         let said = |(method, params): &(&str, Value)| client.outcome(method, params.clone());
         conversation.requests.iter().map(said).collect::<Vec<_>>()
     };
-    let variables = |home: &Home| -> Vec<(String, OsString)> {
+    let variables = |home: &TestHome| -> Vec<(String, OsString)> {
         let nowhere = [
             "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
             "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
@@ -182,7 +182,7 @@ fn a_chatgpt_account_is_told_of_without_the_network() {
             ("getAuthStatus", json!({"includeToken": true, "refreshToken": false})),
         ];
         the_same(&Conversation { config: "", document: Some(document.clone()), requests });
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("auth.json", document);
         let read = Client::of(&home).call("account/read", json!({}));
         let account = json!({"type": "chatgpt", "email": "ada@example.com", "planType": "plus"});
@@ -196,7 +196,7 @@ fn a_chatgpt_account_is_told_of_without_the_network() {
 /// Upstream: account/read missing plan → unknown; getAuthStatus: PAT omits token.
 #[test]
 fn what_is_not_known_of_an_account_is_said_to_be_unknown() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"personal_access_token":"at-1"}"#);
     let mut client = Client::of(&home);
     let status = client.call("getAuthStatus", json!({"includeToken": true}));
@@ -210,7 +210,7 @@ fn what_is_not_known_of_an_account_is_said_to_be_unknown() {
 
 #[test]
 fn the_server_says_who_and_where_it_is() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = Client::start(home.codex(["app-server"]).into_command());
     assert_eq!(client.refused("account/read", json!({}), -32600), "Not initialized");
     let said = client.introduce(&Value::Null);
@@ -222,7 +222,7 @@ fn the_server_says_who_and_where_it_is() {
 
 #[test]
 fn a_credential_of_the_environment_counts_before_what_is_stored() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let run = || home.codex(["app-server"]);
     let mut client = Client::by(run().env("CODEX_API_KEY", "sk-env"));

@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::next::{install, log, messages, scripted, with_path};
 use crate::manager::world::World;
-use crate::support::{Home, Machine, eventually, is_alive, jwt, program};
+use crate::support::{Machine, TestHome, eventually, is_alive, jwt, program};
 
 /// One of ours in `home`, with the scripted one behind it.
-fn before_script(home: &Home) -> Client {
+fn before_script(home: &TestHome) -> Client {
     let next = scripted(home);
     Client::by(with_path(home.codex(["app-server"]), [&*next]))
 }
 
 #[test]
 fn the_first_strange_method_starts_it_and_greets_it_as_the_client_did() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     client.call("account/read", json!({}));
     client.call("getAuthStatus", json!({}));
@@ -35,7 +35,7 @@ fn the_first_strange_method_starts_it_and_greets_it_as_the_client_did() {
 
 #[test]
 fn everything_but_the_id_is_passed_on_as_it_is() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     let line = r#"{ "method":"test/echo" ,"trace":null, "id":"x","params":{"n":12345678901234567890123,"f":1.0e2,"id":"x","s":"\u00e4"} }"#;
     client.send(line);
@@ -50,7 +50,7 @@ fn everything_but_the_id_is_passed_on_as_it_is() {
 
 #[test]
 fn ids_of_both_sides_are_never_mixed() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     // Its questions are 1, 2 and 3, and so are our first requests; the answers come in another order.
     let asking: Vec<_> = (0..3).map(|n| client.ask("test/ask", json!({"n": n}))).collect();
@@ -78,7 +78,7 @@ fn ids_of_both_sides_are_never_mixed() {
 
 #[test]
 fn a_question_of_ours_and_one_of_its_own_are_told_apart() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     let token = |exp: i64| jwt(&json!({"exp": exp}));
     let params = json!({"type": "chatgptAuthTokens", "accessToken": token(1), "chatgptAccountId": "acct-1"});
@@ -96,7 +96,7 @@ fn a_question_of_ours_and_one_of_its_own_are_told_apart() {
 
 #[test]
 fn its_notifications_are_passed_on_and_those_of_the_account_are_ours() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     client.call("test/notify", Value::Null);
     assert_eq!(client.told("thread/started"), json!({"by": "next"}));
@@ -106,7 +106,7 @@ fn its_notifications_are_passed_on_and_those_of_the_account_are_ours() {
 
 #[test]
 fn its_end_is_answered_for_and_the_next_request_starts_another() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     let kept = client.ask("test/keep", Value::Null);
     client.refused("test/die", Value::Null, -32603);
@@ -118,7 +118,7 @@ fn its_end_is_answered_for_and_the_next_request_starts_another() {
 
 #[test]
 fn a_client_that_is_killed_takes_it_along() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     let pid = client.call("test/login", Value::Null)["pid"].as_u64().unwrap().try_into().unwrap();
     client.ask("test/keep", Value::Null);
@@ -164,7 +164,7 @@ fn somebody_elses_login_gets_a_new_one_and_a_refresh_does_not() {
 
 #[test]
 fn tokens_that_are_handed_in_are_handed_on() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     let token = jwt(&json!({"exp": 4_000_000_000_i64}));
     let params = json!({"type": "chatgptAuthTokens", "accessToken": token, "chatgptAccountId": "acct-1"});
@@ -197,7 +197,7 @@ fn a_stale_login_is_refreshed_before_it_starts() {
 
 #[test]
 fn what_it_is_started_with_is_what_we_were() {
-    let home = Home::new();
+    let home = TestHome::new();
     let next = scripted(&home);
     let words = ["-c", "forced_login_method=\"api\"", "app-server", "-c", "model=\"m\"", "--stdio"];
     let mut client = Client::by(with_path(home.codex(words), [&*next]));
@@ -209,7 +209,7 @@ fn what_it_is_started_with_is_what_we_were() {
 /// What it makes is the user's, who may want to share it.
 #[test]
 fn its_files_are_as_private_as_the_user_wants_them() {
-    let home = Home::new();
+    let home = TestHome::new();
     let next = home.beside("next");
     let script = home.write("next.sh", "#!/bin/sh\numask > \"$CODEX_HOME/umask\"\n");
     install(&script, &next.join("codex"));
@@ -221,7 +221,7 @@ fn its_files_are_as_private_as_the_user_wants_them() {
 
 #[test]
 fn an_app_server_of_another_kind_is_the_next_programs_whole() {
-    let home = Home::new();
+    let home = TestHome::new();
     let next = scripted(&home);
     for words in
         [&["app-server", "generate-ts", "--out", "x"][..], &["app-server", "--listen", "ws://127.0.0.1:1"]]
@@ -233,7 +233,7 @@ fn an_app_server_of_another_kind_is_the_next_programs_whole() {
 
 #[test]
 fn two_copies_of_ours_lead_to_the_one_behind_them_and_our_second_name_to_none() {
-    let home = Home::new();
+    let home = TestHome::new();
     let next = scripted(&home);
     let copies = ["one", "two"].map(|name| {
         let folder = home.beside(name);
@@ -255,7 +255,7 @@ fn two_copies_of_ours_lead_to_the_one_behind_them_and_our_second_name_to_none() 
 
 #[test]
 fn lines_with_pictures_in_them_are_passed_on_both_ways() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = before_script(&home);
     client.call("test/echo", Value::Null);
     let picture = "x".repeat(5 * 1024 * 1024);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::support::{Home, jwt};
+use crate::support::{TestHome, jwt};
 
 const REFRESH: &str = "account/chatgptAuthTokens/refresh";
 
@@ -30,7 +30,7 @@ fn hand_in(client: &mut Client, token: &str) {
 /// Upstream: account: set tokens updates and notifies.
 #[test]
 fn tokens_that_are_handed_in_are_used_and_stored_nowhere() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = Client::of(&home);
     hand_in(&mut client, &token(1));
     assert_eq!(client.told("account/login/completed")["success"], true);
@@ -48,7 +48,7 @@ fn tokens_that_are_handed_in_are_used_and_stored_nowhere() {
 
 #[test]
 fn what_is_stored_counts_again_after_nothing_but_a_logout() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
     let mut client = Client::of(&home);
     hand_in(&mut client, &token(1));
@@ -64,7 +64,7 @@ fn what_is_stored_counts_again_after_nothing_but_a_logout() {
 /// Upstream: external refresh on 401; here the client is asked when its token has ended.
 #[test]
 fn a_client_whose_token_has_ended_is_asked_for_another() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     hand_in(&mut client, &ended(1));
     assert_eq!(client.told("account/updated"), json!({"authMode": "chatgptAuthTokens", "planType": "plus"}));
     let status = client.ask("getAuthStatus", json!({"includeToken": true, "refreshToken": true}));
@@ -89,7 +89,7 @@ fn an_answer_of_no_use_gives_no_token_and_the_account_stays() {
         json!({"result": null, "error": {}}),
     ];
     for mut answer in answers {
-        let mut client = Client::of(&Home::new());
+        let mut client = Client::of(&TestHome::new());
         hand_in(&mut client, &ended(1));
         let status = client.ask("getAuthStatus", json!({"includeToken": true}));
         answer["id"] = client.asked(REFRESH).0;
@@ -106,7 +106,7 @@ fn an_answer_of_no_use_gives_no_token_and_the_account_stays() {
 /// It is asked for ten seconds, and may hand another in meanwhile or later.
 #[test]
 fn a_client_that_does_not_answer_is_not_waited_for_for_ever() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     hand_in(&mut client, &ended(1));
     let status = client.ask("getAuthStatus", json!({"includeToken": true}));
     let (id, _) = client.asked(REFRESH);
@@ -119,7 +119,7 @@ fn a_client_that_does_not_answer_is_not_waited_for_for_ever() {
 
 #[test]
 fn tokens_are_handed_in_by_clients_that_say_they_can() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = Client::introduced_with(home.codex(["app-server"]).into_command(), &Value::Null);
     let params = json!({"type": "chatgptAuthTokens", "accessToken": token(1), "chatgptAccountId": "acct-1"});
     let message = client.refused("account/login/start", params, -32600);

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::support::Home;
+use crate::support::TestHome;
 
 const LONGEST: usize = 1024 * 1024;
 
@@ -17,7 +17,7 @@ fn request_of(length: usize) -> String {
 
 #[test]
 fn a_line_of_a_mebibyte_is_answered_and_a_longer_one_refused() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     client.send(&request_of(LONGEST));
     assert_eq!(client.answer("long")["result"]["authMethod"], Value::Null);
     client.send(&request_of(LONGEST + 1));
@@ -30,7 +30,7 @@ fn a_line_of_a_mebibyte_is_answered_and_a_longer_one_refused() {
 
 #[test]
 fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     for (line, code) in [
         (&b"garbage"[..], -32700),
         (b"{\"id\":1,", -32700),
@@ -55,7 +55,7 @@ fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
 
 #[test]
 fn ids_come_back_as_they_were_sent() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     for id in [json!("text"), json!(""), json!("\u{1f511} \"quoted\""), json!(-5), json!(i64::MAX)] {
         client.send(&json!({"method": "getAuthStatus", "id": id, "params": {}}).to_string());
         client.answer(id);
@@ -64,7 +64,7 @@ fn ids_come_back_as_they_were_sent() {
 
 #[test]
 fn a_method_that_nobody_knows_is_not_found() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     let message = client.refused("thread/start", json!({}), -32601);
     assert_eq!(
         message,
@@ -78,7 +78,7 @@ fn a_method_that_nobody_knows_is_not_found() {
 
 #[test]
 fn what_was_asked_before_the_end_is_answered() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
     let lines = [
         r#"{"id":0,"method":"initialize","params":{"clientInfo":{"name":"a","version":"1"}}}"#,
@@ -95,7 +95,7 @@ fn what_was_asked_before_the_end_is_answered() {
 
 #[test]
 fn a_client_that_is_gone_ends_the_server_quietly() {
-    let home = Home::new();
+    let home = TestHome::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = home.codex(["app-server"]).into_command();

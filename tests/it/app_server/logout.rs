@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::manager::world::World;
-use crate::support::{Home, Machine, over_both_stores};
+use crate::support::{Machine, TestHome, over_both_stores};
 
 over_both_stores![a_logout_revokes_removes_and_tells, a_logout_that_cannot_revoke_keeps_the_login];
 
@@ -36,7 +36,7 @@ fn a_logout_that_cannot_revoke_keeps_the_login(machine: &mut Machine) {
 
 #[test]
 fn logging_out_twice_is_fine() {
-    let mut client = Client::of(&Home::new());
+    let mut client = Client::of(&TestHome::new());
     for _ in 0..2 {
         client.call("account/logout", json!({}));
         assert_eq!(client.told("account/updated"), json!({"authMode": null, "planType": null}));

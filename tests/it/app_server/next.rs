@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Home, Run, search_path};
+use crate::support::{Run, TestHome, search_path};
 
 /// Its questions have ids from 1 on, as the client's requests do.
 const SCRIPT: &str = r#"#!/usr/bin/env python3
@@ -63,14 +63,14 @@ log.write("ended\n")
 "#;
 
 /// Puts the next codex into a folder beside `home`, which is given back.
-pub fn scripted(home: &Home) -> PathBuf {
+pub fn scripted(home: &TestHome) -> PathBuf {
     let folder = home.beside("next");
     fs::write(folder.join("text"), SCRIPT).unwrap();
     install(&folder.join("text"), &folder.join("codex"));
     folder
 }
 
-/// Puts a program in its place, by another process: what this one has open for writing, be it in a fork, cannot be run.
+/// Puts a program in its home, by another process: what this one has open for writing, be it in a fork, cannot be run.
 pub fn install(from: &Path, to: &Path) {
     assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
 }
@@ -83,12 +83,12 @@ pub fn with_path<'a>(run: Run, folders: impl IntoIterator<Item = &'a Path>) -> R
 }
 
 /// What the next codex has been told, a line each.
-pub fn log(home: &Home) -> Vec<String> {
+pub fn log(home: &TestHome) -> Vec<String> {
     let text = fs::read_to_string(home.file("next.log")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 /// The same without what is no message.
-pub fn messages(home: &Home) -> Vec<Value> {
+pub fn messages(home: &TestHome) -> Vec<Value> {
     log(home).iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::next::with_path;
 use crate::interop::codex::codex_0169;
-use crate::support::{Home, alone, children, eventually, here, is_alive};
+use crate::support::{TestHome, alone, children, eventually, here, is_alive};
 
 /// One of ours in `home`, with the real one behind it; nothing of this leaves the machine.
-fn before_codex(home: &Home) -> Client {
+fn before_codex(home: &TestHome) -> Client {
     home.write("config.toml", "chatgpt_base_url = \"http://127.0.0.1:9/\"\n");
     let run = home.codex(["app-server"]).env("HOME", home.path());
     Client::by(with_path(run, [codex_0169().parent().unwrap()]))
@@ -22,7 +22,7 @@ fn child_of(client: &Client) -> u32 {
 #[test]
 fn threads_are_its_and_the_account_is_ours() {
     alone(here!(), || {
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
         let mut client = before_codex(&home);
         // All at once, with the same kind of ids on both sides.
@@ -48,7 +48,7 @@ fn threads_are_its_and_the_account_is_ours() {
 #[test]
 fn either_side_may_die_and_neither_hangs() {
     alone(here!(), || {
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
         let mut client = before_codex(&home);
         client.call("thread/loaded/list", json!({}));
@@ -73,7 +73,7 @@ fn either_side_may_die_and_neither_hangs() {
 #[test]
 fn a_login_by_the_client_reaches_it() {
     alone(here!(), || {
-        let home = Home::new();
+        let home = TestHome::new();
         let mut client = before_codex(&home);
         client.call("thread/loaded/list", json!({}));
         let first = child_of(&client);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::manager::world::World;
-use crate::support::{Home, Machine, over_both_stores};
+use crate::support::{Machine, TestHome, over_both_stores};
 
 over_both_stores![a_change_by_another_process_is_told_once];
 
@@ -50,7 +50,7 @@ fn what_a_client_has_asked_for_itself_is_not_told_as_news() {
 
 #[test]
 fn a_client_that_does_not_want_to_hear_of_it_does_not() {
-    let home = Home::new();
+    let home = TestHome::new();
     let capabilities = json!({"optOutNotificationMethods": ["account/updated"]});
     let mut client = Client::introduced_with(home.codex(["app-server"]).into_command(), &capabilities);
     client.call("account/login/start", json!({"type": "apiKey", "apiKey": "sk-1"}));
@@ -61,7 +61,7 @@ fn a_client_that_does_not_want_to_hear_of_it_does_not() {
 /// The pipe holds what nobody reads, and then the answers wait; the login is followed all the same.
 #[test]
 fn a_client_that_stops_reading_does_not_stop_the_watcher() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut client = Client::of(&home);
     client.stop_reading();
     // More than a pipe and every queue on the way hold.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 
-use crate::support::{Home, Mounted, filters};
+use crate::support::{Mounted, TestHome, filters};
 
 /// The names in the home and in `codex-auth`, which are what a login makes and nothing else.
 fn nothing_is_left_over(home: &std::path::Path) {
@@ -27,7 +27,7 @@ fn nothing_is_left_over(home: &std::path::Path) {
 
 /// A home on a file system of 64 KiB, with a login, and all but `pages` of the rest filled.
 fn nearly_full(pages: u64) -> Mounted {
-    let disk = Mounted::by(Home::new(), "mount -t tmpfs -o size=64k,mode=700 tmpfs \"$home\"");
+    let disk = Mounted::by(TestHome::new(), "mount -t tmpfs -o size=64k,mode=700 tmpfs \"$home\"");
     disk.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
     let mut filling = fs::File::create(disk.path().join("filling")).unwrap();
     while filling.write_all(&[0; 4096]).is_ok() {}
@@ -85,7 +85,7 @@ fn wherever_the_disk_runs_full_there_is_one_whole_login() {
 
 #[test]
 fn a_limit_on_the_size_of_files_is_as_a_full_disk() {
-    let home = Home::new();
+    let home = TestHome::new();
     for limit in [0, 4, 30, 60, 80] {
         home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
         let before = home.read("auth.json");
@@ -102,7 +102,7 @@ fn a_limit_on_the_size_of_files_is_as_a_full_disk() {
 
 #[test]
 fn a_limit_on_the_size_of_files_does_not_keep_a_token_from_being_read() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     for arguments in [["token"], ["status"]] {
         home.codex(arguments).through(["prlimit", "--fsize=0"]).run().expect(0);

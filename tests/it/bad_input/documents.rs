@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Home, Machine, filters, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, filters, jwt, now, over_both_stores};
 
 over_both_stores![
     what_is_no_document_is_named_and_kept,
@@ -92,7 +92,7 @@ fn what_is_strange_in_a_document_does_not_keep_its_token_from_being_used(machine
 
 #[test]
 fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     let content = format!("{{\"OPENAI_API_KEY\":\"{}\"}}", "m".repeat(10_000_000));
     home.write("auth.json", &content);
@@ -112,7 +112,7 @@ fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
 
 #[test]
 fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     let document = home.document();
     let path = document.to_str().unwrap();
@@ -142,7 +142,7 @@ fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
 
 #[test]
 fn a_link_to_itself_is_named_and_left() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     std::os::unix::fs::symlink(home.document(), home.document()).unwrap();
     for arguments in [&["status"][..], &["login", "--with-api-key"], &["logout"]] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Folder, Home, filters};
+use crate::support::{Folder, TestHome, filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 const EVERY_COMMAND: [&[&str]; 6] = [
@@ -17,7 +17,7 @@ const EVERY_COMMAND: [&[&str]; 6] = [
 
 #[test]
 fn a_home_that_is_named_and_not_there_is_an_error_and_is_not_made() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     let file = home.write("file", "content");
     let mut told = String::new();
@@ -105,7 +105,7 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
 
 #[test]
 fn a_home_keeps_the_mode_that_its_user_gave_it() {
-    let home = Home::new();
+    let home = TestHome::new();
     for mode in [0o700, 0o750, 0o755, 0o2775] {
         fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
         home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
@@ -115,7 +115,7 @@ fn a_home_keeps_the_mode_that_its_user_gave_it() {
 
 #[test]
 fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.write("auth.json", API_KEY);
     let mut told = String::new();
@@ -155,7 +155,7 @@ fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted()
 
 #[test]
 fn a_record_that_cannot_be_understood_is_started_afresh_and_the_login_stays() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
     let state = home.file("codex-auth/state.json");
@@ -190,7 +190,7 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
         ("auth.json.lock", true),
         ("config.toml", true),
     ] {
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("auth.json", API_KEY);
         fs::create_dir(home.file("codex-auth")).unwrap();
         if is_folder {

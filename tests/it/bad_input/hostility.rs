@@ -5,11 +5,11 @@ use std::fs;
 use scripted_authority::{Endpoint, Step};
 
 use crate::manager::world::World;
-use crate::support::{Home, Machine};
+use crate::support::{Machine, TestHome};
 
 #[test]
 fn a_configuration_in_the_working_folder_counts_for_nothing() {
-    let home = Home::new();
+    let home = TestHome::new();
     let project = home.beside("project");
     fs::create_dir(project.join(".codex")).unwrap();
     let trap = "cli_auth_credentials_store = \"ephemeral\"\nforced_login_method = \"chatgpt\"\n";

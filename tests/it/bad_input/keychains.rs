@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use crate::support::session::PrivateSession;
-use crate::support::{Flock, Home, eventually, filters};
+use crate::support::{Flock, TestHome, eventually, filters};
 
 /// One keychain call may take this long here.
 const LIMIT: &str = "300ms";
@@ -38,7 +38,7 @@ fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
     let mut told = String::new();
     for (name, condition) in CONDITIONS {
         let session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         let before = home.tree();
         for arguments in [
@@ -85,7 +85,7 @@ fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
 fn a_keychain_that_is_asked_for_and_cannot_be_used_leaves_the_login_in_the_file_as_it_was() {
     for (name, condition) in CONDITIONS {
         let session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
         let document = home.read("auth.json");
         let run = home.codex(["login", "--store", "keychain", "--with-api-key"]);
@@ -101,7 +101,7 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
     let mut told = String::new();
     for (name, condition) in CONDITIONS {
         let session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let codex = |line: &[&'static str]| {
             home.codex(line.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT)
         };
@@ -132,7 +132,7 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
 fn the_automatic_store_reads_the_file_past_a_keychain_that_cannot_be_used_and_says_so() {
     for (name, condition) in CONDITIONS {
         let session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
         home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
         let run = |command| home.codex([command]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).run().expect(0);
@@ -149,7 +149,7 @@ fn the_automatic_store_reads_the_file_past_a_keychain_that_cannot_be_used_and_sa
 fn nobody_is_ever_asked_to_unlock_anything() {
     for condition in [PrivateSession::locked_again, PrivateSession::never_unlocked] {
         let mut session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         for arguments in [
             &["status"][..],
@@ -169,7 +169,7 @@ fn nobody_is_ever_asked_to_unlock_anything() {
 #[test]
 fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login() {
     let session = PrivateSession::unlocked();
-    let home = Home::within(&session);
+    let home = TestHome::within(&session);
     let _filters = filters(&home);
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-old").run().expect(0);
     // The program makes auth.lock when it has looked and is about to write, and then waits for the other lock.
@@ -194,7 +194,7 @@ fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login(
 #[test]
 fn a_system_that_gives_no_more_threads_is_an_error_and_no_crash() {
     let uid = 64_099;
-    let home = Home::new().owned_by(uid);
+    let home = TestHome::new().owned_by(uid);
     home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
     chown(home.file("config.toml"), Some(uid), Some(uid)).unwrap();
     let socket = home.beside("bus").join("socket");

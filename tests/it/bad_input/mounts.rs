@@ -1,11 +1,11 @@
 //! Homes that are mounted read-only, and documents that are mounted by themselves.
 
-use crate::support::{Home, Mounted, filters};
+use crate::support::{Mounted, TestHome, filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 #[test]
 fn a_read_only_mount_is_read_and_never_changed() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
     let before = home.tree();
@@ -31,7 +31,7 @@ fn a_read_only_mount_is_read_and_never_changed() {
 
 #[test]
 fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_and_it_says_so() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.write("auth.json", API_KEY);
     home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
@@ -42,7 +42,7 @@ fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_an
     --- stderr
     logged in with apikey, in place of the login before
     kept in the file store, [home]/auth.json (config.toml says so)
-    warning: [home]/auth.json is a mount point and was written in place (the old content is in [home]/auth.json.bak); mount its folder instead
+    warning: [home]/auth.json is a mount point and was written in home (the old content is in [home]/auth.json.bak); mount its folder instead
     ");
     assert!(mounted.home.read("auth.json").contains("sk-new"));
     insta::assert_snapshot!(mounted.codex(["logout"]).run(), @r"

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Home, Run, names, program};
+use crate::support::{Run, TestHome, names, program};
 
 /// What there is to know of the program: the options of each command, by the words that call it.
-fn definition(home: &Home) -> BTreeMap<Vec<String>, Vec<String>> {
+fn definition(home: &TestHome) -> BTreeMap<Vec<String>, Vec<String>> {
     let mut known = BTreeMap::new();
     let mut rest = vec![Vec::new()];
     while let Some(command) = rest.pop() {
@@ -39,7 +39,7 @@ fn definition(home: &Home) -> BTreeMap<Vec<String>, Vec<String>> {
 }
 
 /// The manual pages in a folder of their own, which was not there before.
-fn pages(home: &Home) -> PathBuf {
+fn pages(home: &TestHome) -> PathBuf {
     let folder = home.path().with_file_name("share").join("man1");
     let ended = home.codex(["man", folder.to_str().unwrap()]).run().expect(0);
     let count = names(&folder).len();
@@ -48,7 +48,7 @@ fn pages(home: &Home) -> PathBuf {
     folder
 }
 
-fn script(home: &Home, shell: &str) -> PathBuf {
+fn script(home: &TestHome, shell: &str) -> PathBuf {
     let ended = home.codex(["completions", shell]).run().expect(0);
     assert!(ended.err.is_empty(), "{ended}");
     home.write(&format!("codex.{shell}"), ended.out)
@@ -64,7 +64,7 @@ fn accepted(command: &mut Command) -> String {
 
 #[test]
 fn every_command_has_a_manual_page_with_its_options() {
-    let home = Home::new();
+    let home = TestHome::new();
     let folder = pages(&home);
     let known = definition(&home);
     let page = |words: &Vec<String>| {
@@ -98,7 +98,7 @@ fn shown(page: &Path) -> String {
 
 #[test]
 fn the_readers_of_manual_pages_have_no_complaint() {
-    let home = Home::new();
+    let home = TestHome::new();
     let folder = pages(&home);
     for name in names(&folder) {
         let page = folder.join(name);
@@ -111,7 +111,7 @@ fn the_readers_of_manual_pages_have_no_complaint() {
 
 #[test]
 fn the_page_of_the_program_tells_what_holds_for_every_command() {
-    let home = Home::new();
+    let home = TestHome::new();
     let told = shown(&pages(&home).join("codex.1"));
     for heading in ["COMMANDS", "ENVIRONMENT", "FILES", "EXIT STATUS"] {
         assert!(told.contains(heading), "{heading}\n{told}");
@@ -127,7 +127,7 @@ fn the_page_of_the_program_tells_what_holds_for_every_command() {
 
 #[test]
 fn a_folder_that_takes_no_pages_is_named() {
-    let home = Home::new();
+    let home = TestHome::new();
     let file = home.write("file", "");
     let ended = home.codex(["man", file.to_str().unwrap()]).run().refused(1);
     let told = format!("error: cannot write manual pages into {}: ", file.display());
@@ -136,7 +136,7 @@ fn a_folder_that_takes_no_pages_is_named() {
 
 #[test]
 fn every_command_and_option_is_completed_and_nothing_hidden_is() {
-    let home = Home::new();
+    let home = TestHome::new();
     let known = definition(&home);
     for shell in ["bash", "zsh", "fish"] {
         let text = std::fs::read_to_string(script(&home, shell)).unwrap();
@@ -158,7 +158,7 @@ fn every_command_and_option_is_completed_and_nothing_hidden_is() {
 
 #[test]
 fn bash_and_fish_complete_commands_options_and_stores() {
-    let home = Home::new();
+    let home = TestHome::new();
     let (bash, fish) = (script(&home, "bash"), script(&home, "fish"));
     let in_bash = |words: &[&str]| {
         // What bash does for a person who presses the key: the words so far, and which of them is meant.
@@ -196,7 +196,7 @@ fn bash_and_fish_complete_commands_options_and_stores() {
 
 #[test]
 fn the_second_name_is_completed_too() {
-    let home = Home::new();
+    let home = TestHome::new();
     let second = home.beside("bin").join("codex-auth");
     std::os::unix::fs::symlink(program(), &second).unwrap();
     let run =
@@ -208,7 +208,7 @@ fn the_second_name_is_completed_too() {
 
 #[test]
 fn manual_pages_are_as_open_as_the_user_wants_them() {
-    let home = Home::new();
+    let home = TestHome::new();
     let folder = home.path().with_file_name("open");
     let run = home.codex(["man", folder.to_str().unwrap()]);
     run.through(["sh", "-c", "umask 022; exec \"$0\" \"$@\""]).run().expect(0);

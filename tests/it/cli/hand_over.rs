@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Ending, Endpoint, Moment, Step};
 
 use crate::manager::world::{PATIENCE, World};
-use crate::support::{Ended, Home, Machine, Run, eventually, program, search_path};
+use crate::support::{Ended, Machine, Run, TestHome, eventually, program, search_path};
 
 /// Tells all there is to tell of how it was called.
 pub(super) const TELLS: &str = r#"#!/bin/sh
@@ -28,14 +28,14 @@ sed -n 's/.*"access_token": "\(.*\)".*/\1/p' "$CODEX_HOME/auth.json"
 "#;
 
 /// A folder for the search path, with a program in it.
-pub(super) fn folder(home: &Home, name: &str, program: &str, text: &str) -> PathBuf {
+pub(super) fn folder(home: &TestHome, name: &str, program: &str, text: &str) -> PathBuf {
     let folder = home.beside(name);
     fs::write(folder.join("text"), text).unwrap();
     placed(&folder.join("text"), &folder.join(program));
     folder
 }
 
-/// Puts a program in its place, by another process: what this one has open for writing, be it in a fork, cannot be run.
+/// Puts a program in its home, by another process: what this one has open for writing, be it in a fork, cannot be run.
 pub(super) fn placed(from: &Path, to: &Path) {
     assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
 }
@@ -48,7 +48,7 @@ pub(super) fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString 
 }
 
 /// A run with one next codex, which is this text.
-pub(super) fn before(home: &Home, text: &str, run: Run) -> Run {
+pub(super) fn before(home: &TestHome, text: &str, run: Run) -> Run {
     let folder = home.path().with_file_name("next");
     let folder = if folder.exists() { folder } else { self::folder(home, "next", "codex", text) };
     run.env("PATH", path([&*folder]))
@@ -56,7 +56,7 @@ pub(super) fn before(home: &Home, text: &str, run: Run) -> Run {
 
 #[test]
 fn what_is_not_ours_goes_whole_to_the_next_codex() {
-    let home = Home::new();
+    let home = TestHome::new();
     let words = ["exec", "--json", "two words", "", "line\nend", "-c", "status", "'\"$HOME`"];
     let child = before(&home, TELLS, home.codex(words)).input("typed").start();
     let pid = child.id();
@@ -79,7 +79,7 @@ fn what_is_not_ours_goes_whole_to_the_next_codex() {
 
 #[test]
 fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
-    let home = Home::new();
+    let home = TestHome::new();
     let run = |words: &[&str]| before(&home, TELLS, home.codex(words.iter().copied())).run();
     let key = "cli_auth_credentials_store=file";
     for words in [
@@ -123,7 +123,7 @@ fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
 
 #[test]
 fn without_a_next_codex_a_strange_word_is_misuse() {
-    let home = Home::new();
+    let home = TestHome::new();
     insta::assert_snapshot!(home.codex(["exec", "hello"]).run(), @r"
     exit 2
     --- stdout
@@ -138,7 +138,7 @@ fn without_a_next_codex_a_strange_word_is_misuse() {
 
 #[test]
 fn programs_that_others_may_have_planted_are_passed_over() {
-    let home = Home::new();
+    let home = TestHome::new();
     let (good, loose) = (folder(&home, "good", "codex", TELLS), folder(&home, "loose", "codex", TELLS));
     fs::set_permissions(loose.join("codex"), fs::Permissions::from_mode(0o775)).unwrap();
     let plain = folder(&home, "plain", "codex", TELLS);
@@ -158,7 +158,7 @@ fn programs_that_others_may_have_planted_are_passed_over() {
 
 #[test]
 fn two_copies_of_ours_do_not_hand_over_to_each_other_for_ever() {
-    let home = Home::new();
+    let home = TestHome::new();
     let copies = ["one", "other"].map(|name| {
         let folder = home.beside(name);
         placed(&program(), &folder.join("codex"));
@@ -175,7 +175,7 @@ fn two_copies_of_ours_do_not_hand_over_to_each_other_for_ever() {
 
 #[test]
 fn a_codex_that_calls_codex_again_is_served_and_one_that_never_stops_is_stopped() {
-    let home = Home::new();
+    let home = TestHome::new();
     let ours = program();
     let ours = ours.parent().unwrap();
     let twice = r#"#!/bin/sh
@@ -192,7 +192,7 @@ echo "called with $*"
 
 #[test]
 fn a_key_of_the_login_can_be_set_for_one_run() {
-    let home = Home::new();
+    let home = TestHome::new();
     let config = "cli_auth_credentials_store = \"keyring\" # mine\n";
     home.write("config.toml", config);
     let with = |value: &'static str, words: &[&'static str]| {
@@ -217,7 +217,7 @@ fn a_key_of_the_login_can_be_set_for_one_run() {
 
 #[test]
 fn help_and_version_are_those_of_both() {
-    let home = Home::new();
+    let home = TestHome::new();
     let next = "#!/bin/sh\ncase $1 in --version|-V) echo 'codex-cli 9.9.9'; echo more;; *) echo \"help by $1\";; esac\n";
     let run = |word: &str| before(&home, next, home.codex([word])).run().expect(0);
     for word in ["--version", "-V"] {
@@ -242,7 +242,7 @@ fn help_and_version_are_those_of_both() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() {
-    let home = Home::new();
+    let home = TestHome::new();
     let tells = "#!/bin/sh\nulimit -a; ulimit -Ha; grep ^Sig /proc/self/status; umask; env | sort\n";
     let with_core_dumps = |run: Run| {
         let run = run.env("LD_LIBRARY_PATH", "/nowhere");

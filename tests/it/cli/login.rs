@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, Machine, chatgpt, filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores};
 
 over_both_stores![
     a_new_login_takes_the_place_of_the_old_one_and_says_so,
@@ -16,7 +16,7 @@ over_both_stores![
 #[test]
 fn an_api_key_is_written_to_the_file_as_codex_writes_it_whatever_the_umask() {
     for umask in ["umask 000", "umask 022", "umask 777"] {
-        let home = Home::new();
+        let home = TestHome::new();
         let _filters = filters(&home);
         let line = format!("{umask}; exec \"$@\"");
         let run = home.codex(["login", "--store", "file", "--with-api-key"]).input("\n  sk-test-123 \n");
@@ -58,7 +58,7 @@ fn a_login_over_what_is_no_document_replaces_it(machine: &mut Machine) {
 
 #[test]
 fn the_automatic_store_is_the_file_where_there_is_no_keychain_and_says_so() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     let ended = home.codex(["login", "--store", "auto", "--with-api-key"]).input("sk-new").run();
     insta::assert_snapshot!(ended, @r"
@@ -75,7 +75,7 @@ fn the_automatic_store_is_the_file_where_there_is_no_keychain_and_says_so() {
 
 #[test]
 fn a_login_that_lives_in_memory_by_configuration_is_refused_with_a_way_out() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("config.toml", "cli_auth_credentials_store = \"ephemeral\"\n");
     let ended = home.codex(["login", "--with-api-key"]).input("sk-new").run();
     insta::assert_snapshot!(ended, @r#"
@@ -104,7 +104,7 @@ fn what_is_no_access_token_is_refused_and_the_old_login_stays(machine: &mut Mach
 #[test]
 fn input_that_is_no_credential_is_refused_with_its_reason_and_nothing_is_made() {
     let long = "k".repeat(64 * 1024 + 1);
-    let home = Home::new();
+    let home = TestHome::new();
     let hint = "hint: printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
     for (input, reason) in [
         (b"".as_slice(), "it is empty"),
@@ -127,7 +127,7 @@ fn input_that_is_no_credential_is_refused_with_its_reason_and_nothing_is_made() 
 
 #[test]
 fn a_credential_of_exactly_64_kib_is_one() {
-    let home = Home::new();
+    let home = TestHome::new();
     let key = "k".repeat(64 * 1024);
     home.codex(["login", "--with-api-key"]).input(key.as_str()).run().expect(0);
     assert_eq!(home.codex(["token"]).run().expect(0).out, key + "\n");
@@ -135,7 +135,7 @@ fn a_credential_of_exactly_64_kib_is_one() {
 
 #[test]
 fn a_terminal_on_standard_input_is_refused_with_a_hint() {
-    let home = Home::new();
+    let home = TestHome::new();
     let run = |flag| home.codex(["login", flag]).on_a_terminal().run().to_string().replace('\u{1b}', "ESC");
     insta::assert_snapshot!(run("--with-api-key"), @r"
     exit 2
@@ -156,7 +156,7 @@ fn a_terminal_on_standard_input_is_refused_with_a_hint() {
 
 #[test]
 fn a_command_line_that_makes_no_sense_exits_with_2_and_nothing_is_made() {
-    let home = Home::new();
+    let home = TestHome::new();
     for line in [
         &["login", "--with-api-key", "--with-access-token"][..],
         &["login", "--store", "floppy", "--with-api-key"],
@@ -179,7 +179,7 @@ fn a_command_line_that_makes_no_sense_exits_with_2_and_nothing_is_made() {
 
 #[test]
 fn the_report_says_what_was_done_and_where() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.write("auth.json", chatgpt("acct-1", "rt-old", now(), now() + 3600));
     let ended = home.codex(["login", "--store", "auto", "--with-api-key", "--json"]).input("sk-new").run();
@@ -204,7 +204,7 @@ fn the_report_says_what_was_done_and_where() {
     }
     --- stderr
     "#);
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     let ended = home.codex(["login", "--with-access-token", "--json"]).input("junk").run();
     insta::assert_snapshot!(ended, @r#"

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::json;
 
-use crate::support::{Home, Machine, chatgpt, filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores};
 
 over_both_stores![
     an_api_key_login_ends,
@@ -92,7 +92,7 @@ fn what_an_old_version_left_goes_and_the_rest_of_the_configuration_stays_byte_fo
         ("# mine\nmodel = 'o5'\t# why\n\n\n# old\n", "[tools]\n  web=true\n"),
         ("# mine\nmodel = 'o5'\n", "# after\n\n[tools]\nweb = true\n# the end"),
     ] {
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("config.toml", format!("{before}auth_token = \"marked\" # mark\n{after}"));
         let ended = home.codex(["logout"]).run().expect(0);
         assert_eq!(ended.err, "removed the auth_token of an old version from config.toml\nnot logged in\n");
@@ -102,7 +102,7 @@ fn what_an_old_version_left_goes_and_the_rest_of_the_configuration_stays_byte_fo
 
 #[test]
 fn a_configuration_with_nothing_of_ours_is_not_even_rewritten() {
-    let home = Home::new();
+    let home = TestHome::new();
     let config = home.write("config.toml", "model = 'o5'\n");
     let before = fs::metadata(&config).unwrap().ino();
     home.codex(["logout"]).run().expect(0);
@@ -111,7 +111,7 @@ fn a_configuration_with_nothing_of_ours_is_not_even_rewritten() {
 
 #[test]
 fn a_linked_document_goes_and_the_link_stays() {
-    let home = Home::new();
+    let home = TestHome::new();
     let elsewhere = home.path().with_file_name("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let target = elsewhere.join("shared.json");

@@ -5,7 +5,7 @@ use std::process::Command;
 use scripted_authority::Outcome;
 
 use crate::manager::world::World;
-use crate::support::{Home, Machine, account};
+use crate::support::{Machine, TestHome, account};
 
 #[test]
 fn a_login_is_refreshed_and_ended_in_an_item_of_ours_and_nobody_is_asked() {
@@ -44,7 +44,7 @@ fn a_locked_keychain_is_a_store_that_is_not_available_with_the_command_that_unlo
 #[test]
 fn the_item_of_codex_is_neither_read_nor_changed() {
     let mut machine = Machine::with_keychain();
-    let security = |verb: &str, home: &Home, more: &[&str]| {
+    let security = |verb: &str, home: &TestHome, more: &[&str]| {
         let mut command = Command::new("security");
         command.args([verb, "-s", "Codex Auth", "-a", &account(home)]).args(more);
         command.envs(home.variables()).status().unwrap().success()

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Guarded, Home, Machine, over_both_stores};
+use crate::support::{Guarded, Machine, TestHome, over_both_stores};
 
 over_both_stores![a_login_that_is_there_already_stays, nobody_is_logged_in_and_nothing_is_made,];
 
@@ -33,20 +33,20 @@ fn nobody_is_logged_in_and_nothing_is_made(machine: &mut Machine) {
     assert_eq!(machine.home.tree(), before);
 }
 
-/// A program called `codex` that runs until it is dropped, started on `place`.
-pub fn another_codex(home: &Home, place: &Path) -> Guarded {
+/// A program called `codex` that runs until it is dropped, started with the home `other`.
+pub fn another_codex(home: &TestHome, other: &Path) -> Guarded {
     let program = home.path().with_file_name("codex");
     if !program.exists() {
         // By another process: a file that this one has open for writing, be it in a fork, cannot be run.
         assert!(Command::new("cp").arg("/bin/sleep").arg(&program).status().unwrap().success());
     }
     let mut command = Command::new(&program);
-    Guarded(command.arg("1000").env("CODEX_HOME", place).stdin(Stdio::null()).spawn().unwrap())
+    Guarded(command.arg("1000").env("CODEX_HOME", other).stdin(Stdio::null()).spawn().unwrap())
 }
 
 #[test]
 fn a_codex_that_runs_on_this_place_is_named_and_one_elsewhere_is_not() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     let told = || home.codex(["migrate", "--to", "file", "--dry-run"]).run().expect(0).err;
     let _elsewhere = another_codex(&home, home.path().parent().unwrap());
@@ -63,7 +63,7 @@ fn a_codex_that_runs_on_this_place_is_named_and_one_elsewhere_is_not() {
 
 #[test]
 fn a_codex_that_calls_this_place_by_another_name_is_named_too() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     let link = home.path().with_file_name("link");
     std::os::unix::fs::symlink(home.path(), &link).unwrap();
@@ -76,7 +76,7 @@ fn a_codex_that_calls_this_place_by_another_name_is_named_too() {
 
 #[test]
 fn a_login_can_be_moved_to_a_keychain_or_a_file_and_nowhere_else() {
-    let home = Home::new();
+    let home = TestHome::new();
     for store in ["auto", "ephemeral", "floppy", ""] {
         home.codex(["migrate", "--to", store]).run().expect(2);
     }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::hand_over::{TELLS, before, folder, path, placed};
-use crate::support::{Home, Run, program};
+use crate::support::{Run, TestHome, program};
 
 /// Our second program.
 const SECOND: &str = env!("CARGO_BIN_EXE_codex-auth");
 
 #[test]
 fn under_our_second_name_everything_is_ours() {
-    let home = Home::new();
+    let home = TestHome::new();
     let own = folder(&home, "own", "unused", "");
     symlink(program(), own.join("codex-auth")).unwrap();
     let run = |words: &[&str]| {
@@ -31,7 +31,7 @@ fn under_our_second_name_everything_is_ours() {
 }
 
 /// Both programs, as they are installed: in one folder.
-fn installed(home: &Home, name: &str) -> PathBuf {
+fn installed(home: &TestHome, name: &str) -> PathBuf {
     let folder = home.beside(name);
     placed(&program(), &folder.join("codex"));
     placed(Path::new(SECOND), &folder.join("codex-auth"));
@@ -40,7 +40,7 @@ fn installed(home: &Home, name: &str) -> PathBuf {
 
 #[test]
 fn the_second_program_is_ours_under_our_second_name() {
-    let home = Home::new();
+    let home = TestHome::new();
     let folder = installed(&home, "installed");
     let links = home.beside("links");
     symlink(folder.join("codex-auth"), links.join("codex-auth")).unwrap();
@@ -65,7 +65,7 @@ fn the_second_program_is_ours_under_our_second_name() {
 
 #[test]
 fn the_second_program_says_what_is_missing() {
-    let home = Home::new();
+    let home = TestHome::new();
     let alone = home.beside("alone");
     placed(Path::new(SECOND), &alone.join("codex-auth"));
     let run = || Run::of(&alone.join("codex-auth"), ["status"]).envs(home.variables()).run().refused(1);
@@ -84,7 +84,7 @@ fn the_second_program_says_what_is_missing() {
 
 #[test]
 fn a_link_to_the_second_program_is_no_next_codex() {
-    let home = Home::new();
+    let home = TestHome::new();
     let (one, other) = (installed(&home, "one"), installed(&home, "other"));
     let links = home.beside("links");
     symlink(other.join("codex-auth"), links.join("codex")).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::support::{Home, Machine, chatgpt, filters, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, filters, jwt, now, over_both_stores};
 
 over_both_stores![
     nobody_is_logged_in,
@@ -236,7 +236,7 @@ fn login_status_is_the_same_command(machine: &mut Machine) {
 
 #[test]
 fn a_home_that_is_not_there_yet_is_not_made() {
-    let home = Home::new();
+    let home = TestHome::new();
     let user = home.path().with_file_name("user");
     fs::create_dir(&user).unwrap();
     let run = |command| home.codex([command]).without("CODEX_HOME").env("HOME", &user).run();
@@ -248,7 +248,7 @@ fn a_home_that_is_not_there_yet_is_not_made() {
 
 #[test]
 fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.write("config.toml", "auth_token = \"marked-secret\"\n");
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
@@ -270,7 +270,7 @@ fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() 
 
 #[test]
 fn a_file_that_others_can_read_is_reported_and_left_as_it_is() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     let document = home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     fs::set_permissions(&document, fs::Permissions::from_mode(0o644)).unwrap();

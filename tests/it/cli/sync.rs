@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Home, Run};
+use crate::support::{Run, TestHome};
 
 /// A user with a home directory of their own, and a `systemctl` that writes down what it is asked to do: no session of
 /// systemd can run here.
 struct User {
-    home: Home,
+    home: TestHome,
     folder: tempfile::TempDir,
 }
 
@@ -23,7 +23,7 @@ impl User {
             format!("#!/bin/sh\necho \"systemctl $*\" >> '{}/calls'\n{systemctl}\n", folder.path().display());
         fs::write(bin.join("systemctl"), script).unwrap();
         fs::set_permissions(bin.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { home: Home::new(), folder }
+        Self { home: TestHome::new(), folder }
     }
 
     fn codex<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {

@@ -1,12 +1,12 @@
 //! The program as a whole: help, misuse, what goes to which stream, and colour.
 
-use crate::support::{Home, filters};
+use crate::support::{TestHome, filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 
 #[test]
 fn help_is_short_and_names_every_command() {
-    let home = Home::new();
+    let home = TestHome::new();
     insta::assert_snapshot!(home.codex(["--help"]).run(), @r"
     exit 0
     --- stdout
@@ -58,14 +58,14 @@ fn help_is_short_and_names_every_command() {
 #[test]
 fn the_version_is_that_of_the_package() {
     for flag in ["-V", "--version"] {
-        let ended = Home::new().codex([flag]).run().expect(0);
+        let ended = TestHome::new().codex([flag]).run().expect(0);
         assert_eq!(ended.out, format!("codex {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
 
 #[test]
 fn misuse_exits_with_2_and_says_so_on_stderr() {
-    let home = Home::new();
+    let home = TestHome::new();
     insta::assert_snapshot!(home.codex(["lgoin"]).run(), @r"
     exit 2
     --- stdout
@@ -87,7 +87,7 @@ fn misuse_exits_with_2_and_says_so_on_stderr() {
 
 #[test]
 fn there_is_no_colour_where_there_is_no_terminal() {
-    let home = Home::new();
+    let home = TestHome::new();
     let plain = |arguments: &[&str]| {
         let ended = home.codex(arguments.iter().copied()).env("CLICOLOR_FORCE", "1").run();
         assert!(!ended.to_string().contains('\u{1b}'), "{ended}");
@@ -101,7 +101,7 @@ fn there_is_no_colour_where_there_is_no_terminal() {
 
 #[test]
 fn a_terminal_shows_colour_unless_its_user_wants_none() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.write("auth.json", API_KEY);
     let coloured = home.codex(["status"]).on_a_terminal().run();
@@ -128,7 +128,7 @@ fn a_terminal_shows_colour_unless_its_user_wants_none() {
 
 #[test]
 fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
-    let home = Home::new();
+    let home = TestHome::new();
     let missing = home.file("missing");
     // Before and after the settings are known, and while they are read.
     let mut told = String::new();
@@ -149,7 +149,7 @@ fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
 
 #[test]
 fn what_caused_an_error_is_told_to_those_who_ask() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _filters = filters(&home);
     home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk-mark");
     insta::assert_snapshot!(home.codex(["status"]).run(), @r"
@@ -174,7 +174,7 @@ fn what_caused_an_error_is_told_to_those_who_ask() {
 
 #[test]
 fn a_time_limit_that_is_none_is_refused_by_the_name_of_its_variable() {
-    let home = Home::new();
+    let home = TestHome::new();
     let ended = home.codex(["status"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", "soon").run();
     insta::assert_snapshot!(ended, @r"
     exit 1

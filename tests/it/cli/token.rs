@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Stdio;
 
-use crate::support::{Home, Machine, chatgpt, filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores};
 
 over_both_stores![
     a_fresh_token_is_all_that_is_printed,
@@ -110,7 +110,7 @@ fn a_login_that_has_no_token_says_which_kind_it_is(machine: &mut Machine) {
 
 #[test]
 fn an_opaque_token_is_good_for_eight_days_from_when_it_was_received() {
-    let home = Home::new();
+    let home = TestHome::new();
     let received = |days: i64| {
         let moment = codex_auth::Timestamp::from_second(now() - days * 86_400).unwrap();
         let id = crate::support::jwt(&serde_json::json!({"email": "ada@example.com"}));
@@ -128,7 +128,7 @@ fn an_opaque_token_is_good_for_eight_days_from_when_it_was_received() {
 
 #[test]
 fn a_reader_that_has_left_is_no_failure_and_makes_no_noise() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     for arguments in
         [&["token"][..], &["token", "--json"], &["status"], &["status", "--json"], &["completions", "bash"]]
@@ -147,7 +147,7 @@ fn a_reader_that_has_left_is_no_failure_and_makes_no_noise() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_token_that_cannot_be_written_out_is_a_failure() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     let mut command = home.codex(["token"]).into_command();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -158,6 +158,6 @@ fn a_token_that_cannot_be_written_out_is_a_failure() {
 
 #[test]
 fn a_header_and_a_report_at_once_make_no_sense() {
-    let ended = Home::new().codex(["token", "--header", "--json"]).run().expect(2);
+    let ended = TestHome::new().codex(["token", "--header", "--json"]).run().expect(2);
     assert_eq!(ended.out, "");
 }

@@ -2,7 +2,7 @@
 
 use super::markdown::{Document, Paragraph};
 use super::transcript::exchanges;
-use crate::support::Home;
+use crate::support::TestHome;
 
 /// First words that are handed over to Codex.
 const HANDED_OVER: &[&str] = &["exec", "a prompt"];
@@ -12,14 +12,14 @@ const OF_OTHERS: &[&str] =
 
 /// The real program, and what its help says.
 pub struct Program {
-    home: Home,
+    home: TestHome,
     commands: Vec<String>,
     options: Vec<String>,
 }
 
 impl Program {
     pub fn new() -> Self {
-        let mut program = Self { home: Home::new(), commands: Vec::new(), options: Vec::new() };
+        let mut program = Self { home: TestHome::new(), commands: Vec::new(), options: Vec::new() };
         for command in program.read_help(&[]) {
             let below = program.read_help(&[&command]);
             for name in &below {

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use self::markdown::Document;
 use crate::structure::root;
-use crate::support::{Home, program};
+use crate::support::{TestHome, program};
 
 /// Every Markdown file of the repository.
 fn every() -> impl Iterator<Item = Document> {
@@ -80,7 +80,7 @@ fn what_is_shown_of_config_toml_does_what_it_is_for() {
     let mut blocks = 0;
     for document in every() {
         for block in document.blocks.iter().filter(|block| block.language() == "toml") {
-            let home = Home::new();
+            let home = TestHome::new();
             home.write("config.toml", block.text.join("\n"));
             home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
             let commands = block.text.iter().filter_map(|line| line.strip_prefix("[model_providers."));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use codex_auth::config::{ProviderCommand, provider_command};
 use codex_auth::external::{BearerCommand, Context, Error, ExternalAuth as _, Persistence, Reason};
 
-use crate::support::{Home, eventually, is_alive};
+use crate::support::{TestHome, eventually, is_alive};
 
 /// A command as `config.toml` would have it, with `more` keys of its table.
 pub fn command(program: &str, arguments: &[&str], more: &str) -> ProviderCommand {
@@ -56,7 +56,7 @@ fn arguments_reach_the_program_as_they_are() {
 
 #[test]
 fn a_relative_program_begins_at_its_folder_and_runs_there() {
-    let home = Home::new();
+    let home = TestHome::new();
     let folder = home.beside("tools");
     // Not by this process: a child of another test would have it open for writing, and then it could not be run.
     assert!(Command::new("cp").arg("/bin/pwd").arg(folder.join("tool")).status().unwrap().success());
@@ -73,7 +73,7 @@ fn a_program_that_is_not_there_is_not_tried_again() {
 
 #[test]
 fn a_command_that_hangs_is_ended_in_time_with_its_descendants() {
-    let home = Home::new();
+    let home = TestHome::new();
     let (parent, child) = (home.file("parent"), home.file("child"));
     let script = format!(
         "sleep 600 & echo $! > {}; echo $$ > {}; echo waiting for a vault >&2; wait",
@@ -95,7 +95,7 @@ fn a_command_that_hangs_is_ended_in_time_with_its_descendants() {
 
 #[test]
 fn a_command_that_ignores_the_polite_signals_and_left_its_group_is_ended_too() {
-    let home = Home::new();
+    let home = TestHome::new();
     let file = home.file("pid");
     let script = format!("trap '' TERM INT HUP; echo $$ > {}; while :; do sleep 1; done", file.display());
     let error = ask(command("setsid", &["--wait", "sh", "-c", &script], "timeout_ms = 500")).unwrap_err();
@@ -141,7 +141,7 @@ fn what_is_not_one_token_is_refused_with_the_reason() {
 
 #[test]
 fn a_grandchild_that_keeps_the_pipes_is_not_waited_for_and_lives_on() {
-    let home = Home::new();
+    let home = TestHome::new();
     let file = home.file("pid");
     let begun = Instant::now();
     let script = format!("sleep 600 & echo $! > {}; echo token", file.display());
@@ -164,7 +164,7 @@ fn a_command_that_takes_exactly_its_time_is_in_time_or_too_late_and_never_both()
 
 #[test]
 fn whoever_stops_waiting_ends_the_command() {
-    let home = Home::new();
+    let home = TestHome::new();
     let file = home.file("pid");
     let script = format!("echo $$ > {}; sleep 600", file.display());
     let provider = BearerCommand::new("corp", command("sh", &["-c", &script], "timeout_ms = 600000"));

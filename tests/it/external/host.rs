@@ -12,7 +12,7 @@ use codex_auth::{Clock, Secret, Timestamp};
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::support::{Home, jwt};
+use crate::support::{TestHome, jwt};
 
 /// A host application with tokens, which does as it is told and remembers what it was asked.
 #[derive(Default)]
@@ -89,8 +89,8 @@ impl Hands {
     }
 }
 
-pub fn manager(home: &Home, provider: Arc<dyn ExternalAuth>, hands: &Hands) -> AuthManager {
-    let builder = AuthManager::builder(home.place(), home.environment());
+pub fn manager(home: &TestHome, provider: Arc<dyn ExternalAuth>, hands: &Hands) -> AuthManager {
+    let builder = AuthManager::builder(home.home(), home.environment());
     builder.provider(provider).clock(hands.clock()).open().unwrap()
 }
 

@@ -8,11 +8,11 @@ use codex_auth::manager::{Change, Error, Reason, Recovered, Reload};
 
 use super::command::command;
 use super::host::{Hands, Host, NOW, bearer, block_on, chatgpt, good_for, later, manager, never, text};
-use crate::support::Home;
+use crate::support::TestHome;
 
 #[test]
 fn sixty_four_tasks_ask_once_and_all_get_the_token() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(bearer("one"))]).gated());
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -33,7 +33,7 @@ fn sixty_four_tasks_ask_once_and_all_get_the_token() {
 
 #[test]
 fn a_token_is_kept_until_it_wants_a_successor() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(good_for("one", 3_600)), Ok(good_for("two", 7_200))]));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -49,7 +49,7 @@ fn a_token_is_kept_until_it_wants_a_successor() {
 
 #[test]
 fn a_token_at_hand_is_taken_before_another_is_asked_for() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(bearer("asked for"))]));
     host.has_now(good_for("at hand", 60));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
@@ -64,7 +64,7 @@ fn a_token_at_hand_is_taken_before_another_is_asked_for() {
 
 #[test]
 fn a_failure_that_passes_leaves_the_live_token_and_nobody_looks_logged_out() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(good_for("one", 3_600)), Err(later()), Err(later())]));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -83,7 +83,7 @@ fn a_failure_that_passes_leaves_the_live_token_and_nobody_looks_logged_out() {
 
 #[test]
 fn a_permanent_failure_is_the_last_question_until_somebody_looks_again() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(chatgpt("acct-1", 3_600)), Err(never())]));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -107,7 +107,7 @@ fn a_permanent_failure_is_the_last_question_until_somebody_looks_again() {
 
 #[test]
 fn what_a_provider_repeats_after_it_refused_heals_nothing() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Err(never())]));
     host.has_now(bearer("dead"));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
@@ -121,7 +121,7 @@ fn what_a_provider_repeats_after_it_refused_heals_nothing() {
 
 #[test]
 fn subscribers_hear_of_a_new_token_and_of_the_last_one() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let answers = [Ok(bearer("one")), Ok(bearer("two")), Ok(bearer("two")), Err(never())];
     let manager = manager(&home, Arc::new(Host::answering(answers)), &hands);
     let mut news = manager.subscribe();
@@ -140,7 +140,7 @@ fn subscribers_hear_of_a_new_token_and_of_the_last_one() {
 /// Upstream: `external_chatgpt_auth_manager_refresh_persists_ephemeral_auth`.
 #[test]
 fn a_chatgpt_token_makes_a_document_in_memory_and_nowhere_else() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let before = home.tree();
     let host = Host::answering([Ok(chatgpt("acct-1", 600)), Ok(chatgpt("acct-1", 1_200))]);
@@ -158,7 +158,7 @@ fn a_chatgpt_token_makes_a_document_in_memory_and_nowhere_else() {
 
 #[test]
 fn a_caller_that_stops_waiting_changes_nothing() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(bearer("one"))]).gated());
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -181,14 +181,14 @@ fn a_caller_that_stops_waiting_changes_nothing() {
 
 #[test]
 fn a_token_that_has_ended_when_it_is_given_is_none() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let manager = manager(&home, Arc::new(Host::answering([Ok(good_for("old", -1))])), &hands);
     let error = block_on(manager.token()).unwrap_err();
     assert_eq!(error.to_string(), "the editor gave no token: its token has ended already");
 }
 
 /// A command that prints another token each time.
-fn counting(home: &Home, more: &str) -> Arc<BearerCommand> {
+fn counting(home: &TestHome, more: &str) -> Arc<BearerCommand> {
     let runs = home.file("runs");
     let script = format!("echo x >> {0}; echo token-$(wc -l < {0})", runs.display());
     Arc::new(BearerCommand::new("corp", command("sh", &["-c", &script], more)))
@@ -197,7 +197,7 @@ fn counting(home: &Home, more: &str) -> Arc<BearerCommand> {
 /// Upstream: `external_bearer_only_auth_manager_uses_cached_provider_token`.
 #[test]
 fn a_commands_token_is_used_for_the_interval_and_no_longer() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let manager = manager(&home, counting(&home, ""), &hands);
     block_on(async {
         assert_eq!(text(&manager).await, "token-1");
@@ -211,7 +211,7 @@ fn a_commands_token_is_used_for_the_interval_and_no_longer() {
 /// Upstream: `external_bearer_only_auth_manager_disables_auto_refresh_when_interval_is_zero`.
 #[test]
 fn without_an_interval_a_command_runs_again_only_after_a_401() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let manager = manager(&home, counting(&home, "refresh_interval_ms = 0"), &hands);
     block_on(async {
         assert_eq!(text(&manager).await, "token-1");
@@ -227,7 +227,7 @@ fn without_an_interval_a_command_runs_again_only_after_a_401() {
 /// Upstream: `external_bearer_only_auth_manager_returns_none_when_command_fails`.
 #[test]
 fn a_command_that_fails_gives_no_token_and_says_why() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let failing = BearerCommand::new("corp", command("sh", &["-c", "echo no vault >&2; exit 3"], ""));
     let manager = manager(&home, Arc::new(failing), &hands);
     let error = block_on(manager.token()).unwrap_err();

@@ -11,10 +11,10 @@ use scripted_authority::{Endpoint, Moment};
 
 use crate::interop::codex::codex_0169;
 use crate::manager::world::{PATIENCE, World};
-use crate::support::{Guarded, Home, Machine, Run, eventually, program};
+use crate::support::{Guarded, Machine, Run, TestHome, eventually, program};
 
-fn with_provider(auth: &str) -> Home {
-    let home = Home::new();
+fn with_provider(auth: &str) -> TestHome {
+    let home = TestHome::new();
     home.write("config.toml", format!("[model_providers.corp.auth]\n{auth}\n"));
     home
 }
@@ -37,7 +37,7 @@ fn a_provider_that_is_not_there_names_those_that_are_and_not_what_was_typed() {
     let home = with_provider("command = \"true\"");
     let ended = home.codex(["token", "--provider", "sk-marked"]).run().refused(1);
     assert!(ended.err.contains("these have one: corp") && !ended.err.contains("marked"), "{ended}");
-    Home::new().codex(["token", "--provider", "corp"]).run().refused(1);
+    TestHome::new().codex(["token", "--provider", "corp"]).run().refused(1);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_command_inherits_the_environment_without_our_credentials_and_what_loaders_o
 /// Upstream: `load_auth_keeps_codex_api_key_env_precedence`, `exec_uses_codex_api_key_env_var`.
 #[test]
 fn the_environment_comes_before_the_store_and_status_says_so() {
-    let home = Home::new();
+    let home = TestHome::new();
     let key = |run: Run| run.env("CODEX_API_KEY", "sk-env").env("CODEX_ACCESS_TOKEN", "at-env");
     assert_eq!(key(home.codex(["token"])).run().expect(0).out, "sk-env\n");
     let status = key(home.codex(["status"])).run().expect(0);
@@ -89,7 +89,7 @@ fn the_environment_comes_before_the_store_and_status_says_so() {
 
 #[test]
 fn a_credential_of_the_environment_that_has_ended_is_not_given_out() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let old = crate::support::jwt(&serde_json::json!({"exp": 1_000}));
     let ended = home.codex(["token"]).env("CODEX_ACCESS_TOKEN", &old).run().refused(3);
@@ -121,7 +121,7 @@ fn codex_0169_takes_our_token_command_for_its_model_provider() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let model = TcpListener::bind("127.0.0.1:0").unwrap();
-    let home = Home::new();
+    let home = TestHome::new();
     let theirs = home.path();
     let quoted = |path: PathBuf| serde_json::Value::from(path.to_str().unwrap()).to_string();
     let settings =

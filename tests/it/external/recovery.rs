@@ -7,12 +7,12 @@ use codex_auth::external::{ApiKeys, EnvironmentToken, Reason as Why};
 use codex_auth::manager::{Error, Recovered};
 
 use super::host::{Hands, Host, bearer, block_on, chatgpt, later, manager, text};
-use crate::support::Home;
+use crate::support::TestHome;
 
 /// Upstream: `unauthorized_recovery_uses_external_refresh_for_bearer_manager`.
 #[test]
 fn a_recovery_asks_for_another_token_once() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(bearer("one")), Ok(bearer("two"))]));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -30,7 +30,7 @@ fn a_recovery_asks_for_another_token_once() {
 
 #[test]
 fn a_recovery_names_the_account_and_never_crosses_to_another() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let host = Arc::new(Host::answering([Ok(chatgpt("acct-1", 600)), Ok(chatgpt("acct-2", 600))]));
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
@@ -45,7 +45,7 @@ fn a_recovery_names_the_account_and_never_crosses_to_another() {
 
 #[test]
 fn a_recovery_by_the_refused_token_itself_is_none() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let manager = manager(&home, Arc::new(Host::answering([(); 4].map(|()| Ok(bearer("one"))))), &hands);
     block_on(async {
         let refused = manager.token().await.unwrap();
@@ -57,7 +57,7 @@ fn a_recovery_by_the_refused_token_itself_is_none() {
 
 #[test]
 fn a_recovery_that_fails_for_the_moment_can_be_tried_again() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     let answers = [Ok(bearer("one")), Err(later()), Ok(bearer("two"))];
     let manager = manager(&home, Arc::new(Host::answering(answers)), &hands);
     block_on(async {
@@ -71,7 +71,7 @@ fn a_recovery_that_fails_for_the_moment_can_be_tried_again() {
 /// Upstream: `personal_access_token_does_not_offer_unauthorized_recovery`.
 #[test]
 fn a_credential_of_the_environment_is_served_and_has_no_recovery() {
-    let (home, hands) = (Home::new(), Hands::new());
+    let (home, hands) = (TestHome::new(), Hands::new());
     for (variable, value) in [("CODEX_API_KEY", "sk-1"), ("CODEX_ACCESS_TOKEN", "at-1")] {
         let environment = Environment::read(|name| match name {
             "CODEX_HOME" => Some(home.path().into()),

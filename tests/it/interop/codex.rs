@@ -1,4 +1,4 @@
-//! OpenAI's own Codex 0.169 beside us in one place: each reads, replaces and removes what the other wrote.
+//! OpenAI's own Codex 0.169 beside us in one home: each reads, replaces and removes what the other wrote.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::documents::golden;
-use crate::support::{Ended, Home, Machine, Run, over_both_stores};
+use crate::support::{Ended, Machine, Run, TestHome, over_both_stores};
 
 /// `tests/run` installs it and says where.
 pub fn codex_0169() -> PathBuf {
@@ -23,30 +23,30 @@ pub fn codex_0169() -> PathBuf {
 }
 
 /// A run of Codex in the same home.
-pub fn theirs<'a>(home: &Home, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+pub fn theirs<'a>(home: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
     Run::of(&codex_0169(), arguments).envs(home.variables())
 }
 
-pub(super) fn their_status(home: &Home) -> Ended {
+pub(super) fn their_status(home: &TestHome) -> Ended {
     theirs(home, ["login", "status"]).run()
 }
 
-pub(super) fn their_login(home: &Home, key: &str) -> Run {
+pub(super) fn their_login(home: &TestHome, key: &str) -> Run {
     theirs(home, ["login", "--with-api-key"]).input(key)
 }
 
-pub(super) fn our_login(home: &Home, store: &str, key: &str) -> Run {
+pub(super) fn our_login(home: &TestHome, store: &str, key: &str) -> Run {
     home.codex(["login", "--store", store, "--with-api-key"]).input(key)
 }
 
 #[track_caller]
-pub(super) fn they_have_a_key(home: &Home) {
+pub(super) fn they_have_a_key(home: &TestHome) {
     let status = their_status(home).expect(0);
     assert!(status.err.contains("API key configured"), "{status}");
 }
 
 #[track_caller]
-pub(super) fn they_are_logged_out(home: &Home) {
+pub(super) fn they_are_logged_out(home: &TestHome) {
     let status = their_status(home).expect(1);
     assert!(status.err.contains("Not logged in"), "{status}");
 }
@@ -164,7 +164,7 @@ fn logins_of_both_at_once_leave_one_whole_document(machine: &mut Machine) {
 
 #[test]
 fn both_follow_a_linked_document_and_keep_the_link() {
-    let home = Home::new();
+    let home = TestHome::new();
     let target = home.beside("elsewhere").join("auth.json");
     symlink(&target, home.document()).unwrap();
     our_login(&home, "file", "sk-ours").run().expect(0);
@@ -176,8 +176,8 @@ fn both_follow_a_linked_document_and_keep_the_link() {
 
 #[test]
 fn it_makes_the_lock_files_as_we_do() {
-    let modes = |login: &dyn Fn(&Home) -> Run| {
-        let home = Home::new();
+    let modes = |login: &dyn Fn(&TestHome) -> Run| {
+        let home = TestHome::new();
         login(&home).through(["sh", "-c", "umask 027; exec \"$0\" \"$@\""]).run().expect(0);
         ["auth.json", "auth.json.lock", "auth.lock"].map(|name| {
             use std::os::unix::fs::PermissionsExt as _;

@@ -2,13 +2,13 @@
 
 use super::codex::{our_login, their_login, their_status, theirs, they_are_logged_out, they_have_a_key};
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, chatgpt, here, items};
+use crate::support::{TestHome, chatgpt, here, items};
 
 #[test]
 fn what_our_login_writes_into_the_configuration_sends_it_to_the_keychain() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         our_login(&home, "keychain", "sk-ours").run().expect(0);
         they_have_a_key(&home);
         assert!(!home.document().exists());
@@ -21,7 +21,7 @@ fn what_our_login_writes_into_the_configuration_sends_it_to_the_keychain() {
 fn it_goes_on_reading_after_our_migrations_either_way() {
     let session = PrivateSession::unlocked();
     for (from, to) in [("file", "keychain"), ("keychain", "file")] {
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         our_login(&home, from, "sk-1").run().expect(0);
         they_have_a_key(&home);
         for store in [to, from] {
@@ -30,7 +30,7 @@ fn it_goes_on_reading_after_our_migrations_either_way() {
             assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
         }
     }
-    let home = Home::within(&session);
+    let home = TestHome::within(&session);
     let document = chatgpt("acct-1", "rt-1", 1, 4_102_444_800);
     home.write("auth.json", &document);
     for store in ["keychain", "file"] {
@@ -45,7 +45,7 @@ fn it_goes_on_reading_after_our_migrations_either_way() {
 fn what_it_keeps_in_the_keychain_for_one_run_we_find_without_a_word_in_the_configuration() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let keyring = ["-c", "cli_auth_credentials_store=keyring"];
         theirs(&home, keyring.into_iter().chain(["login", "--with-api-key"]))
             .input("sk-theirs")
@@ -64,7 +64,7 @@ fn what_it_keeps_in_the_keychain_for_one_run_we_find_without_a_word_in_the_confi
 fn with_auto_both_look_in_the_same_place_with_and_without_a_keychain() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        for home in [Home::new(), Home::within(&session)] {
+        for home in [TestHome::new(), TestHome::within(&session)] {
             our_login(&home, "auto", "sk-ours").run().expect(0);
             they_have_a_key(&home);
             their_login(&home, "sk-theirs").run().expect(0);
@@ -79,7 +79,7 @@ fn with_auto_both_look_in_the_same_place_with_and_without_a_keychain() {
 fn two_items_that_it_refuses_are_one_again_after_our_migration() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         our_login(&home, "keychain", "sk-ours").run().expect(0);
         crate::support::plant_another_item(&home, br#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-other"}"#);
         let refused = their_status(&home).expect(1);

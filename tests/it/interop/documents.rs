@@ -10,7 +10,7 @@ use codex_auth::document::Oddity;
 use codex_auth::store::{Intent, Saved, Seen, Store as _, save};
 use codex_auth::{AuthDocument, AuthMode, Fingerprint, Lease, Secret, Timestamp};
 
-use crate::support::{Home, names};
+use crate::support::{TestHome, names};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -121,8 +121,8 @@ fn writing_a_golden_document_back_changes_not_a_byte() {
 
 #[test]
 fn the_file_store_writes_and_reads_every_golden_document_byte_for_byte() {
-    let home = Home::new();
-    let (store, lease) = (home.stores().file(), Lease::acquire(&home.place(), SOON, |_| {}).unwrap());
+    let home = TestHome::new();
+    let (store, lease) = (home.stores().file(), Lease::acquire(&home.home(), SOON, |_| {}).unwrap());
     let mut seen = Seen::Nothing;
     for Row { name, .. } in rows() {
         let saved = save(&lease, &store, Intent::Keep, seen, &parsed(name));
@@ -167,7 +167,7 @@ fn no_two_golden_documents_hold_the_same_credential_but_those_with_strangers() {
 #[test]
 fn status_names_each_in_codexs_words_and_token_hands_out_what_is_a_bearer() {
     for row in rows() {
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("auth.json", golden(row.name));
         let usable = row.bearer.is_some();
         let status = home.codex(["status", "--json"]).run();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::codex::codex_0169;
 use crate::manager::world::World;
-use crate::support::{Home, Machine, Run, search_path};
+use crate::support::{Machine, Run, TestHome, search_path};
 
 /// A model provider on this machine that answers every turn with one word. It ends with the test's process.
 struct Provider {
@@ -95,7 +95,7 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
 }
 
 /// The search path with Codex 0.169 at its end.
-fn path(home: &Home) -> OsString {
+fn path(home: &TestHome) -> OsString {
     let folder = home.path().with_file_name("next");
     if !folder.exists() {
         std::os::unix::fs::symlink(codex_0169(), home.beside("next").join("codex")).unwrap();
@@ -106,7 +106,7 @@ fn path(home: &Home) -> OsString {
 
 #[test]
 fn its_version_and_its_own_commands_are_reached_through_ours() {
-    let home = Home::new();
+    let home = TestHome::new();
     let through = |words: &[&str]| home.codex(words.iter().copied()).env("PATH", path(&home)).run().expect(0);
     let told = through(&["--version"]).out;
     assert_eq!(told, format!("codex-cli 0.169.0\ncodex-auth {}\n", env!("CARGO_PKG_VERSION")));

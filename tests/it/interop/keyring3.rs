@@ -9,7 +9,7 @@ use codex_auth::{AuthDocument, Lease, Secret};
 use keyring3::secret_service::SsCredential;
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, Machine, account, chatgpt, here, item, items, names, plant_another_item};
+use crate::support::{Machine, TestHome, account, chatgpt, here, item, items, names, plant_another_item};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -42,7 +42,7 @@ fn api_key(key: &str) -> AuthDocument {
 }
 
 /// All attributes of the one item, but the one that the service adds to every item.
-fn attributes(home: &Home) -> HashMap<String, String> {
+fn attributes(home: &TestHome) -> HashMap<String, String> {
     let name = SsCredential::new_with_target(None, "Codex Auth", &account(home)).unwrap();
     let mut attributes = name.new_from_matching_item().unwrap().attributes;
     attributes.remove("xdg:schema");
@@ -110,7 +110,7 @@ on_a_machine_with_a_keychain! {
     fn eight_kilobytes_pass_either_way(machine) {
         let long = |account| chatgpt(account, &"r".repeat(8 * 1024), 1, 4_102_444_800);
         let store = machine.home.stores().keychain();
-        let lease = Lease::acquire(&machine.home.place(), SOON, |_| {}).unwrap();
+        let lease = Lease::acquire(&machine.home.home(), SOON, |_| {}).unwrap();
         let ours = AuthDocument::parse(long("acct-ours").as_bytes()).unwrap();
         let saved = save(&lease, &store, Intent::Keep, Seen::Nothing, &ours);
         assert!(matches!(saved, Ok(Saved::Written(_))), "{saved:?}");
@@ -125,7 +125,7 @@ on_a_machine_with_a_keychain! {
         let store = machine.home.stores().keychain();
         let (seen, _) = Seen::in_store(&store, SOON).unwrap();
         machine.keep(compact("sk-theirs"));
-        let lease = Lease::acquire(&machine.home.place(), SOON, |_| {}).unwrap();
+        let lease = Lease::acquire(&machine.home.home(), SOON, |_| {}).unwrap();
         let saved = save(&lease, &store, Intent::Keep, seen, &api_key("sk-new"));
         assert!(matches!(saved, Ok(Saved::Moved(Some(_)))), "{saved:?}");
         assert!(matches!(delete(&lease, &store, seen), Ok(Deleted::Moved(Some(_)))));
@@ -200,7 +200,7 @@ on_a_machine_with_a_keychain! {
 fn a_home_behind_a_link_has_the_same_item() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let link = home.beside("elsewhere").join("link");
         symlink(home.path(), &link).unwrap();
         let run = |arguments: &[&str]| home.codex(arguments.iter().copied()).env("CODEX_HOME", &link);

@@ -7,7 +7,7 @@ use scripted_authority::{Account, Authority, Endpoint, Outcome};
 
 use super::process::{AT_WORK, Process};
 use crate::manager::world::World;
-use crate::support::{Home, Machine};
+use crate::support::{Machine, TestHome};
 
 #[test]
 fn a_keeper_that_does_not_answer_is_done_without_in_silence() {
@@ -56,7 +56,7 @@ fn the_socket_alone_is_enough_for_a_process_without_a_home() {
 
 #[test]
 fn where_the_path_of_a_home_is_too_long_for_a_socket_it_is_in_the_folder_of_the_user() {
-    let home = Home::new();
+    let home = TestHome::new();
     let runtime = home.beside("run");
     let long = home.path().join("a".repeat(60)).join("b".repeat(60));
     fs::create_dir_all(&long).unwrap();

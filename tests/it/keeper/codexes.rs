@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::virtual_time::{Hands, Kept};
 use crate::manager::world::{World, merged, post};
-use crate::support::{Home, Machine, eventually};
+use crate::support::{Machine, TestHome, eventually};
 
 const CODEXES: usize = 8;
 const EXPIRIES: u64 = 20;
@@ -31,7 +31,7 @@ struct Toll {
 /// Where they all live.
 #[derive(Clone, Copy)]
 struct Scene<'a> {
-    home: &'a Home,
+    home: &'a TestHome,
     authority: &'a Authority,
 }
 

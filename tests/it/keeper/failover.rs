@@ -1,4 +1,4 @@
-//! One keeper at a time, and always one: what happens when it dies, and when its place goes away.
+//! One keeper at a time, and always one: what happens when it dies, and when its home goes away.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use scripted_authority::{Consent, Edit, Endpoint, ErrorShape, Outcome, Step, Tok
 
 use super::world::{Login, World};
 use crate::interop::codex::theirs;
-use crate::support::{Home, Machine, alone, alone_over_both_stores, here, web};
+use crate::support::{Machine, TestHome, alone, alone_over_both_stores, here, web};
 
 alone_over_both_stores![
     end_to_end_login_flow_persists_auth_json,
@@ -125,7 +125,7 @@ fn creates_missing_codex_home_dir() {
     alone(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let person = Home::new();
+        let person = TestHome::new();
         let run = world.codex(["login", "--no-browser"]).without("CODEX_HOME").env("HOME", person.path());
         let mut login = Login::start(run);
         web::follow(&login.url());

@@ -3,12 +3,12 @@
 use scripted_authority::{Endpoint, Grant, TokenState};
 
 use super::world::{Login, World};
-use crate::support::{Home, Machine, Mounted, alone, here, web};
+use crate::support::{Machine, Mounted, TestHome, alone, here, web};
 
 /// A home on a disk of its own, with the login of `grant`.
 fn small_disk(grant: &Grant) -> Mounted {
     let mount = "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$home\"";
-    let disk = Mounted::by(Home::new(), mount);
+    let disk = Mounted::by(TestHome::new(), mount);
     std::fs::write(disk.path().join("auth.json"), grant.auth_json()).unwrap();
     disk
 }
@@ -70,7 +70,7 @@ fn a_login_that_is_kept_before_a_later_step_fails_is_not_given_back() {
     alone(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let home = Home::new();
+        let home = TestHome::new();
         home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
         let mounted = Mounted::by(
             home,

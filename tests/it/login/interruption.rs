@@ -53,7 +53,7 @@ fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine
 
 fn ended_at(world: &World<'_>, at: At, signal: &str) {
     let lease = matches!(at, At::Lease)
-        .then(|| Lease::acquire(&world.machine.home.place(), Duration::from_secs(30), |_| ()).unwrap());
+        .then(|| Lease::acquire(&world.machine.home.home(), Duration::from_secs(30), |_| ()).unwrap());
     let hold = match at {
         At::Browser | At::Lease => None,
         At::Exchange(moment) => Some(world.authority.hold(Endpoint::Exchange, moment)),
@@ -153,7 +153,7 @@ fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {
-                let mut login = BrowserLogin::start(&setup, stores.place()).await.unwrap();
+                let mut login = BrowserLogin::start(&setup, stores.home()).await.unwrap();
                 assert!(login.authorize_url().contains("127.0.0.1%3A1455"));
                 assert!(world.machine.home.file("codex-auth/login").exists());
                 // The person has not come back when the host cancels.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use super::world::{Login, World};
-use crate::support::{Home, Machine, alone, here, web};
+use crate::support::{Machine, TestHome, alone, here, web};
 
 #[test]
 fn falls_back_to_registered_fallback_port_when_default_port_is_in_use() {
@@ -56,7 +56,7 @@ fn a_login_of_another_place_keeps_its_port_and_both_complete() {
     alone(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let other = Home::new();
+        let other = TestHome::new();
         let mut first = world.browser_login(&[]);
         let first_url = first.url();
         let run = world.codex(["login", "--no-browser"]).env("CODEX_HOME", other.path());

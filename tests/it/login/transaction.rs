@@ -115,8 +115,8 @@ fn where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_ne
     let world = World::new(machine);
     world.authority.adjust(|policy| policy.revocation = Revocation::WholeGrant);
     let old = world.with_login_of(1);
-    let place = world.machine.home.place();
-    let running = AuthManager::builder(place, world.machine.home.environment()).open().unwrap();
+    let home = world.machine.home.home();
+    let running = AuthManager::builder(home, world.machine.home.environment()).open().unwrap();
     let held = running.current();
     assert_eq!(held.document().unwrap().bearer().unwrap().expose(), old.tokens.access_token);
     logged_in(&world, &[]).expect(0);

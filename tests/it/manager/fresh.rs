@@ -22,7 +22,7 @@ fn a_fresh_token_is_served_at_once_and_without_an_allocation() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let home = &world.machine.home;
-    let manager = AuthManager::builder(home.place(), home.environment()).open().unwrap();
+    let manager = AuthManager::builder(home.home(), home.environment()).open().unwrap();
     let counted = measure(|| drop(String::from("the counter counts").into_boxed_str()));
     assert_ne!(counted.count_total, 0);
     let counted = measure(|| {

@@ -9,7 +9,7 @@ use scripted_authority::{Account, Authority, Endpoint, Grant, Moment, Outcome, T
 use serde_json::Value;
 
 use super::world::{PATIENCE, World};
-use crate::support::{Home, Machine, Mounted, Run, item, over_both_stores, session};
+use crate::support::{Machine, Mounted, Run, TestHome, item, over_both_stores, session};
 
 over_both_stores!(
     a_disk_that_is_full_when_the_answer_comes_has_room_for_it,
@@ -32,7 +32,7 @@ struct Disk {
 impl Disk {
     /// With room for a rescue, and not much more.
     fn of(machine: &mut Machine) -> Self {
-        let home = std::mem::replace(&mut machine.home, Home::new());
+        let home = std::mem::replace(&mut machine.home, TestHome::new());
         let mounted = Mounted::by(home, "mount -t tmpfs -o size=512k,mode=700 tmpfs \"$home\"");
         let authority = Authority::start().unwrap();
         let grant = authority.grant(Account::numbered(1));

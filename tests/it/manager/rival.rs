@@ -10,7 +10,7 @@ use scripted_authority::Grant;
 use serde_json::Value;
 
 use super::world::{World, merged, post};
-use crate::support::{Home, Machine, item};
+use crate::support::{Machine, TestHome, item};
 
 /// Codex gives up on its second lock after this, and loses the token that it has just received.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub struct Locks {
 
 impl Locks {
     /// Takes both as Codex does: the first however long it takes, the second within five seconds or never.
-    pub fn take(home: &Home) -> Self {
+    pub fn take(home: &TestHome) -> Self {
         let open =
             |name| File::options().create(true).truncate(false).write(true).open(home.file(name)).unwrap();
         let (first, second) = (open("auth.lock"), open("auth.json.lock"));
@@ -110,7 +110,7 @@ fn refresh_token(document: &str) -> String {
 
 /// Asks for `auth.json.lock` all the time while `meanwhile` runs, as a program with a token to save would, and says for
 /// how long it was refused at most.
-pub fn longest_refusal<T>(home: &Home, meanwhile: impl FnOnce() -> T) -> (Duration, T) {
+pub fn longest_refusal<T>(home: &TestHome, meanwhile: impl FnOnce() -> T) -> (Duration, T) {
     let lock =
         File::options().create(true).truncate(false).write(true).open(home.file("auth.json.lock")).unwrap();
     let over = AtomicBool::new(false);

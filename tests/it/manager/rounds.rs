@@ -93,9 +93,9 @@ impl Rounds {
 /// One process: in each round its tasks ask for the token all at once, and it tells whatever they got.
 pub fn play() {
     let url = hear().unwrap();
-    let place = locate(&Environment::of_process().unwrap()).unwrap();
+    let home = locate(&Environment::of_process().unwrap()).unwrap();
     let environment = Environment::read(|name| match name {
-        "CODEX_HOME" => Some(place.home().into()),
+        "CODEX_HOME" => Some(home.path().into()),
         "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some((&url).into()),
         _ => None,
     });
@@ -104,7 +104,7 @@ pub fn play() {
         let passed = Arc::clone(&passed);
         move || Timestamp::now() + SignedDuration::from_secs(passed.load(Ordering::SeqCst))
     });
-    let manager = AuthManager::builder(place, environment.unwrap()).clock(clock).open().unwrap();
+    let manager = AuthManager::builder(home, environment.unwrap()).clock(clock).open().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     tell("ready");
     while let Some(round) = hear() {

@@ -67,7 +67,7 @@ impl<'a> World<'a> {
         let stores = self.machine.home.stores();
         let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
         let choice = stores.choose(StoreKind::named(self.machine.store())).unwrap();
-        let lease = Lease::acquire(stores.place(), PATIENCE, |_| {}).unwrap();
+        let lease = Lease::acquire(stores.home(), PATIENCE, |_| {}).unwrap();
         login::keep(&stores, &lease, &choice, &document).unwrap();
     }
 
@@ -105,7 +105,7 @@ impl<'a> World<'a> {
             "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
             _ => None,
         });
-        AuthManager::builder(self.machine.home.place(), environment.unwrap())
+        AuthManager::builder(self.machine.home.home(), environment.unwrap())
     }
 
     /// How many refreshes were asked for.

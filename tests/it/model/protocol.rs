@@ -20,7 +20,7 @@ pub struct Protocol {
     pub departure: Option<Departure>,
 }
 
-/// A protocol that is wrong in one place.
+/// A protocol that is wrong in one home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     NoLease,

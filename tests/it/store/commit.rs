@@ -9,13 +9,13 @@ use codex_auth::Lease;
 use codex_auth::store::{Commit, Error, Intent};
 
 use super::SOON;
-use crate::support::{Actor, Flock, Home, Run, eventually, here, names, part};
+use crate::support::{Actor, Flock, Run, TestHome, eventually, here, names, part};
 
 const BOTH_LOCKS: [&str; 2] = ["auth.lock", "auth.json.lock"];
 /// How long a slow machine may take on top of a time limit.
 const MARGIN: Duration = Duration::from_secs(4);
 
-fn login(home: &Home, key: &str) -> Run {
+fn login(home: &TestHome, key: &str) -> Run {
     home.codex(["login", "--store", "file", "--with-api-key"]).input(key)
 }
 
@@ -28,18 +28,18 @@ fn writers_of_ours_and_of_codexs_kind_are_never_inside_together() {
     const ROUNDS: usize = 20;
     if part().is_some() {
         let environment = codex_auth::Environment::of_process().unwrap();
-        let place = codex_auth::store::locate(&environment).unwrap();
+        let home = codex_auth::store::locate(&environment).unwrap();
         for _ in 0..ROUNDS {
-            let lease = Lease::acquire(&place, SOON, |_| {}).unwrap();
+            let lease = Lease::acquire(&home, SOON, |_| {}).unwrap();
             let commit = Commit::begin(&lease, Intent::Keep).unwrap();
-            let inside = fs::File::create_new(place.home().join("inside")).expect("nobody else is inside");
+            let inside = fs::File::create_new(home.path().join("inside")).expect("nobody else is inside");
             inside.sync_all().unwrap();
-            fs::remove_file(place.home().join("inside")).unwrap();
+            fs::remove_file(home.path().join("inside")).unwrap();
             drop(commit);
         }
         return;
     }
-    let home = Home::new();
+    let home = TestHome::new();
     let ours: Vec<_> = (0..2).map(|_| Actor::start(here!(), "write", &home)).collect();
     let enter = "set -eC; : > inside; sync inside; rm inside";
     let theirs = format!(
@@ -53,7 +53,7 @@ fn writers_of_ours_and_of_codexs_kind_are_never_inside_together() {
 #[test]
 fn the_second_lock_is_waited_for_two_seconds_and_the_old_login_stays() {
     for command in [&["login", "--store", "file", "--with-api-key"][..], &["logout", "--local"]] {
-        let home = Home::new();
+        let home = TestHome::new();
         login(&home, "sk-old").run().expect(0);
         let held = Flock::hold(&home.file("auth.json.lock"));
         let begun = Instant::now();
@@ -71,7 +71,7 @@ fn the_second_lock_is_waited_for_two_seconds_and_the_old_login_stays() {
 
 #[test]
 fn the_first_lock_is_free_again_while_codex_keeps_the_second() {
-    let home = Home::new();
+    let home = TestHome::new();
     login(&home, "sk-old").run().expect(0);
     let held = Flock::hold(&home.file("auth.json.lock"));
     login(&home, "sk-new").run().expect(6);
@@ -83,7 +83,7 @@ fn the_first_lock_is_free_again_while_codex_keeps_the_second() {
 
 #[test]
 fn the_first_lock_is_waited_for_and_then_the_login_is_kept() {
-    let home = Home::new();
+    let home = TestHome::new();
     login(&home, "sk-old").run().expect(0);
     let held = Flock::hold(&home.file("auth.lock"));
     let mut child = login(&home, "sk-new").start();
@@ -99,7 +99,7 @@ fn the_first_lock_is_waited_for_and_then_the_login_is_kept() {
 
 #[test]
 fn the_first_lock_is_waited_for_ten_seconds_at_most() {
-    let home = Home::new();
+    let home = TestHome::new();
     login(&home, "sk-old").run().expect(0);
     let _held = Flock::hold(&home.file("auth.lock"));
     let begun = Instant::now();
@@ -112,8 +112,8 @@ fn the_first_lock_is_waited_for_ten_seconds_at_most() {
 
 #[test]
 fn whoever_holds_a_commit_keeps_everyone_else_out_of_both_locks() {
-    let home = Home::new();
-    let lease = Lease::acquire(&home.place(), SOON, |_| {}).unwrap();
+    let home = TestHome::new();
+    let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
     let free = |lock: &str| Flock::is_free(&home.file(lock));
     let commit = Commit::begin(&lease, Intent::Keep).unwrap();
     assert!(commit.remaining().unwrap() <= Duration::from_secs(2));
@@ -124,8 +124,8 @@ fn whoever_holds_a_commit_keeps_everyone_else_out_of_both_locks() {
 
 #[test]
 fn a_commit_whose_time_is_up_does_nothing_more() {
-    let home = Home::new();
-    let lease = Lease::acquire(&home.place(), SOON, |_| {}).unwrap();
+    let home = TestHome::new();
+    let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
     let commit = Commit::begin(&lease, Intent::Keep).unwrap();
     eventually("the end of the commit", || commit.remaining().is_err());
     assert!(matches!(commit.remaining(), Err(Error::CommitTooSlow)));
@@ -133,7 +133,7 @@ fn a_commit_whose_time_is_up_does_nothing_more() {
 
 #[test]
 fn the_second_lock_lies_beside_the_target_of_a_link_and_the_first_in_the_home() {
-    let home = Home::new();
+    let home = TestHome::new();
     let elsewhere = home.beside("elsewhere");
     symlink("../elsewhere/login.json", home.document()).unwrap();
     login(&home, "sk-1").run().expect(0);
@@ -150,7 +150,7 @@ fn the_second_lock_lies_beside_the_target_of_a_link_and_the_first_in_the_home() 
 #[test]
 fn lock_files_have_the_modes_that_codex_gives_them_under_any_umask() {
     for (umask, first) in [("000", 0o666), ("022", 0o644), ("077", 0o600)] {
-        let home = Home::new();
+        let home = TestHome::new();
         let script = format!("umask {umask}; exec \"$0\" \"$@\"");
         login(&home, "sk-1").through(["sh", "-c", &script]).run().expect(0);
         let mode = |name| fs::metadata(home.file(name)).unwrap().permissions().mode() & 0o7777;
@@ -169,7 +169,7 @@ fn lock_files_have_the_modes_that_codex_gives_them_under_any_umask() {
 
 #[test]
 fn lock_files_stay_the_same_empty_files_for_ever() {
-    let home = Home::new();
+    let home = TestHome::new();
     let files = || {
         ["auth.lock", "auth.json.lock", "codex-auth/refresh.lock"].map(|name| {
             let found = fs::metadata(home.file(name)).unwrap();
@@ -187,7 +187,7 @@ fn lock_files_stay_the_same_empty_files_for_ever() {
 
 #[test]
 fn a_link_in_the_place_of_a_lock_is_not_followed() {
-    let home = Home::new();
+    let home = TestHome::new();
     let elsewhere = home.beside("elsewhere");
     symlink(elsewhere.join("made"), home.file("auth.lock")).unwrap();
     login(&home, "sk-1").run().expect(5);

@@ -7,7 +7,7 @@ use codex_auth::{Lease, StoreKind, login};
 
 use super::SOON;
 use super::worlds;
-use crate::support::{Home, here};
+use crate::support::{TestHome, here};
 
 #[test]
 fn clones_share_one_document_and_others_do_not_see_it() {
@@ -32,7 +32,7 @@ fn no_file_of_the_place_ever_holds_it() {
 
 #[test]
 fn a_program_that_is_told_to_use_it_says_that_nothing_would_be_kept() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("config.toml", "cli_auth_credentials_store = \"ephemeral\"\n");
     assert!(matches!(home.stores().choose(None), Err(Error::EphemeralConfigured)));
     let ended = home.codex(["login", "--with-api-key"]).input("sk-1").run().expect(1);
@@ -40,7 +40,7 @@ fn a_program_that_is_told_to_use_it_says_that_nothing_would_be_kept() {
     assert_eq!(home.names(), ["config.toml"]);
     let choice = home.stores().choose(Some(StoreKind::File)).unwrap();
     assert_eq!((choice.kind, &choice.because), (StoreKind::File, &Because::Asked));
-    let lease = Lease::acquire(&home.place(), SOON, |_| {}).unwrap();
+    let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
     let kept = login::keep(&home.stores(), &lease, &choice, &worlds::api_key("sk-1"));
     assert_eq!(kept.unwrap().location, Location::File(home.document()));
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");

@@ -14,14 +14,14 @@ use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot, St
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
-use crate::support::{Flock, Home, eventually};
+use crate::support::{Flock, TestHome, eventually};
 
 /// How long the commit locks may be held (DESIGN 4.2), and what a slow machine adds.
 const HOLD: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(3);
 
 struct Keychain {
-    home: Home,
+    home: TestHome,
     memory: Memory,
     stores: Stores,
     name: ItemName,
@@ -29,8 +29,8 @@ struct Keychain {
 
 impl Keychain {
     fn new() -> Self {
-        let (home, memory) = (Home::new(), Memory::new());
-        let stores = Stores::with_keychain(home.place(), &home.environment(), memory.client()).unwrap();
+        let (home, memory) = (TestHome::new(), Memory::new());
+        let stores = Stores::with_keychain(home.home(), &home.environment(), memory.client()).unwrap();
         let name = item(&stores);
         Self { home, memory, stores, name }
     }
@@ -42,7 +42,7 @@ impl Keychain {
     }
 
     fn lease(&self) -> Lease {
-        Lease::acquire(self.stores.place(), SOON, |_| {}).unwrap()
+        Lease::acquire(self.stores.home(), SOON, |_| {}).unwrap()
     }
 
     fn save(&self, kind: StoreKind, seen: Seen, key: &str) -> Result<Saved, Error> {

@@ -11,21 +11,21 @@ use codex_auth::{AuthDocument, Environment, Lease, StoreKind, store};
 
 use super::SOON;
 use super::worlds::api_key;
-use crate::support::{Actor, Home, Run, await_cue, here, names, part, tell};
+use crate::support::{Actor, Run, TestHome, await_cue, here, names, part, tell};
 
-fn login(home: &Home, key: &str) -> Run {
+fn login(home: &TestHome, key: &str) -> Run {
     home.codex(["login", "--store", "file", "--with-api-key"]).input(key)
 }
 
 /// A login that soon gives up.
-fn impatient(home: &Home) -> Run {
+fn impatient(home: &TestHome) -> Run {
     login(home, "sk-impatient").env("CODEX_AUTH_LOCK_TIMEOUT", "300ms")
 }
 
-/// The part of a process that takes the lease of its place, says so, and keeps it until it is told to stop.
+/// The part of a process that takes the lease of its home, says so, and keeps it until it is told to stop.
 fn hold_the_lease() {
-    let place = store::locate(&Environment::of_process().unwrap()).unwrap();
-    let lease = Lease::acquire(&place, SOON, |waiting| {
+    let home = store::locate(&Environment::of_process().unwrap()).unwrap();
+    let lease = Lease::acquire(&home, SOON, |waiting| {
         let holder = waiting.holder().map_or(0, |holder| holder.pid);
         tell(&format!("waiting for {holder}."));
     });
@@ -41,7 +41,7 @@ fn a_second_process_waits_until_the_first_has_finished() {
     if part().is_some() {
         return hold_the_lease();
     }
-    let home = Home::new();
+    let home = TestHome::new();
     let first = Actor::until(here!(), "hold", &home, "held.");
     let waiting = format!("waiting for {}.", first.pid());
     let mut second = Actor::until(here!(), "hold", &home, &waiting);
@@ -55,7 +55,7 @@ fn who_gives_up_says_who_is_in_the_way_and_exits_with_six() {
     if part().is_some() {
         return hold_the_lease();
     }
-    let home = Home::new();
+    let home = TestHome::new();
     login(&home, "sk-old").run().expect(0);
     let holder = Actor::until(here!(), "hold", &home, "held.");
     let named = format!("codex-auth (pid {})", holder.pid());
@@ -75,13 +75,13 @@ fn who_gives_up_says_who_is_in_the_way_and_exits_with_six() {
 
 #[test]
 fn a_handle_of_the_same_process_waits_too() {
-    let home = Home::new();
-    let lease = Lease::acquire(&home.place(), SOON, |_| {}).unwrap();
-    let second = Lease::acquire(&home.place(), Duration::ZERO, |_| {});
+    let home = TestHome::new();
+    let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
+    let second = Lease::acquire(&home.home(), Duration::ZERO, |_| {});
     let Err(Error::Lock(LockError::Held { holder: Some(holder), .. })) = second else { panic!("{second:?}") };
     assert_eq!((holder.pid, holder.program.as_str()), (std::process::id(), "codex-auth"));
     drop(lease);
-    assert!(Lease::acquire(&home.place(), Duration::ZERO, |_| {}).is_ok());
+    assert!(Lease::acquire(&home.home(), Duration::ZERO, |_| {}).is_ok());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_holder_that_was_killed_is_in_nobodys_way() {
     if part().is_some() {
         return hold_the_lease();
     }
-    let home = Home::new();
+    let home = TestHome::new();
     // Dropping an actor kills it as `kill -9` does.
     drop(Actor::until(here!(), "hold", &home, "held."));
     impatient(&home).run().expect(0);
@@ -101,7 +101,7 @@ fn a_waiter_gets_the_lease_of_a_holder_that_is_killed() {
     if part().is_some() {
         return hold_the_lease();
     }
-    let home = Home::new();
+    let home = TestHome::new();
     let first = Actor::until(here!(), "hold", &home, "held.");
     let mut second = Actor::until(here!(), "hold", &home, &format!("waiting for {}.", first.pid()));
     drop(first);
@@ -117,7 +117,7 @@ fn two_places_that_share_a_document_share_the_lease_and_the_record() {
     if part().is_some() {
         return hold_the_lease();
     }
-    let (owner, guest) = (Home::new(), Home::new());
+    let (owner, guest) = (TestHome::new(), TestHome::new());
     symlink(owner.document(), guest.document()).unwrap();
     login(&guest, "sk-1").run().expect(0);
     assert_eq!(owner.codex(["token"]).run().expect(0).out, "sk-1\n");
@@ -137,7 +137,7 @@ fn places_of_their_own_do_not_wait_for_each_other() {
     if part().is_some() {
         return hold_the_lease();
     }
-    let (home, other) = (Home::new(), Home::new());
+    let (home, other) = (TestHome::new(), TestHome::new());
     let holder = Actor::until(here!(), "hold", &home, "held.");
     impatient(&other).run().expect(0);
     holder.finish();
@@ -146,7 +146,7 @@ fn places_of_their_own_do_not_wait_for_each_other() {
 #[test]
 fn of_eight_logins_at_once_all_succeed_and_no_reader_sees_anything_but_a_whole_document() {
     const LOGINS: usize = 8;
-    let home = Home::new();
+    let home = TestHome::new();
     // Of different lengths, so that a torn one could not pass.
     let keys: Vec<_> = (0..LOGINS).map(|number| format!("sk-{}", "k".repeat(500 * number + 1))).collect();
     let wholes: Vec<_> =

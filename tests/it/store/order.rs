@@ -4,10 +4,10 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{Home, Run, chatgpt, now};
+use crate::support::{Run, TestHome, chatgpt, now};
 
 /// The system calls of a run that ends well, each with the files that it was about.
-fn calls(home: &Home, run: Run, input: &str) -> Vec<String> {
+fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
     let journal = home.beside("strace").join("journal");
     let way = ["strace", "-f", "-y", "-s", "256", "-o", journal.to_str().unwrap()];
     run.through(way).input(input).run().expect(0);
@@ -34,7 +34,7 @@ fn in_order(calls: &[String], steps: &[&[&str]]) -> Vec<usize> {
 
 #[test]
 fn a_save_takes_the_locks_outside_in_and_lets_go_when_the_new_file_is_durable() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
     let run = home.codex(["login", "--store", "file", "--with-api-key"]);
     let calls = calls(&home, run, "sk-new");
@@ -76,7 +76,7 @@ fn a_save_takes_the_locks_outside_in_and_lets_go_when_the_new_file_is_durable() 
 
 #[test]
 fn a_removal_takes_the_same_locks_and_is_durable_before_they_end() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
     let calls = calls(&home, home.codex(["logout", "--local"]), "");
     let folder = format!("<{}>", home.path().display());
@@ -102,7 +102,7 @@ fn status_and_token_read_one_file_and_start_nothing() {
     let tokens = chatgpt("acct-1", "rt-1", now(), now() + 86_400);
     for (document, configured) in [(&key, None), (&tokens, Some("file")), (&key, Some("file"))] {
         for arguments in [&["status"][..], &["status", "--json"], &["token"], &["token", "--header"]] {
-            let home = Home::new();
+            let home = TestHome::new();
             home.write("auth.json", document);
             if let Some(word) = configured {
                 home.write("config.toml", format!("cli_auth_credentials_store = \"{word}\"\n"));
@@ -153,7 +153,7 @@ fn status_and_token_read_one_file_and_start_nothing() {
 
 #[test]
 fn the_witness_would_see_a_process_and_a_socket() {
-    let home = Home::new();
+    let home = TestHome::new();
     let journal = home.beside("strace").join("journal");
     let mut command =
         home.codex(["status"]).through(["strace", "-f", "-o", journal.to_str().unwrap()]).into_command();

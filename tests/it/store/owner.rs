@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Ended, Home, Mounted, Run, here, items};
+use crate::support::{Ended, Mounted, Run, TestHome, here, items};
 
 /// Two users that are neither root nor one another.
 const SOMEBODY: u32 = 12_345;
@@ -15,7 +15,7 @@ fn file_of(key: &str) -> String {
     format!("{{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": \"{key}\"\n}}")
 }
 
-fn login(home: &Home, key: &str) -> Run {
+fn login(home: &TestHome, key: &str) -> Run {
     home.codex(["login", "--store", "file", "--with-api-key"]).input(key)
 }
 
@@ -36,7 +36,7 @@ fn strangers(folder: &Path, uid: u32) -> Vec<PathBuf> {
 }
 
 /// The owner logs in, sees it and logs out, by their own rights.
-fn owner_can_go_on(home: &Home) {
+fn owner_can_go_on(home: &TestHome) {
     let as_owner = |run: Run| -> Ended { run.by_user(SOMEBODY).run() };
     as_owner(login(home, "sk-owner")).expect(0);
     assert_eq!(as_owner(home.codex(["token"])).expect(0).out, "sk-owner\n");
@@ -48,7 +48,7 @@ fn owner_can_go_on(home: &Home) {
 
 #[test]
 fn what_root_makes_in_the_home_of_another_user_is_theirs_to_read_lock_and_replace() {
-    let home = Home::new().owned_by(SOMEBODY);
+    let home = TestHome::new().owned_by(SOMEBODY);
     for key in ["sk-first", "sk-second"] {
         login(&home, key).run().expect(0);
         assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
@@ -65,7 +65,7 @@ fn what_root_makes_in_the_home_of_another_user_is_theirs_to_read_lock_and_replac
 #[test]
 fn a_migration_by_root_leaves_everything_to_the_owner() {
     let session = PrivateSession::unlocked();
-    let home = Home::within(&session).owned_by(SOMEBODY);
+    let home = TestHome::within(&session).owned_by(SOMEBODY);
     login(&home, "sk-1").run().expect(0);
     home.codex(["migrate", "--to", "keychain"]).run().expect(0);
     assert_eq!(home.names(), ["auth.json.lock", "auth.lock", "codex-auth", "config.toml"]);
@@ -79,7 +79,7 @@ fn a_migration_by_root_leaves_everything_to_the_owner() {
 
 #[test]
 fn what_root_left_there_before_becomes_the_owners() {
-    let home = Home::new().owned_by(SOMEBODY);
+    let home = TestHome::new().owned_by(SOMEBODY);
     for name in ["auth.json", "auth.lock", "auth.json.lock"] {
         home.write(name, if name == "auth.json" { file_of("sk-old") } else { String::new() });
         assert_eq!(fs::metadata(home.file(name)).unwrap().uid(), 0, "the tests run as root");
@@ -92,7 +92,7 @@ fn what_root_left_there_before_becomes_the_owners() {
 #[test]
 fn a_configuration_that_root_edits_stays_the_owners_and_keeps_its_comments() {
     let session = PrivateSession::unlocked();
-    let home = Home::within(&session).owned_by(SOMEBODY);
+    let home = TestHome::within(&session).owned_by(SOMEBODY);
     let config = home.write("config.toml", "# mine\nmodel = \"o\" # why\n");
     chown(&config, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-1").run().expect(0);
@@ -105,7 +105,7 @@ fn a_configuration_that_root_edits_stays_the_owners_and_keeps_its_comments() {
 
 #[test]
 fn where_the_document_is_linked_to_a_third_users_folder_each_gets_their_own() {
-    let home = Home::new().owned_by(SOMEBODY);
+    let home = TestHome::new().owned_by(SOMEBODY);
     let elsewhere = home.beside("elsewhere");
     chown(&elsewhere, Some(ANOTHER), Some(ANOTHER)).unwrap();
     symlink(elsewhere.join("auth.json"), home.document()).unwrap();
@@ -117,7 +117,7 @@ fn where_the_document_is_linked_to_a_third_users_folder_each_gets_their_own() {
 }
 
 /// A home whose `auth.json` is mounted from elsewhere, with where it is mounted from.
-fn with_a_mounted_file(home: Home) -> (Mounted, PathBuf) {
+fn with_a_mounted_file(home: TestHome) -> (Mounted, PathBuf) {
     let outside = home.beside("outside").join("login.json");
     fs::write(&outside, file_of("sk-old")).unwrap();
     fs::set_permissions(&outside, fs::Permissions::from_mode(0o600)).unwrap();
@@ -128,7 +128,7 @@ fn with_a_mounted_file(home: Home) -> (Mounted, PathBuf) {
 
 #[test]
 fn a_file_that_is_a_mount_point_is_written_in_place_for_a_login_with_a_backup_and_a_word() {
-    let (mounted, outside) = with_a_mounted_file(Home::new());
+    let (mounted, outside) = with_a_mounted_file(TestHome::new());
     let before = fs::metadata(&outside).unwrap().ino();
     let login = ["login", "--store", "file", "--with-api-key"];
     let ended = mounted.codex(login).input("sk-new").run().expect(0);
@@ -145,7 +145,7 @@ fn a_file_that_is_a_mount_point_is_written_in_place_for_a_login_with_a_backup_an
 #[test]
 fn a_file_that_is_a_mount_point_is_read_and_neither_removed_nor_migrated_over() {
     let session = PrivateSession::unlocked();
-    let home = Home::within(&session);
+    let home = TestHome::within(&session);
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-kept").run().expect(0);
     let (mounted, outside) = with_a_mounted_file(home);
     let ended = mounted.codex(["migrate", "--to", "file"]).run().expect(5);
@@ -162,7 +162,7 @@ fn a_file_that_is_a_mount_point_is_read_and_neither_removed_nor_migrated_over() 
 fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         login(&home, "sk-kept").run().expect(0);
         let state = home.read("codex-auth/state.json");
         let names = home.names();
@@ -191,7 +191,7 @@ fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
 #[test]
 fn a_read_only_place_without_a_login_is_told_apart_from_one_that_cannot_be_used() {
     let mounted =
-        Mounted::by(Home::new(), "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"");
+        Mounted::by(TestHome::new(), "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"");
     mounted.codex(["status"]).run().expect(1);
     mounted.codex(["token"]).run().expect(1);
     let login = ["login", "--store", "file", "--with-api-key"];

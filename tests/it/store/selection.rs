@@ -12,17 +12,17 @@ use codex_auth_platform::keychain::{ItemName, Memory, Operation, State};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
-use crate::support::{Home, chatgpt};
+use crate::support::{TestHome, chatgpt};
 
 /// A place with a keychain in memory.
 struct Scene {
-    home: Home,
+    home: TestHome,
     memory: Memory,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { home: Home::new(), memory: Memory::new() }
+        Self { home: TestHome::new(), memory: Memory::new() }
     }
 
     /// What is configured, what `state.json` names, and the copies in the keychain and in the file.
@@ -45,7 +45,7 @@ impl Scene {
     }
 
     fn stores(&self) -> Stores {
-        Stores::with_keychain(self.home.place(), &self.home.environment(), self.memory.client()).unwrap()
+        Stores::with_keychain(self.home.home(), &self.home.environment(), self.memory.client()).unwrap()
     }
 
     fn name(&self) -> ItemName {
@@ -53,7 +53,7 @@ impl Scene {
     }
 
     fn lease(&self) -> Lease {
-        Lease::acquire(&self.home.place(), SOON, |_| {}).unwrap()
+        Lease::acquire(&self.home.home(), SOON, |_| {}).unwrap()
     }
 
     /// Everything that a reader might have changed.

@@ -8,11 +8,11 @@ use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Outcome 
 use scripted_authority::{Account, Authority, Endpoint, Grant};
 
 use super::SOON;
-use crate::support::{Home, account};
+use crate::support::{TestHome, account};
 
 /// A home beside a Codex that is logged in and shares nothing.
 struct World {
-    home: Home,
+    home: TestHome,
     memory: Memory,
     authority: Authority,
     grant: Grant,
@@ -22,7 +22,7 @@ impl World {
     fn new() -> Self {
         let authority = Authority::start().unwrap();
         let grant = authority.grant(Account::numbered(1));
-        let world = Self { home: Home::new(), memory: Memory::owner_only(), authority, grant };
+        let world = Self { home: TestHome::new(), memory: Memory::owner_only(), authority, grant };
         world.memory.plant(&world.theirs(), world.grant.auth_json().as_bytes());
         world
     }
@@ -46,7 +46,7 @@ impl World {
     }
 
     fn stores(&self) -> Stores {
-        Stores::with_keychain(self.home.place(), &self.environment(), self.memory.client()).unwrap()
+        Stores::with_keychain(self.home.home(), &self.environment(), self.memory.client()).unwrap()
     }
 
     fn read_theirs(&self) -> AuthDocument {
@@ -56,12 +56,12 @@ impl World {
 
     fn take(&self, document: &AuthDocument) -> Result<TakeOver, Error> {
         let stores = self.stores();
-        let lease = Lease::acquire(stores.place(), SOON, |_| {}).unwrap();
+        let lease = Lease::acquire(stores.home(), SOON, |_| {}).unwrap();
         take_over(&stores, &lease, &stores.choose(Some(StoreKind::Keychain)).unwrap(), document)
     }
 
     fn refresh(&self) {
-        let manager = AuthManager::builder(self.home.place(), self.environment());
+        let manager = AuthManager::builder(self.home.home(), self.environment());
         let manager = manager.keychain(self.memory.client()).policy(AccountPolicy::Stay).open().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(manager.refresh(Reason::Forced)).unwrap();
@@ -87,7 +87,7 @@ fn the_item_of_codex_is_asked_for_once_kept_here_and_then_refreshed_so_that_ours
     assert_eq!(world.refresh_token(&world.ours()), world.authority.live_refresh_token(world.grant.id));
     assert_eq!(world.refresh_token(&world.theirs()), Some(old), "not ours to change");
     assert_eq!(world.memory.calls(Operation::ReadAsking), 1);
-    assert_eq!(State::read(&world.home.place()).unwrap().0.store, Some(StoreKind::Keychain));
+    assert_eq!(State::read(&world.home.home()).unwrap().0.store, Some(StoreKind::Keychain));
 }
 
 #[test]

@@ -10,11 +10,11 @@ use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot};
 
 use super::SOON;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, item as theirs, names};
+use crate::support::{TestHome, item as theirs, names};
 
 /// A store with what surrounds it.
 pub struct World {
-    pub home: Home,
+    pub home: TestHome,
     pub kind: StoreKind,
     stores: Stores,
     around: Box<dyn Surroundings>,
@@ -23,7 +23,7 @@ pub struct World {
 /// What can happen to a store from outside.
 trait Surroundings {
     /// The stores as another process would open them.
-    fn afresh(&self, home: &Home) -> Stores {
+    fn afresh(&self, home: &TestHome) -> Stores {
         home.stores()
     }
 
@@ -35,7 +35,7 @@ trait Surroundings {
 }
 
 impl World {
-    fn new(home: Home, kind: StoreKind, around: impl Surroundings + 'static) -> Self {
+    fn new(home: TestHome, kind: StoreKind, around: impl Surroundings + 'static) -> Self {
         Self { kind, stores: around.afresh(&home), around: Box::new(around), home }
     }
 
@@ -49,7 +49,7 @@ impl World {
     }
 
     pub fn lease(&self) -> Lease {
-        Lease::acquire(self.stores.place(), SOON, |_| {}).unwrap()
+        Lease::acquire(self.stores.home(), SOON, |_| {}).unwrap()
     }
 
     pub fn put(&self, bytes: &[u8]) {
@@ -93,7 +93,7 @@ pub fn compact(document: &AuthDocument) -> String {
     String::from_utf8(document.to_compact().to_vec()).unwrap()
 }
 
-/// The name of the keychain item of a place.
+/// The name of the keychain item of a home.
 pub fn item(stores: &Stores) -> ItemName {
     match stores.location(StoreKind::Keychain) {
         Location::Keychain { service, account } => ItemName::new(service, account),
@@ -103,12 +103,12 @@ pub fn item(stores: &Stores) -> ItemName {
 
 /// A file store.
 pub fn file(_test: &str, law: fn(&World)) {
-    law(&World::new(Home::new(), StoreKind::File, Disk));
+    law(&World::new(TestHome::new(), StoreKind::File, Disk));
 }
 
 /// A file store whose document is a link into another folder.
 pub fn file_by_a_link(_test: &str, law: fn(&World)) {
-    let home = Home::new();
+    let home = TestHome::new();
     let target = home.beside("elsewhere").join("login.json");
     symlink(&target, home.document()).unwrap();
     let world = World::new(home, StoreKind::File, Disk);
@@ -118,7 +118,7 @@ pub fn file_by_a_link(_test: &str, law: fn(&World)) {
 
 /// The keychain store over the keychain in memory.
 pub fn keychain_in_memory(_test: &str, law: fn(&World)) {
-    law(&World::new(Home::new(), StoreKind::Keychain, Memory::new()));
+    law(&World::new(TestHome::new(), StoreKind::Keychain, Memory::new()));
 }
 
 /// The keychain store over the real keychain of this system.
@@ -133,19 +133,19 @@ pub fn auto_with_keychain(test: &str, law: fn(&World)) {
 
 /// The automatic store where there is no keychain.
 pub fn auto_without_keychain(test: &str, law: fn(&World)) {
-    inside(test, || law(&World::new(Home::new(), StoreKind::Auto, Disk)));
+    inside(test, || law(&World::new(TestHome::new(), StoreKind::Auto, Disk)));
 }
 
 /// The store in the memory of this process.
 pub fn ephemeral(_test: &str, law: fn(&World)) {
-    let home = Home::new();
+    let home = TestHome::new();
     let process = Process(home.stores());
     law(&World::new(home, StoreKind::Ephemeral, process));
 }
 
 fn in_a_keyring(kind: StoreKind, law: fn(&World)) {
     let session = PrivateSession::unlocked();
-    law(&World::new(Home::within(&session), kind, Keyring(RefCell::new(session))));
+    law(&World::new(TestHome::within(&session), kind, Keyring(RefCell::new(session))));
 }
 
 /// A disk that can be full.
@@ -171,8 +171,8 @@ impl Surroundings for Disk {
 }
 
 impl Surroundings for Memory {
-    fn afresh(&self, home: &Home) -> Stores {
-        Stores::with_keychain(home.place(), &home.environment(), self.client()).unwrap()
+    fn afresh(&self, home: &TestHome) -> Stores {
+        Stores::with_keychain(home.home(), &home.environment(), self.client()).unwrap()
     }
 
     fn put(&self, world: &World, bytes: &[u8]) {
@@ -207,7 +207,7 @@ impl Surroundings for Keyring {
 struct Process(Stores);
 
 impl Surroundings for Process {
-    fn afresh(&self, _home: &Home) -> Stores {
+    fn afresh(&self, _home: &TestHome) -> Stores {
         self.0.clone()
     }
 

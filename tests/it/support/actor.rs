@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{ChildStdin, Command, Stdio};
 
 use super::program::Guarded;
-use super::{Home, Lines};
+use super::{Lines, TestHome};
 
 const PART: &str = "TEST_PART";
 
@@ -40,12 +40,12 @@ pub struct Actor {
 
 impl Actor {
     /// Starts a process that plays `part` of `test` in `home`.
-    pub fn start(test: &str, part: &str, home: &Home) -> Self {
+    pub fn start(test: &str, part: &str, home: &TestHome) -> Self {
         Self::start_through(&["env"], test, part, home)
     }
 
     /// Starts one by another program: `way` is its command line, up to ours.
-    pub fn start_through(way: &[&str], test: &str, part: &str, home: &Home) -> Self {
+    pub fn start_through(way: &[&str], test: &str, part: &str, home: &TestHome) -> Self {
         let mut command = Command::new(way[0]);
         command.args(&way[1..]).arg(std::env::current_exe().unwrap());
         command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
@@ -57,7 +57,7 @@ impl Actor {
     }
 
     /// Starts one and waits for its first word, which is `word`.
-    pub fn until(test: &str, part: &str, home: &Home, word: &str) -> Self {
+    pub fn until(test: &str, part: &str, home: &TestHome, word: &str) -> Self {
         let mut actor = Self::start(test, part, home);
         actor.await_word(word);
         actor

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use codex_auth::{Environment, Place, Stores};
+use codex_auth::{Environment, Home, Stores};
 use serde_json::{Value, json};
 
 use super::program::Run;
 use super::session::{PrivateSession, no_keychain};
 
 /// A `CODEX_HOME` of one test, without a keychain unless a session is given.
-pub struct Home {
+pub struct TestHome {
     folder: tempfile::TempDir,
     environment: Vec<(String, OsString)>,
 }
 
-impl Home {
+impl TestHome {
     /// An empty home where no keychain can be reached.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -90,13 +90,13 @@ impl Home {
     }
 
     /// The place, for the library.
-    pub fn place(&self) -> Place {
-        Place::new(self.path())
+    pub fn home(&self) -> Home {
+        Home::new(self.path())
     }
 
-    /// The stores of the place, for the library.
+    /// The stores of the home, for the library.
     pub fn stores(&self) -> Stores {
-        Stores::open(self.place(), &self.environment()).unwrap()
+        Stores::open(self.home(), &self.environment()).unwrap()
     }
 
     /// What the library would read from the environment.

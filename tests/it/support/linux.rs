@@ -9,7 +9,7 @@ use std::process::Command;
 use keyring3::credential::CredentialApi as _;
 use keyring3::secret_service::SsCredential;
 
-use super::Home;
+use super::TestHome;
 use super::machine::account;
 use super::program::Run;
 
@@ -63,7 +63,7 @@ impl Run {
     }
 }
 
-impl Home {
+impl TestHome {
     /// The home of another user, who can go there. Only root can give one away.
     pub fn owned_by(self, uid: u32) -> Self {
         let folder = self.path().parent().unwrap().to_owned();
@@ -74,7 +74,7 @@ impl Home {
 }
 
 /// The secret of every item that has the name of a home's, as any program finds it.
-pub fn items(home: &Home) -> Vec<Vec<u8>> {
+pub fn items(home: &TestHome) -> Vec<Vec<u8>> {
     let name = SsCredential::new_with_target(None, "Codex Auth", &account(home)).unwrap();
     match name.map_matching_items(|item| Ok(item.get_secret().unwrap()), false) {
         Err(keyring3::Error::NoEntry) => Vec::new(),
@@ -83,7 +83,7 @@ pub fn items(home: &Home) -> Vec<Vec<u8>> {
 }
 
 /// Makes one more item of that name, as only a program can that does not look first.
-pub fn plant_another_item(home: &Home, secret: &[u8]) {
+pub fn plant_another_item(home: &TestHome, secret: &[u8]) {
     let planted = SsCredential::new_with_target(None, "Codex Auth", "planted").unwrap();
     planted.set_secret(secret).unwrap();
     let account = account(home);

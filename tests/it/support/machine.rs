@@ -8,12 +8,12 @@ use sha2::{Digest as _, Sha256};
 use super::program::Run;
 use super::session::PrivateSession;
 use super::system::SERVICE;
-use super::{Home, chatgpt};
+use super::{TestHome, chatgpt};
 
 /// A home, and the store that its login is in.
 pub struct Machine {
     /// The home.
-    pub home: Home,
+    pub home: TestHome,
     /// The session of the keychain; none where the login is in the file.
     pub session: Option<PrivateSession>,
 }
@@ -21,14 +21,14 @@ pub struct Machine {
 impl Machine {
     /// Without a keychain, and with nobody logged in.
     pub fn with_file() -> Self {
-        Self { home: Home::new(), session: None }
+        Self { home: TestHome::new(), session: None }
     }
 
     /// With an unlocked keychain that holds nothing, and `config.toml` pointing to it. For tests that run inside a
     /// session.
     pub fn with_keychain() -> Self {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         Self { home, session: Some(session) }
     }
@@ -97,13 +97,13 @@ impl Machine {
 }
 
 /// The keychain account of a home, as Codex computes it.
-pub fn account(home: &Home) -> String {
+pub fn account(home: &TestHome) -> String {
     let digest = Sha256::digest(home.path().to_string_lossy().as_bytes());
     format!("cli|{}", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// The item of a home, through the crate and version that Codex uses. For tests that run inside a session.
-pub fn item(home: &Home) -> keyring3::Entry {
+pub fn item(home: &TestHome) -> keyring3::Entry {
     keyring3::Entry::new(SERVICE, &account(home)).unwrap()
 }
 

@@ -4,20 +4,20 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Home;
+use super::TestHome;
 use super::program::{Ended, Guarded, Run};
 use super::system::is_root;
 
 /// A home with something mounted over it where no other process sees it.
 pub struct Mounted {
     /// The home; what is in it is seen by [`Self::path`] and by runs that [`Self::enter`].
-    pub home: Home,
+    pub home: TestHome,
     keeper: Guarded,
 }
 
 impl Mounted {
     /// Runs `mount`, lines of shell in which `$home` is the folder, in a mount namespace that lasts as long as this.
-    pub fn by(home: Home, mount: &str) -> Self {
+    pub fn by(home: TestHome, mount: &str) -> Self {
         let mut keeper = Command::new("unshare");
         keeper.arg(if is_root() { "-m" } else { "-Urm" }).args(["sh", "-euc"]);
         // It ends when its input does.

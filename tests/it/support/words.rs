@@ -3,10 +3,10 @@
 use insta::Settings;
 use insta::internals::SettingsBindDropGuard;
 
-use super::Home;
+use super::TestHome;
 
 /// Until the end of the scope, snapshots name what is particular to this home and this moment by what it is.
-pub fn filters(home: &Home) -> SettingsBindDropGuard {
+pub fn filters(home: &TestHome) -> SettingsBindDropGuard {
     let mut settings = Settings::clone_current();
     let path = home.path().display().to_string();
     for (pattern, word) in [

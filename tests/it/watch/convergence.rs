@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use codex_auth::manager::logout::Scope;
 use codex_auth::manager::{AccountPolicy, AuthManager, Change, Done, Job, Reason, Snapshot};
-use codex_auth::{AuthDocument, Environment, Lease, Place, StoreKind, Stores, login, store};
+use codex_auth::{AuthDocument, Environment, Home, Lease, StoreKind, Stores, login, store};
 use scripted_authority::{Account, fingerprint};
 
 use crate::manager::world::{PATIENCE, World};
@@ -116,13 +116,13 @@ fn play(part: &str) {
     let mut dice = Dice(seed.parse::<u64>().unwrap().wrapping_add(process));
 
     let environment = Environment::of_process().unwrap();
-    let place = store::locate(&environment).unwrap();
-    let manager = AuthManager::builder(place.clone(), environment.clone());
+    let home = store::locate(&environment).unwrap();
+    let manager = AuthManager::builder(home.clone(), environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let _watching = manager.watch();
     tell_events(&manager);
 
-    let work = Work { place, environment, manager };
+    let work = Work { home, environment, manager };
     let mut effects = 0;
     for number in 1..=OPERATIONS {
         let document = documents.next().unwrap();
@@ -164,7 +164,7 @@ fn tell_events(manager: &AuthManager) {
 }
 
 struct Work {
-    place: Place,
+    home: Home,
     environment: Environment,
     manager: AuthManager,
 }
@@ -172,37 +172,37 @@ struct Work {
 /// Each says whether it has changed the login.
 impl Work {
     fn log_in(&self, document: &str) -> bool {
-        let stores = Stores::open(self.place.clone(), &self.environment).unwrap();
+        let stores = Stores::open(self.home.clone(), &self.environment).unwrap();
         let choice = stores.choose(Some(StoreKind::File)).unwrap();
         let document = AuthDocument::parse(document.as_bytes()).unwrap();
-        let lease = Lease::acquire(&self.place, PATIENCE, |_| {}).unwrap();
+        let lease = Lease::acquire(&self.home, PATIENCE, |_| {}).unwrap();
         login::keep(&stores, &lease, &choice, &document).is_ok()
     }
 
     /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.
     fn refresh(&self) -> bool {
         let job = Job::refresh(Reason::Forced, &self.manager.current(), AccountPolicy::Follow);
-        matches!(job.run(self.place.clone(), &self.environment, |_| {}), Done::Served)
+        matches!(job.run(self.home.clone(), &self.environment, |_| {}), Done::Served)
     }
 
     fn log_out(&self) -> bool {
-        let done = Job::logout(Scope::Local).run(self.place.clone(), &self.environment, |_| {});
+        let done = Job::logout(Scope::Local).run(self.home.clone(), &self.environment, |_| {});
         matches!(done, Done::LoggedOut(report) if !report.removed.is_empty())
     }
 
     fn replace(&self, document: &str, process: u64) -> bool {
-        let new = self.place.home().join(format!("new-{process}"));
+        let new = self.home.path().join(format!("new-{process}"));
         fs::write(&new, document).unwrap();
-        fs::rename(new, self.place.document()).is_ok()
+        fs::rename(new, self.home.document()).is_ok()
     }
 
     fn rewrite(&self, document: &str) -> bool {
-        let open = fs::OpenOptions::new().write(true).truncate(true).open(self.place.document());
+        let open = fs::OpenOptions::new().write(true).truncate(true).open(self.home.document());
         open.is_ok_and(|mut file| file.write_all(document.as_bytes()).is_ok())
     }
 
     fn delete(&self) -> bool {
-        fs::remove_file(self.place.document()).is_ok()
+        fs::remove_file(self.home.document()).is_ok()
     }
 }
 

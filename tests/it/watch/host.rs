@@ -8,7 +8,7 @@ use scripted_authority::{Account, fingerprint};
 
 use super::watcher::Sight;
 use crate::manager::world::World;
-use crate::support::{Actor, Home, Machine, await_cue, part, tell};
+use crate::support::{Actor, Machine, TestHome, await_cue, part, tell};
 
 /// The test that plays the other process.
 const STAGE: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
@@ -18,7 +18,7 @@ pub struct Host(Actor);
 
 impl Host {
     /// Starts one, and waits until it has told what is there: the fingerprint of its token, or that there is none.
-    pub fn start(home: &Home, policy: AccountPolicy, sight: Sight) -> (Self, String) {
+    pub fn start(home: &TestHome, policy: AccountPolicy, sight: Sight) -> (Self, String) {
         let part = match policy {
             AccountPolicy::Follow => "follow",
             _ => "stay",
@@ -42,8 +42,8 @@ impl Host {
 /// What [`Host`] plays, until it gets the cue.
 fn follow(policy: AccountPolicy) {
     let environment = Environment::of_process().unwrap();
-    let place = store::locate(&environment).unwrap();
-    let manager = AuthManager::builder(place, environment).policy(policy).open_anyway();
+    let home = store::locate(&environment).unwrap();
+    let manager = AuthManager::builder(home, environment).policy(policy).open_anyway();
     let mut news = manager.subscribe();
     let mut known = news.borrow_and_update().clone();
     let watching = manager.watch();

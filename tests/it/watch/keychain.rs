@@ -17,7 +17,7 @@ fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);
         let home = &world.machine.home;
-        let manager = AuthManager::builder(home.place(), home.environment());
+        let manager = AuthManager::builder(home.home(), home.environment());
         let manager = manager.policy(AccountPolicy::Follow).open().unwrap();
         let watching = manager.watch();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use scripted_authority::{Account, Authority};
 
 use super::watcher::{Sight, Watcher};
-use crate::support::{Home, Mounted};
+use crate::support::{Mounted, TestHome};
 
 /// `bindfs` shows the folder beside the home as the home, through FUSE. It ends with the shell that started it.
 const THROUGH_FUSE: &str = "setpriv --pdeathsig KILL bindfs -f \"${home%/*}/behind\" \"$home\" &
@@ -13,7 +13,7 @@ const THROUGH_FUSE: &str = "setpriv --pdeathsig KILL bindfs -f \"${home%/*}/behi
 
 #[test]
 fn what_is_changed_behind_a_fuse_file_system_is_found_by_looking_and_that_is_said_once() {
-    let home = Home::new();
+    let home = TestHome::new();
     let behind = home.beside("behind");
     let mounted = Mounted::by(home, THROUGH_FUSE);
     let authority = Authority::start().unwrap();

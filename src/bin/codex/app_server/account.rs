@@ -19,7 +19,7 @@ use crate::child;
 use crate::error::CommandError;
 use crate::session::Session;
 
-/// How long a token is left alone that could not be refreshed; the shared record of the place knows for how much longer.
+/// How long a token is left alone that could not be refreshed; the shared record of the home knows for how much longer.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long a refresh may keep a client from a program that it needs.
 const IN_TIME: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ pub(super) enum Wanted {
 
 impl Accounts {
     pub(super) fn open(session: &Session) -> Result<Self, CommandError> {
-        let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
+        let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
         Ok(Self {
             stored: manager.policy(AccountPolicy::Follow).open_anyway(),
             environment: EnvironmentToken::of(&session.environment, ApiKeys::Ignored),

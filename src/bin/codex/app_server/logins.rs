@@ -91,7 +91,7 @@ impl Logins {
     /// Starts a login by browser, in the place of one that goes on.
     pub(super) async fn start_browser(&self, server: &Arc<Server>) -> Result<Value, Refusal> {
         let setup = self.prepare(server).await?;
-        let mut login = BrowserLogin::start(&setup, server.session.place())
+        let mut login = BrowserLogin::start(&setup, server.session.home())
             .await
             .map_err(|error| refused("failed to start login server", &error))?;
         let url = login.authorize_url().to_owned();
@@ -192,17 +192,17 @@ impl Obtained {
 
 /// `config.toml` as it is now.
 fn config(session: &Session) -> Result<Config, Refusal> {
-    let stores = Stores::open(session.place().clone(), &session.environment).map_err(Refusal::internal)?;
+    let stores = Stores::open(session.home().clone(), &session.environment).map_err(Refusal::internal)?;
     Ok(stores.settings().config.clone())
 }
 
 /// Keeps `document` where logins are kept, under the lease.
 async fn keep(session: &Session, document: AuthDocument) -> Result<Kept, CommandError> {
-    let (place, environment) = (session.place().clone(), session.environment.clone());
+    let (home, environment) = (session.home().clone(), session.environment.clone());
     let work = move || -> Result<Kept, CommandError> {
-        let stores = Stores::open(place, &environment)?;
+        let stores = Stores::open(home, &environment)?;
         let choice = stores.choose(None)?;
-        let lease = Lease::acquire(stores.place(), environment.lock_timeout, |_| ())?;
+        let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_| ())?;
         Ok(login::keep(&stores, &lease, &choice, &document)?)
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {

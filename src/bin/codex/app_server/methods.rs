@@ -128,7 +128,7 @@ impl Server {
         self.logins.cancel_all().await;
         let mut told = self.told.lock().await;
         let provider = Arc::new(ClientTokens::new(Arc::clone(&self.client), token.clone()));
-        let manager = AuthManager::builder(self.session.place().clone(), self.session.environment.clone());
+        let manager = AuthManager::builder(self.session.home().clone(), self.session.environment.clone());
         // One that has ended is renewed when somebody wants it.
         let manager = manager.provider(provider).provided(token).open_anyway();
         self.accounts.hand_in(Some(manager));

@@ -165,7 +165,7 @@ impl Server {
             return Err(Refusal::invalid("Already initialized"));
         }
         let _ = self.greeting.initialize.set(line.to_vec());
-        let codex_home = self.session.place().home().to_string_lossy().into_owned();
+        let codex_home = self.session.home().path().to_string_lossy().into_owned();
         let initialized = Initialized {
             user_agent,
             codex_home,

@@ -1,4 +1,4 @@
-//! The folders of a place: file system, owners and modes, locks, and what killed processes left behind.
+//! The folders of a home: file system, owners and modes, locks, and what killed processes left behind.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use super::Subject;
 use super::finding::Finding;
 
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    let inspection = match inspection::inspect(&subject.place) {
+    let inspection = match inspection::inspect(&subject.home) {
         Ok(inspection) => inspection,
         Err(error) => return vec![Finding::failed("place", &error.into())],
     };
-    let mut findings = vec![place(subject, inspection.home)];
+    let mut findings = vec![home(subject, inspection.home)];
     if inspection.home == Access::Missing {
         return findings;
     }
@@ -27,8 +27,8 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     findings
 }
 
-fn place(subject: &Subject, access: Access) -> Finding {
-    let home = subject.place.home().display();
+fn home(subject: &Subject, access: Access) -> Finding {
+    let home = subject.home.path().display();
     let named = if subject.environment.is_default_home() { "the default" } else { "CODEX_HOME" };
     match access {
         Access::Writable => Finding::ok("place", format!("{home} ({named})")),
@@ -42,7 +42,7 @@ fn place(subject: &Subject, access: Access) -> Finding {
 }
 
 fn file_system(subject: &Subject) -> Vec<Finding> {
-    let home = subject.place.home();
+    let home = subject.home.path();
     let mut findings = match filesystem::describe(home) {
         Ok(FileSystem { kind: Kind::Memory, name, .. }) => vec![
             Finding::warning("filesystem", format!("{name}: a login here is gone at the next start"))
@@ -63,8 +63,8 @@ fn file_system(subject: &Subject) -> Vec<Finding> {
         },
         Err(error) => vec![Finding::warning("filesystem", error.to_string())],
     };
-    if matches!(filesystem::is_mount_point(&subject.place.document()), Ok(MountPoint::Yes)) {
-        let document = subject.place.document();
+    if matches!(filesystem::is_mount_point(&subject.home.document()), Ok(MountPoint::Yes)) {
+        let document = subject.home.document();
         findings.push(
             Finding::problem(
                 "filesystem",

@@ -37,7 +37,7 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
 fn config(stores: &Stores) -> Finding {
     let settings = &stores.settings().config;
     if settings.legacy_token == LegacyToken::Present {
-        let path = stores.place().config();
+        let path = stores.home().config();
         return Finding::warning(
             "config",
             format!("{} still holds the auth_token of an old version, which nothing reads", path.display()),
@@ -76,7 +76,7 @@ fn store(found: &Found) -> Vec<Finding> {
 
 fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<Finding> {
     let Some(document) = found.stored.as_ref().map(|stored| &stored.document) else { return Vec::new() };
-    let state = match State::read(&subject.place) {
+    let state = match State::read(&subject.home) {
         Ok((state, _)) => state,
         Err(error) => return vec![Finding::failed("login", &error.into())],
     };

@@ -22,12 +22,12 @@ pub(super) fn version() -> Finding {
 }
 
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
-    vec![keeper(subject), next(), programs(&other_programs(&subject.place, &subject.environment))]
+    vec![keeper(subject), next(), programs(&other_programs(&subject.home, &subject.environment))]
 }
 
 /// Who refreshes ahead of time.
 fn keeper(subject: &Subject) -> Finding {
-    let client = keeper::Client::of(&subject.place, &subject.environment);
+    let client = keeper::Client::of(&subject.home, &subject.environment);
     match client.map(|client| client.status()) {
         None => Finding::warning(
             "keeper",
@@ -49,7 +49,7 @@ fn keeper(subject: &Subject) -> Finding {
 }
 
 fn is_installed(subject: &Subject) -> bool {
-    Installation::of(&subject.place, &subject.environment)
+    Installation::of(&subject.home, &subject.environment)
         .is_ok_and(|found| service::read(&found.file).is_some())
 }
 

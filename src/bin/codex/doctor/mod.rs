@@ -11,7 +11,7 @@ mod network;
 
 use clap::Args;
 use codex_auth::store::{self, inspection};
-use codex_auth::{Clock, Environment, Lease, Place, Stores};
+use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use serde_json::json;
 
 use self::finding::{Finding, Fix, Standing};
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 /// What is looked at.
 struct Subject {
     environment: Environment,
-    place: Place,
+    home: Home,
     clock: Clock,
     stores: Result<Stores, CommandError>,
 }
@@ -65,12 +65,12 @@ impl Subject {
     fn open(output: &mut Output) -> Result<Self, CommandError> {
         let environment = Environment::of_process()?;
         output.configure(&environment);
-        let place = store::locate(&environment)?;
-        output.head("place", json!(place.home()));
+        let home = store::locate(&environment)?;
+        output.head("place", json!(home.path()));
         // Whose login it is stays out of a report that is made to be shown to others.
         output.head("account", json!(null));
-        let stores = Stores::open(place.clone(), &environment).map_err(CommandError::from);
-        Ok(Self { environment, place, clock: Clock::system(), stores })
+        let stores = Stores::open(home.clone(), &environment).map_err(CommandError::from);
+        Ok(Self { environment, home, clock: Clock::system(), stores })
     }
 
     /// Everything there is to say, from the ground up.
@@ -80,7 +80,7 @@ impl Subject {
     }
 
     fn mend(&self) -> Result<(), CommandError> {
-        let lease = Lease::acquire(&self.place, self.environment.lock_timeout, |_waiting| {})?;
+        let lease = Lease::acquire(&self.home, self.environment.lock_timeout, |_waiting| {})?;
         Ok(inspection::mend(&lease)?)
     }
 }

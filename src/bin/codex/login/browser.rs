@@ -22,7 +22,7 @@ use crate::output::Output;
 pub(super) fn run(keeping: &Keeping, who: Browser, output: &mut Output) -> Outcome {
     interrupt::run(async {
         let mut interrupts = Interrupts::listen()?;
-        let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.place()).await?) };
+        let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.home()).await?) };
         let mut login = interrupts.or(start).await?;
         keeping.tell_who_is_signed_in(output);
         let document = {

@@ -76,7 +76,7 @@ impl Keeping {
                         ControlFlow::Continue(())
                     }
                 };
-                match Lease::acquire_unless(stores.place(), limit, between)? {
+                match Lease::acquire_unless(stores.home(), limit, between)? {
                     Leased::Held(lease) => {
                         let kept = login::keep(&stores, &lease, &choice, &document)?;
                         // What cannot be done now is for the next refresh.

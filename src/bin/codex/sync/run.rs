@@ -55,7 +55,7 @@ async fn keep(session: &Session) -> Outcome {
     };
     let mut watchdog = Watchdog::new();
     let post = {
-        let take = Post::take(session.place(), waiting);
+        let take = Post::take(session.home(), waiting);
         tokio::pin!(take);
         loop {
             tokio::select! {
@@ -69,11 +69,11 @@ async fn keep(session: &Session) -> Outcome {
             }
         }
     };
-    let manager = AuthManager::builder(session.place().clone(), session.environment.clone());
+    let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let listener = listen(session, &post);
     let keeper = Keeper::new(post, manager, Box::new(InAChild), session.clock.clone());
-    tracing::info!(place = %session.place().home().display(), "keeping the login fresh");
+    tracing::info!(home = %session.home().path().display(), "keeping the login fresh");
     supervisor.tell(News::AtWork);
 
     let look_again = keeper.look_again();
@@ -109,7 +109,7 @@ async fn keep(session: &Session) -> Outcome {
 
 fn listen(session: &Session, post: &Post) -> Option<Listener> {
     let path =
-        keeper::Client::of(session.place(), &session.environment).map(|client| client.path().to_owned());
+        keeper::Client::of(session.home(), &session.environment).map(|client| client.path().to_owned());
     let Some(path) = path else {
         tracing::warn!("no socket: the path of the login is too long for one and XDG_RUNTIME_DIR is not set");
         return None;

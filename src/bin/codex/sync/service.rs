@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use codex_auth::config::{Environment, UserFolders};
-use codex_auth::{Place, keeper, store};
+use codex_auth::{Home, keeper, store};
 use codex_auth_platform::service::{self, Call, Folders, Manager, Service, Start};
 
 use crate::Outcome;
@@ -57,13 +57,13 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    pub(crate) fn of(place: &Place, environment: &Environment) -> Result<Self, CommandError> {
+    pub(crate) fn of(home: &Home, environment: &Environment) -> Result<Self, CommandError> {
         let manager = service::NATIVE.ok_or_else(|| {
             CommandError::new(Exit::Failed, "this system has no service manager that is known")
         })?;
         let user = UserFolders::of_process()
             .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
-        let service = described(place, environment)?;
+        let service = described(home, environment)?;
         let folders = Folders { home: user.home, config: user.config };
         let file = manager.file(&service, &folders);
         Ok(Self { manager, service, file })
@@ -72,7 +72,7 @@ impl Installation {
 
 pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let installation = Installation::of(session.place(), &session.environment)?;
+    let installation = Installation::of(session.home(), &session.environment)?;
     let Installation { manager, service, file } = &installation;
     let text = manager.describe(service).map_err(|error| failed(&error))?;
     let start = if arguments.now { Start::Now } else { Start::AtLogin };
@@ -98,7 +98,7 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
 
 pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let Installation { manager, service, file } = Installation::of(session.place(), &session.environment)?;
+    let Installation { manager, service, file } = Installation::of(session.home(), &session.environment)?;
     if service::read(&file).is_none() {
         output.say(&format!("not installed: there is no {}", file.display()));
         return Ok(());
@@ -117,29 +117,29 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> Outcome {
     stopped.and_then(|()| run(&manager.forgetting(), output))
 }
 
-fn described(place: &Place, environment: &Environment) -> Result<Service, CommandError> {
+fn described(home: &Home, environment: &Environment) -> Result<Service, CommandError> {
     let program = std::env::current_exe().map_err(|error| {
         CommandError::new(Exit::Failed, format!("cannot tell where this program is: {error}"))
     })?;
     let default = environment.is_default_home();
-    let mut writes: Vec<PathBuf> = vec![place.home().to_owned()];
+    let mut writes: Vec<PathBuf> = vec![home.path().to_owned()];
     // A document that is a link is written where it leads to.
-    let elsewhere = store::watched(place).into_iter().filter_map(|file| file.parent().map(ToOwned::to_owned));
-    writes.extend(elsewhere.filter(|folder| !folder.starts_with(place.home())));
+    let elsewhere = store::watched(home).into_iter().filter_map(|file| file.parent().map(ToOwned::to_owned));
+    writes.extend(elsewhere.filter(|folder| !folder.starts_with(home.path())));
     // The place for the socket is made by the keeper.
-    let socket = keeper::Client::of(place, environment);
+    let socket = keeper::Client::of(home, environment);
     let socket_folder = socket.as_ref().and_then(|client| client.path().ancestors().nth(2));
-    writes.extend(socket_folder.filter(|folder| !folder.starts_with(place.home())).map(ToOwned::to_owned));
+    writes.extend(socket_folder.filter(|folder| !folder.starts_with(home.path())).map(ToOwned::to_owned));
     writes.sort();
     writes.dedup();
     Ok(Service {
-        name: if default { "codex-auth".to_owned() } else { format!("codex-auth-{}", place.hash()) },
-        purpose: format!("Keeps the login in {} fresh", place.home().display()),
+        name: if default { "codex-auth".to_owned() } else { format!("codex-auth-{}", home.hash()) },
+        purpose: format!("Keeps the login in {} fresh", home.path().display()),
         command: vec![program.into(), "sync".into(), "run".into()],
         environment: if default {
             Vec::new()
         } else {
-            vec![("CODEX_HOME".to_owned(), place.home().to_owned().into())]
+            vec![("CODEX_HOME".to_owned(), home.path().to_owned().into())]
         },
         writes,
     })

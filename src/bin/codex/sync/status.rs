@@ -22,7 +22,7 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
     let client = match &session.environment.socket {
         Some(path) => Some(Client::at(path)),
-        None => Client::of(session.place(), &session.environment),
+        None => Client::of(session.home(), &session.environment),
     };
     let status = match client.as_ref().map(Client::status) {
         Some(Ok(status)) => Some(status),
@@ -30,7 +30,7 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
         Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
     };
     let socket = client.map(|client| client.path().display().to_string());
-    let installed = Installation::of(session.place(), &session.environment)
+    let installed = Installation::of(session.home(), &session.environment)
         .ok()
         .filter(|found| service::read(&found.file).is_some());
     let installed = installed.map(|found| found.file.display().to_string());

@@ -1,4 +1,4 @@
-//! What the doctor finds in the folders of a place: what they allow, who may use them, locks and leftovers.
+//! What the doctor finds in the folders of a home: what they allow, who may use them, locks and leftovers.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use codex_auth::Lease;
 
 use super::{Patient, Report};
-use crate::support::{Flock, Folder, Home};
+use crate::support::{Flock, Folder, TestHome};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -18,13 +18,13 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_none() {
     let patient = Patient::healthy();
     let missing = patient.home.file("missing");
-    let at = |place: &Path| {
-        let place = place.to_owned();
-        Report::of(move |arguments| Home::new().codex(arguments.iter().copied()).env("CODEX_HOME", &place))
+    let at = |home: &Path| {
+        let home = home.to_owned();
+        Report::of(move |arguments| TestHome::new().codex(arguments.iter().copied()).env("CODEX_HOME", &home))
     };
     at(&missing).says("problem", "place", "which does not exist; create the folder or unset CODEX_HOME", "");
     at(&patient.home.document()).says("problem", "place", "which is not a folder", "");
-    let nobody = Home::new();
+    let nobody = TestHome::new();
     let report = Report::of(|arguments| {
         nobody.codex(arguments.iter().copied()).without("CODEX_HOME").env("HOME", nobody.path())
     });
@@ -55,7 +55,7 @@ fn what_a_folder_does_not_allow_is_told() {
 fn what_a_file_system_does_to_a_login_is_told() {
     use crate::support::Mounted;
 
-    let memory = Mounted::by(Home::new(), "mount -t tmpfs none \"$home\"");
+    let memory = Mounted::by(TestHome::new(), "mount -t tmpfs none \"$home\"");
     let report = Report::of(|arguments| memory.codex(arguments.iter().copied()));
     report.says("warning", "filesystem", "tmpfs: a login here is gone at the next start", "CODEX_HOME");
 
@@ -102,11 +102,11 @@ fn whatever_others_could_read_or_change_is_told_and_mended_where_it_is_ours() {
 #[test]
 fn who_holds_a_lock_is_named() {
     let patient = Patient::healthy();
-    let lease = Lease::acquire(&patient.home.place(), Duration::from_secs(60), |_| {}).unwrap();
+    let lease = Lease::acquire(&patient.home.home(), Duration::from_secs(60), |_| {}).unwrap();
     let us = format!(
         "codex-auth (pid {}) holds {}",
         std::process::id(),
-        patient.home.place().refresh_lock().display()
+        patient.home.home().refresh_lock().display()
     );
     patient.look().says("warning", "locks", &us, &format!("ps -fp {}", std::process::id()));
     drop(lease);
@@ -125,7 +125,7 @@ fn what_killed_processes_left_behind_is_told_and_swept_but_tokens_are_kept() {
     patient.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run();
     patient.home.write(".auth.json.0123456789abcdef.tmp", "half");
     patient.home.write("auth.json.bak", "an old login");
-    fs::write(patient.home.place().refresh_lock(), "999999999 codex-auth\n").unwrap();
+    fs::write(patient.home.home().refresh_lock(), "999999999 codex-auth\n").unwrap();
     let report = patient.look();
     report
         .says("warning", "leftovers", ".auth.json.0123456789abcdef.tmp was being written", "")

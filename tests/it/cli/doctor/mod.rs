@@ -8,18 +8,18 @@ use scripted_authority::{Account, Authority, Ending, Endpoint, Grant, Step};
 use serde_json::{Value, json};
 
 use super::migrate::another_codex;
-use crate::support::{Ended, Home, Run, chatgpt, filters, jwt, now};
+use crate::support::{Ended, Run, TestHome, chatgpt, filters, jwt, now};
 
 /// A login that a scripted authority has given, in the file.
 struct Patient {
-    home: Home,
+    home: TestHome,
     authority: Authority,
     grant: Grant,
 }
 
 impl Patient {
     fn healthy() -> Self {
-        let (home, authority) = (Home::new(), Authority::start().unwrap());
+        let (home, authority) = (TestHome::new(), Authority::start().unwrap());
         let grant = authority.grant(Account::numbered(1));
         home.write("auth.json", grant.auth_json());
         Self { home, authority, grant }
@@ -94,7 +94,7 @@ fn a_healthy_machine_has_nothing_to_be_said_about_it() {
     exit 0
     --- stdout
       ok       version       codex-auth [version] on [machine]
-      ok       place         [home] (CODEX_HOME)
+      ok       home         [home] (CODEX_HOME)
       ok       filesystem    [kind], where changes are noticed at once
       ok       owners        everything belongs to user [user]
       ok       modes         nobody else can read or change the login

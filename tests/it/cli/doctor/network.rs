@@ -8,7 +8,7 @@ use codex_auth::Timestamp;
 use jiff::SignedDuration;
 
 use super::{Patient, Report};
-use crate::support::{Home, chatgpt, now};
+use crate::support::{TestHome, chatgpt, now};
 
 /// An authority whose clock is ahead of ours by so much, for as many requests as one look makes.
 fn authority_ahead_by(ahead: SignedDuration) -> String {
@@ -45,7 +45,7 @@ fn a_clock_that_is_wrong_is_told_by_the_authority_or_by_the_token() {
         });
         report.says(standing, "clock", message, remedy).says("ok", "reachable", "HTTP 405", "");
     }
-    let nowhere = Home::new();
+    let nowhere = TestHome::new();
     nowhere.write("auth.json", chatgpt("acct-1", "rt-1", now() + 3_600, now() + 7_200));
     let report = Report::of(|arguments| nowhere.codex(arguments.iter().copied()));
     report.says("problem", "clock", "behind the one that dated the access token", "set the clock");

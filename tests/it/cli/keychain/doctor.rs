@@ -2,26 +2,26 @@
 
 use super::super::doctor::Report;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, chatgpt, here, item, now, plant_another_item};
+use crate::support::{TestHome, chatgpt, here, item, now, plant_another_item};
 
 #[test]
 fn a_keychain_is_a_problem_only_where_the_login_needs_it() {
     inside(here!(), || {
-        let nowhere = Home::new();
-        let look = |home: &Home| Report::of(|arguments| home.codex(arguments.iter().copied()));
+        let nowhere = TestHome::new();
+        let look = |home: &TestHome| Report::of(|arguments| home.codex(arguments.iter().copied()));
         look(&nowhere).says("ok", "keychain", "cannot be reached from here; the login is not in it", "");
         nowhere.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         look(&nowhere).says("problem", "keychain", "cannot be reached", "codex login --store file");
 
         let locked = PrivateSession::locked_again();
-        let home = Home::within(&locked);
+        let home = TestHome::within(&locked);
         look(&home).says("ok", "keychain", "locked; the login is not in it", "");
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         look(&home).says("problem", "keychain", "is locked", "unlock the keychain");
         drop(locked);
 
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let login = chatgpt("acct-1", "rt-1", now(), now() + 3_600);
         home.write("auth.json", &login);
         look(&home).says("ok", "keychain", "unlocked; the login is not in it", "");
@@ -30,7 +30,7 @@ fn a_keychain_is_a_problem_only_where_the_login_needs_it() {
         plant_another_item(&home, chatgpt("acct-1", "rt-0", now() - 60, now() + 60).as_bytes());
         look(&home).says("warning", "store", "holds 2 items for this login", "codex migrate --to keychain");
 
-        let without_key = Home::within(&session);
+        let without_key = TestHome::within(&session);
         without_key.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         item(&without_key).set_secret(login.as_bytes()).unwrap();
         look(&without_key).says("problem", "keychain", "no key of ours", "codex migrate --to keychain");

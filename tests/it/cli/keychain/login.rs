@@ -1,7 +1,7 @@
 //! `codex login` with a Secret Service: which store is chosen, and what becomes of the other.
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, account, filters, here, item};
+use crate::support::{TestHome, account, filters, here, item};
 
 /// As a user might have it.
 const CONFIG: &str = "# mine\nmodel = \"o5\"   # the good one\n\n[tools]\n  web = true\n";
@@ -11,7 +11,7 @@ fn an_api_key_goes_into_codexs_own_item_and_the_configuration_says_so_with_its_l
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         for word in ["keychain", "keyring"] {
-            let home = Home::within(&session);
+            let home = TestHome::within(&session);
             let _filters = filters(&home);
             home.write("config.toml", CONFIG);
             let ended = home.codex(["login", "--store", word, "--with-api-key"]).input("sk-test-123").run();
@@ -41,7 +41,7 @@ fn an_api_key_goes_into_codexs_own_item_and_the_configuration_says_so_with_its_l
 fn a_login_in_the_other_store_is_removed_and_named() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         let login = |store| home.codex(["login", "--store", store, "--with-api-key"]).input("sk-x").run();
         login("file").expect(0);
@@ -71,7 +71,7 @@ fn a_login_in_the_other_store_is_removed_and_named() {
 fn the_automatic_store_is_the_keychain_where_there_is_one() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-old"}"#);
         let ended = home.codex(["login", "--store", "auto", "--with-api-key"]).input("sk-new").run();
@@ -112,7 +112,7 @@ fn the_store_is_the_one_asked_for_else_configured_else_inhabited_else_the_keycha
                 "the keychain cannot be used: Secret Service cannot be reached",
             ),
         ] {
-            let home = if reachable { Home::within(&session) } else { Home::new() };
+            let home = if reachable { TestHome::within(&session) } else { TestHome::new() };
             home.write("config.toml", config);
             match inhabited {
                 Some("file") => drop(home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-old"}"#)),
@@ -139,7 +139,7 @@ fn the_store_is_the_one_asked_for_else_configured_else_inhabited_else_the_keycha
 fn a_home_behind_a_link_has_the_item_of_the_real_one() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let link = home.path().with_file_name("link");
         std::os::unix::fs::symlink(home.path(), &link).unwrap();
         let run = home.codex(["login", "--store", "keychain", "--with-api-key", "--json"]);

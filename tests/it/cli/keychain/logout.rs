@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::logout::API_KEY;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, filters, here, item, items, plant_another_item};
+use crate::support::{TestHome, filters, here, item, items, plant_another_item};
 
 #[test]
 fn copies_in_every_store_go_whatever_the_configuration_says() {
@@ -13,7 +13,7 @@ fn copies_in_every_store_go_whatever_the_configuration_says() {
         for config in
             ["", "cli_auth_credentials_store = \"file\"\n", "cli_auth_credentials_store = \"auto\"\n"]
         {
-            let home = Home::within(&session);
+            let home = TestHome::within(&session);
             home.write("config.toml", config);
             home.write("auth.json", API_KEY);
             item(&home).set_secret(API_KEY.as_bytes()).unwrap();
@@ -29,7 +29,7 @@ fn copies_in_every_store_go_whatever_the_configuration_says() {
 fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_goes_all_the_same() {
     let session = PrivateSession::locked_again();
     for config in ["keyring", "auto"] {
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         home.write("config.toml", format!("cli_auth_credentials_store = \"{config}\"\n"));
         home.write("auth.json", API_KEY);
@@ -55,7 +55,7 @@ fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_goes_all_th
 fn a_machine_without_a_keychain_logs_out_of_the_file_without_noise() {
     for condition in [PrivateSession::no_bus, PrivateSession::dead_socket, PrivateSession::without_service] {
         let session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         home.write("auth.json", API_KEY);
         insta::allow_duplicates!(insta::assert_snapshot!(home.codex(["logout"]).run(), @r"
@@ -72,7 +72,7 @@ fn a_machine_without_a_keychain_logs_out_of_the_file_without_noise() {
 #[test]
 fn a_keychain_that_nobody_said_was_used_and_that_is_locked_is_only_mentioned() {
     let session = PrivateSession::locked_again();
-    let home = Home::within(&session);
+    let home = TestHome::within(&session);
     let _filters = filters(&home);
     home.write("auth.json", API_KEY);
     insta::assert_snapshot!(home.codex(["logout"]).run(), @r"

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Home, Machine, chatgpt, filters, here, item, items, now, plant_another_item};
+use crate::support::{Machine, TestHome, chatgpt, filters, here, item, items, now, plant_another_item};
 
 const CONFIG: &str = "# mine\nmodel = \"o5\" # why\n\n[tools]\nweb = true\n";
 
@@ -19,7 +19,7 @@ fn with_strangers() -> Value {
 fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         let document = format!("{:#}", with_strangers());
         home.write("auth.json", &document);
@@ -77,7 +77,7 @@ fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
 fn a_dry_run_tells_and_touches_nothing() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         home.write("auth.json", with_strangers().to_string());
         let before = home.tree();
@@ -125,7 +125,7 @@ fn a_keychain_that_cannot_be_used_leaves_everything_as_it_was() {
     ];
     for (condition, reason) in conditions {
         let session = condition();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("auth.json", with_strangers().to_string());
         home.write("config.toml", CONFIG);
         let before = home.tree();
@@ -163,7 +163,7 @@ fn items_that_were_there_twice_are_one_afterwards() {
 fn another_login_in_the_other_store_is_left_and_named() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         let _filters = filters(&home);
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         item(&home).set_secret(chatgpt("acct-1", "rt-1", now(), now() + 3600).as_bytes()).unwrap();
@@ -188,7 +188,7 @@ fn another_login_in_the_other_store_is_left_and_named() {
 fn a_move_does_not_write_over_another_login() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        let home = Home::within(&session);
+        let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         item(&home).set_secret(chatgpt("acct-1", "rt-1", now(), now() + 3600).as_bytes()).unwrap();
         let other = chatgpt("acct-2", "rt-2", now(), now() + 3600);
@@ -203,7 +203,7 @@ fn a_move_does_not_write_over_another_login() {
 #[test]
 fn codexs_login_is_shared_already_and_needs_no_taking_over() {
     let session = PrivateSession::unlocked();
-    let home = Home::within(&session);
+    let home = TestHome::within(&session);
     let _filters = filters(&home);
     for arguments in [&["migrate", "--from-codex"][..], &["migrate", "--from-codex", "--to", "file", "--yes"]]
     {

@@ -1,6 +1,6 @@
-//! A place: the folder that a login belongs to, and the names of the files in it.
+//! A home: the folder that a login belongs to, and the names of the files in it.
 //!
-//! A place is an argument of stores, leases and state, and never a global: several accounts are several places. This
+//! A home is an argument of stores, leases and state, and never a global: several accounts are several homes. This
 //! module only names things; whether they exist is the business of [`crate::store`].
 
 use std::path::{Path, PathBuf};
@@ -9,54 +9,54 @@ use sha2::{Digest as _, Sha256};
 
 /// The folder of one login. `CODEX_HOME` is the default one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    home: PathBuf,
+pub struct Home {
+    path: PathBuf,
 }
 
-impl Place {
-    /// The place at `home`, taken as given. [`crate::store::locate`] makes the path canonical first, which the name
+impl Home {
+    /// The home at `path`, taken as given. [`crate::store::locate`] makes the path canonical first, which the name
     /// of the keychain item depends on.
     #[must_use]
-    pub fn new(home: impl Into<PathBuf>) -> Self {
-        Self { home: home.into() }
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
     }
 
     /// The folder itself.
     #[must_use]
-    pub fn home(&self) -> &Path {
-        &self.home
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// The first 16 hex digits of SHA-256 of the home as text, which names the place where a path cannot stand
+    /// The first 16 hex digits of SHA-256 of the home as text, which names the home where a path cannot stand
     /// (`codex-behaviour.md` 1.4).
     #[must_use]
     pub fn hash(&self) -> String {
-        let digest = Sha256::digest(self.home.to_string_lossy().as_bytes());
+        let digest = Sha256::digest(self.path.to_string_lossy().as_bytes());
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The document of the file store. It may be a symbolic link.
     #[must_use]
     pub fn document(&self) -> PathBuf {
-        self.home.join("auth.json")
+        self.path.join("auth.json")
     }
 
     /// The first of Codex's own commit locks. It stays here even where the document is a link.
     #[must_use]
     pub fn first_commit_lock(&self) -> PathBuf {
-        self.home.join("auth.lock")
+        self.path.join("auth.lock")
     }
 
     /// The configuration that is shared with Codex.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.home.join("config.toml")
+        self.path.join("config.toml")
     }
 
     /// The folder of everything that is ours alone.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.home.join("codex-auth")
+        self.path.join("codex-auth")
     }
 
     /// What the lease locks.
@@ -71,7 +71,7 @@ impl Place {
         self.folder().join("state.json")
     }
 
-    /// What the keeper of this place holds for as long as it is the one.
+    /// What the keeper of this home holds for as long as it is the one.
     #[must_use]
     pub fn keeper_lock(&self) -> PathBuf {
         self.folder().join("keeper.lock")
@@ -102,6 +102,6 @@ mod tests {
 
     #[test]
     fn the_hash_of_a_home_is_the_one_that_codex_computes() {
-        assert_eq!(Place::new("~/.codex").hash(), "940db7b1d0e4eb40");
+        assert_eq!(Home::new("~/.codex").hash(), "940db7b1d0e4eb40");
     }
 }

@@ -1,0 +1,86 @@
+//! The bounded wait for a lock that another process holds.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Error, Holder, Wait, holder};
+use crate::private_file::random;
+
+/// The pause after the first failed try; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+/// How many files or directories in a row may turn out to have been replaced while they were locked.
+const REPLACED_TRIES: u32 = 64;
+
+/// How a try ended.
+pub(super) enum Attempt<L> {
+    Locked(L),
+    Held,
+    /// What was locked is not at the path any more.
+    Replaced,
+}
+
+/// A wait for a lock, before one more try.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    path: &'a Path,
+    waited: Duration,
+}
+
+impl Waiting<'_> {
+    /// The lock file or directory.
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// For how long already.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Who says to hold it; reads the file.
+    pub fn holder(&self) -> Option<Holder> {
+        holder(self.path)
+    }
+}
+
+/// Repeats `attempt` until it locks, `wait` is over or `between` breaks off.
+pub(super) fn until_locked<L, B>(
+    path: &Path,
+    wait: Wait,
+    mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+    mut attempt: impl FnMut() -> Result<Attempt<L>, Error>,
+) -> Result<ControlFlow<B, L>, Error> {
+    let start = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut replaced = 0;
+    loop {
+        match attempt()? {
+            Attempt::Locked(lock) => return Ok(ControlFlow::Continue(lock)),
+            Attempt::Replaced if replaced == REPLACED_TRIES => {
+                return Err(Error::Unstable { path: path.to_owned() });
+            }
+            Attempt::Replaced => {
+                replaced += 1;
+                continue;
+            }
+            Attempt::Held => replaced = 0,
+        }
+        let waited = start.elapsed();
+        let left = match wait {
+            Wait::For(limit) if waited < limit => limit - waited,
+            _ => return Err(Error::Held { path: path.to_owned(), waited, holder: holder(path) }),
+        };
+        std::thread::sleep(jittered(pause).min(left));
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        if let ControlFlow::Break(reason) = between(&Waiting { path, waited: start.elapsed() }) {
+            return Ok(ControlFlow::Break(reason));
+        }
+    }
+}
+
+/// Between a half and all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + (random() % 1024) as f64 / 2048.0)
+}

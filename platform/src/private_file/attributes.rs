@@ -1,0 +1,179 @@
+//! What decides about a file besides its permissions: flags, mounts and privileges.
+
+use std::fmt;
+use std::path::Path;
+
+pub(super) use imp::{may_act_for, may_give_to, of_entry, of_folder};
+
+/// A flag of a file or folder that forbids changes to every user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Flag {
+    /// Nothing about it may change; no name in such a folder either.
+    Immutable,
+    /// It may only grow. In such a folder files can be made and not renamed or removed.
+    AppendOnly,
+}
+
+impl Flag {
+    /// The command that takes this flag away from `path`.
+    pub(super) fn removal(self, path: &Path) -> String {
+        format!("{} {}", imp::removal(self), quoted(path))
+    }
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Immutable => "immutable",
+            Self::AppendOnly => "append-only",
+        })
+    }
+}
+
+/// What the system tells of a file or folder besides its metadata; nothing where it tells nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub(super) flag: Option<Flag>,
+    /// The number of the mount that it is reached through.
+    pub(super) mount: Option<u64>,
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,@%=:".contains(letter);
+    if path.chars().all(plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    //! Linux: `statx` tells of flags and mounts, and the capabilities of this process of its privileges.
+
+    use std::ffi::OsStr;
+    use std::fs::File;
+
+    use rustix::fs::{AtFlags, Statx, StatxAttributes, StatxFlags};
+    use rustix::thread::CapabilitySet;
+
+    use super::{Attributes, Flag};
+
+    pub(super) fn removal(flag: Flag) -> &'static str {
+        match flag {
+            Flag::Immutable => "chattr -i",
+            Flag::AppendOnly => "chattr -a",
+        }
+    }
+
+    pub(in super::super) fn of_folder(folder: &File) -> Attributes {
+        attributes(rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID))
+    }
+
+    pub(in super::super) fn of_entry(folder: &File, name: &OsStr) -> Attributes {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        attributes(rustix::fs::statx(folder, name, flags, StatxFlags::MNT_ID))
+    }
+
+    fn attributes(found: rustix::io::Result<Statx>) -> Attributes {
+        // Linux before 4.11, and containers whose filter forbids the call.
+        let Ok(found) = found else { return Attributes::default() };
+        let has = |attribute| found.stx_attributes.contains(attribute);
+        let flag = if has(StatxAttributes::IMMUTABLE) {
+            Some(Flag::Immutable)
+        } else {
+            has(StatxAttributes::APPEND).then_some(Flag::AppendOnly)
+        };
+        let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+        Attributes { flag, mount: told.then_some(found.stx_mnt_id) }
+    }
+
+    /// Whether this process may do to a file of these owners what they may do.
+    pub(in super::super) fn may_act_for(uid: u32, gid: u32) -> bool {
+        has(CapabilitySet::FOWNER) && is_mapped("uid", uid) && is_mapped("gid", gid)
+    }
+
+    /// Whether this process may give a file of its own to these owners.
+    pub(in super::super) fn may_give_to(uid: u32, gid: u32) -> bool {
+        has(CapabilitySet::CHOWN) && is_mapped("uid", uid) && is_mapped("gid", gid)
+    }
+
+    fn has(capability: CapabilitySet) -> bool {
+        rustix::thread::capabilities(None).map_or(true, |sets| sets.effective.contains(capability))
+    }
+
+    /// Whether `id` exists in the user namespace of this process, in which alone its capabilities count.
+    fn is_mapped(kind: &str, id: u32) -> bool {
+        let Ok(map) = std::fs::read_to_string(format!("/proc/self/{kind}_map")) else { return true };
+        map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+            let (Some(Ok(first)), _, Some(Ok(count))) = (numbers.next(), numbers.next(), numbers.next())
+            else {
+                return false;
+            };
+            (first..first.saturating_add(count)).contains(&id.into())
+        })
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod imp {
+    //! macOS: flags are part of what `stat` tells, and root may act for everybody.
+
+    use std::ffi::OsStr;
+    use std::fs::File;
+
+    use rustix::fs::{AtFlags, Stat};
+
+    use super::{Attributes, Flag};
+
+    /// Flags of the owner and of the system, each of which has a word of its own.
+    pub(super) fn removal(flag: Flag) -> &'static str {
+        match flag {
+            Flag::Immutable => "chflags nouchg,noschg",
+            Flag::AppendOnly => "chflags nouappnd,nosappnd",
+        }
+    }
+
+    pub(in super::super) fn of_folder(folder: &File) -> Attributes {
+        attributes(rustix::fs::fstat(folder))
+    }
+
+    pub(in super::super) fn of_entry(folder: &File, name: &OsStr) -> Attributes {
+        attributes(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    fn attributes(found: rustix::io::Result<Stat>) -> Attributes {
+        let Ok(found) = found else { return Attributes::default() };
+        let flag = if found.st_flags & (libc::UF_IMMUTABLE | libc::SF_IMMUTABLE) != 0 {
+            Some(Flag::Immutable)
+        } else {
+            (found.st_flags & (libc::UF_APPEND | libc::SF_APPEND) != 0).then_some(Flag::AppendOnly)
+        };
+        Attributes { flag, mount: None }
+    }
+
+    pub(in super::super) fn may_act_for(_: u32, _: u32) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    pub(in super::super) fn may_give_to(_: u32, _: u32) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_only_where_a_shell_needs_it() {
+        for (path, expected) in [
+            ("/home/ada/.app", "/home/ada/.app"),
+            ("/home/ada/my files", "'/home/ada/my files'"),
+            ("/it's", r"'/it'\''s'"),
+            ("/a;b", "'/a;b'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
+    }
+}

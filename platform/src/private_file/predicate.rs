@@ -1,0 +1,129 @@
+//! Whether a file could be replaced or removed now, told without changing anything.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::FileType;
+
+use super::attributes::{self, Attributes};
+use super::folder::Entry;
+use super::{Error, Folder, Links, parent, resolve};
+use crate::filesystem::{self, MountPoint};
+
+/// The bit of a folder in which only the owners of a file and of the folder may rename or remove the file.
+const STICKY: u32 = 0o1000;
+
+/// Checks whether [`replace`](super::replace) could put a new file at `path` now, where there may be one or none.
+///
+/// Nothing is created, changed or locked. Space is not looked at. What the system does not let us look at counts
+/// as allowed, and the replacement itself will fail then.
+///
+/// # Errors
+/// Those of [`Replacement::reserve`](super::Replacement::reserve) and its commit, except [`Error::NoSpace`] and
+/// [`Error::Unsynced`]. [`Error::Io`] is `NotFound` where the folder is missing.
+pub fn may_replace(path: &Path, links: Links) -> Result<(), Error> {
+    let target = resolve(path, links)?;
+    let around = Folder::around(&target);
+    let (folder, name) = around.map_err(|error| Error::change("make a file beside", &target, 0, error))?;
+    may_replace_in(&folder, name, &target)
+}
+
+/// Checks whether [`remove`](super::remove) would succeed at `path` now; it does where there is no file.
+///
+/// Nothing is changed or locked. What the system does not let us look at counts as allowed, and the removal
+/// itself will fail then.
+///
+/// # Errors
+/// Those of [`remove`](super::remove), except [`Error::Unsynced`].
+pub fn may_remove(path: &Path, links: Links) -> Result<(), Error> {
+    let target = resolve(path, links)?;
+    let (folder, name) = match Folder::around(&target) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::change("open the folder of", &target, 0, error)),
+    };
+    match regular(&folder, name, &target)? {
+        None => Ok(()),
+        entry @ Some(_) => may_change(&folder, name, entry, &target),
+    }
+}
+
+/// [`may_replace`] in a folder that is open already.
+pub(crate) fn may_replace_in(folder: &Folder, name: &OsStr, target: &Path) -> Result<(), Error> {
+    let entry = regular(folder, name, target)?;
+    may_change(folder, name, entry, target)?;
+    match folder.heir() {
+        Some((uid, gid)) if !attributes::may_give_to(uid, gid) => {
+            Err(Error::ForeignOwner { path: target.to_owned(), uid, source: None })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The entry of a regular file, or none.
+pub(super) fn regular(folder: &Folder, name: &OsStr, target: &Path) -> Result<Option<Entry>, Error> {
+    match folder.entry(name).map_err(|error| Error::look("look at", target, error))? {
+        Some(entry) if entry.kind != FileType::RegularFile => {
+            Err(Error::NotAFile { path: target.to_owned() })
+        }
+        entry => Ok(entry),
+    }
+}
+
+/// Names what made the system refuse a change, where it is something else than a lack of permission.
+pub(super) fn refusal(folder: &Folder, name: &OsStr, target: &Path) -> Option<Error> {
+    let entry = regular(folder, name, target).ok()?;
+    match may_change(folder, name, entry, target) {
+        Err(error @ (Error::Flagged { .. } | Error::ForeignOwner { .. })) => Some(error),
+        _ => None,
+    }
+}
+
+/// What renames and removals have in common.
+fn may_change(folder: &Folder, name: &OsStr, entry: Option<Entry>, target: &Path) -> Result<(), Error> {
+    let flagged = |path: &Path, flag| Err(Error::Flagged { path: path.to_owned(), flag });
+    let around = attributes::of_folder(folder.file());
+    let file = entry.map(|entry| (entry, attributes::of_entry(folder.file(), name)));
+    if let Some((_, attributes)) = &file
+        && is_mounted(&around, attributes, target)?
+    {
+        return Err(Error::MountPoint { path: target.to_owned() });
+    }
+    // Before the permissions, which such a flag makes fail without a name.
+    if let Some(flag) = around.flag {
+        return flagged(parent(target), flag);
+    }
+    folder.check_writable().map_err(|source| Error::ReadOnly { path: target.to_owned(), source })?;
+    let Some((entry, attributes)) = file else { return Ok(()) };
+    if is_anothers(folder, entry) {
+        return Err(Error::ForeignOwner { path: target.to_owned(), uid: entry.uid, source: None });
+    }
+    match attributes.flag {
+        Some(flag) => flagged(target, flag),
+        None => Ok(()),
+    }
+}
+
+/// Whether something is mounted on the file itself.
+fn is_mounted(around: &Attributes, file: &Attributes, target: &Path) -> Result<bool, Error> {
+    if let (Some(around), Some(file)) = (around.mount, file.mount) {
+        return Ok(around != file || filesystem::is_mounted_in_another_view(file, target));
+    }
+    let mounted = filesystem::is_mount_point(target).map_err(|source| Error::Io {
+        action: "look for a mount at",
+        path: target.to_owned(),
+        source,
+    })?;
+    Ok(mounted == MountPoint::Yes)
+}
+
+/// Whether a sticky folder keeps the file for its owner.
+fn is_anothers(folder: &Folder, entry: Entry) -> bool {
+    let us = rustix::process::geteuid().as_raw();
+    let Ok(found) = folder.file().metadata() else { return false };
+    found.mode() & STICKY != 0
+        && ![entry.uid, found.uid()].contains(&us)
+        && !attributes::may_act_for(entry.uid, entry.gid)
+}

@@ -1,0 +1,561 @@
+//! Finds the tokens in a document that does not parse, so that they can be revoked.
+
+use zeroize::Zeroizing;
+
+use super::TOKENS;
+use super::tokens::PLACEHOLDER;
+use crate::secret::Secret;
+
+/// The largest document that is looked through, in bytes.
+const LARGEST: usize = 16 << 20;
+/// The longest token that is plausible, in bytes.
+const LONGEST_TOKEN: usize = 64 << 10;
+/// The most bytes that one character takes in JSON, as in `\u0041`.
+const LONGEST_ESCAPE: usize = 6;
+
+const REFRESH_TOKEN: &str = "refresh_token";
+const ACCESS_TOKEN: &str = "access_token";
+
+/// The tokens of a document that does not parse. `Debug` shows fingerprints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Salvaged {
+    /// The refresh token.
+    pub refresh_token: Option<Secret>,
+    /// The access token.
+    pub access_token: Option<Secret>,
+}
+
+/// Returns the tokens in `bytes`, which [`AuthDocument::parse`](super::AuthDocument::parse) refuses; `None` where
+/// there are none, or more than 16 MB.
+///
+/// A token is the whole text of the key `refresh_token` or `access_token`: 1 byte to 64 KiB of visible ASCII. It is
+/// taken from the object `tokens` or, failing that, from the outermost object, and never from another one, which may
+/// belong to another service. Of several, the last one counts; what follows the end of the document counts only where
+/// the document has none. UTF-16 is read if it starts with a byte order mark. The time taken grows linearly with the
+/// size. Buffers are wiped.
+#[must_use]
+pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
+    if bytes.len() > LARGEST {
+        return None;
+    }
+    let mut scanner = Scanner::default();
+    match bytes {
+        [0xff, 0xfe, text @ ..] => scanner.scan(&narrowed(text, u16::from_le_bytes)),
+        [0xfe, 0xff, text @ ..] => scanner.scan(&narrowed(text, u16::from_be_bytes)),
+        text => scanner.scan(text),
+    }
+    let [refresh_token, access_token] =
+        [scanner.refresh_token, scanner.access_token].map(|best| best.map(|(_, token)| token));
+    (refresh_token.is_some() || access_token.is_some()).then_some(Salvaged { refresh_token, access_token })
+}
+
+/// The ASCII of a UTF-16 text, with 0xff for every unit that is none.
+fn narrowed(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
+    let units = text.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
+    Zeroizing::new(units.map(|unit| u8::try_from(unit).ok().filter(u8::is_ascii).unwrap_or(0xff)).collect())
+}
+
+/// What a bracket that is still open belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Document,
+    Tokens,
+    Other,
+}
+
+/// How much a place says for a token that stands there; the greatest wins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    BehindTheDocument,
+    TokensBehindTheDocument,
+    Document,
+    Tokens,
+}
+
+/// The key whose value comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    RefreshToken,
+    AccessToken,
+    Tokens,
+    Other,
+}
+
+/// One pass over a text that is nearly JSON.
+#[derive(Default)]
+struct Scanner {
+    open: Vec<Open>,
+    key: Option<Key>,
+    document_ended: bool,
+    refresh_token: Option<(Trust, Secret)>,
+    access_token: Option<(Trust, Secret)>,
+}
+
+impl Scanner {
+    fn scan(&mut self, text: &[u8]) {
+        let mut at = 0;
+        while let Some(byte) = text.get(at) {
+            at += 1;
+            match byte {
+                b'"' => match string(text, at) {
+                    Ended::Closed(end) => at = self.string(text, at, end),
+                    Ended::Broken(end) => {
+                        self.key = None;
+                        at = end;
+                    }
+                },
+                b'{' | b'[' => {
+                    let open = match (self.open.last(), self.key.take()) {
+                        (None, None) => Open::Document,
+                        (None | Some(Open::Document), Some(Key::Tokens)) => Open::Tokens,
+                        _ => Open::Other,
+                    };
+                    self.open.push(if *byte == b'{' { open } else { Open::Other });
+                }
+                b'}' | b']' => {
+                    self.key = None;
+                    self.open.pop();
+                    self.document_ended |= self.open.is_empty();
+                }
+                byte if is_blank(*byte) => {}
+                _ => self.key = None,
+            }
+        }
+    }
+
+    /// Takes the string between `start` and the quote at `end`, and returns where to go on.
+    fn string(&mut self, text: &[u8], start: usize, end: usize) -> usize {
+        let content = &text[start..end];
+        let after = end + 1;
+        let blanks = text[after..].iter().take_while(|byte| is_blank(**byte)).count();
+        let key = self.key.take();
+        match text.get(after + blanks) {
+            Some(b':') => {
+                self.key = Some(Key::of(content));
+                after + blanks + 1
+            }
+            None | Some(b',' | b'}' | b']') => {
+                if let Some(key) = key {
+                    self.value(key, content);
+                }
+                after + blanks
+            }
+            // A quote is missing: what looked like the end of a string is the start of one.
+            Some(_) => end,
+        }
+    }
+
+    fn value(&mut self, key: Key, content: &[u8]) {
+        let Some(trust) = self.trust() else { return };
+        let best = match key {
+            Key::RefreshToken => &mut self.refresh_token,
+            Key::AccessToken => &mut self.access_token,
+            Key::Tokens | Key::Other => return,
+        };
+        if best.as_ref().is_some_and(|(held, _)| *held > trust) {
+            return;
+        }
+        let Some(token) = visible_ascii(content, LONGEST_TOKEN) else { return };
+        if key == Key::RefreshToken && token.eq_ignore_ascii_case(PLACEHOLDER) {
+            return;
+        }
+        *best = Some((trust, Secret::from(token.as_str())));
+    }
+
+    /// How far a token that stands here is to be trusted; not at all where it is another program's.
+    fn trust(&self) -> Option<Trust> {
+        Some(match (self.open.last(), self.document_ended) {
+            (Some(Open::Other), _) => return None,
+            (Some(Open::Tokens), false) => Trust::Tokens,
+            (Some(Open::Tokens), true) => Trust::TokensBehindTheDocument,
+            (Some(Open::Document) | None, false) => Trust::Document,
+            (Some(Open::Document) | None, true) => Trust::BehindTheDocument,
+        })
+    }
+}
+
+impl Key {
+    fn of(content: &[u8]) -> Self {
+        match visible_ascii(content, REFRESH_TOKEN.len()).as_deref().map(String::as_str) {
+            Some(REFRESH_TOKEN) => Self::RefreshToken,
+            Some(ACCESS_TOKEN) => Self::AccessToken,
+            Some(TOKENS) => Self::Tokens,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// How a string ends, and where.
+enum Ended {
+    /// With a quote, which is there.
+    Closed(usize),
+    /// With the text or with a control character, neither of which a string can contain.
+    Broken(usize),
+}
+
+/// Looks for the end of the string that begins at `start`.
+fn string(text: &[u8], start: usize) -> Ended {
+    let mut at = start;
+    loop {
+        match text.get(at) {
+            Some(b'"') => return Ended::Closed(at),
+            Some(b'\\') => at += 2,
+            Some(0x20..) => at += 1,
+            Some(_) => return Ended::Broken(at),
+            None => return Ended::Broken(text.len()),
+        }
+    }
+}
+
+/// White space, and the zeros that a file system leaves where a write was cut off.
+fn is_blank(byte: u8) -> bool {
+    byte <= b' '
+}
+
+/// The text of a JSON string, if it is 1 to `longest` visible ASCII characters.
+fn visible_ascii(content: &[u8], longest: usize) -> Option<Zeroizing<String>> {
+    if content.is_empty() || content.len() > longest * LONGEST_ESCAPE {
+        return None;
+    }
+    // As long as it can become: a string that grew would leave unwiped copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(content.len()));
+    let mut rest = content;
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'\\', [b'u', a, b, c, d, after @ ..]) => (escaped([*a, *b, *c, *d])?, after),
+            (b'\\', [byte @ (b'"' | b'\\' | b'/'), after @ ..]) => (*byte, after),
+            (b'\\', _) => return None,
+            (byte, after) => (*byte, after),
+        };
+        if !byte.is_ascii_graphic() {
+            return None;
+        }
+        text.push(char::from(byte));
+        rest = after;
+    }
+    (text.len() <= longest).then_some(text)
+}
+
+/// The byte that four hexadecimal digits name.
+fn escaped(digits: [u8; 4]) -> Option<u8> {
+    let digits = std::str::from_utf8(&digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    u8::try_from(u16::from_str_radix(digits, 16).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::AuthDocument;
+    use super::*;
+
+    const WHOLE: &str = r#"{"auth_mode":"chatgpt","tokens":{"id_token":"e30.e30.e30","access_token":"at","refresh_token":"rt","account_id":"a"},"last_refresh":null}"#;
+
+    fn found(bytes: &[u8]) -> Option<(Option<String>, Option<String>)> {
+        let plain = |token: Option<Secret>| token.map(|token| token.expose().to_owned());
+        salvage(bytes).map(|found| (plain(found.refresh_token), plain(found.access_token)))
+    }
+
+    fn pair(refresh: &str, access: &str) -> Option<(Option<String>, Option<String>)> {
+        let some = |token: &str| (!token.is_empty()).then(|| token.to_owned());
+        Some((some(refresh), some(access)))
+    }
+
+    #[track_caller]
+    fn assert_found(text: &str, refresh: &str, access: &str) {
+        assert_eq!(found(text.as_bytes()), pair(refresh, access), "{text}");
+    }
+
+    #[track_caller]
+    fn assert_nothing(text: &str) {
+        assert_eq!(found(text.as_bytes()), None, "{text}");
+    }
+
+    fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(bytes).collect()
+    }
+
+    #[test]
+    fn a_document_that_is_broken_elsewhere_still_has_its_tokens() {
+        let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(WHOLE).unwrap()).unwrap();
+        let broken = |from: &str, to: &str| WHOLE.replacen(from, to, 1).into_bytes();
+        let cases: Vec<Vec<u8>> = vec![
+            [b"\xef\xbb\xbf", WHOLE.as_bytes()].concat(),
+            [WHOLE.as_bytes(), b"}}] and \"more\""].concat(),
+            [WHOLE.as_bytes(), &[0; 500]].concat(),
+            broken("{\"auth_mode\"", "{\"future\":1e999,\"auth_mode\""),
+            broken("{\"auth_mode\"", "{\"auth_mode\":1,\"auth_mode\""),
+            broken("\"last_refresh\":null", "\"last_refresh\":"),
+            broken("\"auth_mode\":\"chatgpt\"", "\"auth_mode\":\"chatgpt"),
+            broken("\"last_refresh\"", "last_refresh"),
+            pretty.replacen("\"chatgpt\"", "\"chatgpt", 1).into_bytes(),
+            pretty.replacen(": \"a\"", ": \"a", 1).into_bytes(),
+            broken(
+                "{\"auth_mode\"",
+                &format!("{{\"future\":{}{},\"auth_mode\"", "[".repeat(300), "]".repeat(300)),
+            ),
+        ];
+        for bytes in cases {
+            let shown = String::from_utf8_lossy(&bytes);
+            assert!(AuthDocument::parse(&bytes).is_err(), "{shown}");
+            assert_eq!(found(&bytes), pair("rt", "at"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_elsewhere_do_not_matter() {
+        let at = WHOLE.find("chatgpt").unwrap();
+        for byte in [0x80, 0xc3, 0xff] {
+            let mut bytes = WHOLE.as_bytes().to_vec();
+            bytes[at] = byte;
+            assert_eq!(found(&bytes), pair("rt", "at"));
+            bytes.push(byte);
+            assert_eq!(found(&bytes), pair("rt", "at"));
+        }
+    }
+
+    #[test]
+    fn utf_16_is_read_in_either_order() {
+        assert_eq!(found(&utf16(WHOLE, u16::to_le_bytes)), pair("rt", "at"));
+        assert_eq!(found(&utf16(WHOLE, u16::to_be_bytes)), pair("rt", "at"));
+        let mut odd = utf16(WHOLE, u16::to_le_bytes);
+        odd.push(b'"');
+        assert_eq!(found(&odd), pair("rt", "at"));
+        assert_eq!(found(&utf16(r#"{"refresh_token":"r\u0100t"}"#, u16::to_le_bytes)), None);
+        assert_eq!(found(&utf16("{\"refresh_token\":\"r\u{174}t\"}", u16::to_be_bytes)), None);
+    }
+
+    #[test]
+    fn of_a_key_that_is_there_twice_the_last_that_is_not_empty_counts() {
+        assert_found(r#"{"tokens":{"refresh_token":"a","refresh_token":"b","refresh_token":""}}"#, "b", "");
+        assert_found(r#"{"tokens":{"access_token":"a"},"tokens":{"access_token":"b"}}"#, "", "b");
+        assert_found(r#"{"tokens":{"refresh_token":"a","refresh_token":null}}"#, "a", "");
+    }
+
+    #[test]
+    fn the_tokens_of_the_document_count_before_any_other() {
+        assert_found(r#"{"tokens":{"refresh_token":"a"},"refresh_token":"b"}"#, "a", "");
+        assert_found(r#"{"refresh_token":"b","x":1e999}"#, "b", "");
+        // The end of a longer document that was overwritten in place.
+        assert_found(&format!(r#"{WHOLE}sh_token":"old"}},"refresh_token":"old"}}"#), "rt", "at");
+        assert_found(&format!(r#"{WHOLE}{{"tokens":{{"refresh_token":"old"}}}}"#), "rt", "at");
+        assert_found(
+            r#"oken":"x","refresh_token":"rt","access_token":"at"},"last_refresh":null}"#,
+            "rt",
+            "at",
+        );
+    }
+
+    #[test]
+    fn tokens_of_other_programs_are_left_alone() {
+        assert_nothing(r#"{"other":{"refresh_token":"a"},"x":1e999}"#);
+        assert_nothing(r#"{"other":{"tokens":{"refresh_token":"a"}},"x":1e999}"#);
+        assert_nothing(r#"{"list":[{"refresh_token":"a"}],"tokens":[{"access_token":"b"}],"x":1e999}"#);
+        assert_found(r#"{"tokens":{"refresh_token":"a","more":{"refresh_token":"b"}},"x":1e999}"#, "a", "");
+    }
+
+    #[test]
+    fn only_the_text_of_the_two_keys_is_a_token() {
+        for text in [
+            "",
+            "\"",
+            "{",
+            "null",
+            r#"{"note":"refresh_token"}"#,
+            r#"{"note":"\"refresh_token\":\"a\"","x":1e999}"#,
+            r#"{"note":["refresh_token","a"]}"#,
+            r#"{"refresh_token":7,"access_token":["a"]}"#,
+            r#"{"refresh_token":{"value":"a"}}"#,
+            r#"{"refresh_token""a"}"#,
+            r#"{"refresh_token":x"a"}"#,
+            r#"{"Refresh_Token":"a","refresh_tokens":"b","xrefresh_token":"c"}"#,
+            r#"{refresh_token:"a"}"#,
+        ] {
+            assert_nothing(text);
+        }
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_a_token_is_none() {
+        for text in [
+            r#"{"refresh_token":""}"#,
+            r#"{"refresh_token":"placeholder","access_token":""}"#,
+            r#"{"refresh_token":"a b"}"#,
+            r#"{"refresh_token":"a\nb"}"#,
+            r#"{"refresh_token":"a\u0000b"}"#,
+            r#"{"refresh_token":"a\u+041b"}"#,
+            r#"{"refresh_token":"a\u00"}"#,
+            r#"{"refresh_token":"ä"}"#,
+            // Cut off, at every kind of place.
+            r#"{"refresh_token":"a"#,
+            r#"{"refresh_token":"a\"#,
+            r#"{"refresh_token":"a\"}"#,
+            "{\"refresh_token\":\"a\n\"}",
+            "{\"refresh_token\":\"a\0\0\0\"}",
+            // Without its closing quote it runs into the next key.
+            r#"{"refresh_token":"a,"id_token":"b"}"#,
+        ] {
+            assert_nothing(text);
+        }
+    }
+
+    #[test]
+    fn escapes_are_decoded_in_keys_and_tokens() {
+        assert_found(r#"{"t\u006fkens":{"refresh\u005ftoken":"\u0061\/\\\"b"}"#, "a/\\\"b", "");
+        let escaped: String = "refresh_token".bytes().map(|byte| format!("\\u{byte:04X}")).collect();
+        assert_found(&format!("{{\"{escaped}\":\"a\""), "a", "");
+    }
+
+    #[test]
+    fn a_token_is_64_kib_long_at_most() {
+        let document = |token: &str| format!(r#"{{"tokens":{{"refresh_token":"{token}"}}"#);
+        let longest = "a".repeat(LONGEST_TOKEN);
+        assert_found(&document(&longest), &longest, "");
+        assert_found(&document(&"\\u0061".repeat(LONGEST_TOKEN)), &longest, "");
+        assert_nothing(&document(&format!("{longest}a")));
+    }
+
+    #[test]
+    fn a_large_document_is_looked_through_in_linear_time_and_a_huge_one_not_at_all() {
+        let start = std::time::Instant::now();
+        for filler in
+            ["\"", "{", "[", "\\", "\"\":", "\"refresh_token\":", "\"a\" ", " ", "\"\n", "\"tokens\":{"]
+        {
+            let text = filler.repeat((1 << 20) / filler.len());
+            let _any_outcome = salvage(text.as_bytes());
+            assert_eq!(found([WHOLE, &text].concat().as_bytes()), pair("rt", "at"), "{filler}");
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
+        let large = [WHOLE, &" ".repeat(LARGEST - WHOLE.len())].concat();
+        assert_eq!(found(large.as_bytes()), pair("rt", "at"));
+        assert_eq!(found([&large, " "].concat().as_bytes()), None);
+    }
+
+    #[test]
+    fn no_token_is_shown() {
+        let found = salvage(br#"{"tokens":{"refresh_token":"rt-marked","access_token":"at-marked""#).unwrap();
+        let shown = format!("{found:?} {found:#?}");
+        assert!(!shown.contains("marked"), "{shown}");
+        assert!(shown.contains(&Secret::from("rt-marked").fingerprint().to_string()), "{shown}");
+    }
+
+    /// Any JSON value, the names of tokens among its keys.
+    fn value() -> impl Strategy<Value = Value> {
+        let key = prop_oneof![Just("refresh_token".to_owned()), Just("tokens".to_owned()), any::<String>()];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[\"\\\\{}:,]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..4)
+                    .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Bytes that look like the beginnings of a document.
+    fn fragments() -> impl Strategy<Value = Vec<u8>> {
+        let fragment = prop_oneof![
+            Just(b"\"".to_vec()),
+            Just(b"\"refresh_token\"".to_vec()),
+            Just(b"\"access_token\":\"a\"".to_vec()),
+            Just(b"\"tokens\":{".to_vec()),
+            Just(b"\\u00".to_vec()),
+            Just(b"\xff\xfe".to_vec()),
+            Just(b"\xfe\xff".to_vec()),
+            prop::sample::select(b"{}[]:,\\ \n\0".to_vec()).prop_map(|byte| vec![byte]),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(fragment, 0..40).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_yield_visible_tokens_or_nothing(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            parts in fragments(),
+        ) {
+            for bytes in [bytes, parts] {
+                let Some(found) = salvage(&bytes) else { continue };
+                let tokens: Vec<_> = [found.refresh_token, found.access_token].into_iter().flatten().collect();
+                prop_assert!(!tokens.is_empty());
+                for token in tokens {
+                    let text = token.expose();
+                    prop_assert!(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()));
+                }
+            }
+        }
+
+        #[test]
+        fn a_document_that_is_cut_off_behind_its_tokens_still_has_them(
+            refresh in "[!-~]{1,40}",
+            access in "[!-~]{1,40}",
+            before in prop::collection::vec(("[a-z]{1,5}", value()), 0..3),
+            within in prop::collection::vec(("[a-z]{1,5}", value()), 0..3),
+            behind in prop::collection::vec(("[a-z]{1,5}", value()), 0..3),
+            pretty in any::<bool>(),
+            cut in any::<prop::sample::Index>(),
+            rubbish in prop::sample::select(vec!["", "\0\0\0", "\n", "\n{\"tokens\":{\"refresh_token\":\"old\"}}"]),
+        ) {
+            prop_assume!(!refresh.eq_ignore_ascii_case(PLACEHOLDER));
+            let mut tokens = json!({});
+            for (key, value) in within {
+                tokens[format!("x{key}")] = value;
+            }
+            tokens["access_token"] = json!(access);
+            tokens["refresh_token"] = json!(refresh);
+            let mut document = json!({});
+            for (key, value) in before {
+                document[format!("x{key}")] = value;
+            }
+            document["tokens"] = tokens;
+            let head = document.clone();
+            for (key, value) in behind {
+                document[format!("y{key}")] = value;
+            }
+            let write = |value: &Value| {
+                if pretty { serde_json::to_string_pretty(value).unwrap() } else { value.to_string() }
+            };
+            let whole = write(&document);
+            prop_assert!(AuthDocument::parse(whole.as_bytes()).is_ok());
+            let expected = pair(&refresh, &access);
+            prop_assert_eq!(found(whole.as_bytes()), expected.clone());
+            // What stands before the brackets that close the tokens and the document.
+            let head = write(&head);
+            let tokens_end = head.trim_end_matches(|letter: char| letter == '}' || letter.is_whitespace()).len();
+            let mut bytes = whole.as_bytes()[..tokens_end + cut.index(whole.len() - tokens_end + 1)].to_vec();
+            prop_assert_eq!(found(&bytes), expected.clone(), "{}", String::from_utf8_lossy(&bytes));
+            if bytes.len() == whole.len() {
+                bytes.extend_from_slice(rubbish.as_bytes());
+                prop_assert_eq!(found(&bytes), expected);
+            }
+        }
+
+        #[test]
+        fn what_a_document_has_is_what_is_found_in_it(
+            tokens in prop::collection::vec(("(access|refresh)_token|[a-z]{1,5}", "[ -~]{0,12}"), 0..5),
+            others in prop::collection::vec(("x[a-z]{1,5}", value()), 0..3),
+        ) {
+            let tokens: serde_json::Map<_, _> =
+                tokens.into_iter().map(|(key, text)| (key, Value::from(text))).collect();
+            let plausible = |key: &str| {
+                let text = tokens.get(key)?.as_str()?;
+                (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+            };
+            let expected = (plausible("refresh_token"), plausible("access_token"));
+            let expected = (expected != (None, None)).then_some(expected);
+            let mut document = json!({ "tokens": tokens });
+            for (key, value) in others {
+                document[key] = value;
+            }
+            prop_assert_eq!(found(document.to_string().as_bytes()), expected);
+        }
+    }
+}
