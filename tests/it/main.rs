@@ -13,6 +13,7 @@ mod app_server;
 mod authority;
 mod bad_input;
 mod cli;
+mod docs;
 mod external;
 mod interop;
 mod keeper;
@@ -25,9 +26,11 @@ mod manager;
 #[cfg(target_os = "linux")]
 mod memory;
 mod model;
-mod papers;
 mod redaction;
 mod release;
+// The kills need their failpoints.
+#[cfg(feature = "failpoints")]
+mod soak;
 mod store;
 mod structure;
 mod support;

@@ -58,6 +58,8 @@ impl Chromium {
         ]);
         command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
         command.env("commands", &commands).env("answers", &answers).env("HOME", folder.path());
+        // It is killed in the end, and leaves what it has in the temporary directory.
+        command.env("TMPDIR", folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Guarded(command.spawn().expect("sh is installed"));
         // Either end waits for the other to open its own.

@@ -6,7 +6,7 @@ mod answers;
 #[cfg(feature = "failpoints")]
 mod clocks;
 #[cfg(feature = "failpoints")]
-mod crashes;
+pub mod crashes;
 mod fresh;
 #[cfg(feature = "failpoints")]
 mod in_runtime;
@@ -20,6 +20,6 @@ mod processes;
 pub mod redaction;
 mod rival;
 mod rivals;
-mod rounds;
+pub mod rounds;
 mod upstream;
 pub mod world;

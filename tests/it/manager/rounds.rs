@@ -19,7 +19,7 @@ use super::world::World;
 use crate::support::{Actor, Machine, hear, here, part, tell};
 
 /// By how many seconds the clocks go on from one round to the next.
-const ROUND: i64 = 2 * 3_600;
+pub const ROUND: i64 = 2 * 3_600;
 
 /// Who takes part in a set of rounds, and under which rules.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ impl Rounds {
 }
 
 /// One process: in each round its tasks ask for the token all at once, and it tells whatever they got.
-fn play() {
+pub fn play() {
     let url = hear().unwrap();
     let home = locate(&Environment::of_process().unwrap()).unwrap();
     let environment = Environment::read(|name| match name {

@@ -77,6 +77,12 @@ impl Actor {
         seen.last().and_then(|line| line.split_once('@')).unwrap().1.to_owned()
     }
 
+    /// What it says next; none where it has ended.
+    #[track_caller]
+    pub fn next_word_or_end(&mut self) -> Option<String> {
+        std::iter::from_fn(|| self.words.next()).find_map(|line| Some(line.split_once('@')?.1.to_owned()))
+    }
+
     /// Tells it something.
     pub fn say(&mut self, word: &str) {
         writeln!(self.cue.as_mut().unwrap(), "{word}").unwrap();

@@ -1,15 +1,17 @@
-//! Machines on which the papers are carried out, so that what they show is what happens.
+//! Machines on which the docs are carried out, so that what they show is what happens.
 
 mod container;
 mod newcomer;
+mod output;
 mod stage;
 mod terminal;
 
+use self::output::{agrees, plain};
 use self::stage::Stage;
 use self::terminal::Terminal;
-use super::paper::{Block, Paper};
+use super::markdown::{Block, Document};
 use super::scene::{Scene, headings, scene};
-use super::transcript::{agrees, exchanges, plain};
+use super::transcript::exchanges;
 use super::{every, none};
 use crate::support::here;
 
@@ -20,7 +22,7 @@ fn faults(block: &Block, terminal: &mut Terminal, authority: &str) -> Vec<String
         let outcome = terminal.run(&exchange.command);
         let shown = plain(&outcome.shown, authority);
         let command = &exchange.command;
-        if block.language == "sh" {
+        if block.language() == "sh" {
             if outcome.code != 0 {
                 faults.push(format!("{command} exits with {}:\n{shown}", outcome.code));
             }
@@ -32,28 +34,29 @@ fn faults(block: &Block, terminal: &mut Terminal, authority: &str) -> Vec<String
     faults
 }
 
-/// Runs everything that a paper shows under headings of their own machines, and says what does not come of it.
-fn shown_wrongly(paper: &Paper) -> Vec<String> {
+/// Runs everything that a document shows under headings of their own machines, and says what does not come of it.
+fn shown_wrongly(document: &Document) -> Vec<String> {
     let mut wrong = Vec::new();
-    for heading in headings(&paper.name) {
-        let on = scene(&paper.name, heading).unwrap();
-        if matches!(on, Scene::Newcomer | Scene::Everything | Scene::NotRun(_)) {
+    for heading in headings(&document.name) {
+        let on = scene(&document.name, heading).unwrap();
+        if matches!(on, Scene::Newcomer | Scene::NotRun(_)) {
             continue;
         }
         let stage = Stage::set(on);
         let mut terminal = stage.container.terminal();
-        let blocks = paper.blocks.iter().filter(|block| block.heading == heading);
-        for block in blocks.filter(|block| ["console", "sh"].contains(&&*block.language)) {
+        for block in document.commands().filter(|block| block.heading == heading) {
             let found = faults(block, &mut terminal, stage.authority.url());
-            wrong.extend(found.into_iter().map(|fault| format!("{}: {fault}", paper.at(block.line))));
+            wrong.extend(found.into_iter().map(|fault| format!("{}: {fault}", document.at(block.line))));
         }
     }
     wrong
 }
 
 #[test]
-fn what_the_papers_show_is_what_happens() {
-    container::inside(here!(), || none(&every().flat_map(|paper| shown_wrongly(&paper)).collect::<Vec<_>>()));
+fn what_the_docs_show_is_what_happens() {
+    container::inside(here!(), || {
+        none(&every().flat_map(|document| shown_wrongly(&document)).collect::<Vec<_>>());
+    });
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn a_transcript_that_is_wrong_is_found() {
     container::inside(here!(), || {
         let text = "# How do I use two accounts?\n```console\n$ codex status\nlogged in\n$ codex token\n…\nerror: x\n```\n\
             ```sh\ncodex status\ntrue\n```\n";
-        let found = shown_wrongly(&Paper::parse("README.md", text));
+        let found = shown_wrongly(&Document::parse("README.md", text));
         assert_eq!(found.len(), 3, "{found:#?}");
         assert!(found[2].contains("codex status exits with 1"), "{found:#?}");
     });

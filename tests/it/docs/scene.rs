@@ -1,4 +1,4 @@
-//! Which machine the commands of a paper are run on.
+//! Which machine the commands of a document are run on.
 
 /// What a machine is like before the first command under a heading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,11 @@ pub enum Scene {
     AccessToken,
     /// The path of a newcomer, which `machine/newcomer.rs` walks.
     Newcomer,
-    /// Not run here: `tests/run` runs every line of it.
-    Everything,
-    /// Not run, for this reason. It is still read by `bash`, and every command of ours in it by the program.
+    /// Not run, for this reason. The program still reads every command of ours in it.
     NotRun(&'static str),
 }
 
-/// The scene of every block of commands, by the paper and the heading that it stands under.
+/// The scene of every block of commands, by the document and the heading that it stands under.
 const SCENES: &[(&str, &str, Scene)] = &[
     ("README.md", "codex-auth", Scene::Keychain),
     ("README.md", "Install", Scene::Newcomer),
@@ -45,11 +43,11 @@ const SCENES: &[(&str, &str, Scene)] = &[
     ("README.md", "A login that failed has logged me out", Scene::LoggedIn),
     ("README.md", "Did the logout really end my tokens?", Scene::NoRevocation),
     ("README.md", "How do I use two accounts?", Scene::Nobody),
-    (".github/CONTRIBUTING.md", "Contributing", Scene::Everything),
+    (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (
         ".github/CONTRIBUTING.md",
         "What needs a program of its own",
-        Scene::NotRun("cargo-deny and cargo-fuzz are no part of a compiler, and what they do takes minutes"),
+        Scene::NotRun("it takes minutes, and tests/run does the same"),
     ),
     (".github/CONTRIBUTING.md", "How to read a failing test", Scene::NotRun("it would run these very tests")),
     (
@@ -60,12 +58,12 @@ const SCENES: &[(&str, &str, Scene)] = &[
 ];
 
 /// The scene of the blocks under a heading.
-pub fn scene(paper: &str, heading: &str) -> Option<Scene> {
-    let found = SCENES.iter().find(|(of, under, _)| (*of, *under) == (paper, heading));
+pub fn scene(document: &str, heading: &str) -> Option<Scene> {
+    let found = SCENES.iter().find(|(of, under, _)| (*of, *under) == (document, heading));
     found.map(|(_, _, scene)| *scene)
 }
 
-/// Every heading of a paper that has a scene.
-pub fn headings(paper: &str) -> impl Iterator<Item = &'static str> {
-    SCENES.iter().filter(move |(of, ..)| *of == paper).map(|(_, heading, _)| *heading)
+/// Every heading of a document that has a scene.
+pub fn headings(document: &str) -> impl Iterator<Item = &'static str> {
+    SCENES.iter().filter(move |(of, ..)| *of == document).map(|(_, heading, _)| *heading)
 }

@@ -1,4 +1,4 @@
-//! A shell that commands are typed into, one after the other, as a reader of a paper types them.
+//! A shell that commands are typed into, one after the other, as a reader of a document types them.
 
 use std::io::{Read as _, Write as _};
 use std::process::{ChildStdin, Command, Stdio};

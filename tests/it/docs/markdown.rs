@@ -1,11 +1,11 @@
-//! A Markdown paper as its reader sees it: blocks that are set off, and prose with code and links in it.
+//! A Markdown document: its fenced blocks, and its prose with code and links in it.
 
 use std::fs;
 
 use crate::structure::root;
 
-/// A paper of this repository.
-pub struct Paper {
+/// A document of this repository.
+pub struct Document {
     /// Its path in the repository.
     pub name: String,
     pub blocks: Vec<Block>,
@@ -14,10 +14,8 @@ pub struct Paper {
 
 /// A fenced block.
 pub struct Block {
-    /// What kind of text it is: the first word behind the fence.
-    pub language: String,
-    /// What else stands behind the fence.
-    pub mark: String,
+    /// The text behind its fence.
+    pub info: String,
     /// The heading that it stands under.
     pub heading: String,
     /// The line of its fence.
@@ -31,25 +29,23 @@ pub struct Paragraph {
     pub text: String,
 }
 
-impl Paper {
+impl Document {
     pub fn read(name: &str) -> Self {
         let text = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self::parse(name, &text)
     }
 
     pub fn parse(name: &str, text: &str) -> Self {
-        let mut paper = Self { name: name.to_owned(), blocks: Vec::new(), prose: Vec::new() };
+        let mut document = Self { name: name.to_owned(), blocks: Vec::new(), prose: Vec::new() };
         let mut heading = String::new();
         let mut open: Option<Block> = None;
         let mut goes_on = false;
         for (number, line) in (1..).zip(text.lines()) {
             if let Some(info) = line.strip_prefix("```") {
-                let (language, mark) = info.split_once(' ').unwrap_or((info, ""));
-                paper.blocks.extend(open.take());
+                document.blocks.extend(open.take());
                 if !info.is_empty() {
                     open = Some(Block {
-                        language: language.to_owned(),
-                        mark: mark.to_owned(),
+                        info: info.to_owned(),
                         heading: heading.clone(),
                         line: number,
                         text: Vec::new(),
@@ -65,21 +61,26 @@ impl Paper {
                 if let Some(words) = line.strip_prefix('#') {
                     words.trim_start_matches('#').trim().clone_into(&mut heading);
                 }
-                match paper.prose.last_mut() {
+                match document.prose.last_mut() {
                     Some(last) if goes_on && !stands_alone => {
                         last.text.push(' ');
                         last.text.push_str(line.trim());
                     }
-                    _ => paper.prose.push(Paragraph { line: number, text: line.to_owned() }),
+                    _ => document.prose.push(Paragraph { line: number, text: line.to_owned() }),
                 }
                 goes_on = !stands_alone;
             }
         }
         assert!(open.is_none(), "{name}: a block is not closed");
-        paper
+        document
     }
 
-    /// Where something in it is, for people.
+    /// Its blocks of commands.
+    pub fn commands(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| ["console", "sh"].contains(&block.language()))
+    }
+
+    /// A line of it, for a message.
     pub fn at(&self, line: usize) -> String {
         format!("{}:{line}", self.name)
     }
@@ -88,6 +89,13 @@ impl Paper {
     pub fn anchors(&self) -> Vec<String> {
         let headings = self.prose.iter().filter_map(|paragraph| paragraph.text.strip_prefix('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
+    }
+}
+
+impl Block {
+    /// The language of its text: the first word behind its fence.
+    pub fn language(&self) -> &str {
+        self.info.split(' ').next().unwrap_or_default()
     }
 }
 
@@ -116,21 +124,4 @@ fn anchor(heading: &str) -> String {
             _ => None,
         })
         .collect()
-}
-
-#[test]
-fn a_paper_is_read_as_its_blocks_and_its_prose() {
-    let text = "# One, two\nfirst `a\nb` and [c](d.md#e).\n\n| `x` | y |\n| `z\\|z` | |\n```sh again\n# no\n```\nlast\n";
-    let paper = Paper::parse("p.md", text);
-    let prose: Vec<_> = paper.prose.iter().map(|paragraph| (paragraph.line, paragraph.code())).collect();
-    let code = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    assert_eq!(
-        prose,
-        [(1, code(&[])), (2, code(&["a b"])), (5, code(&["x"])), (6, code(&["z|z"])), (10, code(&[]))]
-    );
-    assert_eq!(paper.prose[1].links(), ["d.md#e"]);
-    assert_eq!(paper.anchors(), ["one-two"]);
-    let [block] = &paper.blocks[..] else { panic!("{}", paper.blocks.len()) };
-    assert_eq!((&*block.language, &*block.mark, &*block.heading, block.line), ("sh", "again", "One, two", 7));
-    assert_eq!(block.text, ["# no"]);
 }

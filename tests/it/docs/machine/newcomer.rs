@@ -10,11 +10,12 @@ use scripted_authority::TokenState;
 
 use super::container::{Access, Container, HOME, inside};
 use super::faults;
+use super::output::{agrees, plain};
 use super::stage::Stage;
 use super::terminal::Terminal;
-use crate::papers::paper::{Block, Paper};
-use crate::papers::scene::{Scene, headings, scene};
-use crate::papers::transcript::{agrees, exchanges, plain};
+use crate::docs::markdown::{Block, Document};
+use crate::docs::scene::{Scene, headings, scene};
+use crate::docs::transcript::exchanges;
 use crate::structure::root;
 use crate::support::here;
 
@@ -94,7 +95,7 @@ impl<'a> Second<'a> {
         Self { block, terminal }
     }
 
-    /// Waits until it shows what the paper says.
+    /// Waits until it shows what the document says.
     fn end(mut self, authority: &str) {
         let said = &exchanges(self.block)[0].shown;
         let what = format!("it to show\n{}\n", said.join("\n"));
@@ -129,7 +130,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_lines_of_the_readme() {
     inside(here!(), || {
-        let readme = Paper::read("README.md");
+        let readme = Document::read("README.md");
         let mut stage = Stage::bare(None);
         // On a disk: `codex doctor` has something to say against a login in memory.
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -143,7 +144,7 @@ fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_line
             headings(&readme.name).filter(|heading| scene(&readme.name, heading) == Some(Scene::Newcomer));
         for heading in path {
             for block in readme.blocks.iter().filter(|block| block.heading == heading) {
-                if block.mark == "second terminal" {
+                if block.info == "console second terminal" {
                     second = Some(Second::begin(&stage.container, block));
                 } else if block.text.iter().any(|line| line.starts_with("cargo install")) {
                     for exchange in exchanges(block) {

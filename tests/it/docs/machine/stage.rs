@@ -6,7 +6,7 @@ use scripted_authority::{Account, Authority, DeviceFlow, Endpoint, Step};
 
 use super::container::{Access, Container};
 use super::terminal::Terminal;
-use crate::papers::scene::Scene;
+use crate::docs::scene::Scene;
 use crate::support::program;
 use crate::support::session::PrivateSession;
 
@@ -67,7 +67,7 @@ impl Stage {
                 stage.container.set("CODEX_ACCESS_TOKEN", token);
             }
             Scene::Keychain | Scene::Nobody => {}
-            Scene::Newcomer | Scene::Everything | Scene::NotRun(_) => {
+            Scene::Newcomer | Scene::NotRun(_) => {
                 unreachable!("there is no stage for {scene:?}")
             }
         }

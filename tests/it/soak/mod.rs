@@ -1,0 +1,90 @@
+//! Random schedules, run for as long as `tests/soak NAME [--minutes N] [--seed S]` says; half a minute in `tests/run`.
+//!
+//! A scenario is a file here whose one test, `keeps_its_promises`, draws its operations from a [`Soak`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+mod rounds;
+
+/// Without `SOAK_MINUTES`.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// A sequence of numbers that follows from its seed alone (SplitMix64).
+pub struct Random(u64);
+
+impl Random {
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let end = u64::try_from(end).unwrap();
+        usize::try_from((mixed ^ (mixed >> 31)) % end).unwrap()
+    }
+
+    /// One of `choices`.
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// One run of a scenario: its random numbers, its time, and the table that it prints in the end.
+pub struct Soak {
+    pub random: Random,
+    seed: u64,
+    began: Instant,
+    time: Duration,
+    counts: BTreeMap<&'static str, u64>,
+    broken: BTreeMap<&'static str, u64>,
+}
+
+impl Soak {
+    /// Takes seed and time from the environment. `promises` are the names under which [`Soak::hold`] counts.
+    pub fn begin(promises: &[&'static str]) -> Self {
+        let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+        let seed = number("SOAK_SEED").unwrap_or(1);
+        let time = number("SOAK_MINUTES").map_or(SHORT, |minutes| Duration::from_secs(minutes * 60));
+        let broken = promises.iter().map(|promise| (*promise, 0)).collect();
+        Self { random: Random(seed), seed, began: Instant::now(), time, counts: BTreeMap::new(), broken }
+    }
+
+    /// Whether there is time for another operation.
+    pub fn goes_on(&self) -> bool {
+        self.began.elapsed() < self.time
+    }
+
+    pub fn count(&mut self, what: &'static str, times: usize) {
+        *self.counts.entry(what).or_default() += u64::try_from(times).unwrap();
+    }
+
+    /// Counts a promise as broken unless it holds, and prints `detail` at once.
+    pub fn hold(&mut self, promise: &'static str, holds: bool, detail: impl FnOnce() -> String) {
+        if !holds {
+            *self.broken.get_mut(promise).expect(promise) += 1;
+            println!("{promise}: {}", detail());
+        }
+    }
+
+    /// Prints the table, and fails if a promise was broken.
+    #[track_caller]
+    pub fn finish(self) {
+        println!("\nseed {}, {} s\n", self.seed, self.began.elapsed().as_secs());
+        println!("| what | times |\n|---|---|");
+        for (what, times) in self.counts.iter().chain(&self.broken) {
+            println!("| {what} | {times} |");
+        }
+        assert!(self.broken.values().all(|times| *times == 0), "a promise was broken");
+    }
+}
+
+#[test]
+fn the_same_seed_draws_the_same_numbers() {
+    let draw = |seed| {
+        let mut random = Random(seed);
+        (0..100).map(|_| random.below(1_000)).collect::<Vec<_>>()
+    };
+    assert_eq!(draw(7), draw(7));
+    assert_ne!(draw(7), draw(8));
+}
