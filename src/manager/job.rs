@@ -82,42 +82,39 @@ impl Job {
         Self { task: Task::Logout { scope }, policy: AccountPolicy::Follow }
     }
 
-    /// Does it, here and now, on this thread. `waiting` hears who is in the way of the lease.
+    /// Does it, here and now, on this thread. While another process holds the lease `between` is called before each
+    /// further try, and may end the wait: then nothing was changed, and nothing is changed later.
     #[must_use]
-    pub fn run(self, home: Home, environment: &Environment, mut waiting: impl FnMut(&Waiting<'_>)) -> Done {
+    pub fn run(
+        self,
+        home: Home,
+        environment: &Environment,
+        mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Done {
         let engine = Engine { policy: self.policy, ..Engine::of_system(home, environment) };
         let done = match self.task {
-            Task::Freshen => freshen(&engine, &mut waiting),
-            Task::Refresh { reason, base } => refresh(&engine, reason, base, &mut waiting),
-            Task::Logout { scope } => {
-                let mut between = |state: &Waiting<'_>| {
-                    waiting(state);
-                    ControlFlow::Continue(())
-                };
-                end_login::run(&engine, scope, &mut between).map(Done::LoggedOut)
-            }
+            Task::Freshen => freshen(&engine, &mut between),
+            Task::Refresh { reason, base } => refresh(&engine, reason, base, &mut between),
+            Task::Logout { scope } => end_login::run(&engine, scope, &mut between).map(Done::LoggedOut),
         };
         done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))
     }
 }
 
-fn freshen(engine: &Engine, waiting: &mut dyn FnMut(&Waiting<'_>)) -> Result<Done, Error> {
+type Between<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
+
+fn freshen(engine: &Engine, between: &mut Between<'_>) -> Result<Done, Error> {
     let snapshot = engine.load()?;
     match snapshot.standing(engine.clock.now()) {
         Standing::Stale | Standing::Expired if snapshot.fingerprint().is_some() => {
-            refresh(engine, Reason::Stale, Base::of(&snapshot), waiting)
+            refresh(engine, Reason::Stale, Base::of(&snapshot), between)
         }
         _ => Ok(Done::Served),
     }
 }
 
-fn refresh(
-    engine: &Engine,
-    reason: Reason,
-    base: Base,
-    waiting: &mut dyn FnMut(&Waiting<'_>),
-) -> Result<Done, Error> {
-    let snapshot = Transaction { engine, reason, base }.run(waiting)?;
+fn refresh(engine: &Engine, reason: Reason, base: Base, between: &mut Between<'_>) -> Result<Done, Error> {
+    let snapshot = Transaction { engine, reason, base }.run(between)?;
     Ok(match snapshot.departure() {
         Some(Departure::Uncommitted(error)) => Done::Uncommitted(error.to_string()),
         _ => Done::Served,

@@ -27,6 +27,7 @@ mod usability;
 mod watching;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -324,7 +325,8 @@ impl AuthManager {
     }
 
     fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {
-        let outcome = Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| {});
+        let outcome =
+            Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| ControlFlow::Continue(()));
         match outcome {
             Ok(snapshot) => {
                 let snapshot = self.publish(snapshot);

@@ -87,9 +87,12 @@ enum Look {
 }
 
 impl Transaction<'_> {
-    /// Runs it to its end. `waiting` hears who is in the way.
-    pub(super) fn run(&self, waiting: &mut dyn FnMut(&Waiting<'_>)) -> Result<Snapshot, Error> {
-        let lease = match self.lease(waiting)? {
+    /// Runs it to its end. `between` may end the wait for the lease.
+    pub(super) fn run(
+        &self,
+        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Result<Snapshot, Error> {
+        let lease = match self.lease(between)? {
             Leased::Held(lease) => lease,
             Leased::GaveWay(served) => return served,
         };
@@ -113,11 +116,16 @@ impl Transaction<'_> {
 
     /// Waits for the lease. A waiter needs a token and not the lease: it looks whenever the generation changes, adopts a
     /// commit, takes a failure that it waited through as its own, and leaves.
-    fn lease(&self, waiting: &mut dyn FnMut(&Waiting<'_>)) -> Result<Leased<Result<Snapshot, Error>>, Error> {
+    fn lease(
+        &self,
+        caller: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Result<Leased<Result<Snapshot, Error>>, Error> {
         let before = State::read(&self.engine.home)?.0.generation;
         let mut seen = State::stamp(&self.engine.home)?;
         let between = |state: &Waiting<'_>| {
-            waiting(state);
+            if caller(state).is_break() {
+                return ControlFlow::Break(Err(Error::Interrupted));
+            }
             match self.look_in_passing(&before, &mut seen) {
                 Some(served) => ControlFlow::Break(served),
                 None => ControlFlow::Continue(()),

@@ -8,6 +8,7 @@
 //! written the child has begun nothing, and the parent may run the job itself.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::ops::ControlFlow;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -202,6 +203,7 @@ fn run_here(job: &Job, overrides: &Overrides, spinner: &mut Spinner) -> Result<D
     let home = store::locate(&environment)?;
     Ok(job.clone().run(home, &environment, |waiting| {
         spinner.waiting(waiting.waited(), holder(waiting));
+        ControlFlow::Continue(())
     }))
 }
 
@@ -212,7 +214,7 @@ pub(crate) fn serve(arguments: &Arguments, output: &mut Output) -> Outcome {
         return Err(misused());
     }
     let session = Session::open(output)?;
-    say(&Ready { pipe: PIPE });
+    let _ = say(&Ready { pipe: PIPE });
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     // Without a line end the parent does not know that the job was taken.
@@ -220,19 +222,31 @@ pub(crate) fn serve(arguments: &Arguments, output: &mut Output) -> Outcome {
     let Some(Order { pipe: PIPE, job }) = order else { return Err(misused()) };
     let done = job.run(session.home().clone(), &session.environment, |waiting| {
         let millis = waiting.waited().as_millis().try_into().unwrap_or(u64::MAX);
-        say(&Line::Waiting { millis, holder: holder(waiting) });
+        match say(&Line::Waiting { millis, holder: holder(waiting) }) {
+            Heard::Yes => ControlFlow::Continue(()),
+            // The command was interrupted: what has not begun must not happen later.
+            Heard::No => ControlFlow::Break(()),
+        }
     });
-    say(&Line::Done(done));
+    let _ = say(&Line::Done(done));
     Ok(())
 }
 
-/// Writes a line to the parent, which may be gone: the work goes on.
-fn say(line: &impl Serialize) {
+/// Whether the parent still reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    No,
+}
+
+/// Writes a line to the parent, which may be gone.
+fn say(line: &impl Serialize) -> Heard {
     let mut stdout = io::stdout().lock();
-    if serde_json::to_writer(&mut stdout, line).is_ok() {
-        let _ = stdout.write_all(b"\n");
-        let _ = stdout.flush();
-    }
+    let written = serde_json::to_writer(&mut stdout, line)
+        .map_err(io::Error::from)
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush());
+    if written.is_ok() { Heard::Yes } else { Heard::No }
 }
 
 fn holder(waiting: &Waiting<'_>) -> Option<String> {

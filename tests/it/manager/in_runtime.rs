@@ -1,5 +1,7 @@
 //! The blocking calls of the library inside a tokio runtime, where tokio itself refuses to block.
 
+use std::ops::ControlFlow;
+
 use codex_auth::Lease;
 use codex_auth::manager::logout::Scope;
 use codex_auth::manager::{AccountPolicy, Done, Job, Reason, finish_rescue};
@@ -26,12 +28,12 @@ fn a_job_refreshes_and_logs_out_inside_a_runtime() {
         let home = world.machine.home.home();
         let snapshot = world.builder().open().unwrap().current();
         let refresh = Job::refresh(Reason::Forced, &snapshot, AccountPolicy::Stay);
-        let done = refresh.run(home.clone(), &environment, |_| {});
+        let done = refresh.run(home.clone(), &environment, |_| ControlFlow::Continue(()));
         assert!(matches!(done, Done::Served), "{done:?}");
         assert_eq!(world.requests(), 1);
         assert_eq!(Some(world.kept("refresh_token")), world.live());
 
-        let done = Job::logout(Scope::Revoke).run(home, &environment, |_| {});
+        let done = Job::logout(Scope::Revoke).run(home, &environment, |_| ControlFlow::Continue(()));
         assert!(matches!(done, Done::LoggedOut(_)), "{done:?}");
         assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1);
     });

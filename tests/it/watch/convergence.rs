@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -183,11 +184,12 @@ impl Work {
     /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.
     fn refresh(&self) -> bool {
         let job = Job::refresh(Reason::Forced, &self.manager.current(), AccountPolicy::Follow);
-        matches!(job.run(self.home.clone(), &self.environment, |_| {}), Done::Served)
+        matches!(job.run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(())), Done::Served)
     }
 
     fn log_out(&self) -> bool {
-        let done = Job::logout(Scope::Local).run(self.home.clone(), &self.environment, |_| {});
+        let done = Job::logout(Scope::Local)
+            .run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(()));
         matches!(done, Done::LoggedOut(report) if !report.removed.is_empty())
     }
 
