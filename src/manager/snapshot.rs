@@ -95,8 +95,8 @@ impl Snapshot {
     pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
         let record = Record { generation: state.generation, by: state.by, spent };
-        let named = stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
-        let logging_out = state.logging_out.filter(|ending| Some(*ending) == named);
+        let name = || stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
+        let logging_out = state.logging_out.filter(|ending| Some(*ending) == name());
         Self { record, logging_out, ..Self::new(stored, state.poison) }
     }
 

@@ -3,12 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use codex_auth_platform::lock::{self, Standing};
 use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 
 use super::rescue::{self, Purpose, Rescue};
 use super::seal::{self, Opened};
-use super::{Advanced, Content, Error, Location, Note, Seen, Stored, Writer};
+use super::{Advanced, Content, Error, Location, Note, Seen, Stored, Stores, Target, Writer};
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Records;
@@ -42,11 +43,16 @@ impl Writer<'_> {
     pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
         let mut orphans = Vec::new();
         let path = self.lease().records().rescue();
-        if let Some(bytes) = private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
-            match self.opened(bytes)? {
+        match private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
+            None => {}
+            // The space of a request that was never answered.
+            Some(bytes) if private_file::is_blank(&bytes) => {
+                private_file::remove(&path, Links::Refuse)?;
+            }
+            Some(bytes) => match self.opened(bytes)? {
                 Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
                 Err(reason) => self.put_aside(reason)?,
-            }
+            },
         }
         for path in set_aside(&self.lease().records())? {
             // What cannot be dealt with now is tried again by the next holder.
@@ -199,6 +205,32 @@ impl Writer<'_> {
             (Some(item), Location::Keychain { account, .. }) => *item == account,
             (Some(_), Location::File(_)) => false,
         }
+    }
+}
+
+impl Stores {
+    /// What `stored` becomes once its rescue is committed, if a process left one that could not be. Takes no lock, and
+    /// leaves a rescue alone while a process holds the lease.
+    #[must_use]
+    pub fn uncommitted(&self, stored: &Stored) -> Option<Stored> {
+        let target = Target::of(self.home()).ok()?;
+        let records = target.records();
+        let bytes = private_file::read(&records.rescue(), LIMIT, Links::Refuse).ok()??.bytes;
+        if private_file::is_blank(&bytes)
+            || matches!(lock::standing(&target.folder().refresh_lock()), Ok(Standing::Held { .. }))
+        {
+            return None;
+        }
+        let Ok(Opened::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline()) else {
+            return None;
+        };
+        let rescue = rescue::decode(&plain)?;
+        let is_its = rescue.purpose == Purpose::Commit
+            && rescue.kind() == stored.location.kind()
+            && stored.document.fingerprint() == Some(rescue.parent)
+            && !rescue.is_foreign_to(Some(&stored.document));
+        let document = stored.document.with_successor(&rescue.tokens, rescue.received_at).ok();
+        document.filter(|_| is_its).map(|document| Stored { document, ..stored.clone() })
     }
 }
 
