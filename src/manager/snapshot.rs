@@ -127,6 +127,12 @@ impl Snapshot {
         self.stored.as_ref().map_or(&[], |stored| &stored.notes)
     }
 
+    /// The name of the token that it hands out.
+    #[must_use]
+    pub fn bearer_fingerprint(&self) -> Option<Fingerprint> {
+        self.bearer().map(Secret::fingerprint)
+    }
+
     /// Why its refresh token is dead, if it is. The account stays visible in the document.
     #[must_use]
     pub fn poison(&self) -> Option<&Poison> {
