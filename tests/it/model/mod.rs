@@ -5,12 +5,14 @@
 //! used once. What is not: time (waits are fair, ages and back-offs end at any moment), access tokens, two stores,
 //! `codex logout` of ours, answers for another account, the policy `follow`.
 
+mod check;
 mod commit;
 mod departures;
 mod ours;
 mod peer;
 mod promises;
 mod protocol;
+mod stores;
 mod world;
 
 use std::collections::HashMap;
