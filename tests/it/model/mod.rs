@@ -8,6 +8,7 @@
 mod check;
 mod commit;
 mod departures;
+mod links;
 mod ours;
 mod peer;
 mod promises;

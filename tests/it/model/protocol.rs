@@ -36,6 +36,8 @@ pub enum Departure {
     /// `reused` is waited out until the document moves.
     GraceWithoutEnd,
     PoisonsTransient,
+    /// A process that was stopped finds its deadline over, and drops the answer that is in the socket.
+    LooksAtTheClockFirst,
     /// A poisoned process takes any other document for a cure.
     WakesForAnyDocument,
     IgnoresSpent,
@@ -82,6 +84,7 @@ pub enum Misfortune {
     Transient(usize),
     AnswerLost(usize),
     TimedOut(usize),
+    Stopped(usize),
     CommitFails(usize),
     PeerDies,
     PeerRevokes,
@@ -106,6 +109,7 @@ impl Protocol {
             Misfortune::Transient(who) => self.fails_transiently(world, who),
             Misfortune::AnswerLost(who) => self.answer_is_lost(world, who),
             Misfortune::TimedOut(who) => self.times_out(world, who),
+            Misfortune::Stopped(who) => self.is_stopped(world, who),
             Misfortune::CommitFails(who) => self.commit_fails(world, who),
             Misfortune::PeerDies => self.peer_dies(world),
             Misfortune::PeerRevokes => self.peer_revokes(world),
@@ -123,6 +127,7 @@ impl Protocol {
                 may(Misfortune::Transient(who));
                 may(Misfortune::AnswerLost(who));
                 may(Misfortune::TimedOut(who));
+                may(Misfortune::Stopped(who));
             }
             if matches!(process.step, Step::Saved(..) | Step::Locked(..)) {
                 may(Misfortune::CommitFails(who));
