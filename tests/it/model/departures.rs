@@ -109,7 +109,7 @@ fn adopting_an_older_token_goes_back() {
     breaks(THREE_OF_OURS, Departure::AdoptsOlder, NEVER_BACK);
 }
 
-// Holes in DESIGN section 5 as it stood: each was a run of the protocol before it was a departure from it.
+// Holes in the protocol as it stood: each was a run of the protocol before it was a departure from it.
 
 #[test]
 fn trusting_an_older_token_that_the_peer_replaced_loses_the_living_one() {

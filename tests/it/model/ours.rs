@@ -1,4 +1,4 @@
-//! A process of ours: the transaction of DESIGN section 5 as a machine whose steps are as atomic as the code's.
+//! A process of ours: the refresh transaction as a machine whose steps are as atomic as the code's.
 
 use super::protocol::{Departure, Protocol};
 use super::world::{Answer, Breach, Exchange, Standing, Token, World};

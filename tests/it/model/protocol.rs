@@ -5,7 +5,7 @@ use stateright::{Model, Property};
 use super::ours::{Attention, Step};
 use super::world::{Login, OnReuse, Token, World};
 
-/// Who takes part, how much may happen, and how the protocol departs from DESIGN section 5, if it does.
+/// Who takes part, how much may happen, and how the protocol departs from ours, if it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     /// Processes of ours.
@@ -20,7 +20,7 @@ pub struct Protocol {
     pub departure: Option<Departure>,
 }
 
-/// A protocol that is wrong in one home.
+/// A protocol that is wrong in one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     NoLease,
@@ -43,7 +43,7 @@ pub enum Departure {
     IgnoresSpent,
     /// Any stored document wins over the snapshot.
     AdoptsOlder,
-    // What follows is what DESIGN left open before this model was checked.
+    // What follows was open before this model was checked.
     /// Only `spent` tells that a stored document is an old one.
     TrustsOlder,
     /// A stored document whose fingerprint is in `spent` is sent all the same.

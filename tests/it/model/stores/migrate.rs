@@ -37,7 +37,8 @@ impl Protocol {
         world.holder = match step {
             Migrate::Copy => {
                 // Found by this model: what is compared must be what was found not to be another login.
-                let seen = if self.is(Mutation::ReadsDestinationAgain) { world.read(to) } else { plan.seen };
+                let again = plan.tries == TRIES && self.is(Mutation::ReadsDestinationAgain);
+                let seen = if again { world.read(to) } else { plan.seen };
                 let written = self.replace(world, to, seen, source);
                 next(if written { Migrate::Record } else { Migrate::RestoreSelection })
             }

@@ -22,6 +22,11 @@ fn removing_what_is_read_again_loses_the_token() {
 }
 
 #[test]
+fn replacing_what_is_read_again_overwrites_what_was_not_seen() {
+    breaks(Mutation::ReplacesWhatItReads, NOTHING_UNSEEN);
+}
+
+#[test]
 fn reading_the_destination_of_a_migration_twice_overwrites_another_login() {
     breaks(Mutation::ReadsDestinationAgain, ACCOUNTS_APART);
 }

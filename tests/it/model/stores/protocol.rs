@@ -21,6 +21,8 @@ pub struct Protocol {
 pub enum Mutation {
     /// A removal removes what is there, whatever was seen before.
     RemovesWhatItReads,
+    /// A store is written whatever was seen before.
+    ReplacesWhatItReads,
     /// The destination of a migration is read once to see whose it is, and again to compare with.
     ReadsDestinationAgain,
     /// An older copy is moved over a newer one at the destination.
@@ -56,8 +58,8 @@ pub enum Action {
     RevocationFails,
     /// `config.toml` cannot be written.
     SelectFails,
-    /// Another program logs in over what is in the selected store.
-    RivalLogsIn,
+    /// Another program logs in over what is in its store, which need not be the selected one.
+    RivalLogsIn(Kind),
 }
 
 impl World {
@@ -158,14 +160,14 @@ impl Protocol {
         Some(())
     }
 
-    fn rival_logs_in(&self, world: &mut World) -> Option<()> {
+    fn rival_logs_in(&self, world: &mut World, kind: Kind) -> Option<()> {
         let other = Token { login: Login::Other, number: 0 };
         let grant = world.authority[Login::Other as usize];
         let begun = world.is_stored(Login::Other) || !world.excused[Login::Other as usize];
         if begun || grant.newest > 0 || grant.standing != Standing::Good {
             return None;
         }
-        let overwritten = world.stores[world.selected as usize].replace(other);
+        let overwritten = world.stores[kind as usize].replace(other);
         world.excused[Login::Other as usize] = false;
         // It is not ours to keep what another program has overwritten: a copy is only that.
         if let Some(overwritten) = overwritten {
@@ -209,12 +211,8 @@ impl Model for Protocol {
         ];
         actions.extend(commands.map(Action::Start));
         if world.misfortunes > 0 {
-            actions.extend([
-                Action::Crash,
-                Action::RevocationFails,
-                Action::SelectFails,
-                Action::RivalLogsIn,
-            ]);
+            actions.extend([Action::Crash, Action::RevocationFails, Action::SelectFails]);
+            actions.extend(Kind::ALL.map(Action::RivalLogsIn));
         }
     }
 
@@ -234,11 +232,11 @@ impl Model for Protocol {
                 }
                 _ => None,
             },
-            Action::RivalLogsIn => self.rival_logs_in(world),
+            Action::RivalLogsIn(kind) => self.rival_logs_in(world, kind),
         }?;
         if matches!(
             action,
-            Action::Crash | Action::RevocationFails | Action::SelectFails | Action::RivalLogsIn
+            Action::Crash | Action::RevocationFails | Action::SelectFails | Action::RivalLogsIn(_)
         ) {
             world.misfortunes -= 1;
         }

@@ -9,7 +9,7 @@ impl Protocol {
     /// Writes `token` if the store holds what was seen, as [`Self::remove`] removes it.
     pub fn replace(&self, world: &mut World, kind: Kind, seen: Option<Token>, token: Token) -> bool {
         let now = world.read(kind);
-        if now != seen && !self.is(Mutation::PutsBackOverNewer) {
+        if now != seen && !self.is(Mutation::ReplacesWhatItReads) {
             return false;
         }
         if now.is_some_and(|now| now.login != token.login) {
@@ -155,7 +155,8 @@ impl Protocol {
         let next = |step| Step::PutBack(step, token, command);
         world.holder = match step {
             PutBack::Write => {
-                self.replace(world, Kind::Keychain, None, token);
+                let over = self.is(Mutation::PutsBackOverNewer).then(|| world.read(Kind::Keychain));
+                self.replace(world, Kind::Keychain, over.flatten(), token);
                 next(PutBack::Record)
             }
             PutBack::Record => {
