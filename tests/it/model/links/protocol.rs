@@ -154,9 +154,10 @@ impl Protocol {
     /// The file that is read and written: the pinned one.
     fn target(&self, world: &World, who: usize) -> File {
         let through = self.is(Mutation::CommitsThroughTheLink) || self.is(Mutation::WritesThroughTheLink);
-        match through && matches!(world.processes[who].step, Step::Saved(_)) {
-            true => world.links[who],
-            false => world.processes[who].pinned,
+        if through && matches!(world.processes[who].step, Step::Saved(_)) {
+            world.links[who]
+        } else {
+            world.processes[who].pinned
         }
     }
 
@@ -168,7 +169,9 @@ impl Protocol {
         let same = stored.login == spent.child.login;
         let descends = stored == spent.parent || same && world.records[records].spent.has(stored);
         if stored == spent.child {
-        } else if descends || self.is(Mutation::WritesThroughTheLink) {
+            return;
+        }
+        if descends || self.is(Mutation::WritesThroughTheLink) {
             if !same {
                 world.breach = Some(Breach::OverwroteAnotherLogin);
             }

@@ -138,9 +138,8 @@ impl Protocol {
         // Found by this model: what was marked may be revoked already, and another program may have refreshed it before
         // that; and the other store may have a copy.
         let found = Kind::ALL.into_iter().find_map(|kind| {
-            let is_it = |stored: &Token| match self.is(Mutation::CompletesOneCopy) {
-                true => *stored == ending,
-                false => stored.login == ending.login,
+            let is_it = |stored: &Token| {
+                *stored == ending || stored.login == ending.login && !self.is(Mutation::CompletesOneCopy)
             };
             Some((kind, world.read(kind).filter(is_it)?))
         });
