@@ -4,7 +4,7 @@ use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::store::{
     self, Because, Choice, Content, Error, Intent, Location, Note, Removal, Removed, Replaced, Seal, Seen,
-    State, Writer, Written,
+    State, Stored, Writer, Written,
 };
 
 /// How often a store that another program changes meanwhile is read again.
@@ -18,7 +18,7 @@ pub struct Kept {
     pub location: Location,
     /// Why there.
     pub because: Because,
-    /// The login that it replaced, if that could be read.
+    /// The login that it replaced, as it was at that moment, if that could be read.
     pub superseded: Option<AuthDocument>,
     /// Where other copies were removed.
     pub removed: Vec<Location>,
@@ -46,7 +46,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
 
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
-    let written = match store_in(writer, kind, choice, document, old.as_ref().map(|old| &old.document)) {
+    let written = match store_in(writer, kind, choice, document, old.as_ref()) {
         // The keychain refused after all, and nothing is in it.
         Err(error)
             if kind == StoreKind::Keychain
@@ -54,7 +54,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
                 && !error.is_unknown() =>
         {
             notes.push(Note::KeychainPassedOver { reason: error.to_string() });
-            store_in(writer, StoreKind::File, choice, document, old.as_ref().map(|old| &old.document))?
+            store_in(writer, StoreKind::File, choice, document, old.as_ref())?
         }
         written => written?,
     };
@@ -72,15 +72,16 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
     Ok(Kept {
         location: written.written.location,
         because: choice.because.clone(),
-        superseded: old.map(|old| old.document),
+        superseded: written.superseded,
         removed,
         notes,
     })
 }
 
-/// A login that is stored and selected, and what the other store held before.
+/// A login that is stored and selected, the one that it replaced, and what the other store held before.
 struct Selected {
     written: Written,
+    superseded: Option<AuthDocument>,
     other: Result<Content, Error>,
 }
 
@@ -89,7 +90,7 @@ fn store_in(
     kind: StoreKind,
     choice: &Choice,
     document: &AuthDocument,
-    old: Option<&AuthDocument>,
+    old: Option<&Stored>,
 ) -> Result<Selected, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
         Seal::make(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
@@ -98,8 +99,14 @@ fn store_in(
     let other = writer.read(kind.other());
     let mut there = writer.read(kind)?;
     for _ in 0..TRIES {
+        // Another program may have refreshed the old login since it was read.
+        let superseded = match (&there, old) {
+            (_, Some(old)) if old.location.kind() != kind => Some(&old.document),
+            (Content::Document(stored), _) => Some(&stored.document),
+            _ => None,
+        };
         let finished = match writer
-            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, old))
+            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, superseded))
         {
             Ok(Replaced::Moved(now)) => {
                 there = now;
@@ -109,7 +116,7 @@ fn store_in(
             Err(error) => Err(error),
         };
         return match finished {
-            Ok(written) => Ok(Selected { written, other }),
+            Ok(written) => Ok(Selected { written, superseded: superseded.cloned(), other }),
             Err(error) => {
                 writer.roll_back(kind, document, &there, &before, Intent::Login);
                 Err(error)

@@ -5,7 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+// Linux: strace.
+#[cfg(target_os = "linux")]
+mod kills;
+mod foreign;
 mod rounds;
+mod scene;
+#[cfg(target_os = "linux")]
+mod strace;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod writers;
 
 /// Without `SOAK_MINUTES`.
 const SHORT: Duration = Duration::from_secs(30);
@@ -22,6 +32,12 @@ impl Random {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let end = u64::try_from(end).unwrap();
         usize::try_from((mixed ^ (mixed >> 31)) % end).unwrap()
+    }
+
+    /// Another sequence, which follows from this one.
+    pub fn split(&mut self) -> Self {
+        self.below(1);
+        Self(self.0 ^ 0x5851_f42d_4c95_7f2d)
     }
 
     /// One of `choices`.
