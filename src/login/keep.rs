@@ -2,6 +2,7 @@
 
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
+use crate::failpoint;
 use crate::store::{
     self, Because, Choice, Content, Error, Intent, Location, Note, Removal, Removed, Replaced, Seal, Seen,
     State, Stored, Writer, Written,
@@ -22,6 +23,8 @@ pub struct Kept {
     pub superseded: Option<AuthDocument>,
     /// Where other copies were removed.
     pub removed: Vec<Location>,
+    /// The login in the copy that was removed, if that was another one than `superseded`.
+    pub removed_login: Option<AuthDocument>,
     /// What a person should hear.
     pub notes: Vec<Note>,
 }
@@ -60,10 +63,16 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
     };
     notes.extend(written.written.notes);
     let kind = written.written.location.kind();
-    let mut removed = Vec::new();
+    let other = written.other.as_ref().ok().and_then(Content::document).cloned();
+    let (mut removed, mut removed_login) = (Vec::new(), None);
     if kind == StoreKind::Keychain || in_keychain_before {
         match remove_copy(writer, kind.other(), written.other) {
-            Ok(location) => removed.extend(location),
+            Ok(Some(location)) => {
+                removed.push(location);
+                removed_login =
+                    other.filter(|other| is_another(other, document, written.superseded.as_ref()));
+            }
+            Ok(None) => {}
             Err(error) => {
                 notes.push(Note::NotRemoved { kind: kind.other(), reason: error.to_string() });
             }
@@ -74,8 +83,15 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
         because: choice.because.clone(),
         superseded: written.superseded,
         removed,
+        removed_login,
         notes,
     })
+}
+
+/// Whether `copy` holds other tokens than the new login and the one that it replaced.
+fn is_another(copy: &AuthDocument, new: &AuthDocument, superseded: Option<&AuthDocument>) -> bool {
+    let known = [Some(new), superseded].into_iter().flatten().map(AuthDocument::logout_fingerprint);
+    copy.logout_fingerprint().is_some_and(|name| known.into_iter().all(|known| known != Some(name)))
 }
 
 /// A login that is stored and selected, the one that it replaced, and what the other store held before.
@@ -98,6 +114,7 @@ fn store_in(
     let before = writer.selected();
     let other = writer.read(kind.other());
     let mut there = writer.read(kind)?;
+    failpoint::at("old login read");
     for _ in 0..TRIES {
         // Another program may have refreshed the old login since it was read.
         let superseded = match (&there, old) {

@@ -1,10 +1,11 @@
 //! Completes what a killed process left behind: rescues, and a logout.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, Links};
+use codex_auth_platform::private_file::{self, Links, OverMount};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use super::rescue::{self, Purpose, Rescue};
 use super::seal::{self, Opened};
@@ -42,6 +43,7 @@ impl Writer<'_> {
     pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
         let mut orphans = Vec::new();
         let path = self.lease().records().rescue();
+        self.adopt_temporary(&path)?;
         if let Some(bytes) = private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
             match self.opened(bytes)? {
                 Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
@@ -62,8 +64,32 @@ impl Writer<'_> {
         Ok(orphans)
     }
 
+    /// Makes a rescue of a temporary file that a killed process had written and not yet renamed, and removes the others.
+    fn adopt_temporary(&self, path: &Path) -> Result<(), Error> {
+        let records = self.lease().records();
+        for temporary in private_file::leftovers(path, Links::Refuse) {
+            let read = private_file::read(&temporary, LIMIT, Links::Refuse);
+            let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
+            // What was reserved and not used is zero.
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let bytes = Zeroizing::new(bytes[..end].to_vec());
+            let keychain = self.stores.keychain();
+            let is_whole = match seal::open(bytes.clone(), &records, &keychain, self.stores.deadline())? {
+                Opened::Plain(plain) => rescue::decode(&plain).is_some(),
+                Opened::NoKey => false,
+                // It may be; who has the key will know.
+                Opened::Unavailable(_) => true,
+            };
+            if is_whole {
+                private_file::replace(path, &bytes, Links::Refuse, OverMount::Refuse)?;
+            }
+        }
+        private_file::sweep(path, Links::Refuse);
+        Ok(())
+    }
+
     /// The rescue in `bytes`, or why it cannot be used.
-    fn opened(&self, bytes: zeroize::Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
+    fn opened(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
         let records = self.lease().records();
         let path = records.rescue();
         Ok(match seal::open(bytes, &records, &self.stores.keychain(), self.stores.deadline())? {

@@ -116,6 +116,11 @@ fn keeps_its_promises() {
     session::inside(here!(), || {
         let keychain = PrivateSession::unlocked();
         let variables = keychain.environment();
+        let mut stage = Stage::new(&variables);
+        let calls = Command::ALL.map(|command| {
+            stage.set(command);
+            (command, calls_under_lease(command.run(&stage.scene), &stage.trace))
+        });
         let mut soak = Soak::begin(&[
             "torn documents",
             "tokens of another account",
@@ -127,15 +132,13 @@ fn keeps_its_promises() {
             "errors without words",
         ]);
         let mut cases = Vec::new();
-        let mut stage = Stage::new(&variables);
-        for command in Command::ALL {
-            stage.set(command);
-            let calls = calls_under_lease(command.run(&stage.scene), &stage.trace);
+        for (command, calls) in calls {
             println!("{command:?}: {} system calls from the lease on", calls.len());
             for call in calls {
                 let one = soak.random.one_of(&ERRORS);
                 // A call that only reads or speaks has one way to fail, for its caller.
-                let errors = ERRORS.iter().filter(|error| call.can_fail() && (call.is_change() || **error == one));
+                let errors =
+                    ERRORS.iter().filter(|error| call.can_fail() && (call.is_change() || **error == one));
                 let errors = errors.map(|error| Fault::Error(error));
                 let faults = Some(Fault::Kill).filter(|_| call.is_after_change).into_iter().chain(errors);
                 cases.extend(faults.map(|fault| Case { command, call: call.clone(), fault }));
@@ -162,11 +165,12 @@ fn keeps_its_promises() {
     });
 }
 
-/// As many of the one as of the other at the end, from where they are taken.
+/// In turns, seen from the end, where they are taken from.
 fn alternate(kills: Vec<Case>, errors: Vec<Case>) -> Vec<Case> {
     let shorter = kills.len().min(errors.len());
     let (mut kills, mut errors) = (kills.into_iter(), errors.into_iter());
-    let mut cases: Vec<_> = kills.by_ref().skip(0).take(shorter).zip(errors.by_ref().take(shorter)).flat_map(<[Case; 2]>::from).collect();
+    let mut cases: Vec<_> =
+        kills.by_ref().take(shorter).zip(errors.by_ref().take(shorter)).flat_map(<[Case; 2]>::from).collect();
     cases.splice(0..0, kills.chain(errors));
     cases
 }
@@ -224,11 +228,8 @@ fn play(stage: &mut Stage<'_>, case: &Case, soak: &Mutex<&mut Soak>) {
     }
     let ended_cleanly = matches!(case.command, Logout(_)) && is_gone && lost.is_empty();
     if !is_live && !ended_cleanly {
-        let is_documented = after_fault.spent && !after_fault.rescue;
-        if is_documented && after_fault.in_temporary_file {
-            soak.count("logins lost with the answer in a temporary file", 1);
-            println!("in a temporary file: {case:?}");
-        } else if is_documented && case.fault == Fault::Kill {
+        let is_documented = after_fault.spent && !after_fault.rescue && !after_fault.in_temporary_file;
+        if is_documented && case.fault == Fault::Kill {
             soak.count("documented: killed between answer and rescue", 1);
         } else if is_documented && after_fault.on_the_network {
             soak.count("documented: the network broke off before the answer was read", 1);
@@ -274,7 +275,7 @@ struct Left {
     /// A refresh token was spent.
     spent: bool,
     rescue: bool,
-    /// A live token is in a file that nothing reads.
+    /// A live token is in a file that was not renamed.
     in_temporary_file: bool,
     /// The call that failed was one of a connection to the authority.
     on_the_network: bool,

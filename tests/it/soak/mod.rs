@@ -1,4 +1,4 @@
-//! Random schedules, run for as long as `tests/soak NAME [--minutes N] [--seed S]` says; half a minute in `tests/run`.
+//! Random schedules, run for as long as `tests/soak NAME [--minutes N] [--seed S]` says; twenty seconds in `tests/run`.
 //!
 //! A scenario is a file here whose one test, `keeps_its_promises`, draws its operations from a [`Soak`].
 
@@ -6,19 +6,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 // Linux: strace.
+mod foreign;
 #[cfg(target_os = "linux")]
 mod kills;
-mod foreign;
 mod rounds;
 mod scene;
 #[cfg(target_os = "linux")]
-mod strace;
+pub mod strace;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
 mod writers;
 
 /// Without `SOAK_MINUTES`.
-const SHORT: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(20);
 
 /// A sequence of numbers that follows from its seed alone (SplitMix64).
 pub struct Random(u64);

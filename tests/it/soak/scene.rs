@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use codex_auth::config::StoreSelection;
 use codex_auth::{AuthDocument, Lease, StoreKind, login};
@@ -51,14 +52,17 @@ impl Scene {
         authority.adjust(|policy| {
             (policy.device, policy.pacing) = (DeviceFlow::Approves, Pacing::Ignored);
         });
-        let mut scene = Self { homes: Vec::new(), authority, account, has_keychain: session.is_some(), settled: 0 };
+        let mut scene =
+            Self { homes: Vec::new(), authority, account, has_keychain: session.is_some(), settled: 0 };
         scene.replace_homes(homes, session);
         scene
     }
 
     /// Starts over with fresh homes.
     pub fn replace_homes(&mut self, homes: usize, session: Option<&Session>) {
-        self.homes = (0..homes).map(|_| session.cloned().map_or_else(TestHome::new, TestHome::with_variables)).collect();
+        self.homes = (0..homes)
+            .map(|_| session.cloned().map_or_else(TestHome::new, TestHome::with_variables))
+            .collect();
         for linked in &self.homes[1..] {
             std::os::unix::fs::symlink(self.homes[0].document(), linked.document()).unwrap();
         }
@@ -94,8 +98,14 @@ impl Scene {
                 held.push(home.file("codex-auth/refresh.lock"));
             }
             for lock in ["auth.lock", "auth.json.lock"].map(|name| home.file(name)) {
-                if File::open(&lock).is_ok_and(|file| file.try_lock().is_err()) {
-                    held.push(lock);
+                // A process that another thread is starting has our files open for a moment.
+                let until = Instant::now() + Duration::from_secs(5);
+                while File::open(&lock).is_ok_and(|file| file.try_lock().is_err()) {
+                    if Instant::now() > until {
+                        held.push(lock);
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(5));
                 }
             }
         }
@@ -106,7 +116,8 @@ impl Scene {
     pub fn documents(&self) -> Vec<(String, Result<Value, String>)> {
         let mut found = Vec::new();
         let parse = |bytes: &[u8]| {
-            serde_json::from_slice(bytes).map_err(|error| format!("{error}: {}", String::from_utf8_lossy(bytes)))
+            serde_json::from_slice(bytes)
+                .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(bytes)))
         };
         if let Ok(bytes) = fs::read(self.homes[0].document()) {
             found.push(("auth.json".to_owned(), parse(&bytes)));
@@ -122,7 +133,8 @@ impl Scene {
 
     /// The refresh tokens in the stores.
     pub fn stored_tokens(&self) -> Vec<(String, String)> {
-        let documents = self.documents().into_iter().filter_map(|(place, document)| Some((place, document.ok()?)));
+        let documents =
+            self.documents().into_iter().filter_map(|(place, document)| Some((place, document.ok()?)));
         let token = |document: Value| Some(document["tokens"]["refresh_token"].as_str()?.to_owned());
         documents.filter_map(|(place, document)| Some((place, token(document)?))).collect()
     }
@@ -167,13 +179,13 @@ impl Scene {
         self.homes.iter().any(|home| home.file("codex-auth/rescue").exists())
     }
 
-    /// Whether a file of ours that is neither document nor rescue holds `token`.
+    /// Whether a file that was not renamed holds `token`, or something sealed.
     pub fn is_in_temporary_file(&self, token: &str) -> bool {
         let files = self.homes.iter().flat_map(TestHome::tree);
         let is_temporary = |path: &PathBuf| path.extension().is_some_and(|name| name == "tmp");
-        files
-            .filter(|(path, ..)| is_temporary(path))
-            .any(|(_, _, bytes)| String::from_utf8_lossy(&bytes).contains(token))
+        files.filter(|(path, ..)| is_temporary(path)).any(|(_, _, bytes)| {
+            bytes.starts_with(b"codex-auth sealed") || String::from_utf8_lossy(&bytes).contains(token)
+        })
     }
 
     /// Files that no command needs any more.

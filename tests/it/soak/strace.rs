@@ -16,8 +16,27 @@ const CALLS: &str = "?open,openat,?openat2,read,pread64,readv,write,pwrite64,wri
 const NEVER_FAIL: [&str; 7] = ["close", "exit_group", "execve", "clone", "clone3", "wait4", "lseek"];
 /// Calls after which a kill leaves something else than before.
 const CHANGES: [&str; 22] = [
-    "write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "fallocate", "rename", "renameat", "renameat2",
-    "unlink", "unlinkat", "mkdir", "mkdirat", "linkat", "fchmod", "fchown", "flock", "connect", "sendto", "sendmsg",
+    "write",
+    "pwrite64",
+    "writev",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "linkat",
+    "fchmod",
+    "fchown",
+    "flock",
+    "connect",
+    "sendto",
+    "sendmsg",
     "recvfrom",
 ];
 
@@ -63,7 +82,12 @@ pub fn calls_under_lease(run: Run, trace: &Path) -> Vec<Call> {
         is_leased |= name == "flock" && call.contains("refresh.lock");
         let seen = |known: &Call| known.name == name && known.number == *number;
         if is_leased && !calls.iter().any(seen) {
-            calls.push(Call { name: name.to_owned(), number: *number, line: call.to_owned(), is_after_change });
+            calls.push(Call {
+                name: name.to_owned(),
+                number: *number,
+                line: call.to_owned(),
+                is_after_change,
+            });
         }
         is_after_change = CHANGES.contains(&name) || call.contains("O_CREAT");
     }
@@ -72,7 +96,8 @@ pub fn calls_under_lease(run: Run, trace: &Path) -> Vec<Call> {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// What happens at a call.

@@ -100,7 +100,9 @@ impl Operation {
             Task::Login(kind) => {
                 scene.codex(self.home, ["login", "--device-auth", "--revoke-old", "--store", word(kind)])
             }
-            Task::ApiKey => scene.codex(self.home, ["login", "--with-api-key", "--revoke-old"]).input("sk-soak"),
+            Task::ApiKey => {
+                scene.codex(self.home, ["login", "--with-api-key", "--revoke-old"]).input("sk-soak")
+            }
             Task::Migrate(to) => scene.codex(self.home, ["migrate", "--to", word(to)]),
             Task::Logout => scene.codex(self.home, ["logout"]),
             Task::Foreign(..) => return None,
@@ -135,7 +137,10 @@ struct Ran {
 
 impl Ran {
     fn words(&self) -> String {
-        self.ended.as_ref().map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default()
+        self.ended
+            .as_ref()
+            .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+            .unwrap_or_default()
     }
 
     fn code(&self) -> Option<i32> {
@@ -213,7 +218,8 @@ fn keeps_its_promises() {
 fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random, soak: &Mutex<&mut Soak>) {
     let began = Instant::now();
     let mut scene = Scene::new(homes, number, session);
-    let kinds = if session.is_some() { &[StoreKind::File, StoreKind::Keychain][..] } else { &[StoreKind::File] };
+    let kinds =
+        if session.is_some() { &[StoreKind::File, StoreKind::Keychain][..] } else { &[StoreKind::File] };
     let mut may_be_dead = false;
     let mut round = 0;
     while soak.lock().unwrap().goes_on() {
@@ -221,7 +227,8 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         let first = random.one_of(kinds);
         let operations: Vec<_> =
             (0..2 + random.below(3)).map(|_| Operation::draw(&mut random, homes, kinds)).collect();
-        let is_alive = scene.stored_tokens().iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
+        let is_alive =
+            scene.stored_tokens().iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
         if !is_alive {
             let operation = Operation { home: 0, task: Task::Login(first), start: 0, kill: Kill::None };
             let ran = perform(&scene, operation);
@@ -252,23 +259,37 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
 
         let mut soak = soak.lock().unwrap();
         let detail = || {
-            let mut text = format!("scene {number} of {homes} homes, round {round}\n  before: {documents:?}\n  stored {stored:?}\n  lost {lost:?}\n");
+            let mut text = format!(
+                "scene {number} of {homes} homes, round {round}\n  before: {documents:?}\n  stored {stored:?}\n  lost {lost:?}\n"
+            );
             for ran in &ran {
-                text += &format!("  {:?} {:?} {:?} {}\n", ran.operation, ran.code(), ran.foreign, ran.words().trim());
+                text += &format!(
+                    "  {:?} {:?} {:?} {}\n",
+                    ran.operation,
+                    ran.code(),
+                    ran.foreign,
+                    ran.words().trim()
+                );
             }
-            settled.iter().for_each(|ended| text += &format!("  then {:?} {}\n", ended.code, ended.err.trim()));
+            settled
+                .iter()
+                .for_each(|ended| text += &format!("  then {:?} {}\n", ended.code, ended.err.trim()));
             text
         };
         soak.count("rounds", 1);
         soak.count("operations", ran.len());
         soak.count("kills", ran.iter().filter(|ran| ran.killed.is_some()).count());
         soak.count("foreign commits", ran.iter().filter(|ran| ran.foreign == Foreign::Committed).count());
-        soak.count("commands that failed", ran.iter().filter(|ran| ran.code().is_some_and(|code| code != 0)).count());
+        soak.count(
+            "commands that failed",
+            ran.iter().filter(|ran| ran.code().is_some_and(|code| code != 0)).count(),
+        );
         soak.hold("torn documents", documents.iter().all(|(_, document)| document.is_ok()), detail);
         let foreign = stored.iter().any(|(_, token)| scene.state_of(token) == TokenState::Unknown);
         soak.hold("tokens of another account", !foreign, detail);
         soak.hold("leftovers", leftovers.is_empty(), || format!("{leftovers:?}, {}", detail()));
-        let hangs = ran.iter().any(|ran| ran.ended.is_none() && !matches!(ran.operation.task, Task::Foreign(..)));
+        let hangs =
+            ran.iter().any(|ran| ran.ended.is_none() && !matches!(ran.operation.task, Task::Foreign(..)));
         soak.hold("locks held or commands that hang", held.is_empty() && !hangs, || {
             format!("{held:?}, {}", detail())
         });
@@ -296,7 +317,8 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
             }
             scene.authority.end(*grant, scripted_authority::Ending::WholeGrant);
         }
-        let is_alive = stored.is_empty() || stored.iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
+        let is_alive =
+            stored.is_empty() || stored.iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
         soak.hold("dead logins", is_alive || may_be_dead || homes > 1, detail);
         scene.settle_but(&stored);
     }
