@@ -21,5 +21,9 @@ pub mod redaction;
 pub mod rival;
 mod rivals;
 pub mod rounds;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod superseded;
 mod upstream;
 pub mod world;

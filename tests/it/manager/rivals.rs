@@ -8,11 +8,7 @@ use scripted_authority::{Account, Endpoint, Moment, Outcome, Reuse, TokenState};
 
 use super::rival::{self, Locks, Rival, longest_refusal};
 use super::world::{PATIENCE, World};
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-use crate::support::Pause;
 use crate::support::{Machine, over_both_stores};
-#[cfg(target_os = "linux")]
-use crate::support::{here, session};
 
 over_both_stores!(
     what_a_rival_commits_up_to_four_seconds_after_our_refusal_is_adopted,
@@ -25,9 +21,6 @@ over_both_stores!(
     an_old_copy_that_is_put_back_is_not_spent,
     a_storm_of_refreshes_never_keeps_a_rival_from_its_lock,
 );
-
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-over_both_stores!(a_login_revokes_the_token_that_a_rival_stored_a_moment_before);
 
 #[cfg(feature = "failpoints")]
 over_both_stores!(a_login_and_a_migration_take_back_what_belongs_to_nobody);
@@ -256,37 +249,5 @@ fn a_silent_keychain_never_keeps_a_rival_from_its_lock() {
         assert!(longest < LONGEST_HOLD, "{longest:?}");
         world.codex(["refresh"]).run().expect(0);
         world.nothing_is_spent_twice_or_lost();
-    });
-}
-
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-fn a_login_revokes_the_token_that_a_rival_stored_a_moment_before(machine: &mut Machine) {
-    let world = World::fresh(machine);
-    let pause = Pause::at("old login read");
-    let login = world.codex(["login", "--with-api-key", "--revoke-old"]).input("sk-test");
-    let login = pause.govern(login).start();
-    let standing = pause.arrived();
-    let rival = Rival::refreshing(&world);
-    rival.commit(world.machine);
-    drop(standing);
-    went_well(&login.wait_with_output().unwrap());
-    assert_eq!(world.document()["OPENAI_API_KEY"], "sk-test");
-    assert_eq!(world.authority.state_of(rival.given("refresh_token")), TokenState::Revoked);
-}
-
-/// As after a login that was killed before it had removed the copy in the other store.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_login_revokes_both_logins_that_were_in_two_stores() {
-    session::inside(here!(), || {
-        let machine = &mut Machine::with_keychain();
-        let world = World::fresh(machine);
-        let other = world.authority.grant(Account::numbered(1));
-        world.machine.home.write("auth.json", other.auth_json());
-        let login = world.codex(["login", "--with-api-key", "--revoke-old", "--store", "keychain"]);
-        login.input("sk-test").run().expect(0);
-        for token in [&world.grant.tokens.refresh_token, &other.tokens.refresh_token] {
-            assert_eq!(world.authority.state_of(token), TokenState::Revoked);
-        }
     });
 }

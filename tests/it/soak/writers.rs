@@ -236,6 +236,7 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
             may_be_dead = false;
         }
         let grants = scene.grants();
+        let live_before = scene.live_tokens().len();
         let ran: Vec<_> = thread::scope(|scope| {
             let scene = &scene;
             let started: Vec<_> =
@@ -311,6 +312,8 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
             } else if !had_rescue && ran.iter().any(|ran| was_saving(&scene, began, ran)) {
                 soak.count("documented: killed between answer and rescue", 1);
                 may_be_dead = true;
+            } else if homes > 1 && dropped_by_migrate(&ran) && (live_before > 1 || scene.grants() > grants) {
+                soak.count("a second login of the account that migrate removed and did not revoke", 1);
             } else {
                 soak.hold("lost tokens", false, || format!("{grant:?} {token}, {}", detail()));
                 may_be_dead = true;
@@ -322,6 +325,11 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         soak.hold("dead logins", is_alive || may_be_dead || homes > 1, detail);
         scene.settle_but(&stored);
     }
+}
+
+/// Of two logins of one account, migrate keeps the later.
+fn dropped_by_migrate(ran: &[Ran]) -> bool {
+    ran.iter().any(|ran| matches!(ran.operation.task, Task::Migrate(_)))
 }
 
 fn dropped(foreign: &Foreign) -> Option<String> {
