@@ -23,8 +23,8 @@ pub struct Kept {
     pub superseded: Option<AuthDocument>,
     /// Where other copies were removed.
     pub removed: Vec<Location>,
-    /// The login in the copy that was removed, if that was another one than `superseded`.
-    pub removed_login: Option<AuthDocument>,
+    /// Further logins that were written over or removed, in the one store or the other.
+    pub also_superseded: Vec<AuthDocument>,
     /// What a person should hear.
     pub notes: Vec<Note>,
 }
@@ -64,13 +64,12 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
     notes.extend(written.written.notes);
     let kind = written.written.location.kind();
     let other = written.other.as_ref().ok().and_then(Content::document).cloned();
-    let (mut removed, mut removed_login) = (Vec::new(), None);
+    let (mut removed, mut gone) = (Vec::new(), written.replaced);
     if kind == StoreKind::Keychain || in_keychain_before {
         match remove_copy(writer, kind.other(), written.other) {
             Ok(Some(location)) => {
                 removed.push(location);
-                removed_login =
-                    other.filter(|other| is_another(other, document, written.superseded.as_ref()));
+                gone.extend(other);
             }
             Ok(None) => {}
             Err(error) => {
@@ -78,26 +77,27 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
             }
         }
     }
+    let is_another = |gone: &AuthDocument| {
+        let known = [Some(document), written.superseded.as_ref()].into_iter().flatten();
+        let mut known = known.map(AuthDocument::logout_fingerprint);
+        gone.logout_fingerprint().is_some() && known.all(|known| known != gone.logout_fingerprint())
+    };
+    let also_superseded = gone.into_iter().filter(is_another).collect();
     Ok(Kept {
         location: written.written.location,
         because: choice.because.clone(),
         superseded: written.superseded,
         removed,
-        removed_login,
+        also_superseded,
         notes,
     })
 }
 
-/// Whether `copy` holds other tokens than the new login and the one that it replaced.
-fn is_another(copy: &AuthDocument, new: &AuthDocument, superseded: Option<&AuthDocument>) -> bool {
-    let known = [Some(new), superseded].into_iter().flatten().map(AuthDocument::logout_fingerprint);
-    copy.logout_fingerprint().is_some_and(|name| known.into_iter().all(|known| known != Some(name)))
-}
-
-/// A login that is stored and selected, the one that it replaced, and what the other store held before.
+/// A login that is stored and selected, the one that was in use before, and what the two stores held.
 struct Selected {
     written: Written,
     superseded: Option<AuthDocument>,
+    replaced: Vec<AuthDocument>,
     other: Result<Content, Error>,
 }
 
@@ -133,7 +133,15 @@ fn store_in(
             Err(error) => Err(error),
         };
         return match finished {
-            Ok(written) => Ok(Selected { written, superseded: superseded.cloned(), other }),
+            Ok(written) => {
+                let superseded = superseded.cloned();
+                Ok(Selected {
+                    written,
+                    superseded,
+                    replaced: there.document().cloned().into_iter().collect(),
+                    other,
+                })
+            }
             Err(error) => {
                 writer.roll_back(kind, document, &there, &before, Intent::Login);
                 Err(error)

@@ -49,14 +49,18 @@ pub enum LeftAlive {
 /// Where an authority ends the whole grant with a refresh token, the old access token dies at that moment too. A program
 /// that still holds it is answered 401, looks into the store, and goes on with the new one.
 pub async fn supersede(setup: &Setup, wish: OldLogin, kept: &Kept, new: &AuthDocument) -> Superseded {
-    let first = supersede_one(setup, wish, kept.superseded.as_ref(), new).await;
-    let second = supersede_one(setup, wish, kept.removed_login.as_ref(), new).await;
-    match (&first, &second) {
-        (Superseded::Nothing, _) => second,
-        (Superseded::Failed(_), _) => first,
-        (_, Superseded::Failed(_)) => second,
-        _ => first,
+    let mut outcome = supersede_one(setup, wish, kept.superseded.as_ref(), new).await;
+    for old in &kept.also_superseded {
+        let next = supersede_one(setup, wish, Some(old), new).await;
+        let counts = matches!(
+            (&outcome, &next),
+            (Superseded::Nothing, _) | (Superseded::Revoked(_), Superseded::Failed(_))
+        );
+        if counts {
+            outcome = next;
+        }
     }
+    outcome
 }
 
 async fn supersede_one(

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, Links, OverMount};
+use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -64,35 +64,34 @@ impl Writer<'_> {
         Ok(orphans)
     }
 
-    /// Makes a rescue of a temporary file that a killed process had written and not yet renamed, and removes the others.
+    /// Gives its name to a rescue that a killed process had written and not yet renamed, and removes what was not written.
     fn adopt_temporary(&self, path: &Path) -> Result<(), Error> {
-        let records = self.lease().records();
         for temporary in private_file::leftovers(path, Links::Refuse) {
             let read = private_file::read(&temporary, LIMIT, Links::Refuse);
             let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
-            // What was reserved and not used is zero.
-            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            let bytes = Zeroizing::new(bytes[..end].to_vec());
-            let keychain = self.stores.keychain();
-            let is_whole = match seal::open(bytes.clone(), &records, &keychain, self.stores.deadline())? {
-                Opened::Plain(plain) => rescue::decode(&plain).is_some(),
-                Opened::NoKey => false,
-                // It may be; who has the key will know.
-                Opened::Unavailable(_) => true,
-            };
-            if is_whole {
-                private_file::replace(path, &bytes, Links::Refuse, OverMount::Refuse)?;
+            let is_free = private_file::stamp(path, Links::Refuse)?.is_none();
+            if is_free && self.open(bytes)?.may_be_rescue() {
+                private_file::rename(&temporary, OsStr::new(NAME))?;
             }
         }
         private_file::sweep(path, Links::Refuse);
         Ok(())
     }
 
+    /// What lies in `bytes`. Behind it may be zeros: space that was reserved and not given back.
+    fn open(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Opened, Error> {
+        let (records, keychain) = (self.lease().records(), self.stores.keychain());
+        let open = |bytes| seal::open(bytes, &records, &keychain, self.stores.deadline());
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let written = Zeroizing::new(bytes[..end].to_vec());
+        let opened = open(bytes)?;
+        if opened.may_be_rescue() { Ok(opened) } else { open(written) }
+    }
+
     /// The rescue in `bytes`, or why it cannot be used.
     fn opened(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
-        let records = self.lease().records();
-        let path = records.rescue();
-        Ok(match seal::open(bytes, &records, &self.stores.keychain(), self.stores.deadline())? {
+        let path = self.lease().records().rescue();
+        Ok(match self.open(bytes)? {
             Opened::Plain(plain) => match rescue::decode(&plain) {
                 Some(rescue) => Ok(rescue),
                 None => Err("it is not a whole token response"),
@@ -224,6 +223,17 @@ impl Writer<'_> {
             (None, _) => true,
             (Some(item), Location::Keychain { account, .. }) => *item == account,
             (Some(_), Location::File(_)) => false,
+        }
+    }
+}
+
+impl Opened {
+    /// Whether it is a rescue, or may turn out to be one when its key is there.
+    fn may_be_rescue(&self) -> bool {
+        match self {
+            Self::Plain(plain) => rescue::decode(plain).is_some(),
+            Self::NoKey => false,
+            Self::Unavailable(_) => true,
         }
     }
 }

@@ -23,17 +23,24 @@ fn a_login_revokes_the_token_that_a_rival_stored_a_moment_before(machine: &mut M
 }
 
 /// As after a login that was killed before it had removed the copy in the other store.
+fn both_logins_are_revoked(to: &str) {
+    let machine = &mut Machine::with_keychain();
+    let world = World::fresh(machine);
+    let other = world.authority.grant(Account::numbered(1));
+    world.machine.home.write("auth.json", other.auth_json());
+    let login = world.codex(["login", "--with-api-key", "--revoke-old", "--store", to]);
+    login.input("sk-test").run().expect(0);
+    for token in [&world.grant.tokens.refresh_token, &other.tokens.refresh_token] {
+        assert_eq!(world.authority.state_of(token), TokenState::Revoked);
+    }
+}
+
 #[test]
-fn a_login_revokes_both_logins_that_were_in_two_stores() {
-    session::inside(here!(), || {
-        let machine = &mut Machine::with_keychain();
-        let world = World::fresh(machine);
-        let other = world.authority.grant(Account::numbered(1));
-        world.machine.home.write("auth.json", other.auth_json());
-        let login = world.codex(["login", "--with-api-key", "--revoke-old", "--store", "keychain"]);
-        login.input("sk-test").run().expect(0);
-        for token in [&world.grant.tokens.refresh_token, &other.tokens.refresh_token] {
-            assert_eq!(world.authority.state_of(token), TokenState::Revoked);
-        }
-    });
+fn a_login_to_the_keychain_revokes_both_logins_that_were_in_two_stores() {
+    session::inside(here!(), || both_logins_are_revoked("keychain"));
+}
+
+#[test]
+fn a_login_to_the_file_revokes_both_logins_that_were_in_two_stores() {
+    session::inside(here!(), || both_logins_are_revoked("file"));
 }

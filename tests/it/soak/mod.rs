@@ -5,12 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-// Linux: strace.
+// Linux: items of others.
+#[cfg(target_os = "linux")]
 mod foreign;
+// Linux: strace.
 #[cfg(target_os = "linux")]
 mod kills;
 mod rounds;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
 mod scene;
+// Linux: strace.
 #[cfg(target_os = "linux")]
 pub mod strace;
 // Linux: items of others.
