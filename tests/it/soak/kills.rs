@@ -189,7 +189,10 @@ fn play(stage: &mut Stage<'_>, case: &Case, soak: &Mutex<&mut Soak>) {
     let ended = run.run();
     let scene = &stage.scene;
     let lines = strace::injected(&stage.trace, case.fault);
-    let happened = !lines.is_empty();
+    // `strace` counts by thread: the call may have been one of the loader, of the runtime's own or of a stream.
+    let is_another = |line: &String| ["pipe:", "anon_inode"].iter().any(|kind| line.contains(kind));
+    let is_ours = ended.code != Some(127) && !lines.iter().any(is_another);
+    let happened = !lines.is_empty() && is_ours;
     let after_fault = Left {
         spent: stage.granted() > granted,
         rescue: scene.has_rescue(),
@@ -219,11 +222,10 @@ fn play(stage: &mut Stage<'_>, case: &Case, soak: &Mutex<&mut Soak>) {
     soak.hold("torn documents", torn.is_empty(), detail);
     soak.hold("tokens of another account", !is_foreign, detail);
     let panicked = |ended: &Ended| ended.code == Some(101) || ended.err.contains("panicked");
-    soak.hold("panics", !panicked(&ended) && !next.iter().any(panicked) && !panicked(&last), detail);
-    if case.fault != Fault::Kill {
-        // Of every thread one call fails: it may have been the one that says so.
-        let is_muted = lines.iter().any(|line| line.contains("pipe:"));
-        let has_words = ended.code == Some(0) || ended.err.contains("error: ") || is_muted;
+    let has_panicked = (panicked(&ended) && is_ours) || next.iter().any(panicked) || panicked(&last);
+    soak.hold("panics", !has_panicked, detail);
+    if case.fault != Fault::Kill && is_ours {
+        let has_words = ended.code == Some(0) || ended.err.contains("error: ");
         soak.hold("errors without words", has_words && ended.code.is_some(), detail);
     }
     let ended_cleanly = matches!(case.command, Logout(_)) && is_gone && lost.is_empty();
