@@ -49,6 +49,9 @@ pub(super) fn run(
         _ => {}
     }
     let mut ending = Ending { engine, writer: &mut writer, scope, ends };
+    if scope == Scope::Revoke && !ending.may_remove_all(&mut report) {
+        return Ok(report);
+    }
     for kind in ending.in_order() {
         ending.end(kind, &mut report)?;
     }
@@ -94,6 +97,20 @@ impl Ending<'_, '_> {
         let found = self.writer.stores().find().ok().and_then(|found| found.stored);
         let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
         [first, first.other()]
+    }
+
+    /// Checks every copy before any is revoked: one that cannot be removed would keep a dead token that looks usable.
+    fn may_remove_all(&self, report: &mut Report) -> bool {
+        let stores = self.writer.stores();
+        for kind in self.in_order() {
+            let content = self.writer.read(kind);
+            if matches!(content, Ok(Content::Document(_) | Content::Unparsable { .. }))
+                && let Err(error) = stores.store(kind).check_remove(stores.deadline())
+            {
+                report.keep(&stores.location(kind), &error.into());
+            }
+        }
+        report.failed.is_empty()
     }
 
     /// Ends what the store of `kind` holds, until it holds nothing.
@@ -194,10 +211,15 @@ impl Ending<'_, '_> {
         let removed = self.hold(stored).and_then(|()| Ok(self.writer.remove(StoreKind::Keychain, seen)?));
         let removal = match removed {
             Ok(store::Removed::Gone(removal)) => removal,
-            outcome => {
+            // The next try marks what is there now.
+            Ok(store::Removed::Moved(_)) => {
+                self.writer.clear_rescue()?;
+                return Ok(Ended::Moved(Revocations::NotNeeded));
+            }
+            Err(error) => {
                 self.writer.clear_rescue()?;
                 self.writer.record(|state| state.logging_out = None)?;
-                return outcome.map(|_| Ended::Moved(Revocations::NotNeeded));
+                return Err(error);
             }
         };
         failpoint::at("removed");

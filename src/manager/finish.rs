@@ -6,7 +6,7 @@ use crate::authority::{self, Endpoint, Revocation, client_id};
 use crate::config::{Environment, StoreKind};
 use crate::document::AuthDocument;
 use crate::store::rescue::{Purpose, Rescue};
-use crate::store::{Intent, Lease, Orphan, Replaced, Seen, State, Writer};
+use crate::store::{Intent, Lease, Orphan, Removed, Replaced, Seen, State, Writer};
 
 /// Completes a refresh or a logout that was cut off. Every holder of the lease does this first.
 ///
@@ -65,8 +65,11 @@ fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error
     {
         revoke(engine, &revocation)?;
     }
-    let _ = writer.remove(stored.location.kind(), seen)?;
-    Ok(writer.record(|state| *state = State::default())?)
+    match writer.remove(stored.location.kind(), seen)? {
+        Removed::Gone(_) => Ok(writer.record(|state| *state = State::default())?),
+        // Another login is there by now; it was not asked to end.
+        Removed::Moved(_) => Ok(writer.record(|state| state.logging_out = None)?),
+    }
 }
 
 /// Completes a logout that was cut off after the login was removed from the keychain: revokes it, or puts it back.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use codex_auth_platform::lock::{self, Standing};
 use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use super::rescue::{self, Purpose, Rescue};
 use super::seal::{self, Opened};
@@ -69,7 +70,7 @@ impl Writer<'_> {
     }
 
     /// The rescue in `bytes`, or why it cannot be used.
-    fn opened(&self, bytes: zeroize::Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
+    fn opened(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
         let records = self.lease().records();
         let path = records.rescue();
         Ok(match seal::open(bytes, &records, &self.stores.keychain(), self.stores.deadline())? {
@@ -113,6 +114,16 @@ impl Writer<'_> {
                 if rescue.document.as_ref().map(AuthDocument::revision)
                     == stored.map(AuthDocument::revision) =>
             {
+                private_file::remove(&path, Links::Refuse)?;
+                return Ok(None);
+            }
+            // So it was put back, or another program has refreshed it since: an ancestor is not revoked, and a logout that
+            // was begun goes on with what is there.
+            Purpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
+                let now = stored.and_then(AuthDocument::logout_fingerprint);
+                if self.state.logging_out == Some(rescue.parent) {
+                    self.record(|state| state.logging_out = now)?;
+                }
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
             }

@@ -18,8 +18,12 @@ mod logout;
 mod obstacles;
 mod processes;
 pub mod redaction;
-mod rival;
+pub mod rival;
 mod rivals;
 pub mod rounds;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod superseded;
 mod upstream;
 pub mod world;
