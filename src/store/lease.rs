@@ -131,6 +131,12 @@ impl Lease {
         &self.target
     }
 
+    /// Whether the home's document is still the file that it was when the lease was acquired.
+    #[must_use]
+    pub fn is_on_target(&self) -> bool {
+        Target::of(&self.home).is_ok_and(|target| target == self.target)
+    }
+
     /// Where the document's state and rescue are.
     #[must_use]
     pub fn records(&self) -> Records {

@@ -18,7 +18,7 @@ mod logout;
 mod obstacles;
 mod processes;
 pub mod redaction;
-mod rival;
+pub mod rival;
 mod rivals;
 pub mod rounds;
 mod upstream;

@@ -3,7 +3,13 @@
 mod commit;
 mod contract;
 mod faults;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod homes;
 mod lease;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod migrations;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 mod order;
