@@ -190,8 +190,9 @@ impl FolderLock {
 /// Creates the folder of `home` and `codex-auth` in it where they are missing, and returns the home with its folder found.
 ///
 /// # Errors
-/// [`Error::File`].
+/// [`Error::File`]; as [`Target::of`], before anything is created.
 pub fn make_folders(home: &Home) -> Result<Home, Error> {
+    Target::of(home)?;
     let home = make_folder(home)?;
     private_file::create_directory(&home.folder())?;
     Ok(home)

@@ -295,7 +295,8 @@ fn a_link_that_leads_into_a_volume_that_is_not_mounted_is_no_logout() {
         ] {
             let run = scene.run(arguments.iter().copied()).without("CODEX_HOME").input("sk-1");
             let run = variables.iter().fold(run, |run, (name, path)| run.env(name, path));
-            let ended = run.run();
+            // A keeper that went to work would not end.
+            let ended = run.through(["timeout", "20"]).run();
             let told = format!("{what}: {arguments:?}\n{ended}");
             assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{told}");
             assert!(!ended.err.contains("not logged in"), "{told}");
@@ -400,7 +401,7 @@ fn a_keeper_whose_path_leads_to_another_folder_ends_and_says_so() {
         let (code, log) = keeper.ended();
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
         let last = log.last().unwrap();
-        assert!(last.starts_with("error: ") && last.contains("documents/../other") || last.contains("/other"), "{log:#?}");
+        assert!(last.starts_with("error: ") && last.contains("/other now"), "{log:#?}");
         assert_eq!(code, Some(4), "{log:#?}");
     }
     assert_eq!(scene.requests(), 0);
@@ -425,29 +426,25 @@ mod during_a_refresh {
         child.wait_with_output().unwrap()
     }
 
-    /// The id of the account that was served.
     #[track_caller]
-    fn served(output: &Output, what: &str) -> String {
+    fn served(output: &Output, what: &str) {
         let err = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{what}: {err}");
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        report["account"]["id"].as_str().unwrap_or_else(|| panic!("{what}: {report:#}")).to_owned()
-    }
-
-    fn account(grant: &Grant) -> String {
-        let document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
-        document["tokens"]["account_id"].as_str().unwrap().to_owned()
     }
 
     #[test]
     fn a_link_that_is_pointed_to_another_login_leaves_the_successor_where_its_parent_was() {
-        for step in STEPS {
+        for (step, account) in STEPS.into_iter().flat_map(|step| [1, 2].map(|account| (step, account))) {
             let scene = Scene::new();
-            let grants = [scene.grant(1), scene.grant(2)];
+            let grants = [scene.grant(1), scene.grant(account)];
             let documents = [scene.document("one.json", &grants[0]), scene.document("two.json", &grants[1])];
             symlink(&documents[0], scene.home.document()).unwrap();
             let output = meddle(&scene, step, || link_to(&documents[1], &scene.home.document()));
-            assert_eq!(served(&output, step), account(&grants[1]), "{step}");
+            // A login of another account is not what this caller asked for.
+            match account {
+                1 => served(&output, step),
+                _ => assert_eq!(output.status.code(), Some(3), "{output:?}"),
+            }
             scene.is_live(&documents[0], &grants[0]);
             scene.is_live(&documents[1], &grants[1]);
             assert_eq!(scene.requests(), 1, "{step}");
