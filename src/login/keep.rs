@@ -4,7 +4,7 @@ use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::store::{
     self, Because, Choice, Content, Error, Intent, Location, Note, Removal, Removed, Replaced, Seal, Seen,
-    State, Writer, Written,
+    State, Stored, Writer, Written,
 };
 
 /// How often a store that another program changes meanwhile is read again.
@@ -46,7 +46,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
 
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
-    let written = match store_in(writer, kind, choice, document, old.as_ref().map(|old| &old.document)) {
+    let written = match store_in(writer, kind, choice, document, old.as_ref()) {
         // The keychain refused after all, and nothing is in it.
         Err(error)
             if kind == StoreKind::Keychain
@@ -54,7 +54,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
                 && !error.is_unknown() =>
         {
             notes.push(Note::KeychainPassedOver { reason: error.to_string() });
-            store_in(writer, StoreKind::File, choice, document, old.as_ref().map(|old| &old.document))?
+            store_in(writer, StoreKind::File, choice, document, old.as_ref())?
         }
         written => written?,
     };
@@ -72,7 +72,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
     Ok(Kept {
         location: written.written.location,
         because: choice.because.clone(),
-        superseded: old.map(|old| old.document),
+        superseded: written.old,
         removed,
         notes,
     })
@@ -82,6 +82,8 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
 struct Selected {
     written: Written,
     other: Result<Content, Error>,
+    /// The login that it replaced.
+    old: Option<AuthDocument>,
 }
 
 fn store_in(
@@ -89,7 +91,7 @@ fn store_in(
     kind: StoreKind,
     choice: &Choice,
     document: &AuthDocument,
-    old: Option<&AuthDocument>,
+    old: Option<&Stored>,
 ) -> Result<Selected, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
         Seal::make(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
@@ -98,9 +100,13 @@ fn store_in(
     let other = writer.read(kind.other());
     let mut there = writer.read(kind)?;
     for _ in 0..TRIES {
-        let finished = match writer
-            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, old))
-        {
+        // What is replaced may be newer than what was found: its token is the one to revoke.
+        let old = match (&there, old) {
+            (Content::Document(there), Some(old)) if old.location.kind() == kind => Some(&there.document),
+            _ => old.map(|old| &old.document),
+        };
+        let begin = |state: &mut State| begin(state, document, old);
+        let finished = match writer.replace(kind, there.seen(), document, Intent::Login, begin) {
             Ok(Replaced::Moved(now)) => {
                 there = now;
                 continue;
@@ -109,7 +115,7 @@ fn store_in(
             Err(error) => Err(error),
         };
         return match finished {
-            Ok(written) => Ok(Selected { written, other }),
+            Ok(written) => Ok(Selected { written, other, old: old.cloned() }),
             Err(error) => {
                 let wrote = Seen::Credential(document.revision());
                 writer.roll_back(kind, wrote, &there, &before, Intent::Login);

@@ -9,8 +9,11 @@ use scripted_authority::{Account, Authority, Endpoint, TokenState};
 use serde_json::{Value, json};
 
 use crate::manager::rival::Locks;
+use crate::manager::world::{merged, post};
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Mounted, Run, TestHome, chatgpt, here, item, items, jwt, now};
+use crate::support::{
+    Flock, Mounted, Run, TestHome, chatgpt, eventually, here, item, items, jwt, now,
+};
 
 const FILE: &str = "cli_auth_credentials_store = \"file\" # mine\n";
 const KEYCHAIN: &str = "cli_auth_credentials_store = \"keyring\" # mine\n";
@@ -252,11 +255,14 @@ fn picture(home: &TestHome) -> (Vec<(String, String)>, Vec<Vec<u8>>) {
 }
 
 /// Has the rename that puts the new `config.toml` in its place fail.
-fn with_failing_config(run: Run) -> Run {
-    run.through([
-        "strace", "-f", "-o", "/dev/null", "-P", "config.toml", "-e", "trace=rename,renameat,renameat2", "-e",
-        "inject=rename,renameat,renameat2:error=EIO",
-    ])
+const CONFIG: (&str, &str) = ("config.toml", "rename,renameat,renameat2");
+/// Has the removal of `auth.json` fail.
+const REMOVAL: (&str, &str) = ("auth.json", "unlink,unlinkat");
+
+/// `run` with these calls about this file failing.
+fn with_failing(run: Run, (file, calls): (&str, &str)) -> Run {
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error=EIO"));
+    run.through(["strace", "-f", "-o", "/dev/null", "-P", file, "-e", &trace, "-e", &inject])
 }
 
 #[test]
@@ -274,7 +280,7 @@ fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() 
                 &["login", "--store", from.other().word(), "--with-api-key"],
             ] {
                 let run = at(home.codex(arguments.iter().copied()), &authority).input("sk-new");
-                let ended = with_failing_config(run).run();
+                let ended = with_failing(run, CONFIG).run();
                 assert!(ended.err.contains("config.toml"), "{from:?} {arguments:?}: {ended}");
                 ended.refused(5);
                 assert_eq!(picture(&home), before, "{from:?} {arguments:?}");
@@ -286,4 +292,49 @@ fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() 
             home.codex(["logout", "--local"]).run().expect(0);
         }
     });
+}
+
+#[test]
+fn an_old_copy_that_cannot_be_removed_puts_everything_back() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for config in [None, Some(""), Some("model = \"o5\" # mine\n"), Some(FILE)] {
+            let home = world(&session, Place::File);
+            match config {
+                Some(text) => drop(home.write("config.toml", text)),
+                None => fs::remove_file(home.file("config.toml")).unwrap(),
+            }
+            let before = picture(&home);
+            let run = home.codex(["migrate", "--to", "keychain"]);
+            let ended = with_failing(run, REMOVAL).run();
+            assert!(ended.err.contains("auth.json"), "{config:?}: {ended}");
+            ended.refused(5);
+            assert_eq!(picture(&home), before, "{config:?}");
+            home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+    });
+}
+
+#[test]
+fn a_login_revokes_the_token_that_it_replaced_and_not_one_from_before() {
+    let authority = Authority::start().unwrap();
+    let grant = authority.grant(Account::numbered(1));
+    let home = TestHome::new();
+    let read = grant.auth_json();
+    home.write("auth.json", &read);
+    let lock = Flock::hold(&home.file("auth.lock"));
+    let run = home.codex(["login", "--store", "file", "--with-api-key"]);
+    let mut child = at(run, &authority).input("sk-new").start();
+    let fds = format!("/proc/{}/fd", child.id());
+    let is_lock = |fd: fs::DirEntry| fs::read_link(fd.path()).is_ok_and(|path| path.ends_with("auth.lock"));
+    // It has read what is there, and waits to replace that.
+    eventually("the commit", || fs::read_dir(&fds).unwrap().flatten().any(is_lock));
+    let answer = post(&authority, &grant.tokens.refresh_token);
+    let live = authority.live_refresh_token(grant.id).unwrap();
+    Place::File.write(&home, &merged(&read, &answer));
+    drop(lock);
+    assert!(child.wait().unwrap().success());
+    assert!(home.read("auth.json").contains("sk-new"));
+    assert_ne!(authority.state_of(&live), TokenState::Live, "{:#?}", authority.journal());
 }
