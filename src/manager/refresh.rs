@@ -117,10 +117,7 @@ impl Transaction<'_> {
         }
     }
 
-    fn attempt(
-        &self,
-        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
-    ) -> Result<Attempt, Error> {
+    fn attempt(&self, between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>) -> Result<Attempt, Error> {
         let served = |snapshot| Attempt::Served(Box::new(snapshot));
         let lease = match self.lease(between)? {
             Leased::Held(lease) => lease,

@@ -7,9 +7,7 @@ use codex_auth_platform::private_file::{self, Links, Removal};
 use super::recover::{self, holds};
 use super::rescue::Rescue;
 use super::state::Author;
-use super::{
-    Commit, Content, Error, Intent, Lease, Note, Outcome, Seen, State, Store, Stores, Written,
-};
+use super::{Commit, Content, Error, Intent, Lease, Note, Outcome, Seen, State, Store, Stores, Written};
 use crate::config::{LegacyToken, StoreKind, StoreSelection};
 use crate::document::{AuthDocument, Revision};
 use crate::failpoint;

@@ -17,31 +17,31 @@ use crate::support::{Mounted, Run, TestHome, names};
 const LOCK_TIMEOUT: &str = "5s";
 
 /// An authority, and homes whose logins it gave.
-struct Scene {
-    authority: Authority,
-    home: TestHome,
+pub struct Scene {
+    pub authority: Authority,
+    pub home: TestHome,
     /// A folder for documents that homes link to.
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let home = TestHome::new();
         Self { authority: Authority::start().unwrap(), folder: home.beside("documents"), home }
     }
 
-    fn grant(&self, number: u32) -> Grant {
+    pub fn grant(&self, number: u32) -> Grant {
         self.authority.grant(Account::numbered(number))
     }
 
     /// Puts the document of `grant` into the folder, and returns its path.
-    fn document(&self, name: &str, grant: &Grant) -> PathBuf {
+    pub fn document(&self, name: &str, grant: &Grant) -> PathBuf {
         let path = self.folder.join(name);
         fs::write(&path, grant.auth_json()).unwrap();
         path
     }
 
-    fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+    pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         self.run_in(&self.home, arguments)
     }
 
@@ -49,7 +49,7 @@ impl Scene {
         self.with_authority(home.codex(arguments))
     }
 
-    fn with_authority(&self, run: Run) -> Run {
+    pub fn with_authority(&self, run: Run) -> Run {
         let run = run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", self.authority.token_url());
         let run = run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", self.authority.revoke_url());
         run.env("CODEX_AUTH_LOCK_TIMEOUT", LOCK_TIMEOUT)
@@ -57,12 +57,12 @@ impl Scene {
 
     /// That the document at `path` holds the live token of `grant`, and nothing was revoked.
     #[track_caller]
-    fn is_live(&self, path: &Path, grant: &Grant) {
+    pub fn is_live(&self, path: &Path, grant: &Grant) {
         assert_eq!(refresh_token(path), self.authority.live_refresh_token(grant.id), "{}", path.display());
         assert_eq!(self.authority.counters().of(Endpoint::Revoke), 0, "{:#?}", self.authority.journal());
     }
 
-    fn requests(&self) -> u64 {
+    pub fn requests(&self) -> u64 {
         self.authority.counters().of(Endpoint::Refresh)
     }
 }
@@ -73,7 +73,7 @@ fn refresh_token(path: &Path) -> Option<String> {
 }
 
 /// Points the link at `link` elsewhere, or puts one in the place of a file.
-fn link_to(target: &Path, link: &Path) {
+pub fn link_to(target: &Path, link: &Path) {
     let new = link.with_file_name("new-link");
     symlink(target, &new).unwrap();
     fs::rename(new, link).unwrap();
@@ -121,7 +121,9 @@ const SPELLINGS: [Spelling; 6] = [
 #[track_caller]
 fn is_one_home(scene: &Scene, what: &str, codex: impl Fn(&[&str]) -> Run) {
     let began = Instant::now();
-    for arguments in [&["token"][..], &["refresh"], &["status"], &["login", "--store", "file", "--with-api-key"]] {
+    for arguments in
+        [&["token"][..], &["refresh"], &["status"], &["login", "--store", "file", "--with-api-key"]]
+    {
         let ended = codex(arguments).input("sk-1").run();
         assert_eq!(ended.code, Some(0), "{what}: {arguments:?}\n{ended}");
     }
@@ -145,7 +147,9 @@ fn a_home_and_its_link_may_be_spelled_in_any_way() {
         scene.authority.adjust(|policy| policy.clock_offset = 0);
         scene.home.write("auth.json", grant.auth_json());
         let spelled = spell(&scene.home);
-        is_one_home(&scene, what, |arguments| scene.run(arguments.iter().copied()).env("CODEX_HOME", &spelled));
+        is_one_home(&scene, what, |arguments| {
+            scene.run(arguments.iter().copied()).env("CODEX_HOME", &spelled)
+        });
         assert_eq!(scene.requests(), 2, "{what}");
     }
 }
@@ -159,9 +163,14 @@ fn a_folder_that_is_mounted_twice_is_one_home() {
     let home = std::mem::replace(&mut scene.home, TestHome::new());
     let mounted = Mounted::by(home, "mount --bind \"$home\" \"$home/../alias\"");
     for spelled in [mounted.home.path(), alias] {
-        for arguments in [&["refresh"][..], &["login", "--store", "file", "--with-api-key"], &["logout", "--local"]] {
-            mounted.change("test -e \"$home/work.json\" || echo '{\"OPENAI_API_KEY\":\"sk-0\"}' > \"$home/work.json\"");
-            let run = scene.with_authority(mounted.codex(arguments.iter().copied())).env("CODEX_HOME", &spelled);
+        for arguments in
+            [&["refresh"][..], &["login", "--store", "file", "--with-api-key"], &["logout", "--local"]]
+        {
+            mounted.change(
+                "test -e \"$home/work.json\" || echo '{\"OPENAI_API_KEY\":\"sk-0\"}' > \"$home/work.json\"",
+            );
+            let run =
+                scene.with_authority(mounted.codex(arguments.iter().copied())).env("CODEX_HOME", &spelled);
             let ended = run.input("sk-1").run();
             assert_eq!(ended.code, Some(0), "{}: {arguments:?}\n{ended}", spelled.display());
         }
@@ -252,102 +261,6 @@ fn homes_that_share_a_document_share_the_key_of_its_rescue() {
 }
 
 #[test]
-fn a_link_that_leads_into_a_volume_that_is_not_mounted_is_no_logout() {
-    type World = (&'static str, fn(&TestHome, &Path) -> Vec<(&'static str, PathBuf)>);
-    // What is set in the environment, and the link that every message names.
-    let worlds: [World; 4] = [
-        ("auth.json into a missing folder", |home, volume| {
-            symlink(volume.join("codex/auth.json"), home.document()).unwrap();
-            vec![("CODEX_HOME", home.path())]
-        }),
-        ("the home itself", |home, volume| {
-            let link = home.file("auth.json");
-            symlink(volume.join("codex"), &link).unwrap();
-            vec![("CODEX_HOME", link)]
-        }),
-        ("a folder above the home", |home, volume| {
-            let link = home.file("auth.json");
-            symlink(volume.join("ada"), &link).unwrap();
-            vec![("CODEX_HOME", link.join("codex"))]
-        }),
-        ("the user's own folder", |home, volume| {
-            let link = home.file("auth.json");
-            symlink(volume.join("ada"), &link).unwrap();
-            vec![("HOME", link)]
-        }),
-    ];
-    for (what, build) in worlds {
-        let scene = Scene::new();
-        let variables = build(&scene.home, &scene.folder);
-        let before = scene.home.names();
-        for arguments in [
-            &["status"][..],
-            &["token"],
-            &["refresh"],
-            &["login", "--with-api-key"],
-            &["login", "--store", "file", "--with-api-key"],
-            &["login", "--device-auth"],
-            &["logout"],
-            &["logout", "--force"],
-            &["migrate", "--to", "file"],
-            &["sync", "run"],
-            &["doctor"],
-        ] {
-            let run = scene.run(arguments.iter().copied()).without("CODEX_HOME").input("sk-1");
-            let run = variables.iter().fold(run, |run, (name, path)| run.env(name, path));
-            // A keeper that went to work would not end.
-            let ended = run.through(["timeout", "20"]).run();
-            let told = format!("{what}: {arguments:?}\n{ended}");
-            assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{told}");
-            assert!(!ended.err.contains("not logged in"), "{told}");
-            if arguments[0] != "doctor" {
-                assert_eq!(ended.code, Some(5), "{told}");
-            }
-            assert!(names(&scene.folder).is_empty(), "{told}");
-        }
-        assert_eq!(scene.home.names(), before, "{what}");
-    }
-}
-
-#[test]
-fn a_volume_that_is_gone_after_a_login_through_a_link_is_no_logout() {
-    let scene = Scene::new();
-    let home = TestHome::new();
-    let volume = home.beside("volume");
-    symlink(volume.join("auth.json"), home.document()).unwrap();
-    let mounted = Mounted::by(home, "mount -t tmpfs none \"$home/../volume\"");
-    let codex = |arguments: &[&str]| scene.with_authority(mounted.codex(arguments.iter().copied())).input("sk-1");
-    codex(&["login", "--store", "file", "--with-api-key"]).run().expect(0);
-    mounted.change("umount \"$home/../volume\"").expect(0);
-    for arguments in [
-        &["status"][..],
-        &["token"],
-        &["refresh"],
-        &["login", "--with-api-key"],
-        &["login", "--store", "file", "--with-api-key"],
-        &["logout"],
-        &["logout", "--force"],
-        &["migrate", "--to", "file"],
-        &["doctor"],
-    ] {
-        let ended = codex(arguments).run();
-        let told = format!("{arguments:?}\n{ended}");
-        assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{told}");
-        if arguments[0] != "doctor" {
-            assert_eq!(ended.code, Some(5), "{told}");
-        }
-        assert!(names(&volume).is_empty(), "{told}");
-    }
-    // Where nothing was mounted in the first place a link to a new file is good for a login.
-    let fresh = TestHome::new();
-    symlink(fresh.beside("volume").join("auth.json"), fresh.document()).unwrap();
-    fresh.codex(["status"]).run().expect(1);
-    fresh.codex(["login", "--store", "file", "--with-api-key"]).input("sk-1").run().expect(0);
-    fresh.codex(["logout"]).run().expect(0);
-    fresh.codex(["status"]).run().expect(1);
-}
-
-#[test]
 fn a_folder_of_ours_that_is_deleted_lets_no_second_holder_in() {
     let home = TestHome::new();
     let login = |limit| {
@@ -405,148 +318,4 @@ fn a_keeper_whose_path_leads_to_another_folder_ends_and_says_so() {
         assert_eq!(code, Some(4), "{log:#?}");
     }
     assert_eq!(scene.requests(), 0);
-}
-
-#[cfg(feature = "failpoints")]
-mod during_a_refresh {
-    use std::process::Output;
-
-    use super::*;
-    use crate::support::Pause;
-
-    const STEPS: [&str; 4] = ["reserved", "sending", "answered", "rescued"];
-
-    /// Changes something while a refresh stands still at `step`, and lets it go on.
-    fn meddle(scene: &Scene, step: &str, change: impl FnOnce()) -> Output {
-        let pause = Pause::at(step);
-        let child = pause.govern(scene.run(["refresh", "--json"])).start();
-        let standing = pause.arrived();
-        change();
-        drop(standing);
-        child.wait_with_output().unwrap()
-    }
-
-    #[track_caller]
-    fn served(output: &Output, what: &str) {
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{what}: {err}");
-    }
-
-    #[test]
-    fn a_link_that_is_pointed_to_another_login_leaves_the_successor_where_its_parent_was() {
-        for (step, account) in STEPS.into_iter().flat_map(|step| [1, 2].map(|account| (step, account))) {
-            let scene = Scene::new();
-            let grants = [scene.grant(1), scene.grant(account)];
-            let documents = [scene.document("one.json", &grants[0]), scene.document("two.json", &grants[1])];
-            symlink(&documents[0], scene.home.document()).unwrap();
-            let output = meddle(&scene, step, || link_to(&documents[1], &scene.home.document()));
-            // A login of another account is not what this caller asked for.
-            match account {
-                1 => served(&output, step),
-                _ => assert_eq!(output.status.code(), Some(3), "{output:?}"),
-            }
-            scene.is_live(&documents[0], &grants[0]);
-            scene.is_live(&documents[1], &grants[1]);
-            assert_eq!(scene.requests(), 1, "{step}");
-            assert!(!scene.folder.join("codex-auth/one.json/rescue").exists(), "{step}");
-            for document in &documents {
-                link_to(document, &scene.home.document());
-                scene.run(["refresh"]).run().expect(0);
-            }
-            scene.is_live(&documents[0], &grants[0]);
-        }
-    }
-
-    #[test]
-    fn a_link_that_is_replaced_by_a_copy_of_the_document_gives_the_successor_to_both() {
-        for step in STEPS {
-            let scene = Scene::new();
-            let grant = scene.grant(1);
-            let document = scene.document("one.json", &grant);
-            symlink(&document, scene.home.document()).unwrap();
-            let output = meddle(&scene, step, || {
-                fs::copy(&document, scene.home.file("copy")).unwrap();
-                fs::rename(scene.home.file("copy"), scene.home.document()).unwrap();
-            });
-            served(&output, step);
-            assert!(!scene.home.document().is_symlink());
-            scene.is_live(&document, &grant);
-            scene.is_live(&scene.home.document(), &grant);
-            assert_eq!(scene.requests(), 1, "{step}");
-            scene.run(["refresh"]).run().expect(0);
-            scene.is_live(&scene.home.document(), &grant);
-        }
-    }
-
-    #[test]
-    fn a_document_that_is_replaced_by_a_link_to_its_copy_gives_the_successor_to_that() {
-        for step in STEPS {
-            let scene = Scene::new();
-            let grant = scene.grant(1);
-            scene.home.write("auth.json", grant.auth_json());
-            let document = scene.folder.join("auth.json");
-            let output = meddle(&scene, step, || {
-                fs::copy(scene.home.document(), &document).unwrap();
-                link_to(&document, &scene.home.document());
-            });
-            served(&output, step);
-            assert!(scene.home.document().is_symlink());
-            scene.is_live(&document, &grant);
-            assert_eq!(scene.requests(), 1, "{step}");
-            assert!(!scene.home.file("codex-auth/rescue").exists(), "{step}");
-            scene.run(["refresh"]).run().expect(0);
-            scene.is_live(&document, &grant);
-        }
-    }
-
-    #[test]
-    fn a_rescue_is_found_after_its_document_was_moved_away_and_linked_to() {
-        for name in ["auth.json", "moved.json"] {
-            let scene = Scene::new();
-            let grant = scene.grant(1);
-            scene.home.write("auth.json", grant.auth_json());
-            scene.run(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-            let document = scene.folder.join(name);
-            fs::rename(scene.home.document(), &document).unwrap();
-            symlink(&document, scene.home.document()).unwrap();
-            scene.run(["refresh"]).run().expect(0);
-            scene.is_live(&document, &grant);
-            assert_eq!(scene.requests(), 1);
-            assert!(!scene.home.file("codex-auth/rescue").exists());
-        }
-    }
-
-    #[test]
-    fn a_link_that_leads_nowhere_since_the_request_is_told_and_nothing_is_lost() {
-        for step in STEPS {
-            let scene = Scene::new();
-            let grant = scene.grant(1);
-            let document = scene.document("one.json", &grant);
-            symlink(&document, scene.home.document()).unwrap();
-            let output = meddle(&scene, step, || link_to(&scene.folder.join("gone/one.json"), &scene.home.document()));
-            let err = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.code() == Some(5) && err.contains("auth.json"), "{step}: {err}");
-            scene.is_live(&document, &grant);
-            assert!(!scene.folder.join("gone").exists());
-        }
-    }
-
-    #[test]
-    fn a_folder_of_ours_that_is_deleted_is_made_again_and_the_refresh_completes() {
-        for step in ["leased", "rescue finished", "reserved", "sending", "answered", "rescued", "committed"] {
-            let scene = Scene::new();
-            let grant = scene.grant(1);
-            scene.home.write("auth.json", grant.auth_json());
-            let output = meddle(&scene, step, || {
-                fs::remove_dir_all(scene.home.file("codex-auth")).unwrap();
-                let second = scene.run(["login", "--store", "file", "--with-api-key"]).input("sk-1");
-                second.env("CODEX_AUTH_LOCK_TIMEOUT", "200ms").run().refused(6);
-            });
-            served(&output, step);
-            scene.is_live(&scene.home.document(), &grant);
-            assert!(scene.home.file("codex-auth/state.json").exists(), "{step}");
-            scene.run(["refresh"]).run().expect(0);
-            assert_eq!(scene.requests(), 2, "{step}");
-        }
-    }
 }

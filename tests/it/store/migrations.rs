@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use crate::manager::rival::Locks;
 use crate::manager::world::{merged, post};
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{
-    Flock, Mounted, Run, TestHome, chatgpt, eventually, here, item, items, jwt, now,
-};
+use crate::support::{Flock, Mounted, Run, TestHome, chatgpt, eventually, here, item, items, jwt, now};
 
 const FILE: &str = "cli_auth_credentials_store = \"file\" # mine\n";
 const KEYCHAIN: &str = "cli_auth_credentials_store = \"keyring\" # mine\n";
@@ -96,7 +94,9 @@ fn a_migration_beside_a_program_that_commits_as_codex_does_loses_no_token() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let mut ends = Vec::new();
-        for (from, pause) in Place::BOTH.into_iter().flat_map(|from| [1, 5, 20, 50, 100].map(|pause| (from, pause))) {
+        for (from, pause) in
+            Place::BOTH.into_iter().flat_map(|from| [1, 5, 20, 50, 100].map(|pause| (from, pause)))
+        {
             let home = world(&session, from);
             let ended = AtomicBool::new(false);
             let (run, last) = thread::scope(|scope| {
@@ -114,7 +114,11 @@ fn a_migration_beside_a_program_that_commits_as_codex_does_loses_no_token() {
                 assert!(matches!(run.code, Some(4 | 6)), "{told}");
                 assert!(holds(&home, from, &last) && from.other().read(&home).is_none(), "{told}");
                 assert_eq!(home.read("config.toml"), from.config(), "{told}");
-                assert_eq!(home.codex(["status", "--json"]).run().expect(0).json()["store"], from.word(), "{told}");
+                assert_eq!(
+                    home.codex(["status", "--json"]).run().expect(0).json()["store"],
+                    from.word(),
+                    "{told}"
+                );
             }
             ends.push(told.lines().next().unwrap().to_owned());
             home.codex(["logout", "--local"]).run().expect(0);
@@ -167,7 +171,8 @@ fn an_ephemeral_store_in_the_configuration_deletes_nothing_and_is_never_written(
     for by_option in [false, true] {
         let home = TestHome::new();
         let codex = |arguments: &[&str]| {
-            let option: &[&str] = if by_option { &["-c", "cli_auth_credentials_store=\"ephemeral\""] } else { &[] };
+            let option: &[&str] =
+                if by_option { &["-c", "cli_auth_credentials_store=\"ephemeral\""] } else { &[] };
             home.codex(option.iter().chain(arguments).copied()).input("sk-new")
         };
         let document = chatgpt("acct-1", "rt-1", now(), now() + 3600);
@@ -185,7 +190,10 @@ fn an_ephemeral_store_in_the_configuration_deletes_nothing_and_is_never_written(
             let ended = codex(arguments).run();
             assert_ne!(ended.code, Some(101), "{arguments:?}: {ended}");
             let told = format!("{by_option} {arguments:?}: {ended}");
-            assert!(arguments[0] != "login" || ended.code == Some(1) && ended.err.contains("ephemeral"), "{told}");
+            assert!(
+                arguments[0] != "login" || ended.code == Some(1) && ended.err.contains("ephemeral"),
+                "{told}"
+            );
             assert_eq!(home.read("auth.json"), document, "{told}");
             assert_eq!(home.read("config.toml").contains("ephemeral"), !by_option, "{told}");
         }
@@ -235,7 +243,9 @@ fn at(run: Run, authority: &Authority) -> Run {
 fn a_move_that_the_configuration_could_not_follow_changes_nothing() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        for (from, obstacle) in Place::BOTH.into_iter().flat_map(|from| OBSTACLES.map(|obstacle| (from, obstacle))) {
+        for (from, obstacle) in
+            Place::BOTH.into_iter().flat_map(|from| OBSTACLES.map(|obstacle| (from, obstacle)))
+        {
             let home = world(&session, from);
             let mounted = Mounted::by(home, obstacle);
             let (before, kept) = (mounted.home.tree(), items(&mounted.home));
@@ -250,7 +260,9 @@ fn a_move_that_the_configuration_could_not_follow_changes_nothing() {
 /// The files of a home but ours, with what is in them, and the keychain item.
 fn picture(home: &TestHome) -> (Vec<(String, String)>, Vec<Vec<u8>>) {
     let files = ["auth.json", "config.toml"];
-    let files = files.into_iter().filter_map(|name| Some((name.to_owned(), fs::read_to_string(home.file(name)).ok()?)));
+    let files = files
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), fs::read_to_string(home.file(name)).ok()?)));
     (files.collect(), items(home))
 }
 
@@ -324,12 +336,11 @@ fn a_login_revokes_the_token_that_it_replaced_and_not_one_from_before() {
     let read = grant.auth_json();
     home.write("auth.json", &read);
     let lock = Flock::hold(&home.file("auth.lock"));
-    let run = home.codex(["login", "--store", "file", "--with-api-key"]);
+    let run = home.codex(["login", "--revoke-old", "--store", "file", "--with-api-key"]);
     let mut child = at(run, &authority).input("sk-new").start();
-    let fds = format!("/proc/{}/fd", child.id());
-    let is_lock = |fd: fs::DirEntry| fs::read_link(fd.path()).is_ok_and(|path| path.ends_with("auth.lock"));
-    // It has read what is there, and waits to replace that.
-    eventually("the commit", || fs::read_dir(&fds).unwrap().flatten().any(is_lock));
+    let lease = home.file("codex-auth/refresh.lock");
+    // It reads what is there, and waits to replace that.
+    eventually("the lease", || lease.exists() && !Flock::is_free(&lease));
     let answer = post(&authority, &grant.tokens.refresh_token);
     let live = authority.live_refresh_token(grant.id).unwrap();
     Place::File.write(&home, &merged(&read, &answer));

@@ -9,6 +9,10 @@ mod homes;
 mod lease;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod links;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
 mod migrations;
 // Linux: strace.
 #[cfg(target_os = "linux")]
@@ -18,6 +22,9 @@ mod order;
 mod owner;
 mod selection;
 mod take_over;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod volumes;
 mod worlds;
 
 use std::time::Duration;
