@@ -114,7 +114,8 @@ impl Keeper {
     /// set and a machine that slept are noticed too.
     ///
     /// # Errors
-    /// [`Error::PostLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
+    /// - [`Error::PostLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
+    /// - [`Error::Repointed`]: the path of the home leads to another folder.
     pub async fn run(self, listener: Option<Listener>, ended: impl Future<Output = ()>) -> Result<(), Error> {
         let answering = listener.map(|listener| {
             let looks = self.watching.looks();

@@ -1,5 +1,6 @@
 //! Being the keeper of a home: held by one process at a time, taken over when that one is gone.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_auth_platform::filesystem::{self, Identity};
@@ -33,6 +34,16 @@ pub enum Error {
     /// The lock file is not where it was.
     #[error("the folder of the login was removed or replaced; start the keeper again")]
     PostLost,
+    /// The path of the home leads to another folder now.
+    #[error("{} leads to {} now, and not to {}; start the keeper again", spelled.display(), now.display(), was.display())]
+    Repointed {
+        /// The path as the keeper was given it.
+        spelled: PathBuf,
+        /// The folder that it keeps fresh.
+        was: PathBuf,
+        /// The folder that the path leads to.
+        now: PathBuf,
+    },
     /// The folder of the home cannot be made.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -73,11 +84,20 @@ impl Post {
         &self.home
     }
 
-    /// Whether the lock file is where it was locked: another one in its place is another post.
+    /// Whether the lock file is where it was locked, and the path of the home still leads there: another one in its place
+    /// is another post.
     pub(super) fn check(&self) -> Result<(), Error> {
-        match filesystem::identity(self.lock.path()) {
-            found if found == self.identity => Ok(()),
-            _ => Err(Error::PostLost),
+        if filesystem::identity(self.lock.path()) != self.identity {
+            return Err(Error::PostLost);
+        }
+        match self.home.resolve_again() {
+            Ok(now) if now != self.home => Err(Error::Repointed {
+                spelled: self.home.spelled().to_owned(),
+                was: self.home.path().to_owned(),
+                now: now.path().to_owned(),
+            }),
+            // A path that leads nowhere for now may lead here again, and the folder is there.
+            _ => Ok(()),
         }
     }
 }

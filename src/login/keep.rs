@@ -143,7 +143,8 @@ fn store_in(
                 })
             }
             Err(error) => {
-                writer.roll_back(kind, document, &there, &before, Intent::Login);
+                let wrote = Seen::Credential(document.revision());
+                writer.roll_back(kind, wrote, &there, &before, Intent::Login);
                 Err(error)
             }
         };

@@ -19,7 +19,9 @@ use crate::document::{AuthDocument, AuthMode, Freshness, Identity};
 use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::rescue::Reservation;
-use crate::store::{Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Waiting, Writer};
+use crate::store::{
+    self, Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Target, Waiting, Writer,
+};
 
 /// Automatic reasons never spend a token that was received less than this ago.
 const DAMPER: SignedDuration = SignedDuration::from_secs(60);
@@ -86,32 +88,76 @@ enum Look {
     Spend(Box<Stored>),
 }
 
+/// How one attempt ended.
+enum Attempt {
+    /// This is what the caller gets.
+    Served(Box<Snapshot>),
+    /// The home's link leads elsewhere since the request: the token `spent` was the document's at `from`.
+    Elsewhere { spent: Fingerprint, from: Target },
+}
+
 impl Transaction<'_> {
     /// Runs it to its end. `between` may end the wait for the lease.
+    ///
+    /// The successor goes to the document that was spent, wherever the home's link leads by then. If it leads elsewhere,
+    /// what the home has now is served, once it is up to date.
     pub(super) fn run(
         &self,
         between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<Snapshot, Error> {
+        match self.attempt(between)? {
+            Attempt::Served(snapshot) => Ok(*snapshot),
+            Attempt::Elsewhere { spent, from } => {
+                self.catch_up(spent, &from, between)?;
+                match self.attempt(between)? {
+                    Attempt::Served(snapshot) => Ok(*snapshot),
+                    Attempt::Elsewhere { .. } => Err(store::Error::Contended.into()),
+                }
+            }
+        }
+    }
+
+    fn attempt(&self, between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>) -> Result<Attempt, Error> {
+        let served = |snapshot| Attempt::Served(Box::new(snapshot));
         let lease = match self.lease(between)? {
             Leased::Held(lease) => lease,
-            Leased::GaveWay(served) => return served,
+            Leased::GaveWay(outcome) => return outcome.map(served),
         };
         failpoint::at("leased");
         let mut writer = self.engine.stores()?.writer(&lease)?;
         finish::finish(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
         let stored = match self.look(writer.stores(), writer.state())? {
-            Look::Serve(snapshot) => return Ok(*snapshot),
+            Look::Serve(snapshot) => return Ok(Attempt::Served(snapshot)),
             Look::Spend(stored) => stored,
         };
         let spending = self.may_spend(&stored, writer.state())?;
         if let Some(snapshot) = self.damped(&stored, writer.state())? {
-            return Ok(snapshot);
+            return Ok(served(snapshot));
         }
+        let spent = spending.refresh_token.fingerprint();
         let reservation = reserve(&writer, &stored)?;
         failpoint::at("reserved");
         let spending = answer::Spending { engine: self.engine, stored: &stored, request: spending, writer };
-        spending.run(reservation)
+        let outcome = spending.run(reservation);
+        if lease.is_on_target() {
+            return outcome.map(served);
+        }
+        Ok(Attempt::Elsewhere { spent, from: lease.target().clone() })
+    }
+
+    /// Under the lease of the document that the home has now.
+    fn catch_up(
+        &self,
+        spent: Fingerprint,
+        from: &Target,
+        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let lease = Lease::acquire_unless(&self.engine.home, self.engine.lock_timeout(), between)?;
+        let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
+        let mut writer = self.engine.stores()?.writer(&lease)?;
+        finish::finish(self.engine, &mut writer)?;
+        Ok(writer.catch_up(from, spent, self.engine.clock.now())?)
     }
 
     /// Waits for the lease. A waiter needs a token and not the lease: it looks whenever the generation changes, adopts a

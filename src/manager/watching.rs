@@ -1,5 +1,6 @@
 //! Following what other processes do to a login: from events and polls to new snapshots.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch::{self as latest, Receiver, Sender};
 
 use super::{AuthManager, Snapshot};
+use crate::home::Home;
 use crate::store::{self, Holder, KeychainChanges, LastModified, Location, State, Stores};
 use crate::watch::{Attention, Bell, COALESCED, Noticed, SLOW_POLL, Watch};
 
@@ -36,7 +38,7 @@ pub struct Watching {
 
 impl Watching {
     pub(super) fn start(manager: AuthManager) -> Self {
-        let watch = Watch::on(store::watched(&manager.0.engine.home));
+        let watch = Watch::on(watched(&manager.0.engine.home));
         let bell = watch.bell();
         manager.0.bells.add(bell.clone());
         let ended = Arc::new(AtomicBool::new(false));
@@ -161,7 +163,7 @@ impl Follower {
             }
         }
         let home = &self.manager.0.engine.home;
-        self.watch.follow(store::watched(home));
+        self.watch.follow(watched(home));
         let found_there = matches!(self.manager.current().location(), Some(Location::Keychain { .. }));
         let configured = || self.manager.0.engine.stores().is_ok_and(|stores| stores.uses_keychain());
         self.keychain.attend(found_there || configured());
@@ -277,6 +279,13 @@ impl KeychainPoll {
         self.seen = Some(now);
         noticed
     }
+}
+
+/// The files of `home`, and the links that lead to it.
+fn watched(home: &Home) -> Vec<PathBuf> {
+    let mut files = store::watched(home);
+    files.extend(store::links_to(home));
+    files
 }
 
 fn tell_of(attention: &Attention) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
 
-use super::{Content, Error, Lease, Stored, Target};
+use super::{Content, Error, Lease, Stored};
 use crate::document::{AuthDocument, Revision};
 use crate::secret::Fingerprint;
 
@@ -80,7 +80,7 @@ impl<'lease> Commit<'lease> {
 
     /// Whether the home's document is still the file that it was when the lease was acquired.
     pub(super) fn is_on_target(&self) -> bool {
-        Target::of(self.lease.home()).is_ok_and(|target| target == *self.lease.target())
+        self.lease.is_on_target()
     }
 
     /// How long a call may still take.

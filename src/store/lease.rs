@@ -131,6 +131,12 @@ impl Lease {
         &self.target
     }
 
+    /// Whether the home's document is still the file that it was when the lease was acquired.
+    #[must_use]
+    pub fn is_on_target(&self) -> bool {
+        Target::of(&self.home).is_ok_and(|target| target == self.target)
+    }
+
     /// Where the document's state and rescue are.
     #[must_use]
     pub fn records(&self) -> Records {
@@ -184,8 +190,9 @@ impl FolderLock {
 /// Creates the folder of `home` and `codex-auth` in it where they are missing, and returns the home with its folder found.
 ///
 /// # Errors
-/// [`Error::File`].
+/// [`Error::File`]; as [`Target::of`], before anything is created.
 pub fn make_folders(home: &Home) -> Result<Home, Error> {
+    Target::of(home)?;
     let home = make_folder(home)?;
     private_file::create_directory(&home.folder())?;
     Ok(home)

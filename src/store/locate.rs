@@ -57,6 +57,13 @@ pub fn watched(home: &Home) -> Vec<PathBuf> {
     files
 }
 
+/// The links on the way to `home` as its path was spelled: another folder may be put there by changing one of them.
+#[must_use]
+pub fn links_to(home: &Home) -> Vec<PathBuf> {
+    let above = home.spelled().ancestors().filter(|path| !path.as_os_str().is_empty());
+    above.filter(|path| path.is_symlink()).map(Path::to_owned).collect()
+}
+
 /// How those files are now, in the same order: another stamp is another content. What cannot be looked at has none.
 #[must_use]
 pub fn stamps(home: &Home) -> Vec<Option<Stamp>> {

@@ -140,7 +140,10 @@ fn copy(writer: &mut Writer<'_>, to: StoreKind, stored: Stored, done: &mut Migra
                 source = newer;
             }
             outcome => {
-                writer.roll_back(to, &source.document, &there, &before, Intent::Keep);
+                // The copy that failed may not have got as far as replacing the one before.
+                for wrote in [Seen::Credential(source.document.revision()), seen] {
+                    writer.roll_back(to, wrote, &there, &before, Intent::Keep);
+                }
                 return outcome.and(Err(Error::Contended));
             }
         }

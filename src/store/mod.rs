@@ -49,7 +49,7 @@ pub use self::file::FileStore;
 pub use self::find::{Because, Found, Stores};
 pub use self::keychain::{Dialogues, KeychainStore};
 pub use self::lease::{Lease, Leased, holder, make_folders};
-pub use self::locate::{is_home, locate, stamps, watched};
+pub use self::locate::{is_home, links_to, locate, stamps, watched};
 pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::note::Note;
 pub use self::outcome::{Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison};

@@ -1,7 +1,7 @@
 //! Completes what a killed process left behind: rescues, and a logout.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use codex_auth_platform::lock::{self, Standing};
 use codex_auth_platform::private_file::{self, Links};
@@ -10,11 +10,13 @@ use zeroize::Zeroizing;
 
 use super::rescue::{self, Purpose, Rescue};
 use super::seal::{self, Opened};
-use super::{Advanced, Content, Error, Location, Note, Seen, Stored, Stores, Target, Writer};
+use super::{
+    Advanced, Content, Error, FileStore, Location, Note, Seen, Store as _, Stored, Stores, Target, Writer,
+};
 use crate::config::StoreKind;
-use crate::document::AuthDocument;
+use crate::document::{AuthDocument, NewTokens};
 use crate::home::Records;
-use crate::secret::Secret;
+use crate::secret::{Fingerprint, Secret};
 
 const LIMIT: u64 = 4 * 1024 * 1024;
 /// The file name of a rescue; one that was set aside has a time behind it.
@@ -43,37 +45,50 @@ impl Writer<'_> {
     /// spent.
     pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
         let mut orphans = Vec::new();
-        let path = self.lease().records().rescue();
-        match private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
-            None => {}
-            // The space of a request that was never answered.
-            Some(bytes) if private_file::is_blank(&bytes) => {
-                private_file::remove(&path, Links::Refuse)?;
+        for records in self.recoverable() {
+            let path = records.rescue();
+            let read = private_file::read(&path, LIMIT, Links::Refuse)?;
+            match read.map(|contents| contents.bytes) {
+                None => {}
+                // The space of a request that was never answered.
+                Some(bytes) if private_file::is_blank(&bytes) => {
+                    private_file::remove(&path, Links::Refuse)?;
+                }
+                Some(bytes) => match self.opened(bytes, &records)? {
+                    Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
+                    Err(reason) => self.put_aside(&path, reason)?,
+                },
             }
-            Some(bytes) => match self.opened(bytes)? {
-                Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
-                Err(reason) => self.put_aside(reason)?,
-            },
-        }
-        for path in set_aside(&self.lease().records())? {
-            // What cannot be dealt with now is tried again by the next holder.
-            let read = private_file::read(&path, LIMIT, Links::Refuse);
-            let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
-            if let Ok(Ok(rescue)) = self.opened(bytes)
-                && self.is_ours(&rescue)
-                && let Ok(orphan) = self.complete(path, rescue)
-            {
-                orphans.extend(orphan);
+            for path in set_aside(&records)? {
+                // What cannot be dealt with now is tried again by the next holder.
+                let read = private_file::read(&path, LIMIT, Links::Refuse);
+                let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
+                if let Ok(Ok(rescue)) = self.opened(bytes, &records)
+                    && self.is_ours(&rescue)
+                    && let Ok(orphan) = self.complete(path, rescue)
+                {
+                    orphans.extend(orphan);
+                }
             }
         }
         Ok(orphans)
     }
 
+    /// Whose rescues are completed: those of the document, and those of an `auth.json` that a link has taken the place of
+    /// since, as happens when a user moves the document elsewhere and links to it.
+    fn recoverable(&self) -> Vec<Records> {
+        let (records, own) = (self.lease().records(), self.lease().home().own_records());
+        if records == own { vec![records] } else { vec![records, own] }
+    }
+
     /// The rescue in `bytes`, or why it cannot be used.
-    fn opened(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
-        let records = self.lease().records();
+    fn opened(
+        &self,
+        bytes: Zeroizing<Vec<u8>>,
+        records: &Records,
+    ) -> Result<Result<Rescue, &'static str>, Error> {
         let path = records.rescue();
-        Ok(match seal::open(bytes, &records, &self.stores.keychain(), self.stores.deadline())? {
+        Ok(match seal::open(bytes, records, &self.stores.keychain(), self.stores.deadline())? {
             Opened::Plain(plain) => match rescue::decode(&plain) {
                 Some(rescue) => Ok(rescue),
                 None => Err("it is not a whole token response"),
@@ -92,14 +107,14 @@ impl Writer<'_> {
     /// Merges `rescue`, or drops it, or returns it as an orphan.
     fn complete(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<Orphan>, Error> {
         if !self.is_ours(&rescue) {
-            self.put_aside("it belongs to another home that shares this document")?;
+            self.put_aside(&path, "it belongs to another home that shares this document")?;
             return Ok(None);
         }
         let content = match self.read(rescue.kind()) {
             Err(Error::Keychain(_))
                 if self.stores.find().is_ok_and(|found| found.stored.as_ref().is_some_and(is_in_file)) =>
             {
-                self.put_aside("it belongs to a login in the keychain, which cannot be used")?;
+                self.put_aside(&path, "it belongs to a login in the keychain, which cannot be used")?;
                 return Ok(None);
             }
             content => content?,
@@ -179,6 +194,33 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Brings the document of the home up to date from that at `from`, if it is a copy of what was spent there: the link to
+    /// it was replaced by a file, or by a link to another, during the request. `at` is when the successor arrived.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn catch_up(&mut self, from: &Target, parent: Fingerprint, at: Timestamp) -> Result<(), Error> {
+        let Content::Document(here) = self.read(StoreKind::File)? else { return Ok(()) };
+        let there = FileStore::pinned(self.lease().home().clone(), from.clone());
+        // One that is gone or that cannot be read has no successor for us.
+        let Ok(Some(there)) = there.load(self.stores.deadline()) else { return Ok(()) };
+        let is_spent = |stored: &Stored| stored.document.fingerprint() == Some(parent);
+        if from == self.lease().target() || !is_spent(&here) || is_spent(&there) {
+            return Ok(());
+        }
+        let Some(tokens) = there.document.tokens() else { return Ok(()) };
+        let tokens = NewTokens {
+            id_token: None,
+            access_token: tokens.access_token.clone(),
+            refresh_token: tokens.refresh_token.clone(),
+        };
+        let rescue = Rescue::new(&here, parent, tokens, at);
+        if !rescue.is_foreign_to(Some(&there.document)) {
+            let _ = self.advance(&rescue)?;
+        }
+        Ok(())
+    }
+
     /// The login whose logout was interrupted, if it is still stored.
     ///
     /// # Errors
@@ -201,11 +243,13 @@ impl Writer<'_> {
     }
 
     /// Gives the rescue another name, so that it stands in nobody's way.
-    fn put_aside(&mut self, reason: &'static str) -> Result<(), Error> {
-        let path = self.lease().records().rescue();
+    fn put_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
+        if path.file_name() != Some(OsStr::new(NAME)) {
+            return Ok(());
+        }
         // Nanoseconds, so that two have two names.
         let name = format!("{NAME}.{}", Timestamp::now().as_nanosecond());
-        private_file::rename(&path, OsStr::new(&name))?;
+        private_file::rename(path, OsStr::new(&name))?;
         self.notes.push(Note::RescueSetAside { path: path.with_file_name(name), reason });
         Ok(())
     }

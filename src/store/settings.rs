@@ -6,7 +6,7 @@ use std::path::Path;
 use codex_auth_platform::private_file::{self, Links, OverMount};
 
 use super::{Error, Lease};
-use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection};
+use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection, StoreSetting};
 use crate::home::Home;
 
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -21,6 +21,7 @@ pub struct Settings {
     /// What it says.
     pub config: Config,
     text: String,
+    is_there: bool,
 }
 
 impl Settings {
@@ -42,7 +43,7 @@ impl Settings {
             }
         };
         let config = Config::parse(&text).map_err(|source| Error::Config { path, source })?;
-        Ok(Self { config, text })
+        Ok(Self { config, text, is_there: true })
     }
 
     /// The same with `overrides` counting before the file, which stays as it is.
@@ -87,17 +88,28 @@ impl Settings {
         self.edit(lease, Config::without_legacy_token)
     }
 
-    /// Puts the file back to what it was as `before`.
+    /// Puts the file back to what it was as `before`. Where it was edited since, only the store is set back.
     ///
     /// # Errors
     /// [`Error::File`]: the file cannot be written.
     pub(super) fn restore(&mut self, lease: &Lease, before: &Self) -> Result<(), Error> {
-        if before.text != self.text {
-            let text = before.text.as_bytes();
-            private_file::replace(&lease.home().config(), text, Links::Follow, OverMount::InPlace)?;
+        if before.text == self.text {
+            return Ok(());
         }
-        self.clone_from(before);
-        Ok(())
+        let path = lease.home().config();
+        match before.config.store {
+            _ if Self::read(lease.home())?.text == self.text => {
+                if before.is_there {
+                    private_file::replace(&path, before.text.as_bytes(), Links::Follow, OverMount::InPlace)?;
+                } else {
+                    private_file::remove(&path, Links::Follow)?;
+                }
+                self.clone_from(before);
+                Ok(())
+            }
+            StoreSetting::Selected(selection) => self.set_store(lease, selection),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the file of `home` could be written now. Nothing is changed.
@@ -122,7 +134,7 @@ impl Settings {
         if text != fresh.text {
             private_file::replace(&path, text.as_bytes(), Links::Follow, OverMount::InPlace)?;
         }
-        *self = Self { config, text };
+        *self = Self { config, text, is_there: true };
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The file that holds the document of a home, with links followed, and the files that describe it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use codex_auth_platform::private_file::{self, DirectoryState, Links, OverMount};
@@ -50,7 +50,7 @@ impl Target {
             return Err(private_file::Error::NotAFile { path: real }.into());
         };
         let folder = Home::at(parent).ok().filter(Home::is_found).ok_or_else(dangling)?;
-        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        if is_reserved(name) {
             return Err(Error::ReservedName { link, target: real });
         }
         let target = Self { folder, name: name.to_owned() };
@@ -107,4 +107,10 @@ impl Target {
         let read = private_file::read(&home.link_note(), LONGEST_PATH, Links::Refuse);
         read.ok().flatten().map(|contents| contents.bytes.to_vec())
     }
+}
+
+/// Whether files of ours have this name, or one that was set aside may have it.
+fn is_reserved(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    RESERVED.contains(&name.as_str()) || name.starts_with("rescue.")
 }

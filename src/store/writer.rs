@@ -7,9 +7,7 @@ use codex_auth_platform::private_file::{self, Links, Removal};
 use super::recover::{self, holds};
 use super::rescue::Rescue;
 use super::state::Author;
-use super::{
-    Commit, Content, Error, FileError, Intent, Lease, Note, Outcome, Seen, State, Store, Stores, Written,
-};
+use super::{Commit, Content, Error, Intent, Lease, Note, Outcome, Seen, State, Store, Stores, Written};
 use crate::config::{LegacyToken, StoreKind, StoreSelection};
 use crate::document::{AuthDocument, Revision};
 use crate::failpoint;
@@ -220,12 +218,8 @@ impl<'lease> Writer<'lease> {
 
     fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
         let commit = Commit::begin(self.lease, Intent::Keep)?;
-        let content = match store.read(commit.remaining()?) {
-            // A link was put in its place: the document that was there is gone.
-            Err(Error::File(FileError::Link { .. })) => return Ok(None),
-            content => content?,
-        };
-        let Content::Document(stored) = content else { return Ok(None) };
+        // A link that was put in its place is an error: the rescue stays for whoever holds the lease of what it leads to.
+        let Content::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
         if !self.descends(&stored.document, rescue) {
             return Ok(None);
         }
@@ -282,12 +276,11 @@ impl<'lease> Writer<'lease> {
     pub fn roll_back(
         &mut self,
         kind: StoreKind,
-        wrote: &AuthDocument,
+        wrote: Seen,
         there: &Content,
         before: &Selected,
         intent: Intent,
     ) {
-        let wrote = Seen::Credential(wrote.revision());
         // Each is tried whatever became of the other; the caller has the error that matters.
         let _ = self.restore_selection(before);
         let put_back = match (self.read(kind).map(|now| now.seen()), there) {

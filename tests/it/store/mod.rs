@@ -3,7 +3,17 @@
 mod commit;
 mod contract;
 mod faults;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod homes;
 mod lease;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod links;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod migrations;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 mod order;
@@ -12,6 +22,9 @@ mod order;
 mod owner;
 mod selection;
 mod take_over;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod volumes;
 mod worlds;
 
 use std::time::Duration;

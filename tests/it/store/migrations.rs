@@ -1,0 +1,351 @@
+//! Moves and logins beside a program that commits as Codex does, and where `config.toml` cannot follow: no login is lost.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use scripted_authority::{Account, Authority, Endpoint, TokenState};
+use serde_json::{Value, json};
+
+use crate::manager::rival::Locks;
+use crate::manager::world::{merged, post};
+use crate::support::session::{PrivateSession, inside};
+use crate::support::{Flock, Mounted, Run, TestHome, chatgpt, eventually, here, item, items, jwt, now};
+
+const FILE: &str = "cli_auth_credentials_store = \"file\" # mine\n";
+const KEYCHAIN: &str = "cli_auth_credentials_store = \"keyring\" # mine\n";
+const EPHEMERAL: &str = "cli_auth_credentials_store = \"ephemeral\" # mine\n";
+
+/// One of the two stores, read and written with none of our code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    File,
+    Keychain,
+}
+
+impl Place {
+    const BOTH: [Self; 2] = [Self::File, Self::Keychain];
+
+    fn other(self) -> Self {
+        if self == Self::File { Self::Keychain } else { Self::File }
+    }
+
+    fn word(self) -> &'static str {
+        if self == Self::File { "file" } else { "keychain" }
+    }
+
+    fn config(self) -> &'static str {
+        if self == Self::File { FILE } else { KEYCHAIN }
+    }
+
+    fn read(self, home: &TestHome) -> Option<String> {
+        match self {
+            Self::File => fs::read_to_string(home.document()).ok(),
+            Self::Keychain => item(home).get_secret().ok().map(|bytes| String::from_utf8(bytes).unwrap()),
+        }
+    }
+
+    fn write(self, home: &TestHome, document: &str) {
+        match self {
+            Self::File => fs::rename(home.write(".auth-rival", document), home.document()).unwrap(),
+            Self::Keychain => item(home).set_secret(document.as_bytes()).unwrap(),
+        }
+    }
+}
+
+/// A home with a login in this store, selected in `config.toml`.
+fn world(session: &PrivateSession, place: Place) -> TestHome {
+    let home = TestHome::within(session);
+    home.write("config.toml", place.config());
+    place.write(&home, &chatgpt("acct-1", "rt-0", now(), now() + 7200));
+    home
+}
+
+/// Commits a new token to `place` every `pause` until `ended`, as Codex does: under its two locks, without a lease, and
+/// only where the login still is. Returns the last token.
+fn rotate(home: &TestHome, place: Place, pause: Duration, ended: &AtomicBool) -> String {
+    let mut last = "rt-0".to_owned();
+    for number in 1.. {
+        if ended.load(Ordering::SeqCst) {
+            break;
+        }
+        {
+            let _locks = Locks::take(home);
+            let Some(document) = place.read(home) else { break };
+            let mut document: Value = serde_json::from_str(&document).unwrap();
+            last = format!("rt-{number}");
+            document["tokens"]["refresh_token"] = json!(last);
+            document["tokens"]["access_token"] =
+                json!(jwt(&json!({"iat": now() + number, "exp": now() + 7200 + number, "for": "acct-1"})));
+            place.write(home, &document.to_string());
+        }
+        thread::sleep(pause);
+    }
+    last
+}
+
+fn holds(home: &TestHome, place: Place, token: &str) -> bool {
+    place.read(home).is_some_and(|document| document.contains(&format!("\"{token}\"")))
+}
+
+#[test]
+fn a_migration_beside_a_program_that_commits_as_codex_does_loses_no_token() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let mut ends = Vec::new();
+        for (from, pause) in
+            Place::BOTH.into_iter().flat_map(|from| [1, 5, 20, 50, 100].map(|pause| (from, pause)))
+        {
+            let home = world(&session, from);
+            let ended = AtomicBool::new(false);
+            let (run, last) = thread::scope(|scope| {
+                let rival = scope.spawn(|| rotate(&home, from, Duration::from_millis(pause), &ended));
+                let run = home.codex(["migrate", "--to", from.other().word()]).run();
+                ended.store(true, Ordering::SeqCst);
+                (run, rival.join().unwrap())
+            });
+            let told = format!("{from:?} every {pause} ms, last {last}: {run}");
+            assert!(holds(&home, from, &last) || holds(&home, from.other(), &last), "lost: {told}");
+            if run.code == Some(0) {
+                assert!(holds(&home, from.other(), &last) && from.read(&home).is_none(), "{told}");
+            } else {
+                // Whoever commits without a pause may keep us from the lock.
+                assert!(matches!(run.code, Some(4 | 6)), "{told}");
+                assert!(holds(&home, from, &last) && from.other().read(&home).is_none(), "{told}");
+                assert_eq!(home.read("config.toml"), from.config(), "{told}");
+                assert_eq!(
+                    home.codex(["status", "--json"]).run().expect(0).json()["store"],
+                    from.word(),
+                    "{told}"
+                );
+            }
+            ends.push(told.lines().next().unwrap().to_owned());
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+        println!("{}", ends.join("\n"));
+        assert!(ends.iter().any(|told| told.contains("exit 4")), "nobody was in the way: {ends:#?}");
+        assert!(ends.iter().any(|told| told.contains("exit 0")), "nobody came through: {ends:#?}");
+    });
+}
+
+#[test]
+fn a_newer_copy_in_the_other_store_is_moved_and_never_removed() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for to in Place::BOTH {
+            let home = world(&session, to);
+            to.other().write(&home, &chatgpt("acct-1", "rt-newer", now() + 60, now() + 7260));
+            let ended = home.codex(["migrate", "--to", to.word()]).run().expect(0);
+            assert!(holds(&home, to, "rt-newer"), "{to:?}: {ended}");
+            assert_eq!(to.other().read(&home), None, "{to:?}: {ended}");
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+    });
+}
+
+#[test]
+fn a_copy_that_a_program_renews_while_the_login_stays_is_not_lost() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for (to, pause) in Place::BOTH.into_iter().flat_map(|to| [2, 10, 30].map(|pause| (to, pause))) {
+            let home = world(&session, to);
+            to.other().write(&home, &chatgpt("acct-1", "rt-0", now() - 60, now() + 7140));
+            let ended = AtomicBool::new(false);
+            let (run, last) = thread::scope(|scope| {
+                let rival = scope.spawn(|| rotate(&home, to.other(), Duration::from_millis(pause), &ended));
+                let run = home.codex(["migrate", "--to", to.word()]).run();
+                ended.store(true, Ordering::SeqCst);
+                (run, rival.join().unwrap())
+            });
+            // Of two copies of one login the later token counts.
+            let kept = holds(&home, to, &last) || holds(&home, to.other(), &last);
+            assert!(kept, "{to:?} every {pause} ms, last {last}: {run}");
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+    });
+}
+
+#[test]
+fn an_ephemeral_store_in_the_configuration_deletes_nothing_and_is_never_written() {
+    for by_option in [false, true] {
+        let home = TestHome::new();
+        let codex = |arguments: &[&str]| {
+            let option: &[&str] =
+                if by_option { &["-c", "cli_auth_credentials_store=\"ephemeral\""] } else { &[] };
+            home.codex(option.iter().chain(arguments).copied()).input("sk-new")
+        };
+        let document = chatgpt("acct-1", "rt-1", now(), now() + 3600);
+        home.write("auth.json", &document);
+        home.write("config.toml", if by_option { FILE } else { EPHEMERAL });
+        for arguments in [
+            &["login", "--with-api-key"][..],
+            &["login", "--device-auth"],
+            &["login", "--no-browser"],
+            &["status"],
+            &["token"],
+            &["refresh"],
+            &["migrate", "--to", "file"],
+        ] {
+            let ended = codex(arguments).run();
+            assert_ne!(ended.code, Some(101), "{arguments:?}: {ended}");
+            let told = format!("{by_option} {arguments:?}: {ended}");
+            assert!(
+                arguments[0] != "login" || ended.code == Some(1) && ended.err.contains("ephemeral"),
+                "{told}"
+            );
+            assert_eq!(home.read("auth.json"), document, "{told}");
+            assert_eq!(home.read("config.toml").contains("ephemeral"), !by_option, "{told}");
+        }
+        codex(&["login", "--store", "file", "--with-api-key"]).run().expect(0);
+        assert!(home.read("auth.json").contains("sk-new"));
+        assert!(!home.read("config.toml").contains("ephemeral"), "{}", home.read("config.toml"));
+    }
+}
+
+/// Ways in which `config.toml` cannot be written while the rest of the home can: lines of shell.
+const OBSTACLES: [&str; 3] = [
+    "mount --bind \"$home/config.toml\" \"$home/config.toml\"; mount -o remount,bind,ro \"$home/config.toml\"",
+    "mkdir \"$home/../store\"; mv \"$home/config.toml\" \"$home/../store\"; ln -s ../store/config.toml \"$home/config.toml\"
+     mount --bind \"$home/../store\" \"$home/../store\"; mount -o remount,bind,ro \"$home/../store\"",
+    "mkdir \"$home/../ours\"; mount -t tmpfs none \"$home/../ours\"; mv \"$home/config.toml\" \"$home/../ours\"
+     chattr +i \"$home/../ours/config.toml\"; ln -s ../ours/config.toml \"$home/config.toml\"",
+];
+
+#[test]
+fn a_login_that_the_configuration_could_not_follow_is_refused_before_anything_is_asked() {
+    for obstacle in OBSTACLES {
+        let authority = Authority::start().unwrap();
+        let grant = authority.grant(Account::numbered(1));
+        let home = TestHome::new();
+        home.write("config.toml", FILE);
+        home.write("auth.json", grant.auth_json());
+        let mounted = Mounted::by(home, obstacle);
+        let before = mounted.home.tree();
+        for way in [&["--with-api-key"][..], &["--device-auth"], &["--no-browser"], &[]] {
+            let run = mounted.codex(["login", "--store", "auto"].into_iter().chain(way.iter().copied()));
+            let ended = at(run, &authority).input("sk-new").run();
+            assert!(ended.err.contains("config.toml"), "{obstacle}: {ended}");
+            ended.refused(5);
+        }
+        assert_eq!(mounted.home.tree(), before, "{obstacle}");
+        assert!(authority.journal().is_empty(), "{:#?}", authority.journal());
+    }
+}
+
+fn at(run: Run, authority: &Authority) -> Run {
+    let run = run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", authority.token_url());
+    let run = run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", authority.revoke_url());
+    run.env("CODEX_APP_SERVER_LOGIN_ISSUER", authority.url())
+}
+
+#[test]
+fn a_move_that_the_configuration_could_not_follow_changes_nothing() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for (from, obstacle) in
+            Place::BOTH.into_iter().flat_map(|from| OBSTACLES.map(|obstacle| (from, obstacle)))
+        {
+            let home = world(&session, from);
+            let mounted = Mounted::by(home, obstacle);
+            let (before, kept) = (mounted.home.tree(), items(&mounted.home));
+            let ended = mounted.codex(["migrate", "--to", from.other().word()]).run();
+            assert!(ended.err.contains("config.toml"), "{ended}");
+            ended.refused(5);
+            assert_eq!((mounted.home.tree(), items(&mounted.home)), (before, kept), "{from:?} {obstacle}");
+        }
+    });
+}
+
+/// The files of a home but ours, with what is in them, and the keychain item.
+fn picture(home: &TestHome) -> (Vec<(String, String)>, Vec<Vec<u8>>) {
+    let files = ["auth.json", "config.toml"];
+    let files = files
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), fs::read_to_string(home.file(name)).ok()?)));
+    (files.collect(), items(home))
+}
+
+/// Has the rename that puts the new `config.toml` in its place fail.
+const CONFIG: (&str, &str) = ("config.toml", "rename,renameat,renameat2");
+/// Has the removal of `auth.json` fail.
+const REMOVAL: (&str, &str) = ("auth.json", "unlink,unlinkat");
+
+/// `run` with these calls about this file failing.
+fn with_failing(run: Run, (file, calls): (&str, &str)) -> Run {
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error=EIO"));
+    run.through(["strace", "-f", "-o", "/dev/null", "-P", file, "-e", &trace, "-e", &inject])
+}
+
+#[test]
+fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for from in Place::BOTH {
+            let authority = Authority::start().unwrap();
+            let grant = authority.grant(Account::numbered(1));
+            let home = world(&session, from);
+            from.write(&home, &grant.auth_json());
+            let before = picture(&home);
+            for arguments in [
+                &["migrate", "--to", from.other().word()][..],
+                &["login", "--store", from.other().word(), "--with-api-key"],
+            ] {
+                let run = at(home.codex(arguments.iter().copied()), &authority).input("sk-new");
+                let ended = with_failing(run, CONFIG).run();
+                assert!(ended.err.contains("config.toml"), "{from:?} {arguments:?}: {ended}");
+                ended.refused(5);
+                assert_eq!(picture(&home), before, "{from:?} {arguments:?}");
+                assert_eq!(authority.state_of(&grant.tokens.refresh_token), TokenState::Live);
+                let report = home.codex(["status", "--json"]).run().expect(0).json();
+                assert_eq!(report["store"], from.word(), "{report:#}");
+            }
+            assert_eq!(authority.counters().of(Endpoint::Revoke), 0);
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+    });
+}
+
+#[test]
+fn an_old_copy_that_cannot_be_removed_puts_everything_back() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        for config in [None, Some(""), Some("model = \"o5\" # mine\n"), Some(FILE)] {
+            let home = world(&session, Place::File);
+            match config {
+                Some(text) => drop(home.write("config.toml", text)),
+                None => fs::remove_file(home.file("config.toml")).unwrap(),
+            }
+            let before = picture(&home);
+            let run = home.codex(["migrate", "--to", "keychain"]);
+            let ended = with_failing(run, REMOVAL).run();
+            assert!(ended.err.contains("auth.json"), "{config:?}: {ended}");
+            ended.refused(5);
+            assert_eq!(picture(&home), before, "{config:?}");
+            home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+    });
+}
+
+#[test]
+fn a_login_revokes_the_token_that_it_replaced_and_not_one_from_before() {
+    let authority = Authority::start().unwrap();
+    let grant = authority.grant(Account::numbered(1));
+    let home = TestHome::new();
+    let read = grant.auth_json();
+    home.write("auth.json", &read);
+    let lock = Flock::hold(&home.file("auth.lock"));
+    let run = home.codex(["login", "--revoke-old", "--store", "file", "--with-api-key"]);
+    let mut child = at(run, &authority).input("sk-new").start();
+    let lease = home.file("codex-auth/refresh.lock");
+    // It reads what is there, and waits to replace that.
+    eventually("the lease", || lease.exists() && !Flock::is_free(&lease));
+    let answer = post(&authority, &grant.tokens.refresh_token);
+    let live = authority.live_refresh_token(grant.id).unwrap();
+    Place::File.write(&home, &merged(&read, &answer));
+    drop(lock);
+    assert!(child.wait().unwrap().success());
+    assert!(home.read("auth.json").contains("sk-new"));
+    assert_ne!(authority.state_of(&live), TokenState::Live, "{:#?}", authority.journal());
+}
