@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::error::Error;
-use super::finish::{self, put_back, revoke};
+use super::finish::{self, PutBack, put_back, revoke};
 use super::logout::{Removed, Report, Revocations, Scope};
 use crate::authority::{self, Endpoint, Revocation, client_id};
 use crate::config::{LegacyToken, StoreKind, StoreSelection, StoreSetting};
 use crate::document::{Provenance, salvage};
 use crate::failpoint;
-use crate::store::rescue::{Rescue, Reservation};
-use crate::store::{self, Content, Lease, Leased, Note, Removal, Seal, Seen, State, Stored, Waiting, Writer};
+use crate::store::{self, Content, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer};
 
 /// How often a copy that another program replaces meanwhile is ended again.
 const TRIES: usize = 3;
@@ -43,10 +42,10 @@ pub(super) fn run(
     let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
     let mut writer = engine.stores()?.writer(&lease)?;
     let mut report = Report::nothing();
-    match finish::finish(engine, &mut writer) {
-        Err(error) if scope == Scope::Revoke => return Err(error),
-        // What cannot be completed is removed with the rest.
-        _ => {}
+    match scope {
+        Scope::Revoke => finish::finish(engine, &mut writer)?,
+        // What a killed process left behind ends with the rest: completing it could take longer than a person waits.
+        _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
     let mut ending = Ending { engine, writer: &mut writer, scope, ends };
     for kind in ending.in_order() {
@@ -66,12 +65,25 @@ pub(super) fn run(
     Ok(report)
 }
 
+/// Revokes the tokens in the rescue, which [`clear`] removes.
+fn end_rescue(engine: &Engine, writer: &mut Writer<'_>, scope: Scope, report: &mut Report) {
+    match writer.unfinished() {
+        Ok(None) => {}
+        Ok(Some(_)) if scope == Scope::Local => report.add(Revocations::NotTried),
+        Ok(Some(rescue)) => report.add(match finish::revoke_unfinished(engine, &rescue) {
+            Ok(()) => Revocations::Revoked,
+            Err(error) => Revocations::Failed(error.to_string()),
+        }),
+        Err(error) => report.add(Revocations::Failed(error.to_string())),
+    }
+}
+
 /// Removes what described the login that has ended.
 fn clear(writer: &mut Writer<'_>, scope: Scope) -> Result<(), Error> {
     let used_keychain = uses_keychain(writer);
-    let cleared = writer.clear_rescue().and_then(|()| writer.record(|state| *state = State::default()));
+    let cleared = writer.clear_rescue().and_then(|()| writer.record(State::log_out));
     if used_keychain {
-        // It protects nothing any more, and the next login makes another.
+        // The next login makes another.
         let _ = writer.remove_sealing_key();
     }
     match cleared {
@@ -80,7 +92,6 @@ fn clear(writer: &mut Writer<'_>, scope: Scope) -> Result<(), Error> {
     }
 }
 
-/// A logout on its way.
 struct Ending<'a, 'lease> {
     engine: &'a Engine,
     writer: &'a mut Writer<'lease>,
@@ -140,7 +151,7 @@ impl Ending<'_, '_> {
 
     fn end_document(&mut self, kind: StoreKind, seen: Seen, stored: &Stored) -> Result<Ended, Error> {
         if self.scope != Scope::Force {
-            self.writer.stores().store(kind).check_remove(self.writer.stores().deadline())?;
+            self.writer.check_remove(kind)?;
         }
         let spent =
             stored.document.fingerprint().is_some_and(|name| self.writer.state().spent.contains(&name));
@@ -191,18 +202,33 @@ impl Ending<'_, '_> {
         stored: &Stored,
         revocation: &Revocation,
     ) -> Result<Ended, Error> {
-        let removed = self.hold(stored).and_then(|()| Ok(self.writer.remove(StoreKind::Keychain, seen)?));
-        let removal = match removed {
+        if let Err(error) = self.writer.hold(stored) {
+            self.keep()?;
+            return Err(error.into());
+        }
+        failpoint::at("held");
+        let removal = match self.writer.remove(StoreKind::Keychain, seen) {
             Ok(store::Removed::Gone(removal)) => removal,
-            outcome => {
-                self.writer.clear_rescue()?;
-                self.writer.record(|state| state.logging_out = None)?;
-                return outcome.map(|_| Ended::Moved(Revocations::NotNeeded));
+            Ok(store::Removed::Moved(_)) => {
+                self.keep()?;
+                return Ok(Ended::Moved(Revocations::NotNeeded));
+            }
+            Err(error) => {
+                // If it may be gone, the next holder of the lease finds out, and completes the logout.
+                if !error.is_unknown() {
+                    self.keep()?;
+                }
+                return Err(error.into());
             }
         };
         failpoint::at("removed");
         if let Err(error) = revoke(self.engine, revocation) {
-            put_back(self.writer, &stored.document)?;
+            // If another login is stored, the rescue keeps this one until it can be revoked.
+            if put_back(self.writer, &stored.document)? == PutBack::Stored {
+                self.writer.clear_rescue()?;
+            } else {
+                let _ = self.writer.recover()?;
+            }
             return Err(error);
         }
         failpoint::at("revoked");
@@ -210,13 +236,10 @@ impl Ending<'_, '_> {
         Ok(Ended::Gone(removal, Revocations::Revoked))
     }
 
-    /// Writes the login into the rescue, from which it is put back or revoked.
-    fn hold(&mut self, stored: &Stored) -> Result<(), Error> {
-        let (lease, keychain) = (self.writer.lease(), self.writer.stores().keychain());
-        let seal = Seal::make(lease, StoreKind::Keychain, &keychain, self.writer.stores().deadline())?;
-        let Some(name) = stored.document.logout_fingerprint() else { return Ok(()) };
-        let rescue = Rescue::of_login(stored, name, self.engine.clock.now());
-        Ok(Reservation::make(lease, seal)?.keep(&rescue)?)
+    /// Gives up ending a login that is in its store still.
+    fn keep(&mut self) -> Result<(), Error> {
+        self.writer.clear_rescue()?;
+        Ok(self.writer.record(|state| state.logging_out = None)?)
     }
 
     /// What is no document may hold tokens all the same; they are revoked where Codex's own are.
@@ -234,7 +257,7 @@ impl Ending<'_, '_> {
             return self.remove(kind, seen, Revocations::NotTried);
         }
         if self.scope != Scope::Force {
-            self.writer.stores().store(kind).check_remove(self.writer.stores().deadline())?;
+            self.writer.check_remove(kind)?;
         }
         match (self.revoke_salvaged(bytes), self.scope) {
             (Some(Ok(())), _) => self.remove(kind, seen, Revocations::Revoked),
@@ -266,13 +289,14 @@ impl Ending<'_, '_> {
         }
     }
 
-    /// A store that cannot be read: one that never had a login of ours is passed over; otherwise the copy is kept and
+    /// A store that cannot be read: a keychain that does not say that it holds one, and that nothing else says was used, is
+    /// passed over; otherwise the copy is kept and
     /// reported, or removed by force.
     fn end_unread(&mut self, kind: StoreKind, error: store::Error, report: &mut Report) -> Result<(), Error> {
         let location = self.writer.stores().location(kind);
-        if kind == StoreKind::Keychain && !uses_keychain(self.writer) {
+        if kind == StoreKind::Keychain && !may_hold_a_login(self.writer, &error) {
             let holds = || self.writer.stores().keychain().holds(self.writer.stores().deadline());
-            if !error.hides_a_login() || matches!(holds(), Ok(false)) {
+            if !error.hides_a_login() || !matches!(holds(), Ok(true)) {
                 if error.hides_a_login() {
                     report.notes.push(Note::KeychainPassedOver { reason: error.to_string() }.to_string());
                 }
@@ -280,14 +304,22 @@ impl Ending<'_, '_> {
             }
         }
         if kind == StoreKind::File
+            && self.scope != Scope::Local
             && let Ok(Some(bytes)) = self.writer.stores().whole_file()
         {
-            match self.revoke_salvaged(&bytes) {
-                Some(Ok(())) if self.scope != Scope::Local => {
-                    report.add(Revocations::Revoked);
-                    return self.force(kind, report, None);
+            match self.end_bytes(&bytes) {
+                Ok(Some((removal, done))) => {
+                    report.add(done);
+                    if removal == Removal::Removed {
+                        report.removed.push(Removed::from(&location));
+                    }
+                    return Ok(());
                 }
-                Some(Err(failed)) if self.scope == Scope::Revoke => return Err(failed),
+                Err(error @ Error::Store(_)) if self.scope == Scope::Revoke => {
+                    report.keep(&location, &error);
+                    return Ok(());
+                }
+                Err(failed) if self.scope == Scope::Revoke => return Err(failed),
                 _ => {}
             }
         }
@@ -296,6 +328,24 @@ impl Ending<'_, '_> {
         }
         report.keep(&location, &error.into());
         Ok(())
+    }
+
+    /// Revokes the tokens in a file that is too large for a document, and removes it; `None` if there are none.
+    fn end_bytes(&mut self, bytes: &[u8]) -> Result<Option<(Removal, Revocations)>, Error> {
+        if self.scope != Scope::Force {
+            self.writer.check_remove(StoreKind::File)?;
+        }
+        let done = match self.revoke_salvaged(bytes) {
+            None => return Ok(None),
+            Some(Ok(())) => Revocations::Revoked,
+            Some(Err(error)) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),
+            Some(Err(error)) => return Err(error),
+        };
+        if self.scope == Scope::Force {
+            return Ok(Some((self.writer.force_removal(StoreKind::File, self.ends)?, done)));
+        }
+        let removal = self.writer.remove_file_of(bytes)?.ok_or(store::Error::Contended)?;
+        Ok(Some((removal, done)))
     }
 
     /// Removes what could not be read.
@@ -329,10 +379,16 @@ impl Ending<'_, '_> {
     }
 }
 
-/// How the end of one copy went.
 enum Ended {
     Gone(Removal, Revocations),
     Moved(Revocations),
+}
+
+/// Whether a keychain that fails like this may hold a login: one that is not there does not, unless the login was put there.
+fn may_hold_a_login(writer: &Writer<'_>, error: &store::Error) -> bool {
+    let automatic = writer.stores().settings().config.store.selection() == Some(StoreSelection::Auto);
+    let named = writer.state().store == Some(StoreKind::Keychain) || !automatic;
+    uses_keychain(writer) && (named || error.hides_a_login())
 }
 
 fn uses_keychain(writer: &Writer<'_>) -> bool {

@@ -1,18 +1,18 @@
 //! Completes what a killed process left behind: rescues, and a logout.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 
-use super::rescue::{self, Purpose, Rescue};
+use super::rescue::{self, Purpose, Rescue, Reservation};
 use super::seal::{self, Opened};
-use super::{Advanced, Content, Error, Location, Note, Seen, Stored, Writer};
+use super::{Advanced, Content, Error, Location, Note, Seal, Seen, Stored, Stores, Target, Writer};
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Records;
-use crate::secret::Secret;
+use crate::secret::{Fingerprint, Secret};
 
 const LIMIT: u64 = 4 * 1024 * 1024;
 /// The file name of a rescue; one that was set aside has a time behind it.
@@ -45,7 +45,7 @@ impl Writer<'_> {
         if let Some(bytes) = private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
             match self.opened(bytes)? {
                 Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
-                Err(reason) => self.put_aside(reason)?,
+                Err(reason) => self.put_aside(&path, reason)?,
             }
         }
         for path in set_aside(&self.lease().records())? {
@@ -85,14 +85,14 @@ impl Writer<'_> {
     /// Merges `rescue`, or drops it, or returns it as an orphan.
     fn complete(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<Orphan>, Error> {
         if !self.is_ours(&rescue) {
-            self.put_aside("it belongs to another home that shares this document")?;
+            self.put_aside(&path, "it belongs to another home that shares this document")?;
             return Ok(None);
         }
         let content = match self.read(rescue.kind()) {
             Err(Error::Keychain(_))
                 if self.stores.find().is_ok_and(|found| found.stored.as_ref().is_some_and(is_in_file)) =>
             {
-                self.put_aside("it belongs to a login in the keychain, which cannot be used")?;
+                self.put_aside(&path, "it belongs to a login in the keychain, which cannot be used")?;
                 return Ok(None);
             }
             content => content?,
@@ -117,7 +117,7 @@ impl Writer<'_> {
                 return Ok(None);
             }
             Purpose::Commit if stored.is_some_and(|document| self.descends(document, &rescue)) => {
-                if self.advance(&rescue)? != Advanced::Moved {
+                if self.advance_from(&path, &rescue)? != Advanced::Moved {
                     private_file::remove(&path, Links::Refuse)?;
                     return Ok(None);
                 }
@@ -162,6 +162,34 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Returns what is in the rescue, for a person who forces a logout; the file stays. One that cannot be used now is set
+    /// aside.
+    ///
+    /// # Errors
+    /// The rescue cannot be read, or not be set aside.
+    pub fn unfinished(&mut self) -> Result<Option<Rescue>, Error> {
+        let path = self.lease().records().rescue();
+        let Some(contents) = private_file::read(&path, LIMIT, Links::Refuse)? else { return Ok(None) };
+        let reason = match self.opened(contents.bytes) {
+            Ok(Ok(rescue)) if self.is_ours(&rescue) => return Ok(Some(rescue)),
+            Ok(Ok(_)) => "it belongs to another home that shares this document",
+            Ok(Err(reason)) => reason,
+            Err(Error::RescueSealed { .. }) => "the keychain cannot be used",
+            Err(error) => return Err(error),
+        };
+        self.put_aside(&path, reason)?;
+        Ok(None)
+    }
+
+    /// Keeps an orphan whose tokens could not be revoked until the next holder of the lease tries again, where it stands in
+    /// nobody's way.
+    ///
+    /// # Errors
+    /// [`Error::File`]: it cannot be renamed.
+    pub fn keep_orphan(&mut self, orphan: &Orphan) -> Result<(), Error> {
+        self.put_aside(&orphan.path, "its tokens could not be revoked")
+    }
+
     /// The login whose logout was interrupted, if it is still stored.
     ///
     /// # Errors
@@ -183,12 +211,41 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Gives the rescue another name, so that it stands in nobody's way.
-    fn put_aside(&mut self, reason: &'static str) -> Result<(), Error> {
+    /// Holds a login whose logout was interrupted in the rescue, for a login that is about to replace it, so that its tokens
+    /// are revoked all the same. Returns the name of its token.
+    ///
+    /// # Errors
+    /// As [`Self::interrupted_logout`] and [`Reservation::make`].
+    pub fn hold_interrupted_logout(&mut self) -> Result<Option<Fingerprint>, Error> {
+        let Some((_, stored)) = self.interrupted_logout()? else { return Ok(None) };
         let path = self.lease().records().rescue();
+        if private_file::stamp(&path, Links::Refuse)?.is_some() {
+            self.put_aside(&path, "a logout that was interrupted is completed first")?;
+        }
+        self.hold(&stored)?;
+        Ok(stored.document.logout_fingerprint())
+    }
+
+    /// Writes a login that is being ended into the rescue, from which it is put back or revoked.
+    ///
+    /// # Errors
+    /// As [`Reservation::make`] and [`Reservation::keep`].
+    pub fn hold(&self, stored: &Stored) -> Result<(), Error> {
+        let Some(named) = stored.document.logout_fingerprint() else { return Ok(()) };
+        let kind = stored.location.kind();
+        let seal = Seal::make(self.lease(), kind, &self.stores.keychain(), self.stores.deadline())?;
+        Reservation::make(self.lease(), seal)?.keep(&Rescue::of_login(stored, named, Timestamp::now()))
+    }
+
+    /// Gives the rescue another name, so that it stands in nobody's way.
+    fn put_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
+        if path != self.lease().records().rescue() {
+            // It is out of the way already.
+            return Ok(());
+        }
         // Nanoseconds, so that two have two names.
         let name = format!("{NAME}.{}", Timestamp::now().as_nanosecond());
-        private_file::rename(&path, OsStr::new(&name))?;
+        private_file::rename(path, OsStr::new(&name))?;
         self.notes.push(Note::RescueSetAside { path: path.with_file_name(name), reason });
         Ok(())
     }
@@ -199,6 +256,16 @@ impl Writer<'_> {
             (Some(item), Location::Keychain { account, .. }) => *item == account,
             (Some(_), Location::File(_)) => false,
         }
+    }
+}
+
+impl Stores {
+    /// Names the rescues that were set aside and could not be dealt with so far. Takes no lock.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<Note> {
+        let found = Target::of(self.home()).and_then(|target| set_aside(&target.records()));
+        let reason = "it was set aside";
+        found.unwrap_or_default().into_iter().map(|path| Note::RescueSetAside { path, reason }).collect()
     }
 }
 
