@@ -111,7 +111,7 @@ fn a_document_without_a_token_in_it_stays_until_it_is_forced(machine: &mut Machi
 }
 
 fn a_forced_logout_does_not_wait_for_other_programs(machine: &mut Machine) {
-    let world = World::fresh(machine);
+    let world = World::empty(machine);
     for lock in ["codex-auth/refresh.lock", "auth.lock", "auth.json.lock"] {
         let grant = world.authority.grant(Account::numbered(1));
         world.log_in(&grant);
