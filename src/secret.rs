@@ -58,7 +58,7 @@ impl fmt::Debug for Secret {
 impl PartialEq for Secret {
     /// Compares digests, so that the time taken tells nothing about the text.
     fn eq(&self, other: &Self) -> bool {
-        digest([self.expose()]) == digest([other.expose()])
+        digest([self.expose().as_bytes()]) == digest([other.expose().as_bytes()])
     }
 }
 
@@ -80,9 +80,9 @@ impl From<&str> for Secret {
 ///
 /// The end of what is hashed waits in the hasher for a block to be full. So that no copy of that is left on a stack, the hasher
 /// is never moved; it is wiped when it is dropped.
-pub(crate) fn digest<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> [u8; 32] {
+pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hasher = Box::new(Sha256::new());
-    texts.into_iter().for_each(|text| hasher.update(text.as_ref()));
+    texts.into_iter().for_each(|text| hasher.update(text));
     hasher.finalize_reset().into()
 }
 

@@ -12,6 +12,15 @@ use imp::{kind_and_name, mounted};
 /// Sets `size` bytes of a file aside without changing its length or content, as far as the file system can.
 pub(crate) use imp::keep_space;
 
+/// Whether space was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// The disk has it.
+    SetAside,
+    /// The file system cannot do that.
+    NotSupported,
+}
+
 /// Whether something is mounted on the file `path` where another mount shows it. That keeps it from being
 /// renamed over or removed as much as a mount at `path` itself. `mount` is the number of the mount that `path`
 /// is reached through.
@@ -162,7 +171,7 @@ mod imp {
     use rustix::fs::{AtFlags, CWD, FallocateFlags, StatxAttributes, StatxFlags};
     use rustix::io::Errno;
 
-    use super::{File, Kind, MountPoint, Path, PathBuf, io};
+    use super::{File, Kind, MountPoint, Path, PathBuf, Space, io};
 
     /// Numbers of `linux/magic.h` and, where they are not in it, of the file system's own source.
     const KNOWN: &[(u32, Kind, &str)] = &[
@@ -299,13 +308,14 @@ mod imp {
         plain
     }
 
-    pub(crate) fn keep_space(file: &File, size: u64) -> io::Result<()> {
+    pub(crate) fn keep_space(file: &File, size: u64) -> io::Result<Space> {
         if size == 0 {
-            return Ok(());
+            return Ok(Space::SetAside);
         }
         match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            outcome => Ok(outcome?),
+            Ok(()) => Ok(Space::SetAside),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => Ok(Space::NotSupported),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -338,7 +348,7 @@ mod imp {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    use super::{File, Kind, MountPoint, Path, io};
+    use super::{File, Kind, MountPoint, Path, Space, io};
 
     pub(super) fn kind_and_name(path: &Path) -> io::Result<(Kind, String)> {
         let found = rustix::fs::statfs(path)?;
@@ -365,9 +375,9 @@ mod imp {
         Ok(if Path::new(OsStr::from_bytes(&point)) == path { MountPoint::Yes } else { MountPoint::No })
     }
 
-    /// Single files are not mounted here, so there is nothing to set aside for them.
-    pub(crate) fn keep_space(_: &File, _: u64) -> io::Result<()> {
-        Ok(())
+    /// No call of ours sets space aside beyond the end here.
+    pub(crate) fn keep_space(_: &File, _: u64) -> io::Result<Space> {
+        Ok(Space::NotSupported)
     }
 
     /// A folder can be shown twice here, and nothing is mounted on single files.

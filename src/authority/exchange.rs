@@ -15,6 +15,10 @@ use crate::secret::Secret;
 
 /// A token response is a few kilobytes; what is longer is something else.
 const LARGEST_ANSWER: usize = 256 * 1024;
+/// The unit of a deadline.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the socket is looked at once more.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// A request with a token in it.
 pub(super) struct Call<'a> {
@@ -126,13 +130,33 @@ async fn body(mut response: Response, within: Duration) -> Result<Zeroizing<Vec<
     Ok(body)
 }
 
+/// Waits for `limit` in ticks, each of which counts once however late it comes: a process that was stopped, or a machine
+/// that was suspended, has the rest of its time afterwards.
+async fn elapsed(limit: Duration) {
+    let mut left = limit;
+    while !left.is_zero() {
+        let tick = left.min(TICK);
+        tokio::time::sleep(tick).await;
+        left -= tick;
+    }
+    // What is in the socket when the last tick comes late is read before this ends.
+    tokio::time::sleep(LAST_LOOK).await;
+}
+
 impl Answer {
-    /// Sends `request` once and waits for the last byte of its answer, `within` at most.
+    /// Sends `request` once and waits for the last byte of its answer, `within` at most. Time in which this process was
+    /// stopped does not count, and an answer that has arrived meanwhile counts before the deadline.
     pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, Unanswered> {
-        let sent = request.timeout(within).send().await;
-        let response = sent.map_err(|error| Unanswered::by(error, within))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Self { status, headers, body: body(response, within).await })
+        let answer = async {
+            let response = request.send().await.map_err(|error| Unanswered::by(error, within))?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok(Self { status, headers, body: body(response, within).await })
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = elapsed(within) => Err(Unanswered::Silent(Silence::TimedOut(within))),
+        }
     }
 
     pub(super) fn status(&self) -> u16 {

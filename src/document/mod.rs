@@ -295,7 +295,8 @@ impl AuthDocument {
             values.map(|value| Zeroizing::new(value.map(Value::to_string).unwrap_or_default())).collect();
         // Where one ends and the next begins is part of it.
         let lengths: Vec<_> = texts.iter().map(|text| format!("{} ", text.len())).collect();
-        let parts = lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_str(), text.as_str()]);
+        let parts =
+            lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_bytes(), text.as_bytes()]);
         Revision(digest(parts))
     }
 

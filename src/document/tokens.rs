@@ -132,6 +132,12 @@ impl Identity {
         Self { account_id, user_id }
     }
 
+    /// Whether both users are known and differ. Accounts, which are workspaces, do not count.
+    #[must_use]
+    pub fn is_another_user_than(&self, other: &Self) -> bool {
+        matches!((&self.user_id, &other.user_id), (Some(one), Some(other)) if one != other)
+    }
+
     /// Whether both can be the same login: a missing id matches anything, a different one never does.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {

@@ -146,7 +146,10 @@ impl Shared {
             return malformed("only GET is answered", StatusCode::METHOD_NOT_ALLOWED);
         }
         match request.uri().path() {
-            "/v1/status" => json(StatusCode::OK, &self.status()),
+            "/v1/status" => {
+                self.manager.catch_up().await;
+                json(StatusCode::OK, &self.status())
+            }
             "/v1/token" => match Wanted::read(request.uri().query()) {
                 Ok(wanted) => self.token(&wanted, looks).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
@@ -170,6 +173,8 @@ impl Shared {
     }
 
     async fn token(self: &Arc<Self>, wanted: &Wanted, looks: &Receiver<u64>) -> Response<Full<Bytes>> {
+        // A command that has ended by now is seen, whatever the watch has noticed.
+        self.manager.catch_up().await;
         let mut snapshot = self.manager.current();
         if !self.serves(&snapshot, wanted) && wanted.patience == Patience::Wait {
             let reason =

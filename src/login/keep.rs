@@ -2,9 +2,10 @@
 
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
+use crate::failpoint;
 use crate::store::{
     self, Because, Choice, Content, Error, Intent, Location, Note, Removal, Removed, Replaced, Seal, Seen,
-    State, Writer, Written,
+    State, Stored, Writer, Written,
 };
 
 /// How often a store that another program changes meanwhile is read again.
@@ -18,10 +19,12 @@ pub struct Kept {
     pub location: Location,
     /// Why there.
     pub because: Because,
-    /// The login that it replaced, if that could be read.
+    /// The login that it replaced, as it was at that moment, if that could be read.
     pub superseded: Option<AuthDocument>,
     /// Where other copies were removed.
     pub removed: Vec<Location>,
+    /// Further logins that were written over or removed, in the one store or the other.
+    pub also_superseded: Vec<AuthDocument>,
     /// What a person should hear.
     pub notes: Vec<Note>,
 }
@@ -47,7 +50,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
 
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
-    let written = match store_in(writer, kind, choice, document, old.as_ref().map(|old| &old.document)) {
+    let written = match store_in(writer, kind, choice, document, old.as_ref()) {
         // The keychain refused after all, and nothing is in it.
         Err(error)
             if kind == StoreKind::Keychain
@@ -55,35 +58,47 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
                 && !error.is_unknown() =>
         {
             notes.push(Note::KeychainPassedOver { reason: error.to_string() });
-            store_in(writer, StoreKind::File, choice, document, old.as_ref().map(|old| &old.document))?
+            store_in(writer, StoreKind::File, choice, document, old.as_ref())?
         }
         written => written?,
     };
     notes.extend(written.written.notes);
     let kind = written.written.location.kind();
-    let mut removed = Vec::new();
+    let other = written.other.as_ref().ok().and_then(Content::document).cloned();
+    let (mut removed, mut gone) = (Vec::new(), written.replaced);
     if kind == StoreKind::Keychain || in_keychain_before {
         match remove_copy(writer, kind.other(), written.other) {
-            Ok(location) => removed.extend(location),
+            Ok(Some(location)) => {
+                removed.push(location);
+                gone.extend(other);
+            }
+            Ok(None) => {}
             Err(error) => {
                 notes.push(Note::NotRemoved { kind: kind.other(), reason: error.to_string() });
             }
         }
     }
+    let is_another = |gone: &AuthDocument| {
+        let known = [Some(document), written.superseded.as_ref()].into_iter().flatten();
+        let mut known = known.map(AuthDocument::logout_fingerprint);
+        gone.logout_fingerprint().is_some() && known.all(|known| known != gone.logout_fingerprint())
+    };
+    let also_superseded = gone.into_iter().filter(is_another).collect();
     Ok(Kept {
         location: written.written.location,
         because: choice.because.clone(),
-        superseded: old
-            .map(|old| old.document)
-            .filter(|old| ended.is_none() || old.logout_fingerprint() != ended),
+        superseded: written.superseded.filter(|old| ended.is_none() || old.logout_fingerprint() != ended),
         removed,
+        also_superseded,
         notes,
     })
 }
 
-/// A login that is stored and selected, and what the other store held before.
+/// A login that is stored and selected, the one that was in use before, and what the two stores held.
 struct Selected {
     written: Written,
+    superseded: Option<AuthDocument>,
+    replaced: Vec<AuthDocument>,
     other: Result<Content, Error>,
 }
 
@@ -92,7 +107,7 @@ fn store_in(
     kind: StoreKind,
     choice: &Choice,
     document: &AuthDocument,
-    old: Option<&AuthDocument>,
+    old: Option<&Stored>,
 ) -> Result<Selected, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
         Seal::make(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
@@ -100,9 +115,16 @@ fn store_in(
     let before = writer.selected();
     let other = writer.read(kind.other());
     let mut there = writer.read(kind)?;
+    failpoint::at("old login read");
     for _ in 0..TRIES {
+        // Another program may have refreshed the old login since it was read.
+        let superseded = match (&there, old) {
+            (_, Some(old)) if old.location.kind() != kind => Some(&old.document),
+            (Content::Document(stored), _) => Some(&stored.document),
+            _ => None,
+        };
         let finished = match writer
-            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, old))
+            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, superseded))
         {
             Ok(Replaced::Moved(now)) => {
                 there = now;
@@ -112,7 +134,15 @@ fn store_in(
             Err(error) => Err(error),
         };
         return match finished {
-            Ok(written) => Ok(Selected { written, other }),
+            Ok(written) => {
+                let superseded = superseded.cloned();
+                Ok(Selected {
+                    written,
+                    superseded,
+                    replaced: there.document().cloned().into_iter().collect(),
+                    other,
+                })
+            }
             Err(error) => {
                 writer.roll_back(kind, document, &there, &before, Intent::Login);
                 Err(error)

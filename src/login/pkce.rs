@@ -20,7 +20,7 @@ impl Pkce {
     /// A new one: base64url of 64 random bytes, as Codex makes it (`codex-behaviour.md` 4.1).
     pub(super) fn new() -> Result<Self, Error> {
         let verifier = random::<64>()?;
-        let challenge = URL_SAFE_NO_PAD.encode(digest([verifier.expose()]));
+        let challenge = URL_SAFE_NO_PAD.encode(digest([verifier.expose().as_bytes()]));
         Ok(Self { verifier, challenge })
     }
 }

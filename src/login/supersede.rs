@@ -1,6 +1,6 @@
 //! What becomes of the login that a new one took the place of.
 
-use super::Setup;
+use super::{Kept, Setup};
 use crate::authority::{self, Revocation, Revoked};
 use crate::document::{AuthDocument, Identity};
 
@@ -43,12 +43,27 @@ pub enum LeftAlive {
     UnknownAccount,
 }
 
-/// Takes back the tokens of `old`, which `new` has taken the place of, as far as `wish` goes. To be called when `new` is
-/// safe; whatever becomes of it, the new login stands.
+/// Revokes the tokens of the logins that `new` has replaced, as far as `wish` goes. To be called when `new` is safe;
+/// whatever becomes of it, the new login stands. The outcome is the first failure, else that of the login that was in use.
 ///
 /// Where an authority ends the whole grant with a refresh token, the old access token dies at that moment too. A program
 /// that still holds it is answered 401, looks into the store, and goes on with the new one.
-pub async fn supersede(
+pub async fn supersede(setup: &Setup, wish: OldLogin, kept: &Kept, new: &AuthDocument) -> Superseded {
+    let mut outcome = supersede_one(setup, wish, kept.superseded.as_ref(), new).await;
+    for old in &kept.also_superseded {
+        let next = supersede_one(setup, wish, Some(old), new).await;
+        let counts = matches!(
+            (&outcome, &next),
+            (Superseded::Nothing, _) | (Superseded::Revoked(_), Superseded::Failed(_))
+        );
+        if counts {
+            outcome = next;
+        }
+    }
+    outcome
+}
+
+async fn supersede_one(
     setup: &Setup,
     wish: OldLogin,
     old: Option<&AuthDocument>,

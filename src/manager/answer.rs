@@ -33,42 +33,75 @@ pub(super) struct Spending<'a> {
     pub(super) writer: Writer<'a>,
 }
 
+/// An answer, as it was written into the rescue.
+struct Received {
+    rescue: Rescue,
+    owner: Owner,
+    /// Whether there is no access token in it.
+    barren: bool,
+    kept: Result<(), store::Error>,
+}
+
+/// Whose tokens an answer brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Same,
+    AnotherUser,
+}
+
 impl Spending<'_> {
     pub(super) fn run(mut self, reservation: Reservation) -> Result<Snapshot, Error> {
-        let mut answer = self.send()?;
+        let mut reservation = Some(reservation);
+        let mut answer = self.send(&mut reservation)?;
         if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unknown) {
             // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
             if let Some(stored) = self.moved()? {
                 return self.adopt(stored);
             }
-            answer = self.send()?;
+            answer = self.send(&mut reservation)?;
         }
-        failpoint::at("answered");
         match answer {
-            Ok(response) => self.received(reservation, response),
+            Ok(received) => self.received(received),
             Err(error) => self.failed(error),
         }
     }
 
-    fn send(&self) -> Result<Result<TokenResponse, authority::Error>, Error> {
+    /// Sends the request, and writes the answer into the rescue before anything else happens: the connection, the runtime
+    /// and their buffers are dealt with afterwards.
+    fn send(
+        &self,
+        reservation: &mut Option<Reservation>,
+    ) -> Result<Result<Received, authority::Error>, Error> {
         failpoint::at("sending");
-        block_on(self.engine.authority.refresh(&self.request))
+        block_on(async {
+            let response = self.engine.authority.refresh(&self.request).await?;
+            failpoint::at("answered");
+            Ok(self.keep(response, reservation.take()))
+        })
+    }
+
+    fn keep(&self, response: TokenResponse, reservation: Option<Reservation>) -> Received {
+        // Codex's workspace switch leaves another account beside the same user's refresh token, and keeps the answer.
+        let owner = match response.identity().is_another_user_than(&self.stored.document.identity()) {
+            true => Owner::AnotherUser,
+            false => Owner::Same,
+        };
+        let barren = response.access_token.is_none();
+        let rescue = Rescue::new(self.stored, self.parent(), response.into(), self.engine.clock.now());
+        let rescue = if owner == Owner::AnotherUser { rescue.refused() } else { rescue };
+        let kept = reservation.map_or(Ok(()), |reservation| reservation.keep(&rescue));
+        failpoint::at("rescued");
+        Received { rescue, owner, barren, kept }
     }
 
     fn parent(&self) -> Fingerprint {
         self.request.refresh_token.fingerprint()
     }
 
-    fn received(&mut self, reservation: Reservation, response: TokenResponse) -> Result<Snapshot, Error> {
-        let identity = self.stored.document.identity();
-        let wrong = !response.identity().matches(&identity);
-        let barren = response.access_token.is_none();
-        let rescue = Rescue::new(self.stored, self.parent(), response.into(), self.engine.clock.now());
-        let rescue = if wrong { rescue.refused() } else { rescue };
+    fn received(&mut self, received: Received) -> Result<Snapshot, Error> {
         // Against its promise the rescue may fail; then the commit is all that is left to try.
-        let kept = reservation.keep(&rescue);
-        failpoint::at("rescued");
-        if wrong {
+        let Received { rescue, owner, barren, kept } = received;
+        if owner == Owner::AnotherUser {
             self.give_up(rescue)?;
             return Err(Error::WrongAccount);
         }

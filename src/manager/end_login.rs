@@ -48,6 +48,9 @@ pub(super) fn run(
         _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
     let mut ending = Ending { engine, writer: &mut writer, scope, ends };
+    if scope == Scope::Revoke && !ending.may_remove_all(&mut report) {
+        return Ok(report);
+    }
     for kind in ending.in_order() {
         ending.end(kind, &mut report)?;
     }
@@ -105,6 +108,20 @@ impl Ending<'_, '_> {
         let found = self.writer.stores().find().ok().and_then(|found| found.stored);
         let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
         [first, first.other()]
+    }
+
+    /// Checks every copy before any is revoked: one that cannot be removed would keep a dead token that looks usable.
+    fn may_remove_all(&self, report: &mut Report) -> bool {
+        let stores = self.writer.stores();
+        for kind in self.in_order() {
+            let content = self.writer.read(kind);
+            if matches!(content, Ok(Content::Document(_) | Content::Unparsable { .. }))
+                && let Err(error) = stores.store(kind).check_remove(stores.deadline())
+            {
+                report.keep(&stores.location(kind), &error.into());
+            }
+        }
+        report.failed.is_empty()
     }
 
     /// Ends what the store of `kind` holds, until it holds nothing.
@@ -209,8 +226,9 @@ impl Ending<'_, '_> {
         failpoint::at("held");
         let removal = match self.writer.remove(StoreKind::Keychain, seen) {
             Ok(store::Removed::Gone(removal)) => removal,
+            // The next try marks what is there now.
             Ok(store::Removed::Moved(_)) => {
-                self.keep()?;
+                self.writer.clear_rescue()?;
                 return Ok(Ended::Moved(Revocations::NotNeeded));
             }
             Err(error) => {

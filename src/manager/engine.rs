@@ -1,5 +1,6 @@
 //! What a transaction works with: the home, its stores, the authority and the clock.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -7,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::error::Error;
-use super::snapshot::Snapshot;
+use super::snapshot::{Departure, Snapshot};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
+use crate::document::Freshness;
 use crate::home::Home;
-use crate::store::{self, KeychainClient, State, Stores};
+use crate::store::{self, KeychainClient, State, Stored, Stores};
 
 /// Whether to go along when somebody else logs in as another account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +61,8 @@ impl Engine {
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
         let state = State::read(&self.home);
-        let stored = self.stores()?.find()?.stored;
+        let stores = self.stores()?;
+        let stored = stores.find()?.stored;
         let state = match state {
             Ok((state, _)) => state,
             // Of a login that is never refreshed the record has nothing to say that matters.
@@ -68,6 +71,18 @@ impl Engine {
             }
             Err(_) => State::default(),
         };
+        // A refresh that could not be committed has left a good token all the same.
+        let now = self.clock.now();
+        let is_stale = |stored: &&Stored| {
+            stored.document.freshness(now) != Freshness::Fresh && stored.document.fingerprint().is_some()
+        };
+        if let Some(successor) =
+            stored.as_ref().filter(is_stale).and_then(|stored| stores.uncommitted(stored))
+        {
+            let path = self.home.own_records().rescue();
+            let error = Arc::new(store::Error::NotCommitted { path });
+            return Ok(Snapshot::found(Some(successor), state).departed(Departure::Uncommitted(error)));
+        }
         Ok(Snapshot::found(stored, state))
     }
 

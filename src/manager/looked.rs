@@ -35,6 +35,12 @@ impl AuthManager {
         }
     }
 
+    /// Whether a file of the home is not what it was at the last look: every commit of ours changes one.
+    pub(super) fn files_have_changed(&self) -> bool {
+        let looked = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.as_ref().is_none_or(|look| look.files != store::stamps(&self.0.engine.home))
+    }
+
     /// Whether a look may find anything else than the last one: a file of the home is not what it was, or the login may
     /// be in a keychain that was not looked into for a while. Looks at a few files and opens none.
     pub(super) fn may_have_changed(&self) -> bool {

@@ -289,6 +289,14 @@ impl AuthManager {
         flight::on_thread(move || manager.look_again()).await
     }
 
+    /// Looks at the store again if a file of the home has changed since the last look, so that what a command did that has
+    /// ended is seen. Costs a few file stamps where nothing has. What cannot be read leaves the snapshot as it was.
+    pub async fn catch_up(&self) {
+        if self.0.provider.is_none() && self.files_have_changed() {
+            let _ = self.reload().await;
+        }
+    }
+
     /// Begins to recover from a server that refused the token of `snapshot` with a 401.
     #[must_use]
     pub fn recover(&self, snapshot: &Snapshot) -> UnauthorizedRecovery {

@@ -296,7 +296,9 @@ fn poison_of(state: &State, document: &AuthDocument, engine: &Engine, now: Times
 /// Proves that the answer can be saved: in the rescue at once, and then in the store it belongs to.
 fn reserve(writer: &Writer<'_>, stored: &Stored) -> Result<Reservation, Error> {
     let (kind, stores) = (stored.location.kind(), writer.stores());
-    stores.store(kind).check_write(stores.deadline())?;
+    let store = stores.store(kind);
+    store.check_write(stores.deadline())?;
+    store.prove_write()?;
     let seal = Seal::make(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
     Ok(Reservation::make(writer.lease(), seal)?)
 }

@@ -95,8 +95,8 @@ impl Snapshot {
     pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
         let record = Record { generation: state.generation, by: state.by, spent };
-        let named = stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
-        let logging_out = state.logging_out.filter(|ending| Some(*ending) == named);
+        let name = || stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
+        let logging_out = state.logging_out.filter(|ending| Some(*ending) == name());
         Self { record, logging_out, ..Self::new(stored, state.poison) }
     }
 
@@ -125,6 +125,12 @@ impl Snapshot {
     #[must_use]
     pub fn notes(&self) -> &[Note] {
         self.stored.as_ref().map_or(&[], |stored| &stored.notes)
+    }
+
+    /// The name of the token that it hands out.
+    #[must_use]
+    pub fn bearer_fingerprint(&self) -> Option<Fingerprint> {
+        self.bearer().map(Secret::fingerprint)
     }
 
     /// Why its refresh token is dead, if it is. The account stays visible in the document.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
 
 use super::{Content, Error, Lease, Stored, Target};
-use crate::document::Revision;
+use crate::document::{AuthDocument, Revision};
 use crate::secret::Fingerprint;
 
 /// How long to wait for `auth.lock`.
@@ -115,6 +115,15 @@ impl Content {
             Self::Nothing => Seen::Nothing,
             Self::Document(stored) => Seen::Credential(stored.document.revision()),
             Self::Unparsable { bytes, .. } => Seen::Unparsable(Fingerprint::of_bytes(bytes)),
+        }
+    }
+
+    /// The document, if it is one, without its place.
+    #[must_use]
+    pub fn document(&self) -> Option<&AuthDocument> {
+        match self {
+            Self::Document(stored) => Some(&stored.document),
+            _ => None,
         }
     }
 

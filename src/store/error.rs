@@ -91,6 +91,12 @@ pub enum Error {
         #[source]
         source: keychain::Error,
     },
+    /// A token response could not be committed by the process that got it.
+    #[error("new tokens are in {} and could not be stored yet", path.display())]
+    NotCommitted {
+        /// The rescue.
+        path: PathBuf,
+    },
     /// A rescue could not be put into its form.
     #[error("a token response could not be sealed")]
     Sealing,
@@ -154,6 +160,7 @@ impl Error {
             | Self::Lock(_)
             | Self::LinkEmptied { .. }
             | Self::RescueSealed { .. }
+            | Self::NotCommitted { .. }
             | Self::NotKept { .. }
             | Self::ReadOnlyHome { .. }
             | Self::Random(_)

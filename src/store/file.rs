@@ -96,6 +96,10 @@ impl Store for FileStore {
         self.check_locks()
     }
 
+    fn prove_write(&self) -> Result<(), Error> {
+        Ok(private_file::prove_replacement(&self.path()?, Links::Refuse)?)
+    }
+
     fn check_remove(&self, _within: Duration) -> Result<(), Error> {
         private_file::may_remove(&self.path()?, Links::Refuse)?;
         self.check_locks()

@@ -66,9 +66,8 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<Plan>, Error> {
     if stores.setting_for(to.into()).is_some() {
         stores.settings().check_writable(stores.home())?;
     }
-    // Of two copies the later one is moved, wherever it is.
-    if stored.location.kind() == to
-        && let Ok(Some(other)) = stores.store(to.other()).load(stores.deadline())
+    // Of two copies the later one counts, wherever it is.
+    if let Ok(Some(other)) = stores.store(stored.location.kind().other()).load(stores.deadline())
         && preference::later(&stored.document, &other.document) == Some(Later::Second)
     {
         stored = other;
@@ -120,6 +119,15 @@ pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migrated
 fn copy(writer: &mut Writer<'_>, to: StoreKind, stored: Stored, done: &mut Migrated) -> Result<(), Error> {
     let before = writer.selected();
     let there = writer.read(to)?;
+    // What is compared with is what was checked.
+    if let Content::Document(copy) = &there {
+        if !is_copy(&copy.document, &stored.document) {
+            return Err(Error::Occupied { location: copy.location.clone() });
+        }
+        if preference::later(&stored.document, &copy.document) == Some(Later::Second) {
+            return Err(Error::Contended);
+        }
+    }
     if to == StoreKind::Keychain && stored.document.fingerprint().is_some() {
         Seal::make(writer.lease(), to, &writer.stores().keychain(), writer.stores().deadline())?;
     }

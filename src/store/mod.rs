@@ -88,6 +88,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Why not: the error that a write would end with.
     fn check_write(&self, within: Duration) -> Result<(), Error>;
 
+    /// Proves, beyond [`Self::check_write`], that the document could be replaced, by whatever trial changes no document.
+    ///
+    /// # Errors
+    /// Why not.
+    fn prove_write(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Whether the document could be removed now, as far as that can be told without a trial. Changes nothing.
     ///
     /// # Errors

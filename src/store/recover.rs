@@ -3,8 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use codex_auth_platform::lock::{self, Standing};
 use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use super::rescue::{self, Purpose, Rescue, Reservation};
 use super::seal::{self, Opened};
@@ -42,11 +44,16 @@ impl Writer<'_> {
     pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
         let mut orphans = Vec::new();
         let path = self.lease().records().rescue();
-        if let Some(bytes) = private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
-            match self.opened(bytes)? {
+        match private_file::read(&path, LIMIT, Links::Refuse)?.map(|contents| contents.bytes) {
+            None => {}
+            // The space of a request that was never answered.
+            Some(bytes) if private_file::is_blank(&bytes) => {
+                private_file::remove(&path, Links::Refuse)?;
+            }
+            Some(bytes) => match self.opened(bytes)? {
                 Ok(rescue) => orphans.extend(self.complete(path, rescue)?),
                 Err(reason) => self.put_aside(&path, reason)?,
-            }
+            },
         }
         for path in set_aside(&self.lease().records())? {
             // What cannot be dealt with now is tried again by the next holder.
@@ -63,7 +70,7 @@ impl Writer<'_> {
     }
 
     /// The rescue in `bytes`, or why it cannot be used.
-    fn opened(&self, bytes: zeroize::Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
+    fn opened(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Result<Rescue, &'static str>, Error> {
         let records = self.lease().records();
         let path = records.rescue();
         Ok(match seal::open(bytes, &records, &self.stores.keychain(), self.stores.deadline())? {
@@ -107,6 +114,16 @@ impl Writer<'_> {
                 if rescue.document.as_ref().map(AuthDocument::revision)
                     == stored.map(AuthDocument::revision) =>
             {
+                private_file::remove(&path, Links::Refuse)?;
+                return Ok(None);
+            }
+            // So it was put back, or another program has refreshed it since: an ancestor is not revoked, and a logout that
+            // was begun goes on with what is there.
+            Purpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
+                let now = stored.and_then(AuthDocument::logout_fingerprint);
+                if self.state.logging_out == Some(rescue.parent) {
+                    self.record(|state| state.logging_out = now)?;
+                }
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
             }
@@ -169,7 +186,10 @@ impl Writer<'_> {
     /// The rescue cannot be read, or not be set aside.
     pub fn unfinished(&mut self) -> Result<Option<Rescue>, Error> {
         let path = self.lease().records().rescue();
-        let Some(contents) = private_file::read(&path, LIMIT, Links::Refuse)? else { return Ok(None) };
+        let contents = private_file::read(&path, LIMIT, Links::Refuse)?;
+        let Some(contents) = contents.filter(|contents| !private_file::is_blank(&contents.bytes)) else {
+            return Ok(None);
+        };
         let reason = match self.opened(contents.bytes) {
             Ok(Ok(rescue)) if self.is_ours(&rescue) => return Ok(Some(rescue)),
             Ok(Ok(_)) => "it belongs to another home that shares this document",
@@ -266,6 +286,30 @@ impl Stores {
         let found = Target::of(self.home()).and_then(|target| set_aside(&target.records()));
         let reason = "it was set aside";
         found.unwrap_or_default().into_iter().map(|path| Note::RescueSetAside { path, reason }).collect()
+    }
+
+    /// What `stored` becomes once its rescue is committed, if a process left one that could not be. Takes no lock, and
+    /// leaves a rescue alone while a process holds the lease.
+    #[must_use]
+    pub fn uncommitted(&self, stored: &Stored) -> Option<Stored> {
+        let target = Target::of(self.home()).ok()?;
+        let records = target.records();
+        let bytes = private_file::read(&records.rescue(), LIMIT, Links::Refuse).ok()??.bytes;
+        if private_file::is_blank(&bytes)
+            || matches!(lock::standing(&target.folder().refresh_lock()), Ok(Standing::Held { .. }))
+        {
+            return None;
+        }
+        let Ok(Opened::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline()) else {
+            return None;
+        };
+        let rescue = rescue::decode(&plain)?;
+        let is_its = rescue.purpose == Purpose::Commit
+            && rescue.kind() == stored.location.kind()
+            && stored.document.fingerprint() == Some(rescue.parent)
+            && !rescue.is_foreign_to(Some(&stored.document));
+        let document = stored.document.with_successor(&rescue.tokens, rescue.received_at).ok();
+        document.filter(|_| is_its).map(|document| Stored { document, ..stored.clone() })
     }
 }
 

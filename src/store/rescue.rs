@@ -6,7 +6,7 @@
 //!
 //! [`Writer::recover`]: super::Writer::recover
 
-use codex_auth_platform::private_file::{self, Links, OverMount, Replacement};
+use codex_auth_platform::private_file::Reserved;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -117,7 +117,7 @@ impl Rescue {
 #[derive(Debug)]
 #[must_use = "the space is given back on drop"]
 pub struct Reservation {
-    replacement: Replacement,
+    file: Reserved,
     seal: Seal,
     records: Records,
 }
@@ -129,27 +129,19 @@ impl Reservation {
     /// [`Error::File`]: there is no space or no permission; nothing may be spent.
     pub fn make(lease: &Lease, seal: Seal) -> Result<Self, Error> {
         let records = lease.records();
-        let replacement = Replacement::reserve(&records.rescue(), SPACE, Links::Refuse, OverMount::Refuse)?;
-        Ok(Self { replacement, seal, records })
+        let file = Reserved::make(&records.rescue(), SPACE)?;
+        Ok(Self { file, seal, records })
     }
 
-    /// Writes `rescue` and makes it durable. When this returns the tokens survive anything but the disk's own death.
+    /// Writes `rescue`, in one write and one sync of a file that is open and has its space. When this returns the tokens
+    /// survive anything but the disk's own death.
     ///
     /// # Errors
     /// [`Error::File`]: against the promise of the reservation, it could not be written.
     pub fn keep(self, rescue: &Rescue) -> Result<(), Error> {
         let bytes = self.seal.close(encode(rescue)?, &self.records)?;
-        self.replacement.commit(&bytes)?;
-        Ok(())
+        Ok(self.file.write(&bytes)?)
     }
-}
-
-/// Whether there is a rescue. One look, no lock.
-///
-/// # Errors
-/// [`Error::File`]: it cannot be looked at.
-pub fn is_there(lease: &Lease) -> Result<bool, Error> {
-    Ok(private_file::stamp(&lease.records().rescue(), Links::Refuse)?.is_some())
 }
 
 /// What `plain` says, if it is a rescue.

@@ -75,7 +75,8 @@ impl Seal {
         let tag = key
             .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), associated(records), &mut tail)
             .map_err(|_| Error::Sealing)?;
-        Ok(Zeroizing::new([MAGIC, &nonce, &tail, tag.as_ref()].concat()))
+        let length = u32::try_from(tail.len()).map_err(|_| Error::Sealing)?.to_be_bytes();
+        Ok(Zeroizing::new([MAGIC, &length, &nonce, &tail, tag.as_ref()].concat()))
     }
 }
 
@@ -93,8 +94,12 @@ pub(super) fn open(
         Err(error) => return Err(error),
     };
     let plain = key.and_then(|key| {
+        let (length, sealed) = sealed.split_first_chunk::<4>()?;
         let (nonce, tail) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        let mut tail = Zeroizing::new(tail.to_vec());
+        // What is behind it fills the space that was set aside.
+        let length =
+            usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(CHACHA20_POLY1305.tag_len())?;
+        let mut tail = Zeroizing::new(tail.get(..length)?.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let plain = key.open_in_place(nonce, associated(records), &mut tail).ok()?;
         Some(Zeroizing::new(plain.to_vec()))

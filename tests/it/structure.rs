@@ -30,7 +30,21 @@ const RULES: &[(&str, &[&str])] = &[
     ("store", &["claims", "clock", "config", "document", "failpoint", "home", "remedy", "secret"]),
     ("authority", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
-    ("login", &["authority", "claims", "clock", "config", "document", "home", "remedy", "secret", "store"]),
+    (
+        "login",
+        &[
+            "authority",
+            "claims",
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "home",
+            "remedy",
+            "secret",
+            "store",
+        ],
+    ),
     ("watch", &["home"]),
     (
         "manager",

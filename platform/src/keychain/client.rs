@@ -120,7 +120,6 @@ impl Client {
     /// [`Keychain::holds`] within a deadline.
     ///
     /// # Errors
-    ///
     /// Those of [`Keychain::holds`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn holds(&self, name: &ItemName, within: Duration) -> Result<bool, Error> {
         let name = name.clone();

@@ -20,6 +20,7 @@ mod folder;
 mod location;
 mod predicate;
 mod replacement;
+mod reserved;
 mod temporary;
 
 use std::io;
@@ -34,7 +35,8 @@ pub use contents::{Contents, Exposure, Ownership, Stamp, ownership, read, stamp}
 pub use directory::{Created, DirectoryState, canonical, create_directory, directory};
 pub use location::{FolderLocation, locate_folder};
 pub use predicate::{may_remove, may_replace};
-pub use replacement::{Note, OverMount, Replaced, Replacement, replace};
+pub use replacement::{Note, OverMount, Replaced, Replacement, prove_replacement, replace};
+pub use reserved::{Reserved, is_blank};
 
 pub(crate) use folder::{CAREFUL, Folder, check_writable, parent};
 pub(crate) use predicate::may_replace_in;

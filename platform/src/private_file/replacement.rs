@@ -192,6 +192,22 @@ impl Replacement {
     }
 }
 
+/// Proves that a file can be created and renamed in the folder of `path`, as a replacement does: on some file systems a
+/// program answers, and may refuse that. Nothing is left behind.
+///
+/// # Errors
+/// Those of [`Replacement::reserve`] and of its commit.
+pub fn prove_replacement(path: &Path, links: Links) -> Result<(), Error> {
+    let replacement = Replacement::begin(path, 0, links, OverMount::Refuse)?;
+    if let Way::Rename(mut temporary) = replacement.way {
+        let change = |error| Error::change("rename a file beside", &replacement.target, 0, error);
+        let name = temporary::name_for(replacement.target.file_name().unwrap_or_default());
+        temporary.rename(&name).map_err(change)?;
+        temporary.folder().unlink(&name).map_err(change)?;
+    }
+    Ok(())
+}
+
 /// Replaces a file whole, as [`Replacement::commit`] does, with no reservation before.
 ///
 /// # Errors

@@ -117,7 +117,7 @@ fn dead(folder: &Folder, name: &OsStr) -> Option<File> {
     FileExt::try_lock_exclusive(&file).ok().map(|()| file)
 }
 
-fn name_for(target: &OsStr) -> OsString {
+pub(super) fn name_for(target: &OsStr) -> OsString {
     let mut name = b".".to_vec();
     name.extend_from_slice(target.as_bytes());
     name.extend_from_slice(format!(".{:016x}.tmp", random()).as_bytes());

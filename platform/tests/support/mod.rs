@@ -43,6 +43,7 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
         .output()
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&copy.stdout), String::from_utf8_lossy(&copy.stderr));
+    print!("{out}");
     assert!(copy.status.success() && out.contains("1 passed"), "{test} in its session:\n{out}\n{err}");
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
-use codex_auth::manager::{AccountPolicy, Reason, Snapshot, Standing, Unusable, Usability};
+use codex_auth::manager::{AccountPolicy, Departure, Reason, Snapshot, Standing, Unusable, Usability};
 use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -66,12 +66,23 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
             Some(Reason::MinTtl(min.as_secs().unsigned_abs()))
         }
         (Standing::Stale | Standing::Expired, _) if refreshable(&snapshot) => Some(Reason::Stale),
+        // What could not be stored before may be by now.
+        _ if matches!(snapshot.departure(), Some(Departure::Uncommitted(_))) => Some(Reason::Stale),
         _ => None,
     };
     let snapshot = match reason {
         None => snapshot,
         Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow) {
             Ok(()) => session.snapshot()?,
+            Err(error) if error.kind() == Exit::StoreUnavailable => {
+                // New tokens that could not be stored are good all the same.
+                let latest = session.snapshot()?;
+                if !alive(&latest, now) {
+                    return Err(error);
+                }
+                output.warn(&error.to_string());
+                latest
+            }
             // It lives still, and the authority may be back before it ends.
             Err(error) if alive(&snapshot, now) && error.kind() != Exit::LogInAgain => {
                 output.warn(&format!("the token could not be refreshed: {error}"));

@@ -29,6 +29,10 @@ pub enum Left {
     InStore,
 }
 
+// Linux: strace.
+#[cfg(target_os = "linux")]
+over_both_stores!(an_answer_that_was_written_survives_a_kill_before_its_file_has_its_name);
+
 over_both_stores!(a_kill_at_any_step_leaves_a_login_that_the_next_process_recovers);
 
 fn a_kill_at_any_step_leaves_a_login_that_the_next_process_recovers(machine: &mut Machine) {
@@ -57,6 +61,34 @@ fn a_kill_at_any_step_leaves_a_login_that_the_next_process_recovers(machine: &mu
         }
         let outcome = if recovered { "recovers" } else { "asks to log in again" };
         println!("| {step} | {left:?} | {outcome} |");
+        world.codex(["logout", "--local"]).run().expect(0);
+    }
+}
+
+// Linux: strace.
+#[cfg(target_os = "linux")]
+fn an_answer_that_was_written_survives_a_kill_before_its_file_has_its_name(machine: &mut Machine) {
+    use crate::soak::strace::{Call, Fault, calls_under_lease, inject};
+
+    let order = "{\"pipe\":1,\"job\":{\"task\":\"freshen\",\"policy\":\"follow\"}}\n";
+    let refresh = |world: &World<'_>| world.codex(["transaction", "1"]).input(order);
+    let trace = machine.home.beside("strace").join("trace");
+    let all = {
+        let world = World::expired(machine);
+        let all = calls_under_lease(refresh(&world), &trace);
+        world.codex(["logout", "--local"]).run().expect(0);
+        all
+    };
+    for name in ["ftruncate", "fsync", "renameat"] {
+        // The last one of each is after the answer.
+        let is_it = |call: &&Call| call.name == name && call.line.contains(".rescue.");
+        let call = all.iter().rfind(is_it).unwrap_or_else(|| panic!("{name} in {all:#?}"));
+        let world = World::expired(machine);
+        inject(refresh(&world), call, Fault::Kill, &trace).run();
+        assert_eq!(world.requests(), 1, "{call:?}");
+        assert_ne!(Some(world.kept("refresh_token")), world.live(), "{call:?}");
+        world.codex(["refresh"]).run().expect(0);
+        assert_eq!(Some(world.kept("refresh_token")), world.live(), "{call:?}");
         world.codex(["logout", "--local"]).run().expect(0);
     }
 }

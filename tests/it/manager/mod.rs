@@ -21,7 +21,7 @@ mod logouts;
 mod obstacles;
 mod processes;
 pub mod redaction;
-mod rival;
+pub mod rival;
 mod rivals;
 pub mod rounds;
 // Linux: items of others.
@@ -29,6 +29,7 @@ pub mod rounds;
 #[cfg(feature = "failpoints")]
 mod set_aside;
 // Linux: mounts.
+mod superseded;
 #[cfg(target_os = "linux")]
 mod unremovable;
 mod upstream;

@@ -104,7 +104,7 @@ fn what_is_no_rescue_is_set_aside_and_reported_and_never_deleted() {
     let commands: [&[&str]; 4] =
         [&["refresh"], &["migrate", "--to", "file"], &["logout"], &["logout", "--force"]];
     let contents: [&[u8]; 4] =
-        [b"", b"{\"purpose\":", b"codex-auth sealed 1\nxx", b"{\"purpose\":\"later\"}"];
+        [b"x", b"{\"purpose\":", b"codex-auth sealed 1\nxx", b"{\"purpose\":\"later\"}"];
     for (done, (command, content)) in commands.iter().zip(contents).enumerate() {
         if world.machine.kept().is_none() {
             world.log_in(&world.authority.grant(Account::numbered(1)));

@@ -156,7 +156,9 @@ impl<'a> World<'a> {
 
     /// Whether a token response waits to be committed.
     pub fn has_rescue(&self) -> bool {
-        self.machine.home.file("codex-auth/rescue").exists()
+        // A blank one is the space of a request, with nothing in it.
+        let found = std::fs::read(self.machine.home.file("codex-auth/rescue"));
+        found.is_ok_and(|bytes| bytes.iter().any(|byte| *byte != b' '))
     }
 
     /// That no token was sent a second time, and none that is good for anything was lost.

@@ -2,7 +2,7 @@
 
 use super::ours::{Attempt, Errand, Look, Outcome, Process, Step, Stray};
 use super::protocol::{Departure, Protocol};
-use super::world::{Backups, Breach, Exchange, Token, World};
+use super::world::{Answer, Backups, Breach, Exchange, Token, World};
 
 /// What a document that was read again under the commit locks means for an exchange.
 enum Verdict {
@@ -220,6 +220,22 @@ impl Protocol {
         Some(())
     }
 
+    /// Stopped, by a signal or with its container or machine, until after the deadline of its request. The answer
+    /// arrives meanwhile.
+    pub fn is_stopped(&self, world: &mut World, who: usize) -> Option<()> {
+        let Step::Sent(parent, attempt) = world.ours[who].step else { return None };
+        let Answer::Issued(child) = world.redeem(parent, self.on_reuse) else { return None };
+        world.go(who, Step::Stopped(Exchange { parent, child }, attempt));
+        Some(())
+    }
+
+    /// Continued: the answer is looked at before the clock.
+    pub fn goes_on(&self, world: &mut World, who: usize, exchange: Exchange, attempt: Attempt) {
+        let late = self.departs(Departure::LooksAtTheClockFirst);
+        let step = if late { Step::Unknown(exchange.parent, attempt) } else { Step::Answered(exchange) };
+        world.go(who, step);
+    }
+
     /// Killed. The kernel releases its locks, files stay, and it starts anew with an empty memory.
     pub fn crashes(&self, world: &mut World, who: usize) -> Option<()> {
         let process = world.ours[who];
@@ -239,7 +255,7 @@ impl Protocol {
                 world.asked.remove(token);
                 false
             }
-            Step::Answered(exchange) => {
+            Step::Stopped(exchange, _) | Step::Answered(exchange) => {
                 world.asked.remove(exchange.parent);
                 true
             }

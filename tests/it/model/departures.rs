@@ -79,6 +79,16 @@ fn poisoning_whatever_was_refused_poisons_the_living() {
 }
 
 #[test]
+fn looking_at_the_clock_before_the_answer_sends_a_token_twice() {
+    breaks(THREE_OF_OURS, Departure::LooksAtTheClockFirst, ONE_REQUEST);
+}
+
+#[test]
+fn looking_at_the_clock_before_the_answer_loses_the_token() {
+    breaks(THREE_OF_OURS, Departure::LooksAtTheClockFirst, NOTHING_LOST);
+}
+
+#[test]
 fn a_grace_without_end_leaves_a_process_waiting_for_ever() {
     breaks(TWO_AND_A_PEER, Departure::GraceWithoutEnd, ALL_END);
 }
@@ -99,7 +109,7 @@ fn adopting_an_older_token_goes_back() {
     breaks(THREE_OF_OURS, Departure::AdoptsOlder, NEVER_BACK);
 }
 
-// Holes in DESIGN section 5 as it stood: each was a run of the protocol before it was a departure from it.
+// Holes in the protocol as it stood: each was a run of the protocol before it was a departure from it.
 
 #[test]
 fn trusting_an_older_token_that_the_peer_replaced_loses_the_living_one() {

@@ -1,16 +1,19 @@
-//! A model of the refresh protocol (DESIGN section 5), checked exhaustively within its bounds.
+//! A model of the refresh protocol, checked exhaustively within its bounds.
 //!
 //! What is modelled: processes of ours ([`ours`], [`commit`]) that may die between any two steps; a Codex that takes no
 //! lease ([`peer`]); people and programs that log out, log in and put backups back; an authority whose tokens can be
-//! used once. What is not: time (waits are fair, ages and back-offs end at any moment), access tokens, two stores,
-//! `codex logout` of ours, answers for another account, the policy `follow`.
+//! used once. What is not: time (waits are fair, ages and back-offs end at any moment), access tokens, answers for another
+//! account, the policy `follow`. Two stores with migrations and logouts are modelled in [`stores`], links in [`links`].
 
+mod check;
 mod commit;
 mod departures;
+mod links;
 mod ours;
 mod peer;
 mod promises;
 mod protocol;
+mod stores;
 mod world;
 
 use std::collections::HashMap;

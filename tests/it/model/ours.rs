@@ -1,4 +1,4 @@
-//! A process of ours: the transaction of DESIGN section 5 as a machine whose steps are as atomic as the code's.
+//! A process of ours: the refresh transaction as a machine whose steps are as atomic as the code's.
 
 use super::protocol::{Departure, Protocol};
 use super::world::{Answer, Breach, Exchange, Standing, Token, World};
@@ -23,6 +23,8 @@ pub enum Step {
     /// The answer can be saved; the request goes out next.
     Reserved(Token),
     Sent(Token, Attempt),
+    /// It was stopped for longer than its deadline, and the answer is in the socket.
+    Stopped(Exchange, Attempt),
     /// A 2xx has arrived, in memory alone: the unavoidable window.
     Answered(Exchange),
     /// The rescue is on disk.
@@ -116,9 +118,10 @@ impl Process {
     /// Does it have `token` in memory and is yet to write it?
     pub fn will_save(&self, token: Token) -> bool {
         match self.step {
-            Step::Answered(exchange) | Step::Saved(_, exchange) | Step::Locked(_, exchange) => {
-                exchange.child == token
-            }
+            Step::Stopped(exchange, _)
+            | Step::Answered(exchange)
+            | Step::Saved(_, exchange)
+            | Step::Locked(_, exchange) => exchange.child == token,
             _ => false,
         }
     }
@@ -172,6 +175,7 @@ impl Protocol {
             Step::Looking => self.look_under_lease(world, who),
             Step::Reserved(token) => self.send(world, who, token, Attempt::First),
             Step::Sent(..) => return None,
+            Step::Stopped(exchange, attempt) => self.goes_on(world, who, exchange, attempt),
             Step::Answered(exchange) => {
                 if !self.departs(Departure::CommitsBeforeRescue) {
                     world.rescue = Some(exchange);

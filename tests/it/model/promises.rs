@@ -58,6 +58,9 @@ impl Protocol {
             Property::sometimes("a rescue is finished", |_, world: &World| {
                 world.ours.iter().any(|process| matches!(process.step, Step::Recorded(Errand::Rescue, _)))
             }),
+            Property::sometimes("an answer is taken after a pause", |_, world: &World| {
+                world.ours.iter().any(|process| matches!(process.step, Step::Stopped(..)))
+            }),
             Property::sometimes("a back-off", |_, world: &World| some(world, Outcome::BackingOff)),
             Property::sometimes("poison", |_, world: &World| some(world, Outcome::Poisoned)),
         ];

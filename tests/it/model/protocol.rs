@@ -5,7 +5,7 @@ use stateright::{Model, Property};
 use super::ours::{Attention, Step};
 use super::world::{Login, OnReuse, Token, World};
 
-/// Who takes part, how much may happen, and how the protocol departs from DESIGN section 5, if it does.
+/// Who takes part, how much may happen, and how the protocol departs from ours, if it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     /// Processes of ours.
@@ -20,7 +20,7 @@ pub struct Protocol {
     pub departure: Option<Departure>,
 }
 
-/// A protocol that is wrong in one home.
+/// A protocol that is wrong in one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     NoLease,
@@ -36,12 +36,14 @@ pub enum Departure {
     /// `reused` is waited out until the document moves.
     GraceWithoutEnd,
     PoisonsTransient,
+    /// A process that was stopped finds its deadline over, and drops the answer that is in the socket.
+    LooksAtTheClockFirst,
     /// A poisoned process takes any other document for a cure.
     WakesForAnyDocument,
     IgnoresSpent,
     /// Any stored document wins over the snapshot.
     AdoptsOlder,
-    // What follows is what DESIGN left open before this model was checked.
+    // What follows was open before this model was checked.
     /// Only `spent` tells that a stored document is an old one.
     TrustsOlder,
     /// A stored document whose fingerprint is in `spent` is sent all the same.
@@ -82,6 +84,7 @@ pub enum Misfortune {
     Transient(usize),
     AnswerLost(usize),
     TimedOut(usize),
+    Stopped(usize),
     CommitFails(usize),
     PeerDies,
     PeerRevokes,
@@ -106,6 +109,7 @@ impl Protocol {
             Misfortune::Transient(who) => self.fails_transiently(world, who),
             Misfortune::AnswerLost(who) => self.answer_is_lost(world, who),
             Misfortune::TimedOut(who) => self.times_out(world, who),
+            Misfortune::Stopped(who) => self.is_stopped(world, who),
             Misfortune::CommitFails(who) => self.commit_fails(world, who),
             Misfortune::PeerDies => self.peer_dies(world),
             Misfortune::PeerRevokes => self.peer_revokes(world),
@@ -123,6 +127,7 @@ impl Protocol {
                 may(Misfortune::Transient(who));
                 may(Misfortune::AnswerLost(who));
                 may(Misfortune::TimedOut(who));
+                may(Misfortune::Stopped(who));
             }
             if matches!(process.step, Step::Saved(..) | Step::Locked(..)) {
                 may(Misfortune::CommitFails(who));

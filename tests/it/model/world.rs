@@ -59,6 +59,8 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
+    pub const NONE: Self = Self(0);
+
     fn bit(token: Token) -> u32 {
         assert!(token.number < MOST, "more tokens than the model is made for");
         1 << (token.login as u32 * u32::from(MOST) + u32::from(token.number))

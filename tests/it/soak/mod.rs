@@ -1,14 +1,29 @@
-//! Random schedules, run for as long as `tests/soak NAME [--minutes N] [--seed S]` says; half a minute in `tests/run`.
+//! Random schedules, run for as long as `tests/soak NAME [--minutes N] [--seed S]` says; twenty seconds in `tests/run`.
 //!
 //! A scenario is a file here whose one test, `keeps_its_promises`, draws its operations from a [`Soak`].
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod foreign;
+// Linux: strace.
+#[cfg(target_os = "linux")]
+mod kills;
 mod rounds;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod scene;
+// Linux: strace.
+#[cfg(target_os = "linux")]
+pub mod strace;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod writers;
 
 /// Without `SOAK_MINUTES`.
-const SHORT: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(20);
 
 /// A sequence of numbers that follows from its seed alone (SplitMix64).
 pub struct Random(u64);
@@ -22,6 +37,12 @@ impl Random {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let end = u64::try_from(end).unwrap();
         usize::try_from((mixed ^ (mixed >> 31)) % end).unwrap()
+    }
+
+    /// Another sequence, which follows from this one.
+    pub fn split(&mut self) -> Self {
+        self.below(1);
+        Self(self.0 ^ 0x5851_f42d_4c95_7f2d)
     }
 
     /// One of `choices`.

@@ -29,7 +29,12 @@ impl TestHome {
 
     /// An empty home in the session of a real keyring.
     pub fn within(session: &PrivateSession) -> Self {
-        Self { environment: session.environment(), ..Self::new() }
+        Self::with_variables(session.environment())
+    }
+
+    /// An empty home whose programs get these variables.
+    pub fn with_variables(environment: Vec<(String, OsString)>) -> Self {
+        Self { environment, ..Self::new() }
     }
 
     /// The folder of the login, canonical.

@@ -32,6 +32,8 @@ pub(super) struct Accounts {
     model_provider: ModelProvider,
     clock: Clock,
     pause: Mutex<Option<(Option<Fingerprint>, Instant)>>,
+    /// The stored token that the client knows of.
+    known: Mutex<Option<Fingerprint>>,
 }
 
 /// Who is logged in, as a client would see a difference.
@@ -78,13 +80,17 @@ pub(super) enum Wanted {
 impl Accounts {
     pub(super) fn open(session: &Session) -> Result<Self, CommandError> {
         let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
+        let stored = manager.policy(AccountPolicy::Follow).open_anyway();
+        // As for Codex, what the server began with is no news to its client.
+        let known = stored.current().bearer_fingerprint();
         Ok(Self {
-            stored: manager.policy(AccountPolicy::Follow).open_anyway(),
+            stored,
             environment: EnvironmentToken::of(&session.environment, ApiKeys::Ignored),
             handed_in: Mutex::default(),
             model_provider: session.stores.settings().model_provider()?,
             clock: session.clock.clone(),
             pause: Mutex::default(),
+            known: Mutex::new(known),
         })
     }
 
@@ -125,6 +131,7 @@ impl Accounts {
         let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
         if self.handed_in().is_none() && self.environment.is_none() && needed {
             self.freshen(wanted).await;
+            self.client_knows();
         }
         let view = self.view();
         let account = match &view.mode {
@@ -167,6 +174,7 @@ impl Accounts {
             None if self.environment.is_some() => None,
             None => {
                 self.freshen(wanted).await;
+                self.client_knows();
                 self.stored_token()
             }
         };
@@ -195,10 +203,17 @@ impl Accounts {
 
     /// Looks again and refreshes, as far as that is wanted, in a child. What goes wrong is seen in what is there afterwards.
     async fn freshen(&self, wanted: Wanted) {
-        if wanted == Wanted::Anew {
-            let _ = self.stored.reload().await;
+        match wanted {
+            Wanted::Anew => drop(self.stored.reload().await),
+            Wanted::AsItIs => self.stored.catch_up().await,
         }
         let snapshot = self.stored.current();
+        // A new token is one that the client does not know, and may be there already.
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = match wanted {
+            Wanted::Anew if snapshot.bearer_fingerprint() != known => Wanted::AsItIs,
+            wanted => wanted,
+        };
         let refreshable = snapshot.document().and_then(AuthDocument::fingerprint).is_some();
         let reason = match (snapshot.standing(self.clock.now()), wanted) {
             _ if !refreshable => return,
@@ -216,6 +231,11 @@ impl Accounts {
         let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + PAUSE));
         *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = pause;
         let _ = self.stored.reload().await;
+    }
+
+    fn client_knows(&self) {
+        let token = self.stored.current().bearer_fingerprint();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     fn pauses(&self, snapshot: &Snapshot) -> bool {

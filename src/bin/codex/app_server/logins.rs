@@ -225,8 +225,7 @@ impl Obtained {
                             browser.announce(Announcement::LoggedIn).await;
                         }
                     };
-                    let old = kept.superseded.as_ref();
-                    tokio::join!(announced, supersede(&setup, OldLogin::default(), old, &document));
+                    tokio::join!(announced, supersede(&setup, OldLogin::default(), &kept, &document));
                 });
                 Ok(())
             }

@@ -118,7 +118,7 @@ impl Keeping {
     ) -> Outcome {
         output.head("account", account(Some(document)));
         report::logged_in(document, &kept, output);
-        let supersede = supersede(&self.setup, self.old, kept.superseded.as_ref(), document);
+        let supersede = supersede(&self.setup, self.old, &kept, document);
         let superseded = tokio::select! {
             ((), superseded) = async { tokio::join!(announce, supersede) } => Some(superseded),
             () = interrupts.next() => None,

@@ -200,6 +200,22 @@ fn a_move_does_not_write_over_another_login() {
     });
 }
 
+/// Found by `model/stores`: a program that was killed between selecting one store and emptying the other leaves two copies,
+/// and another program may refresh the one that is not selected.
+#[test]
+fn a_move_does_not_write_an_older_copy_over_a_newer_one() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = TestHome::within(&session);
+        home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+        item(&home).set_secret(chatgpt("acct-1", "rt-0", now() - 60, now() + 3600).as_bytes()).unwrap();
+        let newer = chatgpt("acct-1", "rt-1", now(), now() + 3600);
+        home.write("auth.json", &newer);
+        let ended = home.codex(["migrate", "--to", "file"]).run();
+        assert_eq!(home.read("auth.json"), newer, "{ended}");
+    });
+}
+
 #[test]
 fn codexs_login_is_shared_already_and_needs_no_taking_over() {
     let session = PrivateSession::unlocked();

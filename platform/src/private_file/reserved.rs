@@ -1,0 +1,164 @@
+//! A private file whose space is set aside before its content is known, and which is then written once.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::folder::{self, Inheritance};
+use super::{Error, Folder};
+use crate::filesystem::{self, Space};
+
+/// What fills a file where its space cannot be set aside beyond its end.
+const FILLER: u8 = b' ';
+
+/// An empty file with space for its content. Removed on drop unless it was written.
+///
+/// Nothing is renamed and nothing is shortened afterwards: once there is one, its content takes one write and one sync of
+/// a file that is open already.
+#[derive(Debug)]
+#[must_use = "the space is given back on drop"]
+pub struct Reserved {
+    file: File,
+    path: PathBuf,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Blank,
+    Written,
+}
+
+impl Reserved {
+    /// Creates the file at `path`, mode 0600, with `size` bytes set aside beyond its end, or filled with spaces where the
+    /// file system cannot do that; file and folder are durable when this returns. A blank file that a killed process left
+    /// there is used again.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]; [`Error::ReadOnly`]; [`Error::ForeignOwner`]; [`Error::NotAFile`]; [`Error::Io`], with
+    /// `AlreadyExists` for a file that is not blank. Nothing is left behind that was not there.
+    pub fn make(path: &Path, size: u64) -> Result<Self, Error> {
+        let failed = |error| Error::change("reserve", path, size, error);
+        let (folder, name) = Folder::around(path).map_err(failed)?;
+        let private = Mode::RUSR | Mode::WUSR;
+        let file = match folder.open_entry(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, private) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = folder.open_entry(name, OFlags::RDWR, private).map_err(failed)?;
+                return Self::again(file, path, size);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        // From here on an error removes it again.
+        let reserved = Self { file, path: path.to_owned(), state: State::Blank };
+        match folder.bequeath(&reserved.file) {
+            Ok(Inheritance::Ours | Inheritance::Given { .. }) => {}
+            Err(source) => {
+                let (uid, _) = folder.heir().unwrap_or_default();
+                return Err(Error::ForeignOwner { path: path.to_owned(), uid, source: Some(source) });
+            }
+        }
+        reserved.set_aside(size).map_err(failed)?;
+        folder.sync().map_err(failed)?;
+        Ok(reserved)
+    }
+
+    fn again(file: File, path: &Path, size: u64) -> Result<Self, Error> {
+        let failed = |error| Error::change("reserve", path, size, error);
+        let found = file.metadata().map_err(failed)?;
+        if !found.is_file() {
+            return Err(Error::NotAFile { path: path.to_owned() });
+        }
+        let mut bytes = vec![0; usize::try_from(found.len()).unwrap_or(usize::MAX).min(1 << 20)];
+        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+        if !is_blank(&bytes) {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        }
+        let reserved = Self { file, path: path.to_owned(), state: State::Blank };
+        reserved.set_aside(size).map_err(failed)?;
+        Ok(reserved)
+    }
+
+    fn set_aside(&self, size: u64) -> io::Result<()> {
+        if filesystem::keep_space(&self.file, size)? == Space::NotSupported {
+            io::copy(&mut io::Read::take(io::repeat(FILLER), size), &mut &self.file)?;
+        }
+        folder::sync(&self.file)
+    }
+
+    /// Writes `bytes` at the start of the file, in one write, and makes them durable. Where space was filled with spaces,
+    /// what is beyond them may stay.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`], [`Error::Unsynced`]: against the promise of the reservation.
+    pub fn write(mut self, bytes: &[u8]) -> Result<(), Error> {
+        // A part of the content is better than none.
+        self.state = State::Written;
+        let failed = |error| Error::change("write", &self.path, bytes.len() as u64, error);
+        let written = self.file.write_at(bytes, 0).map_err(failed)?;
+        if written < bytes.len() {
+            self.file.write_all_at(&bytes[written..], written as u64).map_err(failed)?;
+        }
+        folder::sync(&self.file).map_err(|source| Error::Unsynced { path: self.path.clone(), source })?;
+        // Gives the rest of the space back, for what is written next; where that is refused it stays.
+        let _ = self.file.set_len(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.state == State::Blank
+            && let Ok((folder, name)) = Folder::around(&self.path)
+        {
+            // What is left is blank, and used again.
+            let _ = folder.unlink(name);
+        }
+    }
+}
+
+/// Whether `bytes` are those of a reservation that was never written.
+#[must_use]
+pub fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == FILLER)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_blank_until_it_is_written_and_gone_if_it_never_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        let reserved = Reserved::make(&path, 4096).unwrap();
+        assert!(is_blank(&std::fs::read(&path).unwrap()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(reserved);
+        assert!(!path.exists());
+
+        Reserved::make(&path, 4096).unwrap().write(b"content").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"content");
+        let error = Reserved::make(&path, 4096).unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
+        assert_eq!(std::fs::read(&path).unwrap(), b"content", "it was not touched");
+    }
+
+    #[test]
+    fn a_blank_file_that_was_left_is_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        for left in [Vec::new(), vec![FILLER; 9000]] {
+            std::fs::write(&path, &left).unwrap();
+            Reserved::make(&path, 4096).unwrap().write(b"{}").unwrap();
+            let found = std::fs::read(&path).unwrap();
+            assert!(found.starts_with(b"{}") && is_blank(&found[2..]));
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Checks a model exhaustively: every promise holds and every occasion comes about, or a mutation breaks a promise.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Instant;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
+
+/// Asserts that `model` keeps its promises in every state that can be reached.
+pub fn holds<M>(name: &str, model: M)
+where
+    M: Model + Copy + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + Send + Sync + PartialEq + 'static,
+    M::Action: Clone + Debug + Send + Sync + PartialEq + 'static,
+{
+    let began = Instant::now();
+    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let (states, unique) = (checker.state_count(), checker.unique_state_count());
+    println!(
+        "{name}: {unique} unique states of {states}, depth {}, {:.1?}",
+        checker.max_depth(),
+        began.elapsed()
+    );
+    for property in model.properties() {
+        let found = checker.discovery(property.name);
+        match property.expectation {
+            Expectation::Sometimes => assert!(found.is_some(), "never reached: {}", property.name),
+            _ => {
+                assert!(
+                    found.is_none(),
+                    "not so: {}\n{}",
+                    property.name,
+                    found.map_or_else(String::new, story)
+                );
+            }
+        }
+    }
+}
+
+/// Asserts that a run of `model`, which is wrong in one rule, breaks `promise`.
+pub fn breaks<M>(mutation: impl Debug, model: M, promise: &'static str)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + Send + Sync + PartialEq + 'static,
+    M::Action: Clone + Debug + Send + Sync + PartialEq + 'static,
+{
+    let stop = HasDiscoveries::AnyOf([promise].into());
+    let checker = model.checker().finish_when(stop).spawn_bfs().join();
+    let states = checker.unique_state_count();
+    let Some(run) = checker.discovery(promise) else {
+        panic!("{mutation:?} does no harm in {states} states: {promise}");
+    };
+    println!("{mutation:?}, {states} states: not so: {promise}\n{}", story(run));
+}
+
+/// A run, step by step.
+fn story<S: Clone + Debug + PartialEq, A: Clone + Debug + PartialEq>(path: Path<S, A>) -> String {
+    let tell = |(state, action): (S, Option<A>)| match action {
+        Some(action) => format!("  {state:?}\n    {action:?}\n"),
+        None => format!("  {state:?}\n"),
+    };
+    path.into_vec().into_iter().map(tell).collect()
+}
