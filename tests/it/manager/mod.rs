@@ -28,8 +28,11 @@ pub mod rounds;
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod set_aside;
-// Linux: mounts.
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
 mod superseded;
+// Linux: mounts.
 #[cfg(target_os = "linux")]
 mod unremovable;
 mod upstream;
