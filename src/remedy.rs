@@ -28,6 +28,8 @@ pub enum ErrorKind {
 pub enum Remedy {
     /// Name a store that keeps a login.
     ChooseStore,
+    /// Log out by force: the tokens cannot be revoked.
+    ForceLogout,
     /// Free some space on the disk.
     FreeSpace,
     /// Log in again: what is stored is of no use.

@@ -41,6 +41,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
     writer.stores().check(choice)?;
     // What cannot be completed, or belongs to no login, is for the next refresh, which can revoke it.
     let _ = writer.recover();
+    let ended = writer.hold_interrupted_logout().ok().flatten();
     // An old login that cannot be read is no reason to refuse a new one.
     let old = writer.stores().find().ok().and_then(|found| found.stored);
     let in_keychain_before = writer.state().store == Some(StoreKind::Keychain)
@@ -86,7 +87,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
     Ok(Kept {
         location: written.written.location,
         because: choice.because.clone(),
-        superseded: written.superseded,
+        superseded: written.superseded.filter(|old| ended.is_none() || old.logout_fingerprint() != ended),
         removed,
         also_superseded,
         notes,

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::error::Error;
-use super::finish::{self, put_back, revoke};
+use super::finish::{self, PutBack, put_back, revoke};
 use super::logout::{Removed, Report, Revocations, Scope};
 use crate::authority::{self, Endpoint, Revocation, client_id};
-use crate::config::{LegacyToken, StoreKind, StoreSelection, StoreSetting};
+use crate::config::{LegacyToken, StoreKind};
 use crate::document::{Provenance, salvage};
 use crate::failpoint;
-use crate::store::rescue::{Rescue, Reservation};
-use crate::store::{self, Content, Lease, Leased, Note, Removal, Seal, Seen, State, Stored, Waiting, Writer};
+use crate::store::{self, Content, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer};
 
 /// How often a copy that another program replaces meanwhile is ended again.
 const TRIES: usize = 3;
@@ -43,10 +42,10 @@ pub(super) fn run(
     let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
     let mut writer = engine.stores()?.writer(&lease)?;
     let mut report = Report::nothing();
-    match finish::finish(engine, &mut writer) {
-        Err(error) if scope == Scope::Revoke => return Err(error),
-        // What cannot be completed is removed with the rest.
-        _ => {}
+    match scope {
+        Scope::Revoke => finish::finish(engine, &mut writer)?,
+        // What a killed process left behind ends with the rest: completing it could take longer than a person waits.
+        _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
     let mut ending = Ending { engine, writer: &mut writer, scope, ends };
     if scope == Scope::Revoke && !ending.may_remove_all(&mut report) {
@@ -69,21 +68,31 @@ pub(super) fn run(
     Ok(report)
 }
 
+/// Revokes the tokens in the rescue, which [`clear`] removes.
+fn end_rescue(engine: &Engine, writer: &mut Writer<'_>, scope: Scope, report: &mut Report) {
+    match writer.unfinished() {
+        Ok(None) => {}
+        Ok(Some(_)) if scope == Scope::Local => report.add(Revocations::NotTried),
+        Ok(Some(rescue)) => report.add(match finish::revoke_unfinished(engine, &rescue) {
+            Ok(()) => Revocations::Revoked,
+            Err(error) => Revocations::Failed(error.to_string()),
+        }),
+        Err(error) => report.add(Revocations::Failed(error.to_string())),
+    }
+}
+
 /// Removes what described the login that has ended.
 fn clear(writer: &mut Writer<'_>, scope: Scope) -> Result<(), Error> {
-    let used_keychain = uses_keychain(writer);
-    let cleared = writer.clear_rescue().and_then(|()| writer.record(|state| *state = State::default()));
-    if used_keychain {
-        // It protects nothing any more, and the next login makes another.
+    if writer.uses_keychain() {
+        // The next login makes another.
         let _ = writer.remove_sealing_key();
     }
-    match cleared {
+    match writer.clear_rescue().and_then(|()| writer.record(State::log_out)) {
         Err(error) if scope != Scope::Force => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// A logout on its way.
 struct Ending<'a, 'lease> {
     engine: &'a Engine,
     writer: &'a mut Writer<'lease>,
@@ -101,13 +110,11 @@ impl Ending<'_, '_> {
 
     /// Checks every copy before any is revoked: one that cannot be removed would keep a dead token that looks usable.
     fn may_remove_all(&self, report: &mut Report) -> bool {
-        let stores = self.writer.stores();
         for kind in self.in_order() {
-            let content = self.writer.read(kind);
-            if matches!(content, Ok(Content::Document(_) | Content::Unparsable { .. }))
-                && let Err(error) = stores.store(kind).check_remove(stores.deadline())
+            if matches!(self.writer.read(kind), Ok(Content::Document(_) | Content::Unparsable { .. }))
+                && let Err(error) = self.writer.check_remove(kind)
             {
-                report.keep(&stores.location(kind), &error.into());
+                report.keep(&self.writer.stores().location(kind), &error.into());
             }
         }
         report.failed.is_empty()
@@ -157,7 +164,7 @@ impl Ending<'_, '_> {
 
     fn end_document(&mut self, kind: StoreKind, seen: Seen, stored: &Stored) -> Result<Ended, Error> {
         if self.scope != Scope::Force {
-            self.writer.stores().store(kind).check_remove(self.writer.stores().deadline())?;
+            self.writer.check_remove(kind)?;
         }
         let spent =
             stored.document.fingerprint().is_some_and(|name| self.writer.state().spent.contains(&name));
@@ -208,8 +215,12 @@ impl Ending<'_, '_> {
         stored: &Stored,
         revocation: &Revocation,
     ) -> Result<Ended, Error> {
-        let removed = self.hold(stored).and_then(|()| Ok(self.writer.remove(StoreKind::Keychain, seen)?));
-        let removal = match removed {
+        if let Err(error) = self.writer.hold(stored) {
+            self.keep()?;
+            return Err(error.into());
+        }
+        failpoint::at("held");
+        let removal = match self.writer.remove(StoreKind::Keychain, seen) {
             Ok(store::Removed::Gone(removal)) => removal,
             // The next try marks what is there now.
             Ok(store::Removed::Moved(_)) => {
@@ -217,14 +228,21 @@ impl Ending<'_, '_> {
                 return Ok(Ended::Moved(Revocations::NotNeeded));
             }
             Err(error) => {
-                self.writer.clear_rescue()?;
-                self.writer.record(|state| state.logging_out = None)?;
-                return Err(error);
+                // If it may be gone, the next holder of the lease finds out, and completes the logout.
+                if !error.is_unknown() {
+                    self.keep()?;
+                }
+                return Err(error.into());
             }
         };
         failpoint::at("removed");
         if let Err(error) = revoke(self.engine, revocation) {
-            put_back(self.writer, &stored.document)?;
+            // If another login is stored, the rescue keeps this one until it can be revoked.
+            if put_back(self.writer, &stored.document)? == PutBack::Stored {
+                self.writer.clear_rescue()?;
+            } else {
+                let _ = self.writer.recover()?;
+            }
             return Err(error);
         }
         failpoint::at("revoked");
@@ -232,13 +250,10 @@ impl Ending<'_, '_> {
         Ok(Ended::Gone(removal, Revocations::Revoked))
     }
 
-    /// Writes the login into the rescue, from which it is put back or revoked.
-    fn hold(&mut self, stored: &Stored) -> Result<(), Error> {
-        let (lease, keychain) = (self.writer.lease(), self.writer.stores().keychain());
-        let seal = Seal::make(lease, StoreKind::Keychain, &keychain, self.writer.stores().deadline())?;
-        let Some(name) = stored.document.logout_fingerprint() else { return Ok(()) };
-        let rescue = Rescue::of_login(stored, name, self.engine.clock.now());
-        Ok(Reservation::make(lease, seal)?.keep(&rescue)?)
+    /// Gives up ending a login that is in its store still.
+    fn keep(&mut self) -> Result<(), Error> {
+        self.writer.clear_rescue()?;
+        Ok(self.writer.record(|state| state.logging_out = None)?)
     }
 
     /// What is no document may hold tokens all the same; they are revoked where Codex's own are.
@@ -256,7 +271,7 @@ impl Ending<'_, '_> {
             return self.remove(kind, seen, Revocations::NotTried);
         }
         if self.scope != Scope::Force {
-            self.writer.stores().store(kind).check_remove(self.writer.stores().deadline())?;
+            self.writer.check_remove(kind)?;
         }
         match (self.revoke_salvaged(bytes), self.scope) {
             (Some(Ok(())), _) => self.remove(kind, seen, Revocations::Revoked),
@@ -288,13 +303,14 @@ impl Ending<'_, '_> {
         }
     }
 
-    /// A store that cannot be read: one that never had a login of ours is passed over; otherwise the copy is kept and
+    /// A store that cannot be read: a keychain that does not say that it holds one, and that nothing else says was used, is
+    /// passed over; otherwise the copy is kept and
     /// reported, or removed by force.
     fn end_unread(&mut self, kind: StoreKind, error: store::Error, report: &mut Report) -> Result<(), Error> {
         let location = self.writer.stores().location(kind);
-        if kind == StoreKind::Keychain && !uses_keychain(self.writer) {
+        if kind == StoreKind::Keychain && !self.writer.may_hide_a_login(&error) {
             let holds = || self.writer.stores().keychain().holds(self.writer.stores().deadline());
-            if !error.hides_a_login() || matches!(holds(), Ok(false)) {
+            if !error.hides_a_login() || !matches!(holds(), Ok(true)) {
                 if error.hides_a_login() {
                     report.notes.push(Note::KeychainPassedOver { reason: error.to_string() }.to_string());
                 }
@@ -302,14 +318,22 @@ impl Ending<'_, '_> {
             }
         }
         if kind == StoreKind::File
+            && self.scope != Scope::Local
             && let Ok(Some(bytes)) = self.writer.stores().whole_file()
         {
-            match self.revoke_salvaged(&bytes) {
-                Some(Ok(())) if self.scope != Scope::Local => {
-                    report.add(Revocations::Revoked);
-                    return self.force(kind, report, None);
+            match self.end_bytes(&bytes) {
+                Ok(Some((removal, done))) => {
+                    report.add(done);
+                    if removal == Removal::Removed {
+                        report.removed.push(Removed::from(&location));
+                    }
+                    return Ok(());
                 }
-                Some(Err(failed)) if self.scope == Scope::Revoke => return Err(failed),
+                Err(error @ Error::Store(_)) if self.scope == Scope::Revoke => {
+                    report.keep(&location, &error);
+                    return Ok(());
+                }
+                Err(failed) if self.scope == Scope::Revoke => return Err(failed),
                 _ => {}
             }
         }
@@ -318,6 +342,24 @@ impl Ending<'_, '_> {
         }
         report.keep(&location, &error.into());
         Ok(())
+    }
+
+    /// Revokes the tokens in a file that is too large for a document, and removes it; `None` if there are none.
+    fn end_bytes(&mut self, bytes: &[u8]) -> Result<Option<(Removal, Revocations)>, Error> {
+        if self.scope != Scope::Force {
+            self.writer.check_remove(StoreKind::File)?;
+        }
+        let done = match self.revoke_salvaged(bytes) {
+            None => return Ok(None),
+            Some(Ok(())) => Revocations::Revoked,
+            Some(Err(error)) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),
+            Some(Err(error)) => return Err(error),
+        };
+        if self.scope == Scope::Force {
+            return Ok(Some((self.writer.force_removal(StoreKind::File, self.ends)?, done)));
+        }
+        let removal = self.writer.remove_file_of(bytes)?.ok_or(store::Error::Contended)?;
+        Ok(Some((removal, done)))
     }
 
     /// Removes what could not be read.
@@ -351,16 +393,7 @@ impl Ending<'_, '_> {
     }
 }
 
-/// How the end of one copy went.
 enum Ended {
     Gone(Removal, Revocations),
     Moved(Revocations),
-}
-
-fn uses_keychain(writer: &Writer<'_>) -> bool {
-    writer.state().store == Some(StoreKind::Keychain)
-        || matches!(
-            writer.stores().settings().config.store,
-            StoreSetting::Selected(selection) if selection != StoreSelection::File
-        )
 }

@@ -66,8 +66,8 @@ fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error
         revoke(engine, &revocation)?;
     }
     match writer.remove(stored.location.kind(), seen)? {
-        Removed::Gone(_) => Ok(writer.record(|state| *state = State::default())?),
-        // Another login is there by now; it was not asked to end.
+        Removed::Gone(_) => forget(writer),
+        // Another program has stored something else, which is no login that was ended.
         Removed::Moved(_) => Ok(writer.record(|state| state.logging_out = None)?),
     }
 }
@@ -77,25 +77,64 @@ fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -
     let Some(document) = &orphan.rescue.document else { return Ok(writer.clear_orphan(orphan)?) };
     let revocation =
         Revocation::of_document(&engine.environment, document).map_err(authority::Error::from)?;
-    match revocation.map(|revocation| revoke(engine, &revocation)) {
-        Some(Err(_)) => put_back(writer, document)?,
-        _ => writer.record(|state| *state = State::default())?,
+    let revoked = revocation.map(|revocation| revoke(engine, &revocation));
+    // A login of ours since then has cleared this.
+    let latest = writer.state().logging_out == Some(orphan.rescue.parent);
+    match revoked {
+        Some(Err(_)) if !latest || put_back(writer, document)? == PutBack::Overtaken => {
+            return Ok(writer.keep_orphan(orphan)?);
+        }
+        Some(Err(_)) => {}
+        _ => forget(writer)?,
     }
     Ok(writer.clear_orphan(orphan)?)
 }
 
-/// Puts a login back into the keychain, unless something newer is stored, and clears what held it.
-pub(super) fn put_back(writer: &mut Writer<'_>, document: &AuthDocument) -> Result<(), Error> {
+/// Records that a login has ended. What describes another one, which is stored, stays.
+fn forget(writer: &mut Writer<'_>) -> Result<(), Error> {
+    let remains = writer.stores().find()?.stored.is_some();
+    Ok(writer.record(|state| if remains { state.logging_out = None } else { state.log_out() })?)
+}
+
+/// How [`put_back`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PutBack {
+    /// The login is in the keychain again.
+    Stored,
+    /// Another login is in the keychain, and this one is only in the rescue.
+    Overtaken,
+}
+
+/// Puts a login back into the keychain, unless another one is there. The rescue that holds it is the caller's to clear.
+pub(super) fn put_back(writer: &mut Writer<'_>, document: &AuthDocument) -> Result<PutBack, Error> {
     let kept = |state: &mut State| state.logging_out = None;
     match writer.replace(StoreKind::Keychain, Seen::Nothing, document, Intent::Keep, kept)? {
-        Replaced::Written(_) => {}
-        Replaced::Moved(_) => writer.record(kept)?,
+        Replaced::Written(_) => Ok(PutBack::Stored),
+        Replaced::Moved(_) => {
+            writer.record(kept)?;
+            Ok(PutBack::Overtaken)
+        }
     }
-    Ok(writer.clear_rescue()?)
 }
 
 /// Revokes, and waits for the answer.
 pub(super) fn revoke(engine: &Engine, revocation: &Revocation) -> Result<(), Error> {
     block_on(engine.authority.revoke(revocation))??;
     Ok(())
+}
+
+/// Revokes what is in a rescue that will not be completed.
+pub(super) fn revoke_unfinished(engine: &Engine, rescue: &Rescue) -> Result<(), Error> {
+    let revocation = match (&rescue.document, &rescue.tokens.refresh_token) {
+        (Some(document), _) => Revocation::of_document(&engine.environment, document),
+        (None, Some(token)) => Endpoint::revoke(&engine.environment, &rescue.provenance).map(|endpoint| {
+            let client_id = client_id(&rescue.provenance).to_owned();
+            Some(Revocation::of_refresh_token(endpoint, client_id, token.clone()))
+        }),
+        (None, None) => Ok(None),
+    };
+    match revocation.map_err(authority::Error::from)? {
+        Some(revocation) => revoke(engine, &revocation),
+        None => Ok(()),
+    }
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::job::Failure;
-use crate::remedy::ErrorKind;
-use crate::store::Location;
+use crate::remedy::{ErrorKind, Remedy};
+use crate::store::{self, FileError, Location};
 
 /// How far a logout goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +107,14 @@ impl Report {
     /// A copy that is, or may be, at `location` still: whatever the reason is, the store did not give it up.
     pub(super) fn keep(&mut self, location: &Location, error: &Error) {
         let mut failure = Failure::from(error);
+        if let Error::Store(error) = error
+            && matches!(
+                **error,
+                store::Error::Document { .. } | store::Error::File(FileError::TooLarge { .. })
+            )
+        {
+            failure.remedy = Some(Remedy::ForceLogout);
+        }
         if failure.kind == ErrorKind::Failed {
             failure.kind = ErrorKind::StoreUnavailable;
         }

@@ -11,21 +11,28 @@ const KEYCHAIN_LOOK: Duration = Duration::from_secs(2);
 
 /// The last look of a manager.
 #[derive(Debug, Default)]
-pub(super) struct Looked(Mutex<Option<Look>>);
+pub(super) struct Looked(Mutex<Option<LookedAt>>);
 
 #[derive(Debug)]
-struct Look {
+pub(super) struct LookedAt {
     at: Instant,
     files: Vec<Option<Stamp>>,
 }
 
 impl AuthManager {
-    /// Loads what is stored, and remembers how its files were just before.
-    pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
-        let look = Look { at: Instant::now(), files: store::stamps(&self.0.engine.home) };
-        let snapshot = self.0.engine.load()?;
-        *self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
-        Ok(snapshot)
+    /// Loads what is stored. When that is published, [`Self::remember`] how its files were just before; not earlier, or
+    /// an older snapshot would be taken for what the files say.
+    pub(super) fn load(&self) -> Result<(Snapshot, LookedAt), store::Error> {
+        let looked = LookedAt { at: Instant::now(), files: store::stamps(&self.0.engine.home) };
+        Ok((self.0.engine.load()?, looked))
+    }
+
+    /// Makes `looked` the last look, unless a later one is.
+    pub(super) fn remember(&self, looked: LookedAt) {
+        let mut last = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|last| last.at <= looked.at) {
+            *last = Some(looked);
+        }
     }
 
     /// Whether a file of the home is not what it was at the last look: every commit of ours changes one.

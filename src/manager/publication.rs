@@ -14,9 +14,11 @@ use crate::store::{self, Author};
 impl AuthManager {
     pub(super) fn look_again(&self) -> Result<Reload, Error> {
         let look = self.0.looks.begin();
-        let found = self.load()?;
+        let (found, looked) = self.load()?;
         let author = store::holder(&self.0.engine.home).map(Author::from);
-        Ok(self.take_over(look, found, author))
+        let reload = self.take_over(look, found, author);
+        self.remember(looked);
+        Ok(reload)
     }
 
     /// Compares what a look has found with the snapshot, by identity and lineage, and publishes what differs. A change that

@@ -134,11 +134,11 @@ impl Follower {
         while !self.has_ended() {
             let look = self.manager.0.looks.begin();
             match self.manager.load() {
-                Ok(found) if found.document().is_none() && !gone_before && self.had_a_login() => {
+                Ok((found, _)) if found.document().is_none() && !gone_before && self.had_a_login() => {
                     gone_before = true;
                     let _ = self.watch.wait(COALESCED);
                 }
-                Ok(found) => {
+                Ok((found, looked)) => {
                     let author = match self.record_of(&found) {
                         Record::There => None,
                         Record::Since => continue,
@@ -149,6 +149,7 @@ impl Follower {
                         Record::Soon(holder) => Some(holder.into()),
                     };
                     let reload = self.manager.take_over(look, found, author);
+                    self.manager.remember(looked);
                     tracing::trace!(?reload, "looked at the store");
                     break;
                 }

@@ -53,7 +53,7 @@ impl FileStore {
     }
 
     /// Whether Codex's commit locks could be acquired by this user.
-    fn check_locks(&self) -> Result<(), Error> {
+    pub(super) fn check_locks(&self) -> Result<(), Error> {
         lock::may_open(&self.home.first_commit_lock())?;
         Ok(lock::may_open(&self.target()?.commit_lock())?)
     }

@@ -24,6 +24,7 @@ mod note;
 mod outcome;
 mod preference;
 mod recover;
+mod removal;
 pub mod rescue;
 mod seal;
 mod settings;

@@ -8,10 +8,11 @@ use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::rescue::{self, Purpose, Rescue};
+use super::rescue::{self, Purpose, Rescue, Reservation};
 use super::seal::{self, Opened};
 use super::{
-    Advanced, Content, Error, FileStore, Location, Note, Seen, Store as _, Stored, Stores, Target, Writer,
+    Advanced, Content, Error, FileStore, Location, Note, Seal, Seen, Store as _, Stored, Stores, Target,
+    Writer,
 };
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, NewTokens};
@@ -149,7 +150,7 @@ impl Writer<'_> {
                 return Ok(None);
             }
             Purpose::Commit if stored.is_some_and(|document| self.descends(document, &rescue)) => {
-                if self.advance(&rescue)? != Advanced::Moved {
+                if self.advance_from(&path, &rescue)? != Advanced::Moved {
                     private_file::remove(&path, Links::Refuse)?;
                     return Ok(None);
                 }
@@ -221,6 +222,37 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Returns what is in the rescue, for a person who forces a logout; the file stays. One that cannot be used now is set
+    /// aside.
+    ///
+    /// # Errors
+    /// The rescue cannot be read, or not be set aside.
+    pub fn unfinished(&mut self) -> Result<Option<Rescue>, Error> {
+        let path = self.lease().records().rescue();
+        let contents = private_file::read(&path, LIMIT, Links::Refuse)?;
+        let Some(contents) = contents.filter(|contents| !private_file::is_blank(&contents.bytes)) else {
+            return Ok(None);
+        };
+        let reason = match self.opened(contents.bytes, &self.lease().records()) {
+            Ok(Ok(rescue)) if self.is_ours(&rescue) => return Ok(Some(rescue)),
+            Ok(Ok(_)) => "it belongs to another home that shares this document",
+            Ok(Err(reason)) => reason,
+            Err(Error::RescueSealed { .. }) => "the keychain cannot be used",
+            Err(error) => return Err(error),
+        };
+        self.put_aside(&path, reason)?;
+        Ok(None)
+    }
+
+    /// Keeps an orphan whose tokens could not be revoked until the next holder of the lease tries again, where it stands in
+    /// nobody's way.
+    ///
+    /// # Errors
+    /// [`Error::File`]: it cannot be renamed.
+    pub fn keep_orphan(&mut self, orphan: &Orphan) -> Result<(), Error> {
+        self.put_aside(&orphan.path, "its tokens could not be revoked")
+    }
+
     /// The login whose logout was interrupted, if it is still stored.
     ///
     /// # Errors
@@ -240,6 +272,32 @@ impl Writer<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Holds a login whose logout was interrupted in the rescue, for a login that is about to replace it, so that its tokens
+    /// are revoked all the same. Returns the name of its token.
+    ///
+    /// # Errors
+    /// As [`Self::interrupted_logout`] and [`Reservation::make`].
+    pub fn hold_interrupted_logout(&mut self) -> Result<Option<Fingerprint>, Error> {
+        let Some((_, stored)) = self.interrupted_logout()? else { return Ok(None) };
+        let path = self.lease().records().rescue();
+        if private_file::stamp(&path, Links::Refuse)?.is_some() {
+            self.put_aside(&path, "a logout that was interrupted is completed first")?;
+        }
+        self.hold(&stored)?;
+        Ok(stored.document.logout_fingerprint())
+    }
+
+    /// Writes a login that is being ended into the rescue, from which it is put back or revoked.
+    ///
+    /// # Errors
+    /// As [`Reservation::make`] and [`Reservation::keep`].
+    pub fn hold(&self, stored: &Stored) -> Result<(), Error> {
+        let Some(named) = stored.document.logout_fingerprint() else { return Ok(()) };
+        let kind = stored.location.kind();
+        let seal = Seal::make(self.lease(), kind, &self.stores.keychain(), self.stores.deadline())?;
+        Reservation::make(self.lease(), seal)?.keep(&Rescue::of_login(stored, named, Timestamp::now()))
     }
 
     /// Gives the rescue another name, so that it stands in nobody's way.
@@ -264,6 +322,14 @@ impl Writer<'_> {
 }
 
 impl Stores {
+    /// Names the rescues that were set aside and could not be dealt with so far. Takes no lock.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<Note> {
+        let found = Target::of(self.home()).and_then(|target| set_aside(&target.records()));
+        let reason = "it was set aside";
+        found.unwrap_or_default().into_iter().map(|path| Note::RescueSetAside { path, reason }).collect()
+    }
+
     /// What `stored` becomes once its rescue is committed, if a process left one that could not be. Takes no lock, and
     /// leaves a rescue alone while a process holds the lease.
     #[must_use]

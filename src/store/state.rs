@@ -125,6 +125,11 @@ impl State {
         self.spent.drain(..self.spent.len().saturating_sub(SPENT));
     }
 
+    /// Forgets the login, which has ended. Fields of newer versions are kept.
+    pub fn log_out(&mut self) {
+        *self = Self { others: std::mem::take(&mut self.others), ..Self::default() };
+    }
+
     /// Replaces the record under a new generation. `by` is the process whose change it reports, if that is known.
     pub(super) fn write(&mut self, lease: &Lease, by: Option<Author>) -> Result<(), Error> {
         self.by = by;

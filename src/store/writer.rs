@@ -1,6 +1,6 @@
 //! The writer: the one way to change the stores of a home, its state and its rescue.
 
-use std::time::Instant;
+use std::path::Path;
 
 use codex_auth_platform::private_file::{self, Links, Removal};
 
@@ -173,18 +173,7 @@ impl<'lease> Writer<'lease> {
         self.removed(removed).map(Removed::Gone)
     }
 
-    /// Removes whatever is in the store of `kind`, for a person who forces it: a commit lock that is not free before `ends`
-    /// is done without.
-    ///
-    /// # Errors
-    /// The store cannot be used.
-    pub fn force_removal(&mut self, kind: StoreKind, ends: Instant) -> Result<Removal, Error> {
-        let store = self.stores.store(kind);
-        let removed = store.remove(&Commit::force(self.lease, ends));
-        self.removed(removed)
-    }
-
-    fn removed(&mut self, removed: Result<Removal, Error>) -> Result<Removal, Error> {
+    pub(super) fn removed(&mut self, removed: Result<Removal, Error>) -> Result<Removal, Error> {
         match &removed {
             Ok(Removal::Absent) => {}
             Err(error) if !error.is_unknown() => {}
@@ -202,6 +191,11 @@ impl<'lease> Writer<'lease> {
     /// # Errors
     /// The store cannot be used; the rescue stays.
     pub fn advance(&mut self, rescue: &Rescue) -> Result<Advanced, Error> {
+        self.advance_from(&self.lease.records().rescue(), rescue)
+    }
+
+    /// As [`Self::advance`], for a rescue in the file `path`.
+    pub(super) fn advance_from(&mut self, path: &Path, rescue: &Rescue) -> Result<Advanced, Error> {
         let store = self.stores.store(rescue.kind());
         let Some(revision) = self.merge(&*store, rescue)? else { return Ok(Advanced::Moved) };
         failpoint::at("committed");
@@ -209,7 +203,7 @@ impl<'lease> Writer<'lease> {
         // If this cannot be written the rescue stays, and the next holder of the lease records it.
         if self.record(|state| state.committed(rescue)).is_ok() {
             failpoint::at("recorded");
-            let _ = self.clear_rescue();
+            let _ = private_file::remove(path, Links::Refuse);
         }
         failpoint::at("cleared");
         let is_it = matches!(&now, Content::Document(stored) if stored.document.revision() == revision);
@@ -283,9 +277,11 @@ impl<'lease> Writer<'lease> {
     ) {
         // Each is tried whatever became of the other; the caller has the error that matters.
         let _ = self.restore_selection(before);
-        let put_back = match (self.read(kind).map(|now| now.seen()), there) {
-            (Ok(now), _) if now != wrote || there.seen() == wrote => return,
-            (_, Content::Document(old)) => self.replace(kind, wrote, &old.document, intent, |_| {}).map(drop),
+        // What cannot be read now cannot be compared, and is not replaced.
+        let Ok(now) = self.read(kind) else { return };
+        let put_back = match there {
+            _ if now.seen() != wrote || there.seen() == wrote => return,
+            Content::Document(old) => self.replace(kind, wrote, &old.document, intent, |_| {}).map(drop),
             _ => self.remove(kind, wrote).map(drop),
         };
         let _ = put_back.and_then(|()| self.restore_selection(before));
@@ -368,6 +364,6 @@ impl State {
 }
 
 /// A home whose link leads elsewhere by now no longer has the document that the caller saw.
-fn is_on_target(commit: &Commit<'_>, kind: StoreKind) -> bool {
+pub(super) fn is_on_target(commit: &Commit<'_>, kind: StoreKind) -> bool {
     kind == StoreKind::Keychain || commit.is_on_target()
 }

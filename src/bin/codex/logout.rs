@@ -1,8 +1,10 @@
 //! `codex logout`: revokes the tokens, then removes every copy of the login from this machine.
 
 use clap::Args;
+use codex_auth::error::Remedy;
 use codex_auth::manager::logout::{Removed, Report, Revocations, Scope};
-use codex_auth::manager::{Done, Job};
+use codex_auth::manager::{Done, Failure, Job};
+use codex_auth::store::HOW_TO_UNLOCK;
 use serde_json::json;
 
 use crate::error::{CommandError, Exit};
@@ -41,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         return Ok(());
     }
     match child::run(&Job::logout(scope), child::Talk::Terminal)? {
-        Done::LoggedOut(report) => told(&report, output),
+        Done::LoggedOut(report) => told(&report, scope, output),
         Done::Failed(failure) => {
             let failed = CommandError::from(failure);
             Err(if failed.kind() == Exit::TryAgain {
@@ -52,11 +54,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
                 failed
             })
         }
-        _ => Err(CommandError::new(Exit::Failed, "the child did something else than it was asked")),
+        _ => Err(CommandError::new(Exit::Failed, "unexpected reply from the helper process")),
     }
 }
 
-fn told(report: &Report, output: &Output) -> Outcome {
+fn told(report: &Report, scope: Scope, output: &Output) -> Outcome {
     if output.is_json() {
         output.report(shape(report))?;
     } else {
@@ -69,7 +71,7 @@ fn told(report: &Report, output: &Output) -> Outcome {
         report.notes.iter().for_each(|note| output.warn(note));
         match &report.revocations {
             Revocations::NotTried => {
-                output.warn("the authority was not told; the tokens live on until they expire");
+                output.warn("the tokens were not revoked (--local) and stay valid until they expire");
             }
             Revocations::Failed(why) => {
                 output.warn(&format!("the tokens were not revoked and may live on until they expire: {why}"));
@@ -83,10 +85,29 @@ fn told(report: &Report, output: &Output) -> Outcome {
         }
         return Ok(());
     };
-    let failed = CommandError::from(first.failure.clone())
-        .hint("then run again: codex logout")
-        .hint("to remove it all the same: codex logout --force");
+    if !output.is_json() {
+        // The first is the error.
+        report.failed.iter().skip(1).for_each(|remaining| output.warn(&remaining.failure.message));
+    }
+    let failed = remains(first.failure.clone(), scope);
     Err(if output.is_json() { CommandError::told(failed.kind()) } else { failed })
+}
+
+/// The error for a copy that is, or may be, there still.
+fn remains(mut failure: Failure, scope: Scope) -> CommandError {
+    let again = "then run again: codex logout";
+    match failure.remedy {
+        Some(Remedy::UnlockKeychain | Remedy::UseFileStore) => {
+            // Logging in elsewhere would not remove this copy.
+            failure.remedy = None;
+            CommandError::from(failure).hint(HOW_TO_UNLOCK).hint(again)
+        }
+        Some(Remedy::ForceLogout) => CommandError::from(failure),
+        Some(Remedy::Wait) if scope != Scope::Force => {
+            CommandError::from(failure).hint("to remove it all the same: codex logout --force")
+        }
+        _ => CommandError::from(failure).hint(again),
+    }
 }
 
 fn shape(report: &Report) -> serde_json::Value {

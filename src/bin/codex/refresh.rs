@@ -36,11 +36,12 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
         }))?;
         return Ok(());
     }
+    let aside = session.stores.set_aside();
     let until = snapshot
         .expires_at()
         .map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
     output.say(&format!("refreshed{}", until.unwrap_or_default()));
-    snapshot.notes().iter().for_each(|note| output.warn(&note.to_string()));
+    snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())
 }
 

@@ -72,6 +72,8 @@ fn a_document_that_is_closed_to_this_user_is_an_error_and_never_nobody_logged_in
     }
     insta::assert_snapshot!(told, @r"
     error: [home]/auth.json cannot be read by this user; give it back to its owner, or run as that user
+    error: the copy in [home]/auth.json was not removed: [home]/auth.json cannot be read by this user; give it back to its owner, or run as that user
+    hint: then run again: codex logout
     ");
     fs::set_permissions(&document, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(fs::read_to_string(document).unwrap(), API_KEY);
@@ -96,7 +98,7 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
     hint: make the folder and the file writable for this user
     logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
-    migrate: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
+    migrate: error: [home]/auth.json cannot be changed here; make its folder writable for this user
     hint: make the folder and the file writable for this user
     ");
     assert_eq!(fs::read_to_string(home.join("auth.json")).unwrap(), API_KEY);

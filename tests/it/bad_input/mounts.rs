@@ -23,7 +23,7 @@ fn a_read_only_mount_is_read_and_never_changed() {
     hint: make the folder and the file writable for this user
     logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
     hint: make the folder and the file writable for this user
-    migrate: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
+    migrate: error: [home]/auth.json cannot be changed here; make its folder writable for this user
     hint: make the folder and the file writable for this user
     ");
     assert_eq!(mounted.home.tree(), before);
@@ -42,15 +42,16 @@ fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_an
     --- stderr
     logged in with apikey, in place of the login before
     kept in the file store, [home]/auth.json (config.toml says so)
-    warning: [home]/auth.json is a mount point and was written in home (the old content is in [home]/auth.json.bak); mount its folder instead
+    warning: [home]/auth.json is a mount point and was written in place (the old content is in [home]/auth.json.bak); mount its folder instead
     ");
     assert!(mounted.home.read("auth.json").contains("sk-new"));
     insta::assert_snapshot!(mounted.codex(["logout"]).run(), @r"
     exit 5
     --- stdout
     --- stderr
-    error: [home]/auth.json is mounted by itself and cannot be replaced safely; mount the folder instead of the file
+    error: the copy in [home]/auth.json was not removed: [home]/auth.json is mounted by itself and cannot be replaced safely; mount the folder instead of the file
     hint: mount the folder of the login into the container, not the file
+    hint: then run again: codex logout
     ");
     assert!(mounted.home.read("auth.json").contains("sk-new"));
 }

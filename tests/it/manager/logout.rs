@@ -40,7 +40,7 @@ fn a_local_logout_asks_nobody() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let ended = world.codex(["logout", "--local"]).run().expect(0);
-    assert!(ended.err.contains("the authority was not told"), "{ended}");
+    assert!(ended.err.contains("the tokens were not revoked (--local)"), "{ended}");
     assert_eq!((world.machine.kept(), world.authority.counters().of(Endpoint::Revoke)), (None, 0));
 }
 

@@ -13,6 +13,9 @@ mod in_runtime;
 mod library;
 mod lifetimes;
 mod logout;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod logouts;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod obstacles;
@@ -24,6 +27,13 @@ pub mod rounds;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
+mod set_aside;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
 mod superseded;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod unremovable;
 mod upstream;
 pub mod world;

@@ -2,13 +2,13 @@
 
 use clap::Args;
 use codex_auth::keeper::{Client, ClientError, Status};
+use codex_auth::{Clock, Environment, store};
 use codex_auth_platform::service;
 use serde_json::json;
 
 use crate::Outcome;
 use crate::error::{CommandError, Exit};
-use crate::output::{Output, plain, relative};
-use crate::session::Session;
+use crate::output::{Output, path_text, plain, relative};
 use crate::sync::Installation;
 
 #[derive(Args, Debug)]
@@ -19,10 +19,18 @@ pub(crate) struct Arguments {
 }
 
 pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
-    let client = match &session.environment.socket {
+    let environment = Environment::of_process()?;
+    output.configure(&environment);
+    let home = match store::locate(&environment) {
+        Ok(home) => Some(home),
+        // A process that was given the socket needs no home.
+        Err(_) if environment.socket.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    output.head("place", json!(home.as_ref().map(|home| path_text(home.path()))));
+    let client = match &environment.socket {
         Some(path) => Some(Client::at(path)),
-        None => Client::of(session.home(), &session.environment),
+        None => home.as_ref().and_then(|home| Client::of(home, &environment)),
     };
     let status = match client.as_ref().map(Client::status) {
         Some(Ok(status)) => Some(status),
@@ -30,8 +38,8 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
         Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
     };
     let socket = client.map(|client| client.path().display().to_string());
-    let installed = Installation::of(session.home(), &session.environment)
-        .ok()
+    let installed = home
+        .and_then(|home| Installation::of(&home, &environment).ok())
         .filter(|found| service::read(&found.file).is_some());
     let installed = installed.map(|found| found.file.display().to_string());
     output.head("account", json!(status.as_ref().and_then(|status| status.account.clone())));
@@ -48,7 +56,7 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
             "next_refresh_at": status.as_ref().and_then(|status| status.next_refresh_at),
         }))?;
     } else if let Some(status) = &status {
-        show(&session, status, socket.as_deref(), installed.as_deref(), output)?;
+        show(status, socket.as_deref(), installed.as_deref(), output)?;
     } else {
         output.data("no keeper is running")?;
         output.say(match installed {
@@ -60,14 +68,8 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     if status.is_some() { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
 }
 
-fn show(
-    session: &Session,
-    status: &Status,
-    socket: Option<&str>,
-    installed: Option<&str>,
-    output: &Output,
-) -> Outcome {
-    let now = session.clock.now();
+fn show(status: &Status, socket: Option<&str>, installed: Option<&str>, output: &Output) -> Outcome {
+    let now = Clock::system().now();
     let mut fields = vec![("keeper", format!("pid {}, version {}", status.pid, plain(&status.version)))];
     if let Some(email) = status.account.as_ref().and_then(|account| account.email.as_deref()) {
         fields.push(("account", plain(email)));

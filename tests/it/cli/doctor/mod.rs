@@ -94,7 +94,7 @@ fn a_healthy_machine_has_nothing_to_be_said_about_it() {
     exit 0
     --- stdout
       ok       version       codex-auth [version] on [machine]
-      ok       home         [home] (CODEX_HOME)
+      ok       place         [home] (CODEX_HOME)
       ok       filesystem    [kind], where changes are noticed at once
       ok       owners        everything belongs to user [user]
       ok       modes         nobody else can read or change the login

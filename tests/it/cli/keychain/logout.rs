@@ -33,14 +33,17 @@ fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_goes_all_th
         let _filters = filters(&home);
         home.write("config.toml", format!("cli_auth_credentials_store = \"{config}\"\n"));
         home.write("auth.json", API_KEY);
-        let ended = home.codex(["logout", "--local"]).run();
+        let ended = home.codex(["logout", "--local"]).run().to_string();
+        let name = format!("item \"Codex Auth\" of {}", crate::support::account(&home));
+        let ended = ended.replace(&name, "[item]");
         insta::allow_duplicates!(insta::assert_snapshot!(ended, @r"
         exit 5
         --- stdout
         --- stderr
         removed the login from the file store, [home]/auth.json
-        error: Secret Service is locked; unlock it and try again
-        hint: unlock the keychain, for example by logging in to the desktop, or keep the login in a file: codex login --store file
+        error: the copy in [item] was not removed: Secret Service is locked; unlock it and try again
+        hint: unlock the keychain, for example by logging in to the desktop
+        hint: then run again: codex logout
         "));
         assert!(!home.document().exists());
         home.write("auth.json", API_KEY);

@@ -1,0 +1,122 @@
+//! A rescue that cannot be used does not block another login: it is set aside, reported, and completed when it can be.
+
+use std::path::PathBuf;
+
+use scripted_authority::{Account, TokenState};
+use serde_json::Value;
+
+use super::world::World;
+use crate::support::{Machine, Run, names, session};
+
+/// The rescues that were set aside.
+fn set_aside(world: &World<'_>) -> Vec<PathBuf> {
+    let folder = world.machine.home.file("codex-auth");
+    let mut found = names(&folder);
+    found.retain(|name| name.starts_with("rescue."));
+    found.into_iter().map(|name| folder.join(name)).collect()
+}
+
+fn without_keychain(run: Run) -> Run {
+    run.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+}
+
+/// Logs in to the file where there is no keychain.
+fn log_in_to_the_file(world: &World<'_>, account: u32) -> scripted_authority::Grant {
+    let grant = world.authority.grant(Account::numbered(account));
+    let login = without_keychain(world.codex(["login", "--store", "file", "--with-api-key"])).input("sk-new");
+    login.run().expect(0);
+    world.machine.home.write("auth.json", grant.auth_json());
+    grant
+}
+
+#[test]
+fn a_new_login_in_the_file_works_while_the_keychain_of_a_sealed_rescue_is_away() {
+    session::inside(crate::support::here!(), || {
+        let mut machine = Machine::with_keychain();
+        let world = World::empty(&mut machine);
+        world.sign_in(&world.grant);
+        world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+        let successor = world.live().unwrap();
+        let grant = log_in_to_the_file(&world, 2);
+        let ended = without_keychain(world.codex(["refresh"])).run().expect(0);
+        println!("{ended}");
+        assert!(!world.has_rescue() && set_aside(&world).len() == 1, "{ended}");
+        let doctor = without_keychain(world.codex(["doctor"])).run();
+        assert!(doctor.to_string().contains("codex-auth/rescue."), "{doctor}");
+        without_keychain(world.codex(["token"])).run().expect(0);
+        let ended = without_keychain(world.codex(["logout"])).run().expect(0);
+        assert_ne!(world.authority.state_of(&grant.tokens.refresh_token), TokenState::Live, "{ended}");
+        assert_eq!((world.machine.home.document().exists(), set_aside(&world).len()), (false, 1), "{ended}");
+        assert_eq!(world.authority.state_of(&successor), TokenState::Live);
+
+        // The keychain is back, with the login that was refreshed.
+        let ended = world.codex(["refresh"]).run();
+        assert_eq!(set_aside(&world), Vec::<PathBuf>::new(), "{ended}");
+        let stored: Value = serde_json::from_str(&world.machine.kept().unwrap()).unwrap();
+        assert_eq!(stored["tokens"]["refresh_token"].as_str().map(str::to_owned), world.live(), "{ended}");
+        world.codex(["logout"]).run().expect(0);
+        assert_eq!(world.live(), None);
+    });
+}
+
+#[test]
+fn a_login_that_was_being_ended_is_revoked_when_its_keychain_is_back_and_the_new_one_stays() {
+    session::inside(crate::support::here!(), || an_interrupted_logout_is_set_aside(false));
+}
+
+#[test]
+fn a_login_that_was_being_ended_and_cannot_be_revoked_is_neither_put_back_nor_forgotten() {
+    session::inside(crate::support::here!(), || an_interrupted_logout_is_set_aside(true));
+}
+
+/// A logout is killed between the keychain and the authority, and the keychain is away when the next login comes.
+fn an_interrupted_logout_is_set_aside(refused: bool) {
+    let mut machine = Machine::with_keychain();
+    let world = World::empty(&mut machine);
+    world.sign_in(&world.grant);
+    world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", "removed=kill").run().expect(4);
+    let grant = log_in_to_the_file(&world, 2);
+    without_keychain(world.codex(["refresh"])).run().expect(0);
+    assert_eq!(set_aside(&world).len(), 1);
+    if refused {
+        let step = scripted_authority::Step::status(500, "oops");
+        world.authority.script_always(scripted_authority::Endpoint::Revoke, step);
+        world.codex(["refresh"]).run().expect(0);
+        // It is neither put back in front of the new login nor forgotten.
+        assert_eq!((world.machine.kept(), set_aside(&world).len()), (None, 1));
+        world.authority.clear_script();
+    }
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!((world.machine.kept(), set_aside(&world).len()), (None, 0));
+    let ended = world.authority.state_of(&world.grant.tokens.refresh_token);
+    assert_ne!(ended, TokenState::Live);
+    assert_eq!(world.state()["store"], "file", "what is known of the new login is kept");
+    let stored: Value = serde_json::from_str(&world.machine.home.read("auth.json")).unwrap();
+    let live = world.authority.live_refresh_token(grant.id);
+    assert_eq!(stored["tokens"]["refresh_token"].as_str().map(str::to_owned), live);
+}
+
+#[test]
+fn what_is_no_rescue_is_set_aside_and_reported_and_never_deleted() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    std::fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
+    let commands: [&[&str]; 4] =
+        [&["refresh"], &["migrate", "--to", "file"], &["logout"], &["logout", "--force"]];
+    let contents: [&[u8]; 4] =
+        [b"x", b"{\"purpose\":", b"codex-auth sealed 1\nxx", b"{\"purpose\":\"later\"}"];
+    for (done, (command, content)) in commands.iter().zip(contents).enumerate() {
+        if world.machine.kept().is_none() {
+            world.log_in(&world.authority.grant(Account::numbered(1)));
+        }
+        world.machine.home.write("codex-auth/rescue", content);
+        let ended = world.codex(command.iter().copied()).run().expect(0);
+        assert!(ended.err.contains("codex-auth/rescue."), "{command:?}\n{ended}");
+        let kept = set_aside(&world);
+        assert_eq!(kept.len(), done + 1, "{command:?}\n{ended}");
+        assert_eq!(std::fs::read(kept.last().unwrap()).unwrap(), content);
+        assert!(!world.has_rescue());
+    }
+    let doctor = world.codex(["doctor"]).run();
+    assert_eq!(doctor.to_string().matches("codex-auth/rescue.").count(), 4, "{doctor}");
+}

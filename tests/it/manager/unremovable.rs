@@ -1,0 +1,105 @@
+//! Files that cannot be read or removed: nothing is asked of the authority, and the login stays as it was.
+
+use std::fs;
+
+use scripted_authority::{Account, Grant};
+
+use super::logouts::{is_live, revocations};
+use super::world::World;
+use crate::support::{Machine, Mounted, Run, TestHome};
+
+/// A read that fails at every try, as on a broken disk.
+#[test]
+fn a_document_that_cannot_be_read_is_kept() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let path = world.machine.home.document().display().to_string();
+    let way = ["strace", "-f", "-o", "/dev/null", "-P", &path, "-e", "inject=read:error=EIO"];
+    let ended = world.codex(["logout"]).through(way).run().refused(5);
+    assert!(ended.err.contains("was not removed"), "{ended}");
+    assert!(is_live(&world, &world.grant) && world.machine.kept().is_some());
+    world.codex(["token"]).run().expect(0);
+}
+
+#[test]
+fn a_document_that_is_too_large_is_revoked_and_removed_unless_the_logout_is_local() {
+    let mut machine = Machine::with_file();
+    let world = World::empty(&mut machine);
+    let large = |grant: &Grant| {
+        let document = grant.auth_json();
+        let open = document.trim_end().strip_suffix('}').unwrap();
+        format!("{open},\"theirs\":\"{}\"}}", "m".repeat(2 << 20))
+    };
+    world.machine.keep(large(&world.grant));
+    world.codex(["logout"]).run().expect(0);
+    assert_eq!((world.machine.kept(), is_live(&world, &world.grant)), (None, false));
+    let asked = revocations(&world);
+    let grant = world.authority.grant(Account::numbered(2));
+    world.machine.keep(large(&grant));
+    world.codex(["logout", "--local"]).run().expect(0);
+    assert_eq!((world.machine.kept(), revocations(&world)), (None, asked));
+}
+
+/// Nothing is asked of the authority for a file that cannot be removed.
+fn stays(world: &World<'_>, run: &dyn Fn(&'static str) -> Run, kept: &dyn Fn() -> String) {
+    let before = kept();
+    let ended = run("logout").run().refused(5);
+    assert_eq!((kept(), revocations(world)), (before, 0), "{ended}");
+    run("status").run().expect(0);
+    assert_eq!(run("token").run().expect(0).out.trim_end(), world.grant.tokens.access_token);
+}
+
+#[test]
+fn a_file_that_is_mounted_by_itself_stays_and_nothing_is_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let home = std::mem::replace(&mut world.machine.home, TestHome::new());
+    let mounted = Mounted::by(home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");
+    let run = |command: &'static str| {
+        let run =
+            mounted.codex([command]).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+        run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", world.authority.token_url())
+    };
+    stays(&world, &run, &|| mounted.home.read("auth.json"));
+    // Too large for a document is no reason to be less careful.
+    let large = mounted.home.read("auth.json") + &" ".repeat(2 << 20);
+    fs::write(mounted.path().join("auth.json"), large).unwrap();
+    run("logout").run().refused(5);
+    assert_eq!(revocations(&world), 0);
+}
+
+#[test]
+fn an_immutable_file_stays_and_nothing_is_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let document = world.machine.home.document();
+    for flag in ["i", "a"] {
+        let change = |sign: &str| {
+            let changed =
+                std::process::Command::new("chattr").arg(format!("{sign}{flag}")).arg(&document).status();
+            changed.unwrap().success()
+        };
+        if !change("+") {
+            println!("this file system has no flags");
+            return;
+        }
+        let run = |command: &'static str| world.codex([command]);
+        stays(&world, &run, &|| world.machine.home.read("auth.json"));
+        assert!(change("-"));
+    }
+}
+
+#[test]
+fn a_file_in_a_sticky_folder_of_another_user_stays_and_nothing_is_revoked() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let (user, owner) = (64_077, 64_078);
+    let mut machine = Machine { home: TestHome::new().owned_by(owner), session: None };
+    let world = World::empty(&mut machine);
+    world.machine.keep(world.grant.auth_json());
+    fs::set_permissions(world.machine.home.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let document = world.machine.home.document();
+    chown(&document, Some(owner), Some(owner)).unwrap();
+    fs::set_permissions(&document, fs::Permissions::from_mode(0o644)).unwrap();
+    let run = |command: &'static str| world.codex([command]).by_user(user);
+    stays(&world, &run, &|| world.machine.home.read("auth.json"));
+}
