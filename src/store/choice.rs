@@ -82,7 +82,7 @@ impl Stores {
         if private_file::directory(home)? == DirectoryState::ReadOnly {
             return Err(Error::ReadOnlyHome { path: home.to_owned() });
         }
-        if self.setting_for(choice.selection).is_some() {
+        if self.home.is_found() && self.setting_for(choice.selection).is_some() {
             self.settings.check_writable(&self.home)?;
         }
         match kind {
