@@ -217,7 +217,7 @@ mod tests {
     fn one_folder_is_one_home_however_it_is_spelled() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
-        std::fs::create_dir_all(root.join("real/home")).unwrap();
+        private_file::create_directory(&root.join("real/home")).unwrap();
         symlink(root.join("real"), root.join("alias")).unwrap();
         let home = Home::at(root.join("real/home")).unwrap();
         for spelled in ["alias/home", "real/./home//", "real/../alias/home"] {
@@ -227,7 +227,7 @@ mod tests {
         }
         let missing = Home::at(root.join("alias/new")).unwrap();
         assert_eq!(missing.path(), root.join("real/new"));
-        std::fs::create_dir(missing.path()).unwrap();
+        private_file::create_directory(missing.path()).unwrap();
         assert_eq!(missing, missing.resolve_again().unwrap());
     }
 }

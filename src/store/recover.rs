@@ -149,13 +149,13 @@ impl Writer<'_> {
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
             }
-            Purpose::Commit if stored.is_some_and(|document| self.descends(document, &rescue)) => {
-                if self.advance_from(&path, &rescue)? != Advanced::Moved {
-                    private_file::remove(&path, Links::Refuse)?;
-                    return Ok(None);
-                }
-            }
             _ => {}
+        }
+        let descends = rescue.purpose == Purpose::Commit
+            && stored.is_some_and(|document| self.descends(document, &rescue));
+        if descends && self.advance_from(&path, &rescue)? != Advanced::Moved {
+            private_file::remove(&path, Links::Refuse)?;
+            return Ok(None);
         }
         self.disown(path, rescue)
     }

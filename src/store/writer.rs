@@ -67,7 +67,6 @@ impl<'lease> Writer<'lease> {
     }
 
     /// The lease.
-    #[must_use]
     pub fn lease(&self) -> &'lease Lease {
         self.lease
     }

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use codex_auth::authority::{Authority, Endpoint, Refresh, RefreshReason, TokenResponse, client_id};
 use codex_auth::manager::{AuthManager, Reason};
-use codex_auth::store::rescue::{self, Rescue, Reservation, Seal};
-use codex_auth::store::{Committed, Stored, commit, record};
-use codex_auth::{Clock, Lease, State, StoreKind, Stores};
+use codex_auth::store::rescue::{Rescue, Reservation};
+use codex_auth::store::{Advanced, Seal, Store as _, Stored, Writer};
+use codex_auth::{Clock, Lease, StoreKind, Stores};
 use scripted_authority::Outcome;
 use tokio::runtime::Runtime;
 
@@ -35,8 +35,6 @@ struct Steps {
     request: Times,
     rescue: Times,
     commit: Times,
-    record: Times,
-    clear: Times,
     whole: Times,
 }
 
@@ -66,9 +64,7 @@ fn main() -> ExitCode {
     line("reserve: proof that the answer can be saved", &steps.reserve, "");
     line("request: to an authority on this machine", &steps.request, "");
     line("rescue: the answer on the disk, synced", &steps.rescue, "");
-    line("commit: merged, synced, renamed, read back", &steps.commit, "");
-    line("record: state.json, synced", &steps.record, "");
-    line("clear: the rescue removed, synced", &steps.clear, "");
+    line("commit: merged, synced, renamed, read back, recorded, rescue removed", &steps.commit, "");
     line("AuthManager::refresh, all of it", &steps.whole, "");
     promise.exit()
 }
@@ -79,10 +75,10 @@ fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut
     let acquire = || Lease::acquire(&world.home(), Duration::from_secs(60), |_| {}).unwrap();
     steps.lease.of(|| drop(acquire()));
     let lease = acquire();
-    let stores = Stores::open(world.home(), &environment).unwrap().under(&lease).unwrap();
-    let stored = stores.find().unwrap().stored.unwrap();
-    let (mut state, _) = State::read(lease.home()).unwrap();
-    let reservation = steps.reserve.of(|| reserve(&lease, &stores));
+    let stores = Stores::open(world.home(), &environment).unwrap();
+    let mut writer = stores.writer(&lease).unwrap();
+    let stored = writer.stores().find().unwrap().stored.unwrap();
+    let reservation = steps.reserve.of(|| reserve(&writer));
 
     let tokens = stored.document.tokens().unwrap();
     let refresh = Refresh {
@@ -95,20 +91,19 @@ fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut
 
     let rescue = rescued(&stored, response);
     steps.rescue.of(|| reservation.keep(&rescue)).unwrap();
-    let committed = steps.commit.of(|| commit(&lease, &stores, &stored, &rescue)).unwrap();
-    assert_eq!(committed, Committed::Stored);
-    record(&mut state, &rescue);
-    steps.record.of(|| state.write(&lease)).unwrap();
-    steps.clear.of(|| rescue::clear(&lease)).unwrap();
+    let committed = steps.commit.of(|| writer.advance(&rescue)).unwrap();
+    assert_eq!(committed, Advanced::Stored);
 }
 
-fn reserve(lease: &Lease, stores: &Stores) -> Reservation {
-    stores.file().prove_replaceable().unwrap();
-    let seal = Seal::of(StoreKind::File, &stores.keychain(), stores.deadline()).unwrap();
-    Reservation::make(lease, seal).unwrap()
+fn reserve(writer: &Writer<'_>) -> Reservation {
+    let (file, deadline) = (writer.stores().file(), writer.stores().deadline());
+    file.check_write(deadline).unwrap();
+    file.prove_write().unwrap();
+    let seal = Seal::make(writer.lease(), StoreKind::File, &writer.stores().keychain(), deadline).unwrap();
+    Reservation::make(writer.lease(), seal).unwrap()
 }
 
 fn rescued(stored: &Stored, response: TokenResponse) -> Rescue {
     let parent = stored.document.fingerprint().unwrap();
-    Rescue::new(&stored.document, parent, response.into(), Clock::system().now())
+    Rescue::new(stored, parent, response.into(), Clock::system().now())
 }
