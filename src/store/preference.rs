@@ -80,7 +80,9 @@ pub(super) fn rank(keychain: Stored, file: Stored, recorded: Option<StoreKind>) 
 /// Whether `copy` is this very login, or an older state of it.
 pub(super) fn is_copy(copy: &AuthDocument, login: &AuthDocument) -> bool {
     let same_account = login.identity().account_id.is_some() && copy.identity() == login.identity();
-    copy.revision() == login.revision() || (same_account && copy.mode() == login.mode())
+    let login_of = |document: &AuthDocument| document.tokens().and_then(|tokens| tokens.login.clone());
+    let other_login = matches!((login_of(copy), login_of(login)), (Some(one), Some(other)) if one != other);
+    copy.revision() == login.revision() || (same_account && copy.mode() == login.mode() && !other_login)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::writer::is_on_target;
 use super::{Commit, Error, Intent, Removal, Store as _, Writer};
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 
@@ -40,7 +39,7 @@ impl Writer<'_> {
         let removed = {
             let commit = Commit::begin(self.lease(), Intent::Keep)?;
             let now = self.stores.whole_file()?;
-            if now.is_none_or(|now| now[..] != *bytes) || !is_on_target(&commit, StoreKind::File) {
+            if now.is_none_or(|now| now[..] != *bytes) {
                 return Ok(None);
             }
             self.stores.file().remove(&commit)

@@ -123,7 +123,7 @@ impl<'lease> Writer<'lease> {
         let written = {
             let commit = Commit::begin(self.lease, intent)?;
             let now = store.read(commit.remaining()?)?;
-            if now.seen() != seen || !is_on_target(&commit, kind) {
+            if now.seen() != seen || !(kind == StoreKind::Keychain || commit.is_on_target()) {
                 return Ok(Replaced::Moved(now));
             }
             store.write(&commit, document)
@@ -155,7 +155,8 @@ impl<'lease> Writer<'lease> {
         Ok(Replaced::Written(written))
     }
 
-    /// Removes what the caller saw from the store of `kind`.
+    /// Removes what the caller saw from the store of `kind`. The document's file is the one that the lease found, also where
+    /// a link leads elsewhere by now.
     ///
     /// # Errors
     /// The locks cannot be acquired or the store cannot be used; if [`Error::is_unknown`], read before deciding anything.
@@ -164,7 +165,7 @@ impl<'lease> Writer<'lease> {
         let removed = {
             let commit = Commit::begin(self.lease, Intent::Keep)?;
             let now = store.read(commit.remaining()?)?;
-            if now.seen() != seen || !is_on_target(&commit, kind) {
+            if now.seen() != seen {
                 return Ok(Removed::Moved(now));
             }
             store.remove(&commit)
@@ -360,9 +361,4 @@ impl State {
         self.poison = None;
         self.outcome = Some(Outcome::committed(rescue.parent, rescue.received_at));
     }
-}
-
-/// A home whose link leads elsewhere by now no longer has the document that the caller saw.
-pub(super) fn is_on_target(commit: &Commit<'_>, kind: StoreKind) -> bool {
-    kind == StoreKind::Keychain || commit.is_on_target()
 }

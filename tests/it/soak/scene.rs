@@ -176,7 +176,11 @@ impl Scene {
 
     /// Whether a token response waits to be committed.
     pub fn has_rescue(&self) -> bool {
-        self.homes.iter().any(|home| home.file("codex-auth/rescue").exists())
+        // A blank one is the space of a request.
+        self.homes.iter().any(|home| {
+            let found = fs::read(home.file("codex-auth/rescue"));
+            found.is_ok_and(|bytes| bytes.iter().any(|byte| *byte != b' '))
+        })
     }
 
     /// Whether a file that was not renamed holds `token`, or something sealed.
