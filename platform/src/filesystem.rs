@@ -1,6 +1,5 @@
 //! What kind of file system a path is on, whether it is a mount point, and whether it can be watched.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,18 +7,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::StatVfsMountFlags;
 
 use imp::{kind_and_name, mounted};
-
-/// Sets `size` bytes of a file aside without changing its length or content, as far as the file system can.
-pub(crate) use imp::keep_space;
-
-/// Whether space was set aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Space {
-    /// The disk has it.
-    SetAside,
-    /// The file system cannot do that.
-    NotSupported,
-}
 
 /// Whether something is mounted on the file `path` where another mount shows it. That keeps it from being
 /// renamed over or removed as much as a mount at `path` itself. `mount` is the number of the mount that `path`
@@ -168,10 +155,10 @@ mod imp {
     use std::ffi::{OsStr, OsString};
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-    use rustix::fs::{AtFlags, CWD, FallocateFlags, StatxAttributes, StatxFlags};
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
     use rustix::io::Errno;
 
-    use super::{File, Kind, MountPoint, Path, PathBuf, Space, io};
+    use super::{Kind, MountPoint, Path, PathBuf, io};
 
     /// Numbers of `linux/magic.h` and, where they are not in it, of the file system's own source.
     const KNOWN: &[(u32, Kind, &str)] = &[
@@ -308,17 +295,6 @@ mod imp {
         plain
     }
 
-    pub(crate) fn keep_space(file: &File, size: u64) -> io::Result<Space> {
-        if size == 0 {
-            return Ok(Space::SetAside);
-        }
-        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Ok(()) => Ok(Space::SetAside),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => Ok(Space::NotSupported),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     #[cfg(test)]
     mod tests {
         use super::*;
@@ -348,7 +324,7 @@ mod imp {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    use super::{File, Kind, MountPoint, Path, Space, io};
+    use super::{Kind, MountPoint, Path, io};
 
     pub(super) fn kind_and_name(path: &Path) -> io::Result<(Kind, String)> {
         let found = rustix::fs::statfs(path)?;
@@ -373,11 +349,6 @@ mod imp {
         }
         let point = text(&rustix::fs::statfs(&path)?.f_mntonname);
         Ok(if Path::new(OsStr::from_bytes(&point)) == path { MountPoint::Yes } else { MountPoint::No })
-    }
-
-    /// No call of ours sets space aside beyond the end here.
-    pub(crate) fn keep_space(_: &File, _: u64) -> io::Result<Space> {
-        Ok(Space::NotSupported)
     }
 
     /// A folder can be shown twice here, and nothing is mounted on single files.

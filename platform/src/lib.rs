@@ -13,3 +13,4 @@ pub mod private_file;
 pub mod process;
 pub mod search_path;
 pub mod service;
+mod space;

@@ -12,6 +12,7 @@ use super::folder::{self, Inheritance};
 use super::temporary::{self, Temporary};
 use super::{Error, Exposure, Folder, Links, Stamp, predicate, read, resolve};
 use crate::filesystem::{self, MountPoint};
+use crate::space;
 
 /// What to do where the file is itself a mount point, so that nothing can be renamed over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +240,7 @@ fn open_mounted(target: &Path, size: u64) -> Result<File, Error> {
     let failed = |error| Error::change("write", target, size, error);
     let (folder, name) = Folder::around(target).map_err(failed)?;
     let file = folder.open_entry(name, OFlags::RDWR, Mode::empty()).map_err(failed)?;
-    filesystem::keep_space(&file, size).map_err(failed)?;
+    space::keep(&file, size).map_err(failed)?;
     Ok(file)
 }
 
@@ -247,7 +248,7 @@ fn open_mounted(target: &Path, size: u64) -> Result<File, Error> {
 fn overwrite(target: &Path, mut file: &File, bytes: &[u8], mut notes: Vec<Note>) -> Result<Replaced, Error> {
     let needed = bytes.len() as u64;
     let failed = |error| Error::change("write", target, needed, error);
-    filesystem::keep_space(file, needed).map_err(failed)?;
+    space::keep(file, needed).map_err(failed)?;
     let backup = back_up(target)?;
     file.rewind().map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::folder::{self, Inheritance};
 use super::{Error, Folder};
-use crate::filesystem::{self, Space};
+use crate::space::{self, Space};
 
 /// What fills a file where its space cannot be set aside beyond its end.
 const FILLER: u8 = b' ';
@@ -83,7 +83,7 @@ impl Reserved {
     }
 
     fn set_aside(&self, size: u64) -> io::Result<()> {
-        if filesystem::keep_space(&self.file, size)? == Space::NotSupported {
+        if space::keep(&self.file, size)? == Space::NotSupported {
             io::copy(&mut io::Read::take(io::repeat(FILLER), size), &mut &self.file)?;
         }
         folder::sync(&self.file)

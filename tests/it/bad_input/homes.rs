@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Folder, Run, TestHome, filters};
+use crate::support::{Folder, TestHome, filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 const EVERY_COMMAND: [&[&str]; 6] = [
@@ -226,6 +226,8 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_home_whose_path_is_not_utf8_works_in_every_command() {
+    use crate::support::Run;
+
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
 

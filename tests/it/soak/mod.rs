@@ -40,6 +40,8 @@ impl Random {
     }
 
     /// Another sequence, which follows from this one.
+    // Linux: for scenes at once.
+    #[cfg(target_os = "linux")]
     pub fn split(&mut self) -> Self {
         self.below(1);
         Self(self.0 ^ 0x5851_f42d_4c95_7f2d)
