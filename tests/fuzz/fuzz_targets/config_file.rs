@@ -1,18 +1,17 @@
 //! `config.toml` with an edit of ours: the edit is in it, and a second one changes nothing.
 #![no_main]
 
-use codex_auth::StoreKind;
-use codex_auth::config::Config;
+use codex_auth::config::{Config, StoreSelection, StoreSetting};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    for kind in [StoreKind::File, StoreKind::Keychain, StoreKind::Auto] {
-        let Ok(edited) = Config::with_store(text, kind) else { continue };
+    for selection in [StoreSelection::File, StoreSelection::Keychain, StoreSelection::Auto] {
+        let Ok(edited) = Config::with_store(text, selection) else { continue };
         if Config::parse(text).is_ok() {
             let config = Config::parse(&edited).expect("an edit leaves what can be read");
-            assert_eq!(config.store, Some(kind));
+            assert_eq!(config.store, StoreSetting::Selected(selection));
         }
-        assert_eq!(Config::with_store(&edited, kind).expect("it is TOML"), edited);
+        assert_eq!(Config::with_store(&edited, selection).expect("it is TOML"), edited);
     }
     if let Ok(edited) = Config::without_legacy_token(text) {
         assert_eq!(Config::without_legacy_token(&edited).expect("it is TOML"), edited);

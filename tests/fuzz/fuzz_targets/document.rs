@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
-    for token in salvage(bytes).into_iter().flat_map(|found| [found.refresh_token, found.access_token]).flatten() {
+    for token in
+        salvage(bytes).into_iter().flat_map(|found| [found.refresh_token, found.access_token]).flatten()
+    {
         assert!(!token.is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic()));
     }
     let Ok(document) = AuthDocument::parse(bytes) else { return };
