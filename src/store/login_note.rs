@@ -39,7 +39,7 @@ impl LoginNote {
     /// takes no lock: of two logins at once the later one is found, and the earlier one removes nothing of it.
     ///
     /// # Errors
-    /// [`Error::ReadOnlyPlace`], [`Error::File`]: nothing can be kept here, so no login has any use.
+    /// [`Error::ReadOnlyHome`], [`Error::File`]: nothing can be kept here, so no login has any use.
     pub fn write(home: &Home, port: u16, token: &Secret) -> Result<Self, Error> {
         if private_file::directory(home.path())? == DirectoryState::Missing {
             private_file::create_directory(home.path())?;

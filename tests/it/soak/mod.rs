@@ -40,7 +40,7 @@ impl Random {
     }
 
     /// Another sequence, which follows from this one.
-    // Linux: for scenes at once.
+    // Linux: strace.
     #[cfg(target_os = "linux")]
     pub fn split(&mut self) -> Self {
         self.below(1);
