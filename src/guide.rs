@@ -67,7 +67,7 @@
 //!
 //! use codex_auth::external::{Answer, Context, Error, ExternalAuth, ExternalToken, Reason};
 //! use codex_auth::manager::AuthManager;
-//! use codex_auth::{Environment, Place, Secret};
+//! use codex_auth::{Environment, Home, Secret};
 //!
 //! /// A gateway that gives out a token for the asking.
 //! struct Gateway;
@@ -93,7 +93,7 @@
 //! # /* what a program writes instead:
 //! let environment = Environment::of_process()?;
 //! # */
-//! let manager = AuthManager::builder(Place::new("/nowhere"), environment).provider(Arc::new(Gateway)).open()?;
+//! let manager = AuthManager::builder(Home::at("/nowhere")?, environment).provider(Arc::new(Gateway)).open()?;
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //! let token = manager.token().await?;

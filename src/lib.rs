@@ -1,29 +1,29 @@
 //! One login, kept alive and in one place for everything on a machine that uses it.
 //!
 //! A login belongs to a [`Home`], the folder that `CODEX_HOME` names. Its [`AuthDocument`] lives in one of the stores of
-//! that place: an item of the system's keychain, or a locked `auth.json`. The form is the one that OpenAI's Codex CLI
-//! 0.169 reads and writes, and both may use the same place at the same time.
+//! that home: an item of the system's keychain, or a locked `auth.json`. The form is the one that OpenAI's Codex CLI
+//! 0.169 reads and writes, and both may use the same home at the same time.
 //!
 //! Reading takes no lock. Writing takes the [`Lease`] of the home, which no two processes hold at once, and then goes
 //! through a compare-and-swap under Codex's own locks; see [`store`].
 //!
 //! ```
-//! use codex_auth::{AuthDocument, Environment, Lease, Secret, StoreKind, Stores, login, store};
+//! use codex_auth::{AuthDocument, Environment, Lease, Secret, Stores, config::StoreSelection, login, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let home = tempfile::tempdir()?;
-//! # let path = home.path().to_owned();
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().to_owned();
 //! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
 //! # /* what a program writes instead:
 //! let environment = Environment::of_process()?;
 //! # */
 //! let stores = Stores::open(store::locate(&environment)?, &environment)?;
 //!
-//! // Keep a credential, in the place of whatever was there.
+//! // Keep a credential, in place of whatever was there.
 //! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
-//! let lease = Lease::acquire(stores.place(), environment.lock_timeout, |_waiting| {})?;
-//! let choice = stores.choose(Some(StoreKind::File))?;
-//! let kept = login::keep(&stores, &lease, &choice, &document)?;
+//! let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_waiting| {})?;
+//! let choice = stores.choose(Some(StoreSelection::File))?;
+//! let kept = login::keep(&mut stores.writer(&lease)?, &choice, &document)?;
 //! drop(lease);
 //!
 //! // Find it again, wherever it is: from this process or any other.
@@ -43,26 +43,26 @@
 //!
 //! ```
 //! use codex_auth::manager::{AuthManager, Change};
-//! use codex_auth::{AuthDocument, Environment, Lease, Secret, StoreKind, Stores, login, store};
+//! use codex_auth::{AuthDocument, Environment, Lease, Secret, Stores, config::StoreSelection, login, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let home = tempfile::tempdir()?;
-//! # let path = home.path().to_owned();
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().to_owned();
 //! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
 //! # /* what a program writes instead:
 //! let environment = Environment::of_process()?;
 //! # */
-//! let place = store::locate(&environment)?;
-//! let manager = AuthManager::builder(place.clone(), environment.clone()).open()?;
+//! let home = store::locate(&environment)?;
+//! let manager = AuthManager::builder(home.clone(), environment.clone()).open()?;
 //! let mut snapshots = manager.subscribe();
 //! let _watching = manager.watch();
 //!
-//! # let stores = Stores::open(place, &environment)?;
+//! # let stores = Stores::open(home, &environment)?;
 //! # std::thread::spawn(move || -> Result<(), codex_auth::Error> {
 //! // Meanwhile, somewhere else:
-//! let lease = Lease::acquire(stores.place(), environment.lock_timeout, |_waiting| {})?;
-//! let choice = stores.choose(Some(StoreKind::File))?;
-//! login::keep(&stores, &lease, &choice, &AuthDocument::with_api_key(&Secret::from("sk-example")))?;
+//! let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_waiting| {})?;
+//! let choice = stores.choose(Some(StoreSelection::File))?;
+//! login::keep(&mut stores.writer(&lease)?, &choice, &AuthDocument::with_api_key(&Secret::from("sk-example")))?;
 //! # Ok(()) });
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
