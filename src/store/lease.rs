@@ -21,7 +21,7 @@ use crate::home::{Home, Records};
 /// the [`super::Writer`] are for it.
 ///
 /// Locked are `codex-auth/refresh.lock` and the folder itself, of the home and of the folder that its document is linked
-/// into: in the order of their paths, each once. A `codex-auth` that is deleted meanwhile therefore lets nobody else in.
+/// into: in the order of their paths, each once. A `codex-auth` that is deleted meanwhile therefore lets no other process in.
 ///
 /// Dropping it releases the locks; the kernel does the same for a process that dies. The lock files stay.
 #[must_use = "the lease ends when it is dropped"]

@@ -68,7 +68,7 @@ pub enum Note {
         /// Why the other one is used.
         preference: Preference,
     },
-    /// Somebody else has logged in at the same time, and came last.
+    /// Another login was made at the same time and replaced this one.
     #[error("another login has taken its place in {location} since")]
     Overtaken {
         /// Where.

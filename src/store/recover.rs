@@ -244,8 +244,8 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Keeps an orphan whose tokens could not be revoked until the next holder of the lease tries again, where it stands in
-    /// nobody's way.
+    /// Keeps an orphan whose tokens could not be revoked until the next holder of the lease tries again, under a name
+    /// that leaves room for a new rescue.
     ///
     /// # Errors
     /// [`Error::File`]: it cannot be renamed.
@@ -300,7 +300,7 @@ impl Writer<'_> {
         Reservation::make(self.lease(), seal)?.keep(&Rescue::of_login(stored, named, Timestamp::now()))
     }
 
-    /// Gives the rescue another name, so that it stands in nobody's way.
+    /// Gives the rescue another name, so that a new rescue can be made.
     fn put_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
         if path.file_name() != Some(OsStr::new(NAME)) {
             return Ok(());

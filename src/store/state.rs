@@ -140,7 +140,7 @@ impl State {
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         let records = lease.records();
         match private_file::replace(&records.state(), &bytes, Links::Refuse, OverMount::Refuse) {
-            // Our folder was deleted under us; the lease holds the home's folder too, so that nobody else is in there.
+            // Our folder was deleted under us; the lease holds the home's folder too, so no other process is in there.
             Err(private_file::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 private_file::create_directory(records.folder())?;
                 private_file::replace(&records.state(), &bytes, Links::Refuse, OverMount::Refuse)?;

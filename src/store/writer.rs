@@ -212,7 +212,7 @@ impl<'lease> Writer<'lease> {
 
     fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
         let commit = Commit::begin(self.lease, Intent::Keep)?;
-        // A link that was put in its place is an error: the rescue stays for whoever holds the lease of what it leads to.
+        // A link that was put in its place is an error: the rescue stays for a process with the lease of its target.
         let Content::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
         if !self.descends(&stored.document, rescue) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! A lock on a directory itself, which nobody can replace by deleting a lock file.
+//! A lock on a directory itself, which stays held when a lock file inside it is deleted.
 
 use std::fs::File;
 use std::io;

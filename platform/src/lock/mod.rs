@@ -148,7 +148,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Somebody replaces the lock file or directory as fast as it can be locked.
+    /// Another process replaces the lock file or directory each time before it can be locked.
     #[error("{path} is replaced again and again; find the program that does so, what is locked has to stay")]
     Unstable {
         /// The lock file or directory.

@@ -161,7 +161,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A flag of the file or of its folder forbids the change, whatever the permissions say and whoever asks.
+    /// A flag of the file or of its folder forbids the change, to root as well and whatever the permissions say.
     #[error(
         "{path} is marked {flag}, so nothing can be replaced or removed there; as root, run: {}",
         .flag.removal(.path)

@@ -133,7 +133,7 @@ fn whole_program() -> Roff {
         ),
         ("codex-auth/state.json", "what all processes know of the login; no secret in it"),
         ("codex-auth/rescue", "new tokens, from the moment they arrive until they are kept"),
-        ("codex-auth/refresh.lock", "held by whoever changes the login"),
+        ("codex-auth/refresh.lock", "held by the process that changes the login"),
         ("codex-auth/keeper/sock", "where a keeper answers; its folder can be mounted into a container"),
     ] {
         item(&mut own, path, purpose);

@@ -36,6 +36,13 @@ const THREE_OF_OURS: Protocol = Protocol {
 
 const TWO_AND_A_PEER: Protocol = Protocol { ours: 2, peer_turns: 1, misfortunes: 2, ..THREE_OF_OURS };
 
+/// Whether any action is possible in `world`.
+fn can_go_on<M: Model>(protocol: &M, world: &M::State) -> bool {
+    let mut actions = Vec::new();
+    protocol.actions(world, &mut actions);
+    actions.into_iter().any(|action| protocol.next_state(world, action).is_some())
+}
+
 #[test]
 fn three_of_ours_keep_every_promise_whatever_three_things_go_wrong() {
     holds("three of ours", THREE_OF_OURS);

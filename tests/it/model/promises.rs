@@ -41,7 +41,7 @@ impl Protocol {
             Property::always(ALL_END, |protocol: &Self, world: &World| {
                 world.ours.iter().all(Process::is_ended)
                     || world.breach.is_some()
-                    || protocol.can_go_on(world)
+                    || crate::model::can_go_on(protocol, world)
             }),
         ]
     }

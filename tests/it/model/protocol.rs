@@ -143,13 +143,6 @@ impl Protocol {
             may(Misfortune::PeerLogsIn(Login::Other));
         }
     }
-
-    /// Can anything happen at all?
-    pub fn can_go_on(&self, world: &World) -> bool {
-        let mut actions = Vec::new();
-        self.actions(world, &mut actions);
-        actions.into_iter().any(|action| self.next_state(world, action).is_some())
-    }
 }
 
 impl Model for Protocol {

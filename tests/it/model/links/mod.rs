@@ -64,7 +64,9 @@ fn promises() -> Vec<Property<Protocol>> {
                 })
         }),
         Property::always(ALL_END, |protocol: &Protocol, world: &World| {
-            world.is_over() && world.last || world.breach.is_some() || protocol.can_go_on(world)
+            world.is_over() && world.last
+                || world.breach.is_some()
+                || crate::model::can_go_on(protocol, world)
         }),
         Property::sometimes("a commit goes where the link led before", |_, world: &World| {
             world.committed_elsewhere

@@ -201,13 +201,6 @@ impl Protocol {
         }
         Some(())
     }
-
-    /// Whether anything can happen at all.
-    pub fn can_go_on(&self, world: &World) -> bool {
-        let mut actions = Vec::new();
-        self.actions(world, &mut actions);
-        actions.into_iter().any(|action| self.next_state(world, action).is_some())
-    }
 }
 
 impl Model for Protocol {

@@ -46,7 +46,7 @@ pub fn promises() -> Vec<Property<Protocol>> {
                 || !world.stores.into_iter().flatten().any(|token| world.is_revoked(token.login))
         }),
         Property::always(ALL_END, |protocol: &Protocol, world: &World| {
-            world.holder == Step::Closed || world.breach.is_some() || protocol.can_go_on(world)
+            world.holder == Step::Closed || world.breach.is_some() || crate::model::can_go_on(protocol, world)
         }),
     ]
 }
