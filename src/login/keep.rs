@@ -163,7 +163,7 @@ fn begin(state: &mut State, document: &AuthDocument, old: Option<&AuthDocument>)
     }
     // What was known of the token before is no news of this one.
     (state.poison, state.outcome, state.received_at) = (None, None, None);
-    state.logging_out = None;
+    state.unmark_logout();
 }
 
 /// Removes the copy in the store of `kind` if it is what it was before the login, and returns where it was.

@@ -178,8 +178,7 @@ impl Ending<'_, '_> {
         if self.scope == Scope::Local {
             return self.remove(kind, seen, Revocations::NotTried);
         }
-        let ending = stored.document.logout_fingerprint();
-        match self.writer.record(|state| state.logging_out = ending) {
+        match self.writer.record(|state| state.mark_logout(&stored.document)) {
             Err(error) if self.scope == Scope::Revoke => return Err(error.into()),
             _ => {}
         }
@@ -201,7 +200,7 @@ impl Ending<'_, '_> {
             Err(error) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),
             Err(error) => {
                 // The login stays, and its token is handed out again.
-                let _ = self.writer.record(|state| state.logging_out = None);
+                let _ = self.writer.record(State::unmark_logout);
                 return Err(error);
             }
         };
@@ -253,7 +252,7 @@ impl Ending<'_, '_> {
     /// Gives up ending a login that is in its store still.
     fn keep(&mut self) -> Result<(), Error> {
         self.writer.clear_rescue()?;
-        Ok(self.writer.record(|state| state.logging_out = None)?)
+        Ok(self.writer.record(State::unmark_logout)?)
     }
 
     /// What is no document may hold tokens all the same; they are revoked where Codex's own are.

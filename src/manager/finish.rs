@@ -6,7 +6,10 @@ use crate::authority::{self, Endpoint, Revocation, client_id};
 use crate::config::{Environment, StoreKind};
 use crate::document::AuthDocument;
 use crate::store::rescue::{Purpose, Rescue};
-use crate::store::{Intent, Lease, Orphan, Removed, Replaced, Seen, State, Writer};
+use crate::store::{self, Intent, Lease, Orphan, Replaced, Seen, State, Writer};
+
+/// How many copies of one login are ended; another program may write one while its predecessor is removed.
+const TRIES: usize = 4;
 
 /// Completes a refresh or a logout that was cut off. Every holder of the lease does this first.
 ///
@@ -51,25 +54,23 @@ fn revoke_child(engine: &Engine, rescue: &Rescue) {
     }
 }
 
-/// Completes a logout that was cut off while the login was in its store: revokes and removes it. Its token is handed out
-/// no more, so this is retried until it succeeds, or a login replaces it.
+/// Completes a logout that was cut off: revokes and removes every copy of the login that is still stored, also one that
+/// another program has refreshed meanwhile. Its token is handed out no more, so this is retried until it succeeds, or a
+/// login replaces it.
 fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
-    let Some((seen, stored)) = writer.interrupted_logout()? else {
-        if writer.state().logging_out.is_some() {
-            writer.record(|state| state.logging_out = None)?;
-        }
+    if writer.state().logging_out.is_none() {
         return Ok(());
-    };
-    if let Some(revocation) =
-        Revocation::of_document(&engine.environment, &stored.document).map_err(authority::Error::from)?
-    {
-        revoke(engine, &revocation)?;
     }
-    match writer.remove(stored.location.kind(), seen)? {
-        Removed::Gone(_) => forget(writer),
-        // Another program has stored something else, which is no login that was ended.
-        Removed::Moved(_) => Ok(writer.record(|state| state.logging_out = None)?),
+    for _ in 0..TRIES {
+        let Some((seen, stored)) = writer.interrupted_logout()? else { return forget(writer) };
+        let revocation = Revocation::of_document(&engine.environment, &stored.document);
+        if let Some(revocation) = revocation.map_err(authority::Error::from)? {
+            revoke(engine, &revocation)?;
+        }
+        // If another program has replaced it, the next look tells whether that is of the same login.
+        let _ = writer.remove(stored.location.kind(), seen)?;
     }
+    Err(store::Error::Contended.into())
 }
 
 /// Completes a logout that was cut off after the login was removed from the keychain: revokes it, or puts it back.
@@ -85,7 +86,8 @@ fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -
             return Ok(writer.keep_orphan(orphan)?);
         }
         Some(Err(_)) => {}
-        _ => forget(writer)?,
+        // Copies of it in a store are ended next.
+        _ => writer.record(|state| state.mark_logout(document))?,
     }
     Ok(writer.clear_orphan(orphan)?)
 }
@@ -93,7 +95,7 @@ fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -
 /// Records that a login has ended. What describes another one, which is stored, stays.
 fn forget(writer: &mut Writer<'_>) -> Result<(), Error> {
     let remains = writer.stores().find()?.stored.is_some();
-    Ok(writer.record(|state| if remains { state.logging_out = None } else { state.log_out() })?)
+    Ok(writer.record(|state| if remains { state.unmark_logout() } else { state.log_out() })?)
 }
 
 /// How [`put_back`] ended.
@@ -107,7 +109,7 @@ pub(super) enum PutBack {
 
 /// Puts a login back into the keychain, unless another one is there. The rescue that holds it is the caller's to clear.
 pub(super) fn put_back(writer: &mut Writer<'_>, document: &AuthDocument) -> Result<PutBack, Error> {
-    let kept = |state: &mut State| state.logging_out = None;
+    let kept = State::unmark_logout;
     match writer.replace(StoreKind::Keychain, Seen::Nothing, document, Intent::Keep, kept)? {
         Replaced::Written(_) => Ok(PutBack::Stored),
         Replaced::Moved(_) => {

@@ -93,10 +93,9 @@ impl Snapshot {
 
     /// The snapshot of what a look has found, with what the shared record said of it.
     pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
+        let logging_out = stored.as_ref().and_then(|stored| state.ending(&stored.document));
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
         let record = Record { generation: state.generation, by: state.by, spent };
-        let name = || stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
-        let logging_out = state.logging_out.filter(|ending| Some(*ending) == name());
         Self { record, logging_out, ..Self::new(stored, state.poison) }
     }
 

@@ -209,6 +209,9 @@ impl Stores {
         let (selection, because) = match self.settings.config.store {
             StoreSetting::Selected(selection) => (selection, Because::Configured),
             StoreSetting::Ephemeral => {
+                if let Ok(Some(unread)) = self.file().load(self.keychain_timeout) {
+                    notes.push(Note::NotRead { location: unread.location });
+                }
                 return Ok(Found { stored: None, because: Because::Configured, notes });
             }
             StoreSetting::Unset => match self.recorded(&mut notes)? {

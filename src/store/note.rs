@@ -74,6 +74,14 @@ pub enum Note {
         /// Where.
         location: Location,
     },
+    /// `config.toml` keeps every program from reading a login that is stored.
+    #[error(
+        "config.toml says cli_auth_credentials_store = \"ephemeral\", so the login in {location} is not read; `codex logout` revokes and removes it"
+    )]
+    NotRead {
+        /// Where the login is.
+        location: Location,
+    },
     /// A copy of the old login is still there.
     #[error("the copy in the {kind} store could not be removed: {reason}")]
     NotRemoved {

@@ -136,9 +136,10 @@ impl Writer<'_> {
             // So it was put back, or another program has refreshed it since: an ancestor is not revoked, and a logout that
             // was begun goes on with what is there.
             Purpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
-                let now = stored.and_then(AuthDocument::logout_fingerprint);
-                if self.state.logging_out == Some(rescue.parent) {
-                    self.record(|state| state.logging_out = now)?;
+                if let Some(document) = stored
+                    && self.state.logging_out == Some(rescue.parent)
+                {
+                    self.record(|state| state.mark_logout(document))?;
                 }
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
@@ -258,7 +259,9 @@ impl Writer<'_> {
     /// # Errors
     /// As [`super::Store::read`].
     pub fn interrupted_logout(&self) -> Result<Option<(Seen, Stored)>, Error> {
-        let Some(ending) = self.state.logging_out else { return Ok(None) };
+        if self.state.logging_out.is_none() {
+            return Ok(None);
+        }
         for kind in [StoreKind::File, StoreKind::Keychain] {
             let content = match self.read(kind) {
                 Err(Error::Keychain(_)) if self.state.store != Some(kind) => continue,
@@ -266,7 +269,7 @@ impl Writer<'_> {
             };
             let seen = content.seen();
             if let Some(stored) = content.stored()
-                && stored.document.logout_fingerprint() == Some(ending)
+                && self.state.ending(&stored.document).is_some()
             {
                 return Ok(Some((seen, stored)));
             }

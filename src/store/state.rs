@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::outcome::{Outcome, Poison};
 use super::{Error, Lease, Note, Target};
 use crate::config::StoreKind;
+use crate::document::AuthDocument;
 use crate::home::{Home, Records};
 use crate::secret::Fingerprint;
 
@@ -48,6 +49,9 @@ pub struct State {
     /// handed out no more, and the next holder of the lease completes the logout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging_out: Option<Fingerprint>,
+    /// Names that login where its document does: another program may refresh it before it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logging_out_login: Option<String>,
     /// Who wrote the last outcome; nobody that is known if it was another program's commit that was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Author>,
@@ -125,6 +129,26 @@ impl State {
         self.spent.drain(..self.spent.len().saturating_sub(SPENT));
     }
 
+    /// Marks the login of `document` as one that is being ended.
+    pub fn mark_logout(&mut self, document: &AuthDocument) {
+        self.logging_out = document.logout_fingerprint();
+        self.logging_out_login = login_of(document).map(str::to_owned);
+    }
+
+    /// Removes the mark of [`Self::begin_logout`]: the login stays, or another one is stored.
+    pub fn unmark_logout(&mut self) {
+        (self.logging_out, self.logging_out_login) = (None, None);
+    }
+
+    /// The fingerprint of the token of `document` if it is of the login that is being ended, also after a refresh of it.
+    #[must_use]
+    pub fn ending(&self, document: &AuthDocument) -> Option<Fingerprint> {
+        let marked = self.logging_out?;
+        let same_login =
+            login_of(document).zip(self.logging_out_login.as_deref()).is_some_and(|(a, b)| a == b);
+        document.logout_fingerprint().filter(|fingerprint| same_login || *fingerprint == marked)
+    }
+
     /// Forgets the login, which has ended. Fields of newer versions are kept.
     pub fn log_out(&mut self) {
         *self = Self { others: std::mem::take(&mut self.others), ..Self::default() };
@@ -149,6 +173,10 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn login_of(document: &AuthDocument) -> Option<&str> {
+    document.tokens()?.login.as_deref()
 }
 
 mod store_word {

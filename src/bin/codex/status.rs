@@ -25,7 +25,8 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let now = session.clock.now();
     let document = found.stored.as_ref().map(|stored| &stored.document);
     let (state, _) = State::read(session.home())?;
-    let usability = Usability::of(document, state.poison.as_ref(), state.logging_out, now);
+    let logging_out = document.and_then(|document| state.ending(document));
+    let usability = Usability::of(document, state.poison.as_ref(), logging_out, now);
     let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
     output.head("account", account(document));
     let credential = provider::of_environment(&session.environment);

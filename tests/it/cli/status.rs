@@ -37,6 +37,24 @@ fn nobody_is_logged_in(machine: &mut Machine) {
     assert!(report["store"].is_null() && report["location"].is_null(), "{report:#}");
 }
 
+#[test]
+fn a_login_that_the_configuration_keeps_from_being_read_is_named() {
+    let home = TestHome::new();
+    home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
+    home.write("config.toml", "cli_auth_credentials_store = \"ephemeral\"\n");
+    let _filters = filters(&home);
+    insta::assert_snapshot!(home.codex(["status"]).run(), @r#"
+    exit 1
+    --- stdout
+    not logged in
+    --- stderr
+    warning: config.toml says cli_auth_credentials_store = "ephemeral", so the login in [home]/auth.json is not read; `codex logout` revokes and removes it
+    hint: log in first: codex login
+    "#);
+    let ended = home.codex(["logout"]).run().expect(0);
+    assert!(!home.document().exists() && ended.err.contains("auth.json"), "{ended}");
+}
+
 fn an_api_key_is_named_by_its_fingerprint(machine: &mut Machine) {
     machine.keep(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
     let ended = machine.codex(["status"]).run().expect(0);

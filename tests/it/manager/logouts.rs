@@ -27,6 +27,10 @@ over_both_stores!(
     a_local_logout_of_what_a_killed_refresh_left_asks_nobody,
 );
 
+// Linux: only there a run is stopped half way.
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
+over_both_stores!(a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile);
+
 /// How many revocations were asked for.
 pub fn revocations(world: &World<'_>) -> u64 {
     world.authority.counters().of(Endpoint::Revoke)
@@ -34,6 +38,11 @@ pub fn revocations(world: &World<'_>) -> u64 {
 
 pub fn is_live(world: &World<'_>, grant: &Grant) -> bool {
     world.authority.state_of(&grant.tokens.refresh_token) == TokenState::Live
+}
+
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
+fn kill(signal: &str, pid: u32) {
+    assert!(std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
 /// The grant's document with another refresh token in it.
@@ -188,6 +197,43 @@ fn a_killed_logout_is_completed_by_the_next_command(machine: &mut Machine) {
     }
 }
 
+/// The grant's document with the id that every login of Codex 0.169 makes.
+fn with_login_id(grant: &Grant) -> String {
+    let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
+    document["tokens"]["login_owner_id"] = json!("login-1");
+    document.to_string()
+}
+
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
+fn a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile(machine: &mut Machine) {
+    use super::rival::Rival;
+    use crate::support::{Pause, children};
+    // The last moment at which another program finds the login in its store.
+    let step = if machine.session.is_some() { "held" } else { "revoked" };
+    for next in ["refresh", "logout"] {
+        let world = World::empty(machine);
+        world.machine.keep(with_login_id(&world.grant));
+        let rival = Rival::refreshing(&world);
+        let pause = Pause::at(step);
+        let mut logout = pause.govern(world.codex(["logout"])).start();
+        let standing = pause.arrived();
+        rival.commit(world.machine);
+        kill("-KILL", children(logout.id())[0]);
+        logout.wait().unwrap();
+        drop(standing);
+        let given = world.codex(["token"]).run();
+        assert!(given.code != Some(0) && given.out.is_empty(), "{next}: {given}");
+        let ended = world.codex([next]).run();
+        assert_eq!(world.machine.kept(), None, "{next}: {ended}");
+        assert_ne!(
+            world.authority.state_of(rival.given("refresh_token")),
+            TokenState::Live,
+            "{next}: {ended}"
+        );
+        assert!(!world.has_rescue(), "{next}: {ended}");
+    }
+}
+
 #[cfg(feature = "failpoints")]
 fn a_login_that_is_being_ended_is_not_given_out(machine: &mut Machine) {
     use crate::app_server::client::Client;
@@ -238,24 +284,29 @@ fn a_local_logout_of_what_a_killed_refresh_left_asks_nobody(machine: &mut Machin
     assert_eq!((world.machine.kept(), world.has_rescue(), revocations(&world)), (None, false, 0));
 }
 
-#[cfg(feature = "failpoints")]
+// Linux: /proc.
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
 #[test]
 fn an_interrupted_logout_does_not_happen_later() {
-    use crate::support::{children, eventually, is_alive};
-    for signal in ["-INT", "-KILL"] {
+    use crate::support::{children, eventually, has_open, is_alive};
+    for (signal, at_the_lock) in [("-INT", true), ("-KILL", true), ("-INT", false), ("-KILL", false)] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
         fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
-        let held = Flock::hold(&world.machine.home.file("codex-auth/refresh.lock"));
+        let lock = world.machine.home.file("codex-auth/refresh.lock");
+        let held = Flock::hold(&lock);
         let mut logout = world.codex(["logout"]).start();
         let mut below = Vec::new();
         eventually("the child", || {
             below = children(logout.id());
             !below.is_empty()
         });
-        std::thread::sleep(Duration::from_millis(500));
-        let pid = logout.id().to_string();
-        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        if at_the_lock {
+            eventually("the child to wait for the lock", || {
+                below.iter().any(|child| has_open(*child, &lock))
+            });
+        }
+        kill(signal, logout.id());
         logout.wait().unwrap();
         eventually("the child to end", || below.iter().all(|child| !is_alive(*child)));
         drop(held);
@@ -275,6 +326,27 @@ fn two_copies_with_different_tokens_are_both_revoked() {
         world.codex(["logout"]).run().expect(0);
         assert_eq!((world.machine.kept(), world.machine.home.document().exists()), (None, false));
         assert!(!is_live(&world, &world.grant) && !is_live(&world, &other));
+    });
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_killed_logout_ends_every_copy_of_the_login() {
+    session::inside(crate::support::here!(), || {
+        for step in ["logging out", "held", "removed", "revoked"] {
+            let mut machine = Machine::with_keychain();
+            let world = World::empty(&mut machine);
+            world.machine.keep(with_login_id(&world.grant));
+            world.machine.home.write("auth.json", with_login_id(&world.grant));
+            world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run().expect(4);
+            let ended = world.codex(["refresh"]).run();
+            assert_eq!(
+                (world.machine.kept(), world.machine.home.document().exists()),
+                (None, false),
+                "{step}: {ended}"
+            );
+            assert!(!is_live(&world, &world.grant), "{step}: {ended}");
+        }
     });
 }
 

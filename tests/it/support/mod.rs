@@ -41,7 +41,7 @@ pub use self::process::{children, is_alive};
 pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
 pub use self::system::alone;
 #[cfg(target_os = "linux")]
-pub use self::system::{items, plant_another_item};
+pub use self::system::{has_open, items, plant_another_item};
 pub use self::words::filters;
 
 /// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.

@@ -88,7 +88,7 @@ fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<F
     };
     let now = subject.clock.now();
     if let Usability::Unusable(reason) =
-        Usability::of(Some(document), state.poison.as_ref(), state.logging_out, now)
+        Usability::of(Some(document), state.poison.as_ref(), state.ending(document), now)
     {
         return vec![Finding::failed("login", &unusable(&reason))];
     }
