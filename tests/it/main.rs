@@ -15,6 +15,7 @@ mod bad_input;
 mod cli;
 mod docs;
 mod external;
+mod formats;
 mod interop;
 mod keeper;
 // Linux: strace and procfs.

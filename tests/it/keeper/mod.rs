@@ -13,5 +13,5 @@ mod keychain;
 mod kernel;
 pub mod process;
 mod signals;
-mod socket;
+pub mod socket;
 mod virtual_time;

@@ -12,12 +12,12 @@ use crate::manager::world::{PATIENCE, World};
 use crate::support::Machine;
 
 /// Where the keeper of a world answers.
-pub(super) fn socket(world: &World<'_>) -> PathBuf {
+pub fn socket(world: &World<'_>) -> PathBuf {
     world.machine.home.file("codex-auth/keeper/sock")
 }
 
 /// What comes back for these bytes, up to the end of the connection.
-pub(super) fn answer(path: &Path, request: &[u8]) -> String {
+pub fn answer(path: &Path, request: &[u8]) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // It may have heard enough before it has heard all.
@@ -28,12 +28,12 @@ pub(super) fn answer(path: &Path, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-pub(super) fn get(path: &str) -> Vec<u8> {
+pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: keeper\r\n\r\n").into_bytes()
 }
 
 /// The first line of an answer tells how it went.
-pub(super) fn status(answer: &str) -> &str {
+pub fn status(answer: &str) -> &str {
     answer
         .strip_prefix("HTTP/1.1 ")
         .or_else(|| answer.strip_prefix("HTTP/1.0 "))

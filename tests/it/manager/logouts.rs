@@ -19,18 +19,6 @@ over_both_stores!(
     a_lock_that_cannot_be_opened_keeps_the_login_and_nothing_is_revoked,
 );
 
-#[cfg(feature = "failpoints")]
-over_both_stores!(
-    a_killed_logout_is_completed_by_the_next_command,
-    a_login_that_is_being_ended_is_not_given_out,
-    a_forced_logout_revokes_what_a_killed_refresh_left,
-    a_local_logout_of_what_a_killed_refresh_left_asks_nobody,
-);
-
-// Linux: only there a run is stopped half way.
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-over_both_stores!(a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile);
-
 /// How many revocations were asked for.
 pub fn revocations(world: &World<'_>) -> u64 {
     world.authority.counters().of(Endpoint::Revoke)
@@ -38,11 +26,6 @@ pub fn revocations(world: &World<'_>) -> u64 {
 
 pub fn is_live(world: &World<'_>, grant: &Grant) -> bool {
     world.authority.state_of(&grant.tokens.refresh_token) == TokenState::Live
-}
-
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-fn kill(signal: &str, pid: u32) {
-    assert!(std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
 /// The grant's document with another refresh token in it.
@@ -153,168 +136,6 @@ fn a_lock_that_cannot_be_opened_keeps_the_login_and_nothing_is_revoked(machine: 
     }
 }
 
-#[cfg(feature = "failpoints")]
-fn a_killed_logout_is_completed_by_the_next_command(machine: &mut Machine) {
-    for step in ["logging out", "held", "removed", "revoked"] {
-        for next in ["refresh", "logout", "migrate", "login"] {
-            let world = World::empty(machine);
-            world.sign_in(&world.grant);
-            let ended = world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run();
-            if ended.code == Some(0) {
-                // Where the login is revoked before it is removed there is no such step.
-                assert!(
-                    matches!(step, "held" | "removed") && world.machine.session.is_none(),
-                    "{step}\n{ended}"
-                );
-                continue;
-            }
-            assert_eq!(ended.code, Some(4), "{step}\n{ended}");
-            let given = world.codex(["token"]).run();
-            assert_ne!(given.code, Some(0), "{step}: {given}");
-            let run = match next {
-                "migrate" => world.codex(["migrate", "--to", world.machine.store()]),
-                "login" => world.codex(["login", "--with-api-key"]).input("sk-new"),
-                command => world.codex([command]),
-            };
-            let mut ended = run.run();
-            if next == "migrate" && ended.code == Some(1) {
-                // Where no login is stored there is nothing to move, and no lease is acquired.
-                if world.has_rescue() {
-                    ended = world.codex(["refresh"]).run();
-                }
-            }
-            assert!(!is_live(&world, &world.grant), "{step}, {next}\n{ended}");
-            assert!(!world.has_rescue(), "{step}, {next}\n{ended}");
-            if next == "login" {
-                assert_eq!(world.codex(["token"]).run().expect(0).out, "sk-new\n");
-            } else {
-                assert_eq!(world.machine.kept(), None, "{step}, {next}\n{ended}");
-                world.codex(["status"]).run().expect(1);
-            }
-            world.codex(["logout"]).run().expect(0);
-            assert_eq!(world.machine.kept(), None);
-        }
-    }
-}
-
-/// The grant's document with the id that every login of Codex 0.169 makes.
-fn with_login_id(grant: &Grant) -> String {
-    let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
-    document["tokens"]["login_owner_id"] = json!("login-1");
-    document.to_string()
-}
-
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-fn a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile(machine: &mut Machine) {
-    use super::rival::Rival;
-    use crate::support::{Pause, children};
-    // The last moment at which another program finds the login in its store.
-    let step = if machine.session.is_some() { "held" } else { "revoked" };
-    for next in ["refresh", "logout"] {
-        let world = World::empty(machine);
-        world.machine.keep(with_login_id(&world.grant));
-        let rival = Rival::refreshing(&world);
-        let pause = Pause::at(step);
-        let mut logout = pause.govern(world.codex(["logout"])).start();
-        let standing = pause.arrived();
-        rival.commit(world.machine);
-        kill("-KILL", children(logout.id())[0]);
-        logout.wait().unwrap();
-        drop(standing);
-        let given = world.codex(["token"]).run();
-        assert!(given.code != Some(0) && given.out.is_empty(), "{next}: {given}");
-        let ended = world.codex([next]).run();
-        assert_eq!(world.machine.kept(), None, "{next}: {ended}");
-        assert_ne!(
-            world.authority.state_of(rival.given("refresh_token")),
-            TokenState::Live,
-            "{next}: {ended}"
-        );
-        assert!(!world.has_rescue(), "{next}: {ended}");
-    }
-}
-
-#[cfg(feature = "failpoints")]
-fn a_login_that_is_being_ended_is_not_given_out(machine: &mut Machine) {
-    use crate::app_server::client::Client;
-    use crate::keeper::process::Process;
-
-    let world = World::empty(machine);
-    world.sign_in(&world.grant);
-    let keeper = Process::of(&world);
-    let mut editor = Client::start(world.codex(["app-server"]).into_command());
-    editor.introduce(&json!({}));
-    let status = |editor: &mut Client| editor.call("getAuthStatus", json!({"includeToken": true}));
-    assert!(status(&mut editor)["authToken"].is_string());
-    world.codex(["token"]).run().expect(0);
-
-    world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", "logging out=kill").run().expect(4);
-    let socket = world.machine.home.file("codex-auth/keeper/sock");
-    let by_socket = || world.codex(["token"]).without("CODEX_HOME").env("CODEX_AUTH_SOCKET", &socket);
-    for run in [world.codex(["token"]), by_socket(), world.codex(["token"])] {
-        let begun = Instant::now();
-        let ended = run.run();
-        println!("{:.1?} {ended}", begun.elapsed());
-        assert!(ended.code != Some(0) && ended.out.is_empty(), "{ended}");
-        assert!(!status(&mut editor)["authToken"].is_string());
-    }
-    drop(keeper);
-}
-
-#[cfg(feature = "failpoints")]
-fn a_forced_logout_revokes_what_a_killed_refresh_left(machine: &mut Machine) {
-    let world = World::stale(machine);
-    world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-    let live = world.live().unwrap();
-    let held = Flock::hold(&world.machine.home.file("auth.lock"));
-    let begun = Instant::now();
-    let ended = world.codex(["logout", "--force"]).run().expect(0);
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}\n{ended}", begun.elapsed());
-    assert_ne!(world.authority.state_of(&live), TokenState::Live, "{ended}");
-    assert_eq!((world.machine.kept(), world.has_rescue()), (None, false));
-    drop(held);
-}
-
-#[cfg(feature = "failpoints")]
-fn a_local_logout_of_what_a_killed_refresh_left_asks_nobody(machine: &mut Machine) {
-    let world = World::stale(machine);
-    world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-    let ended = world.codex(["logout", "--local"]).run().expect(0);
-    assert!(ended.err.contains("the tokens were not revoked (--local)"), "{ended}");
-    assert_eq!((world.machine.kept(), world.has_rescue(), revocations(&world)), (None, false, 0));
-}
-
-// Linux: /proc.
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
-#[test]
-fn an_interrupted_logout_does_not_happen_later() {
-    use crate::support::{children, eventually, has_open, is_alive};
-    for (signal, at_the_lock) in [("-INT", true), ("-KILL", true), ("-INT", false), ("-KILL", false)] {
-        let mut machine = Machine::with_file();
-        let world = World::fresh(&mut machine);
-        fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
-        let lock = world.machine.home.file("codex-auth/refresh.lock");
-        let held = Flock::hold(&lock);
-        let mut logout = world.codex(["logout"]).start();
-        let mut below = Vec::new();
-        eventually("the child", || {
-            below = children(logout.id());
-            !below.is_empty()
-        });
-        if at_the_lock {
-            eventually("the child to wait for the lock", || {
-                below.iter().any(|child| has_open(*child, &lock))
-            });
-        }
-        kill(signal, logout.id());
-        logout.wait().unwrap();
-        eventually("the child to end", || below.iter().all(|child| !is_alive(*child)));
-        drop(held);
-        assert!(is_live(&world, &world.grant), "{signal}");
-        world.codex(["token"]).run().expect(0);
-    }
-}
-
 #[test]
 fn two_copies_with_different_tokens_are_both_revoked() {
     session::inside(crate::support::here!(), || {
@@ -326,27 +147,6 @@ fn two_copies_with_different_tokens_are_both_revoked() {
         world.codex(["logout"]).run().expect(0);
         assert_eq!((world.machine.kept(), world.machine.home.document().exists()), (None, false));
         assert!(!is_live(&world, &world.grant) && !is_live(&world, &other));
-    });
-}
-
-#[cfg(feature = "failpoints")]
-#[test]
-fn a_killed_logout_ends_every_copy_of_the_login() {
-    session::inside(crate::support::here!(), || {
-        for step in ["logging out", "held", "removed", "revoked"] {
-            let mut machine = Machine::with_keychain();
-            let world = World::empty(&mut machine);
-            world.machine.keep(with_login_id(&world.grant));
-            world.machine.home.write("auth.json", with_login_id(&world.grant));
-            world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run().expect(4);
-            let ended = world.codex(["refresh"]).run();
-            assert_eq!(
-                (world.machine.kept(), world.machine.home.document().exists()),
-                (None, false),
-                "{step}: {ended}"
-            );
-            assert!(!is_live(&world, &world.grant), "{step}: {ended}");
-        }
     });
 }
 

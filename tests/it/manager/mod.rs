@@ -10,6 +10,10 @@ pub mod crashes;
 mod fresh;
 #[cfg(feature = "failpoints")]
 mod in_runtime;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod killed_logouts;
 mod library;
 mod lifetimes;
 mod logout;
