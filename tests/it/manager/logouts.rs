@@ -136,14 +136,20 @@ fn a_lock_that_cannot_be_opened_keeps_the_login_and_nothing_is_revoked(machine: 
     }
 }
 
+/// A login in the keychain, and another one in the file, which is returned.
+fn sign_in_twice(world: &World<'_>) -> Grant {
+    let other = world.authority.grant(Account::numbered(2));
+    world.sign_in(&world.grant);
+    world.machine.home.write("auth.json", other.auth_json());
+    other
+}
+
 #[test]
 fn two_copies_with_different_tokens_are_both_revoked() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::empty(&mut machine);
-        let other = world.authority.grant(Account::numbered(2));
-        world.sign_in(&world.grant);
-        world.machine.home.write("auth.json", other.auth_json());
+        let other = sign_in_twice(&world);
         world.codex(["logout"]).run().expect(0);
         assert_eq!((world.machine.kept(), world.machine.home.document().exists()), (None, false));
         assert!(!is_live(&world, &world.grant) && !is_live(&world, &other));
@@ -217,9 +223,7 @@ fn a_second_copy_is_no_newer_login_and_both_stay_if_nothing_can_be_revoked() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::empty(&mut machine);
-        let other = world.authority.grant(Account::numbered(2));
-        world.sign_in(&world.grant);
-        world.machine.home.write("auth.json", other.auth_json());
+        let other = sign_in_twice(&world);
         world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
         let before = world.machine.kept();
         world.codex(["logout"]).run().refused(4);

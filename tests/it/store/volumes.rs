@@ -6,6 +6,19 @@ use std::path::{Path, PathBuf};
 use super::homes::Scene;
 use crate::support::{Mounted, TestHome, names};
 
+/// Commands that read the login, or would store one.
+const COMMANDS: [&[&str]; 9] = [
+    &["status"],
+    &["token"],
+    &["refresh"],
+    &["login", "--with-api-key"],
+    &["login", "--store", "file", "--with-api-key"],
+    &["logout"],
+    &["logout", "--force"],
+    &["migrate", "--to", "file"],
+    &["doctor"],
+];
+
 #[test]
 fn a_link_that_leads_into_a_volume_that_is_not_mounted_is_no_logout() {
     type World = (&'static str, fn(&TestHome, &Path) -> Vec<(&'static str, PathBuf)>);
@@ -35,19 +48,7 @@ fn a_link_that_leads_into_a_volume_that_is_not_mounted_is_no_logout() {
         let scene = Scene::new();
         let variables = build(&scene.home, &scene.folder);
         let before = scene.home.names();
-        for arguments in [
-            &["status"][..],
-            &["token"],
-            &["refresh"],
-            &["login", "--with-api-key"],
-            &["login", "--store", "file", "--with-api-key"],
-            &["login", "--device-auth"],
-            &["logout"],
-            &["logout", "--force"],
-            &["migrate", "--to", "file"],
-            &["sync", "run"],
-            &["doctor"],
-        ] {
+        for arguments in COMMANDS.into_iter().chain([&["login", "--device-auth"][..], &["sync", "run"]]) {
             let run = scene.run(arguments.iter().copied()).without("CODEX_HOME").input("sk-1");
             let run = variables.iter().fold(run, |run, (name, path)| run.env(name, path));
             // A keeper that went to work would not end.
@@ -77,17 +78,7 @@ fn a_volume_that_is_gone_after_a_login_through_a_link_is_no_logout() {
         |arguments: &[&str]| scene.with_authority(mounted.codex(arguments.iter().copied())).input("sk-1");
     codex(&["login", "--store", "file", "--with-api-key"]).run().expect(0);
     mounted.change("umount \"$home/../volume\"").expect(0);
-    for arguments in [
-        &["status"][..],
-        &["token"],
-        &["refresh"],
-        &["login", "--with-api-key"],
-        &["login", "--store", "file", "--with-api-key"],
-        &["logout"],
-        &["logout", "--force"],
-        &["migrate", "--to", "file"],
-        &["doctor"],
-    ] {
+    for arguments in COMMANDS {
         let ended = codex(arguments).run();
         let told = format!("{arguments:?}\n{ended}");
         assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{told}");
