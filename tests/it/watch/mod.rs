@@ -2,6 +2,8 @@
 
 mod convergence;
 mod host;
+#[cfg(feature = "failpoints")]
+mod killed;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
 mod keychain;
