@@ -7,6 +7,7 @@ mod answers;
 mod clocks;
 #[cfg(feature = "failpoints")]
 pub mod crashes;
+mod flights;
 mod fresh;
 #[cfg(feature = "failpoints")]
 mod in_runtime;
@@ -19,6 +20,9 @@ mod logouts;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod obstacles;
+// Linux: only what needs Linux stops the program half way.
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
+mod order;
 mod processes;
 pub mod redaction;
 pub mod rival;
