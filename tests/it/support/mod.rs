@@ -37,8 +37,8 @@ pub use self::machine::{Machine, account, item, now};
 pub use self::mounted::Mounted;
 #[cfg(all(target_os = "linux", feature = "failpoints"))]
 pub use self::pause::Pause;
-pub use self::process::{children, is_alive};
-pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
+pub use self::process::{children, is_alive, resident};
+pub use self::program::{Ended, Guarded, Run, eventually, program, search_path, without_capabilities};
 pub use self::system::alone;
 #[cfg(target_os = "linux")]
 pub use self::system::{items, plant_another_item};
