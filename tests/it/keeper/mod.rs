@@ -12,6 +12,8 @@ mod keychain;
 #[cfg(target_os = "linux")]
 mod kernel;
 pub mod process;
+
 mod signals;
 mod socket;
+mod unreachable;
 mod virtual_time;
