@@ -225,3 +225,19 @@ impl fmt::Debug for Provider {
         f.debug_tuple("Provider").field(&self.source.name()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_current_token_is_no_answer_to_a_question_for_another_one() {
+        let questions = [
+            Question::Current,
+            Question::Another(external::Reason::Forced),
+            Question::Another(external::Reason::Unauthorized),
+        ];
+        let covered = questions.map(|asked| questions.map(|flight| asked.is_covered_by(flight)));
+        assert_eq!(covered, [[true; 3], [false, true, true], [false, true, true]]);
+    }
+}

@@ -20,8 +20,7 @@ mod logouts;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod obstacles;
-// Linux: only what needs Linux stops the program half way.
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
+#[cfg(feature = "failpoints")]
 mod order;
 mod processes;
 pub mod redaction;

@@ -24,14 +24,6 @@ pub fn search_path() -> OsString {
     std::env::join_paths(folders).unwrap()
 }
 
-/// `run` without the capabilities of root, so that permissions bind it and files stay its own.
-pub fn without_capabilities(run: Run) -> Run {
-    if codex_auth_platform::process::user() != 0 {
-        return run;
-    }
-    run.through(["setpriv", "--bounding-set=-all", "--inh-caps=-all"])
-}
-
 /// A run that is being prepared. Nothing of the tester's own environment reaches the program but `PATH`.
 pub struct Run {
     command: Command,

@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use scripted_authority::{Account, Ending, Endpoint, Step};
 
 use super::watcher::{Sight, Watcher};
 use crate::manager::world::World;
-use crate::support::{Guarded, Lines, Machine, filters, over_both_stores, without_capabilities};
+use crate::support::{Guarded, Lines, Machine, filters, over_both_stores};
 
 over_both_stores!(no_line_holds_a_secret_at_any_level_of_talk);
 
@@ -51,27 +49,6 @@ fn it_ends_when_the_home_is_deleted() {
     let (code, told, talk) = watcher.ended();
     let gone = format!("{} is gone; nothing is left to watch", home.display());
     assert_eq!((code, told.len(), talk), (Some(0), 0, vec![gone]));
-}
-
-/// Three seconds: a home that is gone is given one.
-#[test]
-fn it_waits_for_a_home_that_is_closed_for_three_seconds() {
-    for closed in ["the home", "the folder above"] {
-        let mut machine = Machine::with_file();
-        let world = World::fresh(&mut machine);
-        let (watcher, _) =
-            Watcher::start(without_capabilities(world.codex(["watch", "--json"])), Sight::Native);
-        let home = world.machine.home.path();
-        let folder = if closed == "the home" { home.as_path() } else { home.parent().unwrap() };
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).unwrap();
-        let told = watcher.hears("unreadable");
-        assert_eq!(told["logged_in"], true, "{closed}: {told}");
-        thread::sleep(Duration::from_secs(3));
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
-        watcher.hears("readable");
-        world.codex(["logout", "--local"]).run().expect(0);
-        watcher.hears("logout");
-    }
 }
 
 #[test]
