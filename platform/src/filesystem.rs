@@ -81,6 +81,18 @@ pub struct Identity {
     inode: u64,
 }
 
+/// What is known of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "each is the caller's to handle")]
+pub enum Presence {
+    /// This is there.
+    There(Identity),
+    /// Nothing is there.
+    Gone,
+    /// The system does not say: a folder on the way is closed to this user, or cannot be read now.
+    Unknown,
+}
+
 /// Why a file system could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot tell what file system {path} is on")]
@@ -109,8 +121,21 @@ pub fn describe(path: &Path) -> Result<FileSystem, Error> {
 
 /// What is at `path`, links followed; `None` if nothing can be found there.
 pub fn identity(path: &Path) -> Option<Identity> {
-    let found = std::fs::metadata(path).ok()?;
-    Some(Identity { device: found.dev(), inode: found.ino() })
+    match presence(path) {
+        Presence::There(identity) => Some(identity),
+        Presence::Gone | Presence::Unknown => None,
+    }
+}
+
+/// What is known of `path`, links followed.
+pub fn presence(path: &Path) -> Presence {
+    match std::fs::metadata(path) {
+        Ok(found) => Presence::There(Identity { device: found.dev(), inode: found.ino() }),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Presence::Gone
+        }
+        Err(_) => Presence::Unknown,
+    }
 }
 
 /// Whether something is mounted at `path` itself, be it a folder or a single file. A link is looked at, not

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::answer::{Given, Refusal, Status};
-use super::socket;
 use crate::config::Environment;
 use crate::home::Home;
 
@@ -34,6 +33,17 @@ pub enum Ask {
     AtHand,
     /// Wait while it refreshes, if it must.
     Wait,
+}
+
+/// What [`Client::probe`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    /// The socket was answered, or closed.
+    Some,
+    /// The socket accepts connections, and nothing came.
+    Silent,
+    /// There is no such socket, or it accepts no connections.
+    Unreachable,
 }
 
 /// Why there is no answer.
@@ -71,7 +81,7 @@ impl Client {
     /// Of the keeper of `home`, if it has anywhere to answer.
     #[must_use]
     pub fn of(home: &Home, environment: &Environment) -> Option<Self> {
-        socket::path(home, environment).map(Self::at)
+        path(home, environment).map(Self::at)
     }
 
     /// Where it asks.
@@ -101,6 +111,27 @@ impl Client {
         match ask {
             Ask::AtHand => self.get(&path, AT_HAND),
             Ask::Wait => self.get(&format!("{path}wait=yes"), REFRESHING),
+        }
+    }
+
+    /// Whether anything answers within `limit`. Blocks as long.
+    pub(super) fn probe(&self, limit: Duration) -> Response {
+        let mut stream = match peer::connect(&self.path) {
+            Ok(stream) => stream,
+            // Nobody takes connections from the queue.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Response::Silent,
+            Err(_) => return Response::Unreachable,
+        };
+        let asked = stream
+            .set_read_timeout(Some(limit))
+            .and_then(|()| stream.set_write_timeout(Some(limit)))
+            .and_then(|()| stream.write_all(b"GET /v1/status HTTP/1.0\r\nHost: keeper\r\n\r\n"))
+            .and_then(|()| stream.read(&mut [0]));
+        match asked {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Response::Silent
+            }
+            _ => Response::Some,
         }
     }
 
@@ -138,6 +169,17 @@ impl Client {
     fn strange(&self, problem: &'static str) -> ClientError {
         ClientError::Strange { path: self.path.clone(), problem }
     }
+}
+
+/// Where the keeper of `home` answers: in the home or, where that path is too long for a socket, in the user's folder
+/// for such things; nowhere if there is none.
+fn path(home: &Home, environment: &Environment) -> Option<PathBuf> {
+    let inside = home.keeper_socket();
+    if inside.as_os_str().len() <= peer::LONGEST_PATH {
+        return Some(inside);
+    }
+    let outside = environment.runtime_folder.as_ref()?.join("codex-auth").join(home.hash()).join("sock");
+    (outside.as_os_str().len() <= peer::LONGEST_PATH).then_some(outside)
 }
 
 fn told(refusal: &Refusal) -> String {

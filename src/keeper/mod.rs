@@ -65,11 +65,11 @@ impl Refresher for AuthManager {
 pub struct Keeper {
     shared: Arc<Shared>,
     watching: Watching,
-    post: Post,
 }
 
 /// What the timer and the socket both use.
 struct Shared {
+    post: Post,
     home: Home,
     manager: AuthManager,
     refresher: Box<dyn Refresher>,
@@ -97,8 +97,8 @@ impl Keeper {
         let _ = getrandom::fill(&mut random);
         let early = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
         let home = post.home().clone();
-        let shared = Shared { home, manager, refresher, clock, flight: Mutex::new(()), early };
-        Self { shared: Arc::new(shared), watching, post }
+        let shared = Shared { post, home, manager, refresher, clock, flight: Mutex::new(()), early };
+        Self { shared: Arc::new(shared), watching }
     }
 
     /// What makes it look at the store again, whatever events say.
@@ -115,6 +115,7 @@ impl Keeper {
     ///
     /// # Errors
     /// - [`Error::PostLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
+    /// - [`Error::TakenOver`]: another keeper has taken over, because this process had stopped.
     /// - [`Error::Repointed`]: the path of the home leads to another folder.
     pub async fn run(self, listener: Option<Listener>, ended: impl Future<Output = ()>) -> Result<(), Error> {
         let answering = listener.map(|listener| {
@@ -129,7 +130,7 @@ impl Keeper {
         };
         let done = tokio::select! {
             outcome = self.keep() => outcome,
-            () = answering => Ok(()),
+            error = answering => Err(error),
             () = ended => Ok(()),
         };
         // Who holds the flight is refreshing.
@@ -143,7 +144,7 @@ impl Keeper {
         let mut looks = self.watching.looks();
         let mut patience: Option<Patience> = None;
         loop {
-            self.post.check()?;
+            self.shared.post.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
             looks.mark_unchanged();
             patience = patience.filter(|patience| patience.fingerprint == snapshot.fingerprint());
@@ -237,6 +238,6 @@ impl Shared {
 
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keeper").field("post", &self.post).finish_non_exhaustive()
+        f.debug_struct("Keeper").field("post", &self.shared.post).finish_non_exhaustive()
     }
 }

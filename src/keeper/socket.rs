@@ -7,10 +7,11 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_auth_platform::filesystem::{self, Identity};
+use codex_auth_platform::filesystem::{self, Identity, Presence};
 use codex_auth_platform::peer;
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -20,14 +21,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::SignedDuration;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Shared;
 use super::answer::{self, Account, Refusal, SCHEMA, Status};
-use super::{Post, Shared};
-use crate::config::Environment;
-use crate::home::Home;
+use super::post::{Error, Post};
 use crate::manager::{Departure, Reason, Snapshot, Standing};
+use crate::watch::{Bell, Noticed, Watch};
 
 /// How many are served at once; more have to wait.
 const AT_ONCE: usize = 64;
@@ -38,34 +39,27 @@ const ARRIVAL: Duration = Duration::from_secs(5);
 /// How long all of it may take, waiting for a refresh included.
 const WHOLE: Duration = Duration::from_secs(180);
 
-/// A socket that a keeper answers at. Its file is removed on drop, unless another one has taken its place.
+/// The place where a keeper answers. Its socket is removed on drop, unless another one has taken its place.
 #[derive(Debug)]
 pub struct Listener {
-    listener: std::os::unix::net::UnixListener,
     path: PathBuf,
+    bound: Option<Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    listener: std::os::unix::net::UnixListener,
     identity: Option<Identity>,
 }
 
-/// Where the keeper of `home` answers: in the home or, where that path is too long for a socket, in the user's folder
-/// for such things; nowhere if there is none.
-pub(super) fn path(home: &Home, environment: &Environment) -> Option<PathBuf> {
-    let inside = home.keeper_socket();
-    if inside.as_os_str().len() <= peer::LONGEST_PATH {
-        return Some(inside);
-    }
-    let outside = environment.runtime_folder.as_ref()?.join("codex-auth").join(home.hash()).join("sock");
-    (outside.as_os_str().len() <= peer::LONGEST_PATH).then_some(outside)
-}
-
 impl Listener {
-    /// Listens where the keeper of `post` answers. Needs a runtime only when it is used.
-    ///
-    /// # Errors
-    /// An error of the system's.
-    pub fn bind(_post: &Post, path: &Path) -> std::io::Result<Self> {
-        let listener = peer::bind(path)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener, path: path.to_owned(), identity: filesystem::identity(path) })
+    /// Listens at `path`, where the keeper of `post` answers. Needs a runtime only when it is used. A socket that cannot be
+    /// bound now, or that is removed later, is bound when it can be.
+    #[must_use]
+    pub fn at(_post: &Post, path: &Path) -> Self {
+        let mut listener = Self { path: path.to_owned(), bound: None };
+        listener.bind();
+        listener
     }
 
     /// Where it listens.
@@ -74,27 +68,44 @@ impl Listener {
         &self.path
     }
 
-    /// Answers until it is dropped.
-    pub(super) async fn answer(self, shared: Arc<Shared>, looks: Receiver<u64>) {
-        let listener = self.listener.try_clone().and_then(UnixListener::from_std);
-        let listener = match listener {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "nobody answers at {}", self.path.display());
-                return std::future::pending().await;
+    fn bind(&mut self) {
+        let bound = peer::bind(&self.path).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(Bound { listener, identity: filesystem::identity(&self.path) })
+        });
+        match bound {
+            Ok(bound) => {
+                tracing::info!(path = %self.path.display(), "answering");
+                self.bound = Some(bound);
             }
-        };
+            Err(error) => tracing::warn!(%error, path = %self.path.display(), "no socket"),
+        }
+    }
+
+    /// Answers until it is dropped, or until another keeper has the post.
+    pub(super) async fn answer(mut self, shared: Arc<Shared>, looks: Receiver<u64>) -> Error {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut connections = tokio::task::JoinSet::new();
+        let mut changes = Changes::of(&self.path);
+        let mut listener = self.registered();
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             while connections.try_join_next().is_some() {}
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not taken");
-                    // Out of handles, most likely: some are free again when others have been served.
-                    tokio::time::sleep(ARRIVAL / 50).await;
+            let (slot, stream) = tokio::select! {
+                accepted = accept(listener.as_ref(), &slots) => accepted,
+                () = changes.next() => {
+                    let now = filesystem::presence(&self.path);
+                    let ours = self.bound.as_ref().and_then(|bound| bound.identity).map(Presence::There);
+                    if now == Presence::Unknown || Some(now) == ours {
+                        continue;
+                    }
+                    // The folder of the home may have been replaced, or another keeper answers here.
+                    if let Err(error) = shared.post.check() {
+                        return error;
+                    }
+                    if now == Presence::Gone || self.bound.is_none() {
+                        self.bind();
+                        listener = self.registered();
+                    }
                     continue;
                 }
             };
@@ -109,14 +120,81 @@ impl Listener {
             });
         }
     }
+
+    /// The socket in the runtime of the caller.
+    fn registered(&self) -> Option<UnixListener> {
+        let listener = self.bound.as_ref()?.listener.try_clone().and_then(UnixListener::from_std);
+        listener.inspect_err(|error| tracing::error!(%error, "no answers at {}", self.path.display())).ok()
+    }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         // Where the folder of the place was replaced, a keeper of the new one may answer.
-        if filesystem::identity(&self.path) == self.identity {
+        let ours = self.bound.as_ref().and_then(|bound| bound.identity);
+        if ours.is_some() && filesystem::identity(&self.path) == ours {
             let _ = peer::remove_socket(&self.path);
         }
+    }
+}
+
+/// The next connection, when one of the slots is free. Cancel-safe.
+async fn accept(
+    listener: Option<&UnixListener>,
+    slots: &Arc<Semaphore>,
+) -> (OwnedSemaphorePermit, UnixStream) {
+    let (Some(listener), Ok(slot)) = (listener, Arc::clone(slots).acquire_owned().await) else {
+        return std::future::pending().await;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (slot, stream),
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not taken");
+                // Out of handles, most likely: some are free again when others have been served.
+                tokio::time::sleep(ARRIVAL / 50).await;
+            }
+        }
+    }
+}
+
+/// Notices that the socket may have been removed or replaced.
+struct Changes {
+    noticed: Receiver<()>,
+    bell: Bell,
+    ended: Arc<AtomicBool>,
+}
+
+impl Changes {
+    fn of(path: &Path) -> Self {
+        let files = vec![path.to_owned()];
+        let mut watch = Watch::on(files.clone());
+        let (tell, noticed) = tokio::sync::watch::channel(());
+        let (bell, ended) = (watch.bell(), Arc::new(AtomicBool::new(false)));
+        let over = Arc::clone(&ended);
+        let work = move || {
+            while watch.wait(Duration::MAX) == Noticed::LookAgain && !over.load(Ordering::Relaxed) {
+                watch.follow(files.clone());
+                let _ = tell.send(());
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("codex-auth socket".to_owned()).spawn(work) {
+            tracing::error!(%error, "a socket that is removed is not bound again: cannot start a thread");
+        }
+        Self { noticed, bell, ended }
+    }
+
+    async fn next(&mut self) {
+        if self.noticed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.bell.ring();
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
 use super::finish::dispose;
+use super::looks::Look;
 use super::snapshot::{Departure, Snapshot};
 use crate::authority::{self, Hold, Kind, Reason as Refusal, Refresh, TokenResponse};
 use crate::config::StoreKind;
@@ -42,6 +43,12 @@ struct Received {
     kept: Result<(), store::Error>,
 }
 
+/// A document that is no longer what was spent, and the look that found it.
+struct Moved {
+    look: Look,
+    stored: Stored,
+}
+
 /// Whose tokens an answer brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
@@ -55,8 +62,8 @@ impl Spending<'_> {
         let mut answer = self.send(&mut reservation)?;
         if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unknown) {
             // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
-            if let Some(stored) = self.moved()? {
-                return self.adopt(stored);
+            if let Some(moved) = self.moved()? {
+                return self.adopt(moved);
             }
             answer = self.send(&mut reservation)?;
         }
@@ -117,9 +124,9 @@ impl Spending<'_> {
                 kept?;
                 match self.stored.document.with_successor(&rescue.tokens, rescue.received_at) {
                     Ok(document) => {
+                        let look = self.engine.looks.begin();
                         let stored = Stored { document, ..self.stored.clone() };
-                        Ok(Snapshot::new(Some(stored), None)
-                            .departed(Departure::Uncommitted(Arc::new(error))))
+                        Ok(self.snapshot(look, stored).departed(Departure::Uncommitted(Arc::new(error))))
                     }
                     Err(_) => Err(Error::Uncommitted(Arc::new(error))),
                 }
@@ -139,15 +146,16 @@ impl Spending<'_> {
         match &error {
             authority::Error::Permanent { reason, hold, code, .. } => {
                 if *reason == Refusal::Reused
-                    && let Some(stored) = self.await_successor()?
+                    && let Some(moved) = self.await_successor()?
                 {
-                    return self.adopt(stored);
+                    return self.adopt(moved);
                 }
                 // Whoever is in the middle of a commit has the locks; after this look nobody is.
                 let kind = self.stored.location.kind();
-                let look = self.writer.read_between_commits(kind)?.stored();
-                if let Some(stored) = self.judge(look)? {
-                    return self.adopt(stored);
+                let look = self.engine.looks.begin();
+                let stored = self.writer.read_between_commits(kind)?.stored();
+                if let Some(moved) = self.judge(look, stored)? {
+                    return self.adopt(moved);
                 }
                 Err(self.poison(*reason, *hold, code.clone()))
             }
@@ -156,8 +164,8 @@ impl Spending<'_> {
                 Err(self.back_off(Ending::Transient, asked, error))
             }
             authority::Error::Unknown { .. } => {
-                if let Some(stored) = self.moved()? {
-                    return self.adopt(stored);
+                if let Some(moved) = self.moved()? {
+                    return self.adopt(moved);
                 }
                 Err(self.back_off(Ending::Unknown, None, error))
             }
@@ -168,12 +176,12 @@ impl Spending<'_> {
 
     /// Somebody has the successor and may not have committed it: looks on every change until it moves or the grace is
     /// over.
-    fn await_successor(&self) -> Result<Option<Stored>, Error> {
+    fn await_successor(&self) -> Result<Option<Moved>, Error> {
         let mut watch = Watch::on(store::watched(self.writer.lease().home()));
         let ends = Instant::now() + GRACE;
         loop {
-            if let Some(stored) = self.moved()? {
-                return Ok(Some(stored));
+            if let Some(moved) = self.moved()? {
+                return Ok(Some(moved));
             }
             let left = ends.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -187,19 +195,26 @@ impl Spending<'_> {
     }
 
     /// What is stored now, if it is no longer what was spent.
-    fn moved(&self) -> Result<Option<Stored>, Error> {
-        self.judge(self.writer.stores().find()?.stored)
+    fn moved(&self) -> Result<Option<Moved>, Error> {
+        let look = self.engine.looks.begin();
+        self.judge(look, self.writer.stores().find()?.stored)
     }
 
-    fn judge(&self, stored: Option<Stored>) -> Result<Option<Stored>, Error> {
+    fn judge(&self, look: Look, stored: Option<Stored>) -> Result<Option<Moved>, Error> {
         let stored = self.acceptable(stored)?;
         let moved = stored.document.fingerprint() != Some(self.parent());
-        Ok(moved.then_some(stored))
+        Ok(moved.then_some(Moved { look, stored }))
     }
 
     fn serve_what_is_there(&self) -> Result<Snapshot, Error> {
+        let look = self.engine.looks.begin();
         let stored = self.acceptable(self.writer.stores().find()?.stored)?;
-        Ok(Snapshot::new(Some(stored), None))
+        Ok(self.snapshot(look, stored))
+    }
+
+    /// The snapshot of what `look` has found, with the record as it is by now.
+    fn snapshot(&self, look: Look, stored: Stored) -> Snapshot {
+        Snapshot::found(look, Some(stored), self.writer.state().clone())
     }
 
     fn acceptable(&self, stored: Option<Stored>) -> Result<Stored, Error> {
@@ -212,14 +227,14 @@ impl Spending<'_> {
     }
 
     /// Takes over what somebody else committed, and tells those who wait.
-    fn adopt(&mut self, stored: Stored) -> Result<Snapshot, Error> {
+    fn adopt(&mut self, moved: Moved) -> Result<Snapshot, Error> {
         let (parent, now) = (self.parent(), self.engine.clock.now());
         self.writer.record_adopted(|state| {
             state.spend(parent);
             state.poison = None;
             state.outcome = Some(Outcome::committed(parent, now));
         })?;
-        Ok(Snapshot::new(Some(stored), None))
+        Ok(self.snapshot(moved.look, moved.stored))
     }
 
     fn poison(&mut self, reason: Refusal, hold: Hold, code: Option<String>) -> Error {

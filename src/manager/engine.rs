@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::error::Error;
+use super::looks::Looks;
 use super::snapshot::{Departure, Snapshot};
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -37,6 +38,7 @@ pub(super) struct Engine {
     pub(super) authority: Authority,
     pub(super) clock: Clock,
     pub(super) policy: AccountPolicy,
+    pub(super) looks: Looks,
 }
 
 impl Engine {
@@ -49,6 +51,7 @@ impl Engine {
             authority: Authority::new(environment),
             clock: Clock::system(),
             policy: AccountPolicy::Follow,
+            looks: Looks::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Engine {
     /// What is stored now, with the poison that is known of it.
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
+        let look = self.looks.begin();
         let state = State::read(&self.home);
         let stores = self.stores()?;
         let stored = stores.find()?.stored;
@@ -81,9 +85,10 @@ impl Engine {
         {
             let path = self.home.own_records().rescue();
             let error = Arc::new(store::Error::NotCommitted { path });
-            return Ok(Snapshot::found(Some(successor), state).departed(Departure::Uncommitted(error)));
+            let found = Snapshot::found(look, Some(successor), state);
+            return Ok(found.departed(Departure::Uncommitted(error)));
         }
-        Ok(Snapshot::found(stored, state))
+        Ok(Snapshot::found(look, stored, state))
     }
 
     pub(super) fn lock_timeout(&self) -> Duration {

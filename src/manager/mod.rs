@@ -17,6 +17,7 @@ mod flight;
 mod job;
 pub mod logout;
 mod looked;
+mod looks;
 mod migrate;
 mod provider;
 mod publication;
@@ -24,6 +25,7 @@ mod recovery;
 mod refresh;
 mod snapshot;
 mod usability;
+mod wanted;
 mod watching;
 
 use std::fmt;
@@ -40,20 +42,22 @@ pub use self::finish::finish_rescue;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
 use self::looked::Looked;
+use self::looks::Looks;
 pub use self::migrate::move_login;
-use self::provider::Provider;
-use self::publication::Looks;
+use self::provider::{Provider, Question};
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
-pub use self::refresh::Reason;
-use self::refresh::{Base, Transaction};
+use self::refresh::Transaction;
 pub use self::snapshot::{Departure, Snapshot, Standing};
 pub use self::usability::{Unusable, Usability};
+pub use self::wanted::Reason;
+use self::wanted::{Base, Wanted};
 use self::watching::Bells;
 pub use self::watching::Watching;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::external::{ExternalAuth, ExternalToken};
+use crate::failpoint;
 use crate::home::Home;
 use crate::secret::Secret;
 use crate::store::KeychainClient;
@@ -65,10 +69,10 @@ pub struct AuthManager(Arc<Inner>);
 struct Inner {
     engine: Engine,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    flights: Flights,
+    flights: Flights<Wanted>,
+    questions: Flights<Question>,
     bells: Bells,
     looked: Looked,
-    looks: Looks,
     provider: Option<Provider>,
 }
 
@@ -198,7 +202,7 @@ impl Builder {
     fn engine(self) -> Engine {
         let authority = Authority::new(&self.environment);
         let Self { home, environment, keychain, clock, policy, .. } = self;
-        Engine { home, environment, keychain, authority, clock, policy }
+        Engine { home, environment, keychain, authority, clock, policy, looks: Looks::default() }
     }
 }
 
@@ -263,8 +267,8 @@ impl AuthManager {
         }
     }
 
-    /// Refreshes the login for `reason`, or takes over what somebody else has refreshed meanwhile. Calls at the same
-    /// time share one flight. Locks: the lease, held across read, request and commit.
+    /// Refreshes the login for `reason`, or takes over what another process has refreshed meanwhile. Calls at the same
+    /// time share one flight as far as its outcome covers their reasons; otherwise they are served in their order. Locks: the lease, held across read, request and commit.
     ///
     /// # Errors
     /// [`Error`]; a failure that passes leaves the snapshot as it was.
@@ -272,9 +276,12 @@ impl AuthManager {
         if self.0.provider.is_some() {
             return self.provided_anew(reason).await;
         }
-        let base = Base::of(&self.current());
-        let manager = self.clone();
-        self.0.flights.join(move || manager.transact(reason, base)).await
+        let wanted = Wanted { reason, base: Base::of(&self.current()) };
+        let (manager, errand) = (self.clone(), wanted.clone());
+        let covers = |flight: &Wanted, wanted: &Wanted, outcome: &flight::Outcome| {
+            wanted.is_covered_by(flight, outcome, self.0.engine.clock.now())
+        };
+        self.0.flights.join(wanted, covers, move || manager.transact(errand)).await
     }
 
     /// Looks at the store again, or asks the provider, also one that had refused. Takes no lock; runs on a thread of its own.
@@ -322,21 +329,22 @@ impl AuthManager {
 
     /// Waits until no transaction of this manager runs any more: the last call of a host before it exits.
     pub async fn settle(&self) {
-        self.0.flights.settle().await;
+        tokio::join!(self.0.flights.settle(), self.0.questions.settle());
     }
 
     fn over(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
         let (snapshot, _) = watch::channel(Arc::new(snapshot));
-        let (flights, bells) = (Flights::default(), Bells::default());
-        let (looked, looks) = (Looked::default(), Looks::default());
-        Self(Arc::new(Inner { engine, snapshot, flights, bells, looked, looks, provider }))
+        let (flights, questions) = (Flights::default(), Flights::default());
+        let (bells, looked) = (Bells::default(), Looked::default());
+        Self(Arc::new(Inner { engine, snapshot, flights, questions, bells, looked, provider }))
     }
 
-    fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {
+    fn transact(&self, Wanted { reason, base }: Wanted) -> Result<Arc<Snapshot>, Error> {
         let outcome =
             Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| ControlFlow::Continue(()));
         match outcome {
             Ok(snapshot) => {
+                failpoint::at("publishing");
                 let snapshot = self.publish(snapshot);
                 // What was seen meanwhile may be newer than what this has just published.
                 self.0.bells.ring();

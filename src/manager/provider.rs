@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::engine::block_on;
 use super::error::Error;
-use super::refresh::Reason;
+use super::flight;
+use super::wanted::Reason;
 use super::{AuthManager, Reload, Snapshot, Standing, Token};
 use crate::external::{self, Context, ExternalAuth, ExternalToken, Persistence};
 use crate::secret::{Fingerprint, Secret};
@@ -38,11 +39,19 @@ struct Pause {
 
 /// What a provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
+pub(super) enum Question {
     /// For another token than the one that is there.
     Another(external::Reason),
     /// For the token to use now.
     Current,
+}
+
+impl Question {
+    /// Whether the token that answered `flight` answers this too: any token is a current one, and another one is only what
+    /// was asked for as such.
+    fn is_covered_by(self, flight: Self) -> bool {
+        self == Self::Current || flight != Self::Current
+    }
 }
 
 impl Provider {
@@ -131,7 +140,7 @@ impl AuthManager {
             _ => (external::Reason::Forced, None),
         };
         let landed = self.fly(Question::Another(reason)).await?;
-        // It may have boarded a flight that was under way for another reason.
+        // An answer that others waited for may be the very token that was refused.
         if refused.is_some() && fingerprint(&landed) == refused {
             return self.fly(Question::Another(reason)).await;
         }
@@ -152,7 +161,10 @@ impl AuthManager {
 
     async fn fly(&self, question: Question) -> Result<Arc<Snapshot>, Error> {
         let manager = self.clone();
-        self.0.flights.join(move || manager.ask(question)).await
+        let covers = |flight: &Question, asked: &Question, outcome: &flight::Outcome| {
+            flight == asked || (outcome.is_ok() && asked.is_covered_by(*flight))
+        };
+        self.0.questions.join(question, covers, move || manager.ask(question)).await
     }
 
     /// Asks the provider, and makes its answer what is served. Runs on the thread of a flight.
@@ -177,7 +189,7 @@ impl AuthManager {
         {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
-        Ok(self.publish(provider.snapshot(token, now)))
+        Ok(self.publish_provided(provider.snapshot(token, now)))
     }
 
     fn learn_from_provider(&self, provider: &Provider, held: &Snapshot, error: &Error, now: Timestamp) {
@@ -185,7 +197,7 @@ impl AuthManager {
             // It is as good as it was.
             Error::Provider(refusal) if matches!(**refusal, external::Error::NotRefreshable { .. }) => {}
             Error::Provider(refusal) if refusal.persistence() == Persistence::Permanent => {
-                self.publish(held.refused(Arc::clone(refusal)));
+                self.publish_provided(held.refused(Arc::clone(refusal)));
             }
             error => provider.failed(error, held.standing(now)),
         }
@@ -211,5 +223,21 @@ fn fingerprint(snapshot: &Snapshot) -> Option<Fingerprint> {
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Provider").field(&self.source.name()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_current_token_is_no_answer_to_a_question_for_another_one() {
+        let questions = [
+            Question::Current,
+            Question::Another(external::Reason::Forced),
+            Question::Another(external::Reason::Unauthorized),
+        ];
+        let covered = questions.map(|asked| questions.map(|flight| asked.is_covered_by(flight)));
+        assert_eq!(covered, [[true; 3], [false, true, true], [false, true, true]]);
     }
 }

@@ -1,34 +1,34 @@
 //! From a look at the store to the snapshot that everybody in this process uses.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::Change;
 use super::engine::AccountPolicy;
 use super::error::Error;
-use super::refresh::Base;
+use super::looks::Look;
 use super::snapshot::{Departure, Snapshot};
+use super::wanted::Base;
 use super::{AuthManager, Reload};
+use crate::failpoint;
 use crate::store::{self, Author};
 
 impl AuthManager {
     pub(super) fn look_again(&self) -> Result<Reload, Error> {
-        let look = self.0.looks.begin();
         let (found, looked) = self.load()?;
+        failpoint::at("looked");
         let author = store::holder(&self.0.engine.home).map(Author::from);
-        let reload = self.take_over(look, found, author);
+        let reload = self.take_over(found, author);
         self.remember(looked);
         Ok(reload)
     }
 
     /// Compares what a look has found with the snapshot, by identity and lineage, and publishes what differs. A change that
-    /// is not recorded yet is `author`'s. What was found before another look began that is published already counts for
-    /// nothing.
-    pub(super) fn take_over(&self, look: Look, new: Snapshot, author: Option<Author>) -> Reload {
+    /// is not recorded yet is `author`'s. What an earlier look found than one that was published is ignored.
+    pub(super) fn take_over(&self, new: Snapshot, author: Option<Author>) -> Reload {
         let mut reload = Reload::Same;
         if self.0.provider.is_none() {
             self.replace(|old| {
-                if !self.0.looks.is_latest(look) {
+                if !self.0.engine.looks.publish(new.look()) {
                     return None;
                 }
                 let (found, snapshot) = self.compare(old, new, author);
@@ -74,23 +74,36 @@ impl AuthManager {
     pub(super) fn keep_unreadable(&self, look: Look, error: store::Error) {
         if self.0.provider.is_none() {
             let departure = Departure::Unreadable(Arc::new(error));
-            self.replace(|old| self.0.looks.is_latest(look).then(|| old.clone().departed(departure)));
+            self.replace(|old| self.0.engine.looks.publish(look).then(|| old.clone().departed(departure)));
         }
     }
 
-    /// What a failure teaches about the snapshot: a dead token gives out nothing any more, here and at once.
+    /// Applies what a failure says about the snapshot: a dead token is handed out no more, and a login that is gone is
+    /// looked for once more, because another one may be there by now.
     pub(super) fn learn(&self, error: &Error) {
-        self.replace(|old| match error {
-            Error::Poisoned(poison) if old.fingerprint() == Some(poison.fingerprint) => {
-                Some(old.poisoned(poison))
+        match error {
+            Error::Poisoned(poison) => self.replace(|old| {
+                let same = old.fingerprint() == Some(poison.fingerprint);
+                same.then(|| old.poisoned(poison))
+            }),
+            // A store that cannot be read now held no login a moment ago.
+            Error::LoggedOut if self.look_again().is_err() => {
+                self.replace(|_| Some(Snapshot::new(None, None)));
             }
-            Error::LoggedOut => Some(Snapshot::new(None, None)),
-            _ => None,
-        });
+            _ => {}
+        }
     }
 
-    /// Makes `snapshot` the one that is served. Subscribers hear of it only if it says something new.
+    /// Serves `snapshot`, which a transaction has found or committed, unless a later look was published already. Returns
+    /// it in either case. Subscribers are notified only if it says something new.
     pub(super) fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.replace_by(|_| self.0.engine.looks.publish(snapshot.look()).then(|| Arc::clone(&snapshot)));
+        snapshot
+    }
+
+    /// Serves `snapshot`, which comes from a provider: one question at a time is asked, so its answers are in order.
+    pub(super) fn publish_provided(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
         self.replace_by(|_| Some(Arc::clone(&snapshot)));
         snapshot
@@ -108,29 +121,6 @@ impl AuthManager {
             *current = snapshot;
             new
         });
-    }
-}
-
-/// The order of the looks at the store: what an earlier one has found never takes the place of what a later one has.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    begun: AtomicU64,
-    latest: AtomicU64,
-}
-
-/// A look, by its place in that order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look(u64);
-
-impl Looks {
-    /// To be called before the store is looked at.
-    pub(super) fn begin(&self) -> Look {
-        Look(self.begun.fetch_add(1, Ordering::SeqCst))
-    }
-
-    /// Whether none that began later was the latest already; then this one is.
-    fn is_latest(&self, look: Look) -> bool {
-        self.latest.fetch_max(look.0, Ordering::SeqCst) <= look.0
     }
 }
 
@@ -154,20 +144,54 @@ mod tests {
     use crate::config::Environment;
     use crate::document::AuthDocument;
     use crate::home::Home;
+    use crate::manager::looks::Look;
     use crate::secret::Secret;
+    use crate::store::{Location, State, Stored};
+
+    fn manager(folder: &tempfile::TempDir) -> AuthManager {
+        let environment = Environment::read(|_| None).unwrap();
+        let builder = AuthManager::builder(Home::at(folder.path()).unwrap(), environment);
+        AuthManager::over(builder.engine(), None, Snapshot::default())
+    }
+
+    /// A login by API key that `look` has found.
+    fn login(look: Look, key: &str) -> Snapshot {
+        let document = AuthDocument::with_api_key(&Secret::from(key));
+        let location = Location::File("auth.json".into());
+        Snapshot::found(look, Some(Stored { document, location, notes: Vec::new() }), State::default())
+    }
+
+    fn logout(look: Look) -> Snapshot {
+        Snapshot::found(look, None, State::default())
+    }
+
+    fn bearer(manager: &AuthManager) -> Option<String> {
+        manager.current().bearer().map(|bearer| bearer.expose().to_owned())
+    }
 
     #[test]
     fn what_an_earlier_look_has_found_never_takes_the_place_of_what_a_later_one_has() {
         let folder = tempfile::tempdir().unwrap();
-        let builder =
-            AuthManager::builder(Home::at(folder.path()).unwrap(), Environment::read(|_| None).unwrap());
-        let manager = AuthManager::over(builder.engine(), None, Snapshot::default());
-        let login = || Snapshot::of(AuthDocument::with_api_key(&Secret::from("sk-1")));
-        let [before, logout, after] = [(); 3].map(|()| manager.0.looks.begin());
-        assert_eq!(manager.take_over(logout, Snapshot::default(), None), Reload::Same);
-        assert_eq!(manager.take_over(before, login(), None), Reload::Same);
+        let manager = manager(&folder);
+        let [before, ended, after] = [(); 3].map(|()| manager.0.engine.looks.begin());
+        assert_eq!(manager.take_over(logout(ended), None), Reload::Same);
+        assert_eq!(manager.take_over(login(before, "sk-1"), None), Reload::Same);
         assert!(manager.current().document().is_none());
-        assert_eq!(manager.take_over(after, login(), None), Reload::LoggedIn);
+        assert_eq!(manager.take_over(login(after, "sk-1"), None), Reload::LoggedIn);
         assert!(manager.current().document().is_some());
+    }
+
+    #[test]
+    fn what_a_transaction_publishes_takes_part_in_the_order_both_ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let manager = manager(&folder);
+        let [before, committed, after] = [(); 3].map(|()| manager.0.engine.looks.begin());
+        let served = manager.publish(login(committed, "sk-2"));
+        manager.take_over(login(before, "sk-1"), None);
+        assert_eq!(bearer(&manager).as_deref(), Some("sk-2"), "a look that began before the commit");
+        manager.take_over(logout(after), None);
+        let late = manager.publish(login(committed, "sk-2"));
+        assert_eq!(bearer(&manager), None, "a look that began after the commit");
+        assert!(late.holds_the_same_as(&served), "its caller gets what it refreshed all the same");
     }
 }

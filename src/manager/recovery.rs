@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use super::refresh::Reason;
+use super::wanted::Reason;
 use super::{AuthManager, Reload, Snapshot, Token};
 use crate::document::Identity;
 use crate::external;

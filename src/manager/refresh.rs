@@ -6,16 +6,17 @@
 use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
 use super::finish;
+use super::looks::Look;
 use super::snapshot::Snapshot;
 use super::usability::Unusable;
+use super::wanted::{Base, Reason, ended};
 use crate::authority::{self, Endpoint, Refresh, RefreshReason};
-use crate::document::{AuthDocument, AuthMode, Freshness, Identity};
+use crate::document::{AuthDocument, AuthMode};
 use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::rescue::Reservation;
@@ -26,53 +27,6 @@ use crate::store::{
 /// Automatic reasons never spend a token that was received less than this ago.
 const DAMPER: SignedDuration = SignedDuration::from_secs(60);
 
-/// Why a refresh is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Reason {
-    /// Somebody asked for it; the damper does not hold it back.
-    Forced,
-    /// It is kept fresh ahead of time.
-    Keeper,
-    /// The token must last at least this long, in seconds.
-    MinTtl(u64),
-    /// It is about to end.
-    Stale,
-    /// A server refused the access token of this fingerprint.
-    Unauthorized(Fingerprint),
-}
-
-/// What the caller had in hand when it asked: what the store is compared with.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Base {
-    pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) account_id: Option<String>,
-    pub(super) user_id: Option<String>,
-    /// When the authority made its access token, by the authority's clock.
-    pub(super) issued_at: Option<Timestamp>,
-}
-
-impl Base {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let Identity { account_id, user_id, .. } = snapshot.identity();
-        let issued_at = snapshot.document().and_then(|document| document.access_claims().issued_at);
-        Self { fingerprint: snapshot.fingerprint(), account_id, user_id, issued_at }
-    }
-
-    /// Whether `document`, of the same login, was made before what the caller has: a copy that somebody put back.
-    pub(super) fn is_newer_than(&self, document: &AuthDocument) -> bool {
-        let theirs = document.access_claims().issued_at;
-        self.fingerprint.is_some()
-            && self.fingerprint != document.fingerprint()
-            && self.issued_at.zip(theirs).is_some_and(|(ours, theirs)| theirs < ours)
-    }
-
-    fn identity(&self) -> Identity {
-        Identity::new(self.account_id.clone(), self.user_id.clone())
-    }
-}
-
 /// One refresh, from the lease to the state.
 pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
@@ -81,11 +35,11 @@ pub(super) struct Transaction<'a> {
 }
 
 /// What a look at the store says.
-enum Look {
+enum Found {
     /// Nothing need be spent: this is what everybody uses now.
     Serve(Box<Snapshot>),
     /// The refresh token of this document is to be spent.
-    Spend(Box<Stored>),
+    Spend(Look, Box<Stored>),
 }
 
 /// How one attempt ended.
@@ -127,13 +81,13 @@ impl Transaction<'_> {
         let mut writer = self.engine.stores()?.writer(&lease)?;
         finish::finish(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
-        let stored = match self.look(writer.stores(), writer.state())? {
-            Look::Serve(snapshot) => return Ok(Attempt::Served(snapshot)),
-            Look::Spend(stored) => stored,
+        let (look, stored) = match self.look(writer.stores(), writer.state())? {
+            Found::Serve(snapshot) => return Ok(Attempt::Served(snapshot)),
+            Found::Spend(look, stored) => (look, stored),
         };
         let spending = self.may_spend(&stored, writer.state())?;
-        if let Some(snapshot) = self.damped(&stored, writer.state())? {
-            return Ok(served(snapshot));
+        if self.is_damped(&stored, writer.state())? {
+            return Ok(served(Snapshot::found(look, Some(*stored), writer.state().clone())));
         }
         let spent = spending.refresh_token.fingerprint();
         let reservation = reserve(&writer, &stored)?;
@@ -193,8 +147,8 @@ impl Transaction<'_> {
         }
         let stores = self.engine.stores().ok()?;
         match self.look(&stores, &state) {
-            Ok(Look::Serve(snapshot)) => Some(Ok(*snapshot)),
-            Ok(Look::Spend(stored)) => self.failed_meanwhile(&stored, &state).map(Err),
+            Ok(Found::Serve(snapshot)) => Some(Ok(*snapshot)),
+            Ok(Found::Spend(_, stored)) => self.failed_meanwhile(&stored, &state).map(Err),
             Err(error @ (Error::LoggedOut | Error::OtherAccount | Error::OldCopy)) => Some(Err(error)),
             Err(_) => None,
         }
@@ -218,11 +172,12 @@ impl Transaction<'_> {
     }
 
     /// Compares what is stored with what the caller had, by identity and lineage.
-    fn look(&self, stores: &Stores, state: &State) -> Result<Look, Error> {
+    fn look(&self, stores: &Stores, state: &State) -> Result<Found, Error> {
+        let look = self.engine.looks.begin();
         let stored = stores.find()?.stored.ok_or(Error::LoggedOut)?;
         let document = &stored.document;
         let ours = self.base.identity().matches(&document.identity());
-        if !ours && (self.engine.policy == AccountPolicy::Stay || self.is_recovery()) {
+        if !ours && (self.engine.policy == AccountPolicy::Stay || self.reason.is_recovery()) {
             return Err(Error::OtherAccount);
         }
         let fingerprint = document.fingerprint();
@@ -236,32 +191,11 @@ impl Transaction<'_> {
             return Err(Error::OldCopy);
         }
         let moved = !ours || fingerprint != self.base.fingerprint;
-        let snapshot = || Look::Serve(Box::new(Snapshot::new(Some(stored.clone()), state.poison.clone())));
-        Ok(if self.is_served_by(document, moved) { snapshot() } else { Look::Spend(Box::new(stored)) })
-    }
-
-    /// Whether `document` is what the caller wants, with nothing spent.
-    fn is_served_by(&self, document: &AuthDocument, moved: bool) -> bool {
-        let now = self.engine.clock.now();
-        if document.bearer().is_none() || ended(document, now) {
-            return false;
-        }
-        let fresh = document.freshness(now) == Freshness::Fresh;
-        match self.reason {
-            Reason::Forced => moved,
-            // The keeper asks long before a token is stale; only a new one will do.
-            Reason::Keeper => moved && fresh,
-            Reason::MinTtl(seconds) => {
-                let lasts = document.expires_at().is_none_or(|end| {
-                    end.duration_since(now).as_secs() >= i64::try_from(seconds).unwrap_or(i64::MAX)
-                });
-                lasts || (moved && fresh)
-            }
-            Reason::Stale => fresh,
-            Reason::Unauthorized(refused) => {
-                document.bearer().is_some_and(|bearer| bearer.fingerprint() != refused)
-            }
-        }
+        Ok(if self.reason.is_served_by(document, moved, self.engine.clock.now()) {
+            Found::Serve(Box::new(Snapshot::found(look, Some(stored), state.clone())))
+        } else {
+            Found::Spend(look, Box::new(stored))
+        })
     }
 
     /// What would be sent, unless the token is known to be dead or the authority is to be left alone.
@@ -285,13 +219,13 @@ impl Transaction<'_> {
         }
     }
 
-    /// The damper: what has only just been received is served as it is, or not at all.
-    fn damped(&self, stored: &Stored, state: &State) -> Result<Option<Snapshot>, Error> {
+    /// The damper: whether the stored token was received so recently that it is served as it is.
+    fn is_damped(&self, stored: &Stored, state: &State) -> Result<bool, Error> {
         let now = self.engine.clock.now();
         let just_received =
             state.received_at.is_some_and(|received| now.duration_since(received).abs() < DAMPER);
         if self.reason == Reason::Forced || !just_received {
-            return Ok(None);
+            return Ok(false);
         }
         let refused = match self.reason {
             Reason::Unauthorized(refused) => {
@@ -302,11 +236,7 @@ impl Transaction<'_> {
         if ended(&stored.document, now) || refused {
             return Err(Error::JustReceived);
         }
-        Ok(Some(Snapshot::new(Some(stored.clone()), state.poison.clone())))
-    }
-
-    fn is_recovery(&self) -> bool {
-        matches!(self.reason, Reason::Unauthorized(_))
+        Ok(true)
     }
 }
 
@@ -347,8 +277,4 @@ fn reserve(writer: &Writer<'_>, stored: &Stored) -> Result<Reservation, Error> {
     store.prove_write()?;
     let seal = Seal::make(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
     Ok(Reservation::make(writer.lease(), seal)?)
-}
-
-fn ended(document: &AuthDocument, now: Timestamp) -> bool {
-    document.expires_at().is_some_and(|end| end <= now)
 }

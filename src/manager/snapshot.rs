@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::looks::Look;
 use super::usability::Usability;
 use crate::document::{AuthDocument, Identity, Revision};
 use crate::external::{self, ExternalToken};
@@ -22,6 +23,7 @@ pub struct Snapshot {
     expires_at: Option<Timestamp>,
     departure: Option<Departure>,
     record: Record,
+    look: Look,
 }
 
 /// A token of a provider, and the document of a ChatGPT token.
@@ -91,12 +93,12 @@ impl Snapshot {
         Self { refusal: Some(refusal), ..self.clone() }
     }
 
-    /// The snapshot of what a look has found, with what the shared record said of it.
-    pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
+    /// The snapshot of what `look` has found, with what the shared record said of it.
+    pub(super) fn found(look: Look, stored: Option<Stored>, state: State) -> Self {
         let logging_out = stored.as_ref().and_then(|stored| state.ending(&stored.document));
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
         let record = Record { generation: state.generation, by: state.by, spent };
-        Self { record, logging_out, ..Self::new(stored, state.poison) }
+        Self { record, logging_out, look, ..Self::new(stored, state.poison) }
     }
 
     #[cfg(test)]
@@ -241,6 +243,11 @@ impl Snapshot {
     /// A mere look clears no poison; only another credential does.
     pub(super) fn keeping_poison_of(self, old: &Self) -> Self {
         if old.is_sure_of_poison(&self) { Self { poison: old.poison.clone(), ..self } } else { self }
+    }
+
+    /// The look that found it.
+    pub(super) fn look(&self) -> Look {
+        self.look
     }
 
     pub(super) fn record(&self) -> &Record {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ const KEYCHAIN_POLL_COST: u32 = 20;
 #[must_use = "it follows for as long as it lives"]
 pub struct Watching {
     ended: Arc<AtomicBool>,
-    bell: Bell,
+    /// Heard by [`Bells`] for as long as this lives.
+    bell: Arc<Bell>,
     attention: Receiver<Attention>,
     looks: Receiver<u64>,
 }
@@ -40,13 +41,14 @@ impl Watching {
     pub(super) fn start(manager: AuthManager) -> Self {
         let watch = Watch::on(watched(&manager.0.engine.home));
         let bell = watch.bell();
-        manager.0.bells.add(bell.clone());
+        let bell = Arc::new(bell);
+        manager.0.bells.add(&bell);
         let ended = Arc::new(AtomicBool::new(false));
         let (tell, attention) = latest::channel(watch.attention().clone());
         let (count, looks) = latest::channel(0);
         tell_of(watch.attention());
         let follower = Follower {
-            keychain: KeychainPoll::new(bell.clone()),
+            keychain: KeychainPoll::new(Bell::clone(&bell)),
             ended: Arc::clone(&ended),
             attention: tell,
             looks: count,
@@ -77,7 +79,7 @@ impl Watching {
     /// What makes it look again at once, whatever events say: after a suspend, or when a person asks for it.
     #[must_use]
     pub fn bell(&self) -> Bell {
-        self.bell.clone()
+        Bell::clone(&self.bell)
     }
 }
 
@@ -88,17 +90,20 @@ impl Drop for Watching {
     }
 }
 
-/// Those who look again after a transaction of this process.
+/// The watchers that look again after a transaction of this process. Those that were dropped are forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Bells(Mutex<Vec<Bell>>);
+pub(super) struct Bells(Mutex<Vec<Weak<Bell>>>);
 
 impl Bells {
-    fn add(&self, bell: Bell) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(bell);
+    fn add(&self, bell: &Arc<Bell>) {
+        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.retain(|bell| bell.strong_count() > 0);
+        bells.push(Arc::downgrade(bell));
     }
 
     pub(super) fn ring(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(Bell::ring_if_heard);
+        let bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
     }
 }
 
@@ -132,7 +137,7 @@ impl Follower {
         let began = Instant::now();
         let mut gone_before = false;
         while !self.has_ended() {
-            let look = self.manager.0.looks.begin();
+            let look = self.manager.0.engine.looks.begin();
             match self.manager.load() {
                 Ok((found, _)) if found.document().is_none() && !gone_before && self.had_a_login() => {
                     gone_before = true;
@@ -148,7 +153,7 @@ impl Follower {
                         }
                         Record::Soon(holder) => Some(holder.into()),
                     };
-                    let reload = self.manager.take_over(look, found, author);
+                    let reload = self.manager.take_over(found, author);
                     self.manager.remember(looked);
                     tracing::trace!(?reload, "looked at the store");
                     break;
@@ -292,5 +297,25 @@ fn watched(home: &Home) -> Vec<PathBuf> {
 fn tell_of(attention: &Attention) {
     if let Attention::Polling { reason } = attention {
         tracing::warn!(reason, "the system does not tell of changes; the login is looked at every second");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn a_watcher_that_was_dropped_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = Environment::read(|_| None).unwrap();
+        let manager = AuthManager::builder(Home::at(folder.path()).unwrap(), environment).open_anyway();
+        let stays = manager.watch();
+        for _ in 0..20 {
+            drop(manager.watch());
+        }
+        let last = manager.watch();
+        assert_eq!(manager.0.bells.0.lock().unwrap().len(), 2);
+        drop((stays, last));
     }
 }

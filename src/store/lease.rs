@@ -206,7 +206,8 @@ fn make_folder(home: &Home) -> Result<Home, Error> {
     Ok(home.found()?)
 }
 
-/// The holder of the lease of `home`, as it signed the lock file. Reads one file and takes no lock.
+/// The holder of the lease of `home`, as it signed the lock file; `None` while no process of ours holds it. Reads one file
+/// and acquires no lock.
 #[must_use]
 pub fn holder(home: &Home) -> Option<Holder> {
     let target = Target::of(home).ok()?;

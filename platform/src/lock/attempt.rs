@@ -81,6 +81,20 @@ fn open(path: &Path, creation: Creation, create: OFlags) -> Result<Option<File>,
     }
 }
 
+/// Puts a new lock file in the place of the one at `path`, and returns it locked.
+pub(super) fn replace(path: &Path) -> Result<File, Error> {
+    let failed = |error| sorted(path, error);
+    let (folder, name) = Folder::around(path).map_err(failed)?;
+    let mut temporary = Temporary::create(folder, name, permissions(Creation::Private)).map_err(failed)?;
+    if temporary.folder().heir().is_some() {
+        temporary.folder().bequeath(temporary.file()).map_err(failed)?;
+    }
+    let file = temporary.file().try_clone().map_err(failed)?;
+    FileExt::try_lock_exclusive(&file).map_err(failed)?;
+    temporary.rename(name).map_err(failed)?;
+    Ok(file)
+}
+
 /// Opens a lock file only to look at it; nothing when there is none.
 pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
     let file = match rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Permissions::empty()) {

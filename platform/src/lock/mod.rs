@@ -4,11 +4,13 @@
 //! program that uses `fcntl` record locks. They bind the processes of one kernel; over NFS, whatever the
 //! mount options say.
 //!
-//! A lock file is made when it is missing and never removed, and its content means nothing. A lock belongs to
+//! A lock file is made when it is missing and never removed; only [`FileLock::seize`] replaces it. Its content is a note for
+//! people. A lock belongs to
 //! the handle that took it: another handle is refused even in the same process. A child that is started gets
 //! none of it.
 
 mod attempt;
+mod claim;
 mod directory;
 mod note;
 mod waiting;
@@ -210,6 +212,18 @@ impl FileLock {
         })
     }
 
+    /// Replaces the lock file at `path` by another one that this process holds, whoever holds the one that was there.
+    ///
+    /// For a holder that has stopped and may never go on: it goes on holding a file that is no longer at `path`, which it
+    /// can find out by comparing [identities](crate::filesystem::identity). Until it does, both hold a lock.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Io`].
+    pub fn seize(path: &Path) -> Result<Self, Error> {
+        let file = attempt::replace(path)?;
+        Ok(Self { file, path: path.to_owned(), signed: AtomicBool::new(false) })
+    }
+
     /// Writes our process id and `program` into the lock file, for [`holder`]; taken out again on drop. That
     /// it cannot be written is no error.
     pub fn sign(&self, program: &str) {
@@ -227,7 +241,7 @@ impl FileLock {
 impl Drop for FileLock {
     fn drop(&mut self) {
         if *self.signed.get_mut() {
-            let _ = self.file.set_len(0);
+            note::clear(&self.file);
         }
         // Closing is not enough while a child is being started: until it runs its program it has a copy of
         // the handle.
@@ -245,7 +259,7 @@ pub fn standing(path: &Path) -> Result<Standing, Error> {
     match FileExt::try_lock_shared(&file) {
         Ok(()) => {
             let _ = FileExt::unlock(&file);
-            Ok(Standing::Free { left: holder(path) })
+            Ok(Standing::Free { left: note::left(path) })
         }
         Err(error) if is_contended(&error) => Ok(Standing::Held { holder: holder(path) }),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::claim;
 use crate::private_file::CAREFUL;
 
 /// More than any note is long, in bytes.
@@ -23,13 +24,25 @@ pub struct Holder {
     pub program: String,
 }
 
-/// Who signed the lock file last and has not released it. It means something only while the lock is held: a
-/// holder that was killed leaves its note, and other programs sign nothing.
+/// The holder of the lock at `path`, by its own note. `None` if the lock is free, also where a process that was killed left
+/// its note, and if another program holds it that signs nothing. Acquires no lock, so no other process notices.
 pub fn holder(path: &Path) -> Option<Holder> {
+    let file = open(path)?;
+    // In this order: whoever claims a note has written it before.
+    claim::is_made(&file).then(|| read(&file))?
+}
+
+/// The note of a process that was killed, in a lock file that is free.
+pub(super) fn left(path: &Path) -> Option<Holder> {
+    read(&open(path)?)
+}
+
+fn open(path: &Path) -> Option<File> {
     let file = File::from(rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Mode::empty()).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
+fn read(file: &File) -> Option<Holder> {
     let mut note = Vec::new();
     file.take(NOTE_LIMIT).read_to_end(&mut note).ok()?;
     let note = String::from_utf8_lossy(&note);
@@ -38,12 +51,20 @@ pub fn holder(path: &Path) -> Option<Holder> {
     Some(Holder { pid: pid.parse().ok()?, program: printable(program) })
 }
 
-/// Says that `program`, in this process, holds the lock of `file`.
+/// Writes into `file`, whose lock this process holds, that `program` does, and claims that.
 pub(super) fn write(file: &File, program: &str) -> io::Result<()> {
     let note = format!("{} {}\n", std::process::id(), printable(program));
     // Written before the rest is cut off, so that its first line is whole at all times.
     file.write_all_at(note.as_bytes(), 0)?;
-    file.set_len(note.len() as u64)
+    file.set_len(note.len() as u64)?;
+    // A note that is not claimed names nobody.
+    claim::make(file)
+}
+
+/// Takes the note out again.
+pub(super) fn clear(file: &File) {
+    let _ = file.set_len(0);
+    claim::give_up(file);
 }
 
 impl fmt::Display for Holder {

@@ -135,11 +135,56 @@ fn the_lock_of_a_killed_holder_is_free() {
     });
     assert!(matches!(outcome, Ok(Acquired::Locked(_))), "{outcome:?}");
     assert!(tries >= 2);
-    assert_eq!(
-        holder(&path).unwrap().program,
-        "rehearsal",
-        "the note of the dead stays until it is written over"
-    );
+    assert_eq!(holder(&path), None, "the note of a killed process names no holder");
+}
+
+#[test]
+fn a_lock_that_another_program_acquired_after_a_kill_has_no_named_holder() {
+    let name = this_test!();
+    if let Some((_, path)) = again::part() {
+        return hold(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
+    assert_eq!(holder(&path).map(|holder| holder.pid), Some(actor.child.id()));
+    actor.kill();
+    let note = fs::read_to_string(&path).unwrap();
+    assert!(note.contains("rehearsal"), "{note}");
+    // Another program signs nothing.
+    let other = exclusive(&path, LONG).unwrap();
+    assert_eq!(holder(&path), None);
+    assert_eq!(standing(&path).unwrap(), Standing::Held { holder: None });
+    let Err(Error::Held { holder: None, .. }) = exclusive(&path, Wait::No) else { panic!("it is held") };
+    drop(other);
+}
+
+/// A probe that acquired the lock for a moment would make tries fail that should succeed.
+#[test]
+fn reading_who_holds_a_lock_never_makes_a_try_for_it_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    drop(exclusive(&path, Wait::No).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !done.load(Ordering::Relaxed) {
+                let _ = holder(&path);
+                reads += 1;
+            }
+            reads
+        });
+        let refused = (0..5_000).filter(|_| {
+            let lock = exclusive(&path, Wait::No);
+            let held = lock.as_ref().map(|lock| lock.sign("me"));
+            held.is_err()
+        });
+        let refused = refused.count();
+        done.store(true, Ordering::Relaxed);
+        println!("{} reads beside 5000 tries", reader.join().unwrap());
+        assert_eq!(refused, 0);
+    });
 }
 
 #[test]

@@ -9,7 +9,8 @@ use clap::Args;
 use codex_auth::Timestamp;
 use codex_auth::manager::{AccountPolicy, AuthManager, Change, Snapshot};
 use codex_auth::watch::{Attention, Watch};
-use codex_auth_platform::{filesystem, peer};
+use codex_auth_platform::filesystem::{self, Presence};
+use codex_auth_platform::peer;
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -202,7 +203,8 @@ fn until_gone(home: &Path) {
 
 fn has_gone(home: &Path, watch: &mut Watch) -> bool {
     let believed = Instant::now() + AWAY;
-    while filesystem::identity(home).is_none() {
+    // One that is closed to us may be opened again.
+    while filesystem::presence(home) == Presence::Gone {
         let left = believed.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return true;

@@ -28,5 +28,7 @@ mod logins;
 mod logout;
 mod next;
 mod real;
+mod slow;
 mod storage;
 mod together;
+mod turns;

@@ -47,6 +47,9 @@ for line in sys.stdin:
         for told in ("account/updated", "account/login/completed", "thread/started"):
             say({"method": told, "params": {"by": "next"}})
         say({"id": number, "result": {}})
+    elif method == "test/flood":
+        for _ in range(params["lines"]):
+            say({"method": "thread/flood", "params": {"more": "x" * params["bytes"]}})
     elif method == "test/keep":
         kept.append(number)
     elif method == "test/flush":

@@ -3,6 +3,9 @@
 mod authority;
 mod clients;
 mod clocks;
+// Linux: another user.
+#[cfg(target_os = "linux")]
+mod closed;
 mod codexes;
 mod failover;
 // Linux: items of others.
@@ -12,6 +15,8 @@ mod keychain;
 #[cfg(target_os = "linux")]
 mod kernel;
 pub mod process;
+pub mod reads;
 mod signals;
 pub mod socket;
+mod unreachable;
 mod virtual_time;

@@ -56,12 +56,12 @@ impl Kept {
             "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some(url.clone().into()),
             _ => None,
         });
-        let home = world.machine.home.home();
-        let manager = AuthManager::builder(home.clone(), environment.unwrap());
+        let (home, environment) = (world.machine.home.home(), environment.unwrap());
+        let manager = AuthManager::builder(home.clone(), environment.clone());
         let manager = manager.clock(hands.clock()).policy(AccountPolicy::Follow).open().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
-        let post = runtime.block_on(Post::take(&home, |_| {})).unwrap();
+        let post = runtime.block_on(Post::take(&home, &environment, |_| {})).unwrap();
         let keeper = Keeper::new(post, manager.clone(), Box::new(manager.clone()), hands.clock());
         let bell = keeper.look_again();
         let (end, ended) = oneshot::channel::<()>();

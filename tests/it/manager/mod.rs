@@ -7,6 +7,7 @@ mod answers;
 mod clocks;
 #[cfg(feature = "failpoints")]
 pub mod crashes;
+mod flights;
 mod fresh;
 #[cfg(feature = "failpoints")]
 mod in_runtime;
@@ -23,6 +24,8 @@ mod logouts;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod obstacles;
+#[cfg(feature = "failpoints")]
+mod order;
 mod processes;
 pub mod redaction;
 pub mod rival;

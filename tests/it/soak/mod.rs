@@ -11,6 +11,9 @@ mod foreign;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 mod kills;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+mod reads;
 mod rounds;
 // Linux: items of others.
 #[cfg(target_os = "linux")]

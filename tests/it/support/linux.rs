@@ -56,6 +56,11 @@ pub fn bound_by_permissions(run: Run) -> Run {
     if is_root() { run.by_user(65534) } else { run }
 }
 
+/// `run` without the capabilities of root, so that permissions bind it and files stay its own.
+pub fn without_capabilities(run: Run) -> Run {
+    if is_root() { run.through(["setpriv", "--bounding-set=-all", "--inh-caps=-all"]) } else { run }
+}
+
 impl Run {
     /// Runs it as another user. Root opens it first: where it was built, others may not be able to go.
     pub fn by_user(self, uid: u32) -> Self {

@@ -10,8 +10,7 @@ mod lines;
 mod machine;
 #[cfg(target_os = "linux")]
 mod mounted;
-// Linux: only what needs Linux stops the program half way.
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
+#[cfg(feature = "failpoints")]
 mod pause;
 mod process;
 mod program;
@@ -35,13 +34,13 @@ pub use self::lines::Lines;
 pub use self::machine::{Machine, account, item, now};
 #[cfg(target_os = "linux")]
 pub use self::mounted::Mounted;
-#[cfg(all(target_os = "linux", feature = "failpoints"))]
+#[cfg(feature = "failpoints")]
 pub use self::pause::Pause;
-pub use self::process::{children, is_alive};
+pub use self::process::{children, is_alive, resident};
 pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
 pub use self::system::alone;
 #[cfg(target_os = "linux")]
-pub use self::system::{has_open, items, plant_another_item};
+pub use self::system::{has_open, items, plant_another_item, without_capabilities};
 pub use self::words::filters;
 
 /// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.

@@ -28,7 +28,16 @@ impl Pause {
 
     /// `run`, which will stand still there.
     pub fn govern(&self, run: Run) -> Run {
-        run.env("CODEX_AUTH_FAILPOINT", format!("{}=wait:{}", self.step, self.fifo().display()))
+        run.env("CODEX_AUTH_FAILPOINT", self.failpoint())
+    }
+
+    /// The variable that has a process stand still there, as `env(1)` takes it.
+    pub fn variable(&self) -> String {
+        format!("CODEX_AUTH_FAILPOINT={}", self.failpoint())
+    }
+
+    fn failpoint(&self) -> String {
+        format!("{}=wait:{}", self.step, self.fifo().display())
     }
 
     /// Waits until the program stands there. It goes on when what this gives back is dropped.

@@ -14,6 +14,11 @@ pub fn is_alive(pid: u32) -> bool {
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
 
+/// The resident memory of a process in bytes; nothing if it has ended.
+pub fn resident(pid: u32) -> u64 {
+    told("ps", &["-o", "rss=", "-p", &pid.to_string()]).trim().parse().unwrap_or(0) * 1024
+}
+
 fn told(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("procps is installed");
     String::from_utf8(output.stdout).unwrap()

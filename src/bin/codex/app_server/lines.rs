@@ -2,24 +2,30 @@
 
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
 
-/// How many lines wait for each other at most, each way.
-const WAITING: usize = 64;
+use super::queue::{Receiver, Sender, queue};
+
+/// How long a client may read nothing while lines wait for room.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How much is written at once, so that a slow reader of a long line is told from one that does not read.
+const CHUNK: usize = 64 * 1024;
 
 /// The longest line that is taken, in bytes without its end. It may be changed while lines are read.
 #[derive(Clone, Debug)]
-pub(crate) struct Limit(Arc<AtomicUsize>);
+pub(super) struct Limit(Arc<AtomicUsize>);
 
 impl Limit {
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
-    pub(crate) fn set(&self, bytes: usize) {
+    pub(super) fn set(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 
@@ -30,23 +36,25 @@ impl Limit {
 
 /// A line that was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(super) enum Line {
     Whole(Vec<u8>),
     /// It was longer than it may be; nothing is kept of it.
     TooLong,
 }
 
-/// Reads lines on a thread of their own. The channel ends where the input does.
-pub(crate) fn read(
+/// Reads lines on a thread, which waits while many bytes are unread. The queue ends where the input does. Call it within a
+/// runtime.
+pub(super) fn read(
     name: &str,
     input: impl BufRead + Send + 'static,
     limit: Limit,
 ) -> io::Result<Receiver<Line>> {
-    let (tell, lines) = mpsc::channel(WAITING);
-    let mut input = input;
+    let (sender, lines) = queue();
+    let (mut input, runtime) = (input, Handle::current());
     let work = move || {
         while let Ok(Some(line)) = next(&mut input, &limit) {
-            if tell.blocking_send(line).is_err() {
+            let bytes = if let Line::Whole(line) = &line { line.len() } else { 0 };
+            if sender.send_blocking(line, bytes, &runtime).is_err() {
                 return;
             }
         }
@@ -93,63 +101,92 @@ fn next(input: &mut impl BufRead, limit: &Limit) -> io::Result<Option<Line>> {
     }
 }
 
-/// Where lines are written to. Whoever writes waits while the reader is behind.
+/// Where lines for the client are written to. A sender waits while the client is behind; a client that reads nothing for
+/// [`PATIENCE`] meanwhile is given up.
 #[derive(Clone, Debug)]
-pub(crate) struct Outbox(Sender<Vec<u8>>);
+pub(super) struct Outbox {
+    lines: Sender<Vec<u8>>,
+    progress: Arc<AtomicU64>,
+    given_up: watch::Sender<bool>,
+}
 
 impl Outbox {
-    /// Writes lines to `output` on a thread of its own, until everybody has dropped the outbox or nobody reads any more.
-    /// The last sender is told by the end of the answer's channel that all is written.
-    pub(crate) fn open(output: impl Write + Send + 'static) -> io::Result<(Self, Receiver<()>)> {
-        let (tell, lines) = mpsc::channel(WAITING);
+    /// Writes lines to `output` on a thread, until all clones of the outbox are dropped or the other end is closed. The
+    /// channel that is returned ends when everything is written.
+    pub(super) fn open(output: impl Write + Send + 'static) -> io::Result<(Self, mpsc::Receiver<()>)> {
+        let (lines, unwritten) = queue();
         let (written, done) = mpsc::channel(1);
+        let progress = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&progress);
         let work = move || {
-            write_all(output, lines);
+            write_all(output, unwritten, &told);
             drop(written);
         };
         thread::Builder::new().name("codex write".to_owned()).spawn(work)?;
-        Ok((Self(tell), done))
+        Ok((Self { lines, progress, given_up: watch::Sender::new(false) }, done))
     }
 
-    /// Writes a line. One that nobody can read any more is dropped.
-    pub(crate) async fn send(&self, line: Vec<u8>) {
-        let _ = self.0.send(line).await;
-    }
-
-    /// Waits until nobody reads any more.
-    pub(crate) async fn closed(&self) {
-        self.0.closed().await;
-    }
-}
-
-fn write_all(mut output: impl Write, mut lines: Receiver<Vec<u8>>) {
-    while let Some(line) = lines.blocking_recv() {
-        if write(&mut output, line).is_err() {
+    /// Writes a line. One that cannot be read any more is dropped.
+    pub(super) async fn send(&self, line: Vec<u8>) {
+        if *self.given_up.borrow() {
             return;
         }
+        let bytes = line.len();
+        let sent = self.lines.send(line, bytes);
+        tokio::pin!(sent);
+        let mut before = self.progress.load(Ordering::Relaxed);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut sent => return,
+                () = self.given_up() => return,
+                () = tokio::time::sleep(PATIENCE) => {
+                    let now = self.progress.load(Ordering::Relaxed);
+                    if now == before {
+                        self.given_up.send_replace(true);
+                    }
+                    before = now;
+                }
+            }
+        }
+    }
+
+    /// Waits until the client is given up.
+    pub(super) async fn given_up(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.given_up.subscribe().wait_for(|given_up| *given_up).await;
+    }
+
+    /// Waits until the other end is closed.
+    pub(super) async fn closed(&self) {
+        self.lines.closed().await;
     }
 }
 
-/// Writes lines to `output` on a thread of its own, however many wait; for a reader who must not keep us.
-pub(crate) fn write_unbounded(
-    output: impl Write + Send + 'static,
-    mut lines: UnboundedReceiver<Vec<u8>>,
-) -> io::Result<()> {
-    let mut output = output;
-    let work = move || {
-        while let Some(line) = lines.blocking_recv() {
-            if write(&mut output, line).is_err() {
-                return;
-            }
-        }
-    };
+/// Writes lines to `output` on a thread, for a reader that must not keep us waiting.
+pub(super) fn write(output: impl Write + Send + 'static, lines: Receiver<Vec<u8>>) -> io::Result<()> {
+    let work = move || write_all(output, lines, &AtomicU64::new(0));
     thread::Builder::new().name("codex forward".to_owned()).spawn(work).map(drop)
 }
 
-fn write(output: &mut impl Write, mut line: Vec<u8>) -> io::Result<()> {
-    line.push(b'\n');
-    output.write_all(&line)?;
-    output.flush()
+/// Writes lines until there are no more or the other end is closed, and counts the bytes that it took.
+fn write_all(mut output: impl Write, mut lines: Receiver<Vec<u8>>, progress: &AtomicU64) {
+    let mut write = |bytes: &[u8]| -> io::Result<()> {
+        for chunk in bytes.chunks(CHUNK) {
+            output.write_all(chunk)?;
+            progress.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let mut write_line = |mut line: Vec<u8>| {
+        line.push(b'\n');
+        write(&line)
+    };
+    while let Some((line, _room)) = lines.recv_blocking() {
+        if write_line(line).is_err() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

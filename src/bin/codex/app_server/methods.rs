@@ -36,30 +36,30 @@ impl Server {
     async fn read(&self, params: Option<&RawValue>) -> Result<Value, Refusal> {
         let AccountRead { refresh_token } = parameters(params)?;
         // What this refreshes the client has asked for and need not be told.
-        let mut told = self.told.lock().await;
+        let _telling = self.begin_telling();
         let outcome = self.accounts.read(wanted(refresh_token)).await;
-        self.settle(&mut told).await;
+        self.settle(&mut *self.told.lock().await).await;
         outcome
     }
 
     async fn status(&self, params: Option<&RawValue>) -> Result<Value, Refusal> {
         let AuthStatus { include_token, refresh_token } = parameters(params)?;
-        let mut told = self.told.lock().await;
+        let _telling = self.begin_telling();
         let status = self.accounts.status(wanted(refresh_token), include_token).await;
-        self.settle(&mut told).await;
+        self.settle(&mut *self.told.lock().await).await;
         Ok(status)
     }
 
     async fn log_out(self: &Arc<Self>, id: &Id) {
         self.logins.cancel_all().await;
-        let mut told = self.told.lock().await;
+        let _telling = self.begin_telling();
         match self.end_login().await {
             Ok(()) => {
                 self.accounts.hand_in(None);
                 *lock(&self.greeting.handed_in) = None;
                 let _ = self.accounts.stored().reload().await;
                 self.client.send(answer(id, &Ok(json!({})))).await;
-                self.tell(&mut told).await;
+                self.tell(&mut *self.told.lock().await).await;
             }
             Err(refusal) => {
                 // Its token was withheld while it was being ended.
@@ -97,13 +97,13 @@ impl Server {
             )),
             Ok(LoginStart::ApiKey { api_key }) => {
                 let _ = self.logins.cancel_all().await;
-                let mut told = self.told.lock().await;
+                let _telling = self.begin_telling();
                 match self.logins.keep_api_key(&self.session, &api_key).await {
                     Ok(()) => {
                         let _ = self.accounts.stored().reload().await;
                         self.client.send(answer(&turn.id, &Ok(json!({"type": "apiKey"})))).await;
                         self.completed(None, None).await;
-                        self.tell(&mut told).await;
+                        self.tell(&mut *self.told.lock().await).await;
                         return;
                     }
                     Err(refusal) => Err(refusal),
@@ -127,7 +127,7 @@ impl Server {
             return self.client.send(error(Some(&turn.id), &refusal)).await;
         };
         self.logins.cancel_all().await;
-        let mut told = self.told.lock().await;
+        let _telling = self.begin_telling();
         let provider = Arc::new(ClientTokens::new(Arc::clone(&self.client), token.clone()));
         let manager = AuthManager::builder(self.session.home().clone(), self.session.environment.clone());
         // One that has ended is renewed when somebody wants it.
@@ -137,7 +137,7 @@ impl Server {
         self.next.inform(&turn.line, &self.accounts.view());
         self.client.send(answer(&turn.id, &Ok(json!({"type": "chatgptAuthTokens"})))).await;
         self.completed(None, None).await;
-        self.tell(&mut told).await;
+        self.tell(&mut *self.told.lock().await).await;
     }
 
     fn may_hand_in(&self, tokens: &HandedIn) -> Result<(), Refusal> {
@@ -170,12 +170,12 @@ impl Server {
 
     /// What becomes of a login that a person was asked for: it is kept, and the client is told.
     pub(super) async fn finish_login(&self, login_id: &str, obtained: Obtained) {
-        let mut told = self.told.lock().await;
+        let _telling = self.begin_telling();
         let failure = obtained.keep(&self.session).await.err();
         let _ = self.accounts.stored().reload().await;
         self.completed(Some(login_id), failure.as_deref()).await;
         if failure.is_none() {
-            self.tell(&mut told).await;
+            self.tell(&mut *self.told.lock().await).await;
         }
     }
 }

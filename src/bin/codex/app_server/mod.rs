@@ -12,7 +12,9 @@ mod message;
 mod methods;
 mod next;
 mod protocol;
+mod queue;
 mod server;
+mod turns;
 
 use std::ffi::OsString;
 use std::io;
@@ -21,8 +23,9 @@ use std::time::Duration;
 use clap::Args;
 
 use self::account::Accounts;
-use self::lines::{Limit, Outbox};
+use self::lines::{Limit, Outbox, PATIENCE};
 use self::server::{LONGEST_LINE, Server, arguments_of, cannot_start};
+use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::session::Session;
 use crate::{Outcome, log};
@@ -82,28 +85,41 @@ async fn serve(session: Session, accounts: Accounts, arguments: Vec<OsString>) -
     let lines = lines::read("codex read", io::BufReader::new(io::stdin()), limit.clone());
     let mut lines = lines.map_err(|error| cannot_start(&error))?;
     let (outbox, mut written) = Outbox::open(io::stdout()).map_err(|error| cannot_start(&error))?;
-    let nobody_reads = outbox.clone();
+    let client = outbox.clone();
     let server = Server::new(session, accounts, outbox, limit, arguments);
     let (desks, tasks) = server.open();
     let following = tokio::spawn(std::sync::Arc::clone(&server).follow());
     loop {
         tokio::select! {
             biased;
+            () = client.given_up() => break,
             line = lines.recv() => match line {
                 Some(line) => server.take(line, &desks).await,
                 None => break,
             },
-            () = nobody_reads.closed() => break,
+            () = client.closed() => break,
         }
     }
     drop(desks);
     following.abort();
-    // What was asked is answered.
-    for task in tasks {
-        let _ = task.await;
-    }
+    // What was asked is answered, as long as the client reads.
+    let answered = async {
+        for task in tasks {
+            let _ = task.await;
+        }
+    };
+    let given_up = tokio::select! {
+        biased;
+        () = client.given_up() => true,
+        () = answered => false,
+    };
     server.end().await;
-    drop((server, nobody_reads));
+    if given_up {
+        let message =
+            format!("the client reads nothing: lines have waited for it for {} s", PATIENCE.as_secs());
+        return Err(CommandError::new(Exit::TryAgain, message));
+    }
+    drop((server, client));
     let _ = tokio::time::timeout(LAST_WORDS, written.recv()).await;
     Ok(())
 }

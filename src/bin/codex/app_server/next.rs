@@ -15,7 +15,6 @@ use codex_auth_platform::hardening;
 use codex_auth_platform::process::{self, Ending};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc::{self, Receiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use super::account::View;
@@ -23,6 +22,7 @@ use super::client::Client;
 use super::lines::{self, Limit, Line};
 use super::message::{Code, Id, Message, Refusal, error, with_id, with_value};
 use super::protocol::{ACCOUNT_UPDATED, LOGIN_COMPLETED, LOGIN_START};
+use super::queue::{NotSent, Receiver, Sender, queue};
 use crate::hand_over;
 use crate::output::plain;
 
@@ -44,7 +44,7 @@ pub(super) struct Next {
 struct Running {
     number: u64,
     process: u32,
-    input: Mutex<Option<UnboundedSender<Vec<u8>>>>,
+    input: Mutex<Option<Sender<Vec<u8>>>>,
     /// What it has not answered yet: our id, and the client's. Our own questions have none.
     pending: Mutex<HashMap<u64, Option<Id>>>,
     /// Whose login it was started with.
@@ -78,11 +78,10 @@ impl Next {
             return Err(Refusal::invalid("Invalid request"));
         };
         lock(&running.pending).insert(ours, Some(id));
-        if running.send(line).is_err() {
+        running.send(line).map_err(|why| {
             lock(&running.pending).remove(&ours);
-            return Err(gone());
-        }
-        Ok(())
+            refused(why)
+        })
     }
 
     /// Whether there is one already.
@@ -169,7 +168,7 @@ impl Next {
                 }
                 None => line.clone(),
             };
-            running.send(line).map_err(|()| gone())?;
+            running.send(line).map_err(refused)?;
         }
         *lock(&self.running) = Some(Arc::clone(&running));
         self.limit.set(LONGEST_LINE);
@@ -239,14 +238,14 @@ impl Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = hardening::as_found(process::own_group(command)).spawn()?;
         let process = child.id();
-        let (input, lines_in) = mpsc::unbounded_channel();
+        let (input, lines_in) = queue();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (tell, ended) = oneshot::channel();
         collect(child, tell)?;
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        lines::write_unbounded(stdin, lines_in)?;
+        lines::write(stdin, lines_in)?;
         let output = lines::read("codex next", BufReader::new(stdout), Limit::new(LONGEST_LINE))?;
         let running = Self {
             number,
@@ -259,8 +258,17 @@ impl Running {
         Ok((running, output))
     }
 
-    fn send(&self, line: Vec<u8>) -> Result<(), ()> {
-        lock(&self.input).as_ref().ok_or(())?.send(line).map_err(drop)
+    /// Sends it a line, unless so much waits already that it does not seem to read.
+    fn send(&self, line: Vec<u8>) -> Result<(), NotSent> {
+        let bytes = line.len();
+        let sent = lock(&self.input).as_ref().ok_or(NotSent::Closed)?.try_send(line, bytes);
+        if sent == Err(NotSent::Full) {
+            tracing::warn!(
+                process = self.process,
+                "the next app-server does not read; a line to it is dropped"
+            );
+        }
+        sent
     }
 
     /// Closes its input, which ends it, and what it has started with it if that takes too long.
@@ -295,6 +303,15 @@ fn nobody(method: &str) -> Refusal {
     let method = plain(method);
     let message = format!("{method} is no account method, and no other codex is on PATH that it could go to");
     Refusal { code: Code::MethodNotFound, message }
+}
+
+fn refused(why: NotSent) -> Refusal {
+    match why {
+        NotSent::Closed => gone(),
+        NotSent::Full => {
+            Refusal::internal("the app-server of the next codex does not read its requests; try again")
+        }
+    }
 }
 
 fn gone() -> Refusal {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use codex_auth::config::Overrides;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use super::account::{Accounts, View};
 use super::client::Client;
@@ -18,6 +18,8 @@ use super::protocol::{
     ACCOUNT_READ, ACCOUNT_UPDATED, AUTH_STATUS, CODEX_VERSION, INITIALIZE, INITIALIZED, Initialize,
     Initialized, LOGIN_CANCEL, LOGIN_COMPLETED, LOGIN_START, LOGOUT, LoginCompleted, LoginStart, parameters,
 };
+use super::queue::{Receiver, Sender, queue};
+use super::turns::{Kind, Turns};
 use crate::error::CommandError;
 use crate::output::path_text;
 use crate::session::Session;
@@ -32,8 +34,10 @@ pub(super) struct Server {
     pub(super) client: Arc<Client>,
     pub(super) next: Arc<Next>,
     pub(super) logins: Logins,
-    /// What the client knows of its account. Whoever changes the login holds it until the client is told.
+    /// What the client knows of its account. Held while the client is told, and never while anything else is waited for.
     pub(super) told: tokio::sync::Mutex<View>,
+    /// How many requests and logins are under way that tell the client of what they change themselves.
+    telling: watch::Sender<usize>,
     /// What a next app-server is greeted with: how the client has introduced itself, and what it has handed in.
     pub(super) greeting: Greeting,
 }
@@ -55,8 +59,8 @@ pub(super) struct Turn {
 
 /// Where lines wait for those who answer them; each answers in the order of the lines.
 pub(super) struct Desks {
-    accounts: UnboundedSender<Turn>,
-    next: UnboundedSender<Turn>,
+    accounts: Sender<Turn>,
+    next: Sender<Turn>,
 }
 
 impl Server {
@@ -76,20 +80,24 @@ impl Server {
             next,
             logins: Logins::default(),
             told: tokio::sync::Mutex::default(),
+            telling: watch::Sender::new(0),
             greeting: Greeting::default(),
         })
     }
 
     /// Begins to answer. The tasks end when the desks are dropped and everything on them is answered.
     pub(super) fn open(self: &Arc<Self>) -> (Desks, [tokio::task::JoinHandle<()>; 2]) {
-        let (accounts, mut turns) = unbounded_channel();
+        let (accounts, mut requests) = queue::<Turn>();
         let server = Arc::clone(self);
         let answering = tokio::spawn(async move {
-            while let Some(turn) = turns.recv().await {
-                server.answer_account(&turn).await;
+            let mut turns = Turns::default();
+            while let Some(turn) = requests.recv().await {
+                let server = Arc::clone(&server);
+                turns.begin(kind(&turn.method), async move { server.answer_account(&turn).await }).await;
             }
+            turns.finish().await;
         });
-        let (next, forwarded) = unbounded_channel();
+        let (next, forwarded) = queue();
         let forwarding = tokio::spawn(Arc::clone(self).forward(forwarded));
         (Desks { accounts, next }, [answering, forwarding])
     }
@@ -144,9 +152,9 @@ impl Server {
             return self.client.send(error(Some(&id), &refusal)).await;
         }
         let desk = if concerns_account(&method, params) { &desks.accounts } else { &desks.next };
-        let method = method.into_owned();
+        let (bytes, method) = (line.len(), method.into_owned());
         // The desks are there for as long as lines are taken.
-        let _ = desk.send(Turn { line, id, method });
+        let _ = desk.send(Turn { line, id, method }, bytes).await;
     }
 
     async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, Refusal> {
@@ -181,12 +189,28 @@ impl Server {
         self.client.notify(LOGIN_COMPLETED, completed).await;
     }
 
-    /// Tells the client of its account if it is not what the client knows.
+    /// Tells the client of its account if it is not what the client knows, and if nothing that is under way does.
     async fn announce(&self) {
-        let mut told = self.told.lock().await;
-        if *told != self.accounts.view() {
-            self.tell(&mut told).await;
+        let mut telling = self.telling.subscribe();
+        loop {
+            // The sender lives as long as `self`.
+            let _ = telling.wait_for(|under_way| *under_way == 0).await;
+            let mut told = self.told.lock().await;
+            if *self.telling.borrow() > 0 {
+                continue;
+            }
+            if *told != self.accounts.view() {
+                self.tell(&mut told).await;
+            }
+            return;
         }
+    }
+
+    /// Begins to change or refresh the login for the client, which is told of that by the caller and of nothing else until
+    /// what this returns is dropped.
+    pub(super) fn begin_telling(&self) -> Telling<'_> {
+        self.telling.send_modify(|under_way| *under_way += 1);
+        Telling(&self.telling)
     }
 
     /// Tells the client of its account, whatever it knows.
@@ -207,7 +231,7 @@ impl Server {
 
     /// Passes requests on to the next app-server, in their order. A stale login is refreshed before one is started, so
     /// that it does not refresh by itself at the same time as others.
-    async fn forward(self: Arc<Self>, mut turns: UnboundedReceiver<Turn>) {
+    async fn forward(self: Arc<Self>, mut turns: Receiver<Turn>) {
         while let Some(Turn { line, id, method }) = turns.recv().await {
             if !self.next.is_running() {
                 self.accounts.freshen_in_time().await;
@@ -225,6 +249,23 @@ impl Server {
         lines.extend(initialized.then(|| json!({"method": INITIALIZED}).to_string().into_bytes()));
         lines.extend(lock(&self.greeting.handed_in).clone());
         lines
+    }
+}
+
+/// See [`Server::begin_telling`].
+pub(super) struct Telling<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|under_way| *under_way -= 1);
+    }
+}
+
+/// What an account request does to the login. A cancellation ends a change, and must not wait for it.
+fn kind(method: &str) -> Kind {
+    match method {
+        LOGIN_START | LOGOUT => Kind::Change,
+        _ => Kind::Look,
     }
 }
 

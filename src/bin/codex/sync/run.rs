@@ -57,7 +57,7 @@ async fn keep(session: &Session) -> Outcome {
     let mut watchdog = Watchdog::new();
     let mut upgrade = Upgrade::watch(&session.environment);
     let post = {
-        let take = Post::take(session.home(), waiting);
+        let take = Post::take(session.home(), &session.environment, waiting);
         tokio::pin!(take);
         loop {
             tokio::select! {
@@ -129,16 +129,7 @@ fn listen(session: &Session, post: &Post) -> Option<Listener> {
         tracing::warn!("no socket: the path of the login is too long for one and XDG_RUNTIME_DIR is not set");
         return None;
     };
-    match Listener::bind(post, &path) {
-        Ok(listener) => {
-            tracing::info!(path = %path.display(), "answering");
-            Some(listener)
-        }
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "no socket");
-            None
-        }
-    }
+    Some(Listener::at(post, &path))
 }
 
 /// What a keeper listens to: SIGINT and SIGTERM end it, SIGHUP has it look again.

@@ -1,0 +1,200 @@
+//! What a caller of a refresh wants, when it is served without one, and which other caller's outcome covers it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::snapshot::Snapshot;
+use crate::document::{AuthDocument, Freshness, Identity};
+use crate::secret::Fingerprint;
+
+/// Why a refresh is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// Somebody asked for it; the damper does not hold it back.
+    Forced,
+    /// It is kept fresh ahead of time.
+    Keeper,
+    /// The token must last at least this long, in seconds.
+    MinTtl(u64),
+    /// It is about to end.
+    Stale,
+    /// A server refused the access token of this fingerprint.
+    Unauthorized(Fingerprint),
+}
+
+impl Reason {
+    /// Whether `document` is what a caller with this reason wants, so that nothing need be spent. It has `moved` if it is
+    /// not what the caller had.
+    pub(super) fn is_served_by(self, document: &AuthDocument, moved: bool, now: Timestamp) -> bool {
+        if document.bearer().is_none() || ended(document, now) {
+            return false;
+        }
+        let fresh = document.freshness(now) == Freshness::Fresh;
+        match self {
+            Self::Forced => moved,
+            // The keeper asks long before a token is stale; only a new one will do.
+            Self::Keeper => moved && fresh,
+            Self::MinTtl(seconds) => {
+                let lasts = document.expires_at().is_none_or(|end| {
+                    end.duration_since(now).as_secs() >= i64::try_from(seconds).unwrap_or(i64::MAX)
+                });
+                lasts || (moved && fresh)
+            }
+            Self::Stale => fresh,
+            Self::Unauthorized(refused) => {
+                document.bearer().is_some_and(|bearer| bearer.fingerprint() != refused)
+            }
+        }
+    }
+
+    pub(super) fn is_recovery(self) -> bool {
+        matches!(self, Self::Unauthorized(_))
+    }
+}
+
+/// What the caller had in hand when it asked: what the store is compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Base {
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) account_id: Option<String>,
+    pub(super) user_id: Option<String>,
+    /// When the authority made its access token, by the authority's clock.
+    pub(super) issued_at: Option<Timestamp>,
+}
+
+impl Base {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let Identity { account_id, user_id, .. } = snapshot.identity();
+        let issued_at = snapshot.document().and_then(|document| document.access_claims().issued_at);
+        Self { fingerprint: snapshot.fingerprint(), account_id, user_id, issued_at }
+    }
+
+    /// Whether `document`, of the same login, was made before what the caller has: a copy that somebody put back.
+    pub(super) fn is_newer_than(&self, document: &AuthDocument) -> bool {
+        let theirs = document.access_claims().issued_at;
+        self.fingerprint.is_some()
+            && self.fingerprint != document.fingerprint()
+            && self.issued_at.zip(theirs).is_some_and(|(ours, theirs)| theirs < ours)
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity::new(self.account_id.clone(), self.user_id.clone())
+    }
+}
+
+/// What a caller of a refresh wants.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) reason: Reason,
+    pub(super) base: Base,
+}
+
+impl Wanted {
+    /// Whether `flight`, which ended with `outcome` after this was wanted, covers it: for the same reason by any outcome,
+    /// for another one by a token that a flight of its own would serve unspent. A failure covers no other reason, since
+    /// what holds back one (a back-off, the damper) need not hold back another.
+    pub(super) fn is_covered_by(
+        &self,
+        flight: &Self,
+        outcome: &Result<Arc<Snapshot>, Error>,
+        now: Timestamp,
+    ) -> bool {
+        if self.base != flight.base {
+            return false;
+        }
+        if self.reason == flight.reason {
+            return true;
+        }
+        let Some(document) = outcome.as_ref().ok().and_then(|snapshot| snapshot.document()) else {
+            return false;
+        };
+        let ours = self.base.identity().matches(&document.identity());
+        let moved = !ours || document.fingerprint() != self.base.fingerprint;
+        (ours || !self.reason.is_recovery()) && self.reason.is_served_by(document, moved, now)
+    }
+}
+
+/// Whether the access token of `document` has expired.
+pub(super) fn ended(document: &AuthDocument, now: Timestamp) -> bool {
+    document.expires_at().is_some_and(|end| end <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    const NOW: i64 = 1_800_000_000;
+
+    /// A login whose access token began now and lives for so many seconds.
+    fn login(account: &str, refresh_token: &str, lifetime: i64) -> Snapshot {
+        use base64::Engine as _;
+        let part = |value: &serde_json::Value| {
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string())
+        };
+        let claims = serde_json::json!({"iat": NOW, "exp": NOW + lifetime, "of": refresh_token});
+        let token = format!("{}.{}.sig", part(&serde_json::json!({"alg": "none"})), part(&claims));
+        let document = serde_json::json!({"tokens": {
+            "id_token": token, "access_token": token, "refresh_token": refresh_token, "account_id": account,
+        }});
+        Snapshot::of(AuthDocument::parse(document.to_string().as_bytes()).unwrap())
+    }
+
+    /// What a flight for one reason leaves to callers who asked meanwhile for each of the others.
+    #[test]
+    fn a_failure_covers_the_same_reason_and_a_token_every_caller_that_it_would_serve() {
+        let held = login("acct-1", "rt-1", 3_600);
+        let refused = held.bearer_fingerprint().unwrap();
+        let another = Secret::from("another token").fingerprint();
+        let reasons = [
+            Reason::Forced,
+            Reason::Keeper,
+            Reason::MinTtl(60),
+            Reason::MinTtl(7_200),
+            Reason::Stale,
+            Reason::Unauthorized(refused),
+            Reason::Unauthorized(another),
+        ];
+        let failed = || Err(Error::JustReceived);
+        let unspent = || Ok(login("acct-1", "rt-1", 3_600));
+        let fresh = || Ok(login("acct-1", "rt-2", 3_600));
+        let short = || Ok(login("acct-1", "rt-2", -1));
+        let elsewhere = || Ok(login("acct-2", "rt-3", 3_600));
+        type Row<'a> = (&'a str, &'a dyn Fn() -> Result<Snapshot, Error>, [bool; 7]);
+        let table: [Row<'_>; 5] = [
+            // Whether it covers: forced, keeper, min 60, min 7200, stale, refused, another refused.
+            ("a failure", &failed, [false; 7]),
+            ("the token that the callers have", &unspent, [false, false, true, false, true, false, true]),
+            ("a new token", &fresh, [true; 7]),
+            ("a new token that has ended", &short, [false; 7]),
+            ("the token of another account", &elsewhere, [true, true, true, true, true, false, false]),
+        ];
+        let base = Base::of(&held);
+        let now = Timestamp::from_second(NOW).unwrap();
+        for (what, outcome, expected) in table {
+            for flight in reasons {
+                let flight = Wanted { reason: flight, base: base.clone() };
+                for (reason, expected) in reasons.into_iter().zip(expected) {
+                    let wanted = Wanted { reason, base: base.clone() };
+                    let covered = wanted.is_covered_by(&flight, &outcome().map(Arc::new), now);
+                    let expected = expected || reason == flight.reason;
+                    assert_eq!(covered, expected, "{what}, from {:?} to {reason:?}", flight.reason);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_caller_who_has_been_given_another_token_meanwhile_is_not_covered() {
+        let (old, new) = (login("acct-1", "rt-1", 3_600), login("acct-1", "rt-2", 3_600));
+        let now = Timestamp::from_second(NOW).unwrap();
+        let flight = Wanted { reason: Reason::Forced, base: Base::of(&old) };
+        let wanted = Wanted { reason: Reason::Forced, base: Base::of(&new) };
+        assert!(!wanted.is_covered_by(&flight, &Ok(Arc::new(new)), now));
+    }
+}

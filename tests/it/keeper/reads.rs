@@ -1,0 +1,96 @@
+//! Read your own writes: after a command has exited, the keeper and an app server answer as of after it.
+
+use codex_auth::config::StoreSelection;
+use codex_auth::{AuthDocument, Lease, login};
+use scripted_authority::{Account, Grant};
+use serde_json::Value;
+
+use super::process::Process;
+use super::socket::{answer, get, socket, status};
+use crate::app_server::client::Client;
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Machine, eventually, over_both_stores};
+
+over_both_stores!(after_every_command_the_socket_and_the_app_server_answer_as_of_after_it);
+
+fn after_every_command_the_socket_and_the_app_server_answer_as_of_after_it(machine: &mut Machine) {
+    let world = World::fresh(machine);
+    let mut readers = Readers::of(&world);
+    for number in 0..5 {
+        readers.play(number, &mut |deed, by, answered, expected| {
+            assert_eq!(answered, expected, "{by} after {deed}");
+        });
+    }
+}
+
+/// What is compared after a command: the command, who answered, the token, and the token that it should be.
+pub type Compare<'a> = dyn FnMut(&'static str, &'static str, Option<&str>, Option<&str>) + 'a;
+
+/// A keeper and an app server of one home, and those who ask them.
+pub struct Readers<'a> {
+    world: &'a World<'a>,
+    _keeper: Process,
+    app_server: Client,
+}
+
+impl<'a> Readers<'a> {
+    pub fn of(world: &'a World<'a>) -> Self {
+        let app_server = Client::by(world.codex(["app-server"]));
+        Self { world, _keeper: Process::of(world), app_server }
+    }
+
+    /// One round of commands, each followed by a read of everybody.
+    pub fn play(&mut self, number: u32, compare: &mut Compare<'_>) {
+        let key = format!("sk-{number}");
+        self.until_done(&["login", "--with-api-key"], &key);
+        self.compare(number, "login", Some(&key), compare);
+        self.until_done(&["logout"], "");
+        self.compare(number, "logout", None, compare);
+        self.sign_in(&self.world.authority.grant(Account::numbered(number + 1)));
+        self.compare(number, "another login", Some(&self.world.kept("access_token")), compare);
+        self.until_done(&["refresh"], "");
+        self.compare(number, "refresh", Some(&self.world.kept("access_token")), compare);
+    }
+
+    /// Runs a command, again while a busy keychain does not answer in time.
+    fn until_done(&self, words: &[&str], input: &str) {
+        eventually("the keychain to answer", || {
+            let ended = self.world.codex(words.iter().copied()).input(input).run();
+            ended.code == Some(0) || {
+                ended.expect(5);
+                false
+            }
+        });
+    }
+
+    fn sign_in(&self, grant: &Grant) {
+        let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
+        eventually("the keychain to answer", || {
+            let stores = self.world.machine.home.stores();
+            let choice = stores.choose(StoreSelection::named(self.world.machine.store())).unwrap();
+            let lease = Lease::acquire(stores.home(), PATIENCE, |_| {}).unwrap();
+            login::keep(&mut stores.writer(&lease).unwrap(), &choice, &document).is_ok()
+        });
+    }
+
+    fn compare(
+        &mut self,
+        number: u32,
+        deed: &'static str,
+        expected: Option<&str>,
+        compare: &mut Compare<'_>,
+    ) {
+        let answer = answer(&socket(self.world), &get("/v1/token"));
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let given = || Some(serde_json::from_str::<Value>(body).ok()?["token"].as_str()?.to_owned());
+        let by_socket = if status(&answer) == "200" { given() } else { None };
+        compare(deed, "the socket", by_socket.as_deref(), expected);
+        compare(deed, "the app server", self.app_server.token().as_deref(), expected);
+        // It asks the same socket, and takes longer to start than to answer.
+        if number.is_multiple_of(10) {
+            let ended = self.world.codex(["token"]).run();
+            let by_command = (ended.code == Some(0)).then(|| ended.out.trim_end().to_owned());
+            compare(deed, "codex token", by_command.as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Callers of one process who want a refresh at the same time, each for a reason of its own.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use codex_auth::manager::{AuthManager, Error, Reason, Snapshot};
+use codex_auth::{AuthDocument, Lease, Secret};
+use scripted_authority::{Endpoint, Moment, Step};
+
+use super::world::{PATIENCE, World, block_on};
+use crate::support::Machine;
+
+fn token(snapshot: &Snapshot) -> &str {
+    snapshot.document().and_then(AuthDocument::bearer).map(Secret::expose).unwrap()
+}
+
+/// Calls for `second` while the refresh for `first` waits for `event`, and gives back what both get.
+async fn both(
+    manager: &AuthManager,
+    [first, second]: [Reason; 2],
+    under_way: impl FnOnce(),
+    go_on: impl FnOnce(),
+) -> [Result<String, Error>; 2] {
+    let mut one = pin!(manager.refresh(first));
+    let mut other = pin!(manager.refresh(second));
+    // Each is begun by its first poll.
+    assert!(std::future::poll_fn(|context| Poll::Ready(one.as_mut().poll(context))).await.is_pending());
+    tokio::task::block_in_place(under_way);
+    assert!(std::future::poll_fn(|context| Poll::Ready(other.as_mut().poll(context))).await.is_pending());
+    go_on();
+    let (one, other) = tokio::join!(one, other);
+    [one, other].map(|outcome| outcome.map(|snapshot| token(&snapshot).to_owned()))
+}
+
+#[test]
+fn a_forced_refresh_is_not_answered_by_the_failure_of_an_automatic_one() {
+    for automatic in [Reason::Keeper, Reason::MinTtl(7_200)] {
+        let mut machine = Machine::with_file();
+        let world = World::fresh(&mut machine);
+        let manager = world.builder().open().unwrap();
+        let step = world
+            .authority
+            .script(Endpoint::Refresh, Step::status(503, "unavailable").and_held(Moment::Before));
+        let [keeper, forced] = block_on(both(
+            &manager,
+            [automatic, Reason::Forced],
+            || drop(world.authority.wait_for_step(step, PATIENCE).unwrap()),
+            || world.authority.release(step),
+        ));
+        assert!(keeper.is_err(), "{automatic:?}");
+        assert_eq!(forced.unwrap(), world.kept("access_token"));
+        assert_eq!(world.requests(), 2, "{automatic:?}");
+        world.nothing_is_spent_twice_or_lost();
+    }
+}
+
+/// Calls while another process holds the lease.
+fn behind_the_lease(world: &World<'_>, reasons: [Reason; 2]) -> [Result<String, Error>; 2] {
+    let manager = world.builder().open().unwrap();
+    let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
+    block_on(both(&manager, reasons, || {}, || drop(lease)))
+}
+
+#[test]
+fn a_token_that_lasts_for_one_caller_and_not_for_the_other_is_refreshed_for_the_other() {
+    let mut machine = Machine::with_file();
+    let world = World::stale(&mut machine);
+    let [short, long] = behind_the_lease(&world, [Reason::MinTtl(10), Reason::MinTtl(600)]);
+    assert_eq!(short.unwrap(), world.grant.tokens.access_token);
+    assert_eq!(long.unwrap(), world.kept("access_token"));
+    assert_eq!(world.requests(), 1);
+}
+
+#[test]
+fn a_refused_token_is_not_given_back_because_another_one_was_refused() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let held = Secret::from(world.grant.tokens.access_token.as_str()).fingerprint();
+    let other = Secret::from("another token").fingerprint();
+    let [old, refused] = behind_the_lease(&world, [Reason::Unauthorized(other), Reason::Unauthorized(held)]);
+    assert_eq!(old.unwrap(), world.grant.tokens.access_token);
+    assert_eq!(refused.unwrap(), world.kept("access_token"));
+    assert_eq!(world.requests(), 1);
+}
+
+#[test]
+fn a_new_token_answers_callers_of_every_reason_with_one_request() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let manager = world.builder().open().unwrap();
+    let held = Secret::from(world.grant.tokens.access_token.as_str()).fingerprint();
+    let reasons = [
+        Reason::Stale,
+        Reason::Forced,
+        Reason::Keeper,
+        Reason::MinTtl(60),
+        Reason::MinTtl(600),
+        Reason::Unauthorized(held),
+    ];
+    let hold = world.authority.hold(Endpoint::Refresh, Moment::Before);
+    let tokens = block_on(async {
+        let mut callers: Vec<_> =
+            (0..48).map(|number| Box::pin(manager.refresh(reasons[number % reasons.len()]))).collect();
+        for caller in &mut callers {
+            let first = std::future::poll_fn(|context| Poll::Ready(caller.as_mut().poll(context))).await;
+            assert!(first.is_pending());
+        }
+        tokio::task::block_in_place(|| hold.arrived(PATIENCE)).unwrap();
+        hold.release();
+        let mut tokens = Vec::new();
+        for caller in callers {
+            tokens.push(token(&caller.await.unwrap()).to_owned());
+        }
+        tokens
+    });
+    assert_eq!(world.requests(), 1);
+    let stored = world.kept("access_token");
+    assert!(tokens.iter().all(|token| *token == stored));
+}

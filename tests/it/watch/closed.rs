@@ -1,0 +1,31 @@
+//! A home that is closed to `codex watch` for a while.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+use std::time::Duration;
+
+use super::watcher::{Sight, Watcher};
+use crate::manager::world::World;
+use crate::support::{Machine, without_capabilities};
+
+/// Three seconds: a home that is gone is given one.
+#[test]
+fn it_waits_for_a_home_that_is_closed_for_three_seconds() {
+    for closed in ["the home", "the folder above"] {
+        let mut machine = Machine::with_file();
+        let world = World::fresh(&mut machine);
+        let (watcher, _) =
+            Watcher::start(without_capabilities(world.codex(["watch", "--json"])), Sight::Native);
+        let home = world.machine.home.path();
+        let folder = if closed == "the home" { home.as_path() } else { home.parent().unwrap() };
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).unwrap();
+        let told = watcher.hears("unreadable");
+        assert_eq!(told["logged_in"], true, "{closed}: {told}");
+        thread::sleep(Duration::from_secs(3));
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        watcher.hears("readable");
+        world.codex(["logout", "--local"]).run().expect(0);
+        watcher.hears("logout");
+    }
+}

@@ -1,0 +1,39 @@
+//! What others change after a process was killed under the lease, whose note is still in the lock file.
+
+use std::time::{Duration, Instant};
+
+use scripted_authority::{Account, fingerprint};
+
+use super::host::Host;
+use super::watcher::{Sight, Watcher};
+use crate::manager::world::World;
+use crate::support::Machine;
+use codex_auth::manager::AccountPolicy;
+
+/// A watcher waits this long for the record of a change that the holder of the lease has made.
+const RECORDED: Duration = Duration::from_millis(500);
+const ROUNDS: u32 = 5;
+
+#[test]
+fn a_change_by_another_program_is_seen_at_once_and_is_not_attributed_to_a_process_that_was_killed() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "leased=kill").run().expect(4);
+    assert_ne!(world.machine.home.read("codex-auth/refresh.lock"), "", "the note of the killed process");
+    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    let (mut host, _) = Host::start(&world.machine.home, AccountPolicy::Follow, Sight::Native);
+    let mut fastest = Duration::MAX;
+    for round in 2..2 + ROUNDS {
+        let other = world.authority.grant(Account::numbered(round));
+        let changed = Instant::now();
+        world.machine.keep(other.auth_json());
+        let expected = format!("account_changed {}", fingerprint(&other.tokens.access_token));
+        assert_eq!(host.next(), expected);
+        fastest = fastest.min(changed.elapsed());
+        let told = watcher.hears("account_changed");
+        assert!(told["by"].is_null(), "{told}");
+    }
+    println!("seen after {fastest:.1?}");
+    assert!(fastest < RECORDED / 2, "{fastest:?}");
+    host.finish();
+}
