@@ -49,7 +49,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Att
         Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
             return Err(Error::ReadOnly { path: path.to_owned(), source: error });
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(refused_lock(path, error)),
     }
     match std::fs::symlink_metadata(path) {
         Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => Ok(Attempt::Locked(file)),
@@ -95,8 +95,8 @@ pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-/// Checks whether the lock file at `path` could be opened now, or made where there is none. Nothing is created,
-/// changed or locked, and nothing is waited for.
+/// Checks whether the lock file at `path` could be opened now, or made where there is none, and whether its file system
+/// has locks. Nothing is created, changed or locked, and nothing is waited for.
 ///
 /// # Errors
 /// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`] and [`Error::Unstable`].
@@ -107,10 +107,53 @@ pub fn may_open(path: &Path) -> Result<(), Error> {
             return may_replace_in(&folder, name, path).map_err(|error| refused(path, error));
         }
     }
-    if opened(path)?.is_some() {
-        return Ok(());
+    if let Some(file) = opened(path)? {
+        return check_unlocking(&file, path);
     }
-    check_writable(CWD, parent(path)).map_err(|error| sorted(path, error))
+    check_writable(CWD, parent(path)).map_err(|error| sorted(path, error))?;
+    check_support(path)
+}
+
+/// Checks whether a lock file at `path` would be on a file system that has locks, as far as another file in its folder, or
+/// in the nearest one around it that is there, shows. Nothing is created, changed or locked.
+///
+/// # Errors
+/// [`Error::Unsupported`]; [`Error::Io`].
+pub fn check_support(path: &Path) -> Result<(), Error> {
+    let mut folder = parent(path);
+    while let Some(around) = folder.parent().filter(|_| !folder.exists()) {
+        folder = around;
+    }
+    any_file(folder).map_or(Ok(()), |file| check_unlocking(&file, path))
+}
+
+/// Fails where the file system of `file` has no locks. To release a lock that is not held changes nothing, and is refused
+/// there.
+fn check_unlocking(file: &File, path: &Path) -> Result<(), Error> {
+    FileExt::unlock(file).map_err(|error| refused_lock(path, error))
+}
+
+/// Any file in `folder` that can be opened.
+fn any_file(folder: &Path) -> Option<File> {
+    let folder = Folder::open(folder).ok()?;
+    let is_regular =
+        |name: &OsStr| matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
+    let names = folder.names().ok()?;
+    let mut names = names.iter().filter(|name| is_regular(name));
+    names.find_map(|name| folder.open_entry(name, OFlags::RDONLY, Permissions::empty()).ok())
+}
+
+/// What it means that the system refused to lock.
+fn refused_lock(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+            Error::Unsupported { path, source }
+        }
+        // Another number on macOS alone.
+        Some(errno) if errno == Errno::NOTSUP => Error::Unsupported { path, source },
+        _ => Error::Io { path, source },
+    }
 }
 
 /// What keeps a lock file from being replaced, as [`settle`] fails with it.
