@@ -15,6 +15,7 @@ mod error;
 mod finish;
 mod flight;
 mod job;
+mod login_status;
 pub mod logout;
 mod looked;
 mod migrate;
@@ -23,6 +24,7 @@ mod publication;
 mod recovery;
 mod refresh;
 mod snapshot;
+mod unusable;
 mod usability;
 mod watching;
 
@@ -39,6 +41,7 @@ pub use self::error::Error;
 pub use self::finish::finish_rescue;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
+pub use self::login_status::LoginStatus;
 use self::looked::Looked;
 pub use self::migrate::move_login;
 use self::provider::Provider;
@@ -47,7 +50,8 @@ pub use self::recovery::{Recovered, UnauthorizedRecovery};
 pub use self::refresh::Reason;
 use self::refresh::{Base, Transaction};
 pub use self::snapshot::{Departure, Snapshot, Standing};
-pub use self::usability::{Unusable, Usability};
+pub use self::unusable::Unusable;
+pub use self::usability::Usability;
 use self::watching::Bells;
 pub use self::watching::Watching;
 use crate::authority::Authority;
@@ -297,6 +301,14 @@ impl AuthManager {
         }
     }
 
+    /// Whether a token of `snapshot` can be had now. Where its token has expired, everything is looked at that a refresh
+    /// needs, on a thread of its own; nothing is created, changed or locked, and no request is sent.
+    pub async fn usability(&self, snapshot: &Arc<Snapshot>) -> Usability {
+        let (manager, snapshot) = (self.clone(), Arc::clone(snapshot));
+        let look = move || Ok(login_status::usability(&manager.0.engine, &snapshot));
+        flight::on_thread(look).await.unwrap_or_else(Usability::Unusable)
+    }
+
     /// Begins to recover from a server that refused the token of `snapshot` with a 401.
     #[must_use]
     pub fn recover(&self, snapshot: &Snapshot) -> UnauthorizedRecovery {
@@ -365,7 +377,8 @@ fn poisoned(snapshot: &Snapshot) -> Error {
 
 fn empty(snapshot: &Snapshot) -> Error {
     match snapshot.usability(jiff::Timestamp::MIN) {
-        Usability::Unusable(reason) if reason != Unusable::NotLoggedIn => reason.into(),
+        Usability::Unusable(Error::Unusable(Unusable::NotLoggedIn)) => Error::LoggedOut,
+        Usability::Unusable(error) => error,
         _ => Error::LoggedOut,
     }
 }
