@@ -230,10 +230,11 @@ fn check_folder(folder: &Home) -> Result<(), Error> {
         _ => {}
     }
     private_file::may_create_directory(&folder.folder())?;
-    match private_file::directory(&folder.folder())? {
-        DirectoryState::Missing => lock::check_support(&folder.refresh_lock())?,
-        _ => lock::may_open(&folder.refresh_lock())?,
+    let path = folder.refresh_lock();
+    if private_file::directory(&folder.folder())? != DirectoryState::Missing {
+        lock::may_open(&path)?;
     }
+    lock::check_support(&path)?;
     Ok(lock::may_open_directory(folder.path())?)
 }
 

@@ -95,11 +95,12 @@ pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-/// Checks whether the lock file at `path` could be opened now, or made where there is none, and whether its file system
-/// has locks. Nothing is created, changed or locked, and nothing is waited for.
+/// Checks whether the lock file at `path` could be opened now, or made where there is none. Nothing is created,
+/// changed or locked, and nothing is waited for.
 ///
 /// # Errors
-/// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`] and [`Error::Unstable`].
+/// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`], [`Error::Unstable`] and
+/// [`Error::Unsupported`].
 pub fn may_open(path: &Path) -> Result<(), Error> {
     if let Some(Foreign { folder, name, heir }) = foreign_folder(path)? {
         let entry = folder.entry(name).map_err(|error| sorted(path, error))?;
@@ -107,15 +108,15 @@ pub fn may_open(path: &Path) -> Result<(), Error> {
             return may_replace_in(&folder, name, path).map_err(|error| refused(path, error));
         }
     }
-    if let Some(file) = opened(path)? {
-        return check_unlocking(&file, path);
+    if opened(path)?.is_some() {
+        return Ok(());
     }
-    check_writable(CWD, parent(path)).map_err(|error| sorted(path, error))?;
-    check_support(path)
+    check_writable(CWD, parent(path)).map_err(|error| sorted(path, error))
 }
 
-/// Checks whether a lock file at `path` would be on a file system that has locks, as far as another file in its folder, or
-/// in the nearest one around it that is there, shows. Nothing is created, changed or locked.
+/// Checks whether the file system of the lock file at `path` has locks. Where there is no such file, another one shows it,
+/// in its folder or in the nearest one around it that is there. Nothing is created, changed or locked: to release a lock
+/// that is not held changes nothing, and is refused where there are none.
 ///
 /// # Errors
 /// [`Error::Unsupported`]; [`Error::Io`].
@@ -124,13 +125,8 @@ pub fn check_support(path: &Path) -> Result<(), Error> {
     while let Some(around) = folder.parent().filter(|_| !folder.exists()) {
         folder = around;
     }
-    any_file(folder).map_or(Ok(()), |file| check_unlocking(&file, path))
-}
-
-/// Fails where the file system of `file` has no locks. To release a lock that is not held changes nothing, and is refused
-/// there.
-fn check_unlocking(file: &File, path: &Path) -> Result<(), Error> {
-    FileExt::unlock(file).map_err(|error| refused_lock(path, error))
+    let file = opened(path).ok().flatten().or_else(|| any_file(folder));
+    file.map_or(Ok(()), |file| FileExt::unlock(&file).map_err(|error| refused_lock(path, error)))
 }
 
 /// Any file in `folder` that can be opened.
