@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
+use scripted_authority::{Endpoint, Step};
 use serde_json::{Value, json};
 
 use super::obstacles::{Change, EVERYWHERE, OF_A_FILE};
@@ -72,6 +73,27 @@ fn what_is_in_the_way_of_a_keeper_of_a_keychain_item_is_what_it_says() {
         for obstacle in EVERYWHERE.iter().filter(|obstacle| LIVABLE.contains(&obstacle.name)) {
             is_what_the_keeper_says(obstacle.name, obstacle.put, Machine::with_keychain());
         }
+    });
+}
+
+/// The keeper has read the login while it could, and says so when it no longer can.
+#[test]
+fn a_keychain_that_is_locked_under_a_keeper_is_not_usable() {
+    inside(here!(), || {
+        let mut scene = Scene::of(Machine::with_keychain(), Token::Fresh);
+        let keeper = Process::start(scene.codex(&["sync", "run"]));
+        keeper.until(AT_WORK);
+        let busy = Step::status(503, "busy").with_header("Retry-After", "600");
+        scene.authority.script(Endpoint::Refresh, busy);
+        let expired = granted(&scene.authority, Token::Expired);
+        item(&scene.mounted.home).set_secret(expired.auth_json().as_bytes()).unwrap();
+        let reason = || scene.codex(&["sync", "status", "--json"]).run().json()["reason"].clone();
+        let says = |words: &str| reason().as_str().is_some_and(|reason| reason.contains(words));
+        eventually("the authority to be left alone", || says("is not asked again before"));
+        scene.machine.session.as_mut().unwrap().lock_again();
+        let reason = scene.codex(&["sync", "status", "--json"]).run().json()["reason"].clone();
+        assert!(reason.as_str().is_some_and(|reason| reason.contains("is locked")), "{reason}");
+        scene.codex(&["token"]).run().refused(5);
     });
 }
 
