@@ -26,6 +26,8 @@ pub enum ErrorKind {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Remedy {
+    /// Use a folder on a disk whose file system has locks.
+    ChangeDisk,
     /// Name a store that keeps a login.
     ChooseStore,
     /// Log out by force: the tokens cannot be revoked.

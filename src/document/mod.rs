@@ -336,6 +336,11 @@ pub enum Oddity {
     /// A field that Codex demands.
     #[error("{0} is missing; Codex 0.169 cannot read the login")]
     Missing(&'static str),
+    /// A `tokens.oauth_provenance` that lacks a part, or is something else.
+    #[error(
+        "tokens.oauth_provenance does not have the texts issuer and client_id; Codex 0.169 cannot read the login"
+    )]
+    Provenance,
     /// A `last_refresh` that is no RFC 3339 time.
     #[error("last_refresh is not an RFC 3339 time; Codex 0.169 cannot read the login")]
     LastRefresh,

@@ -63,6 +63,9 @@ impl Tokens {
                 oddities.push(Oddity::Missing(name));
             }
         }
+        if !Provenance::is_known_form(map.get("oauth_provenance")) {
+            oddities.push(Oddity::Provenance);
+        }
         let is_placeholder = refresh_token.is_some_and(|token| token.eq_ignore_ascii_case(PLACEHOLDER));
         Ok(Self {
             ownership: if is_placeholder { Ownership::Elsewhere } else { Ownership::Own },
@@ -106,6 +109,18 @@ impl Provenance {
     #[must_use]
     pub fn new(issuer: Option<String>, client_id: Option<String>) -> Self {
         Self { issuer, client_id }
+    }
+
+    /// Whether Codex 0.169 reads it (measured): nothing, or an object, or an array, of both texts; either may be empty.
+    fn is_known_form(value: Option<&Value>) -> bool {
+        match value {
+            None | Some(Value::Null) => true,
+            Some(Value::Object(map)) => {
+                ["issuer", "client_id"].iter().all(|key| map.get(*key).is_some_and(Value::is_string))
+            }
+            Some(Value::Array(texts)) => texts.len() == 2 && texts.iter().all(Value::is_string),
+            Some(_) => false,
+        }
     }
 
     /// Fields that are missing, empty or no text are `None`, as in a document without provenance.

@@ -56,6 +56,9 @@ pub struct Status {
     pub account: Option<Account>,
     /// Why no token can be had, if none can.
     pub reason: Option<String>,
+    /// The process that holds the login, where a token can be had only once it has finished.
+    #[serde(default)]
+    pub busy: Option<String>,
     /// When the token ends.
     pub expires_at: Option<Timestamp>,
     /// When it is refreshed.

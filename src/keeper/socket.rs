@@ -226,7 +226,7 @@ impl Shared {
         match request.uri().path() {
             "/v1/status" => {
                 self.manager.catch_up().await;
-                json(StatusCode::OK, &self.status())
+                json(StatusCode::OK, &self.status().await)
             }
             "/v1/token" => match Wanted::read(request.uri().query()) {
                 Ok(wanted) => self.token(&wanted, looks).await,
@@ -236,15 +236,17 @@ impl Shared {
         }
     }
 
-    fn status(&self) -> Status {
+    async fn status(&self) -> Status {
         let snapshot = self.manager.current();
+        let usability = self.manager.usability(&snapshot).await;
         Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             home: self.home.path().to_string_lossy().into_owned(),
             account: Account::of(snapshot.document()),
-            reason: snapshot.unusable_because(self.clock.now()),
+            reason: usability.reason().map(ToString::to_string),
+            busy: usability.busy(),
             expires_at: snapshot.expires_at(),
             next_refresh_at: self.next_refresh(&snapshot),
         }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Environment;
 use crate::document::Freshness;
 use crate::home::Home;
-use crate::store::{self, KeychainClient, State, Stored, Stores};
+use crate::store::{self, Found, KeychainClient, State, Stored, Stores};
 
 /// Whether to go along when somebody else logs in as another account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,11 +62,16 @@ impl Engine {
 
     /// What is stored now, with the poison that is known of it.
     pub(super) fn load(&self) -> Result<Snapshot, store::Error> {
+        Ok(self.find(&self.stores()?)?.1)
+    }
+
+    /// As [`Self::load`], with where it was looked for.
+    pub(super) fn find(&self, stores: &Stores) -> Result<(Found, Snapshot), store::Error> {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
         let look = self.looks.begin();
         let state = State::read(&self.home);
-        let stores = self.stores()?;
-        let stored = stores.find()?.stored;
+        let found = stores.find()?;
+        let stored = found.stored.clone();
         let state = match state {
             Ok((state, _)) => state,
             // Of a login that is never refreshed the record has nothing to say that matters.
@@ -85,10 +90,10 @@ impl Engine {
         {
             let path = self.home.own_records().rescue();
             let error = Arc::new(store::Error::NotCommitted { path });
-            let found = Snapshot::found(look, Some(successor), state);
-            return Ok(found.departed(Departure::Uncommitted(error)));
+            let snapshot = Snapshot::found(look, Some(successor), state);
+            return Ok((found, snapshot.departed(Departure::Uncommitted(error))));
         }
-        Ok(Snapshot::found(look, stored, state))
+        Ok((found, Snapshot::found(look, stored, state)))
     }
 
     pub(super) fn lock_timeout(&self) -> Duration {

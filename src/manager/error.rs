@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::usability::{Unusable, dead};
+use super::unusable::{Unusable, dead};
 use crate::authority;
 use crate::external;
 use crate::remedy::{ErrorKind, Remedy};

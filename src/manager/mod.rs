@@ -15,6 +15,7 @@ mod error;
 mod finish;
 mod flight;
 mod job;
+mod login_status;
 pub mod logout;
 mod looked;
 mod looks;
@@ -24,6 +25,7 @@ mod publication;
 mod recovery;
 mod refresh;
 mod snapshot;
+mod unusable;
 mod usability;
 mod wanted;
 mod watching;
@@ -41,6 +43,7 @@ pub use self::error::Error;
 pub use self::finish::finish_rescue;
 use self::flight::Flights;
 pub use self::job::{Done, Failure, Job};
+pub use self::login_status::LoginStatus;
 use self::looked::Looked;
 use self::looks::Looks;
 pub use self::migrate::move_login;
@@ -48,7 +51,8 @@ use self::provider::{Provider, Question};
 pub use self::recovery::{Recovered, UnauthorizedRecovery};
 use self::refresh::Transaction;
 pub use self::snapshot::{Departure, Snapshot, Standing};
-pub use self::usability::{Unusable, Usability};
+pub use self::unusable::Unusable;
+pub use self::usability::Usability;
 pub use self::wanted::Reason;
 use self::wanted::{Base, Wanted};
 use self::watching::Bells;
@@ -304,6 +308,14 @@ impl AuthManager {
         }
     }
 
+    /// Whether a token of `snapshot` can be had now. Where its token has expired, everything is looked at that a refresh
+    /// needs, on a thread of its own; nothing is created, changed or locked, and no request is sent.
+    pub async fn usability(&self, snapshot: &Arc<Snapshot>) -> Usability {
+        let (manager, snapshot) = (self.clone(), Arc::clone(snapshot));
+        let look = move || Ok(login_status::usability(&manager.0.engine, &snapshot));
+        flight::on_thread(look).await.unwrap_or_else(Usability::Unusable)
+    }
+
     /// Begins to recover from a server that refused the token of `snapshot` with a 401.
     #[must_use]
     pub fn recover(&self, snapshot: &Snapshot) -> UnauthorizedRecovery {
@@ -373,7 +385,8 @@ fn poisoned(snapshot: &Snapshot) -> Error {
 
 fn empty(snapshot: &Snapshot) -> Error {
     match snapshot.usability(jiff::Timestamp::MIN) {
-        Usability::Unusable(reason) if reason != Unusable::NotLoggedIn => reason.into(),
+        Usability::Unusable(Error::Unusable(Unusable::NotLoggedIn)) => Error::LoggedOut,
+        Usability::Unusable(error) => error,
         _ => Error::LoggedOut,
     }
 }

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::finish;
 use super::looks::Look;
 use super::snapshot::Snapshot;
-use super::usability::Unusable;
+use super::unusable::Unusable;
 use super::wanted::{Base, Reason, ended};
 use crate::authority::{self, Endpoint, Refresh, RefreshReason};
 use crate::document::{AuthDocument, AuthMode};
@@ -32,6 +32,14 @@ pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
     pub(super) reason: Reason,
     pub(super) base: Base,
+}
+
+/// What a transaction is to do.
+pub(super) enum Plan {
+    /// Nothing need be spent: this is what everybody uses now.
+    Serve(Box<Snapshot>),
+    /// The refresh token of this document is to be spent by this request.
+    Spend(Box<Stored>, Refresh),
 }
 
 /// What a look at the store says.
@@ -81,14 +89,10 @@ impl Transaction<'_> {
         let mut writer = self.engine.stores()?.writer(&lease)?;
         finish::finish(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
-        let (look, stored) = match self.look(writer.stores(), writer.state())? {
-            Found::Serve(snapshot) => return Ok(Attempt::Served(snapshot)),
-            Found::Spend(look, stored) => (look, stored),
+        let (stored, spending) = match self.plan(writer.stores(), writer.state())? {
+            Plan::Serve(snapshot) => return Ok(Attempt::Served(snapshot)),
+            Plan::Spend(stored, spending) => (stored, spending),
         };
-        let spending = self.may_spend(&stored, writer.state())?;
-        if self.is_damped(&stored, writer.state())? {
-            return Ok(served(Snapshot::found(look, Some(*stored), writer.state().clone())));
-        }
         let spent = spending.refresh_token.fingerprint();
         let reservation = reserve(&writer, &stored)?;
         failpoint::at("reserved");
@@ -169,6 +173,21 @@ impl Transaction<'_> {
             }
             _ => None,
         }
+    }
+
+    /// What is to be done about what is stored, and whether it can be. Changes nothing, and is also what reports go by that
+    /// say whether a token could be had.
+    pub(super) fn plan(&self, stores: &Stores, state: &State) -> Result<Plan, Error> {
+        let (look, stored) = match self.look(stores, state)? {
+            Found::Serve(snapshot) => return Ok(Plan::Serve(snapshot)),
+            Found::Spend(look, stored) => (look, stored),
+        };
+        let request = self.may_spend(&stored, state)?;
+        if self.is_damped(&stored, state)? {
+            return Ok(Plan::Serve(Box::new(Snapshot::found(look, Some(*stored), state.clone()))));
+        }
+        stores.check_refresh(stored.location.kind())?;
+        Ok(Plan::Spend(stored, request))
     }
 
     /// Compares what is stored with what the caller had, by identity and lineage.
@@ -269,12 +288,10 @@ fn poison_of(state: &State, document: &AuthDocument, engine: &Engine, now: Times
     (same && poison.holds(now)).then_some(poison)
 }
 
-/// Proves that the answer can be saved: in the rescue at once, and then in the store it belongs to.
+/// Proves by trial what [`Stores::check_refresh`] has found, and reserves the space for the answer.
 fn reserve(writer: &Writer<'_>, stored: &Stored) -> Result<Reservation, Error> {
     let (kind, stores) = (stored.location.kind(), writer.stores());
-    let store = stores.store(kind);
-    store.check_write(stores.deadline())?;
-    store.prove_write()?;
+    stores.store(kind).prove_write()?;
     let seal = Seal::make(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
     Ok(Reservation::make(writer.lease(), seal)?)
 }

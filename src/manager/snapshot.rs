@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::error::Error;
 use super::looks::Look;
+use super::unusable::Unusable;
 use super::usability::Usability;
 use crate::document::{AuthDocument, Identity, Revision};
 use crate::external::{self, ExternalToken};
@@ -181,28 +183,22 @@ impl Snapshot {
         }
     }
 
-    /// Why no token can be had at `now`, in one line, if none can.
-    #[must_use]
-    pub fn unusable_because(&self, now: Timestamp) -> Option<String> {
-        if let Some(Departure::Unreadable(error)) = &self.departure {
-            return Some(error.to_string());
-        }
-        if let Some(refusal) = &self.refusal {
-            return Some(refusal.to_string());
-        }
-        if self.external_token().is_some_and(|token| token.lives(now)) {
-            return None;
-        }
-        match self.usability(now) {
-            Usability::Unusable(reason) => Some(reason.to_string()),
-            Usability::Usable => None,
-        }
-    }
-
-    /// Whether its document is expected to yield a token at `now`.
+    /// Whether it is expected to yield a token at `now`, by what is in memory.
     #[must_use]
     pub fn usability(&self, now: Timestamp) -> Usability {
-        Usability::of(self.document(), self.poison(), self.logging_out, now)
+        if let Some(Departure::Unreadable(error)) = &self.departure {
+            return Usability::Unusable(Error::Store(Arc::clone(error)));
+        }
+        if let Some(refusal) = &self.refusal {
+            return Usability::Unusable(Error::Provider(Arc::clone(refusal)));
+        }
+        if self.external_token().is_some_and(|token| token.lives(now)) {
+            return Usability::Usable;
+        }
+        match Unusable::of(self.document(), self.poison(), self.logging_out, now) {
+            Some(reason) => Usability::Unusable(reason.into()),
+            None => Usability::Usable,
+        }
     }
 
     /// How it differs from what is stored, if it does.

@@ -1,85 +1,37 @@
-//! Whether a login is expected to yield a token, or why not.
+//! Whether a token can be had of a login, or why not.
 
-use jiff::Timestamp;
-
-use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
-use crate::secret::Fingerprint;
-use crate::store::{Cause, Poison};
+use super::error::Error;
+use crate::store::Holder;
 
 /// Whether `codex token` is expected to succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Usability {
-    /// It is. An access token that has ended counts, where a refresh token can buy the next.
+    /// It is. An access token that has expired counts, where the refresh token can buy the next.
     Usable,
-    /// It is not.
-    Unusable(Unusable),
-}
-
-/// Why no token can be had.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unusable {
-    /// There is no document, or none with a credential in it.
-    #[error("not logged in")]
-    NotLoggedIn,
-    /// A logout of it was begun and not completed.
-    #[error("a logout of this login was interrupted; complete it with: codex logout")]
-    LoggingOut,
-    /// The document names a mode whose credential it does not hold.
-    #[error("the login says {0} but holds no such credential")]
-    Incomplete(AuthMode),
-    /// A kind of credential that is not a bearer token.
-    #[error("a {0} login has no bearer token")]
-    NotABearer(AuthMode),
-    /// The access token has ended, and there is no refresh token.
-    #[error("the access token has expired")]
-    Expired,
-    /// A kind of credential that there is nothing to refresh of.
-    #[error("a {0} login is never refreshed")]
-    NotRefreshable(AuthMode),
-    /// The refresh token is known to be dead.
-    #[error("{}", dead(*.0))]
-    Poisoned(Cause),
+    /// It is, once another process has finished what it does to the login.
+    Busy(Option<Holder>),
+    /// It is not, and fails with this.
+    Unusable(Error),
 }
 
 impl Usability {
-    /// How `document` stands at `now`, with what the state says of its refresh token and of a logout that was begun.
+    /// Why not, if it is not.
     #[must_use]
-    pub fn of(
-        document: Option<&AuthDocument>,
-        poison: Option<&Poison>,
-        logging_out: Option<Fingerprint>,
-        now: Timestamp,
-    ) -> Self {
-        let Some((document, mode)) = document.and_then(|document| Some((document, document.mode()?))) else {
-            return Self::Unusable(Unusable::NotLoggedIn);
-        };
-        if logging_out.is_some() && document.logout_fingerprint() == logging_out {
-            return Self::Unusable(Unusable::LoggingOut);
-        }
-        let bearer =
-            !matches!(mode, AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey | AuthMode::Headers);
-        let refreshable = document.fingerprint();
-        let dead = poison.filter(|poison| Some(poison.fingerprint) == refreshable && poison.holds(now));
-        match (bearer, document.bearer(), dead, document.freshness(now)) {
-            (false, ..) => Self::Unusable(Unusable::NotABearer(mode)),
-            (true, None, ..) => Self::Unusable(Unusable::Incomplete(mode)),
-            (true, Some(_), Some(poison), _) => Self::Unusable(Unusable::Poisoned(poison.cause)),
-            (true, Some(_), None, Freshness::Stale(Staleness::Expired)) if refreshable.is_none() => {
-                Self::Unusable(Unusable::Expired)
-            }
-            (true, Some(_), None, _) => Self::Usable,
+    pub fn reason(&self) -> Option<&Error> {
+        match self {
+            Self::Unusable(error) => Some(error),
+            Self::Usable | Self::Busy(_) => None,
         }
     }
-}
 
-/// What a dead refresh token means, for people.
-pub(super) fn dead(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Expired => "the refresh token has expired",
-        Cause::Reused => "the refresh token was used by a program that did not save its successor",
-        Cause::Revoked => "the refresh token was revoked",
-        Cause::Other => "the authority refuses the refresh token",
+    /// The process that is waited for, if one is.
+    #[must_use]
+    pub fn busy(&self) -> Option<String> {
+        match self {
+            Self::Busy(Some(holder)) => Some(holder.to_string()),
+            Self::Busy(None) => Some("another process".to_owned()),
+            Self::Usable | Self::Unusable(_) => None,
+        }
     }
 }

@@ -184,6 +184,7 @@ impl Error {
             Self::File(private_file::Error::Flagged { .. }) => return None,
             Self::File(error) if error.is_read_only() => Remedy::MakeWritable,
             Self::Lock(lock::Error::ReadOnly { .. }) => Remedy::MakeWritable,
+            Self::Lock(lock::Error::Unsupported { .. }) => Remedy::ChangeDisk,
             Self::Lock(lock::Error::Held { .. }) | Self::Contended => Remedy::Wait,
             Self::Document { .. } | Self::NotKept { .. } => Remedy::LogInAgain,
             Self::EphemeralConfigured => Remedy::ChooseStore,

@@ -25,7 +25,7 @@ pub struct Stores {
     pub(super) settings: Settings,
     overrides: Overrides,
     pub(super) client: Client,
-    pinned: Option<Target>,
+    pub(super) pinned: Option<Target>,
     keychain_timeout: Duration,
     pub(super) search_path: OsString,
 }

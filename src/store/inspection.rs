@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use codex_auth_platform::lock::{self, Holder, Standing};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
+use super::rescue::LIMIT;
 use super::{Error, Lease, Target};
 use crate::home::Home;
-
-/// A rescue is smaller.
-const LARGEST_RESCUE: u64 = 4 * 1024 * 1024;
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -212,7 +210,7 @@ fn leftovers(home: &Home, target: &Target, locks: &[Lock]) -> Vec<Leftover> {
     let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
     let records = target.records();
     // A blank one is the space of a request that is on its way.
-    let rescue = private_file::read(&records.rescue(), LARGEST_RESCUE, Links::Refuse);
+    let rescue = private_file::read(&records.rescue(), LIMIT, Links::Refuse);
     if !matches!(rescue, Ok(None))
         && !rescue.is_ok_and(|found| found.is_some_and(|found| private_file::is_blank(&found.bytes)))
     {

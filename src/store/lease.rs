@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use codex_auth_platform::filesystem;
 use codex_auth_platform::lock::{
-    Acquired, Creation, DirectoryAcquired, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
+    self, Acquired, Creation, DirectoryAcquired, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 
@@ -60,6 +60,20 @@ impl Lease {
         }
     }
 
+    /// Checks whether the lease of `home` could be acquired now, or once the process that holds it has finished. Creates,
+    /// changes and locks nothing. Every acquisition makes these checks first.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`], except [`super::LockError::Held`].
+    pub fn check(home: &Home) -> Result<(), Error> {
+        let target = Target::of(home)?;
+        for folder in folders(home, &target) {
+            check_folder(folder)?;
+        }
+        private_file::may_create_directory(target.records().folder())?;
+        if target.folder() == home { Ok(()) } else { target.check_note_in(home) }
+    }
+
     /// As [`Self::acquire`]; before each further try `between` may end the waiting: a waiter needs what the lease is for,
     /// not the lease.
     ///
@@ -76,17 +90,9 @@ impl Lease {
         let home = make_folder(home)?;
         loop {
             let target = Target::of(&home)?;
-            let mut folders = vec![&home];
-            if *target.folder() != home {
-                folders.push(target.folder());
-            }
-            folders.sort_by(|one, other| one.path().cmp(other.path()));
+            let folders = folders(&home, &target);
             // Lock files that are there could be locked all the same, and what cannot be finished must not be begun.
-            for folder in &folders {
-                if private_file::directory(folder.path())? == DirectoryState::ReadOnly {
-                    return Err(Error::ReadOnlyHome { path: folder.path().to_owned() });
-                }
-            }
+            folders.iter().try_for_each(|folder| check_folder(folder))?;
             let mut locks = Vec::with_capacity(2);
             for folder in folders {
                 match FolderLock::acquire(folder, ends, &mut between)? {
@@ -206,12 +212,46 @@ fn make_folder(home: &Home) -> Result<Home, Error> {
     Ok(home.found()?)
 }
 
+/// The folders that the lease locks, in that order.
+fn folders<'a>(home: &'a Home, target: &'a Target) -> Vec<&'a Home> {
+    let mut folders = vec![home];
+    if target.folder() != home {
+        folders.push(target.folder());
+    }
+    folders.sort_by(|one, other| one.path().cmp(other.path()));
+    folders
+}
+
+/// Whether [`FolderLock::acquire`] could succeed in `folder` now, but for a process that holds the lock.
+fn check_folder(folder: &Home) -> Result<(), Error> {
+    match private_file::directory(folder.path())? {
+        DirectoryState::ReadOnly => return Err(Error::ReadOnlyHome { path: folder.path().to_owned() }),
+        DirectoryState::Missing => return Ok(private_file::may_create_directory(folder.path())?),
+        _ => {}
+    }
+    private_file::may_create_directory(&folder.folder())?;
+    let path = folder.refresh_lock();
+    if private_file::directory(&folder.folder())? != DirectoryState::Missing {
+        lock::may_open(&path)?;
+    }
+    lock::check_support(&path)?;
+    Ok(lock::may_open_directory(folder.path())?)
+}
+
 /// The holder of the lease of `home`, as it signed the lock file; `None` while no process of ours holds it. Reads one file
 /// and acquires no lock.
 #[must_use]
 pub fn holder(home: &Home) -> Option<Holder> {
     let target = Target::of(home).ok()?;
-    codex_auth_platform::lock::holder(&target.folder().refresh_lock())
+    lock::holder(&target.folder().refresh_lock())
+}
+
+/// Whether a process holds the lease of `home` now, as far as the system tells; takes no lock. `Some(None)` is one that
+/// has not signed.
+#[must_use]
+pub fn held_by(home: &Home) -> Option<Option<Holder>> {
+    let path = Target::of(home).ok()?.folder().refresh_lock();
+    lock::is_held(&path).then(|| lock::holder(&path))
 }
 
 impl fmt::Debug for Lease {

@@ -8,7 +8,7 @@ use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::rescue::{self, Purpose, Rescue, Reservation};
+use super::rescue::{self, LIMIT, Purpose, Rescue, Reservation};
 use super::seal::{self, Opened};
 use super::{
     Advanced, Content, Error, FileStore, Location, Note, Seal, Seen, Store as _, Stored, Stores, Target,
@@ -19,7 +19,6 @@ use crate::document::{AuthDocument, NewTokens};
 use crate::home::Records;
 use crate::secret::{Fingerprint, Secret};
 
-const LIMIT: u64 = 4 * 1024 * 1024;
 /// The file name of a rescue; one that was set aside has a time behind it.
 const NAME: &str = "rescue";
 /// How many rescues that were set aside are looked at again.

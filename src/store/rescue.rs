@@ -6,7 +6,7 @@
 //!
 //! [`Writer::recover`]: super::Writer::recover
 
-use codex_auth_platform::private_file::Reserved;
+use codex_auth_platform::private_file::{self, Links, Reserved};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -19,6 +19,8 @@ use crate::secret::{Fingerprint, Secret};
 
 /// What is reserved: more than any token response that is accepted.
 const SPACE: u64 = 320 * 1024;
+/// The most that is read of a rescue.
+pub(super) const LIMIT: u64 = 4 * 1024 * 1024;
 
 /// A token response that is not committed yet.
 #[derive(Clone, Debug)]
@@ -131,6 +133,16 @@ impl Reservation {
         let records = lease.records();
         let file = Reserved::make(&records.rescue(), SPACE)?;
         Ok(Self { file, seal, records })
+    }
+
+    /// Checks whether [`Self::make`] could succeed now, and whether what is there can be read. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub(super) fn check(records: &Records) -> Result<(), Error> {
+        let path = records.rescue();
+        private_file::read(&path, LIMIT, Links::Refuse)?;
+        Ok(private_file::may_reserve(&path, SPACE)?)
     }
 
     /// Writes `rescue`, in one write and one sync of a file that is open and has its space. When this returns the tokens

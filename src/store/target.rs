@@ -95,6 +95,15 @@ impl Target {
         Ok(())
     }
 
+    /// Whether [`Self::note_in`] could succeed now.
+    pub(super) fn check_note_in(&self, home: &Home) -> Result<(), Error> {
+        let is_noted = self.noted(home).as_deref() == Some(self.document().as_os_str().as_encoded_bytes());
+        if is_noted || private_file::directory(&home.folder())? == DirectoryState::Missing {
+            return Ok(());
+        }
+        Ok(private_file::may_replace(&home.link_note(), Links::Refuse)?)
+    }
+
     /// Whether a login was written through the link of `home` before, and our folder beside the document, which every
     /// writer makes and none removes, is gone: another file system is there, or none.
     fn was_used_by(&self, home: &Home) -> bool {

@@ -49,7 +49,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Att
         Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
             return Err(Error::ReadOnly { path: path.to_owned(), source: error });
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(refused_lock(path, error)),
     }
     match std::fs::symlink_metadata(path) {
         Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => Ok(Attempt::Locked(file)),
@@ -113,7 +113,8 @@ pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
 /// changed or locked, and nothing is waited for.
 ///
 /// # Errors
-/// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`] and [`Error::Unstable`].
+/// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`], [`Error::Unstable`] and
+/// [`Error::Unsupported`].
 pub fn may_open(path: &Path) -> Result<(), Error> {
     if let Some(Foreign { folder, name, heir }) = foreign_folder(path)? {
         let entry = folder.entry(name).map_err(|error| sorted(path, error))?;
@@ -125,6 +126,44 @@ pub fn may_open(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     check_writable(CWD, parent(path)).map_err(|error| sorted(path, error))
+}
+
+/// Checks whether the file system of the lock file at `path` has locks. Where there is no such file, another one shows it,
+/// in its folder or in the nearest one around it that is there. Nothing is created, changed or locked: to release a lock
+/// that is not held changes nothing, and is refused where there are none.
+///
+/// # Errors
+/// [`Error::Unsupported`]; [`Error::Io`].
+pub fn check_support(path: &Path) -> Result<(), Error> {
+    let mut folder = parent(path);
+    while let Some(around) = folder.parent().filter(|_| !folder.exists()) {
+        folder = around;
+    }
+    let file = opened(path).ok().flatten().or_else(|| any_file(folder));
+    file.map_or(Ok(()), |file| FileExt::unlock(&file).map_err(|error| refused_lock(path, error)))
+}
+
+/// Any file in `folder` that can be opened.
+fn any_file(folder: &Path) -> Option<File> {
+    let folder = Folder::open(folder).ok()?;
+    let is_regular =
+        |name: &OsStr| matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
+    let names = folder.names().ok()?;
+    let mut names = names.iter().filter(|name| is_regular(name));
+    names.find_map(|name| folder.open_entry(name, OFlags::RDONLY, Permissions::empty()).ok())
+}
+
+/// What it means that the system refused to lock.
+fn refused_lock(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+            Error::Unsupported { path, source }
+        }
+        // Another number on macOS alone.
+        Some(errno) if errno == Errno::NOTSUP => Error::Unsupported { path, source },
+        _ => Error::Io { path, source },
+    }
 }
 
 /// What keeps a lock file from being replaced, as [`settle`] fails with it.

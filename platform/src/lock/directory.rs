@@ -73,13 +73,23 @@ impl Drop for DirectoryLock {
     }
 }
 
+/// Checks whether the directory at `path` could be locked now, but for a process that holds it. Nothing is locked.
+///
+/// # Errors
+/// Those of [`DirectoryLock::acquire_unless`], except [`Error::Held`] and [`Error::Unstable`].
+pub fn may_open_directory(path: &Path) -> Result<(), Error> {
+    open(path).map(drop)
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(path, flags, Permissions::empty());
+    opened.map(File::from).map_err(|error| sorted(path, error))
+}
+
 /// One try: the locked directory, or why its file system locks none.
 fn attempt(path: &Path) -> Result<Attempt<io::Result<File>>, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::open(path, flags, Permissions::empty()) {
-        Ok(descriptor) => File::from(descriptor),
-        Err(error) => return Err(sorted(path, error)),
-    };
+    let file = open(path)?;
     match FileExt::try_lock_exclusive(&file) {
         Ok(()) => {}
         Err(error) if is_contended(&error) => return Ok(Attempt::Held),

@@ -12,6 +12,7 @@
 mod attempt;
 mod claim;
 mod directory;
+mod held;
 mod note;
 mod waiting;
 
@@ -25,8 +26,9 @@ use std::time::Duration;
 
 use fs2::FileExt;
 
-pub use attempt::may_open;
-pub use directory::{DirectoryAcquired, DirectoryLock};
+pub use attempt::{check_support, may_open};
+pub use directory::{DirectoryAcquired, DirectoryLock, may_open_directory};
+pub use held::is_held;
 pub use note::{Holder, holder};
 pub use waiting::Waiting;
 
@@ -156,7 +158,16 @@ pub enum Error {
         /// The lock file or directory.
         path: PathBuf,
     },
-    /// Anything else, as a missing folder or a file system without locks.
+    /// The file system has no locks.
+    #[error("{path} cannot be locked: its file system has no locks; use a folder on another disk")]
+    Unsupported {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Anything else, as a missing folder.
     #[error("cannot lock {path}")]
     Io {
         /// The lock file or directory.
@@ -180,8 +191,8 @@ impl FileLock {
     /// else's that was left there is replaced by one of theirs, so that they can lock it afterwards.
     ///
     /// # Errors
-    /// [`Error::Held`] when the wait is over; [`Error::ReadOnly`]; [`Error::NotAFile`]; [`Error::Unstable`];
-    /// [`Error::Io`].
+    /// [`Error::Held`] when the wait is over; [`Error::ReadOnly`]; [`Error::NotAFile`]; [`Error::Unsupported`];
+    /// [`Error::Unstable`]; [`Error::Io`].
     pub fn acquire(path: &Path, mode: Mode, creation: Creation, wait: Wait) -> Result<Self, Error> {
         let keep_on = |_: &Waiting<'_>| ControlFlow::<Infallible>::Continue(());
         match Self::acquire_unless(path, mode, creation, wait, keep_on)? {

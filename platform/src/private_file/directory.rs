@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::folder::{self, Folder};
-use super::{Error, Exposure};
+use super::{Error, Exposure, predicate};
 
 /// How [`create_directory`] left the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,33 @@ pub fn create_directory(path: &Path) -> Result<Created, Error> {
     give(&folder, &made, path).inspect_err(|_| folder.unmake_folder(name))?;
     folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })?;
     Ok(Created::New)
+}
+
+/// Checks whether [`create_directory`] would succeed at `path` now. Nothing is created or changed.
+///
+/// # Errors
+/// Those of [`create_directory`], except [`Error::NoSpace`] and [`Error::Unsynced`]; [`Error::Flagged`].
+pub fn may_create_directory(path: &Path) -> Result<(), Error> {
+    let above = folder::parent(path);
+    if directory(above)? == DirectoryState::Missing {
+        return may_create_directory(above);
+    }
+    let around = Folder::around(path);
+    let (folder, name) = around.map_err(|error| Error::change("make the directory", path, 0, error))?;
+    match folder.entry(name).map_err(|error| Error::look("open", path, error))? {
+        None => predicate::may_replace_in(&folder, name, path),
+        Some(entry) if entry.kind == FileType::Symlink => Err(Error::Link { path: path.to_owned() }),
+        Some(entry) if entry.kind != FileType::Directory => {
+            Err(Error::NotADirectory { path: path.to_owned() })
+        }
+        Some(entry)
+            if Exposure::of_mode(folder::bits(entry.mode)) != Exposure::Private
+                && entry.uid != folder.keeper() =>
+        {
+            Err(Error::ForeignOwner { path: path.to_owned(), uid: entry.uid, source: None })
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// What can be done at `path`; links are followed. For root a folder without write permission is writable.

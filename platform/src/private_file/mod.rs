@@ -32,9 +32,9 @@ use rustix::io::Errno;
 
 pub use attributes::Flag;
 pub use contents::{Contents, Exposure, Ownership, Stamp, ownership, read, stamp};
-pub use directory::{Created, DirectoryState, canonical, create_directory, directory};
+pub use directory::{Created, DirectoryState, canonical, create_directory, directory, may_create_directory};
 pub use location::{FolderLocation, locate_folder};
-pub use predicate::{may_remove, may_replace};
+pub use predicate::{may_remove, may_replace, may_reserve};
 pub use replacement::{Note, OverMount, Replaced, Replacement, prove_replacement, replace};
 pub use reserved::{Reserved, is_blank};
 

@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use super::attributes::{self, Attributes};
 use super::folder::Entry;
-use super::{Error, Folder, Links, parent, resolve};
+use super::{DirectoryState, Error, Folder, Links, directory, parent, resolve};
 use crate::filesystem::{self, MountPoint};
 
 /// The bit of a folder in which only the owners of a file and of the folder may rename or remove the file.
@@ -48,6 +48,40 @@ pub fn may_remove(path: &Path, links: Links) -> Result<(), Error> {
         None => Ok(()),
         entry @ Some(_) => may_change(&folder, name, entry, &target),
     }
+}
+
+/// Checks whether [`Reserved::make`](super::Reserved::make) could set `size` bytes aside at `path` now: whether the file
+/// could be made there, and whether the disk has the space. Nothing is created or changed.
+///
+/// Where the folder is missing, only the space is looked at. A file system that does not tell its size counts as large
+/// enough, and quotas are not looked at.
+///
+/// # Errors
+/// Those of [`may_replace`]; [`Error::NoSpace`].
+pub fn may_reserve(path: &Path, size: u64) -> Result<(), Error> {
+    let mut folder = parent(path);
+    if directory(folder)? == DirectoryState::Missing {
+        while directory(folder)? == DirectoryState::Missing {
+            folder = parent(folder);
+        }
+    } else {
+        may_replace(path, Links::Refuse)?;
+    }
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let found = std::fs::symlink_metadata(path).ok();
+    // Blocks are counted in 512 bytes, whatever the disk's are.
+    let owned = found.as_ref().map_or(0, |found| found.blocks().saturating_mul(512));
+    let (blocks, files) = match rustix::process::geteuid().is_root() {
+        true => (disk.f_bfree, disk.f_ffree),
+        false => (disk.f_bavail, disk.f_favail),
+    };
+    let is_full = disk.f_blocks > 0 && blocks.saturating_mul(disk.f_frsize).saturating_add(owned) < size;
+    let has_no_more_files = found.is_none() && disk.f_files > 0 && files == 0;
+    if is_full || has_no_more_files {
+        let (path, source) = (path.to_owned(), rustix::io::Errno::NOSPC.into());
+        return Err(Error::NoSpace { path, needed: size, source });
+    }
+    Ok(())
 }
 
 /// [`may_replace`] in a folder that is open already.

@@ -9,6 +9,8 @@
 mod again;
 mod directories;
 #[cfg(target_os = "linux")]
+mod looking;
+#[cfg(target_os = "linux")]
 mod opening;
 #[cfg(target_os = "linux")]
 mod permissions;

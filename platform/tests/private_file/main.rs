@@ -11,6 +11,8 @@ mod owners;
 #[cfg(target_os = "linux")]
 mod predicates;
 mod reading;
+#[cfg(target_os = "linux")]
+mod reservations;
 mod writing;
 
 use std::ffi::OsString;

@@ -201,6 +201,7 @@ impl From<io::Error> for CommandError {
 
 fn advice(remedy: Remedy) -> Cow<'static, str> {
     let advice = match remedy {
+        Remedy::ChangeDisk => "set CODEX_HOME to a folder on a disk of this machine",
         Remedy::ChooseStore => "name one that lasts, for example: codex login --store file",
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
         Remedy::FreeSpace => "free some space; the login that was there is untouched",

@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         return take_over::run(arguments, output);
     };
     let session = Session::open(output)?;
-    let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn);
+    let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
     let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
     let others = other_programs(session.home(), &session.environment);

@@ -3,8 +3,7 @@
 use clap::Args;
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
-use codex_auth::manager::{Unusable, Usability};
-use codex_auth::store::{Found, State};
+use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
 use crate::error::{CommandError, Exit};
@@ -21,40 +20,38 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let session = Session::open(output)?;
-    let found = session.stores.find()?;
-    let now = session.clock.now();
-    let document = found.stored.as_ref().map(|stored| &stored.document);
-    let (state, _) = State::read(session.home())?;
-    let logging_out = document.and_then(|document| state.ending(document));
-    let usability = Usability::of(document, state.poison.as_ref(), logging_out, now);
-    let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
+    let status = LoginStatus::read(&session.stores, &session.environment)?;
+    let usability = status.usability();
+    let (found, snapshot) = (status.found(), status.snapshot());
+    let document = snapshot.document();
+    let mode = document.and_then(AuthDocument::mode);
     output.head("account", account(document));
     let credential = provider::of_environment(&session.environment);
     // What `codex token` would say.
     let unusable = match &credential {
         Some(credential) => provider::unusable(credential, &session),
-        None => reason(&usability),
+        None => usability.reason().map(ToString::to_string),
     };
-    let mut warnings = warnings(notes);
+    let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
     if output.is_json() {
-        let mode = document.and_then(AuthDocument::mode);
         output.report(json!({
-            "logged_in": usability != Usability::Unusable(Unusable::NotLoggedIn),
+            "logged_in": mode.is_some(),
             "method": mode.as_ref().map(codex_auth::AuthMode::as_str),
             "provider": credential.as_ref().map(EnvironmentToken::variable),
             "usable": unusable.is_none(),
             "reason": unusable,
-            "expires_at": document.and_then(AuthDocument::expires_at).map(|moment| moment.to_string()),
+            "busy": usability.busy().filter(|_| credential.is_none()),
+            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
-            "store": found.stored.as_ref().map(|stored| stored.location.kind().as_str()),
-            "location": found.stored.as_ref().map(|stored| stored.location.to_string()),
+            "store": snapshot.location().map(|location| location.kind().as_str()),
+            "location": snapshot.location().map(ToString::to_string),
             "because": found.because.to_string(),
             "warnings": warnings,
         }))?;
     } else {
-        show(&session, &found, &usability, output)?;
+        show(&session, &status, &usability, output)?;
         warnings.iter().for_each(|warning| output.warn(warning));
     }
     match (credential, unusable) {
@@ -66,18 +63,18 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
 
 fn show(
     session: &Session,
-    found: &Found,
+    status: &LoginStatus,
     usability: &Usability,
     output: &Output,
 ) -> Result<(), CommandError> {
     let now = session.clock.now();
-    let Some((stored, mode)) =
-        found.stored.as_ref().and_then(|stored| Some((stored, stored.document.mode()?)))
+    let snapshot = status.snapshot();
+    let Some((document, location, mode)) =
+        snapshot.document().and_then(|document| Some((document, snapshot.location()?, document.mode()?)))
     else {
         output.data("not logged in")?;
         return Ok(());
     };
-    let document = &stored.document;
     let claims = document.claims();
     let mut fields = vec![("method", plain(mode.as_str()))];
     if let Some(email) = &claims.email {
@@ -91,53 +88,42 @@ fn show(
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
     }
-    fields.push(("kept in", format!("{} ({})", kept_in(&stored.location), found.because)));
+    fields.push(("kept in", format!("{} ({})", kept_in(location), status.found().because)));
     if let Some(moment) = document.expires_at() {
         fields.push(("expires", relative(moment, now)));
     }
     if let Some(moment) = document.last_refresh() {
         fields.push(("refreshed", relative(moment, now)));
     }
+    let (yes, no) = (output.on_stdout("yes", Paint::Green), output.on_stdout("no", Paint::Red));
     fields.push((
         "usable",
-        match reason(usability) {
-            None => output.on_stdout("yes", Paint::Green),
-            Some(reason) => format!("{}: {reason}", output.on_stdout("no", Paint::Red)),
+        match (usability.reason(), usability.busy()) {
+            (Some(reason), _) => format!("{no}: {reason}"),
+            (None, Some(holder)) => format!("{yes}, when {} has finished", plain(&holder)),
+            (None, None) => yes,
         },
     ));
     Ok(output.fields(&fields)?)
 }
 
-fn reason(usability: &Usability) -> Option<String> {
-    match usability {
-        Usability::Unusable(reason) => Some(reason.to_string()),
-        _ => None,
-    }
-}
-
 fn verdict(usability: &Usability, output: &Output) -> Outcome {
-    match usability {
-        Usability::Unusable(reason) => {
-            let failed = unusable(reason);
-            if !output.is_json() {
-                failed.hints().iter().for_each(|hint| output.say(&format!("hint: {hint}")));
-            }
-            Err(CommandError::told(failed.kind()))
-        }
-        _ => Ok(()),
+    let Some(reason) = usability.reason() else { return Ok(()) };
+    let failed = unusable(reason);
+    if !output.is_json() {
+        failed.hints().iter().for_each(|hint| output.say(&format!("hint: {hint}")));
     }
+    Err(CommandError::told(failed.kind()))
 }
 
 /// Why no token can be had, as an error of a command.
-pub(crate) fn unusable(reason: &Unusable) -> CommandError {
-    let (exit, hint) = match reason {
-        Unusable::NotLoggedIn => (Exit::Failed, Some("log in first: codex login")),
-        Unusable::LoggingOut | Unusable::NotABearer(_) | Unusable::NotRefreshable(_) => (Exit::Failed, None),
-        _ => (Exit::LogInAgain, Some("log in again: codex login")),
+pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
+    let failed = CommandError::from(codex_auth::Error::from(reason.clone()));
+    let hint = match (reason, failed.kind()) {
+        (manager::Error::Unusable(Unusable::NotLoggedIn), _) => "log in first: codex login",
+        (manager::Error::Unusable(_), Exit::LogInAgain) => "log in again: codex login",
+        (manager::Error::Unusable(_), exit) => return CommandError::new(exit, reason.to_string()),
+        _ => return failed,
     };
-    let failed = CommandError::new(exit, reason.to_string());
-    match hint {
-        Some(hint) => failed.hint(hint),
-        None => failed,
-    }
+    CommandError::new(failed.kind(), reason.to_string()).hint(hint)
 }

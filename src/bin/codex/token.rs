@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
-use codex_auth::manager::{AccountPolicy, Departure, Reason, Snapshot, Standing, Unusable, Usability};
+use codex_auth::manager::{AccountPolicy, Departure, Reason, Snapshot, Standing, Unusable};
 use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -141,11 +141,11 @@ fn print_given(given: &Given, arguments: &Arguments, output: &mut Output) -> Out
 }
 
 fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Output) -> Outcome {
-    if let Usability::Unusable(reason) = snapshot.usability(now) {
-        return Err(unusable(&reason));
+    if let Some(reason) = snapshot.usability(now).reason() {
+        return Err(unusable(reason));
     }
     let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {
-        return Err(unusable(&Unusable::NotLoggedIn));
+        return Err(unusable(&Unusable::NotLoggedIn.into()));
     };
     say(None, bearer, snapshot.expires_at(), &warnings(snapshot.notes()), arguments, output)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use codex_auth::Timestamp;
-use codex_auth::manager::{AccountPolicy, AuthManager, Change, Snapshot};
+use codex_auth::manager::{AccountPolicy, AuthManager, Change, Snapshot, Usability};
 use codex_auth::watch::{Attention, Watch};
 use codex_auth_platform::filesystem::{self, Presence};
 use codex_auth_platform::peer;
@@ -65,7 +65,7 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     let watching = manager.watch();
     let mut attention = watching.attention();
     let report = Report { session, output };
-    report.line(Event::Present, &told)?;
+    report.line(Event::Present, &told, &manager.usability(&told).await)?;
     report.attention(&attention.borrow_and_update());
 
     let home = session.home().path().to_owned();
@@ -80,7 +80,7 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
             Ok(()) = snapshots.changed() => {
                 let new = snapshots.borrow_and_update().clone();
                 if let Some(change) = Change::between(&told, &new) {
-                    report.line(Event::Change(change), &new)?;
+                    report.line(Event::Change(change), &new, &manager.usability(&new).await)?;
                 }
                 told = new;
             }
@@ -111,12 +111,12 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn line(&self, event: Event, snapshot: &Snapshot) -> Result<(), CommandError> {
+    fn line(&self, event: Event, snapshot: &Snapshot, usability: &Usability) -> Result<(), CommandError> {
         let now = self.session.clock.now();
         if !self.output.is_json() {
-            return Ok(self.output.data(&self.sentence(event, snapshot, now))?);
+            return Ok(self.output.data(&self.sentence(event, snapshot, usability, now))?);
         }
-        let reason = snapshot.unusable_because(now);
+        let reason = usability.reason().map(ToString::to_string);
         let word = match event {
             Event::Present => json!("present"),
             Event::Change(change) => json!(change),
@@ -136,7 +136,7 @@ impl Report<'_> {
         ]))?)
     }
 
-    fn sentence(&self, event: Event, snapshot: &Snapshot, now: Timestamp) -> String {
+    fn sentence(&self, event: Event, snapshot: &Snapshot, usability: &Usability, now: Timestamp) -> String {
         let mut parts = Vec::new();
         match snapshot.document() {
             None => parts.push("not logged in".to_owned()),
@@ -151,7 +151,8 @@ impl Report<'_> {
                 );
             }
         }
-        parts.extend(snapshot.unusable_because(now).filter(|_| snapshot.document().is_some()));
+        let reason = usability.reason().filter(|_| snapshot.document().is_some());
+        parts.extend(reason.map(ToString::to_string));
         if event.has_author() {
             let by = snapshot.author().map_or_else(|| "another program".to_owned(), ToString::to_string);
             parts.push(format!("by {by}"));

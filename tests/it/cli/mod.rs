@@ -19,3 +19,6 @@ mod status;
 mod sync;
 mod talk;
 mod token;
+// Linux: mounts, strace and items of others.
+#[cfg(target_os = "linux")]
+mod usable;

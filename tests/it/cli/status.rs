@@ -113,6 +113,7 @@ fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
       "provider": null,
       "usable": true,
       "reason": null,
+      "busy": null,
       "expires_at": "[moment]",
       "last_refresh": "[moment]",
       "store": "[store]",

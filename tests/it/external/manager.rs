@@ -74,7 +74,8 @@ fn a_failure_that_passes_leaves_the_live_token_and_nobody_looks_logged_out() {
             assert_eq!(text(&manager).await, "one");
         }
         assert_eq!(host.asked().len(), 2, "after a failure it is left alone for a while");
-        assert!(manager.current().unusable_because(Timestamp::from_second(NOW + 3_500).unwrap()).is_none());
+        let soon = Timestamp::from_second(NOW + 3_500).unwrap();
+        assert!(manager.current().usability(soon).reason().is_none());
         hands.forward(100);
         let error = manager.token().await.unwrap_err();
         assert!(!error.wants_login() && error.to_string().contains("the network is down"), "{error}");

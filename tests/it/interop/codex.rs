@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use serde_json::{Value, json};
+
 use super::documents::golden;
 use crate::support::{Ended, Machine, Run, TestHome, over_both_stores};
 
@@ -103,6 +105,42 @@ fn a_login_over_the_others_replaces_it_and_leaves_one(machine: &mut Machine) {
         assert_eq!(machine.kept(), Some(api_key(machine, &ours)));
         their_login(&machine.home, &theirs).run().expect(0);
         assert_eq!(machine.kept(), Some(api_key(machine, &theirs)));
+    }
+}
+
+#[test]
+fn a_provenance_that_it_cannot_read_is_reported_and_no_other() {
+    let home = TestHome::new();
+    let mut document: Value = serde_json::from_str(&golden("chatgpt")).unwrap();
+    let both = json!({"issuer": "https://auth.openai.com", "client_id": "app"});
+    for provenance in [
+        json!(null),
+        json!("text"),
+        json!([]),
+        json!({}),
+        json!({"issuer": "https://auth.openai.com"}),
+        json!({"client_id": "app"}),
+        json!({"issuer": null, "client_id": "app"}),
+        json!({"issuer": "https://auth.openai.com", "client_id": 1}),
+        json!({"issuer": "", "client_id": ""}),
+        json!({"issuer": "nowhere", "client_id": "app"}),
+        json!(["https://auth.openai.com", "app"]),
+        both,
+    ] {
+        document["tokens"]["oauth_provenance"] = provenance.clone();
+        home.write("auth.json", document.to_string());
+        let is_read = their_status(&home).code == Some(0);
+        let reported = |text: &str| text.contains("tokens.oauth_provenance does not have the texts");
+        let status = home.codex(["status"]).run().expect(0);
+        assert_eq!(reported(&status.err), !is_read, "{provenance}: {status}");
+        let doctor = home.codex(["doctor", "--json"]).run().json();
+        let found = doctor["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|finding| reported(finding["message"].as_str().unwrap()));
+        let told = found.map(|finding| (&finding["standing"], &finding["remedy"]));
+        assert_eq!(told, (!is_read).then_some((&json!("warning"), &json!("codex login"))), "{provenance}");
     }
 }
 

@@ -29,7 +29,7 @@ pub use self::actor::{Actor, await_cue, hear, part, tell};
 pub use self::clock::WallClock;
 pub use self::flock::Flock;
 pub use self::folder::Folder;
-pub use self::home::{TestHome, chatgpt, jwt, names};
+pub use self::home::{TestHome, chatgpt, jwt, names, tree};
 pub use self::lines::Lines;
 pub use self::machine::{Machine, account, item, now};
 #[cfg(target_os = "linux")]

@@ -46,7 +46,8 @@ impl Mounted {
         self.enter(Run::of(Path::new("/bin/sh"), ["-euc", lines]).env("home", self.home.path())).run()
     }
 
-    fn enter(&self, run: Run) -> Run {
+    /// The same run in there.
+    pub fn enter(&self, run: Run) -> Run {
         let keeper = self.keeper.0.id().to_string();
         let mut way = vec!["nsenter", "-m", "-t", &keeper];
         if !is_root() {

@@ -69,6 +69,11 @@ impl Finding {
         Self { remedy: error.hints().first().cloned(), ..Self::problem(check, error.to_string()) }
     }
 
+    /// The same as something that works for now.
+    pub(super) fn for_later(self) -> Self {
+        Self { standing: Standing::Warning, ..self }
+    }
+
     /// What to do about it: a command, where one does it.
     pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }

@@ -3,7 +3,7 @@
 use codex_auth::config::{LegacyToken, Restrictions};
 use codex_auth::config::{StoreSelection, StoreSetting};
 use codex_auth::login::permit_document;
-use codex_auth::manager::Usability;
+use codex_auth::manager::{self, LoginStatus};
 use codex_auth::store::{self, Ending, Found, KeychainError, Note, State};
 use codex_auth::{StoreKind, Stores};
 
@@ -19,11 +19,11 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
         Err(error) => return vec![Finding::failed("config", error).or("correct that file")],
     };
     let mut findings = vec![config(stores)];
-    let keychain = match stores.find() {
-        Ok(found) => {
-            findings.extend(store(&found));
-            findings.extend(login(subject, &stores.settings().config.restrictions, &found));
-            keychain(stores, Role::of(stores, &found))
+    let keychain = match LoginStatus::read(stores, &subject.environment) {
+        Ok(status) => {
+            findings.extend(store(status.found()));
+            findings.extend(login(subject, &stores.settings().config.restrictions, &status));
+            keychain(stores, Role::of(stores, status.found()))
         }
         Err(store::Error::Keychain(_)) => keychain(stores, Role::Holds),
         Err(error) => {
@@ -80,22 +80,12 @@ fn store(found: &Found) -> Vec<Finding> {
     findings
 }
 
-fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<Finding> {
-    let Some(document) = found.stored.as_ref().map(|stored| &stored.document) else { return Vec::new() };
-    let state = match State::read(&subject.home) {
-        Ok((state, _)) => state,
-        Err(error) => return vec![Finding::failed("login", &error.into())],
-    };
+fn login(subject: &Subject, restrictions: &Restrictions, status: &LoginStatus) -> Vec<Finding> {
+    let Some(document) = status.snapshot().document() else { return Vec::new() };
+    if let Some(reason) = status.usability().reason() {
+        return vec![failed(reason)];
+    }
     let now = subject.clock.now();
-    if let Usability::Unusable(reason) =
-        Usability::of(Some(document), state.poison.as_ref(), state.ending(document), now)
-    {
-        return vec![Finding::failed("login", &unusable(&reason))];
-    }
-    if document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint)) {
-        let message = "the stored login is an old copy: its refresh token has been spent already";
-        return vec![Finding::problem("login", message).remedy("codex login")];
-    }
     if let Err(forbidden) = permit_document(restrictions, document) {
         return vec![Finding::problem("login", forbidden.to_string()).remedy("codex login")];
     }
@@ -104,16 +94,26 @@ fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<F
         let expires = if end > now { "expires" } else { "expired" };
         format!("{expires} {}", relative(end, now))
     });
-    let mut findings = vec![Finding::ok(
-        "login",
-        match (expires, document.fingerprint()) {
-            (Some(when), Some(_)) => {
-                format!("{mode}; the access token {when} and is refreshed when it is needed")
-            }
-            (Some(when), None) => format!("{mode}; the access token {when} and cannot be refreshed"),
-            (None, _) => mode,
-        },
-    )];
+    let mut findings = Vec::new();
+    let refreshable = document.fingerprint().is_some();
+    match status.check_refresh() {
+        Err(error) if refreshable => {
+            // Until its token ends it works.
+            let found = if error.wants_login() { failed(&error) } else { failed(&error).for_later() };
+            findings.push(found);
+        }
+        _ => findings.push(Finding::ok(
+            "login",
+            match (expires, refreshable) {
+                (Some(when), true) => {
+                    format!("{mode}; the access token {when} and is refreshed when it is needed")
+                }
+                (Some(when), false) => format!("{mode}; the access token {when} and cannot be refreshed"),
+                (None, _) => mode,
+            },
+        )),
+    }
+    let state = State::read(&subject.home).map(|(state, _)| state).unwrap_or_default();
     let last = state.outcome.filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
     if let Some(outcome) = last.filter(|last| matches!(last.ending, Ending::Transient | Ending::Unknown)) {
         let when = relative(outcome.at, now);
@@ -121,6 +121,15 @@ fn login(subject: &Subject, restrictions: &Restrictions, found: &Found) -> Vec<F
         findings.push(Finding::warning("login", message).remedy("codex refresh"));
     }
     findings
+}
+
+/// Why a token cannot be had, or could not be once the one there is has expired.
+fn failed(reason: &manager::Error) -> Finding {
+    let finding = Finding::failed("login", &unusable(reason));
+    match reason {
+        manager::Error::Authority(_) => finding.or("see what is said of the authority below"),
+        _ => finding,
+    }
 }
 
 /// What the keychain is to this login.

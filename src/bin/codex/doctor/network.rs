@@ -73,7 +73,10 @@ fn address(done: &str, endpoint: &Endpoint, setting: Option<&Setting>) -> Findin
 
 fn refused(check: &'static str, error: &authority::EndpointError) -> Finding {
     let finding = Finding::problem(check, error.to_string());
-    if error.name.starts_with("CODEX_") { finding.remedy(format!("unset {}", error.name)) } else { finding }
+    finding.remedy(match error.name.starts_with("CODEX_") {
+        true => format!("unset {}", error.name),
+        false => "codex login".to_owned(),
+    })
 }
 
 fn told(route: &Route) -> Vec<Finding> {

@@ -52,6 +52,7 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
             "version": status.as_ref().map(|status| status.version.clone()),
             "usable": status.as_ref().map(|status| status.reason.is_none()),
             "reason": status.as_ref().and_then(|status| status.reason.clone()),
+            "busy": status.as_ref().and_then(|status| status.busy.clone()),
             "expires_at": status.as_ref().and_then(|status| status.expires_at),
             "next_refresh_at": status.as_ref().and_then(|status| status.next_refresh_at),
         }))?;
@@ -81,7 +82,11 @@ fn show(status: &Status, socket: Option<&str>, installed: Option<&str>, output: 
     ));
     fields.push((
         "usable",
-        status.reason.as_deref().map_or_else(|| "yes".to_owned(), |why| format!("no: {}", plain(why))),
+        match (&status.reason, &status.busy) {
+            (Some(why), _) => format!("no: {}", why.replace(char::is_control, " ")),
+            (None, Some(holder)) => format!("yes, when {} has finished", plain(holder)),
+            (None, None) => "yes".to_owned(),
+        },
     ));
     fields.extend(socket.map(|socket| ("answers at", socket.to_owned())));
     fields.push(("service", installed.unwrap_or("not installed").to_owned()));

@@ -1,0 +1,86 @@
+//! How a stored login stands, told by what a refresh would find, with nothing done.
+
+use super::engine::Engine;
+use super::error::Error;
+use super::refresh::Transaction;
+use super::snapshot::{Departure, Snapshot, Standing};
+use super::usability::Usability;
+use super::wanted::{Base, Reason};
+use crate::config::Environment;
+use crate::store::{self, Found, Lease, State, Stores};
+
+/// How the login of a home stands, by one look at it. Nothing is created, changed or locked, and no request is sent.
+#[derive(Debug)]
+pub struct LoginStatus {
+    engine: Engine,
+    found: Found,
+    snapshot: Snapshot,
+}
+
+impl LoginStatus {
+    /// Reads the login from `stores`.
+    ///
+    /// # Errors
+    /// As [`Stores::find`]; the shared record cannot be read.
+    pub fn read(stores: &Stores, environment: &Environment) -> Result<Self, store::Error> {
+        let engine = Engine::of_system(stores.home().clone(), environment);
+        let (found, snapshot) = engine.find(stores)?;
+        Ok(Self { engine, found, snapshot })
+    }
+
+    /// Where the login was looked for, and what was there.
+    #[must_use]
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// The login.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Whether a token can be had. Where the stored one has expired, everything is looked at that a refresh needs.
+    #[must_use]
+    pub fn usability(&self) -> Usability {
+        usability(&self.engine, &self.snapshot)
+    }
+
+    /// Checks whether the login could be refreshed now, also while its token is fresh.
+    ///
+    /// # Errors
+    /// The error that a forced refresh would end with before it asks the authority.
+    pub fn check_refresh(&self) -> Result<(), Error> {
+        preview(&self.engine, &self.snapshot, Reason::Forced)
+    }
+}
+
+/// Whether a token of `snapshot` can be had. Reads files, and the keychain, only where its token is not fresh.
+pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
+    let now = engine.clock.now();
+    let usability = snapshot.usability(now);
+    let standing = snapshot.standing(now);
+    let is_due = matches!(standing, Standing::Stale | Standing::Expired) && snapshot.fingerprint().is_some();
+    if usability.reason().is_some() || !is_due {
+        return usability;
+    }
+    match preview(engine, snapshot, Reason::Stale) {
+        // A token that lives is served although it could not be refreshed, unless only a login helps.
+        Err(error) if standing == Standing::Expired || error.wants_login() => Usability::Unusable(error),
+        Ok(()) if standing == Standing::Expired => {
+            store::held_by(&engine.home).map_or(Usability::Usable, Usability::Busy)
+        }
+        _ => Usability::Usable,
+    }
+}
+
+/// What a refresh would fail with before it asks the authority, by the very checks that it makes.
+fn preview(engine: &Engine, snapshot: &Snapshot, reason: Reason) -> Result<(), Error> {
+    Lease::check(&engine.home)?;
+    if matches!(snapshot.departure(), Some(Departure::Uncommitted(_))) {
+        // What it would go by is not in the store yet; to get there it needs no more than the lease.
+        return Ok(());
+    }
+    let (state, _) = State::read(&engine.home)?;
+    Transaction { engine, reason, base: Base::of(snapshot) }.plan(&engine.stores()?, &state).map(drop)
+}
