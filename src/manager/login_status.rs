@@ -1,5 +1,7 @@
 //! How a stored login stands, told by what a refresh would find, with nothing done.
 
+use jiff::Timestamp;
+
 use super::engine::Engine;
 use super::error::Error;
 use super::refresh::Transaction;
@@ -55,13 +57,17 @@ impl LoginStatus {
     }
 }
 
+/// Whether the token of `snapshot` is to be refreshed at `now`, and can be as far as is known.
+pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
+    matches!(snapshot.standing(now), Standing::Stale | Standing::Expired) && snapshot.fingerprint().is_some()
+}
+
 /// Whether a token of `snapshot` can be had. Reads files, and the keychain, only where its token is not fresh.
 pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     let now = engine.clock.now();
     let usability = snapshot.usability(now);
     let standing = snapshot.standing(now);
-    let is_due = matches!(standing, Standing::Stale | Standing::Expired) && snapshot.fingerprint().is_some();
-    if usability.reason().is_some() || !is_due {
+    if usability.reason().is_some() || !is_due(snapshot, now) {
         return usability;
     }
     match preview(engine, snapshot, Reason::Stale) {

@@ -311,6 +311,11 @@ impl AuthManager {
     /// Whether a token of `snapshot` can be had now. Where its token has expired, everything is looked at that a refresh
     /// needs, on a thread of its own; nothing is created, changed or locked, and no request is sent.
     pub async fn usability(&self, snapshot: &Arc<Snapshot>) -> Usability {
+        let now = self.0.engine.clock.now();
+        // What is told from memory leaves no trace of a token on another stack.
+        if !login_status::is_due(snapshot, now) {
+            return snapshot.usability(now);
+        }
         let (manager, snapshot) = (self.clone(), Arc::clone(snapshot));
         let look = move || Ok(login_status::usability(&manager.0.engine, &snapshot));
         flight::on_thread(look).await.unwrap_or_else(Usability::Unusable)

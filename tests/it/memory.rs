@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scripted_authority::{Endpoint, Step};
 use serde_json::json;
 
 use crate::app_server::client::Client;
@@ -19,6 +20,7 @@ over_both_stores![
     an_app_server_forgets_what_it_logged_out,
     an_app_server_forgets_what_somebody_else_logged_out,
     a_keeper_forgets_what_somebody_logged_out,
+    a_keeper_forgets_an_expired_login_that_it_was_asked_about,
     a_watch_forgets_what_somebody_logged_out,
 ];
 
@@ -119,6 +121,22 @@ fn a_keeper_forgets_what_somebody_logged_out(machine: &mut Machine) {
     keeper.until("refreshed");
     secrets.extend(tokens(&world));
     world.codex(["token"]).run().expect(0);
+    assert!(!traces(keeper.pid(), &secrets).is_empty());
+    world.codex(["logout"]).run().expect(0);
+    is_forgotten(keeper.pid(), &secrets);
+}
+
+fn a_keeper_forgets_an_expired_login_that_it_was_asked_about(machine: &mut Machine) {
+    let world = World::expired(machine);
+    let secrets = tokens(&world);
+    let busy = Step::status(503, "busy").with_header("Retry-After", "600");
+    world.authority.script(Endpoint::Refresh, busy);
+    let keeper = Process::of(&world);
+    keeper.until("not refreshed");
+    for _ in 0..3 {
+        let status = world.codex(["sync", "status", "--json"]).run().expect(0).json();
+        assert_eq!(status["usable"], false, "{status:#}");
+    }
     assert!(!traces(keeper.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
     is_forgotten(keeper.pid(), &secrets);
