@@ -74,7 +74,7 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
         // A token that lives is served although it could not be refreshed, unless only a login helps.
         Err(error) if standing == Standing::Expired || error.wants_login() => Usability::Unusable(error),
         Ok(()) if standing == Standing::Expired => {
-            store::held_by(&engine.home).map_or(Usability::Usable, Usability::Busy)
+            store::holder(&engine.home).map_or(Usability::Usable, Usability::Busy)
         }
         _ => Usability::Usable,
     }

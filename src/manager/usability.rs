@@ -10,7 +10,7 @@ pub enum Usability {
     /// It is. An access token that has expired counts, where the refresh token can buy the next.
     Usable,
     /// It is, once another process has finished what it does to the login.
-    Busy(Option<Holder>),
+    Busy(Holder),
     /// It is not, and fails with this.
     Unusable(Error),
 }
@@ -29,8 +29,7 @@ impl Usability {
     #[must_use]
     pub fn busy(&self) -> Option<String> {
         match self {
-            Self::Busy(Some(holder)) => Some(holder.to_string()),
-            Self::Busy(None) => Some("another process".to_owned()),
+            Self::Busy(holder) => Some(holder.to_string()),
             Self::Usable | Self::Unusable(_) => None,
         }
     }

@@ -246,14 +246,6 @@ pub fn holder(home: &Home) -> Option<Holder> {
     lock::holder(&target.folder().refresh_lock())
 }
 
-/// Whether a process holds the lease of `home` now, as far as the system tells; takes no lock. `Some(None)` is one that
-/// has not signed.
-#[must_use]
-pub fn held_by(home: &Home) -> Option<Option<Holder>> {
-    let path = Target::of(home).ok()?.folder().refresh_lock();
-    lock::is_held(&path).then(|| lock::holder(&path))
-}
-
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("home", &self.home).field("target", &self.target).finish()

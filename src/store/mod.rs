@@ -50,7 +50,7 @@ pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::find::{Because, Found, Stores};
 pub use self::keychain::{Dialogues, KeychainStore};
-pub use self::lease::{Lease, Leased, held_by, holder, make_folders};
+pub use self::lease::{Lease, Leased, holder, make_folders};
 pub use self::locate::{is_home, links_to, locate, stamps, watched};
 pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::note::Note;

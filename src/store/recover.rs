@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::lock::{self, Standing};
+use codex_auth_platform::lock;
 use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -339,9 +339,7 @@ impl Stores {
         let target = Target::of(self.home()).ok()?;
         let records = target.records();
         let bytes = private_file::read(&records.rescue(), LIMIT, Links::Refuse).ok()??.bytes;
-        if private_file::is_blank(&bytes)
-            || matches!(lock::standing(&target.folder().refresh_lock()), Ok(Standing::Held { .. }))
-        {
+        if private_file::is_blank(&bytes) || lock::holder(&target.folder().refresh_lock()).is_some() {
             return None;
         }
         let Ok(Opened::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline()) else {

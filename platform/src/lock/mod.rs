@@ -12,7 +12,6 @@
 mod attempt;
 mod claim;
 mod directory;
-mod held;
 mod note;
 mod waiting;
 
@@ -28,7 +27,6 @@ use fs2::FileExt;
 
 pub use attempt::{check_support, may_open};
 pub use directory::{DirectoryAcquired, DirectoryLock, may_open_directory};
-pub use held::is_held;
 pub use note::{Holder, holder};
 pub use waiting::Waiting;
 

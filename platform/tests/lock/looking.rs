@@ -1,37 +1,11 @@
 //! What is found out about locks without taking one.
 
 use std::fs;
-use std::process::Command;
 
-use codex_auth_platform::lock::{Error, Wait, check_support, is_held};
+use codex_auth_platform::lock::{Error, Wait, check_support};
 
-use crate::again::{self, Actor, Stage, this_test};
-use crate::{exclusive, shared};
-
-#[test]
-fn a_lock_is_held_while_a_process_has_it_and_a_note_alone_is_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("lock");
-    assert!(!is_held(&path), "there is no file");
-    fs::write(&path, format!("{} program\n", std::process::id())).unwrap();
-    assert!(!is_held(&path), "it is signed and not held");
-    let lock = exclusive(&path, Wait::No).unwrap();
-    assert!(is_held(&path));
-    drop(lock);
-    assert!(!is_held(&path));
-
-    let mut command = Command::new("flock");
-    command.arg(&path).args(["-c", "echo @held; read answer"]);
-    let actor = Actor::start(command, "@held");
-    assert!(is_held(&path));
-    drop(actor);
-    drop(exclusive(&path, crate::LONG).unwrap());
-
-    // Those who only share it leave room for others, and whoever looks takes none from them.
-    let lock = shared(&path).unwrap();
-    assert!(!is_held(&path));
-    drop(lock);
-}
+use crate::again::{self, Stage, this_test};
+use crate::exclusive;
 
 #[test]
 fn a_file_system_without_locks_is_told_by_any_file_on_it() {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
+use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
 use scripted_authority::{Endpoint, Step};
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::obstacles::{Change, EVERYWHERE, OF_A_FILE};
 use super::scene::{Scene, Token, granted};
 use crate::keeper::process::{AT_WORK, Process};
 use crate::support::session::inside;
-use crate::support::{Flock, Machine, eventually, here, item};
+use crate::support::{Machine, eventually, here, item};
 
 /// Of the obstacles those that a keeper can live with.
 const LIVABLE: [&str; 6] = [
@@ -106,7 +107,14 @@ fn a_login_that_another_process_holds_is_usable_once_that_has_finished() {
     let status = |arguments: &[&str]| scene.codex(arguments).run().expect(0);
     assert_eq!(status(&["status", "--json"]).json()["busy"], Value::Null, "a note alone is no holder");
 
-    let held = Flock::hold(&scene.file("codex-auth/refresh.lock"));
+    let held = FileLock::acquire(
+        &scene.file("codex-auth/refresh.lock"),
+        Mode::Exclusive,
+        Creation::Private,
+        Wait::No,
+    )
+    .unwrap();
+    held.sign("a-refresh");
     let report = status(&["status", "--json"]).json();
     let holder = format!("a-refresh (pid {own})");
     assert_eq!((&report["usable"], &report["busy"]), (&json!(true), &json!(holder)), "{report:#}");
