@@ -21,6 +21,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use self::external::ExternalLogin;
+pub(crate) use self::freshness::Validity;
 pub use self::freshness::{Freshness, Staleness};
 use self::json::Fields;
 pub use self::login::NewLogin;

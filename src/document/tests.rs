@@ -299,3 +299,45 @@ proptest! {
         let _any_outcome = AuthDocument::parse(&bytes);
     }
 }
+
+#[test]
+fn the_life_of_a_token_is_counted_from_when_it_was_received_unless_no_clock_can_have_told_that() {
+    const HOUR: i64 = 3_600;
+    const DAY: i64 = 24 * HOUR;
+    let moment = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+    // When it was received by our clock, what our clock says now, and when it ends by it: made at 0, for an hour.
+    for (received, now, end) in [
+        (0, 10, HOUR),
+        (DAY, DAY + 10, DAY + HOUR),
+        (DAY, DAY - 59, DAY + HOUR),
+        (DAY, DAY - 61, HOUR),
+        (-600, 10, HOUR - 600),
+        (-DAY, -DAY + 10, -DAY + HOUR),
+        (-DAY, -61, -DAY + HOUR),
+        (-DAY, 0, HOUR),
+    ] {
+        let mut value =
+            chatgpt(&json!({"iat": moment(0).as_second(), "exp": moment(HOUR).as_second()}), "rt");
+        value["last_refresh"] = json!(moment(received).to_string());
+        assert_eq!(document(&value).expires_at(moment(now)), Some(moment(end)), "{received} {now}");
+        value["tokens"]["refresh_token"] = json!("");
+        assert_eq!(
+            document(&value).expires_at(moment(now)),
+            Some(moment(HOUR)),
+            "not issued to this document"
+        );
+    }
+}
+
+#[test]
+fn a_token_that_was_just_received_is_good_for_a_minute_whatever_end_it_claims() {
+    let received = Timestamp::from_second(1_800_000_000).unwrap();
+    let at = |seconds: i64| received + SignedDuration::from_secs(seconds);
+    for claims in [json!({"exp": 1_000_000_000}), json!({"exp": -1, "iat": 1_800_000_000})] {
+        let mut value = chatgpt(&claims, "rt");
+        value["last_refresh"] = json!(received.to_string());
+        let document = document(&value);
+        assert_eq!(document.freshness(at(59)), Freshness::Fresh);
+        assert_eq!(document.freshness(at(60)), Freshness::Stale(Staleness::Expired));
+    }
+}

@@ -96,13 +96,13 @@ pub enum Refusal {
 }
 
 /// The bytes of a token; the one place where it leaves by the socket.
-pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret) -> Value {
+pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret, now: Timestamp) -> Value {
     json!({
         "schema": SCHEMA,
         "place": home.path().to_string_lossy(),
         "account": Account::of(snapshot.document()),
         "token": bearer.expose(),
-        "expires_at": snapshot.expires_at(),
+        "expires_at": snapshot.expires_at(now),
     })
 }
 

@@ -167,7 +167,7 @@ impl Shared {
             home: self.home.path().to_string_lossy().into_owned(),
             account: Account::of(snapshot.document()),
             reason: snapshot.unusable_because(self.clock.now()),
-            expires_at: snapshot.expires_at(),
+            expires_at: snapshot.expires_at(self.clock.now()),
             next_refresh_at: self.next_refresh(&snapshot),
         }
     }
@@ -202,7 +202,9 @@ impl Shared {
             Patience::None => self.serves(&snapshot, wanted),
         };
         match snapshot.bearer().filter(|_| enough) {
-            Some(bearer) => json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer)),
+            Some(bearer) => {
+                json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer, self.clock.now()))
+            }
             None => refused(&Refusal::TooShort, StatusCode::CONFLICT),
         }
     }
@@ -216,7 +218,7 @@ impl Shared {
     fn serves(&self, snapshot: &Snapshot, wanted: &Wanted) -> bool {
         let now = self.clock.now();
         let lasts =
-            |min: SignedDuration| snapshot.expires_at().is_none_or(|end| end.duration_since(now) >= min);
+            |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
         snapshot.standing(now) == Standing::Fresh && wanted.min_ttl.is_none_or(lasts)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
@@ -72,22 +72,29 @@ impl Spending<'_> {
         &self,
         reservation: &mut Option<Reservation>,
     ) -> Result<Result<Received, authority::Error>, Error> {
+        // Its life begins before it arrives, and the machine may be suspended until then.
+        let asked_at = self.engine.clock.now();
         failpoint::at("sending");
         block_on(async {
             let response = self.engine.authority.refresh(&self.request).await?;
             failpoint::at("answered");
-            Ok(self.keep(response, reservation.take()))
+            Ok(self.keep(response, asked_at, reservation.take()))
         })
     }
 
-    fn keep(&self, response: TokenResponse, reservation: Option<Reservation>) -> Received {
+    fn keep(
+        &self,
+        response: TokenResponse,
+        asked_at: Timestamp,
+        reservation: Option<Reservation>,
+    ) -> Received {
         // Codex's workspace switch leaves another account beside the same user's refresh token, and keeps the answer.
         let owner = match response.identity().is_another_user_than(&self.stored.document.identity()) {
             true => Owner::AnotherUser,
             false => Owner::Same,
         };
         let barren = response.access_token.is_none();
-        let rescue = Rescue::new(self.stored, self.parent(), response.into(), self.engine.clock.now());
+        let rescue = Rescue::new(self.stored, self.parent(), response.into(), asked_at);
         let rescue = if owner == Owner::AnotherUser { rescue.refused() } else { rescue };
         let kept = reservation.map_or(Ok(()), |reservation| reservation.keep(&rescue));
         failpoint::at("rescued");
@@ -263,7 +270,7 @@ impl Spending<'_> {
         let mut retry_at = at.checked_add(pause).ok();
         if ending == Ending::Unknown {
             // It may have been spent: while the access token lives there is nothing to win by asking again.
-            retry_at = retry_at.max(self.stored.document.expires_at());
+            retry_at = retry_at.max(self.stored.document.expires_at(at));
         }
         let message = error.to_string();
         let outcome =

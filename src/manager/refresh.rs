@@ -252,7 +252,7 @@ impl Transaction<'_> {
             // The keeper asks long before a token is stale; only a new one will do.
             Reason::Keeper => moved && fresh,
             Reason::MinTtl(seconds) => {
-                let lasts = document.expires_at().is_none_or(|end| {
+                let lasts = document.expires_at(now).is_none_or(|end| {
                     end.duration_since(now).as_secs() >= i64::try_from(seconds).unwrap_or(i64::MAX)
                 });
                 lasts || (moved && fresh)
@@ -315,7 +315,7 @@ pub(super) fn request(engine: &Engine, document: &AuthDocument, reason: Reason) 
     let why = match reason {
         Reason::Forced => RefreshReason::Forced,
         Reason::Unauthorized(_) => RefreshReason::UnauthorizedRecovery,
-        _ if document.expires_at().is_none() => RefreshReason::Scheduled,
+        _ if document.access_claims().expires_at.is_none() => RefreshReason::Scheduled,
         _ => RefreshReason::ProactiveExpiry,
     };
     let tokens = document.tokens().filter(|_| document.fingerprint().is_some());
@@ -350,5 +350,5 @@ fn reserve(writer: &Writer<'_>, stored: &Stored) -> Result<Reservation, Error> {
 }
 
 fn ended(document: &AuthDocument, now: Timestamp) -> bool {
-    document.expires_at().is_some_and(|end| end <= now)
+    document.expires_at(now).is_some_and(|end| end <= now)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::usability::Usability;
-use crate::document::{AuthDocument, Identity, Revision};
+use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::{self, Author, Location, Note, Poison, State, Stored};
@@ -18,8 +18,7 @@ pub struct Snapshot {
     logging_out: Option<Fingerprint>,
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
-    stale_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
+    validity: Validity,
     departure: Option<Departure>,
     record: Record,
 }
@@ -73,17 +72,16 @@ impl Snapshot {
         let document = stored.as_ref().map(|stored| &stored.document);
         let poison =
             poison.filter(|poison| document.and_then(AuthDocument::fingerprint) == Some(poison.fingerprint));
-        let stale_at = document.and_then(AuthDocument::stale_at);
-        let expires_at = document.and_then(AuthDocument::expires_at);
-        Self { stored, poison, stale_at, expires_at, ..Self::default() }
+        let validity = document.map(AuthDocument::validity).unwrap_or_default();
+        Self { stored, poison, validity, ..Self::default() }
     }
 
     /// A token of a provider's, which wants a successor from `stale_at` on. A ChatGPT token has a document too.
     pub(super) fn provided(token: ExternalToken, now: Timestamp, stale_at: Option<Timestamp>) -> Self {
         let document = token.to_document(now).ok();
-        let expires_at = token.expires_at();
+        let validity = Validity::claimed(token.expires_at(), stale_at);
         let provided = Some(Provided { token, document });
-        Self { stale_at, expires_at, provided, ..Self::default() }
+        Self { validity, provided, ..Self::default() }
     }
 
     /// The same, of which its provider says that no successor will come.
@@ -151,10 +149,10 @@ impl Snapshot {
         self.refusal.as_ref()
     }
 
-    /// When its token ends, if it tells.
+    /// When its token ends by the clock that says `now`, if it tells.
     #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
+    pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.validity.expires_at(now)
     }
 
     /// Whose login it is; of nobody, which matches anybody, when there is none.
@@ -171,9 +169,9 @@ impl Snapshot {
             Standing::Poisoned
         } else if self.bearer().is_none() {
             Standing::Empty
-        } else if ended(self.expires_at) {
+        } else if ended(self.validity.expires_at(now)) {
             Standing::Expired
-        } else if ended(self.stale_at) {
+        } else if ended(self.validity.stale_at(now)) {
             Standing::Stale
         } else {
             Standing::Fresh

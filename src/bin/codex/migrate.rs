@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
 /// Refreshes a token that may be refreshed by another program while the old copy is removed. The move goes on after a
 /// failure.
 fn freshen(session: &Session, plan: &Plan, output: &Output) -> Result<(), CommandError> {
-    let left = plan.stored.document.expires_at().map(|end| end.duration_since(session.clock.now()).as_secs());
+    let now = session.clock.now();
+    let left = plan.stored.document.expires_at(now).map(|end| end.duration_since(now).as_secs());
     let refreshable = plan.stored.document.fingerprint().is_some();
     if plan.action == Move::Copy
         && refreshable

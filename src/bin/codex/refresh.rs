@@ -28,18 +28,18 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     }
     refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay)?;
     let snapshot = session.snapshot()?;
+    let expires_at = snapshot.expires_at(session.clock.now());
     if output.is_json() {
         output.report(json!({
             "refreshed": true,
-            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
+            "expires_at": expires_at.map(|moment| moment.to_string()),
             "warnings": warnings(snapshot.notes()),
         }))?;
         return Ok(());
     }
     let aside = session.stores.set_aside();
-    let until = snapshot
-        .expires_at()
-        .map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
+    let until =
+        expires_at.map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
     output.say(&format!("refreshed{}", until.unwrap_or_default()));
     snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())

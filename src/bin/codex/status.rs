@@ -45,7 +45,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
             "provider": credential.as_ref().map(EnvironmentToken::variable),
             "usable": unusable.is_none(),
             "reason": unusable,
-            "expires_at": document.and_then(AuthDocument::expires_at).map(|moment| moment.to_string()),
+            "expires_at": document.and_then(|document| document.expires_at(now)).map(|moment| moment.to_string()),
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
             "store": found.stored.as_ref().map(|stored| stored.location.kind().as_str()),
             "location": found.stored.as_ref().map(|stored| stored.location.to_string()),
@@ -91,7 +91,7 @@ fn show(
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
     }
     fields.push(("kept in", format!("{} ({})", kept_in(&stored.location), found.because)));
-    if let Some(moment) = document.expires_at() {
+    if let Some(moment) = document.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }
     if let Some(moment) = document.last_refresh() {
