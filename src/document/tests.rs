@@ -187,15 +187,35 @@ fn only_the_credential_itself_counts_for_a_compare_and_swap() {
 }
 
 #[test]
-fn a_missing_id_matches_anything_and_a_different_one_never_does() {
-    let identity = |account: Option<&str>, user: Option<&str>| Identity {
-        account_id: account.map(str::to_owned),
-        user_id: user.map(str::to_owned),
+fn two_documents_are_one_login_only_where_that_is_known() {
+    let claims = |user: Option<&str>| jwt(&json!({"https://api.openai.com/auth": {"chatgpt_user_id": user}}));
+    let login = |account: Option<&str>, user: Option<&str>, refresh_token: &str| {
+        let mut value = chatgpt(&json!({}), refresh_token);
+        value["tokens"]["account_id"] = json!(account);
+        value["tokens"]["id_token"] = json!(claims(user));
+        document(&value)
     };
-    let full = identity(Some("a"), Some("u"));
-    assert!(full.matches(&identity(None, None)) && full.matches(&identity(None, Some("u"))));
-    assert!(!full.matches(&identity(Some("b"), Some("u"))));
-    assert!(!full.matches(&identity(Some("a"), Some("v"))), "another user of one workspace is another login");
+    let whole = login(Some("a"), Some("u"), "rt-1");
+    for (account, user, same, contradicts) in [
+        (Some("a"), Some("u"), true, false),
+        (Some("a"), None, false, false),
+        (None, Some("u"), false, false),
+        (None, None, false, false),
+        (Some("b"), Some("u"), false, true),
+        (Some("a"), Some("v"), false, true),
+        (None, Some("v"), false, true),
+    ] {
+        let other = login(account, user, "rt-2");
+        assert_eq!(whole.is_same_login_as(&other), same, "{account:?} {user:?}");
+        assert_eq!(other.is_same_login_as(&whole), same, "{account:?} {user:?}");
+        assert_eq!(whole.identity().contradicts(&other.identity()), contradicts, "{account:?} {user:?}");
+        assert!(other.is_same_login_as(&other), "it is itself: {account:?} {user:?}");
+        // With the same refresh token it is another login only if it is another user's.
+        let copy = login(account, user, "rt-1");
+        assert_eq!(whole.is_same_login_as(&copy), user != Some("v"), "{account:?} {user:?}");
+    }
+    let (one, other) = (login(Some("a"), None, "rt-1"), login(Some("a"), None, "rt-2"));
+    assert!(!one.is_same_login_as(&other), "nobody knows whose");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use super::answer::{self, Account, Refusal, SCHEMA, Status};
 use super::{Post, Shared};
 use crate::config::Environment;
 use crate::home::Home;
-use crate::manager::{Departure, Reason, Snapshot, Standing};
+use crate::manager::{self, Departure, Failure, Reason, Snapshot, Standing, Unusable, Usability};
 
 /// How many are served at once; more have to wait.
 const AT_ONCE: usize = 64;
@@ -176,6 +176,10 @@ impl Shared {
         // A command that has ended by now is seen, whatever the watch has noticed.
         self.manager.catch_up().await;
         let mut snapshot = self.manager.current();
+        if let Usability::Unusable(reason @ Unusable::Forbidden(_)) = snapshot.usability(self.clock.now()) {
+            let failure = Failure::from(&manager::Error::from(reason));
+            return refused(&Refusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
+        }
         if !self.serves(&snapshot, wanted) && wanted.patience == Patience::Wait {
             let reason =
                 wanted.min_ttl.map_or(Reason::Stale, |min| Reason::MinTtl(min.unsigned_abs().as_secs()));

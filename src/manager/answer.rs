@@ -89,7 +89,8 @@ impl Spending<'_> {
         reservation: Option<Reservation>,
     ) -> Received {
         // Codex's workspace switch leaves another account beside the same user's refresh token, and keeps the answer.
-        let owner = match response.identity().is_another_user_than(&self.stored.document.identity()) {
+        let spent = self.stored.document.identity();
+        let owner = match response.is_another_users_than(&spent) {
             true => Owner::AnotherUser,
             false => Owner::Same,
         };
@@ -114,18 +115,18 @@ impl Spending<'_> {
         }
         match self.writer.advance(&rescue) {
             Ok(Advanced::Stored) if barren => Err(Error::NoAccessToken),
-            Ok(Advanced::Stored | Advanced::Overtaken) => self.serve_what_is_there(),
+            Ok(Advanced::Stored | Advanced::Overtaken) => self.serve_what_is_there(rescue.child()),
             Ok(Advanced::Moved) => {
                 // A logout, a new login, or a program that won: never over the newer document.
                 self.give_up(rescue)?;
-                self.serve_what_is_there()
+                self.serve_what_is_there(None)
             }
             Err(error) => {
                 kept?;
                 match self.stored.document.with_successor(&rescue.tokens, rescue.received_at) {
                     Ok(document) => {
                         let stored = Stored { document, ..self.stored.clone() };
-                        Ok(Snapshot::new(Some(stored), None)
+                        Ok(Snapshot::recorded(stored, self.writer.state())
                             .departed(Departure::Uncommitted(Arc::new(error))))
                     }
                     Err(_) => Err(Error::Uncommitted(Arc::new(error))),
@@ -199,19 +200,21 @@ impl Spending<'_> {
     }
 
     fn judge(&self, stored: Option<Stored>) -> Result<Option<Stored>, Error> {
-        let stored = self.acceptable(stored)?;
+        let stored = self.acceptable(stored, None)?;
         let moved = stored.document.fingerprint() != Some(self.parent());
         Ok(moved.then_some(stored))
     }
 
-    fn serve_what_is_there(&self) -> Result<Snapshot, Error> {
-        let stored = self.acceptable(self.writer.stores().find()?.stored)?;
-        Ok(Snapshot::new(Some(stored), None))
+    fn serve_what_is_there(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
+        let stored = self.acceptable(self.writer.stores().find()?.stored, child)?;
+        Ok(Snapshot::recorded(stored, self.writer.state()))
     }
 
-    fn acceptable(&self, stored: Option<Stored>) -> Result<Stored, Error> {
+    /// What is stored, if it is the login that was spent. `child` is what this process has put there.
+    fn acceptable(&self, stored: Option<Stored>, child: Option<Fingerprint>) -> Result<Stored, Error> {
         let stored = stored.ok_or(Error::LoggedOut)?;
-        let same = stored.document.identity().matches(&self.stored.document.identity());
+        let is_child = child.is_some() && stored.document.fingerprint() == child;
+        let same = is_child || stored.document.is_same_login_as(&self.stored.document);
         if !same && self.engine.policy == AccountPolicy::Stay {
             return Err(Error::OtherAccount);
         }
@@ -226,7 +229,7 @@ impl Spending<'_> {
             state.poison = None;
             state.outcome = Some(Outcome::committed(parent, now));
         })?;
-        Ok(Snapshot::new(Some(stored), None))
+        Ok(Snapshot::recorded(stored, self.writer.state()))
     }
 
     fn poison(&mut self, reason: Refusal, hold: Hold, code: Option<String>) -> Error {

@@ -62,6 +62,7 @@ impl Engine {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
         let state = State::read(&self.home);
         let stores = self.stores()?;
+        let restrictions = &stores.settings().config.restrictions;
         let stored = stores.find()?.stored;
         let state = match state {
             Ok((state, _)) => state,
@@ -81,9 +82,18 @@ impl Engine {
         {
             let path = self.home.own_records().rescue();
             let error = Arc::new(store::Error::NotCommitted { path });
-            return Ok(Snapshot::found(Some(successor), state).departed(Departure::Uncommitted(error)));
+            let departure = Departure::Uncommitted(error);
+            return Ok(Snapshot::found(Some(successor), state).departed(departure).under(restrictions));
         }
-        Ok(Snapshot::found(stored, state))
+        Ok(Snapshot::found(stored, state).under(restrictions))
+    }
+
+    /// The same where the restrictions of the configuration apply; one that cannot be read restricts nothing.
+    pub(super) fn restricted(&self, snapshot: Snapshot) -> Snapshot {
+        match self.stores() {
+            Ok(stores) => snapshot.under(&stores.settings().config.restrictions),
+            Err(_) => snapshot,
+        }
     }
 
     pub(super) fn lock_timeout(&self) -> Duration {

@@ -255,7 +255,7 @@ impl AuthManager {
             Standing::Empty => Err(empty(&snapshot)),
             Standing::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
             standing => match self.refresh(Reason::Stale).await {
-                Ok(snapshot) => Ok(Token(snapshot)),
+                Ok(snapshot) => given(snapshot),
                 Err(error) if standing == Standing::Stale && !error.wants_login() => Ok(Token(snapshot)),
                 Err(Error::OtherAccount) if standing == Standing::Stale => Ok(Token(snapshot)),
                 Err(error) => Err(error),
@@ -337,7 +337,7 @@ impl AuthManager {
             Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| ControlFlow::Continue(()));
         match outcome {
             Ok(snapshot) => {
-                let snapshot = self.publish(snapshot);
+                let snapshot = self.publish(self.0.engine.restricted(snapshot));
                 // What was seen meanwhile may be newer than what this has just published.
                 self.0.bells.ring();
                 Ok(snapshot)
@@ -357,6 +357,11 @@ impl fmt::Debug for AuthManager {
             .field("snapshot", &self.current())
             .finish()
     }
+}
+
+/// The token of `snapshot`, unless it is withheld.
+fn given(snapshot: Arc<Snapshot>) -> Result<Token, Error> {
+    if snapshot.bearer().is_some() { Ok(Token(snapshot)) } else { Err(empty(&snapshot)) }
 }
 
 fn poisoned(snapshot: &Snapshot) -> Error {

@@ -68,8 +68,20 @@ impl Base {
             && self.issued_at.zip(theirs).is_some_and(|(ours, theirs)| theirs < ours)
     }
 
-    fn identity(&self) -> Identity {
-        Identity::new(self.account_id.clone(), self.user_id.clone())
+    /// Whether `document`, which `state` is the record of, is the login that the caller had, as far as the caller knew one.
+    /// Where an id is missing, only the spending of the caller's own token can tell.
+    fn is_login_of(&self, document: &AuthDocument, state: &State) -> bool {
+        let ours = Identity::new(self.account_id.clone(), self.user_id.clone());
+        let theirs = document.identity();
+        if document.tokens().is_none() || (self.fingerprint.is_none() && ours == Identity::default()) {
+            return !ours.contradicts(&theirs);
+        }
+        let (one_token, descends) = self.fingerprint.map_or((false, false), |name| {
+            (document.fingerprint() == Some(name), state.spent.contains(&name))
+        });
+        (one_token && !ours.is_another_user_than(&theirs))
+            || (descends && !ours.contradicts(&theirs))
+            || ours.is_same_login_as(&theirs)
     }
 }
 
@@ -221,7 +233,7 @@ impl Transaction<'_> {
     fn look(&self, stores: &Stores, state: &State) -> Result<Look, Error> {
         let stored = stores.find()?.stored.ok_or(Error::LoggedOut)?;
         let document = &stored.document;
-        let ours = self.base.identity().matches(&document.identity());
+        let ours = self.base.is_login_of(document, state);
         if !ours && (self.engine.policy == AccountPolicy::Stay || self.is_recovery()) {
             return Err(Error::OtherAccount);
         }
@@ -236,7 +248,7 @@ impl Transaction<'_> {
             return Err(Error::OldCopy);
         }
         let moved = !ours || fingerprint != self.base.fingerprint;
-        let snapshot = || Look::Serve(Box::new(Snapshot::new(Some(stored.clone()), state.poison.clone())));
+        let snapshot = || Look::Serve(Box::new(Snapshot::recorded(stored.clone(), state)));
         Ok(if self.is_served_by(document, moved) { snapshot() } else { Look::Spend(Box::new(stored)) })
     }
 
@@ -302,7 +314,7 @@ impl Transaction<'_> {
         if ended(&stored.document, now) || refused {
             return Err(Error::JustReceived);
         }
-        Ok(Some(Snapshot::new(Some(stored.clone()), state.poison.clone())))
+        Ok(Some(Snapshot::recorded(stored.clone(), state)))
     }
 
     fn is_recovery(&self) -> bool {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::usability::Usability;
+use super::usability::{Unusable, Usability, forbidden};
+use crate::config::{Forbidden, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
@@ -16,6 +17,7 @@ pub struct Snapshot {
     stored: Option<Stored>,
     provided: Option<Provided>,
     logging_out: Option<Fingerprint>,
+    forbidden: Option<Forbidden>,
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
     validity: Validity,
@@ -49,6 +51,8 @@ pub(super) struct Record {
     pub(super) by: Option<Author>,
     /// What the last outcome spent; nothing after a login.
     pub(super) spent: Option<Fingerprint>,
+    /// The refresh tokens that were spent for others, of which the stored one may be a descendant.
+    pub(super) ancestors: Vec<Fingerprint>,
 }
 
 /// How a snapshot stands.
@@ -68,6 +72,18 @@ pub enum Standing {
 }
 
 impl Snapshot {
+    /// What `state` is the record of.
+    pub(super) fn recorded(stored: Stored, state: &State) -> Self {
+        let record = Record { ancestors: state.spent.clone(), ..Record::default() };
+        Self { record, ..Self::new(Some(stored), state.poison.clone()) }
+    }
+
+    /// The same where `restrictions` apply: a token for a workspace that they do not allow is withheld.
+    pub(super) fn under(self, restrictions: &Restrictions) -> Self {
+        let stored = self.stored.as_ref().map(|stored| &stored.document);
+        Self { forbidden: stored.and_then(|document| forbidden(restrictions, document)), ..self }
+    }
+
     pub(super) fn new(stored: Option<Stored>, poison: Option<Poison>) -> Self {
         let document = stored.as_ref().map(|stored| &stored.document);
         let poison =
@@ -92,7 +108,7 @@ impl Snapshot {
     /// The snapshot of what a look has found, with what the shared record said of it.
     pub(super) fn found(stored: Option<Stored>, state: State) -> Self {
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
-        let record = Record { generation: state.generation, by: state.by, spent };
+        let record = Record { generation: state.generation, by: state.by, spent, ancestors: state.spent };
         let name = || stored.as_ref().and_then(|stored| stored.document.logout_fingerprint());
         let logging_out = state.logging_out.filter(|ending| Some(*ending) == name());
         Self { record, logging_out, ..Self::new(stored, state.poison) }
@@ -155,10 +171,33 @@ impl Snapshot {
         self.validity.expires_at(now)
     }
 
-    /// Whose login it is; of nobody, which matches anybody, when there is none.
+    /// Whose login it is; of nobody when there is none.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.document().map(AuthDocument::identity).unwrap_or_default()
+    }
+
+    /// The workspace that its token acts for; see [`AuthDocument::workspace`].
+    #[must_use]
+    pub fn workspace(&self) -> Option<String> {
+        self.document().and_then(AuthDocument::workspace)
+    }
+
+    /// Whether this is the login of `before`, with the tokens of then or with later ones. Where a document does not say whose
+    /// it is, only the record of what was spent can tell. What is no account, as an API key, is taken for the same.
+    pub(super) fn is_same_login_as(&self, before: &Self) -> bool {
+        let contradicts = self.identity().contradicts(&before.identity());
+        let account = |snapshot: &'_ Self| {
+            snapshot.stored.as_ref().is_some_and(|stored| stored.document.tokens().is_some())
+        };
+        if !account(self) || !account(before) {
+            return !contradicts;
+        }
+        let known = |document: &AuthDocument| {
+            before.document().is_some_and(|before| document.is_same_login_as(before))
+        };
+        let descends = before.fingerprint().is_some_and(|name| self.record.ancestors.contains(&name));
+        self.document().is_some_and(known) || (descends && !contradicts)
     }
 
     /// How it stands at `now`. Allocates nothing.
@@ -199,7 +238,12 @@ impl Snapshot {
     /// Whether its document is expected to yield a token at `now`.
     #[must_use]
     pub fn usability(&self, now: Timestamp) -> Usability {
-        Usability::of(self.document(), self.poison(), self.logging_out, now)
+        match (Usability::of(self.document(), self.poison(), self.logging_out, now), &self.forbidden) {
+            (Usability::Usable, Some(forbidden)) => {
+                Usability::Unusable(Unusable::Forbidden(forbidden.clone()))
+            }
+            (usability, _) => usability,
+        }
     }
 
     /// How it differs from what is stored, if it does.
@@ -249,7 +293,7 @@ impl Snapshot {
     pub(crate) fn bearer(&self) -> Option<&Secret> {
         match &self.provided {
             Some(provided) => Some(provided.token.access_token()),
-            None if self.logging_out.is_some() => None,
+            None if self.logging_out.is_some() || self.forbidden.is_some() => None,
             None => self.document().and_then(AuthDocument::bearer),
         }
     }

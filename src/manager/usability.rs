@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::config::{Forbidden, Restrictions};
 use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
 use crate::secret::Fingerprint;
 use crate::store::{Cause, Poison};
@@ -41,6 +42,9 @@ pub enum Unusable {
     /// The refresh token is known to be dead.
     #[error("{}", dead(*.0))]
     Poisoned(Cause),
+    /// `config.toml` does not allow the workspace that the access token acts for.
+    #[error(transparent)]
+    Forbidden(Forbidden),
 }
 
 impl Usability {
@@ -71,6 +75,27 @@ impl Usability {
             }
             (true, Some(_), None, _) => Self::Usable,
         }
+    }
+}
+
+impl Usability {
+    /// The same where `restrictions` apply to `document`: a token for a workspace that they do not allow is withheld.
+    #[must_use]
+    pub fn under(self, restrictions: &Restrictions, document: Option<&AuthDocument>) -> Self {
+        match (self, document.and_then(|document| forbidden(restrictions, document))) {
+            (Self::Usable, Some(forbidden)) => Self::Unusable(Unusable::Forbidden(forbidden)),
+            (usability, _) => usability,
+        }
+    }
+}
+
+/// Why `restrictions` do not allow the workspace that the access token of `document` acts for, if they do not.
+pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) -> Option<Forbidden> {
+    match document.mode()? {
+        AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::Unknown(_) => {
+            restrictions.permit_workspace(document.workspace().as_deref()).err()
+        }
+        _ => None,
     }
 }
 

@@ -3,12 +3,13 @@
 use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
-use codex_auth::manager::{AccountPolicy, Done, Job, Reason, Snapshot};
+use codex_auth::manager::{AccountPolicy, Done, Job, Reason, Snapshot, Unusable, Usability};
 use serde_json::json;
 
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, relative};
 use crate::session::{Session, account, warnings};
+use crate::status::unusable;
 use crate::{Outcome, child};
 
 #[derive(Args, Debug)]
@@ -28,7 +29,11 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     }
     refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay)?;
     let snapshot = session.snapshot()?;
-    let expires_at = snapshot.expires_at(session.clock.now());
+    let now = session.clock.now();
+    if let Usability::Unusable(reason @ Unusable::Forbidden(_)) = snapshot.usability(now) {
+        return Err(unusable(&reason));
+    }
+    let expires_at = snapshot.expires_at(now);
     if output.is_json() {
         output.report(json!({
             "refreshed": true,

@@ -95,16 +95,28 @@ fn selection(word: &str) -> Result<StoreSelection, String> {
     StoreSelection::named(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
 }
 
-/// Whose login it is, for a report.
+/// Whose login it is, for a report: the workspace is that of the access token, and `account_id` the one that the document
+/// names if it is another.
 pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
     match document.filter(|document| document.tokens().is_some()) {
         None => Value::Null,
-        Some(document) => json!({
-            "id": document.identity().account_id,
-            "email": document.claims().email,
-            "plan": document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str),
-        }),
+        Some(document) => {
+            let mut account = json!({
+                "id": document.workspace(),
+                "email": document.claims().email,
+                "plan": document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str),
+            });
+            if let Some(selected) = selected_elsewhere(document) {
+                account["account_id"] = selected.into();
+            }
+            account
+        }
     }
+}
+
+/// The workspace that the document names, where its access token acts for another.
+pub(crate) fn selected_elsewhere(document: &AuthDocument) -> Option<String> {
+    document.identity().account_id.filter(|id| document.workspace().as_ref() != Some(id))
 }
 
 /// Notes as the warnings of a report.

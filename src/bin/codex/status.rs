@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Paint, plain, relative};
-use crate::session::{Session, account, kept_in, warnings};
+use crate::session::{Session, account, kept_in, selected_elsewhere, warnings};
 use crate::{Outcome, provider};
 
 #[derive(Args, Debug)]
@@ -25,7 +25,9 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let now = session.clock.now();
     let document = found.stored.as_ref().map(|stored| &stored.document);
     let (state, _) = State::read(session.home())?;
-    let usability = Usability::of(document, state.poison.as_ref(), state.logging_out, now);
+    let restrictions = &session.stores.settings().config.restrictions;
+    let usability =
+        Usability::of(document, state.poison.as_ref(), state.logging_out, now).under(restrictions, document);
     let notes: Vec<_> = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).collect();
     output.head("account", account(document));
     let credential = provider::of_environment(&session.environment);
@@ -84,8 +86,10 @@ fn show(
             claims.plan.as_ref().map(|plan| format!(" ({})", plain(plan.as_str()))).unwrap_or_default();
         fields.push(("account", format!("{}{plan}", plain(email))));
     }
-    if let Some(id) = document.identity().account_id {
-        fields.push(("workspace", plain(&id)));
+    if let Some(id) = document.workspace() {
+        let selected = selected_elsewhere(document);
+        let but = selected.map(|id| format!(", while the login names {}", plain(&id))).unwrap_or_default();
+        fields.push(("workspace", format!("{}{but}", plain(&id))));
     }
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
@@ -132,6 +136,9 @@ pub(crate) fn unusable(reason: &Unusable) -> CommandError {
     let (exit, hint) = match reason {
         Unusable::NotLoggedIn => (Exit::Failed, Some("log in first: codex login")),
         Unusable::LoggingOut | Unusable::NotABearer(_) | Unusable::NotRefreshable(_) => (Exit::Failed, None),
+        Unusable::Forbidden(_) => {
+            (Exit::LogInAgain, Some("log in for a workspace that is allowed: codex login"))
+        }
         _ => (Exit::LogInAgain, Some("log in again: codex login")),
     };
     let failed = CommandError::new(exit, reason.to_string());

@@ -18,7 +18,7 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
     configure(&world, "forced_chatgpt_workspace_id = [\"ws-1\", \"ws-2\"]");
-    let told = "signed in for workspace acct-1, and config.toml allows ws-1, ws-2 only";
+    let told = "login is for workspace acct-1, and config.toml allows ws-1, ws-2 only";
 
     let mut login = world.browser_login(&[]);
     let pages = web::follow(&login.url());

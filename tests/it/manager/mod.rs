@@ -19,6 +19,7 @@ mod logouts;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod obstacles;
+mod owners;
 mod processes;
 pub mod redaction;
 pub mod rival;
