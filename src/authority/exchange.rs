@@ -10,15 +10,12 @@ use zeroize::Zeroizing;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, Error, Hold, Obstacle, Reason, Silence, Transport};
 use super::refusal::{Refusal, retry_after};
+use super::ticks::elapsed;
 use super::token::{TokenResponse, Undecodable};
 use crate::secret::Secret;
 
 /// A token response is a few kilobytes; what is longer is something else.
 const LARGEST_ANSWER: usize = 256 * 1024;
-/// The unit of a deadline.
-const TICK: Duration = Duration::from_secs(1);
-/// How long the socket is looked at once more.
-const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// A request with a token in it.
 pub(super) struct Call<'a> {
@@ -128,19 +125,6 @@ async fn body(mut response: Response, within: Duration) -> Result<Zeroizing<Vec<
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// Waits for `limit` in ticks, each of which counts once however late it comes: a process that was stopped, or a machine
-/// that was suspended, has the rest of its time afterwards.
-async fn elapsed(limit: Duration) {
-    let mut left = limit;
-    while !left.is_zero() {
-        let tick = left.min(TICK);
-        tokio::time::sleep(tick).await;
-        left -= tick;
-    }
-    // What is in the socket when the last tick comes late is read before this ends.
-    tokio::time::sleep(LAST_LOOK).await;
 }
 
 impl Answer {

@@ -51,14 +51,17 @@ enum Owner {
 
 impl Spending<'_> {
     pub(super) fn run(mut self, reservation: Reservation) -> Result<Snapshot, Error> {
+        // From here on the answer decides, and it has to be kept.
+        self.writer.lease().deadline().finish();
+        let began = Instant::now();
         let mut reservation = Some(reservation);
-        let mut answer = self.send(&mut reservation)?;
+        let mut answer = self.send(&mut reservation, Duration::ZERO)?;
         if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unknown) {
             // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
             if let Some(stored) = self.moved()? {
                 return self.adopt(stored);
             }
-            answer = self.send(&mut reservation)?;
+            answer = self.send(&mut reservation, began.elapsed())?;
         }
         match answer {
             Ok(received) => self.received(received),
@@ -71,12 +74,13 @@ impl Spending<'_> {
     fn send(
         &self,
         reservation: &mut Option<Reservation>,
+        passed: Duration,
     ) -> Result<Result<Received, authority::Error>, Error> {
         // Its life begins before it arrives, and the machine may be suspended until then.
         let asked_at = self.engine.clock.now();
         failpoint::at("sending");
         block_on(async {
-            let response = self.engine.authority.refresh(&self.request).await?;
+            let response = self.engine.authority.refresh_after(&self.request, passed).await?;
             failpoint::at("answered");
             Ok(self.keep(response, asked_at, reservation.take()))
         })

@@ -11,7 +11,9 @@ use crate::authority::{self, Endpoint, Revocation, client_id};
 use crate::config::{LegacyToken, StoreKind};
 use crate::document::{Provenance, salvage};
 use crate::failpoint;
-use crate::store::{self, Content, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer};
+use crate::store::{
+    self, Content, Deadline, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer,
+};
 
 /// How often a copy that another program replaces meanwhile is ended again.
 const TRIES: usize = 3;
@@ -32,12 +34,16 @@ const FORCED_WAIT: Duration = Duration::from_secs(5);
 pub(super) fn run(
     engine: &Engine,
     scope: Scope,
+    deadline: &Deadline,
     between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
     let ends = Instant::now() + FORCED_WAIT;
     let lease = match scope {
-        Scope::Force => Lease::force(&engine.home, FORCED_WAIT.min(engine.lock_timeout()), between)?,
-        _ => Lease::acquire_unless(&engine.home, engine.lock_timeout(), between)?,
+        Scope::Force => {
+            deadline.count(deadline.left().saturating_sub(FORCED_WAIT));
+            Lease::force(&engine.home, deadline, between)?
+        }
+        _ => Lease::acquire_unless(&engine.home, deadline, between)?,
     };
     let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
     let mut writer = engine.stores()?.writer(&lease)?;
@@ -196,6 +202,8 @@ impl Ending<'_, '_> {
         seen: Seen,
         revocation: &Revocation,
     ) -> Result<Ended, Error> {
+        // A revoked login has to be removed.
+        self.writer.lease().deadline().finish();
         let done = match revoke(self.engine, revocation) {
             Ok(()) => Revocations::Revoked,
             Err(error) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),

@@ -56,7 +56,7 @@ use crate::config::Environment;
 use crate::external::{ExternalAuth, ExternalToken};
 use crate::home::Home;
 use crate::secret::Secret;
-use crate::store::KeychainClient;
+use crate::store::{Deadline, KeychainClient};
 
 /// The login of a home, for one process. Clones are handles on the same one.
 #[derive(Clone)]
@@ -333,8 +333,9 @@ impl AuthManager {
     }
 
     fn transact(&self, reason: Reason, base: Base) -> Result<Arc<Snapshot>, Error> {
-        let outcome =
-            Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| ControlFlow::Continue(()));
+        let engine = &self.0.engine;
+        let deadline = Deadline::after(engine.lock_timeout());
+        let outcome = Transaction { engine, reason, base, deadline }.run(&mut |_| ControlFlow::Continue(()));
         match outcome {
             Ok(snapshot) => {
                 let snapshot = self.publish(self.0.engine.restricted(snapshot));

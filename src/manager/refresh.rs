@@ -20,7 +20,8 @@ use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::rescue::Reservation;
 use crate::store::{
-    self, Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Target, Waiting, Writer,
+    self, Deadline, Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Target, Waiting,
+    Writer,
 };
 
 /// Automatic reasons never spend a token that was received less than this ago.
@@ -90,6 +91,7 @@ pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
     pub(super) reason: Reason,
     pub(super) base: Base,
+    pub(super) deadline: Deadline,
 }
 
 /// What a look at the store says.
@@ -165,7 +167,7 @@ impl Transaction<'_> {
         from: &Target,
         between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let lease = Lease::acquire_unless(&self.engine.home, self.engine.lock_timeout(), between)?;
+        let lease = Lease::acquire_unless(&self.engine.home, &self.deadline, between)?;
         let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
         let mut writer = self.engine.stores()?.writer(&lease)?;
         finish::finish(self.engine, &mut writer)?;
@@ -189,7 +191,7 @@ impl Transaction<'_> {
                 None => ControlFlow::Continue(()),
             }
         };
-        Ok(Lease::acquire_unless(&self.engine.home, self.engine.lock_timeout(), between)?)
+        Ok(Lease::acquire_unless(&self.engine.home, &self.deadline, between)?)
     }
 
     /// A waiter's look: one stat, unless something has changed. What goes wrong here goes wrong again under the lease.

@@ -74,7 +74,12 @@ fn freshen(session: &Session, plan: &Plan, output: &Output) -> Result<(), Comman
     if plan.action == Move::Copy
         && refreshable
         && left.is_some_and(|left| left < i64::try_from(FRESH_FOR).unwrap_or(i64::MAX))
-        && let Err(error) = refreshed(Reason::MinTtl(FRESH_FOR), &*session.snapshot()?, AccountPolicy::Stay)
+        && let Err(error) = refreshed(
+            Reason::MinTtl(FRESH_FOR),
+            &*session.snapshot()?,
+            AccountPolicy::Stay,
+            &session.deadline,
+        )
     {
         output.warn(&format!("the token was not refreshed before the move: {error}"));
     }

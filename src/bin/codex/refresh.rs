@@ -4,6 +4,7 @@ use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AccountPolicy, Done, Job, Reason, Snapshot, Unusable, Usability};
+use codex_auth::store::Deadline;
 use serde_json::json;
 
 use crate::error::{CommandError, Exit};
@@ -27,7 +28,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
     }
-    refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay)?;
+    refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     if let Usability::Unusable(reason @ Unusable::Forbidden(_)) = snapshot.usability(now) {
@@ -55,8 +56,9 @@ pub(crate) fn refreshed(
     reason: Reason,
     snapshot: &Snapshot,
     policy: AccountPolicy,
+    deadline: &Deadline,
 ) -> Result<(), CommandError> {
-    match child::run(&Job::refresh(reason, snapshot, policy), child::Talk::Terminal)? {
+    match child::run_within(&Job::refresh(reason, snapshot, policy), child::Talk::Terminal, deadline)? {
         Done::Served => Ok(()),
         Done::Uncommitted(why) => Err(CommandError::new(
             Exit::StoreUnavailable,

@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     };
     let snapshot = match reason {
         None => snapshot,
-        Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow) {
+        Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow, &session.deadline) {
             Ok(()) => session.snapshot()?,
             Err(error) if error.kind() == Exit::StoreUnavailable => {
                 // New tokens that could not be stored are good all the same.

@@ -37,4 +37,7 @@ mod superseded;
 #[cfg(target_os = "linux")]
 mod unremovable;
 mod upstream;
+// Linux: strace.
+#[cfg(target_os = "linux")]
+mod wire;
 pub mod world;

@@ -6,7 +6,7 @@
 //! | `refresh_failure_is_scoped_to_the_matching_auth_snapshot` | here |
 //! | `login_with_*`, `missing_auth_json_*`, `loads_api_key_*`, `logout_removes_auth_file` | `cli::{login, status, token, logout}`, `interop::documents` |
 //! | `unauthorized_recovery_reports_mode_and_step_names` | none: the steps are values of `Recovered`, and have no names |
-//! | #15127: `stale_proactive_refresh_*`, `refresh_token_reused_without_account_id_adopts`, which here adopts nothing`, `unauthorized_recovery_reload_*` | here |
+//! | #15127: `stale_proactive_refresh_*`, `refresh_token_reused_without_account_id_adopts`, which here adopts nothing, `unauthorized_recovery_reload_*` | here |
 //! | `refresh_token_succeeds_updates_storage`, `refresh_token_refreshes_when_auth_is_unchanged` | `answers::refresh_token_succeeds_updates_storage` |
 //! | `auth_refreshes_when_access_token_is_near_expiry`, `auth_skips_access_token_outside_refresh_window` | here |
 //! | `refresh_token_skips_refresh_when_auth_changed`, `auth_reloads_disk_auth_when_cached_auth_is_stale` | here, as `stale_proactive_refresh_uses_newer_local_auth` |
