@@ -16,6 +16,8 @@ use crate::secret::Secret;
 
 /// A token response is a few kilobytes; what is longer is something else.
 const LARGEST_ANSWER: usize = 256 * 1024;
+/// A heap gives as much without a call of the system.
+const USUAL_ANSWER: usize = 32 * 1024;
 
 /// A request with a token in it.
 pub(super) struct Call<'a> {
@@ -115,12 +117,25 @@ fn silence(error: reqwest::Error, within: Duration) -> Silence {
     if error.is_timeout() { Silence::TimedOut(within) } else { Silence::BrokenOff(Transport::new(error)) }
 }
 
-/// Room for all of it from the start: a buffer that grew would leave unwiped copies behind.
-async fn body(mut response: Response, within: Duration) -> Result<Zeroizing<Vec<u8>>, Silence> {
-    let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
+/// Room for an answer, made before anything is sent: more of it is asked of the system only for one that is unusual.
+fn room() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(USUAL_ANSWER))
+}
+
+async fn body(
+    mut response: Response,
+    within: Duration,
+    mut body: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, Silence> {
     while let Some(chunk) = response.chunk().await.map_err(|error| silence(error, within))? {
         if body.len() + chunk.len() > LARGEST_ANSWER {
             return Err(Silence::Undecodable(Undecodable::TooLarge));
+        }
+        if body.len() + chunk.len() > body.capacity() {
+            // A buffer that grew by itself would leave unwiped copies behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
+            larger.extend_from_slice(&body);
+            body = larger;
         }
         body.extend_from_slice(&chunk);
     }
@@ -131,10 +146,11 @@ impl Answer {
     /// Sends `request` once and waits for the last byte of its answer, `within` at most. Time in which this process was
     /// stopped does not count, and an answer that has arrived meanwhile counts before the deadline.
     pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, Unanswered> {
+        let room = room();
         let answer = async {
             let response = request.send().await.map_err(|error| Unanswered::by(error, within))?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok(Self { status, headers, body: body(response, within).await })
+            Ok(Self { status, headers, body: body(response, within, room).await })
         };
         tokio::select! {
             biased;

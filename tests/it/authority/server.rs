@@ -110,8 +110,9 @@ pub fn over_tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>
         let mut stream = StreamOwned::new(session, stream);
         let request = request(&mut stream)?;
         stream.write_all(GRANTED)?;
-        stream.conn.send_close_notify();
         stream.flush()?;
+        // As with an authority, it is the client who closes.
+        let _rest = io::copy(&mut stream, &mut io::sink());
         Ok(request)
     })
 }

@@ -38,6 +38,11 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
     assert!(ended.err.contains(told), "{ended}");
 
     assert_eq!(world.requests(Endpoint::Revoke), 2, "tokens that are not kept are given back");
+    // The login before is of no allowed workspace either, and works again without the rule.
+    world.codex(["token"]).run().refused(3);
+    let config = world.machine.home.read("config.toml");
+    let lines = config.lines().filter(|line| !line.starts_with("forced_chatgpt_workspace_id"));
+    world.machine.home.write("config.toml", lines.collect::<Vec<_>>().join("\n"));
     world.still_works(&old);
 }
 
