@@ -17,7 +17,7 @@ fn calls_around_the_rescue(trace: &str) -> Vec<String> {
     let (thread, _) = lines.iter().find(|(_, call)| is_write(call)).expect(trace);
     let calls: Vec<&str> =
         lines.iter().filter(|(its, _)| its == thread).map(|(_, call)| call.trim_start()).collect();
-    let write = calls.iter().position(|call| is_write(call)).unwrap();
+    let write = calls.iter().position(is_write).unwrap();
     let took_bytes = |call: &&str| {
         let reads = call.starts_with("recvfrom(") || call.starts_with("read(") || call.starts_with("readv(");
         let taken = call.rsplit_once("= ").and_then(|(_, taken)| taken.trim().parse::<u64>().ok());
