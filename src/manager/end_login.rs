@@ -39,10 +39,7 @@ pub(super) fn run(
 ) -> Result<Report, Error> {
     let ends = Instant::now() + FORCED_WAIT;
     let lease = match scope {
-        Scope::Force => {
-            deadline.count(deadline.left().saturating_sub(FORCED_WAIT));
-            Lease::force(&engine.home, deadline, between)?
-        }
+        Scope::Force => Lease::force(&engine.home, deadline.at_most(FORCED_WAIT), between)?,
         _ => Lease::acquire_unless(&engine.home, deadline, between)?,
     };
     let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
@@ -107,7 +104,6 @@ struct Ending<'a, 'lease> {
 }
 
 impl Ending<'_, '_> {
-    /// The store that is read first.
     fn in_order(&self) -> [StoreKind; 2] {
         let found = self.writer.stores().find().ok().and_then(|found| found.stored);
         let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
@@ -202,7 +198,6 @@ impl Ending<'_, '_> {
         seen: Seen,
         revocation: &Revocation,
     ) -> Result<Ended, Error> {
-        // A revoked login has to be removed.
         self.writer.lease().deadline().finish();
         let done = match revoke(self.engine, revocation) {
             Ok(()) => Revocations::Revoked,
@@ -230,7 +225,6 @@ impl Ending<'_, '_> {
         failpoint::at("held");
         let removal = match self.writer.remove(StoreKind::Keychain, seen) {
             Ok(store::Removed::Gone(removal)) => removal,
-            // The next try marks what is there now.
             Ok(store::Removed::Moved(_)) => {
                 self.writer.clear_rescue()?;
                 return Ok(Ended::Moved(Revocations::NotNeeded));
@@ -312,8 +306,7 @@ impl Ending<'_, '_> {
     }
 
     /// A store that cannot be read: a keychain that does not say that it holds one, and that nothing else says was used, is
-    /// passed over; otherwise the copy is kept and
-    /// reported, or removed by force.
+    /// passed over; otherwise the copy is kept and reported, or removed by force.
     fn end_unread(&mut self, kind: StoreKind, error: store::Error, report: &mut Report) -> Result<(), Error> {
         let location = self.writer.stores().location(kind);
         if kind == StoreKind::Keychain && !self.writer.may_hide_a_login(&error) {

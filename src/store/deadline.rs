@@ -39,6 +39,12 @@ impl Deadline {
         let _ = self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// Shortens what is left to `limit`.
+    pub(crate) fn at_most(&self, limit: Duration) -> &Self {
+        self.0.left.fetch_min(micros(limit), Ordering::Relaxed);
+        self
+    }
+
     /// Ends the waiting, for a command that was interrupted.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);

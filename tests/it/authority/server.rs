@@ -128,7 +128,10 @@ pub fn proxy(port: Option<u16>) -> Server {
         let mut target = TcpStream::connect(("127.0.0.1", port))?;
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         let (mut from, mut to) = (client.try_clone()?, target.try_clone()?);
-        let onward = thread::spawn(move || io::copy(&mut from, &mut to));
+        let onward = thread::spawn(move || {
+            let _ended = io::copy(&mut from, &mut to);
+            to.shutdown(Shutdown::Write)
+        });
         let _ended = io::copy(&mut target, &mut client);
         let _closed = client.shutdown(Shutdown::Both);
         let _joined = onward.join();
