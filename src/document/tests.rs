@@ -215,7 +215,7 @@ fn two_documents_are_one_login_only_where_that_is_known() {
         assert_eq!(whole.is_same_login_as(&copy), user != Some("v"), "{account:?} {user:?}");
     }
     let (one, other) = (login(Some("a"), None, "rt-1"), login(Some("a"), None, "rt-2"));
-    assert!(!one.is_same_login_as(&other), "nobody knows whose");
+    assert!(!one.is_same_login_as(&other), "neither says whose it is");
 }
 
 #[test]
