@@ -29,7 +29,7 @@ pub use self::network::{Network, Setting};
 pub use self::overrides::{KEYS, Overrides};
 pub use self::passage::Passage;
 pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provider, provider_command};
-pub use self::restrictions::{LoginMethod, Restrictions};
+pub use self::restrictions::{Forbidden, LoginMethod, Restrictions};
 pub use self::surroundings::{Person, Surroundings, Terminal};
 
 /// A store that a document lives in.

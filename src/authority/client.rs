@@ -15,6 +15,7 @@ use rustls_platform_verifier::Verifier;
 
 use super::endpoint::LOCALHOST;
 use super::error::{CaProblem, ClientError, Transport};
+use super::ticks::ConnectWithin;
 use crate::config::{Network, Setting};
 
 /// A bundle of every authority on the web has a quarter of this.
@@ -57,7 +58,7 @@ fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
         .referer(false)
         .retry(retry::never())
         .pool_max_idle_per_host(0)
-        .connect_timeout(connect)
+        .connector_layer(ConnectWithin(connect))
         // What is called this machine is this machine, whatever a resolver says; port 0 stands for the address's own.
         .resolve_to_addrs(LOCALHOST, &here)
         .default_headers(headers())

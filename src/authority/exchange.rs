@@ -10,15 +10,14 @@ use zeroize::Zeroizing;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, Error, Hold, Obstacle, Reason, Silence, Transport};
 use super::refusal::{Refusal, retry_after};
+use super::ticks::elapsed;
 use super::token::{TokenResponse, Undecodable};
 use crate::secret::Secret;
 
 /// A token response is a few kilobytes; what is longer is something else.
 const LARGEST_ANSWER: usize = 256 * 1024;
-/// The unit of a deadline.
-const TICK: Duration = Duration::from_secs(1);
-/// How long the socket is looked at once more.
-const LAST_LOOK: Duration = Duration::from_millis(20);
+/// A heap gives as much without a call of the system.
+const USUAL_ANSWER: usize = 32 * 1024;
 
 /// A request with a token in it.
 pub(super) struct Call<'a> {
@@ -118,39 +117,40 @@ fn silence(error: reqwest::Error, within: Duration) -> Silence {
     if error.is_timeout() { Silence::TimedOut(within) } else { Silence::BrokenOff(Transport::new(error)) }
 }
 
-/// Room for all of it from the start: a buffer that grew would leave unwiped copies behind.
-async fn body(mut response: Response, within: Duration) -> Result<Zeroizing<Vec<u8>>, Silence> {
-    let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
+/// Room for an answer, made before anything is sent: more of it is asked of the system only for one that is unusual.
+fn room() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(USUAL_ANSWER))
+}
+
+async fn body(
+    mut response: Response,
+    within: Duration,
+    mut body: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, Silence> {
     while let Some(chunk) = response.chunk().await.map_err(|error| silence(error, within))? {
         if body.len() + chunk.len() > LARGEST_ANSWER {
             return Err(Silence::Undecodable(Undecodable::TooLarge));
+        }
+        if body.len() + chunk.len() > body.capacity() {
+            // A buffer that grew by itself would leave unwiped copies behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
+            larger.extend_from_slice(&body);
+            body = larger;
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// Waits for `limit` in ticks, each of which counts once however late it comes: a process that was stopped, or a machine
-/// that was suspended, has the rest of its time afterwards.
-async fn elapsed(limit: Duration) {
-    let mut left = limit;
-    while !left.is_zero() {
-        let tick = left.min(TICK);
-        tokio::time::sleep(tick).await;
-        left -= tick;
-    }
-    // What is in the socket when the last tick comes late is read before this ends.
-    tokio::time::sleep(LAST_LOOK).await;
-}
-
 impl Answer {
     /// Sends `request` once and waits for the last byte of its answer, `within` at most. Time in which this process was
     /// stopped does not count, and an answer that has arrived meanwhile counts before the deadline.
     pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, Unanswered> {
+        let room = room();
         let answer = async {
             let response = request.send().await.map_err(|error| Unanswered::by(error, within))?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok(Self { status, headers, body: body(response, within).await })
+            Ok(Self { status, headers, body: body(response, within, room).await })
         };
         tokio::select! {
             biased;

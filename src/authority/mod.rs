@@ -39,6 +39,7 @@ mod profile;
 mod refusal;
 mod request;
 mod route;
+mod ticks;
 mod token;
 
 use std::fmt;
@@ -60,6 +61,8 @@ pub use self::route::{Passage, Reached, Route, Trust};
 pub use self::token::{Refresh, RefreshReason, Revocation, Revoked, TokenResponse, Undecodable};
 use crate::config::{Environment, Network};
 
+/// The least time that a second try of a refresh has.
+const SECOND_TRY: Duration = Duration::from_secs(10);
 /// How often a revocation is tried while there is time.
 const REVOCATION_TRIES: u32 = 4;
 /// The pause before the second try of a revocation; the next is twice as long.
@@ -122,8 +125,19 @@ impl Authority {
     /// - [`Error::Transient`]: the token is as it was.
     /// - [`Error::Unknown`]: the token may be spent.
     pub async fn refresh(&self, request: &Refresh) -> Result<TokenResponse, Error> {
+        self.refresh_after(request, Duration::ZERO).await
+    }
+
+    /// As [`Self::refresh`], for a second try: both together take no longer than one may, unless that leaves too little.
+    pub(crate) async fn refresh_after(
+        &self,
+        request: &Refresh,
+        passed: Duration,
+    ) -> Result<TokenResponse, Error> {
         let Refresh { endpoint, refresh_token, .. } = request;
-        let call = Call { endpoint, token: refresh_token, within: self.0.deadlines.refresh };
+        let whole = self.0.deadlines.refresh;
+        let within = whole.saturating_sub(passed).max(SECOND_TRY.min(whole));
+        let call = Call { endpoint, token: refresh_token, within };
         let answer = call.send(self.client(call.endpoint)?, request.body()).await?;
         if answer.is_success() { call.tokens(answer) } else { Err(call.refused_refresh(&answer)) }
     }

@@ -195,12 +195,18 @@ impl TokenResponse {
         written(&ResponseBody { id_token, access_token, refresh_token })
     }
 
-    /// Whose tokens these are, by the `id_token`. Without one, or with one that cannot be decoded, nothing is known,
-    /// and that matches anybody.
+    /// Whose tokens these are, by the `id_token`; without one, or with one that cannot be decoded, nothing is known.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        let claims = self.id_token.as_ref().and_then(|token| Claims::read(token).ok()).unwrap_or_default();
-        Identity { account_id: claims.account_id, user_id: claims.user_id }
+        identity(self.id_token.as_ref())
+    }
+
+    /// Whether one of the tokens is known to be another user's than `spent`.
+    #[must_use]
+    pub fn is_another_users_than(&self, spent: &Identity) -> bool {
+        [self.identity(), identity(self.access_token.as_ref())]
+            .iter()
+            .any(|given| given.is_another_user_than(spent))
     }
 
     fn fields(&self) -> [(&'static str, Option<&Secret>); 3] {
@@ -210,6 +216,11 @@ impl TokenResponse {
             ("refresh_token", self.refresh_token.as_ref()),
         ]
     }
+}
+
+fn identity(token: Option<&Secret>) -> Identity {
+    let claims = token.and_then(|token| Claims::read(token).ok()).unwrap_or_default();
+    Identity::new(claims.account_id, claims.user_id)
 }
 
 impl From<TokenResponse> for NewTokens {

@@ -39,6 +39,30 @@ pub struct Restrictions {
 }
 
 impl Restrictions {
+    /// Whether a login in this way may be begun.
+    ///
+    /// # Errors
+    /// [`Forbidden::Method`].
+    pub fn permit_method(&self, method: LoginMethod) -> Result<(), Forbidden> {
+        match self.method {
+            Some(allowed) if allowed != method => Err(Forbidden::Method { allowed }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether tokens for this workspace may be kept and used. What does not say what it is for may not where there is a
+    /// rule.
+    ///
+    /// # Errors
+    /// [`Forbidden::Workspace`].
+    pub fn permit_workspace(&self, account_id: Option<&str>) -> Result<(), Forbidden> {
+        let allowed = &self.workspaces;
+        if allowed.is_empty() || account_id.is_some_and(|id| allowed.iter().any(|allowed| allowed == id)) {
+            return Ok(());
+        }
+        Err(Forbidden::Workspace { account_id: account_id.map(str::to_owned), allowed: allowed.clone() })
+    }
+
     pub(super) fn read(document: &DocumentMut) -> Result<Self, Error> {
         let method = match document.get(METHOD_KEY) {
             None => None,
@@ -74,6 +98,37 @@ fn workspaces(item: &Item) -> Option<Vec<String>> {
     let ids: Vec<_> =
         ids?.into_iter().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
     (!ids.is_empty()).then_some(ids)
+}
+
+/// What `config.toml` does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Forbidden {
+    /// This way to log in.
+    #[error("config.toml allows no other login than one by {} (forced_login_method)", means(*allowed))]
+    Method {
+        /// The one that is allowed.
+        allowed: LoginMethod,
+    },
+    /// This workspace.
+    #[error(
+        "the login is for {}, and config.toml allows {} only (forced_chatgpt_workspace_id)",
+        account_id.as_ref().map_or_else(|| "no workspace".to_owned(), |id| format!("workspace {id}")),
+        allowed.join(", ")
+    )]
+    Workspace {
+        /// The workspace of the login.
+        account_id: Option<String>,
+        /// Those that are allowed.
+        allowed: Vec<String>,
+    },
+}
+
+fn means(method: LoginMethod) -> &'static str {
+    match method {
+        LoginMethod::Api => "API key",
+        LoginMethod::ChatGpt => "ChatGPT account",
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +167,25 @@ mod tests {
         }
         for wrong in ["\"API\"", "\"\"", "true"] {
             assert!(read(&format!("forced_login_method = {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_the_forced_way_in_is_permitted() {
+        let (api, chatgpt) = (LoginMethod::Api, LoginMethod::ChatGpt);
+        assert!(Restrictions::default().permit_method(api).is_ok());
+        let forced = read("forced_login_method = \"api\"").unwrap();
+        assert!(forced.permit_method(api).is_ok());
+        assert_eq!(forced.permit_method(chatgpt), Err(Forbidden::Method { allowed: api }));
+    }
+
+    #[test]
+    fn only_a_named_workspace_is_permitted_and_none_is_not_one() {
+        assert!(Restrictions::default().permit_workspace(None).is_ok());
+        let forced = read("forced_chatgpt_workspace_id = [\"ws-1\", \"ws-2\"]").unwrap();
+        assert!(forced.permit_workspace(Some("ws-2")).is_ok());
+        for other in [None, Some(""), Some("ws-3"), Some("ws-1,ws-2")] {
+            assert!(forced.permit_workspace(other).is_err(), "{other:?}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod external;
 mod freshness;
+mod identity;
 mod json;
 mod login;
 mod mode;
@@ -21,13 +22,15 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use self::external::ExternalLogin;
+pub(crate) use self::freshness::Validity;
 pub use self::freshness::{Freshness, Staleness};
+pub use self::identity::Identity;
 use self::json::Fields;
 pub use self::login::NewLogin;
 pub use self::mode::AuthMode;
 pub use self::salvage::{Salvaged, salvage};
 pub use self::successor::NewTokens;
-pub use self::tokens::{Identity, Ownership, Provenance, Tokens};
+pub use self::tokens::{Ownership, Provenance, Tokens};
 use crate::claims::{self, Claims};
 use crate::secret::{Fingerprint, Secret, digest};
 
@@ -247,19 +250,6 @@ impl AuthDocument {
     #[must_use]
     pub fn last_refresh(&self) -> Option<Timestamp> {
         self.last_refresh
-    }
-
-    /// Whose login it is.
-    #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity {
-            account_id: self
-                .tokens
-                .as_ref()
-                .and_then(|tokens| tokens.account_id.clone())
-                .or_else(|| self.claims.account_id.clone()),
-            user_id: self.claims.user_id.clone(),
-        }
     }
 
     /// The name of its refresh token. `None` for a token-only document and for other kinds of credential.

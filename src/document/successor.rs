@@ -45,7 +45,10 @@ impl AuthDocument {
                 wipe(&mut old);
             }
         }
-        fields.set(LAST_REFRESH, format!("{now:.9}").into());
+        // It is the time of the access token, from which its life is counted.
+        if tokens.access_token.is_some() {
+            fields.set(LAST_REFRESH, format!("{now:.9}").into());
+        }
         Self::from_fields(fields)
     }
 }

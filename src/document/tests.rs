@@ -187,15 +187,35 @@ fn only_the_credential_itself_counts_for_a_compare_and_swap() {
 }
 
 #[test]
-fn a_missing_id_matches_anything_and_a_different_one_never_does() {
-    let identity = |account: Option<&str>, user: Option<&str>| Identity {
-        account_id: account.map(str::to_owned),
-        user_id: user.map(str::to_owned),
+fn two_documents_are_one_login_only_where_that_is_known() {
+    let claims = |user: Option<&str>| jwt(&json!({"https://api.openai.com/auth": {"chatgpt_user_id": user}}));
+    let login = |account: Option<&str>, user: Option<&str>, refresh_token: &str| {
+        let mut value = chatgpt(&json!({}), refresh_token);
+        value["tokens"]["account_id"] = json!(account);
+        value["tokens"]["id_token"] = json!(claims(user));
+        document(&value)
     };
-    let full = identity(Some("a"), Some("u"));
-    assert!(full.matches(&identity(None, None)) && full.matches(&identity(None, Some("u"))));
-    assert!(!full.matches(&identity(Some("b"), Some("u"))));
-    assert!(!full.matches(&identity(Some("a"), Some("v"))), "another user of one workspace is another login");
+    let whole = login(Some("a"), Some("u"), "rt-1");
+    for (account, user, same, contradicts) in [
+        (Some("a"), Some("u"), true, false),
+        (Some("a"), None, false, false),
+        (None, Some("u"), false, false),
+        (None, None, false, false),
+        (Some("b"), Some("u"), false, true),
+        (Some("a"), Some("v"), false, true),
+        (None, Some("v"), false, true),
+    ] {
+        let other = login(account, user, "rt-2");
+        assert_eq!(whole.is_same_login_as(&other), same, "{account:?} {user:?}");
+        assert_eq!(other.is_same_login_as(&whole), same, "{account:?} {user:?}");
+        assert_eq!(whole.identity().contradicts(&other.identity()), contradicts, "{account:?} {user:?}");
+        assert!(other.is_same_login_as(&other), "it is itself: {account:?} {user:?}");
+        // With the same refresh token it is another login only if it is another user's.
+        let copy = login(account, user, "rt-1");
+        assert_eq!(whole.is_same_login_as(&copy), user != Some("v"), "{account:?} {user:?}");
+    }
+    let (one, other) = (login(Some("a"), None, "rt-1"), login(Some("a"), None, "rt-2"));
+    assert!(!one.is_same_login_as(&other), "neither says whose it is");
 }
 
 #[test]
@@ -297,5 +317,47 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _any_outcome = AuthDocument::parse(&bytes);
+    }
+}
+
+#[test]
+fn the_life_of_a_token_is_counted_from_when_it_was_received_unless_no_clock_can_have_told_that() {
+    const HOUR: i64 = 3_600;
+    const DAY: i64 = 24 * HOUR;
+    let moment = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+    // When it was received by our clock, what our clock says now, and when it ends by it: made at 0, for an hour.
+    for (received, now, end) in [
+        (0, 10, HOUR),
+        (DAY, DAY + 10, DAY + HOUR),
+        (DAY, DAY - 59, DAY + HOUR),
+        (DAY, DAY - 61, HOUR),
+        (-600, 10, HOUR - 600),
+        (-DAY, -DAY + 10, -DAY + HOUR),
+        (-DAY, -61, -DAY + HOUR),
+        (-DAY, 0, HOUR),
+    ] {
+        let mut value =
+            chatgpt(&json!({"iat": moment(0).as_second(), "exp": moment(HOUR).as_second()}), "rt");
+        value["last_refresh"] = json!(moment(received).to_string());
+        assert_eq!(document(&value).expires_at(moment(now)), Some(moment(end)), "{received} {now}");
+        value["tokens"]["refresh_token"] = json!("");
+        assert_eq!(
+            document(&value).expires_at(moment(now)),
+            Some(moment(HOUR)),
+            "not issued to this document"
+        );
+    }
+}
+
+#[test]
+fn a_token_that_was_just_received_is_good_for_a_minute_whatever_end_it_claims() {
+    let received = Timestamp::from_second(1_800_000_000).unwrap();
+    let at = |seconds: i64| received + SignedDuration::from_secs(seconds);
+    for claims in [json!({"exp": 1_000_000_000}), json!({"exp": -1, "iat": 1_800_000_000})] {
+        let mut value = chatgpt(&claims, "rt");
+        value["last_refresh"] = json!(received.to_string());
+        let document = document(&value);
+        assert_eq!(document.freshness(at(59)), Freshness::Fresh);
+        assert_eq!(document.freshness(at(60)), Freshness::Stale(Staleness::Expired));
     }
 }

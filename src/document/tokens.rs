@@ -129,37 +129,3 @@ impl Provenance {
         Self { issuer: text("issuer"), client_id: text("client_id") }
     }
 }
-
-/// Account id and user id of a document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Identity {
-    /// The workspace.
-    pub account_id: Option<String>,
-    /// The person.
-    pub user_id: Option<String>,
-}
-
-impl Identity {
-    /// The login of these ids, as far as they are known.
-    #[must_use]
-    pub fn new(account_id: Option<String>, user_id: Option<String>) -> Self {
-        Self { account_id, user_id }
-    }
-
-    /// Whether both users are known and differ. Accounts, which are workspaces, do not count.
-    #[must_use]
-    pub fn is_another_user_than(&self, other: &Self) -> bool {
-        matches!((&self.user_id, &other.user_id), (Some(one), Some(other)) if one != other)
-    }
-
-    /// Whether both can be the same login: a missing id matches anything, a different one never does.
-    #[must_use]
-    pub fn matches(&self, other: &Self) -> bool {
-        let agree = |ours: &Option<String>, theirs: &Option<String>| match (ours, theirs) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => true,
-        };
-        agree(&self.account_id, &other.account_id) && agree(&self.user_id, &other.user_id)
-    }
-}

@@ -17,7 +17,7 @@ pub(super) const SCHEMA: u32 = 1;
 #[serde(default)]
 #[non_exhaustive]
 pub struct Account {
-    /// The account, which is a workspace.
+    /// The account that the access token acts for, which is a workspace.
     pub id: Option<String>,
     /// Whose it is.
     pub email: Option<String>,
@@ -32,7 +32,7 @@ impl Account {
         let document = document.filter(|document| document.tokens().is_some())?;
         let claims = document.claims();
         Some(Self {
-            id: document.identity().account_id,
+            id: document.workspace(),
             email: claims.email.clone(),
             plan: claims.plan.as_ref().map(|plan| plan.as_str().to_owned()),
         })
@@ -99,13 +99,13 @@ pub enum Refusal {
 }
 
 /// The bytes of a token; the one place where it leaves by the socket.
-pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret) -> Value {
+pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret, now: Timestamp) -> Value {
     json!({
         "schema": SCHEMA,
         "place": home.path().to_string_lossy(),
         "account": Account::of(snapshot.document()),
         "token": bearer.expose(),
-        "expires_at": snapshot.expires_at(),
+        "expires_at": snapshot.expires_at(now),
     })
 }
 

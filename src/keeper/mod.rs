@@ -148,10 +148,11 @@ impl Keeper {
             let snapshot = snapshots.borrow_and_update().clone();
             looks.mark_unchanged();
             patience = patience.filter(|patience| patience.fingerprint == snapshot.fingerprint());
-            let wait = match due(&snapshot, self.shared.early) {
+            let now = self.shared.clock.now();
+            let wait = match due(&snapshot, self.shared.early, now) {
                 Due::Never => None,
                 Due::At(moment) => {
-                    let left = moment.duration_since(self.shared.clock.now());
+                    let left = moment.duration_since(now);
                     let patience =
                         patience.map(|patience| patience.until.saturating_duration_since(Instant::now()));
                     Some(Duration::try_from(left).unwrap_or_default().max(patience.unwrap_or_default()))
@@ -187,7 +188,7 @@ impl Shared {
         let pause = match &outcome {
             Ok(()) if after.fingerprint() != before => {
                 let next = self.next_refresh(&after).map(|moment| moment.to_string());
-                tracing::info!(expires_at = ?after.expires_at().map(|end| end.to_string()), next, "refreshed");
+                tracing::info!(expires_at = ?after.expires_at(self.clock.now()).map(|end| end.to_string()), next, "refreshed");
                 return None;
             }
             Ok(()) => DAMPED,
@@ -229,7 +230,7 @@ impl Shared {
     }
 
     fn next_refresh(&self, snapshot: &Snapshot) -> Option<Timestamp> {
-        match due(snapshot, self.early) {
+        match due(snapshot, self.early, self.clock.now()) {
             Due::At(moment) => Some(moment),
             Due::Never => None,
         }

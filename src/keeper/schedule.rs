@@ -24,17 +24,18 @@ pub(super) enum Due {
     Never,
 }
 
-/// When what is in `snapshot` is to be refreshed by a keeper whose place in the spread is `early`, from 0 to 1.
-pub(super) fn due(snapshot: &Snapshot, early: f64) -> Due {
+/// When what is in `snapshot` is to be refreshed by a keeper whose place in the spread is `early`, from 0 to 1, and whose
+/// clock says `now`.
+pub(super) fn due(snapshot: &Snapshot, early: f64, now: Timestamp) -> Due {
     let refreshable = snapshot.document().filter(|document| document.fingerprint().is_some());
     let Some(document) = refreshable else { return Due::Never };
     if let Some(Departure::OtherAccount(_)) = snapshot.departure() {
         return Due::Never;
     }
-    let moment = match document.expires_at() {
+    let moment = match document.expires_at(now) {
         Some(end) => end.checked_sub(margin(document, end, early)),
         // Codex refreshes such a token after eight days.
-        None => match document.stale_at() {
+        None => match document.stale_at(now) {
             Some(stale) => stale.checked_sub(MOST + MOST_SPREAD.mul_f64(early)),
             None => return Due::Never,
         },
@@ -49,8 +50,8 @@ pub(super) fn due(snapshot: &Snapshot, early: f64) -> Due {
 
 /// How long before `end` to refresh.
 fn margin(document: &AuthDocument, end: Timestamp, early: f64) -> SignedDuration {
-    let begin = document.access_claims().issued_at.or_else(|| document.last_refresh());
-    let lifetime = begin.map(|begin| end.duration_since(begin)).filter(SignedDuration::is_positive);
+    let since_receipt = || document.last_refresh().map(|begin| end.duration_since(begin));
+    let lifetime = document.lifetime().or_else(since_receipt).filter(SignedDuration::is_positive);
     let least = LEAST + LEAST_SPREAD.mul_f64(early);
     let Some(lifetime) = lifetime else { return least };
     lifetime
@@ -110,14 +111,16 @@ mod tests {
     fn a_token_that_does_not_say_when_it_ends_is_refreshed_a_day_before_codex_would() {
         let refreshed: Timestamp = "2027-01-15T08:00:00Z".parse().unwrap();
         let snapshot = Snapshot::of(document(1_800_000_000, None));
-        let Due::At(moment) = due(&snapshot, 0.0) else { panic!() };
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let Due::At(moment) = due(&snapshot, 0.0, now) else { panic!() };
         assert_eq!(moment.duration_since(refreshed).as_hours(), 7 * 24);
     }
 
     #[test]
     fn a_token_that_ended_before_it_began_is_due_and_no_more() {
         let snapshot = Snapshot::of(document(1_800_000_000, Some(1_700_000_000)));
-        let Due::At(moment) = due(&snapshot, 0.5) else { panic!() };
-        assert!(moment < Timestamp::from_second(1_700_000_000).unwrap());
+        let now = Timestamp::from_second(1_800_000_300).unwrap();
+        let Due::At(moment) = due(&snapshot, 0.5, now) else { panic!() };
+        assert!(moment < now);
     }
 }

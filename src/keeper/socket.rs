@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Shared;
 use super::answer::{self, Account, Refusal, SCHEMA, Status};
 use super::post::{Error, Post};
-use crate::manager::{Departure, Reason, Snapshot, Standing};
+use crate::manager::{self, Departure, Failure, Reason, Snapshot, Standing, Unusable, Usability};
 use crate::watch::{Bell, Noticed, Watch};
 
 /// How many are served at once; more have to wait.
@@ -247,7 +247,7 @@ impl Shared {
             account: Account::of(snapshot.document()),
             reason: usability.reason().map(ToString::to_string),
             busy: usability.busy(),
-            expires_at: snapshot.expires_at(),
+            expires_at: snapshot.expires_at(self.clock.now()),
             next_refresh_at: self.next_refresh(&snapshot),
         }
     }
@@ -256,6 +256,12 @@ impl Shared {
         // A command that has ended by now is seen, whatever the watch has noticed.
         self.manager.catch_up().await;
         let mut snapshot = self.manager.current();
+        if let Usability::Unusable(error @ manager::Error::Unusable(Unusable::Forbidden(_))) =
+            snapshot.usability(self.clock.now())
+        {
+            let failure = Failure::from(&error);
+            return refused(&Refusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
+        }
         if !self.serves(&snapshot, wanted) && wanted.patience == Patience::Wait {
             let reason =
                 wanted.min_ttl.map_or(Reason::Stale, |min| Reason::MinTtl(min.unsigned_abs().as_secs()));
@@ -282,7 +288,9 @@ impl Shared {
             Patience::None => self.serves(&snapshot, wanted),
         };
         match snapshot.bearer().filter(|_| enough) {
-            Some(bearer) => json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer)),
+            Some(bearer) => {
+                json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer, self.clock.now()))
+            }
             None => refused(&Refusal::TooShort, StatusCode::CONFLICT),
         }
     }
@@ -296,7 +304,7 @@ impl Shared {
     fn serves(&self, snapshot: &Snapshot, wanted: &Wanted) -> bool {
         let now = self.clock.now();
         let lasts =
-            |min: SignedDuration| snapshot.expires_at().is_none_or(|end| end.duration_since(now) >= min);
+            |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
         snapshot.standing(now) == Standing::Fresh && wanted.min_ttl.is_none_or(lasts)
     }
 }

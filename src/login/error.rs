@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::permission::Forbidden;
 use crate::authority::{EndpointError, NotGenuine, RequestError};
+use crate::config::Forbidden;
 use crate::document;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store;

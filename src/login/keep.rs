@@ -156,7 +156,7 @@ fn store_in(
 /// Records a new login.
 fn begin(state: &mut State, document: &AuthDocument, old: Option<&AuthDocument>) {
     // Another account's token is alive still, and its document may come back.
-    let same = old.filter(|old| old.identity().matches(&document.identity()));
+    let same = old.filter(|old| old.is_same_login_as(document));
     let replaced = same.and_then(AuthDocument::fingerprint);
     if let Some(fingerprint) = replaced.filter(|replaced| Some(*replaced) != document.fingerprint()) {
         state.spend(fingerprint);

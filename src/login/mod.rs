@@ -2,7 +2,7 @@
 //!
 //! Every way in has the same order, and a failure at any point leaves what was there as it was:
 //!
-//! 1. what `config.toml` forbids is refused before anything is asked of a person ([`permit_method`]);
+//! 1. what `config.toml` forbids is refused before anything is asked of a person ([`crate::config::Restrictions`]);
 //! 2. the credential is obtained: by [`BrowserLogin`], [`DeviceLogin`] or [`access_token`], or handed in;
 //! 3. whose it is is compared with what `config.toml` allows;
 //! 4. it is committed under the lease ([`PendingLogin::keep`], [`keep()`]);
@@ -52,7 +52,7 @@ pub use self::exchange::Exchanges;
 pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
 pub use self::keep::{Kept, keep};
 pub use self::pending::PendingLogin;
-pub use self::permission::{Forbidden, permit_document, permit_method, permit_workspace};
+pub use self::permission::permit_document;
 pub use self::setup::Setup;
 pub use self::supersede::{LeftAlive, OldLogin, Superseded, supersede};
 pub use self::take_over::{TakeOver, take_over};

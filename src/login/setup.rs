@@ -6,7 +6,6 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use super::exchange::Exchanges;
-use super::permission::{permit_method, permit_workspace};
 use crate::authority::{Authority, FirstTokens, Issuer};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, LoginMethod};
@@ -67,11 +66,11 @@ impl Setup {
     }
 
     pub(super) fn permit_chatgpt(&self) -> Result<(), Error> {
-        Ok(permit_method(&self.config.restrictions, LoginMethod::ChatGpt)?)
+        Ok(self.config.restrictions.permit_method(LoginMethod::ChatGpt)?)
     }
 
     pub(super) fn permit_workspace(&self, account_id: Option<&str>) -> Result<(), Error> {
-        Ok(permit_workspace(&self.config.restrictions, account_id)?)
+        Ok(self.config.restrictions.permit_workspace(account_id)?)
     }
 
     /// The document of a new login, if its workspace is allowed.
@@ -85,7 +84,7 @@ impl Setup {
         let login = random::<32>()?.expose().to_owned();
         let login = NewLogin { id_token, access_token, refresh_token, api_key, provenance, login };
         let document = AuthDocument::with_chatgpt_login(&login, self.clock.now()).map_err(Error::Document)?;
-        self.permit_workspace(document.claims().account_id.as_deref())?;
+        self.permit_workspace(document.workspace().as_deref())?;
         Ok(document)
     }
 }

@@ -104,12 +104,12 @@ enum Relation {
     Unknown,
 }
 
-/// Where either account is not known it is not taken for the same: to end a stranger's login would be worse than to let
+/// Where account or user is not known of either it is not taken for the same: to end a stranger's login would be worse than to let
 /// one of ours live.
 fn relation(old: &Identity, new: &Identity) -> Relation {
-    if !old.matches(new) {
+    if old.contradicts(new) {
         Relation::Other
-    } else if old.account_id.is_some() && new.account_id.is_some() {
+    } else if old.is_same_login_as(new) {
         Relation::Same
     } else {
         Relation::Unknown
@@ -127,13 +127,12 @@ mod tests {
         };
         let (whole, new) = (identity(Some("a"), Some("u")), identity(Some("a"), Some("u")));
         assert!(matches!(relation(&whole, &new), Relation::Same));
-        assert!(matches!(relation(&identity(Some("a"), None), &new), Relation::Same));
         for other in
             [identity(Some("b"), Some("u")), identity(Some("a"), Some("v")), identity(None, Some("v"))]
         {
             assert!(matches!(relation(&other, &new), Relation::Other), "{other:?}");
         }
-        for unknown in [identity(None, None), identity(None, Some("u"))] {
+        for unknown in [identity(None, None), identity(None, Some("u")), identity(Some("a"), None)] {
             assert!(matches!(relation(&unknown, &new), Relation::Unknown), "{unknown:?}");
         }
     }

@@ -36,10 +36,12 @@ pub fn take_over(
     if let Some(there) = writer.stores().find()?.stored {
         let spent =
             document.fingerprint().is_some_and(|fingerprint| writer.state().spent.contains(&fingerprint));
-        return match there.document.identity().matches(&document.identity()) {
-            true if there.document.revision() == document.revision() => Ok(TakeOver::Copied),
-            true if spent => Ok(TakeOver::Superseded),
-            _ => Err(store::Error::Occupied { location: there.location }),
+        return match () {
+            () if there.document.revision() == document.revision() => Ok(TakeOver::Copied),
+            () if spent && !there.document.identity().contradicts(&document.identity()) => {
+                Ok(TakeOver::Superseded)
+            }
+            () => Err(store::Error::Occupied { location: there.location }),
         };
     }
     keep(writer, choice, document).map(|kept| TakeOver::Kept(Box::new(kept)))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
@@ -58,14 +58,17 @@ enum Owner {
 
 impl Spending<'_> {
     pub(super) fn run(mut self, reservation: Reservation) -> Result<Snapshot, Error> {
+        // From here on the answer decides, and it has to be kept.
+        self.writer.lease().deadline().finish();
+        let began = Instant::now();
         let mut reservation = Some(reservation);
-        let mut answer = self.send(&mut reservation)?;
+        let mut answer = self.send(&mut reservation, Duration::ZERO)?;
         if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unknown) {
             // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
             if let Some(moved) = self.moved()? {
                 return self.adopt(moved);
             }
-            answer = self.send(&mut reservation)?;
+            answer = self.send(&mut reservation, began.elapsed())?;
         }
         match answer {
             Ok(received) => self.received(received),
@@ -78,23 +81,32 @@ impl Spending<'_> {
     fn send(
         &self,
         reservation: &mut Option<Reservation>,
+        passed: Duration,
     ) -> Result<Result<Received, authority::Error>, Error> {
+        // Its life begins before it arrives, and the machine may be suspended until then.
+        let asked_at = self.engine.clock.now();
         failpoint::at("sending");
         block_on(async {
-            let response = self.engine.authority.refresh(&self.request).await?;
+            let response = self.engine.authority.refresh_after(&self.request, passed).await?;
             failpoint::at("answered");
-            Ok(self.keep(response, reservation.take()))
+            Ok(self.keep(response, asked_at, reservation.take()))
         })
     }
 
-    fn keep(&self, response: TokenResponse, reservation: Option<Reservation>) -> Received {
+    fn keep(
+        &self,
+        response: TokenResponse,
+        asked_at: Timestamp,
+        reservation: Option<Reservation>,
+    ) -> Received {
         // Codex's workspace switch leaves another account beside the same user's refresh token, and keeps the answer.
-        let owner = match response.identity().is_another_user_than(&self.stored.document.identity()) {
+        let spent = self.stored.document.identity();
+        let owner = match response.is_another_users_than(&spent) {
             true => Owner::AnotherUser,
             false => Owner::Same,
         };
         let barren = response.access_token.is_none();
-        let rescue = Rescue::new(self.stored, self.parent(), response.into(), self.engine.clock.now());
+        let rescue = Rescue::new(self.stored, self.parent(), response.into(), asked_at);
         let rescue = if owner == Owner::AnotherUser { rescue.refused() } else { rescue };
         let kept = reservation.map_or(Ok(()), |reservation| reservation.keep(&rescue));
         failpoint::at("rescued");
@@ -114,11 +126,11 @@ impl Spending<'_> {
         }
         match self.writer.advance(&rescue) {
             Ok(Advanced::Stored) if barren => Err(Error::NoAccessToken),
-            Ok(Advanced::Stored | Advanced::Overtaken) => self.serve_what_is_there(),
+            Ok(Advanced::Stored | Advanced::Overtaken) => self.serve_what_is_there(rescue.child()),
             Ok(Advanced::Moved) => {
                 // A logout, a new login, or a program that won: never over the newer document.
                 self.give_up(rescue)?;
-                self.serve_what_is_there()
+                self.serve_what_is_there(None)
             }
             Err(error) => {
                 kept?;
@@ -201,14 +213,14 @@ impl Spending<'_> {
     }
 
     fn judge(&self, look: Look, stored: Option<Stored>) -> Result<Option<Moved>, Error> {
-        let stored = self.acceptable(stored)?;
+        let stored = self.acceptable(stored, None)?;
         let moved = stored.document.fingerprint() != Some(self.parent());
         Ok(moved.then_some(Moved { look, stored }))
     }
 
-    fn serve_what_is_there(&self) -> Result<Snapshot, Error> {
+    fn serve_what_is_there(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
         let look = self.engine.looks.begin();
-        let stored = self.acceptable(self.writer.stores().find()?.stored)?;
+        let stored = self.acceptable(self.writer.stores().find()?.stored, child)?;
         Ok(self.snapshot(look, stored))
     }
 
@@ -217,9 +229,11 @@ impl Spending<'_> {
         Snapshot::found(look, Some(stored), self.writer.state().clone())
     }
 
-    fn acceptable(&self, stored: Option<Stored>) -> Result<Stored, Error> {
+    /// What is stored, if it is the login that was spent. `child` is what this process has put there.
+    fn acceptable(&self, stored: Option<Stored>, child: Option<Fingerprint>) -> Result<Stored, Error> {
         let stored = stored.ok_or(Error::LoggedOut)?;
-        let same = stored.document.identity().matches(&self.stored.document.identity());
+        let is_child = child.is_some() && stored.document.fingerprint() == child;
+        let same = is_child || stored.document.is_same_login_as(&self.stored.document);
         if !same && self.engine.policy == AccountPolicy::Stay {
             return Err(Error::OtherAccount);
         }
@@ -278,7 +292,7 @@ impl Spending<'_> {
         let mut retry_at = at.checked_add(pause).ok();
         if ending == Ending::Unknown {
             // It may have been spent: while the access token lives there is nothing to win by asking again.
-            retry_at = retry_at.max(self.stored.document.expires_at());
+            retry_at = retry_at.max(self.stored.document.expires_at(at));
         }
         let message = error.to_string();
         let outcome =

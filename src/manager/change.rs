@@ -29,6 +29,8 @@ pub enum Change {
     StoreMoved,
     /// The store cannot be read.
     Unreadable,
+    /// The same login has tokens for another workspace.
+    WorkspaceChanged,
 }
 
 impl Change {
@@ -46,7 +48,7 @@ impl Change {
             (true, false) => return Some(Self::Logout),
             _ => {}
         }
-        let other_account = !old.identity().matches(&new.identity());
+        let other_account = !new.is_same_login_as(old);
         if other_account || (elsewhere(new).is_some() && elsewhere(new) != elsewhere(old)) {
             return Some(Self::AccountChanged);
         }
@@ -55,6 +57,7 @@ impl Change {
             return Some(match () {
                 () if healed => Self::Healed,
                 () if new.is_dead() => Self::Poisoned,
+                () if moved(old, new) => Self::WorkspaceChanged,
                 () if is_login(old, new) => Self::Login,
                 () => Self::Refreshed,
             });
@@ -73,6 +76,11 @@ impl Change {
             _ => None,
         }
     }
+}
+
+/// Whether the tokens of `new` act for another workspace, as far as both tell.
+fn moved(old: &Snapshot, new: &Snapshot) -> bool {
+    old.workspace().zip(new.workspace()).is_some_and(|(old, new)| old != new)
 }
 
 /// Whether a login, and not a refresh, has put the credential of `new` there: by our own record, or because such a
@@ -97,6 +105,7 @@ impl fmt::Display for Change {
             Self::Refreshed => "refreshed",
             Self::StoreMoved => "store moved",
             Self::Unreadable => "unreadable",
+            Self::WorkspaceChanged => "other workspace",
         })
     }
 }

@@ -11,7 +11,9 @@ use crate::authority::{self, Endpoint, Revocation, client_id};
 use crate::config::{LegacyToken, StoreKind};
 use crate::document::{Provenance, salvage};
 use crate::failpoint;
-use crate::store::{self, Content, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer};
+use crate::store::{
+    self, Content, Deadline, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer,
+};
 
 /// How often a copy that another program replaces meanwhile is ended again.
 const TRIES: usize = 3;
@@ -32,12 +34,13 @@ const FORCED_WAIT: Duration = Duration::from_secs(5);
 pub(super) fn run(
     engine: &Engine,
     scope: Scope,
+    deadline: &Deadline,
     between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
     let ends = Instant::now() + FORCED_WAIT;
     let lease = match scope {
-        Scope::Force => Lease::force(&engine.home, FORCED_WAIT.min(engine.lock_timeout()), between)?,
-        _ => Lease::acquire_unless(&engine.home, engine.lock_timeout(), between)?,
+        Scope::Force => Lease::force(&engine.home, deadline.at_most(FORCED_WAIT), between)?,
+        _ => Lease::acquire_unless(&engine.home, deadline, between)?,
     };
     let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
     let mut writer = engine.stores()?.writer(&lease)?;
@@ -101,7 +104,6 @@ struct Ending<'a, 'lease> {
 }
 
 impl Ending<'_, '_> {
-    /// The store that is read first.
     fn in_order(&self) -> [StoreKind; 2] {
         let found = self.writer.stores().find().ok().and_then(|found| found.stored);
         let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
@@ -195,6 +197,7 @@ impl Ending<'_, '_> {
         seen: Seen,
         revocation: &Revocation,
     ) -> Result<Ended, Error> {
+        self.writer.lease().deadline().finish();
         let done = match revoke(self.engine, revocation) {
             Ok(()) => Revocations::Revoked,
             Err(error) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),
@@ -221,7 +224,6 @@ impl Ending<'_, '_> {
         failpoint::at("held");
         let removal = match self.writer.remove(StoreKind::Keychain, seen) {
             Ok(store::Removed::Gone(removal)) => removal,
-            // The next try marks what is there now.
             Ok(store::Removed::Moved(_)) => {
                 self.writer.clear_rescue()?;
                 return Ok(Ended::Moved(Revocations::NotNeeded));
@@ -303,8 +305,7 @@ impl Ending<'_, '_> {
     }
 
     /// A store that cannot be read: a keychain that does not say that it holds one, and that nothing else says was used, is
-    /// passed over; otherwise the copy is kept and
-    /// reported, or removed by force.
+    /// passed over; otherwise the copy is kept and reported, or removed by force.
     fn end_unread(&mut self, kind: StoreKind, error: store::Error, report: &mut Report) -> Result<(), Error> {
         let location = self.writer.stores().location(kind);
         if kind == StoreKind::Keychain && !self.writer.may_hide_a_login(&error) {

@@ -70,6 +70,7 @@ impl Engine {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
         let look = self.looks.begin();
         let state = State::read(&self.home);
+        let restrictions = &stores.settings().config.restrictions;
         let found = stores.find()?;
         let stored = found.stored.clone();
         let state = match state {
@@ -90,10 +91,18 @@ impl Engine {
         {
             let path = self.home.own_records().rescue();
             let error = Arc::new(store::Error::NotCommitted { path });
-            let snapshot = Snapshot::found(look, Some(successor), state);
+            let snapshot = Snapshot::found(look, Some(successor), state).under(restrictions);
             return Ok((found, snapshot.departed(Departure::Uncommitted(error))));
         }
-        Ok((found, Snapshot::found(look, stored, state)))
+        Ok((found, Snapshot::found(look, stored, state).under(restrictions)))
+    }
+
+    /// The same where the restrictions of the configuration apply; one that cannot be read restricts nothing.
+    pub(super) fn restricted(&self, snapshot: Snapshot) -> Snapshot {
+        match self.stores() {
+            Ok(stores) => snapshot.under(&stores.settings().config.restrictions),
+            Err(_) => snapshot,
+        }
     }
 
     pub(super) fn lock_timeout(&self) -> Duration {

@@ -17,7 +17,7 @@ use super::wanted::{Base, Reason};
 use crate::config::Environment;
 use crate::home::Home;
 use crate::remedy::{ErrorKind, Remedy};
-use crate::store::Waiting;
+use crate::store::{Deadline, Waiting};
 
 /// What a child is to do, to be sent to it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,13 +90,28 @@ impl Job {
         self,
         home: Home,
         environment: &Environment,
+        between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Done {
+        self.run_within(home, environment, &Deadline::after(environment.lock_timeout), between)
+    }
+
+    /// As [`Self::run`], with the waits for locks within `deadline`. Cancelling that ends every wait, until a token is sent
+    /// or Codex's commit locks are held.
+    #[must_use]
+    pub fn run_within(
+        self,
+        home: Home,
+        environment: &Environment,
+        deadline: &Deadline,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Done {
         let engine = Engine { policy: self.policy, ..Engine::of_system(home, environment) };
         let done = match self.task {
-            Task::Freshen => freshen(&engine, &mut between),
-            Task::Refresh { reason, base } => refresh(&engine, reason, base, &mut between),
-            Task::Logout { scope } => end_login::run(&engine, scope, &mut between).map(Done::LoggedOut),
+            Task::Freshen => freshen(&engine, deadline, &mut between),
+            Task::Refresh { reason, base } => refresh(&engine, reason, base, deadline, &mut between),
+            Task::Logout { scope } => {
+                end_login::run(&engine, scope, deadline, &mut between).map(Done::LoggedOut)
+            }
         };
         done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))
     }
@@ -104,18 +119,24 @@ impl Job {
 
 type Between<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
 
-fn freshen(engine: &Engine, between: &mut Between<'_>) -> Result<Done, Error> {
+fn freshen(engine: &Engine, deadline: &Deadline, between: &mut Between<'_>) -> Result<Done, Error> {
     let snapshot = engine.load()?;
     match snapshot.standing(engine.clock.now()) {
         Standing::Stale | Standing::Expired if snapshot.fingerprint().is_some() => {
-            refresh(engine, Reason::Stale, Base::of(&snapshot), between)
+            refresh(engine, Reason::Stale, Base::of(&snapshot), deadline, between)
         }
         _ => Ok(Done::Served),
     }
 }
 
-fn refresh(engine: &Engine, reason: Reason, base: Base, between: &mut Between<'_>) -> Result<Done, Error> {
-    let snapshot = Transaction { engine, reason, base }.run(between)?;
+fn refresh(
+    engine: &Engine,
+    reason: Reason,
+    base: Base,
+    deadline: &Deadline,
+    between: &mut Between<'_>,
+) -> Result<Done, Error> {
+    let snapshot = Transaction { engine, reason, base, deadline: deadline.clone() }.run(between)?;
     Ok(match snapshot.departure() {
         Some(Departure::Uncommitted(error)) => Done::Uncommitted(error.to_string()),
         _ => Done::Served,

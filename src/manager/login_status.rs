@@ -1,5 +1,7 @@
 //! How a stored login stands, told by what a refresh would find, with nothing done.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::engine::Engine;
@@ -9,7 +11,7 @@ use super::snapshot::{Departure, Snapshot, Standing};
 use super::usability::Usability;
 use super::wanted::{Base, Reason};
 use crate::config::Environment;
-use crate::store::{self, Found, Lease, State, Stores};
+use crate::store::{self, Deadline, Found, Lease, State, Stores};
 
 /// How the login of a home stands, by one look at it. Nothing is created, changed or locked, and no request is sent.
 #[derive(Debug)]
@@ -88,5 +90,8 @@ fn preview(engine: &Engine, snapshot: &Snapshot, reason: Reason) -> Result<(), E
         return Ok(());
     }
     let (state, _) = State::read(&engine.home)?;
-    Transaction { engine, reason, base: Base::of(snapshot) }.plan(&engine.stores()?, &state).map(drop)
+    // Planning waits for no lock.
+    let deadline = Deadline::after(Duration::ZERO);
+    let transaction = Transaction { engine, reason, base: Base::of(snapshot), deadline };
+    transaction.plan(&engine.stores()?, &state).map(drop)
 }

@@ -64,7 +64,7 @@ use crate::external::{ExternalAuth, ExternalToken};
 use crate::failpoint;
 use crate::home::Home;
 use crate::secret::Secret;
-use crate::store::KeychainClient;
+use crate::store::{Deadline, KeychainClient};
 
 /// The login of a home, for one process. Clones are handles on the same one.
 #[derive(Clone)]
@@ -263,7 +263,7 @@ impl AuthManager {
             Standing::Empty => Err(empty(&snapshot)),
             Standing::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
             standing => match self.refresh(Reason::Stale).await {
-                Ok(snapshot) => Ok(Token(snapshot)),
+                Ok(snapshot) => given(snapshot),
                 Err(error) if standing == Standing::Stale && !error.wants_login() => Ok(Token(snapshot)),
                 Err(Error::OtherAccount) if standing == Standing::Stale => Ok(Token(snapshot)),
                 Err(error) => Err(error),
@@ -357,12 +357,13 @@ impl AuthManager {
     }
 
     fn transact(&self, Wanted { reason, base }: Wanted) -> Result<Arc<Snapshot>, Error> {
-        let outcome =
-            Transaction { engine: &self.0.engine, reason, base }.run(&mut |_| ControlFlow::Continue(()));
+        let engine = &self.0.engine;
+        let deadline = Deadline::after(engine.lock_timeout());
+        let outcome = Transaction { engine, reason, base, deadline }.run(&mut |_| ControlFlow::Continue(()));
         match outcome {
             Ok(snapshot) => {
                 failpoint::at("publishing");
-                let snapshot = self.publish(snapshot);
+                let snapshot = self.publish(self.0.engine.restricted(snapshot));
                 // What was seen meanwhile may be newer than what this has just published.
                 self.0.bells.ring();
                 Ok(snapshot)
@@ -382,6 +383,11 @@ impl fmt::Debug for AuthManager {
             .field("snapshot", &self.current())
             .finish()
     }
+}
+
+/// The token of `snapshot`, unless it is withheld.
+fn given(snapshot: Arc<Snapshot>) -> Result<Token, Error> {
+    if snapshot.bearer().is_some() { Ok(Token(snapshot)) } else { Err(empty(&snapshot)) }
 }
 
 fn poisoned(snapshot: &Snapshot) -> Error {

@@ -154,7 +154,7 @@ impl AuthManager {
         Ok(match (before.is_login(), before.holds_the_same_as(&after)) {
             (false, _) => Reload::LoggedIn,
             (true, true) => Reload::Same,
-            (true, false) if !before.identity().matches(&after.identity()) => Reload::OtherAccount,
+            (true, false) if before.identity().contradicts(&after.identity()) => Reload::OtherAccount,
             (true, false) => Reload::Changed,
         })
     }
@@ -179,7 +179,7 @@ impl AuthManager {
             }
         };
         provider.answered();
-        let crosses = !token.identity().matches(&held.identity());
+        let crosses = token.identity().contradicts(&held.identity());
         if crosses && question == Question::Another(external::Reason::Unauthorized) {
             return Err(Error::OtherAccount);
         }

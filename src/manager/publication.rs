@@ -42,7 +42,7 @@ impl AuthManager {
     /// What `new` is after `old`, and the snapshot that takes its place, if one does.
     fn compare(&self, old: &Snapshot, new: Snapshot, author: Option<Author>) -> (Reload, Option<Snapshot>) {
         match (old.document(), new.document()) {
-            (Some(_), Some(_)) if !old.identity().matches(&new.identity()) => {
+            (Some(_), Some(_)) if !new.is_same_login_as(old) => {
                 let new = with_author(old, new, author);
                 let snapshot = match self.0.engine.policy {
                     AccountPolicy::Follow => new,

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::wanted::Reason;
-use super::{AuthManager, Reload, Snapshot, Token};
-use crate::document::Identity;
+use super::{AuthManager, Reload, Snapshot, Token, given};
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
@@ -16,7 +15,8 @@ use crate::secret::{Fingerprint, Secret};
 pub struct UnauthorizedRecovery {
     manager: AuthManager,
     refused: Option<Fingerprint>,
-    identity: Identity,
+    /// What was refused.
+    before: Box<Snapshot>,
     step: Step,
 }
 
@@ -48,7 +48,7 @@ impl UnauthorizedRecovery {
             () if snapshot.fingerprint().is_some() => Step::Look,
             () => Step::Done,
         };
-        Self { manager, refused, identity: snapshot.identity(), step }
+        Self { manager, refused, before: Box::new(snapshot.clone()), step }
     }
 
     /// Takes the next step.
@@ -73,10 +73,10 @@ impl UnauthorizedRecovery {
         match self.manager.refresh(Reason::Unauthorized(refused)).await {
             Ok(snapshot) => {
                 self.step = Step::Done;
-                if !snapshot.identity().matches(&self.identity) {
+                if !snapshot.is_same_login_as(&self.before) {
                     return Err(Error::OtherAccount);
                 }
-                Ok(Recovered::Refreshed(Token(snapshot)))
+                Ok(Recovered::Refreshed(given(snapshot)?))
             }
             Err(error) => {
                 if error.wants_login() {
@@ -92,7 +92,7 @@ impl UnauthorizedRecovery {
         let differs = |snapshot: &Snapshot, refused| snapshot.bearer().map(Secret::fingerprint) != refused;
         let held = self.manager.current();
         if held.refusal().is_none() && held.bearer().is_some() && differs(&held, self.refused) {
-            if !held.identity().matches(&self.identity) {
+            if !held.is_same_login_as(&self.before) {
                 self.step = Step::Done;
                 return Err(Error::OtherAccount);
             }
@@ -126,7 +126,7 @@ impl UnauthorizedRecovery {
 
     fn other_token(&mut self, found: Reload) -> Result<Option<Token>, Error> {
         let snapshot: Arc<Snapshot> = self.manager.current();
-        if found == Reload::OtherAccount || !snapshot.identity().matches(&self.identity) {
+        if found == Reload::OtherAccount || !snapshot.is_same_login_as(&self.before) {
             self.step = Step::Done;
             return Err(Error::OtherAccount);
         }

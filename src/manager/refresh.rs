@@ -21,7 +21,8 @@ use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::rescue::Reservation;
 use crate::store::{
-    self, Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Target, Waiting, Writer,
+    self, Deadline, Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Target, Waiting,
+    Writer,
 };
 
 /// Automatic reasons never spend a token that was received less than this ago.
@@ -32,6 +33,7 @@ pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
     pub(super) reason: Reason,
     pub(super) base: Base,
+    pub(super) deadline: Deadline,
 }
 
 /// What a transaction is to do.
@@ -111,7 +113,7 @@ impl Transaction<'_> {
         from: &Target,
         between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let lease = Lease::acquire_unless(&self.engine.home, self.engine.lock_timeout(), between)?;
+        let lease = Lease::acquire_unless(&self.engine.home, &self.deadline, between)?;
         let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
         let mut writer = self.engine.stores()?.writer(&lease)?;
         finish::finish(self.engine, &mut writer)?;
@@ -135,7 +137,7 @@ impl Transaction<'_> {
                 None => ControlFlow::Continue(()),
             }
         };
-        Ok(Lease::acquire_unless(&self.engine.home, self.engine.lock_timeout(), between)?)
+        Ok(Lease::acquire_unless(&self.engine.home, &self.deadline, between)?)
     }
 
     /// A waiter's look: one stat, unless something has changed. What goes wrong here goes wrong again under the lease.
@@ -195,7 +197,7 @@ impl Transaction<'_> {
         let look = self.engine.looks.begin();
         let stored = stores.find()?.stored.ok_or(Error::LoggedOut)?;
         let document = &stored.document;
-        let ours = self.base.identity().matches(&document.identity());
+        let ours = self.base.is_login_of(document, &state.spent);
         if !ours && (self.engine.policy == AccountPolicy::Stay || self.reason.is_recovery()) {
             return Err(Error::OtherAccount);
         }
@@ -264,7 +266,7 @@ pub(super) fn request(engine: &Engine, document: &AuthDocument, reason: Reason) 
     let why = match reason {
         Reason::Forced => RefreshReason::Forced,
         Reason::Unauthorized(_) => RefreshReason::UnauthorizedRecovery,
-        _ if document.expires_at().is_none() => RefreshReason::Scheduled,
+        _ if document.access_claims().expires_at.is_none() => RefreshReason::Scheduled,
         _ => RefreshReason::ProactiveExpiry,
     };
     let tokens = document.tokens().filter(|_| document.fingerprint().is_some());

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use super::error::Error;
 use super::looks::Look;
-use super::unusable::Unusable;
+use super::unusable::{Unusable, forbidden};
 use super::usability::Usability;
-use crate::document::{AuthDocument, Identity, Revision};
+use crate::config::{Forbidden, Restrictions};
+use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::{self, Author, Location, Note, Poison, State, Stored};
@@ -19,10 +20,10 @@ pub struct Snapshot {
     stored: Option<Stored>,
     provided: Option<Provided>,
     logging_out: Option<Fingerprint>,
+    forbidden: Option<Forbidden>,
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
-    stale_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
+    validity: Validity,
     departure: Option<Departure>,
     record: Record,
     look: Look,
@@ -54,6 +55,8 @@ pub(super) struct Record {
     pub(super) by: Option<Author>,
     /// What the last outcome spent; nothing after a login.
     pub(super) spent: Option<Fingerprint>,
+    /// The refresh tokens that were spent for others, of which the stored one may be a descendant.
+    pub(super) ancestors: Vec<Fingerprint>,
 }
 
 /// How a snapshot stands.
@@ -73,21 +76,26 @@ pub enum Standing {
 }
 
 impl Snapshot {
+    /// The same where `restrictions` apply: a token for a workspace that they do not allow is withheld.
+    pub(super) fn under(self, restrictions: &Restrictions) -> Self {
+        let stored = self.stored.as_ref().map(|stored| &stored.document);
+        Self { forbidden: stored.and_then(|document| forbidden(restrictions, document)), ..self }
+    }
+
     pub(super) fn new(stored: Option<Stored>, poison: Option<Poison>) -> Self {
         let document = stored.as_ref().map(|stored| &stored.document);
         let poison =
             poison.filter(|poison| document.and_then(AuthDocument::fingerprint) == Some(poison.fingerprint));
-        let stale_at = document.and_then(AuthDocument::stale_at);
-        let expires_at = document.and_then(AuthDocument::expires_at);
-        Self { stored, poison, stale_at, expires_at, ..Self::default() }
+        let validity = document.map(AuthDocument::validity).unwrap_or_default();
+        Self { stored, poison, validity, ..Self::default() }
     }
 
     /// A token of a provider's, which wants a successor from `stale_at` on. A ChatGPT token has a document too.
     pub(super) fn provided(token: ExternalToken, now: Timestamp, stale_at: Option<Timestamp>) -> Self {
         let document = token.to_document(now).ok();
-        let expires_at = token.expires_at();
+        let validity = Validity::claimed(token.expires_at(), stale_at);
         let provided = Some(Provided { token, document });
-        Self { stale_at, expires_at, provided, ..Self::default() }
+        Self { validity, provided, ..Self::default() }
     }
 
     /// The same, of which its provider says that no successor will come.
@@ -99,7 +107,7 @@ impl Snapshot {
     pub(super) fn found(look: Look, stored: Option<Stored>, state: State) -> Self {
         let logging_out = stored.as_ref().and_then(|stored| state.ending(&stored.document));
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
-        let record = Record { generation: state.generation, by: state.by, spent };
+        let record = Record { generation: state.generation, by: state.by, spent, ancestors: state.spent };
         Self { record, logging_out, look, ..Self::new(stored, state.poison) }
     }
 
@@ -154,16 +162,39 @@ impl Snapshot {
         self.refusal.as_ref()
     }
 
-    /// When its token ends, if it tells.
+    /// When its token ends by the clock that says `now`, if it tells.
     #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
+    pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.validity.expires_at(now)
     }
 
-    /// Whose login it is; of nobody, which matches anybody, when there is none.
+    /// Whose login it is; of nobody when there is none.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.document().map(AuthDocument::identity).unwrap_or_default()
+    }
+
+    /// The workspace that its token acts for; see [`AuthDocument::workspace`].
+    #[must_use]
+    pub fn workspace(&self) -> Option<String> {
+        self.document().and_then(AuthDocument::workspace)
+    }
+
+    /// Whether this is the login of `before`, with the tokens of then or with later ones. Where a document does not say whose
+    /// it is, only the record of what was spent can tell. What is no account, as an API key, is taken for the same.
+    pub(super) fn is_same_login_as(&self, before: &Self) -> bool {
+        let contradicts = self.identity().contradicts(&before.identity());
+        let account = |snapshot: &'_ Self| {
+            snapshot.stored.as_ref().is_some_and(|stored| stored.document.tokens().is_some())
+        };
+        if !account(self) || !account(before) {
+            return !contradicts;
+        }
+        let known = |document: &AuthDocument| {
+            before.document().is_some_and(|before| document.is_same_login_as(before))
+        };
+        let descends = before.fingerprint().is_some_and(|name| self.record.ancestors.contains(&name));
+        self.document().is_some_and(known) || (descends && !contradicts)
     }
 
     /// How it stands at `now`. Allocates nothing.
@@ -174,9 +205,9 @@ impl Snapshot {
             Standing::Poisoned
         } else if self.bearer().is_none() {
             Standing::Empty
-        } else if ended(self.expires_at) {
+        } else if ended(self.validity.expires_at(now)) {
             Standing::Expired
-        } else if ended(self.stale_at) {
+        } else if ended(self.validity.stale_at(now)) {
             Standing::Stale
         } else {
             Standing::Fresh
@@ -195,7 +226,8 @@ impl Snapshot {
         if self.external_token().is_some_and(|token| token.lives(now)) {
             return Usability::Usable;
         }
-        match Unusable::of(self.document(), self.poison(), self.logging_out, now) {
+        let reason = Unusable::of(self.document(), self.poison(), self.logging_out, now);
+        match reason.or_else(|| self.forbidden.clone().map(Unusable::Forbidden)) {
             Some(reason) => Usability::Unusable(reason.into()),
             None => Usability::Usable,
         }
@@ -253,7 +285,7 @@ impl Snapshot {
     pub(crate) fn bearer(&self) -> Option<&Secret> {
         match &self.provided {
             Some(provided) => Some(provided.token.access_token()),
-            None if self.logging_out.is_some() => None,
+            None if self.logging_out.is_some() || self.forbidden.is_some() => None,
             None => self.document().and_then(AuthDocument::bearer),
         }
     }

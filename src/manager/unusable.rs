@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::config::{Forbidden, Restrictions};
 use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
 use crate::secret::Fingerprint;
 use crate::store::{Cause, Poison};
@@ -31,6 +32,9 @@ pub enum Unusable {
     /// The refresh token is known to be dead.
     #[error("{}", dead(*.0))]
     Poisoned(Cause),
+    /// `config.toml` does not allow the workspace that the access token acts for.
+    #[error(transparent)]
+    Forbidden(Forbidden),
 }
 
 impl Unusable {
@@ -60,6 +64,16 @@ impl Unusable {
             }
             (true, Some(_), None, _) => None,
         }
+    }
+}
+
+/// Why `restrictions` do not allow the workspace that the access token of `document` acts for, if they do not.
+pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) -> Option<Forbidden> {
+    match document.mode()? {
+        AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::Unknown(_) => {
+            restrictions.permit_workspace(document.workspace().as_deref()).err()
+        }
+        _ => None,
     }
 }
 

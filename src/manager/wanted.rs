@@ -40,7 +40,7 @@ impl Reason {
             // The keeper asks long before a token is stale; only a new one will do.
             Self::Keeper => moved && fresh,
             Self::MinTtl(seconds) => {
-                let lasts = document.expires_at().is_none_or(|end| {
+                let lasts = document.expires_at(now).is_none_or(|end| {
                     end.duration_since(now).as_secs() >= i64::try_from(seconds).unwrap_or(i64::MAX)
                 });
                 lasts || (moved && fresh)
@@ -82,8 +82,20 @@ impl Base {
             && self.issued_at.zip(theirs).is_some_and(|(ours, theirs)| theirs < ours)
     }
 
-    pub(super) fn identity(&self) -> Identity {
-        Identity::new(self.account_id.clone(), self.user_id.clone())
+    /// Whether `document` is the login that the caller had, as far as the caller knew one. `spent` are the refresh tokens
+    /// that were spent on the way to it: where an id is missing, only the spending of the caller's own token can tell.
+    pub(super) fn is_login_of(&self, document: &AuthDocument, spent: &[Fingerprint]) -> bool {
+        let ours = Identity::new(self.account_id.clone(), self.user_id.clone());
+        let theirs = document.identity();
+        if document.tokens().is_none() || (self.fingerprint.is_none() && ours == Identity::default()) {
+            return !ours.contradicts(&theirs);
+        }
+        let (one_token, descends) = self
+            .fingerprint
+            .map_or((false, false), |name| (document.fingerprint() == Some(name), spent.contains(&name)));
+        (one_token && !ours.is_another_user_than(&theirs))
+            || (descends && !ours.contradicts(&theirs))
+            || ours.is_same_login_as(&theirs)
     }
 }
 
@@ -110,10 +122,9 @@ impl Wanted {
         if self.reason == flight.reason {
             return true;
         }
-        let Some(document) = outcome.as_ref().ok().and_then(|snapshot| snapshot.document()) else {
-            return false;
-        };
-        let ours = self.base.identity().matches(&document.identity());
+        let Ok(snapshot) = outcome else { return false };
+        let Some(document) = snapshot.document() else { return false };
+        let ours = self.base.is_login_of(document, &snapshot.record().ancestors);
         let moved = !ours || document.fingerprint() != self.base.fingerprint;
         (ours || !self.reason.is_recovery()) && self.reason.is_served_by(document, moved, now)
     }
@@ -121,7 +132,7 @@ impl Wanted {
 
 /// Whether the access token of `document` has expired.
 pub(super) fn ended(document: &AuthDocument, now: Timestamp) -> bool {
-    document.expires_at().is_some_and(|end| end <= now)
+    document.expires_at(now).is_some_and(|end| end <= now)
 }
 
 #[cfg(test)]

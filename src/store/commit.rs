@@ -3,9 +3,10 @@
 //! Codex gives up on `auth.json.lock` after five seconds and loses the token it has just received (measured with 0.169
 //! and 0.171), so both locks together are held for two seconds at most, every call inside counted.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
+use codex_auth_platform::lock::{self, Acquired, Creation, FileLock, Mode, Wait};
 
 use super::{Content, Error, Lease, Stored};
 use crate::document::{AuthDocument, Revision};
@@ -42,16 +43,19 @@ impl<'lease> Commit<'lease> {
     /// Acquires `auth.lock` of the home and then the lock beside the document's real file, created as Codex creates them.
     ///
     /// # Errors
-    /// [`Error::Lock`]: another program holds them, or the home cannot be written.
+    /// - [`Error::Lock`]: another program holds them, or the home cannot be written.
+    /// - [`Error::Interrupted`]: the deadline of the lease was cancelled.
     pub fn begin(lease: &'lease Lease, intent: Intent) -> Result<Self, Error> {
         let first = Self::first(lease, PATIENCE)?;
         let second = Self::second(lease)?;
+        lease.deadline().finish();
         Ok(Self { lease, intent, ends: Instant::now() + HOLD, _second: Some(second), _first: Some(first) })
     }
 
     /// The same for a removal that a person forces: a lock that is not free before `ends` is done without.
     pub(super) fn force(lease: &'lease Lease, ends: Instant) -> Self {
-        let first = Self::first(lease, ends.saturating_duration_since(Instant::now())).ok();
+        let left = ends.saturating_duration_since(Instant::now());
+        let first = Self::first(lease, left).ok();
         let second = first.as_ref().and_then(|_| Self::second(lease).ok());
         let ends = Instant::now() + HOLD;
         Self { lease, intent: Intent::Keep, ends, _second: second, _first: first }
@@ -59,12 +63,27 @@ impl<'lease> Commit<'lease> {
 
     fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
         let path = lease.home().first_commit_lock();
-        Ok(FileLock::acquire(&path, Mode::Exclusive, Creation::Ordinary, Wait::For(patience))?)
+        Self::lock(lease, patience, |wait| {
+            FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Ordinary, wait, |_| leave(lease))
+        })
     }
 
     fn second(lease: &Lease) -> Result<FileLock, Error> {
         let path = lease.target().commit_lock();
-        Ok(FileLock::acquire(&path, Mode::Exclusive, Creation::Private, Wait::For(HOLD))?)
+        Self::lock(lease, HOLD, |wait| {
+            FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, wait, |_| leave(lease))
+        })
+    }
+
+    fn lock(
+        lease: &Lease,
+        patience: Duration,
+        acquire: impl FnOnce(Wait) -> Result<Acquired<()>, lock::Error>,
+    ) -> Result<FileLock, Error> {
+        match lease.deadline().during(patience, |left| acquire(Wait::For(left)))? {
+            Acquired::Locked(lock) => Ok(lock),
+            Acquired::GaveWay(()) => Err(Error::Interrupted),
+        }
     }
 
     /// The lease that it was begun under.
@@ -93,6 +112,10 @@ impl<'lease> Commit<'lease> {
             left => Ok(left),
         }
     }
+}
+
+fn leave(lease: &Lease) -> ControlFlow<()> {
+    if lease.deadline().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// What a store held when the caller read it: the swap compares with it, and a removal removes nothing else.

@@ -32,6 +32,9 @@ pub enum Error {
         /// Where that is.
         location: Location,
     },
+    /// The wait for a lock was cancelled by the caller.
+    #[error("interrupted while waiting for another process; nothing was changed")]
+    Interrupted,
     /// A link to the document leads to where a login was stored before, and our folder there is gone.
     #[error("the link {} leads to {}, where a login was stored before and nothing of it is left; mount the volume it is on, or remove the link to start afresh", link.display(), target.display())]
     LinkEmptied {
@@ -143,7 +146,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Lock(lock::Error::Held { .. }) => ErrorKind::LockTimeout,
-            Self::CommitTooSlow | Self::Contended => ErrorKind::TryAgain,
+            Self::CommitTooSlow | Self::Contended | Self::Interrupted => ErrorKind::TryAgain,
             Self::Config { .. }
             | Self::Document { .. }
             | Self::EphemeralConfigured

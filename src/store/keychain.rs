@@ -110,8 +110,7 @@ impl KeychainStore {
         let items = self.client.read(&self.name, commit.remaining()?)?;
         let Some((kept, Ok(login), _)) = preferred(&items) else { return Ok(0) };
         let is_other = |item: &Item| {
-            AuthDocument::parse(&item.secret)
-                .is_ok_and(|document| !document.identity().matches(&login.identity()))
+            AuthDocument::parse(&item.secret).is_ok_and(|document| !document.is_same_login_as(&login))
         };
         let mut removed = 0;
         for item in items.iter().filter(|item| item.id != kept.id && !is_other(item)) {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codex_auth_platform::filesystem;
 use codex_auth_platform::lock::{
@@ -11,7 +11,7 @@ use codex_auth_platform::lock::{
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 
-use super::{Error, Target};
+use super::{Deadline, Error, Target};
 use crate::home::{Home, Records};
 
 /// The cross-process refresh lock of a home.
@@ -28,6 +28,7 @@ use crate::home::{Home, Records};
 pub struct Lease {
     home: Home,
     target: Target,
+    deadline: Deadline,
     _locks: Vec<FolderLock>,
 }
 
@@ -42,12 +43,13 @@ impl Lease {
     /// called before each further try, and learns who holds the lock.
     ///
     /// # Errors
+    /// - [`Error::Interrupted`]: `limit` is a [`Deadline`] that was cancelled.
     /// - [`Error::Lock`] with [`super::LockError::Held`]: another process holds it; the message says which.
     /// - [`Error::Lock`] or [`Error::File`] that is read-only: the home can be read, and never written.
     /// - As [`Target::of`].
     pub fn acquire(
         home: &Home,
-        limit: Duration,
+        limit: impl Into<Deadline>,
         mut waiting: impl FnMut(&Waiting<'_>),
     ) -> Result<Self, Error> {
         let keep_on = |state: &Waiting<'_>| {
@@ -81,10 +83,10 @@ impl Lease {
     /// As [`Self::acquire`].
     pub fn acquire_unless<B>(
         home: &Home,
-        limit: Duration,
+        limit: impl Into<Deadline>,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<Leased<B>, Error> {
-        let ends = Instant::now() + limit;
+        let deadline = limit.into();
         // A link to the document that leads nowhere is an error before anything is created.
         Target::of(home)?;
         let home = make_folder(home)?;
@@ -95,31 +97,31 @@ impl Lease {
             folders.iter().try_for_each(|folder| check_folder(folder))?;
             let mut locks = Vec::with_capacity(2);
             for folder in folders {
-                match FolderLock::acquire(folder, ends, &mut between)? {
+                match FolderLock::acquire(folder, &deadline, &mut between)? {
                     ControlFlow::Continue(lock) => locks.push(lock),
                     ControlFlow::Break(reason) => return Ok(Leased::GaveWay(reason)),
                 }
             }
             // While we waited the link may have been pointed elsewhere.
             if Target::of(&home)? == target {
-                let lease = Self { home, target, _locks: locks };
+                let lease = Self { home, target, deadline, _locks: locks };
                 lease.prepare_records()?;
                 return Ok(Leased::Held(lease));
             }
         }
     }
 
-    /// As [`Self::acquire_unless`], for a logout that a person forces: where the locks are not free within `limit`, or the
+    /// As [`Self::acquire_unless`], for a logout that a person forces: where the locks are not free before `deadline`, or the
     /// file system has none, it does without them.
     pub(crate) fn force<B>(
         home: &Home,
-        limit: Duration,
+        deadline: &Deadline,
         between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<Leased<B>, Error> {
-        match Self::acquire_unless(home, limit, between) {
+        match Self::acquire_unless(home, deadline, between) {
             Err(Error::Lock(_)) => {
                 let (home, target) = (home.found()?, Target::of(home)?);
-                Ok(Leased::Held(Self { home, target, _locks: Vec::new() }))
+                Ok(Leased::Held(Self { home, target, deadline: deadline.clone(), _locks: Vec::new() }))
             }
             outcome => outcome,
         }
@@ -135,6 +137,12 @@ impl Lease {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The limit of further waits for locks, by the command that acquired the lease.
+    #[must_use]
+    pub fn deadline(&self) -> &Deadline {
+        &self.deadline
     }
 
     /// Whether the home's document is still the file that it was when the lease was acquired.
@@ -161,28 +169,34 @@ impl Lease {
 impl FolderLock {
     fn acquire<B>(
         folder: &Home,
-        ends: Instant,
+        deadline: &Deadline,
         between: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, Self>, Error> {
         loop {
             private_file::create_directory(&folder.folder())?;
-            let wait = || Wait::For(ends.saturating_duration_since(Instant::now()));
+            let mut between = |state: &Waiting<'_>| match deadline.is_cancelled() {
+                true => ControlFlow::Break(None),
+                false => match between(state) {
+                    ControlFlow::Continue(()) => ControlFlow::Continue(()),
+                    ControlFlow::Break(reason) => ControlFlow::Break(Some(reason)),
+                },
+            };
+            let gave_way = |reason: Option<B>| reason.map(ControlFlow::Break).ok_or(Error::Interrupted);
             let path = folder.refresh_lock();
-            let file = match FileLock::acquire_unless(
-                &path,
-                Mode::Exclusive,
-                Creation::Private,
-                wait(),
-                &mut *between,
-            )? {
+            let file = match deadline.during(Duration::MAX, |left| {
+                let wait = Wait::For(left);
+                FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, wait, &mut between)
+            })? {
                 Acquired::Locked(file) => file,
-                Acquired::GaveWay(reason) => return Ok(ControlFlow::Break(reason)),
+                Acquired::GaveWay(reason) => return gave_way(reason),
             };
             let locked = filesystem::identity(&path);
-            let directory = match DirectoryLock::acquire_unless(folder.path(), wait(), &mut *between)? {
+            let directory = match deadline.during(Duration::MAX, |left| {
+                DirectoryLock::acquire_unless(folder.path(), Wait::For(left), &mut between)
+            })? {
                 DirectoryAcquired::Locked(directory) => Some(directory),
                 DirectoryAcquired::Unsupported(_) => None,
-                DirectoryAcquired::GaveWay(reason) => return Ok(ControlFlow::Break(reason)),
+                DirectoryAcquired::GaveWay(reason) => return gave_way(reason),
             };
             // While we waited for the folder, `codex-auth` may have been deleted.
             if filesystem::identity(&path) == locked {

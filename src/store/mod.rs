@@ -11,6 +11,7 @@
 
 mod choice;
 mod commit;
+mod deadline;
 mod error;
 mod file;
 mod find;
@@ -46,6 +47,7 @@ use zeroize::Zeroizing;
 
 pub use self::choice::Choice;
 pub use self::commit::{Commit, Intent, Seen};
+pub use self::deadline::Deadline;
 pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::find::{Because, Found, Stores};

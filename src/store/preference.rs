@@ -43,7 +43,7 @@ pub(super) enum Later {
 
 /// The later token of one identity. `None` when they are different logins, or their tokens do not tell.
 pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<Later> {
-    if first.mode() != second.mode() || !first.identity().matches(&second.identity()) {
+    if first.mode() != second.mode() || !first.is_same_login_as(second) {
         return None;
     }
     let (first, second) = (first.access_claims().issued_at?, second.access_claims().issued_at?);
@@ -79,10 +79,10 @@ pub(super) fn rank(keychain: Stored, file: Stored, recorded: Option<StoreKind>) 
 
 /// Whether `copy` is this very login, or an older state of it.
 pub(super) fn is_copy(copy: &AuthDocument, login: &AuthDocument) -> bool {
-    let same_account = login.identity().account_id.is_some() && copy.identity() == login.identity();
+    let same_login = copy.is_same_login_as(login);
     let login_of = |document: &AuthDocument| document.tokens().and_then(|tokens| tokens.login.clone());
     let other_login = matches!((login_of(copy), login_of(login)), (Some(one), Some(other)) if one != other);
-    copy.revision() == login.revision() || (same_account && copy.mode() == login.mode() && !other_login)
+    copy.revision() == login.revision() || (same_login && copy.mode() == login.mode() && !other_login)
 }
 
 #[cfg(test)]
@@ -95,10 +95,13 @@ mod tests {
     use crate::store::Location;
 
     fn copy(kind: StoreKind, account: &str, issued: Option<i64>) -> Stored {
+        let user = (account != "legacy").then_some("u");
         let access = URL_SAFE_NO_PAD.encode(json!({ "iat": issued }).to_string());
+        let claims = json!({"https://api.openai.com/auth": {"chatgpt_user_id": user}});
+        let id = URL_SAFE_NO_PAD.encode(claims.to_string());
         let document = json!({"auth_mode": "chatgpt", "tokens": {
-            "id_token": "e30.e30.e30", "access_token": format!("e30.{access}.c2ln"),
-            "refresh_token": "rt", "account_id": account
+            "id_token": format!("e30.{id}.c2ln"), "access_token": format!("e30.{access}.c2ln"),
+            "refresh_token": kind.as_str(), "account_id": account
         }});
         let location = match kind {
             StoreKind::File => Location::File("auth.json".into()),
@@ -119,6 +122,7 @@ mod tests {
             (("a", Some(1)), ("a", None), None, StoreKind::Keychain, Keychain),
             (("a", Some(2)), ("b", Some(1)), file, StoreKind::File, Recorded),
             (("a", Some(1)), ("b", Some(2)), None, StoreKind::Keychain, Keychain),
+            (("legacy", Some(1)), ("legacy", Some(2)), None, StoreKind::Keychain, Keychain),
         ] {
             let keychain = copy(StoreKind::Keychain, ours.0, ours.1);
             let ranked = rank(keychain, copy(StoreKind::File, theirs.0, theirs.1), recorded);

@@ -91,7 +91,12 @@ impl Rescue {
     pub fn is_foreign_to(&self, stored: Option<&AuthDocument>) -> bool {
         let Some(document) = stored else { return true };
         let logins = (&self.login, document.tokens().and_then(|tokens| tokens.login.as_ref()));
-        !document.identity().matches(&self.identity)
+        let theirs = document.identity();
+        // A switch to another workspace keeps user and refresh token.
+        let same_user = theirs.user_id.is_some() && theirs.user_id == self.identity.user_id;
+        let descends = same_user || document.fingerprint() == Some(self.parent);
+        theirs.is_another_user_than(&self.identity)
+            || (!descends && theirs.contradicts(&self.identity))
             || matches!(logins, (Some(ours), Some(theirs)) if ours != theirs)
             || document.tokens().is_none()
     }

@@ -18,8 +18,8 @@ use clap::Args;
 use codex_auth::Environment;
 use codex_auth::config::Overrides;
 use codex_auth::manager::{Done, Job};
-use codex_auth::store::{self, Waiting};
-use codex_auth_platform::process;
+use codex_auth::store::{self, Deadline, Waiting};
+use codex_auth_platform::{peer, process};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,25 @@ pub(crate) enum InThisProcess {
 /// Runs `job` in a child and waits for its outcome; where no child can be started, runs it on this thread.
 pub(crate) fn run(job: &Job, talk: Talk) -> Result<Done, CommandError> {
     run_with(job, talk, &Overrides::default(), || InThisProcess::Allowed)
+}
+
+/// As [`run`], for a command that waits for locks itself: the child has what is left of `deadline`.
+pub(crate) fn run_within(job: &Job, talk: Talk, deadline: &Deadline) -> Result<Done, CommandError> {
+    let mut spinner = Spinner::new(talk);
+    let limited = |mut command: Command| {
+        command.env("CODEX_AUTH_LOCK_TIMEOUT", format!("{}ms", deadline.left().as_millis()));
+        command
+    };
+    let child = own_command(&Overrides::default()).map(limited).map_err(NotBegun::Spawn);
+    let outcome = match child.and_then(|command| run_in_child(command, READY_WITHIN, job, &mut spinner)) {
+        Ok(outcome) => outcome,
+        Err(not_begun) => {
+            tracing::debug!("no child process, so the job is run in this one: {not_begun}");
+            run_here(job, &Overrides::default(), &mut spinner)
+        }
+    };
+    deadline.count(spinner.waited);
+    outcome
 }
 
 /// As [`run`], with settings that count before `config.toml`, and a say on running it in this process.
@@ -220,7 +239,9 @@ pub(crate) fn serve(arguments: &Arguments, output: &mut Output) -> Outcome {
     // Without a line end the parent does not know that the job was taken.
     let order = read.ok().filter(|_| line.ends_with('\n')).and_then(|_| serde_json::from_str(&line).ok());
     let Some(Order { pipe: PIPE, job }) = order else { return Err(misused()) };
-    let done = job.run(session.home().clone(), &session.environment, |waiting| {
+    cancel_with_parent(&session.deadline);
+    let home = session.home().clone();
+    let done = job.run_within(home, &session.environment, &session.deadline, |waiting| {
         let millis = waiting.waited().as_millis().try_into().unwrap_or(u64::MAX);
         match say(&Line::Waiting { millis, holder: holder(waiting) }) {
             Heard::Yes => ControlFlow::Continue(()),
@@ -230,6 +251,18 @@ pub(crate) fn serve(arguments: &Arguments, output: &mut Output) -> Outcome {
     });
     let _ = say(&Line::Done(done));
     Ok(())
+}
+
+/// Cancels `deadline` when the parent is gone: what has not begun by then must not happen later.
+fn cancel_with_parent(deadline: &Deadline) {
+    let deadline = deadline.clone();
+    let wait = move || {
+        if peer::await_departure(io::stdout()).is_ok() {
+            deadline.cancel();
+        }
+    };
+    // Without the thread the next line to the parent finds out.
+    let _ = thread::Builder::new().spawn(wait);
 }
 
 /// Whether the parent still reads.
@@ -257,14 +290,17 @@ fn holder(waiting: &Waiting<'_>) -> Option<String> {
 struct Spinner {
     talk: Talk,
     bar: Option<ProgressBar>,
+    /// For how long the job has waited.
+    waited: Duration,
 }
 
 impl Spinner {
     fn new(talk: Talk) -> Self {
-        Self { talk, bar: None }
+        Self { talk, bar: None, waited: Duration::ZERO }
     }
 
     fn waiting(&mut self, waited: Duration, holder: Option<String>) {
+        self.waited = self.waited.max(waited);
         if self.talk == Talk::None || waited < SILENCE {
             return;
         }

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         }
         return Ok(());
     }
-    match child::run(&Job::logout(scope), child::Talk::Terminal)? {
+    match child::run_within(&Job::logout(scope), child::Talk::Terminal, &session.deadline)? {
         Done::LoggedOut(report) => told(&report, scope, output),
         Done::Failed(failure) => {
             let failed = CommandError::from(failure);

@@ -68,12 +68,18 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
 /// Refreshes a token that may be refreshed by another program while the old copy is removed. The move goes on after a
 /// failure.
 fn freshen(session: &Session, plan: &Plan, output: &Output) -> Result<(), CommandError> {
-    let left = plan.stored.document.expires_at().map(|end| end.duration_since(session.clock.now()).as_secs());
+    let now = session.clock.now();
+    let left = plan.stored.document.expires_at(now).map(|end| end.duration_since(now).as_secs());
     let refreshable = plan.stored.document.fingerprint().is_some();
     if plan.action == Move::Copy
         && refreshable
         && left.is_some_and(|left| left < i64::try_from(FRESH_FOR).unwrap_or(i64::MAX))
-        && let Err(error) = refreshed(Reason::MinTtl(FRESH_FOR), &*session.snapshot()?, AccountPolicy::Stay)
+        && let Err(error) = refreshed(
+            Reason::MinTtl(FRESH_FOR),
+            &*session.snapshot()?,
+            AccountPolicy::Stay,
+            &session.deadline,
+        )
     {
         output.warn(&format!("the token was not refreshed before the move: {error}"));
     }

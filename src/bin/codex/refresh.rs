@@ -3,12 +3,14 @@
 use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
-use codex_auth::manager::{AccountPolicy, Done, Job, Reason, Snapshot};
+use codex_auth::manager::{self, AccountPolicy, Done, Job, Reason, Snapshot, Unusable};
+use codex_auth::store::Deadline;
 use serde_json::json;
 
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, relative};
 use crate::session::{Session, account, warnings};
+use crate::status::unusable;
 use crate::{Outcome, child};
 
 #[derive(Args, Debug)]
@@ -26,20 +28,25 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
     }
-    refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay)?;
+    refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
     let snapshot = session.snapshot()?;
+    let now = session.clock.now();
+    if let Some(reason @ manager::Error::Unusable(Unusable::Forbidden(_))) = snapshot.usability(now).reason()
+    {
+        return Err(unusable(reason));
+    }
+    let expires_at = snapshot.expires_at(now);
     if output.is_json() {
         output.report(json!({
             "refreshed": true,
-            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
+            "expires_at": expires_at.map(|moment| moment.to_string()),
             "warnings": warnings(snapshot.notes()),
         }))?;
         return Ok(());
     }
     let aside = session.stores.set_aside();
-    let until = snapshot
-        .expires_at()
-        .map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
+    let until =
+        expires_at.map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
     output.say(&format!("refreshed{}", until.unwrap_or_default()));
     snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())
@@ -50,8 +57,9 @@ pub(crate) fn refreshed(
     reason: Reason,
     snapshot: &Snapshot,
     policy: AccountPolicy,
+    deadline: &Deadline,
 ) -> Result<(), CommandError> {
-    match child::run(&Job::refresh(reason, snapshot, policy), child::Talk::Terminal)? {
+    match child::run_within(&Job::refresh(reason, snapshot, policy), child::Talk::Terminal, deadline)? {
         Done::Served => Ok(()),
         Done::Uncommitted(why) => Err(CommandError::new(
             Exit::StoreUnavailable,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use codex_auth::config::StoreSelection;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AuthManager, Snapshot};
-use codex_auth::store::{self, Note, Waiting};
+use codex_auth::store::{self, Deadline, Note, Waiting};
 use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use codex_auth_platform::process::{self, Running, Variable};
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) environment: Environment,
     pub(crate) stores: Stores,
     pub(crate) clock: Clock,
+    /// The limit of all waits for locks of this command.
+    pub(crate) deadline: Deadline,
 }
 
 impl Session {
@@ -43,7 +45,8 @@ impl Session {
     ) -> Result<Self, CommandError> {
         output.head("place", json!(path_text(home.path())));
         let stores = Stores::open(home, &environment)?;
-        Ok(Self { environment, stores, clock: Clock::system() })
+        let deadline = Deadline::after(environment.lock_timeout);
+        Ok(Self { environment, stores, clock: Clock::system(), deadline })
     }
 
     pub(crate) fn home(&self) -> &Home {
@@ -59,7 +62,7 @@ impl Session {
     /// Takes the lease; a person who has to wait is told for whom.
     pub(crate) fn lease(&self, output: &Output) -> Result<Lease, CommandError> {
         let mut line = WaitingLine::new(output);
-        Ok(Lease::acquire(self.home(), self.environment.lock_timeout, |waiting| line.tell(waiting))?)
+        Ok(Lease::acquire(self.home(), &self.deadline, |waiting| line.tell(waiting))?)
     }
 }
 
@@ -95,16 +98,28 @@ fn selection(word: &str) -> Result<StoreSelection, String> {
     StoreSelection::named(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
 }
 
-/// Whose login it is, for a report.
+/// Whose login it is, for a report: the workspace is that of the access token, and `account_id` the one that the document
+/// names if it is another.
 pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
     match document.filter(|document| document.tokens().is_some()) {
         None => Value::Null,
-        Some(document) => json!({
-            "id": document.identity().account_id,
-            "email": document.claims().email,
-            "plan": document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str),
-        }),
+        Some(document) => {
+            let mut account = json!({
+                "id": document.workspace(),
+                "email": document.claims().email,
+                "plan": document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str),
+            });
+            if let Some(selected) = selected_elsewhere(document) {
+                account["account_id"] = selected.into();
+            }
+            account
+        }
     }
+}
+
+/// The workspace that the document names, where its access token acts for another.
+pub(crate) fn selected_elsewhere(document: &AuthDocument) -> Option<String> {
+    document.identity().account_id.filter(|id| document.workspace().as_ref() != Some(id))
 }
 
 /// Notes as the warnings of a report.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Paint, plain, relative};
-use crate::session::{Session, account, kept_in, warnings};
+use crate::session::{Session, account, kept_in, selected_elsewhere, warnings};
 use crate::{Outcome, provider};
 
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
             "usable": unusable.is_none(),
             "reason": unusable,
             "busy": usability.busy().filter(|_| credential.is_none()),
-            "expires_at": snapshot.expires_at().map(|moment| moment.to_string()),
+            "expires_at": snapshot.expires_at(session.clock.now()).map(|moment| moment.to_string()),
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
             "store": snapshot.location().map(|location| location.kind().as_str()),
             "location": snapshot.location().map(ToString::to_string),
@@ -82,14 +82,16 @@ fn show(
             claims.plan.as_ref().map(|plan| format!(" ({})", plain(plan.as_str()))).unwrap_or_default();
         fields.push(("account", format!("{}{plan}", plain(email))));
     }
-    if let Some(id) = document.identity().account_id {
-        fields.push(("workspace", plain(&id)));
+    if let Some(id) = document.workspace() {
+        let selected = selected_elsewhere(document);
+        let but = selected.map(|id| format!(", while the login names {}", plain(&id))).unwrap_or_default();
+        fields.push(("workspace", format!("{}{but}", plain(&id))));
     }
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
     }
     fields.push(("kept in", format!("{} ({})", kept_in(location), status.found().because)));
-    if let Some(moment) = document.expires_at() {
+    if let Some(moment) = snapshot.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }
     if let Some(moment) = document.last_refresh() {
@@ -121,6 +123,9 @@ pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
     let failed = CommandError::from(codex_auth::Error::from(reason.clone()));
     let hint = match (reason, failed.kind()) {
         (manager::Error::Unusable(Unusable::NotLoggedIn), _) => "log in first: codex login",
+        (manager::Error::Unusable(Unusable::Forbidden(_)), _) => {
+            "log in for a workspace that is allowed: codex login"
+        }
         (manager::Error::Unusable(_), Exit::LogInAgain) => "log in again: codex login",
         (manager::Error::Unusable(_), exit) => return CommandError::new(exit, reason.to_string()),
         _ => return failed,

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     };
     if !matches!(taken, TakeOver::Superseded) && theirs.document.fingerprint().is_some() {
         let snapshot = session.snapshot()?;
-        refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay).map_err(half_way)?;
+        refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline).map_err(half_way)?;
     }
     report(&session, &taken, output)
 }

@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     };
     let snapshot = match reason {
         None => snapshot,
-        Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow) {
+        Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow, &session.deadline) {
             Ok(()) => session.snapshot()?,
             Err(error) if error.kind() == Exit::StoreUnavailable => {
                 // New tokens that could not be stored are good all the same.
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         },
     };
     output.head("account", account(snapshot.document()));
-    warn_if_short(snapshot.expires_at(), now, arguments, output);
+    warn_if_short(snapshot.expires_at(now), now, arguments, output);
     print(&snapshot, now, arguments, output)
 }
 
@@ -147,7 +147,7 @@ fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Ou
     let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {
         return Err(unusable(&Unusable::NotLoggedIn.into()));
     };
-    say(None, bearer, snapshot.expires_at(), &warnings(snapshot.notes()), arguments, output)
+    say(None, bearer, snapshot.expires_at(now), &warnings(snapshot.notes()), arguments, output)
 }
 
 fn say(
@@ -182,7 +182,7 @@ fn warn_if_short(expires_at: Option<Timestamp>, now: Timestamp, arguments: &Argu
 }
 
 fn lasts(snapshot: &Snapshot, now: Timestamp) -> Option<SignedDuration> {
-    snapshot.expires_at().map(|end| end.duration_since(now))
+    snapshot.expires_at(now).map(|end| end.duration_since(now))
 }
 
 fn alive(snapshot: &Snapshot, now: Timestamp) -> bool {

@@ -131,7 +131,7 @@ impl Report<'_> {
             ("usable".to_owned(), json!(reason.is_none())),
             ("reason".to_owned(), json!(reason)),
             ("store".to_owned(), json!(snapshot.location().map(|location| location.kind().as_str()))),
-            ("expires_at".to_owned(), json!(snapshot.expires_at().map(|end| end.to_string()))),
+            ("expires_at".to_owned(), json!(snapshot.expires_at(now).map(|end| end.to_string()))),
             ("by".to_owned(), by.unwrap_or(Value::Null)),
         ]))?)
     }
@@ -147,7 +147,7 @@ impl Report<'_> {
                 parts.extend(snapshot.location().map(|location| format!("{} store", location.kind())));
                 let expires = |end| if end > now { "expires" } else { "expired" };
                 parts.extend(
-                    snapshot.expires_at().map(|end| format!("{} {}", expires(end), relative(end, now))),
+                    snapshot.expires_at(now).map(|end| format!("{} {}", expires(end), relative(end, now))),
                 );
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::{AgentKey, Signing};
 use crate::authorize::Codes;
@@ -56,7 +56,7 @@ impl State {
         let id = self.grants.open(account.clone(), client_id);
         let (tokens, pair) = self.mint.tokens(&account, client_id, &self.policy, &self.issuer);
         self.grants.issue(id, pair);
-        let grant = Grant { id, account, tokens, issued_at: Timestamp::now() };
+        let grant = Grant { id, account, tokens, issued_at: issued_at(&self.policy) };
         self.latest.insert(id, grant.clone());
         grant
     }
@@ -71,7 +71,7 @@ impl State {
         }
         self.grants.issue(id, pair);
         latest.tokens = tokens.clone();
-        latest.issued_at = Timestamp::now();
+        latest.issued_at = issued_at(&self.policy);
         Some(tokens)
     }
 
@@ -165,4 +165,10 @@ pub struct TimedOut {
     pub within: Duration,
     /// For what.
     pub what: String,
+}
+
+/// The time by the authority's clock.
+fn issued_at(policy: &Policy) -> Timestamp {
+    let now = Timestamp::now();
+    now.checked_add(SignedDuration::from_secs(policy.clock_offset)).unwrap_or(now)
 }

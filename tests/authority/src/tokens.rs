@@ -49,7 +49,7 @@ pub struct Grant {
     pub account: Account,
     /// The tokens.
     pub tokens: Tokens,
-    /// When the tokens were made, by our clock and not the authority's.
+    /// When the tokens were made, by the authority's clock: a login that is as old as its tokens.
     pub issued_at: Timestamp,
 }
 

@@ -110,8 +110,9 @@ pub fn over_tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>
         let mut stream = StreamOwned::new(session, stream);
         let request = request(&mut stream)?;
         stream.write_all(GRANTED)?;
-        stream.conn.send_close_notify();
         stream.flush()?;
+        // As with an authority, it is the client who closes.
+        let _rest = io::copy(&mut stream, &mut io::sink());
         Ok(request)
     })
 }
@@ -127,7 +128,10 @@ pub fn proxy(port: Option<u16>) -> Server {
         let mut target = TcpStream::connect(("127.0.0.1", port))?;
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         let (mut from, mut to) = (client.try_clone()?, target.try_clone()?);
-        let onward = thread::spawn(move || io::copy(&mut from, &mut to));
+        let onward = thread::spawn(move || {
+            let _ended = io::copy(&mut from, &mut to);
+            to.shutdown(Shutdown::Write)
+        });
         let _ended = io::copy(&mut target, &mut client);
         let _closed = client.shutdown(Shutdown::Both);
         let _joined = onward.join();

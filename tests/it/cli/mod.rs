@@ -3,6 +3,7 @@
 mod doctor;
 mod generated;
 mod hand_over;
+mod interrupts;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
 mod keychain;

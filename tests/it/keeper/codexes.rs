@@ -43,7 +43,7 @@ impl Scene<'_> {
     }
 
     fn end_of_stored(self) -> Timestamp {
-        self.stored().1.expires_at().unwrap()
+        self.stored().1.access_claims().expires_at.unwrap()
     }
 }
 
@@ -81,7 +81,7 @@ impl Codex {
     }
 
     fn is_ending(&self, clock: &Clock) -> bool {
-        self.document.expires_at().unwrap().duration_since(clock.now()) < WINDOW
+        self.document.access_claims().expires_at.unwrap().duration_since(clock.now()) < WINDOW
     }
 }
 

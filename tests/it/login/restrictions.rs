@@ -18,7 +18,7 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
     configure(&world, "forced_chatgpt_workspace_id = [\"ws-1\", \"ws-2\"]");
-    let told = "signed in for workspace acct-1, and config.toml allows ws-1, ws-2 only";
+    let told = "login is for workspace acct-1, and config.toml allows ws-1, ws-2 only";
 
     let mut login = world.browser_login(&[]);
     let pages = web::follow(&login.url());
@@ -38,6 +38,11 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
     assert!(ended.err.contains(told), "{ended}");
 
     assert_eq!(world.requests(Endpoint::Revoke), 2, "tokens that are not kept are given back");
+    // The login before is of no allowed workspace either, and works again without the rule.
+    world.codex(["token"]).run().refused(3);
+    let config = world.machine.home.read("config.toml");
+    let lines = config.lines().filter(|line| !line.starts_with("forced_chatgpt_workspace_id"));
+    world.machine.home.write("config.toml", lines.collect::<Vec<_>>().join("\n"));
     world.still_works(&old);
 }
 

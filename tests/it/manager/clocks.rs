@@ -1,11 +1,12 @@
 //! Clocks that are wrong: whatever a wall clock does, nothing is spent twice, and nothing live is deleted or ignored.
 
-use scripted_authority::{Ending, Endpoint, Reuse, Step, TokenState};
+use scripted_authority::{Edit, Ending, Endpoint, Reuse, Step, TokenState};
+use serde_json::json;
 
 use super::crashes::STEPS;
 use super::lifetimes::{MINUTE, Walk};
 use super::world::World;
-use crate::support::{Machine, Pause, WallClock, over_both_stores};
+use crate::support::{Machine, Pause, WallClock, jwt, now, over_both_stores};
 use scripted_authority::Expiry;
 
 const HOUR: i64 = 3_600;
@@ -144,5 +145,72 @@ fn the_program_spends_one_token_a_minute_where_tokens_live_for_half_of_one() {
         }
         let spent = walk.end();
         assert!((3..=4).contains(&spent.len()), "{expiry:?}: {spent:?}");
+    }
+}
+
+/// Every `codex token` by `clock`, at these seconds after the first, and how many tokens were asked for.
+fn tokens_at(world: &World<'_>, clock: &WallClock, shift: i64, moments: &[i64]) -> u64 {
+    let before = world.requests();
+    for passed in moments {
+        clock.set(shift + passed);
+        let ended = clock.govern(world.codex(["token"])).run().expect(0);
+        assert_eq!(ended.out.trim_end(), world.kept("access_token"), "{shift} s, after {passed} s");
+        let status = clock.govern(world.codex(["status", "--json"])).run().expect(0).json();
+        let told = clock.govern(world.codex(["token", "--json"])).run().expect(0).json();
+        assert_eq!((&status["usable"], &status["expires_at"]), (&json!(true), &told["expires_at"]));
+    }
+    world.requests() - before
+}
+
+#[test]
+fn a_clock_that_is_off_by_more_than_a_tokens_life_gets_a_token_every_time_and_spends_one_a_life() {
+    for shift in [2 * DAY, -2 * DAY] {
+        let mut machine = Machine::with_file();
+        let world = unforgiving(World::expired(&mut machine));
+        let clock = WallClock::ahead_by(shift);
+        clock.govern(world.codex(["refresh"])).run().expect(0);
+        assert_eq!(
+            tokens_at(&world, &clock, shift, &[0, 1, 30, 70, 20 * MINUTE, 50 * MINUTE]),
+            0,
+            "{shift} s"
+        );
+        assert_eq!(
+            tokens_at(&world, &clock, shift, &[58 * MINUTE, 59 * MINUTE, 62 * MINUTE]),
+            1,
+            "{shift} s"
+        );
+        world.nothing_is_spent_twice_or_lost();
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_after_a_token_was_received_costs_one_token_at_most() {
+    for (first, then, asked) in [(0, 2 * DAY, 1), (0, -2 * DAY, 0), (2 * DAY, 0, 0), (-2 * DAY, 0, 0)] {
+        let mut machine = Machine::with_file();
+        let world = unforgiving(World::expired(&mut machine));
+        let clock = WallClock::ahead_by(first);
+        clock.govern(world.codex(["refresh"])).run().expect(0);
+        assert_eq!(tokens_at(&world, &clock, then, &[1, 2, 30, 70]), asked, "{first} s, then {then} s");
+        // Where it was before.
+        assert_eq!(tokens_at(&world, &clock, first, &[100, 101]), 0, "{first} s, then {then} s and back");
+        world.nothing_is_spent_twice_or_lost();
+    }
+}
+
+#[test]
+fn a_token_that_does_not_tell_its_life_is_served_by_a_wrong_clock_too_and_asked_for_once_a_minute() {
+    for (shift, claim, asked) in
+        [(2 * DAY, "iat", 2), (-2 * DAY, "iat", 0), (2 * DAY, "exp", 0), (-2 * DAY, "exp", 0)]
+    {
+        let mut machine = Machine::with_file();
+        let world = World::expired(&mut machine);
+        let mut claims = json!({"iat": now(), "exp": now() + HOUR});
+        claims.as_object_mut().unwrap().remove(claim);
+        let step = Step::edited("access_token", Edit::Value(json!(jwt(&claims))));
+        world.authority.script_always(Endpoint::Refresh, step);
+        let clock = WallClock::ahead_by(shift);
+        clock.govern(world.codex(["refresh"])).run().expect(0);
+        let moments = [0, 1, 20, 40, 70, 75, 90, 120, 135, 140];
+        assert_eq!(tokens_at(&world, &clock, shift, &moments), asked, "{shift} s, without {claim}");
     }
 }

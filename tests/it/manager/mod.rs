@@ -26,6 +26,7 @@ mod logouts;
 mod obstacles;
 #[cfg(feature = "failpoints")]
 mod order;
+mod owners;
 mod processes;
 pub mod redaction;
 pub mod rival;
@@ -43,4 +44,7 @@ mod superseded;
 #[cfg(target_os = "linux")]
 mod unremovable;
 mod upstream;
+// Linux: strace.
+#[cfg(target_os = "linux")]
+mod wire;
 pub mod world;

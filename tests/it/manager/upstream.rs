@@ -6,7 +6,7 @@
 //! | `refresh_failure_is_scoped_to_the_matching_auth_snapshot` | here |
 //! | `login_with_*`, `missing_auth_json_*`, `loads_api_key_*`, `logout_removes_auth_file` | `cli::{login, status, token, logout}`, `interop::documents` |
 //! | `unauthorized_recovery_reports_mode_and_step_names` | none: the steps are values of `Recovered`, and have no names |
-//! | #15127: `stale_proactive_refresh_*`, `refresh_token_reused_without_account_id_adopts`, `unauthorized_recovery_reload_*` | here |
+//! | #15127: `stale_proactive_refresh_*`, `refresh_token_reused_without_account_id_adopts`, which here adopts nothing, `unauthorized_recovery_reload_*` | here |
 //! | `refresh_token_succeeds_updates_storage`, `refresh_token_refreshes_when_auth_is_unchanged` | `answers::refresh_token_succeeds_updates_storage` |
 //! | `auth_refreshes_when_access_token_is_near_expiry`, `auth_skips_access_token_outside_refresh_window` | here |
 //! | `refresh_token_skips_refresh_when_auth_changed`, `auth_reloads_disk_auth_when_cached_auth_is_stale` | here, as `stale_proactive_refresh_uses_newer_local_auth` |
@@ -58,7 +58,8 @@ fn stale_proactive_refresh_uses_newer_local_auth() {
         let snapshot = block_on(manager.refresh(reason)).unwrap();
         let token = block_on(manager.token()).unwrap();
         assert_eq!((told(&token), world.requests()), (rival.given("access_token"), 1), "{reason:?}");
-        assert_eq!(snapshot.expires_at(), token.snapshot().expires_at());
+        let now = jiff::Timestamp::now();
+        assert_eq!(snapshot.expires_at(now), token.snapshot().expires_at(now));
     }
 }
 
@@ -91,13 +92,14 @@ fn stale_proactive_refresh_does_not_adopt_a_different_user_in_same_account() {
 }
 
 #[test]
-fn stale_proactive_refresh_without_account_id_adopts() {
+fn stale_proactive_refresh_without_account_id_adopts_nothing() {
     let mut machine = Machine::with_file();
     let mut world = World::fresh(&mut machine);
     world.become_account(anonymous(), 60);
-    let (manager, rival) = overtaken(&world);
+    let own = world.kept("access_token");
+    let (manager, _) = overtaken(&world);
     let token = block_on(manager.token()).unwrap();
-    assert_eq!((told(&token), world.requests()), (rival.given("access_token"), 1));
+    assert_eq!((told(&token), world.requests()), (own.as_str(), 1));
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn stale_proactive_refresh_without_identity_claims_still_attempts_refresh() {
 }
 
 #[test]
-fn refresh_token_reused_without_account_id_adopts() {
+fn refresh_token_reused_without_account_id_adopts_nothing() {
     let mut machine = Machine::with_file();
     let mut world = World::fresh(&mut machine);
     world.become_account(anonymous(), 3_600);
@@ -123,8 +125,10 @@ fn refresh_token_reused_without_account_id_adopts() {
         let refreshing = scope.spawn(|| block_on(manager.refresh(Reason::Forced)));
         world.authority.wait_for_entry(super::world::PATIENCE, refused).unwrap();
         rival.commit(world.machine);
-        assert!(refreshing.join().unwrap().unwrap().poison().is_none());
+        assert!(matches!(refreshing.join().unwrap(), Err(Error::OtherAccount)));
     });
+    // A program that follows uses whatever is there.
+    let manager = world.builder().policy(AccountPolicy::Follow).open().unwrap();
     let token = block_on(manager.token()).unwrap();
     assert_eq!((told(&token), world.requests()), (rival.given("access_token"), 2));
 }

@@ -23,6 +23,9 @@ mod scene;
 pub mod strace;
 // Linux: items of others.
 #[cfg(target_os = "linux")]
+mod stops;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
 mod writers;
 
 /// Without `SOAK_MINUTES`.

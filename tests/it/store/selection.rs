@@ -78,7 +78,7 @@ struct Copy(&'static str, i64);
 
 impl Copy {
     fn text(self) -> String {
-        chatgpt(self.0, "rt-1", self.1, self.1 + 3600)
+        chatgpt(self.0, &format!("rt-{}", self.0), self.1, self.1 + 3600)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use codex_auth::{Environment, Home, Stores};
+use codex_auth::{Environment, Home, Stores, Timestamp};
 use serde_json::{Value, json};
 
 use super::program::Run;
@@ -160,7 +160,7 @@ pub fn chatgpt(account: &str, refresh_token: &str, issued: i64, expires: i64) ->
             "refresh_token": refresh_token,
             "account_id": account,
         },
-        "last_refresh": "2026-11-01T00:00:00.000000000Z",
+        "last_refresh": format!("{:.9}", Timestamp::from_second(issued).unwrap()),
     });
     format!("{document:#}")
 }

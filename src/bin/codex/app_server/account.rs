@@ -120,7 +120,7 @@ impl Accounts {
         View {
             mode: document.and_then(AuthDocument::mode),
             plan: document.and_then(|document| document.claims().plan.clone()),
-            identity: snapshot.identity(),
+            identity: Identity::new(document.and_then(AuthDocument::workspace), snapshot.identity().user_id),
             token: document.and_then(AuthDocument::bearer).map(Secret::fingerprint),
             dead: snapshot.standing(self.clock.now()) == Standing::Poisoned,
         }

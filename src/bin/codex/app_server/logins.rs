@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use codex_auth::config::{Config, LoginMethod};
+use codex_auth::config::{Config, Forbidden, LoginMethod};
 use codex_auth::login::{
-    self, Announcement, BrowserLogin, DeviceLogin, Exchanges, Forbidden, Kept, OldLogin, PendingLogin, Setup,
-    credential_from_input, permit_method, permit_workspace, supersede,
+    self, Announcement, BrowserLogin, DeviceLogin, Exchanges, Kept, OldLogin, PendingLogin, Setup,
+    credential_from_input, supersede,
 };
 use codex_auth::store::{Leased, Waiting};
 use codex_auth::{AuthDocument, Lease, Secret, Stores};
@@ -122,7 +122,9 @@ impl Logins {
     pub(super) async fn keep_api_key(&self, session: &Session, key: &Secret) -> Result<(), Refusal> {
         let key = credential_from_input(key.expose().as_bytes())
             .map_err(|error| Refusal::invalid(format!("the API key is of no use: {error}")))?;
-        permit_method(&config(session)?.restrictions, LoginMethod::Api)
+        config(session)?
+            .restrictions
+            .permit_method(LoginMethod::Api)
             .map_err(|_| Refusal::invalid("API key login is disabled. Use ChatGPT login instead."))?;
         let login = AuthDocument::with_api_key(&key).into();
         let kept = keep(session, login, Cancellation::default()).await;
@@ -133,8 +135,8 @@ impl Logins {
     pub(super) fn may_hand_in(&self, session: &Session, account_id: &str) -> Result<(), Forbidden> {
         // What cannot be read allows what it has allowed when this began.
         let config = config(session).unwrap_or_else(|_| session.stores.settings().config.clone());
-        permit_method(&config.restrictions, LoginMethod::ChatGpt)?;
-        permit_workspace(&config.restrictions, Some(account_id))
+        config.restrictions.permit_method(LoginMethod::ChatGpt)?;
+        config.restrictions.permit_workspace(Some(account_id))
     }
 
     /// Starts a login by browser, in the place of one that goes on.
@@ -169,7 +171,9 @@ impl Logins {
 
     async fn prepare(&self, server: &Arc<Server>) -> Result<Setup, Refusal> {
         let config = config(&server.session)?;
-        permit_method(&config.restrictions, LoginMethod::ChatGpt)
+        config
+            .restrictions
+            .permit_method(LoginMethod::ChatGpt)
             .map_err(|_| Refusal::invalid("ChatGPT login is disabled. Use API key login instead."))?;
         self.cancel_all().await;
         let setup = Setup::new(&server.session.environment, &config).map_err(Refusal::internal)?;

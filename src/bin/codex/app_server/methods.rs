@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use codex_auth::login::Forbidden;
+use codex_auth::config::Forbidden;
 use codex_auth::manager::logout::Scope;
 use codex_auth::manager::{AuthManager, Done, Job};
 use serde_json::value::RawValue;

@@ -90,7 +90,7 @@ fn login(subject: &Subject, restrictions: &Restrictions, status: &LoginStatus) -
         return vec![Finding::problem("login", forbidden.to_string()).remedy("codex login")];
     }
     let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
-    let expires = document.expires_at().map(|end| {
+    let expires = document.expires_at(now).map(|end| {
         let expires = if end > now { "expires" } else { "expired" };
         format!("{expires} {}", relative(end, now))
     });

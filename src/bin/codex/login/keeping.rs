@@ -1,11 +1,7 @@
 //! From a credential that was obtained to one that is kept, told of, and alone.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use codex_auth::login::{Kept, OldLogin, PendingLogin, Setup, access_token, supersede};
-use codex_auth::store::{self, Choice, Leased, Waiting};
+use codex_auth::store::{self, Choice};
 use codex_auth::{AuthDocument, Lease, Secret, manager};
 
 use super::interrupt::{self, Interrupts, interrupted};
@@ -51,8 +47,7 @@ impl Keeping {
         })
     }
 
-    /// Commits `login` under the lease. An interruption ends the waiting for the lease; what is begun after that is
-    /// finished, since it takes a moment only and is best not left half-way.
+    /// Commits `login` under the lease. An interruption ends the waiting for locks; what is begun after that is finished, since it takes a moment only and is best not left half-way.
     ///
     /// A login that is not stored is revoked in the background.
     pub(super) async fn commit(
@@ -61,34 +56,24 @@ impl Keeping {
         interrupts: &mut Interrupts,
         output: &Output,
     ) -> Result<Kept, CommandError> {
-        let leave = Arc::new(AtomicBool::new(false));
+        let deadline = &self.session.deadline;
         let mut work = {
-            let (stores, limit) = (self.session.stores.clone(), self.session.environment.lock_timeout);
+            let (stores, deadline) = (self.session.stores.clone(), deadline.clone());
             let choice = self.choice.clone();
             let environment = self.session.environment.clone();
-            let (leave, mut line) = (Arc::clone(&leave), WaitingLine::new(output));
+            let mut line = WaitingLine::new(output);
             tokio::task::spawn_blocking(move || {
-                let between = |waiting: &Waiting<'_>| {
-                    line.tell(waiting);
-                    if leave.load(Ordering::Relaxed) {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    }
-                };
-                match Lease::acquire_unless(stores.home(), limit, between)? {
-                    Leased::Held(_) if leave.load(Ordering::Relaxed) => Ok(None),
-                    Leased::Held(lease) => {
-                        let kept = login.keep(&mut stores.writer(&lease)?, &choice)?;
-                        // What cannot be done now is for the next refresh.
-                        let _ = manager::finish_rescue(&lease, &environment);
-                        Ok(Some(kept))
-                    }
-                    Leased::GaveWay(()) => Ok(None),
+                let lease = Lease::acquire(stores.home(), &deadline, |waiting| line.tell(waiting))?;
+                if deadline.is_cancelled() {
+                    return Err(store::Error::Interrupted);
                 }
+                let kept = login.keep(&mut stores.writer(&lease)?, &choice)?;
+                // What cannot be done now is for the next refresh.
+                let _ = manager::finish_rescue(&lease, &environment);
+                Ok(kept)
             })
         };
-        let done: Result<Option<Kept>, store::Error> = loop {
+        let done: Result<Kept, store::Error> = loop {
             tokio::select! {
                 done = &mut work => match done {
                     Ok(done) => break done,
@@ -97,12 +82,12 @@ impl Keeping {
                         return Err(CommandError::new(Exit::Failed, why).hint("see what is kept: codex status"));
                     }
                 },
-                () = interrupts.next() => leave.store(true, Ordering::Relaxed),
+                () = interrupts.next() => deadline.cancel(),
             }
         };
         match done {
-            Ok(Some(kept)) => Ok(kept),
-            Ok(None) => Err(interrupted()),
+            Ok(kept) => Ok(kept),
+            Err(store::Error::Interrupted) => Err(interrupted()),
             Err(error) => Err(error.into()),
         }
     }

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use codex_auth::AuthDocument;
 use codex_auth::authority::Issuer;
 use codex_auth::config::{LoginMethod, Person, StoreSelection};
-use codex_auth::login::{self, OldLogin, Setup, permit_method};
+use codex_auth::login::{self, OldLogin, Setup};
 
 use self::keeping::Keeping;
 use crate::error::{CommandError, Exit};
@@ -148,7 +148,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     }
     let way = arguments.way(&session, output);
     let method = if way == Way::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
-    permit_method(&config.restrictions, method).map_err(|error| forbidden(method, &error.into()))?;
+    config.restrictions.permit_method(method).map_err(|error| forbidden(method, &error.into()))?;
     let choice = session.stores.choose(arguments.store)?;
     session.stores.check(&choice)?;
     let keeping = Keeping { session, setup, choice, old: arguments.old_login() };

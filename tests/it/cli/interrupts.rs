@@ -1,0 +1,119 @@
+//! Commands that are interrupted while they wait for another process: they end at once, and change nothing later.
+
+use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use codex_auth::Lease;
+
+use crate::manager::world::{PATIENCE, World};
+use crate::support::{Flock, Machine, Run, children, eventually, is_alive, over_both_stores};
+
+/// Two hundred milliseconds, and as much again as a busy machine takes to run a process.
+const AT_ONCE: Duration = Duration::from_millis(700);
+
+over_both_stores!(
+    what_waits_for_the_lease_ends_at_once_and_changes_nothing_later,
+    what_waits_for_a_commit_lock_ends_at_once_and_changes_nothing_later,
+);
+
+fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+}
+
+/// By its exit code, or by the signal itself, which a shell tells as the same.
+fn is_interrupted(status: ExitStatus) -> bool {
+    status.code() == Some(130) || status.signal() == Some(2)
+}
+
+/// Interrupts `run` once it waits, and sees that it and its children are gone before what it waits for is free.
+fn ends_at_once(run: Run, what: &str) {
+    let mut child = run.start();
+    // Nothing tells that a process waits for a lock; one that does not wait yet has to end all the same.
+    std::thread::sleep(Duration::from_millis(500));
+    let children = children(child.id());
+    let begun = Instant::now();
+    interrupt(&child);
+    let status = child.wait().unwrap();
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert!(begun.elapsed() < AT_ONCE, "{what}: {:?}\n{err}", begun.elapsed());
+    assert!(is_interrupted(status), "{what}: {status:?}\n{err}");
+    eventually("the child to give up", || children.iter().all(|child| !is_alive(*child)));
+    assert!(begun.elapsed() < 3 * AT_ONCE, "{what}: {:?}", begun.elapsed());
+}
+
+fn what_waits_for_the_lease_ends_at_once_and_changes_nothing_later(machine: &mut Machine) {
+    let world = World::expired(machine);
+    let (home, other) = (world.machine.home.home(), world.machine.other_store());
+    let before = world.machine.kept();
+    let has_keychain = world.machine.session.is_some();
+    for arguments in [
+        &["login", "--with-api-key"][..],
+        &["logout"],
+        &["logout", "--local"],
+        &["refresh"],
+        &["token"],
+        &["migrate", "--to", other],
+    ] {
+        if arguments[0] == "migrate" && !has_keychain {
+            continue;
+        }
+        let lease = Lease::acquire(&home, PATIENCE, |_| {}).unwrap();
+        let run = world.codex(arguments.iter().copied()).input("sk-new\n");
+        ends_at_once(run, &arguments.join(" "));
+        drop(lease);
+        assert_eq!((world.machine.kept(), world.requests()), (before.clone(), 0), "{arguments:?}");
+    }
+}
+
+fn what_waits_for_a_commit_lock_ends_at_once_and_changes_nothing_later(machine: &mut Machine) {
+    let world = World::fresh(machine);
+    let before = world.machine.kept();
+    for arguments in [&["login", "--with-api-key"][..], &["logout", "--local"]] {
+        let held = Flock::hold(&world.machine.home.file("auth.lock"));
+        let run = world.codex(arguments.iter().copied()).input("sk-new\n");
+        ends_at_once(run, &arguments.join(" "));
+        drop(held);
+        assert_eq!(world.machine.kept(), before, "{arguments:?}");
+        drop(Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap());
+        world.codex(["status"]).run().expect(0);
+    }
+}
+
+/// The token is sent: the command ends, and what was begun is finished.
+#[test]
+fn a_refresh_that_is_interrupted_in_flight_is_completed_behind_it() {
+    let mut machine = Machine::with_file();
+    let world = World::expired(&mut machine);
+    let hold = world.authority.hold(scripted_authority::Endpoint::Refresh, scripted_authority::Moment::After);
+    let mut child = world.codex(["refresh"]).start();
+    hold.arrived(PATIENCE).unwrap();
+    interrupt(&child);
+    assert!(is_interrupted(child.wait().unwrap()));
+    hold.release();
+    eventually("the new token to be stored", || Some(world.kept("refresh_token")) == world.live());
+    drop(Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap());
+    world.nothing_is_spent_twice_or_lost();
+}
+
+#[test]
+fn all_waits_for_locks_of_a_command_together_are_within_the_limit() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let home = world.machine.home.home();
+    for arguments in [&["login", "--with-api-key"][..], &["logout", "--local"]] {
+        let lease = Lease::acquire(&home, PATIENCE, |_| {}).unwrap();
+        let _commit = Flock::hold(&world.machine.home.file("auth.lock"));
+        let begun = Instant::now();
+        let run = world.codex(arguments.iter().copied()).input("sk-new\n");
+        let child = run.env("CODEX_AUTH_LOCK_TIMEOUT", "3s").start();
+        std::thread::sleep(Duration::from_secs(2));
+        drop(lease);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(6), "{arguments:?}: {ended:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{arguments:?}: {:?}", begun.elapsed());
+    }
+}
