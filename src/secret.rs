@@ -150,6 +150,14 @@ impl From<Fingerprint> for String {
 #[non_exhaustive]
 pub struct NotAFingerprint;
 
+/// Overwrites the stack of this thread below the caller, where functions that have returned may have left parts of a token.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    let mut below = [0_u8; 64 * 1024];
+    below.zeroize();
+    std::hint::black_box(&below);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -198,7 +198,7 @@ pub enum Silence {
     #[error("broke off before its answer was complete: {0}")]
     BrokenOff(#[source] Transport),
     /// Nothing within the deadline.
-    #[error("did not answer within {} seconds", .0.as_secs_f32())]
+    #[error("did not answer within {} seconds", rounded(*.0))]
     TimedOut(Duration),
     /// A success that cannot be understood.
     #[error("answered with success, but what it sent is of no use ({0})")]
@@ -306,7 +306,7 @@ pub(super) fn next_step(cause: &Obstacle, retry_after: Option<Duration>) -> Stri
             "where a proxy of your network inspects connections, set CODEX_CA_CERTIFICATE to its certificate"
                 .to_owned()
         }
-        (Obstacle::Status { .. }, Some(wait)) => format!("try again in {} seconds", wait.as_secs()),
+        (Obstacle::Status { .. }, Some(wait)) => format!("try again in {} seconds", wait.as_secs().max(1)),
         (Obstacle::Status { .. }, None) => "try again later".to_owned(),
     }
 }
@@ -317,4 +317,8 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stat
         let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         carried.map(|carried| carried as &(dyn StdError + 'static)).or_else(|| (*cause).source())
     })
+}
+/// In seconds, to a tenth.
+fn rounded(wait: Duration) -> f32 {
+    (wait.as_secs_f32() * 10.0).round() / 10.0
 }

@@ -74,6 +74,10 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
             }
             Ok(None) => {}
             Err(error) => {
+                if kind == StoreKind::File {
+                    // Without this record the login is stored all the same, and the note says what is left.
+                    let _ = writer.record(|state| state.left_in_keychain = true);
+                }
                 notes.push(Note::NotRemoved { kind: kind.other(), reason: error.to_string() });
             }
         }

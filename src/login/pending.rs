@@ -37,19 +37,26 @@ impl PendingLogin {
     /// As [`keep()`].
     pub fn keep(self, writer: &mut Writer<'_>, choice: &Choice) -> Result<Kept, store::Error> {
         let kept = keep(writer, choice, &self.document);
-        if (kept.is_ok() || self.may_be_in(writer.stores()))
-            && let Some(tell) = self.kept
-        {
+        let is_stored = match &kept {
+            Ok(_) => true,
+            Err(error) => self.may_be_in(writer.stores(), error),
+        };
+        if is_stored && let Some(tell) = self.kept {
             // The thread waits for nothing else.
             let _ = tell.send(());
         }
         kept
     }
 
-    fn may_be_in(&self, stores: &Stores) -> bool {
-        stores.find().map_or(true, |found| {
-            found.stored.is_some_and(|stored| stored.document.revision() == self.document.revision())
-        })
+    /// Whether it may be stored although storing it failed with `error`.
+    fn may_be_in(&self, stores: &Stores, error: &store::Error) -> bool {
+        match stores.find() {
+            Ok(found) => {
+                found.stored.is_some_and(|stored| stored.document.revision() == self.document.revision())
+            }
+            // Then only an error after the write leaves it open.
+            Err(_) => error.is_unknown() || matches!(error, store::Error::NotKept { .. }),
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use super::engine::Engine;
 use super::error::Error;
 use super::finish::{self, PutBack, put_back, revoke};
 use super::logout::{Removed, Report, Revocations, Scope};
-use crate::authority::{self, Endpoint, Revocation, client_id};
+use crate::authority::{self, Revocation};
 use crate::config::{LegacyToken, StoreKind};
-use crate::document::{Provenance, salvage};
+use crate::document::AuthDocument;
 use crate::failpoint;
+use crate::store::rescue::Purpose;
 use crate::store::{
     self, Content, Deadline, Lease, Leased, Note, Removal, Seen, State, Stored, Waiting, Writer,
 };
@@ -46,7 +47,13 @@ pub(super) fn run(
     let mut writer = engine.stores()?.writer(&lease)?;
     let mut report = Report::nothing();
     match scope {
-        Scope::Revoke => finish::finish(engine, &mut writer)?,
+        Scope::Revoke => {
+            let is_interrupted = writer.state().logging_out.is_some();
+            finish::finish(engine, &mut writer)?;
+            if is_interrupted {
+                report.add(Revocations::Revoked);
+            }
+        }
         // What a killed process left behind ends with the rest: completing it could take longer than a person waits.
         _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
@@ -67,7 +74,9 @@ pub(super) fn run(
     if report.failed.is_empty() {
         clear(&mut writer, scope)?;
     }
-    report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
+    let notes = writer.take_notes().into_iter().chain(writer.stores().set_aside());
+    report.notes.extend(notes.map(|note| note.to_string()));
+    report.notes.dedup();
     Ok(report)
 }
 
@@ -96,11 +105,11 @@ fn clear(writer: &mut Writer<'_>, scope: Scope) -> Result<(), Error> {
     }
 }
 
-struct Ending<'a, 'lease> {
-    engine: &'a Engine,
-    writer: &'a mut Writer<'lease>,
-    scope: Scope,
-    ends: Instant,
+pub(super) struct Ending<'a, 'lease> {
+    pub(super) engine: &'a Engine,
+    pub(super) writer: &'a mut Writer<'lease>,
+    pub(super) scope: Scope,
+    pub(super) ends: Instant,
 }
 
 impl Ending<'_, '_> {
@@ -124,11 +133,21 @@ impl Ending<'_, '_> {
 
     /// Ends what the store of `kind` holds, until it holds nothing.
     fn end(&mut self, kind: StoreKind, report: &mut Report) -> Result<(), Error> {
+        let mut before: Option<AuthDocument> = None;
         for _ in 0..TRIES {
             let content = match self.writer.read(kind) {
                 Ok(content) => content,
+                Err(error @ store::Error::Replaced { .. }) => return Err(error.into()),
                 Err(error) => return self.end_unread(kind, error, report),
             };
+            if let Some((before, now)) = before.as_ref().zip(content.document())
+                && !now.is_same_login_as(before)
+            {
+                let location = self.writer.stores().location(kind);
+                report.keep(&location, &store::Error::AnotherLogin { location: location.clone() }.into());
+                return Ok(());
+            }
+            before = content.document().cloned().or(before);
             let seen = content.seen();
             let location = match &content {
                 Content::Nothing => return Ok(()),
@@ -136,7 +155,12 @@ impl Ending<'_, '_> {
                 Content::Unparsable { location, .. } => location.clone(),
             };
             let ended = match content {
-                Content::Document(stored) => self.end_document(kind, seen, &stored),
+                Content::Document(stored) => {
+                    let hard_links =
+                        stored.notes.iter().filter(|note| matches!(note, Note::HardLinked { .. }));
+                    report.notes.extend(hard_links.map(ToString::to_string));
+                    self.end_document(kind, seen, &stored)
+                }
                 Content::Unparsable { location, source, bytes } => {
                     let why = store::Error::Document { location, source };
                     self.end_unparsable(kind, seen, &bytes, why)
@@ -185,6 +209,12 @@ impl Ending<'_, '_> {
             _ => {}
         }
         failpoint::at("logging out");
+        if self.writer.lease().deadline().is_cancelled() {
+            self.writer.record(State::unmark_logout)?;
+            return Err(Error::Interrupted);
+        }
+        // What is revoked is removed, whatever becomes of the caller.
+        self.writer.lease().deadline().finish();
         match (kind, self.scope) {
             (StoreKind::Keychain, Scope::Revoke) => self.remove_and_revoke(seen, stored, &revocation),
             _ => self.revoke_and_remove(kind, seen, &revocation),
@@ -217,7 +247,7 @@ impl Ending<'_, '_> {
         stored: &Stored,
         revocation: &Revocation,
     ) -> Result<Ended, Error> {
-        if let Err(error) = self.writer.hold(stored) {
+        if let Err(error) = self.writer.hold(stored, Purpose::Revoke) {
             self.keep()?;
             return Err(error.into());
         }
@@ -257,132 +287,7 @@ impl Ending<'_, '_> {
         Ok(self.writer.record(State::unmark_logout)?)
     }
 
-    /// What is no document may hold tokens all the same; they are revoked where Codex's own are.
-    fn end_unparsable(
-        &mut self,
-        kind: StoreKind,
-        seen: Seen,
-        bytes: &[u8],
-        why: store::Error,
-    ) -> Result<Ended, Error> {
-        if bytes.trim_ascii().is_empty() {
-            return self.remove(kind, seen, Revocations::NotNeeded);
-        }
-        if self.scope == Scope::Local {
-            return self.remove(kind, seen, Revocations::NotTried);
-        }
-        if self.scope != Scope::Force {
-            self.writer.check_remove(kind)?;
-        }
-        match (self.revoke_salvaged(bytes), self.scope) {
-            (Some(Ok(())), _) => self.remove(kind, seen, Revocations::Revoked),
-            (Some(Err(error)), Scope::Force) => {
-                self.remove(kind, seen, Revocations::Failed(error.to_string()))
-            }
-            (Some(Err(error)), _) => Err(error),
-            (None, Scope::Force) => self.remove(kind, seen, Revocations::Failed(why.to_string())),
-            (None, _) => Err(why.into()),
-        }
-    }
-
-    /// Revokes the tokens in bytes that are no document; `None` if there are none.
-    fn revoke_salvaged(&self, bytes: &[u8]) -> Option<Result<(), Error>> {
-        let salvaged = salvage(bytes)?;
-        let provenance = Provenance::default();
-        let revocation = Endpoint::revoke(&self.engine.environment, &provenance)
-            .map_err(authority::Error::from)
-            .map(|endpoint| match (salvaged.refresh_token, salvaged.access_token) {
-                (Some(token), _) => {
-                    Some(Revocation::of_refresh_token(endpoint, client_id(&provenance).to_owned(), token))
-                }
-                (None, Some(token)) => Some(Revocation::of_access_token(endpoint, token)),
-                (None, None) => None,
-            });
-        match revocation {
-            Ok(revocation) => revocation.map(|revocation| revoke(self.engine, &revocation)),
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
-    /// A store that cannot be read: a keychain that does not say that it holds one, and that nothing else says was used, is
-    /// passed over; otherwise the copy is kept and reported, or removed by force.
-    fn end_unread(&mut self, kind: StoreKind, error: store::Error, report: &mut Report) -> Result<(), Error> {
-        let location = self.writer.stores().location(kind);
-        if kind == StoreKind::Keychain && !self.writer.may_hide_a_login(&error) {
-            let holds = || self.writer.stores().keychain().holds(self.writer.stores().deadline());
-            if !error.hides_a_login() || !matches!(holds(), Ok(true)) {
-                if error.hides_a_login() {
-                    report.notes.push(Note::KeychainPassedOver { reason: error.to_string() }.to_string());
-                }
-                return Ok(());
-            }
-        }
-        if kind == StoreKind::File
-            && self.scope != Scope::Local
-            && let Ok(Some(bytes)) = self.writer.stores().whole_file()
-        {
-            match self.end_bytes(&bytes) {
-                Ok(Some((removal, done))) => {
-                    report.add(done);
-                    if removal == Removal::Removed {
-                        report.removed.push(Removed::from(&location));
-                    }
-                    return Ok(());
-                }
-                Err(error @ Error::Store(_)) if self.scope == Scope::Revoke => {
-                    report.keep(&location, &error);
-                    return Ok(());
-                }
-                Err(failed) if self.scope == Scope::Revoke => return Err(failed),
-                _ => {}
-            }
-        }
-        if self.scope == Scope::Force || (self.scope == Scope::Local && kind == StoreKind::File) {
-            return self.force(kind, report, Some(error));
-        }
-        report.keep(&location, &error.into());
-        Ok(())
-    }
-
-    /// Revokes the tokens in a file that is too large for a document, and removes it; `None` if there are none.
-    fn end_bytes(&mut self, bytes: &[u8]) -> Result<Option<(Removal, Revocations)>, Error> {
-        if self.scope != Scope::Force {
-            self.writer.check_remove(StoreKind::File)?;
-        }
-        let done = match self.revoke_salvaged(bytes) {
-            None => return Ok(None),
-            Some(Ok(())) => Revocations::Revoked,
-            Some(Err(error)) if self.scope == Scope::Force => Revocations::Failed(error.to_string()),
-            Some(Err(error)) => return Err(error),
-        };
-        if self.scope == Scope::Force {
-            return Ok(Some((self.writer.force_removal(StoreKind::File, self.ends)?, done)));
-        }
-        let removal = self.writer.remove_file_of(bytes)?.ok_or(store::Error::Contended)?;
-        Ok(Some((removal, done)))
-    }
-
-    /// Removes what could not be read.
-    fn force(
-        &mut self,
-        kind: StoreKind,
-        report: &mut Report,
-        unread: Option<store::Error>,
-    ) -> Result<(), Error> {
-        match self.writer.force_removal(kind, self.ends) {
-            Ok(Removal::Absent) => {}
-            Ok(Removal::Removed) => {
-                report.removed.push(Removed::from(&self.writer.stores().location(kind)));
-                if let Some(error) = unread {
-                    report.add(Revocations::Failed(error.to_string()));
-                }
-            }
-            Err(error) => report.keep(&self.writer.stores().location(kind), &error.into()),
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, kind: StoreKind, seen: Seen, done: Revocations) -> Result<Ended, Error> {
+    pub(super) fn remove(&mut self, kind: StoreKind, seen: Seen, done: Revocations) -> Result<Ended, Error> {
         if self.scope == Scope::Force {
             return Ok(Ended::Gone(self.writer.force_removal(kind, self.ends)?, done));
         }
@@ -393,7 +298,7 @@ impl Ending<'_, '_> {
     }
 }
 
-enum Ended {
+pub(super) enum Ended {
     Gone(Removal, Revocations),
     Moved(Revocations),
 }

@@ -24,8 +24,13 @@ pub(super) fn finish(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Err
 
 /// Revokes the tokens of an orphan and removes it.
 pub(super) fn dispose(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -> Result<(), Error> {
-    if orphan.rescue.purpose == Purpose::Revoke {
-        return complete_removed(engine, writer, orphan);
+    match orphan.rescue.purpose {
+        Purpose::Revoke => return complete_removed(engine, writer, orphan),
+        Purpose::Replaced if revoke_unfinished(engine, &orphan.rescue).is_err() => {
+            return Ok(writer.keep_orphan(orphan)?);
+        }
+        Purpose::Replaced => return Ok(writer.clear_orphan(orphan)?),
+        Purpose::Commit | Purpose::Refused => {}
     }
     revoke_child(engine, &orphan.rescue);
     Ok(writer.clear_orphan(orphan)?)

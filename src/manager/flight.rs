@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 
 use super::error::Error;
 use super::snapshot::Snapshot;
+use crate::secret::wipe_stack;
 
 pub(super) type Outcome = Result<Arc<Snapshot>, Error>;
 
@@ -60,6 +61,7 @@ impl<W: Send + 'static> Flights<W> {
         let (tell, told) = oneshot::channel();
         let started = thread::Builder::new().name("codex-auth refresh".to_owned()).spawn(move || {
             let outcome = journey();
+            wipe_stack();
             flight.land(wanted, outcome.clone());
             // The caller may have stopped waiting.
             let _ = tell.send(outcome);
@@ -113,7 +115,11 @@ pub(super) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (tell, told) = oneshot::channel();
-    let started = thread::Builder::new().name("codex-auth look".to_owned()).spawn(move || tell.send(work()));
+    let started = thread::Builder::new().name("codex-auth look".to_owned()).spawn(move || {
+        let done = work();
+        wipe_stack();
+        tell.send(done)
+    });
     match started {
         Ok(_) => told.await.unwrap_or(Err(Error::BrokeDown)),
         Err(_) => Err(Error::BrokeDown),

@@ -10,6 +10,7 @@
 mod answer;
 mod change;
 mod end_login;
+mod end_unread;
 mod engine;
 mod error;
 mod finish;
@@ -215,15 +216,8 @@ impl AuthManager {
     #[must_use]
     pub fn builder(home: Home, environment: Environment) -> Builder {
         let (keychain, clock) = (KeychainClient::system(), Clock::system());
-        Builder {
-            home,
-            environment,
-            keychain,
-            clock,
-            policy: AccountPolicy::default(),
-            provider: None,
-            provided: None,
-        }
+        let policy = AccountPolicy::default();
+        Builder { home, environment, keychain, clock, policy, provider: None, provided: None }
     }
 
     /// What this process knows of the login, without looking again.
@@ -232,10 +226,8 @@ impl AuthManager {
         Arc::clone(&self.0.snapshot.borrow())
     }
 
-    /// A token that is good for a while, refreshed first if it must be.
-    ///
-    /// A fresh one is served from memory. A stale one that lives is served all the same when the authority cannot be
-    /// reached. Dropping the future does not stop a refresh that it waits for.
+    /// A token that is good for a while, refreshed first if it must be. A stale one that lives is served all the same when
+    /// the authority cannot be reached. Dropping the future does not stop a refresh that it waits for.
     ///
     /// # Errors
     /// [`Error`] says whether to log in again, to try again, or to mend the store.
@@ -272,7 +264,7 @@ impl AuthManager {
     }
 
     /// Refreshes the login for `reason`, or takes over what another process has refreshed meanwhile. Calls at the same
-    /// time share one flight as far as its outcome covers their reasons; otherwise they are served in their order. Locks: the lease, held across read, request and commit.
+    /// time share one flight if its outcome covers their reasons, else they are served in their order. Locks: the lease.
     ///
     /// # Errors
     /// [`Error`]; a failure that passes leaves the snapshot as it was.
@@ -288,7 +280,7 @@ impl AuthManager {
         self.0.flights.join(wanted, covers, move || manager.transact(errand)).await
     }
 
-    /// Looks at the store again, or asks the provider, also one that had refused. Takes no lock; runs on a thread of its own.
+    /// Looks at the store again, or asks the provider, also one that had refused. Takes no lock.
     ///
     /// # Errors
     /// [`Error::Store`]: the store cannot be looked into; the snapshot stays as it was. [`Error::Provider`].
@@ -300,8 +292,8 @@ impl AuthManager {
         flight::on_thread(move || manager.look_again()).await
     }
 
-    /// Looks at the store again if a file of the home has changed since the last look, so that what a command did that has
-    /// ended is seen. Costs a few file stamps where nothing has. What cannot be read leaves the snapshot as it was.
+    /// Looks at the store again if a file of the home has changed since the last look, so that the effect of every command
+    /// that has ended is seen. What cannot be read leaves the snapshot as it was.
     pub async fn catch_up(&self) {
         if self.0.provider.is_none() && self.files_have_changed() {
             let _ = self.reload().await;
@@ -316,9 +308,10 @@ impl AuthManager {
         if !login_status::is_due(snapshot, now) {
             return snapshot.usability(now);
         }
-        let (manager, snapshot) = (self.clone(), Arc::clone(snapshot));
-        let look = move || Ok(login_status::usability(&manager.0.engine, &snapshot));
-        flight::on_thread(look).await.unwrap_or_else(Usability::Unusable)
+        let (engine, snapshot) = (self.0.engine.clone(), Arc::clone(snapshot));
+        flight::on_thread(move || Ok(login_status::usability(&engine, &snapshot)))
+            .await
+            .unwrap_or_else(Usability::Unusable)
     }
 
     /// Begins to recover from a server that refused the token of `snapshot` with a 401.
@@ -327,7 +320,7 @@ impl AuthManager {
         UnauthorizedRecovery::new(self.clone(), snapshot)
     }
 
-    /// Every new snapshot, from now on. Only the latest is kept for a slow receiver.
+    /// Every new snapshot from now on; a slow receiver gets the latest.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.snapshot.subscribe()
@@ -336,15 +329,14 @@ impl AuthManager {
     /// Follows what other processes do to the login, for as long as the answer lives: every change of it becomes a new
     /// snapshot, and a mere event does not. An embedder that lives longer than one request wants this.
     ///
-    /// A logout elsewhere empties the snapshot; a new login heals a poisoned one; a store that cannot be read leaves it
-    /// as it is ([`Departure::Unreadable`]). Another account's login is followed or stated by [`AccountPolicy`].
-    /// Takes no lock. Looks at files on a thread of its own.
+    /// A logout elsewhere empties the snapshot; a new login heals a poisoned one; a store that cannot be read leaves it as
+    /// it is ([`Departure::Unreadable`]). Another account's login is followed or stated by [`AccountPolicy`]. Locks nothing.
     #[must_use = "it follows for as long as it lives"]
     pub fn watch(&self) -> Watching {
         Watching::start(self.clone())
     }
 
-    /// Waits until no transaction of this manager runs any more: the last call of a host before it exits.
+    /// Waits until no transaction of this manager runs: the last call of a host before it exits.
     pub async fn settle(&self) {
         tokio::join!(self.0.flights.settle(), self.0.questions.settle());
     }

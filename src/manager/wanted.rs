@@ -148,7 +148,10 @@ mod tests {
         let part = |value: &serde_json::Value| {
             base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string())
         };
-        let claims = serde_json::json!({"iat": NOW, "exp": NOW + lifetime, "of": refresh_token});
+        let owner = serde_json::json!({"chatgpt_user_id": "user-1"});
+        let claims = serde_json::json!({
+            "iat": NOW, "exp": NOW + lifetime, "of": refresh_token, "https://api.openai.com/auth": owner,
+        });
         let token = format!("{}.{}.sig", part(&serde_json::json!({"alg": "none"})), part(&claims));
         let document = serde_json::json!({"tokens": {
             "id_token": token, "access_token": token, "refresh_token": refresh_token, "account_id": account,

@@ -1,10 +1,9 @@
 //! Where a new login goes.
 
 use codex_auth_platform::keychain::Sharing;
-use codex_auth_platform::private_file::{self, DirectoryState};
 use codex_auth_platform::search_path;
 
-use super::{Because, Error, Found, Note, Store as _, Stores};
+use super::{Because, Error, Found, Lease, Note, Store as _, Stores};
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 
 /// Where a new login goes.
@@ -74,14 +73,12 @@ impl Stores {
     /// written. Nothing is changed.
     ///
     /// # Errors
-    /// - [`Error::ReadOnlyHome`], [`Error::File`]: the folder, the document or `config.toml` cannot be written.
+    /// - As [`Lease::check`].
+    /// - [`Error::File`]: the document or `config.toml` cannot be written.
     /// - [`Error::Keychain`]: the keychain is chosen and cannot be used.
     pub fn check(&self, choice: &Choice) -> Result<(), Error> {
         let (kind, _) = self.resolve(choice.selection);
-        let home = self.home.path();
-        if private_file::directory(home)? == DirectoryState::ReadOnly {
-            return Err(Error::ReadOnlyHome { path: home.to_owned() });
-        }
+        Lease::check(&self.home)?;
         if self.home.is_found() && self.setting_for(choice.selection).is_some() {
             self.settings.check_writable(&self.home)?;
         }

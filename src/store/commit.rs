@@ -45,9 +45,13 @@ impl<'lease> Commit<'lease> {
     /// # Errors
     /// - [`Error::Lock`]: another program holds them, or the home cannot be written.
     /// - [`Error::Interrupted`]: the deadline of the lease was cancelled.
+    /// - As [`Lease::check_folders`].
     pub fn begin(lease: &'lease Lease, intent: Intent) -> Result<Self, Error> {
+        lease.check_folders()?;
         let first = Self::first(lease, PATIENCE)?;
         let second = Self::second(lease)?;
+        // While this process waited.
+        lease.check_folders()?;
         lease.deadline().finish();
         Ok(Self { lease, intent, ends: Instant::now() + HOLD, _second: Some(second), _first: Some(first) })
     }

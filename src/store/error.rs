@@ -106,6 +106,18 @@ pub enum Error {
     /// Another program kept changing the login.
     #[error("another program keeps changing the login; try again")]
     Contended,
+    /// Another program has stored another login in the place of the one that was to be ended.
+    #[error("another login was stored in {location} meanwhile; log out again to end that one too")]
+    AnotherLogin {
+        /// Where.
+        location: Location,
+    },
+    /// The folder of the login was moved away and another one is in its place.
+    #[error("{} was replaced by another folder during this command; the login that was there is untouched", path.display())]
+    Replaced {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A setting that the program cannot follow.
     #[error(
         "config.toml says cli_auth_credentials_store = \"ephemeral\", which keeps a login in memory only"
@@ -146,7 +158,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Lock(lock::Error::Held { .. }) => ErrorKind::LockTimeout,
-            Self::CommitTooSlow | Self::Contended | Self::Interrupted => ErrorKind::TryAgain,
+            Self::AnotherLogin { .. } | Self::CommitTooSlow | Self::Contended | Self::Interrupted => {
+                ErrorKind::TryAgain
+            }
             Self::Config { .. }
             | Self::Document { .. }
             | Self::EphemeralConfigured
@@ -165,6 +179,7 @@ impl Error {
             | Self::RescueSealed { .. }
             | Self::NotCommitted { .. }
             | Self::NotKept { .. }
+            | Self::Replaced { .. }
             | Self::ReadOnlyHome { .. }
             | Self::Random(_)
             | Self::Sealing => ErrorKind::StoreUnavailable,

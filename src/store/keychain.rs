@@ -109,8 +109,10 @@ impl KeychainStore {
     pub fn remove_duplicates(&self, commit: &Commit<'_>) -> Result<usize, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
         let Some((kept, Ok(login), _)) = preferred(&items) else { return Ok(0) };
+        // Codex reads none of several items, so what is not known to be another account's goes.
         let is_other = |item: &Item| {
-            AuthDocument::parse(&item.secret).is_ok_and(|document| !document.is_same_login_as(&login))
+            let document = AuthDocument::parse(&item.secret);
+            document.is_ok_and(|document| document.identity().contradicts(&login.identity()))
         };
         let mut removed = 0;
         for item in items.iter().filter(|item| item.id != kept.id && !is_other(item)) {

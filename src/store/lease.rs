@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_auth_platform::filesystem;
+use codex_auth_platform::filesystem::{self, Identity};
 use codex_auth_platform::lock::{
     self, Acquired, Creation, DirectoryAcquired, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
 };
@@ -29,11 +30,14 @@ pub struct Lease {
     home: Home,
     target: Target,
     deadline: Deadline,
-    _locks: Vec<FolderLock>,
+    locks: Vec<FolderLock>,
 }
 
 /// The locks of one folder, released inside out.
 struct FolderLock {
+    path: PathBuf,
+    /// What the path led to, where the folder itself is locked: its handle keeps the number of the folder its own.
+    identity: Option<Identity>,
     _directory: Option<DirectoryLock>,
     _file: FileLock,
 }
@@ -104,7 +108,7 @@ impl Lease {
             }
             // While we waited the link may have been pointed elsewhere.
             if Target::of(&home)? == target {
-                let lease = Self { home, target, deadline, _locks: locks };
+                let lease = Self { home, target, deadline, locks };
                 lease.prepare_records()?;
                 return Ok(Leased::Held(lease));
             }
@@ -121,7 +125,7 @@ impl Lease {
         match Self::acquire_unless(home, deadline, between) {
             Err(Error::Lock(_)) => {
                 let (home, target) = (home.found()?, Target::of(home)?);
-                Ok(Leased::Held(Self { home, target, deadline: deadline.clone(), _locks: Vec::new() }))
+                Ok(Leased::Held(Self { home, target, deadline: deadline.clone(), locks: Vec::new() }))
             }
             outcome => outcome,
         }
@@ -149,6 +153,20 @@ impl Lease {
     #[must_use]
     pub fn is_on_target(&self) -> bool {
         Target::of(&self.home).is_ok_and(|target| target == self.target)
+    }
+
+    /// Checks that the paths of the leased folders still lead to these folders. Every change, and every read that decides on
+    /// one, checks this first.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`]: another folder is there.
+    pub fn check_folders(&self) -> Result<(), Error> {
+        let is_replaced =
+            |lock: &&FolderLock| lock.identity.is_some() && filesystem::identity(&lock.path) != lock.identity;
+        match self.locks.iter().find(is_replaced) {
+            Some(lock) => Err(Error::Replaced { path: lock.path.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Where the document's state and rescue are.
@@ -201,7 +219,14 @@ impl FolderLock {
             // While we waited for the folder, `codex-auth` may have been deleted.
             if filesystem::identity(&path) == locked {
                 file.sign("codex-auth");
-                return Ok(ControlFlow::Continue(Self { _directory: directory, _file: file }));
+                let path = folder.path().to_owned();
+                let identity = directory.as_ref().and_then(|_| filesystem::identity(&path));
+                return Ok(ControlFlow::Continue(Self {
+                    path,
+                    identity,
+                    _directory: directory,
+                    _file: file,
+                }));
             }
         }
     }

@@ -143,6 +143,14 @@ impl Writer<'_> {
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
             }
+            // The new login was not stored.
+            Purpose::Replaced
+                if stored.is_some_and(|document| document.logout_fingerprint() == Some(rescue.parent)) =>
+            {
+                private_file::remove(&path, Links::Refuse)?;
+                return Ok(None);
+            }
+            Purpose::Replaced => return Ok(Some(Orphan { rescue, path })),
             Purpose::Commit if stored.is_some_and(|document| holds(document, &rescue)) => {
                 // The holder may have died between the commit and the record of it.
                 self.record(|state| state.committed(&rescue))?;
@@ -287,7 +295,7 @@ impl Writer<'_> {
         if private_file::stamp(&path, Links::Refuse)?.is_some() {
             self.put_aside(&path, "a logout that was interrupted is completed first")?;
         }
-        self.hold(&stored)?;
+        self.hold(&stored, Purpose::Replaced)?;
         Ok(stored.document.logout_fingerprint())
     }
 
@@ -295,11 +303,16 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`Reservation::make`] and [`Reservation::keep`].
-    pub fn hold(&self, stored: &Stored) -> Result<(), Error> {
+    pub fn hold(&self, stored: &Stored, purpose: Purpose) -> Result<(), Error> {
         let Some(named) = stored.document.logout_fingerprint() else { return Ok(()) };
         let kind = stored.location.kind();
         let seal = Seal::make(self.lease(), kind, &self.stores.keychain(), self.stores.deadline())?;
-        Reservation::make(self.lease(), seal)?.keep(&Rescue::of_login(stored, named, Timestamp::now()))
+        Reservation::make(self.lease(), seal)?.keep(&Rescue::of_login(
+            stored,
+            named,
+            purpose,
+            Timestamp::now(),
+        ))
     }
 
     /// Gives the rescue another name, so that a new rescue can be made.

@@ -19,7 +19,7 @@ impl Writer<'_> {
     pub(crate) fn may_hide_a_login(&self, error: &Error) -> bool {
         let automatic = self.stores.settings().config.store.selection() == Some(StoreSelection::Auto);
         let named = self.state.store == Some(StoreKind::Keychain) || !automatic;
-        self.uses_keychain() && (named || error.hides_a_login())
+        self.state.left_in_keychain || (self.uses_keychain() && (named || error.hides_a_login()))
     }
 
     /// Whether [`Self::remove`] could succeed now, as far as that can be told without a trial. Changes nothing.

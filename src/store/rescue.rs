@@ -42,7 +42,7 @@ pub struct Rescue {
     pub received_at: Timestamp,
     /// The account name of the keychain item that holds the document; `None` for the file.
     pub item: Option<String>,
-    /// The whole document, for [`Purpose::Revoke`].
+    /// The whole document, for [`Purpose::Revoke`] and [`Purpose::Replaced`].
     pub document: Option<AuthDocument>,
 }
 
@@ -57,6 +57,8 @@ pub enum Purpose {
     Refused,
     /// It is the document of a login that is being ended: removed from its store, and to be revoked or put back.
     Revoke,
+    /// It is the document of a login that was to be ended and that a new login has replaced: to be revoked.
+    Replaced,
 }
 
 impl Rescue {
@@ -72,9 +74,9 @@ impl Rescue {
         Self { purpose, parent, identity, login, provenance, tokens, received_at, item, document }
     }
 
-    /// A login that is removed before its tokens are revoked.
+    /// A login whose tokens are to be revoked, `named` by one of them.
     #[must_use]
-    pub fn of_login(stored: &Stored, named: Fingerprint, at: Timestamp) -> Self {
+    pub fn of_login(stored: &Stored, named: Fingerprint, purpose: Purpose, at: Timestamp) -> Self {
         let tokens = stored.document.tokens();
         let tokens = NewTokens {
             id_token: None,
@@ -82,7 +84,7 @@ impl Rescue {
             refresh_token: tokens.and_then(|tokens| tokens.refresh_token.clone()),
         };
         let rescue = Self::new(stored, named, tokens, at);
-        Self { purpose: Purpose::Revoke, document: Some(stored.document.clone()), ..rescue }
+        Self { purpose, document: Some(stored.document.clone()), ..rescue }
     }
 
     /// Whether `stored` is of another login than this, so that nothing it holds can descend from what is in here. Where
@@ -135,6 +137,7 @@ impl Reservation {
     /// # Errors
     /// [`Error::File`]: there is no space or no permission; nothing may be spent.
     pub fn make(lease: &Lease, seal: Seal) -> Result<Self, Error> {
+        lease.check_folders()?;
         let records = lease.records();
         let file = Reserved::make(&records.rescue(), SPACE)?;
         Ok(Self { file, seal, records })

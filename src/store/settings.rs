@@ -77,7 +77,7 @@ impl Settings {
     /// # Errors
     /// [`Error::File`]: the file cannot be written; it is as it was.
     pub(super) fn set_store(&mut self, lease: &Lease, selection: StoreSelection) -> Result<(), Error> {
-        self.edit(lease, |text| Config::with_store(text, selection))
+        self.edit(lease, |text| Config::with_store(text, selection)).map(drop)
     }
 
     /// Removes the `auth_token` of old builds.
@@ -85,7 +85,13 @@ impl Settings {
     /// # Errors
     /// [`Error::File`]: the file cannot be written; it is as it was.
     pub(super) fn remove_legacy_token(&mut self, lease: &Lease) -> Result<(), Error> {
-        self.edit(lease, Config::without_legacy_token)
+        for note in self.edit(lease, Config::without_legacy_token)? {
+            // The backup of a file that was written in place holds the token.
+            if let private_file::Note::WrittenInPlace { backup: Some(path) } = note {
+                private_file::remove(&path, Links::Refuse)?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts the file back to what it was as `before`. Where it was edited since, only the store is set back.
@@ -124,18 +130,23 @@ impl Settings {
         &mut self,
         lease: &Lease,
         edit: impl Fn(&str) -> Result<String, config::Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<private_file::Note>, Error> {
         let path = lease.home().config();
         // What is on disk now, not what was there when the place was opened: others edit this file too.
         let fresh = Self::read(lease.home())?;
         let failed = |source| Error::Config { path: path.clone(), source };
         let text = edit(&fresh.text).map_err(failed)?;
         let config = Config::parse(&text).map_err(failed)?;
-        if text != fresh.text {
-            private_file::replace(&path, text.as_bytes(), Links::Follow, OverMount::InPlace)?;
+        let written = match text == fresh.text {
+            true => Ok(Vec::new()),
+            false => private_file::replace(&path, text.as_bytes(), Links::Follow, OverMount::InPlace)
+                .map(|replaced| replaced.notes),
+        };
+        // If only its durability is in doubt, the file has changed, and may have to be restored.
+        if matches!(written, Ok(_) | Err(private_file::Error::Unsynced { .. })) {
+            *self = Self { config, text, is_there: true };
         }
-        *self = Self { config, text, is_there: true };
-        Ok(())
+        Ok(written?)
     }
 }
 

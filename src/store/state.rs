@@ -52,6 +52,9 @@ pub struct State {
     /// Names that login where its document does: another program may refresh it before it is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging_out_login: Option<String>,
+    /// Whether a login may be left in the keychain, which could not be used when another took its place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_in_keychain: bool,
     /// Who wrote the last outcome; nobody that is known if it was another program's commit that was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Author>,
@@ -135,7 +138,7 @@ impl State {
         self.logging_out_login = login_of(document).map(str::to_owned);
     }
 
-    /// Removes the mark of [`Self::begin_logout`]: the login stays, or another one is stored.
+    /// Removes the mark of [`Self::mark_logout`]: the login stays, or another one is stored.
     pub fn unmark_logout(&mut self) {
         (self.logging_out, self.logging_out_login) = (None, None);
     }
@@ -156,6 +159,7 @@ impl State {
 
     /// Replaces the record under a new generation. `by` is the process whose change it reports, if that is known.
     pub(super) fn write(&mut self, lease: &Lease, by: Option<Author>) -> Result<(), Error> {
+        lease.check_folders()?;
         self.by = by;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(Error::Random)?;

@@ -92,8 +92,9 @@ impl<'lease> Writer<'lease> {
     /// What the store of `kind` holds.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// As [`Store::read`] and [`Lease::check_folders`].
     pub fn read(&self, kind: StoreKind) -> Result<Content, Error> {
+        self.lease.check_folders()?;
         self.stores.store(kind).read(self.stores.deadline())
     }
 
@@ -170,6 +171,9 @@ impl<'lease> Writer<'lease> {
             }
             store.remove(&commit)
         };
+        if kind == StoreKind::Keychain && removed.is_ok() {
+            self.state.left_in_keychain = false;
+        }
         self.removed(removed).map(Removed::Gone)
     }
 

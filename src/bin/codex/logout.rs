@@ -81,11 +81,15 @@ fn told(report: &Report, scope: Scope, output: &Output) -> Outcome {
     }
     let Some(first) = report.failed.first() else {
         if !output.is_json() {
-            output.say(if report.removed.is_empty() { "not logged in" } else { "logged out" });
+            let is_none = report.removed.is_empty() && report.revocations == Revocations::NotNeeded;
+            output.say(if is_none { "not logged in" } else { "logged out" });
         }
         return Ok(());
     };
     if !output.is_json() {
+        if report.revocations == Revocations::Revoked && report.removed.is_empty() {
+            output.warn("the tokens were revoked; what is left gives out none that is good for anything");
+        }
         // The first is the error.
         report.failed.iter().skip(1).for_each(|remaining| output.warn(&remaining.failure.message));
     }

@@ -4,7 +4,7 @@ use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{self, AccountPolicy, Done, Job, Reason, Snapshot, Unusable};
-use codex_auth::store::Deadline;
+use codex_auth::store::{Deadline, Note};
 use serde_json::json;
 
 use crate::error::{CommandError, Exit};
@@ -27,6 +27,9 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     let mode = snapshot.document().and_then(AuthDocument::mode);
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
+    }
+    for note in snapshot.notes().iter().filter(|note| matches!(note, Note::HardLinked { .. })) {
+        output.warn(&note.to_string());
     }
     refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
     let snapshot = session.snapshot()?;

@@ -64,7 +64,7 @@ fn rows() -> Vec<Row> {
         row("chatgpt", AuthMode::ChatGpt, ADA, token, jwt, 0),
         row("chatgpt_auth_tokens", AuthMode::ChatGptAuthTokens, ADA, None, jwt, 0),
         row("chatgpt_with_api_key", AuthMode::ChatGpt, ADA, token, jwt, 0),
-        row("old_id_token_object", AuthMode::ChatGpt, NOBODY, token, jwt, 1),
+        row("old_id_token_object", AuthMode::ChatGpt, [None, Some("user-made-up")], token, jwt, 1),
         row("old_key_beside_tokens", AuthMode::ApiKey, ADA, None, key, 0),
         row("personal_access_token", AuthMode::PersonalAccessToken, NOBODY, None, Some("at-made-up"), 0),
         row("unknown_fields", AuthMode::ChatGpt, ADA, token, jwt, 0),

@@ -3,17 +3,16 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use scripted_authority::{Grant, TokenState};
+use codex_auth::{Lease, manager};
+use scripted_authority::{Account, Endpoint, Grant, Step, TokenState};
 use serde_json::{Value, json};
 
 use super::logouts::{is_live, revocations};
 use super::rival::Rival;
-use super::world::World;
+use super::world::{PATIENCE, World};
 use crate::app_server::client::Client;
 use crate::keeper::process::Process;
-use crate::support::{
-    Flock, Machine, Pause, children, eventually, has_open, is_alive, over_both_stores, session,
-};
+use crate::support::{Flock, Machine, Pause, children, eventually, is_alive, over_both_stores, session};
 
 over_both_stores!(
     a_killed_logout_is_completed_by_the_next_command,
@@ -21,6 +20,9 @@ over_both_stores!(
     a_forced_logout_revokes_what_a_killed_refresh_left,
     a_local_logout_of_what_a_killed_refresh_left_asks_nobody,
     a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile,
+    a_login_after_a_killed_logout_leaves_no_live_token_behind,
+    a_logout_leaves_the_login_of_another_account_that_was_stored_meanwhile,
+    a_logout_whose_caller_has_gone_before_the_revocation_does_not_happen,
 );
 
 fn kill(signal: &str, pid: u32) {
@@ -104,6 +106,80 @@ fn a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile(machine
     }
 }
 
+fn a_login_after_a_killed_logout_leaves_no_live_token_behind(machine: &mut Machine) {
+    for step in ["logging out", "held", "removed", "revoked"] {
+        for refused in [false, true] {
+            let world = World::empty(machine);
+            world.sign_in(&world.grant);
+            let killed = world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run();
+            if killed.code == Some(0) {
+                continue;
+            }
+            if refused {
+                world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
+            }
+            let new = world.authority.grant(Account::numbered(1));
+            // As every login of the program does.
+            let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
+            let finished = manager::finish_rescue(&lease, &world.environment());
+            drop(lease);
+            if refused && finished.is_ok() {
+                // It is stored again, and a login that replaces it revokes it as any other.
+                assert!(matches!(step, "removed" | "revoked"), "{step}");
+                world.authority.clear_script();
+                world.codex(["logout"]).run().expect(0);
+                continue;
+            }
+            assert_eq!(finished.is_err(), refused, "{step}: {finished:?}");
+            world.sign_in(&new);
+            world.authority.clear_script();
+            world.codex(["refresh"]).run().expect(0);
+            assert!(!is_live(&world, &world.grant), "{step}, {refused}");
+            world.codex(["token"]).run().expect(0);
+            world.codex(["logout"]).run().expect(0);
+            assert!(!world.has_rescue(), "{step}, {refused}");
+        }
+    }
+}
+
+fn a_logout_leaves_the_login_of_another_account_that_was_stored_meanwhile(machine: &mut Machine) {
+    let step = if machine.session.is_some() { "held" } else { "revoked" };
+    let world = World::empty(machine);
+    world.sign_in(&world.grant);
+    let other = world.authority.grant(Account::numbered(2));
+    let pause = Pause::at(step);
+    let logout = pause.govern(world.codex(["logout"])).start();
+    let standing = pause.arrived();
+    world.machine.keep(other.auth_json());
+    drop(standing);
+    let ended = logout.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.code() == Some(4) && err.contains("another login was stored"), "{ended:?}");
+    assert_eq!(world.machine.kept(), Some(other.auth_json()));
+    assert!(is_live(&world, &other));
+    world.codex(["token"]).run().expect(0);
+    world.codex(["logout"]).run().expect(0);
+    assert_eq!((world.machine.kept(), is_live(&world, &other)), (None, false));
+}
+
+fn a_logout_whose_caller_has_gone_before_the_revocation_does_not_happen(machine: &mut Machine) {
+    let world = World::empty(machine);
+    world.sign_in(&world.grant);
+    let pause = Pause::at("logging out");
+    let mut logout = pause.govern(world.codex(["logout"])).start();
+    let standing = pause.arrived();
+    let child = children(logout.id())[0];
+    kill("-INT", logout.id());
+    logout.wait().unwrap();
+    // The child notices on a thread of its own, and nothing tells that it has.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(standing);
+    eventually("the child to end", || !is_alive(child));
+    assert!(is_live(&world, &world.grant));
+    assert_eq!(revocations(&world), 0);
+    world.codex(["token"]).run().expect(0);
+}
+
 fn a_login_that_is_being_ended_is_not_given_out(machine: &mut Machine) {
     let world = World::empty(machine);
     world.sign_in(&world.grant);
@@ -150,23 +226,17 @@ fn a_local_logout_of_what_a_killed_refresh_left_asks_nobody(machine: &mut Machin
 
 #[test]
 fn an_interrupted_logout_does_not_happen_later() {
-    for (signal, at_the_lock) in [("-INT", true), ("-KILL", true), ("-INT", false), ("-KILL", false)] {
+    for signal in ["-INT", "-KILL"] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
         fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
-        let lock = world.machine.home.file("codex-auth/refresh.lock");
-        let held = Flock::hold(&lock);
+        let held = Flock::hold(&world.machine.home.file("codex-auth/refresh.lock"));
         let mut logout = world.codex(["logout"]).start();
         let mut below = Vec::new();
         eventually("the child", || {
             below = children(logout.id());
             !below.is_empty()
         });
-        if at_the_lock {
-            eventually("the child to wait for the lock", || {
-                below.iter().any(|child| has_open(*child, &lock))
-            });
-        }
         kill(signal, logout.id());
         logout.wait().unwrap();
         eventually("the child to end", || below.iter().all(|child| !is_alive(*child)));

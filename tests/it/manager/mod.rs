@@ -30,6 +30,10 @@ mod owners;
 mod processes;
 pub mod redaction;
 pub mod rival;
+// Linux: items of others.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod replaced_homes;
 mod rivals;
 pub mod rounds;
 // Linux: items of others.

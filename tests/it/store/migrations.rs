@@ -306,6 +306,31 @@ fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() 
     });
 }
 
+/// The file has changed by then, and only its durability is in doubt.
+#[test]
+fn a_folder_that_cannot_be_synced_at_any_step_never_hides_the_login() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let mut failed = 0;
+        for (number, from) in (1..8).flat_map(|number| Place::BOTH.map(|from| (number, from))) {
+            let authority = Authority::start().unwrap();
+            let grant = authority.grant(Account::numbered(1));
+            let home = world(&session, from);
+            from.write(&home, &grant.auth_json());
+            let run = at(home.codex(["migrate", "--to", from.other().word()]), &authority);
+            let inject = format!("inject=fsync:error=EIO:when={number}");
+            let ended =
+                run.through(["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync", "-e", &inject]).run();
+            failed += u32::from(ended.code != Some(0));
+            let report = home.codex(["status", "--json"]).run();
+            assert_eq!(report.code, Some(0), "{from:?}, {number}: {ended}\n{report}");
+            home.codex(["token"]).run().expect(0);
+            home.codex(["logout", "--local"]).run().expect(0);
+        }
+        assert!(failed > 3, "{failed}");
+    });
+}
+
 #[test]
 fn an_old_copy_that_cannot_be_removed_puts_everything_back() {
     inside(here!(), || {

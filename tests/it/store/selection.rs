@@ -90,6 +90,7 @@ fn name(note: &Note) -> &'static str {
         Note::LegacyToken { .. } => "legacy token",
         Note::Loose { .. } => "loose",
         Note::Misplaced { .. } => "misplaced",
+        Note::NotRead { .. } => "not read",
         Note::OtherCopy { preference, .. } => match preference {
             Preference::Keychain => "other copy: keychain",
             Preference::LaterToken => "other copy: later",
@@ -154,7 +155,7 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         ("auto", "", OLD, OTHER, KEYCHAIN, Configured, &["other copy: keychain"]),
         ("auto", "file", OTHER, OLD, FILE, Configured, &["other copy: recorded"]),
         ("auto", "keychain", OLD, OTHER, KEYCHAIN, Configured, &["other copy: recorded"]),
-        ("ephemeral", "", OLD, OLD, None, Configured, &[]),
+        ("ephemeral", "", OLD, OLD, None, Configured, &["not read"]),
     ];
     for (config, recorded, keychain, file, kind, because, notes) in rows {
         let row = format!("{config:?} {recorded:?} {keychain:?} {file:?}");

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
 
 use keyring3::credential::CredentialApi as _;
@@ -101,10 +100,4 @@ pub fn plant_another_item(home: &TestHome, secret: &[u8]) {
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> keyring3::Error {
     keyring3::Error::PlatformFailure(Box::new(error))
-}
-
-/// Whether a process has this file open.
-pub fn has_open(pid: u32, file: &Path) -> bool {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).any(|path| path == file)
 }

@@ -29,7 +29,9 @@ pub use self::actor::{Actor, await_cue, hear, part, tell};
 pub use self::clock::WallClock;
 pub use self::flock::Flock;
 pub use self::folder::Folder;
-pub use self::home::{TestHome, chatgpt, jwt, names, tree};
+#[cfg(target_os = "linux")]
+pub use self::home::tree;
+pub use self::home::{TestHome, chatgpt, jwt, names};
 pub use self::lines::Lines;
 pub use self::machine::{Machine, account, item, now};
 #[cfg(target_os = "linux")]
@@ -40,7 +42,7 @@ pub use self::process::{children, is_alive, resident};
 pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
 pub use self::system::alone;
 #[cfg(target_os = "linux")]
-pub use self::system::{has_open, items, plant_another_item, without_capabilities};
+pub use self::system::{items, plant_another_item, without_capabilities};
 pub use self::words::filters;
 
 /// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.

@@ -27,6 +27,7 @@ impl Pause {
     }
 
     /// `run`, which will stand still there.
+    #[cfg(target_os = "linux")]
     pub fn govern(&self, run: Run) -> Run {
         run.env("CODEX_AUTH_FAILPOINT", self.failpoint())
     }

@@ -9,7 +9,7 @@ use codex_auth::login::{
     credential_from_input, supersede,
 };
 use codex_auth::store::{Leased, Waiting};
-use codex_auth::{AuthDocument, Lease, Secret, Stores};
+use codex_auth::{AuthDocument, Lease, Secret, Stores, manager};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -267,6 +267,8 @@ async fn keep(
         };
         match Lease::acquire_unless(stores.home(), environment.lock_timeout, unless_cancelled)? {
             Leased::Held(lease) if cancellation.begin_commit() => {
+                // What cannot be completed now is no reason to refuse a login.
+                let _ = manager::finish_rescue(&lease, &environment);
                 Ok(Some(login.keep(&mut stores.writer(&lease)?, &choice)?))
             }
             Leased::Held(_) | Leased::GaveWay(()) => Ok(None),

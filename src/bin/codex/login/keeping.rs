@@ -67,10 +67,9 @@ impl Keeping {
                 if deadline.is_cancelled() {
                     return Err(store::Error::Interrupted);
                 }
-                let kept = login.keep(&mut stores.writer(&lease)?, &choice)?;
-                // What cannot be done now is for the next refresh.
+                // What cannot be completed now is no reason to refuse a login.
                 let _ = manager::finish_rescue(&lease, &environment);
-                Ok(kept)
+                login.keep(&mut stores.writer(&lease)?, &choice)
             })
         };
         let done: Result<Kept, store::Error> = loop {

@@ -191,7 +191,7 @@ fn revoked(scene: &mut Scene) {
 }
 
 fn failed(scene: &mut Scene) {
-    scene.authority.script(Endpoint::Refresh, Step::status(503, "busy"));
+    scene.authority.script(Endpoint::Refresh, Step::status(503, "busy").with_header("Retry-After", "600"));
     scene.codex(&["refresh"]).run().refused(4);
 }
 
