@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
 use super::Run;
 
 /// Only a failing test waits for it.
