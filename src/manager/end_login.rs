@@ -74,9 +74,7 @@ pub(super) fn run(
     if report.failed.is_empty() {
         clear(&mut writer, scope)?;
     }
-    let notes = writer.take_notes().into_iter().chain(writer.stores().set_aside());
-    report.notes.extend(notes.map(|note| note.to_string()));
-    report.notes.dedup();
+    report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
     Ok(report)
 }
 

@@ -1,6 +1,6 @@
 //! What a person should hear about how a login is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Location, Preference};
 use crate::config::{StoreKind, StoreSelection};
@@ -131,6 +131,16 @@ pub enum Note {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Note {
+    /// The token response that was set aside.
+    pub(super) fn rescue(&self) -> Option<&Path> {
+        match self {
+            Self::RescueSetAside { path, .. } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 fn kept(backup: Option<&PathBuf>) -> String {

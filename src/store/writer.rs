@@ -83,10 +83,16 @@ impl<'lease> Writer<'lease> {
         &self.state
     }
 
-    /// What a person should hear about the home, once.
+    /// What a person should hear about the home, and about token responses that were set aside.
     #[must_use]
     pub fn take_notes(&mut self) -> Vec<Note> {
-        std::mem::take(&mut self.notes)
+        let mut notes = std::mem::take(&mut self.notes);
+        for aside in self.stores.set_aside() {
+            if !notes.iter().any(|known| known.rescue().is_some() && known.rescue() == aside.rescue()) {
+                notes.push(aside);
+            }
+        }
+        notes
     }
 
     /// What the store of `kind` holds.
