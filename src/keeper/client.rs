@@ -16,6 +16,8 @@ use crate::home::Home;
 const LARGEST_ANSWER: u64 = 256 * 1024;
 /// How long a keeper that has the answer at hand may take.
 const AT_HAND: Duration = Duration::from_secs(1);
+/// How long any keeper may take to say how it stands.
+const ALIVE: Duration = Duration::from_secs(5);
 /// How long one that has to refresh may take: its own limits are shorter.
 const REFRESHING: Duration = Duration::from_secs(200);
 
@@ -110,7 +112,11 @@ impl Client {
         }
         match ask {
             Ask::AtHand => self.get(&path, AT_HAND),
-            Ask::Wait => self.get(&format!("{path}wait=yes"), REFRESHING),
+            Ask::Wait => {
+                // A keeper that has stopped accepts the connection and never answers.
+                self.get::<Status>("/v1/status", ALIVE)?;
+                self.get(&format!("{path}wait=yes"), REFRESHING)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use codex_auth::Timestamp;
-use codex_auth::manager::{AccountPolicy, AuthManager, Change, Snapshot, Usability};
+use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot, Usability};
 use codex_auth::watch::{Attention, Watch};
 use codex_auth_platform::filesystem::{self, Presence};
 use codex_auth_platform::peer;
@@ -127,7 +127,10 @@ impl Report<'_> {
             ("at".to_owned(), json!(stamp(now))),
             ("event".to_owned(), word),
             ("account".to_owned(), account(snapshot.document())),
-            ("logged_in".to_owned(), json!(snapshot.document().is_some())),
+            (
+                "logged_in".to_owned(),
+                json!((!is_unreadable(snapshot)).then_some(snapshot.document().is_some())),
+            ),
             ("usable".to_owned(), json!(reason.is_none())),
             ("reason".to_owned(), json!(reason)),
             ("store".to_owned(), json!(snapshot.location().map(|location| location.kind().as_str()))),
@@ -139,6 +142,8 @@ impl Report<'_> {
     fn sentence(&self, event: Event, snapshot: &Snapshot, usability: &Usability, now: Timestamp) -> String {
         let mut parts = Vec::new();
         match snapshot.document() {
+            // Whether a login is there cannot be told.
+            None if is_unreadable(snapshot) => {}
             None => parts.push("not logged in".to_owned()),
             Some(document) => {
                 let email = document.claims().email.as_deref().map(plain);
@@ -151,7 +156,7 @@ impl Report<'_> {
                 );
             }
         }
-        let reason = usability.reason().filter(|_| snapshot.document().is_some());
+        let reason = usability.reason().filter(|_| snapshot.document().is_some() || is_unreadable(snapshot));
         parts.extend(reason.map(ToString::to_string));
         if event.has_author() {
             let by = snapshot.author().map_or_else(|| "another program".to_owned(), ToString::to_string);
@@ -170,6 +175,10 @@ impl Report<'_> {
             self.output.say(&format!("note: {attention}"));
         }
     }
+}
+
+fn is_unreadable(snapshot: &Snapshot) -> bool {
+    matches!(snapshot.departure(), Some(Departure::Unreadable(_)))
 }
 
 fn cannot_start(error: &io::Error) -> CommandError {

@@ -26,6 +26,21 @@ fn a_keeper_that_does_not_answer_is_done_without_in_silence() {
 }
 
 #[test]
+fn a_keeper_that_a_user_names_and_that_has_stopped_is_an_error_within_seconds() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let keeper = Process::of(&world);
+    let socket = world.machine.home.file("codex-auth/keeper/sock");
+    keeper.signal("-STOP");
+    let begun = Instant::now();
+    let ended = world.codex(["token"]).env("CODEX_AUTH_SOCKET", &socket).run().refused(5);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(ended.err.contains(socket.to_str().unwrap()), "{ended}");
+    keeper.signal("-KILL");
+}
+
+#[test]
 fn the_socket_alone_is_enough_for_a_process_without_a_home() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);

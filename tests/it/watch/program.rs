@@ -70,6 +70,23 @@ fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a
     watcher.hears("logout");
 }
 
+#[test]
+fn a_document_that_cannot_be_read_from_the_start_is_neither_a_login_nor_none() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    world.machine.keep("{bad");
+    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    assert!(first["logged_in"].is_null() && first["usable"] == false, "{first}");
+    assert!(first["reason"].as_str().unwrap().contains("auth.json cannot be understood"), "{first}");
+    world.machine.keep(world.grant.auth_json());
+    watcher.hears("login");
+    let mut child = Guarded(world.codex(["watch"]).start());
+    world.machine.keep("{bad");
+    let lines = Lines::of(child.0.stdout.take().unwrap());
+    let told = lines.until(|line| line.contains("cannot be understood"));
+    assert!(!told.join(" ").contains("not logged in"), "{told:?}");
+}
+
 fn no_line_holds_a_secret_at_any_level_of_talk(machine: &mut Machine) {
     let world = World::fresh(machine);
     let talkative = |arguments: [&'static str; 2]| {
