@@ -127,10 +127,7 @@ impl Report<'_> {
             ("at".to_owned(), json!(stamp(now))),
             ("event".to_owned(), word),
             ("account".to_owned(), account(snapshot.document())),
-            (
-                "logged_in".to_owned(),
-                json!((!is_unreadable(snapshot)).then_some(snapshot.document().is_some())),
-            ),
+            ("logged_in".to_owned(), json!((!is_unknown(snapshot)).then_some(snapshot.document().is_some()))),
             ("usable".to_owned(), json!(reason.is_none())),
             ("reason".to_owned(), json!(reason)),
             ("store".to_owned(), json!(snapshot.location().map(|location| location.kind().as_str()))),
@@ -142,8 +139,7 @@ impl Report<'_> {
     fn sentence(&self, event: Event, snapshot: &Snapshot, usability: &Usability, now: Timestamp) -> String {
         let mut parts = Vec::new();
         match snapshot.document() {
-            // Whether a login is there cannot be told.
-            None if is_unreadable(snapshot) => {}
+            None if is_unknown(snapshot) => {}
             None => parts.push("not logged in".to_owned()),
             Some(document) => {
                 let email = document.claims().email.as_deref().map(plain);
@@ -156,7 +152,7 @@ impl Report<'_> {
                 );
             }
         }
-        let reason = usability.reason().filter(|_| snapshot.document().is_some() || is_unreadable(snapshot));
+        let reason = usability.reason().filter(|_| snapshot.document().is_some() || is_unknown(snapshot));
         parts.extend(reason.map(ToString::to_string));
         if event.has_author() {
             let by = snapshot.author().map_or_else(|| "another program".to_owned(), ToString::to_string);
@@ -177,8 +173,9 @@ impl Report<'_> {
     }
 }
 
-fn is_unreadable(snapshot: &Snapshot) -> bool {
-    matches!(snapshot.departure(), Some(Departure::Unreadable(_)))
+/// Whether it cannot be told if a login is stored: it could not be read so far.
+fn is_unknown(snapshot: &Snapshot) -> bool {
+    snapshot.document().is_none() && matches!(snapshot.departure(), Some(Departure::Unreadable(_)))
 }
 
 fn cannot_start(error: &io::Error) -> CommandError {
