@@ -302,16 +302,19 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         let killed = |is_it: fn(&Operation) -> bool| {
             ran.iter().any(|ran| ran.killed.is_some() && is_it(&ran.operation))
         };
+        let lost_an_answer = !had_rescue && ran.iter().any(|ran| was_saving(&scene, began, ran));
+        may_be_dead |= lost_an_answer;
+        // The successor of a token that is stored was lost, and not replaced.
+        let all_live = stored.iter().all(|(_, token)| scene.state_of(token) == TokenState::Live);
         for (grant, token) in &lost {
             if dropped.contains(token) {
                 soak.count("documented: a foreign request in flight across a removal", 1);
             } else if killed(Operation::is_login) && grant.0 > grants {
                 soak.count("a login that was cut off before it was stored", 1);
-            } else if killed(Operation::is_login) && scene.grants() > grants {
+            } else if killed(Operation::is_login) && all_live {
                 soak.count("a login that was cut off before it revoked the one it replaced", 1);
-            } else if !had_rescue && ran.iter().any(|ran| was_saving(&scene, began, ran)) {
+            } else if lost_an_answer {
                 soak.count("documented: killed between answer and rescue", 1);
-                may_be_dead = true;
             } else if homes > 1 && dropped_by_migrate(&ran) && (live_before > 1 || scene.grants() > grants) {
                 soak.count("a second login of the account that migrate removed and did not revoke", 1);
             } else {
