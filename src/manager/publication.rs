@@ -7,7 +7,6 @@ use super::engine::AccountPolicy;
 use super::error::Error;
 use super::looks::Look;
 use super::snapshot::{Departure, Snapshot};
-use super::wanted::Base;
 use super::{AuthManager, Reload};
 use crate::failpoint;
 use crate::store::{self, Author};
@@ -53,8 +52,10 @@ impl AuthManager {
                 };
                 (Reload::OtherAccount, Some(snapshot))
             }
-            // A copy that somebody put back: this process knows better.
-            (Some(_), Some(document)) if Base::of(old).is_newer_than(document) => (Reload::Same, None),
+            // An old copy that was put back: its token is known to be spent.
+            (Some(_), Some(_)) if new.is_spent() && new.fingerprint() != old.fingerprint() => {
+                (Reload::Same, None)
+            }
             (before, now) => {
                 let reload = match (before.is_some(), now.is_some()) {
                     (false, true) => Reload::LoggedIn,

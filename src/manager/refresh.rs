@@ -208,9 +208,6 @@ impl Transaction<'_> {
             let poison = poison_of(state, document, self.engine, now);
             return Err(poison.map_or(Error::OldCopy, |poison| Error::Poisoned(Box::new(poison))));
         }
-        if ours && self.base.is_newer_than(document) {
-            return Err(Error::OldCopy);
-        }
         let moved = !ours || fingerprint != self.base.fingerprint;
         Ok(if self.reason.is_served_by(document, moved, self.engine.clock.now()) {
             Found::Serve(Box::new(Snapshot::found(look, Some(stored), state.clone())))

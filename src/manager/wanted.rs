@@ -63,23 +63,12 @@ pub(super) struct Base {
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) account_id: Option<String>,
     pub(super) user_id: Option<String>,
-    /// When the authority made its access token, by the authority's clock.
-    pub(super) issued_at: Option<Timestamp>,
 }
 
 impl Base {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let Identity { account_id, user_id, .. } = snapshot.identity();
-        let issued_at = snapshot.document().and_then(|document| document.access_claims().issued_at);
-        Self { fingerprint: snapshot.fingerprint(), account_id, user_id, issued_at }
-    }
-
-    /// Whether `document`, of the same login, was made before what the caller has: a copy that somebody put back.
-    pub(super) fn is_newer_than(&self, document: &AuthDocument) -> bool {
-        let theirs = document.access_claims().issued_at;
-        self.fingerprint.is_some()
-            && self.fingerprint != document.fingerprint()
-            && self.issued_at.zip(theirs).is_some_and(|(ours, theirs)| theirs < ours)
+        Self { fingerprint: snapshot.fingerprint(), account_id, user_id }
     }
 
     /// Whether `document` is the login that the caller had, as far as the caller knew one. `spent` are the refresh tokens

@@ -154,3 +154,24 @@ fn a_poisoned_snapshot_gives_out_no_token_and_a_login_elsewhere_heals_it_without
         assert_eq!(world.requests(), 1);
     });
 }
+
+/// Authorities are many machines, whose clocks differ by seconds.
+#[test]
+fn a_login_that_is_stored_counts_however_early_its_token_was_made() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let manager = world.builder().open().unwrap();
+    let first = world.kept("access_token");
+    world.authority.adjust(|policy| policy.clock_offset = -30);
+    let again = world.authority.grant(Account::numbered(1));
+    world.log_in(&again);
+    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
+    assert_ne!(block_on(manager.token()).unwrap().secret().unwrap().expose(), first);
+    // A refresh by another process, too.
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
+    assert_eq!(block_on(manager.token()).unwrap().secret().unwrap().expose(), world.kept("access_token"));
+    // What was spent on the way is an old copy.
+    world.log_in(&again);
+    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Same);
+}
