@@ -53,7 +53,10 @@ impl AuthManager {
                 (Reload::OtherAccount, Some(snapshot))
             }
             // An old copy that was put back: its token is known to be spent.
-            (Some(_), Some(_)) if new.is_spent() && new.fingerprint() != old.fingerprint() => {
+            (Some(_), Some(_))
+                if new.is_spent()
+                    && old.fingerprint().is_some_and(|name| new.fingerprint() != Some(name)) =>
+            {
                 (Reload::Same, None)
             }
             (before, now) => {

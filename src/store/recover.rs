@@ -44,8 +44,9 @@ impl Writer<'_> {
     /// A store or the rescue cannot be read, or the merged document cannot be stored. The rescue stays, and nothing may be
     /// spent.
     pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
-        // What a killed writer left beside the document may hold tokens.
+        // What a killed writer left beside them may hold tokens.
         private_file::sweep(&self.lease().target().document(), Links::Refuse);
+        private_file::sweep(&self.lease().home().config(), Links::Follow);
         let mut orphans = Vec::new();
         for records in self.recoverable() {
             let path = records.rescue();
