@@ -102,7 +102,7 @@ impl Listener {
                     if let Err(error) = shared.post.check() {
                         return error;
                     }
-                    if now == Presence::Gone || self.bound.is_none() {
+                    if now == Presence::Gone || is_replaceable(&self.path) {
                         self.bind();
                         listener = self.registered();
                     }
@@ -196,6 +196,12 @@ impl Drop for Changes {
         self.ended.store(true, Ordering::Relaxed);
         self.bell.ring();
     }
+}
+
+/// Whether nothing answers at `path`, and a socket can take the place of what is there.
+fn is_replaceable(path: &Path) -> bool {
+    !path.is_dir()
+        && peer::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 async fn serve(stream: UnixStream, shared: Arc<Shared>, looks: Receiver<u64>) {

@@ -52,13 +52,6 @@ impl AuthManager {
                 };
                 (Reload::OtherAccount, Some(snapshot))
             }
-            // An old copy that was put back: its token is known to be spent.
-            (Some(_), Some(_))
-                if new.is_spent()
-                    && old.fingerprint().is_some_and(|name| new.fingerprint() != Some(name)) =>
-            {
-                (Reload::Same, None)
-            }
             (before, now) => {
                 let reload = match (before.is_some(), now.is_some()) {
                     (false, true) => Reload::LoggedIn,

@@ -299,11 +299,6 @@ impl Snapshot {
         self.document().and_then(AuthDocument::fingerprint)
     }
 
-    /// Whether the shared record says that its refresh token was spent.
-    pub(super) fn is_spent(&self) -> bool {
-        self.fingerprint().is_some_and(|name| self.record.ancestors.contains(&name))
-    }
-
     pub(super) fn revision(&self) -> Option<Revision> {
         self.document().map(AuthDocument::revision)
     }

@@ -55,3 +55,36 @@ fn eight_app_servers_on_an_expired_login_send_one_request() {
     }
     assert_eq!(world.requests(), 1);
 }
+
+/// The client has read none of the answers when it asks again.
+#[test]
+fn forced_requests_that_are_sent_together_spend_one_token() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let mut client = Client::by(world.codex(["app-server"]));
+    let before = client.token().unwrap();
+    let forced = json!({"includeToken": true, "refreshToken": true});
+    let asked: Vec<_> = (0..10).map(|_| client.ask("getAuthStatus", forced.clone())).collect();
+    for id in asked {
+        let token = client.answer(id)["result"]["authToken"].take();
+        assert!(token != before && token == world.kept("access_token"), "{token}");
+    }
+    assert_eq!(world.requests(), 1);
+    assert_eq!(client.new_token(), world.kept("access_token"));
+    assert_eq!(world.requests(), 2);
+}
+
+#[test]
+fn an_answer_without_a_token_does_not_count_as_one() {
+    let mut machine = Machine::with_file();
+    let mut world = World::fresh(&mut machine);
+    let mut client = Client::by(world.codex(["app-server"]));
+    assert_eq!(client.token().unwrap(), world.kept("access_token"));
+    world.become_account(scripted_authority::Account::numbered(1), 3_600);
+    client.call("account/read", json!({"refreshToken": false}));
+    client.call("getAuthStatus", json!({"includeToken": false}));
+    assert_eq!(client.new_token(), world.kept("access_token"));
+    assert_eq!(world.requests(), 0);
+    client.new_token();
+    assert_eq!(world.requests(), 1);
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Instant;
 
@@ -39,6 +39,24 @@ fn a_socket_that_was_removed_is_bound_again_also_after_its_folder() {
     let names: Vec<_> =
         fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["sock"]);
+}
+
+#[test]
+fn what_takes_the_place_of_the_socket_and_answers_nothing_is_replaced() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let _keeper = Process::of(&world);
+    let path = socket(&world);
+    let beside = path.with_file_name("other");
+    for _ in 0..2 {
+        answers(&world);
+        fs::write(&beside, "a file").unwrap();
+        fs::rename(&beside, &path).unwrap();
+        answers(&world);
+        drop(UnixListener::bind(&beside).unwrap());
+        fs::rename(&beside, &path).unwrap();
+        answers(&world);
+    }
 }
 
 #[test]

@@ -171,7 +171,9 @@ fn a_login_that_is_stored_counts_however_early_its_token_was_made() {
     world.codex(["refresh"]).run().expect(0);
     assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
     assert_eq!(block_on(manager.token()).unwrap().secret().unwrap().expose(), world.kept("access_token"));
-    // What was spent on the way is an old copy.
+    // What was spent on the way is an old copy, of which no refresh comes.
     world.log_in(&again);
-    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Same);
+    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
+    let refused = block_on(manager.refresh(Reason::Forced));
+    assert!(matches!(refused, Err(Error::OldCopy)), "{refused:?}");
 }

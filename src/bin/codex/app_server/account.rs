@@ -33,7 +33,7 @@ pub(super) struct Accounts {
     clock: Clock,
     pause: Mutex<Option<(Option<Fingerprint>, Instant)>>,
     /// The stored token that the client knows of.
-    known: Mutex<Option<Fingerprint>>,
+    known: Mutex<Known>,
 }
 
 /// Who is logged in, as a client would see a difference.
@@ -73,9 +73,13 @@ impl View {
 /// Whether a refresh is wanted of a token that is good still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    Anew,
+    /// Another token than the client knew when it asked.
+    NewerThan(Known),
     AsItIs,
 }
+
+/// The token that the client knows, by its fingerprint.
+pub(super) type Known = Option<Fingerprint>;
 
 impl Accounts {
     pub(super) fn open(session: &Session) -> Result<Self, CommandError> {
@@ -131,7 +135,7 @@ impl Accounts {
         let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
         if self.handed_in().is_none() && self.environment.is_none() && needed {
             self.freshen(wanted).await;
-            self.client_knows();
+            self.client_knows(wanted, Given::Nothing);
         }
         let view = self.view();
         let account = match &view.mode {
@@ -174,7 +178,7 @@ impl Accounts {
             None if self.environment.is_some() => None,
             None => {
                 self.freshen(wanted).await;
-                self.client_knows();
+                self.client_knows(wanted, if include_token { Given::Token } else { Given::Nothing });
                 self.stored_token()
             }
         };
@@ -204,21 +208,20 @@ impl Accounts {
     /// Looks again and refreshes, as far as that is wanted, in a child. What goes wrong is seen in what is there afterwards.
     async fn freshen(&self, wanted: Wanted) {
         match wanted {
-            Wanted::Anew => drop(self.stored.reload().await),
+            Wanted::NewerThan(_) => drop(self.stored.reload().await),
             Wanted::AsItIs => self.stored.catch_up().await,
         }
         let snapshot = self.stored.current();
-        // A new token is one that the client does not know, and may be there already.
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // A newer token may be there already.
         let wanted = match wanted {
-            Wanted::Anew if snapshot.bearer_fingerprint() != known => Wanted::AsItIs,
+            Wanted::NewerThan(known) if snapshot.bearer_fingerprint() != known => Wanted::AsItIs,
             wanted => wanted,
         };
         let refreshable = snapshot.document().and_then(AuthDocument::fingerprint).is_some();
         let reason = match (snapshot.standing(self.clock.now()), wanted) {
             _ if !refreshable => return,
             (Standing::Poisoned | Standing::Empty, _) | (Standing::Fresh, Wanted::AsItIs) => return,
-            (_, Wanted::Anew) => Reason::Forced,
+            (_, Wanted::NewerThan(_)) => Reason::Forced,
             (_, Wanted::AsItIs) if self.pauses(&snapshot) => return,
             (_, Wanted::AsItIs) => Reason::Stale,
         };
@@ -233,7 +236,17 @@ impl Accounts {
         let _ = self.stored.reload().await;
     }
 
-    fn client_knows(&self) {
+    /// The token that the client knows now.
+    pub(super) fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client knows a token that it was given, and one that it has asked for anew. An answer without a token to a plain
+    /// question teaches it nothing: a forced one after that still gets the stored token unspent, as from Codex.
+    fn client_knows(&self, wanted: Wanted, given: Given) {
+        if (wanted, given) == (Wanted::AsItIs, Given::Nothing) {
+            return;
+        }
         let token = self.stored.current().bearer_fingerprint();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
@@ -246,6 +259,13 @@ impl Accounts {
     fn snapshot(&self) -> Arc<Snapshot> {
         self.handed_in().map_or_else(|| self.stored.current(), |manager| manager.current())
     }
+}
+
+/// Whether an answer holds a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Token,
+    Nothing,
 }
 
 fn fingerprint(snapshot: &Snapshot) -> Option<Fingerprint> {

@@ -8,7 +8,7 @@ use codex_auth::manager::{AuthManager, Done, Job};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::account::Wanted;
+use super::account::{Known, Wanted};
 use super::handed_in::{self, ClientTokens};
 use super::logins::Obtained;
 use super::message::{Id, Message, Refusal, answer, error};
@@ -24,8 +24,8 @@ impl Server {
     pub(super) async fn answer_account(self: &Arc<Self>, turn: &Turn) {
         let Ok(Message::Request { params, .. }) = Message::read(&turn.line) else { return };
         let outcome = match turn.method.as_str() {
-            ACCOUNT_READ => self.read(params).await,
-            AUTH_STATUS => self.status(params).await,
+            ACCOUNT_READ => self.read(params, turn.known).await,
+            AUTH_STATUS => self.status(params, turn.known).await,
             LOGIN_START => return self.start_login(turn, params).await,
             LOGIN_CANCEL => return self.cancel_login(&turn.id, params).await,
             _ => return self.log_out(&turn.id).await,
@@ -33,19 +33,19 @@ impl Server {
         self.client.send(answer(&turn.id, &outcome)).await;
     }
 
-    async fn read(&self, params: Option<&RawValue>) -> Result<Value, Refusal> {
+    async fn read(&self, params: Option<&RawValue>, known: Known) -> Result<Value, Refusal> {
         let AccountRead { refresh_token } = parameters(params)?;
         // What this refreshes the client has asked for and need not be told.
         let _telling = self.begin_telling();
-        let outcome = self.accounts.read(wanted(refresh_token)).await;
+        let outcome = self.accounts.read(wanted(refresh_token, known)).await;
         self.settle(&mut *self.told.lock().await).await;
         outcome
     }
 
-    async fn status(&self, params: Option<&RawValue>) -> Result<Value, Refusal> {
+    async fn status(&self, params: Option<&RawValue>, known: Known) -> Result<Value, Refusal> {
         let AuthStatus { include_token, refresh_token } = parameters(params)?;
         let _telling = self.begin_telling();
-        let status = self.accounts.status(wanted(refresh_token), include_token).await;
+        let status = self.accounts.status(wanted(refresh_token, known), include_token).await;
         self.settle(&mut *self.told.lock().await).await;
         Ok(status)
     }
@@ -180,6 +180,6 @@ impl Server {
     }
 }
 
-fn wanted(refresh_token: bool) -> Wanted {
-    if refresh_token { Wanted::Anew } else { Wanted::AsItIs }
+fn wanted(refresh_token: bool, known: Known) -> Wanted {
+    if refresh_token { Wanted::NewerThan(known) } else { Wanted::AsItIs }
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::account::{Accounts, View};
+use super::account::{Accounts, Known, View};
 use super::client::Client;
 use super::lines::{Limit, Line, Outbox};
 use super::logins::Logins;
@@ -55,6 +55,8 @@ pub(super) struct Turn {
     pub(super) line: Vec<u8>,
     pub(super) id: Id,
     pub(super) method: String,
+    /// The token that the client knew when it sent the line.
+    pub(super) known: Known,
 }
 
 /// Where lines wait for those who answer them; each answers in the order of the lines.
@@ -154,7 +156,7 @@ impl Server {
         let desk = if concerns_account(&method, params) { &desks.accounts } else { &desks.next };
         let (bytes, method) = (line.len(), method.into_owned());
         // The desks are there for as long as lines are taken.
-        let _ = desk.send(Turn { line, id, method }, bytes).await;
+        let _ = desk.send(Turn { line, id, method, known: self.accounts.known() }, bytes).await;
     }
 
     async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, Refusal> {
@@ -232,7 +234,7 @@ impl Server {
     /// Passes requests on to the next app-server, in their order. A stale login is refreshed before one is started, so
     /// that it does not refresh by itself at the same time as others.
     async fn forward(self: Arc<Self>, mut turns: Receiver<Turn>) {
-        while let Some(Turn { line, id, method }) = turns.recv().await {
+        while let Some(Turn { line, id, method, .. }) = turns.recv().await {
             if !self.next.is_running() {
                 self.accounts.freshen_in_time().await;
             }
