@@ -5,6 +5,7 @@ use std::io::{BufReader, Cursor};
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
+use tokio::runtime::Builder;
 
 use self::lines::{Limit, Line};
 use self::message::{Id, Message, Refusal};
@@ -15,6 +16,9 @@ mod lines;
 #[path = "../../../src/bin/codex/app_server/message.rs"]
 #[allow(dead_code, reason = "only the reader is of interest")]
 mod message;
+#[path = "../../../src/bin/codex/app_server/queue.rs"]
+#[allow(dead_code, reason = "only the reader is of interest")]
+mod queue;
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (chunk, limit, bytes) = input;
@@ -35,8 +39,10 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
 
 fn lines_of(bytes: &[u8], chunk: usize, limit: usize) -> Vec<Line> {
     let input = BufReader::with_capacity(chunk, Cursor::new(bytes.to_vec()));
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let _entered = runtime.enter();
     let mut lines = lines::read("fuzz", input, Limit::new(limit)).expect("a thread");
-    std::iter::from_fn(|| lines.blocking_recv()).collect()
+    std::iter::from_fn(|| lines.recv_blocking().map(|(line, _)| line)).collect()
 }
 
 fn is_read_in_one_way(line: &[u8]) {
