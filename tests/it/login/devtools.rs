@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,15 +13,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::Guarded;
+use crate::support::{Guarded, eventually};
 
 /// Far longer than a page takes on a loaded machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Chromium of Debian's package, with one page open. It ends with its owner.
 pub struct Chromium {
-    _process: Guarded,
-    _folder: tempfile::TempDir,
+    process: Guarded,
+    folder: tempfile::TempDir,
     commands: File,
     messages: Receiver<Value>,
     session: Value,
@@ -29,6 +30,19 @@ pub struct Chromium {
     events: Vec<String>,
     /// What the browser had to complain of.
     pub complaints: Vec<String>,
+}
+
+impl Drop for Chromium {
+    /// Its other processes write into the profile for a moment longer than it lives itself.
+    fn drop(&mut self) {
+        let group = format!("-{}", self.process.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.process.0.wait();
+        eventually("the profile to be removed", || match std::fs::remove_dir_all(self.folder.path()) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        });
+    }
 }
 
 impl Chromium {
@@ -60,14 +74,14 @@ impl Chromium {
         command.env("commands", &commands).env("answers", &answers).env("HOME", folder.path());
         // It is killed in the end, and leaves what it has in the temporary directory.
         command.env("TMPDIR", folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let process = Guarded(command.spawn().expect("sh is installed"));
         // Either end waits for the other to open its own.
         let commands = OpenOptions::new().write(true).open(commands).unwrap();
         let answers = File::open(answers).unwrap();
         let mut browser = Self {
-            _process: process,
-            _folder: folder,
+            process,
+            folder,
             commands,
             messages: messages(answers),
             session: Value::Null,
