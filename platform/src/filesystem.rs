@@ -81,6 +81,12 @@ pub struct Identity {
     inode: u64,
 }
 
+impl Identity {
+    pub(crate) fn of(found: &std::fs::Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
 /// What is known of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "each is the caller's to handle")]
@@ -130,7 +136,7 @@ pub fn identity(path: &Path) -> Option<Identity> {
 /// What is known of `path`, links followed.
 pub fn presence(path: &Path) -> Presence {
     match std::fs::metadata(path) {
-        Ok(found) => Presence::There(Identity { device: found.dev(), inode: found.ino() }),
+        Ok(found) => Presence::There(Identity::of(&found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Presence::Gone
         }

@@ -37,10 +37,11 @@ pub enum Staleness {
 
 /// When a token ends and when it wants a successor, by the clock of this machine.
 ///
-/// A token claims an end by the authority's clock. Its life is counted from when it was received, so that a clock that is
-/// wrong does not matter. The claimed end counts where the time of receipt is none by this clock: it is ahead, because the
-/// clock was set back since; or the token would have ended before it was made, because another clock told that time, or
-/// because it is that of the token before, which Codex's switch to another workspace leaves.
+/// A token claims its end by the authority's clock. Its lifetime is counted from the time of receipt instead, so that a
+/// wrong clock does not matter. The claimed end counts if the time of receipt cannot be this token's by this clock:
+/// - It is in the future: the clock was set back since.
+/// - The token would have ended before it was issued: another clock gave that time, or it is the previous token's, which
+///   Codex keeps when it switches to another workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Validity {
     claimed: Span,

@@ -124,7 +124,7 @@ impl Client {
     pub(super) fn probe(&self, limit: Duration) -> Response {
         let mut stream = match peer::connect(&self.path) {
             Ok(stream) => stream,
-            // Nobody takes connections from the queue.
+            // No process accepts connections from the queue.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Response::Silent,
             Err(_) => return Response::Unreachable,
         };

@@ -36,9 +36,9 @@ pub(super) fn dispose(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan)
     Ok(writer.clear_orphan(orphan)?)
 }
 
-/// Completes what another holder of the lease left behind, for a program that has written a login itself, with
-/// [`crate::login::keep`] or [`crate::store::migrate`]. Locks: the lease, which is the caller's, and Codex's commit locks
-/// if there is something to commit.
+/// Completes a refresh or logout that a killed process left behind. Call it before [`crate::login::keep`] or
+/// [`crate::store::migrate`], so that the tokens of the login that they replace are not lost. Locks: the lease, which is
+/// the caller's, and Codex's commit locks if there is something to commit.
 ///
 /// # Errors
 /// [`Error::Store`]: it cannot be done now; the next transaction tries again.

@@ -1,4 +1,4 @@
-//! How a stored login stands, told by what a refresh would find, with nothing done.
+//! Whether a stored login yields a token, by the checks that a refresh would make, without changing anything.
 
 use std::time::Duration;
 

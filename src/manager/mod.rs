@@ -304,7 +304,7 @@ impl AuthManager {
     /// needs, on a thread of its own; nothing is created, changed or locked, and no request is sent.
     pub async fn usability(&self, snapshot: &Arc<Snapshot>) -> Usability {
         let now = self.0.engine.clock.now();
-        // What is told from memory leaves no trace of a token on another stack.
+        // An answer from memory leaves no trace of a token on the stack of another thread.
         if !login_status::is_due(snapshot, now) {
             return snapshot.usability(now);
         }

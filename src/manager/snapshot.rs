@@ -168,7 +168,7 @@ impl Snapshot {
         self.validity.expires_at(now)
     }
 
-    /// Whose login it is; of nobody when there is none.
+    /// Account and user of the login; empty when logged out.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.document().map(AuthDocument::identity).unwrap_or_default()

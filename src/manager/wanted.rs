@@ -15,7 +15,7 @@ use crate::secret::Fingerprint;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// Somebody asked for it; the damper does not hold it back.
+    /// A caller asked for it explicitly; the damper does not apply.
     Forced,
     /// It is kept fresh ahead of time.
     Keeper,

@@ -61,7 +61,7 @@ impl Deadline {
         self.0.finishing.store(true, Ordering::Relaxed);
     }
 
-    /// Does `wait`, which is told how long it may take: what is left, and `most` at most.
+    /// Runs `wait` with the time that it may take, which is what is left and at most `most`, and counts the time that it took.
     pub(super) fn during<T>(&self, most: Duration, wait: impl FnOnce(Duration) -> T) -> T {
         let began = Instant::now();
         let done = wait(self.left().min(most));

@@ -36,7 +36,7 @@ pub struct Lease {
 /// The locks of one folder, released inside out.
 struct FolderLock {
     path: PathBuf,
-    /// What the path led to, where the folder itself is locked: its handle keeps the number of the folder its own.
+    /// The folder, if the folder itself is locked: the open handle keeps its inode number from being used again.
     identity: Option<Identity>,
     _directory: Option<DirectoryLock>,
     _file: FileLock,
@@ -220,7 +220,7 @@ impl FolderLock {
             if filesystem::identity(&path) == locked {
                 file.sign("codex-auth");
                 let path = folder.path().to_owned();
-                let identity = directory.as_ref().and_then(|_| filesystem::identity(&path));
+                let identity = directory.as_ref().and_then(DirectoryLock::identity);
                 return Ok(ControlFlow::Continue(Self {
                     path,
                     identity,

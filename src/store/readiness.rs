@@ -9,7 +9,7 @@ impl Stores {
     /// commit locks, and in the store itself. Creates, changes and locks nothing; who holds a lock is no matter.
     ///
     /// # Errors
-    /// The error that the refresh would end with before it spends a token, as far as that can be told without a trial.
+    /// The error that the refresh would end with before it spends a token, as far as a check without a trial finds it.
     pub fn check_refresh(&self, kind: StoreKind) -> Result<(), Error> {
         let target = self.pinned.clone().map_or_else(|| Target::of(&self.home), Ok)?;
         let store = self.store(kind);

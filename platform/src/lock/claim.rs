@@ -1,7 +1,7 @@
 //! The claim beside a note: a second lock on the lock file, which readers ask for without acquiring anything.
 //!
 //! `flock` has no way to ask: a reader would have to acquire the lock for a moment, and make the try of another process
-//! fail. So on Linux whoever signs holds a lock of the open file (`F_OFD_SETLK`) too. The kernel releases both together,
+//! fail. So on Linux a process that signs holds a lock of the open file (`F_OFD_SETLK`) too. The kernel releases both together,
 //! also when it kills the process. On macOS, `F_GETLK` tells of `flock` locks.
 
 use std::fs::File;

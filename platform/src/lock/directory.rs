@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::waiting::{self, Attempt, Waiting};
 use super::{Error, Wait};
+use crate::filesystem::Identity;
 use crate::private_file::is_contended;
 
 /// An exclusive lock on a directory. Released on drop, and by the kernel when the process ends in whatever way.
@@ -58,6 +59,11 @@ impl DirectoryLock {
             ControlFlow::Continue(Err(unsupported)) => DirectoryAcquired::Unsupported(unsupported),
             ControlFlow::Break(reason) => DirectoryAcquired::GaveWay(reason),
         })
+    }
+
+    /// Names the locked directory, whatever its path leads to by now. `None` if the system does not tell.
+    pub fn identity(&self) -> Option<Identity> {
+        self.file.metadata().ok().map(|found| Identity::of(&found))
     }
 
     /// The directory.

@@ -221,7 +221,7 @@ impl FileLock {
         })
     }
 
-    /// Replaces the lock file at `path` by another one that this process holds, whoever holds the one that was there.
+    /// Replaces the lock file at `path` by a new one that this process holds, also while another process holds the old one.
     ///
     /// For a holder that has stopped and may never go on: it goes on holding a file that is no longer at `path`, which it
     /// can find out by comparing [identities](crate::filesystem::identity). Until it does, both hold a lock.

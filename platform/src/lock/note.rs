@@ -28,7 +28,7 @@ pub struct Holder {
 /// its note, and if another program holds it that signs nothing. Acquires no lock, so no other process notices.
 pub fn holder(path: &Path) -> Option<Holder> {
     let file = open(path)?;
-    // In this order: whoever claims a note has written it before.
+    // In this order: a note is written before it is claimed.
     claim::is_made(&file).then(|| read(&file))?
 }
 
@@ -57,7 +57,7 @@ pub(super) fn write(file: &File, program: &str) -> io::Result<()> {
     // Written before the rest is cut off, so that its first line is whole at all times.
     file.write_all_at(note.as_bytes(), 0)?;
     file.set_len(note.len() as u64)?;
-    // A note that is not claimed names nobody.
+    // A note that is not claimed names no holder.
     claim::make(file)
 }
 

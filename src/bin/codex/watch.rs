@@ -173,7 +173,7 @@ impl Report<'_> {
     }
 }
 
-/// Whether it cannot be told if a login is stored: it could not be read so far.
+/// Whether it is unknown if a login is stored: the store could not be read yet.
 fn is_unknown(snapshot: &Snapshot) -> bool {
     snapshot.document().is_none() && matches!(snapshot.departure(), Some(Departure::Unreadable(_)))
 }

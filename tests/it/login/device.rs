@@ -1,10 +1,14 @@
 //! Signing in by device code: shown here, decided on elsewhere.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use scripted_authority::{Decision, DeviceFlow, Endpoint, Outcome, Pacing, Step, TokenState};
 
 use super::world::{Login, PATIENCE, World};
+#[cfg(feature = "failpoints")]
+use crate::support::Pause;
 use crate::support::{Ended, Machine, over_both_stores};
 
 over_both_stores![
@@ -184,4 +188,42 @@ fn a_terminal_is_shown_the_code_large_an_address_to_scan_and_the_time_that_is_le
 
 fn last(ended: &Ended) -> &str {
     ended.err.lines().last().unwrap()
+}
+
+/// Nobody is asked to sign in for a login that could not be stored.
+#[test]
+fn what_no_login_can_be_stored_beside_is_said_before_a_person_signs_in() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let folder = world.machine.home.file("codex-auth");
+    for block in [
+        |folder: &Path| fs::write(folder, "a file").unwrap(),
+        |folder: &Path| fs::create_dir_all(folder.join("refresh.lock")).unwrap(),
+    ] {
+        block(&folder);
+        let ended = world.codex(["login", "--device-auth"]).run().expect(5);
+        assert!(ended.err.contains("codex-auth") && !ended.err.contains("/codex/device"), "{ended}");
+        let _ = fs::remove_file(&folder);
+        let _ = fs::remove_dir_all(&folder);
+    }
+    assert_eq!(world.authority.counters().all(), 0);
+}
+
+/// The document becomes one that cannot be read while the login waits to be stored.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_login_that_is_refused_at_the_last_moment_is_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let pause = Pause::at("old login read");
+    let run = world.codex(["login", "--device-auth", "--store", "file"]);
+    let login = pause.govern(run).start();
+    let standing = pause.arrived();
+    assert_eq!(world.live_grants(), 1);
+    fs::create_dir(world.machine.home.document()).unwrap();
+    drop(standing);
+    let ended = login.wait_with_output().unwrap();
+    assert_ne!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(world.live_grants(), 0, "{ended:?}");
 }

@@ -290,6 +290,9 @@ fn a_hard_link_in_a_second_home_is_told() {
         let report = home.codex(["status", "--json"]).run().json();
         assert!(report["warnings"].to_string().contains("hard links"), "{report:#}");
     }
+    let ended = home.codex(["logout"]).run().expect(0);
+    assert!(ended.err.contains("2 names (hard links)"), "{ended}");
+    assert!(other.document().exists());
 }
 
 #[test]

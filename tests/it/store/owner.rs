@@ -143,6 +143,18 @@ fn a_file_that_is_a_mount_point_is_written_in_place_for_a_login_with_a_backup_an
 }
 
 #[test]
+fn a_token_that_is_removed_from_a_mounted_configuration_stays_in_no_backup() {
+    let home = TestHome::new();
+    home.write("config.toml", "model = 'o5'\nauth_token = \"marked\"\n");
+    let mounted = Mounted::by(home, "mount --bind \"$home/config.toml\" \"$home/config.toml\"");
+    mounted.codex(["logout"]).run().expect(0);
+    for (path, _, content) in mounted.home.tree() {
+        assert!(!String::from_utf8_lossy(&content).contains("marked"), "{}", path.display());
+    }
+    assert_eq!(mounted.home.read("config.toml"), "model = 'o5'\n");
+}
+
+#[test]
 fn a_file_that_is_a_mount_point_is_read_and_neither_removed_nor_migrated_over() {
     let session = PrivateSession::unlocked();
     let home = TestHome::within(&session);

@@ -7,7 +7,6 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
 use super::Run;
 
 /// Only a failing test waits for it.
@@ -28,7 +27,6 @@ impl Pause {
     }
 
     /// `run`, which will stand still there.
-    #[cfg(target_os = "linux")]
     pub fn govern(&self, run: Run) -> Run {
         run.env("CODEX_AUTH_FAILPOINT", self.failpoint())
     }

@@ -13,7 +13,7 @@ use super::queue::{Receiver, Sender, queue};
 
 /// How long a client may read nothing while lines wait for room.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// How much is written at once, so that a slow reader of a long line is told from one that does not read.
+/// How much is written at once, so that a slow reader of a long line is distinguished from one that does not read.
 const CHUNK: usize = 64 * 1024;
 
 /// The longest line that is taken, in bytes without its end. It may be changed while lines are read.

@@ -34,7 +34,7 @@ pub(super) struct Server {
     pub(super) client: Arc<Client>,
     pub(super) next: Arc<Next>,
     pub(super) logins: Logins,
-    /// What the client knows of its account. Held while the client is told, and never while anything else is waited for.
+    /// The account as the client knows it. Locked while the client is notified, and never during another wait.
     pub(super) told: tokio::sync::Mutex<View>,
     /// How many requests and logins are under way that tell the client of what they change themselves.
     telling: watch::Sender<usize>,
@@ -208,8 +208,8 @@ impl Server {
         }
     }
 
-    /// Begins to change or refresh the login for the client, which is told of that by the caller and of nothing else until
-    /// what this returns is dropped.
+    /// Suspends notifications of account changes until the guard is dropped: the caller changes or refreshes the login for
+    /// the client, and notifies it of that itself.
     pub(super) fn begin_telling(&self) -> Telling<'_> {
         self.telling.send_modify(|under_way| *under_way += 1);
         Telling(&self.telling)
