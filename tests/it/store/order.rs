@@ -1,6 +1,7 @@
 //! The order of system calls, seen by strace: locks outside in, the new file made durable before anybody sees it, and
 //! reads that leave no trace.
 
+use std::collections::HashMap;
 use std::fs;
 use std::process::Stdio;
 
@@ -12,8 +13,23 @@ fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
     let way = ["strace", "-f", "-y", "-s", "256", "-o", journal.to_str().unwrap()];
     run.through(way).input(input).run().expect(0);
     let text = fs::read_to_string(journal).unwrap();
-    // Without the process id in front; how a process ends is no call.
-    text.lines().filter_map(|line| line.split_once(' ')).map(|(_, call)| call.trim().to_owned()).collect()
+    let mut calls: Vec<String> = Vec::new();
+    // Where the first half of a call stands, by the thread that made it.
+    let mut unfinished: HashMap<&str, usize> = HashMap::new();
+    for (thread, line) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let line = line.trim();
+        if let Some(half) = line.strip_suffix("<unfinished ...>") {
+            unfinished.insert(thread, calls.len());
+            calls.push(half.trim_end().to_owned());
+        } else if let Some((_, rest)) = line.split_once(" resumed>") {
+            if let Some(at) = unfinished.remove(thread) {
+                calls[at].push_str(rest);
+            }
+        } else {
+            calls.push(line.to_owned());
+        }
+    }
+    calls
 }
 
 /// The number of the first call after `start` that has all these parts.

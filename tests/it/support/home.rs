@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,6 +20,20 @@ use super::session::{PrivateSession, no_keychain};
 pub struct TestHome {
     folder: tempfile::TempDir,
     environment: Vec<(String, OsString)>,
+}
+
+impl Drop for TestHome {
+    fn drop(&mut self) {
+        // A process that outlives its command may write here once more, and a removal then finds a folder that is not
+        // empty.
+        let end = Instant::now() + Duration::from_secs(5);
+        while fs::remove_dir_all(self.folder.path()).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+            if Instant::now() > end {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 impl TestHome {
@@ -34,7 +51,9 @@ impl TestHome {
 
     /// An empty home whose programs get these variables.
     pub fn with_variables(environment: Vec<(String, OsString)>) -> Self {
-        Self { environment, ..Self::new() }
+        let mut home = Self::new();
+        home.environment = environment;
+        home
     }
 
     /// The folder of the login, canonical.
