@@ -22,7 +22,7 @@ pub struct Claims {
     /// The owner's e-mail address, from the top level or else from the profile claim.
     pub email: Option<String>,
     /// The subscription.
-    pub plan: Option<Plan>,
+    pub plan: Option<PlanType>,
     /// The person, as opposed to the workspace.
     pub user_id: Option<String>,
     /// The workspace that the token acts for.
@@ -58,7 +58,7 @@ impl Claims {
         let within = |claim: &str, key: &str| text(payload.get(claim)?.get(key)?);
         Self {
             email: payload.get("email").and_then(text).or_else(|| within(PROFILE, "email")),
-            plan: within(AUTH, "chatgpt_plan_type").map(|name| Plan::named(&name)),
+            plan: within(AUTH, "chatgpt_plan_type").map(|name| PlanType::named(&name)),
             user_id: within(AUTH, "chatgpt_user_id").or_else(|| within(AUTH, "user_id")),
             account_id: within(AUTH, "chatgpt_account_id"),
             expires_at: payload.get("exp").and_then(moment),
@@ -69,9 +69,9 @@ impl Claims {
 
 /// A subscription by the name that Codex shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan(String);
+pub struct PlanType(String);
 
-impl Plan {
+impl PlanType {
     /// The plan called `name`; two old spellings are read as the plans they name, and a strange name is kept.
     #[must_use]
     pub fn named(name: &str) -> Self {
@@ -134,7 +134,7 @@ mod tests {
         })))
         .unwrap();
         assert_eq!(claims.email.as_deref(), Some("ada@example.com"));
-        assert_eq!(claims.plan.as_ref().map(Plan::as_str), Some("enterprise"));
+        assert_eq!(claims.plan.as_ref().map(PlanType::as_str), Some("enterprise"));
         assert_eq!(claims.user_id.as_deref(), Some("user-1"));
         assert_eq!(claims.account_id.as_deref(), Some("acct-1"));
         assert_eq!(claims.expires_at.map(Timestamp::as_second), Some(1_800_000_000));
@@ -149,7 +149,7 @@ mod tests {
         .unwrap();
         assert_eq!(claims.email.as_deref(), Some("ada@example.com"));
         assert_eq!(claims.user_id.as_deref(), Some("user-2"));
-        assert_eq!(claims.plan.as_ref().map(Plan::as_str), Some("future"));
+        assert_eq!(claims.plan.as_ref().map(PlanType::as_str), Some("future"));
     }
 
     #[test]

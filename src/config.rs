@@ -4,14 +4,14 @@
 //! writing the file is the business of [`crate::store`].
 
 mod environment;
+mod exec_chain;
 mod file;
 mod line_ends;
 mod network;
 mod overrides;
-mod passage;
 mod provider;
 mod restrictions;
-mod surroundings;
+mod terminal_env;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -24,13 +24,13 @@ pub(crate) use self::environment::failpoint;
 pub use self::environment::{
     CREDENTIALS, Colour, Environment, HomeSetting, LogLevel, UserFolders, VARIABLES, Variable,
 };
+pub use self::exec_chain::ExecChain;
 pub use self::file::{Config, LegacyToken};
-pub use self::network::{Network, Setting};
+pub use self::network::{Network, NetworkSetting};
 pub use self::overrides::{KEYS, Overrides};
-pub use self::passage::Passage;
 pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provider, provider_command};
-pub use self::restrictions::{Forbidden, LoginMethod, Restrictions};
-pub use self::surroundings::{Person, Surroundings, Terminal};
+pub use self::restrictions::{ForbiddenLogin, LoginMethod, Restrictions};
+pub use self::terminal_env::{TerminalEnv, TerminalKind, UserLocation};
 
 /// A store that a document lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,10 +6,10 @@ use crate::{config, login, manager, store};
 /// Why something about a login could not be done.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Error(Cause);
+pub struct Error(ErrorCause);
 
 #[derive(Debug, thiserror::Error)]
-enum Cause {
+enum ErrorCause {
     #[error(transparent)]
     Config(config::Error),
     #[error(transparent)]
@@ -25,10 +25,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
-            Cause::Config(_) => ErrorKind::Failed,
-            Cause::Login(error) => error.kind(),
-            Cause::Manager(error) => error.kind(),
-            Cause::Store(error) => error.kind(),
+            ErrorCause::Config(_) => ErrorKind::Failed,
+            ErrorCause::Login(error) => error.kind(),
+            ErrorCause::Manager(error) => error.kind(),
+            ErrorCause::Store(error) => error.kind(),
         }
     }
 
@@ -36,34 +36,34 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match &self.0 {
-            Cause::Config(_) => None,
-            Cause::Login(error) => error.remedy(),
-            Cause::Manager(error) => error.remedy(),
-            Cause::Store(error) => error.remedy(),
+            ErrorCause::Config(_) => None,
+            ErrorCause::Login(error) => error.remedy(),
+            ErrorCause::Manager(error) => error.remedy(),
+            ErrorCause::Store(error) => error.remedy(),
         }
     }
 }
 
 impl From<config::Error> for Error {
     fn from(error: config::Error) -> Self {
-        Self(Cause::Config(error))
+        Self(ErrorCause::Config(error))
     }
 }
 
 impl From<login::Error> for Error {
     fn from(error: login::Error) -> Self {
-        Self(Cause::Login(error))
+        Self(ErrorCause::Login(error))
     }
 }
 
 impl From<manager::Error> for Error {
     fn from(error: manager::Error) -> Self {
-        Self(Cause::Manager(error))
+        Self(ErrorCause::Manager(error))
     }
 }
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
-        Self(Cause::Store(error))
+        Self(ErrorCause::Store(error))
     }
 }

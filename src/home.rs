@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::filesystem::{self, Identity};
+use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::private_file::{self, FolderLocation};
 use sha2::{Digest as _, Sha256};
 
@@ -20,7 +20,7 @@ const DOCUMENT: &str = "auth.json";
 pub struct Home {
     path: PathBuf,
     spelled: PathBuf,
-    identity: Option<Identity>,
+    identity: Option<FileId>,
 }
 
 impl Home {
@@ -135,31 +135,31 @@ impl Home {
 
     /// The files that describe the document where it is the home's own `auth.json`.
     #[must_use]
-    pub fn own_records(&self) -> Records {
+    pub fn own_records(&self) -> RecordPaths {
         self.records(DOCUMENT.as_ref())
     }
 
     /// Where a document of this name in this folder has its state and rescue: several documents may lie in one folder,
     /// and homes that link to one document share its files.
     #[must_use]
-    pub fn records(&self, document: &OsStr) -> Records {
+    pub fn records(&self, document: &OsStr) -> RecordPaths {
         let folder = self.folder();
         if document == DOCUMENT {
-            Records { hash: self.hash(), folder }
+            RecordPaths { hash: self.hash(), folder }
         } else {
-            Records { hash: hash(&self.path.join(document)), folder: folder.join(document) }
+            RecordPaths { hash: hash(&self.path.join(document)), folder: folder.join(document) }
         }
     }
 }
 
 /// The files that describe one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Records {
+pub struct RecordPaths {
     folder: PathBuf,
     hash: String,
 }
 
-impl Records {
+impl RecordPaths {
     /// The folder they are in.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -123,7 +123,7 @@ pub use self::document::{AuthDocument, AuthMode};
 pub use self::error::{Error, ErrorKind};
 pub use self::home::Home;
 pub use self::secret::{Fingerprint, Secret};
-pub use self::store::{Lease, State, Stores};
+pub use self::store::{HomeState, Lease, Stores};
 
 /// The examples of the README, compiled and run as tests.
 #[cfg(doctest)]

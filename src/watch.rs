@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::filesystem::{self, Identity, Watching};
+use codex_auth_platform::filesystem::{self, FileId, WatchSupport};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// Events closer together than this are one look. The first of them is answered at once.
@@ -30,17 +30,17 @@ pub const SLOW_POLL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Watch {
     files: Vec<PathBuf>,
-    bell: Bell,
+    bell: WatchTrigger,
     rung: Receiver<()>,
-    armed: Armed,
+    armed: ArmedWatches,
     looked: Option<Instant>,
 }
 
 /// Makes a [`Watch`] look again. Any number of rings before it does are one.
 #[derive(Clone, Debug)]
-pub struct Bell(SyncSender<()>);
+pub struct WatchTrigger(SyncSender<()>);
 
-impl Bell {
+impl WatchTrigger {
     /// Rings.
     pub fn ring(&self) {
         let _ = self.ring_if_heard();
@@ -57,7 +57,7 @@ impl Bell {
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Noticed {
+pub enum WaitOutcome {
     /// Something may have changed.
     LookAgain,
     /// Nothing has, as far as anybody can tell.
@@ -67,7 +67,7 @@ pub enum Noticed {
 /// How changes are noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Attention {
+pub enum WatchMethod {
     /// The system tells of them.
     Events,
     /// By looking every second.
@@ -77,7 +77,7 @@ pub enum Attention {
     },
 }
 
-impl fmt::Display for Attention {
+impl fmt::Display for WatchMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Events => f.write_str("changes are told by the system"),
@@ -91,42 +91,42 @@ impl Watch {
     #[must_use]
     pub fn on(files: Vec<PathBuf>) -> Self {
         let (ring, rung) = sync_channel(1);
-        let bell = Bell(ring);
-        let armed = Armed::new(&files, &bell);
+        let bell = WatchTrigger(ring);
+        let armed = ArmedWatches::new(&files, &bell);
         Self { files, bell, rung, armed, looked: None }
     }
 
     /// What makes this watch look again from elsewhere.
     #[must_use]
-    pub fn bell(&self) -> Bell {
+    pub fn bell(&self) -> WatchTrigger {
         self.bell.clone()
     }
 
     /// How changes are noticed now.
     #[must_use]
-    pub fn attention(&self) -> &Attention {
+    pub fn attention(&self) -> &WatchMethod {
         &self.armed.attention
     }
 
     /// Waits for a change, up to `limit`. The first event is answered at once, those that follow it within
-    /// [`COALESCED`] by one more answer. It answers [`Noticed::LookAgain`] after [`SLOW_POLL`] at the latest.
+    /// [`COALESCED`] by one more answer. It answers [`WaitOutcome::LookAgain`] after [`SLOW_POLL`] at the latest.
     #[must_use]
-    pub fn wait(&mut self, limit: Duration) -> Noticed {
+    pub fn wait(&mut self, limit: Duration) -> WaitOutcome {
         let poll = match self.armed.attention {
-            Attention::Events => SLOW_POLL,
-            Attention::Polling { .. } => POLL,
+            WatchMethod::Events => SLOW_POLL,
+            WatchMethod::Polling { .. } => POLL,
         };
         let due = self.looked.map_or(Duration::ZERO, |looked| poll.saturating_sub(looked.elapsed()));
         match self.rung.recv_timeout(limit.min(due)) {
             Ok(()) => self.coalesce(),
             // The other end is held here, so it is never closed.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if due > limit => {
-                return Noticed::Nothing;
+                return WaitOutcome::Nothing;
             }
             Err(_) => {}
         }
         self.looked = Some(Instant::now());
-        Noticed::LookAgain
+        WaitOutcome::LookAgain
     }
 
     /// Watches `files` instead, and the folders that have taken the place of others. To be called at every look: what
@@ -137,7 +137,7 @@ impl Watch {
         if same && !worth_a_try {
             return;
         }
-        self.armed = Armed::new(&files, &self.bell);
+        self.armed = ArmedWatches::new(&files, &self.bell);
         self.files = files;
         if !same {
             self.bell.ring();
@@ -156,62 +156,62 @@ impl Watch {
 
 /// The folders that are watched, and by what.
 #[derive(Debug)]
-struct Armed {
-    folders: Vec<Folder>,
-    attention: Attention,
+struct ArmedWatches {
+    folders: Vec<WatchedFolder>,
+    attention: WatchMethod,
     since: Instant,
-    retry: Retry,
+    retry: WatchRetry,
     _watcher: Option<RecommendedWatcher>,
 }
 
 /// Whether what keeps the system from telling may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Retry {
+enum WatchRetry {
     Never,
     Later,
 }
 
-impl Armed {
-    fn new(files: &[PathBuf], bell: &Bell) -> Self {
+impl ArmedWatches {
+    fn new(files: &[PathBuf], bell: &WatchTrigger) -> Self {
         let folders = folders(files);
         let since = Instant::now();
-        let nearest = folders.iter().filter(|folder| folder.role == Role::Nearest);
+        let nearest = folders.iter().filter(|folder| folder.role == WatchedRole::Nearest);
         let unwatchable =
             nearest.map(|folder| filesystem::watching(&folder.path)).find_map(|watching| match watching {
-                Watching::Poll { reason } => Some(reason),
+                WatchSupport::Poll { reason } => Some(reason),
                 _ => None,
             });
         if let Some(reason) = unwatchable {
-            let attention = Attention::Polling { reason };
-            return Self { folders, attention, since, retry: Retry::Never, _watcher: None };
+            let attention = WatchMethod::Polling { reason };
+            return Self { folders, attention, since, retry: WatchRetry::Never, _watcher: None };
         }
         match watcher(files, &folders, bell.clone()) {
             Ok(watcher) => {
-                let attention = Attention::Events;
-                Self { folders, attention, since, retry: Retry::Never, _watcher: Some(watcher) }
+                let attention = WatchMethod::Events;
+                Self { folders, attention, since, retry: WatchRetry::Never, _watcher: Some(watcher) }
             }
             Err(error) => {
-                let attention = Attention::Polling { reason: reason(&error) };
-                Self { folders, attention, since, retry: Retry::Later, _watcher: None }
+                let attention = WatchMethod::Polling { reason: reason(&error) };
+                Self { folders, attention, since, retry: WatchRetry::Later, _watcher: None }
             }
         }
     }
 
     fn worth_another_try(&self) -> bool {
-        self.retry == Retry::Later && self.since.elapsed() >= SLOW_POLL
+        self.retry == WatchRetry::Later && self.since.elapsed() >= SLOW_POLL
     }
 }
 
 /// A folder that exists, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Folder {
+struct WatchedFolder {
     path: PathBuf,
-    identity: Identity,
-    role: Role,
+    identity: FileId,
+    role: WatchedRole,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
+enum WatchedRole {
     /// A file is in it, or will be in a folder to be made in it.
     Nearest,
     /// The one above, which tells when that is replaced. It may be closed to us; then the slow poll finds out.
@@ -219,30 +219,35 @@ enum Role {
 }
 
 /// The folders to watch for `files`, each once.
-fn folders(files: &[PathBuf]) -> Vec<Folder> {
+fn folders(files: &[PathBuf]) -> Vec<WatchedFolder> {
     let mut found = BTreeMap::new();
     for folder in files.iter().filter_map(|file| file.parent()) {
         let existing = folder.ancestors().filter_map(|path| Some((path, filesystem::identity(path)?)));
-        for ((path, identity), role) in existing.zip([Role::Nearest, Role::Above]) {
+        for ((path, identity), role) in existing.zip([WatchedRole::Nearest, WatchedRole::Above]) {
             let known = found.entry(path).or_insert((identity, role));
             known.1 = known.1.min(role);
         }
     }
-    let folder = |(path, (identity, role)): (&Path, _)| Folder { path: path.to_owned(), identity, role };
+    let folder =
+        |(path, (identity, role)): (&Path, _)| WatchedFolder { path: path.to_owned(), identity, role };
     found.into_iter().map(folder).collect()
 }
 
-fn watcher(files: &[PathBuf], folders: &[Folder], bell: Bell) -> notify::Result<RecommendedWatcher> {
-    let matters = Matters::of(files);
+fn watcher(
+    files: &[PathBuf],
+    folders: &[WatchedFolder],
+    bell: WatchTrigger,
+) -> notify::Result<RecommendedWatcher> {
+    let matters = WatchedNames::of(files);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
         Ok(event) if event.kind.is_access() => {}
         // An event without a path is the system's word that it has lost some.
         Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(|path| matters.contains(path)) => {}
         _ => bell.ring(),
     })?;
-    for Folder { path, role, .. } in folders {
+    for WatchedFolder { path, role, .. } in folders {
         match watcher.watch(path, RecursiveMode::NonRecursive) {
-            Err(error) if *role == Role::Nearest => return Err(error),
+            Err(error) if *role == WatchedRole::Nearest => return Err(error),
             _ => {}
         }
     }
@@ -265,9 +270,9 @@ fn reason(error: &notify::Error) -> String {
 
 /// The names whose events are worth a look: the files, and every folder above them.
 #[derive(Clone)]
-struct Matters(Arc<BTreeSet<OsString>>);
+struct WatchedNames(Arc<BTreeSet<OsString>>);
 
-impl Matters {
+impl WatchedNames {
     fn of(files: &[PathBuf]) -> Self {
         let paths = files.iter().flat_map(|file| file.ancestors());
         Self(Arc::new(paths.map(|path| path.as_os_str().to_owned()).collect()))
@@ -286,12 +291,12 @@ mod tests {
     fn any_number_of_rings_are_one_look() {
         let folder = tempfile::tempdir().unwrap();
         let mut watch = Watch::on(vec![folder.path().join("file")]);
-        assert_eq!(watch.wait(Duration::ZERO), Noticed::LookAgain, "the first look is always due");
+        assert_eq!(watch.wait(Duration::ZERO), WaitOutcome::LookAgain, "the first look is always due");
         for _ in 0..100 {
             watch.bell().ring();
         }
-        assert_eq!(watch.wait(Duration::from_secs(5)), Noticed::LookAgain);
-        assert_eq!(watch.wait(COALESCED * 2), Noticed::Nothing);
+        assert_eq!(watch.wait(Duration::from_secs(5)), WaitOutcome::LookAgain);
+        assert_eq!(watch.wait(COALESCED * 2), WaitOutcome::Nothing);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) use imp::is_mounted_in_another_view;
 /// Where the bytes of a file system are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FileSystemKind {
     /// On a disk of this machine.
     Local,
     /// In memory: gone at the next start.
@@ -32,7 +32,7 @@ pub enum Kind {
 /// What a file system allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Access {
+pub enum FileSystemAccess {
     /// Whatever permissions allow.
     ReadWrite,
     /// It is mounted read-only.
@@ -44,11 +44,11 @@ pub enum Access {
 #[non_exhaustive]
 pub struct FileSystem {
     /// Where its bytes are.
-    pub kind: Kind,
+    pub kind: FileSystemKind,
     /// Its type in the words of the system, as `nfs` or `apfs`; a number in hexadecimal if that is not known.
     pub name: String,
     /// What it allows here.
-    pub access: Access,
+    pub access: FileSystemAccess,
 }
 
 /// Whether something is mounted at a path.
@@ -64,7 +64,7 @@ pub enum MountPoint {
 /// How changes at a path are noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Watching {
+pub enum WatchSupport {
     /// The system tells of every one.
     Native,
     /// It may not: look now and then.
@@ -76,12 +76,12 @@ pub enum Watching {
 
 /// Names a folder or file for as long as it exists: another one in its place has another identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity {
+pub struct FileId {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileId {
     pub(crate) fn of(found: &std::fs::Metadata) -> Self {
         Self { device: found.dev(), inode: found.ino() }
     }
@@ -92,7 +92,7 @@ impl Identity {
 #[expect(clippy::exhaustive_enums, reason = "each is the caller's to handle")]
 pub enum Presence {
     /// This is there.
-    There(Identity),
+    There(FileId),
     /// Nothing is there.
     Gone,
     /// The system does not say: a folder on the way is closed to this user, or cannot be read now.
@@ -126,7 +126,7 @@ pub fn describe(path: &Path) -> Result<FileSystem, Error> {
 }
 
 /// What is at `path`, links followed; `None` if nothing can be found there.
-pub fn identity(path: &Path) -> Option<Identity> {
+pub fn identity(path: &Path) -> Option<FileId> {
     match presence(path) {
         Presence::There(identity) => Some(identity),
         Presence::Gone | Presence::Unknown => None,
@@ -136,7 +136,7 @@ pub fn identity(path: &Path) -> Option<Identity> {
 /// What is known of `path`, links followed.
 pub fn presence(path: &Path) -> Presence {
     match std::fs::metadata(path) {
-        Ok(found) => Presence::There(Identity::of(&found)),
+        Ok(found) => Presence::There(FileId::of(&found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Presence::Gone
         }
@@ -158,25 +158,31 @@ pub fn is_mount_point(path: &Path) -> io::Result<MountPoint> {
 
 /// How to notice changes of the files in the folder `path`: natively on disks and in memory of this machine,
 /// and by looking wherever another machine or a program may change them.
-pub fn watching(path: &Path) -> Watching {
+pub fn watching(path: &Path) -> WatchSupport {
     let reason = match describe(path) {
-        Ok(FileSystem { kind: Kind::Local | Kind::Memory, .. }) => return Watching::Native,
-        Ok(FileSystem { kind: Kind::Network, name, .. }) => {
+        Ok(FileSystem { kind: FileSystemKind::Local | FileSystemKind::Memory, .. }) => {
+            return WatchSupport::Native;
+        }
+        Ok(FileSystem { kind: FileSystemKind::Network, name, .. }) => {
             format!("{name}: this machine is not told what others change")
         }
-        Ok(FileSystem { kind: Kind::Fuse, name, .. }) => {
+        Ok(FileSystem { kind: FileSystemKind::Fuse, name, .. }) => {
             format!("{name}: a program decides what changes are told")
         }
         Ok(FileSystem { name, .. }) => format!("{name}: not a file system that is known here"),
         Err(error) => format!("{error}: {}", error.source),
     };
-    Watching::Poll { reason }
+    WatchSupport::Poll { reason }
 }
 
 fn describe_existing(path: &Path) -> io::Result<FileSystem> {
     let read_only = rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY);
     let (kind, name) = kind_and_name(path)?;
-    Ok(FileSystem { kind, name, access: if read_only { Access::ReadOnly } else { Access::ReadWrite } })
+    Ok(FileSystem {
+        kind,
+        name,
+        access: if read_only { FileSystemAccess::ReadOnly } else { FileSystemAccess::ReadWrite },
+    })
 }
 
 #[cfg(target_os = "linux")]
@@ -189,51 +195,51 @@ mod imp {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
     use rustix::io::Errno;
 
-    use super::{Kind, MountPoint, Path, PathBuf, io};
+    use super::{FileSystemKind, MountPoint, Path, PathBuf, io};
 
     /// Numbers of `linux/magic.h` and, where they are not in it, of the file system's own source.
-    const KNOWN: &[(u32, Kind, &str)] = &[
-        (0x0000_ef53, Kind::Local, "ext4"),
-        (0x5846_5342, Kind::Local, "xfs"),
-        (0x9123_683e, Kind::Local, "btrfs"),
-        (0xca45_1a4e, Kind::Local, "bcachefs"),
-        (0x2fc1_2fc1, Kind::Local, "zfs"),
-        (0xf2f5_2010, Kind::Local, "f2fs"),
-        (0x794c_7630, Kind::Local, "overlay"),
-        (0x0000_f15f, Kind::Local, "ecryptfs"),
-        (0x5265_4973, Kind::Local, "reiserfs"),
-        (0x3153_464a, Kind::Local, "jfs"),
-        (0x0000_4d44, Kind::Local, "vfat"),
-        (0x2011_bab0, Kind::Local, "exfat"),
-        (0x7366_746e, Kind::Local, "ntfs3"),
-        (0x7371_7368, Kind::Local, "squashfs"),
-        (0xe0f5_e1e2, Kind::Local, "erofs"),
-        (0x0102_1994, Kind::Memory, "tmpfs"),
-        (0x8584_58f6, Kind::Memory, "ramfs"),
-        (0x0000_6969, Kind::Network, "nfs"),
-        (0xff53_4d42, Kind::Network, "cifs"),
-        (0xfe53_4d42, Kind::Network, "smb2"),
-        (0x0000_517b, Kind::Network, "smb"),
-        (0x00c3_6400, Kind::Network, "ceph"),
-        (0x5346_414f, Kind::Network, "afs"),
-        (0x7375_7245, Kind::Network, "coda"),
-        (0x0bd0_0bd0, Kind::Network, "lustre"),
-        (0x0116_1970, Kind::Network, "gfs2"),
-        (0x7461_636f, Kind::Network, "ocfs2"),
+    const KNOWN: &[(u32, FileSystemKind, &str)] = &[
+        (0x0000_ef53, FileSystemKind::Local, "ext4"),
+        (0x5846_5342, FileSystemKind::Local, "xfs"),
+        (0x9123_683e, FileSystemKind::Local, "btrfs"),
+        (0xca45_1a4e, FileSystemKind::Local, "bcachefs"),
+        (0x2fc1_2fc1, FileSystemKind::Local, "zfs"),
+        (0xf2f5_2010, FileSystemKind::Local, "f2fs"),
+        (0x794c_7630, FileSystemKind::Local, "overlay"),
+        (0x0000_f15f, FileSystemKind::Local, "ecryptfs"),
+        (0x5265_4973, FileSystemKind::Local, "reiserfs"),
+        (0x3153_464a, FileSystemKind::Local, "jfs"),
+        (0x0000_4d44, FileSystemKind::Local, "vfat"),
+        (0x2011_bab0, FileSystemKind::Local, "exfat"),
+        (0x7366_746e, FileSystemKind::Local, "ntfs3"),
+        (0x7371_7368, FileSystemKind::Local, "squashfs"),
+        (0xe0f5_e1e2, FileSystemKind::Local, "erofs"),
+        (0x0102_1994, FileSystemKind::Memory, "tmpfs"),
+        (0x8584_58f6, FileSystemKind::Memory, "ramfs"),
+        (0x0000_6969, FileSystemKind::Network, "nfs"),
+        (0xff53_4d42, FileSystemKind::Network, "cifs"),
+        (0xfe53_4d42, FileSystemKind::Network, "smb2"),
+        (0x0000_517b, FileSystemKind::Network, "smb"),
+        (0x00c3_6400, FileSystemKind::Network, "ceph"),
+        (0x5346_414f, FileSystemKind::Network, "afs"),
+        (0x7375_7245, FileSystemKind::Network, "coda"),
+        (0x0bd0_0bd0, FileSystemKind::Network, "lustre"),
+        (0x0116_1970, FileSystemKind::Network, "gfs2"),
+        (0x7461_636f, FileSystemKind::Network, "ocfs2"),
         // Folders of the host: WSL's drives and many virtual machines.
-        (0x0102_1997, Kind::Network, "9p"),
-        (0x5346_4846, Kind::Network, "wslfs"),
-        (0x786f_4256, Kind::Network, "vboxsf"),
+        (0x0102_1997, FileSystemKind::Network, "9p"),
+        (0x5346_4846, FileSystemKind::Network, "wslfs"),
+        (0x786f_4256, FileSystemKind::Network, "vboxsf"),
         // virtiofs has this number too.
-        (0x6573_5546, Kind::Fuse, "fuse"),
+        (0x6573_5546, FileSystemKind::Fuse, "fuse"),
     ];
 
-    pub(super) fn kind_and_name(path: &Path) -> io::Result<(Kind, String)> {
+    pub(super) fn kind_and_name(path: &Path) -> io::Result<(FileSystemKind, String)> {
         // Its type has another width and sign on almost every machine; the number has 32 bits.
         let number = rustix::fs::statfs(path)?.f_type as u32;
         let known = KNOWN.iter().find(|(magic, ..)| *magic == number);
         Ok(known.map_or_else(
-            || (Kind::Unknown, format!("{number:#x}")),
+            || (FileSystemKind::Unknown, format!("{number:#x}")),
             |(_, kind, name)| (*kind, (*name).to_owned()),
         ))
     }
@@ -355,18 +361,18 @@ mod imp {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    use super::{Kind, MountPoint, Path, io};
+    use super::{FileSystemKind, MountPoint, Path, io};
 
-    pub(super) fn kind_and_name(path: &Path) -> io::Result<(Kind, String)> {
+    pub(super) fn kind_and_name(path: &Path) -> io::Result<(FileSystemKind, String)> {
         let found = rustix::fs::statfs(path)?;
         let name = String::from_utf8_lossy(&text(&found.f_fstypename)).into_owned();
         let local = found.f_flags & libc::MNT_LOCAL.cast_unsigned() != 0;
         let kind = match name.as_str() {
-            "apfs" | "hfs" | "msdos" | "exfat" => Kind::Local,
-            "tmpfs" => Kind::Memory,
-            name if name.contains("fuse") => Kind::Fuse,
-            _ if !local => Kind::Network,
-            _ => Kind::Unknown,
+            "apfs" | "hfs" | "msdos" | "exfat" => FileSystemKind::Local,
+            "tmpfs" => FileSystemKind::Memory,
+            name if name.contains("fuse") => FileSystemKind::Fuse,
+            _ if !local => FileSystemKind::Network,
+            _ => FileSystemKind::Unknown,
         };
         Ok((kind, name))
     }

@@ -30,13 +30,13 @@ pub enum Weakness {
 
 /// What [`harden`] changed and children inherit, as it was found.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct InheritedSettings {
     umask: Mode,
     core: Rlimit,
     file_size_signal: libc::sighandler_t,
 }
 
-static FOUND: OnceLock<Found> = OnceLock::new();
+static FOUND: OnceLock<InheritedSettings> = OnceLock::new();
 
 /// Keeps the memory and the files of this process to itself for as long as it runs this program. Returns what could not be
 /// done.
@@ -58,7 +58,7 @@ pub fn harden() -> Vec<Weakness> {
     // SAFETY: no handler of ours is installed, only the system's own way to ignore the signal, and no other thread runs
     // yet that could expect another.
     let file_size_signal = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    let found = Found { umask: umask(Mode::RWXG | Mode::RWXO), core, file_size_signal };
+    let found = InheritedSettings { umask: umask(Mode::RWXG | Mode::RWXO), core, file_size_signal };
     // Of a second call nothing is kept: the first found what the user had set.
     let _ = FOUND.set(found);
     [core_dumps, inspection].into_iter().filter_map(Result::err).collect()

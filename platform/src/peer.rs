@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use crate::private_file::{self, Folder, Removal};
+use crate::private_file::{self, OpenFolder, Removal};
 
 /// What the name of a socket ends in until it can be connected to.
 const NEW: &str = ".new";
@@ -151,7 +151,7 @@ pub fn remove_socket(path: &Path) -> Result<Removal, Error> {
         io::ErrorKind::NotFound => Ok(Removal::Absent),
         _ => Err(failed(error)),
     };
-    let (folder, name) = match Folder::around(path) {
+    let (folder, name) = match OpenFolder::around(path) {
         Ok(found) => found,
         Err(error) => return gone(error),
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// The process that listens on a port, as far as the system tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Listener {
+pub struct PortListener {
     /// Its process id.
     pub pid: u32,
     /// Its program file, or the name that it was called by where it is closed to us.
@@ -14,7 +14,7 @@ pub struct Listener {
 
 /// Who listens on `port` of a loopback address, or of all addresses. Nobody is named whose process is closed
 /// to us, as those of other users are, and on macOS nobody at all.
-pub fn listener(port: u16) -> Option<Listener> {
+pub fn listener(port: u16) -> Option<PortListener> {
     imp::listener(port)
 }
 
@@ -23,12 +23,12 @@ mod imp {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::Listener;
+    use super::PortListener;
 
     /// The state of a socket that listens.
     const LISTENS: &str = "0A";
 
-    pub(super) fn listener(port: u16) -> Option<Listener> {
+    pub(super) fn listener(port: u16) -> Option<PortListener> {
         let sockets: Vec<_> = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
             .into_iter()
             .filter_map(|table| fs::read_to_string(table).ok())
@@ -44,7 +44,7 @@ mod imp {
                 .ok()?
                 .flatten()
                 .any(|file| fs::read_link(file.path()).is_ok_and(|target| sockets.contains(&target)));
-            holds.then(|| Listener { pid, program: program(&entry.path()) })
+            holds.then(|| PortListener { pid, program: program(&entry.path()) })
         })
     }
 
@@ -85,7 +85,7 @@ mod imp {
 
 #[cfg(target_os = "macos")]
 mod imp {
-    pub(super) fn listener(_: u16) -> Option<super::Listener> {
+    pub(super) fn listener(_: u16) -> Option<super::PortListener> {
         None
     }
 }

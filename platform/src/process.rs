@@ -12,7 +12,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 /// What is sent to a process group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ending {
+pub enum StopSignal {
     /// SIGTERM: it may clean up, or not listen.
     Ask,
     /// SIGKILL: it ends.
@@ -32,20 +32,20 @@ pub enum Signalled {
 /// A process of this user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Running {
+pub struct RunningProcess {
     /// Its process id.
     pub pid: u32,
     /// Its program file, even one that was replaced since; or the name that it was called by, where it is
     /// closed to us.
     pub executable: PathBuf,
     /// The environment variable that was asked for.
-    pub variable: Variable,
+    pub variable: ProcessVariable,
 }
 
 /// An environment variable of another process, as it was when its program started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Variable {
+pub enum ProcessVariable {
     /// Its value.
     Set(OsString),
     /// It has none.
@@ -137,15 +137,15 @@ pub fn own_group(command: &mut Command) -> &mut Command {
 ///
 /// # Errors
 /// [`Error::NotAGroup`]; [`Error::Signal`].
-pub fn end_group(pid: u32, how: Ending) -> Result<Signalled, Error> {
+pub fn end_group(pid: u32, how: StopSignal) -> Result<Signalled, Error> {
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // The group 1 would be every process there is.
     let Some(group) = group.filter(|group| !group.is_init() && group.as_raw_pid() != our_group()) else {
         return Err(Error::NotAGroup { pid });
     };
     let signal = match how {
-        Ending::Ask => rustix::process::Signal::TERM,
-        Ending::Force => rustix::process::Signal::KILL,
+        StopSignal::Ask => rustix::process::Signal::TERM,
+        StopSignal::Force => rustix::process::Signal::KILL,
     };
     match rustix::process::kill_process_group(group, signal) {
         Ok(()) => Ok(Signalled::Sent),
@@ -185,7 +185,7 @@ fn our_group() -> libc::pid_t {
 ///
 /// # Errors
 /// [`Error::List`].
-pub fn running(program: &str, variable: &str) -> Result<Vec<Running>, Error> {
+pub fn running(program: &str, variable: &str) -> Result<Vec<RunningProcess>, Error> {
     imp::running(program, variable).map_err(|source| Error::List { source })
 }
 
@@ -209,7 +209,7 @@ mod imp {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
 
-    use super::{Running, Variable};
+    use super::{ProcessVariable, RunningProcess};
 
     /// Leads to the image that this process runs, even after its file was replaced or removed.
     const OWN_LINK: &str = "/proc/self/exe";
@@ -239,7 +239,7 @@ mod imp {
         (start <= address && address < end).then(|| PathBuf::from(OsStr::from_bytes(path)))
     }
 
-    pub(super) fn running(program: &str, variable: &str) -> io::Result<Vec<Running>> {
+    pub(super) fn running(program: &str, variable: &str) -> io::Result<Vec<RunningProcess>> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
@@ -252,7 +252,7 @@ mod imp {
             if let Some(executable) = is_ours(&folder).then(|| executable(&folder)).flatten()
                 && executable.file_name() == Some(OsStr::new(program))
             {
-                found.push(Running { pid, executable, variable: value_of(&folder, variable) });
+                found.push(RunningProcess { pid, executable, variable: value_of(&folder, variable) });
             }
         }
         Ok(found)
@@ -279,12 +279,12 @@ mod imp {
         Some(PathBuf::from(OsStr::from_bytes(first)))
     }
 
-    fn value_of(folder: &Path, variable: &str) -> Variable {
-        let Ok(environment) = fs::read(folder.join("environ")) else { return Variable::Unreadable };
+    fn value_of(folder: &Path, variable: &str) -> ProcessVariable {
+        let Ok(environment) = fs::read(folder.join("environ")) else { return ProcessVariable::Unreadable };
         let value = environment
             .split(|byte| *byte == 0)
             .find_map(|pair| pair.strip_prefix(variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")));
-        value.map_or(Variable::Unset, |value| Variable::Set(OsString::from_vec(value.to_vec())))
+        value.map_or(ProcessVariable::Unset, |value| ProcessVariable::Set(OsString::from_vec(value.to_vec())))
     }
 }
 
@@ -297,7 +297,7 @@ mod imp {
 
     use libc::{c_int, pid_t};
 
-    use super::{Running, Variable};
+    use super::{ProcessVariable, RunningProcess};
 
     pub(super) fn own_program() -> io::Result<PathBuf> {
         own_file()
@@ -310,7 +310,7 @@ mod imp {
     /// For processes that start between the count and the list.
     const ROOM: usize = 64;
 
-    pub(super) fn running(program: &str, _: &str) -> io::Result<Vec<Running>> {
+    pub(super) fn running(program: &str, _: &str) -> io::Result<Vec<RunningProcess>> {
         let mut found = Vec::new();
         for number in numbers()? {
             let Ok(pid) = u32::try_from(number) else { continue };
@@ -320,7 +320,7 @@ mod imp {
             if let Some(executable) = executable(number)
                 && executable.file_name() == Some(OsStr::new(program))
             {
-                found.push(Running { pid, executable, variable: Variable::Unreadable });
+                found.push(RunningProcess { pid, executable, variable: ProcessVariable::Unreadable });
             }
         }
         Ok(found)

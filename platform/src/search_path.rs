@@ -16,12 +16,12 @@ const WRITE_BY_OTHERS: u32 = 0o022;
 
 /// Which file a program is, whatever it is called and however many links lead to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct ProgramId {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl ProgramId {
     /// Of the file that `path` leads to; nothing where there is none.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
@@ -39,24 +39,24 @@ impl Identity {
     }
 }
 
-impl fmt::Display for Identity {
+impl fmt::Display for ProgramId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.device, self.inode)
     }
 }
 
-/// A text that is no [`Identity`].
+/// A text that is no [`ProgramId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a device and an inode with a colon between them")]
 #[non_exhaustive]
-pub struct NoIdentity;
+pub struct InvalidProgramId;
 
-impl FromStr for Identity {
-    type Err = NoIdentity;
+impl FromStr for ProgramId {
+    type Err = InvalidProgramId;
 
-    fn from_str(text: &str) -> Result<Self, NoIdentity> {
-        let (device, inode) = text.split_once(':').ok_or(NoIdentity)?;
-        let number = |text: &str| text.parse().map_err(|_| NoIdentity);
+    fn from_str(text: &str) -> Result<Self, InvalidProgramId> {
+        let (device, inode) = text.split_once(':').ok_or(InvalidProgramId)?;
+        let number = |text: &str| text.parse().map_err(|_| InvalidProgramId);
         Ok(Self { device: number(device)?, inode: number(inode)? })
     }
 }
@@ -67,12 +67,12 @@ impl FromStr for Identity {
 /// users other than their owner may write, and files owned by neither root nor this user.
 #[must_use]
 pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
-    let mut seen: Vec<_> = Identity::of_this_program().into_iter().collect();
+    let mut seen: Vec<_> = ProgramId::of_this_program().into_iter().collect();
     let mut found = Vec::new();
     for folder in std::env::split_paths(search_path).filter(|folder| folder.is_absolute()) {
         let path = folder.join(name);
         let Ok(file) = std::fs::metadata(&path) else { continue };
-        let identity = Identity::of_file(&file);
+        let identity = ProgramId::of_file(&file);
         if trustworthy(&file) && !seen.contains(&identity) {
             seen.push(identity);
             found.push(path);
@@ -89,10 +89,10 @@ pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
 #[must_use]
 pub fn called_as(name: &str, search_path: &OsStr) -> Option<PathBuf> {
     let called = std::env::args_os().next()?;
-    called_by(Path::new(&called), name, search_path, Identity::of_this_program()?)
+    called_by(Path::new(&called), name, search_path, ProgramId::of_this_program()?)
 }
 
-fn called_by(called: &Path, name: &str, search_path: &OsStr, ours: Identity) -> Option<PathBuf> {
+fn called_by(called: &Path, name: &str, search_path: &OsStr, ours: ProgramId) -> Option<PathBuf> {
     let path = if called.components().count() > 1 || called.is_absolute() {
         std::path::absolute(called).ok()?
     } else {
@@ -101,7 +101,7 @@ fn called_by(called: &Path, name: &str, search_path: &OsStr, ours: Identity) -> 
         paths.find(|path| std::fs::metadata(path).is_ok_and(|file| is_executable(&file)))?
     };
     let beside = path.with_file_name(name);
-    [path, beside].into_iter().find(|path| Identity::of(path) == Some(ours))
+    [path, beside].into_iter().find(|path| ProgramId::of(path) == Some(ours))
 }
 
 /// What the file that `path` leads to is called, through however many links; nothing where there is none.
@@ -155,15 +155,15 @@ mod tests {
         .unwrap();
         assert_eq!(programs("tool", &path), std::slice::from_ref(&good));
 
-        let identity = Identity::of(&good).unwrap();
-        assert_eq!(Identity::of(&folder.path().join("again/tool")), Some(identity));
-        assert_ne!(Identity::of_this_program(), Some(identity));
+        let identity = ProgramId::of(&good).unwrap();
+        assert_eq!(ProgramId::of(&folder.path().join("again/tool")), Some(identity));
+        assert_ne!(ProgramId::of_this_program(), Some(identity));
         symlink("again/tool", folder.path().join("other")).unwrap();
         assert_eq!(own_name(&folder.path().join("other")).as_deref(), Some(OsStr::new("tool")));
         assert_eq!(own_name(&folder.path().join("missing/tool")), None);
         assert_eq!(identity.to_string().parse(), Ok(identity));
         for wrong in ["", "1", ":", "1:", "-1:2", "1:2:3", "a:b"] {
-            assert_eq!(wrong.parse::<Identity>(), Err(NoIdentity), "{wrong}");
+            assert_eq!(wrong.parse::<ProgramId>(), Err(InvalidProgramId), "{wrong}");
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
         file("other/tool");
         let link = root.join("bin/tool");
         symlink(&target, &link).unwrap();
-        let ours = Identity::of(&target).unwrap();
+        let ours = ProgramId::of(&target).unwrap();
         let path = |folders: &[&str]| std::env::join_paths(folders.iter().map(|sub| root.join(sub))).unwrap();
         let called = |name: &Path, folders: &[&str]| called_by(name, "tool", &path(folders), ours);
         for (name, folders, found) in [

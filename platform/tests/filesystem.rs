@@ -13,7 +13,7 @@ use std::path::Path;
 
 use again::{Stage, this_test};
 use codex_auth_platform::filesystem::{
-    Access, Kind, MountPoint, Watching, describe, identity, is_mount_point, watching,
+    FileSystemAccess, FileSystemKind, MountPoint, WatchSupport, describe, identity, is_mount_point, watching,
 };
 
 #[test]
@@ -21,7 +21,7 @@ fn a_path_that_is_yet_to_be_made_is_where_its_folder_is() {
     let folder = tempfile::tempdir().unwrap();
     let expected = describe(folder.path()).unwrap();
     assert_eq!(describe(&folder.path().join("missing")).unwrap(), expected);
-    assert_eq!(expected.access, Access::ReadWrite);
+    assert_eq!(expected.access, FileSystemAccess::ReadWrite);
     let error = describe(&folder.path().join("missing/file")).unwrap_err();
     assert_eq!(error.source.kind(), std::io::ErrorKind::NotFound);
     assert!(error.to_string().contains("missing/file"), "{error}");
@@ -29,7 +29,9 @@ fn a_path_that_is_yet_to_be_made_is_where_its_folder_is() {
 
 #[test]
 fn what_cannot_be_described_is_looked_at_now_and_then() {
-    let Watching::Poll { reason } = watching(Path::new("/nowhere/at/all")) else { panic!("it is watched") };
+    let WatchSupport::Poll { reason } = watching(Path::new("/nowhere/at/all")) else {
+        panic!("it is watched")
+    };
     assert!(reason.contains("/nowhere/at/all"), "{reason}");
 }
 
@@ -69,13 +71,16 @@ fn another_file_in_the_place_of_one_has_another_identity_and_a_rewritten_one_its
 fn memory_is_told_from_disks_and_read_only_from_writable() {
     let name = this_test!();
     if let Some((_, path)) = again::part() {
-        for (name, kind) in [("tmpfs", Kind::Memory), ("ramfs", Kind::Memory)] {
+        for (name, kind) in [("tmpfs", FileSystemKind::Memory), ("ramfs", FileSystemKind::Memory)] {
             again::run("mount", &[&"-t", &name, &"none", &path]);
             let found = describe(&path).unwrap();
-            assert_eq!((found.kind, found.name.as_str(), found.access), (kind, name, Access::ReadWrite));
-            assert_eq!(watching(&path), Watching::Native);
+            assert_eq!(
+                (found.kind, found.name.as_str(), found.access),
+                (kind, name, FileSystemAccess::ReadWrite)
+            );
+            assert_eq!(watching(&path), WatchSupport::Native);
             again::run("mount", &[&"-o", &"remount,bind,ro", &path]);
-            assert_eq!(describe(&path).unwrap().access, Access::ReadOnly);
+            assert_eq!(describe(&path).unwrap().access, FileSystemAccess::ReadOnly);
             again::run("umount", &[&path]);
         }
         return again::played();
@@ -88,8 +93,8 @@ fn memory_is_told_from_disks_and_read_only_from_writable() {
 #[test]
 fn what_the_kernel_makes_up_is_not_a_known_file_system() {
     let found = describe(Path::new("/proc/self/status")).unwrap();
-    assert_eq!((found.kind, found.name.as_str()), (Kind::Unknown, "0x9fa0"));
-    let Watching::Poll { reason } = watching(Path::new("/proc")) else { panic!("it is watched") };
+    assert_eq!((found.kind, found.name.as_str()), (FileSystemKind::Unknown, "0x9fa0"));
+    let WatchSupport::Poll { reason } = watching(Path::new("/proc")) else { panic!("it is watched") };
     assert!(reason.contains("0x9fa0"), "{reason}");
 }
 

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use again::{Actor, Stage, this_test};
 use codex_auth_platform::hardening::{as_found, harden, with_found_umask};
-use codex_auth_platform::process::{Variable, running};
+use codex_auth_platform::process::{ProcessVariable, running};
 use rustix::process::{Pid, Signal};
 
 /// What a program can see of how it was started: umask, limits on core dumps, and whether a file may grow beyond its limit.
@@ -85,7 +85,7 @@ fn a_hardened_program_has_no_core_and_is_closed_to_its_user() {
             let found = running(program.to_str().unwrap(), "PATH").unwrap();
             let found: Vec<_> = found.iter().filter(|process| process.pid == pid).collect();
             assert_eq!(found.len(), 1, "it is found all the same");
-            assert_eq!(found[0].variable, Variable::Unreadable);
+            assert_eq!(found[0].variable, ProcessVariable::Unreadable);
             let refused = rustix::process::kill_process(Pid::from_child(&actor.child), Signal::CONT);
             assert_eq!(refused, Ok(()), "signals are another matter");
             return again::played();

@@ -10,16 +10,16 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Changes, Client, ItemName, Selection, Slot};
+use codex_auth_platform::keychain::{ChangeListener, Client, ItemName, ItemSelection, Slot};
 use support::{PrivateSession, inside};
 
 /// Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Listens, and waits until it does: the first word comes when signals are heard from then on.
-fn listening() -> (Changes, Receiver<()>) {
+fn listening() -> (ChangeListener, Receiver<()>) {
     let (tell, told) = channel();
-    let changes = Changes::listen(move || {
+    let changes = ChangeListener::listen(move || {
         let _ = tell.send(());
     });
     told.recv_timeout(PATIENCE).unwrap();
@@ -35,7 +35,7 @@ fn an_item_that_comes_or_goes_is_told_of_and_one_that_is_updated_in_place_is_not
         let client = Client::system();
         let [name, other] = ["an account", "another"].map(|account| ItemName::new("a service", account));
         let write = |name, secret: &[u8]| client.write(name, &Slot::Only, secret, PATIENCE).unwrap();
-        let delete = |name| client.delete(name, &Selection::All, PATIENCE).unwrap();
+        let delete = |name| client.delete(name, &ItemSelection::All, PATIENCE).unwrap();
         for name in [&name, &other] {
             write(name, b"first");
         }
@@ -108,7 +108,7 @@ fn without_a_bus_nothing_is_told_and_nothing_fails() {
     inside("without_a_bus_nothing_is_told_and_nothing_fails", || {
         let _session = PrivateSession::no_bus();
         let (tell, told) = channel::<()>();
-        let changes = Changes::listen(move || {
+        let changes = ChangeListener::listen(move || {
             let _ = tell.send(());
         });
         assert_eq!(told.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));

@@ -15,8 +15,8 @@ use std::process::Command;
 
 use again::{Actor, Stage, this_test};
 use codex_auth_platform::process::{
-    Ending, Error, Signalled, Variable, await_end, end_group, exists, own_group, own_session, running, user,
-    without_loader_variables,
+    Error, ProcessVariable, Signalled, StopSignal, await_end, end_group, exists, own_group, own_session,
+    running, user, without_loader_variables,
 };
 use rustix::process::Pid;
 
@@ -100,7 +100,7 @@ fn the_end_of_a_child_is_noticed_and_left_to_be_collected() {
     assert_eq!(told.recv(), Ok(true));
     // It can be noticed again, and signalled still.
     assert!(await_end(pid).is_ok());
-    assert_eq!(end_group(pid, Ending::Force).unwrap(), Signalled::Sent);
+    assert_eq!(end_group(pid, StopSignal::Force).unwrap(), Signalled::Sent);
     assert_eq!(actor.child.wait().unwrap().signal(), Some(SIGKILL));
     assert!(await_end(pid).is_err(), "its number is nobody's of ours now");
     for nobody in [0, u32::MAX] {
@@ -111,16 +111,16 @@ fn the_end_of_a_child_is_noticed_and_left_to_be_collected() {
 #[test]
 fn a_group_ends_with_all_who_are_in_it() {
     for (how, signal, script) in [
-        (Ending::Ask, SIGTERM, "sh -c 'echo @runs; read a' <&0 & read b"),
-        (Ending::Force, SIGKILL, "trap '' TERM; sh -c 'echo @runs; read a' <&0 & read b"),
+        (StopSignal::Ask, SIGTERM, "sh -c 'echo @runs; read a' <&0 & read b"),
+        (StopSignal::Force, SIGKILL, "trap '' TERM; sh -c 'echo @runs; read a' <&0 & read b"),
     ] {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         own_group(&mut command);
         let mut actor = Actor::start(command, "@runs");
         let pid = actor.child.id();
-        if how == Ending::Force {
-            assert_eq!(end_group(pid, Ending::Ask).unwrap(), Signalled::Sent);
+        if how == StopSignal::Force {
+            assert_eq!(end_group(pid, StopSignal::Ask).unwrap(), Signalled::Sent);
             assert_eq!(actor.child.try_wait().unwrap(), None, "it does not listen");
         }
         assert_eq!(end_group(pid, how).unwrap(), Signalled::Sent);
@@ -136,14 +136,14 @@ fn a_group_that_is_gone_is_no_error() {
     own_group(&mut command);
     let mut child = command.spawn().unwrap();
     child.wait().unwrap();
-    assert_eq!(end_group(child.id(), Ending::Force).unwrap(), Signalled::Gone);
+    assert_eq!(end_group(child.id(), StopSignal::Force).unwrap(), Signalled::Gone);
 }
 
 #[test]
 fn what_is_not_the_group_of_a_child_is_not_signalled() {
     let ours = u32::try_from(session_and_group(0).1).unwrap();
     for pid in [0, 1, ours, u32::MAX, 1 << 31] {
-        let outcome = end_group(pid, Ending::Force);
+        let outcome = end_group(pid, StopSignal::Force);
         assert!(matches!(outcome, Err(Error::NotAGroup { .. })), "{pid}: {outcome:?}");
     }
 }
@@ -174,8 +174,8 @@ fn programs_of_ours_are_found_with_the_variable_that_was_asked_for() {
     found.sort_by_key(|process| process.pid != with.child.id());
     let [first, second] = &found[..] else { panic!("{found:?}") };
     assert_eq!((first.pid, &first.executable), (with.child.id(), &program));
-    assert_eq!(first.variable, Variable::Set(OsString::from("/a b=c")));
-    assert_eq!((second.pid, &second.variable), (without.child.id(), &Variable::Unset));
+    assert_eq!(first.variable, ProcessVariable::Set(OsString::from("/a b=c")));
+    assert_eq!((second.pid, &second.variable), (without.child.id(), &ProcessVariable::Unset));
 
     fs::remove_file(&program).unwrap();
     assert_eq!(running(&name, "PLACE").unwrap().len(), 2, "their program was replaced");
@@ -202,7 +202,7 @@ fn neither_we_ourselves_nor_the_dead_nor_other_users_are_running() {
     again::play(name, "stranger", Path::new(&waiters), &Stage::Somebody);
     actor.child.kill().unwrap();
     actor.await_silence();
-    let killed = |process: &codex_auth_platform::process::Running| process.pid == actor.child.id();
+    let killed = |process: &codex_auth_platform::process::RunningProcess| process.pid == actor.child.id();
     while running(&waiters, "PLACE").unwrap().iter().any(killed) {
         std::thread::yield_now();
     }

@@ -10,10 +10,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Authority;
 use super::endpoint::{Endpoint, EndpointError, parse};
-use super::error::Silence;
+use super::error::MissingResponse;
 use super::profile::{Profile, present};
-use super::request::{Content, Request, RequestError};
-use super::token::Undecodable;
+use super::request::{LoginRequest, RequestBody, RequestError};
+use super::token::InvalidTokenResponse;
 use crate::secret::Secret;
 
 /// As Codex 0.169 waits (`codex-behaviour.md` 2.4).
@@ -48,11 +48,15 @@ impl Authority {
     /// # Errors
     /// [`RequestError`].
     pub async fn agent_keys(&self, endpoint: &Endpoint) -> Result<AgentKeys, RequestError> {
-        let request =
-            Request { endpoint, content: Content::Get(None), secret: Secret::from(""), within: WITHIN };
+        let request = LoginRequest {
+            endpoint,
+            content: RequestBody::Get(None),
+            secret: Secret::from(""),
+            within: WITHIN,
+        };
         let body = request.body(self).await?;
         serde_json::from_slice(&body)
-            .map_err(|_| request.unanswered(Silence::Undecodable(Undecodable::NotAnObject)))
+            .map_err(|_| request.unanswered(MissingResponse::Undecodable(InvalidTokenResponse::NotAnObject)))
     }
 }
 
@@ -67,15 +71,15 @@ impl AgentToken {
     /// Takes `token` apart: three parts, signed by RS256, with the id of a key. No key is needed for it.
     ///
     /// # Errors
-    /// [`NotGenuine`] says which part is wrong; none of the token is in it.
-    pub fn parse(token: &Secret) -> Result<Self, NotGenuine> {
+    /// [`AgentTokenError`] says which part is wrong; none of the token is in it.
+    pub fn parse(token: &Secret) -> Result<Self, AgentTokenError> {
         let parts: Vec<_> = token.expose().split('.').collect();
-        let [header, _, _] = parts[..] else { return Err(NotGenuine::Form) };
-        let header: Header = decoded(header)?;
+        let [header, _, _] = parts[..] else { return Err(AgentTokenError::Form) };
+        let header: TokenHeader = decoded(header)?;
         if header.alg != "RS256" {
-            return Err(NotGenuine::Algorithm);
+            return Err(AgentTokenError::Algorithm);
         }
-        let key_id = header.kid.filter(|id| !id.is_empty()).ok_or(NotGenuine::NoKeyId)?;
+        let key_id = header.kid.filter(|id| !id.is_empty()).ok_or(AgentTokenError::NoKeyId)?;
         Ok(Self { token: token.clone(), key_id })
     }
 }
@@ -84,32 +88,32 @@ impl AgentToken {
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct AgentKeys {
-    keys: Vec<Key>,
+    keys: Vec<AgentKey>,
 }
 
 impl AgentKeys {
     /// Verifies that `token` was signed by one of these keys, by and for whom it should be, and has not ended at `now`.
     ///
     /// # Errors
-    /// [`NotGenuine`].
-    pub fn verify(&self, token: &AgentToken, now: Timestamp) -> Result<Profile, NotGenuine> {
+    /// [`AgentTokenError`].
+    pub fn verify(&self, token: &AgentToken, now: Timestamp) -> Result<Profile, AgentTokenError> {
         let AgentToken { token, key_id } = token;
-        let (signed, signature) = token.expose().rsplit_once('.').ok_or(NotGenuine::Form)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| NotGenuine::Form)?;
-        let key = self.keys.iter().find(|key| key.is_for(key_id)).ok_or(NotGenuine::UnknownKey)?;
-        let number = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| NotGenuine::UnknownKey);
+        let (signed, signature) = token.expose().rsplit_once('.').ok_or(AgentTokenError::Form)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| AgentTokenError::Form)?;
+        let key = self.keys.iter().find(|key| key.is_for(key_id)).ok_or(AgentTokenError::UnknownKey)?;
+        let number = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| AgentTokenError::UnknownKey);
         RsaPublicKeyComponents { n: number(&key.n)?, e: number(&key.e)? }
             .verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
-            .map_err(|_| NotGenuine::Signature)?;
-        let claims: Claims = decoded(signed.split_once('.').ok_or(NotGenuine::Form)?.1)?;
+            .map_err(|_| AgentTokenError::Signature)?;
+        let claims: AgentClaims = decoded(signed.split_once('.').ok_or(AgentTokenError::Form)?.1)?;
         if claims.iss != ISSUER {
-            return Err(NotGenuine::Issuer);
+            return Err(AgentTokenError::Issuer);
         }
         if !claims.aud.is_for(AUDIENCE) {
-            return Err(NotGenuine::Audience);
+            return Err(AgentTokenError::Audience);
         }
         if now.as_second() >= claims.exp.saturating_add(LEEWAY) {
-            return Err(NotGenuine::Expired);
+            return Err(AgentTokenError::Expired);
         }
         Ok(Profile {
             email: present(claims.email),
@@ -121,7 +125,7 @@ impl AgentKeys {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Key {
+struct AgentKey {
     kty: String,
     kid: Option<String>,
     #[serde(rename = "use")]
@@ -132,7 +136,7 @@ struct Key {
     e: String,
 }
 
-impl Key {
+impl AgentKey {
     fn is_for(&self, id: &str) -> bool {
         self.kty == "RSA"
             && self.kid.as_deref() == Some(id)
@@ -141,13 +145,13 @@ impl Key {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct TokenHeader {
     alg: String,
     kid: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct AgentClaims {
     iss: String,
     aud: Audience,
     exp: i64,
@@ -176,7 +180,7 @@ impl Audience {
 /// Why a token is no agent identity that can be relied on. None of the token is in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotGenuine {
+pub enum AgentTokenError {
     /// Signed in another way, or not at all.
     #[error("it is not signed by RS256")]
     Algorithm,
@@ -204,9 +208,9 @@ pub enum NotGenuine {
 }
 
 /// The parser's own message quotes what it found, so nothing of it is kept.
-fn decoded<T: DeserializeOwned>(part: &str) -> Result<T, NotGenuine> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| NotGenuine::Form)?;
-    serde_json::from_slice(&bytes).map_err(|_| NotGenuine::Form)
+fn decoded<T: DeserializeOwned>(part: &str) -> Result<T, AgentTokenError> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| AgentTokenError::Form)?;
+    serde_json::from_slice(&bytes).map_err(|_| AgentTokenError::Form)
 }
 
 #[cfg(test)]
@@ -250,7 +254,7 @@ mod tests {
         })
     }
 
-    fn verified(token: &Secret) -> Result<Profile, NotGenuine> {
+    fn verified(token: &Secret) -> Result<Profile, AgentTokenError> {
         keys().verify(&AgentToken::parse(token)?, Timestamp::from_second(NOW).unwrap())
     }
 
@@ -278,20 +282,20 @@ mod tests {
         let other = with("account_id", json!("acct-2"));
         let (_, foreign) = other.expose().rsplit_once('.').unwrap();
         for (token, why) in [
-            (with("iss", json!("https://evil.example")), NotGenuine::Issuer),
-            (with("aud", json!("marked")), NotGenuine::Audience),
-            (with("aud", json!([])), NotGenuine::Audience),
-            (with("exp", json!(NOW - LEEWAY)), NotGenuine::Expired),
-            (with("exp", json!("never")), NotGenuine::Form),
-            (signed(&json!({"alg": "none", "kid": "one"}), &claims()), NotGenuine::Algorithm),
-            (signed(&json!({"alg": "HS256", "kid": "one"}), &claims()), NotGenuine::Algorithm),
-            (signed(&json!({"alg": "RS256"}), &claims()), NotGenuine::NoKeyId),
-            (signed(&json!({"alg": "RS256", "kid": "two"}), &claims()), NotGenuine::UnknownKey),
-            (signed(&json!({"alg": "RS256", "kid": "enc"}), &claims()), NotGenuine::UnknownKey),
-            (Secret::new(format!("{front}.{foreign}")), NotGenuine::Signature),
-            (Secret::new(format!("{front}.")), NotGenuine::Signature),
-            (Secret::from("marked"), NotGenuine::Form),
-            (Secret::from("marked.marked.marked"), NotGenuine::Form),
+            (with("iss", json!("https://evil.example")), AgentTokenError::Issuer),
+            (with("aud", json!("marked")), AgentTokenError::Audience),
+            (with("aud", json!([])), AgentTokenError::Audience),
+            (with("exp", json!(NOW - LEEWAY)), AgentTokenError::Expired),
+            (with("exp", json!("never")), AgentTokenError::Form),
+            (signed(&json!({"alg": "none", "kid": "one"}), &claims()), AgentTokenError::Algorithm),
+            (signed(&json!({"alg": "HS256", "kid": "one"}), &claims()), AgentTokenError::Algorithm),
+            (signed(&json!({"alg": "RS256"}), &claims()), AgentTokenError::NoKeyId),
+            (signed(&json!({"alg": "RS256", "kid": "two"}), &claims()), AgentTokenError::UnknownKey),
+            (signed(&json!({"alg": "RS256", "kid": "enc"}), &claims()), AgentTokenError::UnknownKey),
+            (Secret::new(format!("{front}.{foreign}")), AgentTokenError::Signature),
+            (Secret::new(format!("{front}.")), AgentTokenError::Signature),
+            (Secret::from("marked"), AgentTokenError::Form),
+            (Secret::from("marked.marked.marked"), AgentTokenError::Form),
         ] {
             let error = verified(&token).unwrap_err();
             assert_eq!(error, why);

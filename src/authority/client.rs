@@ -14,9 +14,9 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_platform_verifier::Verifier;
 
 use super::endpoint::LOCALHOST;
-use super::error::{CaProblem, ClientError, Transport};
+use super::error::{CaProblem, HttpClientError, Transport};
 use super::ticks::ConnectWithin;
-use crate::config::{Network, Setting};
+use crate::config::{Network, NetworkSetting};
 
 /// A bundle of every authority on the web has a quarter of this.
 const LARGEST_BUNDLE: u64 = 1024 * 1024;
@@ -26,7 +26,7 @@ const ORIGINATOR: HeaderValue = HeaderValue::from_static("codex_cli_rs");
 /// A client for `https`, by the certificates and proxies of `network`.
 ///
 /// Certificates are read here, once: those of the system are some hundred files.
-pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, ClientError> {
+pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, HttpClientError> {
     let mut builder = builder(tls(network)?, connect);
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, Cli
 
 /// A client for `http`, which is for this machine alone: it trusts no certificate and knows no proxy, so nothing that is
 /// wrong with those can stop it.
-pub(super) fn plain(connect: Duration) -> Result<Client, ClientError> {
+pub(super) fn plain(connect: Duration) -> Result<Client, HttpClientError> {
     let config = versions()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
     finished(builder(config, connect))
 }
@@ -64,8 +64,8 @@ fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
         .default_headers(headers())
 }
 
-fn finished(builder: ClientBuilder) -> Result<Client, ClientError> {
-    builder.build().map_err(|error| ClientError::Setup(Transport::new(error)))
+fn finished(builder: ClientBuilder) -> Result<Client, HttpClientError> {
+    builder.build().map_err(|error| HttpClientError::Setup(Transport::new(error)))
 }
 
 fn headers() -> HeaderMap {
@@ -86,7 +86,7 @@ fn headers() -> HeaderMap {
 }
 
 /// The setting of the proxy, unless every host is excepted from it.
-pub(super) fn chosen_proxy(network: &Network) -> Option<&Setting> {
+pub(super) fn chosen_proxy(network: &Network) -> Option<&NetworkSetting> {
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
     // The client's own reading of the star leaves out hosts that are numbers.
@@ -95,8 +95,8 @@ pub(super) fn chosen_proxy(network: &Network) -> Option<&Setting> {
 }
 
 /// The address of the proxy that `setting` names. It may hold a password.
-pub(super) fn proxy_url(setting: &Setting) -> Result<Url, ClientError> {
-    let refused = || ClientError::Proxy { variable: setting.variable };
+pub(super) fn proxy_url(setting: &NetworkSetting) -> Result<Url, HttpClientError> {
+    let refused = || HttpClientError::Proxy { variable: setting.variable };
     let text = setting.value.to_str().ok_or_else(refused)?.trim();
     // As everywhere, an address without a scheme is meant to be http.
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -109,30 +109,30 @@ pub(super) fn proxy_url(setting: &Setting) -> Result<Url, ClientError> {
 }
 
 /// The proxy that `setting` names, for every host but this machine and those of `excepted`.
-fn proxy(setting: &Setting, excepted: &str) -> Result<Proxy, ClientError> {
-    let refused = |_| ClientError::Proxy { variable: setting.variable };
+fn proxy(setting: &NetworkSetting, excepted: &str) -> Result<Proxy, HttpClientError> {
+    let refused = |_| HttpClientError::Proxy { variable: setting.variable };
     let url = proxy_url(setting)?;
     let excepted = NoProxy::from_string(&format!("{LOCALHOST},127.0.0.0/8,::1,{excepted}"));
     Ok(Proxy::https(url).map_err(refused)?.no_proxy(excepted))
 }
 
-fn tls(network: &Network) -> Result<ClientConfig, ClientError> {
+fn tls(network: &Network) -> Result<ClientConfig, HttpClientError> {
     let mut roots = network.ca_bundle().map(bundle).transpose()?.unwrap_or_default();
     if network.ssl_cert_file.is_some() || network.ssl_cert_dir.is_some() {
         roots.extend(system_roots());
     }
     let config = versions()?;
     let provider = Arc::clone(config.crypto_provider());
-    let verifier = Verifier::new_with_extra_roots(roots, provider).map_err(ClientError::Tls)?;
+    let verifier = Verifier::new_with_extra_roots(roots, provider).map_err(HttpClientError::Tls)?;
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// TLS with ring, for this client alone: the process may have chosen another provider for its own ends.
-fn versions() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, ClientError> {
+fn versions() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(ClientError::Tls)
+        .map_err(HttpClientError::Tls)
 }
 
 /// The certificates in the system's own folders.
@@ -148,10 +148,10 @@ fn system_roots() -> Vec<CertificateDer<'static>> {
     loaded.filter(|certificate| store.add(certificate.clone()).is_ok()).collect()
 }
 
-fn bundle(setting: &Setting) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+fn bundle(setting: &NetworkSetting) -> Result<Vec<CertificateDer<'static>>, HttpClientError> {
     let path = Path::new(&setting.value);
     let refused =
-        |problem| ClientError::CaBundle { variable: setting.variable, path: path.to_owned(), problem };
+        |problem| HttpClientError::CaBundle { variable: setting.variable, path: path.to_owned(), problem };
     let contents = private_file::read(path, LARGEST_BUNDLE, Links::Follow)
         .map_err(|error| refused(CaProblem::Unreadable(error)))?
         .ok_or_else(|| refused(CaProblem::Missing))?;
@@ -190,8 +190,8 @@ fn first_element(der: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn setting(value: &str) -> Setting {
-        Setting { variable: "HTTPS_PROXY", value: value.into() }
+    fn setting(value: &str) -> NetworkSetting {
+        NetworkSetting { variable: "HTTPS_PROXY", value: value.into() }
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Authority;
 use super::endpoint::client_id;
-use super::error::Silence;
+use super::error::MissingResponse;
 use super::issuer::Issuer;
-use super::request::{Content, Request, RequestError};
-use super::token::{TokenResponse, Undecodable};
+use super::request::{LoginRequest, RequestBody, RequestError};
+use super::token::{InvalidTokenResponse, TokenResponse};
 use crate::secret::Secret;
 
 /// How long either exchange may take.
@@ -62,9 +62,10 @@ impl Authority {
         ];
         let endpoint = &issuer.token();
         let secret = authorization.code.clone();
-        let request = Request { endpoint, content: Content::Form(&fields), secret, within: WITHIN };
+        let request = LoginRequest { endpoint, content: RequestBody::Form(&fields), secret, within: WITHIN };
         let body = request.body(self).await?;
-        TokenResponse::from_json(&body).map_err(|error| request.unanswered(Silence::Undecodable(error)))
+        TokenResponse::from_json(&body)
+            .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
     }
 
     /// Gets the API key that belongs to an account, as Codex does behind a login by browser.
@@ -81,11 +82,11 @@ impl Authority {
             ("subject_token_type", ID_TOKEN),
         ];
         let (endpoint, secret) = (&issuer.token(), id_token.clone());
-        let request = Request { endpoint, content: Content::Form(&fields), secret, within: WITHIN };
+        let request = LoginRequest { endpoint, content: RequestBody::Form(&fields), secret, within: WITHIN };
         let body = request.body(self).await?;
         TokenResponse::from_json(&body)
             .and_then(|response| present(response.access_token, "access_token"))
-            .map_err(|error| request.unanswered(Silence::Undecodable(error)))
+            .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
     }
 }
 
@@ -93,7 +94,7 @@ impl FirstTokens {
     /// Takes all three tokens from the `response` of `issuer`.
     ///
     /// # Errors
-    /// [`RequestError::Unanswered`] with [`Silence::Undecodable`]: one of them is missing.
+    /// [`RequestError::Unanswered`] with [`MissingResponse::Undecodable`]: one of them is missing.
     pub fn of(issuer: &Issuer, response: TokenResponse) -> Result<Self, RequestError> {
         let complete = || {
             Ok(Self {
@@ -104,11 +105,11 @@ impl FirstTokens {
         };
         complete().map_err(|error| RequestError::Unanswered {
             endpoint: issuer.token(),
-            cause: Silence::Undecodable(error),
+            cause: MissingResponse::Undecodable(error),
         })
     }
 }
 
-fn present(token: Option<Secret>, name: &'static str) -> Result<Secret, Undecodable> {
-    token.ok_or(Undecodable::Missing { name })
+fn present(token: Option<Secret>, name: &'static str) -> Result<Secret, InvalidTokenResponse> {
+    token.ok_or(InvalidTokenResponse::Missing { name })
 }

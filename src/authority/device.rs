@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::Authority;
 use super::code::Authorization;
 use super::endpoint::{Endpoint, client_id};
-use super::error::Silence;
+use super::error::MissingResponse;
 use super::issuer::Issuer;
-use super::request::{Content, Request, RequestError};
-use super::token::{Undecodable, written};
+use super::request::{LoginRequest, RequestBody, RequestError};
+use super::token::{InvalidTokenResponse, written};
 use crate::secret::Secret;
 
 /// How long one request may take.
@@ -59,7 +59,7 @@ pub enum DeviceStart {
 /// What a poll brought.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "all are the caller's to handle")]
-pub enum Poll {
+pub enum PollOutcome {
     /// The person has consented.
     Approved(Authorization),
     /// Nobody has decided yet.
@@ -76,8 +76,8 @@ impl Authority {
     pub async fn device_code(&self, issuer: &Issuer) -> Result<DeviceStart, RequestError> {
         let provenance = issuer.provenance();
         let endpoint = &issuer.endpoint(CODE_PATH);
-        let content = Content::Json(written(&CodeRequest { client_id: client_id(&provenance) }));
-        let request = Request { endpoint, content, secret: Secret::from(""), within: WITHIN };
+        let content = RequestBody::Json(written(&CodeRequest { client_id: client_id(&provenance) }));
+        let request = LoginRequest { endpoint, content, secret: Secret::from(""), within: WITHIN };
         let answer = request.send(self).await?;
         if answer.status() == 404 {
             return Ok(DeviceStart::NotEnabled);
@@ -85,7 +85,7 @@ impl Authority {
         if !answer.is_success() {
             return Err(request.refused(&answer));
         }
-        let begun: Begun =
+        let begun: CodeResponse =
             answer.into_body().and_then(|body| read(&body)).map_err(|c| request.unanswered(c))?;
         Ok(DeviceStart::Begun(DeviceCode {
             user_code: begun.user_code.chars().filter(|letter| !letter.is_control()).collect(),
@@ -100,22 +100,22 @@ impl Authority {
     ///
     /// # Errors
     /// [`RequestError`]; a person who declines is a refusal too.
-    pub async fn poll_device(&self, code: &DeviceCode) -> Result<Poll, RequestError> {
+    pub async fn poll_device(&self, code: &DeviceCode) -> Result<PollOutcome, RequestError> {
         let body = written(&PollRequest { device_auth_id: code.id.expose(), user_code: &code.user_code });
         let (endpoint, secret) = (&code.endpoint, code.id.clone());
-        let request = Request { endpoint, content: Content::Json(body), secret, within: WITHIN };
+        let request = LoginRequest { endpoint, content: RequestBody::Json(body), secret, within: WITHIN };
         let answer = request.send(self).await?;
         let is_slow_down = || answer.refusal(&code.id).code.as_deref() == Some("slow_down");
         match answer.status() {
-            429 => return Ok(Poll::TooFast(answer.retry_after())),
-            400 if is_slow_down() => return Ok(Poll::TooFast(answer.retry_after())),
-            403 | 404 => return Ok(Poll::Pending),
+            429 => return Ok(PollOutcome::TooFast(answer.retry_after())),
+            400 if is_slow_down() => return Ok(PollOutcome::TooFast(answer.retry_after())),
+            403 | 404 => return Ok(PollOutcome::Pending),
             _ if !answer.is_success() => return Err(request.refused(&answer)),
             _ => {}
         }
-        let approved: Approved =
+        let approved: ApprovalResponse =
             answer.into_body().and_then(|body| read(&body)).map_err(|cause| request.unanswered(cause))?;
-        Ok(Poll::Approved(Authorization {
+        Ok(PollOutcome::Approved(Authorization {
             code: Secret::new(approved.authorization_code),
             verifier: Secret::new(approved.code_verifier),
             redirect_uri: code.redirect_uri.clone(),
@@ -135,7 +135,7 @@ struct PollRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct Begun {
+struct CodeResponse {
     device_auth_id: String,
     #[serde(alias = "usercode")]
     user_code: String,
@@ -162,16 +162,17 @@ impl Interval {
 
 /// The challenge that comes with it is the authority's own business: it has made both halves.
 #[derive(Deserialize)]
-struct Approved {
+struct ApprovalResponse {
     authorization_code: String,
     code_verifier: String,
 }
 
 /// The parser's own message quotes what it found, so only its kind is kept.
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Silence> {
+fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, MissingResponse> {
     serde_json::from_slice(body).map_err(|error| {
-        let undecodable = if error.is_data() { Undecodable::Field } else { Undecodable::NotAnObject };
-        Silence::Undecodable(undecodable)
+        let undecodable =
+            if error.is_data() { InvalidTokenResponse::Field } else { InvalidTokenResponse::NotAnObject };
+        MissingResponse::Undecodable(undecodable)
     })
 }
 
@@ -195,9 +196,9 @@ mod tests {
             r#"{"device_auth_id":"d","user_code":"ABCD-12345","interval":"5"}"#,
             r#"{"device_auth_id":"d","usercode":"ABCD-12345","new":1}"#,
         ] {
-            assert_eq!(read::<Begun>(json.as_bytes()).ok().unwrap().user_code, "ABCD-12345");
+            assert_eq!(read::<CodeResponse>(json.as_bytes()).ok().unwrap().user_code, "ABCD-12345");
         }
-        let error = read::<Begun>(br#"{"device_auth_id":["marked"]}"#).err().unwrap();
+        let error = read::<CodeResponse>(br#"{"device_auth_id":["marked"]}"#).err().unwrap();
         assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
     }
 }

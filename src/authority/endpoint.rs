@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
-use crate::config::{Environment, Setting};
+use crate::config::{Environment, NetworkSetting};
 use crate::document::Provenance;
 
 /// OpenAI's authority, for logins that name no other.
@@ -138,7 +138,7 @@ pub enum EndpointProblem {
     Scheme,
 }
 
-pub(super) fn of_setting(setting: &Setting) -> Result<Url, EndpointError> {
+pub(super) fn of_setting(setting: &NetworkSetting) -> Result<Url, EndpointError> {
     let Some(text) = setting.value.to_str() else {
         return Err(EndpointError { name: setting.variable, problem: EndpointProblem::NotAnAddress });
     };

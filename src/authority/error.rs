@@ -8,7 +8,7 @@ use std::time::Duration;
 use codex_auth_platform::private_file;
 
 use super::endpoint::{Endpoint, EndpointError};
-use super::token::Undecodable;
+use super::token::InvalidTokenResponse;
 
 /// Why a token could not be refreshed or revoked.
 ///
@@ -19,7 +19,7 @@ use super::token::Undecodable;
 pub enum Error {
     /// The client could not be made. Nothing was sent.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(#[from] HttpClientError),
     /// The address must not be given a token. Nothing was sent.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -30,16 +30,16 @@ pub enum Error {
         endpoint: Endpoint,
     },
     /// The authority will not take this token.
-    #[error("{endpoint} refused the refresh token{}: {reason}; {}", Told(code, message), hold.next_step())]
+    #[error("{endpoint} refused the refresh token{}: {reason}; {}", RefusalText(code, message), hold.next_step())]
     Permanent {
         /// Who refused.
         endpoint: Endpoint,
         /// The HTTP status.
         status: u16,
         /// Why.
-        reason: Reason,
+        reason: RefusalReason,
         /// For how long not to try it again.
-        hold: Hold,
+        hold: RefusalDuration,
         /// The code of the refusal.
         code: Option<String>,
         /// What the authority says about it.
@@ -52,7 +52,7 @@ pub enum Error {
         endpoint: Endpoint,
         /// What went wrong.
         #[source]
-        cause: Obstacle,
+        cause: RequestFailure,
         /// How long the authority asks to be left alone, at most an hour.
         retry_after: Option<Duration>,
     },
@@ -63,19 +63,19 @@ pub enum Error {
         endpoint: Endpoint,
         /// What came instead of an answer.
         #[source]
-        cause: Silence,
+        cause: MissingResponse,
     },
 }
 
 impl Error {
     /// What to do next.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> RetryAdvice {
         match self {
-            Self::Client(_) | Self::Endpoint(_) | Self::NoToken { .. } => Kind::NotSent,
-            Self::Permanent { .. } => Kind::Permanent,
-            Self::Transient { .. } => Kind::Transient,
-            Self::Unknown { .. } => Kind::Unknown,
+            Self::Client(_) | Self::Endpoint(_) | Self::NoToken { .. } => RetryAdvice::NotSent,
+            Self::Permanent { .. } => RetryAdvice::Permanent,
+            Self::Transient { .. } => RetryAdvice::Transient,
+            Self::Unknown { .. } => RetryAdvice::Unknown,
         }
     }
 }
@@ -83,10 +83,10 @@ impl Error {
 /// What to do after an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum RetryAdvice {
     /// Mend what the message names: nothing was sent, and nothing will be before that.
     NotSent,
-    /// Do not send this token again, for as long as its [`Hold`] says.
+    /// Do not send this token again, for as long as its [`RefusalDuration`] says.
     Permanent,
     /// Try again later.
     Transient,
@@ -97,7 +97,7 @@ pub enum Kind {
 /// Why an authority will not take a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RefusalReason {
     /// It is too old.
     Expired,
     /// The authority does not say, or in words of its own.
@@ -108,7 +108,7 @@ pub enum Reason {
     Revoked,
 }
 
-impl Reason {
+impl RefusalReason {
     /// The word for records and programs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -121,7 +121,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "it has expired",
@@ -135,14 +135,14 @@ impl fmt::Display for Reason {
 /// For how long not to send a refused token again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Hold {
+pub enum RefusalDuration {
     /// The refusal is about the token itself.
     ForGood,
     /// The refusal may be about something else, such as a server in trouble.
     TenMinutes,
 }
 
-impl Hold {
+impl RefusalDuration {
     /// The time; `None` when there is no end to it.
     #[must_use]
     pub fn duration(self) -> Option<Duration> {
@@ -163,7 +163,7 @@ impl Hold {
 /// What kept a request from being carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Obstacle {
+pub enum RequestFailure {
     /// No connection, so nothing was sent.
     #[error("cannot be reached: {0}")]
     Connection(#[source] Transport),
@@ -176,7 +176,7 @@ pub enum Obstacle {
         host: Option<String>,
     },
     /// An answer that refuses for now.
-    #[error("answered {status}{}", Told(code, message))]
+    #[error("answered {status}{}", RefusalText(code, message))]
     Status {
         /// The HTTP status.
         status: u16,
@@ -193,7 +193,7 @@ pub enum Obstacle {
 /// What came instead of an answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Silence {
+pub enum MissingResponse {
     /// The connection broke before the whole answer was there.
     #[error("broke off before its answer was complete: {0}")]
     BrokenOff(#[source] Transport),
@@ -202,7 +202,7 @@ pub enum Silence {
     TimedOut(Duration),
     /// A success that cannot be understood.
     #[error("answered with success, but what it sent is of no use ({0})")]
-    Undecodable(#[source] Undecodable),
+    Undecodable(#[source] InvalidTokenResponse),
 }
 
 /// What the network or TLS says. `Display` is one line; neither an address nor a token is in it.
@@ -239,7 +239,7 @@ impl StdError for Transport {
 /// Why the client could not be made. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ClientError {
+pub enum HttpClientError {
     /// The file of further certificates cannot be used.
     #[error("{variable} names {}, which {problem}; name a PEM file of certificates, or unset it", path.display())]
     CaBundle {
@@ -286,9 +286,9 @@ pub enum CaProblem {
 }
 
 /// Code and message of a refusal, in parentheses where there are any.
-struct Told<'a>(&'a Option<String>, &'a Option<String>);
+struct RefusalText<'a>(&'a Option<String>, &'a Option<String>);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for RefusalText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0, self.1) {
             (Some(code), Some(message)) => write!(f, " ({code}: {message})"),
@@ -298,16 +298,18 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-pub(super) fn next_step(cause: &Obstacle, retry_after: Option<Duration>) -> String {
+pub(super) fn next_step(cause: &RequestFailure, retry_after: Option<Duration>) -> String {
     match (cause, retry_after) {
-        (Obstacle::Connection(_), _) => "check the network, then try again".to_owned(),
-        (Obstacle::Redirect { .. }, _) => "no token is sent on; check the address".to_owned(),
-        (Obstacle::Tls(_), _) => {
+        (RequestFailure::Connection(_), _) => "check the network, then try again".to_owned(),
+        (RequestFailure::Redirect { .. }, _) => "no token is sent on; check the address".to_owned(),
+        (RequestFailure::Tls(_), _) => {
             "where a proxy of your network inspects connections, set CODEX_CA_CERTIFICATE to its certificate"
                 .to_owned()
         }
-        (Obstacle::Status { .. }, Some(wait)) => format!("try again in {} seconds", wait.as_secs().max(1)),
-        (Obstacle::Status { .. }, None) => "try again later".to_owned(),
+        (RequestFailure::Status { .. }, Some(wait)) => {
+            format!("try again in {} seconds", wait.as_secs().max(1))
+        }
+        (RequestFailure::Status { .. }, None) => "try again later".to_owned(),
     }
 }
 

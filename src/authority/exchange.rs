@@ -8,10 +8,12 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
-use super::error::{ClientError, Error, Hold, Obstacle, Reason, Silence, Transport};
-use super::refusal::{Refusal, retry_after};
+use super::error::{
+    Error, HttpClientError, MissingResponse, RefusalDuration, RefusalReason, RequestFailure, Transport,
+};
+use super::refusal::{RefusalDetails, retry_after};
 use super::ticks::elapsed;
-use super::token::{TokenResponse, Undecodable};
+use super::token::{InvalidTokenResponse, TokenResponse};
 use crate::secret::Secret;
 
 /// A token response is a few kilobytes; what is longer is something else.
@@ -20,7 +22,7 @@ const LARGEST_ANSWER: usize = 256 * 1024;
 const USUAL_ANSWER: usize = 32 * 1024;
 
 /// A request with a token in it.
-pub(super) struct Call<'a> {
+pub(super) struct TokenCall<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// What is sent. An answer may quote it, and messages must not.
     pub(super) token: &'a Secret,
@@ -29,92 +31,106 @@ pub(super) struct Call<'a> {
 }
 
 /// An answer, as much of it as came.
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     status: StatusCode,
     headers: HeaderMap,
-    body: Result<Zeroizing<Vec<u8>>, Silence>,
+    body: Result<Zeroizing<Vec<u8>>, MissingResponse>,
 }
 
-impl Call<'_> {
+impl TokenCall<'_> {
     /// Sends it once.
-    pub(super) async fn send(&self, client: &Client, body: Zeroizing<Vec<u8>>) -> Result<Answer, Error> {
+    pub(super) async fn send(
+        &self,
+        client: &Client,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, Error> {
         if self.token.is_empty() {
             return Err(Error::NoToken { endpoint: self.endpoint.clone() });
         }
         let request = client.post(self.endpoint.url().clone()).body(Bytes::from_owner(body));
-        Answer::to(request, self.within).await.map_err(|unanswered| match unanswered {
-            Unanswered::Unsent(error) => error.into(),
-            Unanswered::Unreached(cause) => {
+        HttpResponse::to(request, self.within).await.map_err(|unanswered| match unanswered {
+            ExchangeError::Unsent(error) => error.into(),
+            ExchangeError::Unreached(cause) => {
                 Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: None }
             }
-            Unanswered::Silent(cause) => self.unknown(cause),
+            ExchangeError::Silent(cause) => self.unknown(cause),
         })
     }
 
     /// The tokens of a success.
-    pub(super) fn tokens(&self, answer: Answer) -> Result<TokenResponse, Error> {
+    pub(super) fn tokens(&self, answer: HttpResponse) -> Result<TokenResponse, Error> {
         answer
             .body
-            .and_then(|body| TokenResponse::from_json(&body).map_err(Silence::Undecodable))
+            .and_then(|body| TokenResponse::from_json(&body).map_err(MissingResponse::Undecodable))
             .map_err(|cause| self.unknown(cause))
     }
 
     /// What a refusal of a refresh means, as `codex-behaviour.md` 3.5 has it.
-    pub(super) fn refused_refresh(&self, answer: &Answer) -> Error {
+    pub(super) fn refused_refresh(&self, answer: &HttpResponse) -> Error {
         let refusal = answer.refusal(self.token);
         let (reason, hold) = match (answer.status, refusal.code.as_deref()) {
-            (_, Some("refresh_token_expired")) => (Reason::Expired, Hold::ForGood),
-            (_, Some("refresh_token_invalidated")) => (Reason::Revoked, Hold::ForGood),
-            (_, Some("refresh_token_reused")) => (Reason::Reused, Hold::ForGood),
-            (StatusCode::BAD_REQUEST, Some("invalid_grant")) => (Reason::Other, Hold::ForGood),
-            (StatusCode::UNAUTHORIZED, _) => (Reason::Other, Hold::TenMinutes),
+            (_, Some("refresh_token_expired")) => (RefusalReason::Expired, RefusalDuration::ForGood),
+            (_, Some("refresh_token_invalidated")) => (RefusalReason::Revoked, RefusalDuration::ForGood),
+            (_, Some("refresh_token_reused")) => (RefusalReason::Reused, RefusalDuration::ForGood),
+            (StatusCode::BAD_REQUEST, Some("invalid_grant")) => {
+                (RefusalReason::Other, RefusalDuration::ForGood)
+            }
+            (StatusCode::UNAUTHORIZED, _) => (RefusalReason::Other, RefusalDuration::TenMinutes),
             _ => return self.obstacle(answer, refusal),
         };
-        let Refusal { code, message } = refusal;
+        let RefusalDetails { code, message } = refusal;
         let (endpoint, status) = (self.endpoint.clone(), answer.status.as_u16());
         Error::Permanent { endpoint, status, reason, hold, code, message }
     }
 
     /// What a refusal of a revocation means: whatever it is, the token lives.
-    pub(super) fn refused_revocation(&self, answer: &Answer) -> Error {
+    pub(super) fn refused_revocation(&self, answer: &HttpResponse) -> Error {
         self.obstacle(answer, answer.refusal(self.token))
     }
 
-    fn obstacle(&self, answer: &Answer, refusal: Refusal) -> Error {
+    fn obstacle(&self, answer: &HttpResponse, refusal: RefusalDetails) -> Error {
         let cause = answer.obstacle(self.endpoint, refusal);
         Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: answer.retry_after() }
     }
 
-    fn unknown(&self, cause: Silence) -> Error {
+    fn unknown(&self, cause: MissingResponse) -> Error {
         Error::Unknown { endpoint: self.endpoint.clone(), cause }
     }
 }
 
 /// Why there is no answer.
-pub(super) enum Unanswered {
+pub(super) enum ExchangeError {
     /// It was sent, or may have been.
-    Silent(Silence),
+    Silent(MissingResponse),
     /// Without a connection nothing was sent.
-    Unreached(Obstacle),
+    Unreached(RequestFailure),
     /// The request could not be made.
-    Unsent(ClientError),
+    Unsent(HttpClientError),
 }
 
-impl Unanswered {
+impl ExchangeError {
     fn by(error: reqwest::Error, within: Duration) -> Self {
         if error.is_builder() {
-            return Self::Unsent(ClientError::Setup(Transport::new(error)));
+            return Self::Unsent(HttpClientError::Setup(Transport::new(error)));
         }
         if !error.is_connect() {
             return Self::Silent(silence(error, within));
         }
         let error = Transport::new(error);
-        Self::Unreached(if error.is_tls() { Obstacle::Tls(error) } else { Obstacle::Connection(error) })
+        Self::Unreached(if error.is_tls() {
+            RequestFailure::Tls(error)
+        } else {
+            RequestFailure::Connection(error)
+        })
     }
 }
 
-fn silence(error: reqwest::Error, within: Duration) -> Silence {
-    if error.is_timeout() { Silence::TimedOut(within) } else { Silence::BrokenOff(Transport::new(error)) }
+fn silence(error: reqwest::Error, within: Duration) -> MissingResponse {
+    if error.is_timeout() {
+        MissingResponse::TimedOut(within)
+    } else {
+        MissingResponse::BrokenOff(Transport::new(error))
+    }
 }
 
 /// Room for an answer, made before anything is sent: more of it is asked of the system only for one that is unusual.
@@ -126,10 +142,10 @@ async fn body(
     mut response: Response,
     within: Duration,
     mut body: Zeroizing<Vec<u8>>,
-) -> Result<Zeroizing<Vec<u8>>, Silence> {
+) -> Result<Zeroizing<Vec<u8>>, MissingResponse> {
     while let Some(chunk) = response.chunk().await.map_err(|error| silence(error, within))? {
         if body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(Silence::Undecodable(Undecodable::TooLarge));
+            return Err(MissingResponse::Undecodable(InvalidTokenResponse::TooLarge));
         }
         if body.len() + chunk.len() > body.capacity() {
             // A buffer that grew by itself would leave unwiped copies behind.
@@ -142,20 +158,20 @@ async fn body(
     Ok(body)
 }
 
-impl Answer {
+impl HttpResponse {
     /// Sends `request` once and waits for the last byte of its answer, `within` at most. Time in which this process was
     /// stopped does not count, and an answer that has arrived meanwhile counts before the deadline.
-    pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, Unanswered> {
+    pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, ExchangeError> {
         let room = room();
         let answer = async {
-            let response = request.send().await.map_err(|error| Unanswered::by(error, within))?;
+            let response = request.send().await.map_err(|error| ExchangeError::by(error, within))?;
             let (status, headers) = (response.status(), response.headers().clone());
             Ok(Self { status, headers, body: body(response, within, room).await })
         };
         tokio::select! {
             biased;
             answer = answer => answer,
-            () = elapsed(within) => Err(Unanswered::Silent(Silence::TimedOut(within))),
+            () = elapsed(within) => Err(ExchangeError::Silent(MissingResponse::TimedOut(within))),
         }
     }
 
@@ -164,7 +180,7 @@ impl Answer {
     }
 
     /// The body, if all of it came.
-    pub(super) fn into_body(self) -> Result<Zeroizing<Vec<u8>>, Silence> {
+    pub(super) fn into_body(self) -> Result<Zeroizing<Vec<u8>>, MissingResponse> {
         self.body
     }
 
@@ -173,14 +189,17 @@ impl Answer {
     }
 
     /// What keeps `endpoint` from doing what it was asked, by an answer that is not a success.
-    pub(super) fn obstacle(&self, endpoint: &Endpoint, refusal: Refusal) -> Obstacle {
+    pub(super) fn obstacle(&self, endpoint: &Endpoint, refusal: RefusalDetails) -> RequestFailure {
         let status = self.status.as_u16();
         match self.headers.get(LOCATION) {
             Some(location) if self.status.is_redirection() => {
                 let target = location.to_str().ok().and_then(|text| endpoint.url().join(text).ok());
-                Obstacle::Redirect { status, host: target.and_then(|url| url.host_str().map(str::to_owned)) }
+                RequestFailure::Redirect {
+                    status,
+                    host: target.and_then(|url| url.host_str().map(str::to_owned)),
+                }
             }
-            _ => Obstacle::Status { status, code: refusal.code, message: refusal.message },
+            _ => RequestFailure::Status { status, code: refusal.code, message: refusal.message },
         }
     }
 
@@ -202,7 +221,7 @@ impl Answer {
     }
 
     /// A body that did not come whole says nothing; the status stands.
-    pub(super) fn refusal(&self, sent: &Secret) -> Refusal {
-        self.body.as_ref().map(|body| Refusal::read(body, sent)).unwrap_or_default()
+    pub(super) fn refusal(&self, sent: &Secret) -> RefusalDetails {
+        self.body.as_ref().map(|body| RefusalDetails::read(body, sent)).unwrap_or_default()
     }
 }

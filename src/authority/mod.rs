@@ -2,14 +2,14 @@
 //! made when it is needed.
 //!
 //! A refresh token is good for one use, so what matters is what is known after a request failed. [`Error`] says it, by
-//! [`Kind`]:
+//! [`RetryAdvice`]:
 //!
 //! | kind | the token | when |
 //! |---|---|---|
-//! | [`Kind::NotSent`] | was not sent | a setting has to be mended first |
-//! | [`Kind::Transient`] | is as it was | no connection; 403, 429, 5xx and whatever else is not below; a redirect |
-//! | [`Kind::Unknown`] | may be spent | no answer, half an answer, or a success that cannot be understood |
-//! | [`Kind::Permanent`] | is of no use | 401; 400 `invalid_grant`; any refusal whose code names the token |
+//! | [`RetryAdvice::NotSent`] | was not sent | a setting has to be mended first |
+//! | [`RetryAdvice::Transient`] | is as it was | no connection; 403, 429, 5xx and whatever else is not below; a redirect |
+//! | [`RetryAdvice::Unknown`] | may be spent | no answer, half an answer, or a success that cannot be understood |
+//! | [`RetryAdvice::Permanent`] | is of no use | 401; 400 `invalid_grant`; any refusal whose code names the token |
 //!
 //! A login spends nothing that is stored, and what keeps it from its end is a [`RequestError`]. Nothing is saved here, and
 //! nothing is retried but a revocation, which can be repeated without harm.
@@ -48,17 +48,22 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 
-pub use self::agent::{AgentKeys, AgentToken, NotGenuine};
+pub use self::agent::{AgentKeys, AgentToken, AgentTokenError};
 pub use self::code::{Authorization, FirstTokens};
-pub use self::device::{DeviceCode, DeviceStart, Poll, SHORTEST_INTERVAL};
+pub use self::device::{DeviceCode, DeviceStart, PollOutcome, SHORTEST_INTERVAL};
 pub use self::endpoint::{Endpoint, EndpointError, EndpointProblem, client_id};
-pub use self::error::{CaProblem, ClientError, Error, Hold, Kind, Obstacle, Reason, Silence, Transport};
-use self::exchange::Call;
+pub use self::error::{
+    CaProblem, Error, HttpClientError, MissingResponse, RefusalDuration, RefusalReason, RequestFailure,
+    RetryAdvice, Transport,
+};
+use self::exchange::TokenCall;
 pub use self::issuer::{AuthorizeRequest, Issuer};
 pub use self::profile::Profile;
 pub use self::request::RequestError;
-pub use self::route::{Passage, Reached, Route, Trust};
-pub use self::token::{Refresh, RefreshReason, Revocation, Revoked, TokenResponse, Undecodable};
+pub use self::route::{ProbeResponse, ProxyRoute, Route, TrustRoots};
+pub use self::token::{
+    InvalidTokenResponse, Refresh, Revocation, RevocationOutcome, StaleTokenReason, TokenResponse,
+};
 use crate::config::{Environment, Network};
 
 /// The least time that a second try of a refresh has.
@@ -70,9 +75,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The way to authorities. Cloning it is cheap, and the clones share one HTTP client.
 #[derive(Clone)]
-pub struct Authority(Arc<Shared>);
+pub struct Authority(Arc<AuthorityShared>);
 
-struct Shared {
+struct AuthorityShared {
     network: Network,
     deadlines: Deadlines,
     plain: OnceLock<Client>,
@@ -111,7 +116,7 @@ impl Authority {
     pub fn with_deadlines(environment: &Environment, deadlines: Deadlines) -> Self {
         let network = environment.network.clone();
         let (plain, secure) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Shared { network, deadlines, plain, secure }))
+        Self(Arc::new(AuthorityShared { network, deadlines, plain, secure }))
     }
 
     /// Spends a refresh token, once: one request, never repeated by itself.
@@ -137,7 +142,7 @@ impl Authority {
         let Refresh { endpoint, refresh_token, .. } = request;
         let whole = self.0.deadlines.refresh;
         let within = whole.saturating_sub(passed).max(SECOND_TRY.min(whole));
-        let call = Call { endpoint, token: refresh_token, within };
+        let call = TokenCall { endpoint, token: refresh_token, within };
         let answer = call.send(self.client(call.endpoint)?, request.body()).await?;
         if answer.is_success() { call.tokens(answer) } else { Err(call.refused_refresh(&answer)) }
     }
@@ -151,31 +156,33 @@ impl Authority {
     /// - [`Error::Client`], [`Error::NoToken`]: nothing was sent.
     /// - [`Error::Transient`]: the authority could not be reached, or refused; the token is still good.
     /// - [`Error::Unknown`]: it was asked and gave no answer.
-    pub async fn revoke(&self, request: &Revocation) -> Result<Revoked, Error> {
+    pub async fn revoke(&self, request: &Revocation) -> Result<RevocationOutcome, Error> {
         let started = Instant::now();
         let total = self.0.deadlines.revoke;
         let mut tries = 0;
         loop {
             let within = total.saturating_sub(started.elapsed());
-            let call = Call { endpoint: &request.endpoint, token: &request.token, within };
+            let call = TokenCall { endpoint: &request.endpoint, token: &request.token, within };
             let error = match call.send(self.client(call.endpoint)?, request.body()).await {
-                Ok(answer) if answer.is_success() => return Ok(Revoked::Now),
-                Ok(answer) if answer.says_already_invalid(call.token) => return Ok(Revoked::AlreadyInvalid),
+                Ok(answer) if answer.is_success() => return Ok(RevocationOutcome::Now),
+                Ok(answer) if answer.says_already_invalid(call.token) => {
+                    return Ok(RevocationOutcome::AlreadyInvalid);
+                }
                 Ok(answer) => call.refused_revocation(&answer),
                 Err(error) => error,
             };
             tries += 1;
             let left = total.saturating_sub(started.elapsed());
-            match Again::after(&error, tries) {
-                Again::In(pause) if pause < left => tokio::time::sleep(pause).await,
-                Again::In(_) | Again::Never => return Err(error),
+            match RetryDecision::after(&error, tries) {
+                RetryDecision::In(pause) if pause < left => tokio::time::sleep(pause).await,
+                RetryDecision::In(_) | RetryDecision::Never => return Err(error),
             }
         }
     }
 
     /// The client for `endpoint`. When it cannot be made the next call tries again: the user may have mended the cause.
-    fn client(&self, endpoint: &Endpoint) -> Result<&Client, ClientError> {
-        let Shared { network, deadlines, plain, secure } = &*self.0;
+    fn client(&self, endpoint: &Endpoint) -> Result<&Client, HttpClientError> {
+        let AuthorityShared { network, deadlines, plain, secure } = &*self.0;
         let client = if endpoint.is_plain() { plain } else { secure };
         if let Some(client) = client.get() {
             return Ok(client);
@@ -192,7 +199,7 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { network, deadlines, .. } = &*self.0;
+        let AuthorityShared { network, deadlines, .. } = &*self.0;
         f.debug_struct("Authority")
             .field("network", network)
             .field("deadlines", deadlines)
@@ -201,22 +208,24 @@ impl fmt::Debug for Authority {
 }
 
 /// Whether a revocation is worth another try.
-enum Again {
+enum RetryDecision {
     In(Duration),
     Never,
 }
 
-impl Again {
+impl RetryDecision {
     /// After the last of `tries` ended with `error`.
     fn after(error: &Error, tries: u32) -> Self {
         if tries >= REVOCATION_TRIES {
             return Self::Never;
         }
         let asked = match error {
-            Error::Unknown { .. } | Error::Transient { cause: Obstacle::Connection(_), .. } => None,
-            Error::Transient { cause: Obstacle::Status { status: 429 | 500.., .. }, retry_after, .. } => {
-                *retry_after
-            }
+            Error::Unknown { .. } | Error::Transient { cause: RequestFailure::Connection(_), .. } => None,
+            Error::Transient {
+                cause: RequestFailure::Status { status: 429 | 500.., .. },
+                retry_after,
+                ..
+            } => *retry_after,
             _ => return Self::Never,
         };
         let pause = FIRST_PAUSE * 2_u32.pow(tries.saturating_sub(1));

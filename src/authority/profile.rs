@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::Authority;
 use super::endpoint::{Endpoint, EndpointError, of_setting, parse};
-use super::error::Silence;
-use super::request::{Content, Request, RequestError};
-use super::token::Undecodable;
+use super::error::MissingResponse;
+use super::request::{LoginRequest, RequestBody, RequestError};
+use super::token::InvalidTokenResponse;
 use crate::config::Environment;
 use crate::secret::Secret;
 
@@ -52,12 +52,13 @@ impl Authority {
     /// # Errors
     /// [`RequestError`]; a token that is worth nothing is refused with 401.
     pub async fn whoami(&self, endpoint: &Endpoint, token: &Secret) -> Result<Profile, RequestError> {
-        let content = Content::Get(Some(token));
-        let request = Request { endpoint, content, secret: token.clone(), within: WITHIN };
+        let content = RequestBody::Get(Some(token));
+        let request = LoginRequest { endpoint, content, secret: token.clone(), within: WITHIN };
         let body = request.body(self).await?;
         // The parser's own message quotes what it found.
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|_| request.unanswered(Silence::Undecodable(Undecodable::NotAnObject)))?;
+        let answer: ProfileResponse = serde_json::from_slice(&body).map_err(|_| {
+            request.unanswered(MissingResponse::Undecodable(InvalidTokenResponse::NotAnObject))
+        })?;
         Ok(Profile {
             email: present(answer.email),
             user_id: present(answer.chatgpt_user_id),
@@ -68,7 +69,7 @@ impl Authority {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ProfileResponse {
     email: Option<String>,
     chatgpt_user_id: Option<String>,
     chatgpt_account_id: Option<String>,

@@ -20,14 +20,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The code and message of a refusal. Neither is longer than a line, and neither holds a control character or anything
 /// that looks like a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RefusalDetails {
     /// `error.code`, else `error` if it is a text, else `code`; in lower case.
     pub(super) code: Option<String>,
     /// `error.message`, else `error_description`, else `message`.
     pub(super) message: Option<String>,
 }
 
-impl Refusal {
+impl RefusalDetails {
     /// Reads the body of an answer to `sent`, which it may quote. One that is no JSON object says nothing.
     pub(super) fn read(body: &[u8], sent: &Secret) -> Self {
         let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) else { return Self::default() };
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn said(body: &str) -> (Option<String>, Option<String>) {
-        let Refusal { code, message } = Refusal::read(body.as_bytes(), &Secret::from("a-b"));
+        let RefusalDetails { code, message } = RefusalDetails::read(body.as_bytes(), &Secret::from("a-b"));
         (code, message)
     }
 

@@ -10,17 +10,17 @@ use zeroize::Zeroizing;
 
 use super::Authority;
 use super::endpoint::{Endpoint, EndpointError};
-use super::error::{ClientError, Obstacle, Silence, next_step};
-use super::exchange::{Answer, Unanswered};
+use super::error::{HttpClientError, MissingResponse, RequestFailure, next_step};
+use super::exchange::{ExchangeError, HttpResponse};
 use crate::remedy::ErrorKind;
 use crate::secret::Secret;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// A request that spends nothing that is stored.
-pub(super) struct Request<'a> {
+pub(super) struct LoginRequest<'a> {
     pub(super) endpoint: &'a Endpoint,
-    pub(super) content: Content<'a>,
+    pub(super) content: RequestBody<'a>,
     /// What the answer may quote, and messages must not; empty where there is nothing.
     pub(super) secret: Secret,
     /// From the start to the last byte of the answer.
@@ -28,7 +28,7 @@ pub(super) struct Request<'a> {
 }
 
 /// What is sent.
-pub(super) enum Content<'a> {
+pub(super) enum RequestBody<'a> {
     /// Fields of a form.
     Form(&'a [(&'static str, &'a str)]),
     /// Nothing, under a token if there is one.
@@ -37,25 +37,25 @@ pub(super) enum Content<'a> {
     Json(Zeroizing<Vec<u8>>),
 }
 
-impl Request<'_> {
+impl LoginRequest<'_> {
     /// Sends it once, and gives back whatever answer comes.
-    pub(super) async fn send(&self, authority: &Authority) -> Result<Answer, RequestError> {
+    pub(super) async fn send(&self, authority: &Authority) -> Result<HttpResponse, RequestError> {
         let client = authority.client(self.endpoint)?;
         let url = self.endpoint.url().clone();
         let request = match &self.content {
-            Content::Form(fields) => {
+            RequestBody::Form(fields) => {
                 client.post(url).header(CONTENT_TYPE, FORM).body(Bytes::from_owner(form(fields)))
             }
-            Content::Get(None) => client.get(url),
-            Content::Get(Some(token)) => client.request(Method::GET, url).bearer_auth(token.expose()),
-            Content::Json(body) => client.post(url).body(Bytes::from_owner(body.clone())),
+            RequestBody::Get(None) => client.get(url),
+            RequestBody::Get(Some(token)) => client.request(Method::GET, url).bearer_auth(token.expose()),
+            RequestBody::Json(body) => client.post(url).body(Bytes::from_owner(body.clone())),
         };
-        Answer::to(request, self.within).await.map_err(|unanswered| match unanswered {
-            Unanswered::Unsent(error) => error.into(),
-            Unanswered::Unreached(cause) => {
+        HttpResponse::to(request, self.within).await.map_err(|unanswered| match unanswered {
+            ExchangeError::Unsent(error) => error.into(),
+            ExchangeError::Unreached(cause) => {
                 RequestError::Refused { endpoint: self.endpoint.clone(), cause, retry_after: None }
             }
-            Unanswered::Silent(cause) => self.unanswered(cause),
+            ExchangeError::Silent(cause) => self.unanswered(cause),
         })
     }
 
@@ -69,13 +69,13 @@ impl Request<'_> {
         }
     }
 
-    pub(super) fn refused(&self, answer: &Answer) -> RequestError {
+    pub(super) fn refused(&self, answer: &HttpResponse) -> RequestError {
         let endpoint = self.endpoint.clone();
         let cause = answer.obstacle(&endpoint, answer.refusal(&self.secret));
         RequestError::Refused { endpoint, cause, retry_after: answer.retry_after() }
     }
 
-    pub(super) fn unanswered(&self, cause: Silence) -> RequestError {
+    pub(super) fn unanswered(&self, cause: MissingResponse) -> RequestError {
         RequestError::Unanswered { endpoint: self.endpoint.clone(), cause }
     }
 }
@@ -97,7 +97,7 @@ fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
 pub enum RequestError {
     /// The client could not be made. Nothing was sent.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(#[from] HttpClientError),
     /// The address must not be given a token. Nothing was sent.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -108,7 +108,7 @@ pub enum RequestError {
         endpoint: Endpoint,
         /// What went wrong.
         #[source]
-        cause: Obstacle,
+        cause: RequestFailure,
         /// How long the authority asks to be left alone, at most an hour.
         retry_after: Option<Duration>,
     },
@@ -119,7 +119,7 @@ pub enum RequestError {
         endpoint: Endpoint,
         /// What came instead of an answer.
         #[source]
-        cause: Silence,
+        cause: MissingResponse,
     },
 }
 
@@ -138,7 +138,7 @@ impl RequestError {
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
-            Self::Refused { cause: Obstacle::Status { code, .. }, .. } => code.as_deref(),
+            Self::Refused { cause: RequestFailure::Status { code, .. }, .. } => code.as_deref(),
             _ => None,
         }
     }
@@ -147,20 +147,20 @@ impl RequestError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Refused { cause: Obstacle::Status { status, .. }, .. } => Some(*status),
+            Self::Refused { cause: RequestFailure::Status { status, .. }, .. } => Some(*status),
             _ => None,
         }
     }
 }
 
 /// Whether the authority refuses what it was asked, and not just for now.
-fn is_about_us(cause: &Obstacle) -> bool {
-    matches!(cause, Obstacle::Redirect { .. })
-        || matches!(cause, Obstacle::Status { status: 400..=428 | 430..=499, .. })
+fn is_about_us(cause: &RequestFailure) -> bool {
+    matches!(cause, RequestFailure::Redirect { .. })
+        || matches!(cause, RequestFailure::Status { status: 400..=428 | 430..=499, .. })
 }
 
-fn advice(cause: &Obstacle, retry_after: Option<Duration>) -> String {
-    if is_about_us(cause) && matches!(cause, Obstacle::Status { .. }) {
+fn advice(cause: &RequestFailure, retry_after: Option<Duration>) -> String {
+    if is_about_us(cause) && matches!(cause, RequestFailure::Status { .. }) {
         return "start the login again".to_owned();
     }
     next_step(cause, retry_after)

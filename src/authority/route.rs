@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use reqwest::header::DATE;
 
 use super::endpoint::Endpoint;
-use super::error::{ClientError, Error, Obstacle, Transport};
+use super::error::{Error, HttpClientError, RequestFailure, Transport};
 use super::refusal::date;
 use super::{Authority, client};
 
@@ -16,15 +16,15 @@ use super::{Authority, client};
 #[non_exhaustive]
 pub struct Route {
     /// By way of whom.
-    pub passage: Passage,
+    pub passage: ProxyRoute,
     /// Whose certificates are trusted.
-    pub trust: Trust,
+    pub trust: TrustRoots,
 }
 
 /// By way of whom requests travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Passage {
+pub enum ProxyRoute {
     /// Nobody's.
     Direct,
     /// A proxy's.
@@ -41,7 +41,7 @@ pub enum Passage {
 /// Whose certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Trust {
+pub enum TrustRoots {
     /// Those of the system, and those of a file besides.
     Added {
         /// The variable that names the file.
@@ -58,7 +58,7 @@ pub enum Trust {
 /// The answer of an authority to a request with nothing in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Reached {
+pub struct ProbeResponse {
     /// The HTTP status; any of them shows that the authority can be reached.
     pub status: u16,
     /// What time it is there.
@@ -69,23 +69,23 @@ impl Authority {
     /// How requests to `endpoint` travel. Nothing is sent.
     ///
     /// # Errors
-    /// [`ClientError`]: the proxy or the certificates that the user has set cannot be used, so nothing could be sent.
-    pub fn route(&self, endpoint: &Endpoint) -> Result<Route, ClientError> {
+    /// [`HttpClientError`]: the proxy or the certificates that the user has set cannot be used, so nothing could be sent.
+    pub fn route(&self, endpoint: &Endpoint) -> Result<Route, HttpClientError> {
         self.client(endpoint)?;
         if endpoint.is_plain() {
-            return Ok(Route { passage: Passage::Direct, trust: Trust::Nobody });
+            return Ok(Route { passage: ProxyRoute::Direct, trust: TrustRoots::Nobody });
         }
         let network = &self.0.network;
-        let trust = network.ca_bundle().map_or(Trust::System, |setting| Trust::Added {
+        let trust = network.ca_bundle().map_or(TrustRoots::System, |setting| TrustRoots::Added {
             variable: setting.variable,
             path: setting.value.clone().into(),
         });
         let passage = match client::chosen_proxy(network).filter(|_| !endpoint.is_loopback()) {
-            None => Passage::Direct,
+            None => ProxyRoute::Direct,
             Some(setting) => {
                 let url = client::proxy_url(setting)?;
                 let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
-                Passage::Proxy {
+                ProxyRoute::Proxy {
                     variable: setting.variable,
                     address: format!("{}{port}", url.host_str().unwrap_or_default()),
                     exceptions: network.no_proxy.as_ref().map(|setting| setting.variable),
@@ -100,14 +100,15 @@ impl Authority {
     /// # Errors
     /// - [`Error::Client`]: nothing could be sent.
     /// - [`Error::Transient`]: there was no connection, or no answer.
-    pub async fn reach(&self, endpoint: &Endpoint, within: Duration) -> Result<Reached, Error> {
+    pub async fn reach(&self, endpoint: &Endpoint, within: Duration) -> Result<ProbeResponse, Error> {
         let request = self.client(endpoint)?.head(endpoint.url().clone()).timeout(within);
         let response = request.send().await.map_err(|error| {
             let error = Transport::new(error);
-            let cause = if error.is_tls() { Obstacle::Tls(error) } else { Obstacle::Connection(error) };
+            let cause =
+                if error.is_tls() { RequestFailure::Tls(error) } else { RequestFailure::Connection(error) };
             Error::Transient { endpoint: endpoint.clone(), cause, retry_after: None }
         })?;
         let told = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(date);
-        Ok(Reached { status: response.status().as_u16(), date: told })
+        Ok(ProbeResponse { status: response.status().as_u16(), date: told })
     }
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::endpoint::{Endpoint, EndpointError, client_id};
 use crate::claims::Claims;
 use crate::config::Environment;
-use crate::document::{AuthDocument, AuthMode, Identity, NewTokens, Ownership, Tokens};
+use crate::document::{AuthDocument, AuthMode, Identity, NewTokens, TokenOwner, Tokens};
 use crate::secret::Secret;
 
 /// The spending of a refresh token.
@@ -23,7 +23,7 @@ pub struct Refresh {
     /// What is spent. An empty one is never sent.
     pub refresh_token: Secret,
     /// Why.
-    pub reason: RefreshReason,
+    pub reason: StaleTokenReason,
 }
 
 impl Refresh {
@@ -40,7 +40,7 @@ impl Refresh {
 /// Why a token is refreshed, in the authority's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum RefreshReason {
+pub enum StaleTokenReason {
     /// Somebody asked for it.
     Forced,
     /// The access token is about to expire.
@@ -51,7 +51,7 @@ pub enum RefreshReason {
     UnauthorizedRecovery,
 }
 
-impl RefreshReason {
+impl StaleTokenReason {
     /// The word that is sent.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -64,7 +64,7 @@ impl RefreshReason {
     }
 }
 
-impl fmt::Display for RefreshReason {
+impl fmt::Display for StaleTokenReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -75,11 +75,11 @@ impl fmt::Display for RefreshReason {
 pub struct Revocation {
     pub(super) endpoint: Endpoint,
     pub(super) token: Secret,
-    kind: Kind,
+    kind: TokenKind,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum TokenKind {
     Access,
     Refresh { client_id: String },
 }
@@ -88,13 +88,13 @@ impl Revocation {
     /// Takes back an access token.
     #[must_use]
     pub fn of_access_token(endpoint: Endpoint, token: Secret) -> Self {
-        Self { endpoint, token, kind: Kind::Access }
+        Self { endpoint, token, kind: TokenKind::Access }
     }
 
     /// Takes back a refresh token of `client_id`.
     #[must_use]
     pub fn of_refresh_token(endpoint: Endpoint, client_id: String, token: Secret) -> Self {
-        Self { endpoint, token, kind: Kind::Refresh { client_id } }
+        Self { endpoint, token, kind: TokenKind::Refresh { client_id } }
     }
 
     /// Takes back the refresh token of `tokens`, else the access token; `None` when there is neither.
@@ -117,7 +117,7 @@ impl Revocation {
         document: &AuthDocument,
     ) -> Result<Option<Self>, EndpointError> {
         let issued = matches!(document.mode(), Some(AuthMode::ChatGpt | AuthMode::Unknown(_)));
-        let own = |tokens: &&Tokens| issued && tokens.ownership == Ownership::Own;
+        let own = |tokens: &&Tokens| issued && tokens.ownership == TokenOwner::Own;
         let Some(tokens) = document.tokens().filter(own) else { return Ok(None) };
         let endpoint = Endpoint::revoke(environment, &tokens.provenance)?;
         Ok(Self::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens))
@@ -125,8 +125,8 @@ impl Revocation {
 
     pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {
         let (token_type_hint, client_id) = match &self.kind {
-            Kind::Access => ("access_token", None),
-            Kind::Refresh { client_id } => ("refresh_token", Some(client_id.as_str())),
+            TokenKind::Access => ("access_token", None),
+            TokenKind::Refresh { client_id } => ("refresh_token", Some(client_id.as_str())),
         };
         written(&RevocationBody { token: self.token.expose(), token_type_hint, client_id })
     }
@@ -135,7 +135,7 @@ impl Revocation {
 /// How a revocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "either way the token is worth nothing, and there is no third")]
-pub enum Revoked {
+pub enum RevocationOutcome {
     /// The authority says that the token was worth nothing any more.
     AlreadyInvalid,
     /// The authority took it back.
@@ -163,22 +163,23 @@ impl TokenResponse {
     /// that was spent for it is gone, so its successor is worth more than the rest.
     ///
     /// # Errors
-    /// [`Undecodable`] says what is wrong and shows none of it.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, Undecodable> {
+    /// [`InvalidTokenResponse`] says what is wrong and shows none of it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, InvalidTokenResponse> {
         // The parser would take a list for an object whose fields come in order.
         if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Undecodable::NotAnObject);
+            return Err(InvalidTokenResponse::NotAnObject);
         }
         // The parser's own message quotes what it found, so only its kind is kept.
-        let answered: Answered = serde_json::from_slice(bytes)
-            .map_err(|error| if error.is_data() { Undecodable::Field } else { Undecodable::NotAnObject })?;
-        let has_successor = matches!(&answered.refresh_token, Given::Text(token) if !token.is_empty());
+        let answered: RawTokenResponse = serde_json::from_slice(bytes).map_err(|error| {
+            if error.is_data() { InvalidTokenResponse::Field } else { InvalidTokenResponse::NotAnObject }
+        })?;
+        let has_successor = matches!(&answered.refresh_token, TokenField::Text(token) if !token.is_empty());
         let token = |name, given| match given {
-            Given::Text(token) if !token.is_empty() => Ok(Some(token)),
-            Given::Nothing => Ok(None),
+            TokenField::Text(token) if !token.is_empty() => Ok(Some(token)),
+            TokenField::Nothing => Ok(None),
             _ if has_successor => Ok(None),
-            Given::Text(_) => Err(Undecodable::Empty { name }),
-            Given::NoText => Err(Undecodable::Field),
+            TokenField::Text(_) => Err(InvalidTokenResponse::Empty { name }),
+            TokenField::NoText => Err(InvalidTokenResponse::Field),
         };
         Ok(Self {
             id_token: token("id_token", answered.id_token)?,
@@ -233,7 +234,7 @@ impl From<TokenResponse> for NewTokens {
 /// Why bytes are not a token response. None of them is in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Undecodable {
+pub enum InvalidTokenResponse {
     /// A token that is the empty text.
     #[error("its {name} is empty")]
     Empty {
@@ -311,71 +312,71 @@ impl std::io::Write for Count {
 /// A token response before anything in it is judged.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answered {
-    id_token: Given,
-    access_token: Given,
-    refresh_token: Given,
+struct RawTokenResponse {
+    id_token: TokenField,
+    access_token: TokenField,
+    refresh_token: TokenField,
 }
 
 /// What stands where a token would.
 #[derive(Default)]
-enum Given {
+enum TokenField {
     #[default]
     Nothing,
     NoText,
     Text(Secret),
 }
 
-impl<'de> Deserialize<'de> for Given {
+impl<'de> Deserialize<'de> for TokenField {
     /// Without a stop at a general value, whose texts nobody would wipe.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+        struct AnyValue;
 
-        impl<'de> Visitor<'de> for Any {
-            type Value = Given;
+        impl<'de> Visitor<'de> for AnyValue {
+            type Value = TokenField;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("anything")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Given, E> {
-                Ok(Given::Text(Secret::from(text)))
+            fn visit_str<E>(self, text: &str) -> Result<TokenField, E> {
+                Ok(TokenField::Text(Secret::from(text)))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Given, E> {
-                Ok(Given::Text(Secret::new(text)))
+            fn visit_string<E>(self, text: String) -> Result<TokenField, E> {
+                Ok(TokenField::Text(Secret::new(text)))
             }
 
-            fn visit_unit<E>(self) -> Result<Given, E> {
-                Ok(Given::Nothing)
+            fn visit_unit<E>(self) -> Result<TokenField, E> {
+                Ok(TokenField::Nothing)
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<Given, E> {
-                Ok(Given::NoText)
+            fn visit_bool<E>(self, _: bool) -> Result<TokenField, E> {
+                Ok(TokenField::NoText)
             }
 
-            fn visit_i64<E>(self, _: i64) -> Result<Given, E> {
-                Ok(Given::NoText)
+            fn visit_i64<E>(self, _: i64) -> Result<TokenField, E> {
+                Ok(TokenField::NoText)
             }
 
-            fn visit_u64<E>(self, _: u64) -> Result<Given, E> {
-                Ok(Given::NoText)
+            fn visit_u64<E>(self, _: u64) -> Result<TokenField, E> {
+                Ok(TokenField::NoText)
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<Given, E> {
-                Ok(Given::NoText)
+            fn visit_f64<E>(self, _: f64) -> Result<TokenField, E> {
+                Ok(TokenField::NoText)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Given, A::Error> {
-                IgnoredAny.visit_seq(list).map(|_| Given::NoText)
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<TokenField, A::Error> {
+                IgnoredAny.visit_seq(list).map(|_| TokenField::NoText)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Given, A::Error> {
-                IgnoredAny.visit_map(object).map(|_| Given::NoText)
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<TokenField, A::Error> {
+                IgnoredAny.visit_map(object).map(|_| TokenField::NoText)
             }
         }
 
-        deserializer.deserialize_any(Any)
+        deserializer.deserialize_any(AnyValue)
     }
 }
 
@@ -397,10 +398,10 @@ mod tests {
     #[test]
     fn a_refresh_is_written_as_codex_writes_it() {
         for (reason, word) in [
-            (RefreshReason::Forced, "forced"),
-            (RefreshReason::ProactiveExpiry, "proactive_expiry"),
-            (RefreshReason::Scheduled, "scheduled"),
-            (RefreshReason::UnauthorizedRecovery, "unauthorized_recovery"),
+            (StaleTokenReason::Forced, "forced"),
+            (StaleTokenReason::ProactiveExpiry, "proactive_expiry"),
+            (StaleTokenReason::Scheduled, "scheduled"),
+            (StaleTokenReason::UnauthorizedRecovery, "unauthorized_recovery"),
         ] {
             let (client_id, refresh_token) = ("app_1".to_owned(), Secret::from("rt-\"1"));
             let refresh = Refresh { endpoint: endpoint(), client_id, refresh_token, reason };
@@ -464,21 +465,27 @@ mod tests {
     #[test]
     fn an_answer_that_is_no_token_response_is_described_and_not_shown() {
         for (json, error) in [
-            ("", Undecodable::NotAnObject),
-            ("marked", Undecodable::NotAnObject),
-            (r#"["marked","marked","marked"]"#, Undecodable::NotAnObject),
-            (r#"{"refresh_token":"marked"#, Undecodable::NotAnObject),
-            (r#"{"refresh_token":"marked"} marked"#, Undecodable::NotAnObject),
-            (r#"{"access_token":"marked","refresh_token":5}"#, Undecodable::Field),
-            (r#"{"id_token":{"marked":"marked"}}"#, Undecodable::Field),
-            (r#"{"access_token":"marked","access_token":"marked"}"#, Undecodable::Field),
-            (r#"{"access_token":""}"#, Undecodable::Empty { name: "access_token" }),
-            (r#"{"access_token":"marked","refresh_token":""}"#, Undecodable::Empty { name: "refresh_token" }),
+            ("", InvalidTokenResponse::NotAnObject),
+            ("marked", InvalidTokenResponse::NotAnObject),
+            (r#"["marked","marked","marked"]"#, InvalidTokenResponse::NotAnObject),
+            (r#"{"refresh_token":"marked"#, InvalidTokenResponse::NotAnObject),
+            (r#"{"refresh_token":"marked"} marked"#, InvalidTokenResponse::NotAnObject),
+            (r#"{"access_token":"marked","refresh_token":5}"#, InvalidTokenResponse::Field),
+            (r#"{"id_token":{"marked":"marked"}}"#, InvalidTokenResponse::Field),
+            (r#"{"access_token":"marked","access_token":"marked"}"#, InvalidTokenResponse::Field),
+            (r#"{"access_token":""}"#, InvalidTokenResponse::Empty { name: "access_token" }),
+            (
+                r#"{"access_token":"marked","refresh_token":""}"#,
+                InvalidTokenResponse::Empty { name: "refresh_token" },
+            ),
         ] {
             assert_eq!(TokenResponse::from_json(json.as_bytes()), Err(error), "{json}");
             assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
         }
-        assert_eq!(TokenResponse::from_json(b"{\"id_token\":\"\xff\"}"), Err(Undecodable::NotAnObject));
+        assert_eq!(
+            TokenResponse::from_json(b"{\"id_token\":\"\xff\"}"),
+            Err(InvalidTokenResponse::NotAnObject)
+        );
     }
 
     #[test]
@@ -497,7 +504,7 @@ mod tests {
             endpoint: endpoint(),
             client_id: String::new(),
             refresh_token: Secret::from("marked"),
-            reason: RefreshReason::Forced,
+            reason: StaleTokenReason::Forced,
         };
         let shown = format!("{response:?} {revocation:?} {refresh:?}");
         assert!(!shown.contains("marked"), "{shown}");

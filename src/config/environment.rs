@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Error, Network, Overrides, Surroundings, duration};
+use super::{Error, Network, Overrides, TerminalEnv, duration};
 use crate::secret::Secret;
 
 /// A variable that is honoured.
@@ -188,7 +188,7 @@ pub struct Environment {
     /// The search path for programs.
     pub path: OsString,
     /// Where the person is, and what they can be shown.
-    pub surroundings: Surroundings,
+    pub surroundings: TerminalEnv,
     /// What counts before `config.toml`.
     pub overrides: Overrides,
     /// The keeper to ask, where the user names one.
@@ -325,7 +325,7 @@ impl Environment {
             network: Network::read(value),
             colour: if value(NO_COLOR).is_some() { Colour::Never } else { Colour::Auto },
             path: value(PATH).unwrap_or_default(),
-            surroundings: Surroundings::read(value),
+            surroundings: TerminalEnv::read(value),
             socket: value(SOCKET).map(PathBuf::from),
             // The specification has relative paths ignored.
             runtime_folder: value(RUNTIME_FOLDER).map(PathBuf::from).filter(|path| path.is_absolute()),

@@ -15,32 +15,32 @@ use super::environment::{
 #[non_exhaustive]
 pub struct Network {
     /// The token endpoint.
-    pub refresh_url: Option<Setting>,
+    pub refresh_url: Option<NetworkSetting>,
     /// The revocation endpoint.
-    pub revoke_url: Option<Setting>,
+    pub revoke_url: Option<NetworkSetting>,
     /// The authority of a new login.
-    pub login_issuer: Option<Setting>,
+    pub login_issuer: Option<NetworkSetting>,
     /// Where personal access tokens are looked up.
-    pub authapi_url: Option<Setting>,
+    pub authapi_url: Option<NetworkSetting>,
     /// A file of certificates to trust.
-    pub ca_certificate: Option<Setting>,
+    pub ca_certificate: Option<NetworkSetting>,
     /// Another, for when the first is not set.
-    pub ssl_cert_file: Option<Setting>,
+    pub ssl_cert_file: Option<NetworkSetting>,
     /// A folder of certificates to trust.
-    pub ssl_cert_dir: Option<Setting>,
+    pub ssl_cert_dir: Option<NetworkSetting>,
     /// The way to hosts that are not this machine.
-    pub proxy: Option<Setting>,
+    pub proxy: Option<NetworkSetting>,
     /// Hosts that are reached without it.
-    pub no_proxy: Option<Setting>,
+    pub no_proxy: Option<NetworkSetting>,
 }
 
 impl Network {
     /// Takes what `value` answers; it never answers with nothing in it.
     pub(super) fn read(value: impl Fn(Variable) -> Option<OsString>) -> Self {
         let first = |variables: &[Variable]| {
-            variables
-                .iter()
-                .find_map(|variable| value(*variable).map(|value| Setting { variable: variable.name, value }))
+            variables.iter().find_map(|variable| {
+                value(*variable).map(|value| NetworkSetting { variable: variable.name, value })
+            })
         };
         Self {
             refresh_url: first(&[REFRESH_URL]),
@@ -57,7 +57,7 @@ impl Network {
 
     /// The file of certificates that counts: `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`.
     #[must_use]
-    pub fn ca_bundle(&self) -> Option<&Setting> {
+    pub fn ca_bundle(&self) -> Option<&NetworkSetting> {
         self.ca_certificate.as_ref().or(self.ssl_cert_file.as_ref())
     }
 }
@@ -66,14 +66,14 @@ impl Network {
 /// shows the name alone.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Setting {
+pub struct NetworkSetting {
     /// The variable.
     pub variable: &'static str,
     /// What it holds; never empty.
     pub value: OsString,
 }
 
-impl fmt::Debug for Setting {
+impl fmt::Debug for NetworkSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setting").field("variable", &self.variable).finish_non_exhaustive()
     }

@@ -42,10 +42,10 @@ impl Restrictions {
     /// Whether a login in this way may be begun.
     ///
     /// # Errors
-    /// [`Forbidden::Method`].
-    pub fn permit_method(&self, method: LoginMethod) -> Result<(), Forbidden> {
+    /// [`ForbiddenLogin::Method`].
+    pub fn permit_method(&self, method: LoginMethod) -> Result<(), ForbiddenLogin> {
         match self.method {
-            Some(allowed) if allowed != method => Err(Forbidden::Method { allowed }),
+            Some(allowed) if allowed != method => Err(ForbiddenLogin::Method { allowed }),
             _ => Ok(()),
         }
     }
@@ -54,13 +54,13 @@ impl Restrictions {
     /// rule.
     ///
     /// # Errors
-    /// [`Forbidden::Workspace`].
-    pub fn permit_workspace(&self, account_id: Option<&str>) -> Result<(), Forbidden> {
+    /// [`ForbiddenLogin::Workspace`].
+    pub fn permit_workspace(&self, account_id: Option<&str>) -> Result<(), ForbiddenLogin> {
         let allowed = &self.workspaces;
         if allowed.is_empty() || account_id.is_some_and(|id| allowed.iter().any(|allowed| allowed == id)) {
             return Ok(());
         }
-        Err(Forbidden::Workspace { account_id: account_id.map(str::to_owned), allowed: allowed.clone() })
+        Err(ForbiddenLogin::Workspace { account_id: account_id.map(str::to_owned), allowed: allowed.clone() })
     }
 
     pub(super) fn read(document: &DocumentMut) -> Result<Self, Error> {
@@ -103,7 +103,7 @@ fn workspaces(item: &Item) -> Option<Vec<String>> {
 /// What `config.toml` does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Forbidden {
+pub enum ForbiddenLogin {
     /// This way to log in.
     #[error("config.toml allows no other login than one by {} (forced_login_method)", means(*allowed))]
     Method {
@@ -176,7 +176,7 @@ mod tests {
         assert!(Restrictions::default().permit_method(api).is_ok());
         let forced = read("forced_login_method = \"api\"").unwrap();
         assert!(forced.permit_method(api).is_ok());
-        assert_eq!(forced.permit_method(chatgpt), Err(Forbidden::Method { allowed: api }));
+        assert_eq!(forced.permit_method(chatgpt), Err(ForbiddenLogin::Method { allowed: api }));
     }
 
     #[test]

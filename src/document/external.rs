@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::json::Fields;
 use super::{API_KEY, AUTH_MODE, AuthDocument, AuthMode, LAST_REFRESH, TOKENS};
-use crate::claims::{self, Claims, Plan};
+use crate::claims::{self, Claims, PlanType};
 use crate::secret::Secret;
 
 /// What a host application hands in.
@@ -17,7 +17,7 @@ pub struct ExternalLogin {
     /// The workspace.
     pub account_id: String,
     /// What was paid for, where the host knows better than the token.
-    pub plan: Option<Plan>,
+    pub plan: Option<PlanType>,
 }
 
 impl AuthDocument {

@@ -44,25 +44,25 @@ pub enum Staleness {
 ///   Codex keeps when it switches to another workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Validity {
-    claimed: Span,
-    received: Option<Received>,
+    claimed: TokenLifetime,
+    received: Option<ReceivedAt>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Span {
+struct TokenLifetime {
     expires_at: Option<Timestamp>,
     stale_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Received {
+struct ReceivedAt {
     at: Timestamp,
-    span: Span,
+    span: TokenLifetime,
     /// When the token was made, if by its time of receipt it had ended then.
     made_after_end: Option<Timestamp>,
 }
 
-impl Received {
+impl ReceivedAt {
     fn counts(&self, now: Timestamp) -> bool {
         let latest = now.checked_add(SKEW).unwrap_or(Timestamp::MAX);
         // A clock that is behind the making of the token is slow; then the time of receipt is all there is.
@@ -73,7 +73,7 @@ impl Received {
 impl Validity {
     /// That of a token which was not issued to this machine.
     pub(crate) fn claimed(expires_at: Option<Timestamp>, stale_at: Option<Timestamp>) -> Self {
-        Self { claimed: Span { expires_at, stale_at }, received: None }
+        Self { claimed: TokenLifetime { expires_at, stale_at }, received: None }
     }
 
     /// When the token ends by the clock that says `now`, if it is one that tells.
@@ -86,7 +86,7 @@ impl Validity {
         self.span(now).stale_at
     }
 
-    fn span(&self, now: Timestamp) -> Span {
+    fn span(&self, now: Timestamp) -> TokenLifetime {
         self.received.filter(|received| received.counts(now)).map_or(self.claimed, |received| received.span)
     }
 }
@@ -143,13 +143,20 @@ impl AuthDocument {
             let at = Timestamp::from_second(at.as_second()).ok()?;
             let Some(lifetime) = lifetime else {
                 let least = at.checked_add(JUST_RECEIVED).ok()?;
-                let span = Span { expires_at: Some(claimed.max(least)), stale_at: stale_at.max(Some(least)) };
-                return Some(Received { at, span, made_after_end: None });
+                let span = TokenLifetime {
+                    expires_at: Some(claimed.max(least)),
+                    stale_at: stale_at.max(Some(least)),
+                };
+                return Some(ReceivedAt { at, span, made_after_end: None });
             };
             let end = at.checked_add(lifetime).ok()?;
-            let span = Span { expires_at: Some(end), stale_at: end.checked_sub(margin).ok() };
+            let span = TokenLifetime { expires_at: Some(end), stale_at: end.checked_sub(margin).ok() };
             let made = self.access_claims().issued_at;
-            Some(Received { at, span, made_after_end: made.filter(|made| end.duration_since(*made) <= SKEW) })
+            Some(ReceivedAt {
+                at,
+                span,
+                made_after_end: made.filter(|made| end.duration_since(*made) <= SKEW),
+            })
         });
         Validity { received, ..Validity::claimed(Some(claimed), stale_at) }
     }

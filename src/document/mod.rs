@@ -2,7 +2,7 @@
 //!
 //! Known fields are parsed, unknown ones are kept where they stood, at the top level and inside `tokens`. What Codex
 //! 0.169 refuses as a whole file because of one field it does not need (an unknown `auth_mode`, an `id_token` that
-//! is no JWT, a missing token) loads here and is reported as an [`Oddity`].
+//! is no JWT, a missing token) loads here and is reported as an [`DocumentWarning`].
 
 mod external;
 mod freshness;
@@ -30,7 +30,7 @@ pub use self::login::NewLogin;
 pub use self::mode::AuthMode;
 pub use self::salvage::{Salvaged, salvage};
 pub use self::successor::NewTokens;
-pub use self::tokens::{Ownership, Provenance, Tokens};
+pub use self::tokens::{Provenance, TokenOwner, Tokens};
 use crate::claims::{self, Claims};
 use crate::secret::{Fingerprint, Secret, digest};
 
@@ -58,7 +58,7 @@ pub struct AuthDocument {
     claims: Claims,
     access_claims: Claims,
     last_refresh: Option<Timestamp>,
-    oddities: Vec<Oddity>,
+    oddities: Vec<DocumentWarning>,
 }
 
 impl AuthDocument {
@@ -152,12 +152,12 @@ impl AuthDocument {
         }
         let mut oddities = Vec::new();
         if let Some(AuthMode::Unknown(word)) = &document.mode {
-            oddities.push(Oddity::UnknownMode(word.clone()));
+            oddities.push(DocumentWarning::UnknownMode(word.clone()));
         }
         document.last_refresh = match string(fields, LAST_REFRESH)?.map(Timestamp::from_str) {
             Some(Ok(moment)) => Some(moment),
             Some(Err(_)) => {
-                oddities.push(Oddity::LastRefresh);
+                oddities.push(DocumentWarning::LastRefresh);
                 None
             }
             None => None,
@@ -292,7 +292,7 @@ impl AuthDocument {
 
     /// What is strange about it, for `status` and `doctor`.
     #[must_use]
-    pub fn oddities(&self) -> &[Oddity] {
+    pub fn oddities(&self) -> &[DocumentWarning] {
         &self.oddities
     }
 }
@@ -316,7 +316,7 @@ pub struct Revision([u8; 32]);
 /// Something strange that does not keep a document from loading.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Oddity {
+pub enum DocumentWarning {
     /// A mode of a newer build.
     #[error("auth_mode \"{}\" is not known to this version; Codex 0.169 cannot read the login", shown(.0))]
     UnknownMode(String),

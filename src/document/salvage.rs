@@ -58,7 +58,7 @@ fn narrowed(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
 
 /// What a bracket that is still open belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Open {
+enum OpenBracket {
     Document,
     Tokens,
     Other,
@@ -66,7 +66,7 @@ enum Open {
 
 /// How much a place says for a token that stands there; the greatest wins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Trust {
+enum Confidence {
     BehindTheDocument,
     TokensBehindTheDocument,
     Document,
@@ -75,7 +75,7 @@ enum Trust {
 
 /// The key whose value comes next.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Key {
+enum TokenKey {
     RefreshToken,
     AccessToken,
     Tokens,
@@ -85,11 +85,11 @@ enum Key {
 /// One pass over a text that is nearly JSON.
 #[derive(Default)]
 struct Scanner {
-    open: Vec<Open>,
-    key: Option<Key>,
+    open: Vec<OpenBracket>,
+    key: Option<TokenKey>,
     document_ended: bool,
-    refresh_token: Option<(Trust, Secret)>,
-    access_token: Option<(Trust, Secret)>,
+    refresh_token: Option<(Confidence, Secret)>,
+    access_token: Option<(Confidence, Secret)>,
 }
 
 impl Scanner {
@@ -99,19 +99,19 @@ impl Scanner {
             at += 1;
             match byte {
                 b'"' => match string(text, at) {
-                    Ended::Closed(end) => at = self.string(text, at, end),
-                    Ended::Broken(end) => {
+                    StringEnd::Closed(end) => at = self.string(text, at, end),
+                    StringEnd::Broken(end) => {
                         self.key = None;
                         at = end;
                     }
                 },
                 b'{' | b'[' => {
                     let open = match (self.open.last(), self.key.take()) {
-                        (None, None) => Open::Document,
-                        (None | Some(Open::Document), Some(Key::Tokens)) => Open::Tokens,
-                        _ => Open::Other,
+                        (None, None) => OpenBracket::Document,
+                        (None | Some(OpenBracket::Document), Some(TokenKey::Tokens)) => OpenBracket::Tokens,
+                        _ => OpenBracket::Other,
                     };
-                    self.open.push(if *byte == b'{' { open } else { Open::Other });
+                    self.open.push(if *byte == b'{' { open } else { OpenBracket::Other });
                 }
                 b'}' | b']' => {
                     self.key = None;
@@ -132,7 +132,7 @@ impl Scanner {
         let key = self.key.take();
         match text.get(after + blanks) {
             Some(b':') => {
-                self.key = Some(Key::of(content));
+                self.key = Some(TokenKey::of(content));
                 after + blanks + 1
             }
             None | Some(b',' | b'}' | b']') => {
@@ -146,36 +146,36 @@ impl Scanner {
         }
     }
 
-    fn value(&mut self, key: Key, content: &[u8]) {
+    fn value(&mut self, key: TokenKey, content: &[u8]) {
         let Some(trust) = self.trust() else { return };
         let best = match key {
-            Key::RefreshToken => &mut self.refresh_token,
-            Key::AccessToken => &mut self.access_token,
-            Key::Tokens | Key::Other => return,
+            TokenKey::RefreshToken => &mut self.refresh_token,
+            TokenKey::AccessToken => &mut self.access_token,
+            TokenKey::Tokens | TokenKey::Other => return,
         };
         if best.as_ref().is_some_and(|(held, _)| *held > trust) {
             return;
         }
         let Some(token) = visible_ascii(content, LONGEST_TOKEN) else { return };
-        if key == Key::RefreshToken && token.eq_ignore_ascii_case(PLACEHOLDER) {
+        if key == TokenKey::RefreshToken && token.eq_ignore_ascii_case(PLACEHOLDER) {
             return;
         }
         *best = Some((trust, Secret::from(token.as_str())));
     }
 
     /// How far a token that stands here is to be trusted; not at all where it is another program's.
-    fn trust(&self) -> Option<Trust> {
+    fn trust(&self) -> Option<Confidence> {
         Some(match (self.open.last(), self.document_ended) {
-            (Some(Open::Other), _) => return None,
-            (Some(Open::Tokens), false) => Trust::Tokens,
-            (Some(Open::Tokens), true) => Trust::TokensBehindTheDocument,
-            (Some(Open::Document) | None, false) => Trust::Document,
-            (Some(Open::Document) | None, true) => Trust::BehindTheDocument,
+            (Some(OpenBracket::Other), _) => return None,
+            (Some(OpenBracket::Tokens), false) => Confidence::Tokens,
+            (Some(OpenBracket::Tokens), true) => Confidence::TokensBehindTheDocument,
+            (Some(OpenBracket::Document) | None, false) => Confidence::Document,
+            (Some(OpenBracket::Document) | None, true) => Confidence::BehindTheDocument,
         })
     }
 }
 
-impl Key {
+impl TokenKey {
     fn of(content: &[u8]) -> Self {
         match visible_ascii(content, REFRESH_TOKEN.len()).as_deref().map(String::as_str) {
             Some(REFRESH_TOKEN) => Self::RefreshToken,
@@ -187,7 +187,7 @@ impl Key {
 }
 
 /// How a string ends, and where.
-enum Ended {
+enum StringEnd {
     /// With a quote, which is there.
     Closed(usize),
     /// With the text or with a control character, neither of which a string can contain.
@@ -195,15 +195,15 @@ enum Ended {
 }
 
 /// Looks for the end of the string that begins at `start`.
-fn string(text: &[u8], start: usize) -> Ended {
+fn string(text: &[u8], start: usize) -> StringEnd {
     let mut at = start;
     loop {
         match text.get(at) {
-            Some(b'"') => return Ended::Closed(at),
+            Some(b'"') => return StringEnd::Closed(at),
             Some(b'\\') => at += 2,
             Some(0x20..) => at += 1,
-            Some(_) => return Ended::Broken(at),
-            None => return Ended::Broken(text.len()),
+            Some(_) => return StringEnd::Broken(at),
+            None => return StringEnd::Broken(text.len()),
         }
     }
 }

@@ -78,20 +78,20 @@ fn what_codex_refuses_for_one_field_loads_and_is_reported() {
     assert_eq!(document(&whole).oddities(), []);
     let mut strange = whole.clone();
     strange["auth_mode"] = json!("fromTheFuture");
-    assert_eq!(document(&strange).oddities(), [Oddity::UnknownMode("fromTheFuture".to_owned())]);
+    assert_eq!(document(&strange).oddities(), [DocumentWarning::UnknownMode("fromTheFuture".to_owned())]);
     assert!(document(&strange).bearer().is_some());
     let mut opaque = whole.clone();
     opaque["tokens"]["id_token"] = json!("not-a-jwt");
-    assert_eq!(document(&opaque).oddities(), [Oddity::IdToken(claims::Error::Parts)]);
+    assert_eq!(document(&opaque).oddities(), [DocumentWarning::IdToken(claims::Error::Parts)]);
     let mut object = whole.clone();
     object["tokens"]["id_token"] = json!({"email": "x"});
-    assert_eq!(document(&object).oddities(), [Oddity::IdToken(claims::Error::Parts)]);
+    assert_eq!(document(&object).oddities(), [DocumentWarning::IdToken(claims::Error::Parts)]);
     let mut partial = whole.clone();
     partial["tokens"].as_object_mut().unwrap().remove("refresh_token");
-    assert_eq!(document(&partial).oddities(), [Oddity::Missing("tokens.refresh_token")]);
+    assert_eq!(document(&partial).oddities(), [DocumentWarning::Missing("tokens.refresh_token")]);
     let mut undated = whole;
     undated["last_refresh"] = json!("yesterday");
-    assert_eq!(document(&undated).oddities(), [Oddity::LastRefresh]);
+    assert_eq!(document(&undated).oddities(), [DocumentWarning::LastRefresh]);
 }
 
 #[test]

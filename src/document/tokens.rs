@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Error, Oddity};
+use super::{DocumentWarning, Error};
 use crate::claims::{self, Claims};
 use crate::secret::Secret;
 
@@ -20,7 +20,7 @@ pub struct Tokens {
     /// The single-use token that buys the next set. `None` when it is missing, empty or a placeholder.
     pub refresh_token: Option<Secret>,
     /// Whether they belong to this document or to one elsewhere.
-    pub ownership: Ownership,
+    pub ownership: TokenOwner,
     /// The workspace.
     pub account_id: Option<String>,
     /// Which login they came from: a random text that every login of Codex 0.169 makes anew.
@@ -32,7 +32,7 @@ pub struct Tokens {
 /// Which document tokens belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "they are its own or they are not")]
-pub enum Ownership {
+pub enum TokenOwner {
     /// This one: they end with its login.
     Own,
     /// One elsewhere, which handed out the access token with a placeholder for the refresh token.
@@ -40,7 +40,7 @@ pub enum Ownership {
 }
 
 impl Tokens {
-    pub(super) fn read(map: &Map<String, Value>, oddities: &mut Vec<Oddity>) -> Result<Self, Error> {
+    pub(super) fn read(map: &Map<String, Value>, oddities: &mut Vec<DocumentWarning>) -> Result<Self, Error> {
         let text = |key: &str, name: &'static str| match map.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str())),
@@ -49,7 +49,7 @@ impl Tokens {
         // Builds of August 2025 could write the claims themselves as an object (`codex-behaviour.md` 1.2).
         let id_token = match map.get("id_token") {
             Some(Value::Object(_)) => {
-                oddities.push(Oddity::IdToken(claims::Error::Parts));
+                oddities.push(DocumentWarning::IdToken(claims::Error::Parts));
                 None
             }
             _ => text("id_token", "tokens.id_token")?,
@@ -60,15 +60,15 @@ impl Tokens {
             ("tokens.refresh_token", refresh_token.is_none()),
         ] {
             if missing {
-                oddities.push(Oddity::Missing(name));
+                oddities.push(DocumentWarning::Missing(name));
             }
         }
         if !Provenance::is_known_form(map.get("oauth_provenance")) {
-            oddities.push(Oddity::Provenance);
+            oddities.push(DocumentWarning::Provenance);
         }
         let is_placeholder = refresh_token.is_some_and(|token| token.eq_ignore_ascii_case(PLACEHOLDER));
         Ok(Self {
-            ownership: if is_placeholder { Ownership::Elsewhere } else { Ownership::Own },
+            ownership: if is_placeholder { TokenOwner::Elsewhere } else { TokenOwner::Own },
             id_token: id_token.map(Secret::from),
             access_token: text("access_token", "tokens.access_token")?.map(Secret::from),
             refresh_token: refresh_token
@@ -82,12 +82,12 @@ impl Tokens {
         })
     }
 
-    pub(super) fn read_claims(&self, oddities: &mut Vec<Oddity>) -> Claims {
+    pub(super) fn read_claims(&self, oddities: &mut Vec<DocumentWarning>) -> Claims {
         match self.id_token.as_ref().map(Claims::read) {
             None => Claims::default(),
             Some(Ok(claims)) => claims,
             Some(Err(error)) => {
-                oddities.push(Oddity::IdToken(error));
+                oddities.push(DocumentWarning::IdToken(error));
                 Claims::default()
             }
         }

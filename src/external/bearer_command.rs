@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Context, ExternalAuth, ExternalToken, command};
+use super::{ExternalAuth, ExternalToken, ProviderContext, TokenFuture, command};
 use crate::config::ProviderCommand;
 
 /// A command that prints a bearer token (`codex-behaviour.md` 6).
@@ -33,7 +33,7 @@ impl ExternalAuth for BearerCommand {
 
     // There is nothing at hand that need not be asked for by running it, so `resolve` stays empty.
 
-    fn refresh(&self, _context: Context) -> Answer<'_, ExternalToken> {
+    fn refresh(&self, _context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
         Box::pin(async { Ok(ExternalToken::bearer(command::run(&self.command).await?)) })
     }
 

@@ -7,7 +7,7 @@ use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use codex_auth_platform::process::{self, Ending};
+use codex_auth_platform::process::{self, StopSignal};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
@@ -27,7 +27,7 @@ const CHUNK: usize = 8 * 1024;
 
 /// Runs `command`, and takes what it prints as a token: white space around it trimmed, and one word.
 pub(super) async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
-    let mut running = Running::start(command)?;
+    let mut running = RunningCommand::start(command)?;
     let ends = Instant::now() + command.timeout;
     let ended = tokio::select! {
         biased;
@@ -41,7 +41,7 @@ pub(super) async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
             });
         }
     };
-    let Ended::ByItself = ended else { return Err(running.not_a_token("it is longer than 64 KiB")) };
+    let RunEnd::ByItself = ended else { return Err(running.not_a_token("it is longer than 64 KiB")) };
     let status = running.status()?;
     if !status.success() {
         let (status, stderr) = (status.to_string(), running.said());
@@ -51,26 +51,26 @@ pub(super) async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
 }
 
 /// How a run came to its end.
-enum Ended {
+enum RunEnd {
     ByItself,
     PrintingTooMuch,
 }
 
 /// A command that runs. Dropping it ends it, with all that it has started.
-struct Running {
+struct RunningCommand {
     program: String,
     child: Child,
-    stdout: Output,
-    stderr: Output,
+    stdout: CapturedOutput,
+    stderr: CapturedOutput,
     exit: oneshot::Receiver<()>,
     reaped: bool,
 }
 
-impl Running {
+impl RunningCommand {
     fn start(settings: &ProviderCommand) -> Result<Self, Error> {
         let ProviderCommand { program, arguments, folder, .. } = settings;
         let not_started = |source| Error::NotStarted { program: program.clone(), source };
-        let unheard = |source| Error::Unheard { program: program.clone(), source };
+        let unheard = |source| Error::OutputUnreadable { program: program.clone(), source };
         let folder = folder.as_ref().map(path::absolute).transpose().map_err(not_started)?;
         let mut command = Command::new(located(program, folder.as_deref()));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -86,7 +86,7 @@ impl Running {
         let (tell, exit) = oneshot::channel();
         let (stdout, stderr) =
             (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
-        let (stdout, stderr) = (Output::new(stdout, LONGEST), Output::new(stderr, KEPT));
+        let (stdout, stderr) = (CapturedOutput::new(stdout, LONGEST), CapturedOutput::new(stderr, KEPT));
         let mut running = Self { program: program.clone(), child, stdout, stderr, exit, reaped: false };
         // Its end is noticed and not collected: until it is, its number cannot become another process's.
         let waiter = move || {
@@ -102,7 +102,7 @@ impl Running {
 
     /// Listens until it has ended, and takes what it has written by then. What it has started may hold the pipes open, and
     /// is not waited for.
-    async fn listen(&mut self) -> Result<Ended, Error> {
+    async fn listen(&mut self) -> Result<RunEnd, Error> {
         loop {
             let heard = tokio::select! {
                 biased;
@@ -110,21 +110,23 @@ impl Running {
                 heard = self.stdout.next() => heard,
                 heard = self.stderr.next() => heard,
             };
-            heard.map_err(|source| Error::Unheard { program: self.program.clone(), source })?;
+            heard.map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })?;
             if self.stdout.overflowed {
-                return Ok(Ended::PrintingTooMuch);
+                return Ok(RunEnd::PrintingTooMuch);
             }
         }
         for output in [&mut self.stdout, &mut self.stderr] {
-            output.drain().map_err(|source| Error::Unheard { program: self.program.clone(), source })?;
+            output
+                .drain()
+                .map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })?;
         }
-        Ok(if self.stdout.overflowed { Ended::PrintingTooMuch } else { Ended::ByItself })
+        Ok(if self.stdout.overflowed { RunEnd::PrintingTooMuch } else { RunEnd::ByItself })
     }
 
     fn status(&mut self) -> Result<ExitStatus, Error> {
         let status = self.child.wait();
         self.reaped = true;
-        status.map_err(|source| Error::Unheard { program: self.program.clone(), source })
+        status.map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })
     }
 
     fn not_a_token(&self, problem: &'static str) -> Error {
@@ -142,10 +144,10 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         if !self.reaped {
-            let _ = process::end_group(self.child.id(), Ending::Force);
+            let _ = process::end_group(self.child.id(), StopSignal::Force);
             // It may have left its group.
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -154,7 +156,7 @@ impl Drop for Running {
 }
 
 /// One of the two streams, as far as it is kept.
-struct Output {
+struct CapturedOutput {
     unopened: Option<OwnedFd>,
     pipe: Option<Receiver>,
     bytes: Zeroizing<Vec<u8>>,
@@ -162,7 +164,7 @@ struct Output {
     overflowed: bool,
 }
 
-impl Output {
+impl CapturedOutput {
     fn new(pipe: Option<OwnedFd>, limit: usize) -> Self {
         // A buffer that grew would leave copies behind.
         let bytes = Zeroizing::new(Vec::with_capacity(limit));
@@ -181,7 +183,7 @@ impl Output {
             None => std::future::pending().await,
         }
         let Some(pipe) = self.pipe.take() else { return Ok(()) };
-        if self.take(|chunk| pipe.try_read(chunk))? != Taken::End {
+        if self.take(|chunk| pipe.try_read(chunk))? != ReadResult::End {
             self.pipe = Some(pipe);
         }
         Ok(())
@@ -192,22 +194,22 @@ impl Output {
     fn drain(&mut self) -> io::Result<()> {
         let Some(pipe) = self.pipe.take() else { return Ok(()) };
         let mut pipe = File::from(pipe.into_nonblocking_fd()?);
-        while !self.overflowed && self.take(|chunk| pipe.read(chunk))? == Taken::Something {}
+        while !self.overflowed && self.take(|chunk| pipe.read(chunk))? == ReadResult::Something {}
         Ok(())
     }
 
     /// Takes a chunk of what `read` yields.
-    fn take(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Taken> {
+    fn take(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<ReadResult> {
         let mut chunk = Zeroizing::new([0; CHUNK]);
         match read(&mut *chunk) {
-            Ok(0) => Ok(Taken::End),
+            Ok(0) => Ok(ReadResult::End),
             Ok(length) => {
                 let kept = length.min(self.limit - self.bytes.len());
                 self.bytes.extend_from_slice(&chunk[..kept]);
                 self.overflowed |= kept < length;
-                Ok(Taken::Something)
+                Ok(ReadResult::Something)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadResult::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -215,7 +217,7 @@ impl Output {
 
 /// What was there to be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
+enum ReadResult {
     Something,
     Nothing,
     End,

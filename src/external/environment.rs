@@ -1,6 +1,6 @@
 //! The credentials that a user puts into the environment, as providers.
 
-use super::{Answer, Context, Error, ExternalAuth, ExternalToken};
+use super::{Error, ExternalAuth, ExternalToken, ProviderContext, TokenFuture};
 use crate::config::Environment;
 use crate::document::AuthMode;
 use crate::secret::Secret;
@@ -68,11 +68,11 @@ impl ExternalAuth for EnvironmentToken {
         self.variable
     }
 
-    fn resolve(&self) -> Answer<'_, Option<ExternalToken>> {
+    fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
         Box::pin(async { Ok(Some(self.token.clone())) })
     }
 
-    fn refresh(&self, _context: Context) -> Answer<'_, ExternalToken> {
+    fn refresh(&self, _context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
         Box::pin(async { Err(Error::NotRefreshable { provider: self.variable.to_owned() }) })
     }
 }

@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// The command could not be listened to.
     #[error("{program} cannot be listened to: {source}")]
-    Unheard {
+    OutputUnreadable {
         /// The program.
         program: String,
         /// What the system said.
@@ -130,9 +130,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Failed { .. } | Self::TimedOut { .. } | Self::Transient { .. } | Self::Unheard { .. } => {
-                ErrorKind::TryAgain
-            }
+            Self::Failed { .. }
+            | Self::TimedOut { .. }
+            | Self::Transient { .. }
+            | Self::OutputUnreadable { .. } => ErrorKind::TryAgain,
             _ => ErrorKind::Failed,
         }
     }

@@ -20,7 +20,7 @@ pub use self::error::{Error, Persistence};
 pub use self::token::{ChatGptAccount, ExternalToken};
 
 /// What a provider is asked, once it is there.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub type TokenFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// An external source of bearer tokens.
 ///
@@ -33,12 +33,12 @@ pub trait ExternalAuth: Send + Sync {
 
     /// The token that it has at hand, asked for before a request. By default it has none, and is asked to
     /// [`refresh`](Self::refresh).
-    fn resolve(&self) -> Answer<'_, Option<ExternalToken>> {
+    fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
         Box::pin(async { Ok(None) })
     }
 
     /// Another token than the one before, for the reason that `context` gives.
-    fn refresh(&self, context: Context) -> Answer<'_, ExternalToken>;
+    fn refresh(&self, context: ProviderContext) -> TokenFuture<'_, ExternalToken>;
 
     /// How long a token is used before the provider is asked again, where the token itself does not end sooner. By default
     /// it is used until it ends, or until a server refuses it.
@@ -50,18 +50,18 @@ pub trait ExternalAuth: Send + Sync {
 /// Why a provider is asked for another token, and what was there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Context {
+pub struct ProviderContext {
     /// Why.
-    pub reason: Reason,
+    pub reason: RequestReason,
     /// The ChatGPT account of the token before, as far as that is known. A token of another account is of no use to a
     /// request that was begun with this one.
     pub previous_account_id: Option<String>,
 }
 
-impl Context {
+impl ProviderContext {
     /// A question about the token of `previous_account_id`.
     #[must_use]
-    pub fn new(reason: Reason, previous_account_id: Option<String>) -> Self {
+    pub fn new(reason: RequestReason, previous_account_id: Option<String>) -> Self {
         Self { reason, previous_account_id }
     }
 }
@@ -69,7 +69,7 @@ impl Context {
 /// Why a provider is asked for another token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RequestReason {
     /// The one before has ended, or is about to.
     Expired,
     /// Somebody asked for another.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Error;
-use crate::claims::{Claims, Plan};
+use crate::claims::{Claims, PlanType};
 use crate::document::{AuthDocument, ExternalLogin, Identity};
 use crate::secret::{Fingerprint, Secret};
 
@@ -22,13 +22,13 @@ pub struct ChatGptAccount {
     /// The account, which is a workspace.
     pub id: String,
     /// What was paid for, where the provider knows better than the token.
-    pub plan: Option<Plan>,
+    pub plan: Option<PlanType>,
 }
 
 impl ChatGptAccount {
     /// The account of this id.
     #[must_use]
-    pub fn new(id: impl Into<String>, plan: Option<Plan>) -> Self {
+    pub fn new(id: impl Into<String>, plan: Option<PlanType>) -> Self {
         Self { id: id.into(), plan }
     }
 }
@@ -148,15 +148,15 @@ mod tests {
         let document = ExternalToken::chatgpt(jwt(), account()).unwrap().to_document(at(1_000)).unwrap();
         assert_eq!(document.mode(), Some(AuthMode::ChatGptAuthTokens));
         assert_eq!(document.identity().account_id.as_deref(), Some("acct-1"));
-        assert_eq!(document.claims().plan.as_ref().map(Plan::as_str), Some("plus"));
+        assert_eq!(document.claims().plan.as_ref().map(PlanType::as_str), Some("plus"));
         assert_eq!((document.fingerprint(), document.last_refresh()), (None, Some(at(1_000))));
     }
 
     #[test]
     fn a_plan_of_the_provider_counts_more_than_that_of_the_token() {
-        let account = ChatGptAccount::new("acct-1", Some(Plan::named("pro")));
+        let account = ChatGptAccount::new("acct-1", Some(PlanType::named("pro")));
         let document = ExternalToken::chatgpt(jwt(), account).unwrap().to_document(at(1_000)).unwrap();
-        assert_eq!(document.claims().plan.as_ref().map(Plan::as_str), Some("pro"));
+        assert_eq!(document.claims().plan.as_ref().map(PlanType::as_str), Some("pro"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::document::AuthDocument;
 use crate::home::Home;
-use crate::manager::{Failure, Snapshot};
+use crate::manager::{JobFailure, Snapshot};
 use crate::secret::Secret;
 
 /// The number of the answers' shape; it rises when a field changes its meaning or goes.
@@ -16,7 +16,7 @@ pub(super) const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Account {
+pub struct KeeperAccount {
     /// The account that the access token acts for, which is a workspace.
     pub id: Option<String>,
     /// Whose it is.
@@ -25,7 +25,7 @@ pub struct Account {
     pub plan: Option<String>,
 }
 
-impl Account {
+impl KeeperAccount {
     /// Whose login `document` is, if it has tokens that say so.
     #[must_use]
     pub fn of(document: Option<&AuthDocument>) -> Option<Self> {
@@ -42,7 +42,7 @@ impl Account {
 /// How a keeper and its login stand.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Status {
+pub struct KeeperStatus {
     /// 1.
     pub schema: u32,
     /// Of the keeper's program.
@@ -53,7 +53,7 @@ pub struct Status {
     #[serde(rename = "place")]
     pub home: String,
     /// Whose login it is.
-    pub account: Option<Account>,
+    pub account: Option<KeeperAccount>,
     /// Why no token can be had, if none can.
     pub reason: Option<String>,
     /// The process that holds the login, where a token can be had only once it has finished.
@@ -68,7 +68,7 @@ pub struct Status {
 /// A token that a keeper gives out.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
-pub struct Given {
+pub struct IssuedToken {
     /// 1.
     pub schema: u32,
     /// The folder of the login, as the keeper sees it.
@@ -80,16 +80,16 @@ pub struct Given {
     /// When it ends.
     pub expires_at: Option<Timestamp>,
     /// Whose it is.
-    pub account: Option<Account>,
+    pub account: Option<KeeperAccount>,
 }
 
 /// Why a keeper gives out no token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum KeeperRefusal {
     /// It could not be had.
-    Failed(Failure),
+    Failed(JobFailure),
     /// There is none that lasts as long as was asked for, and nobody asked to wait for one.
     TooShort,
     /// The keeper cannot see the login at the moment.
@@ -103,7 +103,7 @@ pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret, now: Time
     json!({
         "schema": SCHEMA,
         "place": home.path().to_string_lossy(),
-        "account": Account::of(snapshot.document()),
+        "account": KeeperAccount::of(snapshot.document()),
         "token": bearer.expose(),
         "expires_at": snapshot.expires_at(now),
     })

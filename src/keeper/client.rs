@@ -8,7 +8,7 @@ use codex_auth_platform::peer;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::answer::{Given, Refusal, Status};
+use super::answer::{IssuedToken, KeeperRefusal, KeeperStatus};
 use crate::config::Environment;
 use crate::home::Home;
 
@@ -30,7 +30,7 @@ pub struct Client {
 /// Whether to have a token refreshed that is not good enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ask {
+pub enum RefreshPolicy {
     /// Only for what the keeper has at hand: the answer comes at once.
     AtHand,
     /// Wait while it refreshes, if it must.
@@ -39,7 +39,7 @@ pub enum Ask {
 
 /// What [`Client::probe`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Response {
+pub(super) enum ProbeResult {
     /// The socket was answered, or closed.
     Some,
     /// The socket accepts connections, and nothing came.
@@ -54,7 +54,7 @@ pub(super) enum Response {
 pub enum ClientError {
     /// The keeper gives none out.
     #[error("{}", told(.0))]
-    Refused(Refusal),
+    Refused(KeeperRefusal),
     /// Nobody answers, or not in time.
     #[error("no keeper answers at {}: {source}", path.display())]
     Unreachable {
@@ -96,37 +96,37 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn status(&self) -> Result<Status, ClientError> {
+    pub fn status(&self) -> Result<KeeperStatus, ClientError> {
         self.get("/v1/status", AT_HAND)
     }
 
-    /// A token that lasts for `min_ttl`, if one can be had. Blocks: for up to a second, or with [`Ask::Wait`] for as long
+    /// A token that lasts for `min_ttl`, if one can be had. Blocks: for up to a second, or with [`RefreshPolicy::Wait`] for as long
     /// as a refresh takes.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn token(&self, min_ttl: Option<Duration>, ask: Ask) -> Result<Given, ClientError> {
+    pub fn token(&self, min_ttl: Option<Duration>, ask: RefreshPolicy) -> Result<IssuedToken, ClientError> {
         let mut path = "/v1/token?".to_owned();
         if let Some(min) = min_ttl {
             path.push_str(&format!("min_ttl={}&", min.as_secs()));
         }
         match ask {
-            Ask::AtHand => self.get(&path, AT_HAND),
-            Ask::Wait => {
+            RefreshPolicy::AtHand => self.get(&path, AT_HAND),
+            RefreshPolicy::Wait => {
                 // A keeper that has stopped accepts the connection and never answers.
-                self.get::<Status>("/v1/status", ALIVE)?;
+                self.get::<KeeperStatus>("/v1/status", ALIVE)?;
                 self.get(&format!("{path}wait=yes"), REFRESHING)
             }
         }
     }
 
     /// Whether anything answers within `limit`. Blocks as long.
-    pub(super) fn probe(&self, limit: Duration) -> Response {
+    pub(super) fn probe(&self, limit: Duration) -> ProbeResult {
         let mut stream = match peer::connect(&self.path) {
             Ok(stream) => stream,
             // No process accepts connections from the queue.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Response::Silent,
-            Err(_) => return Response::Unreachable,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ProbeResult::Silent,
+            Err(_) => return ProbeResult::Unreachable,
         };
         let asked = stream
             .set_read_timeout(Some(limit))
@@ -135,9 +135,9 @@ impl Client {
             .and_then(|()| stream.read(&mut [0]));
         match asked {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Response::Silent
+                ProbeResult::Silent
             }
-            _ => Response::Some,
+            _ => ProbeResult::Some,
         }
     }
 
@@ -188,11 +188,11 @@ fn path(home: &Home, environment: &Environment) -> Option<PathBuf> {
     (outside.as_os_str().len() <= peer::LONGEST_PATH).then_some(outside)
 }
 
-fn told(refusal: &Refusal) -> String {
+fn told(refusal: &KeeperRefusal) -> String {
     match refusal {
-        Refusal::Failed(failure) => failure.message.clone(),
-        Refusal::TooShort => "the keeper has no token that lasts so long".to_owned(),
-        Refusal::Unseen(why) => format!("the keeper cannot see the login: {why}"),
-        Refusal::Malformed(why) => format!("the keeper does not understand the question: {why}"),
+        KeeperRefusal::Failed(failure) => failure.message.clone(),
+        KeeperRefusal::TooShort => "the keeper has no token that lasts so long".to_owned(),
+        KeeperRefusal::Unseen(why) => format!("the keeper cannot see the login: {why}"),
+        KeeperRefusal::Malformed(why) => format!("the keeper does not understand the question: {why}"),
     }
 }

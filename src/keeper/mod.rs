@@ -6,12 +6,12 @@
 //! logs in.
 //!
 //! Further keepers stand by, and one of them takes over when the first is gone. The keeper also answers at a local
-//! socket ([`Listener`], [`Client`]): a process that can reach it needs neither the file nor the keychain.
+//! socket ([`KeeperSocket`], [`Client`]): a process that can reach it needs neither the file nor the keychain.
 
 mod answer;
 mod client;
-mod post;
 mod schedule;
+mod singleton;
 mod socket;
 
 use std::pin::Pin;
@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
-pub use self::answer::{Account, Given, Refusal, Status};
-pub use self::client::{Ask, Client, ClientError};
-pub use self::post::{Error, Post};
+pub use self::answer::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
+pub use self::client::{Client, ClientError, RefreshPolicy};
 use self::schedule::{Due, due};
-pub use self::socket::Listener;
+pub use self::singleton::{Error, KeeperLock};
+pub use self::socket::KeeperSocket;
 use crate::clock::Clock;
 use crate::home::Home;
-use crate::manager::{self, AuthManager, Failure, Reason, Snapshot, Watching};
+use crate::manager::{self, AuthManager, JobFailure, RefreshReason, Snapshot, WatchHandle};
 use crate::remedy::ErrorKind;
 use crate::secret::Fingerprint;
-use crate::store::State;
-use crate::watch::Bell;
+use crate::store::HomeState;
+use crate::watch::WatchTrigger;
 
 /// How long to leave a token alone that was not refreshed though nothing failed: it was received a moment ago.
 const DAMPED: Duration = Duration::from_secs(60);
@@ -45,31 +45,31 @@ const STORE_PAUSE: Duration = Duration::from_secs(30);
 pub trait Refresher: Send + Sync {
     /// Refreshes what is known as `base`, for `reason`, or takes over what somebody else has refreshed. The store holds
     /// the outcome. Dropping the future must not stop what was begun.
-    fn refresh(&self, reason: Reason, base: Arc<Snapshot>) -> Refreshing;
+    fn refresh(&self, reason: RefreshReason, base: Arc<Snapshot>) -> RefreshFuture;
 }
 
 /// A refresh under way.
-pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub type RefreshFuture = Pin<Box<dyn Future<Output = Result<(), JobFailure>> + Send>>;
 
 /// In this process, on a thread of the manager's.
 impl Refresher for AuthManager {
-    fn refresh(&self, reason: Reason, _base: Arc<Snapshot>) -> Refreshing {
+    fn refresh(&self, reason: RefreshReason, _base: Arc<Snapshot>) -> RefreshFuture {
         let manager = self.clone();
         Box::pin(
-            async move { manager.refresh(reason).await.map(drop).map_err(|error| Failure::from(&error)) },
+            async move { manager.refresh(reason).await.map(drop).map_err(|error| JobFailure::from(&error)) },
         )
     }
 }
 
 /// The keeper of a home.
 pub struct Keeper {
-    shared: Arc<Shared>,
-    watching: Watching,
+    shared: Arc<KeeperShared>,
+    watching: WatchHandle,
 }
 
 /// What the timer and the socket both use.
-struct Shared {
-    post: Post,
+struct KeeperShared {
+    post: KeeperLock,
     home: Home,
     manager: AuthManager,
     refresher: Box<dyn Refresher>,
@@ -82,28 +82,28 @@ struct Shared {
 
 /// Until when a token is left alone after an attempt at it.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct RetryTimes {
     fingerprint: Option<Fingerprint>,
     until: Instant,
 }
 
 impl Keeper {
-    /// The keeper of `post`'s place, over `manager` for as long as it lives.
+    /// The keeper of `singleton`'s place, over `manager` for as long as it lives.
     #[must_use]
-    pub fn new(post: Post, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
+    pub fn new(post: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
         let watching = manager.watch();
         let mut random = [0; 4];
         // Without random numbers this one is the latest of its spread.
         let _ = getrandom::fill(&mut random);
         let early = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
         let home = post.home().clone();
-        let shared = Shared { post, home, manager, refresher, clock, flight: Mutex::new(()), early };
+        let shared = KeeperShared { post, home, manager, refresher, clock, flight: Mutex::new(()), early };
         Self { shared: Arc::new(shared), watching }
     }
 
     /// What makes it look at the store again, whatever events say.
     #[must_use]
-    pub fn look_again(&self) -> Bell {
+    pub fn look_again(&self) -> WatchTrigger {
         self.watching.bell()
     }
 
@@ -114,10 +114,14 @@ impl Keeper {
     /// set and a machine that slept are noticed too.
     ///
     /// # Errors
-    /// - [`Error::PostLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
+    /// - [`Error::LockLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
     /// - [`Error::TakenOver`]: another keeper has taken over, because this process had stopped.
     /// - [`Error::Repointed`]: the path of the home leads to another folder.
-    pub async fn run(self, listener: Option<Listener>, ended: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        listener: Option<KeeperSocket>,
+        ended: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
         let answering = listener.map(|listener| {
             let looks = self.watching.looks();
             listener.answer(Arc::clone(&self.shared), looks)
@@ -135,14 +139,14 @@ impl Keeper {
         };
         // Who holds the flight is refreshing.
         drop(self.shared.flight.lock().await);
-        self.shared.manager.settle().await;
+        self.shared.manager.wait_idle().await;
         done
     }
 
     async fn keep(&self) -> Result<(), Error> {
         let mut snapshots = self.shared.manager.subscribe();
         let mut looks = self.watching.looks();
-        let mut patience: Option<Patience> = None;
+        let mut patience: Option<RetryTimes> = None;
         loop {
             self.shared.post.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
@@ -179,11 +183,11 @@ impl Keeper {
     }
 }
 
-impl Shared {
+impl KeeperShared {
     /// Tries once, and says how long to leave the token alone.
-    async fn attempt(self: &Arc<Self>, snapshot: Arc<Snapshot>) -> Option<Patience> {
+    async fn attempt(self: &Arc<Self>, snapshot: Arc<Snapshot>) -> Option<RetryTimes> {
         let before = snapshot.fingerprint();
-        let outcome = self.refresh(Reason::Keeper, snapshot).await;
+        let outcome = self.refresh(RefreshReason::Keeper, snapshot).await;
         let after = self.manager.current();
         let pause = match &outcome {
             Ok(()) if after.fingerprint() != before => {
@@ -201,11 +205,11 @@ impl Shared {
                 }
             }
         };
-        Some(Patience { fingerprint: after.fingerprint(), until: Instant::now() + pause })
+        Some(RetryTimes { fingerprint: after.fingerprint(), until: Instant::now() + pause })
     }
 
     /// Refreshes in one flight, and makes the outcome this process's snapshot. Dropping the future stops nothing.
-    async fn refresh(self: &Arc<Self>, reason: Reason, base: Arc<Snapshot>) -> Result<(), Failure> {
+    async fn refresh(self: &Arc<Self>, reason: RefreshReason, base: Arc<Snapshot>) -> Result<(), JobFailure> {
         let shared = Arc::clone(self);
         let flight = tokio::spawn(async move {
             let _flight = shared.flight.lock().await;
@@ -217,12 +221,12 @@ impl Shared {
             let _ = shared.manager.reload().await;
             outcome
         });
-        flight.await.unwrap_or_else(|_| Err(Failure::from(&manager::Error::BrokeDown)))
+        flight.await.unwrap_or_else(|_| Err(JobFailure::from(&manager::Error::BrokeDown)))
     }
 
     /// For how long all processes of the home have agreed to leave the authority alone.
     fn back_off(&self, fingerprint: Option<Fingerprint>) -> Option<Duration> {
-        let (state, _) = State::read(&self.home).ok()?;
+        let (state, _) = HomeState::read(&self.home).ok()?;
         let outcome = state.outcome.filter(|outcome| Some(outcome.fingerprint) == fingerprint)?;
         let left = outcome.back_off(self.clock.now())?;
         // Rounded up, so that it is over when it is over for those who count in whole seconds.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::document::AuthDocument;
-use crate::manager::{Departure, Snapshot};
+use crate::manager::{Divergence, Snapshot};
 
 /// The share of a token's lifetime that is left when it is refreshed, and how much earlier a keeper may be, so that those
 /// of many machines do not come at once.
@@ -29,7 +29,7 @@ pub(super) enum Due {
 pub(super) fn due(snapshot: &Snapshot, early: f64, now: Timestamp) -> Due {
     let refreshable = snapshot.document().filter(|document| document.fingerprint().is_some());
     let Some(document) = refreshable else { return Due::Never };
-    if let Some(Departure::OtherAccount(_)) = snapshot.departure() {
+    if let Some(Divergence::OtherAccount(_)) = snapshot.departure() {
         return Due::Never;
     }
     let moment = match document.expires_at(now) {

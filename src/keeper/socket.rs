@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_auth_platform::filesystem::{self, Identity, Presence};
+use codex_auth_platform::filesystem::{self, FileId, Presence};
 use codex_auth_platform::peer;
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -24,11 +24,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Shared;
-use super::answer::{self, Account, Refusal, SCHEMA, Status};
-use super::post::{Error, Post};
-use crate::manager::{self, Departure, Failure, Reason, Snapshot, Standing, Unusable, Usability};
-use crate::watch::{Bell, Noticed, Watch};
+use super::KeeperShared;
+use super::answer::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
+use super::singleton::{Error, KeeperLock};
+use crate::manager::{
+    self, Divergence, JobFailure, RefreshReason, Snapshot, SnapshotStatus, Unusable, Usability,
+};
+use crate::watch::{WaitOutcome, Watch, WatchTrigger};
 
 /// How many are served at once; more have to wait.
 const AT_ONCE: usize = 64;
@@ -41,22 +43,22 @@ const WHOLE: Duration = Duration::from_secs(180);
 
 /// The place where a keeper answers. Its socket is removed on drop, unless another one has taken its place.
 #[derive(Debug)]
-pub struct Listener {
+pub struct KeeperSocket {
     path: PathBuf,
-    bound: Option<Bound>,
+    bound: Option<BoundSocket>,
 }
 
 #[derive(Debug)]
-struct Bound {
+struct BoundSocket {
     listener: std::os::unix::net::UnixListener,
-    identity: Option<Identity>,
+    identity: Option<FileId>,
 }
 
-impl Listener {
-    /// Listens at `path`, where the keeper of `post` answers. Needs a runtime only when it is used. A socket that cannot be
+impl KeeperSocket {
+    /// Listens at `path`, where the keeper of `singleton` answers. Needs a runtime only when it is used. A socket that cannot be
     /// bound now, or that is removed later, is bound when it can be.
     #[must_use]
-    pub fn at(_post: &Post, path: &Path) -> Self {
+    pub fn at(_post: &KeeperLock, path: &Path) -> Self {
         let mut listener = Self { path: path.to_owned(), bound: None };
         listener.bind();
         listener
@@ -71,7 +73,7 @@ impl Listener {
     fn bind(&mut self) {
         let bound = peer::bind(&self.path).and_then(|listener| {
             listener.set_nonblocking(true)?;
-            Ok(Bound { listener, identity: filesystem::identity(&self.path) })
+            Ok(BoundSocket { listener, identity: filesystem::identity(&self.path) })
         });
         match bound {
             Ok(bound) => {
@@ -83,10 +85,10 @@ impl Listener {
     }
 
     /// Answers until it is dropped, or until another keeper has the post.
-    pub(super) async fn answer(mut self, shared: Arc<Shared>, looks: Receiver<u64>) -> Error {
+    pub(super) async fn answer(mut self, shared: Arc<KeeperShared>, looks: Receiver<u64>) -> Error {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut connections = tokio::task::JoinSet::new();
-        let mut changes = Changes::of(&self.path);
+        let mut changes = SocketWatch::of(&self.path);
         let mut listener = self.registered();
         loop {
             while connections.try_join_next().is_some() {}
@@ -128,7 +130,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for KeeperSocket {
     fn drop(&mut self) {
         // Where the folder of the place was replaced, a keeper of the new one may answer.
         let ours = self.bound.as_ref().and_then(|bound| bound.identity);
@@ -159,13 +161,13 @@ async fn accept(
 }
 
 /// Notices that the socket may have been removed or replaced.
-struct Changes {
+struct SocketWatch {
     noticed: Receiver<()>,
-    bell: Bell,
+    bell: WatchTrigger,
     ended: Arc<AtomicBool>,
 }
 
-impl Changes {
+impl SocketWatch {
     fn of(path: &Path) -> Self {
         let files = vec![path.to_owned()];
         let mut watch = Watch::on(files.clone());
@@ -173,7 +175,7 @@ impl Changes {
         let (bell, ended) = (watch.bell(), Arc::new(AtomicBool::new(false)));
         let over = Arc::clone(&ended);
         let work = move || {
-            while watch.wait(Duration::MAX) == Noticed::LookAgain && !over.load(Ordering::Relaxed) {
+            while watch.wait(Duration::MAX) == WaitOutcome::LookAgain && !over.load(Ordering::Relaxed) {
                 watch.follow(files.clone());
                 let _ = tell.send(());
             }
@@ -191,7 +193,7 @@ impl Changes {
     }
 }
 
-impl Drop for Changes {
+impl Drop for SocketWatch {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         self.bell.ring();
@@ -204,7 +206,7 @@ fn is_replaceable(path: &Path) -> bool {
         && peer::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-async fn serve(stream: UnixStream, shared: Arc<Shared>, looks: Receiver<u64>) {
+async fn serve(stream: UnixStream, shared: Arc<KeeperShared>, looks: Receiver<u64>) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (shared, looks) = (Arc::clone(&shared), looks.clone());
         async move { Ok::<_, Infallible>(shared.answer(&request, &looks).await) }
@@ -220,7 +222,7 @@ async fn serve(stream: UnixStream, shared: Arc<Shared>, looks: Receiver<u64>) {
     }
 }
 
-impl Shared {
+impl KeeperShared {
     async fn answer<B>(
         self: &Arc<Self>,
         request: &Request<B>,
@@ -234,7 +236,7 @@ impl Shared {
                 self.manager.catch_up().await;
                 json(StatusCode::OK, &self.status().await)
             }
-            "/v1/token" => match Wanted::read(request.uri().query()) {
+            "/v1/token" => match TokenQuery::read(request.uri().query()) {
                 Ok(wanted) => self.token(&wanted, looks).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
             },
@@ -242,15 +244,15 @@ impl Shared {
         }
     }
 
-    async fn status(&self) -> Status {
+    async fn status(&self) -> KeeperStatus {
         let snapshot = self.manager.current();
         let usability = self.manager.usability(&snapshot).await;
-        Status {
+        KeeperStatus {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             home: self.home.path().to_string_lossy().into_owned(),
-            account: Account::of(snapshot.document()),
+            account: KeeperAccount::of(snapshot.document()),
             reason: usability.reason().map(ToString::to_string),
             busy: usability.busy(),
             expires_at: snapshot.expires_at(self.clock.now()),
@@ -258,87 +260,88 @@ impl Shared {
         }
     }
 
-    async fn token(self: &Arc<Self>, wanted: &Wanted, looks: &Receiver<u64>) -> Response<Full<Bytes>> {
+    async fn token(self: &Arc<Self>, wanted: &TokenQuery, looks: &Receiver<u64>) -> Response<Full<Bytes>> {
         // A command that has ended by now is seen, whatever the watch has noticed.
         self.manager.catch_up().await;
         let mut snapshot = self.manager.current();
         if let Usability::Unusable(error @ manager::Error::Unusable(Unusable::Forbidden(_))) =
             snapshot.usability(self.clock.now())
         {
-            let failure = Failure::from(&error);
-            return refused(&Refusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
+            let failure = JobFailure::from(&error);
+            return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
         }
-        if !self.serves(&snapshot, wanted) && wanted.patience == Patience::Wait {
-            let reason =
-                wanted.min_ttl.map_or(Reason::Stale, |min| Reason::MinTtl(min.unsigned_abs().as_secs()));
+        if !self.serves(&snapshot, wanted) && wanted.patience == RefreshPermission::Wait {
+            let reason = wanted
+                .min_ttl
+                .map_or(RefreshReason::Stale, |min| RefreshReason::MinTtl(min.unsigned_abs().as_secs()));
             if let Err(failure) = self.refresh(reason, snapshot).await
                 && !self.lives(&self.manager.current())
             {
-                return refused(&Refusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
+                return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
             }
             snapshot = self.manager.current();
         }
         let unseen = match snapshot.departure() {
-            Some(Departure::Unreadable(error)) => Some(error.to_string()),
+            Some(Divergence::Unreadable(error)) => Some(error.to_string()),
             _ if looks.has_changed().is_err() => {
                 Some("changes of the login are not noticed any more".to_owned())
             }
             _ => None,
         };
         if let Some(why) = unseen {
-            return refused(&Refusal::Unseen(why), StatusCode::SERVICE_UNAVAILABLE);
+            return refused(&KeeperRefusal::Unseen(why), StatusCode::SERVICE_UNAVAILABLE);
         }
         // Asked for in vain, what there is is better than nothing; asked for in passing, the caller can do more.
         let enough = match wanted.patience {
-            Patience::Wait => self.lives(&snapshot),
-            Patience::None => self.serves(&snapshot, wanted),
+            RefreshPermission::Wait => self.lives(&snapshot),
+            RefreshPermission::None => self.serves(&snapshot, wanted),
         };
         match snapshot.bearer().filter(|_| enough) {
             Some(bearer) => {
                 json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer, self.clock.now()))
             }
-            None => refused(&Refusal::TooShort, StatusCode::CONFLICT),
+            None => refused(&KeeperRefusal::TooShort, StatusCode::CONFLICT),
         }
     }
 
     /// Whether there is a token that lives.
     fn lives(&self, snapshot: &Snapshot) -> bool {
-        matches!(snapshot.standing(self.clock.now()), Standing::Fresh | Standing::Stale)
+        matches!(snapshot.standing(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale)
     }
 
     /// Whether its token is what is wanted.
-    fn serves(&self, snapshot: &Snapshot, wanted: &Wanted) -> bool {
+    fn serves(&self, snapshot: &Snapshot, wanted: &TokenQuery) -> bool {
         let now = self.clock.now();
         let lasts =
             |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
-        snapshot.standing(now) == Standing::Fresh && wanted.min_ttl.is_none_or(lasts)
+        snapshot.standing(now) == SnapshotStatus::Fresh && wanted.min_ttl.is_none_or(lasts)
     }
 }
 
 /// What a request asks for.
 #[derive(Debug)]
-struct Wanted {
+struct TokenQuery {
     min_ttl: Option<SignedDuration>,
-    patience: Patience,
+    patience: RefreshPermission,
 }
 
 /// Whether a token may be refreshed for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
+enum RefreshPermission {
     None,
     Wait,
 }
 
-impl Wanted {
+impl TokenQuery {
     fn read(query: Option<&str>) -> Result<Self, &'static str> {
-        let mut wanted = Self { min_ttl: None, patience: Patience::None };
+        let mut wanted = Self { min_ttl: None, patience: RefreshPermission::None };
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("min_ttl", seconds)) => {
                     let seconds = seconds.parse::<u32>().map_err(|_| "min_ttl is a number of seconds")?;
                     wanted.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
                 }
-                Some(("wait", "yes")) => wanted.patience = Patience::Wait,
+                Some(("wait", "yes")) => wanted.patience = RefreshPermission::Wait,
                 _ => return Err("the parameters are min_ttl=SECONDS and wait=yes"),
             }
         }
@@ -347,10 +350,10 @@ impl Wanted {
 }
 
 fn malformed(problem: &str, status: StatusCode) -> Response<Full<Bytes>> {
-    refused(&Refusal::Malformed(problem.to_owned()), status)
+    refused(&KeeperRefusal::Malformed(problem.to_owned()), status)
 }
 
-fn refused(refusal: &Refusal, status: StatusCode) -> Response<Full<Bytes>> {
+fn refused(refusal: &KeeperRefusal, status: StatusCode) -> Response<Full<Bytes>> {
     json(status, refusal)
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::callback::{Arrival, Brought, Expected, Stranger};
-use super::exchange::{ApiKey, exchange};
-use super::listener::{Listener, Verdict};
+use super::callback::{BadCallback, CallbackOutcome, Delivery, PendingCallback};
+use super::exchange::{ApiKeyRequest, exchange};
+use super::listener::{CallbackListener, LoginVerdict};
 use super::pkce::Pkce;
 use super::setup::random;
-use super::{Error, PendingLogin, Setup, port};
+use super::{Error, LoginSetup, PendingLogin, port};
 use crate::authority::{Authorization, AuthorizeRequest};
 use crate::home::Home;
 use crate::secret::Secret;
@@ -25,12 +25,12 @@ pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// While it lives it listens on port 1455 or 1457 of this machine, and a note in the folder of the home says so
 /// ([`LoginNote`]). Dropping it closes the port, ends every connection and removes the note; nothing was kept by then.
 pub struct BrowserLogin {
-    setup: Setup,
+    setup: LoginSetup,
     pkce: Pkce,
     url: String,
     redirect_uri: String,
-    expected: Arc<Expected>,
-    listener: Listener,
+    expected: Arc<PendingCallback>,
+    listener: CallbackListener,
     _note: LoginNote,
 }
 
@@ -41,7 +41,7 @@ impl BrowserLogin {
     /// - [`Error::Forbidden`]: `config.toml` allows API keys only.
     /// - [`Error::PortsTaken`]: by others than a login of this home.
     /// - [`Error::Store`]: nothing can be kept in this home.
-    pub async fn start(setup: &Setup, home: &Home) -> Result<Self, Error> {
+    pub async fn start(setup: &LoginSetup, home: &Home) -> Result<Self, Error> {
         setup.permit_chatgpt()?;
         let (pkce, state, word) = (Pkce::new()?, random::<32>()?, random::<32>()?);
         let bound = port::bind(home).await?;
@@ -53,9 +53,9 @@ impl BrowserLogin {
             state: state.expose(),
             workspaces: &setup.config.restrictions.workspaces,
         });
-        let (expected, arrivals) = Expected::with(state);
+        let (expected, arrivals) = PendingCallback::with(state);
         let expected = Arc::new(expected);
-        let listener = Listener::start(bound, Arc::clone(&expected), arrivals, word);
+        let listener = CallbackListener::start(bound, Arc::clone(&expected), arrivals, word);
         Ok(Self { setup: setup.clone(), pkce, url, redirect_uri, expected, listener, _note: note })
     }
 
@@ -74,8 +74,8 @@ impl BrowserLogin {
     /// A way in for a person whose browser is at another machine: it ends at an address that cannot be reached there, and
     /// that address can be pasted here.
     #[must_use]
-    pub fn paste(&self) -> Paste {
-        Paste { expected: Arc::clone(&self.expected), redirect_uri: self.redirect_uri.clone() }
+    pub fn paste(&self) -> PasteHandle {
+        PasteHandle { expected: Arc::clone(&self.expected), redirect_uri: self.redirect_uri.clone() }
     }
 
     /// Waits for the person, at most [`PATIENCE`], and gets the tokens. Whoever waits in a browser is told of a failure
@@ -94,16 +94,16 @@ impl BrowserLogin {
             Ok(_) => {}
             // Nobody waits in a browser: who asked for the port is answered.
             Err(Error::Yielded) => self.listener.farewell().await,
-            Err(error) => self.listener.announce(Verdict::failure(&error.to_string())).await,
+            Err(error) => self.listener.announce(LoginVerdict::failure(&error.to_string())).await,
         }
         obtained
     }
 
     /// Tells whoever waits in a browser how it ended, and ends the login. Takes three seconds at most.
-    pub async fn announce(self, announcement: Announcement<'_>) {
+    pub async fn announce(self, announcement: BrowserMessage<'_>) {
         let verdict = match announcement {
-            Announcement::LoggedIn => Verdict::success(),
-            Announcement::NotKept(why) => Verdict::failure(why),
+            BrowserMessage::LoggedIn => LoginVerdict::success(),
+            BrowserMessage::NotKept(why) => LoginVerdict::failure(why),
         };
         self.listener.announce(verdict).await;
     }
@@ -111,13 +111,14 @@ impl BrowserLogin {
     async fn exchanged(&mut self) -> Result<PendingLogin, Error> {
         let arrival = timeout(PATIENCE, self.listener.arrival()).await;
         let code = match arrival.map_err(|_| Error::TimedOut(PATIENCE))? {
-            Arrival::Code(code) => code,
-            Arrival::Nothing => return Err(Error::NoCode),
-            Arrival::Refused { code, description } => return Err(refused(code, description)),
-            Arrival::Yield => return Err(Error::Yielded),
+            CallbackOutcome::Code(code) => code,
+            CallbackOutcome::Nothing => return Err(Error::NoCode),
+            CallbackOutcome::Refused { code, description } => return Err(refused(code, description)),
+            CallbackOutcome::Yield => return Err(Error::Yielded),
         };
         let (verifier, redirect_uri) = (self.pkce.verifier.clone(), self.redirect_uri.clone());
-        exchange(&self.setup, Authorization { code, verifier, redirect_uri }, ApiKey::IfAvailable).await
+        exchange(&self.setup, Authorization { code, verifier, redirect_uri }, ApiKeyRequest::IfAvailable)
+            .await
     }
 }
 
@@ -143,7 +144,7 @@ fn refused(code: String, description: Option<String>) -> Error {
 /// What a browser is told.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Announcement<'a> {
+pub enum BrowserMessage<'a> {
     /// The login is kept.
     LoggedIn,
     /// It could not be kept; the text says why.
@@ -152,12 +153,12 @@ pub enum Announcement<'a> {
 
 /// Takes the address that a browser at another machine came to. Clones lead to the same login.
 #[derive(Clone, Debug)]
-pub struct Paste {
-    expected: Arc<Expected>,
+pub struct PasteHandle {
+    expected: Arc<PendingCallback>,
     redirect_uri: String,
 }
 
-impl Paste {
+impl PasteHandle {
     /// Takes `text`, the address that the browser shows, white space around it trimmed. The code in it counts as if the
     /// browser had brought it.
     ///
@@ -174,13 +175,13 @@ impl Paste {
             .map(|(_, query)| query.split('#').next().unwrap_or(query))
             .ok_or(PasteError::NotTheAddress)?;
         match self.expected.read(query) {
-            Ok(Arrival::Nothing) => Err(PasteError::NotTheAddress),
+            Ok(CallbackOutcome::Nothing) => Err(PasteError::NotTheAddress),
             Ok(arrival) => match self.expected.bring(arrival) {
-                Brought::First | Brought::Again => Ok(()),
-                Brought::Late => Err(PasteError::Late),
+                Delivery::First | Delivery::Again => Ok(()),
+                Delivery::Late => Err(PasteError::Late),
             },
-            Err(Stranger::State) => Err(PasteError::AnotherLogin),
-            Err(Stranger::Repeated) => Err(PasteError::NotTheAddress),
+            Err(BadCallback::State) => Err(PasteError::AnotherLogin),
+            Err(BadCallback::Repeated) => Err(PasteError::NotTheAddress),
         }
     }
 

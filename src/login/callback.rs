@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 /// What ends the waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum CallbackOutcome {
     /// The person consented.
     Code(Secret),
     /// They came back with neither a code nor an error.
@@ -22,7 +22,7 @@ pub(super) enum Arrival {
 
 /// What became of something that was brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Brought {
+pub(super) enum Delivery {
     /// The very same came before: a page that was loaded again.
     Again,
     /// It ends the waiting.
@@ -33,7 +33,7 @@ pub(super) enum Brought {
 
 /// Why what was brought is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stranger {
+pub(super) enum BadCallback {
     /// A parameter that is there twice.
     Repeated,
     /// Another state than ours, or none.
@@ -42,21 +42,21 @@ pub(super) enum Stranger {
 
 /// The one thing that a login waits for.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(super) struct PendingCallback {
     state: Secret,
-    first: Mutex<Option<Arrival>>,
-    tell: UnboundedSender<Arrival>,
+    first: Mutex<Option<CallbackOutcome>>,
+    tell: UnboundedSender<CallbackOutcome>,
 }
 
-impl Expected {
+impl PendingCallback {
     /// What is brought with `state`, and where it comes out, once.
-    pub(super) fn with(state: Secret) -> (Self, UnboundedReceiver<Arrival>) {
+    pub(super) fn with(state: Secret) -> (Self, UnboundedReceiver<CallbackOutcome>) {
         let (tell, arrivals) = unbounded_channel();
         (Self { state, first: Mutex::new(None), tell }, arrivals)
     }
 
     /// Reads the query of a callback. The state is compared in a time that tells nothing about it.
-    pub(super) fn read(&self, query: &str) -> Result<Arrival, Stranger> {
+    pub(super) fn read(&self, query: &str) -> Result<CallbackOutcome, BadCallback> {
         let [mut code, mut state, mut error, mut description] = [const { None::<String> }; 4];
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let field = match &*name {
@@ -67,33 +67,35 @@ impl Expected {
                 _ => continue,
             };
             if field.replace(value.into_owned()).is_some() {
-                return Err(Stranger::Repeated);
+                return Err(BadCallback::Repeated);
             }
         }
         if state.map(Secret::new).is_none_or(|state| state != self.state) {
-            return Err(Stranger::State);
+            return Err(BadCallback::State);
         }
         let shown = |text: String| -> String {
             text.chars().filter(|letter| !letter.is_control()).take(300).collect()
         };
         Ok(match (error, code.filter(|code| !code.is_empty())) {
-            (Some(error), _) => Arrival::Refused { code: shown(error), description: description.map(shown) },
-            (None, Some(code)) => Arrival::Code(Secret::new(code)),
-            (None, None) => Arrival::Nothing,
+            (Some(error), _) => {
+                CallbackOutcome::Refused { code: shown(error), description: description.map(shown) }
+            }
+            (None, Some(code)) => CallbackOutcome::Code(Secret::new(code)),
+            (None, None) => CallbackOutcome::Nothing,
         })
     }
 
     /// Takes the first of all that is brought.
-    pub(super) fn bring(&self, arrival: Arrival) -> Brought {
+    pub(super) fn bring(&self, arrival: CallbackOutcome) -> Delivery {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         match &*first {
-            Some(before) if *before == arrival => Brought::Again,
-            Some(_) => Brought::Late,
+            Some(before) if *before == arrival => Delivery::Again,
+            Some(_) => Delivery::Late,
             None => {
                 *first = Some(arrival.clone());
                 // Whoever waits may have given up.
                 let _ = self.tell.send(arrival);
-                Brought::First
+                Delivery::First
             }
         }
     }
@@ -103,36 +105,37 @@ impl Expected {
 mod tests {
     use super::*;
 
-    fn expected() -> (Expected, UnboundedReceiver<Arrival>) {
-        Expected::with(Secret::from("right"))
+    fn expected() -> (PendingCallback, UnboundedReceiver<CallbackOutcome>) {
+        PendingCallback::with(Secret::from("right"))
     }
 
     #[test]
     fn only_the_right_state_is_read_further() {
         let (expected, _) = expected();
-        let code = Arrival::Code(Secret::from("c"));
+        let code = CallbackOutcome::Code(Secret::from("c"));
         assert_eq!(expected.read("code=c&state=right&scope=x"), Ok(code));
-        assert_eq!(expected.read("state=right&code="), Ok(Arrival::Nothing));
-        let refused = Arrival::Refused { code: "no".to_owned(), description: Some("not & today".to_owned()) };
+        assert_eq!(expected.read("state=right&code="), Ok(CallbackOutcome::Nothing));
+        let refused =
+            CallbackOutcome::Refused { code: "no".to_owned(), description: Some("not & today".to_owned()) };
         assert_eq!(expected.read("error=no&error_description=not+%26+to%0Aday&state=right"), Ok(refused));
         for query in
             ["", "code=c", "code=c&state=", "code=c&state=wrong", "code=c&state=right%00", "error=no"]
         {
-            assert_eq!(expected.read(query), Err(Stranger::State), "{query}");
+            assert_eq!(expected.read(query), Err(BadCallback::State), "{query}");
         }
         for query in ["code=c&state=right&state=right", "code=c&code=d&state=right"] {
-            assert_eq!(expected.read(query), Err(Stranger::Repeated), "{query}");
+            assert_eq!(expected.read(query), Err(BadCallback::Repeated), "{query}");
         }
     }
 
     #[test]
     fn the_first_that_is_brought_counts_and_comes_out_once() {
         let (expected, mut arrivals) = expected();
-        let code = |text: &str| Arrival::Code(Secret::from(text));
-        assert_eq!(expected.bring(code("a")), Brought::First);
-        assert_eq!(expected.bring(code("a")), Brought::Again);
-        assert_eq!(expected.bring(code("b")), Brought::Late);
-        assert_eq!(expected.bring(Arrival::Yield), Brought::Late);
+        let code = |text: &str| CallbackOutcome::Code(Secret::from(text));
+        assert_eq!(expected.bring(code("a")), Delivery::First);
+        assert_eq!(expected.bring(code("a")), Delivery::Again);
+        assert_eq!(expected.bring(code("b")), Delivery::Late);
+        assert_eq!(expected.bring(CallbackOutcome::Yield), Delivery::Late);
         assert_eq!(arrivals.try_recv(), Ok(code("a")));
         assert!(arrivals.try_recv().is_err());
     }

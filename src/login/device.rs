@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::exchange::{ApiKey, exchange};
-use super::{Error, PendingLogin, Setup};
-use crate::authority::{Authorization, DeviceCode, DeviceStart, Poll, RequestError};
+use super::exchange::{ApiKeyRequest, exchange};
+use super::{Error, LoginSetup, PendingLogin};
+use crate::authority::{Authorization, DeviceCode, DeviceStart, PollOutcome, RequestError};
 use crate::remedy::ErrorKind;
 
 /// How long a person has to approve a code.
@@ -20,7 +20,7 @@ const SLOWEST: Duration = Duration::from_secs(60);
 /// Dropping it ends the login: a code that is not asked for expires at the authority.
 #[derive(Debug)]
 pub struct DeviceLogin {
-    setup: Setup,
+    setup: LoginSetup,
     code: DeviceCode,
     verification_url: String,
     ends: Instant,
@@ -33,7 +33,7 @@ impl DeviceLogin {
     /// - [`Error::Forbidden`]: `config.toml` allows API keys only. The authority was not asked.
     /// - [`Error::DeviceNotEnabled`]: try [`super::BrowserLogin`].
     /// - [`Error::Request`].
-    pub async fn start(setup: &Setup) -> Result<Self, Error> {
+    pub async fn start(setup: &LoginSetup) -> Result<Self, Error> {
         setup.permit_chatgpt()?;
         match setup.authority.device_code(&setup.issuer).await? {
             DeviceStart::Begun(code) => Ok(Self {
@@ -78,7 +78,7 @@ impl DeviceLogin {
     /// - [`Error::Request`], [`Error::Document`], [`Error::Thread`].
     pub async fn obtain(&mut self) -> Result<PendingLogin, Error> {
         let authorization = self.approved().await?;
-        exchange(&self.setup, authorization, ApiKey::None).await
+        exchange(&self.setup, authorization, ApiKeyRequest::None).await
     }
 
     async fn approved(&self) -> Result<Authorization, Error> {
@@ -86,9 +86,9 @@ impl DeviceLogin {
         loop {
             let poll = timeout_at(self.ends, self.setup.authority.poll_device(&self.code)).await;
             let wait = match poll.map_err(|_| Error::CodeExpired(LIFETIME))? {
-                Ok(Poll::Approved(authorization)) => return Ok(authorization),
-                Ok(Poll::Pending) => interval,
-                Ok(Poll::TooFast(asked)) => {
+                Ok(PollOutcome::Approved(authorization)) => return Ok(authorization),
+                Ok(PollOutcome::Pending) => interval,
+                Ok(PollOutcome::TooFast(asked)) => {
                     interval = (interval + SLOWER).min(SLOWEST);
                     interval.max(asked.unwrap_or_default())
                 }

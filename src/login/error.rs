@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::authority::{EndpointError, NotGenuine, RequestError};
-use crate::config::Forbidden;
+use crate::authority::{AgentTokenError, EndpointError, RequestError};
+use crate::config::ForbiddenLogin;
 use crate::document;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store;
@@ -24,7 +24,7 @@ pub enum Error {
     #[error("nobody approved the code within {} minutes; start the login again", .0.as_secs() / 60)]
     CodeExpired(Duration),
     /// The person, or whoever administers their account, said no.
-    #[error("the authority did not let you in{}", Told(description.as_deref().or(code.as_deref())))]
+    #[error("the authority did not let you in{}", AuthorityText(description.as_deref().or(code.as_deref())))]
     Declined {
         /// The authority's code for it.
         code: Option<String>,
@@ -45,7 +45,7 @@ pub enum Error {
     Endpoint(#[from] EndpointError),
     /// `config.toml` does not allow it.
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Forbidden(#[from] ForbiddenLogin),
     /// The account has no right to use Codex.
     #[error("Codex is not enabled for this account or its workspace; ask whoever administers the workspace")]
     NoEntitlement,
@@ -54,10 +54,10 @@ pub enum Error {
     NoCode,
     /// A text that should be an agent identity is none that can be relied on.
     #[error("this is not an agent identity token that can be relied on: {0}")]
-    NotGenuine(#[from] NotGenuine),
+    NotGenuine(#[from] AgentTokenError),
     /// The ports that the authority lets a browser come back to are taken.
     #[error("both ports that a browser can come back to are taken: {}", list(.0))]
-    PortsTaken(Vec<Taken>),
+    PortsTaken(Vec<OccupiedPort>),
     /// No random number could be had from the operating system.
     #[error("the operating system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -103,7 +103,7 @@ impl Error {
 /// A port that something else listens on.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Taken {
+pub struct OccupiedPort {
     /// The port.
     pub port: u16,
     /// The process id and the program of whoever listens, where the system tells.
@@ -112,7 +112,7 @@ pub struct Taken {
     pub reason: io::Error,
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for OccupiedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, holder, reason } = self;
         match holder {
@@ -125,14 +125,14 @@ impl fmt::Display for Taken {
     }
 }
 
-fn list(taken: &[Taken]) -> String {
+fn list(taken: &[OccupiedPort]) -> String {
     taken.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the authority says, behind a colon where it says something.
-struct Told<'a>(Option<&'a str>);
+struct AuthorityText<'a>(Option<&'a str>);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for AuthorityText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |text| write!(f, ": {text}"))
     }

@@ -8,7 +8,7 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
-use super::{Error, PendingLogin, Setup};
+use super::{Error, LoginSetup, PendingLogin};
 use crate::authority::{self, Authorization, Endpoint, FirstTokens, Revocation, TokenResponse, client_id};
 use crate::document::AuthDocument;
 
@@ -16,15 +16,15 @@ use crate::document::AuthDocument;
 ///
 /// Clones share one list. A program waits for it with [`Self::finish`] before it exits.
 #[derive(Clone, Default)]
-pub struct Exchanges(Arc<Shared>);
+pub struct PendingExchanges(Arc<ExchangeList>);
 
 #[derive(Default)]
-struct Shared {
+struct ExchangeList {
     open: watch::Sender<usize>,
     failure: Mutex<Option<authority::Error>>,
 }
 
-impl Exchanges {
+impl PendingExchanges {
     /// Waits until the tokens of every login are stored or revoked. That takes the deadline of a token exchange and that
     /// of a revocation at most, unless the caller itself still has a [`PendingLogin`].
     ///
@@ -37,28 +37,28 @@ impl Exchanges {
         failure.map_or(Ok(()), Err)
     }
 
-    fn open(&self) -> Open {
+    fn open(&self) -> OpenExchange {
         self.0.open.send_modify(|open| *open += 1);
-        Open(self.clone())
+        OpenExchange(self.clone())
     }
 }
 
-impl fmt::Debug for Exchanges {
+impl fmt::Debug for PendingExchanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchanges").field("open", &*self.0.open.borrow()).finish_non_exhaustive()
     }
 }
 
-/// One entry of [`Exchanges`], removed on drop.
-struct Open(Exchanges);
+/// One entry of [`PendingExchanges`], removed on drop.
+struct OpenExchange(PendingExchanges);
 
-impl Open {
+impl OpenExchange {
     fn failed(&self, error: authority::Error) {
         self.0.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenExchange {
     fn drop(&mut self) {
         self.0.0.open.send_modify(|open| *open -= 1);
     }
@@ -66,7 +66,7 @@ impl Drop for Open {
 
 /// Whether a login comes with an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ApiKey {
+pub(super) enum ApiKeyRequest {
     None,
     #[cfg_attr(not(feature = "browser-login"), expect(dead_code, reason = "a login by browser asks for it"))]
     IfAvailable,
@@ -75,12 +75,13 @@ pub(super) enum ApiKey {
 /// Exchanges `authorization` for tokens. A caller that drops this future, or the login that comes of it, leaves no tokens
 /// behind: the thread that got them revokes them.
 pub(super) async fn exchange(
-    setup: &Setup,
+    setup: &LoginSetup,
     authorization: Authorization,
-    api_key: ApiKey,
+    api_key: ApiKeyRequest,
 ) -> Result<PendingLogin, Error> {
     let (deliver, delivered) = oneshot::channel();
-    let exchange = Exchange { setup: setup.clone(), authorization, api_key, open: setup.exchanges.open() };
+    let exchange =
+        CodeExchange { setup: setup.clone(), authorization, api_key, open: setup.exchanges.open() };
     // The caller's runtime may stop at any time, and a task of it would be dropped with the tokens.
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let work = move || {
@@ -97,19 +98,19 @@ pub(super) async fn exchange(
 }
 
 /// An exchange and the tokens that it brings.
-struct Exchange {
-    setup: Setup,
+struct CodeExchange {
+    setup: LoginSetup,
     authorization: Authorization,
-    api_key: ApiKey,
-    open: Open,
+    api_key: ApiKeyRequest,
+    open: OpenExchange,
 }
 
-type Delivery = oneshot::Sender<Result<PendingLogin, Error>>;
+type TokenSender = oneshot::Sender<Result<PendingLogin, Error>>;
 
-impl Exchange {
-    async fn run(self, deliver: Delivery) -> Open {
+impl CodeExchange {
+    async fn run(self, deliver: TokenSender) -> OpenExchange {
         if !deliver.is_closed() {
-            let Setup { authority, issuer, .. } = &self.setup;
+            let LoginSetup { authority, issuer, .. } = &self.setup;
             match authority.exchange(issuer, &self.authorization).await {
                 Ok(response) => self.keep_or_revoke(&response, deliver).await,
                 // The caller may have left.
@@ -119,7 +120,7 @@ impl Exchange {
         self.open
     }
 
-    async fn keep_or_revoke(&self, response: &TokenResponse, mut deliver: Delivery) {
+    async fn keep_or_revoke(&self, response: &TokenResponse, mut deliver: TokenSender) {
         let document = tokio::select! {
             biased;
             () = deliver.closed() => return self.revoke(response).await,
@@ -140,12 +141,12 @@ impl Exchange {
     }
 
     async fn document(&self, response: &TokenResponse) -> Result<AuthDocument, Error> {
-        let Setup { authority, issuer, .. } = &self.setup;
+        let LoginSetup { authority, issuer, .. } = &self.setup;
         let tokens = FirstTokens::of(issuer, response.clone())?;
         let api_key = match self.api_key {
-            ApiKey::None => None,
+            ApiKeyRequest::None => None,
             // Not every account has one, and the login does not depend on it.
-            ApiKey::IfAvailable => authority.api_key(issuer, &tokens.id_token).await.ok(),
+            ApiKeyRequest::IfAvailable => authority.api_key(issuer, &tokens.id_token).await.ok(),
         };
         self.setup.document(tokens, api_key)
     }

@@ -4,8 +4,8 @@ use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::failpoint;
 use crate::store::{
-    self, Because, Choice, Content, Error, Intent, Location, Note, Removal, Removed, Replaced, Seal, Seen,
-    State, Stored, Writer, Written,
+    self, ChoiceReason, DocumentLocation, Error, HomeState, Removal, RemoveOutcome, ReplaceOutcome, Seal,
+    SeenRevision, StorageNote, StoreChoice, StoreContent, StoredDocument, WriteIntent, WriteReport, Writer,
 };
 
 /// How often a store that another program changes meanwhile is read again.
@@ -14,19 +14,19 @@ const TRIES: usize = 5;
 /// What storing a login did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct StoreReport {
     /// Where the login is now.
-    pub location: Location,
+    pub location: DocumentLocation,
     /// Why there.
-    pub because: Because,
+    pub because: ChoiceReason,
     /// The login that it replaced, as it was at that moment, if that could be read.
     pub superseded: Option<AuthDocument>,
     /// Where other copies were removed.
-    pub removed: Vec<Location>,
+    pub removed: Vec<DocumentLocation>,
     /// Further logins that were written over or removed, in the one store or the other.
     pub also_superseded: Vec<AuthDocument>,
     /// What a person should hear.
-    pub notes: Vec<Note>,
+    pub notes: Vec<StorageNote>,
 }
 
 /// Stores `document` by `choice`, replacing the login that is there.
@@ -37,7 +37,11 @@ pub struct Kept {
 /// # Errors
 /// - As [`store::Stores::check`]: nothing was changed.
 /// - As [`Writer::replace`]; [`Error::Contended`].
-pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -> Result<Kept, Error> {
+pub fn keep(
+    writer: &mut Writer<'_>,
+    choice: &StoreChoice,
+    document: &AuthDocument,
+) -> Result<StoreReport, Error> {
     writer.stores().check(choice)?;
     // What cannot be completed, or belongs to no login, is for the next refresh, which can revoke it.
     let _ = writer.recover();
@@ -57,14 +61,14 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
                 && choice.selection == StoreSelection::Auto
                 && !error.is_unknown() =>
         {
-            notes.push(Note::KeychainPassedOver { reason: error.to_string() });
+            notes.push(StorageNote::KeychainPassedOver { reason: error.to_string() });
             store_in(writer, StoreKind::File, choice, document, old.as_ref())?
         }
         written => written?,
     };
     notes.extend(written.written.notes);
     let kind = written.written.location.kind();
-    let other = written.other.as_ref().ok().and_then(Content::document).cloned();
+    let other = written.other.as_ref().ok().and_then(StoreContent::document).cloned();
     let (mut removed, mut gone) = (Vec::new(), written.replaced);
     if kind == StoreKind::Keychain || in_keychain_before {
         match remove_copy(writer, kind.other(), written.other) {
@@ -78,7 +82,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
                     // Without this record the login is stored all the same, and the note says what is left.
                     let _ = writer.record(|state| state.left_in_keychain = true);
                 }
-                notes.push(Note::NotRemoved { kind: kind.other(), reason: error.to_string() });
+                notes.push(StorageNote::NotRemoved { kind: kind.other(), reason: error.to_string() });
             }
         }
     }
@@ -88,7 +92,7 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
         gone.logout_fingerprint().is_some() && known.all(|known| known != gone.logout_fingerprint())
     };
     let also_superseded = gone.into_iter().filter(is_another).collect();
-    Ok(Kept {
+    Ok(StoreReport {
         location: written.written.location,
         because: choice.because.clone(),
         superseded: written.superseded.filter(|old| ended.is_none() || old.logout_fingerprint() != ended),
@@ -99,20 +103,20 @@ pub fn keep(writer: &mut Writer<'_>, choice: &Choice, document: &AuthDocument) -
 }
 
 /// A login that is stored and selected, the one that was in use before, and what the two stores held.
-struct Selected {
-    written: Written,
+struct SelectedLogin {
+    written: WriteReport,
     superseded: Option<AuthDocument>,
     replaced: Vec<AuthDocument>,
-    other: Result<Content, Error>,
+    other: Result<StoreContent, Error>,
 }
 
 fn store_in(
     writer: &mut Writer<'_>,
     kind: StoreKind,
-    choice: &Choice,
+    choice: &StoreChoice,
     document: &AuthDocument,
-    old: Option<&Stored>,
-) -> Result<Selected, Error> {
+    old: Option<&StoredDocument>,
+) -> Result<SelectedLogin, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
         Seal::make(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
     }
@@ -124,23 +128,23 @@ fn store_in(
         // Another program may have refreshed the old login since it was read.
         let superseded = match (&there, old) {
             (_, Some(old)) if old.location.kind() != kind => Some(&old.document),
-            (Content::Document(stored), _) => Some(&stored.document),
+            (StoreContent::Document(stored), _) => Some(&stored.document),
             _ => None,
         };
-        let finished = match writer
-            .replace(kind, there.seen(), document, Intent::Login, |state| begin(state, document, superseded))
-        {
-            Ok(Replaced::Moved(now)) => {
+        let finished = match writer.replace(kind, there.seen(), document, WriteIntent::Login, |state| {
+            begin(state, document, superseded);
+        }) {
+            Ok(ReplaceOutcome::Moved(now)) => {
                 there = now;
                 continue;
             }
-            Ok(Replaced::Written(written)) => writer.select(choice.selection).map(|()| written),
+            Ok(ReplaceOutcome::Written(written)) => writer.select(choice.selection).map(|()| written),
             Err(error) => Err(error),
         };
         return match finished {
             Ok(written) => {
                 let superseded = superseded.cloned();
-                Ok(Selected {
+                Ok(SelectedLogin {
                     written,
                     superseded,
                     replaced: there.document().cloned().into_iter().collect(),
@@ -148,8 +152,8 @@ fn store_in(
                 })
             }
             Err(error) => {
-                let wrote = Seen::Credential(document.revision());
-                writer.roll_back(kind, wrote, &there, &before, Intent::Login);
+                let wrote = SeenRevision::Credential(document.revision());
+                writer.roll_back(kind, wrote, &there, &before, WriteIntent::Login);
                 Err(error)
             }
         };
@@ -158,7 +162,7 @@ fn store_in(
 }
 
 /// Records a new login.
-fn begin(state: &mut State, document: &AuthDocument, old: Option<&AuthDocument>) {
+fn begin(state: &mut HomeState, document: &AuthDocument, old: Option<&AuthDocument>) {
     // Another account's token is alive still, and its document may come back.
     let same = old.filter(|old| old.is_same_login_as(document));
     let replaced = same.and_then(AuthDocument::fingerprint);
@@ -174,17 +178,17 @@ fn begin(state: &mut State, document: &AuthDocument, old: Option<&AuthDocument>)
 fn remove_copy(
     writer: &mut Writer<'_>,
     kind: StoreKind,
-    before: Result<Content, Error>,
-) -> Result<Option<Location>, store::Error> {
+    before: Result<StoreContent, Error>,
+) -> Result<Option<DocumentLocation>, store::Error> {
     let before = before?;
     let seen = before.seen();
-    if seen == Seen::Nothing {
+    if seen == SeenRevision::Nothing {
         return Ok(None);
     }
     let location = writer.stores().location(kind);
     match writer.remove(kind, seen)? {
-        Removed::Gone(Removal::Removed) => Ok(Some(location)),
-        Removed::Gone(Removal::Absent) => Ok(None),
-        Removed::Moved(_) => Err(Error::Contended),
+        RemoveOutcome::Gone(Removal::Removed) => Ok(Some(location)),
+        RemoveOutcome::Gone(Removal::Absent) => Ok(None),
+        RemoveOutcome::Moved(_) => Err(Error::Contended),
     }
 }

@@ -23,9 +23,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::callback::{Arrival, Brought, Expected, Stranger};
+use super::callback::{BadCallback, CallbackOutcome, Delivery, PendingCallback};
 use super::page::{self, Page};
-use super::port::Bound;
+use super::port::BoundPort;
 use crate::secret::Secret;
 
 /// How long a browser may take to say what it wants.
@@ -41,23 +41,23 @@ const FAILED: &str = "/failed";
 
 /// Listens until it is dropped.
 #[derive(Debug)]
-pub(super) struct Listener {
-    shared: Arc<Shared>,
-    arrivals: UnboundedReceiver<Arrival>,
+pub(super) struct CallbackListener {
+    shared: Arc<ListenerShared>,
+    arrivals: UnboundedReceiver<CallbackOutcome>,
     /// Ends the task, and with it every connection.
     _task: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ListenerShared {
     port: u16,
-    expected: Arc<Expected>,
+    expected: Arc<PendingCallback>,
     /// What we yield the port to.
     word: Secret,
     /// How it ended, and the page that says so.
-    verdict: watch::Sender<Option<Verdict>>,
+    verdict: watch::Sender<Option<LoginVerdict>>,
     /// Whether the sockets are to be closed, and whether they are.
-    closing: watch::Sender<Sockets>,
+    closing: watch::Sender<ListenerSockets>,
     /// Browsers that wait for the verdict.
     visitors: AtomicUsize,
     /// Told when a last page is through.
@@ -66,12 +66,12 @@ struct Shared {
 
 /// How a login ended.
 #[derive(Clone, Debug)]
-pub(super) struct Verdict {
+pub(super) struct LoginVerdict {
     path: &'static str,
     page: Arc<Page>,
 }
 
-impl Verdict {
+impl LoginVerdict {
     pub(super) fn success() -> Self {
         Self { path: SUCCESS, page: Arc::new(page::success()) }
     }
@@ -82,26 +82,26 @@ impl Verdict {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sockets {
+enum ListenerSockets {
     Open,
     Closing,
     Closed,
 }
 
-impl Listener {
+impl CallbackListener {
     /// Begins to listen: for what is `expected`, and for the `word` that it yields to. To be called on a runtime.
     pub(super) fn start(
-        bound: Bound,
-        expected: Arc<Expected>,
-        arrivals: UnboundedReceiver<Arrival>,
+        bound: BoundPort,
+        expected: Arc<PendingCallback>,
+        arrivals: UnboundedReceiver<CallbackOutcome>,
         word: Secret,
     ) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ListenerShared {
             port: bound.port,
             expected,
             word,
             verdict: watch::Sender::new(None),
-            closing: watch::Sender::new(Sockets::Open),
+            closing: watch::Sender::new(ListenerSockets::Open),
             visitors: AtomicUsize::new(0),
             shown: Notify::new(),
         });
@@ -111,13 +111,13 @@ impl Listener {
     }
 
     /// Waits for what ends the waiting.
-    pub(super) async fn arrival(&mut self) -> Arrival {
+    pub(super) async fn arrival(&mut self) -> CallbackOutcome {
         // The other end is in `shared`, which lives as long as this.
-        self.arrivals.recv().await.unwrap_or(Arrival::Nothing)
+        self.arrivals.recv().await.unwrap_or(CallbackOutcome::Nothing)
     }
 
     /// Tells every browser that waits how it ended, and gives one of them the time to show it.
-    pub(super) async fn announce(&self, verdict: Verdict) {
+    pub(super) async fn announce(&self, verdict: LoginVerdict) {
         let awaited = self.shared.visitors.load(Ordering::Relaxed) > 0;
         self.shared.verdict.send_replace(Some(verdict));
         if awaited {
@@ -132,9 +132,9 @@ impl Listener {
 }
 
 /// Takes connections until the sockets are to be closed; then finishes those that are there.
-async fn serve(sockets: Vec<TcpListener>, shared: Arc<Shared>) {
+async fn serve(sockets: Vec<TcpListener>, shared: Arc<ListenerShared>) {
     let mut connections = JoinSet::new();
-    let idle = Arc::new(Idle::default());
+    let idle = Arc::new(IdleConnections::default());
     let mut closing = shared.closing.subscribe();
     loop {
         tokio::select! {
@@ -154,12 +154,12 @@ async fn serve(sockets: Vec<TcpListener>, shared: Arc<Shared>) {
         }
     }
     drop(sockets);
-    shared.closing.send_replace(Sockets::Closed);
+    shared.closing.send_replace(ListenerSockets::Closed);
     while connections.join_next().await.is_some() {}
 }
 
-async fn asked_to_close(closing: &mut watch::Receiver<Sockets>) {
-    let _ = closing.wait_for(|sockets| *sockets != Sockets::Open).await;
+async fn asked_to_close(closing: &mut watch::Receiver<ListenerSockets>) {
+    let _ = closing.wait_for(|sockets| *sockets != ListenerSockets::Open).await;
 }
 
 /// The next connection of any of the sockets.
@@ -176,12 +176,12 @@ async fn next(sockets: &[TcpListener]) -> io::Result<TcpStream> {
 
 /// Connections that have not asked for anything yet, the oldest first.
 #[derive(Debug, Default)]
-struct Idle {
+struct IdleConnections {
     seats: AtomicUsize,
     waiting: Mutex<VecDeque<(usize, AbortHandle)>>,
 }
 
-impl Idle {
+impl IdleConnections {
     fn seat(&self) -> usize {
         self.seats.fetch_add(1, Ordering::Relaxed)
     }
@@ -202,7 +202,7 @@ impl Idle {
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>, idle: Arc<Idle>, seat: usize) {
+async fn converse(stream: TcpStream, shared: Arc<ListenerShared>, idle: Arc<IdleConnections>, seat: usize) {
     // Whether this connection has taken the last page away.
     let last = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
@@ -229,7 +229,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, idle: Arc<Idle>, seat:
 }
 
 /// The answer to a request, and whether it is the last that somebody waits for.
-async fn answer(shared: &Shared, request: &Request<Incoming>) -> (Response<String>, bool) {
+async fn answer(shared: &ListenerShared, request: &Request<Incoming>) -> (Response<String>, bool) {
     let whole = |page: &Page| (show(page), false);
     if !is_for_us(shared.port, request) {
         return whole(&page::misdirected());
@@ -249,13 +249,13 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> (Response<Strin
     }
 }
 
-async fn callback(shared: &Shared, query: &str) -> Response<String> {
+async fn callback(shared: &ListenerShared, query: &str) -> Response<String> {
     let arrival = match shared.expected.read(query) {
         Ok(arrival) => arrival,
-        Err(Stranger::Repeated | Stranger::State) => return show(&page::stranger()),
+        Err(BadCallback::Repeated | BadCallback::State) => return show(&page::stranger()),
     };
-    let visitor = Visitor::of(shared);
-    if shared.expected.bring(arrival) == Brought::Late {
+    let visitor = WaitingBrowser::of(shared);
+    if shared.expected.bring(arrival) == Delivery::Late {
         return show(&page::late());
     }
     let mut verdicts = shared.verdict.subscribe();
@@ -271,39 +271,39 @@ async fn callback(shared: &Shared, query: &str) -> Response<String> {
 }
 
 /// A browser that waits for the verdict.
-struct Visitor<'a>(&'a Shared);
+struct WaitingBrowser<'a>(&'a ListenerShared);
 
-impl<'a> Visitor<'a> {
-    fn of(shared: &'a Shared) -> Self {
+impl<'a> WaitingBrowser<'a> {
+    fn of(shared: &'a ListenerShared) -> Self {
         shared.visitors.fetch_add(1, Ordering::Relaxed);
         Self(shared)
     }
 }
 
-impl Drop for Visitor<'_> {
+impl Drop for WaitingBrowser<'_> {
     fn drop(&mut self) {
         self.0.visitors.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Closes the sockets before it answers, so that whoever asked can have the port at once.
-async fn yielded(shared: &Shared) -> (Response<String>, bool) {
-    if shared.expected.bring(Arrival::Yield) == Brought::Late {
+async fn yielded(shared: &ListenerShared) -> (Response<String>, bool) {
+    if shared.expected.bring(CallbackOutcome::Yield) == Delivery::Late {
         return (show(&page::late()), false);
     }
     let mut closed = shared.closing.subscribe();
     shared.closing.send_if_modified(|sockets| {
-        let open = *sockets == Sockets::Open;
+        let open = *sockets == ListenerSockets::Open;
         if open {
-            *sockets = Sockets::Closing;
+            *sockets = ListenerSockets::Closing;
         }
         open
     });
-    let _ = closed.wait_for(|sockets| *sockets == Sockets::Closed).await;
+    let _ = closed.wait_for(|sockets| *sockets == ListenerSockets::Closed).await;
     (show(&page::yielded()), true)
 }
 
-fn is_asked_to_yield(shared: &Shared, request: &Request<Incoming>) -> bool {
+fn is_asked_to_yield(shared: &ListenerShared, request: &Request<Incoming>) -> bool {
     let word = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     word.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|word| Secret::from(word) == shared.word)
 }

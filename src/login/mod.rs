@@ -18,7 +18,7 @@
 //! Tokens that the authority issued are stored or revoked. `obtain` returns a [`PendingLogin`], which revokes its tokens
 //! when it is dropped without [`PendingLogin::keep`]. The exchange and the revocation run on a thread of the library, so a
 //! future that is dropped during the exchange leaves no login behind either. That thread ends with the process: a program
-//! awaits [`Exchanges::finish`] before it exits.
+//! awaits [`PendingExchanges::finish`] before it exits.
 
 #[cfg(feature = "browser-login")]
 mod browser;
@@ -27,6 +27,7 @@ mod callback;
 mod device;
 mod error;
 mod exchange;
+mod import;
 mod input;
 mod keep;
 #[cfg(feature = "browser-login")]
@@ -41,19 +42,18 @@ mod pkce;
 mod port;
 mod setup;
 mod supersede;
-mod take_over;
 mod token;
 
 #[cfg(feature = "browser-login")]
-pub use self::browser::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError};
+pub use self::browser::{BrowserLogin, BrowserMessage, PATIENCE, PasteError, PasteHandle};
 pub use self::device::{DeviceLogin, LIFETIME};
-pub use self::error::{Error, Taken};
-pub use self::exchange::Exchanges;
+pub use self::error::{Error, OccupiedPort};
+pub use self::exchange::PendingExchanges;
+pub use self::import::{ImportOutcome, import};
 pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
-pub use self::keep::{Kept, keep};
+pub use self::keep::{StoreReport, keep};
 pub use self::pending::PendingLogin;
 pub use self::permission::permit_document;
-pub use self::setup::Setup;
-pub use self::supersede::{LeftAlive, OldLogin, Superseded, supersede};
-pub use self::take_over::{TakeOver, take_over};
-pub use self::token::{Verified, access_token};
+pub use self::setup::LoginSetup;
+pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome, supersede};
+pub use self::token::{VerifiedToken, access_token};

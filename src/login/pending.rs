@@ -2,13 +2,13 @@
 
 use tokio::sync::oneshot;
 
-use super::{Kept, keep};
+use super::{StoreReport, keep};
 use crate::document::AuthDocument;
-use crate::store::{self, Choice, Stores, Writer};
+use crate::store::{self, StoreChoice, Stores, Writer};
 
 /// A login that was obtained and is not stored yet. Dropping it revokes the tokens that the authority issued for it.
 ///
-/// The revocation runs on a thread of the library; [`super::Exchanges::finish`] waits for it.
+/// The revocation runs on a thread of the library; [`super::PendingExchanges::finish`] waits for it.
 #[derive(Debug)]
 #[must_use = "a login that is dropped is revoked"]
 pub struct PendingLogin {
@@ -35,7 +35,7 @@ impl PendingLogin {
     ///
     /// # Errors
     /// As [`keep()`].
-    pub fn keep(self, writer: &mut Writer<'_>, choice: &Choice) -> Result<Kept, store::Error> {
+    pub fn keep(self, writer: &mut Writer<'_>, choice: &StoreChoice) -> Result<StoreReport, store::Error> {
         let kept = keep(writer, choice, &self.document);
         let is_stored = match &kept {
             Ok(_) => true,

@@ -1,14 +1,14 @@
 //! Whether `config.toml` allows a login that is there.
 
-use crate::config::{Forbidden, LoginMethod, Restrictions};
+use crate::config::{ForbiddenLogin, LoginMethod, Restrictions};
 use crate::document::{AuthDocument, AuthMode};
 
 /// Whether a login that is there would be permitted today: a rule may be younger than it, and Codex throws such a login away
 /// when it starts (`codex-behaviour.md` 2.5). A personal access token says nothing of its workspace.
 ///
 /// # Errors
-/// [`Forbidden::Method`], [`Forbidden::Workspace`].
-pub fn permit_document(restrictions: &Restrictions, document: &AuthDocument) -> Result<(), Forbidden> {
+/// [`ForbiddenLogin::Method`], [`ForbiddenLogin::Workspace`].
+pub fn permit_document(restrictions: &Restrictions, document: &AuthDocument) -> Result<(), ForbiddenLogin> {
     match document.mode() {
         Some(AuthMode::ApiKey) => restrictions.permit_method(LoginMethod::Api),
         Some(mode @ (AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::PersonalAccessToken)) => {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::Error;
-use super::exchange::Exchanges;
+use super::exchange::PendingExchanges;
 use crate::authority::{Authority, FirstTokens, Issuer};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, LoginMethod};
@@ -16,16 +16,16 @@ use crate::secret::Secret;
 ///
 /// Cloning it is cheap enough for a flow to have one of its own.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub struct LoginSetup {
     pub(super) authority: Authority,
     pub(super) clock: Clock,
     pub(super) config: Config,
     pub(super) environment: Environment,
-    pub(super) exchanges: Exchanges,
+    pub(super) exchanges: PendingExchanges,
     pub(super) issuer: Issuer,
 }
 
-impl Setup {
+impl LoginSetup {
     /// As the environment and `config.toml` say. Nothing is asked of anybody yet.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Setup {
             clock: Clock::system(),
             config: config.clone(),
             environment: environment.clone(),
-            exchanges: Exchanges::default(),
+            exchanges: PendingExchanges::default(),
             issuer: Issuer::of(environment)?,
         })
     }
@@ -49,13 +49,13 @@ impl Setup {
 
     /// The same, with its logins in the list of `exchanges`.
     #[must_use]
-    pub fn with_exchanges(self, exchanges: Exchanges) -> Self {
+    pub fn with_exchanges(self, exchanges: PendingExchanges) -> Self {
         Self { exchanges, ..self }
     }
 
     /// The logins of this setup, and of its clones, whose tokens are neither stored nor revoked yet.
     #[must_use]
-    pub fn exchanges(&self) -> &Exchanges {
+    pub fn exchanges(&self) -> &PendingExchanges {
         &self.exchanges
     }
 

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::snapshot::{Departure, Snapshot};
+use super::snapshot::{Divergence, Snapshot};
 
 /// A change of a login, as others are told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Change {
+pub enum LoginChange {
     /// The login of another account is there.
     AccountChanged,
     /// A credential that was known to be dead has been replaced.
@@ -33,14 +33,15 @@ pub enum Change {
     WorkspaceChanged,
 }
 
-impl Change {
+impl LoginChange {
     /// What makes `new` another snapshot than `old`; nothing, where both hold the same. Of several changes at once it is
     /// the one that a person would tell first.
     #[must_use]
     pub fn between(old: &Snapshot, new: &Snapshot) -> Option<Self> {
-        let unreadable = |snapshot: &Snapshot| matches!(snapshot.departure(), Some(Departure::Unreadable(_)));
+        let unreadable =
+            |snapshot: &Snapshot| matches!(snapshot.departure(), Some(Divergence::Unreadable(_)));
         let elsewhere = |snapshot: &Snapshot| match snapshot.departure() {
-            Some(Departure::OtherAccount(identity)) => Some(identity.clone()),
+            Some(Divergence::OtherAccount(identity)) => Some(identity.clone()),
             _ => None,
         };
         match (old.is_login(), new.is_login()) {
@@ -93,7 +94,7 @@ fn is_login(old: &Snapshot, new: &Snapshot) -> bool {
     new.fingerprint().is_none() || (recorded && new.record().spent.is_none())
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for LoginChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AccountChanged => "account changed",

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::error::Error;
-use super::looks::Looks;
-use super::snapshot::{Departure, Snapshot};
+use super::read_order::ReadOrder;
+use super::snapshot::{Divergence, Snapshot};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::document::Freshness;
 use crate::home::Home;
-use crate::store::{self, Found, KeychainClient, State, Stored, Stores};
+use crate::store::{self, FindReport, HomeState, KeychainClient, StoredDocument, Stores};
 
 /// Whether to go along when somebody else logs in as another account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub(super) struct Engine {
     pub(super) authority: Authority,
     pub(super) clock: Clock,
     pub(super) policy: AccountPolicy,
-    pub(super) looks: Looks,
+    pub(super) looks: ReadOrder,
 }
 
 impl Engine {
@@ -51,7 +51,7 @@ impl Engine {
             authority: Authority::new(environment),
             clock: Clock::system(),
             policy: AccountPolicy::Follow,
-            looks: Looks::default(),
+            looks: ReadOrder::default(),
         }
     }
 
@@ -66,10 +66,10 @@ impl Engine {
     }
 
     /// As [`Self::load`], with where it was looked for.
-    pub(super) fn find(&self, stores: &Stores) -> Result<(Found, Snapshot), store::Error> {
+    pub(super) fn find(&self, stores: &Stores) -> Result<(FindReport, Snapshot), store::Error> {
         // The record first: a commit is written before its own, so that no document is older than what is said of it.
         let look = self.looks.begin();
-        let state = State::read(&self.home);
+        let state = HomeState::read(&self.home);
         let restrictions = &stores.settings().config.restrictions;
         let found = stores.find()?;
         let stored = found.stored.clone();
@@ -79,11 +79,11 @@ impl Engine {
             Err(error) if stored.as_ref().is_some_and(|stored| stored.document.fingerprint().is_some()) => {
                 return Err(error);
             }
-            Err(_) => State::default(),
+            Err(_) => HomeState::default(),
         };
         // A refresh that could not be committed has left a good token all the same.
         let now = self.clock.now();
-        let is_stale = |stored: &&Stored| {
+        let is_stale = |stored: &&StoredDocument| {
             stored.document.freshness(now) != Freshness::Fresh && stored.document.fingerprint().is_some()
         };
         if let Some(successor) =
@@ -92,7 +92,7 @@ impl Engine {
             let path = self.home.own_records().rescue();
             let error = Arc::new(store::Error::NotCommitted { path });
             let snapshot = Snapshot::found(look, Some(successor), state).under(restrictions);
-            return Ok((found, snapshot.departed(Departure::Uncommitted(error))));
+            return Ok((found, snapshot.departed(Divergence::Uncommitted(error))));
         }
         Ok((found, Snapshot::found(look, stored, state).under(restrictions)))
     }

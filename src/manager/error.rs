@@ -86,8 +86,8 @@ impl Error {
             | Self::JustReceived
             | Self::NoAccessToken => ErrorKind::TryAgain,
             Self::Authority(error) => match error.kind() {
-                authority::Kind::NotSent => ErrorKind::Failed,
-                authority::Kind::Permanent => ErrorKind::LogInAgain,
+                authority::RetryAdvice::NotSent => ErrorKind::Failed,
+                authority::RetryAdvice::Permanent => ErrorKind::LogInAgain,
                 _ => ErrorKind::TryAgain,
             },
             Self::Provider(error) => error.kind(),

@@ -11,23 +11,23 @@ use super::error::Error;
 use super::snapshot::Snapshot;
 use crate::secret::wipe_stack;
 
-pub(super) type Outcome = Result<Arc<Snapshot>, Error>;
+pub(super) type FlightResult = Result<Arc<Snapshot>, Error>;
 
 /// The flights of a manager. `W` is what a caller wants of one.
 #[derive(Debug)]
 pub(super) struct Flights<W> {
     /// Held by the flight under way. Callers wait for it in the order in which they came.
-    runway: Arc<Mutex<Option<Landed<W>>>>,
+    runway: Arc<Mutex<Option<FinishedFlight<W>>>>,
     landings: Arc<AtomicU64>,
     aloft: watch::Sender<usize>,
 }
 
 /// The latest flight that has landed.
 #[derive(Debug)]
-struct Landed<W> {
+struct FinishedFlight<W> {
     number: u64,
     wanted: W,
-    outcome: Outcome,
+    outcome: FlightResult,
 }
 
 impl<W> Default for Flights<W> {
@@ -44,9 +44,9 @@ impl<W: Send + 'static> Flights<W> {
     pub(super) async fn join(
         &self,
         wanted: W,
-        covers: impl Fn(&W, &W, &Outcome) -> bool,
-        journey: impl FnOnce() -> Outcome + Send + 'static,
-    ) -> Outcome {
+        covers: impl Fn(&W, &W, &FlightResult) -> bool,
+        journey: impl FnOnce() -> FlightResult + Send + 'static,
+    ) -> FlightResult {
         // What landed before this call says nothing about the time since.
         let before = self.landings.load(Ordering::SeqCst);
         let runway = Arc::clone(&self.runway).lock_owned().await;
@@ -56,8 +56,11 @@ impl<W: Send + 'static> Flights<W> {
         {
             return landed.outcome.clone();
         }
-        let flight =
-            Flight { runway, landings: Arc::clone(&self.landings), _aloft: Aloft::new(self.aloft.clone()) };
+        let flight = Flight {
+            runway,
+            landings: Arc::clone(&self.landings),
+            _aloft: FlightCount::new(self.aloft.clone()),
+        };
         let (tell, told) = oneshot::channel();
         let started = thread::Builder::new().name("codex-auth refresh".to_owned()).spawn(move || {
             let outcome = journey();
@@ -73,7 +76,7 @@ impl<W: Send + 'static> Flights<W> {
     }
 
     /// Waits until every flight has landed.
-    pub(super) async fn settle(&self) {
+    pub(super) async fn set_result(&self) {
         // The sender lives as long as `self`.
         let _ = self.aloft.subscribe().wait_for(|aloft| *aloft == 0).await;
     }
@@ -81,30 +84,30 @@ impl<W: Send + 'static> Flights<W> {
 
 /// A flight under way; dropped by a panic, it has no outcome to share.
 struct Flight<W> {
-    runway: OwnedMutexGuard<Option<Landed<W>>>,
+    runway: OwnedMutexGuard<Option<FinishedFlight<W>>>,
     landings: Arc<AtomicU64>,
-    _aloft: Aloft,
+    _aloft: FlightCount,
 }
 
 impl<W> Flight<W> {
-    fn land(mut self, wanted: W, outcome: Outcome) {
+    fn land(mut self, wanted: W, outcome: FlightResult) {
         let number = self.landings.fetch_add(1, Ordering::SeqCst) + 1;
-        *self.runway = Some(Landed { number, wanted, outcome });
+        *self.runway = Some(FinishedFlight { number, wanted, outcome });
     }
 }
 
 /// Counts one flight until it is dropped, also by a panic.
 #[derive(Debug)]
-struct Aloft(watch::Sender<usize>);
+struct FlightCount(watch::Sender<usize>);
 
-impl Aloft {
+impl FlightCount {
     fn new(count: watch::Sender<usize>) -> Self {
         count.send_modify(|aloft| *aloft += 1);
         Self(count)
     }
 }
 
-impl Drop for Aloft {
+impl Drop for FlightCount {
     fn drop(&mut self) {
         self.0.send_modify(|aloft| *aloft -= 1);
     }
@@ -163,7 +166,7 @@ mod tests {
             for caller in callers {
                 caller.await.unwrap();
             }
-            flights.settle().await;
+            flights.set_result().await;
         });
         let flown = flown.lock().unwrap();
         assert!(flown.contains(&0) && flown.contains(&1), "{flown:?}");

@@ -6,18 +6,18 @@ use jiff::Timestamp;
 
 use super::engine::Engine;
 use super::error::Error;
-use super::refresh::Transaction;
-use super::snapshot::{Departure, Snapshot, Standing};
+use super::request::{CallerBase, RefreshReason};
+use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
+use super::transaction::Transaction;
 use super::usability::Usability;
-use super::wanted::{Base, Reason};
 use crate::config::Environment;
-use crate::store::{self, Deadline, Found, Lease, State, Stores};
+use crate::store::{self, FindReport, HomeState, Lease, LockDeadline, Stores};
 
 /// How the login of a home stands, by one look at it. Nothing is created, changed or locked, and no request is sent.
 #[derive(Debug)]
 pub struct LoginStatus {
     engine: Engine,
-    found: Found,
+    found: FindReport,
     snapshot: Snapshot,
 }
 
@@ -34,7 +34,7 @@ impl LoginStatus {
 
     /// Where the login was looked for, and what was there.
     #[must_use]
-    pub fn found(&self) -> &Found {
+    pub fn found(&self) -> &FindReport {
         &self.found
     }
 
@@ -55,13 +55,14 @@ impl LoginStatus {
     /// # Errors
     /// The error that a forced refresh would end with before it asks the authority.
     pub fn check_refresh(&self) -> Result<(), Error> {
-        preview(&self.engine, &self.snapshot, Reason::Forced)
+        preview(&self.engine, &self.snapshot, RefreshReason::Forced)
     }
 }
 
 /// Whether the token of `snapshot` is to be refreshed at `now`, and can be as far as is known.
 pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
-    matches!(snapshot.standing(now), Standing::Stale | Standing::Expired) && snapshot.fingerprint().is_some()
+    matches!(snapshot.standing(now), SnapshotStatus::Stale | SnapshotStatus::Expired)
+        && snapshot.fingerprint().is_some()
 }
 
 /// Whether a token of `snapshot` can be had. Reads files, and the keychain, only where its token is not fresh.
@@ -72,10 +73,12 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     if usability.reason().is_some() || !is_due(snapshot, now) {
         return usability;
     }
-    match preview(engine, snapshot, Reason::Stale) {
+    match preview(engine, snapshot, RefreshReason::Stale) {
         // A token that lives is served although it could not be refreshed, unless only a login helps.
-        Err(error) if standing == Standing::Expired || error.wants_login() => Usability::Unusable(error),
-        Ok(()) if standing == Standing::Expired => {
+        Err(error) if standing == SnapshotStatus::Expired || error.wants_login() => {
+            Usability::Unusable(error)
+        }
+        Ok(()) if standing == SnapshotStatus::Expired => {
             store::holder(&engine.home).map_or(Usability::Usable, Usability::Busy)
         }
         _ => Usability::Usable,
@@ -83,15 +86,15 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
 }
 
 /// What a refresh would fail with before it asks the authority, by the very checks that it makes.
-fn preview(engine: &Engine, snapshot: &Snapshot, reason: Reason) -> Result<(), Error> {
+fn preview(engine: &Engine, snapshot: &Snapshot, reason: RefreshReason) -> Result<(), Error> {
     Lease::check(&engine.home)?;
-    if matches!(snapshot.departure(), Some(Departure::Uncommitted(_))) {
+    if matches!(snapshot.departure(), Some(Divergence::Uncommitted(_))) {
         // What it would go by is not in the store yet; to get there it needs no more than the lease.
         return Ok(());
     }
-    let (state, _) = State::read(&engine.home)?;
+    let (state, _) = HomeState::read(&engine.home)?;
     // Planning waits for no lock.
-    let deadline = Deadline::after(Duration::ZERO);
-    let transaction = Transaction { engine, reason, base: Base::of(snapshot), deadline };
+    let deadline = LockDeadline::after(Duration::ZERO);
+    let transaction = Transaction { engine, reason, base: CallerBase::of(snapshot), deadline };
     transaction.plan(&engine.stores()?, &state).map(drop)
 }

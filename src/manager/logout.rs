@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::job::Failure;
+use super::helper_job::JobFailure;
 use crate::remedy::{ErrorKind, Remedy};
-use crate::store::{self, FileError, Location};
+use crate::store::{self, DocumentLocation, FileError};
 
 /// How far a logout goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Scope {
+pub enum LogoutScope {
     /// Revoke, and remove only if that succeeded or was not needed.
     Revoke,
     /// Try to revoke, and remove whatever came of it.
@@ -24,7 +24,7 @@ pub enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Revocations {
+pub enum LogoutRevocation {
     /// They are revoked, or were dead already.
     Revoked,
     /// There was nothing that an authority could revoke.
@@ -39,13 +39,13 @@ pub enum Revocations {
 /// What a logout did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Report {
+pub struct LogoutReport {
     /// What became of the tokens.
-    pub revocations: Revocations,
+    pub revocations: LogoutRevocation,
     /// Where copies were removed.
-    pub removed: Vec<Removed>,
+    pub removed: Vec<RemovedCopy>,
     /// Stores that hold or may hold a copy still, and why.
-    pub failed: Vec<Remaining>,
+    pub failed: Vec<RemainingCopy>,
     /// Whether an `auth_token` of old builds was removed from `config.toml`.
     pub legacy_token_removed: bool,
     /// What a person should hear.
@@ -55,15 +55,15 @@ pub struct Report {
 /// A copy that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Removed {
+pub struct RemovedCopy {
     /// The store, by our word.
     pub store: String,
     /// Where it was.
     pub location: String,
 }
 
-impl Removed {
-    pub(super) fn from(location: &Location) -> Self {
+impl RemovedCopy {
+    pub(super) fn from(location: &DocumentLocation) -> Self {
         Self { store: location.kind().to_string(), location: location.to_string() }
     }
 }
@@ -71,19 +71,19 @@ impl Removed {
 /// A copy that is, or may be, there still.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Remaining {
+pub struct RemainingCopy {
     /// The store, by our word.
     pub store: String,
     /// Why.
-    pub failure: Failure,
+    pub failure: JobFailure,
 }
 
-impl Report {
+impl LogoutReport {
     /// The report of a logout where nothing was ever stored.
     #[must_use]
     pub fn nothing() -> Self {
         Self {
-            revocations: Revocations::NotNeeded,
+            revocations: LogoutRevocation::NotNeeded,
             removed: Vec::new(),
             failed: Vec::new(),
             legacy_token_removed: false,
@@ -92,12 +92,12 @@ impl Report {
     }
 
     /// Of two outcomes the one that a person has to know.
-    pub(super) fn add(&mut self, done: Revocations) {
-        let rank = |of: &Revocations| match of {
-            Revocations::NotNeeded => 0,
-            Revocations::Revoked => 1,
-            Revocations::NotTried => 2,
-            Revocations::Failed(_) => 3,
+    pub(super) fn add(&mut self, done: LogoutRevocation) {
+        let rank = |of: &LogoutRevocation| match of {
+            LogoutRevocation::NotNeeded => 0,
+            LogoutRevocation::Revoked => 1,
+            LogoutRevocation::NotTried => 2,
+            LogoutRevocation::Failed(_) => 3,
         };
         if rank(&done) > rank(&self.revocations) {
             self.revocations = done;
@@ -105,8 +105,8 @@ impl Report {
     }
 
     /// A copy that is, or may be, at `location` still: whatever the reason is, the store did not give it up.
-    pub(super) fn keep(&mut self, location: &Location, error: &Error) {
-        let mut failure = Failure::from(error);
+    pub(super) fn keep(&mut self, location: &DocumentLocation, error: &Error) {
+        let mut failure = JobFailure::from(error);
         if let Error::Store(error) = error
             && matches!(
                 **error,
@@ -119,6 +119,6 @@ impl Report {
             failure.kind = ErrorKind::StoreUnavailable;
         }
         failure.message = format!("the copy in {location} was not removed: {}", failure.message);
-        self.failed.push(Remaining { store: location.kind().to_string(), failure });
+        self.failed.push(RemainingCopy { store: location.kind().to_string(), failure });
     }
 }

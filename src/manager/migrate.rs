@@ -2,9 +2,9 @@
 
 use super::engine::Engine;
 use super::error::Error;
-use super::finish;
+use super::recover;
 use crate::config::{Environment, StoreKind};
-use crate::store::migrate::{self, Migrated};
+use crate::store::migrate::{self, MigrationReport};
 use crate::store::{Lease, Stores};
 
 /// Moves the login to the store `to`; `None` without a login. Locks: the lease, which is the caller's, and Codex's commit
@@ -18,9 +18,9 @@ pub fn move_login(
     lease: &Lease,
     environment: &Environment,
     to: StoreKind,
-) -> Result<Option<Migrated>, Error> {
+) -> Result<Option<MigrationReport>, Error> {
     let engine = Engine::of_system(lease.home().clone(), environment);
     let mut writer = stores.writer(lease)?;
-    finish::finish(&engine, &mut writer)?;
+    recover::recover(&engine, &mut writer)?;
     Ok(migrate::migrate(&mut writer, to)?)
 }

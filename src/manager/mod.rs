@@ -5,31 +5,31 @@
 //! however many find the token stale at once, one request is sent, and every one of them gets the new token.
 //!
 //! The transaction has a thread and a runtime of its own. Dropping the future that waits for it changes nothing: it
-//! runs to its end, and [`AuthManager::settle`] waits for that. A host calls it last, before it exits.
+//! runs to its end, and [`AuthManager::wait_idle`] waits for that. A host calls it last, before it exits.
 
-mod answer;
 mod change;
-mod end_login;
-mod end_unread;
 mod engine;
 mod error;
-mod finish;
 mod flight;
-mod job;
+mod follow;
+mod helper_job;
 mod login_status;
 pub mod logout;
-mod looked;
-mod looks;
 mod migrate;
 mod provider;
 mod publication;
-mod recovery;
-mod refresh;
+mod read_order;
+mod recover;
+mod remove_login;
+mod remove_unreadable;
+mod request;
 mod snapshot;
+mod spend;
+mod stamp_check;
+mod transaction;
+mod unauthorized;
 mod unusable;
 mod usability;
-mod wanted;
-mod watching;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -37,27 +37,27 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use self::change::Change;
+pub use self::change::LoginChange;
 pub use self::engine::AccountPolicy;
 use self::engine::Engine;
 pub use self::error::Error;
-pub use self::finish::finish_rescue;
 use self::flight::Flights;
-pub use self::job::{Done, Failure, Job};
+pub use self::follow::WatchHandle;
+use self::follow::WatchTriggers;
+pub use self::helper_job::{Job, JobFailure, RefreshOutcome};
 pub use self::login_status::LoginStatus;
-use self::looked::Looked;
-use self::looks::Looks;
 pub use self::migrate::move_login;
-use self::provider::{Provider, Question};
-pub use self::recovery::{Recovered, UnauthorizedRecovery};
-use self::refresh::Transaction;
-pub use self::snapshot::{Departure, Snapshot, Standing};
+use self::provider::{Provider, ProviderRequest};
+use self::read_order::ReadOrder;
+pub use self::recover::finish_rescue;
+pub use self::request::RefreshReason;
+use self::request::{CallerBase, RefreshRequest};
+pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus};
+use self::stamp_check::StampCheck;
+use self::transaction::Transaction;
+pub use self::unauthorized::{RecoveryStep, UnauthorizedRecovery};
 pub use self::unusable::Unusable;
 pub use self::usability::Usability;
-pub use self::wanted::Reason;
-use self::wanted::{Base, Wanted};
-use self::watching::Bells;
-pub use self::watching::Watching;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -65,19 +65,19 @@ use crate::external::{ExternalAuth, ExternalToken};
 use crate::failpoint;
 use crate::home::Home;
 use crate::secret::Secret;
-use crate::store::{Deadline, KeychainClient};
+use crate::store::{KeychainClient, LockDeadline};
 
 /// The login of a home, for one process. Clones are handles on the same one.
 #[derive(Clone)]
-pub struct AuthManager(Arc<Inner>);
+pub struct AuthManager(Arc<ManagerInner>);
 
-struct Inner {
+struct ManagerInner {
     engine: Engine,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    flights: Flights<Wanted>,
-    questions: Flights<Question>,
-    bells: Bells,
-    looked: Looked,
+    flights: Flights<RefreshRequest>,
+    questions: Flights<ProviderRequest>,
+    bells: WatchTriggers,
+    looked: StampCheck,
     provider: Option<Provider>,
 }
 
@@ -102,7 +102,7 @@ impl Token {
 /// What a look at the store has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reload {
+pub enum ReloadOutcome {
     /// Another credential of the same login.
     Changed,
     /// A login where there was none.
@@ -185,7 +185,7 @@ impl Builder {
     }
 
     /// As [`Self::open`], for who means to [watch](AuthManager::watch) and can wait: where the store cannot be looked
-    /// into, the snapshot is empty and says so ([`Departure::Unreadable`]).
+    /// into, the snapshot is empty and says so ([`Divergence::Unreadable`]).
     #[must_use]
     pub fn open_anyway(self) -> AuthManager {
         if let Some(provider) = self.provider.clone() {
@@ -193,7 +193,7 @@ impl Builder {
         }
         let engine = self.engine();
         let snapshot = engine.load().unwrap_or_else(|error| {
-            Snapshot::new(None, None).departed(Departure::Unreadable(Arc::new(error)))
+            Snapshot::new(None, None).departed(Divergence::Unreadable(Arc::new(error)))
         });
         AuthManager::over(engine, None, snapshot)
     }
@@ -207,7 +207,7 @@ impl Builder {
     fn engine(self) -> Engine {
         let authority = Authority::new(&self.environment);
         let Self { home, environment, keychain, clock, policy, .. } = self;
-        Engine { home, environment, keychain, authority, clock, policy, looks: Looks::default() }
+        Engine { home, environment, keychain, authority, clock, policy, looks: ReadOrder::default() }
     }
 }
 
@@ -236,28 +236,33 @@ impl AuthManager {
         let snapshot = self.current();
         let standing = snapshot.standing(now);
         if let Some(provider) = &self.0.provider
-            && standing != Standing::Fresh
+            && standing != SnapshotStatus::Fresh
         {
             return self.provided_token(provider, snapshot, standing).await;
         }
         match standing {
-            Standing::Fresh => return Ok(Token(snapshot)),
+            SnapshotStatus::Fresh => return Ok(Token(snapshot)),
             // Somebody may have logged in since: then the store holds something else.
-            Standing::Poisoned | Standing::Empty if self.may_have_changed() => {
+            SnapshotStatus::Poisoned | SnapshotStatus::Empty if self.may_have_changed() => {
                 self.reload().await?;
             }
-            Standing::Poisoned | Standing::Empty | Standing::Stale | Standing::Expired => {}
+            SnapshotStatus::Poisoned
+            | SnapshotStatus::Empty
+            | SnapshotStatus::Stale
+            | SnapshotStatus::Expired => {}
         }
         let snapshot = self.current();
         match snapshot.standing(now) {
-            Standing::Fresh => Ok(Token(snapshot)),
-            Standing::Poisoned => Err(poisoned(&snapshot)),
-            Standing::Empty => Err(empty(&snapshot)),
-            Standing::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
-            standing => match self.refresh(Reason::Stale).await {
+            SnapshotStatus::Fresh => Ok(Token(snapshot)),
+            SnapshotStatus::Poisoned => Err(poisoned(&snapshot)),
+            SnapshotStatus::Empty => Err(empty(&snapshot)),
+            SnapshotStatus::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
+            standing => match self.refresh(RefreshReason::Stale).await {
                 Ok(snapshot) => given(snapshot),
-                Err(error) if standing == Standing::Stale && !error.wants_login() => Ok(Token(snapshot)),
-                Err(Error::OtherAccount) if standing == Standing::Stale => Ok(Token(snapshot)),
+                Err(error) if standing == SnapshotStatus::Stale && !error.wants_login() => {
+                    Ok(Token(snapshot))
+                }
+                Err(Error::OtherAccount) if standing == SnapshotStatus::Stale => Ok(Token(snapshot)),
                 Err(error) => Err(error),
             },
         }
@@ -268,13 +273,13 @@ impl AuthManager {
     ///
     /// # Errors
     /// [`Error`]; a failure that passes leaves the snapshot as it was.
-    pub async fn refresh(&self, reason: Reason) -> Result<Arc<Snapshot>, Error> {
+    pub async fn refresh(&self, reason: RefreshReason) -> Result<Arc<Snapshot>, Error> {
         if self.0.provider.is_some() {
             return self.provided_anew(reason).await;
         }
-        let wanted = Wanted { reason, base: Base::of(&self.current()) };
+        let wanted = RefreshRequest { reason, base: CallerBase::of(&self.current()) };
         let (manager, errand) = (self.clone(), wanted.clone());
-        let covers = |flight: &Wanted, wanted: &Wanted, outcome: &flight::Outcome| {
+        let covers = |flight: &RefreshRequest, wanted: &RefreshRequest, outcome: &flight::FlightResult| {
             wanted.is_covered_by(flight, outcome, self.0.engine.clock.now())
         };
         self.0.flights.join(wanted, covers, move || manager.transact(errand)).await
@@ -284,7 +289,7 @@ impl AuthManager {
     ///
     /// # Errors
     /// [`Error::Store`]: the store cannot be looked into; the snapshot stays as it was. [`Error::Provider`].
-    pub async fn reload(&self) -> Result<Reload, Error> {
+    pub async fn reload(&self) -> Result<ReloadOutcome, Error> {
         if self.0.provider.is_some() {
             return self.ask_provider_again().await;
         }
@@ -330,27 +335,27 @@ impl AuthManager {
     /// snapshot, and a mere event does not. An embedder that lives longer than one request wants this.
     ///
     /// A logout elsewhere empties the snapshot; a new login heals a poisoned one; a store that cannot be read leaves it as
-    /// it is ([`Departure::Unreadable`]). Another account's login is followed or stated by [`AccountPolicy`]. Locks nothing.
+    /// it is ([`Divergence::Unreadable`]). Another account's login is followed or stated by [`AccountPolicy`]. Locks nothing.
     #[must_use = "it follows for as long as it lives"]
-    pub fn watch(&self) -> Watching {
-        Watching::start(self.clone())
+    pub fn watch(&self) -> WatchHandle {
+        WatchHandle::start(self.clone())
     }
 
     /// Waits until no transaction of this manager runs: the last call of a host before it exits.
-    pub async fn settle(&self) {
-        tokio::join!(self.0.flights.settle(), self.0.questions.settle());
+    pub async fn wait_idle(&self) {
+        tokio::join!(self.0.flights.set_result(), self.0.questions.set_result());
     }
 
     fn over(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
         let (snapshot, _) = watch::channel(Arc::new(snapshot));
         let (flights, questions) = (Flights::default(), Flights::default());
-        let (bells, looked) = (Bells::default(), Looked::default());
-        Self(Arc::new(Inner { engine, snapshot, flights, questions, bells, looked, provider }))
+        let (bells, looked) = (WatchTriggers::default(), StampCheck::default());
+        Self(Arc::new(ManagerInner { engine, snapshot, flights, questions, bells, looked, provider }))
     }
 
-    fn transact(&self, Wanted { reason, base }: Wanted) -> Result<Arc<Snapshot>, Error> {
+    fn transact(&self, RefreshRequest { reason, base }: RefreshRequest) -> Result<Arc<Snapshot>, Error> {
         let engine = &self.0.engine;
-        let deadline = Deadline::after(engine.lock_timeout());
+        let deadline = LockDeadline::after(engine.lock_timeout());
         let outcome = Transaction { engine, reason, base, deadline }.run(&mut |_| ControlFlow::Continue(()));
         match outcome {
             Ok(snapshot) => {

@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::engine::block_on;
 use super::error::Error;
 use super::flight;
-use super::wanted::Reason;
-use super::{AuthManager, Reload, Snapshot, Standing, Token};
-use crate::external::{self, Context, ExternalAuth, ExternalToken, Persistence};
+use super::request::RefreshReason;
+use super::{AuthManager, ReloadOutcome, Snapshot, SnapshotStatus, Token};
+use crate::external::{self, ExternalAuth, ExternalToken, Persistence, ProviderContext};
 use crate::secret::{Fingerprint, Secret};
 
 /// A successor is asked for this long before the end, or in the last quarter where that is shorter.
@@ -27,11 +27,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(super) struct Provider {
     source: Arc<dyn ExternalAuth>,
-    pause: Arc<Mutex<Option<Pause>>>,
+    pause: Arc<Mutex<Option<ProviderPause>>>,
 }
 
 /// After a failure that passes.
-struct Pause {
+struct ProviderPause {
     until: Instant,
     length: Duration,
     error: Error,
@@ -39,14 +39,14 @@ struct Pause {
 
 /// What a provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(super) enum ProviderRequest {
     /// For another token than the one that is there.
-    Another(external::Reason),
+    Another(external::RequestReason),
     /// For the token to use now.
     Current,
 }
 
-impl Question {
+impl ProviderRequest {
     /// Whether the token that answered `flight` answers this too: any token is a current one, and another one is only what
     /// was asked for as such.
     fn is_covered_by(self, flight: Self) -> bool {
@@ -72,13 +72,15 @@ impl Provider {
     }
 
     /// Leaves it alone for a while, longer each time, but never long where a token is missed.
-    fn failed(&self, error: &Error, held: Standing) {
+    fn failed(&self, error: &Error, held: SnapshotStatus) {
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         let length = match (pause.as_ref(), held) {
-            (Some(before), Standing::Fresh | Standing::Stale) => (before.length * 2).min(LONGEST_PAUSE),
+            (Some(before), SnapshotStatus::Fresh | SnapshotStatus::Stale) => {
+                (before.length * 2).min(LONGEST_PAUSE)
+            }
             _ => FIRST_PAUSE,
         };
-        *pause = Some(Pause { until: Instant::now() + length, length, error: error.clone() });
+        *pause = Some(ProviderPause { until: Instant::now() + length, length, error: error.clone() });
     }
 
     fn answered(&self) {
@@ -86,18 +88,27 @@ impl Provider {
     }
 
     /// Asks, on this thread.
-    fn ask(&self, question: Question, held: &Snapshot, now: Timestamp) -> Result<ExternalToken, Error> {
+    fn ask(
+        &self,
+        question: ProviderRequest,
+        held: &Snapshot,
+        now: Timestamp,
+    ) -> Result<ExternalToken, Error> {
         let reason = match question {
-            Question::Another(reason) => reason,
-            Question::Current => {
+            ProviderRequest::Another(reason) => reason,
+            ProviderRequest::Current => {
                 let token = block_on(self.source.resolve())??;
                 if let Some(token) = token.filter(|token| token.lives(now)) {
                     return Ok(token);
                 }
-                if held.is_login() { external::Reason::Expired } else { external::Reason::Missing }
+                if held.is_login() {
+                    external::RequestReason::Expired
+                } else {
+                    external::RequestReason::Missing
+                }
             }
         };
-        let context = Context::new(reason, held.identity().account_id);
+        let context = ProviderContext::new(reason, held.identity().account_id);
         let token = block_on(self.source.refresh(context))??;
         if token.lives(now) {
             return Ok(token);
@@ -112,19 +123,19 @@ impl AuthManager {
         &self,
         provider: &Provider,
         held: Arc<Snapshot>,
-        standing: Standing,
+        standing: SnapshotStatus,
     ) -> Result<Token, Error> {
         if let Some(refusal) = held.refusal() {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
         let asked = match provider.pausing() {
             Some(error) => Err(error),
-            None => self.fly(Question::Current).await,
+            None => self.fly(ProviderRequest::Current).await,
         };
         match asked {
             Ok(snapshot) => Ok(Token(snapshot)),
             // Only what is dead for good is not served any more.
-            Err(error) if standing == Standing::Stale && self.current().refusal().is_none() => {
+            Err(error) if standing == SnapshotStatus::Stale && self.current().refusal().is_none() => {
                 tracing::debug!(%error, "the token that is there is served meanwhile");
                 Ok(Token(held))
             }
@@ -133,42 +144,42 @@ impl AuthManager {
     }
 
     /// Another token than the one that is there, for `reason`.
-    pub(super) async fn provided_anew(&self, reason: Reason) -> Result<Arc<Snapshot>, Error> {
+    pub(super) async fn provided_anew(&self, reason: RefreshReason) -> Result<Arc<Snapshot>, Error> {
         let (reason, refused) = match reason {
-            Reason::Unauthorized(refused) => (external::Reason::Unauthorized, Some(refused)),
-            Reason::Stale => (external::Reason::Expired, None),
-            _ => (external::Reason::Forced, None),
+            RefreshReason::Unauthorized(refused) => (external::RequestReason::Unauthorized, Some(refused)),
+            RefreshReason::Stale => (external::RequestReason::Expired, None),
+            _ => (external::RequestReason::Forced, None),
         };
-        let landed = self.fly(Question::Another(reason)).await?;
+        let landed = self.fly(ProviderRequest::Another(reason)).await?;
         // An answer that others waited for may be the very token that was refused.
         if refused.is_some() && fingerprint(&landed) == refused {
-            return self.fly(Question::Another(reason)).await;
+            return self.fly(ProviderRequest::Another(reason)).await;
         }
         Ok(landed)
     }
 
     /// Asks the provider what it has now, whatever it has said before.
-    pub(super) async fn ask_provider_again(&self) -> Result<Reload, Error> {
+    pub(super) async fn ask_provider_again(&self) -> Result<ReloadOutcome, Error> {
         let before = self.current();
-        let after = self.fly(Question::Current).await?;
+        let after = self.fly(ProviderRequest::Current).await?;
         Ok(match (before.is_login(), before.holds_the_same_as(&after)) {
-            (false, _) => Reload::LoggedIn,
-            (true, true) => Reload::Same,
-            (true, false) if before.identity().contradicts(&after.identity()) => Reload::OtherAccount,
-            (true, false) => Reload::Changed,
+            (false, _) => ReloadOutcome::LoggedIn,
+            (true, true) => ReloadOutcome::Same,
+            (true, false) if before.identity().contradicts(&after.identity()) => ReloadOutcome::OtherAccount,
+            (true, false) => ReloadOutcome::Changed,
         })
     }
 
-    async fn fly(&self, question: Question) -> Result<Arc<Snapshot>, Error> {
+    async fn fly(&self, question: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
         let manager = self.clone();
-        let covers = |flight: &Question, asked: &Question, outcome: &flight::Outcome| {
+        let covers = |flight: &ProviderRequest, asked: &ProviderRequest, outcome: &flight::FlightResult| {
             flight == asked || (outcome.is_ok() && asked.is_covered_by(*flight))
         };
         self.0.questions.join(question, covers, move || manager.ask(question)).await
     }
 
     /// Asks the provider, and makes its answer what is served. Runs on the thread of a flight.
-    fn ask(&self, question: Question) -> Result<Arc<Snapshot>, Error> {
+    fn ask(&self, question: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
         let Some(provider) = &self.0.provider else { return Err(Error::LoggedOut) };
         let (held, now) = (self.current(), self.0.engine.clock.now());
         let token = match provider.ask(question, &held, now) {
@@ -180,7 +191,7 @@ impl AuthManager {
         };
         provider.answered();
         let crosses = token.identity().contradicts(&held.identity());
-        if crosses && question == Question::Another(external::Reason::Unauthorized) {
+        if crosses && question == ProviderRequest::Another(external::RequestReason::Unauthorized) {
             return Err(Error::OtherAccount);
         }
         // What was refused for good is not healed by being repeated.
@@ -233,9 +244,9 @@ mod tests {
     #[test]
     fn a_current_token_is_no_answer_to_a_question_for_another_one() {
         let questions = [
-            Question::Current,
-            Question::Another(external::Reason::Forced),
-            Question::Another(external::Reason::Unauthorized),
+            ProviderRequest::Current,
+            ProviderRequest::Another(external::RequestReason::Forced),
+            ProviderRequest::Another(external::RequestReason::Unauthorized),
         ];
         let covered = questions.map(|asked| questions.map(|flight| asked.is_covered_by(flight)));
         assert_eq!(covered, [[true; 3], [false, true, true], [false, true, true]]);

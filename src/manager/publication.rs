@@ -2,29 +2,29 @@
 
 use std::sync::Arc;
 
-use super::change::Change;
+use super::change::LoginChange;
 use super::engine::AccountPolicy;
 use super::error::Error;
-use super::looks::Look;
-use super::snapshot::{Departure, Snapshot};
-use super::{AuthManager, Reload};
+use super::read_order::ReadTicket;
+use super::snapshot::{Divergence, Snapshot};
+use super::{AuthManager, ReloadOutcome};
 use crate::failpoint;
-use crate::store::{self, Author};
+use crate::store::{self, ChangeAuthor};
 
 impl AuthManager {
-    pub(super) fn look_again(&self) -> Result<Reload, Error> {
+    pub(super) fn look_again(&self) -> Result<ReloadOutcome, Error> {
         let (found, looked) = self.load()?;
         failpoint::at("looked");
-        let author = store::holder(&self.0.engine.home).map(Author::from);
-        let reload = self.take_over(found, author);
+        let author = store::holder(&self.0.engine.home).map(ChangeAuthor::from);
+        let reload = self.apply_read(found, author);
         self.remember(looked);
         Ok(reload)
     }
 
     /// Compares what a look has found with the snapshot, by identity and lineage, and publishes what differs. A change that
     /// is not recorded yet is `author`'s. What an earlier look found than one that was published is ignored.
-    pub(super) fn take_over(&self, new: Snapshot, author: Option<Author>) -> Reload {
-        let mut reload = Reload::Same;
+    pub(super) fn apply_read(&self, new: Snapshot, author: Option<ChangeAuthor>) -> ReloadOutcome {
+        let mut reload = ReloadOutcome::Same;
         if self.0.provider.is_none() {
             self.replace(|old| {
                 if !self.0.engine.looks.publish(new.look()) {
@@ -39,28 +39,33 @@ impl AuthManager {
     }
 
     /// What `new` is after `old`, and the snapshot that takes its place, if one does.
-    fn compare(&self, old: &Snapshot, new: Snapshot, author: Option<Author>) -> (Reload, Option<Snapshot>) {
+    fn compare(
+        &self,
+        old: &Snapshot,
+        new: Snapshot,
+        author: Option<ChangeAuthor>,
+    ) -> (ReloadOutcome, Option<Snapshot>) {
         match (old.document(), new.document()) {
             (Some(_), Some(_)) if !new.is_same_login_as(old) => {
                 let new = with_author(old, new, author);
                 let snapshot = match self.0.engine.policy {
                     AccountPolicy::Follow => new,
                     AccountPolicy::Stay => {
-                        let departure = Departure::OtherAccount(new.identity());
+                        let departure = Divergence::OtherAccount(new.identity());
                         old.clone().recorded_as(&new).departed(departure)
                     }
                 };
-                (Reload::OtherAccount, Some(snapshot))
+                (ReloadOutcome::OtherAccount, Some(snapshot))
             }
             (before, now) => {
                 let reload = match (before.is_some(), now.is_some()) {
-                    (false, true) => Reload::LoggedIn,
-                    (true, false) => Reload::LoggedOut,
-                    (true, true) if old.revision() != new.revision() => Reload::Changed,
+                    (false, true) => ReloadOutcome::LoggedIn,
+                    (true, false) => ReloadOutcome::LoggedOut,
+                    (true, true) if old.revision() != new.revision() => ReloadOutcome::Changed,
                     (true, true) if old.poison() != new.poison() && !old.is_sure_of_poison(&new) => {
-                        Reload::Changed
+                        ReloadOutcome::Changed
                     }
-                    _ => Reload::Same,
+                    _ => ReloadOutcome::Same,
                 };
                 (reload, Some(with_author(old, new, author)))
             }
@@ -68,9 +73,9 @@ impl AuthManager {
     }
 
     /// Keeps the snapshot, and says that the store cannot be read.
-    pub(super) fn keep_unreadable(&self, look: Look, error: store::Error) {
+    pub(super) fn keep_unreadable(&self, look: ReadTicket, error: store::Error) {
         if self.0.provider.is_none() {
-            let departure = Departure::Unreadable(Arc::new(error));
+            let departure = Divergence::Unreadable(Arc::new(error));
             self.replace(|old| self.0.engine.looks.publish(look).then(|| old.clone().departed(departure)));
         }
     }
@@ -114,7 +119,7 @@ impl AuthManager {
     fn replace_by(&self, next: impl FnOnce(&Snapshot) -> Option<Arc<Snapshot>>) {
         self.0.snapshot.send_if_modified(|current| {
             let Some(snapshot) = next(current) else { return false };
-            let new = Change::between(current, &snapshot).is_some();
+            let new = LoginChange::between(current, &snapshot).is_some();
             *current = snapshot;
             new
         });
@@ -123,12 +128,12 @@ impl AuthManager {
 
 /// Names who left the login as it is in `new`. A commit is written before its record, so that whoever holds the lease in
 /// between is its author; and one without a record is another program's.
-fn with_author(old: &Snapshot, new: Snapshot, author: Option<Author>) -> Snapshot {
+fn with_author(old: &Snapshot, new: Snapshot, author: Option<ChangeAuthor>) -> Snapshot {
     let new = new.keeping_poison_of(old);
     if old.record().generation != new.record().generation {
         return new;
     }
-    let author = match Change::between(old, &new) {
+    let author = match LoginChange::between(old, &new) {
         None => old.author().cloned(),
         Some(_) => author,
     };
@@ -141,9 +146,9 @@ mod tests {
     use crate::config::Environment;
     use crate::document::AuthDocument;
     use crate::home::Home;
-    use crate::manager::looks::Look;
+    use crate::manager::read_order::ReadTicket;
     use crate::secret::Secret;
-    use crate::store::{Location, State, Stored};
+    use crate::store::{DocumentLocation, HomeState, StoredDocument};
 
     fn manager(folder: &tempfile::TempDir) -> AuthManager {
         let environment = Environment::read(|_| None).unwrap();
@@ -152,14 +157,18 @@ mod tests {
     }
 
     /// A login by API key that `look` has found.
-    fn login(look: Look, key: &str) -> Snapshot {
+    fn login(look: ReadTicket, key: &str) -> Snapshot {
         let document = AuthDocument::with_api_key(&Secret::from(key));
-        let location = Location::File("auth.json".into());
-        Snapshot::found(look, Some(Stored { document, location, notes: Vec::new() }), State::default())
+        let location = DocumentLocation::File("auth.json".into());
+        Snapshot::found(
+            look,
+            Some(StoredDocument { document, location, notes: Vec::new() }),
+            HomeState::default(),
+        )
     }
 
-    fn logout(look: Look) -> Snapshot {
-        Snapshot::found(look, None, State::default())
+    fn logout(look: ReadTicket) -> Snapshot {
+        Snapshot::found(look, None, HomeState::default())
     }
 
     fn bearer(manager: &AuthManager) -> Option<String> {
@@ -171,10 +180,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let manager = manager(&folder);
         let [before, ended, after] = [(); 3].map(|()| manager.0.engine.looks.begin());
-        assert_eq!(manager.take_over(logout(ended), None), Reload::Same);
-        assert_eq!(manager.take_over(login(before, "sk-1"), None), Reload::Same);
+        assert_eq!(manager.apply_read(logout(ended), None), ReloadOutcome::Same);
+        assert_eq!(manager.apply_read(login(before, "sk-1"), None), ReloadOutcome::Same);
         assert!(manager.current().document().is_none());
-        assert_eq!(manager.take_over(login(after, "sk-1"), None), Reload::LoggedIn);
+        assert_eq!(manager.apply_read(login(after, "sk-1"), None), ReloadOutcome::LoggedIn);
         assert!(manager.current().document().is_some());
     }
 
@@ -184,9 +193,9 @@ mod tests {
         let manager = manager(&folder);
         let [before, committed, after] = [(); 3].map(|()| manager.0.engine.looks.begin());
         let served = manager.publish(login(committed, "sk-2"));
-        manager.take_over(login(before, "sk-1"), None);
+        manager.apply_read(login(before, "sk-1"), None);
         assert_eq!(bearer(&manager).as_deref(), Some("sk-2"), "a look that began before the commit");
-        manager.take_over(logout(after), None);
+        manager.apply_read(logout(after), None);
         let late = manager.publish(login(committed, "sk-2"));
         assert_eq!(bearer(&manager), None, "a look that began after the commit");
         assert!(late.holds_the_same_as(&served), "its caller gets what it refreshed all the same");

@@ -5,33 +5,33 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::error::Error;
-use super::looks::Look;
+use super::read_order::ReadTicket;
 use super::unusable::{Unusable, forbidden};
 use super::usability::Usability;
-use crate::config::{Forbidden, Restrictions};
+use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
-use crate::store::{self, Author, Location, Note, Poison, State, Stored};
+use crate::store::{self, ChangeAuthor, DocumentLocation, HomeState, Poison, StorageNote, StoredDocument};
 
 /// A login as this process knows it. It never changes; a new one takes its place.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    stored: Option<Stored>,
-    provided: Option<Provided>,
+    stored: Option<StoredDocument>,
+    provided: Option<ProvidedToken>,
     logging_out: Option<Fingerprint>,
-    forbidden: Option<Forbidden>,
+    forbidden: Option<ForbiddenLogin>,
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
     validity: Validity,
-    departure: Option<Departure>,
-    record: Record,
-    look: Look,
+    departure: Option<Divergence>,
+    record: RecordedState,
+    look: ReadTicket,
 }
 
 /// A token of a provider, and the document of a ChatGPT token.
 #[derive(Clone, Debug)]
-struct Provided {
+struct ProvidedToken {
     token: ExternalToken,
     document: Option<AuthDocument>,
 }
@@ -39,7 +39,7 @@ struct Provided {
 /// How a snapshot differs from what is stored.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Departure {
+pub enum Divergence {
     /// Another account has logged in since, and this process stays with its own ([`super::AccountPolicy::Stay`]).
     OtherAccount(Identity),
     /// Its tokens are in the rescue only. They are safe there, and the next holder of the lease commits them.
@@ -50,9 +50,9 @@ pub enum Departure {
 
 /// What the shared record said when a snapshot was taken.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Record {
+pub(super) struct RecordedState {
     pub(super) generation: String,
-    pub(super) by: Option<Author>,
+    pub(super) by: Option<ChangeAuthor>,
     /// What the last outcome spent; nothing after a login.
     pub(super) spent: Option<Fingerprint>,
     /// The refresh tokens that were spent for others, of which the stored one may be a descendant.
@@ -62,7 +62,7 @@ pub(super) struct Record {
 /// How a snapshot stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum SnapshotStatus {
     /// Its token can be handed out.
     Fresh,
     /// Its token is good still, and wants a successor.
@@ -82,7 +82,7 @@ impl Snapshot {
         Self { forbidden: stored.and_then(|document| forbidden(restrictions, document)), ..self }
     }
 
-    pub(super) fn new(stored: Option<Stored>, poison: Option<Poison>) -> Self {
+    pub(super) fn new(stored: Option<StoredDocument>, poison: Option<Poison>) -> Self {
         let document = stored.as_ref().map(|stored| &stored.document);
         let poison =
             poison.filter(|poison| document.and_then(AuthDocument::fingerprint) == Some(poison.fingerprint));
@@ -94,7 +94,7 @@ impl Snapshot {
     pub(super) fn provided(token: ExternalToken, now: Timestamp, stale_at: Option<Timestamp>) -> Self {
         let document = token.to_document(now).ok();
         let validity = Validity::claimed(token.expires_at(), stale_at);
-        let provided = Some(Provided { token, document });
+        let provided = Some(ProvidedToken { token, document });
         Self { validity, provided, ..Self::default() }
     }
 
@@ -104,17 +104,18 @@ impl Snapshot {
     }
 
     /// The snapshot of what `look` has found, with what the shared record said of it.
-    pub(super) fn found(look: Look, stored: Option<Stored>, state: State) -> Self {
+    pub(super) fn found(look: ReadTicket, stored: Option<StoredDocument>, state: HomeState) -> Self {
         let logging_out = stored.as_ref().and_then(|stored| state.ending(&stored.document));
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
-        let record = Record { generation: state.generation, by: state.by, spent, ancestors: state.spent };
+        let record =
+            RecordedState { generation: state.generation, by: state.by, spent, ancestors: state.spent };
         Self { record, logging_out, look, ..Self::new(stored, state.poison) }
     }
 
     #[cfg(test)]
     pub(crate) fn of(document: AuthDocument) -> Self {
-        let location = Location::File("auth.json".into());
-        Self::new(Some(Stored { document, location, notes: Vec::new() }), None)
+        let location = DocumentLocation::File("auth.json".into());
+        Self::new(Some(StoredDocument { document, location, notes: Vec::new() }), None)
     }
 
     /// The document.
@@ -128,13 +129,13 @@ impl Snapshot {
 
     /// Where the document is.
     #[must_use]
-    pub fn location(&self) -> Option<&Location> {
+    pub fn location(&self) -> Option<&DocumentLocation> {
         self.stored.as_ref().map(|stored| &stored.location)
     }
 
     /// What a person should hear about how the document is kept.
     #[must_use]
-    pub fn notes(&self) -> &[Note] {
+    pub fn notes(&self) -> &[StorageNote] {
         self.stored.as_ref().map_or(&[], |stored| &stored.notes)
     }
 
@@ -199,25 +200,25 @@ impl Snapshot {
 
     /// How it stands at `now`. Allocates nothing.
     #[must_use]
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    pub fn standing(&self, now: Timestamp) -> SnapshotStatus {
         let ended = |moment: Option<Timestamp>| moment.is_some_and(|moment| moment <= now);
         if self.refusal.is_some() || self.poison.as_ref().is_some_and(|poison| poison.holds(now)) {
-            Standing::Poisoned
+            SnapshotStatus::Poisoned
         } else if self.bearer().is_none() {
-            Standing::Empty
+            SnapshotStatus::Empty
         } else if ended(self.validity.expires_at(now)) {
-            Standing::Expired
+            SnapshotStatus::Expired
         } else if ended(self.validity.stale_at(now)) {
-            Standing::Stale
+            SnapshotStatus::Stale
         } else {
-            Standing::Fresh
+            SnapshotStatus::Fresh
         }
     }
 
     /// Whether it is expected to yield a token at `now`, by what is in memory.
     #[must_use]
     pub fn usability(&self, now: Timestamp) -> Usability {
-        if let Some(Departure::Unreadable(error)) = &self.departure {
+        if let Some(Divergence::Unreadable(error)) = &self.departure {
             return Usability::Unusable(Error::Store(Arc::clone(error)));
         }
         if let Some(refusal) = &self.refusal {
@@ -235,17 +236,17 @@ impl Snapshot {
 
     /// How it differs from what is stored, if it does.
     #[must_use]
-    pub fn departure(&self) -> Option<&Departure> {
+    pub fn departure(&self) -> Option<&Divergence> {
         self.departure.as_ref()
     }
 
     /// Which process left the login as it is here, as far as that is known.
     #[must_use]
-    pub fn author(&self) -> Option<&Author> {
+    pub fn author(&self) -> Option<&ChangeAuthor> {
         self.record.by.as_ref()
     }
 
-    pub(super) fn departed(self, departure: Departure) -> Self {
+    pub(super) fn departed(self, departure: Divergence) -> Self {
         Self { departure: Some(departure), ..self }
     }
 
@@ -254,7 +255,7 @@ impl Snapshot {
         Self { record: stored.record.clone(), ..self }
     }
 
-    pub(super) fn written_by(mut self, author: Option<Author>) -> Self {
+    pub(super) fn written_by(mut self, author: Option<ChangeAuthor>) -> Self {
         self.record.by = author;
         self
     }
@@ -274,11 +275,11 @@ impl Snapshot {
     }
 
     /// The look that found it.
-    pub(super) fn look(&self) -> Look {
+    pub(super) fn look(&self) -> ReadTicket {
         self.look
     }
 
-    pub(super) fn record(&self) -> &Record {
+    pub(super) fn record(&self) -> &RecordedState {
         &self.record
     }
 

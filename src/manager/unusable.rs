@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::config::{Forbidden, Restrictions};
+use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
 use crate::secret::Fingerprint;
-use crate::store::{Cause, Poison};
+use crate::store::{Poison, PoisonCause};
 
 /// Why no token can be had of a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,10 +31,10 @@ pub enum Unusable {
     NotRefreshable(AuthMode),
     /// The refresh token is known to be dead.
     #[error("{}", dead(*.0))]
-    Poisoned(Cause),
+    Poisoned(PoisonCause),
     /// `config.toml` does not allow the workspace that the access token acts for.
     #[error(transparent)]
-    Forbidden(Forbidden),
+    Forbidden(ForbiddenLogin),
 }
 
 impl Unusable {
@@ -68,7 +68,7 @@ impl Unusable {
 }
 
 /// Why `restrictions` do not allow the workspace that the access token of `document` acts for, if they do not.
-pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) -> Option<Forbidden> {
+pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) -> Option<ForbiddenLogin> {
     match document.mode()? {
         AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::Unknown(_) => {
             restrictions.permit_workspace(document.workspace().as_deref()).err()
@@ -78,11 +78,11 @@ pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) ->
 }
 
 /// What a dead refresh token means, for people.
-pub(super) fn dead(cause: Cause) -> &'static str {
+pub(super) fn dead(cause: PoisonCause) -> &'static str {
     match cause {
-        Cause::Expired => "the refresh token has expired",
-        Cause::Reused => "the refresh token was used by a program that did not save its successor",
-        Cause::Revoked => "the refresh token was revoked",
-        Cause::Other => "the authority refuses the refresh token",
+        PoisonCause::Expired => "the refresh token has expired",
+        PoisonCause::Reused => "the refresh token was used by a program that did not save its successor",
+        PoisonCause::Revoked => "the refresh token was revoked",
+        PoisonCause::Other => "the authority refuses the refresh token",
     }
 }

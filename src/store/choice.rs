@@ -1,19 +1,19 @@
 //! Where a new login goes.
 
-use codex_auth_platform::keychain::Sharing;
+use codex_auth_platform::keychain::ItemSharing;
 use codex_auth_platform::search_path;
 
-use super::{Because, Error, Found, Lease, Note, Store as _, Stores};
+use super::{ChoiceReason, Error, FindReport, Lease, StorageNote, Store as _, Stores};
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 
 /// Where a new login goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Choice {
+pub struct StoreChoice {
     /// What is selected; [`StoreSelection::Auto`] is decided when the login is stored.
     pub selection: StoreSelection,
     /// Why that one.
-    pub because: Because,
+    pub because: ChoiceReason,
 }
 
 /// Whether OpenAI's Codex is installed here too, as far as the search path tells.
@@ -32,38 +32,43 @@ impl Stores {
     /// # Errors
     /// - [`Error::EphemeralConfigured`]: a program cannot keep a login in memory.
     /// - As [`Self::find`].
-    pub fn choose(&self, asked: Option<StoreSelection>) -> Result<Choice, Error> {
+    pub fn choose(&self, asked: Option<StoreSelection>) -> Result<StoreChoice, Error> {
         if let Some(selection) = asked {
-            return Ok(Choice { selection, because: Because::Asked });
+            return Ok(StoreChoice { selection, because: ChoiceReason::Asked });
         }
         match self.settings.config.store {
             StoreSetting::Ephemeral => return Err(Error::EphemeralConfigured),
             StoreSetting::Selected(selection) => {
-                return Ok(Choice { selection, because: Because::Configured });
+                return Ok(StoreChoice { selection, because: ChoiceReason::Configured });
             }
             StoreSetting::Unset => {}
         }
         // Something that is no document is no login to stay with, but it shows where one was kept.
         match self.find() {
-            Ok(Found { stored: Some(stored), .. }) => {
+            Ok(FindReport { stored: Some(stored), .. }) => {
                 let selection = stored.location.kind().into();
-                return Ok(Choice { selection, because: Because::Inhabited });
+                return Ok(StoreChoice { selection, because: ChoiceReason::Inhabited });
             }
             Err(Error::Document { location, .. }) => {
-                return Ok(Choice { selection: location.kind().into(), because: Because::Inhabited });
+                return Ok(StoreChoice {
+                    selection: location.kind().into(),
+                    because: ChoiceReason::Inhabited,
+                });
             }
             Ok(_) => {}
             Err(error) => return Err(error),
         }
         Ok(match (self.client.sharing(), self.other_codex()) {
-            (Sharing::OwnerOnly, OtherCodex::Installed) => {
-                Choice { selection: StoreSelection::File, because: Because::SharedWithCodex }
+            (ItemSharing::OwnerOnly, OtherCodex::Installed) => {
+                StoreChoice { selection: StoreSelection::File, because: ChoiceReason::SharedWithCodex }
             }
             _ => match self.keychain().check(self.deadline()) {
-                Ok(()) => Choice { selection: StoreSelection::Keychain, because: Because::KeychainUsable },
-                Err(error) => Choice {
+                Ok(()) => {
+                    StoreChoice { selection: StoreSelection::Keychain, because: ChoiceReason::KeychainUsable }
+                }
+                Err(error) => StoreChoice {
                     selection: StoreSelection::File,
-                    because: Because::KeychainUnusable(error.to_string()),
+                    because: ChoiceReason::KeychainUnusable(error.to_string()),
                 },
             },
         })
@@ -76,7 +81,7 @@ impl Stores {
     /// - As [`Lease::check`].
     /// - [`Error::File`]: the document or `config.toml` cannot be written.
     /// - [`Error::Keychain`]: the keychain is chosen and cannot be used.
-    pub fn check(&self, choice: &Choice) -> Result<(), Error> {
+    pub fn check(&self, choice: &StoreChoice) -> Result<(), Error> {
         let (kind, _) = self.resolve(choice.selection);
         Lease::check(&self.home)?;
         if self.home.is_found() && self.setting_for(choice.selection).is_some() {
@@ -93,13 +98,15 @@ impl Stores {
     /// The store that a selection means now: for [`StoreSelection::Auto`] the keychain if that can be used, else the file
     /// with the reason.
     #[must_use]
-    pub fn resolve(&self, selection: StoreSelection) -> (StoreKind, Option<Note>) {
+    pub fn resolve(&self, selection: StoreSelection) -> (StoreKind, Option<StorageNote>) {
         match selection {
             StoreSelection::File => (StoreKind::File, None),
             StoreSelection::Keychain => (StoreKind::Keychain, None),
             StoreSelection::Auto => match self.keychain().check(self.deadline()) {
                 Ok(()) => (StoreKind::Keychain, None),
-                Err(error) => (StoreKind::File, Some(Note::KeychainPassedOver { reason: error.to_string() })),
+                Err(error) => {
+                    (StoreKind::File, Some(StorageNote::KeychainPassedOver { reason: error.to_string() }))
+                }
             },
         }
     }
@@ -108,7 +115,7 @@ impl Stores {
     /// that would send a Codex to an item that it may not touch; then our record alone has it. The file needs no entry
     /// where there is none.
     pub(super) fn setting_for(&self, selection: StoreSelection) -> Option<StoreSelection> {
-        let ours_alone = self.client.sharing() == Sharing::OwnerOnly
+        let ours_alone = self.client.sharing() == ItemSharing::OwnerOnly
             && selection == StoreSelection::Keychain
             && self.other_codex() == OtherCodex::Installed;
         let wanted = if ours_alone { StoreSelection::File } else { selection };
@@ -122,7 +129,7 @@ impl Stores {
     /// Looks on the search path only where the answer matters: where any program may rewrite an item, Codex shares ours.
     fn other_codex(&self) -> OtherCodex {
         match self.client.sharing() {
-            Sharing::OwnerOnly if !search_path::programs("codex", &self.search_path).is_empty() => {
+            ItemSharing::OwnerOnly if !search_path::programs("codex", &self.search_path).is_empty() => {
                 OtherCodex::Installed
             }
             _ => OtherCodex::Absent,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{self, Acquired, Creation, FileLock, Mode, Wait};
 
-use super::{Content, Error, Lease, Stored};
+use super::{Error, Lease, StoreContent, StoredDocument};
 use crate::document::{AuthDocument, Revision};
 use crate::secret::Fingerprint;
 
@@ -20,9 +20,9 @@ const HOLD: Duration = Duration::from_secs(2);
 /// Codex's two commit locks, held, with the time that is left for them. Both end when it is dropped.
 #[derive(Debug)]
 #[must_use = "the commit ends when it is dropped"]
-pub struct Commit<'lease> {
+pub struct CommitLocks<'lease> {
     lease: &'lease Lease,
-    intent: Intent,
+    intent: WriteIntent,
     ends: Instant,
     // In this order, so that they are released inside out.
     _second: Option<FileLock>,
@@ -32,21 +32,21 @@ pub struct Commit<'lease> {
 /// Who asks for the write, which decides how far it may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Intent {
+pub enum WriteIntent {
     /// A person asked for this login: a file that is a mount point is written in place.
     Login,
     /// A token is to be saved, or a copy moved: only whole replacement will do.
     Keep,
 }
 
-impl<'lease> Commit<'lease> {
+impl<'lease> CommitLocks<'lease> {
     /// Acquires `auth.lock` of the home and then the lock beside the document's real file, created as Codex creates them.
     ///
     /// # Errors
     /// - [`Error::Lock`]: another program holds them, or the home cannot be written.
     /// - [`Error::Interrupted`]: the deadline of the lease was cancelled.
     /// - As [`Lease::check_folders`].
-    pub fn begin(lease: &'lease Lease, intent: Intent) -> Result<Self, Error> {
+    pub fn begin(lease: &'lease Lease, intent: WriteIntent) -> Result<Self, Error> {
         lease.check_folders()?;
         let first = Self::first(lease, PATIENCE)?;
         let second = Self::second(lease)?;
@@ -62,7 +62,7 @@ impl<'lease> Commit<'lease> {
         let first = Self::first(lease, left).ok();
         let second = first.as_ref().and_then(|_| Self::second(lease).ok());
         let ends = Instant::now() + HOLD;
-        Self { lease, intent: Intent::Keep, ends, _second: second, _first: first }
+        Self { lease, intent: WriteIntent::Keep, ends, _second: second, _first: first }
     }
 
     fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
@@ -97,7 +97,7 @@ impl<'lease> Commit<'lease> {
 
     /// Who asks.
     #[must_use]
-    pub fn intent(&self) -> Intent {
+    pub fn intent(&self) -> WriteIntent {
         self.intent
     }
 
@@ -125,7 +125,7 @@ fn leave(lease: &Lease) -> ControlFlow<()> {
 /// What a store held when the caller read it: the swap compares with it, and a removal removes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Seen {
+pub enum SeenRevision {
     /// Nothing.
     Nothing,
     /// This credential.
@@ -134,14 +134,14 @@ pub enum Seen {
     Unparsable(Fingerprint),
 }
 
-impl Content {
+impl StoreContent {
     /// What to compare with later.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> SeenRevision {
         match self {
-            Self::Nothing => Seen::Nothing,
-            Self::Document(stored) => Seen::Credential(stored.document.revision()),
-            Self::Unparsable { bytes, .. } => Seen::Unparsable(Fingerprint::of_bytes(bytes)),
+            Self::Nothing => SeenRevision::Nothing,
+            Self::Document(stored) => SeenRevision::Credential(stored.document.revision()),
+            Self::Unparsable { bytes, .. } => SeenRevision::Unparsable(Fingerprint::of_bytes(bytes)),
         }
     }
 
@@ -156,7 +156,7 @@ impl Content {
 
     /// The document, if it is one.
     #[must_use]
-    pub fn stored(self) -> Option<Stored> {
+    pub fn stored(self) -> Option<StoredDocument> {
         match self {
             Self::Document(stored) => Some(*stored),
             _ => None,

@@ -9,21 +9,25 @@ use std::time::{Duration, Instant};
 /// Only waiting uses it up: the time in which the authority answers does not keep the answer from being stored. It can be
 /// cancelled, which ends a wait within a moment, until something was begun that has to be finished.
 #[derive(Clone, Debug)]
-pub struct Deadline(Arc<Shared>);
+pub struct LockDeadline(Arc<DeadlineShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct DeadlineShared {
     left: AtomicU64,
     cancelled: AtomicBool,
     finishing: AtomicBool,
 }
 
-impl Deadline {
+impl LockDeadline {
     /// Waits of `limit` in all.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         let left = AtomicU64::new(micros(limit));
-        Self(Arc::new(Shared { left, cancelled: AtomicBool::new(false), finishing: AtomicBool::new(false) }))
+        Self(Arc::new(DeadlineShared {
+            left,
+            cancelled: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
+        }))
     }
 
     /// How much is left.
@@ -70,13 +74,13 @@ impl Deadline {
     }
 }
 
-impl From<Duration> for Deadline {
+impl From<Duration> for LockDeadline {
     fn from(limit: Duration) -> Self {
         Self::after(limit)
     }
 }
 
-impl From<&Self> for Deadline {
+impl From<&Self> for LockDeadline {
     fn from(deadline: &Self) -> Self {
         deadline.clone()
     }
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn waits_together_take_no_longer_than_the_limit() {
-        let deadline = Deadline::after(Duration::from_secs(60));
+        let deadline = LockDeadline::after(Duration::from_secs(60));
         deadline.count(Duration::from_secs(55));
         assert_eq!(deadline.during(Duration::from_secs(10), |most| most), Duration::from_secs(5));
         deadline.clone().count(Duration::from_secs(100));
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_has_to_be_finished_is_not_cancelled() {
-        let deadline = Deadline::after(Duration::ZERO);
+        let deadline = LockDeadline::after(Duration::ZERO);
         deadline.cancel();
         assert!(deadline.is_cancelled());
         deadline.finish();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use codex_auth_platform::{keychain, lock, private_file};
 
-use super::Location;
+use super::DocumentLocation;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::{config, document};
 
@@ -30,7 +30,7 @@ pub enum Error {
     #[error("{location} holds another login, which would be lost")]
     Occupied {
         /// Where that is.
-        location: Location,
+        location: DocumentLocation,
     },
     /// The wait for a lock was cancelled by the caller.
     #[error("interrupted while waiting for another process; nothing was changed")]
@@ -55,7 +55,7 @@ pub enum Error {
     #[error("{location} cannot be understood: {source}")]
     Document {
         /// Where it is.
-        location: Location,
+        location: DocumentLocation,
         /// Why not.
         source: document::Error,
     },
@@ -83,7 +83,7 @@ pub enum Error {
     #[error("{location} does not hold what was just written to it")]
     NotKept {
         /// Where it should be.
-        location: Location,
+        location: DocumentLocation,
     },
     /// A token response is sealed with a key that cannot be read now, and no other login is stored.
     #[error("{} holds new tokens that cannot be read without the keychain", path.display())]
@@ -110,7 +110,7 @@ pub enum Error {
     #[error("another login was stored in {location} meanwhile; log out again to end that one too")]
     AnotherLogin {
         /// Where.
-        location: Location,
+        location: DocumentLocation,
     },
     /// The folder of the login was moved away and another one is in its place.
     #[error("{} was replaced by another folder during this command; the login that was there is untouched", path.display())]
@@ -133,7 +133,7 @@ impl Error {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         match self {
-            Self::Keychain(error) => error.outcome() == keychain::Outcome::Unknown,
+            Self::Keychain(error) => error.outcome() == keychain::CallEffect::Unknown,
             Self::File(private_file::Error::Unsynced { .. }) => true,
             _ => false,
         }

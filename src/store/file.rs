@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_auth_platform::lock;
-use codex_auth_platform::private_file::{self, Exposure, Links, OverMount, Removal};
+use codex_auth_platform::private_file::{self, Exposure, Links, MountPolicy, Removal};
 
-use super::{Commit, Content, Error, Intent, Location, Note, Store, Stored, Target, Written};
+use super::{
+    CommitLocks, DocumentLocation, DocumentTarget, Error, StorageNote, Store, StoreContent, StoredDocument,
+    WriteIntent, WriteReport,
+};
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Home;
@@ -23,7 +26,7 @@ const LIMIT: u64 = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct FileStore {
     home: Home,
-    pinned: Option<Target>,
+    pinned: Option<DocumentTarget>,
 }
 
 impl FileStore {
@@ -34,7 +37,7 @@ impl FileStore {
     }
 
     /// The same with the document where a lease found it.
-    pub(super) fn pinned(home: Home, target: Target) -> Self {
+    pub(super) fn pinned(home: Home, target: DocumentTarget) -> Self {
         Self { home, pinned: Some(target) }
     }
 
@@ -44,8 +47,8 @@ impl FileStore {
         self.check_locks()
     }
 
-    fn target(&self) -> Result<Target, Error> {
-        self.pinned.clone().map_or_else(|| Target::of(&self.home), Ok)
+    fn target(&self) -> Result<DocumentTarget, Error> {
+        self.pinned.clone().map_or_else(|| DocumentTarget::of(&self.home), Ok)
     }
 
     fn path(&self) -> Result<PathBuf, Error> {
@@ -72,23 +75,23 @@ impl Store for FileStore {
         StoreKind::File
     }
 
-    fn read(&self, _within: Duration) -> Result<Content, Error> {
+    fn read(&self, _within: Duration) -> Result<StoreContent, Error> {
         let path = self.path()?;
-        let Some(contents) = self.bytes(LIMIT)? else { return Ok(Content::Nothing) };
-        let location = Location::File(path.clone());
+        let Some(contents) = self.bytes(LIMIT)? else { return Ok(StoreContent::Nothing) };
+        let location = DocumentLocation::File(path.clone());
         let document = match AuthDocument::parse(&contents.bytes) {
             Ok(document) => document,
-            Err(source) => return Ok(Content::Unparsable { location, source, bytes: contents.bytes }),
+            Err(source) => return Ok(StoreContent::Unparsable { location, source, bytes: contents.bytes }),
         };
         let mut notes = Vec::new();
         if let Exposure::Loose { mode } = contents.exposure {
-            notes.push(Note::Loose { path: path.clone(), mode });
+            notes.push(StorageNote::Loose { path: path.clone(), mode });
         }
         if contents.names > 1 {
-            notes.push(Note::HardLinked { path, names: contents.names });
+            notes.push(StorageNote::HardLinked { path, names: contents.names });
         }
-        notes.extend(document.oddities().iter().cloned().map(Note::from));
-        Ok(Content::Document(Box::new(Stored { document, location, notes })))
+        notes.extend(document.oddities().iter().cloned().map(StorageNote::from));
+        Ok(StoreContent::Document(Box::new(StoredDocument { document, location, notes })))
     }
 
     fn check_write(&self, _within: Duration) -> Result<(), Error> {
@@ -105,27 +108,27 @@ impl Store for FileStore {
         self.check_locks()
     }
 
-    fn write(&self, commit: &Commit<'_>, document: &AuthDocument) -> Result<Written, Error> {
+    fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
         let over = match commit.intent() {
-            Intent::Login => OverMount::InPlace,
-            Intent::Keep => OverMount::Refuse,
+            WriteIntent::Login => MountPolicy::InPlace,
+            WriteIntent::Keep => MountPolicy::Refuse,
         };
         let path = self.path()?;
         let replaced = private_file::replace(&path, &document.to_pretty(), Links::Refuse, over)?;
         let report = |note| match note {
-            private_file::Note::ModeRepaired { from } => {
-                Some(Note::Tightened { path: path.clone(), mode: from })
+            private_file::ReplacementNote::ModeRepaired { from } => {
+                Some(StorageNote::Tightened { path: path.clone(), mode: from })
             }
-            private_file::Note::WrittenInPlace { backup } => {
-                Some(Note::InPlace { path: path.clone(), backup })
+            private_file::ReplacementNote::WrittenInPlace { backup } => {
+                Some(StorageNote::InPlace { path: path.clone(), backup })
             }
             _ => None,
         };
         let notes = replaced.notes.into_iter().filter_map(report).collect();
-        Ok(Written { location: Location::File(path), notes })
+        Ok(WriteReport { location: DocumentLocation::File(path), notes })
     }
 
-    fn remove(&self, _commit: &Commit<'_>) -> Result<Removal, Error> {
+    fn remove(&self, _commit: &CommitLocks<'_>) -> Result<Removal, Error> {
         Ok(private_file::remove(&self.path()?, Links::Refuse)?)
     }
 }

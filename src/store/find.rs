@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{self, Client, LastModified, Sharing};
+use codex_auth_platform::keychain::{self, Client, ItemSharing, LastModified};
 use codex_auth_platform::private_file::{self, DirectoryState};
 use zeroize::Zeroizing;
 
-use super::preference::{self, Ranked};
+use super::preference::{self, RankedCopies};
 use super::{
-    Error, FileStore, KeychainStore, Lease, Location, Note, Settings, State, Store, Stored, Target, Writer,
+    DocumentLocation, DocumentTarget, Error, FileStore, HomeState, KeychainStore, Lease, SettingsFile,
+    StorageNote, Store, StoredDocument, Writer,
 };
 use crate::config::{Environment, LegacyToken, Overrides, StoreKind, StoreSelection, StoreSetting};
 use crate::home::Home;
@@ -22,10 +23,10 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Stores {
     pub(super) home: Home,
-    pub(super) settings: Settings,
+    pub(super) settings: SettingsFile,
     overrides: Overrides,
     pub(super) client: Client,
-    pub(super) pinned: Option<Target>,
+    pub(super) pinned: Option<DocumentTarget>,
     keychain_timeout: Duration,
     pub(super) search_path: OsString,
 }
@@ -33,19 +34,19 @@ pub struct Stores {
 /// Where the login was looked for and what was there.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Found {
+pub struct FindReport {
     /// The login, if there is one.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredDocument>,
     /// Why it was looked for there.
-    pub because: Because,
-    /// What a person should hear about the home; what concerns the document is in [`Stored::notes`].
-    pub notes: Vec<Note>,
+    pub because: ChoiceReason,
+    /// What a person should hear about the home; what concerns the document is in [`StoredDocument::notes`].
+    pub notes: Vec<StorageNote>,
 }
 
 /// Why a store was chosen. `Display` completes "chosen because …".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Because {
+pub enum ChoiceReason {
     /// The caller asked for it.
     Asked,
     /// `config.toml` says so.
@@ -64,7 +65,7 @@ pub enum Because {
     Default,
 }
 
-impl fmt::Display for Because {
+impl fmt::Display for ChoiceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Asked => "you asked for it",
@@ -83,7 +84,7 @@ impl Stores {
     /// Reads the configuration of `home`; no store is touched yet.
     ///
     /// # Errors
-    /// As [`Settings::read`].
+    /// As [`SettingsFile::read`].
     pub fn open(home: Home, environment: &Environment) -> Result<Self, Error> {
         Self::with_keychain(home, environment, Client::system())
     }
@@ -91,9 +92,9 @@ impl Stores {
     /// As [`Self::open`], over a keychain of the caller's choice.
     ///
     /// # Errors
-    /// As [`Settings::read`].
+    /// As [`SettingsFile::read`].
     pub fn with_keychain(home: Home, environment: &Environment, client: Client) -> Result<Self, Error> {
-        let settings = Settings::read(&home)?.under(&environment.overrides, &home)?;
+        let settings = SettingsFile::read(&home)?.under(&environment.overrides, &home)?;
         Ok(Self {
             home,
             settings,
@@ -113,7 +114,7 @@ impl Stores {
 
     /// What `config.toml` says.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &SettingsFile {
         &self.settings
     }
 
@@ -162,10 +163,10 @@ impl Stores {
 
     /// What the store of `kind` is called for people.
     #[must_use]
-    pub fn location(&self, kind: StoreKind) -> Location {
+    pub fn location(&self, kind: StoreKind) -> DocumentLocation {
         match kind {
             StoreKind::Keychain => self.keychain().location(),
-            StoreKind::File => Location::File(self.home.document()),
+            StoreKind::File => DocumentLocation::File(self.home.document()),
         }
     }
 
@@ -173,10 +174,10 @@ impl Stores {
     /// found it.
     ///
     /// # Errors
-    /// As [`Settings::read`]; [`Error::File`]: `state.json` is there and cannot be read.
+    /// As [`SettingsFile::read`]; [`Error::File`]: `state.json` is there and cannot be read.
     pub fn writer<'lease>(&self, lease: &'lease Lease) -> Result<Writer<'lease>, Error> {
         let home = lease.home().clone();
-        let settings = Settings::read(&home)?.under(&self.overrides, &home)?;
+        let settings = SettingsFile::read(&home)?.under(&self.overrides, &home)?;
         let pinned = Some(lease.target().clone());
         Writer::new(lease, Self { home, settings, pinned, ..self.clone() })
     }
@@ -186,7 +187,7 @@ impl Stores {
     pub fn uses_keychain(&self) -> bool {
         match self.settings.config.store {
             StoreSetting::Selected(selection) => selection != StoreSelection::File,
-            _ => State::read(&self.home).is_ok_and(|(state, _)| state.store == Some(StoreKind::Keychain)),
+            _ => HomeState::read(&self.home).is_ok_and(|(state, _)| state.store == Some(StoreKind::Keychain)),
         }
     }
 
@@ -204,20 +205,20 @@ impl Stores {
     ///
     /// # Errors
     /// The login is, or may be, in a store that cannot be read. That is never "not logged in".
-    pub fn find(&self) -> Result<Found, Error> {
+    pub fn find(&self) -> Result<FindReport, Error> {
         let mut notes = self.home_notes();
         let (selection, because) = match self.settings.config.store {
-            StoreSetting::Selected(selection) => (selection, Because::Configured),
+            StoreSetting::Selected(selection) => (selection, ChoiceReason::Configured),
             StoreSetting::Ephemeral => {
                 if let Ok(Some(unread)) = self.file().load(self.keychain_timeout) {
-                    notes.push(Note::NotRead { location: unread.location });
+                    notes.push(StorageNote::NotRead { location: unread.location });
                 }
-                return Ok(Found { stored: None, because: Because::Configured, notes });
+                return Ok(FindReport { stored: None, because: ChoiceReason::Configured, notes });
             }
             StoreSetting::Unset => match self.recorded(&mut notes)? {
                 // Only ever recorded where Codex keeps to the file, so there may be a copy of Codex's as well.
-                Some(StoreKind::Keychain) => (StoreSelection::Auto, Because::Recorded),
-                _ => (StoreSelection::File, Because::Default),
+                Some(StoreKind::Keychain) => (StoreSelection::Auto, ChoiceReason::Recorded),
+                _ => (StoreSelection::File, ChoiceReason::Default),
             },
         };
         let stored = match selection {
@@ -239,21 +240,22 @@ impl Stores {
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub fn load_automatic(&self, recorded: Option<StoreKind>) -> Result<Option<Stored>, Error> {
+    pub fn load_automatic(&self, recorded: Option<StoreKind>) -> Result<Option<StoredDocument>, Error> {
         match (self.keychain().load(self.keychain_timeout), self.file().load(self.keychain_timeout)) {
             (Ok(None), file) => file,
             (Ok(Some(keychain)), Ok(None)) => Ok(Some(keychain)),
             (Ok(Some(keychain)), Ok(Some(file))) => {
-                let Ranked { mut first, second, preference } = preference::rank(keychain, file, recorded);
-                first.notes.push(Note::OtherCopy { other: second.location, preference });
+                let RankedCopies { mut first, second, preference } =
+                    preference::rank(keychain, file, recorded);
+                first.notes.push(StorageNote::OtherCopy { other: second.location, preference });
                 Ok(Some(first))
             }
             (Ok(Some(mut keychain)), Err(error)) => {
-                keychain.notes.push(Note::OtherUnreadable { reason: error.to_string() });
+                keychain.notes.push(StorageNote::OtherUnreadable { reason: error.to_string() });
                 Ok(Some(keychain))
             }
             (Err(error), Ok(Some(mut file))) => {
-                file.notes.push(Note::KeychainPassedOver { reason: error.to_string() });
+                file.notes.push(StorageNote::KeychainPassedOver { reason: error.to_string() });
                 Ok(Some(file))
             }
             (Err(error), file @ (Ok(None) | Err(_))) if nothing_in(&error, recorded) => file,
@@ -266,9 +268,9 @@ impl Stores {
     fn follow(
         &self,
         selection: StoreSelection,
-        because: Because,
-        mut notes: Vec<Note>,
-    ) -> Result<Found, Error> {
+        because: ChoiceReason,
+        mut notes: Vec<StorageNote>,
+    ) -> Result<FindReport, Error> {
         let recorded = self.recorded(&mut notes)?;
         let elsewhere = match (selection, recorded) {
             (StoreSelection::File, Some(StoreKind::Keychain))
@@ -278,42 +280,47 @@ impl Stores {
             }
             _ => None,
         };
-        let Some(elsewhere) = elsewhere else { return Ok(Found { stored: None, because, notes }) };
+        let Some(elsewhere) = elsewhere else { return Ok(FindReport { stored: None, because, notes }) };
         match self.store(elsewhere).load(self.keychain_timeout) {
-            Ok(Some(stored)) => Ok(self.found(stored, Because::Inhabited, notes)),
-            Ok(None) => Ok(Found { stored: None, because, notes }),
+            Ok(Some(stored)) => Ok(self.found(stored, ChoiceReason::Inhabited, notes)),
+            Ok(None) => Ok(FindReport { stored: None, because, notes }),
             Err(error) if recorded.is_some() => Err(error),
             Err(error) => {
                 if error.hides_a_login() {
-                    notes.push(Note::KeychainPassedOver { reason: error.to_string() });
+                    notes.push(StorageNote::KeychainPassedOver { reason: error.to_string() });
                 }
-                Ok(Found { stored: None, because, notes })
+                Ok(FindReport { stored: None, because, notes })
             }
         }
     }
 
-    fn recorded(&self, notes: &mut Vec<Note>) -> Result<Option<StoreKind>, Error> {
+    fn recorded(&self, notes: &mut Vec<StorageNote>) -> Result<Option<StoreKind>, Error> {
         let (state, note) = match &self.pinned {
-            Some(target) => State::read_at(&target.records())?,
-            None => State::read(&self.home)?,
+            Some(target) => HomeState::read_at(&target.records())?,
+            None => HomeState::read(&self.home)?,
         };
         notes.extend(note.filter(|note| !notes.contains(note)));
         Ok(state.store)
     }
 
-    fn found(&self, stored: Stored, because: Because, mut notes: Vec<Note>) -> Found {
+    fn found(
+        &self,
+        stored: StoredDocument,
+        because: ChoiceReason,
+        mut notes: Vec<StorageNote>,
+    ) -> FindReport {
         let found = stored.location.kind();
         let configured = self.settings.config.store.selection().unwrap_or(StoreSelection::File);
-        let shared = self.client.sharing() == Sharing::AnyProgram || found == StoreKind::File;
+        let shared = self.client.sharing() == ItemSharing::AnyProgram || found == StoreKind::File;
         if shared && configured != StoreSelection::Auto && configured != found.into() {
-            notes.push(Note::Misplaced { found, configured });
+            notes.push(StorageNote::Misplaced { found, configured });
         }
-        Found { stored: Some(stored), because, notes }
+        FindReport { stored: Some(stored), because, notes }
     }
 
-    fn home_notes(&self) -> Vec<Note> {
+    fn home_notes(&self) -> Vec<StorageNote> {
         match self.settings.config.legacy_token {
-            LegacyToken::Present => vec![Note::LegacyToken { path: self.home.config() }],
+            LegacyToken::Present => vec![StorageNote::LegacyToken { path: self.home.config() }],
             LegacyToken::Absent => Vec::new(),
         }
     }

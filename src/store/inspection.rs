@@ -4,23 +4,23 @@
 
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::lock::{self, Holder, Standing};
+use codex_auth_platform::lock::{self, Holder, LockState};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
 use super::rescue::LIMIT;
-use super::{Error, Lease, Target};
+use super::{DocumentTarget, Error, Lease};
 use crate::home::Home;
 
 /// What was found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Inspection {
+pub struct HomeInspection {
     /// What can be done in the folder of the home.
-    pub home: Access,
+    pub home: FolderAccess,
     /// The folders and files that are there, the home itself first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<HomeEntry>,
     /// The locks whose files are there.
-    pub locks: Vec<Lock>,
+    pub locks: Vec<LockReport>,
     /// What processes that were ended have left behind.
     pub leftovers: Vec<Leftover>,
 }
@@ -28,7 +28,7 @@ pub struct Inspection {
 /// What can be done in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
-pub enum Access {
+pub enum FolderAccess {
     /// It is not there; it is made when something is saved.
     Missing,
     /// Its permissions or its file system forbid changes.
@@ -40,9 +40,9 @@ pub enum Access {
 /// A folder or file of a home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct HomeEntry {
     /// What it is for.
-    pub part: Part,
+    pub part: EntryRole,
     /// Where it is, with links followed.
     pub path: PathBuf,
     /// The user id of its owner.
@@ -54,7 +54,7 @@ pub struct Entry {
 /// What a folder or file of a home is for, which decides who may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Part {
+pub enum EntryRole {
     /// The configuration, which others may read.
     Config,
     /// The document, which is secret.
@@ -65,34 +65,34 @@ pub enum Part {
     Ours,
 }
 
-impl Entry {
+impl HomeEntry {
     /// Whether users who are not its owner can do with it what they must not: read a secret, or change what we go by.
     #[must_use]
     pub fn is_loose(&self) -> bool {
         let forbidden = match self.part {
-            Part::Config | Part::Home => 0o022,
-            Part::Document | Part::Ours => 0o077,
+            EntryRole::Config | EntryRole::Home => 0o022,
+            EntryRole::Document | EntryRole::Ours => 0o077,
         };
         // What is written in a sticky folder only its own writer can rename or remove.
-        let sticky = self.part == Part::Home && self.mode & 0o1000 != 0;
+        let sticky = self.part == EntryRole::Home && self.mode & 0o1000 != 0;
         self.mode & forbidden != 0 && !sticky
     }
 
-    /// Whether [`mend`] makes it private again. A place and its configuration keep the modes that their user gave them.
+    /// Whether [`fix`] makes it private again. A place and its configuration keep the modes that their user gave them.
     #[must_use]
-    pub fn is_mendable(&self) -> bool {
-        matches!(self.part, Part::Document | Part::Ours)
+    pub fn is_fixable(&self) -> bool {
+        matches!(self.part, EntryRole::Document | EntryRole::Ours)
     }
 }
 
 /// A lock of a home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Lock {
+pub struct LockReport {
     /// Its file.
     pub path: PathBuf,
     /// Who holds it.
-    pub standing: Standing,
+    pub standing: LockState,
 }
 
 /// What a process that was ended has left behind.
@@ -115,7 +115,7 @@ pub enum Leftover {
 }
 
 impl Leftover {
-    /// Whether [`mend`] clears it away. Tokens are not thrown away for tidiness.
+    /// Whether [`fix`] clears it away. Tokens are not thrown away for tidiness.
     #[must_use]
     pub fn is_mendable(&self) -> bool {
         matches!(self, Self::Note { .. } | Self::Temporary(_))
@@ -126,16 +126,16 @@ impl Leftover {
 ///
 /// # Errors
 /// [`Error::File`]: the home cannot be looked at.
-pub fn inspect(home: &Home) -> Result<Inspection, Error> {
+pub fn inspect(home: &Home) -> Result<HomeInspection, Error> {
     let access = match private_file::directory(home.path())? {
-        DirectoryState::Writable => Access::Writable,
-        DirectoryState::ReadOnly => Access::ReadOnly,
-        _ => Access::Missing,
+        DirectoryState::Writable => FolderAccess::Writable,
+        DirectoryState::ReadOnly => FolderAccess::ReadOnly,
+        _ => FolderAccess::Missing,
     };
-    let target = Target::of(home)?;
+    let target = DocumentTarget::of(home)?;
     let locks = locks(home, &target);
     let leftovers = leftovers(home, &target, &locks);
-    Ok(Inspection { home: access, entries: entries(home, &target)?, locks, leftovers })
+    Ok(HomeInspection { home: access, entries: entries(home, &target)?, locks, leftovers })
 }
 
 /// Makes private what is ours alone, removes what writers that were killed have left, and takes a dead holder's note out
@@ -143,7 +143,7 @@ pub fn inspect(home: &Home) -> Result<Inspection, Error> {
 ///
 /// # Errors
 /// [`Error::File`]: something is not ours to change, or cannot be changed here. What comes before it is done.
-pub fn mend(lease: &Lease) -> Result<(), Error> {
+pub fn fix(lease: &Lease) -> Result<(), Error> {
     // Taking the lease has mended our folders, and giving it up takes our own note out.
     for (path, links) in files(lease.home(), lease.target()) {
         private_file::sweep(&path, links);
@@ -155,7 +155,7 @@ pub fn mend(lease: &Lease) -> Result<(), Error> {
 }
 
 /// Every file that is written whole.
-fn files(home: &Home, target: &Target) -> [(PathBuf, Links); 5] {
+fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
     let records = target.records();
     [
         (home.document(), Links::Follow),
@@ -166,43 +166,43 @@ fn files(home: &Home, target: &Target) -> [(PathBuf, Links); 5] {
     ]
 }
 
-fn entries(home: &Home, target: &Target) -> Result<Vec<Entry>, Error> {
+fn entries(home: &Home, target: &DocumentTarget) -> Result<Vec<HomeEntry>, Error> {
     let mut found = Vec::new();
     let folders = [(home.path().to_owned(), Links::Follow), (target.folder().folder(), Links::Refuse)];
     for (path, links) in folders.into_iter().chain(files(home, target)) {
         let part = match &path {
-            path if path == home.path() => Part::Home,
-            path if *path == home.document() => Part::Document,
-            path if *path == home.config() => Part::Config,
-            _ => Part::Ours,
+            path if path == home.path() => EntryRole::Home,
+            path if *path == home.document() => EntryRole::Document,
+            path if *path == home.config() => EntryRole::Config,
+            _ => EntryRole::Ours,
         };
-        if let Some(private_file::Ownership { path, owner, mode, .. }) =
+        if let Some(private_file::FileOwnership { path, owner, mode, .. }) =
             private_file::ownership(&path, links)?
         {
-            found.push(Entry { part, path, owner, mode });
+            found.push(HomeEntry { part, path, owner, mode });
         }
     }
     Ok(found)
 }
 
 /// In the order in which they are taken. One that cannot be looked at is nobody's news here: the next commit tells.
-fn locks(home: &Home, target: &Target) -> Vec<Lock> {
+fn locks(home: &Home, target: &DocumentTarget) -> Vec<LockReport> {
     let ours = [home.refresh_lock(), target.folder().refresh_lock()];
     let paths = ours.into_iter().chain([home.first_commit_lock(), target.commit_lock()]);
-    let mut found: Vec<Lock> = Vec::new();
+    let mut found: Vec<LockReport> = Vec::new();
     for path in paths {
         if found.iter().any(|lock| lock.path == path) {
             continue;
         }
         match lock::standing(&path) {
-            Ok(Standing::Absent) | Err(_) => {}
-            Ok(standing) => found.push(Lock { path, standing }),
+            Ok(LockState::Absent) | Err(_) => {}
+            Ok(standing) => found.push(LockReport { path, standing }),
         }
     }
     found
 }
 
-fn leftovers(home: &Home, target: &Target, locks: &[Lock]) -> Vec<Leftover> {
+fn leftovers(home: &Home, target: &DocumentTarget, locks: &[LockReport]) -> Vec<Leftover> {
     let mut found = Vec::new();
     for (path, links) in files(home, target) {
         found.extend(private_file::leftovers(&path, links).into_iter().map(Leftover::Temporary));
@@ -222,7 +222,7 @@ fn leftovers(home: &Home, target: &Target, locks: &[Lock]) -> Vec<Leftover> {
         found.push(Leftover::Backup(backup));
     }
     for lock in locks {
-        if let Standing::Free { left: Some(holder) } = &lock.standing {
+        if let LockState::Free { left: Some(holder) } = &lock.standing {
             found.push(Leftover::Note { path: lock.path.clone(), holder: holder.clone() });
         }
     }

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Client, Item, ItemName, LastModified, Selection, Sharing, Slot};
+use codex_auth_platform::keychain::{Client, Item, ItemName, ItemSelection, ItemSharing, LastModified, Slot};
 use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
 
-use super::preference::{self, Later, Preference};
-use super::{Commit, Content, Error, Lease, Location, Note, Store, Stored, Written};
+use super::preference::{self, CopyPreference, LaterCopy};
+use super::{
+    CommitLocks, DocumentLocation, Error, Lease, StorageNote, Store, StoreContent, StoredDocument,
+    WriteReport,
+};
 use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
-use crate::home::{Home, Records};
+use crate::home::{Home, RecordPaths};
 
 /// The service of items that are ours alone.
 const OURS: &str = "codex-auth";
@@ -24,7 +27,7 @@ const CODEXS: &str = "Codex Auth";
 /// digits of SHA-256 of the canonical home. Where that would make the system ask Codex's user for ever (macOS), it is
 /// one of ours with the service `codex-auth` (`peers.md` 3.6). It is updated in place, and never made a second time.
 ///
-/// Should others have left several items, the preferred one is used, and [`Note::Duplicates`] says so.
+/// Should others have left several items, the preferred one is used, and [`StorageNote::Duplicates`] says so.
 #[derive(Clone)]
 pub struct KeychainStore {
     name: ItemName,
@@ -35,7 +38,7 @@ pub struct KeychainStore {
 /// Whether the system may ask its user something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Dialogues {
+pub enum PromptPolicy {
     /// There is a person who expects it.
     Allowed,
     /// What would bring one up fails, and the keychain counts as locked.
@@ -48,7 +51,7 @@ impl KeychainStore {
     pub fn new(home: &Home, client: Client) -> Self {
         let hash = home.hash();
         let [codexs, ours] = [CODEXS, OURS].map(|service| ItemName::new(service, format!("cli|{hash}")));
-        let name = if client.sharing() == Sharing::OwnerOnly { ours } else { codexs.clone() };
+        let name = if client.sharing() == ItemSharing::OwnerOnly { ours } else { codexs.clone() };
         Self { name, codexs, client }
     }
 
@@ -84,20 +87,24 @@ impl KeychainStore {
     }
 
     /// What Codex keeps in an item of its own. This is the only call that touches an item of another program's, and it
-    /// changes nothing there; with [`Dialogues::Allowed`] it waits for the answer of a person for at most `within`.
+    /// changes nothing there; with [`PromptPolicy::Allowed`] it waits for the answer of a person for at most `within`.
     ///
     /// # Errors
     /// - [`Error::Keychain`]; among them that whoever was asked did not allow it.
     /// - [`Error::Document`]: what it keeps cannot be understood.
-    pub fn codexs_item(&self, dialogues: Dialogues, within: Duration) -> Result<Option<Stored>, Error> {
+    pub fn codexs_item(
+        &self,
+        dialogues: PromptPolicy,
+        within: Duration,
+    ) -> Result<Option<StoredDocument>, Error> {
         let items = match dialogues {
-            Dialogues::Allowed => self.client.read_asking(&self.codexs, within)?,
-            Dialogues::Forbidden => self.client.read(&self.codexs, within)?,
+            PromptPolicy::Allowed => self.client.read_asking(&self.codexs, within)?,
+            PromptPolicy::Forbidden => self.client.read(&self.codexs, within)?,
         };
         let location = called(&self.codexs);
         let Some((_, document, _)) = preferred(&items) else { return Ok(None) };
         match document {
-            Ok(document) => Ok(Some(Stored { document, location, notes: Vec::new() })),
+            Ok(document) => Ok(Some(StoredDocument { document, location, notes: Vec::new() })),
             Err(source) => Err(Error::Document { location, source }),
         }
     }
@@ -106,7 +113,7 @@ impl KeychainStore {
     ///
     /// # Errors
     /// As [`Store::remove`].
-    pub fn remove_duplicates(&self, commit: &Commit<'_>) -> Result<usize, Error> {
+    pub fn remove_duplicates(&self, commit: &CommitLocks<'_>) -> Result<usize, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
         let Some((kept, Ok(login), _)) = preferred(&items) else { return Ok(0) };
         // Codex reads none of several items, so what is not known to be another account's goes.
@@ -117,7 +124,7 @@ impl KeychainStore {
         let mut removed = 0;
         for item in items.iter().filter(|item| item.id != kept.id && !is_other(item)) {
             removed +=
-                self.client.delete(&self.name, &Selection::This(item.id.clone()), commit.remaining()?)?;
+                self.client.delete(&self.name, &ItemSelection::This(item.id.clone()), commit.remaining()?)?;
         }
         Ok(removed)
     }
@@ -128,7 +135,7 @@ impl KeychainStore {
     /// [`Error::Keychain`].
     pub(super) fn sealing_key(
         &self,
-        records: &Records,
+        records: &RecordPaths,
         within: Duration,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let items = self.client.read(&sealing(records), within)?;
@@ -149,13 +156,13 @@ impl KeychainStore {
     /// # Errors
     /// [`Error::Keychain`].
     pub(super) fn remove_sealing_key(&self, lease: &Lease, within: Duration) -> Result<(), Error> {
-        self.client.delete(&sealing(&lease.records()), &Selection::All, within)?;
+        self.client.delete(&sealing(&lease.records()), &ItemSelection::All, within)?;
         Ok(())
     }
 
     /// What the item is called for people.
     #[must_use]
-    pub fn location(&self) -> Location {
+    pub fn location(&self) -> DocumentLocation {
         called(&self.name)
     }
 }
@@ -165,22 +172,22 @@ impl Store for KeychainStore {
         StoreKind::Keychain
     }
 
-    fn read(&self, within: Duration) -> Result<Content, Error> {
+    fn read(&self, within: Duration) -> Result<StoreContent, Error> {
         let items = self.client.read(&self.name, within)?;
-        let Some((item, document, preference)) = preferred(&items) else { return Ok(Content::Nothing) };
+        let Some((item, document, preference)) = preferred(&items) else { return Ok(StoreContent::Nothing) };
         let document = match document {
             Ok(document) => document,
             Err(source) => {
                 let (location, bytes) = (self.location(), item.secret.clone());
-                return Ok(Content::Unparsable { location, source, bytes });
+                return Ok(StoreContent::Unparsable { location, source, bytes });
             }
         };
         let mut notes = Vec::new();
         if items.len() > 1 {
-            notes.push(Note::Duplicates { copies: items.len(), preference });
+            notes.push(StorageNote::Duplicates { copies: items.len(), preference });
         }
-        notes.extend(document.oddities().iter().cloned().map(Note::from));
-        Ok(Content::Document(Box::new(Stored { document, location: self.location(), notes })))
+        notes.extend(document.oddities().iter().cloned().map(StorageNote::from));
+        Ok(StoreContent::Document(Box::new(StoredDocument { document, location: self.location(), notes })))
     }
 
     fn check_write(&self, within: Duration) -> Result<(), Error> {
@@ -191,15 +198,15 @@ impl Store for KeychainStore {
         self.check(within)
     }
 
-    fn write(&self, commit: &Commit<'_>, document: &AuthDocument) -> Result<Written, Error> {
+    fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
         let slot = preferred(&items).map_or(Slot::Only, |(item, ..)| Slot::This(item.id.clone()));
         self.client.write(&self.name, &slot, &document.to_compact(), commit.remaining()?)?;
-        Ok(Written { location: self.location(), notes: Vec::new() })
+        Ok(WriteReport { location: self.location(), notes: Vec::new() })
     }
 
-    fn remove(&self, commit: &Commit<'_>) -> Result<Removal, Error> {
-        match self.client.delete(&self.name, &Selection::All, commit.remaining()?)? {
+    fn remove(&self, commit: &CommitLocks<'_>) -> Result<Removal, Error> {
+        match self.client.delete(&self.name, &ItemSelection::All, commit.remaining()?)? {
             0 => Ok(Removal::Absent),
             _ => Ok(Removal::Removed),
         }
@@ -212,37 +219,37 @@ impl fmt::Debug for KeychainStore {
     }
 }
 
-fn sealing(records: &Records) -> ItemName {
+fn sealing(records: &RecordPaths) -> ItemName {
     ItemName::new(OURS, format!("rescue|{}", records.hash()))
 }
 
-fn called(name: &ItemName) -> Location {
-    Location::Keychain { service: name.service().to_owned(), account: name.account().to_owned() }
+fn called(name: &ItemName) -> DocumentLocation {
+    DocumentLocation::Keychain { service: name.service().to_owned(), account: name.account().to_owned() }
 }
 
-type Reading = Result<AuthDocument, document::Error>;
+type KeychainRead = Result<AuthDocument, document::Error>;
 
 /// The item to use, what is in it, and why it: one that can be read before one that cannot, then as two copies of a
 /// login are told apart, then the one that was written last by the service's own account, so that what is written to an
 /// item is what is read afterwards; then the first by a name that does not change.
-fn preferred(items: &[Item]) -> Option<(&Item, Reading, Preference)> {
+fn preferred(items: &[Item]) -> Option<(&Item, KeychainRead, CopyPreference)> {
     let mut items: Vec<_> = items.iter().map(|item| (item, AuthDocument::parse(&item.secret))).collect();
     items.sort_by(|(one, _), (other, _)| other.modified.cmp(&one.modified).then(one.id.cmp(&other.id)));
     let mut items = items.into_iter();
     let (mut best, mut reading) = items.next()?;
-    let mut why = Preference::First;
+    let mut why = CopyPreference::First;
     for (item, other) in items {
         let verdict = match (&reading, &other) {
             (Ok(ours), Ok(theirs)) => {
-                preference::later(ours, theirs).map(|later| (later, Preference::LaterToken))
+                preference::later(ours, theirs).map(|later| (later, CopyPreference::LaterToken))
             }
-            (Err(_), Ok(_)) => Some((Later::Second, Preference::Readable)),
-            (Ok(_), Err(_)) => Some((Later::First, Preference::Readable)),
+            (Err(_), Ok(_)) => Some((LaterCopy::Second, CopyPreference::Readable)),
+            (Ok(_), Err(_)) => Some((LaterCopy::First, CopyPreference::Readable)),
             (Err(_), Err(_)) => None,
         };
         if let Some((later, preference)) = verdict {
             why = preference;
-            if later == Later::Second {
+            if later == LaterCopy::Second {
                 (best, reading) = (item, other);
             }
         }

@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_auth_platform::filesystem::{self, Identity};
+use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::lock::{
     self, Acquired, Creation, DirectoryAcquired, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 
-use super::{Deadline, Error, Target};
-use crate::home::{Home, Records};
+use super::{DocumentTarget, Error, LockDeadline};
+use crate::home::{Home, RecordPaths};
 
 /// The cross-process refresh lock of a home.
 ///
@@ -28,8 +28,8 @@ use crate::home::{Home, Records};
 #[must_use = "the lease ends when it is dropped"]
 pub struct Lease {
     home: Home,
-    target: Target,
-    deadline: Deadline,
+    target: DocumentTarget,
+    deadline: LockDeadline,
     locks: Vec<FolderLock>,
 }
 
@@ -37,7 +37,7 @@ pub struct Lease {
 struct FolderLock {
     path: PathBuf,
     /// The folder, if the folder itself is locked: the open handle keeps its inode number from being used again.
-    identity: Option<Identity>,
+    identity: Option<FileId>,
     _directory: Option<DirectoryLock>,
     _file: FileLock,
 }
@@ -47,13 +47,13 @@ impl Lease {
     /// called before each further try, and learns who holds the lock.
     ///
     /// # Errors
-    /// - [`Error::Interrupted`]: `limit` is a [`Deadline`] that was cancelled.
+    /// - [`Error::Interrupted`]: `limit` is a [`LockDeadline`] that was cancelled.
     /// - [`Error::Lock`] with [`super::LockError::Held`]: another process holds it; the message says which.
     /// - [`Error::Lock`] or [`Error::File`] that is read-only: the home can be read, and never written.
-    /// - As [`Target::of`].
+    /// - As [`DocumentTarget::of`].
     pub fn acquire(
         home: &Home,
-        limit: impl Into<Deadline>,
+        limit: impl Into<LockDeadline>,
         mut waiting: impl FnMut(&Waiting<'_>),
     ) -> Result<Self, Error> {
         let keep_on = |state: &Waiting<'_>| {
@@ -61,8 +61,8 @@ impl Lease {
             ControlFlow::<Infallible>::Continue(())
         };
         match Self::acquire_unless(home, limit, keep_on)? {
-            Leased::Held(lease) => Ok(lease),
-            Leased::GaveWay(never) => match never {},
+            LeaseOutcome::Held(lease) => Ok(lease),
+            LeaseOutcome::GaveWay(never) => match never {},
         }
     }
 
@@ -72,7 +72,7 @@ impl Lease {
     /// # Errors
     /// As [`Self::acquire`], except [`super::LockError::Held`].
     pub fn check(home: &Home) -> Result<(), Error> {
-        let target = Target::of(home)?;
+        let target = DocumentTarget::of(home)?;
         for folder in folders(home, &target) {
             check_folder(folder)?;
         }
@@ -87,15 +87,15 @@ impl Lease {
     /// As [`Self::acquire`].
     pub fn acquire_unless<B>(
         home: &Home,
-        limit: impl Into<Deadline>,
+        limit: impl Into<LockDeadline>,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
-    ) -> Result<Leased<B>, Error> {
+    ) -> Result<LeaseOutcome<B>, Error> {
         let deadline = limit.into();
         // A link to the document that leads nowhere is an error before anything is created.
-        Target::of(home)?;
+        DocumentTarget::of(home)?;
         let home = make_folder(home)?;
         loop {
-            let target = Target::of(&home)?;
+            let target = DocumentTarget::of(&home)?;
             let folders = folders(&home, &target);
             // Lock files that are there could be locked all the same, and what cannot be finished must not be begun.
             folders.iter().try_for_each(|folder| check_folder(folder))?;
@@ -103,14 +103,14 @@ impl Lease {
             for folder in folders {
                 match FolderLock::acquire(folder, &deadline, &mut between)? {
                     ControlFlow::Continue(lock) => locks.push(lock),
-                    ControlFlow::Break(reason) => return Ok(Leased::GaveWay(reason)),
+                    ControlFlow::Break(reason) => return Ok(LeaseOutcome::GaveWay(reason)),
                 }
             }
             // While we waited the link may have been pointed elsewhere.
-            if Target::of(&home)? == target {
+            if DocumentTarget::of(&home)? == target {
                 let lease = Self { home, target, deadline, locks };
                 lease.prepare_records()?;
-                return Ok(Leased::Held(lease));
+                return Ok(LeaseOutcome::Held(lease));
             }
         }
     }
@@ -119,13 +119,13 @@ impl Lease {
     /// file system has none, it does without them.
     pub(crate) fn force<B>(
         home: &Home,
-        deadline: &Deadline,
+        deadline: &LockDeadline,
         between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
-    ) -> Result<Leased<B>, Error> {
+    ) -> Result<LeaseOutcome<B>, Error> {
         match Self::acquire_unless(home, deadline, between) {
             Err(Error::Lock(_)) => {
-                let (home, target) = (home.found()?, Target::of(home)?);
-                Ok(Leased::Held(Self { home, target, deadline: deadline.clone(), locks: Vec::new() }))
+                let (home, target) = (home.found()?, DocumentTarget::of(home)?);
+                Ok(LeaseOutcome::Held(Self { home, target, deadline: deadline.clone(), locks: Vec::new() }))
             }
             outcome => outcome,
         }
@@ -139,20 +139,20 @@ impl Lease {
 
     /// Where the document was when the lease was acquired; every write goes there and nowhere else.
     #[must_use]
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &DocumentTarget {
         &self.target
     }
 
     /// The limit of further waits for locks, by the command that acquired the lease.
     #[must_use]
-    pub fn deadline(&self) -> &Deadline {
+    pub fn deadline(&self) -> &LockDeadline {
         &self.deadline
     }
 
     /// Whether the home's document is still the file that it was when the lease was acquired.
     #[must_use]
     pub fn is_on_target(&self) -> bool {
-        Target::of(&self.home).is_ok_and(|target| target == self.target)
+        DocumentTarget::of(&self.home).is_ok_and(|target| target == self.target)
     }
 
     /// Checks that the paths of the leased folders still lead to these folders. Every change, and every read that decides on
@@ -171,7 +171,7 @@ impl Lease {
 
     /// Where the document's state and rescue are.
     #[must_use]
-    pub fn records(&self) -> Records {
+    pub fn records(&self) -> RecordPaths {
         self.target.records()
     }
 
@@ -187,7 +187,7 @@ impl Lease {
 impl FolderLock {
     fn acquire<B>(
         folder: &Home,
-        deadline: &Deadline,
+        deadline: &LockDeadline,
         between: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, Self>, Error> {
         loop {
@@ -235,9 +235,9 @@ impl FolderLock {
 /// Creates the folder of `home` and `codex-auth` in it where they are missing, and returns the home with its folder found.
 ///
 /// # Errors
-/// [`Error::File`]; as [`Target::of`], before anything is created.
+/// [`Error::File`]; as [`DocumentTarget::of`], before anything is created.
 pub fn make_folders(home: &Home) -> Result<Home, Error> {
-    Target::of(home)?;
+    DocumentTarget::of(home)?;
     let home = make_folder(home)?;
     private_file::create_directory(&home.folder())?;
     Ok(home)
@@ -252,7 +252,7 @@ fn make_folder(home: &Home) -> Result<Home, Error> {
 }
 
 /// The folders that the lease locks, in that order.
-fn folders<'a>(home: &'a Home, target: &'a Target) -> Vec<&'a Home> {
+fn folders<'a>(home: &'a Home, target: &'a DocumentTarget) -> Vec<&'a Home> {
     let mut folders = vec![home];
     if target.folder() != home {
         folders.push(target.folder());
@@ -281,7 +281,7 @@ fn check_folder(folder: &Home) -> Result<(), Error> {
 /// and acquires no lock.
 #[must_use]
 pub fn holder(home: &Home) -> Option<Holder> {
-    let target = Target::of(home).ok()?;
+    let target = DocumentTarget::of(home).ok()?;
     lock::holder(&target.folder().refresh_lock())
 }
 
@@ -295,7 +295,7 @@ impl fmt::Debug for Lease {
 #[derive(Debug)]
 #[must_use = "the lease ends when it is dropped"]
 #[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
-pub enum Leased<B> {
+pub enum LeaseOutcome<B> {
     /// With the lease.
     Held(Lease),
     /// With what the caller broke off for.

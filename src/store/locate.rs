@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, Links, Stamp};
 
-use super::{Error, Target};
+use super::{DocumentTarget, Error};
 use crate::config::{Environment, HomeSetting};
 use crate::home::Home;
 
@@ -42,7 +42,7 @@ pub fn is_home(home: &Home, path: &Path) -> bool {
 pub fn watched(home: &Home) -> Vec<PathBuf> {
     let mut files = vec![home.document(), home.config()];
     // A link that cannot be followed now is looked at again when something changes.
-    match Target::of(home) {
+    match DocumentTarget::of(home) {
         Ok(target) => {
             files.push(target.records().state());
             if target.document() != home.document() {

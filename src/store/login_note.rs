@@ -1,6 +1,6 @@
 //! The note of a login by browser that is going on: where it listens, and the word by which it yields to another.
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links, OverMount};
+use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -29,7 +29,7 @@ pub struct RunningLogin {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct NoteFile {
     port: u16,
     token: String,
 }
@@ -48,10 +48,10 @@ impl LoginNote {
             return Err(Error::ReadOnlyHome { path: home.path().to_owned() });
         }
         private_file::create_directory(&home.folder())?;
-        let written = Written { port, token: token.expose().to_owned() };
+        let written = NoteFile { port, token: token.expose().to_owned() };
         // A number and a text have no way to fail.
         let bytes = serde_json::to_vec(&written).unwrap_or_default();
-        private_file::replace(&home.login_note(), &bytes, Links::Refuse, OverMount::Refuse)?;
+        private_file::replace(&home.login_note(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
         Ok(Self { home: home.clone(), token: token.clone() })
     }
 
@@ -59,7 +59,7 @@ impl LoginNote {
     #[must_use]
     pub fn read(home: &Home) -> Option<RunningLogin> {
         let contents = private_file::read(&home.login_note(), LIMIT, Links::Refuse).ok()??;
-        let Written { port, token } = serde_json::from_slice(&contents.bytes).ok()?;
+        let NoteFile { port, token } = serde_json::from_slice(&contents.bytes).ok()?;
         Some(RunningLogin { port, token: Secret::new(token) })
     }
 }

@@ -2,8 +2,11 @@
 
 use codex_auth_platform::private_file::Removal;
 
-use super::preference::{self, Later, is_copy};
-use super::{Content, Error, Intent, Location, Note, Removed, Replaced, Seal, Seen, Stored, Stores, Writer};
+use super::preference::{self, LaterCopy, is_copy};
+use super::{
+    DocumentLocation, Error, RemoveOutcome, ReplaceOutcome, Seal, SeenRevision, StorageNote, StoreContent,
+    StoredDocument, Stores, WriteIntent, Writer,
+};
 use crate::config::StoreKind;
 
 /// A login is refreshed before it is moved if its token lasts less than this, in seconds: a program that refreshes it
@@ -15,21 +18,21 @@ const TRIES: usize = 3;
 /// What a migration will do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct MigrationPlan {
     /// The login to move.
-    pub stored: Stored,
+    pub stored: StoredDocument,
     /// Where to.
     pub to: StoreKind,
     /// What is to be done about the document.
-    pub action: Move,
+    pub action: MigrationMove,
     /// What a person should hear.
-    pub notes: Vec<Note>,
+    pub notes: Vec<StorageNote>,
 }
 
 /// What is to be done about the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Move {
+pub enum MigrationMove {
     /// Copy it, then remove the old copy.
     Copy,
     /// It is there already; only other copies are dealt with.
@@ -39,17 +42,17 @@ pub enum Move {
 /// What a migration did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Migrated {
+pub struct MigrationReport {
     /// Where the login is now.
-    pub location: Location,
+    pub location: DocumentLocation,
     /// Whether the document moved.
-    pub action: Move,
+    pub action: MigrationMove,
     /// Where copies were removed.
-    pub removed: Vec<Location>,
+    pub removed: Vec<DocumentLocation>,
     /// Copies that could not be removed, and why. The login has moved all the same.
     pub left: Vec<(StoreKind, String)>,
     /// What a person should hear.
-    pub notes: Vec<Note>,
+    pub notes: Vec<StorageNote>,
 }
 
 /// Finds the login and what moving it to `to` takes; `None` without a login. Nothing is changed.
@@ -58,7 +61,7 @@ pub struct Migrated {
 /// - As [`Stores::find`].
 /// - The destination, the old copy or `config.toml` could not be written: the error that the change would end with.
 /// - [`Error::Occupied`]: the destination holds another login.
-pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<Plan>, Error> {
+pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Error> {
     let found = stores.find()?;
     let Some(mut stored) = found.stored else { return Ok(None) };
     let destination = stores.store(to);
@@ -68,12 +71,12 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<Plan>, Error> {
     }
     // Of two copies the later one counts, wherever it is.
     if let Ok(Some(other)) = stores.store(stored.location.kind().other()).load(stores.deadline())
-        && preference::later(&stored.document, &other.document) == Some(Later::Second)
+        && preference::later(&stored.document, &other.document) == Some(LaterCopy::Second)
     {
         stored = other;
     }
-    let action = if stored.location.kind() == to { Move::Stay } else { Move::Copy };
-    if action == Move::Copy {
+    let action = if stored.location.kind() == to { MigrationMove::Stay } else { MigrationMove::Copy };
+    if action == MigrationMove::Copy {
         stores.store(to.other()).check_remove(stores.deadline())?;
         if let Ok(Some(there)) = destination.load(stores.deadline())
             && !is_copy(&there.document, &stored.document)
@@ -81,7 +84,7 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<Plan>, Error> {
             return Err(Error::Occupied { location: there.location });
         }
     }
-    Ok(Some(Plan { stored, to, action, notes: found.notes }))
+    Ok(Some(MigrationPlan { stored, to, action, notes: found.notes }))
 }
 
 /// Moves the login to `to`; `None` without a login. The caller has recovered what was left behind.
@@ -97,14 +100,21 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<Plan>, Error> {
 /// - As [`plan`].
 /// - [`Error::NotKept`]: what was read back is not the login; the old copy is untouched.
 /// - [`Error::Contended`]: another program kept changing the login; nothing was moved.
-pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migrated>, Error> {
-    let Some(Plan { stored, action, mut notes, .. }) = plan(writer.stores(), to)? else { return Ok(None) };
+pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<MigrationReport>, Error> {
+    let Some(MigrationPlan { stored, action, mut notes, .. }) = plan(writer.stores(), to)? else {
+        return Ok(None);
+    };
     notes.extend(writer.take_notes());
-    let mut done =
-        Migrated { location: stored.location.clone(), action, removed: Vec::new(), left: Vec::new(), notes };
+    let mut done = MigrationReport {
+        location: stored.location.clone(),
+        action,
+        removed: Vec::new(),
+        left: Vec::new(),
+        notes,
+    };
     match action {
-        Move::Copy => copy(writer, to, stored, &mut done)?,
-        Move::Stay => {
+        MigrationMove::Copy => copy(writer, to, stored, &mut done)?,
+        MigrationMove::Stay => {
             writer.select(to.into())?;
             writer.record(|state| state.store = Some(to))?;
             remove_older(writer, to.other(), &stored, &mut done);
@@ -116,15 +126,20 @@ pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migrated
     Ok(Some(done))
 }
 
-fn copy(writer: &mut Writer<'_>, to: StoreKind, stored: Stored, done: &mut Migrated) -> Result<(), Error> {
+fn copy(
+    writer: &mut Writer<'_>,
+    to: StoreKind,
+    stored: StoredDocument,
+    done: &mut MigrationReport,
+) -> Result<(), Error> {
     let before = writer.selected();
     let there = writer.read(to)?;
     // What is compared with is what was checked.
-    if let Content::Document(copy) = &there {
+    if let StoreContent::Document(copy) = &there {
         if !is_copy(&copy.document, &stored.document) {
             return Err(Error::Occupied { location: copy.location.clone() });
         }
-        if preference::later(&stored.document, &copy.document) == Some(Later::Second) {
+        if preference::later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
             return Err(Error::Contended);
         }
     }
@@ -136,13 +151,13 @@ fn copy(writer: &mut Writer<'_>, to: StoreKind, stored: Stored, done: &mut Migra
         match copy_once(writer, to, seen, &source, done) {
             Ok(None) => return Ok(()),
             Ok(Some(newer)) if left > 0 => {
-                seen = Seen::Credential(source.document.revision());
+                seen = SeenRevision::Credential(source.document.revision());
                 source = newer;
             }
             outcome => {
                 // The copy that failed may not have got as far as replacing the one before.
-                for wrote in [Seen::Credential(source.document.revision()), seen] {
-                    writer.roll_back(to, wrote, &there, &before, Intent::Keep);
+                for wrote in [SeenRevision::Credential(source.document.revision()), seen] {
+                    writer.roll_back(to, wrote, &there, &before, WriteIntent::Keep);
                 }
                 return outcome.and(Err(Error::Contended));
             }
@@ -155,29 +170,31 @@ fn copy(writer: &mut Writer<'_>, to: StoreKind, stored: Stored, done: &mut Migra
 fn copy_once(
     writer: &mut Writer<'_>,
     to: StoreKind,
-    seen: Seen,
-    source: &Stored,
-    done: &mut Migrated,
-) -> Result<Option<Stored>, Error> {
-    match writer.replace(to, seen, &source.document, Intent::Keep, |_| {})? {
-        Replaced::Written(written) => {
+    seen: SeenRevision,
+    source: &StoredDocument,
+    done: &mut MigrationReport,
+) -> Result<Option<StoredDocument>, Error> {
+    match writer.replace(to, seen, &source.document, WriteIntent::Keep, |_| {})? {
+        ReplaceOutcome::Written(written) => {
             done.location = written.location;
             done.notes.extend(written.notes);
         }
-        Replaced::Moved(_) => return Err(Error::Contended),
+        ReplaceOutcome::Moved(_) => return Err(Error::Contended),
     }
     writer.select(to.into())?;
     let from = to.other();
-    let copied = Seen::Credential(source.document.revision());
+    let copied = SeenRevision::Credential(source.document.revision());
     match writer.remove(from, copied) {
-        Ok(Removed::Gone(Removal::Absent)) => {}
-        Ok(Removed::Gone(Removal::Removed)) => done.removed.push(source.location.clone()),
-        Ok(Removed::Moved(Content::Document(newer))) if is_copy(&newer.document, &source.document) => {
+        Ok(RemoveOutcome::Gone(Removal::Absent)) => {}
+        Ok(RemoveOutcome::Gone(Removal::Removed)) => done.removed.push(source.location.clone()),
+        Ok(RemoveOutcome::Moved(StoreContent::Document(newer)))
+            if is_copy(&newer.document, &source.document) =>
+        {
             return Ok(Some(*newer));
         }
-        Ok(Removed::Moved(_)) => return Err(Error::Contended),
+        Ok(RemoveOutcome::Moved(_)) => return Err(Error::Contended),
         Err(error) => match writer.read(from).map(|now| now.seen()) {
-            Ok(Seen::Nothing) => done.removed.push(source.location.clone()),
+            Ok(SeenRevision::Nothing) => done.removed.push(source.location.clone()),
             Ok(now) if now == copied => return Err(error),
             // It may be gone: the new copy must stay.
             _ => done.left.push((from, error.to_string())),
@@ -187,7 +204,12 @@ fn copy_once(
 }
 
 /// Removes the copy in the store of `kind` if it is an older one of `stored`, exactly as it was compared.
-fn remove_older(writer: &mut Writer<'_>, kind: StoreKind, stored: &Stored, done: &mut Migrated) {
+fn remove_older(
+    writer: &mut Writer<'_>,
+    kind: StoreKind,
+    stored: &StoredDocument,
+    done: &mut MigrationReport,
+) {
     let content = match writer.read(kind) {
         Ok(content) => content,
         // Where the login never was there is nothing to complain about.
@@ -200,13 +222,13 @@ fn remove_older(writer: &mut Writer<'_>, kind: StoreKind, stored: &Stored, done:
         let why = "it is another login; log out of it first if it is not wanted";
         return done.left.push((kind, why.to_owned()));
     }
-    if preference::later(&stored.document, &copy.document) == Some(Later::Second) {
+    if preference::later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
         return done.left.push((kind, Error::Contended.to_string()));
     }
     match writer.remove(kind, seen) {
-        Ok(Removed::Gone(Removal::Removed)) => done.removed.push(copy.location),
-        Ok(Removed::Gone(_)) => {}
-        Ok(Removed::Moved(_)) => done.left.push((kind, Error::Contended.to_string())),
+        Ok(RemoveOutcome::Gone(Removal::Removed)) => done.removed.push(copy.location),
+        Ok(RemoveOutcome::Gone(_)) => {}
+        Ok(RemoveOutcome::Moved(_)) => done.left.push((kind, Error::Contended.to_string())),
         Err(error) => done.left.push((kind, error.to_string())),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Location, Preference};
+use super::{CopyPreference, DocumentLocation};
 use crate::config::{StoreKind, StoreSelection};
-use crate::document::Oddity;
+use crate::document::DocumentWarning;
 
 /// Something a person should hear about how the login is kept. `Display` is one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Note {
+pub enum StorageNote {
     /// Others could read the file.
     #[error("{} has mode {mode:03o}, so other users can read it; the next write makes it 600, or run: chmod 600 {}", path.display(), path.display())]
     Loose {
@@ -42,7 +42,7 @@ pub enum Note {
         /// How many there are.
         copies: usize,
         /// Why the one in use was preferred.
-        preference: Preference,
+        preference: CopyPreference,
     },
     /// The file has more than one name.
     #[error("{} has {names} names (hard links), and the next write parts them: the others keep the old login; use a symbolic link instead", path.display())]
@@ -64,15 +64,15 @@ pub enum Note {
     )]
     OtherCopy {
         /// Where the copy is that is not used.
-        other: Location,
+        other: DocumentLocation,
         /// Why the other one is used.
-        preference: Preference,
+        preference: CopyPreference,
     },
     /// Another login was made at the same time and replaced this one.
     #[error("another login has taken its place in {location} since")]
     Overtaken {
         /// Where.
-        location: Location,
+        location: DocumentLocation,
     },
     /// `config.toml` keeps every program from reading a login that is stored.
     #[error(
@@ -80,7 +80,7 @@ pub enum Note {
     )]
     NotRead {
         /// Where the login is.
-        location: Location,
+        location: DocumentLocation,
     },
     /// A copy of the old login is still there.
     #[error("the copy in the {kind} store could not be removed: {reason}")]
@@ -98,7 +98,7 @@ pub enum Note {
     },
     /// Something strange in the document.
     #[error("{0}")]
-    Oddity(#[from] Oddity),
+    Oddity(#[from] DocumentWarning),
     /// What is found where the configuration does not point.
     #[error(
         "the login is in the {found} store, where Codex does not look (config.toml says {configured}); run `codex migrate --to {found}`"
@@ -133,7 +133,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl StorageNote {
     /// The token response that was set aside.
     pub(super) fn rescue(&self) -> Option<&Path> {
         match self {

@@ -21,7 +21,7 @@ pub struct Poison {
     /// As which client.
     pub client_id: String,
     /// Why.
-    pub cause: Cause,
+    pub cause: PoisonCause,
     /// The authority's own word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -44,7 +44,7 @@ impl Poison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Cause {
+pub enum PoisonCause {
     /// Its time was up.
     Expired,
     /// It has been spent before, and whoever has the successor has not saved it.
@@ -59,11 +59,11 @@ pub enum Cause {
 /// How the last spending of a home ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct SpendRecord {
     /// The refresh token that was, or was to be, spent.
     pub fingerprint: Fingerprint,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: SpendOutcome,
     /// When.
     pub at: Timestamp,
     /// Before when nobody should try again.
@@ -81,7 +81,7 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Ending {
+pub enum SpendOutcome {
     /// Its successor is stored.
     Committed,
     /// The authority refuses it; see [`Poison`].
@@ -93,11 +93,11 @@ pub enum Ending {
     Unknown,
 }
 
-impl Outcome {
+impl SpendRecord {
     /// The successor of `fingerprint` was stored at `at`.
     #[must_use]
     pub fn committed(fingerprint: Fingerprint, at: Timestamp) -> Self {
-        let (ending, message) = (Ending::Committed, String::new());
+        let (ending, message) = (SpendOutcome::Committed, String::new());
         Self { fingerprint, ending, at, retry_at: None, failures: 0, message }
     }
 

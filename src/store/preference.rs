@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::Stored;
+use super::StoredDocument;
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 
 /// Why a copy was preferred over another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Preference {
+pub enum CopyPreference {
     /// Nothing tells them apart; the first by a name that does not change.
     First,
     /// The keychain, as Codex's `auto` does.
@@ -22,7 +22,7 @@ pub enum Preference {
     Recorded,
 }
 
-impl fmt::Display for Preference {
+impl fmt::Display for CopyPreference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::First => "the first of equals",
@@ -36,45 +36,49 @@ impl fmt::Display for Preference {
 
 /// Which of two documents holds the later token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Later {
+pub(super) enum LaterCopy {
     First,
     Second,
 }
 
 /// The later token of one identity. `None` when they are different logins, or their tokens do not tell.
-pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<Later> {
+pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<LaterCopy> {
     if first.mode() != second.mode() || !first.is_same_login_as(second) {
         return None;
     }
     let (first, second) = (first.access_claims().issued_at?, second.access_claims().issued_at?);
     match first.cmp(&second) {
-        std::cmp::Ordering::Greater => Some(Later::First),
-        std::cmp::Ordering::Less => Some(Later::Second),
+        std::cmp::Ordering::Greater => Some(LaterCopy::First),
+        std::cmp::Ordering::Less => Some(LaterCopy::Second),
         std::cmp::Ordering::Equal => None,
     }
 }
 
 /// Two copies in the order in which they count.
 #[derive(Debug)]
-pub(super) struct Ranked {
-    pub(super) first: Stored,
-    pub(super) second: Stored,
-    pub(super) preference: Preference,
+pub(super) struct RankedCopies {
+    pub(super) first: StoredDocument,
+    pub(super) second: StoredDocument,
+    pub(super) preference: CopyPreference,
 }
 
 /// Ranks a copy in the keychain and one in the file.
-pub(super) fn rank(keychain: Stored, file: Stored, recorded: Option<StoreKind>) -> Ranked {
+pub(super) fn rank(
+    keychain: StoredDocument,
+    file: StoredDocument,
+    recorded: Option<StoreKind>,
+) -> RankedCopies {
     let (winner, preference) = match (later(&keychain.document, &file.document), recorded) {
-        (Some(Later::First), _) => (StoreKind::Keychain, Preference::LaterToken),
-        (Some(Later::Second), _) => (StoreKind::File, Preference::LaterToken),
-        (None, Some(kind)) => (kind, Preference::Recorded),
-        (None, None) => (StoreKind::Keychain, Preference::Keychain),
+        (Some(LaterCopy::First), _) => (StoreKind::Keychain, CopyPreference::LaterToken),
+        (Some(LaterCopy::Second), _) => (StoreKind::File, CopyPreference::LaterToken),
+        (None, Some(kind)) => (kind, CopyPreference::Recorded),
+        (None, None) => (StoreKind::Keychain, CopyPreference::Keychain),
     };
     let (first, second) = match winner {
         StoreKind::File => (file, keychain),
         StoreKind::Keychain => (keychain, file),
     };
-    Ranked { first, second, preference }
+    RankedCopies { first, second, preference }
 }
 
 /// Whether `copy` is this very login, or an older state of it.
@@ -92,9 +96,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::Location;
+    use crate::store::DocumentLocation;
 
-    fn copy(kind: StoreKind, account: &str, issued: Option<i64>) -> Stored {
+    fn copy(kind: StoreKind, account: &str, issued: Option<i64>) -> StoredDocument {
         let user = (account != "legacy").then_some("u");
         let access = URL_SAFE_NO_PAD.encode(json!({ "iat": issued }).to_string());
         let claims = json!({"https://api.openai.com/auth": {"chatgpt_user_id": user}});
@@ -104,16 +108,16 @@ mod tests {
             "refresh_token": kind.as_str(), "account_id": account
         }});
         let location = match kind {
-            StoreKind::File => Location::File("auth.json".into()),
-            _ => Location::Keychain { service: "s".to_owned(), account: "a".to_owned() },
+            StoreKind::File => DocumentLocation::File("auth.json".into()),
+            _ => DocumentLocation::Keychain { service: "s".to_owned(), account: "a".to_owned() },
         };
         let document = AuthDocument::parse(document.to_string().as_bytes()).unwrap();
-        Stored { document, location, notes: Vec::new() }
+        StoredDocument { document, location, notes: Vec::new() }
     }
 
     #[test]
     fn the_authoritys_clock_decides_between_copies_of_one_login_and_our_record_between_others() {
-        use Preference::{Keychain, LaterToken, Recorded};
+        use CopyPreference::{Keychain, LaterToken, Recorded};
         let file = Some(StoreKind::File);
         for (ours, theirs, recorded, kind, why) in [
             (("a", Some(2)), ("a", Some(1)), file, StoreKind::Keychain, LaterToken),

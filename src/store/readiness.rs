@@ -1,7 +1,7 @@
 //! Whether the successor of a login could be saved: asked before a token is spent, and by reports that spend none.
 
-use super::rescue::Reservation;
-use super::{Error, Stores, Target};
+use super::rescue::RescueReservation;
+use super::{DocumentTarget, Error, Stores};
 use crate::config::StoreKind;
 
 impl Stores {
@@ -11,7 +11,7 @@ impl Stores {
     /// # Errors
     /// The error that the refresh would end with before it spends a token, as far as a check without a trial finds it.
     pub fn check_refresh(&self, kind: StoreKind) -> Result<(), Error> {
-        let target = self.pinned.clone().map_or_else(|| Target::of(&self.home), Ok)?;
+        let target = self.pinned.clone().map_or_else(|| DocumentTarget::of(&self.home), Ok)?;
         let store = self.store(kind);
         store.check_write(self.deadline())?;
         if kind == StoreKind::Keychain {
@@ -19,6 +19,6 @@ impl Stores {
             self.keychain().sealing_key(&target.records(), self.deadline())?;
             self.file().check_locks()?;
         }
-        Reservation::check(&target.records())
+        RescueReservation::check(&target.records())
     }
 }

@@ -8,15 +8,15 @@ use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::rescue::{self, LIMIT, Purpose, Rescue, Reservation};
-use super::seal::{self, Opened};
+use super::rescue::{self, LIMIT, Rescue, RescuePurpose, RescueReservation};
+use super::seal::{self, OpenOutcome};
 use super::{
-    Advanced, Content, Error, FileStore, Location, Note, Seal, Seen, Store as _, Stored, Stores, Target,
-    Writer,
+    AdvanceOutcome, DocumentLocation, DocumentTarget, Error, FileStore, Seal, SeenRevision, StorageNote,
+    Store as _, StoreContent, StoredDocument, Stores, Writer,
 };
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, NewTokens};
-use crate::home::Records;
+use crate::home::RecordPaths;
 use crate::secret::{Fingerprint, Secret};
 
 /// The file name of a rescue; one that was set aside has a time behind it.
@@ -27,7 +27,7 @@ const MOST_SET_ASIDE: usize = 16;
 /// A rescue whose tokens belong to no stored login. It stays until they are revoked and [`Writer::clear_orphan`] is called.
 #[derive(Debug)]
 #[must_use = "its tokens have to be revoked"]
-pub struct Orphan {
+pub struct OrphanRescue {
     /// What is in it.
     pub rescue: Rescue,
     path: PathBuf,
@@ -43,7 +43,7 @@ impl Writer<'_> {
     /// # Errors
     /// A store or the rescue cannot be read, or the merged document cannot be stored. The rescue stays, and nothing may be
     /// spent.
-    pub fn recover(&mut self) -> Result<Vec<Orphan>, Error> {
+    pub fn recover(&mut self) -> Result<Vec<OrphanRescue>, Error> {
         // What a killed writer left beside them may hold tokens.
         private_file::sweep(&self.lease().target().document(), Links::Refuse);
         private_file::sweep(&self.lease().home().config(), Links::Follow);
@@ -79,7 +79,7 @@ impl Writer<'_> {
 
     /// Whose rescues are completed: those of the document, and those of an `auth.json` that a link has taken the place of
     /// since, as happens when a user moves the document elsewhere and links to it.
-    fn recoverable(&self) -> Vec<Records> {
+    fn recoverable(&self) -> Vec<RecordPaths> {
         let (records, own) = (self.lease().records(), self.lease().home().own_records());
         if records == own { vec![records] } else { vec![records, own] }
     }
@@ -88,16 +88,16 @@ impl Writer<'_> {
     fn opened(
         &self,
         bytes: Zeroizing<Vec<u8>>,
-        records: &Records,
+        records: &RecordPaths,
     ) -> Result<Result<Rescue, &'static str>, Error> {
         let path = records.rescue();
         Ok(match seal::open(bytes, records, &self.stores.keychain(), self.stores.deadline())? {
-            Opened::Plain(plain) => match rescue::decode(&plain) {
+            OpenOutcome::Plain(plain) => match rescue::decode(&plain) {
                 Some(rescue) => Ok(rescue),
                 None => Err("it is not a whole token response"),
             },
-            Opened::NoKey => Err("the keychain has no key that fits it"),
-            Opened::Unavailable(source) => match self.stores.find() {
+            OpenOutcome::NoKey => Err("the keychain has no key that fits it"),
+            OpenOutcome::Unavailable(source) => match self.stores.find() {
                 // The login that it belongs to is in the keychain; this one has replaced it.
                 Ok(found) if found.stored.as_ref().is_some_and(is_in_file) => {
                     Err("it belongs to a login in the keychain, which cannot be used")
@@ -108,7 +108,7 @@ impl Writer<'_> {
     }
 
     /// Merges `rescue`, or drops it, or returns it as an orphan.
-    fn complete(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<Orphan>, Error> {
+    fn complete(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         if !self.is_ours(&rescue) {
             self.put_aside(&path, "it belongs to another home that shares this document")?;
             return Ok(None);
@@ -123,12 +123,12 @@ impl Writer<'_> {
             content => content?,
         };
         let stored = match &content {
-            Content::Document(stored) => Some(&stored.document),
+            StoreContent::Document(stored) => Some(&stored.document),
             _ => None,
         };
         match rescue.purpose {
             // The logout is completed from the store, where the login still is.
-            Purpose::Revoke
+            RescuePurpose::Revoke
                 if rescue.document.as_ref().map(AuthDocument::revision)
                     == stored.map(AuthDocument::revision) =>
             {
@@ -137,7 +137,7 @@ impl Writer<'_> {
             }
             // So it was put back, or another program has refreshed it since: an ancestor is not revoked, and a logout that
             // was begun goes on with what is there.
-            Purpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
+            RescuePurpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
                 if let Some(document) = stored
                     && self.state.logging_out == Some(rescue.parent)
                 {
@@ -147,14 +147,14 @@ impl Writer<'_> {
                 return Ok(None);
             }
             // The new login was not stored.
-            Purpose::Replaced
+            RescuePurpose::Replaced
                 if stored.is_some_and(|document| document.logout_fingerprint() == Some(rescue.parent)) =>
             {
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
             }
-            Purpose::Replaced => return Ok(Some(Orphan { rescue, path })),
-            Purpose::Commit if stored.is_some_and(|document| holds(document, &rescue)) => {
+            RescuePurpose::Replaced => return Ok(Some(OrphanRescue { rescue, path })),
+            RescuePurpose::Commit if stored.is_some_and(|document| holds(document, &rescue)) => {
                 // The holder may have died between the commit and the record of it.
                 self.record(|state| state.committed(&rescue))?;
                 private_file::remove(&path, Links::Refuse)?;
@@ -162,9 +162,9 @@ impl Writer<'_> {
             }
             _ => {}
         }
-        let descends = rescue.purpose == Purpose::Commit
+        let descends = rescue.purpose == RescuePurpose::Commit
             && stored.is_some_and(|document| self.descends(document, &rescue));
-        if descends && self.advance_from(&path, &rescue)? != Advanced::Moved {
+        if descends && self.advance_from(&path, &rescue)? != AdvanceOutcome::Moved {
             private_file::remove(&path, Links::Refuse)?;
             return Ok(None);
         }
@@ -173,14 +173,14 @@ impl Writer<'_> {
 
     /// Records that the parent of `rescue` is spent: a copy of it that is put back must not be sent again. An orphan is
     /// returned; the tokens of a login that is stored are dropped.
-    fn disown(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<Orphan>, Error> {
-        if rescue.purpose != Purpose::Revoke {
+    fn disown(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
+        if rescue.purpose != RescuePurpose::Revoke {
             self.record(|state| state.spend(rescue.parent))?;
         }
         let stored = self.stores.find()?.stored;
         let is_foreign = rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document));
-        if is_foreign || rescue.purpose != Purpose::Commit {
-            return Ok(Some(Orphan { rescue, path }));
+        if is_foreign || rescue.purpose != RescuePurpose::Commit {
+            return Ok(Some(OrphanRescue { rescue, path }));
         }
         private_file::remove(&path, Links::Refuse)?;
         Ok(None)
@@ -191,7 +191,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// The state or the rescue cannot be written.
-    pub fn give_up(&mut self, rescue: Rescue) -> Result<Option<Orphan>, Error> {
+    pub fn give_up(&mut self, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         self.record(|state| state.committed(&rescue))?;
         let path = self.lease().records().rescue();
         self.disown(path, rescue)
@@ -201,7 +201,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`Error::File`]: it is still there.
-    pub fn clear_orphan(&mut self, orphan: &Orphan) -> Result<(), Error> {
+    pub fn clear_orphan(&mut self, orphan: &OrphanRescue) -> Result<(), Error> {
         private_file::remove(&orphan.path, Links::Refuse)?;
         Ok(())
     }
@@ -211,12 +211,17 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`Self::advance`].
-    pub fn catch_up(&mut self, from: &Target, parent: Fingerprint, at: Timestamp) -> Result<(), Error> {
-        let Content::Document(here) = self.read(StoreKind::File)? else { return Ok(()) };
+    pub fn catch_up(
+        &mut self,
+        from: &DocumentTarget,
+        parent: Fingerprint,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let StoreContent::Document(here) = self.read(StoreKind::File)? else { return Ok(()) };
         let there = FileStore::pinned(self.lease().home().clone(), from.clone());
         // One that is gone or that cannot be read has no successor for us.
         let Ok(Some(there)) = there.load(self.stores.deadline()) else { return Ok(()) };
-        let is_spent = |stored: &Stored| stored.document.fingerprint() == Some(parent);
+        let is_spent = |stored: &StoredDocument| stored.document.fingerprint() == Some(parent);
         if from == self.lease().target() || !is_spent(&here) || is_spent(&there) {
             return Ok(());
         }
@@ -260,7 +265,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`Error::File`]: it cannot be renamed.
-    pub fn keep_orphan(&mut self, orphan: &Orphan) -> Result<(), Error> {
+    pub fn keep_orphan(&mut self, orphan: &OrphanRescue) -> Result<(), Error> {
         self.put_aside(&orphan.path, "its tokens could not be revoked")
     }
 
@@ -268,7 +273,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`super::Store::read`].
-    pub fn interrupted_logout(&self) -> Result<Option<(Seen, Stored)>, Error> {
+    pub fn interrupted_logout(&self) -> Result<Option<(SeenRevision, StoredDocument)>, Error> {
         if self.state.logging_out.is_none() {
             return Ok(None);
         }
@@ -291,26 +296,26 @@ impl Writer<'_> {
     /// are revoked all the same. Returns the name of its token.
     ///
     /// # Errors
-    /// As [`Self::interrupted_logout`] and [`Reservation::make`].
+    /// As [`Self::interrupted_logout`] and [`RescueReservation::make`].
     pub fn hold_interrupted_logout(&mut self) -> Result<Option<Fingerprint>, Error> {
         let Some((_, stored)) = self.interrupted_logout()? else { return Ok(None) };
         let path = self.lease().records().rescue();
         if private_file::stamp(&path, Links::Refuse)?.is_some() {
             self.put_aside(&path, "a logout that was interrupted is completed first")?;
         }
-        self.hold(&stored, Purpose::Replaced)?;
+        self.hold(&stored, RescuePurpose::Replaced)?;
         Ok(stored.document.logout_fingerprint())
     }
 
     /// Writes a login that is being ended into the rescue, from which it is put back or revoked.
     ///
     /// # Errors
-    /// As [`Reservation::make`] and [`Reservation::keep`].
-    pub fn hold(&self, stored: &Stored, purpose: Purpose) -> Result<(), Error> {
+    /// As [`RescueReservation::make`] and [`RescueReservation::keep`].
+    pub fn hold(&self, stored: &StoredDocument, purpose: RescuePurpose) -> Result<(), Error> {
         let Some(named) = stored.document.logout_fingerprint() else { return Ok(()) };
         let kind = stored.location.kind();
         let seal = Seal::make(self.lease(), kind, &self.stores.keychain(), self.stores.deadline())?;
-        Reservation::make(self.lease(), seal)?.keep(&Rescue::of_login(
+        RescueReservation::make(self.lease(), seal)?.keep(&Rescue::of_login(
             stored,
             named,
             purpose,
@@ -326,15 +331,15 @@ impl Writer<'_> {
         // Nanoseconds, so that two have two names.
         let name = format!("{NAME}.{}", Timestamp::now().as_nanosecond());
         private_file::rename(path, OsStr::new(&name))?;
-        self.notes.push(Note::RescueSetAside { path: path.with_file_name(name), reason });
+        self.notes.push(StorageNote::RescueSetAside { path: path.with_file_name(name), reason });
         Ok(())
     }
 
     fn is_ours(&self, rescue: &Rescue) -> bool {
         match (&rescue.item, self.stores.keychain().location()) {
             (None, _) => true,
-            (Some(item), Location::Keychain { account, .. }) => *item == account,
-            (Some(_), Location::File(_)) => false,
+            (Some(item), DocumentLocation::Keychain { account, .. }) => *item == account,
+            (Some(_), DocumentLocation::File(_)) => false,
         }
     }
 }
@@ -342,37 +347,42 @@ impl Writer<'_> {
 impl Stores {
     /// Names the rescues that were set aside and could not be dealt with so far. Takes no lock.
     #[must_use]
-    pub fn set_aside(&self) -> Vec<Note> {
-        let found = Target::of(self.home()).and_then(|target| set_aside(&target.records()));
+    pub fn set_aside(&self) -> Vec<StorageNote> {
+        let found = DocumentTarget::of(self.home()).and_then(|target| set_aside(&target.records()));
         let reason = "it was set aside";
-        found.unwrap_or_default().into_iter().map(|path| Note::RescueSetAside { path, reason }).collect()
+        found
+            .unwrap_or_default()
+            .into_iter()
+            .map(|path| StorageNote::RescueSetAside { path, reason })
+            .collect()
     }
 
     /// What `stored` becomes once its rescue is committed, if a process left one that could not be. Takes no lock, and
     /// leaves a rescue alone while a process holds the lease.
     #[must_use]
-    pub fn uncommitted(&self, stored: &Stored) -> Option<Stored> {
-        let target = Target::of(self.home()).ok()?;
+    pub fn uncommitted(&self, stored: &StoredDocument) -> Option<StoredDocument> {
+        let target = DocumentTarget::of(self.home()).ok()?;
         let records = target.records();
         let bytes = private_file::read(&records.rescue(), LIMIT, Links::Refuse).ok()??.bytes;
         if private_file::is_blank(&bytes) || lock::holder(&target.folder().refresh_lock()).is_some() {
             return None;
         }
-        let Ok(Opened::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline()) else {
+        let Ok(OpenOutcome::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline())
+        else {
             return None;
         };
         let rescue = rescue::decode(&plain)?;
-        let is_its = rescue.purpose == Purpose::Commit
+        let is_its = rescue.purpose == RescuePurpose::Commit
             && rescue.kind() == stored.location.kind()
             && stored.document.fingerprint() == Some(rescue.parent)
             && !rescue.is_foreign_to(Some(&stored.document));
         let document = stored.document.with_successor(&rescue.tokens, rescue.received_at).ok();
-        document.filter(|_| is_its).map(|document| Stored { document, ..stored.clone() })
+        document.filter(|_| is_its).map(|document| StoredDocument { document, ..stored.clone() })
     }
 }
 
 /// The rescues that were set aside, oldest first.
-pub(super) fn set_aside(records: &Records) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn set_aside(records: &RecordPaths) -> Result<Vec<PathBuf>, Error> {
     let is_one = |name: &OsString| {
         let name = name.to_str().and_then(|name| name.strip_prefix(NAME)?.strip_prefix('.'));
         name.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()))
@@ -383,7 +393,7 @@ pub(super) fn set_aside(records: &Records) -> Result<Vec<PathBuf>, Error> {
     Ok(names.into_iter().map(|name| records.folder().join(name)).collect())
 }
 
-fn is_in_file(stored: &Stored) -> bool {
+fn is_in_file(stored: &StoredDocument) -> bool {
     stored.location.kind() == StoreKind::File
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Commit, Error, Intent, Removal, Store as _, Writer};
+use super::{CommitLocks, Error, Removal, Store as _, WriteIntent, Writer};
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 
 impl Writer<'_> {
@@ -37,7 +37,7 @@ impl Writer<'_> {
     /// As [`Self::remove`].
     pub(crate) fn remove_file_of(&mut self, bytes: &[u8]) -> Result<Option<Removal>, Error> {
         let removed = {
-            let commit = Commit::begin(self.lease(), Intent::Keep)?;
+            let commit = CommitLocks::begin(self.lease(), WriteIntent::Keep)?;
             let now = self.stores.whole_file()?;
             if now.is_none_or(|now| now[..] != *bytes) {
                 return Ok(None);
@@ -54,7 +54,7 @@ impl Writer<'_> {
     /// The store cannot be used.
     pub fn force_removal(&mut self, kind: StoreKind, ends: Instant) -> Result<Removal, Error> {
         let store = self.stores.store(kind);
-        let removed = store.remove(&Commit::force(self.lease(), ends));
+        let removed = store.remove(&CommitLocks::force(self.lease(), ends));
         self.removed(removed)
     }
 }

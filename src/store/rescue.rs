@@ -1,20 +1,20 @@
 //! The rescue: a token response on disk from the moment it arrives until it is committed.
 //!
 //! A single-use token was spent for it, so it must survive whatever happens to the store, the machine's patience or this
-//! process. Its space is reserved before the token is spent ([`Reservation::make`]), and writing it is the first thing
-//! done with the answer ([`Reservation::keep`]). The next holder of the lease finds it ([`Writer::recover`]).
+//! process. Its space is reserved before the token is spent ([`RescueReservation::make`]), and writing it is the first thing
+//! done with the answer ([`RescueReservation::keep`]). The next holder of the lease finds it ([`Writer::recover`]).
 //!
 //! [`Writer::recover`]: super::Writer::recover
 
-use codex_auth_platform::private_file::{self, Links, Reserved};
+use codex_auth_platform::private_file::{self, Links, ReservedFile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Error, Lease, Location, Seal, Stored};
+use super::{DocumentLocation, Error, Lease, Seal, StoredDocument};
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, Identity, NewTokens, Provenance};
-use crate::home::Records;
+use crate::home::RecordPaths;
 use crate::secret::{Fingerprint, Secret};
 
 /// What is reserved: more than any token response that is accepted.
@@ -27,7 +27,7 @@ pub(super) const LIMIT: u64 = 4 * 1024 * 1024;
 #[non_exhaustive]
 pub struct Rescue {
     /// What is to become of it.
-    pub purpose: Purpose,
+    pub purpose: RescuePurpose,
     /// The refresh token that was spent for it.
     pub parent: Fingerprint,
     /// Whose login was refreshed.
@@ -42,7 +42,7 @@ pub struct Rescue {
     pub received_at: Timestamp,
     /// The account name of the keychain item that holds the document; `None` for the file.
     pub item: Option<String>,
-    /// The whole document, for [`Purpose::Revoke`] and [`Purpose::Replaced`].
+    /// The whole document, for [`RescuePurpose::Revoke`] and [`RescuePurpose::Replaced`].
     pub document: Option<AuthDocument>,
 }
 
@@ -50,7 +50,7 @@ pub struct Rescue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Purpose {
+pub enum RescuePurpose {
     /// It is to be merged into the document that it descends from.
     Commit,
     /// It belongs to another account and is to be revoked.
@@ -64,19 +64,29 @@ pub enum Purpose {
 impl Rescue {
     /// A response to the spending of `parent`, to be committed.
     #[must_use]
-    pub fn new(stored: &Stored, parent: Fingerprint, tokens: NewTokens, received_at: Timestamp) -> Self {
+    pub fn new(
+        stored: &StoredDocument,
+        parent: Fingerprint,
+        tokens: NewTokens,
+        received_at: Timestamp,
+    ) -> Self {
         let document = &stored.document;
         let provenance = document.tokens().map(|tokens| tokens.provenance.clone()).unwrap_or_default();
         let login = document.tokens().and_then(|tokens| tokens.login.clone());
         let identity = document.identity();
         let item = item_of(&stored.location);
-        let (purpose, document) = (Purpose::Commit, None);
+        let (purpose, document) = (RescuePurpose::Commit, None);
         Self { purpose, parent, identity, login, provenance, tokens, received_at, item, document }
     }
 
     /// A login whose tokens are to be revoked, `named` by one of them.
     #[must_use]
-    pub fn of_login(stored: &Stored, named: Fingerprint, purpose: Purpose, at: Timestamp) -> Self {
+    pub fn of_login(
+        stored: &StoredDocument,
+        named: Fingerprint,
+        purpose: RescuePurpose,
+        at: Timestamp,
+    ) -> Self {
         let tokens = stored.document.tokens();
         let tokens = NewTokens {
             id_token: None,
@@ -106,7 +116,7 @@ impl Rescue {
     /// The same, to be revoked and never committed.
     #[must_use]
     pub fn refused(self) -> Self {
-        Self { purpose: Purpose::Refused, ..self }
+        Self { purpose: RescuePurpose::Refused, ..self }
     }
 
     /// The store of the document that it belongs to.
@@ -125,13 +135,13 @@ impl Rescue {
 /// The proof that a token response can be saved: its space is on the disk, and its key in memory.
 #[derive(Debug)]
 #[must_use = "the space is given back on drop"]
-pub struct Reservation {
-    file: Reserved,
+pub struct RescueReservation {
+    file: ReservedFile,
     seal: Seal,
-    records: Records,
+    records: RecordPaths,
 }
 
-impl Reservation {
+impl RescueReservation {
     /// Reserves the space beside the state of the lease's document.
     ///
     /// # Errors
@@ -139,7 +149,7 @@ impl Reservation {
     pub fn make(lease: &Lease, seal: Seal) -> Result<Self, Error> {
         lease.check_folders()?;
         let records = lease.records();
-        let file = Reserved::make(&records.rescue(), SPACE)?;
+        let file = ReservedFile::make(&records.rescue(), SPACE)?;
         Ok(Self { file, seal, records })
     }
 
@@ -147,7 +157,7 @@ impl Reservation {
     ///
     /// # Errors
     /// As [`Self::make`].
-    pub(super) fn check(records: &Records) -> Result<(), Error> {
+    pub(super) fn check(records: &RecordPaths) -> Result<(), Error> {
         let path = records.rescue();
         private_file::read(&path, LIMIT, Links::Refuse)?;
         Ok(private_file::may_reserve(&path, SPACE)?)
@@ -166,20 +176,20 @@ impl Reservation {
 
 /// What `plain` says, if it is a rescue.
 pub(super) fn decode(plain: &[u8]) -> Option<Rescue> {
-    serde_json::from_slice::<Written>(plain).ok()?.read()
+    serde_json::from_slice::<RescueFile>(plain).ok()?.read()
 }
 
-fn item_of(location: &Location) -> Option<String> {
+fn item_of(location: &DocumentLocation) -> Option<String> {
     match location {
-        Location::File(_) => None,
-        Location::Keychain { account, .. } => Some(account.clone()),
+        DocumentLocation::File(_) => None,
+        DocumentLocation::Keychain { account, .. } => Some(account.clone()),
     }
 }
 
 /// The form on the disk.
 #[derive(Serialize, Deserialize)]
-struct Written {
-    purpose: Purpose,
+struct RescueFile {
+    purpose: RescuePurpose,
     parent: Fingerprint,
     account_id: Option<String>,
     user_id: Option<String>,
@@ -197,7 +207,7 @@ struct Written {
     document: Option<String>,
 }
 
-impl Drop for Written {
+impl Drop for RescueFile {
     fn drop(&mut self) {
         let Self { id_token, access_token, refresh_token, document, .. } = self;
         for secret in [id_token, access_token, refresh_token, document] {
@@ -206,7 +216,7 @@ impl Drop for Written {
     }
 }
 
-impl From<&Rescue> for Written {
+impl From<&Rescue> for RescueFile {
     fn from(rescue: &Rescue) -> Self {
         let plain = |token: &Option<Secret>| token.as_ref().map(|token| token.expose().to_owned());
         Self {
@@ -227,7 +237,7 @@ impl From<&Rescue> for Written {
     }
 }
 
-impl Written {
+impl RescueFile {
     fn read(mut self) -> Option<Rescue> {
         let written = &mut self;
         let secret = |token: &mut Option<String>| token.take().map(Secret::new);
@@ -258,7 +268,7 @@ fn text(document: &AuthDocument) -> String {
 }
 
 fn encode(rescue: &Rescue) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let written = Written::from(rescue);
+    let written = RescueFile::from(rescue);
     let length = [&written.id_token, &written.access_token, &written.refresh_token, &written.document]
         .into_iter()
         .flatten()

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, KeychainError, KeychainStore, Lease};
 use crate::config::StoreKind;
-use crate::home::Records;
+use crate::home::RecordPaths;
 
 /// In front of a sealed rescue; a plain one starts with a brace.
 const MAGIC: &[u8] = b"codex-auth sealed 1\n";
@@ -26,7 +26,7 @@ pub enum Seal {
 }
 
 /// What became of opening a rescue.
-pub(super) enum Opened {
+pub(super) enum OpenOutcome {
     /// It was not sealed, or its key fits.
     Plain(Zeroizing<Vec<u8>>),
     /// The keychain can be read, and has no key that fits.
@@ -66,7 +66,7 @@ impl Seal {
     pub(super) fn close(
         &self,
         plain: Zeroizing<Vec<u8>>,
-        records: &Records,
+        records: &RecordPaths,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let Self::Key(key) = self else { return Ok(plain) };
         let mut nonce = [0; NONCE_LEN];
@@ -83,14 +83,14 @@ impl Seal {
 /// What lies in `bytes`, which are sealed or not.
 pub(super) fn open(
     bytes: Zeroizing<Vec<u8>>,
-    records: &Records,
+    records: &RecordPaths,
     keychain: &KeychainStore,
     within: Duration,
-) -> Result<Opened, Error> {
-    let Some(sealed) = bytes.strip_prefix(MAGIC) else { return Ok(Opened::Plain(bytes)) };
+) -> Result<OpenOutcome, Error> {
+    let Some(sealed) = bytes.strip_prefix(MAGIC) else { return Ok(OpenOutcome::Plain(bytes)) };
     let key = match keychain.sealing_key(records, within) {
         Ok(key) => key.and_then(|text| decode(&text)),
-        Err(Error::Keychain(error)) => return Ok(Opened::Unavailable(error)),
+        Err(Error::Keychain(error)) => return Ok(OpenOutcome::Unavailable(error)),
         Err(error) => return Err(error),
     };
     let plain = key.and_then(|key| {
@@ -104,7 +104,7 @@ pub(super) fn open(
         let plain = key.open_in_place(nonce, associated(records), &mut tail).ok()?;
         Some(Zeroizing::new(plain.to_vec()))
     });
-    Ok(plain.map_or(Opened::NoKey, Opened::Plain))
+    Ok(plain.map_or(OpenOutcome::NoKey, OpenOutcome::Plain))
 }
 
 fn decode(text: &[u8]) -> Option<LessSafeKey> {
@@ -113,6 +113,6 @@ fn decode(text: &[u8]) -> Option<LessSafeKey> {
 }
 
 /// A rescue opens only where it was sealed.
-fn associated(records: &Records) -> Aad<&[u8]> {
+fn associated(records: &RecordPaths) -> Aad<&[u8]> {
     Aad::from(records.folder().as_os_str().as_encoded_bytes())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use codex_auth_platform::private_file::{self, Links, OverMount};
+use codex_auth_platform::private_file::{self, Links, MountPolicy};
 
 use super::{Error, Lease};
 use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection, StoreSetting};
@@ -17,14 +17,14 @@ const LIMIT: u64 = 4 * 1024 * 1024;
 /// link stays. Only the home's own file counts, never one of the working folder.
 #[derive(Clone, Default)]
 #[non_exhaustive]
-pub struct Settings {
+pub struct SettingsFile {
     /// What it says.
     pub config: Config,
     text: String,
     is_there: bool,
 }
 
-impl Settings {
+impl SettingsFile {
     /// Reads the file; none is an empty one.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Settings {
     pub(super) fn remove_legacy_token(&mut self, lease: &Lease) -> Result<(), Error> {
         for note in self.edit(lease, Config::without_legacy_token)? {
             // The backup of a file that was written in place holds the token.
-            if let private_file::Note::WrittenInPlace { backup: Some(path) } = note {
+            if let private_file::ReplacementNote::WrittenInPlace { backup: Some(path) } = note {
                 private_file::remove(&path, Links::Refuse)?;
             }
         }
@@ -106,7 +106,12 @@ impl Settings {
         match before.config.store {
             _ if Self::read(lease.home())?.text == self.text => {
                 if before.is_there {
-                    private_file::replace(&path, before.text.as_bytes(), Links::Follow, OverMount::InPlace)?;
+                    private_file::replace(
+                        &path,
+                        before.text.as_bytes(),
+                        Links::Follow,
+                        MountPolicy::InPlace,
+                    )?;
                 } else {
                     private_file::remove(&path, Links::Follow)?;
                 }
@@ -130,7 +135,7 @@ impl Settings {
         &mut self,
         lease: &Lease,
         edit: impl Fn(&str) -> Result<String, config::Error>,
-    ) -> Result<Vec<private_file::Note>, Error> {
+    ) -> Result<Vec<private_file::ReplacementNote>, Error> {
         let path = lease.home().config();
         // What is on disk now, not what was there when the place was opened: others edit this file too.
         let fresh = Self::read(lease.home())?;
@@ -139,7 +144,7 @@ impl Settings {
         let config = Config::parse(&text).map_err(failed)?;
         let written = match text == fresh.text {
             true => Ok(Vec::new()),
-            false => private_file::replace(&path, text.as_bytes(), Links::Follow, OverMount::InPlace)
+            false => private_file::replace(&path, text.as_bytes(), Links::Follow, MountPolicy::InPlace)
                 .map(|replaced| replaced.notes),
         };
         // If only its durability is in doubt, the file has changed, and may have to be restored.
@@ -154,14 +159,14 @@ impl Settings {
 pub(super) fn check_in_place(path: &Path) -> Result<(), Error> {
     match private_file::may_replace(path, Links::Follow) {
         Err(private_file::Error::MountPoint { .. }) => {
-            drop(private_file::Replacement::reserve(path, 0, Links::Follow, OverMount::InPlace)?);
+            drop(private_file::Replacement::reserve(path, 0, Links::Follow, MountPolicy::InPlace)?);
             Ok(())
         }
         checked => Ok(checked?),
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for SettingsFile {
     /// Without the text, which may hold secrets of others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("config", &self.config).finish_non_exhaustive()

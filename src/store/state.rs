@@ -5,16 +5,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use codex_auth_platform::lock::Holder;
-use codex_auth_platform::private_file::{self, Links, OverMount, Stamp};
+use codex_auth_platform::private_file::{self, Links, MountPolicy, Stamp};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::outcome::{Outcome, Poison};
-use super::{Error, Lease, Note, Target};
+use super::outcome::{Poison, SpendRecord};
+use super::{DocumentTarget, Error, Lease, StorageNote};
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
-use crate::home::{Home, Records};
+use crate::home::{Home, RecordPaths};
 use crate::secret::Fingerprint;
 
 const LIMIT: u64 = 256 * 1024;
@@ -28,7 +28,7 @@ const SPENT: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct State {
+pub struct HomeState {
     /// A random text that is new after every outcome.
     pub generation: String,
     /// Where the last outcome left the document.
@@ -44,7 +44,7 @@ pub struct State {
     pub poison: Option<Poison>,
     /// How the last spending ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<SpendRecord>,
     /// The token of a login that is being ended: of its refresh token, or of the access token where it has none. It is
     /// handed out no more, and the next holder of the lease completes the logout.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub struct State {
     pub left_in_keychain: bool,
     /// Who wrote the last outcome; nobody that is known if it was another program's commit that was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<Author>,
+    pub by: Option<ChangeAuthor>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -65,14 +65,14 @@ pub struct State {
 /// A process that changed a login, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Author {
+pub struct ChangeAuthor {
     /// Its process id, in its own container.
     pub pid: u32,
     /// The name of its program.
     pub program: String,
 }
 
-impl Author {
+impl ChangeAuthor {
     pub(super) fn this_process() -> Self {
         let program = std::env::current_exe().ok();
         let name =
@@ -81,13 +81,13 @@ impl Author {
     }
 }
 
-impl From<Holder> for Author {
+impl From<Holder> for ChangeAuthor {
     fn from(holder: Holder) -> Self {
         Self { pid: holder.pid, program: holder.program }
     }
 }
 
-impl fmt::Display for Author {
+impl fmt::Display for ChangeAuthor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let printable =
             self.program.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
@@ -95,25 +95,27 @@ impl fmt::Display for Author {
     }
 }
 
-impl State {
+impl HomeState {
     /// The record of `home`; the empty one if there is none. One that cannot be understood counts as empty too, since
     /// everything in it can be found out again, and the note says so.
     ///
     /// # Errors
     /// [`Error::File`]: it is there and cannot be read.
-    pub fn read(home: &Home) -> Result<(Self, Option<Note>), Error> {
-        Self::read_at(&Target::of(home)?.records())
+    pub fn read(home: &Home) -> Result<(Self, Option<StorageNote>), Error> {
+        Self::read_at(&DocumentTarget::of(home)?.records())
     }
 
     /// As [`Self::read`], of a document whose files are known.
-    pub(super) fn read_at(records: &Records) -> Result<(Self, Option<Note>), Error> {
+    pub(super) fn read_at(records: &RecordPaths) -> Result<(Self, Option<StorageNote>), Error> {
         let path = records.state();
         let Some(contents) = private_file::read(&path, LIMIT, Links::Refuse)? else {
             return Ok((Self::default(), None));
         };
         Ok(match serde_json::from_slice(&contents.bytes) {
             Ok(state) => (state, None),
-            Err(error) => (Self::default(), Some(Note::StateUnreadable { path, reason: error.to_string() })),
+            Err(error) => {
+                (Self::default(), Some(StorageNote::StateUnreadable { path, reason: error.to_string() }))
+            }
         })
     }
 
@@ -122,7 +124,7 @@ impl State {
     /// # Errors
     /// [`Error::File`]: it cannot be looked at.
     pub fn stamp(home: &Home) -> Result<Option<Stamp>, Error> {
-        Ok(private_file::stamp(&Target::of(home)?.records().state(), Links::Refuse)?)
+        Ok(private_file::stamp(&DocumentTarget::of(home)?.records().state(), Links::Refuse)?)
     }
 
     /// Remembers that a commit replaced `fingerprint`.
@@ -158,7 +160,7 @@ impl State {
     }
 
     /// Replaces the record under a new generation. `by` is the process whose change it reports, if that is known.
-    pub(super) fn write(&mut self, lease: &Lease, by: Option<Author>) -> Result<(), Error> {
+    pub(super) fn write(&mut self, lease: &Lease, by: Option<ChangeAuthor>) -> Result<(), Error> {
         lease.check_folders()?;
         self.by = by;
         let mut random = [0; 16];
@@ -167,11 +169,11 @@ impl State {
         // A struct of texts, numbers and lists has no way to fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         let records = lease.records();
-        match private_file::replace(&records.state(), &bytes, Links::Refuse, OverMount::Refuse) {
+        match private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse) {
             // Our folder was deleted under us; the lease holds the home's folder too, so no other process is in there.
             Err(private_file::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 private_file::create_directory(records.folder())?;
-                private_file::replace(&records.state(), &bytes, Links::Refuse, OverMount::Refuse)?;
+                private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
             }
             outcome => drop(outcome?),
         }

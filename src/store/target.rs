@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links, OverMount};
+use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy};
 
 use super::Error;
-use crate::home::{Home, Records};
+use crate::home::{Home, RecordPaths};
 
 /// Names in `codex-auth` that no document's folder may take.
 const RESERVED: &[&str] = &[
@@ -26,12 +26,12 @@ const LONGEST_PATH: u64 = 16 * 1024;
 ///
 /// Two homes that link to one document have the same target, and with it the same lock, state and rescue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct DocumentTarget {
     folder: Home,
     name: OsString,
 }
 
-impl Target {
+impl DocumentTarget {
     /// Follows `auth.json` of `home`. The document itself need not exist.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Target {
 
     /// Where its state and rescue are.
     #[must_use]
-    pub fn records(&self) -> Records {
+    pub fn records(&self) -> RecordPaths {
         self.folder.records(&self.name)
     }
 
@@ -90,7 +90,7 @@ impl Target {
     pub(super) fn note_in(&self, home: &Home) -> Result<(), Error> {
         let (path, bytes) = (home.link_note(), self.document().into_os_string().into_encoded_bytes());
         if self.noted(home).as_deref() != Some(bytes.as_slice()) {
-            private_file::replace(&path, &bytes, Links::Refuse, OverMount::Refuse)?;
+            private_file::replace(&path, &bytes, Links::Refuse, MountPolicy::Refuse)?;
         }
         Ok(())
     }

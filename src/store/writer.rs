@@ -6,8 +6,11 @@ use codex_auth_platform::private_file::{self, Links, Removal};
 
 use super::recover::{self, holds};
 use super::rescue::Rescue;
-use super::state::Author;
-use super::{Commit, Content, Error, Intent, Lease, Note, Outcome, Seen, State, Store, Stores, Written};
+use super::state::ChangeAuthor;
+use super::{
+    CommitLocks, Error, HomeState, Lease, SeenRevision, SpendRecord, StorageNote, Store, StoreContent,
+    Stores, WriteIntent, WriteReport,
+};
 use crate::config::{LegacyToken, StoreKind, StoreSelection};
 use crate::document::{AuthDocument, Revision};
 use crate::failpoint;
@@ -21,37 +24,37 @@ use crate::failpoint;
 pub struct Writer<'lease> {
     lease: &'lease Lease,
     pub(super) stores: Stores,
-    pub(super) state: State,
-    pub(super) notes: Vec<Note>,
+    pub(super) state: HomeState,
+    pub(super) notes: Vec<StorageNote>,
 }
 
 /// How [`Writer::replace`] ended.
 #[derive(Debug)]
 #[must_use = "it may not have been done"]
 #[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Replaced {
+pub enum ReplaceOutcome {
     /// The document is stored.
-    Written(Written),
+    Written(WriteReport),
     /// The store does not hold what the caller saw, but this; nothing was written.
-    Moved(Content),
+    Moved(StoreContent),
 }
 
 /// How [`Writer::remove`] ended.
 #[derive(Debug)]
 #[must_use = "it may not have been done"]
 #[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Removed {
+pub enum RemoveOutcome {
     /// Nothing is left in the store.
     Gone(Removal),
     /// The store does not hold what the caller saw, but this; nothing was removed.
-    Moved(Content),
+    Moved(StoreContent),
 }
 
 /// How [`Writer::advance`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it may not have been done"]
 #[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Advanced {
+pub enum AdvanceOutcome {
     /// The successor is stored and was read back; the rescue is cleared.
     Stored,
     /// The successor was stored, and another program has replaced it since; the rescue is cleared.
@@ -62,7 +65,7 @@ pub enum Advanced {
 
 impl<'lease> Writer<'lease> {
     pub(super) fn new(lease: &'lease Lease, stores: Stores) -> Result<Self, Error> {
-        let (state, note) = State::read_at(&lease.records())?;
+        let (state, note) = HomeState::read_at(&lease.records())?;
         Ok(Self { lease, stores, state, notes: note.into_iter().collect() })
     }
 
@@ -79,13 +82,13 @@ impl<'lease> Writer<'lease> {
 
     /// The state as it was read or last written.
     #[must_use]
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &HomeState {
         &self.state
     }
 
     /// What a person should hear about the home, and about token responses that were set aside.
     #[must_use]
-    pub fn take_notes(&mut self) -> Vec<Note> {
+    pub fn take_notes(&mut self) -> Vec<StorageNote> {
         let mut notes = std::mem::take(&mut self.notes);
         for aside in self.stores.set_aside() {
             if !notes.iter().any(|known| known.rescue().is_some() && known.rescue() == aside.rescue()) {
@@ -99,7 +102,7 @@ impl<'lease> Writer<'lease> {
     ///
     /// # Errors
     /// As [`Store::read`] and [`Lease::check_folders`].
-    pub fn read(&self, kind: StoreKind) -> Result<Content, Error> {
+    pub fn read(&self, kind: StoreKind) -> Result<StoreContent, Error> {
         self.lease.check_folders()?;
         self.stores.store(kind).read(self.stores.deadline())
     }
@@ -107,9 +110,9 @@ impl<'lease> Writer<'lease> {
     /// What the store of `kind` holds while no program is in the middle of a commit: read under the commit locks.
     ///
     /// # Errors
-    /// As [`Commit::begin`] and [`Store::read`].
-    pub fn read_between_commits(&self, kind: StoreKind) -> Result<Content, Error> {
-        let commit = Commit::begin(self.lease, Intent::Keep)?;
+    /// As [`CommitLocks::begin`] and [`Store::read`].
+    pub fn read_between_commits(&self, kind: StoreKind) -> Result<StoreContent, Error> {
+        let commit = CommitLocks::begin(self.lease, WriteIntent::Keep)?;
         self.stores.store(kind).read(commit.remaining()?)
     }
 
@@ -121,22 +124,22 @@ impl<'lease> Writer<'lease> {
     pub fn replace(
         &mut self,
         kind: StoreKind,
-        seen: Seen,
+        seen: SeenRevision,
         document: &AuthDocument,
-        intent: Intent,
-        change: impl FnOnce(&mut State),
-    ) -> Result<Replaced, Error> {
+        intent: WriteIntent,
+        change: impl FnOnce(&mut HomeState),
+    ) -> Result<ReplaceOutcome, Error> {
         let store = self.stores.store(kind);
         let written = {
-            let commit = Commit::begin(self.lease, intent)?;
+            let commit = CommitLocks::begin(self.lease, intent)?;
             let now = store.read(commit.remaining()?)?;
             if now.seen() != seen || !(kind == StoreKind::Keychain || commit.is_on_target()) {
-                return Ok(Replaced::Moved(now));
+                return Ok(ReplaceOutcome::Moved(now));
             }
             store.write(&commit, document)
         };
         if written.as_ref().is_err_and(|error| !error.is_unknown()) {
-            return Ok(Replaced::Written(written?));
+            return Ok(ReplaceOutcome::Written(written?));
         }
         self.record(|state| {
             state.store = Some(kind);
@@ -147,19 +150,19 @@ impl<'lease> Writer<'lease> {
         let mut written = match (written, &now) {
             (Ok(written), _) => written,
             // It may have arrived all the same: only the store itself can tell.
-            (Err(_), Ok(Content::Document(stored))) if stored.document.revision() == revision => {
-                Written { location: stored.location.clone(), notes: Vec::new() }
+            (Err(_), Ok(StoreContent::Document(stored))) if stored.document.revision() == revision => {
+                WriteReport { location: stored.location.clone(), notes: Vec::new() }
             }
             (Err(error), _) => return Err(error),
         };
         match now?.seen() {
-            Seen::Credential(now) if now == revision => {}
-            now if now == seen || now == Seen::Nothing => {
+            SeenRevision::Credential(now) if now == revision => {}
+            now if now == seen || now == SeenRevision::Nothing => {
                 return Err(Error::NotKept { location: written.location });
             }
-            _ => written.notes.push(Note::Overtaken { location: written.location.clone() }),
+            _ => written.notes.push(StorageNote::Overtaken { location: written.location.clone() }),
         }
-        Ok(Replaced::Written(written))
+        Ok(ReplaceOutcome::Written(written))
     }
 
     /// Removes what the caller saw from the store of `kind`. The document's file is the one that the lease found, also where
@@ -167,20 +170,20 @@ impl<'lease> Writer<'lease> {
     ///
     /// # Errors
     /// The locks cannot be acquired or the store cannot be used; if [`Error::is_unknown`], read before deciding anything.
-    pub fn remove(&mut self, kind: StoreKind, seen: Seen) -> Result<Removed, Error> {
+    pub fn remove(&mut self, kind: StoreKind, seen: SeenRevision) -> Result<RemoveOutcome, Error> {
         let store = self.stores.store(kind);
         let removed = {
-            let commit = Commit::begin(self.lease, Intent::Keep)?;
+            let commit = CommitLocks::begin(self.lease, WriteIntent::Keep)?;
             let now = store.read(commit.remaining()?)?;
             if now.seen() != seen {
-                return Ok(Removed::Moved(now));
+                return Ok(RemoveOutcome::Moved(now));
             }
             store.remove(&commit)
         };
         if kind == StoreKind::Keychain && removed.is_ok() {
             self.state.left_in_keychain = false;
         }
-        self.removed(removed).map(Removed::Gone)
+        self.removed(removed).map(RemoveOutcome::Gone)
     }
 
     pub(super) fn removed(&mut self, removed: Result<Removal, Error>) -> Result<Removal, Error> {
@@ -200,14 +203,14 @@ impl<'lease> Writer<'lease> {
     ///
     /// # Errors
     /// The store cannot be used; the rescue stays.
-    pub fn advance(&mut self, rescue: &Rescue) -> Result<Advanced, Error> {
+    pub fn advance(&mut self, rescue: &Rescue) -> Result<AdvanceOutcome, Error> {
         self.advance_from(&self.lease.records().rescue(), rescue)
     }
 
     /// As [`Self::advance`], for a rescue in the file `path`.
-    pub(super) fn advance_from(&mut self, path: &Path, rescue: &Rescue) -> Result<Advanced, Error> {
+    pub(super) fn advance_from(&mut self, path: &Path, rescue: &Rescue) -> Result<AdvanceOutcome, Error> {
         let store = self.stores.store(rescue.kind());
-        let Some(revision) = self.merge(&*store, rescue)? else { return Ok(Advanced::Moved) };
+        let Some(revision) = self.merge(&*store, rescue)? else { return Ok(AdvanceOutcome::Moved) };
         failpoint::at("committed");
         let now = store.read(self.stores.deadline())?;
         // If this cannot be written the rescue stays, and the next holder of the lease records it.
@@ -216,14 +219,14 @@ impl<'lease> Writer<'lease> {
             let _ = private_file::remove(path, Links::Refuse);
         }
         failpoint::at("cleared");
-        let is_it = matches!(&now, Content::Document(stored) if stored.document.revision() == revision);
-        Ok(if is_it { Advanced::Stored } else { Advanced::Overtaken })
+        let is_it = matches!(&now, StoreContent::Document(stored) if stored.document.revision() == revision);
+        Ok(if is_it { AdvanceOutcome::Stored } else { AdvanceOutcome::Overtaken })
     }
 
     fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
-        let commit = Commit::begin(self.lease, Intent::Keep)?;
+        let commit = CommitLocks::begin(self.lease, WriteIntent::Keep)?;
         // A link that was put in its place is an error: the rescue stays for a process with the lease of its target.
-        let Content::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
+        let StoreContent::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
         if !self.descends(&stored.document, rescue) {
             return Ok(None);
         }
@@ -247,7 +250,8 @@ impl<'lease> Writer<'lease> {
     /// # Errors
     /// As [`Self::remove`].
     pub fn remove_duplicates(&mut self) -> Result<usize, Error> {
-        let removed = self.stores.keychain().remove_duplicates(&Commit::begin(self.lease, Intent::Keep)?)?;
+        let removed =
+            self.stores.keychain().remove_duplicates(&CommitLocks::begin(self.lease, WriteIntent::Keep)?)?;
         if removed > 0 {
             self.record(|_| {})?;
         }
@@ -269,7 +273,7 @@ impl<'lease> Writer<'lease> {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn restore_selection(&mut self, before: &Selected) -> Result<(), Error> {
+    pub fn restore_selection(&mut self, before: &StoreSettings) -> Result<(), Error> {
         self.stores.settings.restore(self.lease, &before.settings)?;
         let store = before.store;
         self.record(|state| state.store = store)
@@ -280,10 +284,10 @@ impl<'lease> Writer<'lease> {
     pub fn roll_back(
         &mut self,
         kind: StoreKind,
-        wrote: Seen,
-        there: &Content,
-        before: &Selected,
-        intent: Intent,
+        wrote: SeenRevision,
+        there: &StoreContent,
+        before: &StoreSettings,
+        intent: WriteIntent,
     ) {
         // Each is tried whatever became of the other; the caller has the error that matters.
         let _ = self.restore_selection(before);
@@ -291,7 +295,7 @@ impl<'lease> Writer<'lease> {
         let Ok(now) = self.read(kind) else { return };
         let put_back = match there {
             _ if now.seen() != wrote || there.seen() == wrote => return,
-            Content::Document(old) => self.replace(kind, wrote, &old.document, intent, |_| {}).map(drop),
+            StoreContent::Document(old) => self.replace(kind, wrote, &old.document, intent, |_| {}).map(drop),
             _ => self.remove(kind, wrote).map(drop),
         };
         let _ = put_back.and_then(|()| self.restore_selection(before));
@@ -299,8 +303,8 @@ impl<'lease> Writer<'lease> {
 
     /// What [`Self::restore_selection`] puts back.
     #[must_use]
-    pub fn selected(&self) -> Selected {
-        Selected { settings: self.stores.settings.clone(), store: self.state.store }
+    pub fn selected(&self) -> StoreSettings {
+        StoreSettings { settings: self.stores.settings.clone(), store: self.state.store }
     }
 
     /// Removes the `auth_token` of old builds from `config.toml`.
@@ -319,16 +323,16 @@ impl<'lease> Writer<'lease> {
     ///
     /// # Errors
     /// [`Error::File`]: it cannot be written; the old state is untouched. [`Error::Random`].
-    pub fn record(&mut self, change: impl FnOnce(&mut State)) -> Result<(), Error> {
+    pub fn record(&mut self, change: impl FnOnce(&mut HomeState)) -> Result<(), Error> {
         change(&mut self.state);
-        self.state.write(self.lease, Some(Author::this_process()))
+        self.state.write(self.lease, Some(ChangeAuthor::this_process()))
     }
 
     /// As [`Self::record`], after adopting what another program committed.
     ///
     /// # Errors
     /// As [`Self::record`].
-    pub fn record_adopted(&mut self, change: impl FnOnce(&mut State)) -> Result<(), Error> {
+    pub fn record_adopted(&mut self, change: impl FnOnce(&mut HomeState)) -> Result<(), Error> {
         change(&mut self.state);
         self.state.write(self.lease, None)
     }
@@ -356,12 +360,12 @@ impl<'lease> Writer<'lease> {
 
 /// What is read: `config.toml` and the recorded store at one moment.
 #[derive(Clone, Debug)]
-pub struct Selected {
-    settings: super::Settings,
+pub struct StoreSettings {
+    settings: super::SettingsFile,
     store: Option<StoreKind>,
 }
 
-impl State {
+impl HomeState {
     /// A token was spent for what is in `rescue`.
     pub(super) fn committed(&mut self, rescue: &Rescue) {
         if rescue.child().is_some_and(|child| child != rescue.parent) {
@@ -369,6 +373,6 @@ impl State {
         }
         self.received_at = Some(rescue.received_at);
         self.poison = None;
-        self.outcome = Some(Outcome::committed(rescue.parent, rescue.received_at));
+        self.outcome = Some(SpendRecord::committed(rescue.parent, rescue.received_at));
     }
 }

@@ -14,10 +14,10 @@ mod support;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use codex_auth::authority::{Authority, Endpoint, Refresh, RefreshReason, TokenResponse, client_id};
-use codex_auth::manager::{AuthManager, Reason};
-use codex_auth::store::rescue::{Rescue, Reservation};
-use codex_auth::store::{Advanced, Seal, Store as _, Stored, Writer};
+use codex_auth::authority::{Authority, Endpoint, Refresh, StaleTokenReason, TokenResponse, client_id};
+use codex_auth::manager::{AuthManager, RefreshReason};
+use codex_auth::store::rescue::{Rescue, RescueReservation};
+use codex_auth::store::{AdvanceOutcome, Seal, Store as _, StoredDocument, Writer};
 use codex_auth::{Clock, Lease, StoreKind, Stores};
 use scripted_authority::Outcome;
 use tokio::runtime::Runtime;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         }
         by_steps(&world, &runtime, &authority, &mut steps);
         runtime.block_on(manager.reload()).unwrap();
-        steps.whole.of(|| runtime.block_on(manager.refresh(Reason::Forced))).unwrap();
+        steps.whole.of(|| runtime.block_on(manager.refresh(RefreshReason::Forced))).unwrap();
     }
     let granted = world.authority.counters().ended(scripted_authority::Endpoint::Refresh, Outcome::Granted);
     assert_eq!(granted, 2 * (ROUNDS as u64 + 1), "every refresh of both kinds was one");
@@ -85,25 +85,25 @@ fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut
         endpoint: Endpoint::refresh(&environment, &tokens.provenance).unwrap(),
         client_id: client_id(&tokens.provenance).to_owned(),
         refresh_token: tokens.refresh_token.clone().unwrap(),
-        reason: RefreshReason::Forced,
+        reason: StaleTokenReason::Forced,
     };
     let response = steps.request.of(|| runtime.block_on(authority.refresh(&refresh))).unwrap();
 
     let rescue = rescued(&stored, response);
     steps.rescue.of(|| reservation.keep(&rescue)).unwrap();
     let committed = steps.commit.of(|| writer.advance(&rescue)).unwrap();
-    assert_eq!(committed, Advanced::Stored);
+    assert_eq!(committed, AdvanceOutcome::Stored);
 }
 
-fn reserve(writer: &Writer<'_>) -> Reservation {
+fn reserve(writer: &Writer<'_>) -> RescueReservation {
     let (file, deadline) = (writer.stores().file(), writer.stores().deadline());
     file.check_write(deadline).unwrap();
     file.prove_write().unwrap();
     let seal = Seal::make(writer.lease(), StoreKind::File, &writer.stores().keychain(), deadline).unwrap();
-    Reservation::make(writer.lease(), seal).unwrap()
+    RescueReservation::make(writer.lease(), seal).unwrap()
 }
 
-fn rescued(stored: &Stored, response: TokenResponse) -> Rescue {
+fn rescued(stored: &StoredDocument, response: TokenResponse) -> Rescue {
     let parent = stored.document.fingerprint().unwrap();
     Rescue::new(stored, parent, response.into(), Clock::system().now())
 }

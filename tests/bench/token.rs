@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use codex_auth::Clock;
-use codex_auth::manager::{AuthManager, Standing, Token};
+use codex_auth::manager::{AuthManager, SnapshotStatus, Token};
 use divan::Bencher;
 
 use self::support::World;
@@ -60,5 +60,5 @@ fn clock() -> codex_auth::Timestamp {
 fn standing(bencher: Bencher<'_, '_>) {
     let world = World::fresh();
     let (snapshot, now) = (manager(&world).current(), Clock::system().now());
-    bencher.bench(|| -> Standing { black_box(&snapshot).standing(black_box(now)) });
+    bencher.bench(|| -> SnapshotStatus { black_box(&snapshot).standing(black_box(now)) });
 }

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use codex_auth::config::{Config, StoreSelection};
 use codex_auth::store::migrate;
-use codex_auth::store::{Commit, Intent, Seen, Settings};
-use codex_auth::{AuthDocument, Lease, Secret, State, StoreKind, login};
+use codex_auth::store::{CommitLocks, SeenRevision, SettingsFile, WriteIntent};
+use codex_auth::{AuthDocument, HomeState, Lease, Secret, StoreKind, login};
 use serde_json::{Value, json};
 
 use crate::support::{Machine, TestHome, jwt, now, over_both_stores};
@@ -233,25 +233,28 @@ fn debug_of_whatever_holds_a_secret_shows_none() {
     let home = TestHome::new();
     home.write("auth.json", &text);
     home.write("config.toml", format!("auth_token = \"{MARK}\" # {MARK}\n"));
-    shown("settings", &Settings::read(&home.home()).unwrap());
+    shown("settings", &SettingsFile::read(&home.home()).unwrap());
     shown("configuration", &Config::parse(&home.read("config.toml")));
     let stores = home.stores();
     let found = stores.find().unwrap();
     shown("stores", &(&stores, &found, &found.stored));
     let lease = Lease::acquire(&home.home(), Duration::from_secs(5), |_| ()).unwrap();
     shown("lease", &lease);
-    shown("commit", &Commit::begin(&lease, Intent::Keep).unwrap());
+    shown("commit", &CommitLocks::begin(&lease, WriteIntent::Keep).unwrap());
     let mut writer = stores.writer(&lease).unwrap();
     let (kind, content) = (StoreKind::File, writer.read(StoreKind::File).unwrap());
     shown("content", &content);
-    shown("moved", &writer.replace(kind, Seen::Nothing, &document, Intent::Keep, |_| {}).unwrap());
-    shown("replaced", &writer.replace(kind, content.seen(), &document, Intent::Keep, |_| {}).unwrap());
+    shown(
+        "moved",
+        &writer.replace(kind, SeenRevision::Nothing, &document, WriteIntent::Keep, |_| {}).unwrap(),
+    );
+    shown("replaced", &writer.replace(kind, content.seen(), &document, WriteIntent::Keep, |_| {}).unwrap());
     shown("plan", &migrate::plan(&stores, kind).unwrap());
     shown("migrated", &migrate::migrate(&mut writer, kind).unwrap());
     let choice = stores.choose(Some(StoreSelection::File)).unwrap();
     shown("kept", &login::keep(&mut writer, &choice, &AuthDocument::with_api_key(&key)).unwrap());
     shown("writer", &writer);
-    shown("state", &State::read(&home.home()).unwrap());
+    shown("state", &HomeState::read(&home.home()).unwrap());
     drop(writer);
     home.write("auth.json", format!("{{\"tokens\":{{\"access_token\":[\"{MARK}\"]}}}}"));
     shown("an error", &stores.find().unwrap_err());

@@ -10,20 +10,20 @@ use std::marker::PhantomData;
 /// macOS nothing is heard.
 #[derive(Debug)]
 #[must_use = "it listens until it is dropped"]
-pub struct Changes {
+pub struct ChangeListener {
     #[cfg(target_os = "linux")]
-    _listening: imp::Listening,
+    _listening: imp::ActiveListener,
     #[cfg(not(target_os = "linux"))]
     _nothing: PhantomData<()>,
 }
 
-impl Changes {
+impl ChangeListener {
     /// Calls `tell` on a thread of its own after every change that the service tells of. Returns at once; a bus that
     /// cannot be reached tells of nothing.
     pub fn listen(tell: impl Fn() + Send + 'static) -> Self {
         #[cfg(target_os = "linux")]
         {
-            Self { _listening: imp::Listening::start(tell) }
+            Self { _listening: imp::ActiveListener::start(tell) }
         }
         #[cfg(not(target_os = "linux"))]
         {
@@ -46,7 +46,7 @@ mod imp {
 
     /// The connection that is listened on, for as long as anybody wants it.
     #[derive(Debug)]
-    enum Line {
+    enum SignalConnection {
         /// Not there yet.
         Opening,
         Open(Connection),
@@ -55,11 +55,11 @@ mod imp {
     }
 
     #[derive(Debug)]
-    pub(super) struct Listening(Arc<Mutex<Line>>);
+    pub(super) struct ActiveListener(Arc<Mutex<SignalConnection>>);
 
-    impl Listening {
+    impl ActiveListener {
         pub(super) fn start(tell: impl Fn() + Send + 'static) -> Self {
-            let line = Arc::new(Mutex::new(Line::Opening));
+            let line = Arc::new(Mutex::new(SignalConnection::Opening));
             let shared = Arc::clone(&line);
             let work = move || drop(listen(&shared, tell));
             // Without a thread nothing is heard, which a hint may do.
@@ -68,26 +68,26 @@ mod imp {
         }
     }
 
-    impl Drop for Listening {
+    impl Drop for ActiveListener {
         fn drop(&mut self) {
-            let line = std::mem::replace(&mut *lock(&self.0), Line::Closed);
-            if let Line::Open(bus) = line {
+            let line = std::mem::replace(&mut *lock(&self.0), SignalConnection::Closed);
+            if let SignalConnection::Open(bus) = line {
                 // The thread that waits on it ends with it.
                 let _ = bus.close();
             }
         }
     }
 
-    fn listen(line: &Mutex<Line>, tell: impl Fn()) -> zbus::Result<()> {
+    fn listen(line: &Mutex<SignalConnection>, tell: impl Fn()) -> zbus::Result<()> {
         let bus = super::super::bus::session()?;
         let rule = MatchRule::builder().msg_type(Type::Signal).interface(COLLECTION_INTERFACE)?.build();
         let signals = MessageIterator::for_match_rule(rule, &bus, None)?;
         {
             let mut line = lock(line);
-            if matches!(*line, Line::Closed) {
+            if matches!(*line, SignalConnection::Closed) {
                 return Ok(());
             }
-            *line = Line::Open(bus);
+            *line = SignalConnection::Open(bus);
         }
         // What changed before the rule was set is not told by it.
         tell();
@@ -98,7 +98,7 @@ mod imp {
         Ok(())
     }
 
-    fn lock(line: &Mutex<Line>) -> std::sync::MutexGuard<'_, Line> {
+    fn lock(line: &Mutex<SignalConnection>) -> std::sync::MutexGuard<'_, SignalConnection> {
         line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

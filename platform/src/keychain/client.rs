@@ -18,8 +18,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{
-    Error, Item, ItemName, Keychain, LastModified, Operation, Outcome, Readiness, Selection, Sharing, Slot,
-    Written, native,
+    CallEffect, Error, Item, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain, LastModified,
+    Operation, Readiness, Slot, native,
 };
 
 /// Workers left behind in calls that never ended; more of them than this, and calls fail at once.
@@ -37,14 +37,14 @@ const MOST_LEFT_BEHIND: usize = 16;
 ///
 /// Every call waits for at most `within`, connecting and waiting for earlier calls included, and then fails with
 /// [`Error::TimedOut`]. A call whose turn had not come by then is never carried out. One that was under way cannot be
-/// taken back: the outcome of a write or deletion is then [`Outcome::Unknown`]. Of such a call no further step is begun
+/// taken back: the outcome of a write or deletion is then [`CallEffect::Unknown`]. Of such a call no further step is begun
 /// ([`Caller`]), so what it may still do is what the service had already been sent.
 ///
 /// When 16 calls hang at once, further ones fail with [`Error::Unavailable`] until one of them ends.
 #[derive(Clone)]
 pub struct Client {
-    handle: Arc<Handle>,
-    sharing: Sharing,
+    handle: Arc<ClientHandle>,
+    sharing: ItemSharing,
 }
 
 impl Client {
@@ -62,19 +62,23 @@ impl Client {
         service: &'static str,
         connect: impl Fn(&Caller) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
     ) -> Self {
-        let shared =
-            Shared { service, connect: Box::new(connect), state: Mutex::default(), news: Condvar::new() };
-        Self { handle: Arc::new(Handle { shared: Arc::new(shared) }), sharing: native::SHARING }
+        let shared = ClientShared {
+            service,
+            connect: Box::new(connect),
+            state: Mutex::default(),
+            news: Condvar::new(),
+        };
+        Self { handle: Arc::new(ClientHandle { shared: Arc::new(shared) }), sharing: native::SHARING }
     }
 
     /// The same for a keychain whose items are shared in this way, and not as those of this operating system.
     #[must_use]
-    pub fn with_sharing(self, sharing: Sharing) -> Self {
+    pub fn with_sharing(self, sharing: ItemSharing) -> Self {
         Self { sharing, ..self }
     }
 
     /// Whether a program may rewrite an item that another program made.
-    pub fn sharing(&self) -> Sharing {
+    pub fn sharing(&self) -> ItemSharing {
         self.sharing
     }
 
@@ -137,7 +141,7 @@ impl Client {
         slot: &Slot,
         secret: &[u8],
         within: Duration,
-    ) -> Result<Written, Error> {
+    ) -> Result<ItemWrite, Error> {
         let (name, slot, secret) = (name.clone(), slot.clone(), Zeroizing::new(secret.to_vec()));
         self.call(Operation::Write, within, move |keychain| keychain.write(&name, &slot, &secret))
     }
@@ -147,7 +151,12 @@ impl Client {
     /// # Errors
     ///
     /// Those of [`Keychain::delete`], [`Error::TimedOut`] and [`Error::Panicked`]; see [`Error::outcome`].
-    pub fn delete(&self, name: &ItemName, selection: &Selection, within: Duration) -> Result<usize, Error> {
+    pub fn delete(
+        &self,
+        name: &ItemName,
+        selection: &ItemSelection,
+        within: Duration,
+    ) -> Result<usize, Error> {
         let (name, selection) = (name.clone(), selection.clone());
         self.call(Operation::Delete, within, move |keychain| keychain.delete(&name, &selection))
     }
@@ -160,7 +169,7 @@ impl Client {
     ) -> Result<T, Error> {
         let shared = &self.handle.shared;
         let (reply, answer) = mpsc::channel();
-        let run = move |session: &mut Session<'_>| {
+        let run = move |session: &mut WorkerSession<'_>| {
             // A caller that left does not want the answer; the secret in it is wiped as it is dropped.
             let _ = reply.send(session.attempt(operation, work));
         };
@@ -199,11 +208,11 @@ impl Caller {
 }
 
 /// What the clones of a client share; the worker holds only the inner part, so that dropping the last clone ends it.
-struct Handle {
-    shared: Arc<Shared>,
+struct ClientHandle {
+    shared: Arc<ClientShared>,
 }
 
-impl Drop for Handle {
+impl Drop for ClientHandle {
     fn drop(&mut self) {
         self.shared.state().closed = true;
         self.shared.news.notify_all();
@@ -221,17 +230,17 @@ impl<F: Fn(&Caller) -> Result<Box<dyn Keychain>, Error> + Send + Sync> Connect f
     }
 }
 
-struct Shared {
+struct ClientShared {
     service: &'static str,
     connect: Box<dyn Connect>,
     // No foreign code runs while this is held, so it is held for moments and cannot be poisoned half-way.
-    state: Mutex<State>,
+    state: Mutex<ClientState>,
     news: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Job>,
+struct ClientState {
+    waiting: VecDeque<CallRequest>,
     /// Whom the present worker works for; one whose caller has left takes no further job.
     worker: Option<Caller>,
     left_behind: usize,
@@ -239,20 +248,20 @@ struct State {
     closed: bool,
 }
 
-struct Job {
+struct CallRequest {
     ticket: u64,
-    run: Box<dyn FnOnce(&mut Session<'_>) + Send>,
+    run: Box<dyn FnOnce(&mut WorkerSession<'_>) + Send>,
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl ClientShared {
+    fn state(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enqueue(
         self: &Arc<Self>,
         operation: Operation,
-        run: Box<dyn FnOnce(&mut Session<'_>) + Send>,
+        run: Box<dyn FnOnce(&mut WorkerSession<'_>) + Send>,
     ) -> Result<u64, Error> {
         let mut state = self.state();
         if state.left_behind >= MOST_LEFT_BEHIND {
@@ -261,10 +270,10 @@ impl Shared {
         }
         state.last_ticket += 1;
         let ticket = state.last_ticket;
-        state.waiting.push_back(Job { ticket, run });
+        state.waiting.push_back(CallRequest { ticket, run });
         if let Err(error) = self.staff(&mut state) {
             state.waiting.pop_back();
-            let (service, outcome) = (self.service, Outcome::Unchanged);
+            let (service, outcome) = (self.service, CallEffect::Unchanged);
             return Err(Error::Failed { service, operation, outcome, source: error.into() });
         }
         drop(state);
@@ -273,7 +282,7 @@ impl Shared {
     }
 
     /// Makes sure that there is a worker.
-    fn staff(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+    fn staff(self: &Arc<Self>, state: &mut ClientState) -> std::io::Result<()> {
         if state.worker.is_none() {
             let (shared, caller) = (Arc::clone(self), Caller::default());
             state.worker = Some(caller.clone());
@@ -296,7 +305,7 @@ impl Shared {
         let place = state.waiting.iter().position(|job| job.ticket == ticket);
         let withdrawn = place.and_then(|place| state.waiting.remove(place));
         let outcome = if withdrawn.is_some() {
-            Outcome::Unchanged
+            CallEffect::Unchanged
         } else if let Ok(answer) = answer.try_recv() {
             return answer;
         } else {
@@ -316,7 +325,7 @@ impl Shared {
 
     /// The life of a worker: one connection, one job after another, until it is left behind or the client is gone.
     fn work(&self, caller: Caller) {
-        let mut session = Session { shared: self, caller, connection: None };
+        let mut session = WorkerSession { shared: self, caller, connection: None };
         let mut state = self.state();
         while !session.caller.has_left() && !state.closed {
             let Some(job) = state.waiting.pop_front() else {
@@ -336,13 +345,13 @@ impl Shared {
 }
 
 /// A worker's connection.
-struct Session<'a> {
-    shared: &'a Shared,
+struct WorkerSession<'a> {
+    shared: &'a ClientShared,
     caller: Caller,
     connection: Option<Box<dyn Keychain>>,
 }
 
-impl Session<'_> {
+impl WorkerSession<'_> {
     /// One call, connecting first if need be; whatever happens in it comes out as an answer.
     fn attempt<T>(
         &mut self,
@@ -402,7 +411,7 @@ fn doubts_connection(error: &Error) -> bool {
 mod tests {
     use std::time::Instant;
 
-    use super::super::{Fault, Memory, State};
+    use super::super::{Fault, Memory, MemoryState};
     use super::*;
 
     /// Longer than any call here takes that is answered at all.
@@ -434,11 +443,11 @@ mod tests {
         let client = memory.client();
         let ask = || (client.readiness(LONG), client.read(&name(), LONG).map(|items| items.len()));
         assert!(matches!(ask(), (Ok(Readiness::Unlocked), Ok(0))));
-        memory.set_state(State::Locked);
+        memory.set_state(MemoryState::Locked);
         assert!(matches!(ask(), (Ok(Readiness::Locked), Err(Error::Locked { .. }))));
-        memory.set_state(State::NeverUnlocked);
+        memory.set_state(MemoryState::NeverUnlocked);
         assert!(matches!(ask(), (Ok(Readiness::NeverUnlocked), Err(Error::NeverUnlocked { .. }))));
-        memory.set_state(State::Unavailable);
+        memory.set_state(MemoryState::Unavailable);
         assert!(matches!(ask(), (Err(Error::Unavailable { .. }), Err(Error::Unavailable { .. }))));
     }
 
@@ -467,7 +476,7 @@ mod tests {
         memory.inject(Operation::Read, Fault::Silent);
         let refusal = client.read(&name(), SHORT).unwrap_err();
         assert!(
-            matches!(refusal, Error::TimedOut { after: SHORT, outcome: Outcome::Unchanged, .. }),
+            matches!(refusal, Error::TimedOut { after: SHORT, outcome: CallEffect::Unchanged, .. }),
             "{refusal}"
         );
         client.read(&name(), LONG).unwrap();
@@ -478,7 +487,7 @@ mod tests {
     fn a_slow_call_is_waited_for() {
         let memory = Memory::new();
         memory.inject(Operation::Write, Fault::Slow(SHORT));
-        assert_eq!(memory.client().write(&name(), &Slot::Only, b"one", LONG).unwrap(), Written::Created);
+        assert_eq!(memory.client().write(&name(), &Slot::Only, b"one", LONG).unwrap(), ItemWrite::Created);
     }
 
     #[test]
@@ -488,7 +497,7 @@ mod tests {
             memory.inject(Operation::Write, fault);
             let refusal = memory.client().write(&name(), &Slot::Only, b"one", SHORT).unwrap_err();
             assert!(matches!(refusal, Error::TimedOut { .. }), "{refusal}");
-            assert_eq!((refusal.outcome(), secrets(&memory)), (Outcome::Unknown, left));
+            assert_eq!((refusal.outcome(), secrets(&memory)), (CallEffect::Unknown, left));
         }
     }
 
@@ -498,7 +507,7 @@ mod tests {
         let client = memory.client();
         memory.inject(Operation::Write, Fault::Held);
         let refusal = client.write(&name(), &Slot::Only, b"late", SHORT).unwrap_err();
-        assert_eq!((refusal.outcome(), secrets(&memory).len()), (Outcome::Unknown, 0));
+        assert_eq!((refusal.outcome(), secrets(&memory).len()), (CallEffect::Unknown, 0));
         memory.release();
         // The worker that was left behind is on its way now, and no later call waits for it.
         let begun = Instant::now();
@@ -517,7 +526,7 @@ mod tests {
             let reader = scope.spawn(|| client.read(&name(), LONG));
             memory.await_held(1);
             let refusal = client.write(&name(), &Slot::Only, b"late", SHORT).unwrap_err();
-            assert!(matches!(refusal, Error::TimedOut { outcome: Outcome::Unchanged, .. }), "{refusal}");
+            assert!(matches!(refusal, Error::TimedOut { outcome: CallEffect::Unchanged, .. }), "{refusal}");
             memory.release();
             reader.join().unwrap().unwrap();
         });
@@ -534,7 +543,7 @@ mod tests {
         thread::scope(|scope| {
             scope.spawn(|| client.read(&name(), SHORT).unwrap_err());
             memory.await_held(1);
-            assert_eq!(client.write(&name(), &Slot::Only, b"one", LONG).unwrap(), Written::Created);
+            assert_eq!(client.write(&name(), &Slot::Only, b"one", LONG).unwrap(), ItemWrite::Created);
         });
         assert_eq!(memory.connections(), 2);
     }
@@ -547,8 +556,8 @@ mod tests {
         memory.inject(Operation::Read, Fault::Panics);
         let write = client.write(&name(), &Slot::Only, b"one", LONG).unwrap_err();
         let read = client.read(&name(), LONG).unwrap_err();
-        assert!(matches!(write, Error::Panicked { outcome: Outcome::Unknown, .. }), "{write}");
-        assert!(matches!(read, Error::Panicked { outcome: Outcome::Unchanged, .. }), "{read}");
+        assert!(matches!(write, Error::Panicked { outcome: CallEffect::Unknown, .. }), "{write}");
+        assert!(matches!(read, Error::Panicked { outcome: CallEffect::Unchanged, .. }), "{read}");
         assert!(!format!("{write} {write:?}").contains("told to panic"));
     }
 
@@ -589,10 +598,10 @@ mod tests {
             fn modified(&mut self, _: &ItemName) -> Result<LastModified, Error> {
                 Ok(LastModified::NoEntry)
             }
-            fn write(&mut self, _: &ItemName, _: &Slot, _: &[u8]) -> Result<Written, Error> {
-                Ok(Written::Created)
+            fn write(&mut self, _: &ItemName, _: &Slot, _: &[u8]) -> Result<ItemWrite, Error> {
+                Ok(ItemWrite::Created)
             }
-            fn delete(&mut self, _: &ItemName, _: &Selection) -> Result<usize, Error> {
+            fn delete(&mut self, _: &ItemName, _: &ItemSelection) -> Result<usize, Error> {
                 Ok(0)
             }
         }

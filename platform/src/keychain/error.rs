@@ -27,10 +27,10 @@ pub enum Operation {
 
 impl Operation {
     /// What is known of the keychain after this operation broke off before its answer came.
-    pub(super) fn broken_off(self) -> Outcome {
+    pub(super) fn broken_off(self) -> CallEffect {
         match self {
-            Self::Delete | Self::Write => Outcome::Unknown,
-            Self::Modified | Self::Read | Self::ReadAsking | Self::Readiness => Outcome::Unchanged,
+            Self::Delete | Self::Write => CallEffect::Unknown,
+            Self::Modified | Self::Read | Self::ReadAsking | Self::Readiness => CallEffect::Unchanged,
         }
     }
 }
@@ -51,14 +51,14 @@ impl fmt::Display for Operation {
 /// What a call that failed may have done.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallEffect {
     /// This call changed nothing and will not.
     Unchanged,
     /// It may have been done, in part or whole, or may yet be: read back before deciding anything.
     Unknown,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CallEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unchanged => "nothing was changed, try again",
@@ -95,7 +95,7 @@ pub enum Error {
         /// What it was asked to do.
         operation: Operation,
         /// What may have happened.
-        outcome: Outcome,
+        outcome: CallEffect,
         /// What it said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -121,7 +121,7 @@ pub enum Error {
         /// What it was asked to do.
         operation: Operation,
         /// What may have happened.
-        outcome: Outcome,
+        outcome: CallEffect,
     },
     /// No answer within the caller's deadline; the next call starts on a new connection.
     #[error("{service} did not {operation} within {after:?}; {outcome}")]
@@ -132,8 +132,8 @@ pub enum Error {
         operation: Operation,
         /// The deadline it had, waiting for earlier calls included.
         after: Duration,
-        /// What may have happened; [`Outcome::Unchanged`] for a call whose turn had not come.
-        outcome: Outcome,
+        /// What may have happened; [`CallEffect::Unchanged`] for a call whose turn had not come.
+        outcome: CallEffect,
     },
     /// No such service can be reached from this process.
     #[error("{service} cannot be reached; start it for this session or choose another store")]
@@ -155,7 +155,7 @@ pub enum Error {
 
 impl Error {
     /// What the call that failed may have done to the keychain.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CallEffect {
         match self {
             Self::Failed { outcome, .. }
             | Self::Panicked { outcome, .. }
@@ -165,7 +165,7 @@ impl Error {
             | Self::Locked { .. }
             | Self::NeverUnlocked { .. }
             | Self::Unavailable { .. }
-            | Self::Vanished { .. } => Outcome::Unchanged,
+            | Self::Vanished { .. } => CallEffect::Unchanged,
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn every_message_names_the_service_and_is_lower_case_after_it() {
         let name = ItemName::new("service", "account");
-        let outcome = Outcome::Unknown;
+        let outcome = CallEffect::Unknown;
         let operation = Operation::Write;
         let source = || Box::<dyn std::error::Error + Send + Sync>::from("why");
         let service = "Secret Service";

@@ -16,12 +16,12 @@ use security_framework::os::macos::keychain::{KeychainUserInteractionLock, SecKe
 use zeroize::Zeroizing;
 
 use super::{
-    Caller, Error, Item, ItemId, ItemName, Keychain, LastModified, Operation, Readiness, Selection, Sharing,
-    Slot, Written,
+    Caller, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain, LastModified,
+    Operation, Readiness, Slot,
 };
 
 pub(super) const SERVICE: &str = "macOS Keychain";
-pub(super) const SHARING: Sharing = Sharing::OwnerOnly;
+pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
 pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain in this session: security unlock-keychain";
 
 /// Opens the store; the keychain itself is not touched yet.
@@ -66,7 +66,7 @@ impl Keychain for LoginKeychain {
         Ok(if present { LastModified::NotTold } else { LastModified::NoEntry })
     }
 
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
+    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
         let _quiet = open(Operation::Write)?;
         let present = self.is_present(Operation::Write, name)?;
         if let Slot::This(id) = slot
@@ -78,12 +78,12 @@ impl Keychain for LoginKeychain {
         self.entry(Operation::Write, name)?
             .set_secret(secret)
             .map_err(|error| refused(Operation::Write, error))?;
-        Ok(if present { Written::Updated } else { Written::Created })
+        Ok(if present { ItemWrite::Updated } else { ItemWrite::Created })
     }
 
-    fn delete(&mut self, name: &ItemName, selection: &Selection) -> Result<usize, Error> {
+    fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {
         let _quiet = open(Operation::Delete)?;
-        if let Selection::This(id) = selection
+        if let ItemSelection::This(id) = selection
             && *id != only()
         {
             return Ok(0);

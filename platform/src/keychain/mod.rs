@@ -44,10 +44,10 @@ mod native;
 mod native;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod native {
-    use super::{Caller, Error, Keychain, Sharing};
+    use super::{Caller, Error, ItemSharing, Keychain};
 
     pub(super) const SERVICE: &str = "keychain";
-    pub(super) const SHARING: Sharing = Sharing::OwnerOnly;
+    pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
     pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain";
 
     pub(super) fn connect(_: &Caller) -> Result<Box<dyn Keychain>, Error> {
@@ -55,14 +55,14 @@ mod native {
     }
 }
 
-pub use changes::Changes;
+pub use changes::ChangeListener;
 pub use client::{Caller, Client};
-pub use error::{Error, Operation, Outcome};
+pub use error::{CallEffect, Error, Operation};
 #[cfg(any(test, feature = "test-support"))]
-pub use memory::{Fault, Memory, State};
+pub use memory::{Fault, Memory, MemoryState};
 
 /// Whether a program may rewrite an item that another program made, on this operating system.
-pub const SHARING: Sharing = native::SHARING;
+pub const SHARING: ItemSharing = native::SHARING;
 
 /// What a person does about a keychain that is locked, on this operating system; words that begin a sentence.
 pub const HOW_TO_UNLOCK: &str = native::HOW_TO_UNLOCK;
@@ -78,7 +78,7 @@ pub const HOW_TO_UNLOCK: &str = native::HOW_TO_UNLOCK;
 ///
 /// Of every method but [`readiness`](Self::readiness): [`Error::Unavailable`], [`Error::Locked`] and
 /// [`Error::NeverUnlocked`] as above, before anything was changed; [`Error::Failed`] for whatever else the service
-/// answers, with the [`Outcome`].
+/// answers, with the [`CallEffect`].
 pub trait Keychain: Send {
     /// Whether the service lets this program at its default collection, at this moment.
     ///
@@ -134,14 +134,14 @@ pub trait Keychain: Send {
     /// Those of [the trait](Self); [`Error::Ambiguous`] for [`Slot::Only`] with several items, none of which was
     /// touched; [`Error::Vanished`] for [`Slot::This`] when that item is gone, and for an item
     /// that another program deletes during the call.
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error>;
+    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error>;
 
     /// Removes items and says how many; removing what is not there is no error and counts none.
     ///
     /// # Errors
     ///
-    /// Those of [the trait](Self). With [`Selection::All`], some items may be gone after a failure.
-    fn delete(&mut self, name: &ItemName, selection: &Selection) -> Result<usize, Error>;
+    /// Those of [the trait](Self). With [`ItemSelection::All`], some items may be gone after a failure.
+    fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error>;
 }
 
 /// What an item is found by: a service and an account within it, both case-sensitive.
@@ -233,7 +233,7 @@ pub enum Slot {
 /// Which items a deletion removes.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
+pub enum ItemSelection {
     /// Every item of the name.
     All,
     /// This very item.
@@ -243,7 +243,7 @@ pub enum Selection {
 /// What a write did.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum ItemWrite {
     /// There was no item of the name; there is one now.
     Created,
     /// An item was there and has the new secret.
@@ -253,7 +253,7 @@ pub enum Written {
 /// Who may rewrite an item without the operating system asking its user.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
+pub enum ItemSharing {
     /// Every program of the user: items carry no list of programs (Secret Service).
     AnyProgram,
     /// The program that made it; any other, or a rewrite by any other, makes macOS ask.

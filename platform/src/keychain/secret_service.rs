@@ -24,12 +24,12 @@ use zbus_secret_service_keyring_store::cred::Wrapper;
 use zeroize::Zeroizing;
 
 use super::{
-    Caller, Error, Item, ItemId, ItemName, Keychain, LastModified, Operation, Outcome, Readiness, Selection,
-    Sharing, Slot, Written, newest_first,
+    CallEffect, Caller, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
+    LastModified, Operation, Readiness, Slot, newest_first,
 };
 
 pub(super) const SERVICE: &str = "Secret Service";
-pub(super) const SHARING: Sharing = Sharing::AnyProgram;
+pub(super) const SHARING: ItemSharing = ItemSharing::AnyProgram;
 pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain, for example by logging in to the desktop";
 
 /// The names of the Secret Service API draft 0.2, freedesktop.org.
@@ -55,11 +55,11 @@ struct SecretService {
     caller: Caller,
     bus: Connection,
     /// Opened by the first call that carries a secret; looking needs none.
-    session: Option<Session>,
+    session: Option<ServiceSession>,
 }
 
 /// An encrypted session, which ends with the process that granted it.
-struct Session {
+struct ServiceSession {
     owner: String,
     store: Arc<Store>,
 }
@@ -111,7 +111,7 @@ impl Keychain for SecretService {
         Ok(!(unlocked.is_empty() && locked.is_empty()))
     }
 
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
+    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
         let found = self.look(Operation::Write, name)?;
         let path = match slot {
             Slot::This(id) => match found.into_iter().find(|path| path.as_str() == id.0) {
@@ -130,27 +130,27 @@ impl Keychain for SecretService {
                 self.before_a_change(Operation::Write)?;
                 entry
                     .set_secret(secret)
-                    .map_err(|error| store_refused(Operation::Write, Outcome::Unknown, error))?;
+                    .map_err(|error| store_refused(Operation::Write, CallEffect::Unknown, error))?;
                 self.complete(&[path]);
-                Ok(Written::Updated)
+                Ok(ItemWrite::Updated)
             }
             None => {
                 self.before_a_change(Operation::Write)?;
                 create(&store, name, secret)?;
                 self.complete(&self.look(Operation::Write, name).unwrap_or_default());
-                Ok(Written::Created)
+                Ok(ItemWrite::Created)
             }
         }
     }
 
-    fn delete(&mut self, name: &ItemName, selection: &Selection) -> Result<usize, Error> {
+    fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {
         let mut found = self.look(Operation::Delete, name)?;
-        if let Selection::This(id) = selection {
+        if let ItemSelection::This(id) = selection {
             found.retain(|path| path.as_str() == id.0);
         }
         let mut deleted = 0;
         // Whatever an error says, something may have been done by then.
-        let too_late = |source| failed(Operation::Delete, Outcome::Unknown, source);
+        let too_late = |source| failed(Operation::Delete, CallEffect::Unknown, source);
         for path in found {
             self.before_a_change(Operation::Delete)?;
             match self.call::<_, OwnedObjectPath>(&path, ITEM_INTERFACE, "Delete", &()) {
@@ -278,8 +278,8 @@ impl SecretService {
         {
             return Ok(Arc::clone(&session.store));
         }
-        let store = Store::new().map_err(|error| store_refused(operation, Outcome::Unchanged, error))?;
-        self.session = Some(Session { owner, store: Arc::clone(&store) });
+        let store = Store::new().map_err(|error| store_refused(operation, CallEffect::Unchanged, error))?;
+        self.session = Some(ServiceSession { owner, store: Arc::clone(&store) });
         Ok(store)
     }
 
@@ -292,7 +292,7 @@ impl SecretService {
         for path in paths {
             let secret = entry_at(&store, name, path, Operation::Read)?
                 .get_secret()
-                .map_err(|error| store_refused(Operation::Read, Outcome::Unchanged, error))?;
+                .map_err(|error| store_refused(Operation::Read, CallEffect::Unchanged, error))?;
             let secret = Zeroizing::new(secret);
             let modified = self.item_modified(path).map_err(|error| refused(Operation::Read, error))?;
             items.push(Item { id: ItemId(path.to_string()), secret, modified });
@@ -311,7 +311,7 @@ fn entry_at(
 ) -> Result<Entry, Error> {
     let found = store
         .search(&attributes(name))
-        .map_err(|error| store_refused(operation, Outcome::Unchanged, error))?;
+        .map_err(|error| store_refused(operation, CallEffect::Unchanged, error))?;
     let is_it = |entry: &Entry| {
         entry.as_any().downcast_ref::<Wrapper>().is_some_and(|item| item.get_path() == path.as_str())
     };
@@ -324,8 +324,8 @@ fn create(store: &Store, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
     let modifiers = HashMap::from([("target", "default"), ("label", label.as_str())]);
     let entry = store
         .build(name.service(), name.account(), Some(&modifiers))
-        .map_err(|error| store_refused(Operation::Write, Outcome::Unchanged, error))?;
-    entry.set_secret(secret).map_err(|error| store_refused(Operation::Write, Outcome::Unknown, error))
+        .map_err(|error| store_refused(Operation::Write, CallEffect::Unchanged, error))?;
+    entry.set_secret(secret).map_err(|error| store_refused(Operation::Write, CallEffect::Unknown, error))
 }
 
 /// What items are searched by, here and by keyring 3.
@@ -352,12 +352,12 @@ fn refused(operation: Operation, error: zbus::Error) -> Error {
     match (gone, locked) {
         (true, _) => unavailable(error.into()),
         (_, true) => Error::Locked { service: SERVICE },
-        _ => failed(operation, Outcome::Unchanged, error.into()),
+        _ => failed(operation, CallEffect::Unchanged, error.into()),
     }
 }
 
 /// What a refusal of the store means. Its `NoStorageAccess` is a lock, found before anything was changed.
-fn store_refused(operation: Operation, outcome: Outcome, error: keyring_core::Error) -> Error {
+fn store_refused(operation: Operation, outcome: CallEffect, error: keyring_core::Error) -> Error {
     match error {
         keyring_core::Error::NoStorageAccess(_) => Error::Locked { service: SERVICE },
         keyring_core::Error::PlatformFailure(source) => failed(operation, outcome, source),
@@ -366,7 +366,11 @@ fn store_refused(operation: Operation, outcome: Outcome, error: keyring_core::Er
     }
 }
 
-fn failed(operation: Operation, outcome: Outcome, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+fn failed(
+    operation: Operation,
+    outcome: CallEffect,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> Error {
     Error::Failed { service: SERVICE, operation, outcome, source }
 }
 

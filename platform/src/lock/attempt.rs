@@ -10,25 +10,25 @@ use fs2::FileExt;
 use rustix::fs::{CWD, FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
-use super::waiting::Attempt;
+use super::waiting::LockAttempt;
 use super::{Creation, Error, Mode};
 use crate::hardening::with_found_umask;
 use crate::private_file::{
-    self, CAREFUL, Folder, Temporary, check_writable, is_contended, may_replace_in, parent,
+    self, CAREFUL, OpenFolder, TemporaryFile, check_writable, is_contended, may_replace_in, parent,
 };
 
-pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Attempt<File>, Error> {
+pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<LockAttempt<File>, Error> {
     let (opened, heir) = match foreign_folder(path)? {
         None => (open(path, creation, OFlags::CREATE)?, None),
         Some(foreign) => {
             let heir = foreign.heir;
             match settle(path, foreign, creation)? {
-                Settled::Theirs => (open(path, creation, OFlags::empty())?, Some(heir)),
-                Settled::Held => return Ok(Attempt::Held),
+                OwnershipCheck::Theirs => (open(path, creation, OFlags::empty())?, Some(heir)),
+                OwnershipCheck::Held => return Ok(LockAttempt::Held),
             }
         }
     };
-    let Some(file) = opened else { return Ok(Attempt::Replaced) };
+    let Some(file) = opened else { return Ok(LockAttempt::Replaced) };
     let failed = |source| Error::Io { path: path.to_owned(), source };
     let opened = file.metadata().map_err(failed)?;
     if !opened.is_file() {
@@ -36,7 +36,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Att
     }
     // Swapped since it was settled, maybe for a hard link to somebody else's file, which must not be signed.
     if heir.is_some_and(|heir| heir != opened.uid()) {
-        return Ok(Attempt::Replaced);
+        return Ok(LockAttempt::Replaced);
     }
     let locked = match mode {
         Mode::Shared => FileExt::try_lock_shared(&file),
@@ -44,7 +44,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Att
     };
     match locked {
         Ok(()) => {}
-        Err(error) if is_contended(&error) => return Ok(Attempt::Held),
+        Err(error) if is_contended(&error) => return Ok(LockAttempt::Held),
         // NFS wants a file that is open for writing.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
             return Err(Error::ReadOnly { path: path.to_owned(), source: error });
@@ -52,9 +52,9 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: Creation) -> Result<Att
         Err(error) => return Err(refused_lock(path, error)),
     }
     match std::fs::symlink_metadata(path) {
-        Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => Ok(Attempt::Locked(file)),
-        Ok(_) => Ok(Attempt::Replaced),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Attempt::Replaced),
+        Ok(now) if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) => Ok(LockAttempt::Locked(file)),
+        Ok(_) => Ok(LockAttempt::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Replaced),
         Err(error) => Err(failed(error)),
     }
 }
@@ -84,8 +84,9 @@ fn open(path: &Path, creation: Creation, create: OFlags) -> Result<Option<File>,
 /// Puts a new lock file in the place of the one at `path`, and returns it locked.
 pub(super) fn replace(path: &Path) -> Result<File, Error> {
     let failed = |error| sorted(path, error);
-    let (folder, name) = Folder::around(path).map_err(failed)?;
-    let mut temporary = Temporary::create(folder, name, permissions(Creation::Private)).map_err(failed)?;
+    let (folder, name) = OpenFolder::around(path).map_err(failed)?;
+    let mut temporary =
+        TemporaryFile::create(folder, name, permissions(Creation::Private)).map_err(failed)?;
     if temporary.folder().heir().is_some() {
         temporary.folder().bequeath(temporary.file()).map_err(failed)?;
     }
@@ -116,7 +117,7 @@ pub(super) fn opened(path: &Path) -> Result<Option<File>, Error> {
 /// Those of [`FileLock::acquire`](super::FileLock::acquire), except [`Error::Held`], [`Error::Unstable`] and
 /// [`Error::Unsupported`].
 pub fn may_open(path: &Path) -> Result<(), Error> {
-    if let Some(Foreign { folder, name, heir }) = foreign_folder(path)? {
+    if let Some(ForeignFolder { folder, name, heir }) = foreign_folder(path)? {
         let entry = folder.entry(name).map_err(|error| sorted(path, error))?;
         if entry.is_none_or(|entry| entry.uid != heir) {
             return may_replace_in(&folder, name, path).map_err(|error| refused(path, error));
@@ -145,7 +146,7 @@ pub fn check_support(path: &Path) -> Result<(), Error> {
 
 /// Any file in `folder` that can be opened.
 fn any_file(folder: &Path) -> Option<File> {
-    let folder = Folder::open(folder).ok()?;
+    let folder = OpenFolder::open(folder).ok()?;
     let is_regular =
         |name: &OsStr| matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
     let names = folder.names().ok()?;
@@ -193,35 +194,35 @@ fn tighten(file: &File) {
 }
 
 /// A lock file's place in a folder that belongs to another user, we being root.
-struct Foreign<'a> {
-    folder: Folder,
+struct ForeignFolder<'a> {
+    folder: OpenFolder,
     name: &'a OsStr,
     heir: u32,
 }
 
-fn foreign_folder(path: &Path) -> Result<Option<Foreign<'_>>, Error> {
+fn foreign_folder(path: &Path) -> Result<Option<ForeignFolder<'_>>, Error> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let (folder, name) = Folder::around(path).map_err(|error| sorted(path, error))?;
-    Ok(folder.heir().map(|(heir, _)| Foreign { folder, name, heir }))
+    let (folder, name) = OpenFolder::around(path).map_err(|error| sorted(path, error))?;
+    Ok(folder.heir().map(|(heir, _)| ForeignFolder { folder, name, heir }))
 }
 
-enum Settled {
+enum OwnershipCheck {
     Theirs,
     Held,
 }
 
 /// Sees to it that the lock file in a folder of another user is one of theirs, by replacing any other. No
 /// file is given away that was there before, because it may be a hard link to one of root's.
-fn settle(path: &Path, foreign: Foreign<'_>, creation: Creation) -> Result<Settled, Error> {
-    let Foreign { folder, name, heir } = foreign;
+fn settle(path: &Path, foreign: ForeignFolder<'_>, creation: Creation) -> Result<OwnershipCheck, Error> {
+    let ForeignFolder { folder, name, heir } = foreign;
     let failed = |error| sorted(path, error);
     let old = match folder.entry(name).map_err(failed)? {
         Some(entry) if entry.kind != FileType::RegularFile => {
             return Err(Error::NotAFile { path: path.to_owned() });
         }
-        Some(entry) if entry.uid == heir => return Ok(Settled::Theirs),
+        Some(entry) if entry.uid == heir => return Ok(OwnershipCheck::Theirs),
         Some(_) => match folder.open_entry(name, OFlags::RDWR, Permissions::empty()) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -232,11 +233,11 @@ fn settle(path: &Path, foreign: Foreign<'_>, creation: Creation) -> Result<Settl
     if let Some(old) = &old {
         match FileExt::try_lock_exclusive(old) {
             Ok(()) => {}
-            Err(error) if is_contended(&error) => return Ok(Settled::Held),
+            Err(error) if is_contended(&error) => return Ok(OwnershipCheck::Held),
             Err(error) => return Err(failed(error)),
         }
     }
-    let temporary = making(creation, || Temporary::create(folder, name, permissions(creation)));
+    let temporary = making(creation, || TemporaryFile::create(folder, name, permissions(creation)));
     let mut temporary = temporary.map_err(failed)?;
     temporary
         .folder()
@@ -246,7 +247,7 @@ fn settle(path: &Path, foreign: Foreign<'_>, creation: Creation) -> Result<Settl
     let placed = if old.is_some() { temporary.rename(name) } else { temporary.link(name) };
     match placed {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
-        _ => Ok(Settled::Theirs),
+        _ => Ok(OwnershipCheck::Theirs),
     }
 }
 

@@ -10,9 +10,9 @@ use fs2::FileExt;
 use rustix::fs::{Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
-use super::waiting::{self, Attempt, Waiting};
+use super::waiting::{self, LockAttempt, Waiting};
 use super::{Error, Wait};
-use crate::filesystem::Identity;
+use crate::filesystem::FileId;
 use crate::private_file::is_contended;
 
 /// An exclusive lock on a directory. Released on drop, and by the kernel when the process ends in whatever way.
@@ -62,8 +62,8 @@ impl DirectoryLock {
     }
 
     /// Names the locked directory, whatever its path leads to by now. `None` if the system does not tell.
-    pub fn identity(&self) -> Option<Identity> {
-        self.file.metadata().ok().map(|found| Identity::of(&found))
+    pub fn identity(&self) -> Option<FileId> {
+        self.file.metadata().ok().map(|found| FileId::of(&found))
     }
 
     /// The directory.
@@ -94,21 +94,23 @@ fn open(path: &Path) -> Result<File, Error> {
 }
 
 /// One try: the locked directory, or why its file system locks none.
-fn attempt(path: &Path) -> Result<Attempt<io::Result<File>>, Error> {
+fn attempt(path: &Path) -> Result<LockAttempt<io::Result<File>>, Error> {
     let file = open(path)?;
     match FileExt::try_lock_exclusive(&file) {
         Ok(()) => {}
-        Err(error) if is_contended(&error) => return Ok(Attempt::Held),
-        Err(error) if is_unsupported(&error) => return Ok(Attempt::Locked(Err(error))),
+        Err(error) if is_contended(&error) => return Ok(LockAttempt::Held),
+        Err(error) if is_unsupported(&error) => return Ok(LockAttempt::Locked(Err(error))),
         Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
     }
     let failed = |source| Error::Io { path: path.to_owned(), source };
     let locked = file.metadata().map_err(failed)?;
     match std::fs::metadata(path) {
-        Ok(now) if (now.dev(), now.ino()) == (locked.dev(), locked.ino()) => Ok(Attempt::Locked(Ok(file))),
-        Ok(_) => Ok(Attempt::Replaced),
+        Ok(now) if (now.dev(), now.ino()) == (locked.dev(), locked.ino()) => {
+            Ok(LockAttempt::Locked(Ok(file)))
+        }
+        Ok(_) => Ok(LockAttempt::Replaced),
         // The next try tells that it is gone, or finds the one that was put there meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Attempt::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Replaced),
         Err(error) => Err(failed(error)),
     }
 }

@@ -88,7 +88,7 @@ pub enum Acquired<B> {
 /// How a lock stands, to somebody who only looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum LockState {
     /// There is no lock file; nobody has ever locked it.
     Absent,
     /// Nobody holds it.
@@ -263,14 +263,14 @@ impl Drop for FileLock {
 ///
 /// # Errors
 /// [`Error::NotAFile`]; [`Error::ReadOnly`] for a file that cannot even be read; [`Error::Io`].
-pub fn standing(path: &Path) -> Result<Standing, Error> {
-    let Some(file) = attempt::opened(path)? else { return Ok(Standing::Absent) };
+pub fn standing(path: &Path) -> Result<LockState, Error> {
+    let Some(file) = attempt::opened(path)? else { return Ok(LockState::Absent) };
     match FileExt::try_lock_shared(&file) {
         Ok(()) => {
             let _ = FileExt::unlock(&file);
-            Ok(Standing::Free { left: note::left(path) })
+            Ok(LockState::Free { left: note::left(path) })
         }
-        Err(error) if is_contended(&error) => Ok(Standing::Held { holder: holder(path) }),
+        Err(error) if is_contended(&error) => Ok(LockState::Held { holder: holder(path) }),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
 }

@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 const REPLACED_TRIES: u32 = 64;
 
 /// How a try ended.
-pub(super) enum Attempt<L> {
+pub(super) enum LockAttempt<L> {
     Locked(L),
     Held,
     /// What was locked is not at the path any more.
@@ -50,22 +50,22 @@ pub(super) fn until_locked<L, B>(
     path: &Path,
     wait: Wait,
     mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
-    mut attempt: impl FnMut() -> Result<Attempt<L>, Error>,
+    mut attempt: impl FnMut() -> Result<LockAttempt<L>, Error>,
 ) -> Result<ControlFlow<B, L>, Error> {
     let start = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut replaced = 0;
     loop {
         match attempt()? {
-            Attempt::Locked(lock) => return Ok(ControlFlow::Continue(lock)),
-            Attempt::Replaced if replaced == REPLACED_TRIES => {
+            LockAttempt::Locked(lock) => return Ok(ControlFlow::Continue(lock)),
+            LockAttempt::Replaced if replaced == REPLACED_TRIES => {
                 return Err(Error::Unstable { path: path.to_owned() });
             }
-            Attempt::Replaced => {
+            LockAttempt::Replaced => {
                 replaced += 1;
                 continue;
             }
-            Attempt::Held => replaced = 0,
+            LockAttempt::Held => replaced = 0,
         }
         let waited = start.elapsed();
         let left = match wait {

@@ -65,7 +65,7 @@ impl Exposure {
 /// Whose a file or folder is, and who can use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Ownership {
+pub struct FileOwnership {
     /// The path, with the links that were followed resolved.
     pub path: PathBuf,
     /// The user id of its owner.
@@ -168,12 +168,12 @@ pub fn stamp(path: &Path, links: Links) -> Result<Option<Stamp>, Error> {
 ///
 /// # Errors
 /// Those of [`resolve`].
-pub fn ownership(path: &Path, links: Links) -> Result<Option<Ownership>, Error> {
+pub fn ownership(path: &Path, links: Links) -> Result<Option<FileOwnership>, Error> {
     let path = resolve(path, links)?;
     match std::fs::symlink_metadata(&path) {
         Ok(found) => {
             let (owner, mode) = (found.uid(), found.permissions().mode() & 0o7777);
-            Ok(Some(Ownership { path, owner, mode, exposure: Exposure::of(&found) }))
+            Ok(Some(FileOwnership { path, owner, mode, exposure: Exposure::of(&found) }))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::look("look at", &path, error)),

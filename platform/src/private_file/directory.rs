@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::folder::{self, Folder};
+use super::folder::{self, OpenFolder};
 use super::{Error, Exposure, predicate};
 
 /// How [`create_directory`] left the folder.
@@ -54,7 +54,7 @@ pub fn create_directory(path: &Path) -> Result<Created, Error> {
     if directory(above)? == DirectoryState::Missing {
         create_directory(above)?;
     }
-    let (folder, name) = Folder::around(path).map_err(failed)?;
+    let (folder, name) = OpenFolder::around(path).map_err(failed)?;
     match folder.make_folder(name) {
         Ok(()) => {}
         Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
@@ -94,7 +94,7 @@ pub fn may_create_directory(path: &Path) -> Result<(), Error> {
     if directory(above)? == DirectoryState::Missing {
         return may_create_directory(above);
     }
-    let around = Folder::around(path);
+    let around = OpenFolder::around(path);
     let (folder, name) = around.map_err(|error| Error::change("make the directory", path, 0, error))?;
     match folder.entry(name).map_err(|error| Error::look("open", path, error))? {
         None => predicate::may_replace_in(&folder, name, path),
@@ -143,7 +143,7 @@ pub fn canonical(path: &Path) -> Result<PathBuf, Error> {
     std::fs::canonicalize(path).map_err(|error| Error::look("find", path, error))
 }
 
-fn existing(folder: &Folder, name: &OsStr, path: &Path) -> Result<Created, Error> {
+fn existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<Created, Error> {
     let failed = |error| Error::look("open", path, error);
     match folder.entry(name).map_err(failed)? {
         Some(entry) if entry.kind == FileType::Symlink => return Err(Error::Link { path: path.to_owned() }),
@@ -168,17 +168,17 @@ fn existing(folder: &Folder, name: &OsStr, path: &Path) -> Result<Created, Error
 
 /// As root in a folder of another user, gives them the new one; but only if it is empty, because between its
 /// making and its opening they may have put a full one of root's in its place.
-fn give(folder: &Folder, made: &std::fs::File, path: &Path) -> Result<(), Error> {
+fn give(folder: &OpenFolder, made: &std::fs::File, path: &Path) -> Result<(), Error> {
     let Some((uid, _)) = folder.heir() else { return Ok(()) };
     let foreign = |source| Error::ForeignOwner { path: path.to_owned(), uid, source };
-    let names = made.try_clone().and_then(Folder::held).and_then(|held| held.names());
+    let names = made.try_clone().and_then(OpenFolder::held).and_then(|held| held.names());
     if !names.map_err(|error| foreign(Some(error)))?.is_empty() {
         return Err(foreign(None));
     }
     folder.bequeath(made).map(drop).map_err(|error| foreign(Some(error)))
 }
 
-fn open(folder: &Folder, name: &OsStr) -> io::Result<std::fs::File> {
+fn open(folder: &OpenFolder, name: &OsStr) -> io::Result<std::fs::File> {
     folder.open_entry(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
 }
 
@@ -194,7 +194,7 @@ mod tests {
         );
         let theirs = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(theirs.path(), Some(65_534), Some(65_534)).unwrap();
-        let folder = Folder::open(theirs.path()).unwrap();
+        let folder = OpenFolder::open(theirs.path()).unwrap();
         let path = theirs.path().join("made");
         std::fs::create_dir_all(path.join("inner")).unwrap();
         let made = std::fs::File::open(&path).unwrap();

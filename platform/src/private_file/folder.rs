@@ -17,7 +17,7 @@ pub(crate) const CAREFUL: OFlags =
 
 /// An open directory, and who owns it.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct OpenFolder {
     file: File,
     uid: u32,
     gid: u32,
@@ -25,14 +25,14 @@ pub(crate) struct Folder {
 
 /// What a name in a folder stands for; a link is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct FolderEntry {
     pub(crate) kind: FileType,
     pub(crate) mode: Mode,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-impl Folder {
+impl OpenFolder {
     /// The folder that `path` is, or would be, in.
     pub(crate) fn around(path: &Path) -> io::Result<(Self, &OsStr)> {
         let name = path.file_name().ok_or_else(|| io::Error::from(Errno::ISDIR))?;
@@ -76,9 +76,9 @@ impl Folder {
     }
 
     /// What `name` stands for, if anything.
-    pub(crate) fn entry(&self, name: &OsStr) -> io::Result<Option<Entry>> {
+    pub(crate) fn entry(&self, name: &OsStr) -> io::Result<Option<FolderEntry>> {
         match rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => Ok(Some(Entry {
+            Ok(found) => Ok(Some(FolderEntry {
                 kind: FileType::from_raw_mode(found.st_mode),
                 mode: Mode::from_raw_mode(found.st_mode),
                 uid: found.st_uid,

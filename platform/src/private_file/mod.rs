@@ -31,16 +31,18 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use attributes::Flag;
-pub use contents::{Contents, Exposure, Ownership, Stamp, ownership, read, stamp};
+pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
 pub use directory::{Created, DirectoryState, canonical, create_directory, directory, may_create_directory};
 pub use location::{FolderLocation, locate_folder};
 pub use predicate::{may_remove, may_replace, may_reserve};
-pub use replacement::{Note, OverMount, Replaced, Replacement, prove_replacement, replace};
-pub use reserved::{Reserved, is_blank};
+pub use replacement::{
+    MountPolicy, Replacement, ReplacementNote, ReplacementReport, prove_replacement, replace,
+};
+pub use reserved::{ReservedFile, is_blank};
 
-pub(crate) use folder::{CAREFUL, Folder, check_writable, parent};
+pub(crate) use folder::{CAREFUL, OpenFolder, check_writable, parent};
 pub(crate) use predicate::may_replace_in;
-pub(crate) use temporary::{Temporary, is_contended, random};
+pub(crate) use temporary::{TemporaryFile, is_contended, random};
 
 /// As many links in a row as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -297,7 +299,7 @@ pub fn resolve(path: &Path, links: Links) -> Result<PathBuf, Error> {
 /// [`Error::ReadOnly`]; [`Error::Unsynced`]; [`Error::Io`], which is `NotFound` where there is no such file.
 pub fn rename(path: &Path, name: &std::ffi::OsStr) -> Result<(), Error> {
     let failed = |error| Error::change("rename", path, 0, error);
-    let (folder, old) = Folder::around(path).map_err(failed)?;
+    let (folder, old) = OpenFolder::around(path).map_err(failed)?;
     folder.rename(old, name).map_err(failed)?;
     folder.sync().map_err(|source| Error::Unsynced { path: path.with_file_name(name), source })
 }
@@ -307,7 +309,7 @@ pub fn rename(path: &Path, name: &std::ffi::OsStr) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Unreadable`]; [`Error::Io`].
 pub fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
-    match Folder::open(folder).and_then(|folder| folder.names()) {
+    match OpenFolder::open(folder).and_then(|folder| folder.names()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         outcome => outcome.map_err(|error| Error::look("list", folder, error)),
     }
@@ -322,7 +324,7 @@ pub fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
 /// and may come back after a power failure; [`Error::Io`].
 pub fn remove(path: &Path, links: Links) -> Result<Removal, Error> {
     let target = resolve(path, links)?;
-    let (folder, name) = match Folder::around(&target) {
+    let (folder, name) = match OpenFolder::around(&target) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removal::Absent),
         Err(error) => return Err(Error::change("open the folder of", &target, 0, error)),
@@ -354,7 +356,7 @@ pub fn remove(path: &Path, links: Links) -> Result<Removal, Error> {
 /// [`Error::Unreadable`]; [`Error::Io`].
 pub fn repair(path: &Path, links: Links) -> Result<Repair, Error> {
     let target = resolve(path, links)?;
-    let (folder, name) = match Folder::around(&target) {
+    let (folder, name) = match OpenFolder::around(&target) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Repair::Absent),
         Err(error) => return Err(Error::look("open the folder of", &target, error)),
@@ -385,13 +387,13 @@ pub fn repair(path: &Path, links: Links) -> Result<Repair, Error> {
 /// removed is left for the next time.
 pub fn sweep(path: &Path, links: Links) -> usize {
     let Ok(target) = resolve(path, links) else { return 0 };
-    Folder::around(&target).map_or(0, |(folder, name)| temporary::sweep(&folder, name))
+    OpenFolder::around(&target).map_or(0, |(folder, name)| temporary::sweep(&folder, name))
 }
 
 /// What [`sweep`] would remove; nothing is changed. While it looks, no other process can sweep them.
 pub fn leftovers(path: &Path, links: Links) -> Vec<PathBuf> {
     let Ok(target) = resolve(path, links) else { return Vec::new() };
-    let Ok((folder, name)) = Folder::around(&target) else { return Vec::new() };
+    let Ok((folder, name)) = OpenFolder::around(&target) else { return Vec::new() };
     let dead = temporary::abandoned(&folder, name);
     dead.into_iter().map(|(name, _held)| target.with_file_name(name)).collect()
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use super::attributes::{self, Attributes};
-use super::folder::Entry;
-use super::{DirectoryState, Error, Folder, Links, directory, parent, resolve};
+use super::folder::FolderEntry;
+use super::{DirectoryState, Error, Links, OpenFolder, directory, parent, resolve};
 use crate::filesystem::{self, MountPoint};
 
 /// The bit of a folder in which only the owners of a file and of the folder may rename or remove the file.
@@ -25,7 +25,7 @@ const STICKY: u32 = 0o1000;
 /// [`Error::Unsynced`]. [`Error::Io`] is `NotFound` where the folder is missing.
 pub fn may_replace(path: &Path, links: Links) -> Result<(), Error> {
     let target = resolve(path, links)?;
-    let around = Folder::around(&target);
+    let around = OpenFolder::around(&target);
     let (folder, name) = around.map_err(|error| Error::change("make a file beside", &target, 0, error))?;
     may_replace_in(&folder, name, &target)
 }
@@ -39,7 +39,7 @@ pub fn may_replace(path: &Path, links: Links) -> Result<(), Error> {
 /// Those of [`remove`](super::remove), except [`Error::Unsynced`].
 pub fn may_remove(path: &Path, links: Links) -> Result<(), Error> {
     let target = resolve(path, links)?;
-    let (folder, name) = match Folder::around(&target) {
+    let (folder, name) = match OpenFolder::around(&target) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::change("open the folder of", &target, 0, error)),
@@ -85,7 +85,7 @@ pub fn may_reserve(path: &Path, size: u64) -> Result<(), Error> {
 }
 
 /// [`may_replace`] in a folder that is open already.
-pub(crate) fn may_replace_in(folder: &Folder, name: &OsStr, target: &Path) -> Result<(), Error> {
+pub(crate) fn may_replace_in(folder: &OpenFolder, name: &OsStr, target: &Path) -> Result<(), Error> {
     let entry = regular(folder, name, target)?;
     may_change(folder, name, entry, target)?;
     match folder.heir() {
@@ -97,7 +97,11 @@ pub(crate) fn may_replace_in(folder: &Folder, name: &OsStr, target: &Path) -> Re
 }
 
 /// The entry of a regular file, or none.
-pub(super) fn regular(folder: &Folder, name: &OsStr, target: &Path) -> Result<Option<Entry>, Error> {
+pub(super) fn regular(
+    folder: &OpenFolder,
+    name: &OsStr,
+    target: &Path,
+) -> Result<Option<FolderEntry>, Error> {
     match folder.entry(name).map_err(|error| Error::look("look at", target, error))? {
         Some(entry) if entry.kind != FileType::RegularFile => {
             Err(Error::NotAFile { path: target.to_owned() })
@@ -107,7 +111,7 @@ pub(super) fn regular(folder: &Folder, name: &OsStr, target: &Path) -> Result<Op
 }
 
 /// Names what made the system refuse a change, where it is something else than a lack of permission.
-pub(super) fn refusal(folder: &Folder, name: &OsStr, target: &Path) -> Option<Error> {
+pub(super) fn refusal(folder: &OpenFolder, name: &OsStr, target: &Path) -> Option<Error> {
     let entry = regular(folder, name, target).ok()?;
     match may_change(folder, name, entry, target) {
         Err(error @ (Error::Flagged { .. } | Error::ForeignOwner { .. })) => Some(error),
@@ -116,7 +120,12 @@ pub(super) fn refusal(folder: &Folder, name: &OsStr, target: &Path) -> Option<Er
 }
 
 /// What renames and removals have in common.
-fn may_change(folder: &Folder, name: &OsStr, entry: Option<Entry>, target: &Path) -> Result<(), Error> {
+fn may_change(
+    folder: &OpenFolder,
+    name: &OsStr,
+    entry: Option<FolderEntry>,
+    target: &Path,
+) -> Result<(), Error> {
     let flagged = |path: &Path, flag| Err(Error::Flagged { path: path.to_owned(), flag });
     let around = attributes::of_folder(folder.file());
     let file = entry.map(|entry| (entry, attributes::of_entry(folder.file(), name)));
@@ -154,7 +163,7 @@ fn is_mounted(around: &Attributes, file: &Attributes, target: &Path) -> Result<b
 }
 
 /// Whether a sticky folder keeps the file for its owner.
-fn is_anothers(folder: &Folder, entry: Entry) -> bool {
+fn is_anothers(folder: &OpenFolder, entry: FolderEntry) -> bool {
     let us = rustix::process::geteuid().as_raw();
     let Ok(found) = folder.file().metadata() else { return false };
     found.mode() & STICKY != 0

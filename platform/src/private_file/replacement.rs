@@ -9,15 +9,15 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::folder::{self, Inheritance};
-use super::temporary::{self, Temporary};
-use super::{Error, Exposure, Folder, Links, Stamp, predicate, read, resolve};
+use super::temporary::{self, TemporaryFile};
+use super::{Error, Exposure, Links, OpenFolder, Stamp, predicate, read, resolve};
 use crate::filesystem::{self, MountPoint};
 use crate::space;
 
 /// What to do where the file is itself a mount point, so that nothing can be renamed over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OverMount {
+pub enum MountPolicy {
     /// Fail with [`Error::MountPoint`].
     Refuse,
     /// Copy the content to `{name}.bak` beside it if that can be done, then overwrite it. A reader may see
@@ -28,17 +28,17 @@ pub enum OverMount {
 /// How a replacement went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Replaced {
+pub struct ReplacementReport {
     /// The new file.
     pub stamp: Stamp,
     /// What a person may want to hear of.
-    pub notes: Vec<Note>,
+    pub notes: Vec<ReplacementNote>,
 }
 
 /// Something that a replacement did beyond replacing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Note {
+pub enum ReplacementNote {
     /// The old file could be used by others; the new one is 0600.
     ModeRepaired {
         /// The permission bits of the old one.
@@ -68,15 +68,15 @@ pub enum Note {
 #[must_use = "the space is given back on drop"]
 pub struct Replacement {
     target: PathBuf,
-    over: OverMount,
+    over: MountPolicy,
     size: u64,
-    way: Way,
-    notes: Vec<Note>,
+    way: ReplacementMethod,
+    notes: Vec<ReplacementNote>,
 }
 
 #[derive(Debug)]
-enum Way {
-    Rename(Temporary),
+enum ReplacementMethod {
+    Rename(TemporaryFile),
     Overwrite(File),
 }
 
@@ -85,17 +85,17 @@ impl Replacement {
     ///
     /// # Errors
     /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::MountPoint`] unless `over` is
-    /// [`OverMount::InPlace`]; [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`];
+    /// [`MountPolicy::InPlace`]; [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`];
     /// [`Error::NoSpace`]; [`Error::Io`], which is `NotFound` where the folder is missing. Nothing has changed
     /// then, and nothing is left behind.
-    pub fn reserve(path: &Path, size: u64, links: Links, over: OverMount) -> Result<Self, Error> {
+    pub fn reserve(path: &Path, size: u64, links: Links, over: MountPolicy) -> Result<Self, Error> {
         let replacement = Self::begin(path, size, links, over)?;
         match &replacement.way {
-            Way::Rename(temporary) => allocate(temporary.file(), size)
+            ReplacementMethod::Rename(temporary) => allocate(temporary.file(), size)
                 .and_then(|()| folder::sync(temporary.file()))
                 .map_err(|error| Error::change("reserve", &replacement.target, size, error))?,
             // `begin` has seen to it: nothing but space beyond the end can be reserved there.
-            Way::Overwrite(_) => {}
+            ReplacementMethod::Overwrite(_) => {}
         }
         Ok(replacement)
     }
@@ -109,11 +109,11 @@ impl Replacement {
     /// As [`reserve`](Self::reserve), and the old content is still there, whole; but a write in place that
     /// fails in its middle leaves part of each, and the backup. [`Error::Unsynced`] when the new content is
     /// there and its durability is in doubt.
-    pub fn commit(self, bytes: &[u8]) -> Result<Replaced, Error> {
+    pub fn commit(self, bytes: &[u8]) -> Result<ReplacementReport, Error> {
         let Self { target, over, mut notes, way, .. } = self;
         let mut temporary = match way {
-            Way::Rename(temporary) => temporary,
-            Way::Overwrite(file) => return overwrite(&target, &file, bytes, notes),
+            ReplacementMethod::Rename(temporary) => temporary,
+            ReplacementMethod::Overwrite(file) => return overwrite(&target, &file, bytes, notes),
         };
         let needed = bytes.len() as u64;
         let failed = |error| Error::change("write", &target, needed, error);
@@ -127,7 +127,7 @@ impl Replacement {
         match temporary.rename(name) {
             Ok(()) => {}
             // A mount that was made since, or that the kernel could not tell us of.
-            Err(error) if is_mount(&error) && over == OverMount::InPlace => {
+            Err(error) if is_mount(&error) && over == MountPolicy::InPlace => {
                 return overwrite(&target, &open_mounted(&target, needed)?, bytes, notes);
             }
             Err(error) => {
@@ -138,17 +138,17 @@ impl Replacement {
         let unsynced = |source| Error::Unsynced { path: target.clone(), source };
         temporary.folder().sync().map_err(unsynced)?;
         if let Some(Exposure::Loose { mode }) = old {
-            notes.push(Note::ModeRepaired { from: mode });
+            notes.push(ReplacementNote::ModeRepaired { from: mode });
         }
         let stamp = Stamp::of(&temporary.file().metadata().map_err(unsynced)?);
-        Ok(Replaced { stamp, notes })
+        Ok(ReplacementReport { stamp, notes })
     }
 
     /// Everything that may refuse, before any space is taken.
-    fn begin(path: &Path, size: u64, links: Links, over: OverMount) -> Result<Self, Error> {
+    fn begin(path: &Path, size: u64, links: Links, over: MountPolicy) -> Result<Self, Error> {
         let target = resolve(path, links)?;
         let failed = |error| Error::change("make a file beside", &target, size, error);
-        let (folder, name) = Folder::around(&target).map_err(failed)?;
+        let (folder, name) = OpenFolder::around(&target).map_err(failed)?;
         temporary::sweep(&folder, name);
         regular_or_absent(&folder, &target)?;
         let mut notes = Vec::new();
@@ -158,25 +158,27 @@ impl Replacement {
             source,
         })?;
         let way = match (mounted, over) {
-            (MountPoint::Yes, OverMount::Refuse) => return Err(Error::MountPoint { path: target }),
-            (MountPoint::Yes, OverMount::InPlace) => Way::Overwrite(open_mounted(&target, size)?),
+            (MountPoint::Yes, MountPolicy::Refuse) => return Err(Error::MountPoint { path: target }),
+            (MountPoint::Yes, MountPolicy::InPlace) => {
+                ReplacementMethod::Overwrite(open_mounted(&target, size)?)
+            }
             (MountPoint::No, _) => {
                 let private = Mode::RUSR | Mode::WUSR;
-                let temporary = Temporary::create(folder, name, private).map_err(|error| {
-                    let folder = Folder::around(&target).ok();
+                let temporary = TemporaryFile::create(folder, name, private).map_err(|error| {
+                    let folder = OpenFolder::around(&target).ok();
                     let refused =
                         folder.and_then(|(folder, name)| predicate::refusal(&folder, name, &target));
                     refused.unwrap_or_else(|| failed(error))
                 })?;
                 match temporary.folder().bequeath(temporary.file()) {
                     Ok(Inheritance::Ours) => {}
-                    Ok(Inheritance::Given { uid }) => notes.push(Note::OwnerGiven { uid }),
+                    Ok(Inheritance::Given { uid }) => notes.push(ReplacementNote::OwnerGiven { uid }),
                     Err(source) => {
                         let (uid, _) = temporary.folder().heir().unwrap_or_default();
                         return Err(Error::ForeignOwner { path: target, uid, source: Some(source) });
                     }
                 }
-                Way::Rename(temporary)
+                ReplacementMethod::Rename(temporary)
             }
         };
         Ok(Self { target, over, size, way, notes })
@@ -199,8 +201,8 @@ impl Replacement {
 /// # Errors
 /// Those of [`Replacement::reserve`] and of its commit.
 pub fn prove_replacement(path: &Path, links: Links) -> Result<(), Error> {
-    let replacement = Replacement::begin(path, 0, links, OverMount::Refuse)?;
-    if let Way::Rename(mut temporary) = replacement.way {
+    let replacement = Replacement::begin(path, 0, links, MountPolicy::Refuse)?;
+    if let ReplacementMethod::Rename(mut temporary) = replacement.way {
         let change = |error| Error::change("rename a file beside", &replacement.target, 0, error);
         let name = temporary::name_for(replacement.target.file_name().unwrap_or_default());
         temporary.rename(&name).map_err(change)?;
@@ -213,12 +215,17 @@ pub fn prove_replacement(path: &Path, links: Links) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of [`Replacement::reserve`] and [`Replacement::commit`].
-pub fn replace(path: &Path, bytes: &[u8], links: Links, over: OverMount) -> Result<Replaced, Error> {
+pub fn replace(
+    path: &Path,
+    bytes: &[u8],
+    links: Links,
+    over: MountPolicy,
+) -> Result<ReplacementReport, Error> {
     Replacement::begin(path, bytes.len() as u64, links, over)?.commit(bytes)
 }
 
 /// How exposed the old file is; an error when it is no file.
-fn regular_or_absent(folder: &Folder, target: &Path) -> Result<Option<Exposure>, Error> {
+fn regular_or_absent(folder: &OpenFolder, target: &Path) -> Result<Option<Exposure>, Error> {
     let entry = predicate::regular(folder, target.file_name().unwrap_or_default(), target)?;
     Ok(entry.map(|entry| Exposure::of_mode(folder::bits(entry.mode))))
 }
@@ -238,14 +245,19 @@ fn allocate(mut file: &File, size: u64) -> io::Result<()> {
 /// changing what is read from it.
 fn open_mounted(target: &Path, size: u64) -> Result<File, Error> {
     let failed = |error| Error::change("write", target, size, error);
-    let (folder, name) = Folder::around(target).map_err(failed)?;
+    let (folder, name) = OpenFolder::around(target).map_err(failed)?;
     let file = folder.open_entry(name, OFlags::RDWR, Mode::empty()).map_err(failed)?;
     space::keep(&file, size).map_err(failed)?;
     Ok(file)
 }
 
 /// Writes over a mounted file, with its old content saved beside it first.
-fn overwrite(target: &Path, mut file: &File, bytes: &[u8], mut notes: Vec<Note>) -> Result<Replaced, Error> {
+fn overwrite(
+    target: &Path,
+    mut file: &File,
+    bytes: &[u8],
+    mut notes: Vec<ReplacementNote>,
+) -> Result<ReplacementReport, Error> {
     let needed = bytes.len() as u64;
     let failed = |error| Error::change("write", target, needed, error);
     space::keep(file, needed).map_err(failed)?;
@@ -257,12 +269,12 @@ fn overwrite(target: &Path, mut file: &File, bytes: &[u8], mut notes: Vec<Note>)
     if let Exposure::Loose { mode } = Exposure::of(&found)
         && rustix::fs::fchmod(file, Mode::RUSR | Mode::WUSR).is_ok()
     {
-        notes.push(Note::ModeRepaired { from: mode });
+        notes.push(ReplacementNote::ModeRepaired { from: mode });
     }
     let unsynced = |source| Error::Unsynced { path: target.to_owned(), source };
     folder::sync(file).map_err(unsynced)?;
-    notes.push(Note::WrittenInPlace { backup });
-    Ok(Replaced { stamp: Stamp::of(&file.metadata().map_err(unsynced)?), notes })
+    notes.push(ReplacementNote::WrittenInPlace { backup });
+    Ok(ReplacementReport { stamp: Stamp::of(&file.metadata().map_err(unsynced)?), notes })
 }
 
 /// Saves the content of a file as `{name}.bak`; nowhere, if its folder does not allow that.
@@ -271,7 +283,7 @@ fn back_up(target: &Path) -> Result<Option<PathBuf>, Error> {
     name.push(".bak");
     let backup = target.with_file_name(name);
     let Some(contents) = read(target, u64::MAX, Links::Refuse)? else { return Ok(None) };
-    match replace(&backup, &contents.bytes, Links::Refuse, OverMount::Refuse) {
+    match replace(&backup, &contents.bytes, Links::Refuse, MountPolicy::Refuse) {
         Ok(_) => Ok(Some(backup)),
         Err(error) if error.is_read_only() => Ok(None),
         Err(error) => Err(error),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::folder::{self, Inheritance};
-use super::{Error, Folder};
+use super::{Error, OpenFolder};
 use crate::space::{self, Space};
 
 /// What fills a file where its space cannot be set aside beyond its end.
@@ -20,19 +20,19 @@ const FILLER: u8 = b' ';
 /// a file that is open already.
 #[derive(Debug)]
 #[must_use = "the space is given back on drop"]
-pub struct Reserved {
+pub struct ReservedFile {
     file: File,
     path: PathBuf,
-    state: State,
+    state: ReservedState,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum ReservedState {
     Blank,
     Written,
 }
 
-impl Reserved {
+impl ReservedFile {
     /// Creates the file at `path`, mode 0600, with `size` bytes set aside beyond its end, or filled with spaces where the
     /// file system cannot do that; file and folder are durable when this returns. A blank file that a killed process left
     /// there is used again.
@@ -42,7 +42,7 @@ impl Reserved {
     /// `AlreadyExists` for a file that is not blank. Nothing is left behind that was not there.
     pub fn make(path: &Path, size: u64) -> Result<Self, Error> {
         let failed = |error| Error::change("reserve", path, size, error);
-        let (folder, name) = Folder::around(path).map_err(failed)?;
+        let (folder, name) = OpenFolder::around(path).map_err(failed)?;
         let private = Mode::RUSR | Mode::WUSR;
         let file = match folder.open_entry(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, private) {
             Ok(file) => file,
@@ -53,7 +53,7 @@ impl Reserved {
             Err(error) => return Err(failed(error)),
         };
         // From here on an error removes it again.
-        let reserved = Self { file, path: path.to_owned(), state: State::Blank };
+        let reserved = Self { file, path: path.to_owned(), state: ReservedState::Blank };
         match folder.bequeath(&reserved.file) {
             Ok(Inheritance::Ours | Inheritance::Given { .. }) => {}
             Err(source) => {
@@ -77,7 +77,7 @@ impl Reserved {
         if !is_blank(&bytes) {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
-        let reserved = Self { file, path: path.to_owned(), state: State::Blank };
+        let reserved = Self { file, path: path.to_owned(), state: ReservedState::Blank };
         reserved.set_aside(size).map_err(failed)?;
         Ok(reserved)
     }
@@ -96,7 +96,7 @@ impl Reserved {
     /// [`Error::NoSpace`], [`Error::Io`], [`Error::Unsynced`]: against the promise of the reservation.
     pub fn write(mut self, bytes: &[u8]) -> Result<(), Error> {
         // A part of the content is better than none.
-        self.state = State::Written;
+        self.state = ReservedState::Written;
         let failed = |error| Error::change("write", &self.path, bytes.len() as u64, error);
         let written = self.file.write_at(bytes, 0).map_err(failed)?;
         if written < bytes.len() {
@@ -109,10 +109,10 @@ impl Reserved {
     }
 }
 
-impl Drop for Reserved {
+impl Drop for ReservedFile {
     fn drop(&mut self) {
-        if self.state == State::Blank
-            && let Ok((folder, name)) = Folder::around(&self.path)
+        if self.state == ReservedState::Blank
+            && let Ok((folder, name)) = OpenFolder::around(&self.path)
         {
             // What is left is blank, and used again.
             let _ = folder.unlink(name);
@@ -136,15 +136,15 @@ mod tests {
     fn a_reservation_is_blank_until_it_is_written_and_gone_if_it_never_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("record");
-        let reserved = Reserved::make(&path, 4096).unwrap();
+        let reserved = ReservedFile::make(&path, 4096).unwrap();
         assert!(is_blank(&std::fs::read(&path).unwrap()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(reserved);
         assert!(!path.exists());
 
-        Reserved::make(&path, 4096).unwrap().write(b"content").unwrap();
+        ReservedFile::make(&path, 4096).unwrap().write(b"content").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"content");
-        let error = Reserved::make(&path, 4096).unwrap_err();
+        let error = ReservedFile::make(&path, 4096).unwrap_err();
         assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(std::fs::read(&path).unwrap(), b"content", "it was not touched");
     }
@@ -155,7 +155,7 @@ mod tests {
         let path = folder.path().join("record");
         for left in [Vec::new(), vec![FILLER; 9000]] {
             std::fs::write(&path, &left).unwrap();
-            Reserved::make(&path, 4096).unwrap().write(b"{}").unwrap();
+            ReservedFile::make(&path, 4096).unwrap().write(b"{}").unwrap();
             let found = std::fs::read(&path).unwrap();
             assert!(found.starts_with(b"{}") && is_blank(&found[2..]));
             std::fs::remove_file(&path).unwrap();

@@ -11,7 +11,7 @@ use fs2::FileExt;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::folder::Folder;
+use super::folder::OpenFolder;
 
 /// How often a name that is taken, or a file that was swept before it was locked, is tried anew.
 const TRIES: usize = 32;
@@ -19,22 +19,22 @@ const TRIES: usize = 32;
 /// A new file `.{name}.{16 hex digits}.tmp`. Its writer holds a lock on it, so that a file which can be
 /// locked is one whose writer is dead. Removed on drop unless it was renamed.
 #[derive(Debug)]
-pub(crate) struct Temporary {
-    folder: Folder,
+pub(crate) struct TemporaryFile {
+    folder: OpenFolder,
     name: OsString,
     file: File,
-    state: State,
+    state: TemporaryState,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum TemporaryState {
     Named,
     Gone,
 }
 
-impl Temporary {
+impl TemporaryFile {
     /// Makes one for `target` in `folder`. A mode of 0600 is kept from a umask that would take from it.
-    pub(crate) fn create(folder: Folder, target: &OsStr, mode: Mode) -> io::Result<Self> {
+    pub(crate) fn create(folder: OpenFolder, target: &OsStr, mode: Mode) -> io::Result<Self> {
         for _ in 0..TRIES {
             let name = name_for(target);
             let file = match folder.open_entry(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode) {
@@ -48,7 +48,7 @@ impl Temporary {
             if swept || made.nlink() == 0 {
                 continue;
             }
-            let temporary = Self { folder, name, file, state: State::Named };
+            let temporary = Self { folder, name, file, state: TemporaryState::Named };
             let private = Mode::RUSR | Mode::WUSR;
             if mode == private && made.permissions().mode() & 0o7777 != 0o600 {
                 rustix::fs::fchmod(&temporary.file, private)?;
@@ -62,14 +62,14 @@ impl Temporary {
         &self.file
     }
 
-    pub(crate) fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &OpenFolder {
         &self.folder
     }
 
     /// Takes the place of `target`, whatever is there.
     pub(crate) fn rename(&mut self, target: &OsStr) -> io::Result<()> {
         self.folder.rename(&self.name, target)?;
-        self.state = State::Gone;
+        self.state = TemporaryState::Gone;
         Ok(())
     }
 
@@ -80,9 +80,9 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        if self.state == State::Named {
+        if self.state == TemporaryState::Named {
             // What cannot be removed here is swept by the next writer.
             let _ = self.folder.unlink(&self.name);
         }
@@ -90,13 +90,13 @@ impl Drop for Temporary {
 }
 
 /// Removes the files that writers of `target` left when they were killed, and says how many.
-pub(crate) fn sweep(folder: &Folder, target: &OsStr) -> usize {
+pub(crate) fn sweep(folder: &OpenFolder, target: &OsStr) -> usize {
     let dead = abandoned(folder, target);
     dead.iter().filter(|(name, _held)| folder.unlink(name).is_ok()).count()
 }
 
 /// The files that writers of `target` left when they were killed, each with a lock on it that no writer can have.
-pub(crate) fn abandoned(folder: &Folder, target: &OsStr) -> Vec<(OsString, File)> {
+pub(crate) fn abandoned(folder: &OpenFolder, target: &OsStr) -> Vec<(OsString, File)> {
     let names = folder.names().unwrap_or_default().into_iter().filter(|name| is_for(target, name));
     names.filter_map(|name| dead(folder, &name).map(|held| (name, held))).collect()
 }
@@ -111,7 +111,7 @@ pub(crate) fn is_contended(error: &io::Error) -> bool {
 }
 
 /// The file, locked, if its writer is dead.
-fn dead(folder: &Folder, name: &OsStr) -> Option<File> {
+fn dead(folder: &OpenFolder, name: &OsStr) -> Option<File> {
     let regular = matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
     let file = regular.then(|| folder.open_entry(name, OFlags::RDONLY, Mode::empty()).ok()).flatten()?;
     FileExt::try_lock_exclusive(&file).ok().map(|()| file)

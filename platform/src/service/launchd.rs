@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Call, Error, Service, Start, line};
+use super::{Error, ManagerCall, Service, Start, line};
 
 /// What names of agents begin with.
 const DOMAIN: &str = "io.github";
@@ -53,16 +53,18 @@ pub(super) fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>)
     variable("XPC_SERVICE_NAME").is_some_and(|name| name.as_encoded_bytes().starts_with(DOMAIN.as_bytes()))
 }
 
-pub(super) fn enabling(file: &Path, start: Start) -> Vec<Call> {
+pub(super) fn enabling(file: &Path, start: Start) -> Vec<ManagerCall> {
     match start {
         // It is found in its folder at the next login.
         Start::AtLogin => Vec::new(),
-        Start::Now => vec![Call::new(&["launchctl", "bootstrap", &session(), &file.to_string_lossy()])],
+        Start::Now => {
+            vec![ManagerCall::new(&["launchctl", "bootstrap", &session(), &file.to_string_lossy()])]
+        }
     }
 }
 
-pub(super) fn disabling(service: &Service) -> Vec<Call> {
-    vec![Call::new(&["launchctl", "bootout", &format!("{}/{}", session(), label(service))])]
+pub(super) fn disabling(service: &Service) -> Vec<ManagerCall> {
+    vec![ManagerCall::new(&["launchctl", "bootout", &format!("{}/{}", session(), label(service))])]
 }
 
 /// The graphical session of this user, which has the keychain.

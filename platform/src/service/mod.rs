@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::private_file::{self, Links, OverMount};
+use crate::private_file::{self, Links, MountPolicy};
 use crate::process;
 
 /// A program to be run in the background, from the login of a user to their logout.
@@ -33,7 +33,7 @@ pub struct Service {
 /// What starts the services of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Manager {
+pub enum ServiceManager {
     /// launchd of macOS.
     Launchd,
     /// The systemd of a user's session.
@@ -41,12 +41,12 @@ pub enum Manager {
 }
 
 /// The manager of this operating system, if it has one that is known here.
-pub const NATIVE: Option<Manager> = native();
+pub const NATIVE: Option<ServiceManager> = native();
 
 /// Where managers look for what users have written. Both are given by the caller, who knows the environment.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "the caller makes it")]
-pub struct Folders {
+pub struct ServiceFolders {
     /// The home directory.
     pub home: PathBuf,
     /// The folder of configuration, `.config` in the home directory or what XDG says.
@@ -65,7 +65,7 @@ pub enum Start {
 
 /// A call of a manager's own program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call(Vec<String>);
+pub struct ManagerCall(Vec<String>);
 
 /// Why a service could not be described, installed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -90,15 +90,15 @@ pub enum Error {
     #[error("`{call}` failed: {said}")]
     Call {
         /// What was run.
-        call: Call,
+        call: ManagerCall,
         /// The last line of what it said, or why it could not be run.
         said: String,
     },
 }
 
-impl Manager {
+impl ServiceManager {
     /// The file that describes `service`.
-    pub fn file(self, service: &Service, folders: &Folders) -> PathBuf {
+    pub fn file(self, service: &Service, folders: &ServiceFolders) -> PathBuf {
         match self {
             Self::Launchd => folders.home.join("Library/LaunchAgents").join(launchd::file(service)),
             Self::Systemd => folders.config.join("systemd/user").join(systemd::file(service)),
@@ -116,7 +116,7 @@ impl Manager {
         }
     }
 
-    /// The program that a description names, as [`Manager::describe`] wrote it.
+    /// The program that a description names, as [`ServiceManager::describe`] wrote it.
     #[must_use]
     pub fn program(self, description: &str) -> Option<PathBuf> {
         match self {
@@ -126,7 +126,7 @@ impl Manager {
     }
 
     /// What makes the manager start the service that `file` describes.
-    pub fn enabling(self, service: &Service, file: &Path, start: Start) -> Vec<Call> {
+    pub fn enabling(self, service: &Service, file: &Path, start: Start) -> Vec<ManagerCall> {
         match self {
             Self::Launchd => launchd::enabling(file, start),
             Self::Systemd => systemd::enabling(service, start),
@@ -134,7 +134,7 @@ impl Manager {
     }
 
     /// What makes it stop the service, before its file is removed.
-    pub fn disabling(self, service: &Service) -> Vec<Call> {
+    pub fn disabling(self, service: &Service) -> Vec<ManagerCall> {
         match self {
             Self::Launchd => launchd::disabling(service),
             Self::Systemd => systemd::disabling(service),
@@ -142,7 +142,7 @@ impl Manager {
     }
 
     /// What makes it forget the service, after its file was removed.
-    pub fn forgetting(self) -> Vec<Call> {
+    pub fn forgetting(self) -> Vec<ManagerCall> {
         match self {
             Self::Launchd => Vec::new(),
             Self::Systemd => systemd::reloading(),
@@ -152,7 +152,7 @@ impl Manager {
 
 /// Whether the service manager started this process and will start it again when it ends with a code other than 0.
 ///
-/// On Linux this is so for a notifying service that restarts on failure, as [`Manager::describe`] makes them; whether
+/// On Linux this is so for a notifying service that restarts on failure, as [`ServiceManager::describe`] makes them; whether
 /// another unit does is not known here. `variable` looks up `NOTIFY_SOCKET` and `SYSTEMD_EXEC_PID` on Linux, and
 /// `XPC_SERVICE_NAME` on macOS.
 pub fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
@@ -166,7 +166,7 @@ pub fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> boo
 pub fn write(file: &Path, text: &str) -> Result<(), Error> {
     let failed = |source| Error::File { path: file.to_owned(), source };
     std::fs::create_dir_all(private_file::parent(file)).map_err(failed)?;
-    private_file::replace(file, text.as_bytes(), Links::Follow, OverMount::Refuse)
+    private_file::replace(file, text.as_bytes(), Links::Follow, MountPolicy::Refuse)
         .map(drop)
         .map_err(|error| failed(io::Error::other(error)))
 }
@@ -189,7 +189,7 @@ pub fn remove(file: &Path) -> Result<(), Error> {
     }
 }
 
-impl Call {
+impl ManagerCall {
     fn new(words: &[&str]) -> Self {
         Self(words.iter().map(|word| (*word).to_owned()).collect())
     }
@@ -197,7 +197,7 @@ impl Call {
     /// Runs it to its end, with nothing on its input.
     ///
     /// # Errors
-    /// [`Error::Call`].
+    /// [`Error::ManagerCall`].
     pub fn run(&self) -> Result<(), Error> {
         let failed = |said: String| Error::Call { call: self.clone(), said };
         let Some((program, arguments)) = self.0.split_first() else { return Ok(()) };
@@ -215,7 +215,7 @@ impl Call {
     }
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for ManagerCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(" "))
     }
@@ -234,11 +234,11 @@ use systemd as imp;
 use launchd as imp;
 
 #[cfg(target_os = "linux")]
-const fn native() -> Option<Manager> {
-    Some(Manager::Systemd)
+const fn native() -> Option<ServiceManager> {
+    Some(ServiceManager::Systemd)
 }
 
 #[cfg(target_os = "macos")]
-const fn native() -> Option<Manager> {
-    Some(Manager::Launchd)
+const fn native() -> Option<ServiceManager> {
+    Some(ServiceManager::Launchd)
 }

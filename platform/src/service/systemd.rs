@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Call, Error, Service, Start, line};
+use super::{Error, ManagerCall, Service, Start, line};
 
 /// Folders that are empty to a service with a `/tmp` of its own.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
@@ -70,23 +70,23 @@ pub(super) fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>)
         && variable("SYSTEMD_EXEC_PID").is_none_or(|process| process == *std::process::id().to_string())
 }
 
-pub(super) fn enabling(service: &Service, start: Start) -> Vec<Call> {
+pub(super) fn enabling(service: &Service, start: Start) -> Vec<ManagerCall> {
     let unit = file(service);
     let mut calls = reloading();
-    calls.push(Call::new(&["systemctl", "--user", "enable", &unit]));
+    calls.push(ManagerCall::new(&["systemctl", "--user", "enable", &unit]));
     if start == Start::Now {
         // One that runs already is to run what was written just now.
-        calls.push(Call::new(&["systemctl", "--user", "restart", &unit]));
+        calls.push(ManagerCall::new(&["systemctl", "--user", "restart", &unit]));
     }
     calls
 }
 
-pub(super) fn disabling(service: &Service) -> Vec<Call> {
-    vec![Call::new(&["systemctl", "--user", "disable", "--now", &file(service)])]
+pub(super) fn disabling(service: &Service) -> Vec<ManagerCall> {
+    vec![ManagerCall::new(&["systemctl", "--user", "disable", "--now", &file(service)])]
 }
 
-pub(super) fn reloading() -> Vec<Call> {
-    vec![Call::new(&["systemctl", "--user", "daemon-reload"])]
+pub(super) fn reloading() -> Vec<ManagerCall> {
+    vec![ManagerCall::new(&["systemctl", "--user", "daemon-reload"])]
 }
 
 /// In quotes, with what means something in them taken literally; `%` would begin a specifier.

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use again::{Actor, Stage, this_test};
 use codex_auth_platform::lock::{
-    Acquired, Creation, Error, FileLock, Mode, Standing, Wait, holder, standing,
+    Acquired, Creation, Error, FileLock, LockState, Mode, Wait, holder, standing,
 };
 
 /// Longer than any wait here should take; a wait that reaches it has failed.
@@ -104,17 +104,17 @@ fn who_looks_at_a_lock_learns_how_it_stands_and_makes_nothing() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
-    assert_eq!(standing(&path).unwrap(), Standing::Absent);
+    assert_eq!(standing(&path).unwrap(), LockState::Absent);
     assert!(!path.exists());
     let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
-    let Standing::Held { holder: Some(told) } = standing(&path).unwrap() else { panic!("not held") };
+    let LockState::Held { holder: Some(told) } = standing(&path).unwrap() else { panic!("not held") };
     assert_eq!((told.pid, told.program.as_str()), (actor.child.id(), "rehearsal"));
     actor.kill();
-    assert_eq!(standing(&path).unwrap(), Standing::Free { left: Some(told) });
+    assert_eq!(standing(&path).unwrap(), LockState::Free { left: Some(told) });
     let lock = exclusive(&path, Wait::No).unwrap();
     lock.sign("me");
     drop(lock);
-    assert_eq!(standing(&path).unwrap(), Standing::Free { left: None });
+    assert_eq!(standing(&path).unwrap(), LockState::Free { left: None });
     assert!(matches!(standing(folder.path()), Err(Error::NotAFile { .. })));
 }
 
@@ -156,7 +156,7 @@ fn a_lock_that_another_program_acquired_after_a_kill_has_no_named_holder() {
     // Another program signs nothing.
     let other = exclusive(&path, LONG).unwrap();
     assert_eq!(holder(&path), None);
-    assert_eq!(standing(&path).unwrap(), Standing::Held { holder: None });
+    assert_eq!(standing(&path).unwrap(), LockState::Held { holder: None });
     let Err(Error::Held { holder: None, .. }) = exclusive(&path, Wait::No) else { panic!("it is held") };
     drop(other);
 }

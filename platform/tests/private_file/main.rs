@@ -18,7 +18,7 @@ mod writing;
 use std::ffi::OsString;
 use std::path::Path;
 
-use codex_auth_platform::private_file::{self, Error, Links, OverMount, Replaced};
+use codex_auth_platform::private_file::{self, Error, Links, MountPolicy, ReplacementReport};
 
 const MANY: u64 = 1 << 20;
 
@@ -28,8 +28,8 @@ fn bytes(path: &Path) -> Vec<u8> {
     private_file::read(path, MANY, Links::Follow).unwrap().unwrap().bytes.to_vec()
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<Replaced, Error> {
-    private_file::replace(path, bytes, Links::Follow, OverMount::Refuse)
+fn replace(path: &Path, bytes: &[u8]) -> Result<ReplacementReport, Error> {
+    private_file::replace(path, bytes, Links::Follow, MountPolicy::Refuse)
 }
 
 /// The names in a folder that end as those of temporary files do.

@@ -5,14 +5,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    DirectoryState, Error, Links, Note, OverMount, Removal, Replacement, create_directory, directory, read,
-    remove, repair, replace as replace_with,
+    DirectoryState, Error, Links, MountPolicy, Removal, Replacement, ReplacementNote, create_directory,
+    directory, read, remove, repair, replace as replace_with,
 };
 
 use crate::again::{self, Stage, this_test};
 use crate::{MANY, bytes, leftovers, replace};
 
-fn reserve(path: &Path, size: u64, over: OverMount) -> Result<Replacement, Error> {
+fn reserve(path: &Path, size: u64, over: MountPolicy) -> Result<Replacement, Error> {
     Replacement::reserve(path, size, Links::Follow, over)
 }
 
@@ -40,7 +40,7 @@ fn on_a_full_disk_the_old_content_stays_and_nothing_is_left() {
         replace(&file, b"old").unwrap();
         fill(&path.join("filler"));
         for outcome in
-            [replace(&file, &[b'n'; 9000]).map(drop), reserve(&file, 9000, OverMount::Refuse).map(drop)]
+            [replace(&file, &[b'n'; 9000]).map(drop), reserve(&file, 9000, MountPolicy::Refuse).map(drop)]
         {
             assert!(matches!(outcome, Err(Error::NoSpace { needed: 9000, .. })), "{outcome:?}");
         }
@@ -59,13 +59,13 @@ fn what_was_reserved_can_be_saved_on_a_disk_that_is_full_by_then() {
     if let Some((_, path)) = again::part() {
         mount_memory(&path, "size=256k");
         let file = path.join("file");
-        let reserved = reserve(&file, 50_000, OverMount::Refuse).unwrap();
+        let reserved = reserve(&file, 50_000, MountPolicy::Refuse).unwrap();
         fill(&path.join("filler"));
         reserved.commit(&[b'n'; 50_000]).unwrap();
         assert_eq!(bytes(&file), [b'n'; 50_000]);
 
         fs::remove_file(path.join("filler")).unwrap();
-        let reserved = reserve(&file, 10, OverMount::Refuse).unwrap();
+        let reserved = reserve(&file, 10, MountPolicy::Refuse).unwrap();
         fill(&path.join("filler"));
         let outcome = reserved.commit(&[b'm'; 60_000]);
         assert!(matches!(outcome, Err(Error::NoSpace { needed: 60_000, .. })), "{outcome:?}");
@@ -83,7 +83,7 @@ fn a_file_system_that_cannot_allocate_is_written_to() {
     if let Some((_, path)) = again::part() {
         again::run("mount", &[&"-t", &"ramfs", &"none", &path]);
         let file = path.join("file");
-        let reserved = reserve(&file, 50_000, OverMount::Refuse).unwrap();
+        let reserved = reserve(&file, 50_000, MountPolicy::Refuse).unwrap();
         let temporary = path.join(&leftovers(&path)[0]);
         assert_eq!(fs::metadata(temporary).unwrap().len(), 50_000);
         reserved.commit(b"short").unwrap();
@@ -100,9 +100,10 @@ fn a_file_size_limit_is_a_want_of_space() {
     if let Some((_, path)) = again::part() {
         let file = path.join("file");
         replace(&file, b"old").unwrap();
-        for outcome in
-            [replace(&file, &[b'n'; 100_000]).map(drop), reserve(&file, 100_000, OverMount::Refuse).map(drop)]
-        {
+        for outcome in [
+            replace(&file, &[b'n'; 100_000]).map(drop),
+            reserve(&file, 100_000, MountPolicy::Refuse).map(drop),
+        ] {
             assert!(matches!(outcome, Err(Error::NoSpace { needed: 100_000, .. })), "{outcome:?}");
         }
         assert_eq!(bytes(&file), b"old");
@@ -120,14 +121,14 @@ fn a_read_only_file_system_can_be_read_and_says_so() {
         mount_memory(&path, "size=256k");
         let file = path.join("file");
         fs::write(&file, "old").unwrap();
-        let reserved = reserve(&path.join("other"), 10, OverMount::Refuse).unwrap();
+        let reserved = reserve(&path.join("other"), 10, MountPolicy::Refuse).unwrap();
         drop(reserved);
         again::run("mount", &[&"-o", &"remount,bind,ro", &path]);
         assert_eq!(directory(&path).unwrap(), DirectoryState::ReadOnly);
         assert_eq!(bytes(&file), b"old");
         for outcome in [
             replace(&file, b"new").map(drop),
-            reserve(&file, 1, OverMount::InPlace).map(drop),
+            reserve(&file, 1, MountPolicy::InPlace).map(drop),
             remove(&file, Links::Follow).map(drop),
             repair(&file, Links::Follow).map(drop),
             create_directory(&path.join("folder")).map(drop),
@@ -150,7 +151,7 @@ fn a_file_that_is_a_mount_point_is_refused_before_anything_is_done() {
         mount_file(&source, &file);
         for outcome in [
             replace(&file, b"new").map(drop),
-            reserve(&file, 1, OverMount::Refuse).map(drop),
+            reserve(&file, 1, MountPolicy::Refuse).map(drop),
             remove(&file, Links::Follow).map(drop),
         ] {
             assert!(matches!(&outcome, Err(Error::MountPoint { path }) if *path == file), "{outcome:?}");
@@ -171,13 +172,16 @@ fn a_file_that_becomes_a_mount_point_meanwhile_stays_as_it_is() {
         let (source, file) = (path.join("source"), path.join("file"));
         fs::write(&source, "old").unwrap();
         fs::write(&file, "under it").unwrap();
-        let refusing = reserve(&file, 10, OverMount::Refuse).unwrap();
-        let insisting = reserve(&file, 10, OverMount::InPlace).unwrap();
+        let refusing = reserve(&file, 10, MountPolicy::Refuse).unwrap();
+        let insisting = reserve(&file, 10, MountPolicy::InPlace).unwrap();
         mount_file(&source, &file);
         assert!(matches!(refusing.commit(b"new"), Err(Error::MountPoint { .. })));
         assert_eq!(bytes(&file), b"old");
         let notes = insisting.commit(b"new").unwrap().notes;
-        assert!(notes.contains(&Note::WrittenInPlace { backup: Some(path.join("file.bak")) }), "{notes:?}");
+        assert!(
+            notes.contains(&ReplacementNote::WrittenInPlace { backup: Some(path.join("file.bak")) }),
+            "{notes:?}"
+        );
         assert_eq!((bytes(&file), bytes(&path.join("file.bak"))), (b"new".to_vec(), b"old".to_vec()));
         assert!(leftovers(&path).is_empty());
         return again::played();
@@ -196,11 +200,14 @@ fn a_mounted_file_is_written_in_place_when_that_is_asked_for_and_a_copy_is_kept(
         fs::write(&file, "").unwrap();
         mount_file(&source, &file);
         let before = fs::metadata(&file).unwrap().ino();
-        let replaced = replace_with(&file, b"new", Links::Follow, OverMount::InPlace).unwrap();
+        let replaced = replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace).unwrap();
         let backup = path.join("file.bak");
         assert_eq!(
             replaced.notes,
-            [Note::ModeRepaired { from: 0o644 }, Note::WrittenInPlace { backup: Some(backup.clone()) }]
+            [
+                ReplacementNote::ModeRepaired { from: 0o644 },
+                ReplacementNote::WrittenInPlace { backup: Some(backup.clone()) }
+            ]
         );
         assert_eq!(fs::metadata(&file).unwrap().ino(), before);
         assert_eq!(bytes(&source), b"new");
@@ -225,8 +232,8 @@ fn a_mounted_file_is_left_alone_when_there_is_no_space_to_overwrite_it() {
         mount_file(&source, &file);
         fill(&path.join("filler"));
         for outcome in [
-            reserve(&file, 9000, OverMount::InPlace).map(drop),
-            replace_with(&file, &[b'n'; 9000], Links::Follow, OverMount::InPlace).map(drop),
+            reserve(&file, 9000, MountPolicy::InPlace).map(drop),
+            replace_with(&file, &[b'n'; 9000], Links::Follow, MountPolicy::InPlace).map(drop),
         ] {
             assert!(matches!(outcome, Err(Error::NoSpace { .. })), "{outcome:?}");
         }
@@ -250,8 +257,8 @@ fn a_mounted_file_in_a_read_only_folder_is_overwritten_without_a_copy() {
         fs::write(&file, "").unwrap();
         mount_file(&source, &file);
         again::run("mount", &[&"-o", &"remount,bind,ro", &inner]);
-        let notes = replace_with(&file, b"new", Links::Follow, OverMount::InPlace).unwrap().notes;
-        assert!(notes.contains(&Note::WrittenInPlace { backup: None }), "{notes:?}");
+        let notes = replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace).unwrap().notes;
+        assert!(notes.contains(&ReplacementNote::WrittenInPlace { backup: None }), "{notes:?}");
         assert_eq!(bytes(&source), b"new");
         return again::played();
     }

@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    Created, Error, Links, Note, OverMount, Repair, Replacement, create_directory, read, repair, resolve,
+    Created, Error, Links, MountPolicy, Repair, Replacement, ReplacementNote, create_directory, read, repair,
+    resolve,
 };
 
 use crate::again::{self, SOMEBODY, Stage, this_test};
@@ -27,12 +28,12 @@ fn what_root_makes_in_the_folder_of_a_user_is_that_users() {
     }
     let folder = again::folder_of_somebody();
     let path = folder.path().join("file");
-    let given = [Note::OwnerGiven { uid: SOMEBODY }];
+    let given = [ReplacementNote::OwnerGiven { uid: SOMEBODY }];
     for _ in 0..2 {
         assert_eq!(replace(&path, b"from root").unwrap().notes, given);
         assert_eq!((owner(&path), again::mode(&path)), ((SOMEBODY, SOMEBODY), 0o600));
     }
-    let reserved = Replacement::reserve(&path, 9, Links::Follow, OverMount::Refuse).unwrap();
+    let reserved = Replacement::reserve(&path, 9, Links::Follow, MountPolicy::Refuse).unwrap();
     for name in again::names(folder.path()) {
         assert_eq!(owner(&folder.path().join(name)), (SOMEBODY, SOMEBODY), "before it has its name");
     }
@@ -118,7 +119,7 @@ fn a_folder_that_is_not_ours_to_change_is_read_only_and_can_be_read() {
         assert!(matches!(read(&path.join("closed"), MANY, Links::Refuse), Err(Error::Unreadable { .. })));
         for outcome in [
             replace(&path.join("open"), b"x").map(drop),
-            Replacement::reserve(&path.join("new"), 1, Links::Refuse, OverMount::Refuse).map(drop),
+            Replacement::reserve(&path.join("new"), 1, Links::Refuse, MountPolicy::Refuse).map(drop),
             codex_auth_platform::private_file::remove(&path.join("open"), Links::Refuse).map(drop),
         ] {
             assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{outcome:?}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    Error, Reserved, create_directory, may_create_directory, may_reserve,
+    Error, ReservedFile, create_directory, may_create_directory, may_reserve,
 };
 
 use crate::again::{self, Stage, this_test};
@@ -66,10 +66,10 @@ fn a_file_may_be_reserved_where_the_disk_has_the_space() {
         let is_full = |outcome| matches!(outcome, Err(Error::NoSpace { needed: 200_000, .. }));
         may_reserve(&file, 200_000).unwrap();
         may_reserve(&path.join("missing/file"), 200_000).unwrap();
-        let reserved = Reserved::make(&file, 200_000).unwrap();
+        let reserved = ReservedFile::make(&file, 200_000).unwrap();
         assert!(is_full(may_reserve(&path.join("other"), 200_000)));
         assert!(is_full(may_reserve(&path.join("missing/file"), 200_000)));
-        assert!(is_full(Reserved::make(&path.join("other"), 200_000).map(drop)));
+        assert!(is_full(ReservedFile::make(&path.join("other"), 200_000).map(drop)));
         may_reserve(&file, 200_000).expect("it has its space already");
         drop(reserved);
         assert!(again::names(&path).is_empty());
@@ -79,7 +79,7 @@ fn a_file_may_be_reserved_where_the_disk_has_the_space() {
             count += 1;
         }
         assert!(matches!(may_reserve(&file, 1), Err(Error::NoSpace { .. })), "no more files");
-        assert!(matches!(Reserved::make(&file, 1), Err(Error::NoSpace { .. })));
+        assert!(matches!(ReservedFile::make(&file, 1), Err(Error::NoSpace { .. })));
         return again::played();
     }
     let outer = tempfile::tempdir().unwrap();

@@ -5,14 +5,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    self, Error, Links, Note, OverMount, Removal, Repair, Replacement, read, remove, repair, stamp, sweep,
+    self, Error, Links, MountPolicy, Removal, Repair, Replacement, ReplacementNote, read, remove, repair,
+    stamp, sweep,
 };
 
 use crate::again::{self, Actor, Stage, this_test};
 use crate::{MANY, bytes, leftovers, replace};
 
 fn reserve(path: &Path, size: u64) -> Result<Replacement, Error> {
-    Replacement::reserve(path, size, Links::Follow, OverMount::Refuse)
+    Replacement::reserve(path, size, Links::Follow, MountPolicy::Refuse)
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn a_loose_file_is_replaced_by_a_private_one_and_that_is_told() {
     let path = folder.path().join("file");
     fs::write(&path, "x").unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
-    assert_eq!(replace(&path, b"y").unwrap().notes, [Note::ModeRepaired { from: 0o664 }]);
+    assert_eq!(replace(&path, b"y").unwrap().notes, [ReplacementNote::ModeRepaired { from: 0o664 }]);
     assert_eq!(again::mode(&path), 0o600);
     assert_eq!(replace(&path, b"z").unwrap().notes, []);
 }
@@ -97,7 +98,7 @@ fn the_end_of_a_link_is_replaced_and_the_link_stays() {
         assert!(at("inner/real").symlink_metadata().unwrap().is_file());
         assert_eq!(bytes(&at("inner/real")), content);
     }
-    let outcome = Replacement::reserve(&at("link"), 1, Links::Refuse, OverMount::Refuse);
+    let outcome = Replacement::reserve(&at("link"), 1, Links::Refuse, MountPolicy::Refuse);
     assert!(matches!(outcome, Err(Error::Link { .. })), "{outcome:?}");
     assert_eq!(remove(&at("link"), Links::Follow).unwrap(), Removal::Removed);
     assert!(at("link").is_symlink() && !at("inner/real").exists());

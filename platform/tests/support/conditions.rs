@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::keychain::{
-    Client, Error, ItemName, LastModified, Outcome, Readiness, Selection, Slot, Written,
+    CallEffect, Client, Error, ItemName, ItemSelection, ItemWrite, LastModified, Readiness, Slot,
 };
 
 use crate::contract::{SOON, name};
@@ -21,7 +21,7 @@ fn refusals(client: &Client, within: Duration) -> [Option<Error>; 5] {
         client.read(&name, within).err(),
         client.modified(&name, within).err(),
         client.write(&name, &Slot::Only, b"new", within).err(),
-        client.delete(&name, &Selection::All, within).err(),
+        client.delete(&name, &ItemSelection::All, within).err(),
         client.readiness(within).err(),
     ]
 }
@@ -141,7 +141,7 @@ in_a_session! {
         plant(LOGIN, &planted, b"one");
         let before = found(&name).remove(0);
         assert_eq!(secrets(&client, &name), [b"one"]);
-        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), Written::Updated);
+        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), ItemWrite::Updated);
         let [(path, attributes, label)] = &found(&name)[..] else { panic!("not one item") };
         assert_eq!((path, label), (&before.0, &before.2));
         for (key, value) in [("colour", "blue"), ("target", "default"), ("application", "rust-keyring")] {
@@ -156,9 +156,9 @@ in_a_session! {
         plant(SESSION, &bare(&name), b"one");
         assert_eq!(secrets(&client, &name), [b"one"]);
         assert!(matches!(client.modified(&name, SOON).unwrap(), LastModified::At(_)));
-        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), Written::Updated);
+        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), ItemWrite::Updated);
         assert_eq!(secrets(&client, &name), [b"two"]);
-        assert_eq!(client.delete(&name, &Selection::All, SOON).unwrap(), 1);
+        assert_eq!(client.delete(&name, &ItemSelection::All, SOON).unwrap(), 1);
         assert!(items::found(&name).is_empty());
     }
 
@@ -181,10 +181,10 @@ in_a_session! {
         theirs.set_secret(b"one").unwrap();
         let before = found(&name);
         assert_eq!(secrets(&client, &name), [b"one"]);
-        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), Written::Updated);
+        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), ItemWrite::Updated);
         assert_eq!(theirs.get_secret().unwrap(), b"two");
         assert_eq!(found(&name), before);
-        assert_eq!(client.delete(&name, &Selection::All, SOON).unwrap(), 1);
+        assert_eq!(client.delete(&name, &ItemSelection::All, SOON).unwrap(), 1);
         assert!(matches!(theirs.get_secret(), Err(keyring3::Error::NoEntry)));
     }
 
@@ -210,7 +210,7 @@ in_a_session! {
         assert_eq!(secrets(&client, &name), [b"one"]);
         session.stop_service();
         session.start_unlocked();
-        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), Written::Updated);
+        assert_eq!(client.write(&name, &Slot::Only, b"two", SOON).unwrap(), ItemWrite::Updated);
     }
 
     fn a_bus_that_was_restarted_costs_at_most_one_failed_call() {
@@ -232,9 +232,9 @@ in_a_session! {
         session.freeze();
         let refusal = client.write(&name, &Slot::Only, b"two", A_MOMENT).unwrap_err();
         assert!(matches!(refusal, Error::TimedOut { .. }), "{refusal}");
-        assert_eq!(refusal.outcome(), Outcome::Unknown);
+        assert_eq!(refusal.outcome(), CallEffect::Unknown);
         let refusal = client.read(&name, A_MOMENT).unwrap_err();
-        assert_eq!(refusal.outcome(), Outcome::Unchanged, "{refusal}");
+        assert_eq!(refusal.outcome(), CallEffect::Unchanged, "{refusal}");
         session.thaw();
         // Until the workers that were left behind have had their answers and are gone.
         let begun = Instant::now();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use codex_auth_platform::keychain::{
-    Client, Error, Item, ItemName, LastModified, Outcome, Readiness, Selection, Slot, Written,
+    CallEffect, Client, Error, Item, ItemName, ItemSelection, ItemWrite, LastModified, Readiness, Slot,
 };
 
 /// Longer than any healthy call takes; only a failing test waits for it.
@@ -45,12 +45,12 @@ impl Subject {
         secrets
     }
 
-    fn write(&self, name: &ItemName, secret: &[u8]) -> Written {
+    fn write(&self, name: &ItemName, secret: &[u8]) -> ItemWrite {
         self.client.write(name, &Slot::Only, secret, SOON).unwrap()
     }
 
     fn delete(&self, name: &ItemName) -> usize {
-        self.client.delete(name, &Selection::All, SOON).unwrap()
+        self.client.delete(name, &ItemSelection::All, SOON).unwrap()
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn any_bytes_come_back_as_they_were_written(subject: &Subject) {
     for (account, secret) in [("text", &b"secret"[..]), ("binary", &binary), ("long", &long), ("empty", b"")]
     {
         let name = name(account);
-        assert_eq!(subject.write(&name, secret), Written::Created, "{account}");
+        assert_eq!(subject.write(&name, secret), ItemWrite::Created, "{account}");
         assert_eq!(subject.secrets(&name), [secret], "{account}");
         assert_eq!(subject.delete(&name), 1, "{account}");
     }
@@ -81,9 +81,9 @@ pub(crate) fn any_bytes_come_back_as_they_were_written(subject: &Subject) {
 
 pub(crate) fn a_second_write_updates_the_one_item_in_place(subject: &Subject) {
     let name = name("twice");
-    assert_eq!(subject.write(&name, b"one"), Written::Created);
+    assert_eq!(subject.write(&name, b"one"), ItemWrite::Created);
     let before = subject.read(&name);
-    assert_eq!(subject.write(&name, b"two"), Written::Updated);
+    assert_eq!(subject.write(&name, b"two"), ItemWrite::Updated);
     let after = subject.read(&name);
     assert_eq!((before.len(), after.len()), (1, 1));
     assert_eq!(before[0].id, after[0].id);
@@ -96,7 +96,7 @@ pub(crate) fn what_was_deleted_is_gone_and_can_be_written_again(subject: &Subjec
     subject.write(&name, b"one");
     assert_eq!((subject.delete(&name), subject.delete(&name)), (1, 0));
     assert!(subject.read(&name).is_empty());
-    assert_eq!(subject.write(&name, b"two"), Written::Created);
+    assert_eq!(subject.write(&name, b"two"), ItemWrite::Created);
     assert_eq!(subject.secrets(&name), [b"two"]);
     assert_eq!(subject.delete(&name), 1);
 }
@@ -104,7 +104,7 @@ pub(crate) fn what_was_deleted_is_gone_and_can_be_written_again(subject: &Subjec
 pub(crate) fn names_are_told_apart_by_case_and_may_be_any_text(subject: &Subject) {
     let names = [name("cli|0a"), name("CLI|0A"), name("cli|0"), name("ünï/cødé 鍵 🔑 \"'")];
     for (secret, name) in names.iter().enumerate() {
-        assert_eq!(subject.write(name, &[secret as u8]), Written::Created, "{name}");
+        assert_eq!(subject.write(name, &[secret as u8]), ItemWrite::Created, "{name}");
     }
     for (secret, name) in names.iter().enumerate() {
         assert_eq!(subject.secrets(name), [[secret as u8]], "{name}");
@@ -134,7 +134,7 @@ pub(crate) fn a_copy_that_is_gone_is_neither_written_nor_deleted(subject: &Subje
     assert_eq!(subject.delete(&name), 1);
     let refused = subject.client.write(&name, &Slot::This(gone.clone()), b"two", SOON).unwrap_err();
     assert!(matches!(refused, Error::Vanished { .. }), "{refused}");
-    assert_eq!(subject.client.delete(&name, &Selection::This(gone), SOON).unwrap(), 0);
+    assert_eq!(subject.client.delete(&name, &ItemSelection::This(gone), SOON).unwrap(), 0);
     assert!(subject.read(&name).is_empty());
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn threads_share_a_client_and_each_gets_its_own_answer(subject: &Subj
                     client.write(&name, &Slot::Only, &[number, round], SOON).unwrap();
                     assert_eq!(*client.read(&name, SOON).unwrap()[0].secret, [number, round]);
                 }
-                assert_eq!(client.delete(&name, &Selection::All, SOON).unwrap(), 1);
+                assert_eq!(client.delete(&name, &ItemSelection::All, SOON).unwrap(), 1);
             });
         }
     });
@@ -161,7 +161,7 @@ pub(crate) fn of_two_copies_both_are_read_and_neither_is_guessed_at(subject: &Su
     assert_eq!(subject.secrets(&name), [b"one", b"two"]);
     let refused = subject.client.write(&name, &Slot::Only, b"new", SOON).unwrap_err();
     assert!(matches!(refused, Error::Ambiguous { copies: 2, .. }), "{refused}");
-    assert_eq!(refused.outcome(), Outcome::Unchanged);
+    assert_eq!(refused.outcome(), CallEffect::Unchanged);
     assert_eq!(subject.secrets(&name), [b"one", b"two"]);
     assert_eq!(subject.delete(&name), 2);
 }
@@ -173,12 +173,12 @@ pub(crate) fn one_of_two_copies_can_be_written_and_deleted(subject: &Subject) {
     let one = subject.read(&name).into_iter().find(|item| *item.secret == *b"one").unwrap().id;
     assert_eq!(
         subject.client.write(&name, &Slot::This(one.clone()), b"new", SOON).unwrap(),
-        Written::Updated
+        ItemWrite::Updated
     );
     assert_eq!(subject.secrets(&name), [b"new", b"two"]);
-    assert_eq!(subject.client.delete(&name, &Selection::This(one), SOON).unwrap(), 1);
+    assert_eq!(subject.client.delete(&name, &ItemSelection::This(one), SOON).unwrap(), 1);
     assert_eq!(subject.secrets(&name), [b"two"]);
-    assert_eq!(subject.write(&name, b"only"), Written::Updated);
+    assert_eq!(subject.write(&name, b"only"), ItemWrite::Updated);
     assert_eq!(subject.delete(&name), 1);
 }
 

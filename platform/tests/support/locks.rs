@@ -1,6 +1,6 @@
 //! What every keychain answers that is locked or was never set up, asked past every other program's dialogues.
 
-use codex_auth_platform::keychain::{Client, Error, Readiness, Selection, Slot};
+use codex_auth_platform::keychain::{Client, Error, ItemSelection, Readiness, Slot};
 
 use crate::contract::{SOON, name};
 use crate::support::PrivateSession;
@@ -12,7 +12,7 @@ fn refusals(client: &Client) -> [Error; 4] {
         client.read(&name, SOON).unwrap_err(),
         client.modified(&name, SOON).unwrap_err(),
         client.write(&name, &Slot::Only, b"new", SOON).unwrap_err(),
-        client.delete(&name, &Selection::All, SOON).unwrap_err(),
+        client.delete(&name, &ItemSelection::All, SOON).unwrap_err(),
     ]
 }
 

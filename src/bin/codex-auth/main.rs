@@ -17,7 +17,7 @@ const NAME: &str = "codex-auth";
 
 fn main() -> ExitCode {
     let failure = match beside() {
-        Err(error) => Failure::Lost(error),
+        Err(error) => StartFailure::Lost(error),
         Ok(program) => {
             // Always by this name, so that a link to it that is called `codex` cannot be taken for another codex; in the
             // folder where it was called, so that the other program can tell which path survives upgrades.
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
                 .arg0(called.with_file_name(NAME))
                 .args(std::env::args_os().skip(1))
                 .exec();
-            Failure::NotRun(program, error)
+            StartFailure::NotRun(program, error)
         }
     };
     // Nobody is left to be told that stderr is gone.
@@ -40,12 +40,12 @@ fn beside() -> io::Result<PathBuf> {
 }
 
 /// Why the other program is not running now.
-enum Failure {
+enum StartFailure {
     Lost(io::Error),
     NotRun(PathBuf, io::Error),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost(error) => {

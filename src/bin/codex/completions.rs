@@ -7,19 +7,19 @@ use clap::{Arg, Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::output::Output;
-use crate::{Outcome, hand_over};
+use crate::{CommandOutcome, hand_over};
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct CompletionsArguments {
     /// Which shell: bash, elvish, fish, powershell or zsh
     #[arg(hide_possible_values = true)]
     shell: Shell,
 }
 
 /// For the name by which it is called, so that the second name completes too.
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+pub(crate) fn run(arguments: &CompletionsArguments, output: &mut Output) -> CommandOutcome {
     let mut script = Vec::new();
-    let mut command = crate::Arguments::command();
+    let mut command = crate::TopArguments::command();
     command.build();
     let mut command = shown(&command);
     clap_complete::generate(arguments.shell, &mut command, hand_over::name_of_this_run(), &mut script);
@@ -44,12 +44,12 @@ fn shown(command: &Command) -> Command {
 
 /// Reads one of a few words, and tells completions which those are.
 #[derive(Clone, Debug)]
-pub(crate) struct OneOf<T> {
+pub(crate) struct WordParser<T> {
     pub(crate) words: &'static [&'static str],
     pub(crate) parse: fn(&str) -> Result<T, String>,
 }
 
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for WordParser<T> {
     type Value = T;
 
     fn parse_ref(&self, command: &Command, argument: Option<&Arg>, word: &OsStr) -> Result<T, clap::Error> {

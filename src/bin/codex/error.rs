@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
-use codex_auth::manager::Failure;
+use codex_auth::manager::JobFailure;
 use codex_auth::store::HOW_TO_UNLOCK;
 use codex_auth::{ErrorKind, config, login, store};
 
@@ -164,8 +164,8 @@ impl From<codex_auth::Error> for CommandError {
     }
 }
 
-impl From<Failure> for CommandError {
-    fn from(failure: Failure) -> Self {
+impl From<JobFailure> for CommandError {
+    fn from(failure: JobFailure) -> Self {
         Self::sorted(failure.kind, failure.message, failure.causes, failure.remedy)
     }
 }

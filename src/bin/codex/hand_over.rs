@@ -13,13 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Subcommand as _};
-use codex_auth::config::{Environment, Overrides, Passage};
+use codex_auth::config::{Environment, ExecChain, Overrides};
 use codex_auth::manager::{AccountPolicy, Job};
 use codex_auth_platform::process;
-use codex_auth_platform::search_path::{self, Identity};
+use codex_auth_platform::search_path::{self, ProgramId};
 
 use crate::app_server;
-use crate::child::{self, InThisProcess, Talk};
+use crate::child::{self, ProcessFallback, WaitNotice};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const VERSION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A command line as far as it has to be understood to know whose it is.
-struct Line<'a> {
+struct CommandLine<'a> {
     words: &'a [OsString],
     /// What `-c` sets for a login, before the first word.
     assignments: Vec<&'a str>,
@@ -42,7 +42,7 @@ struct Line<'a> {
 }
 
 /// What becomes of a command line.
-pub(crate) enum Handled {
+pub(crate) enum HandOver {
     /// It is ours, and nothing is done yet.
     NotYet,
     /// All of it is done.
@@ -53,11 +53,11 @@ pub(crate) enum Handled {
 ///
 /// # Errors
 /// It is another program's, and that cannot be run; or `-c` sets what means nothing.
-pub(crate) fn hand_over(words: &[OsString]) -> Result<Handled, CommandError> {
-    let line = Line::read(words);
+pub(crate) fn hand_over(words: &[OsString]) -> Result<HandOver, CommandError> {
+    let line = CommandLine::read(words);
     if line.is_ours() {
         return match line.assignments.as_slice() {
-            [] => Ok(Handled::NotYet),
+            [] => Ok(HandOver::NotYet),
             assignments => Err(again(
                 &line,
                 &Overrides::read(assignments.iter().copied()).map_err(|error| misused(&error))?,
@@ -65,10 +65,10 @@ pub(crate) fn hand_over(words: &[OsString]) -> Result<Handled, CommandError> {
         };
     }
     if is_own_name(words) {
-        return Ok(Handled::NotYet);
+        return Ok(HandOver::NotYet);
     }
-    let passage = Passage::of_process();
-    let Some(next) = next(&passage) else { return Ok(Handled::NotYet) };
+    let passage = ExecChain::of_process();
+    let Some(next) = next(&passage) else { return Ok(HandOver::NotYet) };
     if passage.goes_in_circles() {
         let message = format!("{} starts this program again and again", next.display());
         return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
@@ -88,20 +88,20 @@ pub(crate) fn hand_over(words: &[OsString]) -> Result<Handled, CommandError> {
 
 /// The next program of our name, and what it says its version is.
 pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
-    let next = next(&Passage::of_process())?;
+    let next = next(&ExecChain::of_process())?;
     let version = version(&next);
     Some((next, version))
 }
 
 /// The next program of our name, to be started as a child; none under our second name, or where there is none.
 pub(crate) fn next_as_child() -> Option<Command> {
-    let passage = Passage::of_process();
+    let passage = ExecChain::of_process();
     if name_of_this_run() == OWN_NAME || passage.goes_in_circles() {
         return None;
     }
     let mut command = Command::new(next(&passage)?);
-    if let Some(ours) = Identity::of_this_program() {
-        command.env(Passage::VARIABLE, passage.downward(ours));
+    if let Some(ours) = ProgramId::of_this_program() {
+        command.env(ExecChain::VARIABLE, passage.downward(ours));
     }
     Some(command)
 }
@@ -117,7 +117,7 @@ pub(crate) fn nobody(words: &[OsString]) -> CommandError {
         .hint("OpenAI's Codex is found when it is installed and its folder is on PATH, before or behind ours")
 }
 
-impl<'a> Line<'a> {
+impl<'a> CommandLine<'a> {
     fn read(words: &'a [OsString]) -> Self {
         let mut line = Self { words, assignments: Vec::new(), rest: words.len().min(1) };
         while let Some((assignment, used)) = line.next_option() {
@@ -168,7 +168,7 @@ pub(crate) fn name_of_this_run() -> &'static str {
 pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
     search_path::called_as(NAME, &environment.path).or_else(|| {
         let file = process::own_file().ok()?;
-        (Identity::of(&file)? == Identity::of_this_program()?).then_some(file)
+        (ProgramId::of(&file)? == ProgramId::of_this_program()?).then_some(file)
     })
 }
 
@@ -177,21 +177,21 @@ fn is_own_name(words: &[OsString]) -> bool {
     name == Some(OsStr::new(OWN_NAME))
 }
 
-fn next(passage: &Passage) -> Option<PathBuf> {
-    let visited: Vec<Identity> = passage.visited.iter().filter_map(|text| text.parse().ok()).collect();
+fn next(passage: &ExecChain) -> Option<PathBuf> {
+    let visited: Vec<ProgramId> = passage.visited.iter().filter_map(|text| text.parse().ok()).collect();
     search_path::programs(NAME, &passage.path)
         .into_iter()
         // A link to our second name leads back to us.
         .filter(|path| search_path::own_name(path).is_none_or(|name| name != OWN_NAME))
-        .find(|path| Identity::of(path).is_none_or(|identity| !visited.contains(&identity)))
+        .find(|path| ProgramId::of(path).is_none_or(|identity| !visited.contains(&identity)))
 }
 
 /// Takes this process's place by `next`; returns only when that failed.
-fn become_it(next: &Path, words: &[OsString], passage: &Passage) -> CommandError {
+fn become_it(next: &Path, words: &[OsString], passage: &ExecChain) -> CommandError {
     let mut command = Command::new(next);
     command.args(words.iter().skip(1));
-    if let Some(ours) = Identity::of_this_program() {
-        command.env(Passage::VARIABLE, passage.onward(ours));
+    if let Some(ours) = ProgramId::of_this_program() {
+        command.env(ExecChain::VARIABLE, passage.onward(ours));
     }
     let error = command.exec();
     CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))
@@ -199,7 +199,7 @@ fn become_it(next: &Path, words: &[OsString], passage: &Passage) -> CommandError
 }
 
 /// Takes this process's place by ourselves, with what `-c` sets in the environment, where our children find it too.
-fn again(line: &Line<'_>, overrides: &Overrides) -> CommandError {
+fn again(line: &CommandLine<'_>, overrides: &Overrides) -> CommandError {
     let error = process::own_program().map_or_else(
         |error| error,
         |mut command| {
@@ -214,27 +214,27 @@ fn misused(error: &codex_auth::config::Error) -> CommandError {
 }
 
 /// Refreshes a stale login, waiting for at most [`PATIENCE`]. The next program uses what is stored then.
-fn freshen(line: &Line<'_>) {
+fn freshen(line: &CommandLine<'_>) {
     let overrides = Overrides::read(line.assignments.iter().copied()).unwrap_or_default();
     // Without a queue, so that what was sent is known to have been heard.
     let (send, progress) = mpsc::sync_channel(0);
     let started = thread::Builder::new().spawn(move || {
-        let may_run_here = || match send.send(Progress::RunsHere) {
-            Ok(()) => InThisProcess::Allowed,
-            Err(_) => InThisProcess::Refused,
+        let may_run_here = || match send.send(RefreshProgress::RunsHere) {
+            Ok(()) => ProcessFallback::Allowed,
+            Err(_) => ProcessFallback::Refused,
         };
         let job = Job::freshen(AccountPolicy::Follow);
-        let _ = child::run_with(&job, Talk::None, &overrides, may_run_here);
-        let _ = send.send(Progress::Done);
+        let _ = child::run_with(&job, WaitNotice::None, &overrides, may_run_here);
+        let _ = send.send(RefreshProgress::Done);
     });
-    if started.is_ok() && matches!(progress.recv_timeout(PATIENCE), Ok(Progress::RunsHere)) {
+    if started.is_ok() && matches!(progress.recv_timeout(PATIENCE), Ok(RefreshProgress::RunsHere)) {
         // The exec that follows would kill the thread, and lose a token that is under way.
         let _ = progress.recv();
     }
 }
 
 /// How far a refresh before a hand-over is.
-enum Progress {
+enum RefreshProgress {
     /// It runs in this process, because no child could be had.
     RunsHere,
     Done,
@@ -242,17 +242,17 @@ enum Progress {
 
 /// Our help, with word that the next program's follows.
 fn help(next: &Path, output: &Output) -> Result<(), CommandError> {
-    let ours = crate::Arguments::command().render_help();
+    let ours = crate::TopArguments::command().render_help();
     output.data(&format!("{ours}\nEvery other command goes to {}, whose help follows.\n", next.display()))?;
     Ok(())
 }
 
-fn versions(next: &Path, output: &Output) -> Result<Handled, CommandError> {
+fn versions(next: &Path, output: &Output) -> Result<HandOver, CommandError> {
     if let Some(version) = version(next) {
         output.data(&version)?;
     }
     output.data(&format!("{OWN_NAME} {}", env!("CARGO_PKG_VERSION")))?;
-    Ok(Handled::Whole(ExitCode::SUCCESS))
+    Ok(HandOver::Whole(ExitCode::SUCCESS))
 }
 
 /// The first line that `program` answers to `--version`, if it does in time.

@@ -2,18 +2,18 @@
 
 use clap::Args;
 use codex_auth::error::Remedy;
-use codex_auth::manager::logout::{Removed, Report, Revocations, Scope};
-use codex_auth::manager::{Done, Failure, Job};
+use codex_auth::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
+use codex_auth::manager::{Job, JobFailure, RefreshOutcome};
 use codex_auth::store::HOW_TO_UNLOCK;
 use serde_json::json;
 
+use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::Session;
-use crate::{Outcome, child};
+use crate::{CommandOutcome, child};
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct LogoutArguments {
     /// Remove the login even if the tokens cannot be revoked, waiting for other processes 5 seconds at most
     #[arg(long, conflicts_with = "local")]
     force: bool,
@@ -27,24 +27,24 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     let scope = match (arguments.force, arguments.local) {
-        (true, _) => Scope::Force,
-        (_, true) => Scope::Local,
-        _ => Scope::Revoke,
+        (true, _) => LogoutScope::Force,
+        (_, true) => LogoutScope::Local,
+        _ => LogoutScope::Revoke,
     };
     if session.stores.is_untouched()? {
         if output.is_json() {
-            output.report(shape(&Report::nothing()))?;
+            output.report(shape(&LogoutReport::nothing()))?;
         } else {
             output.say("not logged in");
         }
         return Ok(());
     }
-    match child::run_within(&Job::logout(scope), child::Talk::Terminal, &session.deadline)? {
-        Done::LoggedOut(report) => told(&report, scope, output),
-        Done::Failed(failure) => {
+    match child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)? {
+        RefreshOutcome::LoggedOut(report) => told(&report, scope, output),
+        RefreshOutcome::Failed(failure) => {
             let failed = CommandError::from(failure);
             Err(if failed.kind() == Exit::TryAgain {
                 failed
@@ -58,11 +58,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     }
 }
 
-fn told(report: &Report, scope: Scope, output: &Output) -> Outcome {
+fn told(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
     if output.is_json() {
         output.report(shape(report))?;
     } else {
-        for Removed { store, location, .. } in &report.removed {
+        for RemovedCopy { store, location, .. } in &report.removed {
             output.say(&format!("removed the login from the {store} store, {location}"));
         }
         if report.legacy_token_removed {
@@ -70,10 +70,10 @@ fn told(report: &Report, scope: Scope, output: &Output) -> Outcome {
         }
         report.notes.iter().for_each(|note| output.warn(note));
         match &report.revocations {
-            Revocations::NotTried => {
+            LogoutRevocation::NotTried => {
                 output.warn("the tokens were not revoked (--local) and stay valid until they expire");
             }
-            Revocations::Failed(why) => {
+            LogoutRevocation::Failed(why) => {
                 output.warn(&format!("the tokens were not revoked and may live on until they expire: {why}"));
             }
             _ => {}
@@ -81,13 +81,13 @@ fn told(report: &Report, scope: Scope, output: &Output) -> Outcome {
     }
     let Some(first) = report.failed.first() else {
         if !output.is_json() {
-            let is_none = report.removed.is_empty() && report.revocations == Revocations::NotNeeded;
+            let is_none = report.removed.is_empty() && report.revocations == LogoutRevocation::NotNeeded;
             output.say(if is_none { "not logged in" } else { "logged out" });
         }
         return Ok(());
     };
     if !output.is_json() {
-        if report.revocations == Revocations::Revoked && report.removed.is_empty() {
+        if report.revocations == LogoutRevocation::Revoked && report.removed.is_empty() {
             output.warn("the tokens were revoked; what is left gives out none that is good for anything");
         }
         // The first is the error.
@@ -98,7 +98,7 @@ fn told(report: &Report, scope: Scope, output: &Output) -> Outcome {
 }
 
 /// The error for a copy that is, or may be, there still.
-fn remains(mut failure: Failure, scope: Scope) -> CommandError {
+fn remains(mut failure: JobFailure, scope: LogoutScope) -> CommandError {
     let again = "then run again: codex logout";
     match failure.remedy {
         Some(Remedy::UnlockKeychain | Remedy::UseFileStore) => {
@@ -107,17 +107,17 @@ fn remains(mut failure: Failure, scope: Scope) -> CommandError {
             CommandError::from(failure).hint(HOW_TO_UNLOCK).hint(again)
         }
         Some(Remedy::ForceLogout) => CommandError::from(failure),
-        Some(Remedy::Wait) if scope != Scope::Force => {
+        Some(Remedy::Wait) if scope != LogoutScope::Force => {
             CommandError::from(failure).hint("to remove it all the same: codex logout --force")
         }
         _ => CommandError::from(failure).hint(again),
     }
 }
 
-fn shape(report: &Report) -> serde_json::Value {
+fn shape(report: &LogoutReport) -> serde_json::Value {
     json!({
         "logged_out": report.failed.is_empty(),
-        "revoked": report.revocations == Revocations::Revoked,
+        "revoked": report.revocations == LogoutRevocation::Revoked,
         "removed": report.removed.iter().map(|removed| &removed.location).collect::<Vec<_>>(),
         "failed": report.failed.iter().map(|left| &left.failure.message).collect::<Vec<_>>(),
         "legacy_token_removed": report.legacy_token_removed,

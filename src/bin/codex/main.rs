@@ -4,9 +4,11 @@
 mod app_server;
 mod child;
 mod completions;
+mod context;
 mod doctor;
 mod error;
 mod hand_over;
+mod import;
 mod log;
 mod login;
 mod logout;
@@ -15,10 +17,8 @@ mod migrate;
 mod output;
 mod provider;
 mod refresh;
-mod session;
 mod status;
 mod sync;
-mod take_over;
 mod token;
 mod watch;
 
@@ -32,7 +32,7 @@ use codex_auth_platform::hardening;
 use zeroizing_alloc::ZeroAlloc;
 
 use self::error::{CommandError, Exit};
-use self::hand_over::Handled;
+use self::hand_over::HandOver;
 use self::output::Output;
 
 #[cfg(target_env = "musl")]
@@ -53,7 +53,7 @@ static ALLOCATOR: ZeroAlloc<Heap> = ZeroAlloc(Heap);
     disable_help_subcommand = true,
     after_help = "Before a command, -c KEY=VALUE sets a key of config.toml that concerns the login, for one run."
 )]
-struct Arguments {
+struct TopArguments {
     #[command(subcommand)]
     command: Command,
 
@@ -67,39 +67,39 @@ struct Arguments {
 #[command(defer = true)]
 enum Command {
     /// Log in: keep a credential for everything on this machine
-    Login(login::Arguments),
+    Login(login::LoginArguments),
     /// Log out: remove the login from this machine
-    Logout(logout::Arguments),
+    Logout(logout::LogoutArguments),
     /// Show who is logged in, how, where it is kept and until when
-    Status(status::Arguments),
+    Status(status::StatusArguments),
     /// Print one valid access token
-    Token(token::Arguments),
+    Token(token::TokenArguments),
     /// Get a new access token now
-    Refresh(refresh::Arguments),
+    Refresh(refresh::RefreshArguments),
     /// Move the login to another store
-    Migrate(migrate::Arguments),
+    Migrate(migrate::MigrateArguments),
     /// Show every change of the login, by whichever program, until interrupted
-    Watch(watch::Arguments),
+    Watch(watch::WatchArguments),
     /// Keep the login fresh ahead of time, so that no program ever waits for it
-    Sync(sync::Arguments),
+    Sync(sync::SyncArguments),
     /// Look for what is wrong with a login, and say what mends it
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
     /// Answer an editor's questions about the account, and pass its other requests on
-    AppServer(app_server::Arguments),
+    AppServer(app_server::AppServerArguments),
     /// Print a completion script for a shell
-    Completions(completions::Arguments),
+    Completions(completions::CompletionsArguments),
     /// Write the manual pages into a folder
-    Man(man::Arguments),
+    Man(man::ManArguments),
     /// Do what must not stop half-way, for this program itself
     #[command(name = child::COMMAND, hide = true)]
-    Transaction(child::Arguments),
+    Transaction(child::ChildArguments),
 }
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     match hand_over::hand_over(&words) {
-        Ok(Handled::Whole(code)) => return code,
-        Ok(Handled::NotYet) => {}
+        Ok(HandOver::Whole(code)) => return code,
+        Ok(HandOver::NotYet) => {}
         Err(error) => {
             early_output().failure(&error);
             return error.exit();
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
     }
     // Not being able to forbid core dumps is no reason to keep a person from their login.
     let _ = hardening::harden();
-    let arguments = match Arguments::of(&words) {
+    let arguments = match TopArguments::of(&words) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &words),
     };
@@ -151,13 +151,13 @@ fn main() -> ExitCode {
     }
 }
 
-impl Arguments {
+impl TopArguments {
     /// What was typed. A bare `codex token` is known by sight: to tell it from all else that can be typed takes a seventh of
     /// its whole time.
     fn of(words: &[OsString]) -> Result<Self, clap::Error> {
         match words {
             [_, word] if word == "token" => {
-                Ok(Self { command: Command::Token(token::Arguments::default()), verbose: false })
+                Ok(Self { command: Command::Token(token::TokenArguments::default()), verbose: false })
             }
             words => Self::try_parse_from(words),
         }
@@ -208,7 +208,7 @@ fn early_output() -> Output {
 }
 
 /// How a command ends when it does not fail outright.
-type Outcome = Result<(), CommandError>;
+type CommandOutcome = Result<(), CommandError>;
 
 #[cfg(test)]
 mod tests {
@@ -217,12 +217,13 @@ mod tests {
     #[test]
     fn a_bare_token_is_what_the_definition_makes_of_it() {
         let words = ["codex", "token"].map(OsString::from);
-        let [known, parsed] = [Arguments::of(&words), Arguments::try_parse_from(&words)].map(|arguments| {
-            let Ok(Arguments { command: Command::Token(token), verbose: false }) = arguments else {
-                panic!()
-            };
-            format!("{token:?}")
-        });
+        let [known, parsed] =
+            [TopArguments::of(&words), TopArguments::try_parse_from(&words)].map(|arguments| {
+                let Ok(TopArguments { command: Command::Token(token), verbose: false }) = arguments else {
+                    panic!()
+                };
+                format!("{token:?}")
+            });
         assert_eq!(known, parsed);
     }
 }

@@ -12,7 +12,7 @@ use codex_auth_platform::hardening::with_found_umask;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::Outcome;
+use crate::CommandOutcome;
 use crate::error::{CommandError, Exit};
 use crate::hand_over::OWN_NAME;
 use crate::output::Output;
@@ -21,7 +21,7 @@ use crate::output::Output;
 const SECTION: &str = "1";
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct ManArguments {
     /// The folder; it is made where there is none
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -35,8 +35,8 @@ fn date(word: &str) -> Result<Date, String> {
     word.parse().map_err(|_| "a date is written as 2026-11-21".to_owned())
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    let mut command = crate::Arguments::command();
+pub(crate) fn run(arguments: &ManArguments, output: &mut Output) -> CommandOutcome {
+    let mut command = crate::TopArguments::command();
     command.build();
     let today = || Clock::system().now().to_zoned(TimeZone::UTC).date();
     let date = arguments.date.unwrap_or_else(today);

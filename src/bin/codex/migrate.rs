@@ -2,23 +2,23 @@
 
 use clap::Args;
 use codex_auth::StoreKind;
-use codex_auth::manager::{self, AccountPolicy, Reason};
-use codex_auth::store::Location;
-use codex_auth::store::migrate::{self, FRESH_FOR, Migrated, Move, Plan};
-use codex_auth_platform::process::Running;
+use codex_auth::manager::{self, AccountPolicy, RefreshReason};
+use codex_auth::store::DocumentLocation;
+use codex_auth::store::migrate::{self, FRESH_FOR, MigrationMove, MigrationPlan, MigrationReport};
+use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
-use crate::completions::OneOf;
+use crate::completions::WordParser;
+use crate::context::{CommandContext, account, kept_in, other_programs, warnings};
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::refresh::refreshed;
-use crate::session::{Session, account, kept_in, other_programs, warnings};
-use crate::{Outcome, status, take_over};
+use crate::{CommandOutcome, import, status};
 
-const TARGETS: OneOf<StoreKind> = OneOf { words: &["keychain", "file"], parse: target };
+const TARGETS: WordParser<StoreKind> = WordParser { words: &["keychain", "file"], parse: target };
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct MigrateArguments {
     /// Where to: keychain or file
     #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true, required_unless_present = "from_codex")]
     pub(crate) to: Option<StoreKind>,
@@ -40,11 +40,11 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandOutcome {
     let Some(to) = arguments.to.filter(|_| !arguments.from_codex) else {
-        return take_over::run(arguments, output);
+        return import::run(arguments, output);
     };
-    let session = Session::open(output)?;
+    let session = CommandContext::open(output)?;
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
     let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
@@ -67,15 +67,15 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
 
 /// Refreshes a token that may be refreshed by another program while the old copy is removed. The move goes on after a
 /// failure.
-fn freshen(session: &Session, plan: &Plan, output: &Output) -> Result<(), CommandError> {
+fn freshen(session: &CommandContext, plan: &MigrationPlan, output: &Output) -> Result<(), CommandError> {
     let now = session.clock.now();
     let left = plan.stored.document.expires_at(now).map(|end| end.duration_since(now).as_secs());
     let refreshable = plan.stored.document.fingerprint().is_some();
-    if plan.action == Move::Copy
+    if plan.action == MigrationMove::Copy
         && refreshable
         && left.is_some_and(|left| left < i64::try_from(FRESH_FOR).unwrap_or(i64::MAX))
         && let Err(error) = refreshed(
-            Reason::MinTtl(FRESH_FOR),
+            RefreshReason::MinTtl(FRESH_FOR),
             &*session.snapshot()?,
             AccountPolicy::Stay,
             &session.deadline,
@@ -86,21 +86,26 @@ fn freshen(session: &Session, plan: &Plan, output: &Output) -> Result<(), Comman
     Ok(())
 }
 
-fn preview(session: &Session, plan: &Plan, others: &[Running], output: &Output) -> Outcome {
+fn preview(
+    session: &CommandContext,
+    plan: &MigrationPlan,
+    others: &[RunningProcess],
+    output: &Output,
+) -> CommandOutcome {
     let to = session.stores.location(plan.to);
     if output.is_json() {
         output.report(json!({
             "dry_run": true,
             "from": plan.stored.location.to_string(),
             "to": to.to_string(),
-            "moves": plan.action == Move::Copy,
+            "moves": plan.action == MigrationMove::Copy,
             "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
             "warnings": warnings(plan.stored.notes.iter().chain(&plan.notes)),
         }))?;
         return Ok::<(), CommandError>(());
     }
     match plan.action {
-        Move::Copy => {
+        MigrationMove::Copy => {
             output.say(&format!("would copy the login from the {}", kept_in(&plan.stored.location)));
             output.say(&format!("      to the {}, read it back and compare", kept_in(&to)));
             output.say(
@@ -113,7 +118,12 @@ fn preview(session: &Session, plan: &Plan, others: &[Running], output: &Output) 
     Ok(())
 }
 
-fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output) -> Outcome {
+fn report(
+    from: &DocumentLocation,
+    done: &MigrationReport,
+    others: &[RunningProcess],
+    output: &Output,
+) -> CommandOutcome {
     let left: Vec<_> = done
         .left
         .iter()
@@ -124,7 +134,7 @@ fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output)
             "dry_run": false,
             "from": from.to_string(),
             "to": done.location.to_string(),
-            "moves": done.action == Move::Copy,
+            "moves": done.action == MigrationMove::Copy,
             "removed": done.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
             "warnings": warnings(&done.notes).into_iter().chain(left).collect::<Vec<_>>(),
@@ -132,7 +142,7 @@ fn report(from: &Location, done: &Migrated, others: &[Running], output: &Output)
         return Ok(());
     }
     match done.action {
-        Move::Copy => output.say(&format!("moved the login to the {}", kept_in(&done.location))),
+        MigrationMove::Copy => output.say(&format!("moved the login to the {}", kept_in(&done.location))),
         _ => output.say(&format!("the login is in the {} already", kept_in(&done.location))),
     }
     for location in &done.removed {

@@ -7,8 +7,8 @@ use codex_auth::document::AuthMode;
 use codex_auth::external::{ApiKeys, BearerCommand, EnvironmentToken, ExternalToken};
 use codex_auth::manager::AuthManager;
 
+use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
-use crate::session::Session;
 
 /// The credential that the environment puts before what is stored, as `codex exec` would use it.
 pub(crate) fn of_environment(environment: &Environment) -> Option<EnvironmentToken> {
@@ -16,7 +16,7 @@ pub(crate) fn of_environment(environment: &Environment) -> Option<EnvironmentTok
 }
 
 /// Why this credential is of no use to whoever asks for a token, if it is not.
-pub(crate) fn unusable(token: &EnvironmentToken, session: &Session) -> Option<String> {
+pub(crate) fn unusable(token: &EnvironmentToken, session: &CommandContext) -> Option<String> {
     (!token.token().lives(session.clock.now()))
         .then(|| format!("the token of {} has expired", token.variable()))
 }
@@ -33,7 +33,7 @@ pub(crate) fn warning(token: &EnvironmentToken) -> String {
 }
 
 /// What the command of the model provider `name` prints.
-pub(crate) fn of_command(session: &Session, name: &str) -> Result<ExternalToken, CommandError> {
+pub(crate) fn of_command(session: &CommandContext, name: &str) -> Result<ExternalToken, CommandError> {
     let mut command = session.stores.settings().provider_command(name)?;
     // A folder of the configuration file is one beside it.
     command.folder = command.folder.map(|folder| session.home().path().join(folder));

@@ -3,35 +3,35 @@
 use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
-use codex_auth::manager::{self, AccountPolicy, Done, Job, Reason, Snapshot, Unusable};
-use codex_auth::store::{Deadline, Note};
+use codex_auth::manager::{self, AccountPolicy, Job, RefreshOutcome, RefreshReason, Snapshot, Unusable};
+use codex_auth::store::{LockDeadline, StorageNote};
 use serde_json::json;
 
+use crate::context::{CommandContext, account, warnings};
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, relative};
-use crate::session::{Session, account, warnings};
 use crate::status::unusable;
-use crate::{Outcome, child};
+use crate::{CommandOutcome, child};
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct RefreshArguments {
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     let snapshot = session.snapshot()?;
     output.head("account", account(snapshot.document()));
     let mode = snapshot.document().and_then(AuthDocument::mode);
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
     }
-    for note in snapshot.notes().iter().filter(|note| matches!(note, Note::HardLinked { .. })) {
+    for note in snapshot.notes().iter().filter(|note| matches!(note, StorageNote::HardLinked { .. })) {
         output.warn(&note.to_string());
     }
-    refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
+    refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     if let Some(reason @ manager::Error::Unusable(Unusable::Forbidden(_))) = snapshot.usability(now).reason()
@@ -57,24 +57,24 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
 
 /// Refreshes in a child, or takes over what somebody else has refreshed.
 pub(crate) fn refreshed(
-    reason: Reason,
+    reason: RefreshReason,
     snapshot: &Snapshot,
     policy: AccountPolicy,
-    deadline: &Deadline,
+    deadline: &LockDeadline,
 ) -> Result<(), CommandError> {
-    match child::run_within(&Job::refresh(reason, snapshot, policy), child::Talk::Terminal, deadline)? {
-        Done::Served => Ok(()),
-        Done::Uncommitted(why) => Err(CommandError::new(
+    match child::run_within(&Job::refresh(reason, snapshot, policy), child::WaitNotice::Terminal, deadline)? {
+        RefreshOutcome::Served => Ok(()),
+        RefreshOutcome::Uncommitted(why) => Err(CommandError::new(
             Exit::StoreUnavailable,
             format!("new tokens arrived and are kept safe, but could not be stored yet: {why}"),
         )
         .hint("mend that and do the same again; nothing is lost")),
-        Done::Failed(failure) => Err(failure.into()),
+        RefreshOutcome::Failed(failure) => Err(failure.into()),
         _ => Err(CommandError::new(Exit::Failed, "unexpected reply from the child process")),
     }
 }
 
-fn nothing_to_do(mode: &AuthMode, output: &Output) -> Outcome {
+fn nothing_to_do(mode: &AuthMode, output: &Output) -> CommandOutcome {
     if output.is_json() {
         output.report(json!({"refreshed": false, "expires_at": null, "warnings": []}))?;
     } else {

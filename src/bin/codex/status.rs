@@ -6,20 +6,20 @@ use codex_auth::external::EnvironmentToken;
 use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
+use crate::context::{CommandContext, account, kept_in, selected_elsewhere, warnings};
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Paint, plain, relative};
-use crate::session::{Session, account, kept_in, selected_elsewhere, warnings};
-use crate::{Outcome, provider};
+use crate::{CommandOutcome, provider};
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct StatusArguments {
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     let status = LoginStatus::read(&session.stores, &session.environment)?;
     let usability = status.usability();
     let (found, snapshot) = (status.found(), status.snapshot());
@@ -62,7 +62,7 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
 }
 
 fn show(
-    session: &Session,
+    session: &CommandContext,
     status: &LoginStatus,
     usability: &Usability,
     output: &Output,
@@ -109,7 +109,7 @@ fn show(
     Ok(output.fields(&fields)?)
 }
 
-fn verdict(usability: &Usability, output: &Output) -> Outcome {
+fn verdict(usability: &Usability, output: &Output) -> CommandOutcome {
     let Some(reason) = usability.reason() else { return Ok(()) };
     let failed = unusable(reason);
     if !output.is_json() {

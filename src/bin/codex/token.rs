@@ -4,21 +4,21 @@ use std::path::Path;
 
 use clap::Args;
 use codex_auth::external::ExternalToken;
-use codex_auth::keeper::{Ask, Client, ClientError, Given, Refusal};
-use codex_auth::manager::{AccountPolicy, Departure, Reason, Snapshot, Standing, Unusable};
+use codex_auth::keeper::{Client, ClientError, IssuedToken, KeeperRefusal, RefreshPolicy};
+use codex_auth::manager::{AccountPolicy, Divergence, RefreshReason, Snapshot, SnapshotStatus, Unusable};
 use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::context::{CommandContext, account, warnings};
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, path_text, relative};
 use crate::refresh::refreshed;
-use crate::session::{Session, account, warnings};
 use crate::status::unusable;
-use crate::{Outcome, provider};
+use crate::{CommandOutcome, provider};
 
 #[derive(Args, Debug, Default)]
-pub(crate) struct Arguments {
+pub(crate) struct TokenArguments {
     /// How long the token must still be good for, for example 90s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_ttl: Option<SignedDuration>,
@@ -36,9 +36,9 @@ pub(crate) struct Arguments {
     header: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOutcome {
     if let Some(name) = &arguments.provider {
-        let session = Session::open(output)?;
+        let session = CommandContext::open(output)?;
         let token = provider::of_command(&session, name)?;
         return print_provided(name, &token, Some(&session), arguments, output);
     }
@@ -55,19 +55,21 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(given) = at_hand(&home, &environment, arguments) {
         return print_given(&given, arguments, output);
     }
-    let session = Session::at(home, environment, output)?;
+    let session = CommandContext::at(home, environment, output)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     let short = |snapshot: &Snapshot| {
         lasts(snapshot, now).zip(arguments.min_ttl).is_some_and(|(lasts, min)| lasts < min)
     };
     let reason = match (snapshot.standing(now), arguments.min_ttl) {
-        (Standing::Fresh, Some(min)) if short(&snapshot) && refreshable(&snapshot) => {
-            Some(Reason::MinTtl(min.as_secs().unsigned_abs()))
+        (SnapshotStatus::Fresh, Some(min)) if short(&snapshot) && refreshable(&snapshot) => {
+            Some(RefreshReason::MinTtl(min.as_secs().unsigned_abs()))
         }
-        (Standing::Stale | Standing::Expired, _) if refreshable(&snapshot) => Some(Reason::Stale),
+        (SnapshotStatus::Stale | SnapshotStatus::Expired, _) if refreshable(&snapshot) => {
+            Some(RefreshReason::Stale)
+        }
         // What could not be stored before may be by now.
-        _ if matches!(snapshot.departure(), Some(Departure::Uncommitted(_))) => Some(Reason::Stale),
+        _ if matches!(snapshot.departure(), Some(Divergence::Uncommitted(_))) => Some(RefreshReason::Stale),
         _ => None,
     };
     let snapshot = match reason {
@@ -97,16 +99,16 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
 }
 
 /// What the keeper of this home has at hand. Whatever else it says, the store is looked into as if there were none.
-fn at_hand(home: &Home, environment: &Environment, arguments: &Arguments) -> Option<Given> {
+fn at_hand(home: &Home, environment: &Environment, arguments: &TokenArguments) -> Option<IssuedToken> {
     let client = Client::of(home, environment)?;
-    client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), Ask::AtHand).ok()
+    client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), RefreshPolicy::AtHand).ok()
 }
 
 /// A token from the keeper that the user names, which refreshes if it must.
-fn asked_for(socket: &Path, arguments: &Arguments) -> Result<Given, CommandError> {
+fn asked_for(socket: &Path, arguments: &TokenArguments) -> Result<IssuedToken, CommandError> {
     let min_ttl = arguments.min_ttl.map(SignedDuration::unsigned_abs);
-    Client::at(socket).token(min_ttl, Ask::Wait).map_err(|error| match error {
-        ClientError::Refused(Refusal::Failed(failure)) => failure.into(),
+    Client::at(socket).token(min_ttl, RefreshPolicy::Wait).map_err(|error| match error {
+        ClientError::Refused(KeeperRefusal::Failed(failure)) => failure.into(),
         error @ ClientError::Unreachable { .. } => {
             CommandError::new(Exit::StoreUnavailable, error.to_string())
                 .hint("start the keeper there, codex sync run, or unset CODEX_AUTH_SOCKET")
@@ -118,10 +120,10 @@ fn asked_for(socket: &Path, arguments: &Arguments) -> Result<Given, CommandError
 fn print_provided(
     name: &str,
     token: &ExternalToken,
-    session: Option<&Session>,
-    arguments: &Arguments,
+    session: Option<&CommandContext>,
+    arguments: &TokenArguments,
     output: &mut Output,
-) -> Outcome {
+) -> CommandOutcome {
     let now = Clock::system().now();
     if !token.lives(now) {
         let ended = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
@@ -133,14 +135,14 @@ fn print_provided(
     say(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)
 }
 
-fn print_given(given: &Given, arguments: &Arguments, output: &mut Output) -> Outcome {
+fn print_given(given: &IssuedToken, arguments: &TokenArguments, output: &mut Output) -> CommandOutcome {
     output.head("place", json!(given.home));
     output.head("account", json!(given.account));
     warn_if_short(given.expires_at, Clock::system().now(), arguments, output);
     say(None, &given.token, given.expires_at, &[], arguments, output)
 }
 
-fn print(snapshot: &Snapshot, now: Timestamp, arguments: &Arguments, output: &Output) -> Outcome {
+fn print(snapshot: &Snapshot, now: Timestamp, arguments: &TokenArguments, output: &Output) -> CommandOutcome {
     if let Some(reason) = snapshot.usability(now).reason() {
         return Err(unusable(reason));
     }
@@ -155,9 +157,9 @@ fn say(
     token: &Secret,
     expires_at: Option<Timestamp>,
     warnings: &[String],
-    arguments: &Arguments,
+    arguments: &TokenArguments,
     output: &Output,
-) -> Outcome {
+) -> CommandOutcome {
     if output.is_json() {
         output.report(json!({
             "provider": provider,
@@ -173,7 +175,7 @@ fn say(
     Ok(())
 }
 
-fn warn_if_short(expires_at: Option<Timestamp>, now: Timestamp, arguments: &Arguments, output: &Output) {
+fn warn_if_short(expires_at: Option<Timestamp>, now: Timestamp, arguments: &TokenArguments, output: &Output) {
     if let Some((end, min)) = expires_at.zip(arguments.min_ttl)
         && end.duration_since(now) < min
     {

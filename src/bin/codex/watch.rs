@@ -7,38 +7,38 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use codex_auth::Timestamp;
-use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot, Usability};
-use codex_auth::watch::{Attention, Watch};
+use codex_auth::manager::{AccountPolicy, AuthManager, Divergence, LoginChange, Snapshot, Usability};
+use codex_auth::watch::{Watch, WatchMethod};
 use codex_auth_platform::filesystem::{self, Presence};
 use codex_auth_platform::peer;
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::Outcome;
+use crate::CommandOutcome;
+use crate::context::{CommandContext, account};
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Paint, plain, relative};
-use crate::session::{Session, account};
 
 /// How long a home may be away before it counts as deleted: one that is being replaced is back sooner.
 const AWAY: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct WatchArguments {
     /// Report as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// Why it stops.
-enum End {
+enum WatchEnd {
     HomeGone,
     Interrupted,
     NobodyReads,
 }
 
-pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(crate) fn run(_arguments: &WatchArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -47,16 +47,20 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     // What waits for the home or the reader is left behind.
     runtime.shutdown_background();
     match end? {
-        End::NobodyReads => Ok(()),
-        End::HomeGone => {
+        WatchEnd::NobodyReads => Ok(()),
+        WatchEnd::HomeGone => {
             output.say(&format!("{} is gone; nothing is left to watch", session.home().path().display()));
             Ok(())
         }
-        End::Interrupted => Err(CommandError::told(Exit::Interrupted)),
+        WatchEnd::Interrupted => Err(CommandError::told(Exit::Interrupted)),
     }
 }
 
-async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Result<End, CommandError> {
+async fn follow(
+    session: &CommandContext,
+    manager: &AuthManager,
+    output: &Output,
+) -> Result<WatchEnd, CommandError> {
     // Before the first line: whoever has read that may interrupt.
     let interrupt = signal(SignalKind::interrupt());
     let mut interrupt = interrupt.map_err(|error| cannot_start(&error))?;
@@ -64,8 +68,8 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     let mut told = snapshots.borrow_and_update().clone();
     let watching = manager.watch();
     let mut attention = watching.attention();
-    let report = Report { session, output };
-    report.line(Event::Present, &told, &manager.usability(&told).await)?;
+    let report = WatchReport { session, output };
+    report.line(ReportedEvent::Present, &told, &manager.usability(&told).await)?;
     report.attention(&attention.borrow_and_update());
 
     let home = session.home().path().to_owned();
@@ -74,52 +78,57 @@ async fn follow(session: &Session, manager: &AuthManager, output: &Output) -> Re
     loop {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => return Ok(End::Interrupted),
-            () = &mut reader_gone => return Ok(End::NobodyReads),
+            _ = interrupt.recv() => return Ok(WatchEnd::Interrupted),
+            () = &mut reader_gone => return Ok(WatchEnd::NobodyReads),
             // The manager holds the other end.
             Ok(()) = snapshots.changed() => {
                 let new = snapshots.borrow_and_update().clone();
-                if let Some(change) = Change::between(&told, &new) {
-                    report.line(Event::Change(change), &new, &manager.usability(&new).await)?;
+                if let Some(change) = LoginChange::between(&told, &new) {
+                    report.line(ReportedEvent::Change(change), &new, &manager.usability(&new).await)?;
                 }
                 told = new;
             }
             Ok(()) = attention.changed() => report.attention(&attention.borrow_and_update()),
-            () = &mut home_gone => return Ok(End::HomeGone),
+            () = &mut home_gone => return Ok(WatchEnd::HomeGone),
         }
     }
 }
 
 /// What a line is about.
 #[derive(Clone, Copy)]
-enum Event {
+enum ReportedEvent {
     /// How things are when it begins.
     Present,
-    Change(Change),
+    Change(LoginChange),
 }
 
-impl Event {
+impl ReportedEvent {
     /// Whether somebody has done it.
     fn has_author(self) -> bool {
-        !matches!(self, Self::Present | Self::Change(Change::Readable | Change::Unreadable))
+        !matches!(self, Self::Present | Self::Change(LoginChange::Readable | LoginChange::Unreadable))
     }
 }
 
-struct Report<'a> {
-    session: &'a Session,
+struct WatchReport<'a> {
+    session: &'a CommandContext,
     output: &'a Output,
 }
 
-impl Report<'_> {
-    fn line(&self, event: Event, snapshot: &Snapshot, usability: &Usability) -> Result<(), CommandError> {
+impl WatchReport<'_> {
+    fn line(
+        &self,
+        event: ReportedEvent,
+        snapshot: &Snapshot,
+        usability: &Usability,
+    ) -> Result<(), CommandError> {
         let now = self.session.clock.now();
         if !self.output.is_json() {
             return Ok(self.output.data(&self.sentence(event, snapshot, usability, now))?);
         }
         let reason = usability.reason().map(ToString::to_string);
         let word = match event {
-            Event::Present => json!("present"),
-            Event::Change(change) => json!(change),
+            ReportedEvent::Present => json!("present"),
+            ReportedEvent::Change(change) => json!(change),
         };
         let author = snapshot.author().filter(|_| event.has_author());
         let by = author.map(|author| json!({"pid": author.pid, "program": author.program}));
@@ -136,7 +145,13 @@ impl Report<'_> {
         ]))?)
     }
 
-    fn sentence(&self, event: Event, snapshot: &Snapshot, usability: &Usability, now: Timestamp) -> String {
+    fn sentence(
+        &self,
+        event: ReportedEvent,
+        snapshot: &Snapshot,
+        usability: &Usability,
+        now: Timestamp,
+    ) -> String {
         let mut parts = Vec::new();
         match snapshot.document() {
             None if is_unknown(snapshot) => {}
@@ -160,14 +175,14 @@ impl Report<'_> {
         }
         let at = self.output.on_stdout(&stamp(now), Paint::Faint);
         let word = match event {
-            Event::Present => "present".to_owned(),
-            Event::Change(change) => change.to_string(),
+            ReportedEvent::Present => "present".to_owned(),
+            ReportedEvent::Change(change) => change.to_string(),
         };
         format!("{at}  {word:<15}  {}", parts.join(" · "))
     }
 
-    fn attention(&self, attention: &Attention) {
-        if let Attention::Polling { .. } = attention {
+    fn attention(&self, attention: &WatchMethod) {
+        if let WatchMethod::Polling { .. } = attention {
             self.output.say(&format!("note: {attention}"));
         }
     }
@@ -175,7 +190,7 @@ impl Report<'_> {
 
 /// Whether it is unknown if a login is stored: the store could not be read yet.
 fn is_unknown(snapshot: &Snapshot) -> bool {
-    snapshot.document().is_none() && matches!(snapshot.departure(), Some(Departure::Unreadable(_)))
+    snapshot.document().is_none() && matches!(snapshot.departure(), Some(Divergence::Unreadable(_)))
 }
 
 fn cannot_start(error: &io::Error) -> CommandError {

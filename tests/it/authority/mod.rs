@@ -11,7 +11,7 @@ pub mod tls;
 use std::time::Duration;
 
 use codex_auth::authority::{
-    Authority, Deadlines, Endpoint, Error, Refresh, RefreshReason, TokenResponse, client_id,
+    Authority, Deadlines, Endpoint, Error, Refresh, StaleTokenReason, TokenResponse, client_id,
 };
 use codex_auth::{AuthDocument, Environment, Secret};
 use scripted_authority::{Account, Authority as Scripted, Grant};
@@ -59,7 +59,7 @@ fn request(environment: &Environment, token: &str) -> Result<Refresh, Error> {
         endpoint: Endpoint::refresh(environment, provenance)?,
         client_id: client_id(provenance).to_owned(),
         refresh_token: Secret::from(token),
-        reason: RefreshReason::Forced,
+        reason: StaleTokenReason::Forced,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use codex_auth::authority::{ClientError, Deadlines, Error, Kind, Obstacle};
+use codex_auth::authority::{Deadlines, Error, HttpClientError, RequestFailure, RetryAdvice};
 use scripted_authority::TokenState;
 
 use super::server::proxy;
@@ -30,7 +30,7 @@ fn plain_http_to_another_machine_is_refused_before_anything_is_sent() {
     let variables = [(REFRESH_URL, "http://auth.example.test/oauth/token"), ("HTTPS_PROXY", way.as_str())];
     let error = refresh_with(&variables, SOON, "rt-marked").unwrap_err();
     assert!(matches!(&error, Error::Endpoint(_)), "{error:?}");
-    assert_eq!(error.kind(), Kind::NotSent);
+    assert_eq!(error.kind(), RetryAdvice::NotSent);
     assert_eq!(
         error.to_string(),
         "CODEX_REFRESH_TOKEN_URL_OVERRIDE would send tokens to auth.example.test unencrypted; \
@@ -70,7 +70,7 @@ fn a_proxy_that_refuses_means_that_nothing_was_sent() {
     let between = proxy(None);
     let way = format!("http://marked:marked@127.0.0.1:{}", between.port());
     let error = refresh_with(&[(REFRESH_URL, ELSEWHERE), ("HTTPS_PROXY", &way)], SOON, "rt-1").unwrap_err();
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("marked"), "{error:?}");
     assert_eq!(between.ended().len(), 1);
 }
@@ -80,7 +80,7 @@ fn a_proxy_that_only_the_process_knows_of_is_not_used() {
     const INSIDE: &str = "CODEX_AUTH_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         let error = refresh_with(&[(REFRESH_URL, ELSEWHERE)], BRIEF, "rt-1").unwrap_err();
-        assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+        assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
         return;
     }
     let between = proxy(None);
@@ -131,7 +131,10 @@ fn hosts_that_the_user_excepts_are_reached_directly() {
             let way = format!("http://127.0.0.1:{}", between.port());
             let variables = [(REFRESH_URL, ELSEWHERE), ("HTTPS_PROXY", way.as_str()), (variable, list)];
             let error = refresh_with(&variables, BRIEF, "rt-marked").unwrap_err();
-            assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+            assert!(
+                matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }),
+                "{error:?}"
+            );
             assert_eq!(between.ended(), [""; 0], "{variable} {list}");
         }
     }
@@ -141,6 +144,9 @@ fn hosts_that_the_user_excepts_are_reached_directly() {
 fn a_proxy_that_is_none_is_named_by_its_variable_and_not_shown() {
     let variables = [(REFRESH_URL, ELSEWHERE), ("all_proxy", "ftp://marked:marked@proxy.example")];
     let error = refresh_with(&variables, BRIEF, "rt-marked").unwrap_err();
-    assert!(matches!(&error, Error::Client(ClientError::Proxy { variable: "all_proxy", .. })), "{error:?}");
+    assert!(
+        matches!(&error, Error::Client(HttpClientError::Proxy { variable: "all_proxy", .. })),
+        "{error:?}"
+    );
     assert!(!format!("{error} {error:?}").contains("marked"), "{error:?}");
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use codex_auth::authority::{
-    Authority, Endpoint, Error, Kind, RefreshReason, Silence, Undecodable, client_id,
+    Authority, Endpoint, Error, InvalidTokenResponse, MissingResponse, RetryAdvice, StaleTokenReason,
+    client_id,
 };
 use codex_auth::{AuthDocument, Secret};
 use scripted_authority::{
@@ -20,10 +21,10 @@ fn a_refresh_brings_what_the_authority_made_and_says_what_codex_says() {
     let authority = Authority::new(&environment);
     let mut token = grant.tokens.refresh_token;
     for reason in [
-        RefreshReason::Forced,
-        RefreshReason::ProactiveExpiry,
-        RefreshReason::Scheduled,
-        RefreshReason::UnauthorizedRecovery,
+        StaleTokenReason::Forced,
+        StaleTokenReason::ProactiveExpiry,
+        StaleTokenReason::Scheduled,
+        StaleTokenReason::UnauthorizedRecovery,
     ] {
         let mut request = request(&environment, &token).unwrap();
         request.reason = reason;
@@ -101,37 +102,37 @@ fn a_success_that_cannot_be_understood_may_have_spent_the_token() {
     let fields = ["id_token", "access_token", "refresh_token"];
     let odd = [
         (Edit::Empty, None),
-        (Edit::Value(json!(5)), Some(Undecodable::Field)),
-        (Edit::Value(json!(true)), Some(Undecodable::Field)),
-        (Edit::Value(json!({"token": "x"})), Some(Undecodable::Field)),
-        (Edit::Value(json!(["x"])), Some(Undecodable::Field)),
-        (Edit::Gigantic(300 * 1024), Some(Undecodable::TooLarge)),
+        (Edit::Value(json!(5)), Some(InvalidTokenResponse::Field)),
+        (Edit::Value(json!(true)), Some(InvalidTokenResponse::Field)),
+        (Edit::Value(json!({"token": "x"})), Some(InvalidTokenResponse::Field)),
+        (Edit::Value(json!(["x"])), Some(InvalidTokenResponse::Field)),
+        (Edit::Gigantic(300 * 1024), Some(InvalidTokenResponse::TooLarge)),
     ];
     let mut steps = Vec::new();
     for name in fields {
         for (edit, what) in &odd {
             // Without a successor nothing is worth keeping.
             let step = Step::edited("refresh_token", Edit::Missing).and_edited(name, edit.clone());
-            steps.push((step, what.unwrap_or(Undecodable::Empty { name })));
+            steps.push((step, what.unwrap_or(InvalidTokenResponse::Empty { name })));
         }
     }
     let html = "<html>all is well</html>";
-    steps.push((Step::flood(64 * 1024 * 1024).after_effect(), Undecodable::TooLarge));
-    steps.push((Step::body(200, "text/html", html).after_effect(), Undecodable::NotAnObject));
-    steps.push((Step::body(200, "application/json", "[]").after_effect(), Undecodable::NotAnObject));
+    steps.push((Step::flood(64 * 1024 * 1024).after_effect(), InvalidTokenResponse::TooLarge));
+    steps.push((Step::body(200, "text/html", html).after_effect(), InvalidTokenResponse::NotAnObject));
+    steps.push((Step::body(200, "application/json", "[]").after_effect(), InvalidTokenResponse::NotAnObject));
     steps.push((
         Step::body(200, "application/json", "{\"id_token\":").after_effect(),
-        Undecodable::NotAnObject,
+        InvalidTokenResponse::NotAnObject,
     ));
-    steps.push((Step::body(204, "application/json", "").after_effect(), Undecodable::NotAnObject));
+    steps.push((Step::body(204, "application/json", "").after_effect(), InvalidTokenResponse::NotAnObject));
     for (step, what) in steps {
         let World { server, grant } = World::new();
         server.script(At::Refresh, step.clone());
         let world = World { server, grant };
         let error = world.refresh().unwrap_err();
-        assert_eq!(error.kind(), Kind::Unknown, "{step:?}: {error}");
+        assert_eq!(error.kind(), RetryAdvice::Unknown, "{step:?}: {error}");
         assert!(
-            matches!(&error, Error::Unknown { cause: Silence::Undecodable(found), .. } if *found == what),
+            matches!(&error, Error::Unknown { cause: MissingResponse::Undecodable(found), .. } if *found == what),
             "{step:?}: {error:?}"
         );
         assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), TokenState::Spent, "{step:?}");
@@ -164,7 +165,10 @@ fn a_connection_that_closes_leaves_it_open_whether_the_token_is_spent() {
         server.script(At::Refresh, step.clone());
         let world = World { server, grant };
         let error = world.refresh().unwrap_err();
-        assert!(matches!(&error, Error::Unknown { cause: Silence::BrokenOff(_), .. }), "{step:?}: {error:?}");
+        assert!(
+            matches!(&error, Error::Unknown { cause: MissingResponse::BrokenOff(_), .. }),
+            "{step:?}: {error:?}"
+        );
         assert!(error.to_string().contains("/oauth/token broke off before"), "{error}");
         assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), state, "{step:?}");
         assert_eq!(world.server.counters().all(), 1, "{step:?}");
@@ -180,7 +184,7 @@ fn an_authority_that_hangs_is_left_at_the_deadline() {
         let started = Instant::now();
         let error = world.refresh_within(deadlines).unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-        assert!(matches!(&error, Error::Unknown { cause: Silence::TimedOut(_), .. }), "{error:?}");
+        assert!(matches!(&error, Error::Unknown { cause: MissingResponse::TimedOut(_), .. }), "{error:?}");
         assert!(error.to_string().contains("did not answer within 0.3 seconds"), "{error}");
         hold.arrived(Duration::from_secs(5)).unwrap();
     }
@@ -192,7 +196,7 @@ fn an_authority_that_hangs_is_left_at_the_deadline() {
         deadlines,
         &world.grant.tokens.refresh_token,
     );
-    assert!(matches!(error, Err(Error::Unknown { cause: Silence::TimedOut(_), .. })), "{error:?}");
+    assert!(matches!(error, Err(Error::Unknown { cause: MissingResponse::TimedOut(_), .. })), "{error:?}");
 }
 
 #[test]
@@ -202,6 +206,6 @@ fn an_empty_token_is_never_sent() {
     let error =
         super::refresh_with(&variables.each_ref().map(|(key, value)| (*key, value.as_str())), SOON, "");
     assert!(matches!(error, Err(Error::NoToken { .. })), "{error:?}");
-    assert_eq!(error.unwrap_err().kind(), Kind::NotSent);
+    assert_eq!(error.unwrap_err().kind(), RetryAdvice::NotSent);
     assert_eq!(world.server.counters().all(), 0);
 }

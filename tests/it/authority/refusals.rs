@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codex_auth::authority::{Error, Hold, Kind, Obstacle, Reason};
+use codex_auth::authority::{Error, RefusalDuration, RefusalReason, RequestFailure, RetryAdvice};
 use scripted_authority::{
     Answer, Authority as Scripted, Effect, Endpoint as At, ErrorShape, Step, TokenState,
 };
@@ -11,25 +11,25 @@ use scripted_authority::{
 use super::{REFRESH_URL, SOON, World, refresh_with};
 
 enum Row {
-    Permanent(Reason, Hold),
+    Permanent(RefusalReason, RefusalDuration),
     Transient,
 }
 
 const TABLE: &[(u16, &str, Row)] = &[
-    (400, "refresh_token_expired", Row::Permanent(Reason::Expired, Hold::ForGood)),
-    (401, "refresh_token_expired", Row::Permanent(Reason::Expired, Hold::ForGood)),
-    (401, "Refresh_Token_EXPIRED", Row::Permanent(Reason::Expired, Hold::ForGood)),
-    (503, "refresh_token_expired", Row::Permanent(Reason::Expired, Hold::ForGood)),
-    (400, "refresh_token_reused", Row::Permanent(Reason::Reused, Hold::ForGood)),
-    (401, "refresh_token_reused", Row::Permanent(Reason::Reused, Hold::ForGood)),
-    (429, "refresh_token_reused", Row::Permanent(Reason::Reused, Hold::ForGood)),
-    (401, "refresh_token_invalidated", Row::Permanent(Reason::Revoked, Hold::ForGood)),
-    (403, "refresh_token_invalidated", Row::Permanent(Reason::Revoked, Hold::ForGood)),
-    (400, "invalid_grant", Row::Permanent(Reason::Other, Hold::ForGood)),
-    (400, "INVALID_GRANT", Row::Permanent(Reason::Other, Hold::ForGood)),
-    (401, "invalid_grant", Row::Permanent(Reason::Other, Hold::TenMinutes)),
-    (401, "invalid_client", Row::Permanent(Reason::Other, Hold::TenMinutes)),
-    (401, "", Row::Permanent(Reason::Other, Hold::TenMinutes)),
+    (400, "refresh_token_expired", Row::Permanent(RefusalReason::Expired, RefusalDuration::ForGood)),
+    (401, "refresh_token_expired", Row::Permanent(RefusalReason::Expired, RefusalDuration::ForGood)),
+    (401, "Refresh_Token_EXPIRED", Row::Permanent(RefusalReason::Expired, RefusalDuration::ForGood)),
+    (503, "refresh_token_expired", Row::Permanent(RefusalReason::Expired, RefusalDuration::ForGood)),
+    (400, "refresh_token_reused", Row::Permanent(RefusalReason::Reused, RefusalDuration::ForGood)),
+    (401, "refresh_token_reused", Row::Permanent(RefusalReason::Reused, RefusalDuration::ForGood)),
+    (429, "refresh_token_reused", Row::Permanent(RefusalReason::Reused, RefusalDuration::ForGood)),
+    (401, "refresh_token_invalidated", Row::Permanent(RefusalReason::Revoked, RefusalDuration::ForGood)),
+    (403, "refresh_token_invalidated", Row::Permanent(RefusalReason::Revoked, RefusalDuration::ForGood)),
+    (400, "invalid_grant", Row::Permanent(RefusalReason::Other, RefusalDuration::ForGood)),
+    (400, "INVALID_GRANT", Row::Permanent(RefusalReason::Other, RefusalDuration::ForGood)),
+    (401, "invalid_grant", Row::Permanent(RefusalReason::Other, RefusalDuration::TenMinutes)),
+    (401, "invalid_client", Row::Permanent(RefusalReason::Other, RefusalDuration::TenMinutes)),
+    (401, "", Row::Permanent(RefusalReason::Other, RefusalDuration::TenMinutes)),
     (400, "invalid_request", Row::Transient),
     (400, "", Row::Transient),
     (403, "forbidden", Row::Transient),
@@ -59,14 +59,14 @@ fn a_refusal_is_sorted_as_codex_sorts_it_wherever_its_code_stands() {
                         unreachable!()
                     };
                     assert_eq!((why, how_long, code, answered), (reason, hold, &said, status), "{named}");
-                    assert_eq!(error.kind(), Kind::Permanent, "{named}");
+                    assert_eq!(error.kind(), RetryAdvice::Permanent, "{named}");
                 }
                 (
                     Row::Transient,
-                    Error::Transient { cause: Obstacle::Status { status: answered, code, .. }, .. },
+                    Error::Transient { cause: RequestFailure::Status { status: answered, code, .. }, .. },
                 ) => {
                     assert_eq!((answered, code), (status, &said), "{named}");
-                    assert_eq!(error.kind(), Kind::Transient, "{named}");
+                    assert_eq!(error.kind(), RetryAdvice::Transient, "{named}");
                 }
                 _ => panic!("{named}"),
             }
@@ -81,7 +81,9 @@ fn a_refusal_is_sorted_as_codex_sorts_it_wherever_its_code_stands() {
 
 #[test]
 fn a_refusal_without_a_readable_body_goes_by_its_status() {
-    for (status, kind) in [(401, Kind::Permanent), (400, Kind::Transient), (500, Kind::Transient)] {
+    for (status, kind) in
+        [(401, RetryAdvice::Permanent), (400, RetryAdvice::Transient), (500, RetryAdvice::Transient)]
+    {
         for body in ["", "<html>refresh_token_expired</html>", "{\"error\":", "[]", "{}"] {
             let world = World::new();
             world.server.script(At::Refresh, Step::body(status, "text/html", body));
@@ -96,7 +98,10 @@ fn a_refusal_without_a_readable_body_goes_by_its_status() {
     world.server.script(At::Refresh, Step::body(401, "application/json", &flood));
     let error = world.refresh().unwrap_err();
     assert!(
-        matches!(error, Error::Permanent { reason: Reason::Other, hold: Hold::TenMinutes, .. }),
+        matches!(
+            error,
+            Error::Permanent { reason: RefusalReason::Other, hold: RefusalDuration::TenMinutes, .. }
+        ),
         "{error:?}"
     );
 }
@@ -160,7 +165,7 @@ fn a_redirect_is_not_followed_and_is_named_by_its_host_alone() {
             world.server.script(At::Refresh, answer.into());
             let error = world.refresh().unwrap_err();
             assert!(
-                matches!(&error, Error::Transient { cause: Obstacle::Redirect { .. }, .. }),
+                matches!(&error, Error::Transient { cause: RequestFailure::Redirect { .. }, .. }),
                 "{location}: {error:?}"
             );
             let text = error.to_string();
@@ -172,7 +177,7 @@ fn a_redirect_is_not_followed_and_is_named_by_its_host_alone() {
     assert_eq!(other.counters().all(), 0);
     let world = World::new();
     world.server.script(At::Refresh, Step::redirect("https://evil.example/"));
-    assert_eq!(world.refresh().unwrap_err().kind(), Kind::Transient);
+    assert_eq!(world.refresh().unwrap_err().kind(), RetryAdvice::Transient);
 }
 
 #[test]
@@ -182,10 +187,10 @@ fn nobody_listening_means_that_nothing_was_sent() {
         [format!("http://{vacant}/oauth/token"), format!("http://localhost:{}/oauth/token", vacant.port())]
     {
         let error = refresh_with(&[(REFRESH_URL, &url)], SOON, "rt-marked").unwrap_err();
-        assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+        assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
         assert!(error.to_string().contains("cannot be reached: Connection refused"), "{error}");
     }
     let error = refresh_with(&[(REFRESH_URL, "https://nobody.invalid/t")], SOON, "rt-marked").unwrap_err();
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
     assert!(error.to_string().starts_with("nobody.invalid/t cannot be reached: "), "{error}");
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use codex_auth::AuthDocument;
 use codex_auth::Secret;
 use codex_auth::authority::{
-    Authority, Deadlines, Endpoint, Error, Kind, Obstacle, Revocation, Revoked, Silence,
+    Authority, Deadlines, Endpoint, Error, MissingResponse, RequestFailure, RetryAdvice, Revocation,
+    RevocationOutcome,
 };
 use scripted_authority::{
     Account, Authority as Scripted, Endpoint as At, Moment, StaleRevocation, Step, TokenState, fingerprint,
@@ -16,7 +17,7 @@ use super::{SOON, World, environment, run};
 const REVOKE_URL: &str = "CODEX_REVOKE_TOKEN_URL_OVERRIDE";
 
 /// Takes back what `document` holds.
-fn revoke(server: &Scripted, document: &str, deadlines: Deadlines) -> Result<Revoked, Error> {
+fn revoke(server: &Scripted, document: &str, deadlines: Deadlines) -> Result<RevocationOutcome, Error> {
     let environment = environment(&[(REVOKE_URL, &server.revoke_url())]);
     let document = AuthDocument::parse(document.as_bytes()).unwrap();
     let revocation = Revocation::of_document(&environment, &document)?.unwrap();
@@ -24,11 +25,11 @@ fn revoke(server: &Scripted, document: &str, deadlines: Deadlines) -> Result<Rev
 }
 
 impl World {
-    fn revoke(&self) -> Result<Revoked, Error> {
+    fn revoke(&self) -> Result<RevocationOutcome, Error> {
         self.revoke_within(SOON)
     }
 
-    fn revoke_within(&self, deadlines: Deadlines) -> Result<Revoked, Error> {
+    fn revoke_within(&self, deadlines: Deadlines) -> Result<RevocationOutcome, Error> {
         revoke(&self.server, &self.grant.auth_json(), deadlines)
     }
 }
@@ -36,7 +37,7 @@ impl World {
 #[test]
 fn a_refresh_token_is_taken_back_by_its_client() {
     let world = World::new();
-    assert_eq!(world.revoke().unwrap(), Revoked::Now);
+    assert_eq!(world.revoke().unwrap(), RevocationOutcome::Now);
     assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), TokenState::Revoked);
     let entry = world.server.journal().pop().unwrap();
     assert_eq!(entry.fingerprint, Some(fingerprint(&world.grant.tokens.refresh_token)));
@@ -50,7 +51,7 @@ fn an_access_token_is_taken_back_by_nobody_in_particular() {
     let world = World::new();
     let access = &world.grant.tokens.access_token;
     let document = format!(r#"{{"tokens":{{"access_token":"{access}","refresh_token":""}}}}"#);
-    assert_eq!(revoke(&world.server, &document, SOON).unwrap(), Revoked::Now);
+    assert_eq!(revoke(&world.server, &document, SOON).unwrap(), RevocationOutcome::Now);
     let entry = world.server.journal().pop().unwrap();
     assert_eq!((entry.fingerprint, entry.client_id), (Some(fingerprint(access)), None));
 }
@@ -59,8 +60,8 @@ fn an_access_token_is_taken_back_by_nobody_in_particular() {
 fn a_token_that_is_worth_nothing_any_more_counts_as_taken_back() {
     let world = World::new();
     world.server.adjust(|policy| policy.stale_revocation = StaleRevocation::Refused);
-    assert_eq!(world.revoke().unwrap(), Revoked::Now);
-    assert_eq!(world.revoke().unwrap(), Revoked::AlreadyInvalid);
+    assert_eq!(world.revoke().unwrap(), RevocationOutcome::Now);
+    assert_eq!(world.revoke().unwrap(), RevocationOutcome::AlreadyInvalid);
     for code in [
         "invalid_grant",
         "invalid_token",
@@ -70,7 +71,7 @@ fn a_token_that_is_worth_nothing_any_more_counts_as_taken_back() {
     ] {
         for status in [400, 401] {
             world.server.script(At::Revoke, Step::status(status, code));
-            assert_eq!(world.revoke().unwrap(), Revoked::AlreadyInvalid, "{status} {code}");
+            assert_eq!(world.revoke().unwrap(), RevocationOutcome::AlreadyInvalid, "{status} {code}");
         }
     }
 }
@@ -88,7 +89,7 @@ fn a_refusal_that_says_nothing_of_the_token_is_a_failure_and_not_repeated() {
         let world = World::new();
         world.server.script_always(At::Revoke, Step::status(status, code));
         let error = world.revoke().unwrap_err();
-        let Error::Transient { cause: Obstacle::Status { status: answered, .. }, .. } = &error else {
+        let Error::Transient { cause: RequestFailure::Status { status: answered, .. }, .. } = &error else {
             panic!("{status} {code}: {error:?}")
         };
         assert_eq!(*answered, status, "{code}");
@@ -108,7 +109,7 @@ fn what_may_pass_is_tried_again() {
     ] {
         let world = World::new();
         world.server.script(At::Revoke, step.clone());
-        assert_eq!(world.revoke().unwrap(), Revoked::Now, "{step:?}");
+        assert_eq!(world.revoke().unwrap(), RevocationOutcome::Now, "{step:?}");
         assert_eq!(world.server.counters().all(), 2, "{step:?}");
     }
 }
@@ -119,7 +120,7 @@ fn it_is_tried_four_times_and_then_reported() {
     world.server.script_always(At::Revoke, Step::status(500, "server_error"));
     let started = Instant::now();
     let error = world.revoke().unwrap_err();
-    assert_eq!(error.kind(), Kind::Transient, "{error:?}");
+    assert_eq!(error.kind(), RetryAdvice::Transient, "{error:?}");
     assert_eq!(world.server.counters().all(), 4);
     // Half of a quarter, a half and one second.
     assert!(started.elapsed() >= Duration::from_millis(875), "{:?}", started.elapsed());
@@ -146,7 +147,7 @@ fn revoke_request_times_out() {
     let hold = world.server.hold(At::Revoke, Moment::Before);
     let started = Instant::now();
     let error = world.revoke_within(Deadlines { revoke: Duration::from_millis(300), ..SOON }).unwrap_err();
-    assert!(matches!(&error, Error::Unknown { cause: Silence::TimedOut(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Unknown { cause: MissingResponse::TimedOut(_), .. }), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(world.server.counters().all(), 1);
     hold.arrived(Duration::from_secs(5)).unwrap();
@@ -159,7 +160,7 @@ fn derives_revoke_url_from_refresh_token_override() {
     let environment = environment(&[(super::REFRESH_URL, &format!("{}?query=1", server.token_url()))]);
     let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
     let revocation = Revocation::of_document(&environment, &document).unwrap().unwrap();
-    assert_eq!(run(Authority::new(&environment).revoke(&revocation)).unwrap(), Revoked::Now);
+    assert_eq!(run(Authority::new(&environment).revoke(&revocation)).unwrap(), RevocationOutcome::Now);
     assert_eq!(server.counters().of(At::Revoke), 1);
 }
 

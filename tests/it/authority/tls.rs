@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use codex_auth::authority::{CaProblem, ClientError, Error, Kind, Obstacle};
+use codex_auth::authority::{CaProblem, Error, HttpClientError, RequestFailure, RetryAdvice};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
@@ -68,8 +68,8 @@ fn a_server_that_nobody_vouches_for_gets_no_token() {
     let signer = Signer::new();
     let server = signer.server(&["127.0.0.1"]);
     let error = refused(&[], &server);
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Tls(_), .. }), "{error:?}");
-    assert_eq!(error.kind(), Kind::Transient);
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
+    assert_eq!(error.kind(), RetryAdvice::Transient);
     let text = error.to_string();
     assert!(text.contains("/oauth/token cannot be reached safely: invalid peer certificate"), "{text}");
     assert!(text.ends_with("set CODEX_CA_CERTIFICATE to its certificate"), "{text}");
@@ -82,17 +82,17 @@ fn a_certificate_for_another_host_is_not_enough() {
     let signer = Signer::new();
     let server = signer.server(&["other.example"]);
     let error = refused(&[(CODEX_CA, &signer.certificate())], &server);
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Tls(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
 }
 
 #[test]
 fn what_speaks_no_tls_gets_no_token() {
     let server = speaking(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     let error = refused(&[], &server);
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Tls(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
     // One that hangs up is not unsafe but absent.
     let error = refused(&[], &speaking(b""));
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Connection(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn ca_own_variable_comes_before_ssl_cert_file() {
     // The other is not even read.
     accepted(&[(CODEX_CA, &signer.certificate()), (SSL_CERT_FILE, "/nowhere")], &server);
     let error = refused(&[(CODEX_CA, &other.certificate()), (SSL_CERT_FILE, &signer.certificate())], &server);
-    assert!(matches!(&error, Error::Transient { cause: Obstacle::Tls(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
 }
 
 #[test]
@@ -153,10 +153,10 @@ fn ca_file_without_certificates_is_rejected_with_a_hint() {
     for variable in [CODEX_CA, SSL_CERT_FILE] {
         let error = refused(&[(variable, &empty)], &server);
         assert!(
-            matches!(&error, Error::Client(ClientError::CaBundle { problem: CaProblem::Empty, .. })),
+            matches!(&error, Error::Client(HttpClientError::CaBundle { problem: CaProblem::Empty, .. })),
             "{error:?}"
         );
-        assert_eq!(error.kind(), Kind::NotSent);
+        assert_eq!(error.kind(), RetryAdvice::NotSent);
         assert_eq!(
             error.to_string(),
             format!(
@@ -175,7 +175,7 @@ fn ca_file_that_is_malformed_is_rejected_with_a_hint() {
     let file = signer.file("broken.pem", &[&signer.issuer.pem(), broken]);
     let error = refused(&[(CODEX_CA, &file)], &server);
     assert!(
-        matches!(&error, Error::Client(ClientError::CaBundle { problem: CaProblem::Malformed, .. })),
+        matches!(&error, Error::Client(HttpClientError::CaBundle { problem: CaProblem::Malformed, .. })),
         "{error:?}"
     );
     assert!(
@@ -198,7 +198,7 @@ fn a_cause_that_is_mended_is_forgotten() {
     let environment = super::environment(&[(CODEX_CA, &file), (REFRESH_URL, &server.url("https"))]);
     let authority = codex_auth::authority::Authority::new(&environment);
     let request = super::request(&environment, "rt-marked").unwrap();
-    assert_eq!(super::run(authority.refresh(&request)).unwrap_err().kind(), Kind::NotSent);
+    assert_eq!(super::run(authority.refresh(&request)).unwrap_err().kind(), RetryAdvice::NotSent);
     signer.file("late.pem", &[&signer.issuer.pem()]);
     super::run(authority.refresh(&request)).unwrap();
 }

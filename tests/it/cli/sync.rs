@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use codex_auth_platform::service::{Folders, Manager, Service};
+use codex_auth_platform::service::{Service, ServiceFolders, ServiceManager};
 
 use crate::support::{Run, TestHome, program};
 
@@ -179,7 +179,7 @@ fn systemd_has_nothing_against_the_unit_whatever_the_program_and_the_home_are_ca
         let unit = user.unit().unwrap();
         let text = fs::read_to_string(&unit).unwrap();
         assert_eq!(objections(&unit), "", "{name}: {text}");
-        assert_eq!(Manager::Systemd.program(&text).as_ref(), Some(&copy));
+        assert_eq!(ServiceManager::Systemd.program(&text).as_ref(), Some(&copy));
         fs::remove_file(&copy).unwrap();
         assert!(objections(&unit).contains("codex"), "the program that was looked for is that one");
     }
@@ -237,10 +237,10 @@ fn an_agent_of_launchd_is_described_as_xml_that_parses() {
         environment: vec![("CODEX_HOME".to_owned(), "/x & y".into())],
         writes: Vec::new(),
     };
-    let folders = Folders { home: "/Users/person".into(), config: "/unused".into() };
-    let file = Manager::Launchd.file(&service, &folders);
+    let folders = ServiceFolders { home: "/Users/person".into(), config: "/unused".into() };
+    let file = ServiceManager::Launchd.file(&service, &folders);
     assert_eq!(file, Path::new("/Users/person/Library/LaunchAgents/io.github.codex-auth.plist"));
-    let text = Manager::Launchd.describe(&service).unwrap();
+    let text = ServiceManager::Launchd.describe(&service).unwrap();
     let input = text.clone();
     let read = "import plistlib, sys, json; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))";
     let ended = Run::of(Path::new("python3"), ["-c", read]).input(input).run().expect(0);
@@ -249,5 +249,5 @@ fn an_agent_of_launchd_is_described_as_xml_that_parses() {
     assert_eq!(plist["ProgramArguments"], serde_json::json!(["/a & b/<codex>", "sync", "run"]));
     assert_eq!(plist["EnvironmentVariables"]["CODEX_HOME"], "/x & y");
     assert_eq!(plist["KeepAlive"]["SuccessfulExit"], false);
-    assert_eq!(Manager::Launchd.program(&text).as_deref(), Some(Path::new("/a & b/<codex>")));
+    assert_eq!(ServiceManager::Launchd.program(&text).as_deref(), Some(Path::new("/a & b/<codex>")));
 }

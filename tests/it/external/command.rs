@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use codex_auth::config::{ProviderCommand, provider_command};
-use codex_auth::external::{BearerCommand, Context, Error, ExternalAuth as _, Persistence, Reason};
+use codex_auth::external::{
+    BearerCommand, Error, ExternalAuth as _, Persistence, ProviderContext, RequestReason,
+};
 
 use crate::support::{TestHome, eventually, is_alive};
 
@@ -30,7 +32,7 @@ fn toml_text(text: &str) -> String {
 fn ask(command: ProviderCommand) -> Result<String, Error> {
     let provider = BearerCommand::new("corp", command);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let token = runtime.block_on(provider.refresh(Context::new(Reason::Missing, None)));
+    let token = runtime.block_on(provider.refresh(ProviderContext::new(RequestReason::Missing, None)));
     token.map(|token| token.access_token().expose().to_owned())
 }
 
@@ -170,7 +172,7 @@ fn whoever_stops_waiting_ends_the_command() {
     let provider = BearerCommand::new("corp", command("sh", &["-c", &script], "timeout_ms = 600000"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let asked = provider.refresh(Context::new(Reason::Missing, None));
+        let asked = provider.refresh(ProviderContext::new(RequestReason::Missing, None));
         let begun = async {
             while fs::read_to_string(&file).unwrap_or_default().is_empty() {
                 tokio::task::yield_now().await;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use codex_auth::external::{
-    Answer, ChatGptAccount, Context, Error as Refusal, ExternalAuth, ExternalToken, Reason as Why,
+    ChatGptAccount, Error as Refusal, ExternalAuth, ExternalToken, ProviderContext, RequestReason as Why,
+    TokenFuture,
 };
 use codex_auth::manager::AuthManager;
 use codex_auth::{Clock, Secret, Timestamp};
@@ -21,7 +22,7 @@ pub struct Host {
     at_hand: Mutex<Option<ExternalToken>>,
     /// What `refresh` answers, one after the other.
     answers: Mutex<VecDeque<Result<ExternalToken, Refusal>>>,
-    pub asked: Mutex<Vec<Context>>,
+    pub asked: Mutex<Vec<ProviderContext>>,
     resolved: Mutex<u32>,
     /// Where there is one, an answer waits for it.
     pub gate: Option<Notify>,
@@ -51,12 +52,12 @@ impl ExternalAuth for Host {
         "the editor"
     }
 
-    fn resolve(&self) -> Answer<'_, Option<ExternalToken>> {
+    fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
         *self.resolved.lock().unwrap() += 1;
         Box::pin(async { Ok(self.at_hand.lock().unwrap().clone()) })
     }
 
-    fn refresh(&self, context: Context) -> Answer<'_, ExternalToken> {
+    fn refresh(&self, context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
         Box::pin(async move {
             self.asked.lock().unwrap().push(context);
             if let Some(gate) = &self.gate {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use codex_auth::Timestamp;
-use codex_auth::external::{BearerCommand, Reason as Why};
-use codex_auth::manager::{Change, Error, Reason, Recovered, Reload};
+use codex_auth::external::{BearerCommand, RequestReason as Why};
+use codex_auth::manager::{Error, LoginChange, RecoveryStep, RefreshReason, ReloadOutcome};
 
 use super::command::command;
 use super::host::{Hands, Host, NOW, bearer, block_on, chatgpt, good_for, later, manager, never, text};
@@ -100,8 +100,8 @@ fn a_permanent_failure_is_the_last_question_until_somebody_looks_again() {
         let before = manager.current();
         assert_eq!(before.identity().account_id.as_deref(), Some("acct-1"), "the account stays visible");
         host.has_now(chatgpt("acct-1", 9_000));
-        assert_eq!(manager.reload().await.unwrap(), Reload::Changed);
-        assert_eq!(Change::between(&before, &manager.current()), Some(Change::Healed));
+        assert_eq!(manager.reload().await.unwrap(), ReloadOutcome::Changed);
+        assert_eq!(LoginChange::between(&before, &manager.current()), Some(LoginChange::Healed));
         text(&manager).await;
     });
 }
@@ -114,7 +114,7 @@ fn what_a_provider_repeats_after_it_refused_heals_nothing() {
     let manager = manager(&home, Arc::clone(&host) as _, &hands);
     block_on(async {
         assert_eq!(text(&manager).await, "dead");
-        manager.refresh(Reason::Forced).await.unwrap_err();
+        manager.refresh(RefreshReason::Forced).await.unwrap_err();
         manager.reload().await.unwrap_err();
         manager.token().await.unwrap_err();
     });
@@ -128,11 +128,13 @@ fn subscribers_hear_of_a_new_token_and_of_the_last_one() {
     let mut news = manager.subscribe();
     block_on(async {
         let mut told = news.borrow_and_update().clone();
-        for change in [Some(Change::Login), Some(Change::Refreshed), None, Some(Change::Poisoned)] {
-            let _ = manager.refresh(Reason::Forced).await;
+        for change in
+            [Some(LoginChange::Login), Some(LoginChange::Refreshed), None, Some(LoginChange::Poisoned)]
+        {
+            let _ = manager.refresh(RefreshReason::Forced).await;
             assert_eq!(news.has_changed().unwrap(), change.is_some());
             let new = news.borrow_and_update().clone();
-            assert_eq!(Change::between(&told, &new), change);
+            assert_eq!(LoginChange::between(&told, &new), change);
             told = new;
         }
     });
@@ -148,7 +150,7 @@ fn a_chatgpt_token_makes_a_document_in_memory_and_nowhere_else() {
     let manager = manager(&home, Arc::new(host), &hands);
     block_on(async {
         text(&manager).await;
-        let snapshot = manager.refresh(Reason::Forced).await.unwrap();
+        let snapshot = manager.refresh(RefreshReason::Forced).await.unwrap();
         let document = snapshot.document().unwrap();
         assert_eq!(document.mode().unwrap().as_str(), "chatgptAuthTokens");
         assert_eq!(document.claims().email.as_deref(), Some("ada@example.com"));
@@ -220,7 +222,7 @@ fn without_an_interval_a_command_runs_again_only_after_a_401() {
         let refused = manager.token().await.unwrap();
         assert_eq!(refused.secret().unwrap().expose(), "token-1");
         let mut recovery = manager.recover(refused.snapshot());
-        let Recovered::Refreshed(token) = recovery.next().await.unwrap() else { panic!("it runs again") };
+        let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else { panic!("it runs again") };
         assert_eq!(token.secret().unwrap().expose(), "token-2");
     });
 }

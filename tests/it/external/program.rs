@@ -107,7 +107,8 @@ fn a_token_command_that_is_killed_with_its_group_loses_nothing() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = codex_auth_platform::process::own_group(&mut command).spawn().unwrap();
     hold.arrived(PATIENCE).unwrap();
-    codex_auth_platform::process::end_group(child.id(), codex_auth_platform::process::Ending::Force).unwrap();
+    codex_auth_platform::process::end_group(child.id(), codex_auth_platform::process::StopSignal::Force)
+        .unwrap();
     child.wait().unwrap();
     hold.release();
     eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());

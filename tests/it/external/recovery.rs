@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use codex_auth::Environment;
-use codex_auth::external::{ApiKeys, EnvironmentToken, Reason as Why};
-use codex_auth::manager::{Error, Recovered};
+use codex_auth::external::{ApiKeys, EnvironmentToken, RequestReason as Why};
+use codex_auth::manager::{Error, RecoveryStep};
 
 use super::host::{Hands, Host, bearer, block_on, chatgpt, later, manager, text};
 use crate::support::TestHome;
@@ -19,10 +19,10 @@ fn a_recovery_asks_for_another_token_once() {
         let refused = manager.token().await.unwrap();
         let (mut first, mut second) =
             (manager.recover(refused.snapshot()), manager.recover(refused.snapshot()));
-        let Recovered::Refreshed(token) = first.next().await.unwrap() else { panic!("it was asked") };
+        let RecoveryStep::Refreshed(token) = first.next().await.unwrap() else { panic!("it was asked") };
         assert_eq!(token.secret().unwrap().expose(), "two");
-        assert!(matches!(first.next().await.unwrap(), Recovered::Exhausted));
-        let Recovered::Reloaded(token) = second.next().await.unwrap() else { panic!("another has asked") };
+        assert!(matches!(first.next().await.unwrap(), RecoveryStep::Exhausted));
+        let RecoveryStep::Reloaded(token) = second.next().await.unwrap() else { panic!("another has asked") };
         assert_eq!(token.secret().unwrap().expose(), "two");
     });
     assert_eq!(host.asked(), [Why::Missing, Why::Unauthorized]);
@@ -37,7 +37,7 @@ fn a_recovery_names_the_account_and_never_crosses_to_another() {
         let refused = manager.token().await.unwrap();
         let mut recovery = manager.recover(refused.snapshot());
         assert!(matches!(recovery.next().await, Err(Error::OtherAccount)));
-        assert!(matches!(recovery.next().await, Ok(Recovered::Exhausted)));
+        assert!(matches!(recovery.next().await, Ok(RecoveryStep::Exhausted)));
         assert_eq!(manager.current().identity().account_id.as_deref(), Some("acct-1"));
     });
     assert_eq!(host.asked.lock().unwrap()[1].previous_account_id.as_deref(), Some("acct-1"));
@@ -50,8 +50,8 @@ fn a_recovery_by_the_refused_token_itself_is_none() {
     block_on(async {
         let refused = manager.token().await.unwrap();
         let mut recovery = manager.recover(refused.snapshot());
-        assert!(matches!(recovery.next().await.unwrap(), Recovered::Exhausted));
-        assert!(matches!(recovery.next().await.unwrap(), Recovered::Exhausted));
+        assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
+        assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
     });
 }
 
@@ -64,7 +64,7 @@ fn a_recovery_that_fails_for_the_moment_can_be_tried_again() {
         let refused = manager.token().await.unwrap();
         let mut recovery = manager.recover(refused.snapshot());
         recovery.next().await.unwrap_err();
-        assert!(matches!(recovery.next().await.unwrap(), Recovered::Refreshed(_)));
+        assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Refreshed(_)));
     });
 }
 
@@ -84,7 +84,7 @@ fn a_credential_of_the_environment_is_served_and_has_no_recovery() {
             let served = manager.token().await.unwrap();
             assert_eq!(served.secret().unwrap().expose(), value);
             let mut recovery = manager.recover(served.snapshot());
-            assert!(matches!(recovery.next().await.unwrap(), Recovered::Exhausted));
+            assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
             assert_eq!(text(&manager).await, value, "it is as good as it was");
         });
     }

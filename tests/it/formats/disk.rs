@@ -1,7 +1,7 @@
 //! Files of a home: state, rescue, login note.
 
-use codex_auth::store::{Cause, Ending, LoginNote};
-use codex_auth::{Secret, State, StoreKind};
+use codex_auth::store::{LoginNote, PoisonCause, SpendOutcome};
+use codex_auth::{HomeState, Secret, StoreKind};
 use scripted_authority::fingerprint;
 use serde_json::{Value, json};
 
@@ -15,14 +15,17 @@ fn a_state_is_read_and_what_a_newer_version_added_survives_a_write() {
     let home = TestHome::new();
     std::fs::create_dir(home.file("codex-auth")).unwrap();
     home.write("codex-auth/state.json", fixture("state.json"));
-    let (state, note) = State::read(&home.home()).unwrap();
+    let (state, note) = HomeState::read(&home.home()).unwrap();
     assert_eq!(note, None);
     assert_eq!((state.store, state.spent.len()), (Some(StoreKind::File), 2));
     assert_eq!(state.received_at.unwrap().as_millisecond(), 1_767_323_045_678);
     let poison = state.poison.as_ref().unwrap();
-    assert_eq!((poison.cause, poison.fingerprint.to_string().as_str()), (Cause::Reused, "8899aabbccddeeff"));
+    assert_eq!(
+        (poison.cause, poison.fingerprint.to_string().as_str()),
+        (PoisonCause::Reused, "8899aabbccddeeff")
+    );
     let outcome = state.outcome.as_ref().unwrap();
-    assert_eq!((outcome.ending, outcome.failures), (Ending::Transient, 2));
+    assert_eq!((outcome.ending, outcome.failures), (SpendOutcome::Transient, 2));
     assert_eq!(state.logging_out.unwrap().to_string(), "ffeeddccbbaa9988");
     assert_eq!(state.logging_out_login.as_deref(), Some("login-1"));
     assert_eq!(state.by.as_ref().unwrap().pid, 4711);

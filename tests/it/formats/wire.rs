@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::thread;
 
-use codex_auth::keeper::{Ask, Client, ClientError, Refusal};
+use codex_auth::keeper::{Client, ClientError, KeeperRefusal, RefreshPolicy};
 use serde_json::{Value, json};
 
 use super::{assert_form, fixture, parsed};
@@ -59,15 +59,15 @@ fn a_client_reads_what_a_keeper_of_version_one_says() {
         ok(&text.replacen('{', "{\"of_a_newer_version\": 1,", 1))
     };
     let (_folder, client) = says(filled("v1-token.json"));
-    let given = client.token(None, Ask::AtHand).unwrap();
+    let given = client.token(None, RefreshPolicy::AtHand).unwrap();
     assert_eq!((given.schema, given.token.expose()), (1, "<text>"));
     assert_eq!(given.account.unwrap().plan.as_deref(), Some("plus"));
     let (_folder, client) = says(filled("v1-status.json"));
     let status = client.status().unwrap();
     assert_eq!((status.schema, status.pid, status.reason), (1, 7, None));
     let (_folder, client) = says("HTTP/1.0 409 Conflict\r\n\r\n\"too_short\"".to_owned());
-    let refused = client.token(None, Ask::AtHand).unwrap_err();
-    assert!(matches!(refused, ClientError::Refused(Refusal::TooShort)), "{refused}");
+    let refused = client.token(None, RefreshPolicy::AtHand).unwrap_err();
+    assert!(matches!(refused, ClientError::Refused(KeeperRefusal::TooShort)), "{refused}");
 }
 
 /// What a child says to an order, line by line.

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codex_auth::document::Oddity;
-use codex_auth::store::{Replaced, Seen, Store as _};
+use codex_auth::document::DocumentWarning;
+use codex_auth::store::{ReplaceOutcome, SeenRevision, Store as _};
 use codex_auth::{AuthDocument, AuthMode, Fingerprint, Secret, StoreKind, Timestamp};
 
 use crate::support::writing::{self, replace};
@@ -90,8 +90,11 @@ fn a_golden_document_is_read_as_what_it_is() {
         assert_eq!(bearer.map(|bearer| &bearer[..10]), row.bearer, "{name}");
         assert_eq!(document.oddities().len(), row.oddities, "{name}: {:?}", document.oddities());
     }
-    assert_eq!(parsed("unknown_mode").oddities(), [Oddity::UnknownMode("modeOfTheFuture".to_owned())]);
-    assert!(matches!(parsed("old_id_token_object").oddities(), [Oddity::IdToken(_)]));
+    assert_eq!(
+        parsed("unknown_mode").oddities(),
+        [DocumentWarning::UnknownMode("modeOfTheFuture".to_owned())]
+    );
+    assert!(matches!(parsed("old_id_token_object").oddities(), [DocumentWarning::IdToken(_)]));
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn the_times_and_names_in_a_chatgpt_login_are_read() {
     assert_eq!(document.access_claims().issued_at, moment(1_796_296_400));
     assert_eq!(document.last_refresh(), Some("2026-12-03T10:33:20.123456789Z".parse().unwrap()));
     assert_eq!(document.claims().email.as_deref(), Some("ada@example.com"));
-    assert_eq!(document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str), Some("plus"));
+    assert_eq!(document.claims().plan.as_ref().map(codex_auth::claims::PlanType::as_str), Some("plus"));
     assert_eq!(parsed("chatgpt_with_api_key").api_key().map(Secret::expose), Some("sk-made-up"));
 }
 
@@ -124,15 +127,15 @@ fn writing_a_golden_document_back_changes_not_a_byte() {
 fn the_file_store_writes_and_reads_every_golden_document_byte_for_byte() {
     let home = TestHome::new();
     let stores = home.stores();
-    let mut seen = Seen::Nothing;
+    let mut seen = SeenRevision::Nothing;
     for Row { name, .. } in rows() {
         let saved = replace(&stores, StoreKind::File, seen, &parsed(name));
-        assert!(matches!(saved, Ok(Replaced::Written(_))), "{name}: {saved:?}");
+        assert!(matches!(saved, Ok(ReplaceOutcome::Written(_))), "{name}: {saved:?}");
         assert_eq!(home.read("auth.json"), golden(name), "{name}");
         let stored = stores.file().load(SOON).unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&stored.document.to_pretty()), golden(name), "{name}");
         seen = writing::seen(&stores, StoreKind::File);
-        assert_eq!(seen, Seen::Credential(parsed(name).revision()), "{name}");
+        assert_eq!(seen, SeenRevision::Credential(parsed(name).revision()), "{name}");
     }
 }
 

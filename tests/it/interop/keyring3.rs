@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use codex_auth::store::{Note, Removed, Replaced, Seen, Store as _};
+use codex_auth::store::{RemoveOutcome, ReplaceOutcome, SeenRevision, StorageNote, Store as _};
 use codex_auth::{AuthDocument, Secret, StoreKind};
 use keyring3::secret_service::SsCredential;
 
@@ -112,8 +112,8 @@ on_a_machine_with_a_keychain! {
         let long = |account| chatgpt(account, &"r".repeat(8 * 1024), 1, 4_102_444_800);
         let store = machine.home.stores().keychain();
         let ours = AuthDocument::parse(long("acct-ours").as_bytes()).unwrap();
-        let saved = replace(&machine.home.stores(), StoreKind::Keychain, Seen::Nothing, &ours);
-        assert!(matches!(saved, Ok(Replaced::Written(_))), "{saved:?}");
+        let saved = replace(&machine.home.stores(), StoreKind::Keychain, SeenRevision::Nothing, &ours);
+        assert!(matches!(saved, Ok(ReplaceOutcome::Written(_))), "{saved:?}");
         assert_eq!(machine.kept().unwrap().as_bytes(), ours.to_compact().as_slice());
         machine.keep(long("acct-theirs"));
         let theirs = store.load(SOON).unwrap().unwrap().document;
@@ -126,8 +126,8 @@ on_a_machine_with_a_keychain! {
         let seen = writing::seen(&stores, kind);
         machine.keep(compact("sk-theirs"));
         let saved = replace(&stores, kind, seen, &api_key("sk-new"));
-        assert!(matches!(saved, Ok(Replaced::Moved(_))), "{saved:?}");
-        assert!(matches!(remove(&stores, kind, seen), Ok(Removed::Moved(_))));
+        assert!(matches!(saved, Ok(ReplaceOutcome::Moved(_))), "{saved:?}");
+        assert!(matches!(remove(&stores, kind, seen), Ok(RemoveOutcome::Moved(_))));
         assert_eq!(machine.kept(), Some(compact("sk-theirs")));
     }
 
@@ -160,7 +160,7 @@ on_a_machine_with_a_keychain! {
 
         let stored = machine.home.stores().keychain().load(SOON).unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&stored.document.to_pretty()), document(2));
-        assert!(matches!(stored.notes[..], [Note::Duplicates { copies: 2, .. }]), "{:?}", stored.notes);
+        assert!(matches!(stored.notes[..], [StorageNote::Duplicates { copies: 2, .. }]), "{:?}", stored.notes);
         for arguments in ["status", "token"] {
             let ended = machine.codex([arguments]).run().expect(0);
             if arguments == "status" {

@@ -1,6 +1,6 @@
 //! A keeper whose keychain opens late.
 
-use codex_auth::keeper::{Ask, Client};
+use codex_auth::keeper::{Client, RefreshPolicy};
 
 use super::process::Process;
 use crate::manager::world::World;
@@ -16,13 +16,13 @@ fn a_keeper_that_finds_the_keychain_locked_waits_and_works_when_it_is_open() {
         let client = Client::at(world.machine.home.file("codex-auth/keeper/sock"));
         let reason = client.status().unwrap().reason.unwrap();
         assert!(reason.contains("locked"), "{reason}");
-        assert!(client.token(None, Ask::AtHand).is_err());
+        assert!(client.token(None, RefreshPolicy::AtHand).is_err());
 
         let session = world.machine.session.as_mut().unwrap();
         session.stop_service();
         session.start_unlocked();
         keeper.until(" refreshed ");
-        let token = client.token(None, Ask::AtHand).unwrap();
+        let token = client.token(None, RefreshPolicy::AtHand).unwrap();
         assert_eq!(token.token.expose(), world.kept("access_token"));
         assert_eq!(world.requests(), 1);
         assert!(world.machine.session.as_mut().unwrap().dialogues().is_empty(), "nobody was asked anything");

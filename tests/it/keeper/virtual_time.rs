@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codex_auth::keeper::{Keeper, Post};
+use codex_auth::keeper::{Keeper, KeeperLock};
 use codex_auth::manager::{AccountPolicy, AuthManager};
-use codex_auth::watch::Bell;
+use codex_auth::watch::WatchTrigger;
 use codex_auth::{Clock, Environment, Timestamp};
 use jiff::SignedDuration;
 use tokio::runtime::Runtime;
@@ -42,7 +42,7 @@ impl Hands {
 /// A keeper that lives by such a clock.
 pub struct Kept {
     pub manager: AuthManager,
-    pub bell: Bell,
+    pub bell: WatchTrigger,
     runtime: Runtime,
     work: JoinHandle<Result<(), codex_auth::keeper::Error>>,
     end: oneshot::Sender<()>,
@@ -61,7 +61,7 @@ impl Kept {
         let manager = manager.clock(hands.clock()).policy(AccountPolicy::Follow).open().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
-        let post = runtime.block_on(Post::take(&home, &environment, |_| {})).unwrap();
+        let post = runtime.block_on(KeeperLock::take(&home, &environment, |_| {})).unwrap();
         let keeper = Keeper::new(post, manager.clone(), Box::new(manager.clone()), hands.clock());
         let bell = keeper.look_again();
         let (end, ended) = oneshot::channel::<()>();

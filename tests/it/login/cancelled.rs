@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use codex_auth::authority::Issuer;
-use codex_auth::login::{BrowserLogin, DeviceLogin, Setup};
+use codex_auth::login::{BrowserLogin, DeviceLogin, LoginSetup};
 use scripted_authority::{DeviceFlow, Edit, Endpoint, Moment, Outcome, Step};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -16,11 +16,11 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn setup(world: &World<'_>) -> Setup {
+fn setup(world: &World<'_>) -> LoginSetup {
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
     let stores = world.machine.home.stores();
     let issuer = Issuer::named("the test", world.authority.url()).unwrap();
-    Setup::new(&world.machine.home.environment(), &stores.settings().config).unwrap().at(issuer)
+    LoginSetup::new(&world.machine.home.environment(), &stores.settings().config).unwrap().at(issuer)
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use codex_auth::Lease;
-use codex_auth::login::{BrowserLogin, Setup};
+use codex_auth::login::{BrowserLogin, LoginSetup};
 use scripted_authority::{Endpoint, Moment, Step};
 
 use super::world::{PATIENCE, World};
@@ -155,7 +155,7 @@ fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
         let environment = world.machine.home.environment();
         let stores = world.machine.home.stores();
         let issuer = codex_auth::authority::Issuer::named("the test", world.authority.url()).unwrap();
-        let setup = Setup::new(&environment, &stores.settings().config).unwrap().at(issuer);
+        let setup = LoginSetup::new(&environment, &stores.settings().config).unwrap().at(issuer);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {

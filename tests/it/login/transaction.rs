@@ -1,6 +1,6 @@
 //! The order of a login: what it took the place of is touched last, and only as far as it should be.
 
-use codex_auth::manager::{AuthManager, Recovered};
+use codex_auth::manager::{AuthManager, RecoveryStep};
 use scripted_authority::{Account, Decision, Endpoint, Revocation, Step, TokenState};
 
 use super::world::{Login, PATIENCE, World};
@@ -131,7 +131,7 @@ fn where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_ne
         .build()
         .unwrap()
         .block_on(running.recover(&held).next());
-    let Recovered::Reloaded(token) = recovered.unwrap() else { panic!("the new one is there already") };
+    let RecoveryStep::Reloaded(token) = recovered.unwrap() else { panic!("the new one is there already") };
     assert_eq!(token.secret().unwrap().expose(), world.kept("access_token"));
     world.codex(["refresh"]).run().expect(0);
 }

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use codex_auth::manager::{AuthManager, Error, Reason, Snapshot};
+use codex_auth::manager::{AuthManager, Error, RefreshReason, Snapshot};
 use codex_auth::{AuthDocument, Lease, Secret};
 use scripted_authority::{Endpoint, Moment, Step};
 
@@ -17,7 +17,7 @@ fn token(snapshot: &Snapshot) -> &str {
 /// Calls for `second` while the refresh for `first` waits for `event`, and gives back what both get.
 async fn both(
     manager: &AuthManager,
-    [first, second]: [Reason; 2],
+    [first, second]: [RefreshReason; 2],
     under_way: impl FnOnce(),
     go_on: impl FnOnce(),
 ) -> [Result<String, Error>; 2] {
@@ -34,7 +34,7 @@ async fn both(
 
 #[test]
 fn a_forced_refresh_is_not_answered_by_the_failure_of_an_automatic_one() {
-    for automatic in [Reason::Keeper, Reason::MinTtl(7_200)] {
+    for automatic in [RefreshReason::Keeper, RefreshReason::MinTtl(7_200)] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
         let manager = world.builder().open().unwrap();
@@ -43,7 +43,7 @@ fn a_forced_refresh_is_not_answered_by_the_failure_of_an_automatic_one() {
             .script(Endpoint::Refresh, Step::status(503, "unavailable").and_held(Moment::Before));
         let [keeper, forced] = block_on(both(
             &manager,
-            [automatic, Reason::Forced],
+            [automatic, RefreshReason::Forced],
             || drop(world.authority.wait_for_step(step, PATIENCE).unwrap()),
             || world.authority.release(step),
         ));
@@ -55,7 +55,7 @@ fn a_forced_refresh_is_not_answered_by_the_failure_of_an_automatic_one() {
 }
 
 /// Calls while another process holds the lease.
-fn behind_the_lease(world: &World<'_>, reasons: [Reason; 2]) -> [Result<String, Error>; 2] {
+fn behind_the_lease(world: &World<'_>, reasons: [RefreshReason; 2]) -> [Result<String, Error>; 2] {
     let manager = world.builder().open().unwrap();
     let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
     block_on(both(&manager, reasons, || {}, || drop(lease)))
@@ -65,7 +65,7 @@ fn behind_the_lease(world: &World<'_>, reasons: [Reason; 2]) -> [Result<String, 
 fn a_token_that_lasts_for_one_caller_and_not_for_the_other_is_refreshed_for_the_other() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
-    let [short, long] = behind_the_lease(&world, [Reason::MinTtl(10), Reason::MinTtl(600)]);
+    let [short, long] = behind_the_lease(&world, [RefreshReason::MinTtl(10), RefreshReason::MinTtl(600)]);
     assert_eq!(short.unwrap(), world.grant.tokens.access_token);
     assert_eq!(long.unwrap(), world.kept("access_token"));
     assert_eq!(world.requests(), 1);
@@ -77,7 +77,8 @@ fn a_refused_token_is_not_given_back_because_another_one_was_refused() {
     let world = World::fresh(&mut machine);
     let held = Secret::from(world.grant.tokens.access_token.as_str()).fingerprint();
     let other = Secret::from("another token").fingerprint();
-    let [old, refused] = behind_the_lease(&world, [Reason::Unauthorized(other), Reason::Unauthorized(held)]);
+    let [old, refused] =
+        behind_the_lease(&world, [RefreshReason::Unauthorized(other), RefreshReason::Unauthorized(held)]);
     assert_eq!(old.unwrap(), world.grant.tokens.access_token);
     assert_eq!(refused.unwrap(), world.kept("access_token"));
     assert_eq!(world.requests(), 1);
@@ -90,12 +91,12 @@ fn a_new_token_answers_callers_of_every_reason_with_one_request() {
     let manager = world.builder().open().unwrap();
     let held = Secret::from(world.grant.tokens.access_token.as_str()).fingerprint();
     let reasons = [
-        Reason::Stale,
-        Reason::Forced,
-        Reason::Keeper,
-        Reason::MinTtl(60),
-        Reason::MinTtl(600),
-        Reason::Unauthorized(held),
+        RefreshReason::Stale,
+        RefreshReason::Forced,
+        RefreshReason::Keeper,
+        RefreshReason::MinTtl(60),
+        RefreshReason::MinTtl(600),
+        RefreshReason::Unauthorized(held),
     ];
     let hold = world.authority.hold(Endpoint::Refresh, Moment::Before);
     let tokens = block_on(async {

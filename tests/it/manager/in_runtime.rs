@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use codex_auth::Lease;
-use codex_auth::manager::logout::Scope;
-use codex_auth::manager::{AccountPolicy, Done, Job, Reason, finish_rescue};
+use codex_auth::manager::logout::LogoutScope;
+use codex_auth::manager::{AccountPolicy, Job, RefreshOutcome, RefreshReason, finish_rescue};
 use scripted_authority::{Account, Endpoint};
 use tokio::runtime::Builder;
 
@@ -27,14 +27,14 @@ fn a_job_refreshes_and_logs_out_inside_a_runtime() {
         let environment = world.environment();
         let home = world.machine.home.home();
         let snapshot = world.builder().open().unwrap().current();
-        let refresh = Job::refresh(Reason::Forced, &snapshot, AccountPolicy::Stay);
+        let refresh = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
         let done = refresh.run(home.clone(), &environment, |_| ControlFlow::Continue(()));
-        assert!(matches!(done, Done::Served), "{done:?}");
+        assert!(matches!(done, RefreshOutcome::Served), "{done:?}");
         assert_eq!(world.requests(), 1);
         assert_eq!(Some(world.kept("refresh_token")), world.live());
 
-        let done = Job::logout(Scope::Revoke).run(home, &environment, |_| ControlFlow::Continue(()));
-        assert!(matches!(done, Done::LoggedOut(_)), "{done:?}");
+        let done = Job::logout(LogoutScope::Revoke).run(home, &environment, |_| ControlFlow::Continue(()));
+        assert!(matches!(done, RefreshOutcome::LoggedOut(_)), "{done:?}");
         assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1);
     });
 }

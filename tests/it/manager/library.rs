@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use codex_auth::Secret;
-use codex_auth::manager::{AccountPolicy, AuthManager, Error, Reason, Recovered, Reload};
+use codex_auth::manager::{AccountPolicy, AuthManager, Error, RecoveryStep, RefreshReason, ReloadOutcome};
 use scripted_authority::{Account, Endpoint, Moment, Step};
 
 use super::world::{PATIENCE, World, block_on, merged, post};
@@ -45,15 +45,15 @@ fn a_caller_that_stops_waiting_changes_nothing_and_settle_waits_for_the_end() {
         let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
         let waiting = tokio::spawn({
             let manager = manager.clone();
-            async move { manager.refresh(Reason::Forced).await.map(drop) }
+            async move { manager.refresh(RefreshReason::Forced).await.map(drop) }
         });
         tokio::task::block_in_place(|| hold.arrived(PATIENCE)).unwrap();
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
-        let early = tokio::time::timeout(Duration::from_millis(50), manager.settle()).await;
+        let early = tokio::time::timeout(Duration::from_millis(50), manager.wait_idle()).await;
         assert!(early.is_err(), "a transaction is under way");
         hold.release();
-        tokio::time::timeout(PATIENCE, manager.settle()).await.unwrap();
+        tokio::time::timeout(PATIENCE, manager.wait_idle()).await.unwrap();
     });
     assert_eq!(Some(world.kept("refresh_token")), world.live());
     assert_eq!(
@@ -68,12 +68,12 @@ fn every_subscriber_hears_of_a_refresh_once() {
     let world = World::fresh(&mut machine);
     let manager = manager(&world);
     let mut news = manager.subscribe();
-    block_on(manager.refresh(Reason::Forced)).unwrap();
+    block_on(manager.refresh(RefreshReason::Forced)).unwrap();
     assert!(news.has_changed().unwrap());
     let now = codex_auth::Timestamp::now();
     assert_eq!(news.borrow_and_update().expires_at(now), manager.current().expires_at(now));
     assert!(!news.has_changed().unwrap());
-    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Same, "an own write echoes nothing");
+    assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Same, "an own write echoes nothing");
     assert!(!news.has_changed().unwrap());
 }
 
@@ -87,15 +87,17 @@ fn a_recovery_looks_again_first_and_spends_one_token_at_most() {
     let mut recovery = manager.recover(&manager.current());
     world.machine.keep(merged(&world.machine.kept().unwrap(), &answer));
     block_on(async {
-        let Recovered::Reloaded(token) = recovery.next().await.unwrap() else {
+        let RecoveryStep::Reloaded(token) = recovery.next().await.unwrap() else {
             panic!("the store has another")
         };
         assert_eq!(Some(token.secret().unwrap().expose()), answer["access_token"].as_str());
         assert_eq!(world.requests(), 1);
         let mut recovery = manager.recover(&manager.current());
-        let Recovered::Refreshed(token) = recovery.next().await.unwrap() else { panic!("nothing new there") };
+        let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else {
+            panic!("nothing new there")
+        };
         assert_eq!(token.secret().unwrap().expose(), world.kept("access_token"));
-        assert!(matches!(recovery.next().await.unwrap(), Recovered::Exhausted));
+        assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
         assert_eq!(world.requests(), 2);
         // The damper holds across recoveries: what was received just now is not spent because of another 401.
         let mut recovery = manager.recover(&manager.current());
@@ -128,10 +130,10 @@ fn a_manager_that_stays_keeps_its_live_token_and_never_spends_the_other_accounts
     let other = world.authority.grant(Account::numbered(2)).auth_json();
     world.machine.keep(&other);
     block_on(async {
-        assert!(matches!(manager.refresh(Reason::Forced).await, Err(Error::OtherAccount)));
+        assert!(matches!(manager.refresh(RefreshReason::Forced).await, Err(Error::OtherAccount)));
         let token = manager.token().await.unwrap();
         assert_eq!(token.secret().unwrap().expose(), world.grant.tokens.access_token);
-        assert_eq!(manager.reload().await.unwrap(), Reload::OtherAccount);
+        assert_eq!(manager.reload().await.unwrap(), ReloadOutcome::OtherAccount);
     });
     assert_eq!((world.requests(), world.machine.kept()), (0, Some(other)));
 }
@@ -165,15 +167,15 @@ fn a_login_that_is_stored_counts_however_early_its_token_was_made() {
     world.authority.adjust(|policy| policy.clock_offset = -30);
     let again = world.authority.grant(Account::numbered(1));
     world.log_in(&again);
-    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
+    assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
     assert_ne!(block_on(manager.token()).unwrap().secret().unwrap().expose(), first);
     // A refresh by another process, too.
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
+    assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
     assert_eq!(block_on(manager.token()).unwrap().secret().unwrap().expose(), world.kept("access_token"));
     // What was spent on the way is an old copy, of which no refresh comes.
     world.log_in(&again);
-    assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed);
-    let refused = block_on(manager.refresh(Reason::Forced));
+    assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
+    let refused = block_on(manager.refresh(RefreshReason::Forced));
     assert!(matches!(refused, Err(Error::OldCopy)), "{refused:?}");
 }

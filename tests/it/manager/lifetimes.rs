@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use codex_auth::Clock;
-use codex_auth::manager::{AuthManager, Error, Reason, Recovered};
+use codex_auth::manager::{AuthManager, Error, RecoveryStep, RefreshReason};
 use jiff::Timestamp;
 use scripted_authority::{Expiry, Outcome};
 
@@ -150,10 +150,10 @@ fn all_automatic_reasons_together_spend_one_token_a_minute_and_no_more() {
 async fn want_everything(manager: &AuthManager) {
     let fine = |error: &Error| assert!(!error.wants_login(), "{error}");
     let _ = manager.token().await.inspect_err(fine);
-    for reason in [Reason::Stale, Reason::Keeper, Reason::MinTtl(u64::MAX)] {
+    for reason in [RefreshReason::Stale, RefreshReason::Keeper, RefreshReason::MinTtl(u64::MAX)] {
         let _ = manager.refresh(reason).await.inspect_err(fine);
     }
     // A server that refuses whatever it is shown.
     let mut recovery = manager.recover(&manager.current());
-    while !matches!(recovery.next().await.inspect_err(fine), Ok(Recovered::Exhausted) | Err(_)) {}
+    while !matches!(recovery.next().await.inspect_err(fine), Ok(RecoveryStep::Exhausted) | Err(_)) {}
 }

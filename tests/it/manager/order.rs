@@ -1,6 +1,6 @@
 //! The order of looks and refreshes in one process: what was found later is served, however long the earlier one takes.
 
-use codex_auth::manager::{AuthManager, Change, Reason, Reload};
+use codex_auth::manager::{AuthManager, LoginChange, RefreshReason, ReloadOutcome};
 use codex_auth::{AuthDocument, Environment, store};
 use scripted_authority::{Account, fingerprint};
 
@@ -36,7 +36,7 @@ fn play(first: &str) {
 
 async fn call(manager: AuthManager, what: String) {
     match what.as_str() {
-        "refresh" => drop(manager.refresh(Reason::Forced).await.unwrap()),
+        "refresh" => drop(manager.refresh(RefreshReason::Forced).await.unwrap()),
         _ => drop(manager.reload().await.unwrap()),
     }
 }
@@ -94,11 +94,11 @@ fn a_refresh_of_this_process_is_reported_as_one_and_by_this_process() {
     let manager = world.builder().open().unwrap();
     for _ in 0..2 {
         let before = manager.current();
-        let after = block_on(manager.refresh(Reason::Forced)).unwrap();
-        assert_eq!(Change::between(&before, &after), Some(Change::Refreshed));
+        let after = block_on(manager.refresh(RefreshReason::Forced)).unwrap();
+        assert_eq!(LoginChange::between(&before, &after), Some(LoginChange::Refreshed));
         assert_eq!(after.author().map(|author| author.pid), Some(std::process::id()));
-        assert_eq!(block_on(manager.reload()).unwrap(), Reload::Same);
-        assert_eq!(Change::between(&after, &manager.current()), None);
+        assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Same);
+        assert_eq!(LoginChange::between(&after, &manager.current()), None);
         assert_eq!(manager.current().author(), after.author());
     }
 }
@@ -111,11 +111,11 @@ fn what_a_transaction_adopts_is_reported_as_what_it_was() {
     let manager = world.builder().open().unwrap();
     let before = manager.current();
     world.codex(["refresh"]).run().expect(0);
-    let after = block_on(manager.refresh(Reason::Forced)).unwrap();
-    assert_eq!(Change::between(&before, &after), Some(Change::Refreshed));
+    let after = block_on(manager.refresh(RefreshReason::Forced)).unwrap();
+    assert_eq!(LoginChange::between(&before, &after), Some(LoginChange::Refreshed));
     assert!(after.author().is_some_and(|author| author.pid != std::process::id()), "{:?}", after.author());
     world.sign_in(&world.authority.grant(Account::numbered(1)));
-    let again = block_on(manager.refresh(Reason::Forced)).unwrap();
-    assert_eq!(Change::between(&after, &again), Some(Change::Login));
+    let again = block_on(manager.refresh(RefreshReason::Forced)).unwrap();
+    assert_eq!(LoginChange::between(&after, &again), Some(LoginChange::Login));
     assert_eq!(world.requests(), 1);
 }

@@ -1,6 +1,6 @@
 //! Whose tokens an answer brings, and for which workspace: what is stored, reported, withheld and adopted.
 
-use codex_auth::manager::{AccountPolicy, Error, Reason, Reload};
+use codex_auth::manager::{AccountPolicy, Error, RefreshReason, ReloadOutcome};
 use scripted_authority::{Account, Edit, Endpoint, Step};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn an_answer_is_refused_only_if_it_is_known_to_be_another_users() {
             let new_token = Edit::Value(json!(access_token(new_workspace)));
             world.authority.script(Endpoint::Refresh, edited.and_edited("access_token", new_token));
             let revoked = world.authority.counters().of(Endpoint::Revoke);
-            let answer = block_on(world.builder().open().unwrap().refresh(Reason::Forced));
+            let answer = block_on(world.builder().open().unwrap().refresh(RefreshReason::Forced));
             let revoked = world.authority.counters().of(Endpoint::Revoke) - revoked;
             let after = world.document();
             if user.is_some() && new_user == Some("user-2") {
@@ -136,7 +136,7 @@ fn a_token_for_a_workspace_that_is_not_allowed_is_withheld_and_not_revoked() {
     assert_eq!((&status["logged_in"], &status["usable"]), (&json!(true), &json!(false)));
     let manager = world.builder().open().unwrap();
     assert!(matches!(block_on(manager.token()), Err(Error::Unusable(_))));
-    let refreshed = block_on(manager.refresh(Reason::Forced)).unwrap();
+    let refreshed = block_on(manager.refresh(RefreshReason::Forced)).unwrap();
     assert_eq!(refreshed.bearer_fingerprint(), None);
     assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
     assert_eq!(Some(world.kept("refresh_token")), world.authority.live_refresh_token(world.grant.id));
@@ -174,16 +174,24 @@ fn tokens_that_do_not_say_whose_they_are_are_adopted_only_as_the_successors_of_o
         let edited = || Step::edited("id_token", Edit::Value(json!(id_token(SAME, user))));
         world.authority.script(Endpoint::Refresh, edited());
         world.codex(["refresh"]).run().expect(0);
-        assert_eq!(block_on(manager.reload()).unwrap(), Reload::Changed, "a refresh of ours: {user:?}");
+        assert_eq!(
+            block_on(manager.reload()).unwrap(),
+            ReloadOutcome::Changed,
+            "a refresh of ours: {user:?}"
+        );
         world.authority.script(Endpoint::Refresh, edited());
         world.codex(["refresh"]).run().expect(0);
-        block_on(manager.refresh(Reason::Stale)).unwrap();
+        block_on(manager.refresh(RefreshReason::Stale)).unwrap();
 
         // Another program's.
         world.machine.keep(document(&world, SAME, user, SAME).to_string());
         let found = block_on(manager.reload()).unwrap();
-        assert_eq!(found, if user.is_some() { Reload::Changed } else { Reload::OtherAccount }, "{user:?}");
-        let refreshed = block_on(manager.refresh(Reason::Stale));
+        assert_eq!(
+            found,
+            if user.is_some() { ReloadOutcome::Changed } else { ReloadOutcome::OtherAccount },
+            "{user:?}"
+        );
+        let refreshed = block_on(manager.refresh(RefreshReason::Stale));
         assert_eq!(refreshed.is_ok(), user.is_some(), "{user:?}: {refreshed:?}");
     }
 }

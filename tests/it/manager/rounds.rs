@@ -124,7 +124,7 @@ pub fn play() {
         answers.dedup();
         tell(&answers.join(", "));
     }
-    runtime.block_on(manager.settle());
+    runtime.block_on(manager.wait_idle());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! | `refresh_without_id_token` | `answers::refresh_without_id_token_keeps_the_old_one` |
 //! | `refresh_failure_is_scoped_to_the_matching_auth_snapshot` | here |
 //! | `login_with_*`, `missing_auth_json_*`, `loads_api_key_*`, `logout_removes_auth_file` | `cli::{login, status, token, logout}`, `interop::documents` |
-//! | `unauthorized_recovery_reports_mode_and_step_names` | none: the steps are values of `Recovered`, and have no names |
+//! | `unauthorized_recovery_reports_mode_and_step_names` | none: the steps are values of `RecoveryStep`, and have no names |
 //! | #15127: `stale_proactive_refresh_*`, `refresh_token_reused_without_account_id_adopts`, which here adopts nothing, `unauthorized_recovery_reload_*` | here |
 //! | `refresh_token_succeeds_updates_storage`, `refresh_token_refreshes_when_auth_is_unchanged` | `answers::refresh_token_succeeds_updates_storage` |
 //! | `auth_refreshes_when_access_token_is_near_expiry`, `auth_skips_access_token_outside_refresh_window` | here |
@@ -25,7 +25,7 @@
 //!
 //! External providers, credentials of the environment and login restrictions are not of the refresh transaction.
 
-use codex_auth::manager::{AccountPolicy, AuthManager, Error, Reason, Recovered, Token};
+use codex_auth::manager::{AccountPolicy, AuthManager, Error, RecoveryStep, RefreshReason, Token};
 use scripted_authority::{Account, Ending};
 
 use super::rival::Rival;
@@ -51,7 +51,9 @@ fn overtaken(world: &World<'_>) -> (AuthManager, Rival) {
 
 #[test]
 fn stale_proactive_refresh_uses_newer_local_auth() {
-    for reason in [Reason::Stale, Reason::Forced, Reason::Keeper, Reason::MinTtl(600)] {
+    for reason in
+        [RefreshReason::Stale, RefreshReason::Forced, RefreshReason::Keeper, RefreshReason::MinTtl(600)]
+    {
         let mut machine = Machine::with_file();
         let world = World::stale(&mut machine);
         let (manager, rival) = overtaken(&world);
@@ -74,7 +76,7 @@ fn stale_proactive_refresh_does_not_overwrite_a_different_account_on_disk() {
         // Its own lives still, and is all that it gives out.
         let token = block_on(manager.token()).unwrap();
         assert_eq!(told(&token), world.grant.tokens.access_token);
-        assert!(matches!(block_on(manager.refresh(Reason::Stale)), Err(Error::OtherAccount)));
+        assert!(matches!(block_on(manager.refresh(RefreshReason::Stale)), Err(Error::OtherAccount)));
         assert_eq!((world.requests(), world.machine.kept()), (0, Some(other)));
     }
 }
@@ -122,7 +124,7 @@ fn refresh_token_reused_without_account_id_adopts_nothing() {
     let rival = Rival::refreshing(&world);
     let refused = |entry: &scripted_authority::Entry| entry.code.as_deref() == Some("refresh_token_reused");
     std::thread::scope(|scope| {
-        let refreshing = scope.spawn(|| block_on(manager.refresh(Reason::Forced)));
+        let refreshing = scope.spawn(|| block_on(manager.refresh(RefreshReason::Forced)));
         world.authority.wait_for_entry(super::world::PATIENCE, refused).unwrap();
         rival.commit(world.machine);
         assert!(matches!(refreshing.join().unwrap(), Err(Error::OtherAccount)));
@@ -145,7 +147,7 @@ fn unauthorized_recovery_reload_uses_original_auth_snapshot() {
     block_on(manager.reload()).unwrap();
     assert_eq!(told(&block_on(manager.token()).unwrap()), other.tokens.access_token);
     assert!(matches!(block_on(recovery.next()), Err(Error::OtherAccount)));
-    assert!(matches!(block_on(recovery.next()), Ok(Recovered::Exhausted)));
+    assert!(matches!(block_on(recovery.next()), Ok(RecoveryStep::Exhausted)));
     assert_eq!(world.requests(), 0);
 }
 
@@ -157,7 +159,7 @@ fn unauthorized_recovery_requires_chatgpt_auth() {
         world.machine.keep(document);
         let manager = world.builder().open().unwrap();
         let mut recovery = manager.recover(&manager.current());
-        assert!(matches!(block_on(recovery.next()), Ok(Recovered::Exhausted)));
+        assert!(matches!(block_on(recovery.next()), Ok(RecoveryStep::Exhausted)));
     }
     assert_eq!(world.requests(), 0);
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use codex_auth::Lease;
-use codex_auth::store::{Commit, Error, Intent};
+use codex_auth::store::{CommitLocks, Error, WriteIntent};
 
 use super::SOON;
 use crate::support::{Actor, Flock, Run, TestHome, eventually, here, names, part};
@@ -31,7 +31,7 @@ fn writers_of_ours_and_of_codexs_kind_are_never_inside_together() {
         let home = codex_auth::store::locate(&environment).unwrap();
         for _ in 0..ROUNDS {
             let lease = Lease::acquire(&home, SOON, |_| {}).unwrap();
-            let commit = Commit::begin(&lease, Intent::Keep).unwrap();
+            let commit = CommitLocks::begin(&lease, WriteIntent::Keep).unwrap();
             let inside = fs::File::create_new(home.path().join("inside")).expect("nobody else is inside");
             inside.sync_all().unwrap();
             fs::remove_file(home.path().join("inside")).unwrap();
@@ -115,7 +115,7 @@ fn whoever_holds_a_commit_keeps_everyone_else_out_of_both_locks() {
     let home = TestHome::new();
     let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
     let free = |lock: &str| Flock::is_free(&home.file(lock));
-    let commit = Commit::begin(&lease, Intent::Keep).unwrap();
+    let commit = CommitLocks::begin(&lease, WriteIntent::Keep).unwrap();
     assert!(commit.remaining().unwrap() <= Duration::from_secs(2));
     assert_eq!(BOTH_LOCKS.map(free), [false, false]);
     drop(commit);
@@ -126,7 +126,7 @@ fn whoever_holds_a_commit_keeps_everyone_else_out_of_both_locks() {
 fn a_commit_whose_time_is_up_does_nothing_more() {
     let home = TestHome::new();
     let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
-    let commit = Commit::begin(&lease, Intent::Keep).unwrap();
+    let commit = CommitLocks::begin(&lease, WriteIntent::Keep).unwrap();
     eventually("the end of the commit", || commit.remaining().is_err());
     assert!(matches!(commit.remaining(), Err(Error::CommitTooSlow)));
 }

@@ -1,6 +1,6 @@
 //! The contract of `Store` and of the writer's changes, with every law held against every store.
 
-use codex_auth::store::{Content, Removal, Removed, Replaced, Seen};
+use codex_auth::store::{Removal, RemoveOutcome, ReplaceOutcome, SeenRevision, StoreContent};
 use codex_auth::{AuthDocument, Fingerprint};
 
 use super::SOON;
@@ -105,11 +105,11 @@ fn strangers_in_a_document_survive(world: &World) {
 }
 
 fn removing_nothing_is_no_error_and_what_was_removed_is_gone(world: &World) {
-    assert!(matches!(world.remove(Seen::Nothing), Ok(Removed::Gone(Removal::Absent))));
+    assert!(matches!(world.remove(SeenRevision::Nothing), Ok(RemoveOutcome::Gone(Removal::Absent))));
     world.write(&api_key("sk-1"));
-    assert!(matches!(world.remove(world.seen()), Ok(Removed::Gone(Removal::Removed))));
+    assert!(matches!(world.remove(world.seen()), Ok(RemoveOutcome::Gone(Removal::Removed))));
     assert_eq!(world.text(), None);
-    assert!(matches!(world.remove(Seen::Nothing), Ok(Removed::Gone(Removal::Absent))));
+    assert!(matches!(world.remove(SeenRevision::Nothing), Ok(RemoveOutcome::Gone(Removal::Absent))));
 }
 
 fn a_save_over_what_moved_is_refused_and_shows_what_is_there(world: &World) {
@@ -117,16 +117,19 @@ fn a_save_over_what_moved_is_refused_and_shows_what_is_there(world: &World) {
     let seen = world.seen();
     world.put(&api_key("sk-theirs").to_compact());
     let moved = world.save(seen, &api_key("sk-2")).unwrap();
-    let Replaced::Moved(Content::Document(there)) = moved else { panic!("{moved:?}") };
+    let ReplaceOutcome::Moved(StoreContent::Document(there)) = moved else { panic!("{moved:?}") };
     assert_eq!(there.document.revision(), api_key("sk-theirs").revision());
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
 fn a_save_where_something_appeared_is_refused(world: &World) {
     let seen = world.seen();
-    assert_eq!(seen, Seen::Nothing);
+    assert_eq!(seen, SeenRevision::Nothing);
     world.put(&api_key("sk-theirs").to_compact());
-    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Replaced::Moved(Content::Document(_)))));
+    assert!(matches!(
+        world.save(seen, &api_key("sk-1")),
+        Ok(ReplaceOutcome::Moved(StoreContent::Document(_)))
+    ));
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
@@ -134,18 +137,21 @@ fn a_save_over_what_vanished_is_refused(world: &World) {
     world.write(&api_key("sk-1"));
     let seen = world.seen();
     let gone = remove(&world.elsewhere(), world.kind, seen);
-    assert!(matches!(gone, Ok(Removed::Gone(Removal::Removed))));
-    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(Replaced::Moved(_))));
+    assert!(matches!(gone, Ok(RemoveOutcome::Gone(Removal::Removed))));
+    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(ReplaceOutcome::Moved(_))));
     assert_eq!(world.text(), None);
 }
 
 fn a_removal_of_what_moved_appeared_or_vanished_is_refused(world: &World) {
-    let vanished = Seen::Credential(api_key("sk-1").revision());
-    assert!(matches!(world.remove(vanished), Ok(Removed::Moved(Content::Nothing))));
+    let vanished = SeenRevision::Credential(api_key("sk-1").revision());
+    assert!(matches!(world.remove(vanished), Ok(RemoveOutcome::Moved(StoreContent::Nothing))));
     world.put(&api_key("sk-theirs").to_compact());
-    for seen in [vanished, Seen::Nothing, Seen::Unparsable(Fingerprint::of("other"))] {
+    for seen in [vanished, SeenRevision::Nothing, SeenRevision::Unparsable(Fingerprint::of("other"))] {
         let refused = world.remove(seen);
-        assert!(matches!(refused, Ok(Removed::Moved(Content::Document(_)))), "{seen:?}: {refused:?}");
+        assert!(
+            matches!(refused, Ok(RemoveOutcome::Moved(StoreContent::Document(_)))),
+            "{seen:?}: {refused:?}"
+        );
         assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
     }
 }
@@ -158,7 +164,7 @@ fn what_is_not_the_credential_does_not_count_as_a_move(world: &World) {
         text.replace("2026-11-01", "2026-11-02").replacen('{', "{ \"stranger\" :\n\t1,", 1) + "\n";
     world.put(reformatted.as_bytes());
     assert_eq!(world.seen(), seen);
-    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Replaced::Written(_))));
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(ReplaceOutcome::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
 }
 
@@ -177,7 +183,7 @@ fn two_handles_see_each_others_writes(world: &World) {
     let seen = there.seen();
     assert_eq!(there.stored().unwrap().document.revision(), api_key("sk-ours").revision());
     let written = replace(&elsewhere, world.kind, seen, &api_key("sk-theirs"));
-    assert!(matches!(written, Ok(Replaced::Written(_))));
+    assert!(matches!(written, Ok(ReplaceOutcome::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
@@ -199,15 +205,15 @@ fn a_write_that_fails_leaves_the_old_document_whole(world: &World) {
 fn what_is_no_document_is_replaced_only_by_who_saw_it(world: &World) {
     world.put(b"{ this is no document");
     let seen = world.seen();
-    assert!(matches!(seen, Seen::Unparsable(_)));
-    for other in [Seen::Nothing, Seen::Unparsable(Fingerprint::of("other"))] {
+    assert!(matches!(seen, SeenRevision::Unparsable(_)));
+    for other in [SeenRevision::Nothing, SeenRevision::Unparsable(Fingerprint::of("other"))] {
         let refused = world.save(other, &api_key("sk-1"));
-        assert!(matches!(refused, Ok(Replaced::Moved(Content::Unparsable { .. }))), "{refused:?}");
+        assert!(matches!(refused, Ok(ReplaceOutcome::Moved(StoreContent::Unparsable { .. }))), "{refused:?}");
         let refused = world.remove(other);
-        assert!(matches!(refused, Ok(Removed::Moved(Content::Unparsable { .. }))), "{refused:?}");
+        assert!(matches!(refused, Ok(RemoveOutcome::Moved(StoreContent::Unparsable { .. }))), "{refused:?}");
     }
     assert_eq!(world.seen(), seen);
-    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(Replaced::Written(_))));
+    assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(ReplaceOutcome::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
 }
 

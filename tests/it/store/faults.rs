@@ -6,10 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use codex_auth::config::StoreSelection;
-use codex_auth::login::{self, Kept};
-use codex_auth::store::{Choice, Error, KeychainError, Location, Note, Removed, Replaced, Seen};
+use codex_auth::login::{self, StoreReport};
+use codex_auth::store::{
+    DocumentLocation, Error, KeychainError, RemoveOutcome, ReplaceOutcome, SeenRevision, StorageNote,
+    StoreChoice,
+};
 use codex_auth::{StoreKind, Stores};
-use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot, State};
+use codex_auth_platform::keychain::{Fault, ItemName, Memory, MemoryState, Operation, Slot};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
@@ -41,17 +44,17 @@ impl Keychain {
         keychain
     }
 
-    fn save(&self, kind: StoreKind, seen: Seen, key: &str) -> Result<Replaced, Error> {
+    fn save(&self, kind: StoreKind, seen: SeenRevision, key: &str) -> Result<ReplaceOutcome, Error> {
         replace(&self.stores, kind, seen, &api_key(key))
     }
 
-    fn remove(&self, seen: Seen) -> Result<Removed, Error> {
+    fn remove(&self, seen: SeenRevision) -> Result<RemoveOutcome, Error> {
         remove(&self.stores, StoreKind::Keychain, seen)
     }
 
-    fn keep(&self, selection: StoreSelection, key: &str) -> Result<Kept, Error> {
+    fn keep(&self, selection: StoreSelection, key: &str) -> Result<StoreReport, Error> {
         // Whoever logs in asks for a store, as `--store` does.
-        let choice: Choice = self.stores.choose(Some(selection)).unwrap();
+        let choice: StoreChoice = self.stores.choose(Some(selection)).unwrap();
         writing(&self.stores, |writer| login::keep(writer, &choice, &api_key(key)))
     }
 
@@ -70,17 +73,21 @@ impl Keychain {
     }
 }
 
-fn seen(key: &str) -> Seen {
-    Seen::Credential(api_key(key).revision())
+fn seen(key: &str) -> SeenRevision {
+    SeenRevision::Credential(api_key(key).revision())
 }
 
 #[test]
 fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none_says_logged_out() {
     type Is = fn(&Error) -> bool;
-    let conditions: [(State, Is); 3] = [
-        (State::Locked, |error| matches!(error, Error::Keychain(KeychainError::Locked { .. }))),
-        (State::NeverUnlocked, |error| matches!(error, Error::Keychain(KeychainError::NeverUnlocked { .. }))),
-        (State::Unavailable, |error| matches!(error, Error::Keychain(KeychainError::Unavailable { .. }))),
+    let conditions: [(MemoryState, Is); 3] = [
+        (MemoryState::Locked, |error| matches!(error, Error::Keychain(KeychainError::Locked { .. }))),
+        (MemoryState::NeverUnlocked, |error| {
+            matches!(error, Error::Keychain(KeychainError::NeverUnlocked { .. }))
+        }),
+        (MemoryState::Unavailable, |error| {
+            matches!(error, Error::Keychain(KeychainError::Unavailable { .. }))
+        }),
     ];
     for (state, is) in conditions {
         let keychain = Keychain::holding("sk-old");
@@ -120,7 +127,7 @@ fn a_write_whose_answer_is_lost_is_read_back_and_such_a_removal_is_unknown() {
     let released = keychain.release_the_next();
     let written = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new");
     released.join().unwrap();
-    assert!(matches!(written, Ok(Replaced::Written(_))), "{written:?}");
+    assert!(matches!(written, Ok(ReplaceOutcome::Written(_))), "{written:?}");
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 
     keychain.memory.inject(Operation::Delete, Fault::AnswerLost);
@@ -216,18 +223,21 @@ fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
 
 #[test]
 fn the_automatic_store_takes_the_file_when_the_keychain_refused_and_says_why() {
-    for state in [State::Locked, State::NeverUnlocked, State::Unavailable] {
+    for state in [MemoryState::Locked, MemoryState::NeverUnlocked, MemoryState::Unavailable] {
         let keychain = Keychain::new();
         keychain.memory.set_state(state);
         let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
-        assert_eq!(kept.location, Location::File(keychain.home.document()), "{state:?}");
-        assert!(kept.notes.iter().any(|note| matches!(note, Note::KeychainPassedOver { .. })), "{kept:?}");
+        assert_eq!(kept.location, DocumentLocation::File(keychain.home.document()), "{state:?}");
+        assert!(
+            kept.notes.iter().any(|note| matches!(note, StorageNote::KeychainPassedOver { .. })),
+            "{kept:?}"
+        );
     }
     let keychain = Keychain::new();
     keychain.memory.inject(Operation::Write, Fault::Fails);
     let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
     assert_eq!(kept.location.kind(), StoreKind::File);
-    assert!(matches!(kept.notes[..], [Note::KeychainPassedOver { .. }]), "{kept:?}");
+    assert!(matches!(kept.notes[..], [StorageNote::KeychainPassedOver { .. }]), "{kept:?}");
 }
 
 #[test]

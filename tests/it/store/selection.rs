@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use codex_auth::config::StoreSelection;
-use codex_auth::store::{Because, Error, KeychainError, Note, Preference, Removed, Replaced};
+use codex_auth::store::{
+    ChoiceReason, CopyPreference, Error, KeychainError, RemoveOutcome, ReplaceOutcome, StorageNote,
+};
 use codex_auth::{AuthDocument, StoreKind, Stores};
-use codex_auth_platform::keychain::{ItemName, Memory, Operation, State};
+use codex_auth_platform::keychain::{ItemName, Memory, MemoryState, Operation};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
@@ -83,29 +85,29 @@ impl Copy {
 }
 
 /// A note by its name; the texts are the business of the commands' tests.
-fn name(note: &Note) -> &'static str {
+fn name(note: &StorageNote) -> &'static str {
     match note {
-        Note::Duplicates { .. } => "duplicates",
-        Note::KeychainPassedOver { .. } => "passed over",
-        Note::LegacyToken { .. } => "legacy token",
-        Note::Loose { .. } => "loose",
-        Note::Misplaced { .. } => "misplaced",
-        Note::NotRead { .. } => "not read",
-        Note::OtherCopy { preference, .. } => match preference {
-            Preference::Keychain => "other copy: keychain",
-            Preference::LaterToken => "other copy: later",
-            Preference::Recorded => "other copy: recorded",
+        StorageNote::Duplicates { .. } => "duplicates",
+        StorageNote::KeychainPassedOver { .. } => "passed over",
+        StorageNote::LegacyToken { .. } => "legacy token",
+        StorageNote::Loose { .. } => "loose",
+        StorageNote::Misplaced { .. } => "misplaced",
+        StorageNote::NotRead { .. } => "not read",
+        StorageNote::OtherCopy { preference, .. } => match preference {
+            CopyPreference::Keychain => "other copy: keychain",
+            CopyPreference::LaterToken => "other copy: later",
+            CopyPreference::Recorded => "other copy: recorded",
             _ => "other copy",
         },
-        Note::OtherUnreadable { .. } => "other unreadable",
-        Note::StateUnreadable { .. } => "state unreadable",
+        StorageNote::OtherUnreadable { .. } => "other unreadable",
+        StorageNote::StateUnreadable { .. } => "state unreadable",
         _ => "another",
     }
 }
 
 #[test]
 fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_counts() {
-    use Because::{Configured, Default, Inhabited, Recorded};
+    use ChoiceReason::{Configured, Default, Inhabited, Recorded};
     const OLD: Option<Copy> = Some(Copy("a", 1));
     const NEW: Option<Copy> = Some(Copy("a", 2));
     const OTHER: Option<Copy> = Some(Copy("b", 9));
@@ -117,7 +119,7 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         Option<Copy>,
         Option<Copy>,
         Option<StoreKind>,
-        Because,
+        ChoiceReason,
         &'static [&'static str],
     );
     let rows: &[Row] = &[
@@ -180,18 +182,18 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
 fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
     let file = Some(Copy("a", 1));
     for (config, recorded, file, state) in [
-        ("keyring", "", None, State::Locked),
-        ("keyring", "", file, State::Locked),
-        ("keyring", "", None, State::NeverUnlocked),
-        ("keyring", "", None, State::Unavailable),
-        ("keyring", "file", file, State::Locked),
-        ("auto", "", None, State::Locked),
-        ("auto", "keychain", None, State::Unavailable),
-        ("auto", "keychain", None, State::NeverUnlocked),
-        ("file", "keychain", None, State::Locked),
-        ("file", "keychain", None, State::Unavailable),
-        ("", "keychain", None, State::Locked),
-        ("", "keychain", None, State::Unavailable),
+        ("keyring", "", None, MemoryState::Locked),
+        ("keyring", "", file, MemoryState::Locked),
+        ("keyring", "", None, MemoryState::NeverUnlocked),
+        ("keyring", "", None, MemoryState::Unavailable),
+        ("keyring", "file", file, MemoryState::Locked),
+        ("auto", "", None, MemoryState::Locked),
+        ("auto", "keychain", None, MemoryState::Unavailable),
+        ("auto", "keychain", None, MemoryState::NeverUnlocked),
+        ("file", "keychain", None, MemoryState::Locked),
+        ("file", "keychain", None, MemoryState::Unavailable),
+        ("", "keychain", None, MemoryState::Locked),
+        ("", "keychain", None, MemoryState::Unavailable),
     ] {
         let scene = Scene::with(config, recorded, None, file);
         scene.memory.set_state(state);
@@ -199,7 +201,10 @@ fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
         let row = format!("{config:?} {recorded:?} {file:?} {state:?}");
         let error = scene.stores().find().expect_err(&row);
         assert!(matches!(error, Error::Keychain(_)), "{row}: {error:?}");
-        assert_eq!(matches!(error, Error::Keychain(KeychainError::Locked { .. })), state == State::Locked);
+        assert_eq!(
+            matches!(error, Error::Keychain(KeychainError::Locked { .. })),
+            state == MemoryState::Locked
+        );
         assert_eq!(scene.picture(), before);
     }
 }
@@ -208,16 +213,16 @@ fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
 fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could_have() {
     let file = Some(Copy("a", 1));
     for (config, recorded, file, state, notes) in [
-        ("auto", "", file, State::Locked, &["passed over"][..]),
-        ("auto", "", file, State::Unavailable, &["passed over"]),
-        ("auto", "keychain", file, State::Locked, &["passed over"]),
-        ("auto", "", None, State::Unavailable, &[]),
-        ("auto", "", None, State::NeverUnlocked, &[]),
-        ("file", "", None, State::Locked, &[]),
-        ("", "", file, State::Locked, &[]),
-        ("", "file", None, State::Locked, &[]),
-        ("", "", None, State::Unavailable, &[]),
-        ("", "", None, State::Locked, &["passed over"]),
+        ("auto", "", file, MemoryState::Locked, &["passed over"][..]),
+        ("auto", "", file, MemoryState::Unavailable, &["passed over"]),
+        ("auto", "keychain", file, MemoryState::Locked, &["passed over"]),
+        ("auto", "", None, MemoryState::Unavailable, &[]),
+        ("auto", "", None, MemoryState::NeverUnlocked, &[]),
+        ("file", "", None, MemoryState::Locked, &[]),
+        ("", "", file, MemoryState::Locked, &[]),
+        ("", "file", None, MemoryState::Locked, &[]),
+        ("", "", None, MemoryState::Unavailable, &[]),
+        ("", "", None, MemoryState::Locked, &["passed over"]),
     ] {
         let scene = Scene::with(config, recorded, None, file);
         scene.memory.set_state(state);
@@ -232,7 +237,7 @@ fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could
 
 #[test]
 fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept() {
-    use Because::{Asked, Configured, Inhabited, KeychainUsable};
+    use ChoiceReason::{Asked, Configured, Inhabited, KeychainUsable};
     use StoreSelection::{Auto, File, Keychain};
     let copy = Some(Copy("a", 1));
     for (config, recorded, keychain, file, asked, kind, because) in [
@@ -257,12 +262,12 @@ fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept()
         );
         assert_eq!(scene.picture(), before);
     }
-    for state in [State::Locked, State::NeverUnlocked, State::Unavailable] {
+    for state in [MemoryState::Locked, MemoryState::NeverUnlocked, MemoryState::Unavailable] {
         let scene = Scene::new();
         scene.memory.set_state(state);
         let choice = scene.stores().choose(None).unwrap();
         assert_eq!(choice.selection, StoreSelection::File, "{state:?}");
-        assert!(matches!(choice.because, Because::KeychainUnusable(_)), "{choice:?}");
+        assert!(matches!(choice.because, ChoiceReason::KeychainUnusable(_)), "{choice:?}");
     }
     let scene = Scene::with("ephemeral", "", None, None);
     assert!(matches!(scene.stores().choose(None), Err(Error::EphemeralConfigured)));
@@ -276,12 +281,12 @@ fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the
     let text = |copy: Copy| copy.text().into_bytes();
     let (old, new, garbage) = (text(Copy("a", 1)), text(Copy("a", 2)), b"no document".to_vec());
     for (items, used, preference) in [
-        (vec![&old, &new], &new, Preference::LaterToken),
-        (vec![&new, &old], &new, Preference::LaterToken),
-        (vec![&old, &new, &old], &new, Preference::LaterToken),
-        (vec![&garbage, &old], &old, Preference::Readable),
-        (vec![&old, &garbage], &old, Preference::Readable),
-        (vec![&old, &old], &old, Preference::First),
+        (vec![&old, &new], &new, CopyPreference::LaterToken),
+        (vec![&new, &old], &new, CopyPreference::LaterToken),
+        (vec![&old, &new, &old], &new, CopyPreference::LaterToken),
+        (vec![&garbage, &old], &old, CopyPreference::Readable),
+        (vec![&old, &garbage], &old, CopyPreference::Readable),
+        (vec![&old, &old], &old, CopyPreference::First),
     ] {
         let scene = Scene::with("keyring", "", None, None);
         for item in &items {
@@ -289,7 +294,7 @@ fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the
         }
         let stored = scene.stores().find().unwrap().stored.unwrap();
         assert_eq!(stored.document.revision(), AuthDocument::parse(used).unwrap().revision());
-        assert_eq!(stored.notes, [Note::Duplicates { copies: items.len(), preference }]);
+        assert_eq!(stored.notes, [StorageNote::Duplicates { copies: items.len(), preference }]);
     }
 }
 
@@ -305,7 +310,7 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
     }
     let (stores, kind) = (scene.stores(), StoreKind::Keychain);
     let saved = replace(&stores, kind, writing::seen(&stores, kind), &api_key("sk-1"));
-    assert!(matches!(saved, Ok(Replaced::Written(_))), "{saved:?}");
+    assert!(matches!(saved, Ok(ReplaceOutcome::Written(_))), "{saved:?}");
     let items = scene.memory.items(&scene.name());
     let written: Vec<_> =
         items.iter().filter(|item| **item.secret == **api_key("sk-1").to_compact()).collect();
@@ -315,7 +320,7 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
     assert_eq!(stored.document.revision(), api_key("sk-1").revision(), "what was written is what is read");
 
     let removed = remove(&stores, kind, writing::seen(&stores, kind));
-    assert!(matches!(removed, Ok(Removed::Gone(_))), "{removed:?}");
+    assert!(matches!(removed, Ok(RemoveOutcome::Gone(_))), "{removed:?}");
     assert!(scene.memory.items(&scene.name()).is_empty());
 }
 

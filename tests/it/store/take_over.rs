@@ -1,11 +1,13 @@
 //! Taking over the login that Codex keeps in an item of its own, where the system guards every item for its maker.
 
 use codex_auth::config::StoreSelection;
-use codex_auth::login::{TakeOver, take_over};
-use codex_auth::manager::{AccountPolicy, AuthManager, Reason};
-use codex_auth::store::{Dialogues, Error, KeychainError};
-use codex_auth::{AuthDocument, Environment, State, StoreKind, Stores};
-use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Outcome as Change, Selection};
+use codex_auth::login::{ImportOutcome, import};
+use codex_auth::manager::{AccountPolicy, AuthManager, RefreshReason};
+use codex_auth::store::{Error, KeychainError, PromptPolicy};
+use codex_auth::{AuthDocument, Environment, HomeState, StoreKind, Stores};
+use codex_auth_platform::keychain::{
+    CallEffect as Change, Fault, ItemName, ItemSelection, Memory, Operation,
+};
 use scripted_authority::{Account, Authority, Endpoint, Grant};
 
 use super::SOON;
@@ -52,21 +54,21 @@ impl World {
     }
 
     fn read_theirs(&self) -> AuthDocument {
-        let item = self.stores().keychain().codexs_item(Dialogues::Allowed, SOON).unwrap();
+        let item = self.stores().keychain().codexs_item(PromptPolicy::Allowed, SOON).unwrap();
         item.unwrap().document
     }
 
-    fn take(&self, document: &AuthDocument) -> Result<TakeOver, Error> {
+    fn take(&self, document: &AuthDocument) -> Result<ImportOutcome, Error> {
         let stores = self.stores();
         let choice = stores.choose(Some(StoreSelection::Keychain)).unwrap();
-        writing(&stores, |writer| take_over(writer, &choice, document))
+        writing(&stores, |writer| import(writer, &choice, document))
     }
 
     fn refresh(&self) {
         let manager = AuthManager::builder(self.home.home(), self.environment());
         let manager = manager.keychain(self.memory.client()).policy(AccountPolicy::Stay).open().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(manager.refresh(Reason::Forced)).unwrap();
+        runtime.block_on(manager.refresh(RefreshReason::Forced)).unwrap();
     }
 
     fn refresh_token(&self, name: &ItemName) -> Option<String> {
@@ -80,7 +82,7 @@ impl World {
 fn the_item_of_codex_is_asked_for_once_kept_here_and_then_refreshed_so_that_ours_lives() {
     let world = World::new();
     let theirs = world.read_theirs();
-    assert!(matches!(world.take(&theirs), Ok(TakeOver::Kept(_))));
+    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Kept(_))));
     let old = world.grant.tokens.refresh_token.clone();
     assert_eq!(world.refresh_token(&world.ours()), Some(old.clone()), "it is safe before it is spent");
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 0);
@@ -89,7 +91,7 @@ fn the_item_of_codex_is_asked_for_once_kept_here_and_then_refreshed_so_that_ours
     assert_eq!(world.refresh_token(&world.ours()), world.authority.live_refresh_token(world.grant.id));
     assert_eq!(world.refresh_token(&world.theirs()), Some(old), "not ours to change");
     assert_eq!(world.memory.calls(Operation::ReadAsking), 1);
-    assert_eq!(State::read(&world.home.home()).unwrap().0.store, Some(StoreKind::Keychain));
+    assert_eq!(HomeState::read(&world.home.home()).unwrap().0.store, Some(StoreKind::Keychain));
 }
 
 #[test]
@@ -97,11 +99,11 @@ fn nothing_else_touches_the_item_of_codex_and_nobody_is_asked_where_there_is_no_
     let world = World::new();
     let stores = world.stores();
     assert!(stores.find().unwrap().stored.is_none());
-    let refused = stores.keychain().codexs_item(Dialogues::Forbidden, SOON).unwrap_err();
+    let refused = stores.keychain().codexs_item(PromptPolicy::Forbidden, SOON).unwrap_err();
     assert!(matches!(refused, Error::Keychain(KeychainError::Locked { .. })), "{refused}");
     assert_eq!(world.memory.calls(Operation::ReadAsking), 0);
     world.memory.inject(Operation::ReadAsking, Fault::Declined);
-    let refused = stores.keychain().codexs_item(Dialogues::Allowed, SOON).unwrap_err();
+    let refused = stores.keychain().codexs_item(PromptPolicy::Allowed, SOON).unwrap_err();
     let Error::Keychain(refused @ KeychainError::Declined { .. }) = refused else { panic!("{refused}") };
     assert_eq!(refused.outcome(), Change::Unchanged);
 }
@@ -114,11 +116,11 @@ fn another_login_is_not_overwritten_and_what_was_taken_over_before_is_known() {
         AuthDocument::parse(world.authority.grant(Account::numbered(2)).auth_json().as_bytes()).unwrap();
     world.take(&other).unwrap();
     assert!(matches!(world.take(&theirs), Err(Error::Occupied { .. })));
-    world.memory.client().delete(&world.ours(), &Selection::All, SOON).unwrap();
+    world.memory.client().delete(&world.ours(), &ItemSelection::All, SOON).unwrap();
     world.take(&theirs).unwrap();
-    assert!(matches!(world.take(&theirs), Ok(TakeOver::Copied)), "the refresh may have failed");
+    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Copied)), "the refresh may have failed");
     world.refresh();
-    assert!(matches!(world.take(&theirs), Ok(TakeOver::Superseded)));
+    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Superseded)));
     let again =
         AuthDocument::parse(world.authority.grant(Account::numbered(1)).auth_json().as_bytes()).unwrap();
     assert!(matches!(world.take(&again), Err(Error::Occupied { .. })), "another login of the same person");
@@ -127,10 +129,10 @@ fn another_login_is_not_overwritten_and_what_was_taken_over_before_is_known() {
 #[test]
 fn without_an_item_there_is_nothing_to_take_over_and_a_strange_one_is_named() {
     let world = World::new();
-    world.memory.client().delete(&world.theirs(), &Selection::All, SOON).unwrap();
+    world.memory.client().delete(&world.theirs(), &ItemSelection::All, SOON).unwrap();
     let keychain = world.stores().keychain();
-    assert!(keychain.codexs_item(Dialogues::Allowed, SOON).unwrap().is_none());
+    assert!(keychain.codexs_item(PromptPolicy::Allowed, SOON).unwrap().is_none());
     world.memory.plant(&world.theirs(), b"{");
-    let strange = keychain.codexs_item(Dialogues::Allowed, SOON).unwrap_err();
+    let strange = keychain.codexs_item(PromptPolicy::Allowed, SOON).unwrap_err();
     assert!(strange.to_string().contains("item \"Codex Auth\""), "{strange}");
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use codex_auth::store::{Error, Location, Removed, Replaced, Seen, Store};
+use codex_auth::store::{DocumentLocation, Error, RemoveOutcome, ReplaceOutcome, SeenRevision, Store};
 use codex_auth::{AuthDocument, Secret, StoreKind, Stores};
 use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot};
 
@@ -57,20 +57,20 @@ impl World {
         self.around.see_it_fail(self);
     }
 
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> SeenRevision {
         writing::seen(&self.stores, self.kind)
     }
 
     /// Saves over whatever is there.
     pub fn write(&self, document: &AuthDocument) {
-        assert!(matches!(self.save(self.seen(), document), Ok(Replaced::Written(_))));
+        assert!(matches!(self.save(self.seen(), document), Ok(ReplaceOutcome::Written(_))));
     }
 
-    pub fn save(&self, seen: Seen, document: &AuthDocument) -> Result<Replaced, Error> {
+    pub fn save(&self, seen: SeenRevision, document: &AuthDocument) -> Result<ReplaceOutcome, Error> {
         replace(&self.stores, self.kind, seen, document)
     }
 
-    pub fn remove(&self, seen: Seen) -> Result<Removed, Error> {
+    pub fn remove(&self, seen: SeenRevision) -> Result<RemoveOutcome, Error> {
         remove(&self.stores, self.kind, seen)
     }
 
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// A save that must fail, and for certain.
-    fn refused(&self, seen: Seen) {
+    fn refused(&self, seen: SeenRevision) {
         let error = self.save(seen, &api_key("sk-never")).unwrap_err();
         assert!(!error.is_unknown(), "{error}");
     }
@@ -97,7 +97,7 @@ pub fn compact(document: &AuthDocument) -> String {
 /// The name of the keychain item of a home.
 pub fn item(stores: &Stores) -> ItemName {
     match stores.location(StoreKind::Keychain) {
-        Location::Keychain { service, account } => ItemName::new(service, account),
+        DocumentLocation::Keychain { service, account } => ItemName::new(service, account),
         other => panic!("{other}"),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use codex_auth::store::{Content, Error, Intent, Removed, Replaced, Seen, Writer};
+use codex_auth::store::{
+    Error, RemoveOutcome, ReplaceOutcome, SeenRevision, StoreContent, WriteIntent, Writer,
+};
 use codex_auth::{AuthDocument, Lease, StoreKind, Stores};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -17,23 +19,23 @@ pub fn writing<T>(stores: &Stores, work: impl FnOnce(&mut Writer<'_>) -> T) -> T
 pub fn replace(
     stores: &Stores,
     kind: StoreKind,
-    seen: Seen,
+    seen: SeenRevision,
     document: &AuthDocument,
-) -> Result<Replaced, Error> {
-    writing(stores, |writer| writer.replace(kind, seen, document, Intent::Keep, |_| {}))
+) -> Result<ReplaceOutcome, Error> {
+    writing(stores, |writer| writer.replace(kind, seen, document, WriteIntent::Keep, |_| {}))
 }
 
 /// Removes what was seen.
-pub fn remove(stores: &Stores, kind: StoreKind, seen: Seen) -> Result<Removed, Error> {
+pub fn remove(stores: &Stores, kind: StoreKind, seen: SeenRevision) -> Result<RemoveOutcome, Error> {
     writing(stores, |writer| writer.remove(kind, seen))
 }
 
 /// What a store holds.
-pub fn content(stores: &Stores, kind: StoreKind) -> Content {
+pub fn content(stores: &Stores, kind: StoreKind) -> StoreContent {
     stores.store(kind).read(SOON).unwrap()
 }
 
 /// What is compared with it later.
-pub fn seen(stores: &Stores, kind: StoreKind) -> Seen {
+pub fn seen(stores: &Stores, kind: StoreKind) -> SeenRevision {
     content(stores, kind).seen()
 }

@@ -8,8 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use codex_auth::config::StoreSelection;
-use codex_auth::manager::logout::Scope;
-use codex_auth::manager::{AccountPolicy, AuthManager, Change, Done, Job, Reason, Snapshot};
+use codex_auth::manager::logout::LogoutScope;
+use codex_auth::manager::{
+    AccountPolicy, AuthManager, Job, LoginChange, RefreshOutcome, RefreshReason, Snapshot,
+};
 use codex_auth::{AuthDocument, Environment, Home, Lease, Stores, login, store};
 use scripted_authority::{Account, fingerprint};
 
@@ -157,7 +159,7 @@ fn tell_events(manager: &AuthManager) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         while runtime.block_on(news.changed()).is_ok() {
             let new = news.borrow_and_update().clone();
-            if Change::between(&known, &new).is_some() {
+            if LoginChange::between(&known, &new).is_some() {
                 tell(&format!("event {}", token_of(&new)));
             }
             known = new;
@@ -183,14 +185,17 @@ impl Work {
 
     /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.
     fn refresh(&self) -> bool {
-        let job = Job::refresh(Reason::Forced, &self.manager.current(), AccountPolicy::Follow);
-        matches!(job.run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(())), Done::Served)
+        let job = Job::refresh(RefreshReason::Forced, &self.manager.current(), AccountPolicy::Follow);
+        matches!(
+            job.run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(())),
+            RefreshOutcome::Served
+        )
     }
 
     fn log_out(&self) -> bool {
-        let done = Job::logout(Scope::Local)
+        let done = Job::logout(LogoutScope::Local)
             .run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(()));
-        matches!(done, Done::LoggedOut(report) if !report.removed.is_empty())
+        matches!(done, RefreshOutcome::LoggedOut(report) if !report.removed.is_empty())
     }
 
     fn replace(&self, document: &str, process: u64) -> bool {

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use codex_auth::manager::{AccountPolicy, AuthManager, Change, Departure, Snapshot};
+use codex_auth::manager::{AccountPolicy, AuthManager, Divergence, LoginChange, Snapshot};
 use codex_auth::{Environment, store};
 use scripted_authority::{Account, fingerprint};
 
@@ -52,7 +52,7 @@ fn follow(policy: AccountPolicy) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         while runtime.block_on(news.changed()).is_ok() {
             let new = news.borrow_and_update().clone();
-            match Change::between(&known, &new) {
+            match LoginChange::between(&known, &new) {
                 Some(change) => tell(&format!("{} {}", word_of(change), token_of(&new))),
                 None => tell("a snapshot that says nothing new"),
             }
@@ -64,7 +64,7 @@ fn follow(policy: AccountPolicy) {
 }
 
 /// As the program writes it.
-fn word_of(change: Change) -> String {
+fn word_of(change: LoginChange) -> String {
     change.to_string().replace(' ', "_")
 }
 
@@ -73,7 +73,7 @@ pub(super) fn token_of(snapshot: &Snapshot) -> String {
     let token = snapshot.document().and_then(codex_auth::AuthDocument::bearer);
     let token = token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string());
     match snapshot.departure() {
-        Some(Departure::OtherAccount(_)) => format!("{token} of the account before"),
+        Some(Divergence::OtherAccount(_)) => format!("{token} of the account before"),
         _ => token,
     }
 }

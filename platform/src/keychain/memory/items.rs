@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use super::super::{Error, Item, ItemId, ItemName, Selection, Sharing, Slot, Written, newest_first};
+use super::super::{
+    Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Slot, newest_first,
+};
 use super::SERVICE;
 
 #[derive(Debug)]
@@ -13,15 +15,15 @@ pub(super) struct Items {
     /// What another program made.
     planted: Vec<ItemId>,
     made: usize,
-    sharing: Sharing,
+    sharing: ItemSharing,
 }
 
 impl Items {
-    pub(super) fn new(sharing: Sharing) -> Self {
+    pub(super) fn new(sharing: ItemSharing) -> Self {
         Self { items: Vec::new(), planted: Vec::new(), made: 0, sharing }
     }
 
-    pub(super) fn sharing(&self) -> Sharing {
+    pub(super) fn sharing(&self) -> ItemSharing {
         self.sharing
     }
 
@@ -57,7 +59,9 @@ impl Items {
     fn is_ours(&self, name: &ItemName) -> Result<(), Error> {
         let theirs = |(of, item): &(ItemName, Item)| of == name && self.planted.contains(&item.id);
         match self.sharing {
-            Sharing::OwnerOnly if self.items.iter().any(theirs) => Err(Error::Locked { service: SERVICE }),
+            ItemSharing::OwnerOnly if self.items.iter().any(theirs) => {
+                Err(Error::Locked { service: SERVICE })
+            }
             _ => Ok(()),
         }
     }
@@ -67,7 +71,7 @@ impl Items {
         self.is_ours(name).map(|()| self.matching(name))
     }
 
-    pub(super) fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
+    pub(super) fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
         self.is_ours(name)?;
         let mut copies: Vec<&mut Item> =
             self.items.iter_mut().filter(|(of, _)| of == name).map(|(_, item)| item).collect();
@@ -82,23 +86,23 @@ impl Items {
             (Some(item), _) => {
                 item.secret = Zeroizing::new(secret.to_vec());
                 item.modified = item.modified.map(|_| now());
-                Ok(Written::Updated)
+                Ok(ItemWrite::Updated)
             }
             (None, Slot::Only) => {
                 self.add(name, secret);
-                Ok(Written::Created)
+                Ok(ItemWrite::Created)
             }
             (None, Slot::This(_)) => Err(Error::Vanished { service: SERVICE, name: name.clone() }),
         }
     }
 
-    pub(super) fn delete(&mut self, name: &ItemName, selection: &Selection) -> usize {
+    pub(super) fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> usize {
         let before = self.items.len();
         self.items.retain(|(of, item)| {
             of != name
                 || match selection {
-                    Selection::All => false,
-                    Selection::This(id) => item.id != *id,
+                    ItemSelection::All => false,
+                    ItemSelection::This(id) => item.id != *id,
                 }
         });
         before - self.items.len()

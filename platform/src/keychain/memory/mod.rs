@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::items::Items;
 use super::{
-    Client, Error, Item, ItemId, ItemName, Keychain, LastModified, Operation, Outcome, Readiness, Selection,
-    Sharing, Slot, Written,
+    CallEffect, Client, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
+    LastModified, Operation, Readiness, Slot,
 };
 
 const SERVICE: &str = "memory keychain";
@@ -24,13 +24,13 @@ const SERVICE: &str = "memory keychain";
 /// alive: when the last handle is dropped, every call that a [`Fault`] holds back fails and its thread can end.
 #[derive(Clone)]
 pub struct Memory {
-    handle: Arc<Handle>,
+    handle: Arc<MemoryHandle>,
 }
 
 /// The lasting condition of a [`Memory`], as its user would find it.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum MemoryState {
     /// There, and open.
     Unlocked,
     /// There, and locked.
@@ -76,7 +76,7 @@ impl Memory {
     /// One whose items are for the program that made them: whoever else reads or writes one needs its user's leave.
     pub fn owner_only() -> Self {
         let memory = Self::default();
-        memory.core().items = Items::new(Sharing::OwnerOnly);
+        memory.core().items = Items::new(ItemSharing::OwnerOnly);
         memory
     }
 
@@ -103,7 +103,7 @@ impl Memory {
     }
 
     /// Sets the lasting condition; calls that a fault holds back meet it when they go on.
-    pub fn set_state(&self, state: State) {
+    pub fn set_state(&self, state: MemoryState) {
         self.core().state = state;
     }
 
@@ -149,17 +149,20 @@ impl Memory {
 impl Default for Memory {
     fn default() -> Self {
         let core = Core {
-            items: Items::new(Sharing::AnyProgram),
-            state: State::Unlocked,
+            items: Items::new(ItemSharing::AnyProgram),
+            state: MemoryState::Unlocked,
             faults: HashMap::new(),
             calls: HashMap::new(),
             held: 0,
             releases: 0,
             gone: false,
         };
-        let shared =
-            Shared { core: Mutex::new(core), changed: Condvar::new(), connections: AtomicUsize::new(0) };
-        Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
+        let shared = MemoryShared {
+            core: Mutex::new(core),
+            changed: Condvar::new(),
+            connections: AtomicUsize::new(0),
+        };
+        Self { handle: Arc::new(MemoryHandle { shared: Arc::new(shared) }) }
     }
 }
 
@@ -174,24 +177,24 @@ impl std::fmt::Debug for Memory {
 }
 
 /// What handles share and connections do not, so that its drop marks the end.
-struct Handle {
-    shared: Arc<Shared>,
+struct MemoryHandle {
+    shared: Arc<MemoryShared>,
 }
 
-impl Drop for Handle {
+impl Drop for MemoryHandle {
     fn drop(&mut self) {
         self.shared.core().gone = true;
         self.shared.changed.notify_all();
     }
 }
 
-struct Shared {
+struct MemoryShared {
     core: Mutex<Core>,
     changed: Condvar,
     connections: AtomicUsize,
 }
 
-impl Shared {
+impl MemoryShared {
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,7 +202,7 @@ impl Shared {
 
 struct Core {
     items: Items,
-    state: State,
+    state: MemoryState,
     faults: HashMap<Operation, VecDeque<Fault>>,
     calls: HashMap<Operation, usize>,
     held: usize,
@@ -208,7 +211,7 @@ struct Core {
 }
 
 struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryShared>,
 }
 
 impl Keychain for Connection {
@@ -239,17 +242,17 @@ impl Keychain for Connection {
         })
     }
 
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<Written, Error> {
+    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
         self.call(Operation::Write, |core| core.items.write(name, slot, secret))
     }
 
-    fn delete(&mut self, name: &ItemName, selection: &Selection) -> Result<usize, Error> {
+    fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {
         self.call(Operation::Delete, |core| Ok(core.items.delete(name, selection)))
     }
 }
 
 impl Connection {
-    fn open(shared: &Arc<Shared>) -> Self {
+    fn open(shared: &Arc<MemoryShared>) -> Self {
         shared.connections.fetch_add(1, Ordering::SeqCst);
         Self { shared: Arc::clone(shared) }
     }
@@ -265,7 +268,9 @@ impl Connection {
         *core.calls.entry(operation).or_default() += 1;
         let fault = core.faults.get_mut(&operation).and_then(VecDeque::pop_front);
         match fault {
-            Some(Fault::Fails) => return Err(failed(operation, Outcome::Unchanged, "it was told to fail")),
+            Some(Fault::Fails) => {
+                return Err(failed(operation, CallEffect::Unchanged, "it was told to fail"));
+            }
             Some(Fault::Declined) => return Err(Error::Declined { service: SERVICE }),
             Some(Fault::Locked) => return Err(Error::Locked { service: SERVICE }),
             Some(Fault::NeverUnlocked) => return Err(Error::NeverUnlocked { service: SERVICE }),
@@ -278,7 +283,7 @@ impl Connection {
             Some(Fault::Slow(time)) => core = self.hold(core, Some(time)),
             Some(Fault::Silent) => {
                 drop(self.hold(core, None));
-                return Err(failed(operation, Outcome::Unchanged, "it never answered"));
+                return Err(failed(operation, CallEffect::Unchanged, "it never answered"));
             }
             Some(Fault::AnswerLost) | None => {}
         }
@@ -286,10 +291,10 @@ impl Connection {
             return Err(unavailable());
         }
         let answer = match core.state {
-            State::Unlocked => work(&mut core),
-            State::Locked => Err(Error::Locked { service: SERVICE }),
-            State::NeverUnlocked => Err(Error::NeverUnlocked { service: SERVICE }),
-            State::Unavailable => Err(unavailable()),
+            MemoryState::Unlocked => work(&mut core),
+            MemoryState::Locked => Err(Error::Locked { service: SERVICE }),
+            MemoryState::NeverUnlocked => Err(Error::NeverUnlocked { service: SERVICE }),
+            MemoryState::Unavailable => Err(unavailable()),
         };
         if fault == Some(Fault::AnswerLost) {
             drop(self.hold(core, None));
@@ -317,7 +322,7 @@ impl Connection {
     }
 }
 
-fn failed(operation: Operation, outcome: Outcome, why: &'static str) -> Error {
+fn failed(operation: Operation, outcome: CallEffect, why: &'static str) -> Error {
     Error::Failed { service: SERVICE, operation, outcome, source: why.into() }
 }
 

@@ -3,21 +3,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use codex_auth::claims::Plan;
+use codex_auth::claims::PlanType;
 use codex_auth::config::ModelProvider;
 use codex_auth::config::OpenAiAuth;
 use codex_auth::document::{AuthDocument, AuthMode, Identity};
 use codex_auth::external::{ApiKeys, EnvironmentToken};
-use codex_auth::manager::{AccountPolicy, AuthManager, Done, Job, Reason, Snapshot, Standing};
+use codex_auth::manager::{
+    AccountPolicy, AuthManager, Job, RefreshOutcome, RefreshReason, Snapshot, SnapshotStatus,
+};
 use codex_auth::secret::Fingerprint;
 use codex_auth::{Clock, Secret};
 use serde_json::{Value, json};
 
-use super::message::Refusal;
+use super::message::RpcError;
 use super::protocol::{auth_mode, plan_type};
 use crate::child;
+use crate::context::CommandContext;
 use crate::error::CommandError;
-use crate::session::Session;
 
 /// How long a token is left alone that could not be refreshed; the shared record of the home knows for how much longer.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -33,20 +35,20 @@ pub(super) struct Accounts {
     clock: Clock,
     pause: Mutex<Option<(Option<Fingerprint>, Instant)>>,
     /// The stored token that the client knows of.
-    known: Mutex<Known>,
+    known: Mutex<KnownToken>,
 }
 
 /// Who is logged in, as a client would see a difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct View {
+pub(super) struct AccountView {
     mode: Option<AuthMode>,
-    plan: Option<Plan>,
+    plan: Option<PlanType>,
     identity: Identity,
     token: Option<Fingerprint>,
     dead: bool,
 }
 
-impl View {
+impl AccountView {
     /// Whether both are the login of one account in one way: a token that renews another is no other login.
     pub(super) fn is_same_login(&self, other: &Self) -> bool {
         let renewed = matches!(self.mode, Some(AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens));
@@ -72,17 +74,17 @@ impl View {
 
 /// Whether a refresh is wanted of a token that is good still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum RefreshDemand {
     /// Another token than the client knew when it asked.
-    NewerThan(Known),
+    NewerThan(KnownToken),
     AsItIs,
 }
 
 /// The token that the client knows, by its fingerprint.
-pub(super) type Known = Option<Fingerprint>;
+pub(super) type KnownToken = Option<Fingerprint>;
 
 impl Accounts {
-    pub(super) fn open(session: &Session) -> Result<Self, CommandError> {
+    pub(super) fn open(session: &CommandContext) -> Result<Self, CommandError> {
         let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
         let stored = manager.policy(AccountPolicy::Follow).open_anyway();
         // As for Codex, what the server began with is no news to its client.
@@ -113,29 +115,29 @@ impl Accounts {
         *self.handed_in.lock().unwrap_or_else(PoisonError::into_inner) = manager;
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self) -> AccountView {
         if let (None, Some(token)) = (self.handed_in(), &self.environment) {
             let token = token.token().fingerprint();
             let mode = self.environment.as_ref().map(|token| token.mode().clone());
-            return View { mode, token: Some(token), ..View::default() };
+            return AccountView { mode, token: Some(token), ..AccountView::default() };
         }
         let snapshot = self.snapshot();
         let document = snapshot.document();
-        View {
+        AccountView {
             mode: document.and_then(AuthDocument::mode),
             plan: document.and_then(|document| document.claims().plan.clone()),
             identity: Identity::new(document.and_then(AuthDocument::workspace), snapshot.identity().user_id),
             token: document.and_then(AuthDocument::bearer).map(Secret::fingerprint),
-            dead: snapshot.standing(self.clock.now()) == Standing::Poisoned,
+            dead: snapshot.standing(self.clock.now()) == SnapshotStatus::Poisoned,
         }
     }
 
     /// The answer to `account/read`.
-    pub(super) async fn read(&self, wanted: Wanted) -> Result<Value, Refusal> {
+    pub(super) async fn read(&self, wanted: RefreshDemand) -> Result<Value, RpcError> {
         let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
         if self.handed_in().is_none() && self.environment.is_none() && needed {
             self.freshen(wanted).await;
-            self.client_knows(wanted, Given::Nothing);
+            self.client_knows(wanted, TokenInclusion::Nothing);
         }
         let view = self.view();
         let account = match &view.mode {
@@ -147,7 +149,7 @@ impl Accounts {
             _ if !needed || view.dead => Value::Null,
             Some(AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey) => {
                 let message = "Bedrock API key auth is only supported by the Amazon Bedrock model provider";
-                return Err(Refusal::invalid(message));
+                return Err(RpcError::invalid(message));
             }
             Some(AuthMode::ApiKey) => json!({"type": "apiKey"}),
             Some(mode) if auth_mode(mode).is_some() => json!({
@@ -164,7 +166,7 @@ impl Accounts {
     }
 
     /// The answer to `getAuthStatus`.
-    pub(super) async fn status(&self, wanted: Wanted, include_token: bool) -> Value {
+    pub(super) async fn status(&self, wanted: RefreshDemand, include_token: bool) -> Value {
         let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
         if !needed {
             return json!({"authMethod": Value::Null, "authToken": Value::Null, "requiresOpenaiAuth": false});
@@ -178,7 +180,10 @@ impl Accounts {
             None if self.environment.is_some() => None,
             None => {
                 self.freshen(wanted).await;
-                self.client_knows(wanted, if include_token { Given::Token } else { Given::Nothing });
+                self.client_knows(
+                    wanted,
+                    if include_token { TokenInclusion::Token } else { TokenInclusion::Nothing },
+                );
                 self.stored_token()
             }
         };
@@ -192,13 +197,14 @@ impl Accounts {
 
     /// Refreshes a stale login for a program that is about to be started, if that does not take long.
     pub(super) async fn freshen_in_time(&self) {
-        let _ = tokio::time::timeout(IN_TIME, self.freshen(Wanted::AsItIs)).await;
+        let _ = tokio::time::timeout(IN_TIME, self.freshen(RefreshDemand::AsItIs)).await;
     }
 
     /// The stored token, if it may be told: personal access tokens and agent identities are not.
     fn stored_token(&self) -> Option<Secret> {
         let snapshot = self.stored.current();
-        let usable = matches!(snapshot.standing(self.clock.now()), Standing::Fresh | Standing::Stale);
+        let usable =
+            matches!(snapshot.standing(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale);
         let document = snapshot.document().filter(|_| usable)?;
         let told =
             matches!(document.mode()?, AuthMode::ApiKey | AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens);
@@ -206,29 +212,32 @@ impl Accounts {
     }
 
     /// Looks again and refreshes, as far as that is wanted, in a child. What goes wrong is seen in what is there afterwards.
-    async fn freshen(&self, wanted: Wanted) {
+    async fn freshen(&self, wanted: RefreshDemand) {
         match wanted {
-            Wanted::NewerThan(_) => drop(self.stored.reload().await),
-            Wanted::AsItIs => self.stored.catch_up().await,
+            RefreshDemand::NewerThan(_) => drop(self.stored.reload().await),
+            RefreshDemand::AsItIs => self.stored.catch_up().await,
         }
         let snapshot = self.stored.current();
         // A newer token may be there already.
         let wanted = match wanted {
-            Wanted::NewerThan(known) if snapshot.bearer_fingerprint() != known => Wanted::AsItIs,
+            RefreshDemand::NewerThan(known) if snapshot.bearer_fingerprint() != known => {
+                RefreshDemand::AsItIs
+            }
             wanted => wanted,
         };
         let refreshable = snapshot.document().and_then(AuthDocument::fingerprint).is_some();
         let reason = match (snapshot.standing(self.clock.now()), wanted) {
             _ if !refreshable => return,
-            (Standing::Poisoned | Standing::Empty, _) | (Standing::Fresh, Wanted::AsItIs) => return,
-            (_, Wanted::NewerThan(_)) => Reason::Forced,
-            (_, Wanted::AsItIs) if self.pauses(&snapshot) => return,
-            (_, Wanted::AsItIs) => Reason::Stale,
+            (SnapshotStatus::Poisoned | SnapshotStatus::Empty, _)
+            | (SnapshotStatus::Fresh, RefreshDemand::AsItIs) => return,
+            (_, RefreshDemand::NewerThan(_)) => RefreshReason::Forced,
+            (_, RefreshDemand::AsItIs) if self.pauses(&snapshot) => return,
+            (_, RefreshDemand::AsItIs) => RefreshReason::Stale,
         };
         let job = Job::refresh(reason, &snapshot, AccountPolicy::Follow);
-        let done = tokio::task::spawn_blocking(move || child::run(&job, child::Talk::None)).await;
-        let refreshed = matches!(done, Ok(Ok(Done::Served)));
-        if let Ok(Ok(Done::Failed(failure))) = &done {
+        let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
+        let refreshed = matches!(done, Ok(Ok(RefreshOutcome::Served)));
+        if let Ok(Ok(RefreshOutcome::Failed(failure))) = &done {
             tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
         }
         let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + PAUSE));
@@ -237,14 +246,14 @@ impl Accounts {
     }
 
     /// The token that the client knows now.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownToken {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client knows a token that it was given, and one that it has asked for anew. An answer without a token to a plain
     /// question teaches it nothing: a forced one after that still gets the stored token unspent, as from Codex.
-    fn client_knows(&self, wanted: Wanted, given: Given) {
-        if (wanted, given) == (Wanted::AsItIs, Given::Nothing) {
+    fn client_knows(&self, wanted: RefreshDemand, given: TokenInclusion) {
+        if (wanted, given) == (RefreshDemand::AsItIs, TokenInclusion::Nothing) {
             return;
         }
         let token = self.stored.current().bearer_fingerprint();
@@ -263,7 +272,7 @@ impl Accounts {
 
 /// Whether an answer holds a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Given {
+enum TokenInclusion {
     Token,
     Nothing,
 }

@@ -12,33 +12,33 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::lines::Outbox;
-use super::message::{Id, request};
+use super::message::{RequestId, request};
 use super::protocol::{Capabilities, ClientInfo};
 
 /// How many answered questions of the next app-server are remembered.
 const REMEMBERED: usize = 256;
 
 /// What an answer of the client's is for.
-enum Asked {
+enum PendingRequest {
     /// A question of ours.
     Ours(oneshot::Sender<Result<Box<RawValue>, Box<RawValue>>>),
     /// One that the next app-server has, with its own id and the number of its run.
-    Theirs { run: u64, id: Id },
+    Theirs { run: u64, id: RequestId },
 }
 
 /// A client that is connected by standard input and output.
 pub(super) struct Client {
     outbox: Outbox,
     introduced: OnceLock<(ClientInfo, Capabilities)>,
-    asked: Mutex<HashMap<u64, Asked>>,
+    asked: Mutex<HashMap<u64, PendingRequest>>,
     /// The latest questions of the next app-server that were answered: it may yet tell that they are settled.
-    answered: Mutex<VecDeque<(u64, u64, Id)>>,
+    answered: Mutex<VecDeque<(u64, u64, RequestId)>>,
     last_id: AtomicU64,
 }
 
 /// Why a client did not answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(super) enum NoResponse {
     #[error("it did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
     #[error("it refused: {0}")]
@@ -91,12 +91,12 @@ impl Client {
         method: &str,
         params: &impl Serialize,
         limit: Duration,
-    ) -> Result<Box<RawValue>, NoAnswer> {
+    ) -> Result<Box<RawValue>, NoResponse> {
         let (tell, told) = oneshot::channel();
         let id = self.next_id();
-        lock(&self.asked).insert(id, Asked::Ours(tell));
+        lock(&self.asked).insert(id, PendingRequest::Ours(tell));
         let asked = async {
-            self.send(request(&Id::number(id), method, params)).await;
+            self.send(request(&RequestId::number(id), method, params)).await;
             told.await
         };
         let answer = tokio::time::timeout(limit, asked).await;
@@ -106,47 +106,52 @@ impl Client {
             Ok(Ok(Err(error))) => {
                 let error: Value = serde_json::from_str(error.get()).unwrap_or_default();
                 let message = error.get("message").and_then(Value::as_str).unwrap_or("it does not say why");
-                Err(NoAnswer::Refused(message.to_owned()))
+                Err(NoResponse::Refused(message.to_owned()))
             }
-            Ok(Err(_)) | Err(_) => Err(NoAnswer::TimedOut(limit)),
+            Ok(Err(_)) | Err(_) => Err(NoResponse::TimedOut(limit)),
         }
     }
 
     /// Gives a question of the next app-server an id of our own.
-    pub(super) fn pass_on(&self, run: u64, id: Id) -> Id {
+    pub(super) fn pass_on(&self, run: u64, id: RequestId) -> RequestId {
         let ours = self.next_id();
-        lock(&self.asked).insert(ours, Asked::Theirs { run, id });
-        Id::number(ours)
+        lock(&self.asked).insert(ours, PendingRequest::Theirs { run, id });
+        RequestId::number(ours)
     }
 
     /// The id that we gave a question of the next app-server's.
-    pub(super) fn passed_on_as(&self, run: u64, id: &Id) -> Option<Id> {
+    pub(super) fn passed_on_as(&self, run: u64, id: &RequestId) -> Option<RequestId> {
         let open = lock(&self.asked).iter().find_map(|(ours, asked)| match asked {
-            Asked::Theirs { run: theirs, id: known } if *theirs == run && known == id => Some(*ours),
+            PendingRequest::Theirs { run: theirs, id: known } if *theirs == run && known == id => Some(*ours),
             _ => None,
         });
         let answered = lock(&self.answered);
         let answered = answered.iter().find(|(_, theirs, known)| *theirs == run && known == id);
-        open.or_else(|| answered.map(|(ours, ..)| *ours)).map(Id::number)
+        open.or_else(|| answered.map(|(ours, ..)| *ours)).map(RequestId::number)
     }
 
     /// Forgets the questions of a run of the next app-server.
     pub(super) fn forget(&self, run: u64) {
-        lock(&self.asked)
-            .retain(|_, asked| !matches!(asked, Asked::Theirs { run: theirs, .. } if *theirs == run));
+        lock(&self.asked).retain(
+            |_, asked| !matches!(asked, PendingRequest::Theirs { run: theirs, .. } if *theirs == run),
+        );
     }
 
     /// Takes an answer of the client's. One to the next app-server is given back, with its run and its own id.
-    pub(super) fn answered(&self, id: &Id, outcome: Result<&RawValue, &RawValue>) -> Option<(u64, Id)> {
+    pub(super) fn answered(
+        &self,
+        id: &RequestId,
+        outcome: Result<&RawValue, &RawValue>,
+    ) -> Option<(u64, RequestId)> {
         let ours = id.as_number()?;
         let asked = lock(&self.asked).remove(&ours)?;
         match asked {
-            Asked::Ours(tell) => {
+            PendingRequest::Ours(tell) => {
                 // Whoever asked may not wait any more.
                 let _ = tell.send(outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned));
                 None
             }
-            Asked::Theirs { run, id } => {
+            PendingRequest::Theirs { run, id } => {
                 let mut answered = lock(&self.answered);
                 answered.truncate(REMEMBERED - 1);
                 answered.push_front((ours, run, id.clone()));

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use codex_auth::claims::Plan;
-use codex_auth::external::{Answer, ChatGptAccount, Context, Error, ExternalAuth, ExternalToken};
+use codex_auth::claims::PlanType;
+use codex_auth::external::{
+    ChatGptAccount, Error, ExternalAuth, ExternalToken, ProviderContext, TokenFuture,
+};
 use serde_json::value::RawValue;
 
 use super::client::Client;
-use super::protocol::{HandedIn, REFRESH_TOKENS, RefreshTokens};
+use super::protocol::{HandedInTokens, REFRESH_TOKENS, RefreshTokens};
 
 /// How long a client may take to renew a token (`codex-behaviour.md` 6).
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,8 +29,8 @@ impl ClientTokens {
 }
 
 /// The tokens of a request, if they can be used.
-pub(super) fn token(handed_in: &HandedIn) -> Result<ExternalToken, Error> {
-    let plan = handed_in.chatgpt_plan_type.as_deref().map(Plan::named);
+pub(super) fn token(handed_in: &HandedInTokens) -> Result<ExternalToken, Error> {
+    let plan = handed_in.chatgpt_plan_type.as_deref().map(PlanType::named);
     let account = ChatGptAccount::new(handed_in.chatgpt_account_id.clone(), plan);
     ExternalToken::chatgpt(handed_in.access_token.clone(), account)
 }
@@ -38,12 +40,12 @@ impl ExternalAuth for ClientTokens {
         NAME
     }
 
-    fn resolve(&self) -> Answer<'_, Option<ExternalToken>> {
+    fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
         let token = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async { Ok(Some(token)) })
     }
 
-    fn refresh(&self, context: Context) -> Answer<'_, ExternalToken> {
+    fn refresh(&self, context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
         Box::pin(async move {
             let previous_account_id = context.previous_account_id.clone();
             let params = RefreshTokens { reason: "unauthorized", previous_account_id };
@@ -61,7 +63,7 @@ impl ExternalAuth for ClientTokens {
 }
 
 fn read(answer: &RawValue) -> Result<ExternalToken, Error> {
-    let handed_in: HandedIn = serde_json::from_str(answer.get())
+    let handed_in: HandedInTokens = serde_json::from_str(answer.get())
         .map_err(|_| Error::transient(NAME, "it answered with something else than tokens"))?;
     token(&handed_in).map_err(|error| Error::transient(NAME, &error.to_string()))
 }

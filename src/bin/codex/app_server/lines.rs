@@ -18,9 +18,9 @@ const CHUNK: usize = 64 * 1024;
 
 /// The longest line that is taken, in bytes without its end. It may be changed while lines are read.
 #[derive(Clone, Debug)]
-pub(super) struct Limit(Arc<AtomicUsize>);
+pub(super) struct LineLimit(Arc<AtomicUsize>);
 
-impl Limit {
+impl LineLimit {
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
@@ -36,7 +36,7 @@ impl Limit {
 
 /// A line that was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum InputLine {
     Whole(Vec<u8>),
     /// It was longer than it may be; nothing is kept of it.
     TooLong,
@@ -47,13 +47,13 @@ pub(super) enum Line {
 pub(super) fn read(
     name: &str,
     input: impl BufRead + Send + 'static,
-    limit: Limit,
-) -> io::Result<Receiver<Line>> {
+    limit: LineLimit,
+) -> io::Result<Receiver<InputLine>> {
     let (sender, lines) = queue();
     let (mut input, runtime) = (input, Handle::current());
     let work = move || {
         while let Ok(Some(line)) = next(&mut input, &limit) {
-            let bytes = if let Line::Whole(line) = &line { line.len() } else { 0 };
+            let bytes = if let InputLine::Whole(line) = &line { line.len() } else { 0 };
             if sender.send_blocking(line, bytes, &runtime).is_err() {
                 return;
             }
@@ -64,7 +64,7 @@ pub(super) fn read(
 }
 
 /// The next line that is not empty; a last one without an end counts.
-fn next(input: &mut impl BufRead, limit: &Limit) -> io::Result<Option<Line>> {
+fn next(input: &mut impl BufRead, limit: &LineLimit) -> io::Result<Option<InputLine>> {
     let mut line = Vec::new();
     let mut too_long = false;
     loop {
@@ -74,9 +74,9 @@ fn next(input: &mut impl BufRead, limit: &Limit) -> io::Result<Option<Line>> {
         };
         if chunk.is_empty() {
             return Ok(match (too_long, line.trim_ascii().is_empty()) {
-                (true, _) => Some(Line::TooLong),
+                (true, _) => Some(InputLine::TooLong),
                 (false, true) => None,
-                (false, false) => Some(Line::Whole(line)),
+                (false, false) => Some(InputLine::Whole(line)),
             });
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
@@ -91,10 +91,10 @@ fn next(input: &mut impl BufRead, limit: &Limit) -> io::Result<Option<Line>> {
         input.consume(used);
         if end.is_some() {
             if too_long {
-                return Ok(Some(Line::TooLong));
+                return Ok(Some(InputLine::TooLong));
             }
             if !line.trim_ascii().is_empty() {
-                return Ok(Some(Line::Whole(line)));
+                return Ok(Some(InputLine::Whole(line)));
             }
             line.clear();
         }
@@ -197,19 +197,19 @@ mod tests {
 
     use super::*;
 
-    fn all(input: &[u8], limit: usize, chunk: usize) -> Vec<Line> {
-        let (mut input, limit) = (BufReader::with_capacity(chunk, input), Limit::new(limit));
+    fn all(input: &[u8], limit: usize, chunk: usize) -> Vec<InputLine> {
+        let (mut input, limit) = (BufReader::with_capacity(chunk, input), LineLimit::new(limit));
         std::iter::from_fn(|| next(&mut input, &limit).unwrap()).collect()
     }
 
     #[test]
     fn a_line_that_just_fits_is_read_and_a_longer_one_is_passed_over() {
         let input = b"12345\n123456\n\n \r\n1234\r\n1";
-        let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
+        let whole = |text: &str| InputLine::Whole(text.as_bytes().to_vec());
         for chunk in 1..20 {
             assert_eq!(
                 all(input, 5, chunk),
-                [whole("12345"), Line::TooLong, whole("1234\r"), whole("1")],
+                [whole("12345"), InputLine::TooLong, whole("1234\r"), whole("1")],
                 "{chunk}"
             );
         }
@@ -226,7 +226,7 @@ mod tests {
             let expected: Vec<_> = input
                 .split(|byte| *byte == b'\n')
                 .filter(|line| !line.trim_ascii().is_empty() || line.len() > limit)
-                .map(|line| if line.len() > limit { Line::TooLong } else { Line::Whole(line.to_vec()) })
+                .map(|line| if line.len() > limit { InputLine::TooLong } else { InputLine::Whole(line.to_vec()) })
                 .collect();
             prop_assert_eq!(all(&input, limit, chunk), expected);
         }

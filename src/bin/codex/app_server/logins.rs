@@ -3,21 +3,21 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use codex_auth::config::{Config, Forbidden, LoginMethod};
+use codex_auth::config::{Config, ForbiddenLogin, LoginMethod};
 use codex_auth::login::{
-    self, Announcement, BrowserLogin, DeviceLogin, Exchanges, Kept, OldLogin, PendingLogin, Setup,
-    credential_from_input, supersede,
+    self, BrowserLogin, BrowserMessage, DeviceLogin, LoginSetup, OldLoginPolicy, PendingExchanges,
+    PendingLogin, StoreReport, credential_from_input, supersede,
 };
-use codex_auth::store::{Leased, Waiting};
+use codex_auth::store::{LeaseOutcome, Waiting};
 use codex_auth::{AuthDocument, Lease, Secret, Stores, manager};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::message::Refusal;
+use super::message::RpcError;
 use super::server::Server;
+use crate::context::CommandContext;
 use crate::error::CommandError;
-use crate::session::Session;
 
 /// What a login that did not come to its end is told of as.
 const NOT_COMPLETED: &str = "Login was not completed";
@@ -29,30 +29,30 @@ const DEVICE: &str = "";
 /// The login that a person is asked for, if there is one, and the logins before it that are still to be revoked.
 #[derive(Default)]
 pub(super) struct Logins {
-    active: Mutex<Option<Active>>,
-    exchanges: Exchanges,
+    active: Mutex<Option<ActiveLogin>>,
+    exchanges: PendingExchanges,
 }
 
 /// A login that waits for a person.
-pub(super) struct Active {
+pub(super) struct ActiveLogin {
     id: String,
-    cancellation: Cancellation,
+    cancellation: CancelRequest,
     cancel: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 /// What a person has brought, and the browser that waits to hear of it.
-pub(super) struct Obtained {
-    setup: Setup,
+pub(super) struct ObtainedLogin {
+    setup: LoginSetup,
     outcome: Result<PendingLogin, String>,
     browser: Option<BrowserLogin>,
-    cancellation: Cancellation,
+    cancellation: CancelRequest,
     prefix: &'static str,
 }
 
 /// A request to cancel a login, which counts if it comes before the commit of the login begins.
 #[derive(Clone, Default)]
-struct Cancellation(Arc<OnceLock<First>>);
+struct CancelRequest(Arc<OnceLock<First>>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum First {
@@ -60,7 +60,7 @@ enum First {
     Commit,
 }
 
-impl Cancellation {
+impl CancelRequest {
     /// Whether the login is cancelled now, by this request or one before.
     fn request(&self) -> bool {
         *self.0.get_or_init(|| First::Cancel) == First::Cancel
@@ -76,7 +76,7 @@ impl Cancellation {
     }
 }
 
-impl Active {
+impl ActiveLogin {
     /// Ends it; the client is told that it was not completed.
     pub(super) async fn cancel(self) {
         self.cancellation.request();
@@ -90,13 +90,13 @@ impl Logins {
     ///
     /// # Errors
     /// The id is none.
-    pub(super) fn find(&self, id: &str) -> Result<Option<Active>, Refusal> {
+    pub(super) fn find(&self, id: &str) -> Result<Option<ActiveLogin>, RpcError> {
         if !is_uuid(id) {
-            return Err(Refusal::invalid(format!("invalid login id: {}", crate::output::plain(id))));
+            return Err(RpcError::invalid(format!("invalid login id: {}", crate::output::plain(id))));
         }
         let mut active = self.lock();
         // One that has ended, or is being stored, cannot be cancelled any more.
-        let can_be_cancelled = |active: &mut Active| {
+        let can_be_cancelled = |active: &mut ActiveLogin| {
             active.id.eq_ignore_ascii_case(id) && !active.task.is_finished() && active.cancellation.request()
         };
         Ok(active.take_if(can_be_cancelled))
@@ -119,20 +119,24 @@ impl Logins {
     }
 
     /// Keeps an API key.
-    pub(super) async fn keep_api_key(&self, session: &Session, key: &Secret) -> Result<(), Refusal> {
+    pub(super) async fn keep_api_key(&self, session: &CommandContext, key: &Secret) -> Result<(), RpcError> {
         let key = credential_from_input(key.expose().as_bytes())
-            .map_err(|error| Refusal::invalid(format!("the API key is of no use: {error}")))?;
+            .map_err(|error| RpcError::invalid(format!("the API key is of no use: {error}")))?;
         config(session)?
             .restrictions
             .permit_method(LoginMethod::Api)
-            .map_err(|_| Refusal::invalid("API key login is disabled. Use ChatGPT login instead."))?;
+            .map_err(|_| RpcError::invalid("API key login is disabled. Use ChatGPT login instead."))?;
         let login = AuthDocument::with_api_key(&key).into();
-        let kept = keep(session, login, Cancellation::default()).await;
-        kept.map(drop).map_err(|error| Refusal::internal(format!("failed to save the API key: {error}")))
+        let kept = keep(session, login, CancelRequest::default()).await;
+        kept.map(drop).map_err(|error| RpcError::internal(format!("failed to save the API key: {error}")))
     }
 
     /// Whether the client may hand in tokens of this workspace.
-    pub(super) fn may_hand_in(&self, session: &Session, account_id: &str) -> Result<(), Forbidden> {
+    pub(super) fn may_hand_in(
+        &self,
+        session: &CommandContext,
+        account_id: &str,
+    ) -> Result<(), ForbiddenLogin> {
         // What cannot be read allows what it has allowed when this began.
         let config = config(session).unwrap_or_else(|_| session.stores.settings().config.clone());
         config.restrictions.permit_method(LoginMethod::ChatGpt)?;
@@ -140,43 +144,43 @@ impl Logins {
     }
 
     /// Starts a login by browser, in the place of one that goes on.
-    pub(super) async fn start_browser(&self, server: &Arc<Server>) -> Result<Value, Refusal> {
+    pub(super) async fn start_browser(&self, server: &Arc<Server>) -> Result<Value, RpcError> {
         let setup = self.prepare(server).await?;
         let mut login = BrowserLogin::start(&setup, server.session.home())
             .await
             .map_err(|error| refused("failed to start login server", &error))?;
         let url = login.authorize_url().to_owned();
-        let cancellation = Cancellation::default();
+        let cancellation = CancelRequest::default();
         let id = self.begin(server, BROWSER, cancellation.clone(), async move {
             let outcome = login.obtain().await.map_err(|error| error.to_string());
-            Obtained { setup, outcome, browser: Some(login), cancellation, prefix: BROWSER }
+            ObtainedLogin { setup, outcome, browser: Some(login), cancellation, prefix: BROWSER }
         })?;
         Ok(json!({"type": "chatgpt", "loginId": id, "authUrl": url}))
     }
 
     /// Starts a login by device code, in the place of one that goes on.
-    pub(super) async fn start_device(&self, server: &Arc<Server>) -> Result<Value, Refusal> {
+    pub(super) async fn start_device(&self, server: &Arc<Server>) -> Result<Value, RpcError> {
         let setup = self.prepare(server).await?;
         let mut login = DeviceLogin::start(&setup)
             .await
             .map_err(|error| refused("failed to request device code", &error))?;
         let (url, code) = (login.verification_url().to_owned(), login.user_code().to_owned());
-        let cancellation = Cancellation::default();
+        let cancellation = CancelRequest::default();
         let id = self.begin(server, DEVICE, cancellation.clone(), async move {
             let outcome = login.obtain().await.map_err(|error| error.to_string());
-            Obtained { setup, outcome, browser: None, cancellation, prefix: DEVICE }
+            ObtainedLogin { setup, outcome, browser: None, cancellation, prefix: DEVICE }
         })?;
         Ok(json!({"type": "chatgptDeviceCode", "loginId": id, "verificationUrl": url, "userCode": code}))
     }
 
-    async fn prepare(&self, server: &Arc<Server>) -> Result<Setup, Refusal> {
+    async fn prepare(&self, server: &Arc<Server>) -> Result<LoginSetup, RpcError> {
         let config = config(&server.session)?;
         config
             .restrictions
             .permit_method(LoginMethod::ChatGpt)
-            .map_err(|_| Refusal::invalid("ChatGPT login is disabled. Use API key login instead."))?;
+            .map_err(|_| RpcError::invalid("ChatGPT login is disabled. Use API key login instead."))?;
         self.cancel_all().await;
-        let setup = Setup::new(&server.session.environment, &config).map_err(Refusal::internal)?;
+        let setup = LoginSetup::new(&server.session.environment, &config).map_err(RpcError::internal)?;
         Ok(setup.with_exchanges(self.exchanges.clone()))
     }
 
@@ -185,10 +189,10 @@ impl Logins {
         &self,
         server: &Arc<Server>,
         prefix: &'static str,
-        cancellation: Cancellation,
-        obtain: impl Future<Output = Obtained> + Send + 'static,
-    ) -> Result<String, Refusal> {
-        let id = uuid().map_err(Refusal::internal)?;
+        cancellation: CancelRequest,
+        obtain: impl Future<Output = ObtainedLogin> + Send + 'static,
+    ) -> Result<String, RpcError> {
+        let id = uuid().map_err(RpcError::internal)?;
         let (cancel, cancelled) = oneshot::channel();
         let (server, login_id) = (Arc::clone(server), id.clone());
         let task = tokio::spawn(async move {
@@ -199,24 +203,24 @@ impl Logins {
             };
             match obtained {
                 None => server.completed(Some(&login_id), Some(&format!("{prefix}{NOT_COMPLETED}"))).await,
-                Some(Obtained { outcome: Err(why), .. }) => {
+                Some(ObtainedLogin { outcome: Err(why), .. }) => {
                     server.completed(Some(&login_id), Some(&format!("{prefix}{why}"))).await;
                 }
                 Some(obtained) => server.finish_login(&login_id, obtained).await,
             }
         });
-        *self.lock() = Some(Active { id: id.clone(), cancellation, cancel, task });
+        *self.lock() = Some(ActiveLogin { id: id.clone(), cancellation, cancel, task });
         Ok(id)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Active>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ActiveLogin>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Obtained {
+impl ObtainedLogin {
     /// Keeps it, tells the browser, and takes back what it took the place of. A failure is told in one line.
-    pub(super) async fn keep(self, session: &Session) -> Result<(), String> {
+    pub(super) async fn keep(self, session: &CommandContext) -> Result<(), String> {
         let Self { setup, outcome, browser, cancellation, prefix } = self;
         let login = outcome?;
         let document = login.document().clone();
@@ -226,10 +230,10 @@ impl Obtained {
                 tokio::spawn(async move {
                     let announced = async {
                         if let Some(browser) = browser {
-                            browser.announce(Announcement::LoggedIn).await;
+                            browser.announce(BrowserMessage::LoggedIn).await;
                         }
                     };
-                    tokio::join!(announced, supersede(&setup, OldLogin::default(), &kept, &document));
+                    tokio::join!(announced, supersede(&setup, OldLoginPolicy::default(), &kept, &document));
                 });
                 Ok(())
             }
@@ -237,7 +241,7 @@ impl Obtained {
             Err(error) => {
                 let why = error.to_string();
                 if let Some(browser) = browser {
-                    browser.announce(Announcement::NotKept(&why)).await;
+                    browser.announce(BrowserMessage::NotKept(&why)).await;
                 }
                 Err(why)
             }
@@ -246,19 +250,19 @@ impl Obtained {
 }
 
 /// `config.toml` as it is now.
-fn config(session: &Session) -> Result<Config, Refusal> {
-    let stores = Stores::open(session.home().clone(), &session.environment).map_err(Refusal::internal)?;
+fn config(session: &CommandContext) -> Result<Config, RpcError> {
+    let stores = Stores::open(session.home().clone(), &session.environment).map_err(RpcError::internal)?;
     Ok(stores.settings().config.clone())
 }
 
 /// Keeps `login` where logins are kept, under the lease; nothing if it is cancelled before that.
 async fn keep(
-    session: &Session,
+    session: &CommandContext,
     login: PendingLogin,
-    cancellation: Cancellation,
-) -> Result<Option<Kept>, CommandError> {
+    cancellation: CancelRequest,
+) -> Result<Option<StoreReport>, CommandError> {
     let (home, environment) = (session.home().clone(), session.environment.clone());
-    let work = move || -> Result<Option<Kept>, CommandError> {
+    let work = move || -> Result<Option<StoreReport>, CommandError> {
         let stores = Stores::open(home, &environment)?;
         let choice = stores.choose(None)?;
         let unless_cancelled = |_: &Waiting<'_>| match cancellation.is_requested() {
@@ -266,12 +270,12 @@ async fn keep(
             false => ControlFlow::Continue(()),
         };
         match Lease::acquire_unless(stores.home(), environment.lock_timeout, unless_cancelled)? {
-            Leased::Held(lease) if cancellation.begin_commit() => {
+            LeaseOutcome::Held(lease) if cancellation.begin_commit() => {
                 // What cannot be completed now is no reason to refuse a login.
                 let _ = manager::finish_rescue(&lease, &environment);
                 Ok(Some(login.keep(&mut stores.writer(&lease)?, &choice)?))
             }
-            Leased::Held(_) | Leased::GaveWay(()) => Ok(None),
+            LeaseOutcome::Held(_) | LeaseOutcome::GaveWay(()) => Ok(None),
         }
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
@@ -279,10 +283,10 @@ async fn keep(
     })
 }
 
-fn refused(what: &str, error: &login::Error) -> Refusal {
+fn refused(what: &str, error: &login::Error) -> RpcError {
     match error {
-        login::Error::DeviceNotEnabled { .. } => Refusal::invalid(error.to_string()),
-        error => Refusal::internal(format!("{what}: {error}")),
+        login::Error::DeviceNotEnabled { .. } => RpcError::invalid(error.to_string()),
+        error => RpcError::internal(format!("{what}: {error}")),
     }
 }
 
@@ -307,10 +311,10 @@ mod tests {
 
     #[test]
     fn a_login_is_cancelled_or_committed_and_the_first_of_both_counts() {
-        let cancelled = Cancellation::default();
+        let cancelled = CancelRequest::default();
         assert!(!cancelled.is_requested() && cancelled.request() && cancelled.request());
         assert!(cancelled.is_requested() && !cancelled.begin_commit());
-        let committed = Cancellation::default();
+        let committed = CancelRequest::default();
         assert!(committed.begin_commit() && !committed.request() && !committed.is_requested());
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// The codes of JSON-RPC 2.0 that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
+pub(crate) enum RpcErrorCode {
     /// Not JSON.
     Parse = -32700,
     /// JSON that is no message, or one that makes no sense now.
@@ -23,9 +23,9 @@ pub(crate) enum Code {
 
 /// The id of a request, as its sender has written it: a text or a whole number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Id(String);
+pub(crate) struct RequestId(String);
 
-impl Id {
+impl RequestId {
     /// An id, if it is one.
     pub(crate) fn of(raw: &RawValue) -> Option<Self> {
         let text = raw.get();
@@ -51,16 +51,16 @@ impl Id {
 /// What a line is. Everything in it is borrowed from the line.
 #[derive(Debug)]
 pub(crate) enum Message<'a> {
-    Request { id: Id, method: Cow<'a, str>, params: Option<&'a RawValue> },
+    Request { id: RequestId, method: Cow<'a, str>, params: Option<&'a RawValue> },
     Notification { method: Cow<'a, str>, params: Option<&'a RawValue> },
-    Answer { id: Id, outcome: Result<&'a RawValue, &'a RawValue> },
+    Answer { id: RequestId, outcome: Result<&'a RawValue, &'a RawValue> },
 }
 
 /// Why a line is no message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
-    pub(crate) code: Code,
-    pub(crate) id: Option<Id>,
+pub(crate) struct MalformedMessage {
+    pub(crate) code: RpcErrorCode,
+    pub(crate) id: Option<RequestId>,
     pub(crate) problem: &'static str,
 }
 
@@ -82,17 +82,20 @@ impl<'a> Message<'a> {
     /// Reads a line, which may have white space around it.
     ///
     /// # Errors
-    /// [`Malformed`] has what is to be answered. None of the line is in it but its id.
-    pub(crate) fn read(line: &'a [u8]) -> Result<Self, Malformed> {
-        let malformed = |code, problem| Malformed { code, id: None, problem };
-        let text = std::str::from_utf8(line).map_err(|_| malformed(Code::Parse, "the line is not UTF-8"))?;
+    /// [`MalformedMessage`] has what is to be answered. None of the line is in it but its id.
+    pub(crate) fn read(line: &'a [u8]) -> Result<Self, MalformedMessage> {
+        let malformed = |code, problem| MalformedMessage { code, id: None, problem };
+        let text =
+            std::str::from_utf8(line).map_err(|_| malformed(RpcErrorCode::Parse, "the line is not UTF-8"))?;
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => malformed(Code::InvalidRequest, "the line is no message"),
-            _ => malformed(Code::Parse, "the line is not JSON"),
+            serde_json::error::Category::Data => {
+                malformed(RpcErrorCode::InvalidRequest, "the line is no message")
+            }
+            _ => malformed(RpcErrorCode::Parse, "the line is not JSON"),
         })?;
-        let id = match envelope.id.map(|id| Id::of(id).ok_or(())) {
+        let id = match envelope.id.map(|id| RequestId::of(id).ok_or(())) {
             Some(Err(())) => {
-                return Err(malformed(Code::InvalidRequest, "an id is a text or a whole number"));
+                return Err(malformed(RpcErrorCode::InvalidRequest, "an id is a text or a whole number"));
             }
             Some(Ok(id)) => Some(id),
             None => None,
@@ -106,15 +109,16 @@ impl<'a> Message<'a> {
             }
             (Some(id), Envelope { error: Some(error), .. }) => Ok(Self::Answer { id, outcome: Err(error) }),
             (Some(id), Envelope { result: Some(result), .. }) => Ok(Self::Answer { id, outcome: Ok(result) }),
-            (id, _) => {
-                Err(Malformed { id, ..malformed(Code::InvalidRequest, "neither a method nor an answer") })
-            }
+            (id, _) => Err(MalformedMessage {
+                id,
+                ..malformed(RpcErrorCode::InvalidRequest, "neither a method nor an answer")
+            }),
         }
     }
 }
 
 /// `line` with another id in the place of its own, everything else as it was.
-pub(crate) fn with_id(line: &[u8], id: &Id) -> Option<Vec<u8>> {
+pub(crate) fn with_id(line: &[u8], id: &RequestId) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(line).ok()?;
     let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
     Some(spliced(line, &place_of(text, envelope.id?.get())?, id.as_json()))
@@ -139,25 +143,25 @@ fn spliced(line: &[u8], place: &Range<usize>, new: &str) -> Vec<u8> {
 
 /// A refusal, as it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) code: Code,
+pub(crate) struct RpcError {
+    pub(crate) code: RpcErrorCode,
     pub(crate) message: String,
 }
 
-impl Refusal {
+impl RpcError {
     /// A request that makes no sense, or none now.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self { code: Code::InvalidRequest, message: message.into() }
+        Self { code: RpcErrorCode::InvalidRequest, message: message.into() }
     }
 
     /// Something that could not be done.
     pub(crate) fn internal(message: impl fmt::Display) -> Self {
-        Self { code: Code::Internal, message: message.to_string() }
+        Self { code: RpcErrorCode::Internal, message: message.to_string() }
     }
 }
 
 /// The line that answers the request `id`.
-pub(crate) fn answer(id: &Id, outcome: &Result<Value, Refusal>) -> Vec<u8> {
+pub(crate) fn answer(id: &RequestId, outcome: &Result<Value, RpcError>) -> Vec<u8> {
     match outcome {
         Ok(result) => format!("{{\"id\":{},\"result\":{result}}}", id.as_json()).into_bytes(),
         Err(refusal) => error(Some(id), refusal),
@@ -165,14 +169,14 @@ pub(crate) fn answer(id: &Id, outcome: &Result<Value, Refusal>) -> Vec<u8> {
 }
 
 /// The line that refuses a request, or a line that is none.
-pub(crate) fn error(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
+pub(crate) fn error(id: Option<&RequestId>, refusal: &RpcError) -> Vec<u8> {
     let error = json!({"code": refusal.code as i32, "message": refusal.message});
-    let id = id.map_or("null", Id::as_json);
+    let id = id.map_or("null", RequestId::as_json);
     format!("{{\"error\":{error},\"id\":{id}}}").into_bytes()
 }
 
 /// The line of a request of ours.
-pub(crate) fn request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8> {
+pub(crate) fn request(id: &RequestId, method: &str, params: &impl Serialize) -> Vec<u8> {
     format!("{{\"method\":{},\"id\":{},\"params\":{}}}", json!(method), id.as_json(), json!(params))
         .into_bytes()
 }
@@ -205,31 +209,35 @@ mod tests {
     #[test]
     fn what_is_no_message_says_what_is_wrong_and_keeps_an_id_that_it_has() {
         for (line, code, id) in [
-            (&b"garbage"[..], Code::Parse, None),
-            (b"{", Code::Parse, None),
-            (b"\"\xff\"", Code::Parse, None),
-            (b"{\"id\":1,\"method\":\"m\"} {}", Code::Parse, None),
-            (b"[]", Code::InvalidRequest, None),
-            (b"null", Code::InvalidRequest, None),
-            (b"{}", Code::InvalidRequest, None),
-            (b"{\"id\":1.5,\"method\":\"m\"}", Code::InvalidRequest, None),
-            (b"{\"id\":{},\"method\":\"m\"}", Code::InvalidRequest, None),
-            (b"{\"id\":1,\"id\":2,\"method\":\"m\"}", Code::InvalidRequest, None),
-            (b"{\"id\":1,\"method\":5}", Code::InvalidRequest, None),
-            (b"{\"id\":9}", Code::InvalidRequest, Some("9")),
+            (&b"garbage"[..], RpcErrorCode::Parse, None),
+            (b"{", RpcErrorCode::Parse, None),
+            (b"\"\xff\"", RpcErrorCode::Parse, None),
+            (b"{\"id\":1,\"method\":\"m\"} {}", RpcErrorCode::Parse, None),
+            (b"[]", RpcErrorCode::InvalidRequest, None),
+            (b"null", RpcErrorCode::InvalidRequest, None),
+            (b"{}", RpcErrorCode::InvalidRequest, None),
+            (b"{\"id\":1.5,\"method\":\"m\"}", RpcErrorCode::InvalidRequest, None),
+            (b"{\"id\":{},\"method\":\"m\"}", RpcErrorCode::InvalidRequest, None),
+            (b"{\"id\":1,\"id\":2,\"method\":\"m\"}", RpcErrorCode::InvalidRequest, None),
+            (b"{\"id\":1,\"method\":5}", RpcErrorCode::InvalidRequest, None),
+            (b"{\"id\":9}", RpcErrorCode::InvalidRequest, Some("9")),
         ] {
             let malformed = Message::read(line).unwrap_err();
-            assert_eq!((malformed.code, malformed.id.as_ref().map(Id::as_json)), (code, id), "{line:?}");
+            assert_eq!(
+                (malformed.code, malformed.id.as_ref().map(RequestId::as_json)),
+                (code, id),
+                "{line:?}"
+            );
         }
     }
 
     #[test]
     fn another_id_leaves_everything_else_as_it_was() {
         let line = br#"{ "x" : 1.0e2 ,"id":  "id" , "params":{"id":"id","n":12345678901234567890123} }"#;
-        let new = with_id(line, &Id::number(5)).unwrap();
+        let new = with_id(line, &RequestId::number(5)).unwrap();
         let text = String::from_utf8(new).unwrap();
         assert_eq!(text, r#"{ "x" : 1.0e2 ,"id":  5 , "params":{"id":"id","n":12345678901234567890123} }"#);
-        assert_eq!(with_id(b"{\"method\":\"m\"}", &Id::number(5)), None);
+        assert_eq!(with_id(b"{\"method\":\"m\"}", &RequestId::number(5)), None);
     }
 
     /// Lines that are nearly messages, and bytes that are nothing at all.
@@ -256,19 +264,19 @@ mod tests {
         fn no_line_is_read_in_two_ways_and_another_id_changes_the_id_alone(line in lines()) {
             match Message::read(&line) {
                 Ok(Message::Request { method, .. }) => {
-                    let moved = with_id(&line, &Id::number(42)).unwrap();
+                    let moved = with_id(&line, &RequestId::number(42)).unwrap();
                     let Ok(Message::Request { id, method: same, .. }) = Message::read(&moved) else {
                         panic!("it is a request still")
                     };
                     prop_assert_eq!((id.as_number(), same), (Some(42), method));
                 }
                 Ok(Message::Answer { id, .. }) => {
-                    let moved = with_id(&line, &Id::number(42)).unwrap();
+                    let moved = with_id(&line, &RequestId::number(42)).unwrap();
                     prop_assert_eq!(with_id(&moved, &id).unwrap(), line);
                 }
                 Ok(Message::Notification { .. }) => {}
                 Err(malformed) => {
-                    let refusal = Refusal { code: malformed.code, message: malformed.problem.to_owned() };
+                    let refusal = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
                     let told = error(malformed.id.as_ref(), &refusal);
                     prop_assert!(serde_json::from_slice::<Value>(&told).is_ok());
                 }

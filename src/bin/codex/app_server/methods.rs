@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use codex_auth::config::Forbidden;
-use codex_auth::manager::logout::Scope;
-use codex_auth::manager::{AuthManager, Done, Job};
+use codex_auth::config::ForbiddenLogin;
+use codex_auth::manager::logout::LogoutScope;
+use codex_auth::manager::{AuthManager, Job, RefreshOutcome};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::account::{Known, Wanted};
+use super::account::{KnownToken, RefreshDemand};
 use super::handed_in::{self, ClientTokens};
-use super::logins::Obtained;
-use super::message::{Id, Message, Refusal, answer, error};
+use super::logins::ObtainedLogin;
+use super::message::{Message, RequestId, RpcError, answer, error};
 use super::protocol::{
-    ACCOUNT_READ, AUTH_STATUS, AccountRead, AuthStatus, HandedIn, LOGIN_CANCEL, LOGIN_START, LoginCancel,
-    LoginStart, parameters,
+    ACCOUNT_READ, AUTH_STATUS, AccountRead, AuthStatus, HandedInTokens, LOGIN_CANCEL, LOGIN_START,
+    LoginCancel, LoginStart, parameters,
 };
 use super::server::{Server, Turn, lock};
 use crate::child;
@@ -33,24 +33,24 @@ impl Server {
         self.client.send(answer(&turn.id, &outcome)).await;
     }
 
-    async fn read(&self, params: Option<&RawValue>, known: Known) -> Result<Value, Refusal> {
+    async fn read(&self, params: Option<&RawValue>, known: KnownToken) -> Result<Value, RpcError> {
         let AccountRead { refresh_token } = parameters(params)?;
         // What this refreshes the client has asked for and need not be told.
         let _telling = self.begin_telling();
         let outcome = self.accounts.read(wanted(refresh_token, known)).await;
-        self.settle(&mut *self.told.lock().await).await;
+        self.wait_for_workers(&mut *self.told.lock().await).await;
         outcome
     }
 
-    async fn status(&self, params: Option<&RawValue>, known: Known) -> Result<Value, Refusal> {
+    async fn status(&self, params: Option<&RawValue>, known: KnownToken) -> Result<Value, RpcError> {
         let AuthStatus { include_token, refresh_token } = parameters(params)?;
         let _telling = self.begin_telling();
         let status = self.accounts.status(wanted(refresh_token, known), include_token).await;
-        self.settle(&mut *self.told.lock().await).await;
+        self.wait_for_workers(&mut *self.told.lock().await).await;
         Ok(status)
     }
 
-    async fn log_out(self: &Arc<Self>, id: &Id) {
+    async fn log_out(self: &Arc<Self>, id: &RequestId) {
         self.logins.cancel_all().await;
         let _telling = self.begin_telling();
         match self.end_login().await {
@@ -70,20 +70,20 @@ impl Server {
     }
 
     /// Revokes and removes what is stored, or keeps it all.
-    async fn end_login(&self) -> Result<(), Refusal> {
-        if self.session.stores.is_untouched().map_err(Refusal::internal)? {
+    async fn end_login(&self) -> Result<(), RpcError> {
+        if self.session.stores.is_untouched().map_err(RpcError::internal)? {
             return Ok(());
         }
-        let job = Job::logout(Scope::Revoke);
-        let done = tokio::task::spawn_blocking(move || child::run(&job, child::Talk::None)).await;
+        let job = Job::logout(LogoutScope::Revoke);
+        let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
         let failed =
-            |why: String| Refusal::internal(format!("failed to log out, and the login is kept: {why}"));
+            |why: String| RpcError::internal(format!("failed to log out, and the login is kept: {why}"));
         match done {
-            Ok(Ok(Done::LoggedOut(report))) => match report.failed.first() {
+            Ok(Ok(RefreshOutcome::LoggedOut(report))) => match report.failed.first() {
                 None => Ok(()),
-                Some(left) => Err(Refusal::internal(left.failure.message.clone())),
+                Some(left) => Err(RpcError::internal(left.failure.message.clone())),
             },
-            Ok(Ok(Done::Failed(failure))) => Err(failed(failure.message)),
+            Ok(Ok(RefreshOutcome::Failed(failure))) => Err(failed(failure.message)),
             Ok(Err(error)) => Err(failed(error.to_string())),
             _ => Err(failed("unexpected reply from the child process".to_owned())),
         }
@@ -92,7 +92,7 @@ impl Server {
     async fn start_login(self: &Arc<Self>, turn: &Turn, params: Option<&RawValue>) {
         let outcome = match parameters(params) {
             Ok(LoginStart::ChatgptAuthTokens(tokens)) => return self.hand_in(turn, &tokens).await,
-            _ if self.accounts.handed_in().is_some() => Err(Refusal::invalid(
+            _ if self.accounts.handed_in().is_some() => Err(RpcError::invalid(
                 "External auth is active. Use account/login/start (chatgptAuthTokens) to update it or account/logout to clear it.",
             )),
             Ok(LoginStart::ApiKey { api_key }) => {
@@ -112,18 +112,18 @@ impl Server {
             Ok(LoginStart::Chatgpt) => self.logins.start_browser(self).await,
             Ok(LoginStart::ChatgptDeviceCode) => self.logins.start_device(self).await,
             // What only the next Codex knows never comes here.
-            Ok(LoginStart::Other) => Err(Refusal::invalid("Invalid request: unknown type")),
+            Ok(LoginStart::Other) => Err(RpcError::invalid("Invalid request: unknown type")),
             Err(refusal) => Err(refusal),
         };
         self.client.send(answer(&turn.id, &outcome)).await;
     }
 
-    async fn hand_in(&self, turn: &Turn, tokens: &HandedIn) {
+    async fn hand_in(&self, turn: &Turn, tokens: &HandedInTokens) {
         if let Err(refusal) = self.may_hand_in(tokens) {
             return self.client.send(error(Some(&turn.id), &refusal)).await;
         }
         let Ok(token) = handed_in::token(tokens) else {
-            let refusal = Refusal::internal("failed to set external auth: invalid ID token format");
+            let refusal = RpcError::internal("failed to set external auth: invalid ID token format");
             return self.client.send(error(Some(&turn.id), &refusal)).await;
         };
         self.logins.cancel_all().await;
@@ -140,22 +140,22 @@ impl Server {
         self.tell(&mut *self.told.lock().await).await;
     }
 
-    fn may_hand_in(&self, tokens: &HandedIn) -> Result<(), Refusal> {
+    fn may_hand_in(&self, tokens: &HandedInTokens) -> Result<(), RpcError> {
         if !self.client.uses_experimental_api() {
             let method = format!("{LOGIN_START}.chatgptAuthTokens requires experimentalApi capability");
-            return Err(Refusal::invalid(method));
+            return Err(RpcError::invalid(method));
         }
         match self.logins.may_hand_in(&self.session, &tokens.chatgpt_account_id) {
             Ok(()) => Ok(()),
-            Err(Forbidden::Workspace { allowed, .. }) => Err(Refusal::invalid(format!(
+            Err(ForbiddenLogin::Workspace { allowed, .. }) => Err(RpcError::invalid(format!(
                 "External auth must use one of workspace(s) {allowed:?}, but received {:?}.",
                 tokens.chatgpt_account_id
             ))),
-            Err(_) => Err(Refusal::invalid("External ChatGPT auth is disabled. Use API key login instead.")),
+            Err(_) => Err(RpcError::invalid("External ChatGPT auth is disabled. Use API key login instead.")),
         }
     }
 
-    async fn cancel_login(&self, id: &Id, params: Option<&RawValue>) {
+    async fn cancel_login(&self, id: &RequestId, params: Option<&RawValue>) {
         let cancelled = parameters(params).and_then(|LoginCancel { login_id }| self.logins.find(&login_id));
         let (outcome, login) = match cancelled {
             Ok(Some(login)) => (Ok(json!({"status": "canceled"})), Some(login)),
@@ -169,7 +169,7 @@ impl Server {
     }
 
     /// What becomes of a login that a person was asked for: it is kept, and the client is told.
-    pub(super) async fn finish_login(&self, login_id: &str, obtained: Obtained) {
+    pub(super) async fn finish_login(&self, login_id: &str, obtained: ObtainedLogin) {
         let _telling = self.begin_telling();
         let failure = obtained.keep(&self.session).await.err();
         let _ = self.accounts.stored().reload().await;
@@ -180,6 +180,6 @@ impl Server {
     }
 }
 
-fn wanted(refresh_token: bool, known: Known) -> Wanted {
-    if refresh_token { Wanted::NewerThan(known) } else { Wanted::AsItIs }
+fn wanted(refresh_token: bool, known: KnownToken) -> RefreshDemand {
+    if refresh_token { RefreshDemand::NewerThan(known) } else { RefreshDemand::AsItIs }
 }

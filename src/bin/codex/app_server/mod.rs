@@ -23,12 +23,12 @@ use std::time::Duration;
 use clap::Args;
 
 use self::account::Accounts;
-use self::lines::{Limit, Outbox, PATIENCE};
+use self::lines::{LineLimit, Outbox, PATIENCE};
 use self::server::{LONGEST_LINE, Server, arguments_of, cannot_start};
+use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::Session;
-use crate::{Outcome, log};
+use crate::{CommandOutcome, log};
 
 /// How long a client that has ended the conversation may take to read what is left of it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ const WITHOUT_VALUE: [&str; 3] = ["--stdio", "--strict-config", "--analytics-def
 const WITH_VALUE: [&str; 4] = ["-c", "--config", "--enable", "--disable"];
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct AppServerArguments {
     /// Arguments for the app-server of the next codex on PATH, which answers what does not concern the account
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
@@ -65,8 +65,8 @@ pub(crate) fn is_ours(arguments: &[OsString]) -> bool {
     true
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(crate) fn run(arguments: &AppServerArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     log::start(&session.environment, None);
     let accounts = Accounts::open(&session)?;
     let overrides = arguments_of(&session.environment.overrides);
@@ -80,8 +80,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     done
 }
 
-async fn serve(session: Session, accounts: Accounts, arguments: Vec<OsString>) -> Outcome {
-    let limit = Limit::new(LONGEST_LINE);
+async fn serve(session: CommandContext, accounts: Accounts, arguments: Vec<OsString>) -> CommandOutcome {
+    let limit = LineLimit::new(LONGEST_LINE);
     let lines = lines::read("codex read", io::BufReader::new(io::stdin()), limit.clone());
     let mut lines = lines.map_err(|error| cannot_start(&error))?;
     let (outbox, mut written) = Outbox::open(io::stdout()).map_err(|error| cannot_start(&error))?;

@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use codex_auth_platform::hardening;
-use codex_auth_platform::process::{self, Ending};
+use codex_auth_platform::process::{self, StopSignal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::account::View;
+use super::account::AccountView;
 use super::client::Client;
-use super::lines::{self, Limit, Line};
-use super::message::{Code, Id, Message, Refusal, error, with_id, with_value};
+use super::lines::{self, InputLine, LineLimit};
+use super::message::{Message, RequestId, RpcError, RpcErrorCode, error, with_id, with_value};
 use super::protocol::{ACCOUNT_UPDATED, LOGIN_COMPLETED, LOGIN_START};
-use super::queue::{NotSent, Receiver, Sender, queue};
+use super::queue::{Receiver, SendError, Sender, queue};
 use crate::hand_over;
 use crate::output::plain;
 
@@ -32,28 +32,28 @@ pub(super) const LONGEST_LINE: usize = 64 * 1024 * 1024;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Where methods go that are not ours.
-pub(super) struct Next {
+pub(super) struct NextServer {
     arguments: Vec<OsString>,
     client: Arc<Client>,
-    running: Mutex<Option<Arc<Running>>>,
+    running: Mutex<Option<Arc<RunningServer>>>,
     /// Of lines from the client.
-    limit: Limit,
+    limit: LineLimit,
 }
 
 /// One run of the next app-server.
-struct Running {
+struct RunningServer {
     number: u64,
     process: u32,
     input: Mutex<Option<Sender<Vec<u8>>>>,
     /// What it has not answered yet: our id, and the client's. Our own questions have none.
-    pending: Mutex<HashMap<u64, Option<Id>>>,
+    pending: Mutex<HashMap<u64, Option<RequestId>>>,
     /// Whose login it was started with.
-    view: Mutex<View>,
+    view: Mutex<AccountView>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
-impl Next {
-    pub(super) fn new(arguments: Vec<OsString>, client: Arc<Client>, limit: Limit) -> Self {
+impl NextServer {
+    pub(super) fn new(arguments: Vec<OsString>, client: Arc<Client>, limit: LineLimit) -> Self {
         Self { arguments, client, running: Mutex::default(), limit }
     }
 
@@ -64,18 +64,18 @@ impl Next {
     pub(super) fn request(
         self: &Arc<Self>,
         line: &[u8],
-        id: Id,
+        id: RequestId,
         method: &str,
-        view: &View,
+        view: &AccountView,
         opening: &[Vec<u8>],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RpcError> {
         let running = match self.up_to_date(view) {
             Some(running) => running,
             None => self.start(method, view, opening)?,
         };
         let ours = self.client.next_id();
-        let Some(line) = with_id(line, &Id::number(ours)) else {
-            return Err(Refusal::invalid("Invalid request"));
+        let Some(line) = with_id(line, &RequestId::number(ours)) else {
+            return Err(RpcError::invalid("Invalid request"));
         };
         lock(&running.pending).insert(ours, Some(id));
         running.send(line).map_err(|why| {
@@ -97,10 +97,10 @@ impl Next {
     }
 
     /// Asks it something of our own, whose answer does not matter, and has it count as started with `view`.
-    pub(super) fn inform(&self, line: &[u8], view: &View) {
+    pub(super) fn inform(&self, line: &[u8], view: &AccountView) {
         if let Some(running) = self.current() {
             let ours = self.client.next_id();
-            if let Some(line) = with_id(line, &Id::number(ours)) {
+            if let Some(line) = with_id(line, &RequestId::number(ours)) {
                 lock(&running.pending).insert(ours, None);
                 *lock(&running.view) = view.clone();
                 let _ = running.send(line);
@@ -109,7 +109,7 @@ impl Next {
     }
 
     /// Passes on the client's answer to the question `id` of that run.
-    pub(super) fn answer(&self, run: u64, id: &Id, line: &[u8]) {
+    pub(super) fn answer(&self, run: u64, id: &RequestId, line: &[u8]) {
         if let Some(running) = self.current().filter(|running| running.number == run)
             && let Some(line) = with_id(line, id)
         {
@@ -125,12 +125,12 @@ impl Next {
         }
     }
 
-    fn current(&self) -> Option<Arc<Running>> {
+    fn current(&self) -> Option<Arc<RunningServer>> {
         lock(&self.running).clone()
     }
 
     /// The one that runs, unless it was started for another login and has nothing to do.
-    fn up_to_date(&self, view: &View) -> Option<Arc<Running>> {
+    fn up_to_date(&self, view: &AccountView) -> Option<Arc<RunningServer>> {
         let mut current = lock(&self.running);
         let running = current.as_ref()?;
         let stays = lock(&running.view).is_same_login(view) || !lock(&running.pending).is_empty();
@@ -147,21 +147,22 @@ impl Next {
     fn start(
         self: &Arc<Self>,
         method: &str,
-        view: &View,
+        view: &AccountView,
         opening: &[Vec<u8>],
-    ) -> Result<Arc<Running>, Refusal> {
+    ) -> Result<Arc<RunningServer>, RpcError> {
         let mut command = hand_over::next_as_child().ok_or_else(|| nobody(method))?;
         let program = command.get_program().to_owned();
         let failed = |error: io::Error| {
-            Refusal::internal(format!("cannot start the app-server of {}: {error}", program.display()))
+            RpcError::internal(format!("cannot start the app-server of {}: {error}", program.display()))
         };
         command.arg("app-server").args(&self.arguments);
-        let (running, output) = Running::start(&mut command, self.client.next_id(), view).map_err(failed)?;
+        let (running, output) =
+            RunningServer::start(&mut command, self.client.next_id(), view).map_err(failed)?;
         let running = Arc::new(running);
         for line in opening {
             let ours = self.client.next_id();
             // What has no id is a notification.
-            let line = match with_id(line, &Id::number(ours)) {
+            let line = match with_id(line, &RequestId::number(ours)) {
                 Some(line) => {
                     lock(&running.pending).insert(ours, None);
                     line
@@ -177,9 +178,9 @@ impl Next {
     }
 
     /// Passes on what it says until it ends, and then answers for it what it has left unanswered.
-    async fn listen(self: Arc<Self>, running: Arc<Running>, mut output: Receiver<Line>) {
+    async fn listen(self: Arc<Self>, running: Arc<RunningServer>, mut output: Receiver<InputLine>) {
         while let Some(line) = output.recv().await {
-            if let Line::Whole(line) = line
+            if let InputLine::Whole(line) = line
                 && let Some(line) = self.translated(&running, line)
             {
                 self.client.send(line).await;
@@ -200,7 +201,7 @@ impl Next {
     }
 
     /// A line of it as the client is to read it; nothing where it is not for the client.
-    fn translated(&self, running: &Running, line: Vec<u8>) -> Option<Vec<u8>> {
+    fn translated(&self, running: &RunningServer, line: Vec<u8>) -> Option<Vec<u8>> {
         match Message::read(&line) {
             Ok(Message::Answer { id, .. }) => {
                 let id = lock(&running.pending).remove(&id.as_number()?)??;
@@ -219,22 +220,26 @@ impl Next {
     }
 
     /// A notification that a question of it is settled, by the id that the client knows the question by.
-    fn resolved(&self, running: &Running, line: &[u8], params: Option<&RawValue>) -> Option<Vec<u8>> {
+    fn resolved(&self, running: &RunningServer, line: &[u8], params: Option<&RawValue>) -> Option<Vec<u8>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Resolved<'a> {
+        struct ResolvedProgram<'a> {
             #[serde(borrow)]
             request_id: &'a RawValue,
         }
-        let resolved: Resolved<'_> = serde_json::from_str(params?.get()).ok()?;
-        let theirs = Id::of(resolved.request_id)?;
+        let resolved: ResolvedProgram<'_> = serde_json::from_str(params?.get()).ok()?;
+        let theirs = RequestId::of(resolved.request_id)?;
         let ours = self.client.passed_on_as(running.number, &theirs)?;
         with_value(line, resolved.request_id, ours.as_json())
     }
 }
 
-impl Running {
-    fn start(command: &mut Command, number: u64, view: &View) -> io::Result<(Self, Receiver<Line>)> {
+impl RunningServer {
+    fn start(
+        command: &mut Command,
+        number: u64,
+        view: &AccountView,
+    ) -> io::Result<(Self, Receiver<InputLine>)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = hardening::as_found(process::own_group(command)).spawn()?;
         let process = child.id();
@@ -246,7 +251,7 @@ impl Running {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         lines::write(stdin, lines_in)?;
-        let output = lines::read("codex next", BufReader::new(stdout), Limit::new(LONGEST_LINE))?;
+        let output = lines::read("codex next", BufReader::new(stdout), LineLimit::new(LONGEST_LINE))?;
         let running = Self {
             number,
             process,
@@ -259,10 +264,10 @@ impl Running {
     }
 
     /// Sends it a line, unless so much waits already that it does not seem to read.
-    fn send(&self, line: Vec<u8>) -> Result<(), NotSent> {
+    fn send(&self, line: Vec<u8>) -> Result<(), SendError> {
         let bytes = line.len();
-        let sent = lock(&self.input).as_ref().ok_or(NotSent::Closed)?.try_send(line, bytes);
-        if sent == Err(NotSent::Full) {
+        let sent = lock(&self.input).as_ref().ok_or(SendError::Closed)?.try_send(line, bytes);
+        if sent == Err(SendError::Full) {
             tracing::warn!(
                 process = self.process,
                 "the next app-server does not read; a line to it is dropped"
@@ -278,7 +283,7 @@ impl Running {
         if let Some(ended) = ended
             && tokio::time::timeout(FAREWELL, ended).await.is_err()
         {
-            let _ = process::end_group(self.process, Ending::Force);
+            let _ = process::end_group(self.process, StopSignal::Force);
         }
     }
 }
@@ -295,27 +300,27 @@ fn collect(mut child: Child, tell: oneshot::Sender<()>) -> io::Result<()> {
 }
 
 /// What is answered where a method cannot go anywhere.
-fn nobody(method: &str) -> Refusal {
+fn nobody(method: &str) -> RpcError {
     if method == LOGIN_START {
         let known = "`apiKey`, `chatgpt`, `chatgptDeviceCode`, `chatgptAuthTokens`";
-        return Refusal::invalid(format!("Invalid request: unknown type of login, expected one of {known}"));
+        return RpcError::invalid(format!("Invalid request: unknown type of login, expected one of {known}"));
     }
     let method = plain(method);
     let message = format!("{method} is no account method, and no other codex is on PATH that it could go to");
-    Refusal { code: Code::MethodNotFound, message }
+    RpcError { code: RpcErrorCode::MethodNotFound, message }
 }
 
-fn refused(why: NotSent) -> Refusal {
+fn refused(why: SendError) -> RpcError {
     match why {
-        NotSent::Closed => gone(),
-        NotSent::Full => {
-            Refusal::internal("the app-server of the next codex does not read its requests; try again")
+        SendError::Closed => gone(),
+        SendError::Full => {
+            RpcError::internal("the app-server of the next codex does not read its requests; try again")
         }
     }
 }
 
-fn gone() -> Refusal {
-    Refusal::internal("the app-server of the next codex has ended; the next request starts it again")
+fn gone() -> RpcError {
+    RpcError::internal("the app-server of the next codex has ended; the next request starts it again")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

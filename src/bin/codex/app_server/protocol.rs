@@ -2,12 +2,12 @@
 //! Codex 0.169 generates).
 
 use codex_auth::Secret;
-use codex_auth::claims::Plan;
+use codex_auth::claims::PlanType;
 use codex_auth::document::AuthMode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::message::Refusal;
+use super::message::RpcError;
 
 /// The version of Codex whose protocol this is.
 pub(crate) const CODEX_VERSION: &str = "0.169.0";
@@ -50,14 +50,14 @@ pub(crate) const REFRESH_TOKENS: &str = "account/chatgptAuthTokens/refresh";
 ///
 /// # Errors
 /// As Codex says it. Values are not repeated: one may be a secret.
-pub(crate) fn parameters<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Refusal> {
+pub(crate) fn parameters<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, RpcError> {
     let Some(params) = params else {
-        return Err(Refusal::invalid("Invalid request: missing field `params`"));
+        return Err(RpcError::invalid("Invalid request: missing field `params`"));
     };
     serde_json::from_str(params.get()).map_err(|error| {
         let told = error.to_string();
         let told = if told.starts_with("missing field") { without_place(&told) } else { "wrong parameters" };
-        Refusal::invalid(format!("Invalid request: {told}"))
+        RpcError::invalid(format!("Invalid request: {told}"))
     })
 }
 
@@ -124,7 +124,7 @@ pub(crate) enum LoginStart {
     },
     Chatgpt,
     ChatgptDeviceCode,
-    ChatgptAuthTokens(HandedIn),
+    ChatgptAuthTokens(HandedInTokens),
     #[serde(other)]
     Other,
 }
@@ -132,7 +132,7 @@ pub(crate) enum LoginStart {
 /// ChatGPT tokens of the client.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct HandedIn {
+pub(crate) struct HandedInTokens {
     #[serde(deserialize_with = "secret")]
     pub(crate) access_token: Secret,
     pub(crate) chatgpt_account_id: String,
@@ -174,7 +174,7 @@ pub(crate) fn auth_mode(mode: &AuthMode) -> Option<&str> {
 }
 
 /// The protocol's word for a plan.
-pub(crate) fn plan_type(plan: Option<&Plan>) -> &'static str {
+pub(crate) fn plan_type(plan: Option<&PlanType>) -> &'static str {
     let known = plan.and_then(|plan| PLANS.into_iter().find(|known| *known == plan.as_str()));
     known.unwrap_or("unknown")
 }
@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn plans_and_modes_have_the_words_of_the_protocol() {
-        assert_eq!(plan_type(Some(&Plan::named("hc"))), "enterprise");
-        assert_eq!((plan_type(Some(&Plan::named("next"))), plan_type(None)), ("unknown", "unknown"));
+        assert_eq!(plan_type(Some(&PlanType::named("hc"))), "enterprise");
+        assert_eq!((plan_type(Some(&PlanType::named("next"))), plan_type(None)), ("unknown", "unknown"));
         assert_eq!(auth_mode(&AuthMode::ApiKey), Some("apikey"));
         assert_eq!(auth_mode(&AuthMode::BedrockApiKey), None);
     }

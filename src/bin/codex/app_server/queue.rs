@@ -14,21 +14,21 @@ const OVERHEAD: usize = 256;
 /// Where items go in.
 #[derive(Debug)]
 pub(super) struct Sender<T> {
-    items: UnboundedSender<(T, Room)>,
+    items: UnboundedSender<(T, QueueSlot)>,
     room: Arc<Semaphore>,
 }
 
 /// Where items come out.
 #[derive(Debug)]
-pub(super) struct Receiver<T>(UnboundedReceiver<(T, Room)>);
+pub(super) struct Receiver<T>(UnboundedReceiver<(T, QueueSlot)>);
 
 /// The room that an item takes in its queue until this is dropped.
 #[derive(Debug)]
-pub(super) struct Room(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
+pub(super) struct QueueSlot(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
 
 /// Why an item was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotSent {
+pub(super) enum SendError {
     /// The receiver is gone.
     Closed,
     /// There is no room for it now.
@@ -43,22 +43,22 @@ pub(super) fn queue<T>() -> (Sender<T>, Receiver<T>) {
 
 impl<T> Sender<T> {
     /// Sends an item of so many bytes when there is room for it.
-    pub(super) async fn send(&self, item: T, bytes: usize) -> Result<(), NotSent> {
+    pub(super) async fn send(&self, item: T, bytes: usize) -> Result<(), SendError> {
         let room = Arc::clone(&self.room).acquire_many_owned(size(bytes)).await;
-        self.send_into(item, room.map_err(|_| NotSent::Closed)?)
+        self.send_into(item, room.map_err(|_| SendError::Closed)?)
     }
 
     /// As [`Self::send`], on a thread that may block.
-    pub(super) fn send_blocking(&self, item: T, bytes: usize, runtime: &Handle) -> Result<(), NotSent> {
+    pub(super) fn send_blocking(&self, item: T, bytes: usize, runtime: &Handle) -> Result<(), SendError> {
         runtime.block_on(self.send(item, bytes))
     }
 
     /// Sends an item of so many bytes if there is room for it.
-    pub(super) fn try_send(&self, item: T, bytes: usize) -> Result<(), NotSent> {
+    pub(super) fn try_send(&self, item: T, bytes: usize) -> Result<(), SendError> {
         match Arc::clone(&self.room).try_acquire_many_owned(size(bytes)) {
             Ok(room) => self.send_into(item, room),
-            Err(_) if self.items.is_closed() => Err(NotSent::Closed),
-            Err(_) => Err(NotSent::Full),
+            Err(_) if self.items.is_closed() => Err(SendError::Closed),
+            Err(_) => Err(SendError::Full),
         }
     }
 
@@ -67,8 +67,8 @@ impl<T> Sender<T> {
         self.items.closed().await;
     }
 
-    fn send_into(&self, item: T, room: OwnedSemaphorePermit) -> Result<(), NotSent> {
-        self.items.send((item, Room(room))).map_err(|_| NotSent::Closed)
+    fn send_into(&self, item: T, room: OwnedSemaphorePermit) -> Result<(), SendError> {
+        self.items.send((item, QueueSlot(room))).map_err(|_| SendError::Closed)
     }
 }
 
@@ -85,7 +85,7 @@ impl<T> Receiver<T> {
     }
 
     /// The next item with its room, on a thread that may block.
-    pub(super) fn recv_blocking(&mut self) -> Option<(T, Room)> {
+    pub(super) fn recv_blocking(&mut self) -> Option<(T, QueueSlot)> {
         self.0.blocking_recv()
     }
 }
@@ -105,19 +105,19 @@ mod tests {
         let (sender, mut receiver) = queue();
         let sent = (0..100).take_while(|number| sender.try_send(*number, MEBIBYTE).is_ok()).count();
         assert_eq!(sent, 7, "what an item takes besides its bytes leaves no room for the eighth");
-        assert_eq!(sender.try_send(7, MEBIBYTE), Err(NotSent::Full));
+        assert_eq!(sender.try_send(7, MEBIBYTE), Err(SendError::Full));
         runtime.block_on(async {
             for number in 0..7 {
                 assert_eq!(receiver.recv().await, Some(number));
             }
         });
         assert_eq!(sender.try_send(7, 64 * MEBIBYTE), Ok(()));
-        assert_eq!(sender.try_send(8, 1), Err(NotSent::Full));
+        assert_eq!(sender.try_send(8, 1), Err(SendError::Full));
         let (_, room) = receiver.recv_blocking().unwrap();
-        assert_eq!(sender.try_send(8, 1), Err(NotSent::Full), "until its room is given back");
+        assert_eq!(sender.try_send(8, 1), Err(SendError::Full), "until its room is given back");
         drop(room);
         assert_eq!(sender.try_send(8, 1), Ok(()));
         drop(receiver);
-        assert_eq!(sender.try_send(9, 1), Err(NotSent::Closed));
+        assert_eq!(sender.try_send(9, 1), Err(SendError::Closed));
     }
 }

@@ -8,34 +8,34 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::account::{Accounts, Known, View};
+use super::account::{AccountView, Accounts, KnownToken};
 use super::client::Client;
-use super::lines::{Limit, Line, Outbox};
+use super::lines::{InputLine, LineLimit, Outbox};
 use super::logins::Logins;
-use super::message::{Code, Id, Message, Refusal, answer, error};
-use super::next::Next;
+use super::message::{Message, RequestId, RpcError, RpcErrorCode, answer, error};
+use super::next::NextServer;
 use super::protocol::{
     ACCOUNT_READ, ACCOUNT_UPDATED, AUTH_STATUS, CODEX_VERSION, INITIALIZE, INITIALIZED, Initialize,
     Initialized, LOGIN_CANCEL, LOGIN_COMPLETED, LOGIN_START, LOGOUT, LoginCompleted, LoginStart, parameters,
 };
 use super::queue::{Receiver, Sender, queue};
-use super::turns::{Kind, Turns};
+use super::turns::{TurnKind, Turns};
+use crate::context::CommandContext;
 use crate::error::CommandError;
 use crate::output::path_text;
-use crate::session::Session;
 
 /// The longest line that is answered by us, in bytes.
 pub(super) const LONGEST_LINE: usize = 1024 * 1024;
 
 /// One conversation with a client.
 pub(super) struct Server {
-    pub(super) session: Session,
+    pub(super) session: CommandContext,
     pub(super) accounts: Accounts,
     pub(super) client: Arc<Client>,
-    pub(super) next: Arc<Next>,
+    pub(super) next: Arc<NextServer>,
     pub(super) logins: Logins,
     /// The account as the client knows it. Locked while the client is notified, and never during another wait.
-    pub(super) told: tokio::sync::Mutex<View>,
+    pub(super) told: tokio::sync::Mutex<AccountView>,
     /// How many requests and logins are under way that tell the client of what they change themselves.
     telling: watch::Sender<usize>,
     /// What a next app-server is greeted with: how the client has introduced itself, and what it has handed in.
@@ -53,28 +53,28 @@ pub(super) struct Greeting {
 /// A line that is to be answered in its turn.
 pub(super) struct Turn {
     pub(super) line: Vec<u8>,
-    pub(super) id: Id,
+    pub(super) id: RequestId,
     pub(super) method: String,
     /// The token that the client knew when it sent the line.
-    pub(super) known: Known,
+    pub(super) known: KnownToken,
 }
 
 /// Where lines wait for those who answer them; each answers in the order of the lines.
-pub(super) struct Desks {
+pub(super) struct Workers {
     accounts: Sender<Turn>,
     next: Sender<Turn>,
 }
 
 impl Server {
     pub(super) fn new(
-        session: Session,
+        session: CommandContext,
         accounts: Accounts,
         outbox: Outbox,
-        limit: Limit,
+        limit: LineLimit,
         arguments: Vec<std::ffi::OsString>,
     ) -> Arc<Self> {
         let client = Arc::new(Client::new(outbox));
-        let next = Arc::new(Next::new(arguments, Arc::clone(&client), limit));
+        let next = Arc::new(NextServer::new(arguments, Arc::clone(&client), limit));
         Arc::new(Self {
             session,
             accounts,
@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Begins to answer. The tasks end when the desks are dropped and everything on them is answered.
-    pub(super) fn open(self: &Arc<Self>) -> (Desks, [tokio::task::JoinHandle<()>; 2]) {
+    pub(super) fn open(self: &Arc<Self>) -> (Workers, [tokio::task::JoinHandle<()>; 2]) {
         let (accounts, mut requests) = queue::<Turn>();
         let server = Arc::clone(self);
         let answering = tokio::spawn(async move {
@@ -101,7 +101,7 @@ impl Server {
         });
         let (next, forwarded) = queue();
         let forwarding = tokio::spawn(Arc::clone(self).forward(forwarded));
-        (Desks { accounts, next }, [answering, forwarding])
+        (Workers { accounts, next }, [answering, forwarding])
     }
 
     /// Follows what other processes do to the login, and tells the client.
@@ -123,14 +123,14 @@ impl Server {
     }
 
     /// Takes a line of the client's.
-    pub(super) async fn take(&self, line: Line, desks: &Desks) {
-        let Line::Whole(line) = line else {
+    pub(super) async fn take(&self, line: InputLine, desks: &Workers) {
+        let InputLine::Whole(line) = line else {
             let message = format!("the line is longer than {} KiB", LONGEST_LINE / 1024);
-            return self.client.send(error(None, &Refusal { code: Code::Parse, message })).await;
+            return self.client.send(error(None, &RpcError { code: RpcErrorCode::Parse, message })).await;
         };
         let (id, method, params) = match Message::read(&line) {
             Err(malformed) => {
-                let refusal = Refusal { code: malformed.code, message: malformed.problem.to_owned() };
+                let refusal = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
                 return self.client.send(error(malformed.id.as_ref(), &refusal)).await;
             }
             Ok(Message::Answer { id, outcome }) => {
@@ -150,7 +150,7 @@ impl Server {
             return self.client.send(answer(&id, &outcome)).await;
         }
         if !self.client.is_introduced() {
-            let refusal = Refusal::invalid("Not initialized");
+            let refusal = RpcError::invalid("Not initialized");
             return self.client.send(error(Some(&id), &refusal)).await;
         }
         let desk = if concerns_account(&method, params) { &desks.accounts } else { &desks.next };
@@ -159,7 +159,7 @@ impl Server {
         let _ = desk.send(Turn { line, id, method, known: self.accounts.known() }, bytes).await;
     }
 
-    async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, Refusal> {
+    async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, RpcError> {
         let Initialize { client_info, capabilities } = parameters(params)?;
         let user_agent = format!(
             "{name}/{CODEX_VERSION} ({os}; {arch}) codex-auth/{ours} ({name}; {version})",
@@ -172,7 +172,7 @@ impl Server {
         // Before the client is introduced nobody tells it anything, so that what it knows is what is there now.
         *self.told.lock().await = self.accounts.view();
         if !self.client.introduce(client_info, capabilities.unwrap_or_default()) {
-            return Err(Refusal::invalid("Already initialized"));
+            return Err(RpcError::invalid("Already initialized"));
         }
         let _ = self.greeting.initialize.set(line.to_vec());
         let codex_home = path_text(self.session.home().path());
@@ -210,19 +210,19 @@ impl Server {
 
     /// Suspends notifications of account changes until the guard is dropped: the caller changes or refreshes the login for
     /// the client, and notifies it of that itself.
-    pub(super) fn begin_telling(&self) -> Telling<'_> {
+    pub(super) fn begin_telling(&self) -> Notifications<'_> {
         self.telling.send_modify(|under_way| *under_way += 1);
-        Telling(&self.telling)
+        Notifications(&self.telling)
     }
 
     /// Tells the client of its account, whatever it knows.
-    pub(super) async fn tell(&self, told: &mut View) {
+    pub(super) async fn tell(&self, told: &mut AccountView) {
         *told = self.accounts.view();
         self.client.notify(ACCOUNT_UPDATED, told.parameters()).await;
     }
 
     /// After an answer that the client draws its own conclusions from: what it has not asked for it is told.
-    pub(super) async fn settle(&self, told: &mut View) {
+    pub(super) async fn wait_for_workers(&self, told: &mut AccountView) {
         let view = self.accounts.view();
         if view.is_same_login(told) && !view.is_healed_since(told) {
             *told = view;
@@ -255,19 +255,19 @@ impl Server {
 }
 
 /// See [`Server::begin_telling`].
-pub(super) struct Telling<'a>(&'a watch::Sender<usize>);
+pub(super) struct Notifications<'a>(&'a watch::Sender<usize>);
 
-impl Drop for Telling<'_> {
+impl Drop for Notifications<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|under_way| *under_way -= 1);
     }
 }
 
 /// What an account request does to the login. A cancellation ends a change, and must not wait for it.
-fn kind(method: &str) -> Kind {
+fn kind(method: &str) -> TurnKind {
     match method {
-        LOGIN_START | LOGOUT => Kind::Change,
-        _ => Kind::Look,
+        LOGIN_START | LOGOUT => TurnKind::Change,
+        _ => TurnKind::Look,
     }
 }
 

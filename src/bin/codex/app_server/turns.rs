@@ -11,7 +11,7 @@ const IN_TURN: Duration = Duration::from_secs(2);
 
 /// What a request does to the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TurnKind {
     /// It replaces or ends it. Two of this kind never run at the same time.
     Change,
     /// It reads it, and may have it refreshed.
@@ -20,23 +20,24 @@ pub(super) enum Kind {
 
 /// The requests that are being answered, in their order.
 #[derive(Default)]
-pub(super) struct Turns(Vec<UnderWay>);
+pub(super) struct Turns(Vec<ActiveTurn>);
 
-struct UnderWay {
-    kind: Kind,
+struct ActiveTurn {
+    kind: TurnKind,
     task: JoinHandle<()>,
     due: Instant,
 }
 
 impl Turns {
     /// Begins to answer a request in its turn. Cancel-safe only between requests.
-    pub(super) async fn begin(&mut self, kind: Kind, answer: impl Future<Output = ()> + Send + 'static) {
+    pub(super) async fn begin(&mut self, kind: TurnKind, answer: impl Future<Output = ()> + Send + 'static) {
         self.0.retain(|earlier| !earlier.task.is_finished());
         for earlier in &mut self.0 {
             let _ = timeout_at(earlier.due, &mut earlier.task).await;
         }
         self.0.retain(|earlier| !earlier.task.is_finished());
-        let changes = self.0.extract_if(.., |earlier| kind == Kind::Change && earlier.kind == Kind::Change);
+        let changes =
+            self.0.extract_if(.., |earlier| kind == TurnKind::Change && earlier.kind == TurnKind::Change);
         let changes: Vec<_> = changes.map(|earlier| earlier.task).collect();
         let task = tokio::spawn(async move {
             for change in changes {
@@ -44,7 +45,7 @@ impl Turns {
             }
             answer.await;
         });
-        self.0.push(UnderWay { kind, task, due: Instant::now() + IN_TURN });
+        self.0.push(ActiveTurn { kind, task, due: Instant::now() + IN_TURN });
     }
 
     /// Waits until everything is answered.
@@ -76,18 +77,18 @@ mod tests {
             let (release, released) = oneshot::channel::<()>();
             let login = say("login");
             turns
-                .begin(Kind::Change, async move {
+                .begin(TurnKind::Change, async move {
                     let _ = released.await;
                     login.await;
                 })
                 .await;
             let begun = Instant::now();
-            turns.begin(Kind::Look, say("first look")).await;
+            turns.begin(TurnKind::Look, say("first look")).await;
             let delayed = begun.elapsed();
-            turns.begin(Kind::Look, say("second look")).await;
+            turns.begin(TurnKind::Look, say("second look")).await;
             assert!(delayed >= IN_TURN && begun.elapsed() - delayed < IN_TURN, "only the first is delayed");
-            turns.begin(Kind::Change, say("logout")).await;
-            turns.begin(Kind::Look, say("third look")).await;
+            turns.begin(TurnKind::Change, say("logout")).await;
+            turns.begin(TurnKind::Look, say("third look")).await;
             release.send(()).unwrap();
             turns.finish().await;
             let said = said.lock().unwrap();

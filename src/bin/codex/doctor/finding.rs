@@ -7,7 +7,7 @@ use crate::output::{Output, Paint};
 
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum FindingLevel {
     /// As it should.
     Ok,
     /// Good enough, and worth knowing.
@@ -16,7 +16,7 @@ pub(super) enum Standing {
     Problem,
 }
 
-impl Standing {
+impl FindingLevel {
     fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -36,7 +36,7 @@ impl Standing {
 
 /// Whether `codex doctor --fix` mends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fix {
+pub(super) enum AutomaticFix {
     ByFlag,
     ByHand,
 }
@@ -45,23 +45,29 @@ pub(super) enum Fix {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     check: &'static str,
-    pub(super) standing: Standing,
+    pub(super) standing: FindingLevel,
     message: String,
     remedy: Option<String>,
-    pub(super) fix: Fix,
+    pub(super) fix: AutomaticFix,
 }
 
 impl Finding {
     pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, standing: Standing::Ok, message: message.into(), remedy: None, fix: Fix::ByHand }
+        Self {
+            check,
+            standing: FindingLevel::Ok,
+            message: message.into(),
+            remedy: None,
+            fix: AutomaticFix::ByHand,
+        }
     }
 
     pub(super) fn warning(check: &'static str, message: impl Into<String>) -> Self {
-        Self { standing: Standing::Warning, ..Self::ok(check, message) }
+        Self { standing: FindingLevel::Warning, ..Self::ok(check, message) }
     }
 
     pub(super) fn problem(check: &'static str, message: impl Into<String>) -> Self {
-        Self { standing: Standing::Problem, ..Self::ok(check, message) }
+        Self { standing: FindingLevel::Problem, ..Self::ok(check, message) }
     }
 
     /// An error of another command's, as a problem with the same advice.
@@ -71,7 +77,7 @@ impl Finding {
 
     /// The same as something that works for now.
     pub(super) fn for_later(self) -> Self {
-        Self { standing: Standing::Warning, ..self }
+        Self { standing: FindingLevel::Warning, ..self }
     }
 
     /// What to do about it: a command, where one does it.
@@ -86,7 +92,7 @@ impl Finding {
 
     /// It is safe to mend, and `--fix` does.
     pub(super) fn fixable(self) -> Self {
-        Self { fix: Fix::ByFlag, ..self }
+        Self { fix: AutomaticFix::ByFlag, ..self }
     }
 
     /// Its lines in the report.
@@ -96,18 +102,18 @@ impl Finding {
         let mut lines = format!("  {word}  {check}  {}", self.message);
         let indent = " ".repeat(25);
         match (&self.remedy, self.fix) {
-            (Some(remedy), Fix::ByHand) => lines.push_str(&format!("\n{indent}mend it: {remedy}")),
-            (Some(remedy), Fix::ByFlag) => {
+            (Some(remedy), AutomaticFix::ByHand) => lines.push_str(&format!("\n{indent}mend it: {remedy}")),
+            (Some(remedy), AutomaticFix::ByFlag) => {
                 lines.push_str(&format!("\n{indent}mend it: {remedy}, or: codex doctor --fix"));
             }
-            (None, Fix::ByFlag) => lines.push_str(&format!("\n{indent}mend it: codex doctor --fix")),
-            (None, Fix::ByHand) => {}
+            (None, AutomaticFix::ByFlag) => lines.push_str(&format!("\n{indent}mend it: codex doctor --fix")),
+            (None, AutomaticFix::ByHand) => {}
         }
         lines
     }
 
     /// What was mended, as a line.
-    pub(super) fn mended(&self, output: &Output) -> String {
+    pub(super) fn fixed(&self, output: &Output) -> String {
         let word = output.on_stdout("mended ", Paint::Green);
         let check = output.on_stdout(&format!("{:12}", self.check), Paint::Faint);
         format!("  {word}  {check}  it was: {}", self.message)
@@ -119,7 +125,7 @@ impl Finding {
             "standing": self.standing.word(),
             "message": self.message,
             "remedy": self.remedy,
-            "fixable": self.fix == Fix::ByFlag,
+            "fixable": self.fix == AutomaticFix::ByFlag,
         })
     }
 }

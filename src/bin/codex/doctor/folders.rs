@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use codex_auth::store::LockStanding;
-use codex_auth::store::inspection::{self, Access, Entry, Inspection, Leftover, Part};
-use codex_auth_platform::filesystem::{self, FileSystem, Kind, MountPoint, Watching};
+use codex_auth::store::inspection::{self, EntryRole, FolderAccess, HomeEntry, HomeInspection, Leftover};
+use codex_auth_platform::filesystem::{self, FileSystem, FileSystemKind, MountPoint, WatchSupport};
 use codex_auth_platform::process;
 
-use super::Subject;
+use super::Examination;
 use super::finding::Finding;
 
-pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let inspection = match inspection::inspect(&subject.home) {
         Ok(inspection) => inspection,
         Err(error) => return vec![Finding::failed("place", &error.into())],
     };
     let mut findings = vec![home(subject, inspection.home)];
-    if inspection.home == Access::Missing {
+    if inspection.home == FolderAccess::Missing {
         return findings;
     }
     findings.extend(file_system(subject));
@@ -27,13 +27,15 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     findings
 }
 
-fn home(subject: &Subject, access: Access) -> Finding {
+fn home(subject: &Examination, access: FolderAccess) -> Finding {
     let home = subject.home.path().display();
     let named = if subject.environment.is_default_home() { "the default" } else { "CODEX_HOME" };
     match access {
-        Access::Writable => Finding::ok("place", format!("{home} ({named})")),
-        Access::Missing => Finding::ok("place", format!("{home} ({named}), where nothing was ever kept")),
-        Access::ReadOnly => Finding::warning(
+        FolderAccess::Writable => Finding::ok("place", format!("{home} ({named})")),
+        FolderAccess::Missing => {
+            Finding::ok("place", format!("{home} ({named}), where nothing was ever kept"))
+        }
+        FolderAccess::ReadOnly => Finding::warning(
             "place",
             format!("{home} ({named}) cannot be changed: a login in it is read, and never refreshed"),
         )
@@ -41,18 +43,18 @@ fn home(subject: &Subject, access: Access) -> Finding {
     }
 }
 
-fn file_system(subject: &Subject) -> Vec<Finding> {
+fn file_system(subject: &Examination) -> Vec<Finding> {
     let home = subject.home.path();
     let mut findings = match filesystem::describe(home) {
-        Ok(FileSystem { kind: Kind::Memory, name, .. }) => vec![
+        Ok(FileSystem { kind: FileSystemKind::Memory, name, .. }) => vec![
             Finding::warning("filesystem", format!("{name}: a login here is gone at the next start"))
                 .remedy("set CODEX_HOME to a folder on a disk"),
         ],
         Ok(FileSystem { name, .. }) => match filesystem::watching(home) {
-            Watching::Native => {
+            WatchSupport::Native => {
                 vec![Finding::ok("filesystem", format!("{name}, where changes are noticed at once"))]
             }
-            Watching::Poll { reason } => vec![
+            WatchSupport::Poll { reason } => vec![
                 Finding::warning(
                     "filesystem",
                     format!("{reason}; changes are noticed late, and locks may not bind other machines"),
@@ -79,13 +81,13 @@ fn file_system(subject: &Subject) -> Vec<Finding> {
     findings
 }
 
-fn owners(entries: &[Entry]) -> Vec<Finding> {
+fn owners(entries: &[HomeEntry]) -> Vec<Finding> {
     let us = process::user();
-    let home = entries.iter().find(|entry| entry.part == Part::Home).map_or(us, |home| home.owner);
+    let home = entries.iter().find(|entry| entry.part == EntryRole::Home).map_or(us, |home| home.owner);
     // Root keeps the login of another user for that user.
     let keeper = if us == 0 { home } else { us };
-    let foreign = |entry: &&Entry| entry.owner != keeper;
-    let finding = |entry: &Entry| {
+    let foreign = |entry: &&HomeEntry| entry.owner != keeper;
+    let finding = |entry: &HomeEntry| {
         let path = entry.path.display();
         Finding::problem(
             "owners",
@@ -101,17 +103,17 @@ fn owners(entries: &[Entry]) -> Vec<Finding> {
     }
 }
 
-fn modes(entries: &[Entry]) -> Vec<Finding> {
-    let finding = |entry: &Entry| {
+fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
+    let finding = |entry: &HomeEntry| {
         let (path, mode) = (entry.path.display(), entry.mode);
         let quoted = quoted(&entry.path);
         let found = match entry.part {
-            Part::Document => Finding::problem(
+            EntryRole::Document => Finding::problem(
                 "modes",
                 format!("{path} has mode {mode:03o}, so other users may use the login"),
             )
             .remedy(format!("chmod 600 {quoted}")),
-            Part::Ours => Finding::warning(
+            EntryRole::Ours => Finding::warning(
                 "modes",
                 format!("{path} has mode {mode:03o}, and is nobody else's business"),
             )
@@ -122,7 +124,7 @@ fn modes(entries: &[Entry]) -> Vec<Finding> {
             )
             .remedy(format!("chmod go-w {quoted}")),
         };
-        if entry.is_mendable() { found.fixable() } else { found }
+        if entry.is_fixable() { found.fixable() } else { found }
     };
     let loose: Vec<_> = entries.iter().filter(|entry| entry.is_loose()).map(finding).collect();
     if loose.is_empty() {
@@ -132,7 +134,7 @@ fn modes(entries: &[Entry]) -> Vec<Finding> {
     }
 }
 
-fn locks(inspection: &Inspection) -> Vec<Finding> {
+fn locks(inspection: &HomeInspection) -> Vec<Finding> {
     let held = inspection.locks.iter().filter_map(|lock| match &lock.standing {
         LockStanding::Held { holder } => {
             let path = lock.path.display();
@@ -152,7 +154,7 @@ fn locks(inspection: &Inspection) -> Vec<Finding> {
     if held.is_empty() { vec![Finding::ok("locks", "nobody holds one")] } else { held }
 }
 
-fn leftovers(inspection: &Inspection) -> Vec<Finding> {
+fn leftovers(inspection: &HomeInspection) -> Vec<Finding> {
     // While somebody works, what lies there is work and not left behind.
     let at_work = inspection.locks.iter().any(|lock| matches!(lock.standing, LockStanding::Held { .. }));
     let finding = |leftover: &Leftover| {

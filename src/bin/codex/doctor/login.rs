@@ -4,16 +4,16 @@ use codex_auth::config::{LegacyToken, Restrictions};
 use codex_auth::config::{StoreSelection, StoreSetting};
 use codex_auth::login::permit_document;
 use codex_auth::manager::{self, LoginStatus};
-use codex_auth::store::{self, Ending, Found, KeychainError, Note, State};
+use codex_auth::store::{self, FindReport, HomeState, KeychainError, SpendOutcome, StorageNote};
 use codex_auth::{StoreKind, Stores};
 
-use super::Subject;
+use super::Examination;
 use super::finding::Finding;
+use crate::context::kept_in;
 use crate::output::relative;
-use crate::session::kept_in;
 use crate::status::unusable;
 
-pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let stores = match &subject.stores {
         Ok(stores) => stores,
         Err(error) => return vec![Finding::failed("config", error).or("correct that file")],
@@ -23,12 +23,12 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
         Ok(status) => {
             findings.extend(store(status.found()));
             findings.extend(login(subject, &stores.settings().config.restrictions, &status));
-            keychain(stores, Role::of(stores, status.found()))
+            keychain(stores, KeychainRole::of(stores, status.found()))
         }
-        Err(store::Error::Keychain(_)) => keychain(stores, Role::Holds),
+        Err(store::Error::Keychain(_)) => keychain(stores, KeychainRole::Holds),
         Err(error) => {
             findings.push(Finding::failed("store", &error.into()));
-            keychain(stores, Role::None)
+            keychain(stores, KeychainRole::None)
         }
     };
     findings.push(keychain);
@@ -59,7 +59,7 @@ fn config(stores: &Stores) -> Finding {
     )
 }
 
-fn store(found: &Found) -> Vec<Finding> {
+fn store(found: &FindReport) -> Vec<Finding> {
     let mut findings = vec![match &found.stored {
         Some(stored) => Finding::ok("store", format!("{} ({})", kept_in(&stored.location), found.because)),
         None => Finding::warning("store", "not logged in").remedy("codex login"),
@@ -69,18 +69,20 @@ fn store(found: &Found) -> Vec<Finding> {
         let finding = Finding::warning("store", note.to_string());
         match note {
             // They have a line of their own.
-            Note::Loose { .. } | Note::LegacyToken { .. } => None,
-            Note::Duplicates { .. } => Some(finding.remedy("codex migrate --to keychain")),
-            Note::Misplaced { found, .. } => Some(finding.remedy(format!("codex migrate --to {found}"))),
-            Note::OtherCopy { .. } => Some(finding.remedy("codex logout, then codex login")),
-            Note::Oddity(_) => Some(finding.remedy("codex login")),
+            StorageNote::Loose { .. } | StorageNote::LegacyToken { .. } => None,
+            StorageNote::Duplicates { .. } => Some(finding.remedy("codex migrate --to keychain")),
+            StorageNote::Misplaced { found, .. } => {
+                Some(finding.remedy(format!("codex migrate --to {found}")))
+            }
+            StorageNote::OtherCopy { .. } => Some(finding.remedy("codex logout, then codex login")),
+            StorageNote::Oddity(_) => Some(finding.remedy("codex login")),
             _ => Some(finding),
         }
     }));
     findings
 }
 
-fn login(subject: &Subject, restrictions: &Restrictions, status: &LoginStatus) -> Vec<Finding> {
+fn login(subject: &Examination, restrictions: &Restrictions, status: &LoginStatus) -> Vec<Finding> {
     let Some(document) = status.snapshot().document() else { return Vec::new() };
     if let Some(reason) = status.usability().reason() {
         return vec![failed(reason)];
@@ -113,9 +115,11 @@ fn login(subject: &Subject, restrictions: &Restrictions, status: &LoginStatus) -
             },
         )),
     }
-    let state = State::read(&subject.home).map(|(state, _)| state).unwrap_or_default();
+    let state = HomeState::read(&subject.home).map(|(state, _)| state).unwrap_or_default();
     let last = state.outcome.filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
-    if let Some(outcome) = last.filter(|last| matches!(last.ending, Ending::Transient | Ending::Unknown)) {
+    if let Some(outcome) =
+        last.filter(|last| matches!(last.ending, SpendOutcome::Transient | SpendOutcome::Unknown))
+    {
         let when = relative(outcome.at, now);
         let message = format!("the last refresh, {when}, came to nothing: {}", outcome.message);
         findings.push(Finding::warning("login", message).remedy("codex refresh"));
@@ -134,15 +138,15 @@ fn failed(reason: &manager::Error) -> Finding {
 
 /// What the keychain is to this login.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum KeychainRole {
     /// Nothing.
     None,
     /// The login is in it, or is to be.
     Holds,
 }
 
-impl Role {
-    fn of(stores: &Stores, found: &Found) -> Self {
+impl KeychainRole {
+    fn of(stores: &Stores, found: &FindReport) -> Self {
         match &found.stored {
             Some(stored) if stored.location.kind() != StoreKind::Keychain => Self::None,
             Some(_) => Self::Holds,
@@ -155,15 +159,15 @@ impl Role {
 }
 
 /// How the keychain stands, which is a problem only where a login is, or is to be, in it.
-fn keychain(stores: &Stores, role: Role) -> Finding {
+fn keychain(stores: &Stores, role: KeychainRole) -> Finding {
     let keychain = stores.keychain();
     match (keychain.check(stores.deadline()), role) {
-        (Err(error), Role::None) => Finding::ok("keychain", idle(&error)),
-        (Ok(()), Role::None) => Finding::ok("keychain", "unlocked; the login is not in it"),
-        (Ok(()), Role::Holds) => {
+        (Err(error), KeychainRole::None) => Finding::ok("keychain", idle(&error)),
+        (Ok(()), KeychainRole::None) => Finding::ok("keychain", "unlocked; the login is not in it"),
+        (Ok(()), KeychainRole::Holds) => {
             Finding::ok("keychain", format!("unlocked; the login is kept as {}", keychain.location()))
         }
-        (Err(error), Role::Holds) => Finding::failed("keychain", &error.into()),
+        (Err(error), KeychainRole::Holds) => Finding::failed("keychain", &error.into()),
     }
 }
 

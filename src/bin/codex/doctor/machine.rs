@@ -3,15 +3,15 @@
 use std::env::consts;
 
 use codex_auth::keeper::{self, ClientError};
-use codex_auth_platform::process::Running;
-use codex_auth_platform::search_path::Identity;
+use codex_auth_platform::process::RunningProcess;
+use codex_auth_platform::search_path::ProgramId;
 use codex_auth_platform::service;
 
-use super::Subject;
+use super::Examination;
 use super::finding::Finding;
+use crate::context::other_programs;
 use crate::hand_over;
 use crate::output::relative;
-use crate::session::other_programs;
 use crate::sync::Installation;
 
 /// What this is and what it runs on.
@@ -22,13 +22,13 @@ pub(super) fn version() -> Finding {
     )
 }
 
-pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let running = other_programs(&subject.home, &subject.environment);
     [keeper(subject)].into_iter().chain(service(subject)).chain([next(), programs(&running)]).collect()
 }
 
 /// Who refreshes ahead of time.
-fn keeper(subject: &Subject) -> Finding {
+fn keeper(subject: &Examination) -> Finding {
     let client = keeper::Client::of(&subject.home, &subject.environment);
     match client.map(|client| client.status()) {
         None => Finding::warning(
@@ -51,14 +51,14 @@ fn keeper(subject: &Subject) -> Finding {
 }
 
 /// Installed by a version that an upgrade has removed since, the keeper does not start at the next login.
-fn service(subject: &Subject) -> Option<Finding> {
+fn service(subject: &Examination) -> Option<Finding> {
     let installation = Installation::of(&subject.home, &subject.environment).ok()?;
-    let program = installation.program().filter(|program| Identity::of(program).is_none())?;
+    let program = installation.program().filter(|program| ProgramId::of(program).is_none())?;
     let message = format!("{} runs {}, which does not exist", installation.file.display(), program.display());
     Some(Finding::problem("service", message).remedy("codex sync install --now"))
 }
 
-fn is_installed(subject: &Subject) -> bool {
+fn is_installed(subject: &Examination) -> bool {
     Installation::of(&subject.home, &subject.environment)
         .is_ok_and(|found| service::read(&found.file).is_some())
 }
@@ -75,7 +75,7 @@ fn next() -> Finding {
     }
 }
 
-fn programs(running: &[Running]) -> Finding {
+fn programs(running: &[RunningProcess]) -> Finding {
     if running.is_empty() {
         return Finding::ok("programs", "no other codex runs on this login");
     }

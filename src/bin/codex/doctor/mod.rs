@@ -14,13 +14,13 @@ use codex_auth::store::{self, inspection};
 use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use serde_json::json;
 
-use self::finding::{Finding, Fix, Standing};
-use crate::Outcome;
+use self::finding::{AutomaticFix, Finding, FindingLevel};
+use crate::CommandOutcome;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, path_text};
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct DoctorArguments {
     /// Mend what is safe to mend: modes that are too loose, and what processes that were killed have left behind
     #[arg(long)]
     fix: bool,
@@ -31,24 +31,24 @@ pub(crate) struct Arguments {
 }
 
 /// What is looked at.
-struct Subject {
+struct Examination {
     environment: Environment,
     home: Home,
     clock: Clock,
     stores: Result<Stores, CommandError>,
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOutcome {
     let mut findings = vec![machine::version()];
     let mut mended = Vec::new();
-    match Subject::open(output) {
+    match Examination::open(output) {
         Err(error) => findings.push(Finding::failed("place", &error)),
         Ok(subject) => {
             let mut found = subject.findings();
-            if arguments.fix && found.iter().any(|finding| finding.fix == Fix::ByFlag) {
+            if arguments.fix && found.iter().any(|finding| finding.fix == AutomaticFix::ByFlag) {
                 let outcome = subject.mend();
                 let after = subject.findings();
-                mended = found.into_iter().filter(|finding| finding.fix == Fix::ByFlag).collect();
+                mended = found.into_iter().filter(|finding| finding.fix == AutomaticFix::ByFlag).collect();
                 mended.retain(|finding| !after.contains(finding));
                 found = after;
                 found.extend(outcome.err().map(|error| Finding::failed("fix", &error)));
@@ -57,11 +57,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
         }
     }
     report(&findings, &mended, output)?;
-    let healthy = findings.iter().all(|finding| finding.standing != Standing::Problem);
+    let healthy = findings.iter().all(|finding| finding.standing != FindingLevel::Problem);
     if healthy { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
 }
 
-impl Subject {
+impl Examination {
     fn open(output: &mut Output) -> Result<Self, CommandError> {
         let environment = Environment::of_process()?;
         output.configure(&environment);
@@ -81,13 +81,13 @@ impl Subject {
 
     fn mend(&self) -> Result<(), CommandError> {
         let lease = Lease::acquire(&self.home, self.environment.lock_timeout, |_waiting| {})?;
-        Ok(inspection::mend(&lease)?)
+        Ok(inspection::fix(&lease)?)
     }
 }
 
 fn report(findings: &[Finding], mended: &[Finding], output: &Output) -> Result<(), CommandError> {
     let number = |standing| findings.iter().filter(|finding| finding.standing == standing).count();
-    let (problems, warnings) = (number(Standing::Problem), number(Standing::Warning));
+    let (problems, warnings) = (number(FindingLevel::Problem), number(FindingLevel::Warning));
     if output.is_json() {
         output.report(json!({
             "problems": problems,
@@ -98,7 +98,7 @@ fn report(findings: &[Finding], mended: &[Finding], output: &Output) -> Result<(
         return Ok(());
     }
     for finding in mended {
-        output.data(&finding.mended(output))?;
+        output.data(&finding.fixed(output))?;
     }
     for finding in findings {
         output.data(&finding.lines(output))?;

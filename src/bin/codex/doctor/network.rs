@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use codex_auth::authority::{self, Authority, Endpoint, Passage, Reached, Route, Trust};
-use codex_auth::config::Setting;
+use codex_auth::authority::{self, Authority, Endpoint, ProbeResponse, ProxyRoute, Route, TrustRoots};
+use codex_auth::config::NetworkSetting;
 use codex_auth::document::Provenance;
 use codex_auth::{AuthDocument, Timestamp};
 use jiff::SignedDuration;
 
-use super::Subject;
+use super::Examination;
 use super::finding::Finding;
 use crate::output::span;
 
@@ -19,7 +19,7 @@ const UNNOTICED: SignedDuration = SignedDuration::from_secs(30);
 /// From here on tokens are refreshed too late, or again and again.
 const HARMFUL: SignedDuration = SignedDuration::from_mins(5);
 
-pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
+pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let found = subject.stores.as_ref().ok().and_then(|stores| stores.find().ok());
     let document = found.and_then(|found| found.stored).map(|stored| stored.document);
     let provenance = document
@@ -56,7 +56,7 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     findings
 }
 
-fn revocation(subject: &Subject, provenance: &Provenance) -> Finding {
+fn revocation(subject: &Examination, provenance: &Provenance) -> Finding {
     let network = &subject.environment.network;
     match Endpoint::revoke(&subject.environment, provenance) {
         Ok(endpoint) => {
@@ -66,7 +66,7 @@ fn revocation(subject: &Subject, provenance: &Provenance) -> Finding {
     }
 }
 
-fn address(done: &str, endpoint: &Endpoint, setting: Option<&Setting>) -> Finding {
+fn address(done: &str, endpoint: &Endpoint, setting: Option<&NetworkSetting>) -> Finding {
     let because = setting.map(|setting| format!(" ({})", setting.variable)).unwrap_or_default();
     Finding::ok("authority", format!("tokens are {done} at {endpoint}{because}"))
 }
@@ -81,7 +81,7 @@ fn refused(check: &'static str, error: &authority::EndpointError) -> Finding {
 
 fn told(route: &Route) -> Vec<Finding> {
     let passage = match &route.passage {
-        Passage::Proxy { variable, address, exceptions } => {
+        ProxyRoute::Proxy { variable, address, exceptions } => {
             let except =
                 exceptions.map(|name| format!(", except for the hosts in {name}")).unwrap_or_default();
             format!("by the proxy {address} ({variable}){except}")
@@ -89,17 +89,17 @@ fn told(route: &Route) -> Vec<Finding> {
         _ => "no proxy".to_owned(),
     };
     let trust = match &route.trust {
-        Trust::Added { variable, path } => {
+        TrustRoots::Added { variable, path } => {
             format!("those of the system, and those in {} ({variable})", path.display())
         }
-        Trust::Nobody => "not needed: the authority is on this machine".to_owned(),
+        TrustRoots::Nobody => "not needed: the authority is on this machine".to_owned(),
         _ => "those of the system".to_owned(),
     };
     vec![Finding::ok("route", passage), Finding::ok("certificates", trust)]
 }
 
 /// Whether the authority answers, and what its clock says of ours.
-fn answer(subject: &Subject, authority: &Authority, endpoint: &Endpoint) -> (Finding, Option<Finding>) {
+fn answer(subject: &Examination, authority: &Authority, endpoint: &Endpoint) -> (Finding, Option<Finding>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -111,7 +111,7 @@ fn answer(subject: &Subject, authority: &Authority, endpoint: &Endpoint) -> (Fin
     // A name that is still being looked up is nobody's business any more.
     runtime.shutdown_background();
     match reached {
-        Ok(Reached { status, date, .. }) => (
+        Ok(ProbeResponse { status, date, .. }) => (
             Finding::ok("reachable", format!("{endpoint} answers (HTTP {status} to an empty request)")),
             date.map(|date| clock(date.duration_since(subject.clock.now()), "the authority's")),
         ),
@@ -124,7 +124,7 @@ fn answer(subject: &Subject, authority: &Authority, endpoint: &Endpoint) -> (Fin
 }
 
 /// What the access token says of our clock: it cannot have been made in the future.
-fn issued(subject: &Subject, document: Option<&AuthDocument>) -> Option<Finding> {
+fn issued(subject: &Examination, document: Option<&AuthDocument>) -> Option<Finding> {
     let issued: Timestamp = document?.access_claims().issued_at?;
     let ahead = issued.duration_since(subject.clock.now());
     Some(if ahead > UNNOTICED {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use codex_auth::Secret;
-use codex_auth::login::{Announcement, BrowserLogin, PATIENCE, Paste, PasteError, PendingLogin};
+use codex_auth::login::{BrowserLogin, BrowserMessage, PATIENCE, PasteError, PasteHandle, PendingLogin};
 use codex_auth_platform::hardening;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
@@ -13,13 +13,13 @@ use tokio::time::interval;
 use webbrowser::BrowserOptions;
 
 use super::interrupt::{self, Interrupts};
-use super::keeping::Keeping;
-use super::{Browser, screen};
-use crate::Outcome;
+use super::keeping::LoginTarget;
+use super::{BrowserOpening, screen};
+use crate::CommandOutcome;
 use crate::error::CommandError;
 use crate::output::Output;
 
-pub(super) fn run(keeping: &Keeping, who: Browser, output: &mut Output) -> Outcome {
+pub(super) fn run(keeping: &LoginTarget, who: BrowserOpening, output: &mut Output) -> CommandOutcome {
     interrupt::run(async {
         let mut interrupts = Interrupts::listen()?;
         let done = log_in(keeping, who, &mut interrupts, output).await;
@@ -28,31 +28,31 @@ pub(super) fn run(keeping: &Keeping, who: Browser, output: &mut Output) -> Outco
 }
 
 async fn log_in(
-    keeping: &Keeping,
-    who: Browser,
+    keeping: &LoginTarget,
+    who: BrowserOpening,
     interrupts: &mut Interrupts,
     output: &mut Output,
-) -> Outcome {
+) -> CommandOutcome {
     let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.home()).await?) };
     let mut login = interrupts.or(start).await?;
     keeping.tell_who_is_signed_in(output);
     let obtained = {
         let mut person = match who {
-            Browser::Ours => open(&login, keeping, output),
-            Browser::Theirs => Person { opened: None, lines: invite(&login, output) },
+            BrowserOpening::Ours => open(&login, keeping, output),
+            BrowserOpening::Theirs => PasteInput { opened: None, lines: invite(&login, output) },
         };
         interrupts.or(waited_for(&mut login, &mut person, output)).await?
     };
     let document = obtained.document().clone();
     match keeping.commit(obtained, interrupts, output).await {
         Ok(kept) => {
-            let announce = login.announce(Announcement::LoggedIn);
+            let announce = login.announce(BrowserMessage::LoggedIn);
             keeping.finish(&document, kept, announce, interrupts, output).await
         }
         Err(error) => {
             let why = error.to_string();
             let announce = async {
-                login.announce(Announcement::NotKept(&why)).await;
+                login.announce(BrowserMessage::NotKept(&why)).await;
                 Ok(())
             };
             let _ = interrupts.or(announce).await;
@@ -62,7 +62,7 @@ async fn log_in(
 }
 
 /// What the person does meanwhile.
-struct Person {
+struct PasteInput {
     /// Whether a browser could be opened, once that is known.
     opened: Option<oneshot::Receiver<io::Result<()>>>,
     /// What they paste.
@@ -70,7 +70,7 @@ struct Person {
 }
 
 /// Opens the person's browser. Programs that do so may take their time, so nobody waits for them.
-fn open(login: &BrowserLogin, keeping: &Keeping, output: &Output) -> Person {
+fn open(login: &BrowserLogin, keeping: &LoginTarget, output: &Output) -> PasteInput {
     let url = login.authorize_url().to_owned();
     output.say(&format!("opening a browser to sign in at {}", keeping.setup.issuer()));
     output.say("if none opens, open this address yourself:");
@@ -88,7 +88,7 @@ fn open(login: &BrowserLogin, keeping: &Keeping, output: &Output) -> Person {
         // The login may be over by now.
         let _ = tell.send(done);
     });
-    Person { opened: Some(opened), lines: None }
+    PasteInput { opened: Some(opened), lines: None }
 }
 
 /// Lets the person open a browser, wherever it is.
@@ -123,7 +123,7 @@ fn pasted(redirect_uri: &str, output: &Output) -> Option<UnboundedReceiver<Secre
 
 async fn waited_for(
     login: &mut BrowserLogin,
-    person: &mut Person,
+    person: &mut PasteInput,
     output: &Output,
 ) -> Result<PendingLogin, CommandError> {
     let (paste, redirect_uri) = (login.paste(), login.redirect_uri().to_owned());
@@ -175,7 +175,7 @@ async fn next(lines: &mut Option<UnboundedReceiver<Secret>>) -> Secret {
     std::future::pending().await
 }
 
-fn take(paste: &Paste, line: &Secret, output: &Output) {
+fn take(paste: &PasteHandle, line: &Secret, output: &Output) {
     match paste.submit(line) {
         Ok(()) | Err(PasteError::Empty) => {}
         Err(error) => output.say(&error.to_string()),

@@ -6,26 +6,26 @@ use codex_auth::login::{self, DeviceLogin, PendingLogin};
 use tokio::time::interval;
 
 use super::interrupt::{self, Interrupts};
-use super::keeping::Keeping;
+use super::keeping::LoginTarget;
 use super::screen;
-use crate::Outcome;
+use crate::CommandOutcome;
 use crate::error::CommandError;
 use crate::output::Output;
 
 /// How it ended, if not well.
-pub(super) enum Ended {
+pub(super) enum DeviceFailure {
     Failed(CommandError),
     /// The authority knows no such logins; a browser may do.
     NotEnabled(login::Error),
 }
 
-impl From<CommandError> for Ended {
+impl From<CommandError> for DeviceFailure {
     fn from(error: CommandError) -> Self {
         Self::Failed(error)
     }
 }
 
-pub(super) fn run(keeping: &Keeping, output: &mut Output) -> Result<(), Ended> {
+pub(super) fn run(keeping: &LoginTarget, output: &mut Output) -> Result<(), DeviceFailure> {
     let mut not_enabled = None;
     let done = interrupt::run(async {
         let mut interrupts = Interrupts::listen()?;
@@ -41,17 +41,17 @@ pub(super) fn run(keeping: &Keeping, output: &mut Output) -> Result<(), Ended> {
         interrupts.wait_for_revocation(&keeping.setup, done, output).await
     });
     match not_enabled {
-        Some(error) => Err(Ended::NotEnabled(error)),
+        Some(error) => Err(DeviceFailure::NotEnabled(error)),
         None => Ok(done?),
     }
 }
 
 async fn log_in(
     mut login: DeviceLogin,
-    keeping: &Keeping,
+    keeping: &LoginTarget,
     interrupts: &mut Interrupts,
     output: &mut Output,
-) -> Outcome {
+) -> CommandOutcome {
     keeping.tell_who_is_signed_in(output);
     show(&login, keeping, output);
     let obtained = interrupts.or(waited_for(&mut login)).await?;
@@ -60,7 +60,7 @@ async fn log_in(
     keeping.finish(&document, kept, async {}, interrupts, output).await
 }
 
-fn show(login: &DeviceLogin, keeping: &Keeping, output: &Output) {
+fn show(login: &DeviceLogin, keeping: &LoginTarget, output: &Output) {
     let environment = &keeping.session.environment;
     output.say("on any device, open this address and sign in:");
     output.say("");

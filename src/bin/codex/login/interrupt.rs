@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use codex_auth::login::Setup;
+use codex_auth::login::LoginSetup;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
@@ -59,7 +59,7 @@ impl Interrupts {
     /// A further interruption ends the wait; the error then says that the login may live on.
     pub(super) async fn wait_for_revocation<T>(
         &mut self,
-        setup: &Setup,
+        setup: &LoginSetup,
         done: Result<T, CommandError>,
         output: &Output,
     ) -> Result<T, CommandError> {

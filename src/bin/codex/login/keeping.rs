@@ -1,25 +1,25 @@
 //! From a credential that was obtained to one that is kept, told of, and alone.
 
-use codex_auth::login::{Kept, OldLogin, PendingLogin, Setup, access_token, supersede};
-use codex_auth::store::{self, Choice};
+use codex_auth::login::{LoginSetup, OldLoginPolicy, PendingLogin, StoreReport, access_token, supersede};
+use codex_auth::store::{self, StoreChoice};
 use codex_auth::{AuthDocument, Lease, Secret, manager};
 
 use super::interrupt::{self, Interrupts, interrupted};
-use super::report::{self, Report};
-use crate::Outcome;
+use super::report::{self, LoginReport};
+use crate::CommandOutcome;
+use crate::context::{CommandContext, WaitingLine, account};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::{Session, WaitingLine, account};
 
 /// Where a login will be kept, and what becomes of the one before.
-pub(super) struct Keeping {
-    pub(super) session: Session,
-    pub(super) setup: Setup,
-    pub(super) choice: Choice,
-    pub(super) old: OldLogin,
+pub(super) struct LoginTarget {
+    pub(super) session: CommandContext,
+    pub(super) setup: LoginSetup,
+    pub(super) choice: StoreChoice,
+    pub(super) old: OldLoginPolicy,
 }
 
-impl Keeping {
+impl LoginTarget {
     /// Says whose login is at stake. One that cannot be read is no reason to refuse a new one, nor news.
     pub(super) fn tell_who_is_signed_in(&self, output: &Output) {
         if let Some(stored) = self.session.stores.find().ok().and_then(|found| found.stored) {
@@ -28,7 +28,7 @@ impl Keeping {
     }
 
     /// Keeps what a person has handed in.
-    pub(super) fn keep_at_once(&self, document: &AuthDocument, output: &mut Output) -> Outcome {
+    pub(super) fn keep_at_once(&self, document: &AuthDocument, output: &mut Output) -> CommandOutcome {
         interrupt::run(async {
             let mut interrupts = Interrupts::listen()?;
             let kept = self.commit(document.clone().into(), &mut interrupts, output).await?;
@@ -37,7 +37,7 @@ impl Keeping {
     }
 
     /// The same for a token that somebody else has to vouch for first.
-    pub(super) fn keep_verified(&self, token: &Secret, output: &mut Output) -> Outcome {
+    pub(super) fn keep_verified(&self, token: &Secret, output: &mut Output) -> CommandOutcome {
         interrupt::run(async {
             let mut interrupts = Interrupts::listen()?;
             let verified = interrupts.or(async { Ok(access_token(&self.setup, token).await?) }).await?;
@@ -55,7 +55,7 @@ impl Keeping {
         login: PendingLogin,
         interrupts: &mut Interrupts,
         output: &Output,
-    ) -> Result<Kept, CommandError> {
+    ) -> Result<StoreReport, CommandError> {
         let deadline = &self.session.deadline;
         let mut work = {
             let (stores, deadline) = (self.session.stores.clone(), deadline.clone());
@@ -72,7 +72,7 @@ impl Keeping {
                 login.keep(&mut stores.writer(&lease)?, &choice)
             })
         };
-        let done: Result<Kept, store::Error> = loop {
+        let done: Result<StoreReport, store::Error> = loop {
             tokio::select! {
                 done = &mut work => match done {
                     Ok(done) => break done,
@@ -95,11 +95,11 @@ impl Keeping {
     pub(super) async fn finish(
         &self,
         document: &AuthDocument,
-        kept: Kept,
+        kept: StoreReport,
         announce: impl Future<Output = ()>,
         interrupts: &mut Interrupts,
         output: &mut Output,
-    ) -> Outcome {
+    ) -> CommandOutcome {
         output.head("account", account(Some(document)));
         report::logged_in(document, &kept, output);
         let supersede = supersede(&self.setup, self.old, &kept, document);
@@ -107,6 +107,6 @@ impl Keeping {
             ((), superseded) = async { tokio::join!(announce, supersede) } => Some(superseded),
             () = interrupts.next() => None,
         };
-        report::ended(&Report { document, kept: &kept, superseded: superseded.as_ref() }, output)
+        report::ended(&LoginReport { document, kept: &kept, superseded: superseded.as_ref() }, output)
     }
 }

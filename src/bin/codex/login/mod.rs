@@ -13,20 +13,20 @@ use std::io::{self, IsTerminal as _};
 use clap::{Args, Subcommand};
 use codex_auth::AuthDocument;
 use codex_auth::authority::Issuer;
-use codex_auth::config::{LoginMethod, Person, StoreSelection};
-use codex_auth::login::{self, OldLogin, Setup};
+use codex_auth::config::{LoginMethod, StoreSelection, UserLocation};
+use codex_auth::login::{self, LoginSetup, OldLoginPolicy};
 
-use self::keeping::Keeping;
+use self::keeping::LoginTarget;
+use crate::context::{CommandContext, STORES};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::{STORES, Session};
-use crate::{Outcome, status};
+use crate::{CommandOutcome, status};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
+pub(crate) struct LoginArguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<LoginCommand>,
 
     /// Where to keep it: keychain, file or auto (default: where the login is now, else the keychain where one is usable)
     #[arg(long, value_name = "STORE", value_parser = STORES, hide_possible_values = true)]
@@ -75,102 +75,104 @@ Whoever is signed in stays so until the new login is safe. Then the tokens of th
 of the same account; those of another account are let live.";
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum LoginCommand {
     /// The same as `codex status`
-    Status(status::Arguments),
+    Status(status::StatusArguments),
 }
 
 /// How a person signs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum LoginWay {
     AccessToken,
     ApiKey,
-    Browser(Browser),
+    Browser(BrowserOpening),
     Device,
 }
 
 /// Who opens the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Browser {
+enum BrowserOpening {
     Ours,
     Theirs,
 }
 
-impl Arguments {
+impl LoginArguments {
     pub(crate) fn json(&self) -> bool {
         match &self.command {
-            Some(Command::Status(status)) => status.json,
+            Some(LoginCommand::Status(status)) => status.json,
             None => self.json,
         }
     }
 
-    fn old_login(&self) -> OldLogin {
+    fn old_login(&self) -> OldLoginPolicy {
         match (self.revoke_old, self.keep_old) {
-            (true, _) => OldLogin::Revoke,
-            (false, true) => OldLogin::Keep,
-            (false, false) => OldLogin::OfSameAccount,
+            (true, _) => OldLoginPolicy::Revoke,
+            (false, true) => OldLoginPolicy::Keep,
+            (false, false) => OldLoginPolicy::OfSameAccount,
         }
     }
 
-    fn way(&self, session: &Session, output: &Output) -> Way {
+    fn way(&self, session: &CommandContext, output: &Output) -> LoginWay {
         if self.with_api_key {
-            Way::ApiKey
+            LoginWay::ApiKey
         } else if self.with_access_token {
-            Way::AccessToken
+            LoginWay::AccessToken
         } else if self.device_auth {
-            Way::Device
+            LoginWay::Device
         } else if self.no_browser {
-            Way::Browser(Browser::Theirs)
-        } else if session.environment.surroundings.person == Person::Elsewhere {
+            LoginWay::Browser(BrowserOpening::Theirs)
+        } else if session.environment.surroundings.person == UserLocation::Elsewhere {
             output.say("this is an SSH session without a display, so the login is by device code");
             output.say("to use a browser all the same: codex login --no-browser");
-            Way::Device
+            LoginWay::Device
         } else {
-            Way::Browser(Browser::Ours)
+            LoginWay::Browser(BrowserOpening::Ours)
         }
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    if let Some(Command::Status(arguments)) = &arguments.command {
+pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOutcome {
+    if let Some(LoginCommand::Status(arguments)) = &arguments.command {
         return status::run(arguments, output);
     }
     if arguments.api_key.is_some() {
         return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")
             .hint("printenv OPENAI_API_KEY | codex login --with-api-key"));
     }
-    let session = Session::open(output)?;
+    let session = CommandContext::open(output)?;
     let config = &session.stores.settings().config;
-    let mut setup = Setup::new(&session.environment, config).map_err(codex_auth::Error::from)?;
+    let mut setup = LoginSetup::new(&session.environment, config).map_err(codex_auth::Error::from)?;
     if let Some(issuer) = &arguments.issuer {
         let issuer = Issuer::named("--issuer", issuer);
         setup = setup.at(issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?);
     }
     let way = arguments.way(&session, output);
-    let method = if way == Way::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
+    let method = if way == LoginWay::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
     config.restrictions.permit_method(method).map_err(|error| forbidden(method, &error.into()))?;
     let choice = session.stores.choose(arguments.store)?;
     session.stores.check(&choice)?;
-    let keeping = Keeping { session, setup, choice, old: arguments.old_login() };
+    let keeping = LoginTarget { session, setup, choice, old: arguments.old_login() };
     match way {
-        Way::ApiKey => {
+        LoginWay::ApiKey => {
             let key = piped::secret("API key", "printenv OPENAI_API_KEY | codex login --with-api-key")?;
             keeping.keep_at_once(&AuthDocument::with_api_key(&key), output)
         }
-        Way::AccessToken => {
+        LoginWay::AccessToken => {
             let usage = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
             let token = piped::secret("access token", usage)?;
             keeping.keep_verified(&token, output)
         }
-        Way::Browser(who) => browser::run(&keeping, who, output),
-        Way::Device => match device::run(&keeping, output) {
-            Err(device::Ended::NotEnabled(error)) if io::stdin().is_terminal() => {
+        LoginWay::Browser(who) => browser::run(&keeping, who, output),
+        LoginWay::Device => match device::run(&keeping, output) {
+            Err(device::DeviceFailure::NotEnabled(error)) if io::stdin().is_terminal() => {
                 output.say(&format!("{error}; going on with a browser"));
-                browser::run(&keeping, Browser::Theirs, output)
+                browser::run(&keeping, BrowserOpening::Theirs, output)
             }
-            Err(device::Ended::NotEnabled(error)) => Err(CommandError::from(codex_auth::Error::from(error))
-                .hint("sign in with a browser instead: codex login --no-browser")),
-            Err(device::Ended::Failed(error)) => Err(error),
+            Err(device::DeviceFailure::NotEnabled(error)) => {
+                Err(CommandError::from(codex_auth::Error::from(error))
+                    .hint("sign in with a browser instead: codex login --no-browser"))
+            }
+            Err(device::DeviceFailure::Failed(error)) => Err(error),
             Ok(()) => Ok(()),
         },
     }

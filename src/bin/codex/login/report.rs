@@ -1,25 +1,25 @@
 //! What `codex login` says: who is signed in, where it is kept, and what became of the login before.
 
 use codex_auth::AuthDocument;
-use codex_auth::authority::{Profile, Revoked};
-use codex_auth::login::{Kept, LeftAlive, Superseded};
-use codex_auth::store::Stored;
+use codex_auth::authority::{Profile, RevocationOutcome};
+use codex_auth::login::{RevocationSkipped, StoreReport, SupersedeOutcome};
+use codex_auth::store::StoredDocument;
 use serde_json::{Value, json};
 
-use crate::Outcome;
+use crate::CommandOutcome;
+use crate::context::{kept_in, warnings};
 use crate::output::{Output, plain};
-use crate::session::{kept_in, warnings};
 
 /// A login that is over.
-pub(super) struct Report<'a> {
+pub(super) struct LoginReport<'a> {
     pub(super) document: &'a AuthDocument,
-    pub(super) kept: &'a Kept,
+    pub(super) kept: &'a StoreReport,
     /// What became of the tokens of the login before; `None` when an interruption came in between.
-    pub(super) superseded: Option<&'a Superseded>,
+    pub(super) superseded: Option<&'a SupersedeOutcome>,
 }
 
 /// Who is signed in before anything is done.
-pub(super) fn signed_in(stored: &Stored, output: &Output) {
+pub(super) fn signed_in(stored: &StoredDocument, output: &Output) {
     output.say(&format!(
         "{} is signed in here, and stays so until the new login is safe",
         who(&stored.document)
@@ -34,7 +34,7 @@ pub(super) fn verified(profile: &Profile, output: &Output) {
 }
 
 /// That it is kept: said at once, whatever else is still to be done.
-pub(super) fn logged_in(document: &AuthDocument, kept: &Kept, output: &Output) {
+pub(super) fn logged_in(document: &AuthDocument, kept: &StoreReport, output: &Output) {
     if output.is_json() {
         return;
     }
@@ -53,19 +53,19 @@ pub(super) fn logged_in(document: &AuthDocument, kept: &Kept, output: &Output) {
 }
 
 /// What became of the login before, and everything as JSON where that is asked for.
-pub(super) fn ended(report: &Report<'_>, output: &Output) -> Outcome {
-    let Report { document, kept, superseded } = report;
+pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome {
+    let LoginReport { document, kept, superseded } = report;
     let old = kept.superseded.as_ref().map(who).unwrap_or_default();
     if !output.is_json() {
         match superseded {
-            Some(Superseded::Nothing) => {}
-            Some(Superseded::Failed(_)) | None => output.warn(&became(*superseded, &old)),
+            Some(SupersedeOutcome::Nothing) => {}
+            Some(SupersedeOutcome::Failed(_)) | None => output.warn(&became(*superseded, &old)),
             Some(_) => output.say(&became(*superseded, &old)),
         }
         return Ok(());
     }
     let mut told = warnings(&kept.notes);
-    if matches!(superseded, Some(Superseded::Failed(_)) | None) {
+    if matches!(superseded, Some(SupersedeOutcome::Failed(_)) | None) {
         told.push(became(*superseded, &old));
     }
     output.report(json!({
@@ -82,37 +82,37 @@ pub(super) fn ended(report: &Report<'_>, output: &Output) -> Outcome {
     Ok(())
 }
 
-fn became(superseded: Option<&Superseded>, old: &str) -> String {
+fn became(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
     let ways = "`codex login --revoke-old` would have revoked them";
     match superseded {
-        Some(Superseded::Revoked(Revoked::AlreadyInvalid)) => {
+        Some(SupersedeOutcome::Revoked(RevocationOutcome::AlreadyInvalid)) => {
             "the tokens of the login before were worth nothing any more".to_owned()
         }
-        Some(Superseded::Revoked(_)) => "revoked the tokens of the login before".to_owned(),
-        Some(Superseded::LeftAlive(LeftAlive::Asked)) => {
+        Some(SupersedeOutcome::Revoked(_)) => "revoked the tokens of the login before".to_owned(),
+        Some(SupersedeOutcome::LeftAlive(RevocationSkipped::Asked)) => {
             format!("the tokens of the login before ({old}) live on until they expire, as you asked")
         }
-        Some(Superseded::LeftAlive(LeftAlive::OtherAccount)) => {
+        Some(SupersedeOutcome::LeftAlive(RevocationSkipped::OtherAccount)) => {
             format!("the login before was of another account ({old}), and its tokens live on; {ways}")
         }
-        Some(Superseded::LeftAlive(_)) => {
+        Some(SupersedeOutcome::LeftAlive(_)) => {
             format!(
                 "whether the login before ({old}) was of the same account cannot be told, so its tokens live on; {ways}"
             )
         }
-        Some(Superseded::Failed(error)) => {
+        Some(SupersedeOutcome::Failed(error)) => {
             format!("the tokens of the login before may live on until they expire: {error}")
         }
         _ => "interrupted before the tokens of the login before were revoked; they may live on".to_owned(),
     }
 }
 
-fn word(superseded: Option<&Superseded>) -> Value {
+fn word(superseded: Option<&SupersedeOutcome>) -> Value {
     json!(match superseded {
-        Some(Superseded::Nothing) => return Value::Null,
-        Some(Superseded::Revoked(Revoked::AlreadyInvalid)) => "already-invalid",
-        Some(Superseded::Revoked(_)) => "revoked",
-        Some(Superseded::LeftAlive(_)) => "left-alive",
+        Some(SupersedeOutcome::Nothing) => return Value::Null,
+        Some(SupersedeOutcome::Revoked(RevocationOutcome::AlreadyInvalid)) => "already-invalid",
+        Some(SupersedeOutcome::Revoked(_)) => "revoked",
+        Some(SupersedeOutcome::LeftAlive(_)) => "left-alive",
         Some(_) | None => "unknown",
     })
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use codex_auth::config::{Colour, Environment, Surroundings, Terminal};
+use codex_auth::config::{Colour, Environment, TerminalEnv, TerminalKind};
 use indicatif::ProgressBar;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -51,8 +51,8 @@ impl Drop for Countdown {
 }
 
 /// `code` so that it cannot be overlooked, where the terminal can show that; and always as it is, to be copied.
-pub(super) fn large(code: &str, surroundings: Surroundings) -> Vec<String> {
-    let mut lines = match Room::of(surroundings) {
+pub(super) fn large(code: &str, surroundings: TerminalEnv) -> Vec<String> {
+    let mut lines = match TerminalSize::of(surroundings) {
         Some(room) if code.chars().count() * LETTER + INDENT.len() <= room.columns => blocks(code),
         _ => Vec::new(),
     };
@@ -66,7 +66,7 @@ pub(super) fn large(code: &str, surroundings: Surroundings) -> Vec<String> {
 /// `address` for the camera of a telephone, where the terminal can show it whole: dark on light whatever its colours are,
 /// so not where colours are unwanted.
 pub(super) fn scannable(address: &str, environment: &Environment) -> Vec<String> {
-    let room = Room::of(environment.surroundings).filter(|_| environment.colour == Colour::Auto);
+    let room = TerminalSize::of(environment.surroundings).filter(|_| environment.colour == Colour::Auto);
     let Some(room) = room else { return Vec::new() };
     let Ok(code) = QrCode::with_error_correction_level(address, EcLevel::L) else { return Vec::new() };
     let picture = code.render::<Dense1x2>().quiet_zone(true).build();
@@ -76,15 +76,15 @@ pub(super) fn scannable(address: &str, environment: &Environment) -> Vec<String>
 }
 
 /// How much a terminal shows at once.
-struct Room {
+struct TerminalSize {
     columns: usize,
     lines: usize,
 }
 
-impl Room {
+impl TerminalSize {
     /// None on a terminal that shows plain text only, and where there is none.
-    fn of(surroundings: Surroundings) -> Option<Self> {
-        if surroundings.terminal != Terminal::Rich || !io::stderr().is_terminal() {
+    fn of(surroundings: TerminalEnv) -> Option<Self> {
+        if surroundings.terminal != TerminalKind::Rich || !io::stderr().is_terminal() {
             return None;
         }
         let size = terminal_size_of(io::stderr());

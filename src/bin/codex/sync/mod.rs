@@ -10,17 +10,17 @@ use clap::{Args, Subcommand};
 
 pub(crate) use self::service::Installation;
 
-use crate::Outcome;
+use crate::CommandOutcome;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct SyncArguments {
     #[command(subcommand)]
-    command: Command,
+    command: SyncCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SyncCommand {
     /// Keep the login fresh until interrupted; a second keeper stands by
     Run,
     /// Have the keeper started by itself: a systemd user unit, or a launchd agent on macOS
@@ -28,23 +28,23 @@ enum Command {
     /// Stop that and remove it
     Uninstall(service::Uninstall),
     /// Show whether a keeper is at work, and what it does next
-    Status(status::Arguments),
+    Status(status::SyncStatusArguments),
 }
 
-impl Arguments {
+impl SyncArguments {
     pub(crate) fn json(&self) -> bool {
         match &self.command {
-            Command::Run | Command::Install(_) | Command::Uninstall(_) => false,
-            Command::Status(status) => status.json,
+            SyncCommand::Run | SyncCommand::Install(_) | SyncCommand::Uninstall(_) => false,
+            SyncCommand::Status(status) => status.json,
         }
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
+pub(crate) fn run(arguments: &SyncArguments, output: &mut Output) -> CommandOutcome {
     match &arguments.command {
-        Command::Run => run::run(output),
-        Command::Install(arguments) => service::install(arguments, output),
-        Command::Uninstall(arguments) => service::uninstall(arguments, output),
-        Command::Status(arguments) => status::run(arguments, output),
+        SyncCommand::Run => run::run(output),
+        SyncCommand::Install(arguments) => service::install(arguments, output),
+        SyncCommand::Uninstall(arguments) => service::uninstall(arguments, output),
+        SyncCommand::Status(arguments) => status::run(arguments, output),
     }
 }

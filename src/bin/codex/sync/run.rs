@@ -3,40 +3,44 @@
 use std::sync::Arc;
 
 use codex_auth::config::LogLevel;
-use codex_auth::keeper::{Keeper, Listener, Post, Refresher, Refreshing};
-use codex_auth::manager::{AccountPolicy, AuthManager, Done, Failure, Job, Reason, Snapshot};
+use codex_auth::keeper::{Keeper, KeeperLock, KeeperSocket, RefreshFuture, Refresher};
+use codex_auth::manager::{
+    AccountPolicy, AuthManager, Job, JobFailure, RefreshOutcome, RefreshReason, Snapshot,
+};
 use codex_auth::store::Holder;
 use codex_auth::{ErrorKind, keeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::supervisor::{News, Supervisor, Watchdog};
-use super::upgrade::Upgrade;
+use super::supervisor::{ServiceState, Supervisor, Watchdog};
+use super::upgrade::UpgradeCheck;
+use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
-use crate::session::Session;
-use crate::{Outcome, child, log};
+use crate::{CommandOutcome, child, log};
 
 /// Refreshes in a child of this program, which goes on when the keeper is killed.
-struct InAChild;
+struct ChildRefresher;
 
-impl Refresher for InAChild {
-    fn refresh(&self, reason: Reason, base: Arc<Snapshot>) -> Refreshing {
+impl Refresher for ChildRefresher {
+    fn refresh(&self, reason: RefreshReason, base: Arc<Snapshot>) -> RefreshFuture {
         let job = Job::refresh(reason, &base, AccountPolicy::Follow);
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(move || child::run(&job, child::Talk::None)).await;
+            let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
             match done {
-                Ok(Ok(Done::Served)) => Ok(()),
-                Ok(Ok(Done::Failed(failure))) => Err(failure),
-                Ok(Ok(Done::Uncommitted(why))) => Err(Failure::new(ErrorKind::StoreUnavailable, why)),
-                Ok(Err(error)) => Err(Failure::new(ErrorKind::TryAgain, error.to_string())),
-                _ => Err(Failure::new(ErrorKind::TryAgain, "unexpected reply from the child process")),
+                Ok(Ok(RefreshOutcome::Served)) => Ok(()),
+                Ok(Ok(RefreshOutcome::Failed(failure))) => Err(failure),
+                Ok(Ok(RefreshOutcome::Uncommitted(why))) => {
+                    Err(JobFailure::new(ErrorKind::StoreUnavailable, why))
+                }
+                Ok(Err(error)) => Err(JobFailure::new(ErrorKind::TryAgain, error.to_string())),
+                _ => Err(JobFailure::new(ErrorKind::TryAgain, "unexpected reply from the child process")),
             }
         })
     }
 }
 
-pub(super) fn run(output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(super) fn run(output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     log::start(&session.environment, Some(LogLevel::Info));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
@@ -46,29 +50,29 @@ pub(super) fn run(output: &mut Output) -> Outcome {
     outcome
 }
 
-async fn keep(session: &Session) -> Outcome {
+async fn keep(session: &CommandContext) -> CommandOutcome {
     let mut signals = Signals::new()?;
     let supervisor = Supervisor::new();
     let waiting = |holder: Option<Holder>| {
         let holder = holder.map_or_else(|| "another keeper".to_owned(), |holder| holder.to_string());
         tracing::info!("standing by for {holder}");
-        supervisor.tell(News::StandingBy);
+        supervisor.tell(ServiceState::StandingBy);
     };
     let mut watchdog = Watchdog::new();
-    let mut upgrade = Upgrade::watch(&session.environment);
+    let mut upgrade = UpgradeCheck::watch(&session.environment);
     let post = {
-        let take = Post::take(session.home(), &session.environment, waiting);
+        let take = KeeperLock::take(session.home(), &session.environment, waiting);
         tokio::pin!(take);
         loop {
             tokio::select! {
                 post = &mut take => break post.map_err(failed)?,
                 heard = signals.next() => match heard {
-                    Heard::LookAgain if upgrade.is_due() => return start_again(),
+                    SignalEvent::LookAgain if upgrade.is_due() => return start_again(),
                     // A standby reads no login.
-                    Heard::LookAgain => {}
-                    Heard::End(ending) => return ending,
+                    SignalEvent::LookAgain => {}
+                    SignalEvent::End(ending) => return ending,
                 },
-                () = watchdog.is_due() => supervisor.tell(News::Alive),
+                () = watchdog.is_due() => supervisor.tell(ServiceState::Alive),
                 () = upgrade.ends_this_keeper() => return start_again(),
             }
         }
@@ -76,16 +80,16 @@ async fn keep(session: &Session) -> Outcome {
     let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let listener = listen(session, &post);
-    let keeper = Keeper::new(post, manager, Box::new(InAChild), session.clock.clone());
+    let keeper = Keeper::new(post, manager, Box::new(ChildRefresher), session.clock.clone());
     tracing::info!(home = %session.home().path().display(), "keeping the login fresh");
-    supervisor.tell(News::AtWork);
+    supervisor.tell(ServiceState::AtWork);
 
     let look_again = keeper.look_again();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let mut end = Some(end);
     // Dropping its sender ends the work.
     let finish = |end: &mut Option<_>| {
-        supervisor.tell(News::Ending);
+        supervisor.tell(ServiceState::Ending);
         tracing::info!("ending; a refresh under way is finished first");
         drop(end.take());
     };
@@ -98,7 +102,7 @@ async fn keep(session: &Session) -> Outcome {
         tokio::select! {
             done = &mut work => return done.map_err(failed).and(outcome),
             heard = signals.next() => match heard {
-                Heard::LookAgain => {
+                SignalEvent::LookAgain => {
                     tracing::info!("looking again");
                     look_again.ring();
                     if end.is_some() && upgrade.is_due() {
@@ -107,13 +111,13 @@ async fn keep(session: &Session) -> Outcome {
                     }
                 }
                 // A second request ends the keeper at once; the child goes on.
-                Heard::End(ending) if end.is_none() => return ending,
-                Heard::End(ending) => {
+                SignalEvent::End(ending) if end.is_none() => return ending,
+                SignalEvent::End(ending) => {
                     finish(&mut end);
                     outcome = ending;
                 }
             },
-            () = watchdog.is_due() => supervisor.tell(News::Alive),
+            () = watchdog.is_due() => supervisor.tell(ServiceState::Alive),
             () = upgrade.ends_this_keeper(), if end.is_some() => {
                 finish(&mut end);
                 outcome = start_again();
@@ -122,14 +126,14 @@ async fn keep(session: &Session) -> Outcome {
     }
 }
 
-fn listen(session: &Session, post: &Post) -> Option<Listener> {
+fn listen(session: &CommandContext, post: &KeeperLock) -> Option<KeeperSocket> {
     let path =
         keeper::Client::of(session.home(), &session.environment).map(|client| client.path().to_owned());
     let Some(path) = path else {
         tracing::warn!("no socket: the path of the login is too long for one and XDG_RUNTIME_DIR is not set");
         return None;
     };
-    Some(Listener::at(post, &path))
+    Some(KeeperSocket::at(post, &path))
 }
 
 /// What a keeper listens to: SIGINT and SIGTERM end it, SIGHUP has it look again.
@@ -149,22 +153,22 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self) -> SignalEvent {
         tokio::select! {
-            _ = self.interrupt.recv() => Heard::End(Err(CommandError::told(Exit::Interrupted))),
-            _ = self.terminate.recv() => Heard::End(Ok(())),
-            _ = self.hangup.recv() => Heard::LookAgain,
+            _ = self.interrupt.recv() => SignalEvent::End(Err(CommandError::told(Exit::Interrupted))),
+            _ = self.terminate.recv() => SignalEvent::End(Ok(())),
+            _ = self.hangup.recv() => SignalEvent::LookAgain,
         }
     }
 }
 
 /// Ends the keeper with a code on which the units and agents that we write start it again.
-fn start_again() -> Outcome {
+fn start_again() -> CommandOutcome {
     Err(CommandError::told(Exit::TryAgain))
 }
 
-enum Heard {
-    End(Outcome),
+enum SignalEvent {
+    End(CommandOutcome),
     LookAgain,
 }
 

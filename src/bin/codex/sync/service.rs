@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use codex_auth::config::{Environment, UserFolders};
 use codex_auth::{Home, keeper, store};
-use codex_auth_platform::service::{self, Call, Folders, Manager, Service, Start};
+use codex_auth_platform::service::{self, ManagerCall, Service, ServiceFolders, ServiceManager, Start};
 
-use crate::Outcome;
+use crate::CommandOutcome;
+use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
 use crate::hand_over;
 use crate::output::Output;
-use crate::session::Session;
 
 /// Variables that change how a keeper works, and that a service does not have from a shell.
 const MISSED: [&str; 15] = [
@@ -52,7 +52,7 @@ pub(crate) struct Uninstall {
 
 /// A keeper's service, and where it is described.
 pub(crate) struct Installation {
-    manager: Manager,
+    manager: ServiceManager,
     service: Service,
     pub(crate) file: PathBuf,
 }
@@ -65,7 +65,7 @@ impl Installation {
         let user = UserFolders::of_process()
             .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
         let service = described(home, environment);
-        let folders = Folders { home: user.home, config: user.config };
+        let folders = ServiceFolders { home: user.home, config: user.config };
         let file = manager.file(&service, &folders);
         Ok(Self { manager, service, file })
     }
@@ -76,8 +76,8 @@ impl Installation {
     }
 }
 
-pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     let installation = Installation::of(session.home(), &session.environment)?;
     let Installation { manager, service, file } = &installation;
     let program = hand_over::own_path(&session.environment).ok_or_else(|| {
@@ -107,8 +107,8 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> Outcome {
     Ok(())
 }
 
-pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     let Installation { manager, service, file } = Installation::of(session.home(), &session.environment)?;
     if service::read(&file).is_none() {
         output.say(&format!("not installed: there is no {}", file.display()));
@@ -154,7 +154,7 @@ fn described(home: &Home, environment: &Environment) -> Service {
     }
 }
 
-fn run(calls: &[Call], output: &Output) -> Outcome {
+fn run(calls: &[ManagerCall], output: &Output) -> CommandOutcome {
     for call in calls {
         call.run().map_err(|error| failed(&error))?;
         output.say(&format!("ran {call}"));

@@ -1,24 +1,24 @@
 //! `codex sync status`: whether a keeper is at work, and what it does next.
 
 use clap::Args;
-use codex_auth::keeper::{Client, ClientError, Status};
+use codex_auth::keeper::{Client, ClientError, KeeperStatus};
 use codex_auth::{Clock, Environment, store};
 use codex_auth_platform::service;
 use serde_json::json;
 
-use crate::Outcome;
+use crate::CommandOutcome;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, path_text, plain, relative};
 use crate::sync::Installation;
 
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct SyncStatusArguments {
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
+pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> CommandOutcome {
     let environment = Environment::of_process()?;
     output.configure(&environment);
     let home = match store::locate(&environment) {
@@ -69,7 +69,12 @@ pub(super) fn run(_arguments: &Arguments, output: &mut Output) -> Outcome {
     if status.is_some() { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
 }
 
-fn show(status: &Status, socket: Option<&str>, installed: Option<&str>, output: &Output) -> Outcome {
+fn show(
+    status: &KeeperStatus,
+    socket: Option<&str>,
+    installed: Option<&str>,
+    output: &Output,
+) -> CommandOutcome {
     let now = Clock::system().now();
     let mut fields = vec![("keeper", format!("pid {}, version {}", status.pid, plain(&status.version)))];
     if let Some(email) = status.account.as_ref().and_then(|account| account.email.as_deref()) {

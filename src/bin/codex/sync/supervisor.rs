@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What there is to tell.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum News {
+pub(super) enum ServiceState {
     /// Another keeper is at work. To a manager one who stands by has started: it is ready to take over.
     StandingBy,
     /// This one is at work.
@@ -26,7 +26,7 @@ pub(super) enum News {
     Ending,
 }
 
-impl News {
+impl ServiceState {
     fn states(self) -> &'static [NotifyState<'static>] {
         match self {
             Self::StandingBy => &[NotifyState::Ready, NotifyState::Status("standing by")],
@@ -44,7 +44,7 @@ impl News {
 #[derive(Debug)]
 pub(super) struct Supervisor {
     /// None where no thread could be had.
-    tell: Option<Sender<News>>,
+    tell: Option<Sender<ServiceState>>,
     /// Whether a sign of life is on its way still; a second one would say nothing more.
     alive: Arc<AtomicBool>,
     ended: Receiver<Infallible>,
@@ -52,7 +52,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn new() -> Self {
-        let (tell, told) = channel::<News>();
+        let (tell, told) = channel::<ServiceState>();
         let (end, ended) = channel();
         let alive = Arc::new(AtomicBool::new(false));
         let on_its_way = Arc::clone(&alive);
@@ -60,7 +60,7 @@ impl Supervisor {
             let _end = end;
             for news in told {
                 let _ = sd_notify::notify(news.states());
-                if matches!(news, News::Alive) {
+                if matches!(news, ServiceState::Alive) {
                     on_its_way.store(false, Ordering::Relaxed);
                 }
             }
@@ -68,8 +68,8 @@ impl Supervisor {
         Self { tell: thread.is_ok().then_some(tell), alive, ended }
     }
 
-    pub(super) fn tell(&self, news: News) {
-        if matches!(news, News::Alive) && self.alive.swap(true, Ordering::Relaxed) {
+    pub(super) fn tell(&self, news: ServiceState) {
+        if matches!(news, ServiceState::Alive) && self.alive.swap(true, Ordering::Relaxed) {
             return;
         }
         let _ = self.tell.as_ref().map(|tell| tell.send(news));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_auth::Environment;
-use codex_auth_platform::search_path::Identity;
+use codex_auth_platform::search_path::ProgramId;
 use codex_auth_platform::service;
 use tokio::time::{Instant, Interval, interval_at};
 
@@ -14,19 +14,19 @@ use crate::hand_over;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The path that this keeper was started by, and the file that was there.
-pub(super) struct Upgrade {
+pub(super) struct UpgradeCheck {
     /// None where the path is not known, and where the keeper has said that it was replaced.
     path: Option<PathBuf>,
-    image: Option<Identity>,
+    image: Option<ProgramId>,
     /// By a service manager, when it ends with a code other than 0.
     is_restarted: bool,
     looks: Interval,
 }
 
-impl Upgrade {
+impl UpgradeCheck {
     pub(super) fn watch(environment: &Environment) -> Self {
         let path = hand_over::own_path(environment);
-        let image = path.as_deref().and_then(Identity::of);
+        let image = path.as_deref().and_then(ProgramId::of);
         let service = &environment.service;
         let variable =
             |name: &str| service.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
@@ -49,7 +49,7 @@ impl Upgrade {
     pub(super) fn is_due(&mut self) -> bool {
         let Some(path) = &self.path else { return false };
         // While no file is there, the service manager could start none.
-        if Identity::of(path).is_none_or(|found| Some(found) == self.image) {
+        if ProgramId::of(path).is_none_or(|found| Some(found) == self.image) {
             return false;
         }
         if self.is_restarted {

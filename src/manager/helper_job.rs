@@ -7,53 +7,53 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::end_login;
 use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
-use super::logout::{self, Scope};
-use super::refresh::Transaction;
-use super::snapshot::{Departure, Snapshot, Standing};
-use super::wanted::{Base, Reason};
+use super::logout::{self, LogoutScope};
+use super::remove_login;
+use super::request::{CallerBase, RefreshReason};
+use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
+use super::transaction::Transaction;
 use crate::config::Environment;
 use crate::home::Home;
 use crate::remedy::{ErrorKind, Remedy};
-use crate::store::{Deadline, Waiting};
+use crate::store::{LockDeadline, Waiting};
 
 /// What a child is to do, to be sent to it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Job {
-    task: Task,
+    task: JobTask,
     policy: AccountPolicy,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Task {
+enum JobTask {
     Freshen,
-    Refresh { reason: Reason, base: Base },
-    Logout { scope: Scope },
+    Refresh { reason: RefreshReason, base: CallerBase },
+    Logout { scope: LogoutScope },
 }
 
 /// What a child has done, to be sent back as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Done {
+pub enum RefreshOutcome {
     /// The store holds what the job was for.
     Served,
     /// The new tokens are in the rescue only; the next holder of the lease commits them.
     Uncommitted(String),
     /// The login has ended.
-    LoggedOut(logout::Report),
+    LoggedOut(logout::LogoutReport),
     /// It failed.
-    Failed(Failure),
+    Failed(JobFailure),
 }
 
 /// A failure as it travels from a child.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Failure {
+pub struct JobFailure {
     /// The one line.
     pub message: String,
     /// What caused it, outermost first.
@@ -67,20 +67,20 @@ pub struct Failure {
 impl Job {
     /// A refresh of what the caller knows as `snapshot`.
     #[must_use]
-    pub fn refresh(reason: Reason, snapshot: &Snapshot, policy: AccountPolicy) -> Self {
-        Self { task: Task::Refresh { reason, base: Base::of(snapshot) }, policy }
+    pub fn refresh(reason: RefreshReason, snapshot: &Snapshot, policy: AccountPolicy) -> Self {
+        Self { task: JobTask::Refresh { reason, base: CallerBase::of(snapshot) }, policy }
     }
 
     /// A refresh if what is stored by then is stale and can be refreshed; otherwise nothing.
     #[must_use]
     pub fn freshen(policy: AccountPolicy) -> Self {
-        Self { task: Task::Freshen, policy }
+        Self { task: JobTask::Freshen, policy }
     }
 
     /// A logout.
     #[must_use]
-    pub fn logout(scope: Scope) -> Self {
-        Self { task: Task::Logout { scope }, policy: AccountPolicy::Follow }
+    pub fn logout(scope: LogoutScope) -> Self {
+        Self { task: JobTask::Logout { scope }, policy: AccountPolicy::Follow }
     }
 
     /// Does it, here and now, on this thread. While another process holds the lease `between` is called before each
@@ -91,8 +91,8 @@ impl Job {
         home: Home,
         environment: &Environment,
         between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
-    ) -> Done {
-        self.run_within(home, environment, &Deadline::after(environment.lock_timeout), between)
+    ) -> RefreshOutcome {
+        self.run_within(home, environment, &LockDeadline::after(environment.lock_timeout), between)
     }
 
     /// As [`Self::run`], with the waits for locks within `deadline`. Cancelling that ends every wait, until a token is sent
@@ -102,48 +102,52 @@ impl Job {
         self,
         home: Home,
         environment: &Environment,
-        deadline: &Deadline,
+        deadline: &LockDeadline,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
-    ) -> Done {
+    ) -> RefreshOutcome {
         let engine = Engine { policy: self.policy, ..Engine::of_system(home, environment) };
         let done = match self.task {
-            Task::Freshen => freshen(&engine, deadline, &mut between),
-            Task::Refresh { reason, base } => refresh(&engine, reason, base, deadline, &mut between),
-            Task::Logout { scope } => {
-                end_login::run(&engine, scope, deadline, &mut between).map(Done::LoggedOut)
+            JobTask::Freshen => freshen(&engine, deadline, &mut between),
+            JobTask::Refresh { reason, base } => refresh(&engine, reason, base, deadline, &mut between),
+            JobTask::Logout { scope } => {
+                remove_login::run(&engine, scope, deadline, &mut between).map(RefreshOutcome::LoggedOut)
             }
         };
-        done.unwrap_or_else(|error| Done::Failed(Failure::from(&error)))
+        done.unwrap_or_else(|error| RefreshOutcome::Failed(JobFailure::from(&error)))
     }
 }
 
-type Between<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
+type JobHook<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
 
-fn freshen(engine: &Engine, deadline: &Deadline, between: &mut Between<'_>) -> Result<Done, Error> {
+fn freshen(
+    engine: &Engine,
+    deadline: &LockDeadline,
+    between: &mut JobHook<'_>,
+) -> Result<RefreshOutcome, Error> {
     let snapshot = engine.load()?;
     match snapshot.standing(engine.clock.now()) {
-        Standing::Stale | Standing::Expired if snapshot.fingerprint().is_some() => {
-            refresh(engine, Reason::Stale, Base::of(&snapshot), deadline, between)
+        SnapshotStatus::Stale | SnapshotStatus::Expired if snapshot.fingerprint().is_some() => {
+            refresh(engine, RefreshReason::Stale, CallerBase::of(&snapshot), deadline, between)
         }
-        _ => Ok(Done::Served),
+        _ => Ok(RefreshOutcome::Served),
     }
 }
 
 fn refresh(
     engine: &Engine,
-    reason: Reason,
-    base: Base,
-    deadline: &Deadline,
-    between: &mut Between<'_>,
-) -> Result<Done, Error> {
+    reason: RefreshReason,
+    base: CallerBase,
+    deadline: &LockDeadline,
+    between: &mut JobHook<'_>,
+) -> Result<RefreshOutcome, Error> {
     let snapshot = Transaction { engine, reason, base, deadline: deadline.clone() }.run(between)?;
     Ok(match snapshot.departure() {
-        Some(Departure::Uncommitted(error)) => Done::Uncommitted(error.to_string()),
-        _ => Done::Served,
+        Some(Divergence::Uncommitted(error)) => RefreshOutcome::Uncommitted(error.to_string()),
+        _ => RefreshOutcome::Served,
     })
 }
 
-impl Failure {
+impl JobFailure {
     /// A failure without a cause that is known.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -151,7 +155,7 @@ impl Failure {
     }
 }
 
-impl From<&Error> for Failure {
+impl From<&Error> for JobFailure {
     fn from(error: &Error) -> Self {
         let mut causes = Vec::new();
         let mut cause = std::error::Error::source(error);

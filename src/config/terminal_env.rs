@@ -9,17 +9,17 @@ use super::environment::{
 /// What can be known of the person and their terminal without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Surroundings {
+pub struct TerminalEnv {
     /// Whether a browser that is opened here would open in front of the person.
-    pub person: Person,
+    pub person: UserLocation,
     /// What the terminal can show, if there is one.
-    pub terminal: Terminal,
+    pub terminal: TerminalKind,
 }
 
 /// Where the person is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Person {
+pub enum UserLocation {
     /// In an SSH session without a display: a browser would open somewhere else, or nowhere.
     Elsewhere,
     /// At this machine, as far as can be told.
@@ -29,27 +29,27 @@ pub enum Person {
 /// What a terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Terminal {
+pub enum TerminalKind {
     /// Lines of text.
     Plain,
     /// Block characters and colours.
     Rich,
 }
 
-impl Surroundings {
+impl TerminalEnv {
     pub(super) fn read(value: impl Fn(Variable) -> Option<OsString>) -> Self {
         let any = |variables: &[Variable]| variables.iter().any(|variable| value(*variable).is_some());
         let person = match (any(&[SSH_CONNECTION, SSH_TTY]), any(&[DISPLAY, WAYLAND_DISPLAY])) {
-            (true, false) => Person::Elsewhere,
-            _ => Person::Here,
+            (true, false) => UserLocation::Elsewhere,
+            _ => UserLocation::Here,
         };
         // As everywhere, the first of these that is set counts, even where a later one says more.
         let locale = [LC_ALL, LC_CTYPE, LANG].into_iter().find_map(&value);
         let terminal = match value(TERM) {
             Some(term) if term != OsStr::new("dumb") && locale.is_some_and(|name| is_unicode(&name)) => {
-                Terminal::Rich
+                TerminalKind::Rich
             }
-            _ => Terminal::Plain,
+            _ => TerminalKind::Plain,
         };
         Self { person, terminal }
     }
@@ -64,8 +64,8 @@ fn is_unicode(locale: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn read(set: &[(&str, &str)]) -> Surroundings {
-        Surroundings::read(|variable| {
+    fn read(set: &[(&str, &str)]) -> TerminalEnv {
+        TerminalEnv::read(|variable| {
             set.iter().find(|(name, _)| *name == variable.name).map(|(_, value)| (*value).into())
         })
     }
@@ -73,12 +73,12 @@ mod tests {
     #[test]
     fn a_person_is_elsewhere_only_in_an_ssh_session_without_a_display() {
         for (set, person) in [
-            (&[][..], Person::Here),
-            (&[("DISPLAY", ":0")], Person::Here),
-            (&[("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")], Person::Elsewhere),
-            (&[("SSH_TTY", "/dev/pts/1")], Person::Elsewhere),
-            (&[("SSH_TTY", "/dev/pts/1"), ("DISPLAY", "localhost:10")], Person::Here),
-            (&[("SSH_TTY", "/dev/pts/1"), ("WAYLAND_DISPLAY", "wayland-0")], Person::Here),
+            (&[][..], UserLocation::Here),
+            (&[("DISPLAY", ":0")], UserLocation::Here),
+            (&[("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")], UserLocation::Elsewhere),
+            (&[("SSH_TTY", "/dev/pts/1")], UserLocation::Elsewhere),
+            (&[("SSH_TTY", "/dev/pts/1"), ("DISPLAY", "localhost:10")], UserLocation::Here),
+            (&[("SSH_TTY", "/dev/pts/1"), ("WAYLAND_DISPLAY", "wayland-0")], UserLocation::Here),
         ] {
             assert_eq!(read(set).person, person, "{set:?}");
         }
@@ -87,12 +87,12 @@ mod tests {
     #[test]
     fn a_terminal_is_rich_where_it_has_a_name_and_its_letters_are_unicode() {
         for (set, terminal) in [
-            (&[("TERM", "xterm"), ("LANG", "en_GB.UTF-8")][..], Terminal::Rich),
-            (&[("TERM", "xterm"), ("LC_ALL", "C.utf8")], Terminal::Rich),
-            (&[("TERM", "xterm"), ("LC_ALL", "C"), ("LANG", "en_GB.UTF-8")], Terminal::Plain),
-            (&[("TERM", "dumb"), ("LANG", "en_GB.UTF-8")], Terminal::Plain),
-            (&[("LANG", "en_GB.UTF-8")], Terminal::Plain),
-            (&[("TERM", "xterm")], Terminal::Plain),
+            (&[("TERM", "xterm"), ("LANG", "en_GB.UTF-8")][..], TerminalKind::Rich),
+            (&[("TERM", "xterm"), ("LC_ALL", "C.utf8")], TerminalKind::Rich),
+            (&[("TERM", "xterm"), ("LC_ALL", "C"), ("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
+            (&[("TERM", "dumb"), ("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
+            (&[("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
+            (&[("TERM", "xterm")], TerminalKind::Plain),
         ] {
             assert_eq!(read(set).terminal, terminal, "{set:?}");
         }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::filesystem::{self, Identity, Presence};
+use codex_auth_platform::filesystem::{self, FileId, Presence};
 use codex_auth_platform::lock::{self, Creation, FileLock, Holder, Mode, Wait};
 
-use super::client::{Client, Response};
+use super::client::{Client, ProbeResult};
 use crate::config::Environment;
 use crate::home::Home;
 use crate::store;
@@ -22,11 +22,11 @@ const STOPPED: Duration = Duration::from_secs(15);
 /// The proof that this process is the keeper of a home. Given up on drop, and by the kernel when the process ends.
 #[derive(Debug)]
 #[must_use = "the post is given up on drop"]
-pub struct Post {
+pub struct KeeperLock {
     home: Home,
     lock: FileLock,
-    identity: Option<Identity>,
-    folder: Option<Identity>,
+    identity: Option<FileId>,
+    folder: Option<FileId>,
 }
 
 /// Why there is no keeper here.
@@ -44,7 +44,7 @@ pub enum Error {
     TakenOver,
     /// The lock file is not where it was.
     #[error("the folder of the login was removed or replaced; start the keeper again")]
-    PostLost,
+    LockLost,
     /// The path of the home leads to another folder now.
     #[error("{} leads to {} now, and not to {}; start the keeper again", spelled.display(), now.display(), was.display())]
     Repointed {
@@ -60,7 +60,7 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-impl Post {
+impl KeeperLock {
     /// Waits until this process is the keeper of `home`. `waiting` is called once, with the process that is.
     ///
     /// It becomes the keeper when that process ends, and when that process has stopped: its socket accepts connections and
@@ -78,7 +78,7 @@ impl Post {
     ) -> Result<Self, Error> {
         let home = store::make_folders(home)?;
         let path = home.keeper_lock();
-        let mut probe = Probe::new(Client::of(&home, environment));
+        let mut probe = SocketProbe::new(Client::of(&home, environment));
         let mut told = false;
         loop {
             match FileLock::acquire(&path, Mode::Exclusive, Creation::Private, Wait::No) {
@@ -116,7 +116,7 @@ impl Post {
     /// closed for now passes.
     ///
     /// # Errors
-    /// [`Error::PostLost`], [`Error::TakenOver`], [`Error::Repointed`].
+    /// [`Error::LockLost`], [`Error::TakenOver`], [`Error::Repointed`].
     pub(super) fn check(&self) -> Result<(), Error> {
         match filesystem::presence(self.lock.path()) {
             Presence::Unknown => return Ok(()),
@@ -124,7 +124,7 @@ impl Post {
             Presence::There(_) if filesystem::identity(&self.home.folder()) == self.folder => {
                 return Err(Error::TakenOver);
             }
-            Presence::There(_) | Presence::Gone => return Err(Error::PostLost),
+            Presence::There(_) | Presence::Gone => return Err(Error::LockLost),
         }
         match self.home.resolve_again() {
             Ok(now) if now != self.home => Err(Error::Repointed {
@@ -139,14 +139,14 @@ impl Post {
 }
 
 /// Asks the keeper at a socket now and then whether it answers.
-struct Probe {
+struct SocketProbe {
     client: Option<Client>,
     due: Instant,
     /// Since when it has answered nothing, and which lock file it had then.
-    silent: Option<(Instant, Option<Identity>)>,
+    silent: Option<(Instant, Option<FileId>)>,
 }
 
-impl Probe {
+impl SocketProbe {
     fn new(client: Option<Client>) -> Self {
         Self { client, due: Instant::now() + PROBE, silent: None }
     }
@@ -157,7 +157,7 @@ impl Probe {
         let (began, holder) = (Instant::now(), filesystem::identity(path));
         let response = tokio::task::spawn_blocking(move || client.probe(PROBE)).await;
         self.due = Instant::now() + PROBE;
-        if !matches!(response, Ok(Response::Silent)) {
+        if !matches!(response, Ok(ProbeResult::Silent)) {
             self.silent = None;
             return false;
         }

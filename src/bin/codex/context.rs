@@ -7,12 +7,12 @@ use std::time::Duration;
 use codex_auth::config::StoreSelection;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AuthManager, Snapshot};
-use codex_auth::store::{self, Deadline, Note, Waiting};
+use codex_auth::store::{self, LockDeadline, StorageNote, Waiting};
 use codex_auth::{Clock, Environment, Home, Lease, Stores};
-use codex_auth_platform::process::{self, Running, Variable};
+use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
 use serde_json::{Value, json};
 
-use crate::completions::OneOf;
+use crate::completions::WordParser;
 use crate::error::CommandError;
 use crate::output::{Output, path_text};
 
@@ -21,15 +21,15 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 /// One run of the program on one home.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct CommandContext {
     pub(crate) environment: Environment,
     pub(crate) stores: Stores,
     pub(crate) clock: Clock,
     /// The limit of all waits for locks of this command.
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: LockDeadline,
 }
 
-impl Session {
+impl CommandContext {
     pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let environment = Environment::of_process()?;
         output.configure(&environment);
@@ -45,7 +45,7 @@ impl Session {
     ) -> Result<Self, CommandError> {
         output.head("place", json!(path_text(home.path())));
         let stores = Stores::open(home, &environment)?;
-        let deadline = Deadline::after(environment.lock_timeout);
+        let deadline = LockDeadline::after(environment.lock_timeout);
         Ok(Self { environment, stores, clock: Clock::system(), deadline })
     }
 
@@ -90,8 +90,8 @@ impl WaitingLine {
 }
 
 /// What `--store` can be.
-pub(crate) const STORES: OneOf<StoreSelection> =
-    OneOf { words: &["keychain", "file", "auto"], parse: selection };
+pub(crate) const STORES: WordParser<StoreSelection> =
+    WordParser { words: &["keychain", "file", "auto"], parse: selection };
 
 /// `--store`, in our words and in Codex's.
 fn selection(word: &str) -> Result<StoreSelection, String> {
@@ -107,7 +107,7 @@ pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
             let mut account = json!({
                 "id": document.workspace(),
                 "email": document.claims().email,
-                "plan": document.claims().plan.as_ref().map(codex_auth::claims::Plan::as_str),
+                "plan": document.claims().plan.as_ref().map(codex_auth::claims::PlanType::as_str),
             });
             if let Some(selected) = selected_elsewhere(document) {
                 account["account_id"] = selected.into();
@@ -123,19 +123,19 @@ pub(crate) fn selected_elsewhere(document: &AuthDocument) -> Option<String> {
 }
 
 /// Notes as the warnings of a report.
-pub(crate) fn warnings<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Vec<String> {
+pub(crate) fn warnings<'a>(notes: impl IntoIterator<Item = &'a StorageNote>) -> Vec<String> {
     notes.into_iter().map(ToString::to_string).collect()
 }
 
 /// A store as people call it, with where it is.
-pub(crate) fn kept_in(location: &store::Location) -> String {
+pub(crate) fn kept_in(location: &store::DocumentLocation) -> String {
     format!("{} store, {location}", location.kind())
 }
 
 /// Other processes of this user that are called codex and use `home`, as far as the system tells.
-pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<Running> {
-    let here = |running: &Running| match &running.variable {
-        Variable::Set(path) => store::is_home(home, path.as_ref()),
+pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<RunningProcess> {
+    let here = |running: &RunningProcess| match &running.variable {
+        ProcessVariable::Set(path) => store::is_home(home, path.as_ref()),
         _ => environment.is_default_home(),
     };
     process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()

@@ -7,15 +7,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
-use super::finish::dispose;
-use super::looks::Look;
-use super::snapshot::{Departure, Snapshot};
-use crate::authority::{self, Hold, Kind, Reason as Refusal, Refresh, TokenResponse};
+use super::read_order::ReadTicket;
+use super::recover::dispose;
+use super::snapshot::{Divergence, Snapshot};
+use crate::authority::{
+    self, Refresh, RefusalDuration, RefusalReason as Refusal, RetryAdvice, TokenResponse,
+};
 use crate::config::StoreKind;
 use crate::failpoint;
 use crate::secret::Fingerprint;
-use crate::store::rescue::{Rescue, Reservation};
-use crate::store::{self, Advanced, Cause, Ending, LONGEST_BACK_OFF, Outcome, Poison, Stored, Writer};
+use crate::store::rescue::{Rescue, RescueReservation};
+use crate::store::{
+    self, AdvanceOutcome, LONGEST_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord, StoredDocument,
+    Writer,
+};
 use crate::watch::Watch;
 
 /// How long a program that won the race may take to commit: Codex gives up on its lock after five seconds.
@@ -27,43 +32,43 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
 /// One refresh token on its way to the authority, under the lease, with its successor's place reserved.
-pub(super) struct Spending<'a> {
+pub(super) struct TokenSpend<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) stored: &'a Stored,
+    pub(super) stored: &'a StoredDocument,
     pub(super) request: Refresh,
     pub(super) writer: Writer<'a>,
 }
 
 /// An answer, as it was written into the rescue.
-struct Received {
+struct SavedResponse {
     rescue: Rescue,
-    owner: Owner,
+    owner: ResponseOwner,
     /// Whether there is no access token in it.
     barren: bool,
     kept: Result<(), store::Error>,
 }
 
 /// A document that is no longer what was spent, and the look that found it.
-struct Moved {
-    look: Look,
-    stored: Stored,
+struct ChangedDocument {
+    look: ReadTicket,
+    stored: StoredDocument,
 }
 
 /// Whose tokens an answer brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
+enum ResponseOwner {
     Same,
     AnotherUser,
 }
 
-impl Spending<'_> {
-    pub(super) fn run(mut self, reservation: Reservation) -> Result<Snapshot, Error> {
+impl TokenSpend<'_> {
+    pub(super) fn run(mut self, reservation: RescueReservation) -> Result<Snapshot, Error> {
         // From here on the answer decides, and it has to be kept.
         self.writer.lease().deadline().finish();
         let began = Instant::now();
         let mut reservation = Some(reservation);
         let mut answer = self.send(&mut reservation, Duration::ZERO)?;
-        if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unknown) {
+        if answer.as_ref().is_err_and(|error| error.kind() == RetryAdvice::Unknown) {
             // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
             if let Some(moved) = self.moved()? {
                 return self.adopt(moved);
@@ -80,9 +85,9 @@ impl Spending<'_> {
     /// and their buffers are dealt with afterwards.
     fn send(
         &self,
-        reservation: &mut Option<Reservation>,
+        reservation: &mut Option<RescueReservation>,
         passed: Duration,
-    ) -> Result<Result<Received, authority::Error>, Error> {
+    ) -> Result<Result<SavedResponse, authority::Error>, Error> {
         // Its life begins before it arrives, and the machine may be suspended until then.
         let asked_at = self.engine.clock.now();
         failpoint::at("sending");
@@ -97,37 +102,39 @@ impl Spending<'_> {
         &self,
         response: TokenResponse,
         asked_at: Timestamp,
-        reservation: Option<Reservation>,
-    ) -> Received {
+        reservation: Option<RescueReservation>,
+    ) -> SavedResponse {
         // Codex's workspace switch leaves another account beside the same user's refresh token, and keeps the answer.
         let spent = self.stored.document.identity();
         let owner = match response.is_another_users_than(&spent) {
-            true => Owner::AnotherUser,
-            false => Owner::Same,
+            true => ResponseOwner::AnotherUser,
+            false => ResponseOwner::Same,
         };
         let barren = response.access_token.is_none();
         let rescue = Rescue::new(self.stored, self.parent(), response.into(), asked_at);
-        let rescue = if owner == Owner::AnotherUser { rescue.refused() } else { rescue };
+        let rescue = if owner == ResponseOwner::AnotherUser { rescue.refused() } else { rescue };
         let kept = reservation.map_or(Ok(()), |reservation| reservation.keep(&rescue));
         failpoint::at("rescued");
-        Received { rescue, owner, barren, kept }
+        SavedResponse { rescue, owner, barren, kept }
     }
 
     fn parent(&self) -> Fingerprint {
         self.request.refresh_token.fingerprint()
     }
 
-    fn received(&mut self, received: Received) -> Result<Snapshot, Error> {
+    fn received(&mut self, received: SavedResponse) -> Result<Snapshot, Error> {
         // Against its promise the rescue may fail; then the commit is all that is left to try.
-        let Received { rescue, owner, barren, kept } = received;
-        if owner == Owner::AnotherUser {
+        let SavedResponse { rescue, owner, barren, kept } = received;
+        if owner == ResponseOwner::AnotherUser {
             self.give_up(rescue)?;
             return Err(Error::WrongAccount);
         }
         match self.writer.advance(&rescue) {
-            Ok(Advanced::Stored) if barren => Err(Error::NoAccessToken),
-            Ok(Advanced::Stored | Advanced::Overtaken) => self.serve_what_is_there(rescue.child()),
-            Ok(Advanced::Moved) => {
+            Ok(AdvanceOutcome::Stored) if barren => Err(Error::NoAccessToken),
+            Ok(AdvanceOutcome::Stored | AdvanceOutcome::Overtaken) => {
+                self.serve_what_is_there(rescue.child())
+            }
+            Ok(AdvanceOutcome::Moved) => {
                 // A logout, a new login, or a program that won: never over the newer document.
                 self.give_up(rescue)?;
                 self.serve_what_is_there(None)
@@ -137,8 +144,8 @@ impl Spending<'_> {
                 match self.stored.document.with_successor(&rescue.tokens, rescue.received_at) {
                     Ok(document) => {
                         let look = self.engine.looks.begin();
-                        let stored = Stored { document, ..self.stored.clone() };
-                        Ok(self.snapshot(look, stored).departed(Departure::Uncommitted(Arc::new(error))))
+                        let stored = StoredDocument { document, ..self.stored.clone() };
+                        Ok(self.snapshot(look, stored).departed(Divergence::Uncommitted(Arc::new(error))))
                     }
                     Err(_) => Err(Error::Uncommitted(Arc::new(error))),
                 }
@@ -173,13 +180,13 @@ impl Spending<'_> {
             }
             authority::Error::Transient { retry_after, .. } => {
                 let asked = *retry_after;
-                Err(self.back_off(Ending::Transient, asked, error))
+                Err(self.back_off(SpendOutcome::Transient, asked, error))
             }
             authority::Error::Unknown { .. } => {
                 if let Some(moved) = self.moved()? {
                     return self.adopt(moved);
                 }
-                Err(self.back_off(Ending::Unknown, None, error))
+                Err(self.back_off(SpendOutcome::Unknown, None, error))
             }
             // Nothing was sent, and nothing that anybody else should know of has happened.
             _ => Err(error.into()),
@@ -188,7 +195,7 @@ impl Spending<'_> {
 
     /// Somebody has the successor and may not have committed it: looks on every change until it moves or the grace is
     /// over.
-    fn await_successor(&self) -> Result<Option<Moved>, Error> {
+    fn await_successor(&self) -> Result<Option<ChangedDocument>, Error> {
         let mut watch = Watch::on(store::watched(self.writer.lease().home()));
         let ends = Instant::now() + GRACE;
         loop {
@@ -207,15 +214,19 @@ impl Spending<'_> {
     }
 
     /// What is stored now, if it is no longer what was spent.
-    fn moved(&self) -> Result<Option<Moved>, Error> {
+    fn moved(&self) -> Result<Option<ChangedDocument>, Error> {
         let look = self.engine.looks.begin();
         self.judge(look, self.writer.stores().find()?.stored)
     }
 
-    fn judge(&self, look: Look, stored: Option<Stored>) -> Result<Option<Moved>, Error> {
+    fn judge(
+        &self,
+        look: ReadTicket,
+        stored: Option<StoredDocument>,
+    ) -> Result<Option<ChangedDocument>, Error> {
         let stored = self.acceptable(stored, None)?;
         let moved = stored.document.fingerprint() != Some(self.parent());
-        Ok(moved.then_some(Moved { look, stored }))
+        Ok(moved.then_some(ChangedDocument { look, stored }))
     }
 
     fn serve_what_is_there(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
@@ -225,12 +236,16 @@ impl Spending<'_> {
     }
 
     /// The snapshot of what `look` has found, with the record as it is by now.
-    fn snapshot(&self, look: Look, stored: Stored) -> Snapshot {
+    fn snapshot(&self, look: ReadTicket, stored: StoredDocument) -> Snapshot {
         Snapshot::found(look, Some(stored), self.writer.state().clone())
     }
 
     /// What is stored, if it is the login that was spent. `child` is what this process has put there.
-    fn acceptable(&self, stored: Option<Stored>, child: Option<Fingerprint>) -> Result<Stored, Error> {
+    fn acceptable(
+        &self,
+        stored: Option<StoredDocument>,
+        child: Option<Fingerprint>,
+    ) -> Result<StoredDocument, Error> {
         let stored = stored.ok_or(Error::LoggedOut)?;
         let is_child = child.is_some() && stored.document.fingerprint() == child;
         let same = is_child || stored.document.is_same_login_as(&self.stored.document);
@@ -241,27 +256,27 @@ impl Spending<'_> {
     }
 
     /// Takes over what somebody else committed, and tells those who wait.
-    fn adopt(&mut self, moved: Moved) -> Result<Snapshot, Error> {
+    fn adopt(&mut self, moved: ChangedDocument) -> Result<Snapshot, Error> {
         let (parent, now) = (self.parent(), self.engine.clock.now());
         self.writer.record_adopted(|state| {
             state.spend(parent);
             state.poison = None;
-            state.outcome = Some(Outcome::committed(parent, now));
+            state.outcome = Some(SpendRecord::committed(parent, now));
         })?;
         Ok(self.snapshot(moved.look, moved.stored))
     }
 
-    fn poison(&mut self, reason: Refusal, hold: Hold, code: Option<String>) -> Error {
+    fn poison(&mut self, reason: Refusal, hold: RefusalDuration, code: Option<String>) -> Error {
         let at = self.engine.clock.now();
         let poison = Poison {
             fingerprint: self.parent(),
             endpoint: self.request.endpoint.to_string(),
             client_id: self.request.client_id.clone(),
             cause: match reason {
-                Refusal::Expired => Cause::Expired,
-                Refusal::Reused => Cause::Reused,
-                Refusal::Revoked => Cause::Revoked,
-                _ => Cause::Other,
+                Refusal::Expired => PoisonCause::Expired,
+                Refusal::Reused => PoisonCause::Reused,
+                Refusal::Revoked => PoisonCause::Revoked,
+                _ => PoisonCause::Other,
             },
             code,
             at,
@@ -272,15 +287,15 @@ impl Spending<'_> {
                 state.spend(poison.fingerprint);
             }
             state.poison = Some(poison.clone());
-            let outcome = Outcome::committed(poison.fingerprint, at);
-            state.outcome = Some(Outcome { ending: Ending::Refused, ..outcome });
+            let outcome = SpendRecord::committed(poison.fingerprint, at);
+            state.outcome = Some(SpendRecord { ending: SpendOutcome::Refused, ..outcome });
         });
         // A poison that cannot be recorded is this process's own knowledge all the same.
         drop(recorded);
         Error::Poisoned(Box::new(poison))
     }
 
-    fn back_off(&mut self, ending: Ending, asked: Option<Duration>, error: authority::Error) -> Error {
+    fn back_off(&mut self, ending: SpendOutcome, asked: Option<Duration>, error: authority::Error) -> Error {
         let at = self.engine.clock.now();
         let state = self.writer.state();
         let before = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == self.parent());
@@ -290,13 +305,13 @@ impl Spending<'_> {
             None => jittered((FIRST_PAUSE * 2_i32.pow(failures.min(8) - 1)).min(LONGEST_PAUSE)),
         };
         let mut retry_at = at.checked_add(pause).ok();
-        if ending == Ending::Unknown {
+        if ending == SpendOutcome::Unknown {
             // It may have been spent: while the access token lives there is nothing to win by asking again.
             retry_at = retry_at.max(self.stored.document.expires_at(at));
         }
         let message = error.to_string();
         let outcome =
-            Outcome { ending, retry_at, failures, message, ..Outcome::committed(self.parent(), at) };
+            SpendRecord { ending, retry_at, failures, message, ..SpendRecord::committed(self.parent(), at) };
         let _ = self.writer.record(|state| state.outcome = Some(outcome));
         error.into()
     }

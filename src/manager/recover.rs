@@ -5,8 +5,8 @@ use super::error::Error;
 use crate::authority::{self, Endpoint, Revocation, client_id};
 use crate::config::{Environment, StoreKind};
 use crate::document::AuthDocument;
-use crate::store::rescue::{Purpose, Rescue};
-use crate::store::{self, Intent, Lease, Orphan, Replaced, Seen, State, Writer};
+use crate::store::rescue::{Rescue, RescuePurpose};
+use crate::store::{self, HomeState, Lease, OrphanRescue, ReplaceOutcome, SeenRevision, WriteIntent, Writer};
 
 /// How many copies of one login are ended; another program may write one while its predecessor is removed.
 const TRIES: usize = 4;
@@ -15,7 +15,7 @@ const TRIES: usize = 4;
 ///
 /// # Errors
 /// It cannot be completed now; nothing may be spent.
-pub(super) fn finish(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
+pub(super) fn recover(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
     for orphan in writer.recover()? {
         dispose(engine, writer, &orphan)?;
     }
@@ -23,14 +23,14 @@ pub(super) fn finish(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Err
 }
 
 /// Revokes the tokens of an orphan and removes it.
-pub(super) fn dispose(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -> Result<(), Error> {
+pub(super) fn dispose(engine: &Engine, writer: &mut Writer<'_>, orphan: &OrphanRescue) -> Result<(), Error> {
     match orphan.rescue.purpose {
-        Purpose::Revoke => return complete_removed(engine, writer, orphan),
-        Purpose::Replaced if revoke_unfinished(engine, &orphan.rescue).is_err() => {
+        RescuePurpose::Revoke => return complete_removed(engine, writer, orphan),
+        RescuePurpose::Replaced if revoke_unfinished(engine, &orphan.rescue).is_err() => {
             return Ok(writer.keep_orphan(orphan)?);
         }
-        Purpose::Replaced => return Ok(writer.clear_orphan(orphan)?),
-        Purpose::Commit | Purpose::Refused => {}
+        RescuePurpose::Replaced => return Ok(writer.clear_orphan(orphan)?),
+        RescuePurpose::Commit | RescuePurpose::Refused => {}
     }
     revoke_child(engine, &orphan.rescue);
     Ok(writer.clear_orphan(orphan)?)
@@ -44,7 +44,7 @@ pub(super) fn dispose(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan)
 /// [`Error::Store`]: it cannot be done now; the next transaction tries again.
 pub fn finish_rescue(lease: &Lease, environment: &Environment) -> Result<(), Error> {
     let engine = Engine::of_system(lease.home().clone(), environment);
-    finish(&engine, &mut engine.stores()?.writer(lease)?)
+    recover(&engine, &mut engine.stores()?.writer(lease)?)
 }
 
 /// Revokes the refresh token of `rescue`, which will not be used. Best effort: it may be dead already.
@@ -79,7 +79,7 @@ fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error
 }
 
 /// Completes a logout that was cut off after the login was removed from the keychain: revokes it, or puts it back.
-fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -> Result<(), Error> {
+fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &OrphanRescue) -> Result<(), Error> {
     let Some(document) = &orphan.rescue.document else { return Ok(writer.clear_orphan(orphan)?) };
     let revocation =
         Revocation::of_document(&engine.environment, document).map_err(authority::Error::from)?;
@@ -87,7 +87,7 @@ fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &Orphan) -
     // A login of ours since then has cleared this.
     let latest = writer.state().logging_out == Some(orphan.rescue.parent);
     match revoked {
-        Some(Err(_)) if !latest || put_back(writer, document)? == PutBack::Overtaken => {
+        Some(Err(_)) if !latest || put_back(writer, document)? == RestoreOutcome::Overtaken => {
             return Ok(writer.keep_orphan(orphan)?);
         }
         Some(Err(_)) => {}
@@ -105,7 +105,7 @@ fn forget(writer: &mut Writer<'_>) -> Result<(), Error> {
 
 /// How [`put_back`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PutBack {
+pub(super) enum RestoreOutcome {
     /// The login is in the keychain again.
     Stored,
     /// Another login is in the keychain, and this one is only in the rescue.
@@ -113,13 +113,13 @@ pub(super) enum PutBack {
 }
 
 /// Puts a login back into the keychain, unless another one is there. The rescue that holds it is the caller's to clear.
-pub(super) fn put_back(writer: &mut Writer<'_>, document: &AuthDocument) -> Result<PutBack, Error> {
-    let kept = State::unmark_logout;
-    match writer.replace(StoreKind::Keychain, Seen::Nothing, document, Intent::Keep, kept)? {
-        Replaced::Written(_) => Ok(PutBack::Stored),
-        Replaced::Moved(_) => {
+pub(super) fn put_back(writer: &mut Writer<'_>, document: &AuthDocument) -> Result<RestoreOutcome, Error> {
+    let kept = HomeState::unmark_logout;
+    match writer.replace(StoreKind::Keychain, SeenRevision::Nothing, document, WriteIntent::Keep, kept)? {
+        ReplaceOutcome::Written(_) => Ok(RestoreOutcome::Stored),
+        ReplaceOutcome::Moved(_) => {
             writer.record(kept)?;
-            Ok(PutBack::Overtaken)
+            Ok(RestoreOutcome::Overtaken)
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::watch::{self as latest, Receiver, Sender};
 
 use super::{AuthManager, Snapshot};
 use crate::home::Home;
-use crate::store::{self, Holder, KeychainChanges, LastModified, Location, State, Stores};
-use crate::watch::{Attention, Bell, COALESCED, Noticed, SLOW_POLL, Watch};
+use crate::store::{self, DocumentLocation, Holder, HomeState, KeychainChanges, LastModified, Stores};
+use crate::watch::{COALESCED, SLOW_POLL, WaitOutcome, Watch, WatchMethod, WatchTrigger};
 
 /// How long a document that cannot be read is taken for one that is being written.
 const TORN: Duration = Duration::from_secs(1);
@@ -29,15 +29,15 @@ const KEYCHAIN_POLL_COST: u32 = 20;
 /// Follows changes for as long as it lives; dropping it ends that within a moment.
 #[derive(Debug)]
 #[must_use = "it follows for as long as it lives"]
-pub struct Watching {
+pub struct WatchHandle {
     ended: Arc<AtomicBool>,
-    /// Heard by [`Bells`] for as long as this lives.
-    bell: Arc<Bell>,
-    attention: Receiver<Attention>,
+    /// Heard by [`WatchTriggers`] for as long as this lives.
+    bell: Arc<WatchTrigger>,
+    attention: Receiver<WatchMethod>,
     looks: Receiver<u64>,
 }
 
-impl Watching {
+impl WatchHandle {
     pub(super) fn start(manager: AuthManager) -> Self {
         let watch = Watch::on(watched(&manager.0.engine.home));
         let bell = watch.bell();
@@ -47,8 +47,8 @@ impl Watching {
         let (tell, attention) = latest::channel(watch.attention().clone());
         let (count, looks) = latest::channel(0);
         tell_of(watch.attention());
-        let follower = Follower {
-            keychain: KeychainPoll::new(Bell::clone(&bell)),
+        let follower = LoginFollower {
+            keychain: KeychainPoll::new(WatchTrigger::clone(&bell)),
             ended: Arc::clone(&ended),
             attention: tell,
             looks: count,
@@ -65,7 +65,7 @@ impl Watching {
 
     /// How changes are noticed, now and whenever that changes.
     #[must_use]
-    pub fn attention(&self) -> Receiver<Attention> {
+    pub fn attention(&self) -> Receiver<WatchMethod> {
         self.attention.clone()
     }
 
@@ -78,12 +78,12 @@ impl Watching {
 
     /// What makes it look again at once, whatever events say: after a suspend, or when a person asks for it.
     #[must_use]
-    pub fn bell(&self) -> Bell {
-        Bell::clone(&self.bell)
+    pub fn bell(&self) -> WatchTrigger {
+        WatchTrigger::clone(&self.bell)
     }
 }
 
-impl Drop for Watching {
+impl Drop for WatchHandle {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         self.bell.ring();
@@ -92,10 +92,10 @@ impl Drop for Watching {
 
 /// The watchers that look again after a transaction of this process. Those that were dropped are forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Bells(Mutex<Vec<Weak<Bell>>>);
+pub(super) struct WatchTriggers(Mutex<Vec<Weak<WatchTrigger>>>);
 
-impl Bells {
-    fn add(&self, bell: &Arc<Bell>) {
+impl WatchTriggers {
+    fn add(&self, bell: &Arc<WatchTrigger>) {
         let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bells.retain(|bell| bell.strong_count() > 0);
         bells.push(Arc::downgrade(bell));
@@ -107,16 +107,16 @@ impl Bells {
     }
 }
 
-struct Follower {
+struct LoginFollower {
     manager: AuthManager,
     watch: Watch,
     keychain: KeychainPoll,
     ended: Arc<AtomicBool>,
-    attention: Sender<Attention>,
+    attention: Sender<WatchMethod>,
     looks: Sender<u64>,
 }
 
-impl Follower {
+impl LoginFollower {
     fn run(mut self) {
         while !self.has_ended() {
             let noticed = self.watch.wait(self.keychain.due_in());
@@ -124,8 +124,8 @@ impl Follower {
                 return;
             }
             let due = self.keychain.due_in().is_zero();
-            let polled = if due { self.keychain.poll(&self.manager) } else { Noticed::Nothing };
-            if [noticed, polled].contains(&Noticed::LookAgain) {
+            let polled = if due { self.keychain.poll(&self.manager) } else { WaitOutcome::Nothing };
+            if [noticed, polled].contains(&WaitOutcome::LookAgain) {
                 self.look();
             }
         }
@@ -145,15 +145,15 @@ impl Follower {
                 }
                 Ok((found, looked)) => {
                     let author = match self.record_of(&found) {
-                        Record::There => None,
-                        Record::Since => continue,
-                        Record::Soon(_) if began.elapsed() < RECORDED => {
+                        RecordSource::There => None,
+                        RecordSource::Since => continue,
+                        RecordSource::Soon(_) if began.elapsed() < RECORDED => {
                             let _ = self.watch.wait(RECORDED.saturating_sub(began.elapsed()));
                             continue;
                         }
-                        Record::Soon(holder) => Some(holder.into()),
+                        RecordSource::Soon(holder) => Some(holder.into()),
                     };
-                    let reload = self.manager.take_over(found, author);
+                    let reload = self.manager.apply_read(found, author);
                     self.manager.remember(looked);
                     tracing::trace!(?reload, "looked at the store");
                     break;
@@ -170,7 +170,8 @@ impl Follower {
         }
         let home = &self.manager.0.engine.home;
         self.watch.follow(watched(home));
-        let found_there = matches!(self.manager.current().location(), Some(Location::Keychain { .. }));
+        let found_there =
+            matches!(self.manager.current().location(), Some(DocumentLocation::Keychain { .. }));
         let configured = || self.manager.0.engine.stores().is_ok_and(|stores| stores.uses_keychain());
         self.keychain.attend(found_there || configured());
         self.attention.send_if_modified(|told| {
@@ -189,20 +190,20 @@ impl Follower {
     }
 
     /// Whether what was found has its record, which every commit of ours is followed by.
-    fn record_of(&self, found: &Snapshot) -> Record {
+    fn record_of(&self, found: &Snapshot) -> RecordSource {
         let known = self.manager.current();
         let generation = &found.record().generation;
         if known.revision() == found.revision() || known.record().generation != *generation {
-            return Record::There;
+            return RecordSource::There;
         }
         let home = &self.manager.0.engine.home;
         // In this order: a lease that was given up meanwhile has left its record.
         match store::holder(home) {
-            Some(holder) => Record::Soon(holder),
-            None if State::read(home).is_ok_and(|(state, _)| state.generation != *generation) => {
-                Record::Since
+            Some(holder) => RecordSource::Soon(holder),
+            None if HomeState::read(home).is_ok_and(|(state, _)| state.generation != *generation) => {
+                RecordSource::Since
             }
-            None => Record::There,
+            None => RecordSource::There,
         }
     }
 
@@ -212,7 +213,7 @@ impl Follower {
 }
 
 /// Where the record of a change is.
-enum Record {
+enum RecordSource {
     /// It was found with it, or there is none: the change is another program's.
     There,
     /// It was written after the look.
@@ -224,63 +225,69 @@ enum Record {
 /// Asks the keychain now and then, because a service need not tell of an item that was updated in place: gnome-keyring
 /// 42 does not (`feasibility.md` 4).
 struct KeychainPoll {
-    bell: Bell,
+    bell: WatchTrigger,
     due: Instant,
-    seen: Option<Seen>,
+    seen: Option<PollResult>,
     changes: Option<KeychainChanges>,
-    asked: Asked,
+    asked: KeychainUse,
 }
 
 /// Whether the login may be in the keychain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum KeychainUse {
     Not,
     NowAndThen,
 }
 
 /// What the last poll saw. Times are whole seconds, so a second change within one is seen by looking once more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
+enum PollResult {
     Moved(LastModified),
     Settled(LastModified),
     Failed,
 }
 
 impl KeychainPoll {
-    fn new(bell: Bell) -> Self {
-        Self { bell, due: Instant::now(), seen: None, changes: None, asked: Asked::Not }
+    fn new(bell: WatchTrigger) -> Self {
+        Self { bell, due: Instant::now(), seen: None, changes: None, asked: KeychainUse::Not }
     }
 
     fn due_in(&self) -> Duration {
         match self.asked {
-            Asked::Not => SLOW_POLL,
-            Asked::NowAndThen => self.due.saturating_duration_since(Instant::now()),
+            KeychainUse::Not => SLOW_POLL,
+            KeychainUse::NowAndThen => self.due.saturating_duration_since(Instant::now()),
         }
     }
 
     /// Begins to ask, or leaves off.
     fn attend(&mut self, uses_keychain: bool) {
         match (uses_keychain, self.asked) {
-            (true, Asked::Not) => {
+            (true, KeychainUse::Not) => {
                 let bell = self.bell.clone();
                 self.changes = Some(KeychainChanges::listen(move || bell.ring()));
-                (self.asked, self.due) = (Asked::NowAndThen, Instant::now() + KEYCHAIN_POLL);
+                (self.asked, self.due) = (KeychainUse::NowAndThen, Instant::now() + KEYCHAIN_POLL);
             }
-            (false, Asked::NowAndThen) => (self.asked, self.changes, self.seen) = (Asked::Not, None, None),
+            (false, KeychainUse::NowAndThen) => {
+                (self.asked, self.changes, self.seen) = (KeychainUse::Not, None, None);
+            }
             _ => {}
         }
     }
 
-    fn poll(&mut self, manager: &AuthManager) -> Noticed {
+    fn poll(&mut self, manager: &AuthManager) -> WaitOutcome {
         let before = Instant::now();
         let modified = manager.0.engine.stores().and_then(|stores: Stores| stores.keychain_modified());
         self.due = Instant::now() + KEYCHAIN_POLL.max(before.elapsed() * KEYCHAIN_POLL_COST).min(SLOW_POLL);
         let (now, noticed) = match (modified, self.seen.take()) {
-            (Err(_), Some(Seen::Failed)) => (Seen::Failed, Noticed::Nothing),
-            (Err(_), _) => (Seen::Failed, Noticed::LookAgain),
-            (Ok(now), Some(Seen::Settled(before))) if before == now => (Seen::Settled(now), Noticed::Nothing),
-            (Ok(now), Some(Seen::Moved(before))) if before == now => (Seen::Settled(now), Noticed::LookAgain),
-            (Ok(now), _) => (Seen::Moved(now), Noticed::LookAgain),
+            (Err(_), Some(PollResult::Failed)) => (PollResult::Failed, WaitOutcome::Nothing),
+            (Err(_), _) => (PollResult::Failed, WaitOutcome::LookAgain),
+            (Ok(now), Some(PollResult::Settled(before))) if before == now => {
+                (PollResult::Settled(now), WaitOutcome::Nothing)
+            }
+            (Ok(now), Some(PollResult::Moved(before))) if before == now => {
+                (PollResult::Settled(now), WaitOutcome::LookAgain)
+            }
+            (Ok(now), _) => (PollResult::Moved(now), WaitOutcome::LookAgain),
         };
         self.seen = Some(now);
         noticed
@@ -294,8 +301,8 @@ fn watched(home: &Home) -> Vec<PathBuf> {
     files
 }
 
-fn tell_of(attention: &Attention) {
-    if let Attention::Polling { reason } = attention {
+fn tell_of(attention: &WatchMethod) {
+    if let WatchMethod::Polling { reason } = attention {
         tracing::warn!(reason, "the system does not tell of changes; the login is looked at every second");
     }
 }

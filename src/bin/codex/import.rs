@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use codex_auth::StoreKind;
 use codex_auth::config::StoreSelection;
-use codex_auth::login::{TakeOver, take_over};
-use codex_auth::manager::{AccountPolicy, Reason};
-use codex_auth::store::{self, Dialogues, KeychainError, Location};
+use codex_auth::login::{ImportOutcome, import};
+use codex_auth::manager::{AccountPolicy, RefreshReason};
+use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
-use crate::Outcome;
+use crate::CommandOutcome;
+use crate::context::{CommandContext, account, kept_in};
 use crate::error::{CommandError, Exit};
-use crate::migrate::Arguments;
+use crate::migrate::MigrateArguments;
 use crate::output::Output;
 use crate::refresh::refreshed;
-use crate::session::{Session, account, kept_in};
 
 /// How long a person has for the dialogue of the system.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -27,8 +27,8 @@ once. From then on Codex's copy is worth nothing: Codex has to log in again, or 
 share the file.
 Take it over? [y/N]";
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
-    let session = Session::open(output)?;
+pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
     output.head("account", account(None));
     let keychain = session.stores.keychain();
     if keychain.shares_codexs_item() {
@@ -42,17 +42,18 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Outcome {
     output.head("account", account(Some(&theirs.document)));
     let taken = {
         let lease = session.lease(output)?;
-        take_over(&mut session.stores.writer(&lease)?, &choice, &theirs.document)?
+        import(&mut session.stores.writer(&lease)?, &choice, &theirs.document)?
     };
-    if !matches!(taken, TakeOver::Superseded) && theirs.document.fingerprint().is_some() {
+    if !matches!(taken, ImportOutcome::Superseded) && theirs.document.fingerprint().is_some() {
         let snapshot = session.snapshot()?;
-        refreshed(Reason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline).map_err(half_way)?;
+        refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
+            .map_err(half_way)?;
     }
     report(&session, &taken, output)
 }
 
 /// Where every program may have the item, both use the same one.
-fn shared(location: &Location, output: &Output) -> Outcome {
+fn shared(location: &DocumentLocation, output: &Output) -> CommandOutcome {
     if output.is_json() {
         output.report(
             json!({"taken_over": false, "shared": true, "from": location.to_string(), "warnings": []}),
@@ -64,7 +65,7 @@ fn shared(location: &Location, output: &Output) -> Outcome {
 }
 
 /// Asks whoever sits at the terminal. Only somebody who was there to be asked will be there for the system's question.
-fn consent(arguments: &Arguments, output: &Output) -> Result<Dialogues, CommandError> {
+fn consent(arguments: &MigrateArguments, output: &Output) -> Result<PromptPolicy, CommandError> {
     let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     if !arguments.yes {
         if !is_terminal {
@@ -78,13 +79,13 @@ fn consent(arguments: &Arguments, output: &Output) -> Result<Dialogues, CommandE
             return Err(CommandError::new(Exit::Failed, "nothing was taken over: you did not agree"));
         }
     }
-    Ok(if is_terminal { Dialogues::Allowed } else { Dialogues::Forbidden })
+    Ok(if is_terminal { PromptPolicy::Allowed } else { PromptPolicy::Forbidden })
 }
 
 /// Without a dialogue an item that is another program's counts as locked, whatever the keychain is.
-fn guarded(error: store::Error, dialogues: Dialogues) -> CommandError {
+fn guarded(error: store::Error, dialogues: PromptPolicy) -> CommandError {
     match (&error, dialogues) {
-        (store::Error::Keychain(KeychainError::Locked { .. }), Dialogues::Forbidden) => {
+        (store::Error::Keychain(KeychainError::Locked { .. }), PromptPolicy::Forbidden) => {
             CommandError::from(error)
                 .hint("or do this in a terminal of the desktop, where the system can ask you")
         }
@@ -102,17 +103,17 @@ fn half_way(error: CommandError) -> CommandError {
     error.hint("the login is kept here, and Codex has the same one still; whoever refreshes first ends the other's: codex refresh")
 }
 
-fn report(session: &Session, taken: &TakeOver, output: &Output) -> Outcome {
+fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> CommandOutcome {
     let found = session.stores.find()?;
     let location =
         found.stored.map_or_else(|| session.stores.keychain().location(), |stored| stored.location);
     let warnings = match taken {
-        TakeOver::Kept(kept) => kept.notes.iter().map(ToString::to_string).collect(),
+        ImportOutcome::Kept(kept) => kept.notes.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     };
     if output.is_json() {
         output.report(json!({
-            "taken_over": !matches!(taken, TakeOver::Superseded),
+            "taken_over": !matches!(taken, ImportOutcome::Superseded),
             "shared": false,
             "to": location.to_string(),
             "warnings": warnings,
@@ -120,7 +121,7 @@ fn report(session: &Session, taken: &TakeOver, output: &Output) -> Outcome {
         return Ok(());
     }
     let done = match taken {
-        TakeOver::Superseded => "the login of Codex was taken over before; it is in the",
+        ImportOutcome::Superseded => "the login of Codex was taken over before; it is in the",
         _ => "took over the login of Codex; it is in the",
     };
     output.say(&format!("{done} {}", kept_in(&location)));

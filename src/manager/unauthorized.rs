@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use super::wanted::Reason;
-use super::{AuthManager, Reload, Snapshot, Token, given};
+use super::request::RefreshReason;
+use super::{AuthManager, ReloadOutcome, Snapshot, Token, given};
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
@@ -17,11 +17,11 @@ pub struct UnauthorizedRecovery {
     refused: Option<Fingerprint>,
     /// What was refused.
     before: Box<Snapshot>,
-    step: Step,
+    step: NextStep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum NextStep {
     Ask,
     Look,
     Refresh,
@@ -31,7 +31,7 @@ enum Step {
 /// How a step ended.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum Recovered {
+pub enum RecoveryStep {
     /// The store had another token already: retry with it.
     Reloaded(Token),
     /// A token was refreshed: retry with it.
@@ -44,9 +44,9 @@ impl UnauthorizedRecovery {
     pub(super) fn new(manager: AuthManager, snapshot: &Snapshot) -> Self {
         let refused = snapshot.bearer().map(Secret::fingerprint);
         let step = match () {
-            () if manager.0.provider.is_some() => Step::Ask,
-            () if snapshot.fingerprint().is_some() => Step::Look,
-            () => Step::Done,
+            () if manager.0.provider.is_some() => NextStep::Ask,
+            () if snapshot.fingerprint().is_some() => NextStep::Look,
+            () => NextStep::Done,
         };
         Self { manager, refused, before: Box::new(snapshot.clone()), step }
     }
@@ -56,31 +56,31 @@ impl UnauthorizedRecovery {
     /// # Errors
     /// - [`Error::LoggedOut`], [`Error::OtherAccount`]: the login that was refused is not here any more.
     /// - Otherwise as [`AuthManager::refresh`]. A failure that passes does not use the step up.
-    pub async fn next(&mut self) -> Result<Recovered, Error> {
-        if self.step == Step::Ask {
+    pub async fn next(&mut self) -> Result<RecoveryStep, Error> {
+        if self.step == NextStep::Ask {
             return self.ask_provider().await;
         }
-        if self.step == Step::Look {
+        if self.step == NextStep::Look {
             let found = self.manager.reload().await?;
-            self.step = Step::Refresh;
+            self.step = NextStep::Refresh;
             if let Some(token) = self.other_token(found)? {
-                return Ok(Recovered::Reloaded(token));
+                return Ok(RecoveryStep::Reloaded(token));
             }
         }
-        let (Step::Refresh, Some(refused)) = (self.step, self.refused) else {
-            return Ok(Recovered::Exhausted);
+        let (NextStep::Refresh, Some(refused)) = (self.step, self.refused) else {
+            return Ok(RecoveryStep::Exhausted);
         };
-        match self.manager.refresh(Reason::Unauthorized(refused)).await {
+        match self.manager.refresh(RefreshReason::Unauthorized(refused)).await {
             Ok(snapshot) => {
-                self.step = Step::Done;
+                self.step = NextStep::Done;
                 if !snapshot.is_same_login_as(&self.before) {
                     return Err(Error::OtherAccount);
                 }
-                Ok(Recovered::Refreshed(given(snapshot)?))
+                Ok(RecoveryStep::Refreshed(given(snapshot)?))
             }
             Err(error) => {
                 if error.wants_login() {
-                    self.step = Step::Done;
+                    self.step = NextStep::Done;
                 }
                 Err(error)
             }
@@ -88,50 +88,50 @@ impl UnauthorizedRecovery {
     }
 
     /// The one step where tokens come from a provider: another token, which somebody else may have asked for already.
-    async fn ask_provider(&mut self) -> Result<Recovered, Error> {
+    async fn ask_provider(&mut self) -> Result<RecoveryStep, Error> {
         let differs = |snapshot: &Snapshot, refused| snapshot.bearer().map(Secret::fingerprint) != refused;
         let held = self.manager.current();
         if held.refusal().is_none() && held.bearer().is_some() && differs(&held, self.refused) {
             if !held.is_same_login_as(&self.before) {
-                self.step = Step::Done;
+                self.step = NextStep::Done;
                 return Err(Error::OtherAccount);
             }
             self.refused = held.bearer().map(Secret::fingerprint);
-            return Ok(Recovered::Reloaded(Token(held)));
+            return Ok(RecoveryStep::Reloaded(Token(held)));
         }
         let (Some(refused), None) = (self.refused, held.refusal()) else {
-            self.step = Step::Done;
+            self.step = NextStep::Done;
             return held
                 .refusal()
-                .map_or(Ok(Recovered::Exhausted), |refusal| Err(Error::Provider(Arc::clone(refusal))));
+                .map_or(Ok(RecoveryStep::Exhausted), |refusal| Err(Error::Provider(Arc::clone(refusal))));
         };
-        match self.manager.refresh(Reason::Unauthorized(refused)).await {
+        match self.manager.refresh(RefreshReason::Unauthorized(refused)).await {
             Ok(snapshot) => {
-                self.step = Step::Done;
+                self.step = NextStep::Done;
                 let another = differs(&snapshot, Some(refused));
-                Ok(if another { Recovered::Refreshed(Token(snapshot)) } else { Recovered::Exhausted })
+                Ok(if another { RecoveryStep::Refreshed(Token(snapshot)) } else { RecoveryStep::Exhausted })
             }
             Err(Error::Provider(error)) if matches!(*error, external::Error::NotRefreshable { .. }) => {
-                self.step = Step::Done;
-                Ok(Recovered::Exhausted)
+                self.step = NextStep::Done;
+                Ok(RecoveryStep::Exhausted)
             }
             Err(error) => {
                 if matches!(&error, Error::OtherAccount) || self.manager.current().refusal().is_some() {
-                    self.step = Step::Done;
+                    self.step = NextStep::Done;
                 }
                 Err(error)
             }
         }
     }
 
-    fn other_token(&mut self, found: Reload) -> Result<Option<Token>, Error> {
+    fn other_token(&mut self, found: ReloadOutcome) -> Result<Option<Token>, Error> {
         let snapshot: Arc<Snapshot> = self.manager.current();
-        if found == Reload::OtherAccount || !snapshot.is_same_login_as(&self.before) {
-            self.step = Step::Done;
+        if found == ReloadOutcome::OtherAccount || !snapshot.is_same_login_as(&self.before) {
+            self.step = NextStep::Done;
             return Err(Error::OtherAccount);
         }
         if snapshot.document().is_none() {
-            self.step = Step::Done;
+            self.step = NextStep::Done;
             return Err(Error::LoggedOut);
         }
         let other = snapshot.bearer().is_some_and(|bearer| Some(bearer.fingerprint()) != self.refused);

@@ -7,22 +7,22 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::answer;
 use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
-use super::finish;
-use super::looks::Look;
+use super::read_order::ReadTicket;
+use super::recover;
+use super::request::{CallerBase, RefreshReason, ended};
 use super::snapshot::Snapshot;
+use super::spend;
 use super::unusable::Unusable;
-use super::wanted::{Base, Reason, ended};
-use crate::authority::{self, Endpoint, Refresh, RefreshReason};
+use crate::authority::{self, Endpoint, Refresh, StaleTokenReason};
 use crate::document::{AuthDocument, AuthMode};
 use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
-use crate::store::rescue::Reservation;
+use crate::store::rescue::RescueReservation;
 use crate::store::{
-    self, Deadline, Ending, Lease, Leased, Poison, Seal, Stamp, State, Stored, Stores, Target, Waiting,
-    Writer,
+    self, DocumentTarget, HomeState, Lease, LeaseOutcome, LockDeadline, Poison, Seal, SpendOutcome, Stamp,
+    StoredDocument, Stores, Waiting, Writer,
 };
 
 /// Automatic reasons never spend a token that was received less than this ago.
@@ -31,33 +31,33 @@ const DAMPER: SignedDuration = SignedDuration::from_secs(60);
 /// One refresh, from the lease to the state.
 pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) reason: Reason,
-    pub(super) base: Base,
-    pub(super) deadline: Deadline,
+    pub(super) reason: RefreshReason,
+    pub(super) base: CallerBase,
+    pub(super) deadline: LockDeadline,
 }
 
 /// What a transaction is to do.
-pub(super) enum Plan {
+pub(super) enum RefreshPlan {
     /// Nothing need be spent: this is what everybody uses now.
     Serve(Box<Snapshot>),
     /// The refresh token of this document is to be spent by this request.
-    Spend(Box<Stored>, Refresh),
+    Spend(Box<StoredDocument>, Refresh),
 }
 
 /// What a look at the store says.
-enum Found {
+enum StoreCheck {
     /// Nothing need be spent: this is what everybody uses now.
     Serve(Box<Snapshot>),
     /// The refresh token of this document is to be spent.
-    Spend(Look, Box<Stored>),
+    Spend(ReadTicket, Box<StoredDocument>),
 }
 
 /// How one attempt ended.
-enum Attempt {
+enum AttemptOutcome {
     /// This is what the caller gets.
     Served(Box<Snapshot>),
     /// The home's link leads elsewhere since the request: the token `spent` was the document's at `from`.
-    Elsewhere { spent: Fingerprint, from: Target },
+    Elsewhere { spent: Fingerprint, from: DocumentTarget },
 }
 
 impl Transaction<'_> {
@@ -70,53 +70,56 @@ impl Transaction<'_> {
         between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<Snapshot, Error> {
         match self.attempt(between)? {
-            Attempt::Served(snapshot) => Ok(*snapshot),
-            Attempt::Elsewhere { spent, from } => {
+            AttemptOutcome::Served(snapshot) => Ok(*snapshot),
+            AttemptOutcome::Elsewhere { spent, from } => {
                 self.catch_up(spent, &from, between)?;
                 match self.attempt(between)? {
-                    Attempt::Served(snapshot) => Ok(*snapshot),
-                    Attempt::Elsewhere { .. } => Err(store::Error::Contended.into()),
+                    AttemptOutcome::Served(snapshot) => Ok(*snapshot),
+                    AttemptOutcome::Elsewhere { .. } => Err(store::Error::Contended.into()),
                 }
             }
         }
     }
 
-    fn attempt(&self, between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>) -> Result<Attempt, Error> {
-        let served = |snapshot| Attempt::Served(Box::new(snapshot));
+    fn attempt(
+        &self,
+        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Result<AttemptOutcome, Error> {
+        let served = |snapshot| AttemptOutcome::Served(Box::new(snapshot));
         let lease = match self.lease(between)? {
-            Leased::Held(lease) => lease,
-            Leased::GaveWay(outcome) => return outcome.map(served),
+            LeaseOutcome::Held(lease) => lease,
+            LeaseOutcome::GaveWay(outcome) => return outcome.map(served),
         };
         failpoint::at("leased");
         let mut writer = self.engine.stores()?.writer(&lease)?;
-        finish::finish(self.engine, &mut writer)?;
+        recover::recover(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
         let (stored, spending) = match self.plan(writer.stores(), writer.state())? {
-            Plan::Serve(snapshot) => return Ok(Attempt::Served(snapshot)),
-            Plan::Spend(stored, spending) => (stored, spending),
+            RefreshPlan::Serve(snapshot) => return Ok(AttemptOutcome::Served(snapshot)),
+            RefreshPlan::Spend(stored, spending) => (stored, spending),
         };
         let spent = spending.refresh_token.fingerprint();
         let reservation = reserve(&writer, &stored)?;
         failpoint::at("reserved");
-        let spending = answer::Spending { engine: self.engine, stored: &stored, request: spending, writer };
+        let spending = spend::TokenSpend { engine: self.engine, stored: &stored, request: spending, writer };
         let outcome = spending.run(reservation);
         if lease.is_on_target() {
             return outcome.map(served);
         }
-        Ok(Attempt::Elsewhere { spent, from: lease.target().clone() })
+        Ok(AttemptOutcome::Elsewhere { spent, from: lease.target().clone() })
     }
 
     /// Under the lease of the document that the home has now.
     fn catch_up(
         &self,
         spent: Fingerprint,
-        from: &Target,
+        from: &DocumentTarget,
         between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let lease = Lease::acquire_unless(&self.engine.home, &self.deadline, between)?;
-        let Leased::Held(lease) = lease else { return Err(Error::Interrupted) };
+        let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
         let mut writer = self.engine.stores()?.writer(&lease)?;
-        finish::finish(self.engine, &mut writer)?;
+        recover::recover(self.engine, &mut writer)?;
         Ok(writer.catch_up(from, spent, self.engine.clock.now())?)
     }
 
@@ -125,9 +128,9 @@ impl Transaction<'_> {
     fn lease(
         &self,
         caller: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
-    ) -> Result<Leased<Result<Snapshot, Error>>, Error> {
-        let before = State::read(&self.engine.home)?.0.generation;
-        let mut seen = State::stamp(&self.engine.home)?;
+    ) -> Result<LeaseOutcome<Result<Snapshot, Error>>, Error> {
+        let before = HomeState::read(&self.engine.home)?.0.generation;
+        let mut seen = HomeState::stamp(&self.engine.home)?;
         let between = |state: &Waiting<'_>| {
             if caller(state).is_break() {
                 return ControlFlow::Break(Err(Error::Interrupted));
@@ -142,26 +145,26 @@ impl Transaction<'_> {
 
     /// A waiter's look: one stat, unless something has changed. What goes wrong here goes wrong again under the lease.
     fn look_in_passing(&self, before: &str, seen: &mut Option<Stamp>) -> Option<Result<Snapshot, Error>> {
-        let stamp = State::stamp(&self.engine.home).ok()?;
+        let stamp = HomeState::stamp(&self.engine.home).ok()?;
         if stamp == *seen {
             return None;
         }
         *seen = stamp;
-        let (state, _) = State::read(&self.engine.home).ok()?;
+        let (state, _) = HomeState::read(&self.engine.home).ok()?;
         if state.generation == before {
             return None;
         }
         let stores = self.engine.stores().ok()?;
         match self.look(&stores, &state) {
-            Ok(Found::Serve(snapshot)) => Some(Ok(*snapshot)),
-            Ok(Found::Spend(_, stored)) => self.failed_meanwhile(&stored, &state).map(Err),
+            Ok(StoreCheck::Serve(snapshot)) => Some(Ok(*snapshot)),
+            Ok(StoreCheck::Spend(_, stored)) => self.failed_meanwhile(&stored, &state).map(Err),
             Err(error @ (Error::LoggedOut | Error::OtherAccount | Error::OldCopy)) => Some(Err(error)),
             Err(_) => None,
         }
     }
 
     /// The failure of somebody else's attempt at the very same token.
-    fn failed_meanwhile(&self, stored: &Stored, state: &State) -> Option<Error> {
+    fn failed_meanwhile(&self, stored: &StoredDocument, state: &HomeState) -> Option<Error> {
         let fingerprint = stored.document.fingerprint()?;
         let now = self.engine.clock.now();
         if let Some(poison) = poison_of(state, &stored.document, self.engine, now) {
@@ -169,7 +172,7 @@ impl Transaction<'_> {
         }
         let outcome = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == fingerprint)?;
         match outcome.ending {
-            Ending::Transient | Ending::Unknown => {
+            SpendOutcome::Transient | SpendOutcome::Unknown => {
                 let left = outcome.back_off(now)?;
                 Some(Error::BackingOff { left, message: outcome.message.clone() })
             }
@@ -179,21 +182,21 @@ impl Transaction<'_> {
 
     /// What is to be done about what is stored, and whether it can be. Changes nothing, and is also what reports go by that
     /// say whether a token could be had.
-    pub(super) fn plan(&self, stores: &Stores, state: &State) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, stores: &Stores, state: &HomeState) -> Result<RefreshPlan, Error> {
         let (look, stored) = match self.look(stores, state)? {
-            Found::Serve(snapshot) => return Ok(Plan::Serve(snapshot)),
-            Found::Spend(look, stored) => (look, stored),
+            StoreCheck::Serve(snapshot) => return Ok(RefreshPlan::Serve(snapshot)),
+            StoreCheck::Spend(look, stored) => (look, stored),
         };
         let request = self.may_spend(&stored, state)?;
         if self.is_damped(&stored, state)? {
-            return Ok(Plan::Serve(Box::new(Snapshot::found(look, Some(*stored), state.clone()))));
+            return Ok(RefreshPlan::Serve(Box::new(Snapshot::found(look, Some(*stored), state.clone()))));
         }
         stores.check_refresh(stored.location.kind())?;
-        Ok(Plan::Spend(stored, request))
+        Ok(RefreshPlan::Spend(stored, request))
     }
 
     /// Compares what is stored with what the caller had, by identity and lineage.
-    fn look(&self, stores: &Stores, state: &State) -> Result<Found, Error> {
+    fn look(&self, stores: &Stores, state: &HomeState) -> Result<StoreCheck, Error> {
         let look = self.engine.looks.begin();
         let stored = stores.find()?.stored.ok_or(Error::LoggedOut)?;
         let document = &stored.document;
@@ -210,27 +213,27 @@ impl Transaction<'_> {
         }
         let moved = !ours || fingerprint != self.base.fingerprint;
         Ok(if self.reason.is_served_by(document, moved, self.engine.clock.now()) {
-            Found::Serve(Box::new(Snapshot::found(look, Some(stored), state.clone())))
+            StoreCheck::Serve(Box::new(Snapshot::found(look, Some(stored), state.clone())))
         } else {
-            Found::Spend(look, Box::new(stored))
+            StoreCheck::Spend(look, Box::new(stored))
         })
     }
 
     /// What would be sent, unless the token is known to be dead or the authority is to be left alone.
-    fn may_spend(&self, stored: &Stored, state: &State) -> Result<Refresh, Error> {
+    fn may_spend(&self, stored: &StoredDocument, state: &HomeState) -> Result<Refresh, Error> {
         let document = &stored.document;
         let refresh = request(self.engine, document, self.reason)?;
         let now = self.engine.clock.now();
         if let Some(poison) = poison_of(state, document, self.engine, now) {
             // A failure that may pass is worth one more try to a person who asks for it.
-            if !(self.reason == Reason::Forced && poison.until.is_some()) {
+            if !(self.reason == RefreshReason::Forced && poison.until.is_some()) {
                 return Err(Error::Poisoned(Box::new(poison)));
             }
         }
         let outcome =
             state.outcome.as_ref().filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
         match outcome.and_then(|outcome| Some((outcome.back_off(now)?, &outcome.message))) {
-            Some((left, message)) if self.reason != Reason::Forced => {
+            Some((left, message)) if self.reason != RefreshReason::Forced => {
                 Err(Error::BackingOff { left, message: message.clone() })
             }
             _ => Ok(refresh),
@@ -238,15 +241,15 @@ impl Transaction<'_> {
     }
 
     /// The damper: whether the stored token was received so recently that it is served as it is.
-    fn is_damped(&self, stored: &Stored, state: &State) -> Result<bool, Error> {
+    fn is_damped(&self, stored: &StoredDocument, state: &HomeState) -> Result<bool, Error> {
         let now = self.engine.clock.now();
         let just_received =
             state.received_at.is_some_and(|received| now.duration_since(received).abs() < DAMPER);
-        if self.reason == Reason::Forced || !just_received {
+        if self.reason == RefreshReason::Forced || !just_received {
             return Ok(false);
         }
         let refused = match self.reason {
-            Reason::Unauthorized(refused) => {
+            RefreshReason::Unauthorized(refused) => {
                 stored.document.bearer().map(Secret::fingerprint) == Some(refused)
             }
             _ => false,
@@ -259,12 +262,16 @@ impl Transaction<'_> {
 }
 
 /// The request that would spend the refresh token of `document`.
-pub(super) fn request(engine: &Engine, document: &AuthDocument, reason: Reason) -> Result<Refresh, Error> {
+pub(super) fn request(
+    engine: &Engine,
+    document: &AuthDocument,
+    reason: RefreshReason,
+) -> Result<Refresh, Error> {
     let why = match reason {
-        Reason::Forced => RefreshReason::Forced,
-        Reason::Unauthorized(_) => RefreshReason::UnauthorizedRecovery,
-        _ if document.access_claims().expires_at.is_none() => RefreshReason::Scheduled,
-        _ => RefreshReason::ProactiveExpiry,
+        RefreshReason::Forced => StaleTokenReason::Forced,
+        RefreshReason::Unauthorized(_) => StaleTokenReason::UnauthorizedRecovery,
+        _ if document.access_claims().expires_at.is_none() => StaleTokenReason::Scheduled,
+        _ => StaleTokenReason::ProactiveExpiry,
     };
     let tokens = document.tokens().filter(|_| document.fingerprint().is_some());
     let refresh_token = tokens.and_then(|tokens| tokens.refresh_token.clone());
@@ -280,17 +287,17 @@ pub(super) fn request(engine: &Engine, document: &AuthDocument, reason: Reason) 
 }
 
 /// The poison that `state` knows of this very token at the endpoint and client it would be sent to and as.
-fn poison_of(state: &State, document: &AuthDocument, engine: &Engine, now: Timestamp) -> Option<Poison> {
+fn poison_of(state: &HomeState, document: &AuthDocument, engine: &Engine, now: Timestamp) -> Option<Poison> {
     let poison = state.poison.clone().filter(|poison| Some(poison.fingerprint) == document.fingerprint())?;
-    let request = request(engine, document, Reason::Stale).ok()?;
+    let request = request(engine, document, RefreshReason::Stale).ok()?;
     let same = poison.endpoint == request.endpoint.to_string() && poison.client_id == request.client_id;
     (same && poison.holds(now)).then_some(poison)
 }
 
 /// Proves by trial what [`Stores::check_refresh`] has found, and reserves the space for the answer.
-fn reserve(writer: &Writer<'_>, stored: &Stored) -> Result<Reservation, Error> {
+fn reserve(writer: &Writer<'_>, stored: &StoredDocument) -> Result<RescueReservation, Error> {
     let (kind, stores) = (stored.location.kind(), writer.stores());
     stores.store(kind).prove_write()?;
     let seal = Seal::make(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
-    Ok(Reservation::make(writer.lease(), seal)?)
+    Ok(RescueReservation::make(writer.lease(), seal)?)
 }

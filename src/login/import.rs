@@ -1,16 +1,16 @@
 //! Importing a login that Codex keeps for itself, so that the live one is ours.
 
 use crate::document::AuthDocument;
-use crate::store::{self, Choice, Writer};
+use crate::store::{self, StoreChoice, Writer};
 
-use super::{Kept, keep};
+use super::{StoreReport, keep};
 
 /// What became of a login that was to be imported.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum TakeOver {
+pub enum ImportOutcome {
     /// It is stored here from now on, and is to be refreshed.
-    Kept(Box<Kept>),
+    Kept(Box<StoreReport>),
     /// It was here already, and is still to be refreshed.
     Copied,
     /// A successor of it is here: it was imported before.
@@ -26,23 +26,23 @@ pub enum TakeOver {
 /// # Errors
 /// - [`store::Error::Occupied`]: somebody else is logged in here, or the same person with another login.
 /// - As [`keep`] and [`Writer::recover`].
-pub fn take_over(
+pub fn import(
     writer: &mut Writer<'_>,
-    choice: &Choice,
+    choice: &StoreChoice,
     document: &AuthDocument,
-) -> Result<TakeOver, store::Error> {
+) -> Result<ImportOutcome, store::Error> {
     // A refresh that was cut off is completed first, since it decides what is stored.
     let _ = writer.recover()?;
     if let Some(there) = writer.stores().find()?.stored {
         let spent =
             document.fingerprint().is_some_and(|fingerprint| writer.state().spent.contains(&fingerprint));
         return match () {
-            () if there.document.revision() == document.revision() => Ok(TakeOver::Copied),
+            () if there.document.revision() == document.revision() => Ok(ImportOutcome::Copied),
             () if spent && !there.document.identity().contradicts(&document.identity()) => {
-                Ok(TakeOver::Superseded)
+                Ok(ImportOutcome::Superseded)
             }
             () => Err(store::Error::Occupied { location: there.location }),
         };
     }
-    keep(writer, choice, document).map(|kept| TakeOver::Kept(Box::new(kept)))
+    keep(writer, choice, document).map(|kept| ImportOutcome::Kept(Box::new(kept)))
 }

@@ -14,7 +14,7 @@ use crate::secret::Fingerprint;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RefreshReason {
     /// A caller asked for it explicitly; the damper does not apply.
     Forced,
     /// It is kept fresh ahead of time.
@@ -27,7 +27,7 @@ pub enum Reason {
     Unauthorized(Fingerprint),
 }
 
-impl Reason {
+impl RefreshReason {
     /// Whether `document` is what a caller with this reason wants, so that nothing need be spent. It has `moved` if it is
     /// not what the caller had.
     pub(super) fn is_served_by(self, document: &AuthDocument, moved: bool, now: Timestamp) -> bool {
@@ -59,13 +59,13 @@ impl Reason {
 
 /// What the caller had in hand when it asked: what the store is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Base {
+pub(super) struct CallerBase {
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) account_id: Option<String>,
     pub(super) user_id: Option<String>,
 }
 
-impl Base {
+impl CallerBase {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let Identity { account_id, user_id, .. } = snapshot.identity();
         Self { fingerprint: snapshot.fingerprint(), account_id, user_id }
@@ -90,12 +90,12 @@ impl Base {
 
 /// What a caller of a refresh wants.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub(super) reason: Reason,
-    pub(super) base: Base,
+pub(super) struct RefreshRequest {
+    pub(super) reason: RefreshReason,
+    pub(super) base: CallerBase,
 }
 
-impl Wanted {
+impl RefreshRequest {
     /// Whether `flight`, which ended with `outcome` after this was wanted, covers it: for the same reason by any outcome,
     /// for another one by a token that a flight of its own would serve unspent. A failure covers no other reason, since
     /// what holds back one (a back-off, the damper) need not hold back another.
@@ -155,13 +155,13 @@ mod tests {
         let refused = held.bearer_fingerprint().unwrap();
         let another = Secret::from("another token").fingerprint();
         let reasons = [
-            Reason::Forced,
-            Reason::Keeper,
-            Reason::MinTtl(60),
-            Reason::MinTtl(7_200),
-            Reason::Stale,
-            Reason::Unauthorized(refused),
-            Reason::Unauthorized(another),
+            RefreshReason::Forced,
+            RefreshReason::Keeper,
+            RefreshReason::MinTtl(60),
+            RefreshReason::MinTtl(7_200),
+            RefreshReason::Stale,
+            RefreshReason::Unauthorized(refused),
+            RefreshReason::Unauthorized(another),
         ];
         let failed = || Err(Error::JustReceived);
         let unspent = || Ok(login("acct-1", "rt-1", 3_600));
@@ -177,13 +177,13 @@ mod tests {
             ("a new token that has ended", &short, [false; 7]),
             ("the token of another account", &elsewhere, [true, true, true, true, true, false, false]),
         ];
-        let base = Base::of(&held);
+        let base = CallerBase::of(&held);
         let now = Timestamp::from_second(NOW).unwrap();
         for (what, outcome, expected) in table {
             for flight in reasons {
-                let flight = Wanted { reason: flight, base: base.clone() };
+                let flight = RefreshRequest { reason: flight, base: base.clone() };
                 for (reason, expected) in reasons.into_iter().zip(expected) {
-                    let wanted = Wanted { reason, base: base.clone() };
+                    let wanted = RefreshRequest { reason, base: base.clone() };
                     let covered = wanted.is_covered_by(&flight, &outcome().map(Arc::new), now);
                     let expected = expected || reason == flight.reason;
                     assert_eq!(covered, expected, "{what}, from {:?} to {reason:?}", flight.reason);
@@ -196,8 +196,8 @@ mod tests {
     fn a_caller_who_has_been_given_another_token_meanwhile_is_not_covered() {
         let (old, new) = (login("acct-1", "rt-1", 3_600), login("acct-1", "rt-2", 3_600));
         let now = Timestamp::from_second(NOW).unwrap();
-        let flight = Wanted { reason: Reason::Forced, base: Base::of(&old) };
-        let wanted = Wanted { reason: Reason::Forced, base: Base::of(&new) };
+        let flight = RefreshRequest { reason: RefreshReason::Forced, base: CallerBase::of(&old) };
+        let wanted = RefreshRequest { reason: RefreshReason::Forced, base: CallerBase::of(&new) };
         assert!(!wanted.is_covered_by(&flight, &Ok(Arc::new(new)), now));
     }
 }

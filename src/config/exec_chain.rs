@@ -17,7 +17,7 @@ const ANY: u32 = 0;
 /// started by one of them, as by an agent at work, begins anew; only how deep that goes is remembered.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Passage {
+pub struct ExecChain {
     /// The search path for programs.
     pub path: OsString,
     /// What was passed through in this very process, as the caller names it.
@@ -25,7 +25,7 @@ pub struct Passage {
     depth: u32,
 }
 
-impl Passage {
+impl ExecChain {
     /// The variable that [`Self::onward`] is for.
     pub const VARIABLE: &str = VISITED.name;
 
@@ -79,8 +79,8 @@ impl Passage {
 mod tests {
     use super::*;
 
-    fn read(text: &str, process: u32) -> Passage {
-        Passage::read(|name| (name == VISITED.name).then(|| text.into()), process)
+    fn read(text: &str, process: u32) -> ExecChain {
+        ExecChain::read(|name| (name == VISITED.name).then(|| text.into()), process)
     }
 
     #[test]
