@@ -1,4 +1,4 @@
-//! What a client of the app-server sends: however the bytes arrive the same lines are read, and no line is read in two ways.
+//! Input of an app-server client: the lines do not depend on the chunk size, and replacing an id changes nothing else.
 #![no_main]
 
 use std::io::{BufReader, Cursor};
@@ -32,7 +32,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     assert_eq!(read, expected);
     for line in read {
         if let InputLine::Whole(line) = line {
-            is_read_in_one_way(&line);
+            check_message(&line);
         }
     }
 });
@@ -45,24 +45,24 @@ fn lines_of(bytes: &[u8], chunk: usize, limit: usize) -> Vec<InputLine> {
     std::iter::from_fn(|| lines.recv_blocking().map(|(line, _)| line)).collect()
 }
 
-fn is_read_in_one_way(line: &[u8]) {
+fn check_message(line: &[u8]) {
     match Message::read(line) {
         Ok(Message::Request { method, .. }) => {
             let moved = message::with_id(line, &RequestId::number(42)).expect("a request has an id");
             let Ok(Message::Request { id, method: same, .. }) = Message::read(&moved) else {
-                panic!("another id makes it no other message")
+                panic!("it is still a request")
             };
             assert_eq!((id.as_number(), same), (Some(42), method));
         }
-        Ok(Message::Answer { id, .. }) => {
-            let moved = message::with_id(line, &RequestId::number(42)).expect("an answer has an id");
+        Ok(Message::Response { id, .. }) => {
+            let moved = message::with_id(line, &RequestId::number(42)).expect("a response has an id");
             assert_eq!(message::with_id(&moved, &id).expect("it still has one"), line);
         }
         Ok(Message::Notification { .. }) => {}
         Err(malformed) => {
-            let refusal = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
-            let told = message::error(malformed.id.as_ref(), &refusal);
-            serde_json::from_slice::<Value>(&told).expect("a refusal is JSON, whatever was refused");
+            let error = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
+            let response = message::error_response(malformed.id.as_ref(), &error);
+            serde_json::from_slice::<Value>(&response).expect("every error response is JSON");
         }
     }
 }

@@ -68,7 +68,7 @@ fn a_method_that_nobody_knows_is_not_found() {
     let message = client.refused("thread/start", json!({}), -32601);
     assert_eq!(
         message,
-        "thread/start is no account method, and no other codex is on PATH that it could go to"
+        "thread/start is not an account method, and no other codex was found on PATH to forward it to"
     );
     let message = client.refused("account/login/start", json!({"type": "telepathy"}), -32600);
     assert!(

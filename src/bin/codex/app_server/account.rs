@@ -1,4 +1,5 @@
-//! Whose account a client is told of: what its host handed in, else what the environment holds, else what is stored.
+//! The account that a client sees: the tokens that it handed in, else a token of the environment, else the stored
+//! login.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,9 +8,9 @@ use codex_auth::claims::PlanType;
 use codex_auth::config::ModelProvider;
 use codex_auth::config::OpenAiAuth;
 use codex_auth::document::{AuthDocument, AuthMode, Identity};
-use codex_auth::external::{ApiKeys, EnvironmentToken};
+use codex_auth::external::{ApiKeyPolicy, EnvironmentToken};
 use codex_auth::manager::{
-    AccountPolicy, AuthManager, Job, RefreshOutcome, RefreshReason, Snapshot, SnapshotStatus,
+    AccountPolicy, AuthManager, Job, JobOutcome, RefreshReason, Snapshot, SnapshotStatus,
 };
 use codex_auth::secret::Fingerprint;
 use codex_auth::{Clock, Secret};
@@ -21,12 +22,12 @@ use crate::child;
 use crate::context::CommandContext;
 use crate::error::CommandError;
 
-/// How long a token is left alone that could not be refreshed; the shared record of the home knows for how much longer.
-const PAUSE: Duration = Duration::from_secs(2);
-/// How long a refresh may keep a client from a program that it needs.
-const IN_TIME: Duration = Duration::from_secs(10);
+/// Pause after a failed refresh; the shared state of the home may ask for a longer one.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// Maximum delay of a request to the next app-server by a refresh before that is started.
+const REFRESH_BEFORE_START: Duration = Duration::from_secs(10);
 
-/// The sources of an account, in the order in which they count (`codex-behaviour.md` 2.1).
+/// The sources of an account. They take precedence as in Codex: handed-in tokens, the environment, the stored login.
 pub(super) struct Accounts {
     stored: AuthManager,
     environment: Option<EnvironmentToken>,
@@ -34,30 +35,30 @@ pub(super) struct Accounts {
     model_provider: ModelProvider,
     clock: Clock,
     pause: Mutex<Option<(Option<Fingerprint>, Instant)>>,
-    /// The stored token that the client knows of.
+    /// The last stored token that the client was inclusion.
     known: Mutex<KnownToken>,
 }
 
-/// Who is logged in, as a client would see a difference.
+/// The properties of the current login that a client can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AccountView {
     mode: Option<AuthMode>,
     plan: Option<PlanType>,
     identity: Identity,
     token: Option<Fingerprint>,
-    dead: bool,
+    poisoned: bool,
 }
 
 impl AccountView {
-    /// Whether both are the login of one account in one way: a token that renews another is no other login.
+    /// Whether both show the same account in the same mode. A renewed ChatGPT token is still the same login.
     pub(super) fn is_same_login(&self, other: &Self) -> bool {
         let renewed = matches!(self.mode, Some(AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens));
         self.mode == other.mode && self.identity == other.identity && (renewed || self.token == other.token)
     }
 
-    /// Whether a login that was dead `before` gives out tokens again: somebody has logged in, here or elsewhere.
+    /// Whether the login was poisoned `before` and a new login has replaced it.
     pub(super) fn is_healed_since(&self, before: &Self) -> bool {
-        before.dead && !self.dead
+        before.poisoned && !self.poisoned
     }
 
     /// The parameters of `account/updated`.
@@ -72,26 +73,27 @@ impl AccountView {
     }
 }
 
-/// Whether a refresh is wanted of a token that is good still.
+/// When a request wants the token to be refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefreshDemand {
-    /// Another token than the client knew when it asked.
+    /// Unless the stored token differs from the one that the client knew when it sent the request.
     NewerThan(KnownToken),
-    AsItIs,
+    /// Only if the token is stale.
+    IfStale,
 }
 
-/// The token that the client knows, by its fingerprint.
+/// The fingerprint of the token that the client knows.
 pub(super) type KnownToken = Option<Fingerprint>;
 
 impl Accounts {
     pub(super) fn open(session: &CommandContext) -> Result<Self, CommandError> {
         let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
         let stored = manager.policy(AccountPolicy::Follow).open_anyway();
-        // As for Codex, what the server began with is no news to its client.
+        // As in Codex, the client counts as knowing the token that was stored when the server started.
         let known = stored.current().bearer_fingerprint();
         Ok(Self {
             stored,
-            environment: EnvironmentToken::of(&session.environment, ApiKeys::Ignored),
+            environment: EnvironmentToken::from_environment(&session.environment, ApiKeyPolicy::Ignore),
             handed_in: Mutex::default(),
             model_provider: session.stores.settings().model_provider()?,
             clock: session.clock.clone(),
@@ -100,17 +102,17 @@ impl Accounts {
         })
     }
 
-    /// What is stored.
+    /// The manager of the stored login.
     pub(super) fn stored(&self) -> &AuthManager {
         &self.stored
     }
 
-    /// The client's own tokens, while they count.
+    /// The manager of the tokens that the client handed in, if it did.
     pub(super) fn handed_in(&self) -> Option<AuthManager> {
         self.handed_in.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has the client's own tokens count, or none of them any more.
+    /// Uses the tokens that the client handed in, or with `None` stops using them.
     pub(super) fn hand_in(&self, manager: Option<AuthManager>) {
         *self.handed_in.lock().unwrap_or_else(PoisonError::into_inner) = manager;
     }
@@ -128,16 +130,16 @@ impl Accounts {
             plan: document.and_then(|document| document.claims().plan.clone()),
             identity: Identity::new(document.and_then(AuthDocument::workspace), snapshot.identity().user_id),
             token: document.and_then(AuthDocument::bearer).map(Secret::fingerprint),
-            dead: snapshot.standing(self.clock.now()) == SnapshotStatus::Poisoned,
+            poisoned: snapshot.status(self.clock.now()) == SnapshotStatus::Poisoned,
         }
     }
 
-    /// The answer to `account/read`.
-    pub(super) async fn read(&self, wanted: RefreshDemand) -> Result<Value, RpcError> {
-        let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
-        if self.handed_in().is_none() && self.environment.is_none() && needed {
-            self.freshen(wanted).await;
-            self.client_knows(wanted, TokenInclusion::Nothing);
+    /// Returns the result of `account/read`.
+    pub(super) async fn read(&self, demand: RefreshDemand) -> Result<Value, RpcError> {
+        let auth_required = self.model_provider.openai_auth == OpenAiAuth::Required;
+        if self.handed_in().is_none() && self.environment.is_none() && auth_required {
+            self.refresh(demand).await;
+            self.record_known(demand, TokenInclusion::Nothing);
         }
         let view = self.view();
         let account = match &view.mode {
@@ -146,7 +148,7 @@ impl Accounts {
                 "usesCodexManagedCredentials":
                     matches!(view.mode, Some(AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey)),
             }),
-            _ if !needed || view.dead => Value::Null,
+            _ if !auth_required || view.poisoned => Value::Null,
             Some(AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey) => {
                 let message = "Bedrock API key auth is only supported by the Amazon Bedrock model provider";
                 return Err(RpcError::invalid(message));
@@ -161,27 +163,27 @@ impl Accounts {
         };
         let user = view.identity.user_id.filter(|_| account["type"] == "chatgpt");
         Ok(json!({
-            "account": account, "userId": user, "requiresOpenaiAuth": needed, "workspaceRouting": Value::Null,
+            "account": account, "userId": user, "requiresOpenaiAuth": auth_required, "workspaceRouting": Value::Null,
         }))
     }
 
-    /// The answer to `getAuthStatus`.
-    pub(super) async fn status(&self, wanted: RefreshDemand, include_token: bool) -> Value {
-        let needed = self.model_provider.openai_auth == OpenAiAuth::Required;
-        if !needed {
+    /// Returns the result of `getAuthStatus`.
+    pub(super) async fn status(&self, demand: RefreshDemand, include_token: bool) -> Value {
+        let auth_required = self.model_provider.openai_auth == OpenAiAuth::Required;
+        if !auth_required {
             return json!({"authMethod": Value::Null, "authToken": Value::Null, "requiresOpenaiAuth": false});
         }
         let token = match self.handed_in() {
-            // Renewing them is the client's own business, and it is asked only when they have ended.
+            // The client renews its own tokens, and is asked to only once they have expired.
             Some(manager) if include_token => {
                 manager.token().await.ok().and_then(|token| token.secret().cloned())
             }
             Some(_) => None,
             None if self.environment.is_some() => None,
             None => {
-                self.freshen(wanted).await;
-                self.client_knows(
-                    wanted,
+                self.refresh(demand).await;
+                self.record_known(
+                    demand,
                     if include_token { TokenInclusion::Token } else { TokenInclusion::Nothing },
                 );
                 self.stored_token()
@@ -195,72 +197,73 @@ impl Accounts {
         })
     }
 
-    /// Refreshes a stale login for a program that is about to be started, if that does not take long.
-    pub(super) async fn freshen_in_time(&self) {
-        let _ = tokio::time::timeout(IN_TIME, self.freshen(RefreshDemand::AsItIs)).await;
+    /// Refreshes a stale login before the next app-server is started, for [`REFRESH_BEFORE_START`] at most.
+    pub(super) async fn refresh_before_start(&self) {
+        let _ = tokio::time::timeout(REFRESH_BEFORE_START, self.refresh(RefreshDemand::IfStale)).await;
     }
 
-    /// The stored token, if it may be told: personal access tokens and agent identities are not.
+    /// The stored token, if `getAuthStatus` may return it: personal access tokens and agent identities are left out.
     fn stored_token(&self) -> Option<Secret> {
         let snapshot = self.stored.current();
         let usable =
-            matches!(snapshot.standing(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale);
+            matches!(snapshot.status(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale);
         let document = snapshot.document().filter(|_| usable)?;
-        let told =
+        let allowed =
             matches!(document.mode()?, AuthMode::ApiKey | AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens);
-        document.bearer().filter(|_| told).cloned()
+        document.bearer().filter(|_| allowed).cloned()
     }
 
-    /// Looks again and refreshes, as far as that is wanted, in a child. What goes wrong is seen in what is there afterwards.
-    async fn freshen(&self, wanted: RefreshDemand) {
-        match wanted {
+    /// Rereads the store and, where `demand` asks for it, refreshes in a child process. Errors are only logged: the
+    /// caller reads the resulting snapshot.
+    async fn refresh(&self, demand: RefreshDemand) {
+        match demand {
             RefreshDemand::NewerThan(_) => drop(self.stored.reload().await),
-            RefreshDemand::AsItIs => self.stored.catch_up().await,
+            RefreshDemand::IfStale => self.stored.catch_up().await,
         }
         let snapshot = self.stored.current();
-        // A newer token may be there already.
-        let wanted = match wanted {
+        // The store may already hold a newer token.
+        let demand = match demand {
             RefreshDemand::NewerThan(known) if snapshot.bearer_fingerprint() != known => {
-                RefreshDemand::AsItIs
+                RefreshDemand::IfStale
             }
-            wanted => wanted,
+            demand => demand,
         };
         let refreshable = snapshot.document().and_then(AuthDocument::fingerprint).is_some();
-        let reason = match (snapshot.standing(self.clock.now()), wanted) {
+        let reason = match (snapshot.status(self.clock.now()), demand) {
             _ if !refreshable => return,
             (SnapshotStatus::Poisoned | SnapshotStatus::Empty, _)
-            | (SnapshotStatus::Fresh, RefreshDemand::AsItIs) => return,
+            | (SnapshotStatus::Fresh, RefreshDemand::IfStale) => return,
             (_, RefreshDemand::NewerThan(_)) => RefreshReason::Forced,
-            (_, RefreshDemand::AsItIs) if self.pauses(&snapshot) => return,
-            (_, RefreshDemand::AsItIs) => RefreshReason::Stale,
+            (_, RefreshDemand::IfStale) if self.is_paused(&snapshot) => return,
+            (_, RefreshDemand::IfStale) => RefreshReason::Stale,
         };
         let job = Job::refresh(reason, &snapshot, AccountPolicy::Follow);
         let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
-        let refreshed = matches!(done, Ok(Ok(RefreshOutcome::Served)));
-        if let Ok(Ok(RefreshOutcome::Failed(failure))) = &done {
+        let refreshed = matches!(done, Ok(Ok(JobOutcome::Served)));
+        if let Ok(Ok(JobOutcome::Failed(failure))) = &done {
             tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
         }
-        let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + PAUSE));
+        let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + RETRY_PAUSE));
         *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = pause;
         let _ = self.stored.reload().await;
     }
 
-    /// The token that the client knows now.
+    /// The token that the client knows.
     pub(super) fn known(&self) -> KnownToken {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client knows a token that it was given, and one that it has asked for anew. An answer without a token to a plain
-    /// question teaches it nothing: a forced one after that still gets the stored token unspent, as from Codex.
-    fn client_knows(&self, wanted: RefreshDemand, given: TokenInclusion) {
-        if (wanted, given) == (RefreshDemand::AsItIs, TokenInclusion::Nothing) {
+    /// Records the stored token as known to the client, if the response contains it or the request demanded a newer
+    /// one. As in Codex, a later forced request gets a token that the client does not know without a refresh.
+    fn record_known(&self, demand: RefreshDemand, inclusion: TokenInclusion) {
+        if (demand, inclusion) == (RefreshDemand::IfStale, TokenInclusion::Nothing) {
             return;
         }
         let token = self.stored.current().bearer_fingerprint();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    fn pauses(&self, snapshot: &Snapshot) -> bool {
+    fn is_paused(&self, snapshot: &Snapshot) -> bool {
         let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         pause.is_some_and(|(token, until)| token == fingerprint(snapshot) && Instant::now() < until)
     }
@@ -270,7 +273,7 @@ impl Accounts {
     }
 }
 
-/// Whether an answer holds a token.
+/// Whether a response contains a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenInclusion {
     Token,

@@ -1,4 +1,4 @@
-//! ChatGPT tokens that the client hands in and renews: the client as a provider.
+//! A provider of ChatGPT tokens that the client hands in and renews.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,25 +12,25 @@ use serde_json::value::RawValue;
 use super::client::Client;
 use super::protocol::{HandedInTokens, REFRESH_TOKENS, RefreshTokens};
 
-/// How long a client may take to renew a token (`codex-behaviour.md` 6).
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to renew a token, as in Codex.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
 const NAME: &str = "the client";
 
-/// The client as a source of tokens: those that it has handed in, and on request another.
+/// The tokens that the client handed in last, with the client to renew them.
 pub(super) struct ClientTokens {
     client: Arc<Client>,
-    at_hand: Mutex<ExternalToken>,
+    current: Mutex<ExternalToken>,
 }
 
 impl ClientTokens {
     pub(super) fn new(client: Arc<Client>, token: ExternalToken) -> Self {
-        Self { client, at_hand: Mutex::new(token) }
+        Self { client, current: Mutex::new(token) }
     }
 }
 
-/// The tokens of a request, if they can be used.
+/// Reads the tokens of a request.
 pub(super) fn token(handed_in: &HandedInTokens) -> Result<ExternalToken, Error> {
-    let plan = handed_in.chatgpt_plan_type.as_deref().map(PlanType::named);
+    let plan = handed_in.chatgpt_plan_type.as_deref().map(PlanType::from_name);
     let account = ChatGptAccount::new(handed_in.chatgpt_account_id.clone(), plan);
     ExternalToken::chatgpt(handed_in.access_token.clone(), account)
 }
@@ -41,7 +41,7 @@ impl ExternalAuth for ClientTokens {
     }
 
     fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
-        let token = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let token = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async { Ok(Some(token)) })
     }
 
@@ -49,21 +49,21 @@ impl ExternalAuth for ClientTokens {
         Box::pin(async move {
             let previous_account_id = context.previous_account_id.clone();
             let params = RefreshTokens { reason: "unauthorized", previous_account_id };
-            let answer = self.client.ask(REFRESH_TOKENS, &params, PATIENCE).await;
-            let answer = answer.map_err(|error| Error::transient(NAME, &error.to_string()))?;
-            let token = read(&answer)?;
-            // Work that was begun for one workspace is not finished for another.
+            let response = self.client.call(REFRESH_TOKENS, &params, RENEWAL_TIMEOUT).await;
+            let response = response.map_err(|error| Error::transient(NAME, &error.to_string()))?;
+            let token = read(&response)?;
+            // A request that began in one workspace must not continue in another.
             if token.account().map(|account| &account.id) != context.previous_account_id.as_ref() {
-                return Err(Error::transient(NAME, "it gave a token of another workspace"));
+                return Err(Error::transient(NAME, "it returned a token of another workspace"));
             }
-            *self.at_hand.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
             Ok(token)
         })
     }
 }
 
-fn read(answer: &RawValue) -> Result<ExternalToken, Error> {
-    let handed_in: HandedInTokens = serde_json::from_str(answer.get())
-        .map_err(|_| Error::transient(NAME, "it answered with something else than tokens"))?;
+fn read(response: &RawValue) -> Result<ExternalToken, Error> {
+    let handed_in: HandedInTokens = serde_json::from_str(response.get())
+        .map_err(|_| Error::transient(NAME, "its response contains no tokens"))?;
     token(&handed_in).map_err(|error| Error::transient(NAME, &error.to_string()))
 }

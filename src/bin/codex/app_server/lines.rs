@@ -1,4 +1,4 @@
-//! Lines in and out: read in full or not at all, and written by a thread that alone waits for a slow reader.
+//! Line input of bounded length, and line output on a thread of its own, so that a slow reader delays nothing else.
 
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::queue::{Receiver, Sender, queue};
 
-/// How long a client may read nothing while lines wait for room.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// How much is written at once, so that a slow reader of a long line is distinguished from one that does not read.
+/// How long a client may read nothing while its queue is full.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(20);
+/// Bytes of one write. Progress is counted per write, so that a slow reader of a long line does not count as stalled.
 const CHUNK: usize = 64 * 1024;
 
-/// The longest line that is taken, in bytes without its end. It may be changed while lines are read.
+/// The maximum length of a line, in bytes without its end. It can be changed while lines are read.
 #[derive(Clone, Debug)]
 pub(super) struct LineLimit(Arc<AtomicUsize>);
 
@@ -34,16 +34,18 @@ impl LineLimit {
     }
 }
 
-/// A line that was read.
+/// A line of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum InputLine {
     Whole(Vec<u8>),
-    /// It was longer than it may be; nothing is kept of it.
+    /// A line over the limit, whose content is dropped.
     TooLong,
 }
 
-/// Reads lines on a thread, which waits while many bytes are unread. The queue ends where the input does. Call it within a
-/// runtime.
+/// Reads lines on a thread, which waits while the queue is full. The queue ends with the input.
+///
+/// # Panics
+/// Outside a tokio runtime.
 pub(super) fn read(
     name: &str,
     input: impl BufRead + Send + 'static,
@@ -63,7 +65,7 @@ pub(super) fn read(
     Ok(lines)
 }
 
-/// The next line that is not empty; a last one without an end counts.
+/// Returns the next line that is not blank. The last line needs no line end.
 fn next(input: &mut impl BufRead, limit: &LineLimit) -> io::Result<Option<InputLine>> {
     let mut line = Vec::new();
     let mut too_long = false;
@@ -101,34 +103,34 @@ fn next(input: &mut impl BufRead, limit: &LineLimit) -> io::Result<Option<InputL
     }
 }
 
-/// Where lines for the client are written to. A sender waits while the client is behind; a client that reads nothing for
-/// [`PATIENCE`] meanwhile is given up.
+/// The queue of lines to the client. Senders wait while it is full; a client that reads nothing for [`STALL_LIMIT`]
+/// meanwhile counts as stalled, and every later line is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     lines: Sender<Vec<u8>>,
     progress: Arc<AtomicU64>,
-    given_up: watch::Sender<bool>,
+    stalled: watch::Sender<bool>,
 }
 
 impl Outbox {
-    /// Writes lines to `output` on a thread, until all clones of the outbox are dropped or the other end is closed. The
-    /// channel that is returned ends when everything is written.
+    /// Starts a thread that writes to `output` until all clones of the outbox are dropped or the other end is closed.
+    /// The returned channel closes when the thread ends.
     pub(super) fn open(output: impl Write + Send + 'static) -> io::Result<(Self, mpsc::Receiver<()>)> {
         let (lines, unwritten) = queue();
         let (written, done) = mpsc::channel(1);
         let progress = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&progress);
+        let counter = Arc::clone(&progress);
         let work = move || {
-            write_all(output, unwritten, &told);
+            write_all(output, unwritten, &counter);
             drop(written);
         };
         thread::Builder::new().name("codex write".to_owned()).spawn(work)?;
-        Ok((Self { lines, progress, given_up: watch::Sender::new(false) }, done))
+        Ok((Self { lines, progress, stalled: watch::Sender::new(false) }, done))
     }
 
-    /// Writes a line. One that cannot be read any more is dropped.
+    /// Queues a line. It is dropped if the client has stalled or closed its end.
     pub(super) async fn send(&self, line: Vec<u8>) {
-        if *self.given_up.borrow() {
+        if *self.stalled.borrow() {
             return;
         }
         let bytes = line.len();
@@ -139,11 +141,11 @@ impl Outbox {
             tokio::select! {
                 biased;
                 _ = &mut sent => return,
-                () = self.given_up() => return,
-                () = tokio::time::sleep(PATIENCE) => {
+                () = self.stalled() => return,
+                () = tokio::time::sleep(STALL_LIMIT) => {
                     let now = self.progress.load(Ordering::Relaxed);
                     if now == before {
-                        self.given_up.send_replace(true);
+                        self.stalled.send_replace(true);
                     }
                     before = now;
                 }
@@ -151,25 +153,25 @@ impl Outbox {
         }
     }
 
-    /// Waits until the client is given up.
-    pub(super) async fn given_up(&self) {
+    /// Waits until the client has stalled.
+    pub(super) async fn stalled(&self) {
         // The sender lives as long as `self`.
-        let _ = self.given_up.subscribe().wait_for(|given_up| *given_up).await;
+        let _ = self.stalled.subscribe().wait_for(|stalled| *stalled).await;
     }
 
-    /// Waits until the other end is closed.
+    /// Waits until the client closes its end.
     pub(super) async fn closed(&self) {
         self.lines.closed().await;
     }
 }
 
-/// Writes lines to `output` on a thread, for a reader that must not keep us waiting.
+/// Writes lines to `output` on a thread.
 pub(super) fn write(output: impl Write + Send + 'static, lines: Receiver<Vec<u8>>) -> io::Result<()> {
     let work = move || write_all(output, lines, &AtomicU64::new(0));
     thread::Builder::new().name("codex forward".to_owned()).spawn(work).map(drop)
 }
 
-/// Writes lines until there are no more or the other end is closed, and counts the bytes that it took.
+/// Writes lines until the queue ends or the other end is closed. Counts completed writes in `progress`.
 fn write_all(mut output: impl Write, mut lines: Receiver<Vec<u8>>, progress: &AtomicU64) {
     let mut write = |bytes: &[u8]| -> io::Result<()> {
         for chunk in bytes.chunks(CHUNK) {
@@ -182,7 +184,7 @@ fn write_all(mut output: impl Write, mut lines: Receiver<Vec<u8>>, progress: &At
         line.push(b'\n');
         write(&line)
     };
-    while let Some((line, _room)) = lines.recv_blocking() {
+    while let Some((line, _slot)) = lines.recv_blocking() {
         if write_line(line).is_err() {
             return;
         }
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_just_fits_is_read_and_a_longer_one_is_passed_over() {
+    fn a_line_of_maximum_length_is_read_and_a_longer_one_is_too_long() {
         let input = b"12345\n123456\n\n \r\n1234\r\n1";
         let whole = |text: &str| InputLine::Whole(text.as_bytes().to_vec());
         for chunk in 1..20 {
@@ -216,9 +218,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes arrive, the same lines are read, and what is between two ends is one of them or none.
         #[test]
-        fn lines_do_not_depend_on_how_they_arrive(
+        fn the_lines_are_the_same_for_every_chunk_size(
             input in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..300),
             limit in 0..40_usize,
             chunk in 1..50_usize,

@@ -1,4 +1,4 @@
-//! Logins that a client asks for: one at a time, kept as `codex login` keeps them.
+//! Logins that the client starts: one at a time, stored as `codex login` stores them.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,21 +19,21 @@ use super::server::Server;
 use crate::context::CommandContext;
 use crate::error::CommandError;
 
-/// What a login that did not come to its end is told of as.
+/// The error of a cancelled login.
 const NOT_COMPLETED: &str = "Login was not completed";
 
-/// What the failure of a login by browser, and of one by device, begins with.
+/// Prefixes of the errors of a browser and a device login.
 const BROWSER: &str = "Login server error: ";
 const DEVICE: &str = "";
 
-/// The login that a person is asked for, if there is one, and the logins before it that are still to be revoked.
+/// The login that is running, if one is, and cancelled ones whose tokens are still to be revoked.
 #[derive(Default)]
 pub(super) struct Logins {
     active: Mutex<Option<ActiveLogin>>,
     exchanges: PendingExchanges,
 }
 
-/// A login that waits for a person.
+/// A login that waits for a person to complete it.
 pub(super) struct ActiveLogin {
     id: String,
     cancellation: CancelRequest,
@@ -41,7 +41,7 @@ pub(super) struct ActiveLogin {
     task: JoinHandle<()>,
 }
 
-/// What a person has brought, and the browser that waits to hear of it.
+/// The result of a login by a person, and the browser that shows whether it was stored.
 pub(super) struct ObtainedLogin {
     setup: LoginSetup,
     outcome: Result<PendingLogin, String>,
@@ -50,34 +50,34 @@ pub(super) struct ObtainedLogin {
     prefix: &'static str,
 }
 
-/// A request to cancel a login, which counts if it comes before the commit of the login begins.
+/// Decides between the cancellation and the commit of a login: the first to be requested wins.
 #[derive(Clone, Default)]
-struct CancelRequest(Arc<OnceLock<First>>);
+struct CancelRequest(Arc<OnceLock<Decision>>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum First {
+enum Decision {
     Cancel,
     Commit,
 }
 
 impl CancelRequest {
-    /// Whether the login is cancelled now, by this request or one before.
+    /// Requests a cancellation. Returns `false` if the commit has begun.
     fn request(&self) -> bool {
-        *self.0.get_or_init(|| First::Cancel) == First::Cancel
+        *self.0.get_or_init(|| Decision::Cancel) == Decision::Cancel
     }
 
     fn is_requested(&self) -> bool {
-        self.0.get() == Some(&First::Cancel)
+        self.0.get() == Some(&Decision::Cancel)
     }
 
-    /// Whether the commit may begin; from then on every request is too late.
+    /// Begins the commit. Returns `false` if the login was cancelled.
     fn begin_commit(&self) -> bool {
-        *self.0.get_or_init(|| First::Commit) == First::Commit
+        *self.0.get_or_init(|| Decision::Commit) == Decision::Commit
     }
 }
 
 impl ActiveLogin {
-    /// Ends it; the client is told that it was not completed.
+    /// Cancels it, notifies the client, and waits until its task has ended.
     pub(super) async fn cancel(self) {
         self.cancellation.request();
         let _ = self.cancel.send(());
@@ -86,31 +86,30 @@ impl ActiveLogin {
 }
 
 impl Logins {
-    /// Takes the login of this id out, to be cancelled.
+    /// Removes and returns the login with this id, unless it has ended or its commit has begun.
     ///
     /// # Errors
-    /// The id is none.
-    pub(super) fn find(&self, id: &str) -> Result<Option<ActiveLogin>, RpcError> {
+    /// The id is not a UUID.
+    pub(super) fn take_cancellable(&self, id: &str) -> Result<Option<ActiveLogin>, RpcError> {
         if !is_uuid(id) {
             return Err(RpcError::invalid(format!("invalid login id: {}", crate::output::plain(id))));
         }
         let mut active = self.lock();
-        // One that has ended, or is being stored, cannot be cancelled any more.
         let can_be_cancelled = |active: &mut ActiveLogin| {
             active.id.eq_ignore_ascii_case(id) && !active.task.is_finished() && active.cancellation.request()
         };
         Ok(active.take_if(can_be_cancelled))
     }
 
-    /// Cancels whatever goes on, and waits until every login that was cancelled is revoked.
+    /// Cancels the running login, and waits until the tokens of all cancelled logins are revoked.
     pub(super) async fn end(&self) {
         self.cancel_all().await;
         if let Err(error) = self.exchanges.finish().await {
-            tracing::warn!(%error, "a login that was cancelled may live on");
+            tracing::warn!(%error, "the tokens of a cancelled login may still be valid");
         }
     }
 
-    /// Cancels whatever goes on.
+    /// Cancels the running login, if there is one.
     pub(super) async fn cancel_all(&self) {
         let active = self.lock().take();
         if let Some(active) = active {
@@ -118,37 +117,37 @@ impl Logins {
         }
     }
 
-    /// Keeps an API key.
-    pub(super) async fn keep_api_key(&self, session: &CommandContext, key: &Secret) -> Result<(), RpcError> {
+    /// Stores an API key as the login.
+    pub(super) async fn store_api_key(&self, session: &CommandContext, key: &Secret) -> Result<(), RpcError> {
         let key = credential_from_input(key.expose().as_bytes())
-            .map_err(|error| RpcError::invalid(format!("the API key is of no use: {error}")))?;
+            .map_err(|error| RpcError::invalid(format!("the API key cannot be used: {error}")))?;
         config(session)?
             .restrictions
             .permit_method(LoginMethod::Api)
             .map_err(|_| RpcError::invalid("API key login is disabled. Use ChatGPT login instead."))?;
         let login = AuthDocument::with_api_key(&key).into();
-        let kept = keep(session, login, CancelRequest::default()).await;
-        kept.map(drop).map_err(|error| RpcError::internal(format!("failed to save the API key: {error}")))
+        let stored = commit(session, login, CancelRequest::default()).await;
+        stored.map(drop).map_err(|error| RpcError::internal(format!("failed to save the API key: {error}")))
     }
 
-    /// Whether the client may hand in tokens of this workspace.
-    pub(super) fn may_hand_in(
+    /// Checks that the configuration permits tokens of this workspace.
+    pub(super) fn permit_handed_in(
         &self,
         session: &CommandContext,
         account_id: &str,
     ) -> Result<(), ForbiddenLogin> {
-        // What cannot be read allows what it has allowed when this began.
+        // A `config.toml` that cannot be read counts as it was when the server started.
         let config = config(session).unwrap_or_else(|_| session.stores.settings().config.clone());
         config.restrictions.permit_method(LoginMethod::ChatGpt)?;
         config.restrictions.permit_workspace(Some(account_id))
     }
 
-    /// Starts a login by browser, in the place of one that goes on.
+    /// Starts a browser login, cancelling a running login.
     pub(super) async fn start_browser(&self, server: &Arc<Server>) -> Result<Value, RpcError> {
         let setup = self.prepare(server).await?;
         let mut login = BrowserLogin::start(&setup, server.session.home())
             .await
-            .map_err(|error| refused("failed to start login server", &error))?;
+            .map_err(|error| start_failed("failed to start login server", &error))?;
         let url = login.authorize_url().to_owned();
         let cancellation = CancelRequest::default();
         let id = self.begin(server, BROWSER, cancellation.clone(), async move {
@@ -158,12 +157,12 @@ impl Logins {
         Ok(json!({"type": "chatgpt", "loginId": id, "authUrl": url}))
     }
 
-    /// Starts a login by device code, in the place of one that goes on.
+    /// Starts a device-code login, cancelling a running login.
     pub(super) async fn start_device(&self, server: &Arc<Server>) -> Result<Value, RpcError> {
         let setup = self.prepare(server).await?;
         let mut login = DeviceLogin::start(&setup)
             .await
-            .map_err(|error| refused("failed to request device code", &error))?;
+            .map_err(|error| start_failed("failed to request device code", &error))?;
         let (url, code) = (login.verification_url().to_owned(), login.user_code().to_owned());
         let cancellation = CancelRequest::default();
         let id = self.begin(server, DEVICE, cancellation.clone(), async move {
@@ -184,7 +183,7 @@ impl Logins {
         Ok(setup.with_exchanges(self.exchanges.clone()))
     }
 
-    /// Waits for the person on a task of its own, and gives the login an id.
+    /// Spawns a task that runs `obtain` and finishes the login. Returns the id of the login.
     fn begin(
         &self,
         server: &Arc<Server>,
@@ -202,9 +201,11 @@ impl Logins {
                 obtained = obtain => Some(obtained),
             };
             match obtained {
-                None => server.completed(Some(&login_id), Some(&format!("{prefix}{NOT_COMPLETED}"))).await,
+                None => {
+                    server.notify_completed(Some(&login_id), Some(&format!("{prefix}{NOT_COMPLETED}"))).await
+                }
                 Some(ObtainedLogin { outcome: Err(why), .. }) => {
-                    server.completed(Some(&login_id), Some(&format!("{prefix}{why}"))).await;
+                    server.notify_completed(Some(&login_id), Some(&format!("{prefix}{why}"))).await;
                 }
                 Some(obtained) => server.finish_login(&login_id, obtained).await,
             }
@@ -219,21 +220,21 @@ impl Logins {
 }
 
 impl ObtainedLogin {
-    /// Keeps it, tells the browser, and takes back what it took the place of. A failure is told in one line.
-    pub(super) async fn keep(self, session: &CommandContext) -> Result<(), String> {
+    /// Stores it, shows the result in the browser, and in the background revokes the tokens of the login that it
+    /// replaced.
+    pub(super) async fn commit(self, session: &CommandContext) -> Result<(), String> {
         let Self { setup, outcome, browser, cancellation, prefix } = self;
         let login = outcome?;
         let document = login.document().clone();
-        match keep(session, login, cancellation).await {
-            Ok(Some(kept)) => {
-                // Nobody waits for either: the login stands.
+        match commit(session, login, cancellation).await {
+            Ok(Some(stored)) => {
                 tokio::spawn(async move {
                     let announced = async {
                         if let Some(browser) = browser {
                             browser.announce(BrowserMessage::LoggedIn).await;
                         }
                     };
-                    tokio::join!(announced, supersede(&setup, OldLoginPolicy::default(), &kept, &document));
+                    tokio::join!(announced, supersede(&setup, OldLoginPolicy::default(), &stored, &document));
                 });
                 Ok(())
             }
@@ -241,7 +242,7 @@ impl ObtainedLogin {
             Err(error) => {
                 let why = error.to_string();
                 if let Some(browser) = browser {
-                    browser.announce(BrowserMessage::NotKept(&why)).await;
+                    browser.announce(BrowserMessage::NotStored(&why)).await;
                 }
                 Err(why)
             }
@@ -249,14 +250,14 @@ impl ObtainedLogin {
     }
 }
 
-/// `config.toml` as it is now.
+/// Reads `config.toml` again.
 fn config(session: &CommandContext) -> Result<Config, RpcError> {
     let stores = Stores::open(session.home().clone(), &session.environment).map_err(RpcError::internal)?;
     Ok(stores.settings().config.clone())
 }
 
-/// Keeps `login` where logins are kept, under the lease; nothing if it is cancelled before that.
-async fn keep(
+/// Stores `login` under the lease. Returns `None` if it is cancelled before the lease is acquired.
+async fn commit(
     session: &CommandContext,
     login: PendingLogin,
     cancellation: CancelRequest,
@@ -271,19 +272,19 @@ async fn keep(
         };
         match Lease::acquire_unless(stores.home(), environment.lock_timeout, unless_cancelled)? {
             LeaseOutcome::Held(lease) if cancellation.begin_commit() => {
-                // What cannot be completed now is no reason to refuse a login.
+                // A rescue that cannot be completed must not prevent a new login.
                 let _ = manager::finish_rescue(&lease, &environment);
                 Ok(Some(login.keep(&mut stores.writer(&lease)?, &choice)?))
             }
-            LeaseOutcome::Held(_) | LeaseOutcome::GaveWay(()) => Ok(None),
+            LeaseOutcome::Held(_) | LeaseOutcome::Stopped(()) => Ok(None),
         }
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(CommandError::new(crate::error::Exit::Failed, format!("the login could not be kept: {error}")))
+        Err(CommandError::new(crate::error::Exit::Failed, format!("the login could not be stored: {error}")))
     })
 }
 
-fn refused(what: &str, error: &login::Error) -> RpcError {
+fn start_failed(what: &str, error: &login::Error) -> RpcError {
     match error {
         login::Error::DeviceNotEnabled { .. } => RpcError::invalid(error.to_string()),
         error => RpcError::internal(format!("{what}: {error}")),
@@ -310,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_cancelled_or_committed_and_the_first_of_both_counts() {
+    fn the_first_of_cancellation_and_commit_wins() {
         let cancelled = CancelRequest::default();
         assert!(!cancelled.is_requested() && cancelled.request() && cancelled.request());
         assert!(cancelled.is_requested() && !cancelled.begin_commit());
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_uuid_and_nothing_else_is() {
+    fn uuids_are_random_and_anything_else_is_rejected() {
         let (one, other) = (uuid().unwrap(), uuid().unwrap());
         assert!(is_uuid(&one) && is_uuid(&other) && one != other, "{one} {other}");
         assert_eq!(&one[14..15], "4");

@@ -1,4 +1,4 @@
-//! One line of the conversation: a request, a notification or an answer, told apart without touching what is in it.
+//! JSON-RPC messages, one per line, whose content is forwarded unchanged.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// The codes of JSON-RPC 2.0 that are used.
+/// The error codes of JSON-RPC 2.0 that the server returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RpcErrorCode {
     /// Not JSON.
     Parse = -32700,
-    /// JSON that is no message, or one that makes no sense now.
+    /// JSON that is no message, or a request that is not allowed now.
     InvalidRequest = -32600,
-    /// Nobody is there who knows the method.
+    /// The method is unknown.
     MethodNotFound = -32601,
-    /// It could not be done.
+    /// The request failed.
     Internal = -32603,
 }
 
-/// The id of a request, as its sender has written it: a text or a whole number.
+/// The id of a request as its sender wrote it: a JSON string or integer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RequestId(String);
 
 impl RequestId {
-    /// An id, if it is one.
+    /// The id in `raw`, if that is a string or an integer.
     pub(crate) fn of(raw: &RawValue) -> Option<Self> {
         let text = raw.get();
-        let ours = text.starts_with('"') || text.parse::<i64>().is_ok();
-        ours.then(|| Self(text.to_owned()))
+        let valid = text.starts_with('"') || text.parse::<i64>().is_ok();
+        valid.then(|| Self(text.to_owned()))
     }
 
     pub(crate) fn number(number: u64) -> Self {
         Self(number.to_string())
     }
 
-    /// The number, if it is one that we may have given.
+    /// The id as a number, if it can be one of [`Self::number`].
     pub(crate) fn as_number(&self) -> Option<u64> {
         self.0.parse().ok()
     }
@@ -48,12 +48,12 @@ impl RequestId {
     }
 }
 
-/// What a line is. Everything in it is borrowed from the line.
+/// A parsed line. All content is borrowed from the line.
 #[derive(Debug)]
 pub(crate) enum Message<'a> {
     Request { id: RequestId, method: Cow<'a, str>, params: Option<&'a RawValue> },
     Notification { method: Cow<'a, str>, params: Option<&'a RawValue> },
-    Answer { id: RequestId, outcome: Result<&'a RawValue, &'a RawValue> },
+    Response { id: RequestId, outcome: Result<&'a RawValue, &'a RawValue> },
 }
 
 /// Why a line is no message.
@@ -79,23 +79,23 @@ struct Envelope<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a line, which may have white space around it.
+    /// Parses a line, which may have white space around it.
     ///
     /// # Errors
-    /// [`MalformedMessage`] has what is to be answered. None of the line is in it but its id.
+    /// The line is no message. The error contains nothing of the line but its id.
     pub(crate) fn read(line: &'a [u8]) -> Result<Self, MalformedMessage> {
         let malformed = |code, problem| MalformedMessage { code, id: None, problem };
         let text =
             std::str::from_utf8(line).map_err(|_| malformed(RpcErrorCode::Parse, "the line is not UTF-8"))?;
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => {
-                malformed(RpcErrorCode::InvalidRequest, "the line is no message")
+                malformed(RpcErrorCode::InvalidRequest, "the line is not a JSON-RPC message")
             }
             _ => malformed(RpcErrorCode::Parse, "the line is not JSON"),
         })?;
         let id = match envelope.id.map(|id| RequestId::of(id).ok_or(())) {
             Some(Err(())) => {
-                return Err(malformed(RpcErrorCode::InvalidRequest, "an id is a text or a whole number"));
+                return Err(malformed(RpcErrorCode::InvalidRequest, "an id must be a string or an integer"));
             }
             Some(Ok(id)) => Some(id),
             None => None,
@@ -107,41 +107,43 @@ impl<'a> Message<'a> {
             (None, Envelope { method: Some(method), params, .. }) => {
                 Ok(Self::Notification { method, params })
             }
-            (Some(id), Envelope { error: Some(error), .. }) => Ok(Self::Answer { id, outcome: Err(error) }),
-            (Some(id), Envelope { result: Some(result), .. }) => Ok(Self::Answer { id, outcome: Ok(result) }),
+            (Some(id), Envelope { error: Some(error), .. }) => Ok(Self::Response { id, outcome: Err(error) }),
+            (Some(id), Envelope { result: Some(result), .. }) => {
+                Ok(Self::Response { id, outcome: Ok(result) })
+            }
             (id, _) => Err(MalformedMessage {
                 id,
-                ..malformed(RpcErrorCode::InvalidRequest, "neither a method nor an answer")
+                ..malformed(RpcErrorCode::InvalidRequest, "the line has neither a method nor a result")
             }),
         }
     }
 }
 
-/// `line` with another id in the place of its own, everything else as it was.
+/// Returns `line` with its id replaced and everything else unchanged.
 pub(crate) fn with_id(line: &[u8], id: &RequestId) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(line).ok()?;
     let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
-    Some(spliced(line, &place_of(text, envelope.id?.get())?, id.as_json()))
+    Some(spliced(line, &range_of(text, envelope.id?.get())?, id.as_json()))
 }
 
-/// `line` with another value in the place of one that is in it; `value` is borrowed from `line`.
+/// Returns `line` with `value`, which is borrowed from it, replaced by `new`.
 pub(crate) fn with_value(line: &[u8], value: &RawValue, new: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(line).ok()?;
-    Some(spliced(line, &place_of(text, value.get())?, new))
+    Some(spliced(line, &range_of(text, value.get())?, new))
 }
 
-/// Where `part`, which is borrowed from `text`, stands in it.
-fn place_of(text: &str, part: &str) -> Option<Range<usize>> {
+/// The range of `part` in `text`, which it is borrowed from.
+fn range_of(text: &str, part: &str) -> Option<Range<usize>> {
     let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
     let end = start.checked_add(part.len())?;
     (text.get(start..end) == Some(part)).then_some(start..end)
 }
 
-fn spliced(line: &[u8], place: &Range<usize>, new: &str) -> Vec<u8> {
-    [&line[..place.start], new.as_bytes(), &line[place.end..]].concat()
+fn spliced(line: &[u8], range: &Range<usize>, new: &str) -> Vec<u8> {
+    [&line[..range.start], new.as_bytes(), &line[range.end..]].concat()
 }
 
-/// A refusal, as it is answered.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RpcError {
     pub(crate) code: RpcErrorCode,
@@ -149,33 +151,33 @@ pub(crate) struct RpcError {
 }
 
 impl RpcError {
-    /// A request that makes no sense, or none now.
+    /// An error for a request that is invalid, or not allowed now.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self { code: RpcErrorCode::InvalidRequest, message: message.into() }
     }
 
-    /// Something that could not be done.
+    /// An error for a request that failed.
     pub(crate) fn internal(message: impl fmt::Display) -> Self {
         Self { code: RpcErrorCode::Internal, message: message.to_string() }
     }
 }
 
-/// The line that answers the request `id`.
-pub(crate) fn answer(id: &RequestId, outcome: &Result<Value, RpcError>) -> Vec<u8> {
+/// Formats the response to the request `id`.
+pub(crate) fn response(id: &RequestId, outcome: &Result<Value, RpcError>) -> Vec<u8> {
     match outcome {
         Ok(result) => format!("{{\"id\":{},\"result\":{result}}}", id.as_json()).into_bytes(),
-        Err(refusal) => error(Some(id), refusal),
+        Err(error) => error_response(Some(id), error),
     }
 }
 
-/// The line that refuses a request, or a line that is none.
-pub(crate) fn error(id: Option<&RequestId>, refusal: &RpcError) -> Vec<u8> {
-    let error = json!({"code": refusal.code as i32, "message": refusal.message});
+/// Formats the error response to the request `id`, or to a line without a valid id.
+pub(crate) fn error_response(id: Option<&RequestId>, error: &RpcError) -> Vec<u8> {
+    let error = json!({"code": error.code as i32, "message": error.message});
     let id = id.map_or("null", RequestId::as_json);
     format!("{{\"error\":{error},\"id\":{id}}}").into_bytes()
 }
 
-/// The line of a request of ours.
+/// Formats a request.
 pub(crate) fn request(id: &RequestId, method: &str, params: &impl Serialize) -> Vec<u8> {
     format!("{{\"method\":{},\"id\":{},\"params\":{}}}", json!(method), id.as_json(), json!(params))
         .into_bytes()
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_message_is_told_apart() {
+    fn requests_notifications_and_responses_are_distinguished() {
         let read = |line: &'static str| Message::read(line.as_bytes()).unwrap();
         let Message::Request { id, method, params } =
             read(r#" {"jsonrpc":"2.0","method":"a/b","id":"x","params":[1]} "#)
@@ -202,12 +204,12 @@ mod tests {
             read(r#"{"method":"m","params":null}"#),
             Message::Notification { params: None, .. }
         ));
-        assert!(matches!(read(r#"{"id":-1,"result":{}}"#), Message::Answer { outcome: Ok(_), .. }));
-        assert!(matches!(read(r#"{"id":1,"error":{"code":1}}"#), Message::Answer { outcome: Err(_), .. }));
+        assert!(matches!(read(r#"{"id":-1,"result":{}}"#), Message::Response { outcome: Ok(_), .. }));
+        assert!(matches!(read(r#"{"id":1,"error":{"code":1}}"#), Message::Response { outcome: Err(_), .. }));
     }
 
     #[test]
-    fn what_is_no_message_says_what_is_wrong_and_keeps_an_id_that_it_has() {
+    fn a_malformed_message_has_an_error_code_and_keeps_a_valid_id() {
         for (line, code, id) in [
             (&b"garbage"[..], RpcErrorCode::Parse, None),
             (b"{", RpcErrorCode::Parse, None),
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn another_id_leaves_everything_else_as_it_was() {
+    fn replacing_the_id_changes_nothing_else() {
         let line = br#"{ "x" : 1.0e2 ,"id":  "id" , "params":{"id":"id","n":12345678901234567890123} }"#;
         let new = with_id(line, &RequestId::number(5)).unwrap();
         let text = String::from_utf8(new).unwrap();
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(with_id(b"{\"method\":\"m\"}", &RequestId::number(5)), None);
     }
 
-    /// Lines that are nearly messages, and bytes that are nothing at all.
+    /// Lines that are nearly messages, and random bytes.
     fn lines() -> impl Strategy<Value = Vec<u8>> {
         let id =
             prop_oneof!["[0-9]{1,20}", "\"[a-z\\\\\"]{0,4}\"", Just("null".to_owned()), "[-+.eE0-9]{1,6}"];
@@ -261,24 +263,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_read_in_two_ways_and_another_id_changes_the_id_alone(line in lines()) {
+        fn replacing_the_id_of_any_message_changes_only_its_id(line in lines()) {
             match Message::read(&line) {
                 Ok(Message::Request { method, .. }) => {
                     let moved = with_id(&line, &RequestId::number(42)).unwrap();
                     let Ok(Message::Request { id, method: same, .. }) = Message::read(&moved) else {
-                        panic!("it is a request still")
+                        panic!("it is still a request")
                     };
                     prop_assert_eq!((id.as_number(), same), (Some(42), method));
                 }
-                Ok(Message::Answer { id, .. }) => {
+                Ok(Message::Response { id, .. }) => {
                     let moved = with_id(&line, &RequestId::number(42)).unwrap();
                     prop_assert_eq!(with_id(&moved, &id).unwrap(), line);
                 }
                 Ok(Message::Notification { .. }) => {}
                 Err(malformed) => {
-                    let refusal = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
-                    let told = error(malformed.id.as_ref(), &refusal);
-                    prop_assert!(serde_json::from_slice::<Value>(&told).is_ok());
+                    let error = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
+                    let response = error_response(malformed.id.as_ref(), &error);
+                    prop_assert!(serde_json::from_slice::<Value>(&response).is_ok());
                 }
             }
         }

@@ -1,7 +1,5 @@
-//! `codex app-server`: the account methods of Codex's app-server over standard input and output, line by line; every other
-//! method goes to the app-server of the next `codex`.
-//!
-//! A change of the login by any process is told to the client. Whatever spends a refresh token does so in a child.
+//! `codex app-server`: handles the account methods of Codex's app-server protocol over standard input and output, and
+//! forwards every other method to the app-server of the next `codex` on PATH.
 
 mod account;
 mod client;
@@ -23,30 +21,30 @@ use std::time::Duration;
 use clap::Args;
 
 use self::account::Accounts;
-use self::lines::{LineLimit, Outbox, PATIENCE};
+use self::lines::{LineLimit, Outbox, STALL_LIMIT};
 use self::server::{LONGEST_LINE, Server, arguments_of, cannot_start};
 use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::{CommandOutcome, log};
 
-/// How long a client that has ended the conversation may take to read what is left of it.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a client that has closed its output may take to read the remaining lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Arguments of Codex's app-server that leave it what it is here: one that speaks with its client by standard input and
-/// output. The next app-server is started with them.
+/// Options of Codex's app-server that keep its transport standard input and output. They are passed to the next
+/// app-server.
 const WITHOUT_VALUE: [&str; 3] = ["--stdio", "--strict-config", "--analytics-default-enabled"];
 const WITH_VALUE: [&str; 4] = ["-c", "--config", "--enable", "--disable"];
 
 #[derive(Args, Debug)]
 pub(crate) struct AppServerArguments {
-    /// Arguments for the app-server of the next codex on PATH, which answers what does not concern the account
+    /// Arguments for the app-server of the next codex on PATH, which handles the other methods
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
 
-/// Whether an app-server with these arguments is one that we can stand in for. Others speak over a socket, or generate
-/// descriptions of the protocol, and are the next program's.
+/// Whether this program handles `app-server` with these arguments. With others Codex listens on a socket or generates a
+/// description of the protocol, and the command goes to the next `codex`.
 pub(crate) fn is_ours(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter().map(|word| word.to_str());
     while let Some(word) = words.next() {
@@ -75,7 +73,7 @@ pub(crate) fn run(arguments: &AppServerArguments, output: &mut Output) -> Comman
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
     let done = runtime.block_on(serve(session, accounts, arguments));
-    // What waits for a lock or a server is left behind; a child that spends goes on by itself.
+    // Threads that wait for a lock or a server are left behind; a child process that refreshes continues by itself.
     runtime.shutdown_background();
     done
 }
@@ -87,40 +85,39 @@ async fn serve(session: CommandContext, accounts: Accounts, arguments: Vec<OsStr
     let (outbox, mut written) = Outbox::open(io::stdout()).map_err(|error| cannot_start(&error))?;
     let client = outbox.clone();
     let server = Server::new(session, accounts, outbox, limit, arguments);
-    let (desks, tasks) = server.open();
+    let (queues, tasks) = server.start();
     let following = tokio::spawn(std::sync::Arc::clone(&server).follow());
     loop {
         tokio::select! {
             biased;
-            () = client.given_up() => break,
+            () = client.stalled() => break,
             line = lines.recv() => match line {
-                Some(line) => server.take(line, &desks).await,
+                Some(line) => server.handle(line, &queues).await,
                 None => break,
             },
             () = client.closed() => break,
         }
     }
-    drop(desks);
+    drop(queues);
     following.abort();
-    // What was asked is answered, as long as the client reads.
+    // Requests that were read get their response, as long as the client reads.
     let answered = async {
         for task in tasks {
             let _ = task.await;
         }
     };
-    let given_up = tokio::select! {
+    let stalled = tokio::select! {
         biased;
-        () = client.given_up() => true,
+        () = client.stalled() => true,
         () = answered => false,
     };
     server.end().await;
-    if given_up {
-        let message =
-            format!("the client reads nothing: lines have waited for it for {} s", PATIENCE.as_secs());
+    if stalled {
+        let message = format!("the client has not read from standard output for {} s", STALL_LIMIT.as_secs());
         return Err(CommandError::new(Exit::TryAgain, message));
     }
     drop((server, client));
-    let _ = tokio::time::timeout(LAST_WORDS, written.recv()).await;
+    let _ = tokio::time::timeout(FLUSH_TIMEOUT, written.recv()).await;
     Ok(())
 }
 
@@ -129,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_server_over_a_socket_or_of_another_kind_is_not_ours() {
+    fn only_an_app_server_over_standard_input_and_output_is_handled_here() {
         for (line, ours) in [
             ("", true),
             ("--listen stdio://", true),

@@ -1,8 +1,8 @@
-//! The next `codex`'s app-server, for every method that does not concern an account: started when it is first needed, with
-//! ids of its own on both sides, and replaced when somebody else has logged in.
+//! The app-server of the next `codex` on PATH, which gets every method that does not concern the account.
 //!
-//! It reads the login when it starts and does not follow it (`codex-blackbox.md` 0), so that one which was started for
-//! another login, or for none, would go on without the new one. Tokens of the same login it finds by itself.
+//! It is started for the first such request. Request ids are translated in both directions. Codex's app-server reads
+//! the login when it starts and does not watch it, so it is restarted when another login is stored; renewed tokens of
+//! the same login it picks up itself.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -20,23 +20,23 @@ use tokio::sync::oneshot;
 use super::account::AccountView;
 use super::client::Client;
 use super::lines::{self, InputLine, LineLimit};
-use super::message::{Message, RequestId, RpcError, RpcErrorCode, error, with_id, with_value};
+use super::message::{Message, RequestId, RpcError, RpcErrorCode, error_response, with_id, with_value};
 use super::protocol::{ACCOUNT_UPDATED, LOGIN_COMPLETED, LOGIN_START};
 use super::queue::{Receiver, SendError, Sender, queue};
 use crate::hand_over;
 use crate::output::plain;
 
-/// The longest line in either direction, once there is somebody to pass it on to. Pictures travel in lines.
+/// The longest line in either direction while it runs: lines can contain images.
 pub(super) const LONGEST_LINE: usize = 64 * 1024 * 1024;
-/// How long it may take to end when it is told to.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long it may take to exit after its input is closed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where methods go that are not ours.
+/// The next app-server: at most one run of it at a time.
 pub(super) struct NextServer {
     arguments: Vec<OsString>,
     client: Arc<Client>,
     running: Mutex<Option<Arc<RunningServer>>>,
-    /// Of lines from the client.
+    /// The limit of lines from the client, which rises when it starts.
     limit: LineLimit,
 }
 
@@ -45,9 +45,10 @@ struct RunningServer {
     number: u64,
     process: u32,
     input: Mutex<Option<Sender<Vec<u8>>>>,
-    /// What it has not answered yet: our id, and the client's. Our own questions have none.
+    /// The requests without a response, by the id it was given: the client's id, or `None` for a request of this
+    /// server.
     pending: Mutex<HashMap<u64, Option<RequestId>>>,
-    /// Whose login it was started with.
+    /// The account that was current when it started.
     view: Mutex<AccountView>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -57,10 +58,10 @@ impl NextServer {
         Self { arguments, client, running: Mutex::default(), limit }
     }
 
-    /// Passes the request `id` of the client on. `opening` are the lines that a new one is greeted with.
+    /// Forwards the client's request `id`. A new app-server gets the lines `opening` first.
     ///
     /// # Errors
-    /// There is no next app-server, or it cannot be started.
+    /// There is no next app-server, it cannot be started, or it does not read.
     pub(super) fn request(
         self: &Arc<Self>,
         line: &[u8],
@@ -78,26 +79,26 @@ impl NextServer {
             return Err(RpcError::invalid("Invalid request"));
         };
         lock(&running.pending).insert(ours, Some(id));
-        running.send(line).map_err(|why| {
+        running.send(line).map_err(|error| {
             lock(&running.pending).remove(&ours);
-            refused(why)
+            not_sent(error)
         })
     }
 
-    /// Whether there is one already.
+    /// Whether it is running.
     pub(super) fn is_running(&self) -> bool {
         self.current().is_some()
     }
 
-    /// Passes on what wants no answer; where nobody is there yet, nobody missed it.
-    pub(super) fn tell(&self, line: &[u8]) {
+    /// Forwards a notification, if it is running.
+    pub(super) fn notify(&self, line: &[u8]) {
         if let Some(running) = self.current() {
             let _ = running.send(line.to_vec());
         }
     }
 
-    /// Asks it something of our own, whose answer does not matter, and has it count as started with `view`.
-    pub(super) fn inform(&self, line: &[u8], view: &AccountView) {
+    /// Sends a request of this server, whose response is ignored, and records `view` as its account, if it is running.
+    pub(super) fn send_internal(&self, line: &[u8], view: &AccountView) {
         if let Some(running) = self.current() {
             let ours = self.client.next_id();
             if let Some(line) = with_id(line, &RequestId::number(ours)) {
@@ -108,8 +109,8 @@ impl NextServer {
         }
     }
 
-    /// Passes on the client's answer to the question `id` of that run.
-    pub(super) fn answer(&self, run: u64, id: &RequestId, line: &[u8]) {
+    /// Forwards the client's response to the request `id` of that run.
+    pub(super) fn respond(&self, run: u64, id: &RequestId, line: &[u8]) {
         if let Some(running) = self.current().filter(|running| running.number == run)
             && let Some(line) = with_id(line, id)
         {
@@ -117,7 +118,7 @@ impl NextServer {
         }
     }
 
-    /// Ends it, and waits a while for that.
+    /// Stops it and waits until it has exited, for [`EXIT_TIMEOUT`] at most.
     pub(super) async fn end(&self) {
         let running = lock(&self.running).take();
         if let Some(running) = running {
@@ -129,7 +130,7 @@ impl NextServer {
         lock(&self.running).clone()
     }
 
-    /// The one that runs, unless it was started for another login and has nothing to do.
+    /// Returns the current run. One that was started with another login and is idle is stopped instead.
     fn up_to_date(&self, view: &AccountView) -> Option<Arc<RunningServer>> {
         let mut current = lock(&self.running);
         let running = current.as_ref()?;
@@ -137,7 +138,7 @@ impl NextServer {
         if stays {
             return Some(Arc::clone(running));
         }
-        tracing::info!("the login is another one; the next app-server is started anew");
+        tracing::info!("the login was replaced; restarting the next app-server");
         let running = current.take()?;
         self.client.forget(running.number);
         tokio::spawn(async move { running.end().await });
@@ -150,7 +151,7 @@ impl NextServer {
         view: &AccountView,
         opening: &[Vec<u8>],
     ) -> Result<Arc<RunningServer>, RpcError> {
-        let mut command = hand_over::next_as_child().ok_or_else(|| nobody(method))?;
+        let mut command = hand_over::next_as_child().ok_or_else(|| no_next_server(method))?;
         let program = command.get_program().to_owned();
         let failed = |error: io::Error| {
             RpcError::internal(format!("cannot start the app-server of {}: {error}", program.display()))
@@ -161,7 +162,7 @@ impl NextServer {
         let running = Arc::new(running);
         for line in opening {
             let ours = self.client.next_id();
-            // What has no id is a notification.
+            // A notification has no id.
             let line = match with_id(line, &RequestId::number(ours)) {
                 Some(line) => {
                     lock(&running.pending).insert(ours, None);
@@ -169,16 +170,16 @@ impl NextServer {
                 }
                 None => line.clone(),
             };
-            running.send(line).map_err(refused)?;
+            running.send(line).map_err(not_sent)?;
         }
         *lock(&self.running) = Some(Arc::clone(&running));
         self.limit.set(LONGEST_LINE);
-        tokio::spawn(Arc::clone(self).listen(Arc::clone(&running), output));
+        tokio::spawn(Arc::clone(self).forward_output(Arc::clone(&running), output));
         Ok(running)
     }
 
-    /// Passes on what it says until it ends, and then answers for it what it has left unanswered.
-    async fn listen(self: Arc<Self>, running: Arc<RunningServer>, mut output: Receiver<InputLine>) {
+    /// Forwards its output until it ends, then responds to its pending requests with an error.
+    async fn forward_output(self: Arc<Self>, running: Arc<RunningServer>, mut output: Receiver<InputLine>) {
         while let Some(line) = output.recv().await {
             if let InputLine::Whole(line) = line
                 && let Some(line) = self.translated(&running, line)
@@ -196,40 +197,42 @@ impl NextServer {
         self.client.forget(running.number);
         let unanswered: Vec<_> = lock(&running.pending).drain().filter_map(|(_, id)| id).collect();
         for id in unanswered {
-            self.client.send(error(Some(&id), &gone())).await;
+            self.client.send(error_response(Some(&id), &ended())).await;
         }
     }
 
-    /// A line of it as the client is to read it; nothing where it is not for the client.
+    /// Translates a line of its output for the client; `None` if the client must not get it.
     fn translated(&self, running: &RunningServer, line: Vec<u8>) -> Option<Vec<u8>> {
         match Message::read(&line) {
-            Ok(Message::Answer { id, .. }) => {
+            Ok(Message::Response { id, .. }) => {
                 let id = lock(&running.pending).remove(&id.as_number()?)??;
                 with_id(&line, &id)
             }
-            Ok(Message::Request { id, .. }) => with_id(&line, &self.client.pass_on(running.number, id)),
+            Ok(Message::Request { id, .. }) => {
+                with_id(&line, &self.client.begin_forwarding(running.number, id))
+            }
             Ok(Message::Notification { method, params }) => match &*method {
-                // The account is ours to tell of.
+                // This server sends these itself.
                 ACCOUNT_UPDATED | LOGIN_COMPLETED => None,
                 "serverRequest/resolved" => Some(self.resolved(running, &line, params).unwrap_or(line)),
                 _ => Some(line),
             },
-            // Not ours to judge.
+            // Forwarded unchanged: the client may understand it.
             Err(_) => Some(line),
         }
     }
 
-    /// A notification that a question of it is settled, by the id that the client knows the question by.
+    /// Translates the id in a notification that a request of it was resolved.
     fn resolved(&self, running: &RunningServer, line: &[u8], params: Option<&RawValue>) -> Option<Vec<u8>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct ResolvedProgram<'a> {
+        struct ResolvedRequest<'a> {
             #[serde(borrow)]
             request_id: &'a RawValue,
         }
-        let resolved: ResolvedProgram<'_> = serde_json::from_str(params?.get()).ok()?;
+        let resolved: ResolvedRequest<'_> = serde_json::from_str(params?.get()).ok()?;
         let theirs = RequestId::of(resolved.request_id)?;
-        let ours = self.client.passed_on_as(running.number, &theirs)?;
+        let ours = self.client.forwarded_id(running.number, &theirs)?;
         with_value(line, resolved.request_id, ours.as_json())
     }
 }
@@ -241,12 +244,13 @@ impl RunningServer {
         view: &AccountView,
     ) -> io::Result<(Self, Receiver<InputLine>)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = hardening::as_found(process::own_group(command)).spawn()?;
+        let mut child =
+            hardening::restore_inherited_settings(process::start_in_new_group(command)).spawn()?;
         let process = child.id();
         let (input, lines_in) = queue();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let (tell, ended) = oneshot::channel();
-        collect(child, tell)?;
+        let (alive, ended) = oneshot::channel();
+        reap(child, alive)?;
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -263,64 +267,65 @@ impl RunningServer {
         Ok((running, output))
     }
 
-    /// Sends it a line, unless so much waits already that it does not seem to read.
+    /// Queues a line for it; fails if the queue is full because it does not read.
     fn send(&self, line: Vec<u8>) -> Result<(), SendError> {
         let bytes = line.len();
         let sent = lock(&self.input).as_ref().ok_or(SendError::Closed)?.try_send(line, bytes);
         if sent == Err(SendError::Full) {
             tracing::warn!(
                 process = self.process,
-                "the next app-server does not read; a line to it is dropped"
+                "the next app-server does not read its input; a line to it was dropped"
             );
         }
         sent
     }
 
-    /// Closes its input, which ends it, and what it has started with it if that takes too long.
+    /// Closes its input, which makes it exit, and kills its process group after [`EXIT_TIMEOUT`].
     async fn end(&self) {
         *lock(&self.input) = None;
         let ended = lock(&self.ended).take();
         if let Some(ended) = ended
-            && tokio::time::timeout(FAREWELL, ended).await.is_err()
+            && tokio::time::timeout(EXIT_TIMEOUT, ended).await.is_err()
         {
             let _ = process::end_group(self.process, StopSignal::Force);
         }
     }
 }
 
-/// Collects the process when it ends.
-fn collect(mut child: Child, tell: oneshot::Sender<()>) -> io::Result<()> {
+/// Reaps the process when it exits; drops `alive` just before.
+fn reap(mut child: Child, alive: oneshot::Sender<()>) -> io::Result<()> {
     let work = move || {
-        let _ = process::await_end(child.id());
-        // From here on its number may be another's.
-        drop(tell);
+        let _ = process::wait_for_exit(child.id());
+        // After `wait` another process may have the same id.
+        drop(alive);
         let _ = child.wait();
     };
     std::thread::Builder::new().name("codex next ends".to_owned()).spawn(work).map(drop)
 }
 
-/// What is answered where a method cannot go anywhere.
-fn nobody(method: &str) -> RpcError {
+/// The error for a method that cannot be forwarded.
+fn no_next_server(method: &str) -> RpcError {
     if method == LOGIN_START {
         let known = "`apiKey`, `chatgpt`, `chatgptDeviceCode`, `chatgptAuthTokens`";
         return RpcError::invalid(format!("Invalid request: unknown type of login, expected one of {known}"));
     }
     let method = plain(method);
-    let message = format!("{method} is no account method, and no other codex is on PATH that it could go to");
+    let message =
+        format!("{method} is not an account method, and no other codex was found on PATH to forward it to");
     RpcError { code: RpcErrorCode::MethodNotFound, message }
 }
 
-fn refused(why: SendError) -> RpcError {
-    match why {
-        SendError::Closed => gone(),
+fn not_sent(error: SendError) -> RpcError {
+    match error {
+        SendError::Closed => ended(),
         SendError::Full => {
-            RpcError::internal("the app-server of the next codex does not read its requests; try again")
+            RpcError::internal("the app-server of the next codex does not read its input; try again")
         }
     }
 }
 
-fn gone() -> RpcError {
-    RpcError::internal("the app-server of the next codex has ended; the next request starts it again")
+fn ended() -> RpcError {
+    RpcError::internal("the app-server of the next codex has exited; the next request starts it again")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

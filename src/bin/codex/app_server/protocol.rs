@@ -1,5 +1,5 @@
-//! The words of Codex's app-server protocol, as far as they concern an account (`codex-behaviour.md` 7, and the schema that
-//! Codex 0.169 generates).
+//! The account part of Codex's app-server protocol, as `codex app-server generate-json-schema` of Codex 0.169 describes
+//! it.
 
 use codex_auth::Secret;
 use codex_auth::claims::PlanType;
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::message::RpcError;
 
-/// The version of Codex whose protocol this is.
+/// The version of Codex that the protocol is of.
 pub(crate) const CODEX_VERSION: &str = "0.169.0";
 
-/// The plans that the protocol knows; any other is `unknown`.
+/// The plans of the protocol; any other is reported as `unknown`.
 const PLANS: [&str; 19] = [
     "free",
     "go",
@@ -46,23 +46,24 @@ pub(crate) const ACCOUNT_UPDATED: &str = "account/updated";
 pub(crate) const LOGIN_COMPLETED: &str = "account/login/completed";
 pub(crate) const REFRESH_TOKENS: &str = "account/chatgptAuthTokens/refresh";
 
-/// The parameters of a request, read as `T`.
+/// Parses the parameters of a request.
 ///
-/// # Errors
-/// As Codex says it. Values are not repeated: one may be a secret.
+/// # Errors The parameters are missing or invalid. The message names a missing field, as Codex's does, and repeats no
+/// value: one may be a secret.
 pub(crate) fn parameters<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, RpcError> {
     let Some(params) = params else {
         return Err(RpcError::invalid("Invalid request: missing field `params`"));
     };
     serde_json::from_str(params.get()).map_err(|error| {
-        let told = error.to_string();
-        let told = if told.starts_with("missing field") { without_place(&told) } else { "wrong parameters" };
-        RpcError::invalid(format!("Invalid request: {told}"))
+        let text = error.to_string();
+        let reason =
+            if text.starts_with("missing field") { without_position(&text) } else { "wrong parameters" };
+        RpcError::invalid(format!("Invalid request: {reason}"))
     })
 }
 
-fn without_place(told: &str) -> &str {
-    told.split(" at line ").next().unwrap_or(told)
+fn without_position(message: &str) -> &str {
+    message.split(" at line ").next().unwrap_or(message)
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,7 +114,7 @@ fn null_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A way to log in. Those that only the next Codex knows are `Other`.
+/// The parameters of [`LOGIN_START`]. A type of login that only the next Codex knows is `Other`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub(crate) enum LoginStart {
@@ -129,7 +130,7 @@ pub(crate) enum LoginStart {
     Other,
 }
 
-/// ChatGPT tokens of the client.
+/// ChatGPT tokens that the client hands in.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HandedInTokens {
@@ -161,7 +162,7 @@ pub(crate) struct RefreshTokens {
     pub(crate) previous_account_id: Option<String>,
 }
 
-/// The protocol's word for a kind of credential; none for those that it tells of in another way.
+/// The protocol's name of a credential type; `None` if it has none.
 pub(crate) fn auth_mode(mode: &AuthMode) -> Option<&str> {
     match mode {
         AuthMode::AgentIdentity
@@ -173,7 +174,7 @@ pub(crate) fn auth_mode(mode: &AuthMode) -> Option<&str> {
     }
 }
 
-/// The protocol's word for a plan.
+/// The protocol's name of a plan.
 pub(crate) fn plan_type(plan: Option<&PlanType>) -> &'static str {
     let known = plan.and_then(|plan| PLANS.into_iter().find(|known| *known == plan.as_str()));
     known.unwrap_or("unknown")
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_and_what_is_wrong_is_not_repeated() {
+    fn a_missing_field_is_named_and_a_wrong_value_is_not_repeated() {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
         let refused = |params: &str| parameters::<LoginStart>(Some(&raw(params))).unwrap_err().message;
         assert_eq!(refused(r#"{"type":"apiKey"}"#), "Invalid request: missing field `apiKey`");
@@ -203,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn plans_and_modes_have_the_words_of_the_protocol() {
-        assert_eq!(plan_type(Some(&PlanType::named("hc"))), "enterprise");
-        assert_eq!((plan_type(Some(&PlanType::named("next"))), plan_type(None)), ("unknown", "unknown"));
+    fn plans_and_modes_have_the_names_of_the_protocol() {
+        assert_eq!(plan_type(Some(&PlanType::from_name("hc"))), "enterprise");
+        assert_eq!((plan_type(Some(&PlanType::from_name("next"))), plan_type(None)), ("unknown", "unknown"));
         assert_eq!(auth_mode(&AuthMode::ApiKey), Some("apikey"));
         assert_eq!(auth_mode(&AuthMode::BedrockApiKey), None);
     }

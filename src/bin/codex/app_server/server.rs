@@ -1,4 +1,4 @@
-//! The server: who answers which line, in which order, and who is told of what.
+//! The server: routes the client's lines to the account methods or the next app-server, and reports account changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,7 +12,7 @@ use super::account::{AccountView, Accounts, KnownToken};
 use super::client::Client;
 use super::lines::{InputLine, LineLimit, Outbox};
 use super::logins::Logins;
-use super::message::{Message, RequestId, RpcError, RpcErrorCode, answer, error};
+use super::message::{Message, RequestId, RpcError, RpcErrorCode, error_response, response};
 use super::next::NextServer;
 use super::protocol::{
     ACCOUNT_READ, ACCOUNT_UPDATED, AUTH_STATUS, CODEX_VERSION, INITIALIZE, INITIALIZED, Initialize,
@@ -24,7 +24,7 @@ use crate::context::CommandContext;
 use crate::error::CommandError;
 use crate::output::path_text;
 
-/// The longest line that is answered by us, in bytes.
+/// The longest line that is read while no next app-server runs, in bytes.
 pub(super) const LONGEST_LINE: usize = 1024 * 1024;
 
 /// One conversation with a client.
@@ -34,33 +34,33 @@ pub(super) struct Server {
     pub(super) client: Arc<Client>,
     pub(super) next: Arc<NextServer>,
     pub(super) logins: Logins,
-    /// The account as the client knows it. Locked while the client is notified, and never during another wait.
-    pub(super) told: tokio::sync::Mutex<AccountView>,
-    /// How many requests and logins are under way that tell the client of what they change themselves.
-    telling: watch::Sender<usize>,
-    /// What a next app-server is greeted with: how the client has introduced itself, and what it has handed in.
-    pub(super) greeting: Greeting,
+    /// The account that was last reported to the client. Locked while a notification is sent, and never during another
+    /// wait.
+    pub(super) reported: tokio::sync::Mutex<AccountView>,
+    /// The number of running requests and logins that report their own changes.
+    holds: watch::Sender<usize>,
+    pub(super) handshake: Handshake,
 }
 
-/// How a next app-server is greeted.
+/// The client's lines that every new next app-server gets first.
 #[derive(Default)]
-pub(super) struct Greeting {
+pub(super) struct Handshake {
     initialize: OnceLock<Vec<u8>>,
     initialized: AtomicBool,
     pub(super) handed_in: Mutex<Option<Vec<u8>>>,
 }
 
-/// A line that is to be answered in its turn.
+/// A request that waits for its turn.
 pub(super) struct Turn {
     pub(super) line: Vec<u8>,
     pub(super) id: RequestId,
     pub(super) method: String,
-    /// The token that the client knew when it sent the line.
+    /// The token that the client knew when it sent the request.
     pub(super) known: KnownToken,
 }
 
-/// Where lines wait for those who answer them; each answers in the order of the lines.
-pub(super) struct Workers {
+/// The queues of requests to the account methods and to the next app-server. Each is processed in order.
+pub(super) struct RequestQueues {
     accounts: Sender<Turn>,
     next: Sender<Turn>,
 }
@@ -81,14 +81,14 @@ impl Server {
             client,
             next,
             logins: Logins::default(),
-            told: tokio::sync::Mutex::default(),
-            telling: watch::Sender::new(0),
-            greeting: Greeting::default(),
+            reported: tokio::sync::Mutex::default(),
+            holds: watch::Sender::new(0),
+            handshake: Handshake::default(),
         })
     }
 
-    /// Begins to answer. The tasks end when the desks are dropped and everything on them is answered.
-    pub(super) fn open(self: &Arc<Self>) -> (Workers, [tokio::task::JoinHandle<()>; 2]) {
+    /// Starts the tasks that process the queues. They end when the queues are dropped and empty.
+    pub(super) fn start(self: &Arc<Self>) -> (RequestQueues, [tokio::task::JoinHandle<()>; 2]) {
         let (accounts, mut requests) = queue::<Turn>();
         let server = Arc::clone(self);
         let answering = tokio::spawn(async move {
@@ -101,62 +101,63 @@ impl Server {
         });
         let (next, forwarded) = queue();
         let forwarding = tokio::spawn(Arc::clone(self).forward(forwarded));
-        (Workers { accounts, next }, [answering, forwarding])
+        (RequestQueues { accounts, next }, [answering, forwarding])
     }
 
-    /// Follows what other processes do to the login, and tells the client.
+    /// Reports changes of the login by other processes to the client.
     pub(super) async fn follow(self: Arc<Self>) {
         let stored = self.accounts.stored().clone();
-        let mut news = stored.subscribe();
-        // To begin with it takes the system some milliseconds, in which nobody need wait for an answer.
+        let mut snapshots = stored.subscribe();
+        // Starting the watch takes some milliseconds, which must not delay responses.
         let _watching = tokio::task::spawn_blocking(move || stored.watch()).await;
-        self.announce().await;
-        while news.changed().await.is_ok() {
-            news.mark_unchanged();
-            self.announce().await;
+        self.report_changes().await;
+        while snapshots.changed().await.is_ok() {
+            snapshots.mark_unchanged();
+            self.report_changes().await;
         }
     }
 
-    /// Ends what is going on besides.
+    /// Cancels the logins and stops the next app-server.
     pub(super) async fn end(&self) {
         tokio::join!(self.logins.end(), self.next.end());
     }
 
-    /// Takes a line of the client's.
-    pub(super) async fn take(&self, line: InputLine, desks: &Workers) {
+    /// Handles a line of the client.
+    pub(super) async fn handle(&self, line: InputLine, queues: &RequestQueues) {
         let InputLine::Whole(line) = line else {
             let message = format!("the line is longer than {} KiB", LONGEST_LINE / 1024);
-            return self.client.send(error(None, &RpcError { code: RpcErrorCode::Parse, message })).await;
+            let error = RpcError { code: RpcErrorCode::Parse, message };
+            return self.client.send(error_response(None, &error)).await;
         };
         let (id, method, params) = match Message::read(&line) {
             Err(malformed) => {
-                let refusal = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
-                return self.client.send(error(malformed.id.as_ref(), &refusal)).await;
+                let error = RpcError { code: malformed.code, message: malformed.problem.to_owned() };
+                return self.client.send(error_response(malformed.id.as_ref(), &error)).await;
             }
-            Ok(Message::Answer { id, outcome }) => {
-                if let Some((run, id)) = self.client.answered(&id, outcome) {
-                    self.next.answer(run, &id, &line);
+            Ok(Message::Response { id, outcome }) => {
+                if let Some((run, id)) = self.client.take_response(&id, outcome) {
+                    self.next.respond(run, &id, &line);
                 }
                 return;
             }
             Ok(Message::Notification { method, .. }) if method == INITIALIZED => {
-                return self.greeting.initialized.store(true, Ordering::Relaxed);
+                return self.handshake.initialized.store(true, Ordering::Relaxed);
             }
-            Ok(Message::Notification { .. }) => return self.next.tell(&line),
+            Ok(Message::Notification { .. }) => return self.next.notify(&line),
             Ok(Message::Request { id, method, params }) => (id, method, params),
         };
         if method == INITIALIZE {
             let outcome = self.initialize(&line, params).await;
-            return self.client.send(answer(&id, &outcome)).await;
+            return self.client.send(response(&id, &outcome)).await;
         }
-        if !self.client.is_introduced() {
-            let refusal = RpcError::invalid("Not initialized");
-            return self.client.send(error(Some(&id), &refusal)).await;
+        if !self.client.is_initialized() {
+            let error = RpcError::invalid("Not initialized");
+            return self.client.send(error_response(Some(&id), &error)).await;
         }
-        let desk = if concerns_account(&method, params) { &desks.accounts } else { &desks.next };
+        let queue = if concerns_account(&method, params) { &queues.accounts } else { &queues.next };
         let (bytes, method) = (line.len(), method.into_owned());
-        // The desks are there for as long as lines are taken.
-        let _ = desk.send(Turn { line, id, method, known: self.accounts.known() }, bytes).await;
+        // The receivers outlive this call: their tasks end after the queues are dropped.
+        let _ = queue.send(Turn { line, id, method, known: self.accounts.known() }, bytes).await;
     }
 
     async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, RpcError> {
@@ -169,12 +170,12 @@ impl Server {
             arch = std::env::consts::ARCH,
             ours = env!("CARGO_PKG_VERSION"),
         );
-        // Before the client is introduced nobody tells it anything, so that what it knows is what is there now.
-        *self.told.lock().await = self.accounts.view();
-        if !self.client.introduce(client_info, capabilities.unwrap_or_default()) {
+        // No notification is sent before this: the client starts with the current account.
+        *self.reported.lock().await = self.accounts.view();
+        if !self.client.initialize(client_info, capabilities.unwrap_or_default()) {
             return Err(RpcError::invalid("Already initialized"));
         }
-        let _ = self.greeting.initialize.set(line.to_vec());
+        let _ = self.handshake.initialize.set(line.to_vec());
         let codex_home = path_text(self.session.home().path());
         let initialized = Initialized {
             user_agent,
@@ -185,93 +186,93 @@ impl Server {
         Ok(json!(initialized))
     }
 
-    pub(super) async fn completed(&self, login_id: Option<&str>, error: Option<&str>) {
+    pub(super) async fn notify_completed(&self, login_id: Option<&str>, error: Option<&str>) {
         let success = error.is_none();
         let completed = LoginCompleted { login_id, success, error, onboarding_entrypoint: None };
         self.client.notify(LOGIN_COMPLETED, completed).await;
     }
 
-    /// Tells the client of its account if it is not what the client knows, and if nothing that is under way does.
-    async fn announce(&self) {
-        let mut telling = self.telling.subscribe();
+    /// Waits until no request or login holds notifications back, then reports the account if it has changed.
+    async fn report_changes(&self) {
+        let mut holds = self.holds.subscribe();
         loop {
             // The sender lives as long as `self`.
-            let _ = telling.wait_for(|under_way| *under_way == 0).await;
-            let mut told = self.told.lock().await;
-            if *self.telling.borrow() > 0 {
+            let _ = holds.wait_for(|holds| *holds == 0).await;
+            let mut reported = self.reported.lock().await;
+            if *self.holds.borrow() > 0 {
                 continue;
             }
-            if *told != self.accounts.view() {
-                self.tell(&mut told).await;
+            if *reported != self.accounts.view() {
+                self.report_account(&mut reported).await;
             }
             return;
         }
     }
 
-    /// Suspends notifications of account changes until the guard is dropped: the caller changes or refreshes the login for
-    /// the client, and notifies it of that itself.
-    pub(super) fn begin_telling(&self) -> Notifications<'_> {
-        self.telling.send_modify(|under_way| *under_way += 1);
-        Notifications(&self.telling)
+    /// Holds notifications of account changes back until the guard is dropped, for a request or login that changes or
+    /// refreshes the login and reports that itself.
+    pub(super) fn hold_notifications(&self) -> NotificationHold<'_> {
+        self.holds.send_modify(|holds| *holds += 1);
+        NotificationHold(&self.holds)
     }
 
-    /// Tells the client of its account, whatever it knows.
-    pub(super) async fn tell(&self, told: &mut AccountView) {
-        *told = self.accounts.view();
-        self.client.notify(ACCOUNT_UPDATED, told.parameters()).await;
+    /// Sends the current account to the client, even if it is unchanged.
+    pub(super) async fn report_account(&self, reported: &mut AccountView) {
+        *reported = self.accounts.view();
+        self.client.notify(ACCOUNT_UPDATED, reported.parameters()).await;
     }
 
-    /// After an answer that the client draws its own conclusions from: what it has not asked for it is told.
-    pub(super) async fn wait_for_workers(&self, told: &mut AccountView) {
+    /// Reports the account after a request that may have refreshed it, if it changed by more than that refresh.
+    pub(super) async fn report_unrequested(&self, reported: &mut AccountView) {
         let view = self.accounts.view();
-        if view.is_same_login(told) && !view.is_healed_since(told) {
-            *told = view;
+        if view.is_same_login(reported) && !view.is_healed_since(reported) {
+            *reported = view;
         } else {
-            self.tell(told).await;
+            self.report_account(reported).await;
         }
     }
 
-    /// Passes requests on to the next app-server, in their order. A stale login is refreshed before one is started, so
-    /// that it does not refresh by itself at the same time as others.
+    /// Forwards requests to the next app-server in order. A stale login is refreshed before one is started, so that it
+    /// does not refresh at the same time as other processes.
     async fn forward(self: Arc<Self>, mut turns: Receiver<Turn>) {
         while let Some(Turn { line, id, method, .. }) = turns.recv().await {
             if !self.next.is_running() {
-                self.accounts.freshen_in_time().await;
+                self.accounts.refresh_before_start().await;
             }
             let view = self.accounts.view();
-            if let Err(refusal) = self.next.request(&line, id.clone(), &method, &view, &self.opening()) {
-                self.client.send(error(Some(&id), &refusal)).await;
+            if let Err(error) = self.next.request(&line, id.clone(), &method, &view, &self.opening_lines()) {
+                self.client.send(error_response(Some(&id), &error)).await;
             }
         }
     }
 
-    fn opening(&self) -> Vec<Vec<u8>> {
-        let initialized = self.greeting.initialized.load(Ordering::Relaxed);
-        let mut lines: Vec<_> = self.greeting.initialize.get().cloned().into_iter().collect();
+    fn opening_lines(&self) -> Vec<Vec<u8>> {
+        let initialized = self.handshake.initialized.load(Ordering::Relaxed);
+        let mut lines: Vec<_> = self.handshake.initialize.get().cloned().into_iter().collect();
         lines.extend(initialized.then(|| json!({"method": INITIALIZED}).to_string().into_bytes()));
-        lines.extend(lock(&self.greeting.handed_in).clone());
+        lines.extend(lock(&self.handshake.handed_in).clone());
         lines
     }
 }
 
-/// See [`Server::begin_telling`].
-pub(super) struct Notifications<'a>(&'a watch::Sender<usize>);
+/// See [`Server::hold_notifications`].
+pub(super) struct NotificationHold<'a>(&'a watch::Sender<usize>);
 
-impl Drop for Notifications<'_> {
+impl Drop for NotificationHold<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|under_way| *under_way -= 1);
+        self.0.send_modify(|holds| *holds -= 1);
     }
 }
 
-/// What an account request does to the login. A cancellation ends a change, and must not wait for it.
+/// What an account request does to the login. A cancellation counts as a read: it must not wait for the change it ends.
 fn kind(method: &str) -> TurnKind {
     match method {
         LOGIN_START | LOGOUT => TurnKind::Change,
-        _ => TurnKind::Look,
+        _ => TurnKind::Read,
     }
 }
 
-/// Whether a request is ours to answer. Ways to log in that only the next Codex knows are not.
+/// Whether this server handles a request. Types of login that only the next Codex knows are forwarded.
 fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
     match method {
         ACCOUNT_READ | AUTH_STATUS | LOGIN_CANCEL | LOGOUT => true,
@@ -280,7 +281,7 @@ fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
     }
 }
 
-/// What `-c` sets for the login, as arguments of the next app-server.
+/// The `-c` arguments with which the next app-server gets `overrides`.
 pub(super) fn arguments_of(overrides: &Overrides) -> Vec<String> {
     overrides.to_string().lines().flat_map(|line| ["-c".to_owned(), line.to_owned()]).collect()
 }

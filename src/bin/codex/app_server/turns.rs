@@ -1,24 +1,23 @@
-//! The order of the account requests: each is answered after those before it, unless one of them waits for another process.
+//! The order of account requests: each runs after the earlier ones, unless one of those waits for another process.
 
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a request delays those after it. A login, logout or refresh that takes longer waits for another process, or
-/// for the authority.
-const IN_TURN: Duration = Duration::from_secs(2);
+/// Maximum delay of the requests after a request. One that takes longer waits for another process or the authority.
+const MAX_DELAY: Duration = Duration::from_secs(2);
 
 /// What a request does to the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TurnKind {
-    /// It replaces or ends it. Two of this kind never run at the same time.
+    /// Replaces or removes it. Two of this kind never run at the same time.
     Change,
-    /// It reads it, and may have it refreshed.
-    Look,
+    /// Reads it, and may refresh it.
+    Read,
 }
 
-/// The requests that are being answered, in their order.
+/// The requests that are running, in their order.
 #[derive(Default)]
 pub(super) struct Turns(Vec<ActiveTurn>);
 
@@ -29,7 +28,8 @@ struct ActiveTurn {
 }
 
 impl Turns {
-    /// Begins to answer a request in its turn. Cancel-safe only between requests.
+    /// Starts `answer` once the earlier requests have ended or have run for [`MAX_DELAY`]. If cancelled, `answer` may
+    /// never start.
     pub(super) async fn begin(&mut self, kind: TurnKind, answer: impl Future<Output = ()> + Send + 'static) {
         self.0.retain(|earlier| !earlier.task.is_finished());
         for earlier in &mut self.0 {
@@ -45,13 +45,13 @@ impl Turns {
             }
             answer.await;
         });
-        self.0.push(ActiveTurn { kind, task, due: Instant::now() + IN_TURN });
+        self.0.push(ActiveTurn { kind, task, due: Instant::now() + MAX_DELAY });
     }
 
-    /// Waits until everything is answered.
+    /// Waits until all requests have ended.
     pub(super) async fn finish(self) {
-        for under_way in self.0 {
-            let _ = under_way.task.await;
+        for turn in self.0 {
+            let _ = turn.task.await;
         }
     }
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_waits_delays_others_for_a_moment_and_changes_until_it_ends() {
+    fn a_slow_change_delays_reads_for_a_limited_time_and_other_changes_until_it_ends() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.unwrap().block_on(async {
             let said = Arc::new(Mutex::new(Vec::new()));
@@ -83,16 +83,19 @@ mod tests {
                 })
                 .await;
             let begun = Instant::now();
-            turns.begin(TurnKind::Look, say("first look")).await;
+            turns.begin(TurnKind::Read, say("first read")).await;
             let delayed = begun.elapsed();
-            turns.begin(TurnKind::Look, say("second look")).await;
-            assert!(delayed >= IN_TURN && begun.elapsed() - delayed < IN_TURN, "only the first is delayed");
+            turns.begin(TurnKind::Read, say("second read")).await;
+            assert!(
+                delayed >= MAX_DELAY && begun.elapsed() - delayed < MAX_DELAY,
+                "only the first is delayed"
+            );
             turns.begin(TurnKind::Change, say("logout")).await;
-            turns.begin(TurnKind::Look, say("third look")).await;
+            turns.begin(TurnKind::Read, say("third read")).await;
             release.send(()).unwrap();
             turns.finish().await;
             let said = said.lock().unwrap();
-            assert_eq!(*said, ["first look", "second look", "third look", "login", "logout"]);
+            assert_eq!(*said, ["first read", "second read", "third read", "login", "logout"]);
         });
     }
 }
