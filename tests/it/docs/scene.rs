@@ -45,10 +45,10 @@ const SCENES: &[(&str, &str, Scene)] = &[
     (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (
         ".github/CONTRIBUTING.md",
-        "What needs a program of its own",
+        "Steps that need another program",
         Scene::NotRun("it takes minutes, and tests/run does the same"),
     ),
-    (".github/CONTRIBUTING.md", "How to read a failing test", Scene::NotRun("it would run these very tests")),
+    (".github/CONTRIBUTING.md", "Read a failing test", Scene::NotRun("it would run these very tests")),
     (
         "tests/bench/README.md",
         "Benchmarks",
