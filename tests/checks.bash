@@ -1,10 +1,10 @@
-# What tests/run and tests/dist share: checks that are counted and timed, and the packages they need.
+# Shared by tests/run and tests/dist: counted and timed checks, a temporary directory, and packages.
 # shellcheck shell=bash
 
 passed=0
 failed=0
 
-# Opens a phase; `took` closes it and prints its time.
+# Starts a phase and prints its name; `took` ends it and prints its time.
 say() {
     printf '\n== %s\n' "$*"
     phase=$*
@@ -13,7 +13,7 @@ say() {
 
 took() { printf -- '-- %s: %d:%02d\n' "$phase" $(((SECONDS - phase_began) / 60)) $(((SECONDS - phase_began) % 60)); }
 
-# A check that either passes or fails as a whole.
+# Runs a command as one check, which passes or fails.
 check() {
     local name=$1
     shift
@@ -27,21 +27,21 @@ check() {
     took
 }
 
-# Prints the closing line, and returns the exit code that goes with it.
+# Prints the counts, and fails if a check failed.
 summary() {
-    printf '\nall of it: %d:%02d\n%d passed, %d failed\n' $((SECONDS / 60)) $((SECONDS % 60)) "$passed" "$failed"
+    printf '\ntotal: %d:%02d\n%d passed, %d failed\n' $((SECONDS / 60)) $((SECONDS % 60)) "$passed" "$failed"
     [ "$failed" -eq 0 ]
 }
 
-# Gives this run a temporary directory of its own, which `remove_scratch` removes. Its path is short, for the sockets in
-# it, and other users can go there, since some tests run programs as another user.
+# Creates the temporary directory of this run, which `remove_scratch` removes. Its path is short, because it holds
+# sockets, and other users can enter it, because some tests run programs as another user.
 make_scratch() {
     scratch=$(mktemp -d /tmp/ca.XXXXXX) && chmod 755 "$scratch" && export TMPDIR=$scratch
 }
 
 remove_scratch() { [ -z "${scratch:-}" ] || rm -rf "$scratch"; }
 
-# Installs the missing ones of PROGRAM:PACKAGE or FILE:PACKAGE.
+# Installs the package of each PROGRAM:PACKAGE or FILE:PACKAGE that is missing.
 install_packages() {
     local missing=() pair wanted
     for pair in "$@"; do
@@ -52,7 +52,7 @@ install_packages() {
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then
         if ! sudo -n true 2>/dev/null; then
-            printf 'these packages are missing; run this and start again:\n  sudo apt-get update && sudo apt-get install -y %s\n' \
+            printf 'error: packages are missing; run this command, then try again:\n  sudo apt-get update && sudo apt-get install -y %s\n' \
                 "${missing[*]}"
             return 1
         fi
@@ -64,19 +64,19 @@ install_packages() {
         install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# Updates the lists of packages. The timeout of apt-get does not hold for the lock of those, so this tries again.
+# Updates the package lists. apt-get's lock timeout does not cover their lock, so this retries.
 update_packages() {
     local try log
     for try in {0..60}; do
         log=$("$@" apt-get update -q 2>&1) && return 0
         grep -q 'Could not get lock' <<<"$log" || break
-        [ "$try" -gt 0 ] || echo 'waiting for another apt-get'
+        [ "$try" -gt 0 ] || echo 'waiting for another apt-get to finish'
         sleep 5
     done
     printf '%s\n' "$log"
 }
 
-# Installs what Rust needs to build for these targets.
+# Installs the Rust standard library for these targets.
 install_targets() {
     local target
     for target in "$@"; do

@@ -1,4 +1,4 @@
-//! `config.toml` with an edit of ours: the edit is in it, and a second one changes nothing.
+//! Edits of `config.toml`: the edit is in the result, and the same edit again changes nothing.
 #![no_main]
 
 use codex_auth::config::{Config, StoreSelection, StoreSetting};

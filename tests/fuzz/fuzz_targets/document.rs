@@ -1,4 +1,4 @@
-//! `auth.json`, whoever wrote it: what is read is written again as it was, and shows no secret.
+//! Any `auth.json`: a parsed document is written unchanged, and its `Debug` output shows no secret.
 #![no_main]
 
 use codex_auth::AuthDocument;

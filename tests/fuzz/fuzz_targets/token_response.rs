@@ -1,4 +1,4 @@
-//! What an authority answers to a refresh: no successor of a token is lost, and what goes to the disk comes back.
+//! Responses to a refresh: no new refresh token is lost, and a response that is written to disk is read back.
 #![no_main]
 
 use codex_auth::authority::TokenResponse;
