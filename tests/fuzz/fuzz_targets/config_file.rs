@@ -8,12 +8,12 @@ fuzz_target!(|text: &str| {
     for selection in [StoreSelection::File, StoreSelection::Keychain, StoreSelection::Auto] {
         let Ok(edited) = Config::with_store(text, selection) else { continue };
         if Config::parse(text).is_ok() {
-            let config = Config::parse(&edited).expect("an edit leaves what can be read");
+            let config = Config::parse(&edited).expect("an edited configuration can be read");
             assert_eq!(config.store, StoreSetting::Selected(selection));
         }
-        assert_eq!(Config::with_store(&edited, selection).expect("it is TOML"), edited);
+        assert_eq!(Config::with_store(&edited, selection).expect("an edited file is valid TOML"), edited);
     }
     if let Ok(edited) = Config::without_legacy_token(text) {
-        assert_eq!(Config::without_legacy_token(&edited).expect("it is TOML"), edited);
+        assert_eq!(Config::without_legacy_token(&edited).expect("an edited file is valid TOML"), edited);
     }
 });

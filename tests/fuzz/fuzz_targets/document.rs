@@ -15,12 +15,12 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(document) = AuthDocument::parse(bytes) else { return };
     let before: Value = serde_json::from_slice(bytes).expect("a document is JSON");
     for written in [document.to_pretty(), document.to_compact()] {
-        let after: Value = serde_json::from_slice(&written).expect("what is written is JSON");
+        let after: Value = serde_json::from_slice(&written).expect("a written document is JSON");
         assert_eq!(before, after);
-        let again = AuthDocument::parse(&written).expect("what is written is a document");
-        assert_eq!(*again.to_pretty(), *document.to_pretty());
-        assert_eq!(again.fingerprint(), document.fingerprint());
-        assert_eq!(again.identity(), document.identity());
+        let reparsed = AuthDocument::parse(&written).expect("a written document can be read");
+        assert_eq!(*reparsed.to_pretty(), *document.to_pretty());
+        assert_eq!(reparsed.fingerprint(), document.fingerprint());
+        assert_eq!(reparsed.identity(), document.identity());
     }
     let shown = format!("{document:?}");
     if let Some(secret) = document.bearer().map(|bearer| bearer.expose()).filter(|secret| secret.len() > 32) {

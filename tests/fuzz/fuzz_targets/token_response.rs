@@ -6,14 +6,14 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
-    let answer = TokenResponse::from_json(bytes);
+    let response = TokenResponse::from_json(bytes);
     let plain: Option<Value> = serde_json::from_slice(bytes).ok();
-    let successor = plain.as_ref().and_then(|answer| answer.get("refresh_token")?.as_str());
-    let Ok(answer) = answer else { return };
-    if let Some(successor) = successor.filter(|token| !token.is_empty()) {
-        assert_eq!(answer.refresh_token.as_ref().map(|token| token.expose()), Some(successor));
+    let refresh_token = plain.as_ref().and_then(|response| response.get("refresh_token")?.as_str());
+    let Ok(response) = response else { return };
+    if let Some(refresh_token) = refresh_token.filter(|token| !token.is_empty()) {
+        assert_eq!(response.refresh_token.as_ref().map(|token| token.expose()), Some(refresh_token));
     }
-    let again = TokenResponse::from_json(&answer.to_json()).expect("what was written is read");
-    assert_eq!(*again.to_json(), *answer.to_json());
-    assert_eq!(again.identity(), answer.identity());
+    let reparsed = TokenResponse::from_json(&response.to_json()).expect("a written response can be read");
+    assert_eq!(*reparsed.to_json(), *response.to_json());
+    assert_eq!(reparsed.identity(), response.identity());
 });
