@@ -1,8 +1,7 @@
-//! The payload of a JWT, read to know whose it is and until when, and never verified.
+//! Reads the owner and the lifetime from the payload of a JWT, without verifying the signature.
 //!
-//! Nothing here proves anything: the authority is the only judge of a token. What is read follows the builds that
-//! write these tokens (`codex-behaviour.md` 1.2): the first three dot-separated parts must be there, the payload is
-//! base64url without padding, and every claim is optional.
+//! As in Codex, a token must have three dot-separated parts, the payload is base64url without padding, and every claim
+//! is optional. Nothing read here is proof: only the authority decides whether a token is valid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,21 +14,21 @@ use crate::secret::Secret;
 const AUTH: &str = "https://api.openai.com/auth";
 const PROFILE: &str = "https://api.openai.com/profile";
 
-/// What a token says about its owner and its life. Fields that are absent or of another type are `None`.
+/// The claims of a token about its owner and lifetime. A claim that is absent or has another type is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claims {
-    /// The owner's e-mail address, from the top level or else from the profile claim.
+    /// The owner's e-mail address, from the top level or else the profile claim.
     pub email: Option<String>,
-    /// The subscription.
+    /// The owner's subscription.
     pub plan: Option<PlanType>,
-    /// The person, as opposed to the workspace.
+    /// The user, as opposed to the workspace.
     pub user_id: Option<String>,
     /// The workspace that the token acts for.
     pub account_id: Option<String>,
-    /// When the token ends. Only an integer is read, as Codex 0.169 does.
+    /// When the token expires. Only an integer is read, as Codex 0.169 does.
     pub expires_at: Option<Timestamp>,
-    /// When the authority made the token, by the authority's clock.
+    /// When the authority issued the token, by the authority's clock.
     pub issued_at: Option<Timestamp>,
 }
 
@@ -37,7 +36,7 @@ impl Claims {
     /// Reads the payload of `token`.
     ///
     /// # Errors
-    /// [`Error`] names the part that cannot be read; it never contains any of the token.
+    /// [`Error`] names the unreadable part; it contains nothing of the token.
     pub fn read(token: &Secret) -> Result<Self, Error> {
         let mut parts = token.expose().split('.');
         let (Some(header), Some(payload), Some(signature)) = (parts.next(), parts.next(), parts.next())
@@ -55,26 +54,26 @@ impl Claims {
     }
 
     fn from_payload(payload: &Map<String, Value>) -> Self {
-        let within = |claim: &str, key: &str| text(payload.get(claim)?.get(key)?);
+        let within = |claim: &str, key: &str| non_empty_text(payload.get(claim)?.get(key)?);
         Self {
-            email: payload.get("email").and_then(text).or_else(|| within(PROFILE, "email")),
-            plan: within(AUTH, "chatgpt_plan_type").map(|name| PlanType::named(&name)),
+            email: payload.get("email").and_then(non_empty_text).or_else(|| within(PROFILE, "email")),
+            plan: within(AUTH, "chatgpt_plan_type").map(|name| PlanType::from_name(&name)),
             user_id: within(AUTH, "chatgpt_user_id").or_else(|| within(AUTH, "user_id")),
             account_id: within(AUTH, "chatgpt_account_id"),
-            expires_at: payload.get("exp").and_then(moment),
-            issued_at: payload.get("iat").and_then(moment),
+            expires_at: payload.get("exp").and_then(timestamp),
+            issued_at: payload.get("iat").and_then(timestamp),
         }
     }
 }
 
-/// A subscription by the name that Codex shows.
+/// A subscription, by the name that Codex shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanType(String);
 
 impl PlanType {
-    /// The plan called `name`; two old spellings are read as the plans they name, and a strange name is kept.
+    /// Returns the plan called `name`. Two old spellings are translated; an unknown name is kept.
     #[must_use]
-    pub fn named(name: &str) -> Self {
+    pub fn from_name(name: &str) -> Self {
         Self(
             match name {
                 "hc" => "enterprise",
@@ -85,7 +84,7 @@ impl PlanType {
         )
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -107,12 +106,12 @@ pub enum Error {
     Payload,
 }
 
-fn text(value: &Value) -> Option<String> {
+fn non_empty_text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Whole seconds since 1970; a number outside the calendar is no time at all.
-fn moment(value: &Value) -> Option<Timestamp> {
+/// Reads whole seconds since 1970; returns `None` outside the range of [`Timestamp`].
+fn timestamp(value: &Value) -> Option<Timestamp> {
     value.as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok())
 }
 
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_claim_is_read_from_where_the_authority_puts_it() {
+    fn every_claim_is_read() {
         let claims = Claims::read(&token(&json!({
             "email": "ada@example.com", "exp": 1_800_000_000, "iat": 1_799_000_000,
             AUTH: {"chatgpt_plan_type": "hc", "chatgpt_user_id": "user-1", "chatgpt_account_id": "acct-1"},
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn second_places_are_read_when_the_first_are_empty() {
+    fn alternative_claims_are_read_when_the_first_are_absent() {
         let claims = Claims::read(&token(&json!({
             PROFILE: {"email": "ada@example.com"}, AUTH: {"user_id": "user-2", "chatgpt_plan_type": "future"},
         })))
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_that_is_not_a_whole_number_in_the_calendar_is_unreadable() {
+    fn an_expiry_that_is_not_an_integer_in_range_is_none() {
         for exp in
             [json!(1.8e9), json!("1800000000"), json!(null), json!(i64::MAX), json!(u64::MAX), json!([1])]
         {
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_jwt_says_which_part_is_wrong_and_shows_none_of_it() {
+    fn an_error_names_the_unreadable_part_and_shows_nothing_of_the_token() {
         for (text, error) in [
             ("", Error::Parts),
             ("marked", Error::Parts),

@@ -1,29 +1,29 @@
-//! What time it is: the one place that asks, so that a test can answer.
+//! The wall clock, replaceable in tests.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// A wall clock. Times that must be told to people or compared with the authority's come from here; waiting is
-/// measured by the monotonic clock instead and never needs this.
+/// A wall clock. Times that are shown or compared with the authority's come from it; timeouts use the monotonic clock
+/// instead.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the clock of the machine.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that says what `now` says.
+    /// Creates a clock that reads the time from `now`.
     #[must_use]
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()

@@ -1,7 +1,7 @@
-//! What the user has set: every environment variable in one table, and the keys of `config.toml` that concern a login.
+//! The settings of the user: environment variables, and the keys of `config.toml` that concern a login.
 //!
-//! This is the only room that reads the environment. It parses and edits the text of `config.toml`; reading and
-//! writing the file is the business of [`crate::store`].
+//! No other module reads the environment. This one parses and edits the text of `config.toml`; [`crate::store`] reads
+//! and writes the file.
 
 mod environment;
 mod exec_chain;
@@ -22,19 +22,19 @@ use jiff::SignedDuration;
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
 pub use self::environment::{
-    CREDENTIALS, Colour, Environment, HomeSetting, LogLevel, UserFolders, VARIABLES, Variable,
+    CREDENTIAL_VARIABLES, Colour, Environment, HomeSetting, LogLevel, UserFolders, VARIABLES, Variable,
 };
 pub use self::exec_chain::ExecChain;
 pub use self::file::{Config, LegacyToken};
 pub use self::network::{Network, NetworkSetting};
-pub use self::overrides::{KEYS, Overrides};
+pub use self::overrides::{OVERRIDE_KEYS, Overrides};
 pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provider, provider_command};
 pub use self::restrictions::{ForbiddenLogin, LoginMethod, Restrictions};
 pub use self::terminal_env::{TerminalEnv, TerminalKind, UserLocation};
 
-/// A store that a document lives in.
+/// A kind of store for the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "every store is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every store")]
 pub enum StoreKind {
     /// A locked `auth.json`, mode 0600.
     File,
@@ -43,7 +43,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// Our word for it, as `--store` takes it.
+    /// Returns the name of the store, as `--store` accepts it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,17 +52,17 @@ impl StoreKind {
         }
     }
 
-    /// The store that `word` names, in our words or Codex's.
+    /// Returns the store called `word` by this program or by Codex.
     #[must_use]
-    pub fn named(word: &str) -> Option<Self> {
-        match StoreSelection::named(word)? {
+    pub fn from_name(word: &str) -> Option<Self> {
+        match StoreSelection::from_name(word)? {
             StoreSelection::File => Some(Self::File),
             StoreSelection::Keychain => Some(Self::Keychain),
             StoreSelection::Auto => None,
         }
     }
 
-    /// The other one.
+    /// Returns the other store.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -78,11 +78,11 @@ impl fmt::Display for StoreKind {
     }
 }
 
-/// What a user selects: a store, or that one is chosen.
+/// The user's selection of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreSelection {
-    /// The keychain where it is usable, else the file.
+    /// The keychain if it is usable, else the file.
     Auto,
     /// [`StoreKind::File`].
     File,
@@ -91,7 +91,7 @@ pub enum StoreSelection {
 }
 
 impl StoreSelection {
-    /// Our word for it, as `--store` takes it.
+    /// Returns the name of the selection, as `--store` accepts it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -101,18 +101,18 @@ impl StoreSelection {
         }
     }
 
-    /// Codex's word for it, as `config.toml` has it.
+    /// Returns Codex's name of the selection, as in `config.toml`.
     #[must_use]
-    pub fn config_word(self) -> &'static str {
+    pub fn codex_name(self) -> &'static str {
         match self {
             Self::Keychain => "keyring",
             other => other.as_str(),
         }
     }
 
-    /// The selection that `word` names, in our words or Codex's.
+    /// Returns the selection called `word` by this program or by Codex.
     #[must_use]
-    pub fn named(word: &str) -> Option<Self> {
+    pub fn from_name(word: &str) -> Option<Self> {
         Some(match word {
             "auto" => Self::Auto,
             "file" => Self::File,
@@ -137,21 +137,21 @@ impl fmt::Display for StoreSelection {
     }
 }
 
-/// What `cli_auth_credentials_store` of `config.toml` says.
+/// The value of `cli_auth_credentials_store` in `config.toml`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreSetting {
-    /// Nothing.
+    /// The key is not set.
     #[default]
     Unset,
-    /// A selection.
+    /// The key selects a store.
     Selected(StoreSelection),
-    /// Codex keeps its login in its own memory; there is none on the machine.
+    /// Codex keeps its login in memory, so there is no stored one.
     Ephemeral,
 }
 
 impl StoreSetting {
-    /// The selection, if there is one.
+    /// Returns the selection, if the key makes one.
     #[must_use]
     pub fn selection(self) -> Option<StoreSelection> {
         match self {
@@ -161,64 +161,64 @@ impl StoreSetting {
     }
 }
 
-/// What is wrong with a setting.
+/// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A variable that should be a time span is not one.
-    #[error("{name} is not a time span such as 5s, 500ms or 2m")]
+    /// The value of a variable is not a duration.
+    #[error("{name} must be a duration such as 5s, 500ms or 2m")]
     Duration {
         /// The variable.
         name: &'static str,
     },
-    /// A variable that should be a log level is not one.
-    #[error("{name} is not one of error, warn, info, debug and trace")]
+    /// The value of a variable is not a log level.
+    #[error("{name} must be one of error, warn, info, debug and trace")]
     LogLevel {
         /// The variable.
         name: &'static str,
     },
-    /// What should count before `config.toml` cannot be read.
-    #[error("CODEX_AUTH_CONFIG cannot be understood: {0}")]
+    /// `CODEX_AUTH_CONFIG` cannot be parsed.
+    #[error("CODEX_AUTH_CONFIG is invalid: {0}")]
     Overrides(#[source] Box<Self>),
-    /// No command gives tokens to the model provider that was named.
+    /// The named model provider does not exist or has no token command.
     #[error("{}", no_provider(known))]
     NoProvider {
-        /// The providers for which there is one.
+        /// The providers that have a token command.
         known: Vec<String>,
     },
-    /// A key of a model provider with a value that means nothing.
+    /// A key of a model provider has an invalid value.
     #[error("{key} of the model provider must be {expected}")]
     Provider {
-        /// The key, below the provider.
+        /// The key, relative to the provider.
         key: &'static str,
-        /// What it must be.
+        /// The required value.
         expected: &'static str,
     },
-    /// Nobody says where the login belongs.
-    #[error("no home directory is known; set CODEX_HOME to the folder of the login")]
+    /// `CODEX_HOME` is not set and the user has no home directory.
+    #[error("cannot find the home directory of this user; set CODEX_HOME to the folder of the login")]
     NoHome,
-    /// Not TOML.
+    /// The text is not TOML.
     #[error("line {line} is not valid TOML: {problem}")]
     Toml {
-        /// Counted from one.
+        /// The line number, from one.
         line: usize,
-        /// What the parser says, without the text.
+        /// The message of the parser, which does not quote the text.
         problem: String,
     },
-    /// A key of ours with a value that means nothing.
+    /// A key that concerns the login has an invalid value.
     #[error("{key} must be {expected}")]
     Key {
         /// The key.
         key: &'static str,
-        /// What it must be.
+        /// The required value.
         expected: &'static str,
     },
 }
 
 fn no_provider(known: &[String]) -> String {
     match known {
-        [] => "no model provider has a token command; add a [model_providers.NAME.auth] with one".to_owned(),
-        known => format!("no such model provider has a token command; these have one: {}", known.join(", ")),
+        [] => "no model provider has a token command; add one as [model_providers.NAME.auth]".to_owned(),
+        known => format!("this model provider has no token command; these have one: {}", known.join(", ")),
     }
 }
 
@@ -236,15 +236,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_is_known_by_our_word_and_by_codexs() {
-        assert_eq!(StoreKind::named("keychain"), Some(StoreKind::Keychain));
-        assert_eq!(StoreKind::named("keyring"), Some(StoreKind::Keychain));
-        assert_eq!(StoreKind::named("Keychain"), None);
-        assert_eq!(StoreSelection::Keychain.config_word(), "keyring");
+    fn a_store_is_known_by_both_names() {
+        assert_eq!(StoreKind::from_name("keychain"), Some(StoreKind::Keychain));
+        assert_eq!(StoreKind::from_name("keyring"), Some(StoreKind::Keychain));
+        assert_eq!(StoreKind::from_name("Keychain"), None);
+        assert_eq!(StoreSelection::Keychain.codex_name(), "keyring");
     }
 
     #[test]
-    fn every_variable_that_is_looked_up_is_in_the_table() {
+    fn every_variable_that_is_read_is_in_the_table() {
         let asked = std::cell::RefCell::new(Vec::new());
         let _ = Environment::read(|name| {
             asked.borrow_mut().push(name.to_owned());
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_read_once_and_empty_means_unset() {
+    fn an_empty_variable_counts_as_unset() {
         let environment = Environment::read(|name| match name {
             "CODEX_HOME" => Some("/place".into()),
             "CODEX_AUTH_LOCK_TIMEOUT" => Some("2m".into()),

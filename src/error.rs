@@ -1,9 +1,9 @@
-//! The roof: one public error over those of the modules, sorted by what its receiver should do.
+//! The error type of the crate, which wraps those of the modules.
 
 pub use crate::remedy::{ErrorKind, Remedy};
 use crate::{config, login, manager, store};
 
-/// Why something about a login could not be done.
+/// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(ErrorCause);
@@ -21,7 +21,7 @@ enum ErrorCause {
 }
 
 impl Error {
-    /// What to do.
+    /// Returns what the receiver should do about the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
@@ -32,7 +32,7 @@ impl Error {
         }
     }
 
-    /// What would mend it, where that can be said.
+    /// Returns the action that fixes the error, if there is one.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match &self.0 {

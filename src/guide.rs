@@ -1,21 +1,21 @@
-//! Embedding: how a host application uses a login, gives tokens of its own, and follows what others do.
+//! How a host application uses a login, provides its own tokens, and follows changes.
 //!
-//! A host opens one [`AuthManager`](crate::manager::AuthManager) and keeps it for as long as it lives. Clones are handles on
-//! the same one, and every process of the machine that does so sees the same login.
+//! A host application opens one [`AuthManager`](crate::manager::AuthManager) and keeps it while it runs. Clones share
+//! one state, and all processes of the machine see the same login.
 //!
 //! # Use a token
 //!
-//! Ask for a token before every request and keep none: a fresh one costs no lock, no file and no network. When a server
-//! refuses it all the same, a recovery looks whether somebody has another by now, spends one refresh token at most, and
-//! never crosses to another account.
+//! Get a token before every request and do not keep it: returning a fresh one takes no lock, file or network access. If
+//! a server refuses the token with a 401, use a recovery: it returns the token that another process has stored since,
+//! or else spends at most one refresh token, and never changes to another account.
 //!
 //! ```
-//! use codex_auth::manager::{AuthManager, Recovered};
+//! use codex_auth::manager::{AuthManager, RecoveryStep};
 //! use codex_auth::{Environment, Secret, store};
 //!
-//! /// What a server says to a request with this token.
+//! /// Returns the status of a server's response to a request with this token.
 //! fn status_of_request(token: &Secret) -> u16 {
-//!     // A real host puts `token.expose()` behind `Authorization: Bearer`.
+//!     // A real host sends `Authorization: Bearer` with `token.expose()`.
 //!     if token.expose() == "sk-old" { 401 } else { 200 }
 //! }
 //!
@@ -25,10 +25,10 @@
 //!     let mut recovery = manager.recover(token.snapshot());
 //!     while status == 401 {
 //!         match recovery.next().await? {
-//!             Recovered::Reloaded(token) | Recovered::Refreshed(token) => {
+//!             RecoveryStep::Reloaded(token) | RecoveryStep::Refreshed(token) => {
 //!                 status = token.secret().map_or(401, status_of_request);
 //!             }
-//!             Recovered::Exhausted => break,
+//!             RecoveryStep::Exhausted => break,
 //!         }
 //!     }
 //!     Ok(status)
@@ -46,30 +46,31 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //! assert_eq!(request(&manager).await?, 200);
-//! // The last call before the host exits: a refresh that is under way is not cut off.
-//! manager.settle().await;
+//! // Before the host exits, wait for a refresh that is in progress.
+//! manager.wait_idle().await;
 //! # Ok(()) })
 //! # }
 //! ```
 //!
-//! An error says what its receiver should do ([`ErrorKind`](crate::ErrorKind)) and what would mend it: a program shows the
-//! message, and offers a login for [`LogInAgain`](crate::ErrorKind::LogInAgain) and
-//! [`NotLoggedIn`](crate::ErrorKind::NotLoggedIn) alone.
+//! An error has an [`ErrorKind`](crate::ErrorKind), which says what its receiver should do, and may have a
+//! [`Remedy`](crate::remedy::Remedy). A program shows the message, and offers a login only for
+//! [`LogInAgain`](crate::ErrorKind::LogInAgain) and [`NotLoggedIn`](crate::ErrorKind::NotLoggedIn).
 //!
 //! # Provide tokens
 //!
-//! A host that has tokens already (an editor, a gateway) implements [`ExternalAuth`](crate::external::ExternalAuth). A bare
-//! bearer token is enough. The manager then reads no store: it asks the provider once per process, keeps the answer while it
-//! is good, serves a token that lives through a failure that passes, and leaves a provider alone that has failed for good.
+//! A host application that has its own tokens, such as an editor or a gateway, implements
+//! [`ExternalAuth`](crate::external::ExternalAuth). A bare bearer token is enough. The manager then reads no store. It
+//! calls the provider once per process, keeps the token while it is valid, serves a valid token during a temporary
+//! failure, and stops calling a provider that has failed permanently.
 //!
 //! ```
 //! use std::sync::Arc;
 //!
-//! use codex_auth::external::{Answer, Context, Error, ExternalAuth, ExternalToken, Reason};
+//! use codex_auth::external::{Error, ExternalAuth, ExternalToken, ProviderContext, RequestReason, TokenFuture};
 //! use codex_auth::manager::AuthManager;
 //! use codex_auth::{Environment, Home, Secret};
 //!
-//! /// A gateway that gives out a token for the asking.
+//! /// A gateway that issues tokens.
 //! struct Gateway;
 //!
 //! impl ExternalAuth for Gateway {
@@ -77,10 +78,10 @@
 //!         "the gateway"
 //!     }
 //!
-//!     fn refresh(&self, context: Context) -> Answer<'_, ExternalToken> {
+//!     fn refresh(&self, context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
 //!         Box::pin(async move {
-//!             if context.reason == Reason::Unauthorized {
-//!                 // Nothing is asked again before somebody calls `reload`.
+//!             if context.reason == RequestReason::Unauthorized {
+//!                 // The manager does not call again until `reload` is called.
 //!                 return Err(Error::permanent(self.name(), "its user has signed out"));
 //!             }
 //!             Ok(ExternalToken::bearer(Secret::from("a token of the gateway")))
@@ -99,21 +100,21 @@
 //! let token = manager.token().await?;
 //! assert_eq!(token.secret().map(Secret::expose), Some("a token of the gateway"));
 //!
-//! // A server has refused it, and the gateway has no other.
+//! // A server refuses the token, and the gateway has no other.
 //! let refused = manager.recover(token.snapshot()).next().await.unwrap_err();
-//! assert_eq!(refused.to_string(), "the gateway gives no token any more: its user has signed out");
+//! assert_eq!(refused.to_string(), "the gateway no longer issues tokens: its user has signed out");
 //! assert!(manager.token().await.is_err());
 //! # Ok(()) })
 //! # }
 //! ```
 //!
-//! Tokens of ChatGPT name their account ([`ExternalToken::chatgpt`](crate::external::ExternalToken::chatgpt)): whatever makes
-//! a ChatGPT login of a token asks for it, and a recovery holds on to it. A program of the user's that prints tokens is a
-//! provider too ([`BearerCommand`](crate::external::BearerCommand)), and so is what the environment holds
+//! A ChatGPT token needs its account id ([`ExternalToken::chatgpt`](crate::external::ExternalToken::chatgpt)):
+//! documents are made from it, and a recovery compares it. Other providers are a command that prints tokens
+//! ([`BearerCommand`](crate::external::BearerCommand)) and the environment
 //! ([`EnvironmentToken`](crate::external::EnvironmentToken)).
 //!
 //! # Follow changes
 //!
-//! A host that lives longer than one request hears of a login, a logout, a refresh or another account by
-//! [`subscribe`](crate::manager::AuthManager::subscribe), and of those by other processes while it
-//! [`watch`](crate::manager::AuthManager::watch)es; the [front page](crate#following-changes) has the whole of it.
+//! [`subscribe`](crate::manager::AuthManager::subscribe) reports each change of the login. Changes by other processes
+//! are reported while a [`watch`](crate::manager::AuthManager::watch) is running; see the
+//! [example](crate#following-changes) on the front page.

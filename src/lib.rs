@@ -1,11 +1,38 @@
-//! One login, kept alive and in one place for everything on a machine that uses it.
+//! Keeps one login alive for all processes of a machine.
 //!
-//! A login belongs to a [`Home`], the folder that `CODEX_HOME` names. Its [`AuthDocument`] lives in one of the stores of
-//! that home: an item of the system's keychain, or a locked `auth.json`. The form is the one that OpenAI's Codex CLI
-//! 0.169 reads and writes, and both may use the same home at the same time.
+//! ```
+//! use codex_auth::manager::AuthManager;
+//! use codex_auth::{Environment, store};
 //!
-//! Reading takes no lock. Writing takes the [`Lease`] of the home, which no two processes hold at once, and then goes
-//! through a compare-and-swap under Codex's own locks; see [`store`].
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().to_owned();
+//! # std::fs::write(path.join("auth.json"), r#"{"OPENAI_API_KEY":"sk-example"}"#)?;
+//! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
+//! # /* what a program writes instead:
+//! let environment = Environment::of_process()?;
+//! # */
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let token = AuthManager::builder(store::locate(&environment)?, environment).open()?.token().await?;
+//! # assert_eq!(token.secret().map(|secret| secret.expose()), Some("sk-example"));
+//! # Ok(()) })
+//! # }
+//! ```
+//!
+//! The token is fresh: if the stored one is stale, it is refreshed first. However many processes find it stale, one
+//! request is sent and all of them get the new token. A program that sends several requests keeps the
+//! [`AuthManager`](manager::AuthManager) and calls [`token`](manager::AuthManager::token) before each; the [`guide`]
+//! shows that, and what to do when a server refuses a token.
+//!
+//! A login belongs to a [`Home`], the folder that `CODEX_HOME` names. Its [`AuthDocument`] is in one of the stores of
+//! that home: a keychain item, or a locked `auth.json`. The format is that of OpenAI's Codex CLI 0.169, and both
+//! programs can use the same home at the same time.
+//!
+//! # Saving a login
+//!
+//! Reading takes no lock. Writing requires the [`Lease`] of the home, which one process holds at a time, and is a
+//! compare-and-swap under Codex's own locks; see [`store`].
 //!
 //! ```
 //! use codex_auth::{AuthDocument, Environment, Lease, Secret, Stores, config::StoreSelection, login, store};
@@ -19,30 +46,28 @@
 //! # */
 //! let stores = Stores::open(store::locate(&environment)?, &environment)?;
 //!
-//! // Keep a credential, in place of whatever was there.
+//! // Save a credential. It replaces the one that is stored.
 //! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
 //! let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_waiting| {})?;
 //! let choice = stores.choose(Some(StoreSelection::File))?;
-//! let kept = login::keep(&mut stores.writer(&lease)?, &choice, &document)?;
+//! let report = login::commit_login(&mut stores.writer(&lease)?, &choice, &document)?;
 //! drop(lease);
 //!
-//! // Find it again, wherever it is: from this process or any other.
+//! // Read it again, in this process or in another one.
 //! let stored = stores.find()?.stored.ok_or("not logged in")?;
-//! assert_eq!(stored.location, kept.location);
+//! assert_eq!(stored.location, report.location);
 //! assert_eq!(stored.document.bearer().map(Secret::expose), Some("sk-example"));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The [`guide`] shows how a host application uses a login and gives tokens of its own.
-//!
 //! # Following changes
 //!
-//! A host that lives longer than one request follows what others do to its login: a refresh by another process, a logout,
-//! another account. What it hears of is always a credential that it can use, or that there is none.
+//! A long-lived host application can follow the changes that other processes make to its login: a refresh, a logout, a
+//! login to another account.
 //!
 //! ```
-//! use codex_auth::manager::{AuthManager, Change};
+//! use codex_auth::manager::{AuthManager, LoginChange};
 //! use codex_auth::{AuthDocument, Environment, Lease, Secret, Stores, config::StoreSelection, login, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,10 +84,11 @@
 //!
 //! # let stores = Stores::open(home, &environment)?;
 //! # std::thread::spawn(move || -> Result<(), codex_auth::Error> {
-//! // Meanwhile, somewhere else:
+//! // Meanwhile, in another process:
 //! let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_waiting| {})?;
 //! let choice = stores.choose(Some(StoreSelection::File))?;
-//! login::keep(&mut stores.writer(&lease)?, &choice, &AuthDocument::with_api_key(&Secret::from("sk-example")))?;
+//! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
+//! login::commit_login(&mut stores.writer(&lease)?, &choice, &document)?;
 //! # Ok(()) });
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -70,27 +96,29 @@
 //! let before = manager.current();
 //! snapshots.changed().await?;
 //! let now = snapshots.borrow_and_update().clone();
-//! assert_eq!(Change::between(&before, &now), Some(Change::Login));
+//! assert_eq!(LoginChange::between(&before, &now), Some(LoginChange::Login));
 //! assert_eq!(manager.token().await?.secret().map(Secret::expose), Some("sk-example"));
 //! # Ok(()) })
 //! # }
 //! ```
 //!
-//! # Layout
+//! # Modules
 //!
-//! Plain values: [`secret`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`]. Above them the four
-//! that touch the world: [`store`] has the files and keychains, [`authority`] the network, [`external`] the tokens that
-//! others give, [`watch`] the folders. Above those [`login`], which obtains a credential and keeps it, and [`manager`],
-//! which keeps it fresh and ends it; and above that `keeper` (feature `keeper`), which does so for a whole machine.
-//! [`error`] is the roof. `tests/it/structure.rs` holds these lines.
+//! - Plain values: [`secret`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
+//! - Input and output: [`store`] accesses files and keychains, [`authority`] the OAuth server, [`external`] other
+//!   sources of tokens, and [`watch`] reports changed files.
+//! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process; `keeper`
+//!   (feature `keeper`) refreshes it for the whole machine.
+//! - [`error`] has the error type of the crate.
 //!
-//! The library prints nothing, installs no signal handler and reads the environment in [`config`] alone.
+//! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
+//! reads the environment only in [`config`].
 //!
 //! # What this does not protect against
 //!
-//! - Another program of the same user: it can read the file, and on Linux the keychain item, as this library can.
-//! - Copies that a parser, the kernel or an HTTP client made of a secret: what we hold ourselves is wiped on drop.
-//! - A network file system that does not pass locks on to other machines.
+//! - Another program of the same user, which can read the file and, on Linux, the keychain item as this library does.
+//! - Copies of a secret made by a parser, the kernel or an HTTP client. The library wipes its own copies on drop.
+//! - A network file system that does not share locks between machines.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -108,13 +136,12 @@ pub mod home;
 pub mod keeper;
 pub mod login;
 pub mod manager;
-mod redaction;
+pub mod redaction;
 pub mod remedy;
 pub mod secret;
 pub mod store;
 pub mod watch;
 
-// The public interface is:
 pub use jiff::Timestamp;
 
 pub use self::clock::Clock;
@@ -125,7 +152,7 @@ pub use self::home::Home;
 pub use self::secret::{Fingerprint, Secret};
 pub use self::store::{HomeState, Lease, Stores};
 
-/// The examples of the README, compiled and run as tests.
+/// Runs the examples of the README as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

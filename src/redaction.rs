@@ -1,12 +1,13 @@
-//! Words of strangers, made fit to be shown: one line, no controls, and nothing that looks like a token.
+//! Makes foreign text safe to print: one line, no control characters, nothing that looks like a token.
 
-/// From this length on a word may be a secret.
-const SUSPICIOUS: usize = 8;
-/// No word of a language is this long.
-const WORD: usize = 40;
+/// The shortest word that may be a token, in bytes.
+const MIN_TOKEN: usize = 8;
+/// The longest word that is not taken for a token whatever its letters, in bytes.
+const MAX_WORD: usize = 40;
 
-/// `text` on one line, of at most `longest` characters, without anything that looks like a token.
-pub(crate) fn shown(text: &str, longest: usize) -> String {
+/// Returns `text` on one line of at most `longest` characters, with everything that looks like a token replaced by `…`.
+#[must_use]
+pub fn redact(text: &str, longest: usize) -> String {
     let line: String = text.chars().map(|letter| if is_printable(letter) { letter } else { ' ' }).collect();
     let mut clean = String::new();
     for word in line.split_ascii_whitespace() {
@@ -25,22 +26,37 @@ pub(crate) fn shown(text: &str, longest: usize) -> String {
     clean
 }
 
-/// Controls would steer a terminal, and marks of direction would turn a line around.
+/// Returns whether `word` is a lower-case word such as a command or an option, and not a secret that was typed instead.
+#[must_use]
+pub fn is_plain_word(word: &str) -> bool {
+    let is_secret = ["sk-", "at-", "rt-"].iter().any(|prefix| word.starts_with(prefix));
+    let letters = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_');
+    (1..=24).contains(&word.len()) && letters && !is_secret
+}
+
+/// Returns the first `longest` printable characters of `text`, without control characters and bidirectional marks.
+#[must_use]
+pub fn printable(text: &str, longest: usize) -> String {
+    text.chars().filter(|letter| is_printable(*letter)).take(longest).collect()
+}
+
+/// Returns whether a terminal shows `letter` as it is: control characters steer the terminal, and bidirectional marks
+/// reorder the line.
 fn is_printable(letter: char) -> bool {
     let turns = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
     !letter.is_control() && !turns && letter != '\u{feff}'
 }
 
-/// The letters of base64, base64url, hexadecimal digits and the dots of a JWT.
+/// Returns whether `letter` occurs in tokens: base64, base64url, hexadecimal digits, and the dots of a JWT.
 fn is_token_letter(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "-_.+/=~".contains(letter)
 }
 
-/// Long words with digits in them or of mixed case: rather a request id too many than a token too few.
+/// Returns whether `word` is long and has digits or mixed case. It prefers hiding a request id to showing a token.
 fn looks_like_token(word: &str) -> bool {
     let has = |test: fn(&u8) -> bool| word.bytes().skip(1).any(|byte| test(&byte));
-    word.len() > WORD
-        || word.len() >= SUSPICIOUS
+    word.len() > MAX_WORD
+        || word.len() >= MIN_TOKEN
             && (has(u8::is_ascii_digit) || has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase))
 }
 
@@ -49,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_looks_like_a_token_is_kept() {
+    fn words_that_look_like_tokens_are_replaced() {
         for (message, kept) in [
             ("Your refresh token has already been used.", "Your refresh token has already been used."),
             ("token rt-00ff00ff is spent", "token … is spent"),
@@ -58,10 +74,10 @@ mod tests {
             ("(AbCdEfGhIj)", "(…)"),
             ("line\none\u{1b}[31mred\u{202e}", "line one [31mred"),
         ] {
-            assert_eq!(shown(message, 200), kept);
+            assert_eq!(redact(message, 200), kept);
         }
         let long = "a".repeat(41);
-        assert_eq!(shown(&format!("{long} b"), 200), "… b");
-        assert_eq!(shown(&"word ".repeat(100), 20), "word word word word …");
+        assert_eq!(redact(&format!("{long} b"), 200), "… b");
+        assert_eq!(redact(&"word ".repeat(100), 20), "word word word word …");
     }
 }

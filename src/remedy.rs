@@ -1,42 +1,42 @@
-//! What the receiver of an error should do, and what would mend it; the words that every room sorts its errors by.
+//! The categories of errors and of their remedies, shared by the error types of all modules.
 
 use serde::{Deserialize, Serialize};
 
-/// What the receiver of an error should do.
+/// What the receiver of an error should do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Read the message; nothing general can be said.
+    /// Read the message; there is no general advice.
     Failed,
     /// Wait for the process that the message names, or try again later.
     LockTimeout,
     /// Only a new login helps.
     LogInAgain,
-    /// Nobody is logged in.
+    /// Log in: there is no login.
     NotLoggedIn,
     /// Make the store available: it is locked, missing, full or not writable.
     StoreUnavailable,
-    /// Do the same again.
+    /// Try the same again.
     TryAgain,
 }
 
-/// What would mend an error.
+/// The action that fixes an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Remedy {
     /// Use a folder on a disk whose file system has locks.
     ChangeDisk,
-    /// Name a store that keeps a login.
+    /// Select a store that keeps a login.
     ChooseStore,
     /// Log out by force: the tokens cannot be revoked.
     ForceLogout,
-    /// Free some space on the disk.
+    /// Free space on the disk.
     FreeSpace,
-    /// Log in again: what is stored is of no use.
+    /// Log in again: the stored credential is unusable.
     LogInAgain,
-    /// Log out of what is in the way.
+    /// Log out of the other login first.
     LogOutThere,
     /// Let this user write to the home.
     MakeWritable,
@@ -44,7 +44,7 @@ pub enum Remedy {
     MountFolder,
     /// Unlock the keychain.
     UnlockKeychain,
-    /// Keep the login in the file where there is no keychain.
+    /// Store the login in the file, because there is no keychain.
     UseFileStore,
     /// Wait until the other process has finished.
     Wait,

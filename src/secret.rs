@@ -1,4 +1,4 @@
-//! A secret string: it cannot be displayed, its `Debug` shows a fingerprint, and it is wiped when dropped.
+//! A secret string that cannot be displayed and is wiped when dropped, and its fingerprint.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,35 +10,35 @@ use zeroize::Zeroize;
 
 /// A token or key.
 ///
-/// There is no `Display`, so it cannot be interpolated into a message, and no `Serialize`, so it cannot slip into a
-/// report. [`Secret::expose`] marks every boundary that the plain text crosses. The memory is wiped on drop; copies
-/// that a parser, the kernel or an HTTP client makes are beyond its reach.
+/// It implements neither `Display` nor `Serialize`, so that no message or report contains it by accident; `Debug` shows
+/// the fingerprint. [`Secret::expose`] returns the plain text. The memory is wiped on drop; copies that a parser, the
+/// kernel or an HTTP client makes are not.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes over `plain` and wipes the buffer it came in.
+    /// Creates a secret from `plain` and wipes the buffer of `plain`.
     #[must_use]
     pub fn new(mut plain: String) -> Self {
-        // A boxed copy of exactly this size: shrinking the caller's buffer could leave a tail of it unwiped.
+        // A copy of exactly this size: shrinking the caller's buffer could leave its tail unwiped.
         let exact: Box<str> = Box::from(plain.as_str());
         plain.zeroize();
         Self(SecretString::from(exact))
     }
 
-    /// The plain text. Every call of this is a place where the secret leaves the library's protection.
+    /// Returns the plain text, which is then outside the protection of this type.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// The name of this secret that may be told.
+    /// Returns the fingerprint, which may be shown.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.expose())
     }
 
-    /// Whether there is nothing in it; an empty token is never sent.
+    /// Returns whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
@@ -56,7 +56,7 @@ impl fmt::Debug for Secret {
 }
 
 impl PartialEq for Secret {
-    /// Compares digests, so that the time taken tells nothing about the text.
+    /// Compares digests, so that the time taken does not depend on the text.
     fn eq(&self, other: &Self) -> bool {
         digest([self.expose().as_bytes()]) == digest([other.expose().as_bytes()])
     }
@@ -76,29 +76,29 @@ impl From<&str> for Secret {
     }
 }
 
-/// SHA-256 of secret texts, one behind the other.
+/// Returns SHA-256 of the concatenated `texts`.
 ///
-/// The end of what is hashed waits in the hasher for a block to be full. So that no copy of that is left on a stack, the hasher
-/// is never moved; it is wiped when it is dropped.
+/// The hasher buffers an incomplete block. It is boxed because moving it would leave a copy of that on the stack; it is
+/// wiped when dropped.
 pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hasher = Box::new(Sha256::new());
     texts.into_iter().for_each(|text| hasher.update(text));
     hasher.finalize_reset().into()
 }
 
-/// The first 16 hex digits of SHA-256 of a secret: names it without telling it.
+/// The first 16 hex digits of SHA-256 of a secret: identifies the secret without revealing it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint([u8; 8]);
 
 impl Fingerprint {
-    /// The fingerprint of `plain`.
+    /// Returns the fingerprint of `plain`.
     #[must_use]
     pub fn of(plain: &str) -> Self {
         Self::of_bytes(plain.as_bytes())
     }
 
-    /// The fingerprint of any bytes.
+    /// Returns the fingerprint of any bytes.
     #[must_use]
     pub fn of_bytes(plain: &[u8]) -> Self {
         let mut first = [0; 8];
@@ -120,18 +120,18 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl FromStr for Fingerprint {
-    type Err = NotAFingerprint;
+    type Err = InvalidFingerprint;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(NotAFingerprint);
+            return Err(InvalidFingerprint);
         }
-        u64::from_str_radix(text, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| NotAFingerprint)
+        u64::from_str_radix(text, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| InvalidFingerprint)
     }
 }
 
 impl TryFrom<String> for Fingerprint {
-    type Error = NotAFingerprint;
+    type Error = InvalidFingerprint;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -144,13 +144,13 @@ impl From<Fingerprint> for String {
     }
 }
 
-/// A text that is not 16 hex digits.
+/// An error for text that is not 16 hex digits.
 #[derive(Debug, thiserror::Error)]
 #[error("a fingerprint is 16 hex digits")]
 #[non_exhaustive]
-pub struct NotAFingerprint;
+pub struct InvalidFingerprint;
 
-/// Overwrites the stack of this thread below the caller, where functions that have returned may have left parts of a token.
+/// Overwrites 64 KiB of this thread's stack below the caller, where returned functions may have left parts of a token.
 #[inline(never)]
 pub(crate) fn wipe_stack() {
     let mut below = [0_u8; 64 * 1024];

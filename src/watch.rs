@@ -1,12 +1,11 @@
-//! Noticing that some files may have changed, to look again; it never reads what is in them.
+//! Reports that files may have changed, without reading them.
 //!
-//! The folders of the files are watched and never the files, because a replaced file takes its watch with it
-//! (`feasibility.md` 5). The folder above each is watched too, so that one that is made, removed or replaced is noticed,
-//! and then the new one is watched.
+//! The watches are on the folders, not on the files, because replacing a file removes the watch on it. The parent of
+//! each folder is watched as well, so that a folder that is created, removed or replaced is noticed and then watched.
 //!
-//! Where the system may not tell (a network or FUSE file system, a limit reached), the answer is to look every second.
-//! It is not that of notify's own poll watcher, which compares modification times in whole seconds and misses a second
-//! change within one.
+//! Where the system cannot report changes (a network or FUSE file system, an exhausted limit), the files count as
+//! possibly changed every second. notify's own poll watcher is not used: it compares modification times in whole
+//! seconds and misses a second change within one second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,60 +18,60 @@ use std::time::{Duration, Instant};
 use codex_auth_platform::filesystem::{self, FileId, WatchSupport};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-/// Events closer together than this are one look. The first of them is answered at once.
-pub const COALESCED: Duration = Duration::from_millis(20);
-/// How often to look where the system does not tell of changes.
-pub const POLL: Duration = Duration::from_secs(1);
-/// How often to look even where it does: events are hints, and nobody tells after a suspend.
-pub const SLOW_POLL: Duration = Duration::from_secs(30);
+/// Events that follow a report within this time are reported together. The first event is reported at once.
+pub const COALESCE_WINDOW: Duration = Duration::from_millis(20);
+/// The interval of reports where the system cannot report changes.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time between two reports even where the system does: events can be lost, for example during a suspend.
+pub const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A watch on some files. It ends when it is dropped.
+/// A watch on a set of files, ended by dropping it.
 #[derive(Debug)]
 pub struct Watch {
     files: Vec<PathBuf>,
-    bell: WatchTrigger,
-    rung: Receiver<()>,
+    trigger: WatchTrigger,
+    woken: Receiver<()>,
     armed: ArmedWatches,
-    looked: Option<Instant>,
+    last_check: Option<Instant>,
 }
 
-/// Makes a [`Watch`] look again. Any number of rings before it does are one.
+/// A handle that ends the current or next [`Watch::wait`]. Several wake-ups before that count as one.
 #[derive(Clone, Debug)]
 pub struct WatchTrigger(SyncSender<()>);
 
 impl WatchTrigger {
-    /// Rings.
-    pub fn ring(&self) {
-        let _ = self.ring_if_heard();
+    /// Wakes the watch.
+    pub fn wake(&self) {
+        let _ = self.try_wake();
     }
 
-    /// Rings, and says whether there is anybody left to hear it.
+    /// Wakes the watch; returns `false` if it was dropped.
     #[must_use]
-    pub fn ring_if_heard(&self) -> bool {
-        // A full channel means that a look is pending already.
+    pub fn try_wake(&self) -> bool {
+        // A full channel means that a wake-up is pending already.
         !matches!(self.0.try_send(()), Err(TrySendError::Disconnected(())))
     }
 }
 
-/// How a wait ended.
+/// The result of [`Watch::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitOutcome {
-    /// Something may have changed.
-    LookAgain,
-    /// Nothing has, as far as anybody can tell.
-    Nothing,
+    /// A file may have changed.
+    MaybeChanged,
+    /// The time limit passed without a report.
+    TimedOut,
 }
 
-/// How changes are noticed.
+/// How a [`Watch`] notices changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchMethod {
-    /// The system tells of them.
+    /// By events of the operating system.
     Events,
-    /// By looking every second.
+    /// By polling every second.
     Polling {
-        /// Why, for people.
+        /// Why there are no events, in words for the user.
         reason: String,
     },
 }
@@ -80,91 +79,94 @@ pub enum WatchMethod {
 impl fmt::Display for WatchMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Events => f.write_str("changes are told by the system"),
-            Self::Polling { reason } => write!(f, "changes are looked for every second ({reason})"),
+            Self::Events => f.write_str("changes are reported by the system"),
+            Self::Polling { reason } => write!(f, "polling for changes every second ({reason})"),
         }
     }
 }
 
 impl Watch {
-    /// Watches `files` from now on. They need not exist, and neither do their folders.
+    /// Starts watching `files`. Neither they nor their folders need to exist.
     #[must_use]
-    pub fn on(files: Vec<PathBuf>) -> Self {
-        let (ring, rung) = sync_channel(1);
-        let bell = WatchTrigger(ring);
-        let armed = ArmedWatches::new(&files, &bell);
-        Self { files, bell, rung, armed, looked: None }
+    pub fn new(files: Vec<PathBuf>) -> Self {
+        let (sender, woken) = sync_channel(1);
+        let trigger = WatchTrigger(sender);
+        let armed = ArmedWatches::new(&files, &trigger);
+        Self { files, trigger, woken, armed, last_check: None }
     }
 
-    /// What makes this watch look again from elsewhere.
+    /// Returns a handle that wakes this watch from another thread.
     #[must_use]
-    pub fn bell(&self) -> WatchTrigger {
-        self.bell.clone()
+    pub fn trigger(&self) -> WatchTrigger {
+        self.trigger.clone()
     }
 
-    /// How changes are noticed now.
+    /// Returns how changes are noticed at present.
     #[must_use]
-    pub fn attention(&self) -> &WatchMethod {
-        &self.armed.attention
+    pub fn method(&self) -> &WatchMethod {
+        &self.armed.method
     }
 
-    /// Waits for a change, up to `limit`. The first event is answered at once, those that follow it within
-    /// [`COALESCED`] by one more answer. It answers [`WaitOutcome::LookAgain`] after [`SLOW_POLL`] at the latest.
+    /// Waits for a change, for at most `limit`.
+    ///
+    /// The first event is reported at once; events that follow within [`COALESCE_WINDOW`] are reported together by the
+    /// next call. The first call, and any call [`FALLBACK_POLL_INTERVAL`] after the last report, returns
+    /// [`WaitOutcome::MaybeChanged`] in any case.
     #[must_use]
     pub fn wait(&mut self, limit: Duration) -> WaitOutcome {
-        let poll = match self.armed.attention {
-            WatchMethod::Events => SLOW_POLL,
-            WatchMethod::Polling { .. } => POLL,
+        let poll = match self.armed.method {
+            WatchMethod::Events => FALLBACK_POLL_INTERVAL,
+            WatchMethod::Polling { .. } => POLL_INTERVAL,
         };
-        let due = self.looked.map_or(Duration::ZERO, |looked| poll.saturating_sub(looked.elapsed()));
-        match self.rung.recv_timeout(limit.min(due)) {
+        let due = self.last_check.map_or(Duration::ZERO, |last| poll.saturating_sub(last.elapsed()));
+        match self.woken.recv_timeout(limit.min(due)) {
             Ok(()) => self.coalesce(),
-            // The other end is held here, so it is never closed.
+            // This watch holds a sender itself, so the channel is never disconnected.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if due > limit => {
-                return WaitOutcome::Nothing;
+                return WaitOutcome::TimedOut;
             }
             Err(_) => {}
         }
-        self.looked = Some(Instant::now());
-        WaitOutcome::LookAgain
+        self.last_check = Some(Instant::now());
+        WaitOutcome::MaybeChanged
     }
 
-    /// Watches `files` instead, and the folders that have taken the place of others. To be called at every look: what
-    /// happened before it took effect makes the next wait end at once.
-    pub fn follow(&mut self, files: Vec<PathBuf>) {
-        let same = files == self.files && self.armed.folders == folders(&files);
-        let worth_a_try = self.armed.worth_another_try();
+    /// Replaces the watched files by `files`, and watches folders that were replaced since. Call it after every report:
+    /// if the watches had to change, the next wait ends at once, so that no change in between is missed.
+    pub fn update(&mut self, files: Vec<PathBuf>) {
+        let same = files == self.files && self.armed.folders == watched_folders(&files);
+        let worth_a_try = self.armed.should_retry();
         if same && !worth_a_try {
             return;
         }
-        self.armed = ArmedWatches::new(&files, &self.bell);
+        self.armed = ArmedWatches::new(&files, &self.trigger);
         self.files = files;
         if !same {
-            self.bell.ring();
+            self.trigger.wake();
         }
     }
 
-    /// Waits until the last look is [`COALESCED`] ago, and takes the rings up to then for one.
+    /// Waits until the last report is [`COALESCE_WINDOW`] ago and discards the wake-ups up to then.
     fn coalesce(&self) {
-        let left = |looked: Instant| COALESCED.saturating_sub(looked.elapsed());
-        while let Some(left) = self.looked.map(left).filter(|left| !left.is_zero()) {
-            let _ = self.rung.recv_timeout(left);
+        let left = |last: Instant| COALESCE_WINDOW.saturating_sub(last.elapsed());
+        while let Some(left) = self.last_check.map(left).filter(|left| !left.is_zero()) {
+            let _ = self.woken.recv_timeout(left);
         }
-        let _ = self.rung.try_recv();
+        let _ = self.woken.try_recv();
     }
 }
 
-/// The folders that are watched, and by what.
+/// The watched folders and the watcher of the operating system, if there is one.
 #[derive(Debug)]
 struct ArmedWatches {
     folders: Vec<WatchedFolder>,
-    attention: WatchMethod,
-    since: Instant,
+    method: WatchMethod,
+    armed_at: Instant,
     retry: WatchRetry,
     _watcher: Option<RecommendedWatcher>,
 }
 
-/// Whether what keeps the system from telling may pass.
+/// Whether a failure to start the system's watcher may be temporary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WatchRetry {
     Never,
@@ -172,78 +174,78 @@ enum WatchRetry {
 }
 
 impl ArmedWatches {
-    fn new(files: &[PathBuf], bell: &WatchTrigger) -> Self {
-        let folders = folders(files);
-        let since = Instant::now();
+    fn new(files: &[PathBuf], trigger: &WatchTrigger) -> Self {
+        let folders = watched_folders(files);
+        let armed_at = Instant::now();
         let nearest = folders.iter().filter(|folder| folder.role == WatchedRole::Nearest);
         let unwatchable =
-            nearest.map(|folder| filesystem::watching(&folder.path)).find_map(|watching| match watching {
+            nearest.map(|folder| filesystem::watch_support(&folder.path)).find_map(|support| match support {
                 WatchSupport::Poll { reason } => Some(reason),
                 _ => None,
             });
         if let Some(reason) = unwatchable {
-            let attention = WatchMethod::Polling { reason };
-            return Self { folders, attention, since, retry: WatchRetry::Never, _watcher: None };
+            let method = WatchMethod::Polling { reason };
+            return Self { folders, method, armed_at, retry: WatchRetry::Never, _watcher: None };
         }
-        match watcher(files, &folders, bell.clone()) {
+        match start_watcher(files, &folders, trigger.clone()) {
             Ok(watcher) => {
-                let attention = WatchMethod::Events;
-                Self { folders, attention, since, retry: WatchRetry::Never, _watcher: Some(watcher) }
+                let method = WatchMethod::Events;
+                Self { folders, method, armed_at, retry: WatchRetry::Never, _watcher: Some(watcher) }
             }
             Err(error) => {
-                let attention = WatchMethod::Polling { reason: reason(&error) };
-                Self { folders, attention, since, retry: WatchRetry::Later, _watcher: None }
+                let method = WatchMethod::Polling { reason: polling_reason(&error) };
+                Self { folders, method, armed_at, retry: WatchRetry::Later, _watcher: None }
             }
         }
     }
 
-    fn worth_another_try(&self) -> bool {
-        self.retry == WatchRetry::Later && self.since.elapsed() >= SLOW_POLL
+    fn should_retry(&self) -> bool {
+        self.retry == WatchRetry::Later && self.armed_at.elapsed() >= FALLBACK_POLL_INTERVAL
     }
 }
 
-/// A folder that exists, as it was found.
+/// An existing folder, identified by device and inode.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct WatchedFolder {
     path: PathBuf,
-    identity: FileId,
+    id: FileId,
     role: WatchedRole,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum WatchedRole {
-    /// A file is in it, or will be in a folder to be made in it.
+    /// The nearest existing folder above a watched file.
     Nearest,
-    /// The one above, which tells when that is replaced. It may be closed to us; then the slow poll finds out.
-    Above,
+    /// Its parent, watched to notice that the folder is replaced. If it cannot be watched, the fallback poll notices.
+    Parent,
 }
 
-/// The folders to watch for `files`, each once.
-fn folders(files: &[PathBuf]) -> Vec<WatchedFolder> {
+/// Returns the folders to watch for `files`, without duplicates.
+fn watched_folders(files: &[PathBuf]) -> Vec<WatchedFolder> {
     let mut found = BTreeMap::new();
     for folder in files.iter().filter_map(|file| file.parent()) {
         let existing = folder.ancestors().filter_map(|path| Some((path, filesystem::identity(path)?)));
-        for ((path, identity), role) in existing.zip([WatchedRole::Nearest, WatchedRole::Above]) {
+        for ((path, identity), role) in existing.zip([WatchedRole::Nearest, WatchedRole::Parent]) {
             let known = found.entry(path).or_insert((identity, role));
             known.1 = known.1.min(role);
         }
     }
     let folder =
-        |(path, (identity, role)): (&Path, _)| WatchedFolder { path: path.to_owned(), identity, role };
+        |(path, (identity, role)): (&Path, _)| WatchedFolder { path: path.to_owned(), id: identity, role };
     found.into_iter().map(folder).collect()
 }
 
-fn watcher(
+fn start_watcher(
     files: &[PathBuf],
     folders: &[WatchedFolder],
-    bell: WatchTrigger,
+    trigger: WatchTrigger,
 ) -> notify::Result<RecommendedWatcher> {
-    let matters = WatchedNames::of(files);
+    let names = WatchedNames::of(files);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
         Ok(event) if event.kind.is_access() => {}
-        // An event without a path is the system's word that it has lost some.
-        Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(|path| matters.contains(path)) => {}
-        _ => bell.ring(),
+        // An event without a path means that the system has lost events.
+        Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(|path| names.contains(path)) => {}
+        _ => trigger.wake(),
     })?;
     for WatchedFolder { path, role, .. } in folders {
         match watcher.watch(path, RecursiveMode::NonRecursive) {
@@ -254,21 +256,21 @@ fn watcher(
     Ok(watcher)
 }
 
-/// Why the system tells nothing, with what would change that.
-fn reason(error: &notify::Error) -> String {
+/// Explains why the system's watcher cannot be used, with the limit to raise where that is the cause.
+fn polling_reason(error: &notify::Error) -> String {
     const TOO_MANY_FILES: i32 = 24;
     match &error.kind {
         notify::ErrorKind::MaxFilesWatch => {
-            "no more watches can be had; raise fs.inotify.max_user_watches".to_owned()
+            "no more inotify watches are available; raise fs.inotify.max_user_watches".to_owned()
         }
         notify::ErrorKind::Io(error) if error.raw_os_error() == Some(TOO_MANY_FILES) => {
-            "no more watchers can be had; raise fs.inotify.max_user_instances".to_owned()
+            "no more inotify instances are available; raise fs.inotify.max_user_instances".to_owned()
         }
         _ => error.to_string(),
     }
 }
 
-/// The names whose events are worth a look: the files, and every folder above them.
+/// The paths whose events are reported: the files and every folder above them.
 #[derive(Clone)]
 struct WatchedNames(Arc<BTreeSet<OsString>>);
 
@@ -288,23 +290,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_number_of_rings_are_one_look() {
+    fn several_wake_ups_are_reported_once() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::on(vec![folder.path().join("file")]);
-        assert_eq!(watch.wait(Duration::ZERO), WaitOutcome::LookAgain, "the first look is always due");
+        let mut watch = Watch::new(vec![folder.path().join("file")]);
+        assert_eq!(watch.wait(Duration::ZERO), WaitOutcome::MaybeChanged, "the first call reports");
         for _ in 0..100 {
-            watch.bell().ring();
+            watch.trigger().wake();
         }
-        assert_eq!(watch.wait(Duration::from_secs(5)), WaitOutcome::LookAgain);
-        assert_eq!(watch.wait(COALESCED * 2), WaitOutcome::Nothing);
+        assert_eq!(watch.wait(Duration::from_secs(5)), WaitOutcome::MaybeChanged);
+        assert_eq!(watch.wait(COALESCE_WINDOW * 2), WaitOutcome::TimedOut);
     }
 
     #[test]
-    fn a_folder_that_is_missing_is_watched_through_the_nearest_above_it() {
+    fn a_missing_folder_is_watched_through_its_nearest_existing_ancestor() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("a/b/file");
-        let paths =
-            |files: &[PathBuf]| folders(files).into_iter().map(|folder| folder.path).collect::<Vec<_>>();
+        let paths = |files: &[PathBuf]| {
+            watched_folders(files).into_iter().map(|folder| folder.path).collect::<Vec<_>>()
+        };
         let above = home.path().parent().unwrap();
         assert_eq!(paths(std::slice::from_ref(&file)), [above, home.path()]);
         #[expect(clippy::disallowed_methods, reason = "a test makes its own folders")]

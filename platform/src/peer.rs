@@ -1,7 +1,7 @@
-//! Who is at the other end of a local socket.
+//! Local sockets and the process at their other end.
 //!
-//! The kernel says so, as things were when the connection was made; the other end has no say in it. A socket
-//! file that others can reach is connected to by others: its folder must be private too.
+//! The kernel records the peer's credentials when the connection is made, and the peer cannot change them. Any
+//! process that reaches the socket file can connect to it, so its folder must be private too.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,10 +15,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::private_file::{self, OpenFolder, Removal};
 
-/// What the name of a socket ends in until it can be connected to.
-const NEW: &str = ".new";
+/// Suffix of a socket's name until it accepts connections.
+const TEMPORARY_SUFFIX: &str = ".new";
 
-/// The process that connected, or that listens.
+/// The process that connected to a socket or listens on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
@@ -28,27 +28,27 @@ pub struct Peer {
     pub pid: Option<u32>,
 }
 
-/// Why the other end is not to be talked to, or a socket not to be removed.
+/// The peer was refused, or the socket could not be removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another user, be it root.
+    /// The peer runs as another user, possibly root.
     #[error("user {uid} is at the other end of the socket; run both ends as the same user")]
     OtherUser {
-        /// Who it is.
+        /// The user id of the peer.
         uid: u32,
     },
-    /// The kernel does not say, as for a socket that is not a local one.
-    #[error("cannot tell who is at the other end of the socket")]
+    /// The kernel does not say, as for a socket that is not local.
+    #[error("cannot read the peer credentials of the socket")]
     Unknown {
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// What has the name of the socket is none.
+    /// Something other than a socket has the name of the socket.
     #[error("{path} is not a socket; move it out of the way")]
     NotASocket {
-        /// What was found.
+        /// The path in question.
         path: PathBuf,
     },
     /// The socket file could not be removed.
@@ -56,37 +56,37 @@ pub enum Error {
     Io {
         /// The socket file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// Who is at the other end of a connected local stream socket, std's or another library's.
+/// Returns the credentials of the peer of a connected local stream socket, from std or another library.
 ///
 /// # Errors
 /// [`Error::Unknown`].
-pub fn of(stream: impl AsFd) -> Result<Peer, Error> {
+pub fn credentials(stream: impl AsFd) -> Result<Peer, Error> {
     imp::of(stream.as_fd().as_raw_fd()).map_err(|source| Error::Unknown { source })
 }
 
-/// Whether the other end has our own effective user id. Root is refused like anybody else: it can become us
-/// first.
+/// Fails unless the peer has our own effective user id. Root is refused too, because it could become this user
+/// instead.
 ///
 /// # Errors
 /// [`Error::OtherUser`]; [`Error::Unknown`].
-pub fn same_user(stream: impl AsFd) -> Result<(), Error> {
-    match of(stream)?.uid {
+pub fn require_same_user(stream: impl AsFd) -> Result<(), Error> {
+    match credentials(stream)?.uid {
         uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
         uid => Err(Error::OtherUser { uid }),
     }
 }
 
-/// Connects to the socket at `path`, if a process of this user listens there and takes connections at this moment: a
-/// listener whose queue is full counts as gone, and this never blocks.
+/// Connects to the socket at `path` if a process of this user listens there and accepts connections now. Never
+/// blocks: a listener whose queue is full counts as absent.
 ///
 /// # Errors
-/// An error of the system's; of the kind `PermissionDenied` where another user listens.
+/// An error of the system, of kind `PermissionDenied` if another user listens.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
@@ -95,16 +95,16 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     stream.set_nonblocking(true)?;
     rustix::net::connect(&stream, &address)?;
     stream.set_nonblocking(false)?;
-    same_user(&stream).map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+    require_same_user(&stream).map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
     Ok(stream)
 }
 
-/// Waits until nobody reads any more what is written to `output`: the reader of a pipe, the other end of a socket, or the
-/// terminal is gone. Of a file that never happens.
+/// Waits until the reader of `output` is gone: the read end of a pipe, the other end of a socket, or the terminal.
+/// Never returns for a regular file.
 ///
 /// # Errors
-/// The system cannot wait for that.
-pub fn await_departure(output: impl AsFd) -> io::Result<()> {
+/// Fails if the system cannot poll `output`.
+pub fn wait_until_closed(output: impl AsFd) -> io::Result<()> {
     let mut waited_for = [PollFd::new(&output, PollFlags::empty())];
     loop {
         match rustix::event::poll(&mut waited_for, None) {
@@ -115,33 +115,34 @@ pub fn await_departure(output: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// The longest path that a socket can be bound to and renamed to by [`bind`], in bytes.
-pub const LONGEST_PATH: usize = imp::LONGEST_PATH - NEW.len();
+/// The longest path that [`bind`] accepts, in bytes.
+pub const MAX_PATH_BYTES: usize = imp::SOCKET_PATH_BYTES - TEMPORARY_SUFFIX.len();
 
-/// Listens at `path`, in a folder that is made private if it is not there. The socket appears under its name when it can be
-/// connected to, in the place of one that was there: whoever has the folder mounted keeps finding it.
+/// Listens at `path`, in a folder that is created private if it is missing. The socket appears under its name once it
+/// accepts connections, and replaces the socket that was there, so that a process that mounts the folder keeps
+/// finding it.
 ///
-/// That nobody else binds there meanwhile is the caller's to know.
+/// The caller must ensure that no other process binds there at the same time.
 ///
 /// # Errors
-/// An error of the system's, of the kind `InvalidInput` for a path longer than [`LONGEST_PATH`].
+/// An error of the system, of kind `InvalidInput` for a path longer than [`MAX_PATH_BYTES`].
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    if path.as_os_str().len() > LONGEST_PATH {
+    if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
     }
-    private_file::create_directory(private_file::parent(path)).map_err(io::Error::other)?;
+    private_file::create_directory(private_file::parent_folder(path)).map_err(io::Error::other)?;
     let mut new = path.as_os_str().to_owned();
-    new.push(NEW);
+    new.push(TEMPORARY_SUFFIX);
     let new = PathBuf::from(new);
-    // What a process that died while it bound has left.
+    // A process that was killed while it bound may have left one.
     remove_socket(&new).map_err(io::Error::other)?;
     let listener = UnixListener::bind(&new)?;
     std::fs::rename(&new, path)?;
     Ok(listener)
 }
 
-/// Removes the file of a socket that nobody listens on any more, so that its name can be bound again. Whether
-/// somebody does is the caller's to know.
+/// Removes the file of a socket without a listener, so that its name can be bound again. The caller must ensure that
+/// no process listens on it.
 ///
 /// # Errors
 /// [`Error::NotASocket`], and nothing is removed; [`Error::Io`].
@@ -151,7 +152,7 @@ pub fn remove_socket(path: &Path) -> Result<Removal, Error> {
         io::ErrorKind::NotFound => Ok(Removal::Absent),
         _ => Err(failed(error)),
     };
-    let (folder, name) = match OpenFolder::around(path) {
+    let (folder, name) = match OpenFolder::parent_of(path) {
         Ok(found) => found,
         Err(error) => return gone(error),
     };
@@ -168,14 +169,13 @@ mod imp {
 
     use super::{Peer, io};
 
-    /// `sun_path` of `sockaddr_un`, less the zero at its end.
-    pub(super) const LONGEST_PATH: usize = 107;
+    /// `sun_path` of `sockaddr_un`, without the final zero.
+    pub(super) const SOCKET_PATH_BYTES: usize = 107;
 
     pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
         let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
         let mut size = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
-        // SAFETY: `found` is a ucred of `size` bytes, and both outlive the call; any bytes make a valid
-        // ucred.
+        // SAFETY: `found` is a ucred of `size` bytes, and both outlive the call; any bytes make a valid ucred.
         let outcome = unsafe {
             libc::getsockopt(
                 socket,
@@ -188,7 +188,7 @@ mod imp {
         if outcome != 0 {
             return Err(io::Error::last_os_error());
         }
-        // A socket that is not a local one has a peer of nobody: no pid and the user id -1.
+        // The peer of a socket that is not local has no pid and the user id -1.
         if found.uid == libc::uid_t::MAX {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -202,8 +202,8 @@ mod imp {
 
     use super::{Peer, io};
 
-    /// `sun_path` of `sockaddr_un`, less the zero at its end.
-    pub(super) const LONGEST_PATH: usize = 103;
+    /// `sun_path` of `sockaddr_un`, without the final zero.
+    pub(super) const SOCKET_PATH_BYTES: usize = 103;
 
     pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
         let (mut uid, mut gid) = (0, 0);

@@ -1,4 +1,4 @@
-//! Sessions, process groups, what a child is started with, and what else of this user is running.
+//! Sessions, process groups, the environment of children, and the running processes of this user.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,24 +9,24 @@ use std::process::Command;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-/// What is sent to a process group.
+/// The signal that stops a process group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopSignal {
-    /// SIGTERM: it may clean up, or not listen.
+    /// SIGTERM: the processes may clean up, or ignore it.
     Ask,
-    /// SIGKILL: it ends.
+    /// SIGKILL: the processes end at once.
     Force,
 }
 
-/// What became of a signal to a process group.
+/// What a signal to a process group reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there was a group or there was not")]
-pub enum Signalled {
-    /// It was sent.
+#[expect(clippy::exhaustive_enums, reason = "the group exists or it does not")]
+pub enum SignalOutcome {
+    /// The signal was sent.
     Sent,
-    /// There is no such group any more.
-    Gone,
+    /// The group no longer exists.
+    NoSuchGroup,
 }
 
 /// A process of this user.
@@ -35,10 +35,10 @@ pub enum Signalled {
 pub struct RunningProcess {
     /// Its process id.
     pub pid: u32,
-    /// Its program file, even one that was replaced since; or the name that it was called by, where it is
-    /// closed to us.
+    /// Its program file, even if that was replaced since; the name it was called by if the process is closed to
+    /// inspection.
     pub executable: PathBuf,
-    /// The environment variable that was asked for.
+    /// The environment variable that the caller asked for.
     pub variable: ProcessVariable,
 }
 
@@ -48,53 +48,51 @@ pub struct RunningProcess {
 pub enum ProcessVariable {
     /// Its value.
     Set(OsString),
-    /// It has none.
+    /// The variable is not set.
     Unset,
-    /// The system does not say: the process is closed to us, or this is macOS.
+    /// Not readable: the process is closed to inspection, or this is macOS.
     Unreadable,
 }
 
-/// Why a process could not be signalled, or processes not be listed.
+/// A process could not be signalled, or the processes could not be listed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The number names no group of a child: it is 0, 1, our own group, or too large.
-    #[error("{pid} is not the process group of a child; nothing was sent")]
+    /// The number is not the process group of a child: it is 0, 1, our own group, or too large.
+    #[error("{pid} is not the process group of a child; no signal was sent")]
     NotAGroup {
         /// The number.
         pid: u32,
     },
-    /// The group was not signalled.
+    /// The signal could not be sent.
     #[error("cannot signal the process group {pid}")]
     Signal {
         /// The group.
         pid: u32,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// There is no list of processes.
+    /// The processes cannot be listed.
     #[error("cannot list the running processes; is /proc mounted?")]
     List {
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// Makes the child the leader of a session of its own: no terminal, and no signals from one. It leads a
-/// process group of its own too, for [`end_group`]; not to be used with [`own_group`], after which it would
-/// fail to start.
-pub fn own_session(command: &mut Command) -> &mut Command {
+/// Starts the child in a new session, without a terminal and its signals, and in a new process group, for
+/// [`end_group`]. Do not combine with [`start_in_new_group`], which would make the child fail to start.
+pub fn start_in_new_session(command: &mut Command) -> &mut Command {
     let start = || rustix::process::setsid().map(drop).map_err(io::Error::from);
-    // SAFETY: between fork and exec only what is safe in a signal handler may run; this is one system call,
-    // and its error is a number that is not allocated.
+    // SAFETY: only async-signal-safe code may run between fork and exec; this is one system call, and its error is a
+    // number that is not allocated.
     unsafe { command.pre_exec(start) }
 }
 
-/// Keeps what makes the dynamic loader load something else (`LD_*`, `DYLD_*`) from the child: it is to run what it is,
-/// whatever was meant for somebody else.
-pub fn without_loader_variables(command: &mut Command) -> &mut Command {
+/// Removes `LD_*` and `DYLD_*` from the child's environment, so that the dynamic loader loads nothing else into it.
+pub fn remove_loader_variables(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let bytes = name.as_encoded_bytes();
         if bytes.starts_with(b"LD_") || bytes.starts_with(b"DYLD_") {
@@ -104,42 +102,42 @@ pub fn without_loader_variables(command: &mut Command) -> &mut Command {
     command
 }
 
-/// A command that runs the program of this process again, under the name it was called by.
+/// Returns a command that runs the program of this process again, under the name it was called by.
 ///
-/// On Linux it runs the same image even after the file on disk was replaced or removed. On macOS, and on Linux where a
-/// loader was told to run this program, it runs what is at the path of this program now.
+/// On Linux it runs the same image even after the file on disk was replaced or removed. On macOS, and on Linux if a
+/// loader was called to run this program, it runs the file now at the path of this program.
 ///
 /// # Errors
-/// The system does not say what this process runs: no `/proc` is mounted.
-pub fn own_program() -> io::Result<Command> {
-    let mut command = Command::new(imp::own_program()?);
+/// Fails if `/proc` is not mounted.
+pub fn own_command() -> io::Result<Command> {
+    let mut command = Command::new(imp::program_path()?);
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
     }
     Ok(command)
 }
 
-/// The file that this process runs, by a path without links. The path may lead to another file by now, or to none.
+/// Returns the path of the file that this process runs, without links. By now another file, or none, may be there.
 ///
 /// # Errors
-/// The system does not say what this process runs: no `/proc` is mounted.
-pub fn own_file() -> io::Result<PathBuf> {
-    imp::own_file()
+/// Fails if `/proc` is not mounted.
+pub fn own_executable() -> io::Result<PathBuf> {
+    imp::own_executable()
 }
 
-/// Makes the child the leader of a process group of its own, in our session: for [`end_group`].
-pub fn own_group(command: &mut Command) -> &mut Command {
+/// Starts the child in a new process group of our session, for [`end_group`].
+pub fn start_in_new_group(command: &mut Command) -> &mut Command {
     command.process_group(0)
 }
 
-/// Signals a child that leads its own group, and all of its descendants that stayed in the group. To be
-/// called before the child is waited for: after that its number may belong to another.
+/// Signals a child that leads its own group, and all of its descendants that stayed in the group. Call this before
+/// waiting for the child: afterwards its process id may belong to another process.
 ///
 /// # Errors
 /// [`Error::NotAGroup`]; [`Error::Signal`].
-pub fn end_group(pid: u32, how: StopSignal) -> Result<Signalled, Error> {
+pub fn end_group(pid: u32, how: StopSignal) -> Result<SignalOutcome, Error> {
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // The group 1 would be every process there is.
+    // The group 1 would mean every process.
     let Some(group) = group.filter(|group| !group.is_init() && group.as_raw_pid() != our_group()) else {
         return Err(Error::NotAGroup { pid });
     };
@@ -148,18 +146,18 @@ pub fn end_group(pid: u32, how: StopSignal) -> Result<Signalled, Error> {
         StopSignal::Force => rustix::process::Signal::KILL,
     };
     match rustix::process::kill_process_group(group, signal) {
-        Ok(()) => Ok(Signalled::Sent),
-        Err(Errno::SRCH) => Ok(Signalled::Gone),
+        Ok(()) => Ok(SignalOutcome::Sent),
+        Err(Errno::SRCH) => Ok(SignalOutcome::NoSuchGroup),
         Err(error) => Err(Error::Signal { pid, source: error.into() }),
     }
 }
 
-/// Waits until a child of this process has ended, and leaves it to be waited for: until then its number is its own, and its
-/// group can still be signalled.
+/// Waits until a child of this process has ended, without collecting it: its process id stays its own, and its group
+/// can still be signalled.
 ///
 /// # Errors
-/// It is no child of this process, or has been waited for.
-pub fn await_end(pid: u32) -> io::Result<()> {
+/// Fails if it is not a child of this process, or was collected already.
+pub fn wait_for_exit(pid: u32) -> io::Result<()> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -173,29 +171,29 @@ pub fn await_end(pid: u32) -> io::Result<()> {
     }
 }
 
-/// Zero where our group leads from outside of this container, which rustix cannot say.
+/// Returns the process group of this process; 0 if it leads outside this container, which rustix cannot express.
 fn our_group() -> libc::pid_t {
     // SAFETY: the call takes nothing, changes nothing and cannot fail.
     unsafe { libc::getpgrp() }
 }
 
-/// The processes of this user, other than this one, whose program file is called `program`, with the value
-/// that the environment variable `variable` had when they started. Processes that come or go meanwhile may be
-/// missed, and so are those of other containers and those that a hardened `/proc` hides.
+/// Returns the processes of this user, except this one, whose program file is called `program`, with the value that
+/// the environment variable `variable` had when they started. Processes that start or end meanwhile may be missing;
+/// so are those of other containers and those that a hardened `/proc` hides.
 ///
 /// # Errors
 /// [`Error::List`].
-pub fn running(program: &str, variable: &str) -> Result<Vec<RunningProcess>, Error> {
+pub fn running_programs(program: &str, variable: &str) -> Result<Vec<RunningProcess>, Error> {
     imp::running(program, variable).map_err(|source| Error::List { source })
 }
 
-/// The effective user id of this process.
-pub fn user() -> u32 {
+/// Returns the effective user id of this process.
+pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether there is a process of that number, be it another user's, or one that has ended and was not waited
-/// for.
+/// Returns whether a process has this number, including processes of other users and ended ones that were not
+/// collected.
 pub fn exists(pid: u32) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
     matches!(rustix::process::test_kill_process(pid), Ok(()) | Err(Errno::PERM))
@@ -214,27 +212,27 @@ mod imp {
     /// Leads to the image that this process runs, even after its file was replaced or removed.
     const OWN_LINK: &str = "/proc/self/exe";
 
-    /// Where a loader was told to run this program, the link leads to the loader.
-    pub(super) fn own_program() -> io::Result<PathBuf> {
-        let file = own_file()?;
+    /// If a loader was called to run this program, the link leads to the loader.
+    pub(super) fn program_path() -> io::Result<PathBuf> {
+        let file = own_executable()?;
         Ok(if fs::read_link(OWN_LINK)? == file { PathBuf::from(OWN_LINK) } else { file })
     }
 
-    /// The file that this very code was mapped from.
-    pub(super) fn own_file() -> io::Result<PathBuf> {
-        let here = (own_file as *const ()).addr();
+    /// Returns the file that this code was mapped from.
+    pub(super) fn own_executable() -> io::Result<PathBuf> {
+        let here = (own_executable as *const ()).addr();
         let maps = fs::read("/proc/self/maps")?;
         let found = maps.split(|byte| *byte == b'\n').find_map(|line| file_at(line, here));
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// The file of a mapping that `address` lies in: `start-end mode offset device inode   path`.
+    /// Returns the file of a mapping that contains `address`: `start-end mode offset device inode   path`.
     fn file_at(line: &[u8], address: usize) -> Option<PathBuf> {
         let hex = |bytes: &[u8]| usize::from_str_radix(std::str::from_utf8(bytes).ok()?, 16).ok();
         let range = line.split(|byte| *byte == b' ').next()?;
         let dash = range.iter().position(|byte| *byte == b'-')?;
         let (start, end) = (hex(&range[..dash])?, hex(&range[dash + 1..])?);
-        // A device or an inode has no slash, so the first one begins the path.
+        // Devices and inodes contain no slash, so the first one begins the path.
         let path = &line[line.iter().position(|byte| *byte == b'/')?..];
         (start <= address && address < end).then(|| PathBuf::from(OsStr::from_bytes(path)))
     }
@@ -248,8 +246,8 @@ mod imp {
                 continue;
             }
             let folder = Path::new("/proc").join(name);
-            // What has ended since is none of ours.
-            if let Some(executable) = is_ours(&folder).then(|| executable(&folder)).flatten()
+            // Skips processes that have ended meanwhile.
+            if let Some(executable) = is_live_and_ours(&folder).then(|| executable(&folder)).flatten()
                 && executable.file_name() == Some(OsStr::new(program))
             {
                 found.push(RunningProcess { pid, executable, variable: value_of(&folder, variable) });
@@ -258,14 +256,14 @@ mod imp {
         Ok(found)
     }
 
-    /// Whether a process of ours lives there. Asked of `status`, which stays readable when all else is
-    /// root's.
-    fn is_ours(folder: &Path) -> bool {
+    /// Returns whether a live process of this user has this folder. Reads `status`, which stays readable when root
+    /// owns the rest.
+    fn is_live_and_ours(folder: &Path) -> bool {
         let Ok(status) = fs::read_to_string(folder.join("status")) else { return false };
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         let effective = field("Uid:").and_then(|ids| ids.split_whitespace().nth(1));
         let ended = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
-        !ended && effective.and_then(|id| id.parse().ok()) == Some(super::user())
+        !ended && effective.and_then(|id| id.parse().ok()) == Some(super::effective_uid())
     }
 
     fn executable(folder: &Path) -> Option<PathBuf> {
@@ -299,22 +297,22 @@ mod imp {
 
     use super::{ProcessVariable, RunningProcess};
 
-    pub(super) fn own_program() -> io::Result<PathBuf> {
-        own_file()
+    pub(super) fn program_path() -> io::Result<PathBuf> {
+        own_executable()
     }
 
-    pub(super) fn own_file() -> io::Result<PathBuf> {
+    pub(super) fn own_executable() -> io::Result<PathBuf> {
         std::env::current_exe()?.canonicalize()
     }
 
-    /// For processes that start between the count and the list.
-    const ROOM: usize = 64;
+    /// Extra entries for processes that start between the count and the list.
+    const SPARE_ENTRIES: usize = 64;
 
     pub(super) fn running(program: &str, _: &str) -> io::Result<Vec<RunningProcess>> {
         let mut found = Vec::new();
-        for number in numbers()? {
+        for number in process_ids()? {
             let Ok(pid) = u32::try_from(number) else { continue };
-            if pid == std::process::id() || owner(number) != Some(super::user()) {
+            if pid == std::process::id() || owner(number) != Some(super::effective_uid()) {
                 continue;
             }
             if let Some(executable) = executable(number)
@@ -326,16 +324,16 @@ mod imp {
         Ok(found)
     }
 
-    fn numbers() -> io::Result<Vec<pid_t>> {
+    fn process_ids() -> io::Result<Vec<pid_t>> {
         // SAFETY: without a buffer the call only counts.
         let count = unsafe { libc::proc_listallpids(std::ptr::null_mut(), 0) };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        let mut numbers: Vec<pid_t> = vec![0; count + ROOM];
-        let size = c_int::try_from(size_of_val(numbers.as_slice())).map_err(io::Error::other)?;
+        let mut process_ids: Vec<pid_t> = vec![0; count + SPARE_ENTRIES];
+        let size = c_int::try_from(size_of_val(process_ids.as_slice())).map_err(io::Error::other)?;
         // SAFETY: the buffer is of `size` bytes and outlives the call.
-        let count = unsafe { libc::proc_listallpids(numbers.as_mut_ptr().cast(), size) };
-        numbers.truncate(usize::try_from(count).map_err(|_| io::Error::last_os_error())?);
-        Ok(numbers)
+        let count = unsafe { libc::proc_listallpids(process_ids.as_mut_ptr().cast(), size) };
+        process_ids.truncate(usize::try_from(count).map_err(|_| io::Error::last_os_error())?);
+        Ok(process_ids)
     }
 
     fn owner(pid: pid_t) -> Option<u32> {
@@ -344,7 +342,7 @@ mod imp {
         // SAFETY: the buffer is of `size` bytes and outlives the call.
         let filled =
             unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTBSDINFO, 0, found.as_mut_ptr().cast(), size) };
-        // SAFETY: it is made of numbers, for which zero is valid, and was filled in whole.
+        // SAFETY: the struct consists of numbers, for which zero is valid, and was filled in whole.
         (filled == size).then(|| unsafe { found.assume_init() }.pbi_uid)
     }
 

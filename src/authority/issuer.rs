@@ -1,52 +1,52 @@
-//! The authority that a login is made at, and the addresses that a login needs there.
+//! The address of an authority, and the URLs that a login needs there.
 
 use std::fmt;
 use std::sync::Arc;
 
 use reqwest::Url;
 
-use super::endpoint::{DEFAULT_ISSUER, Endpoint, EndpointError, TOKEN_PATH, client_id, of_setting, parse};
+use super::endpoint::{DEFAULT_ISSUER, Endpoint, EndpointError, TOKEN_PATH, client_id, parse, parse_setting};
 use crate::config::Environment;
 use crate::document::Provenance;
 
-/// What Codex 0.169 asks for (`codex-blackbox.md` 6).
+/// The scope that Codex 0.169 requests.
 const SCOPE: &str = "openid profile email offline_access api.connectors.read api.connectors.invoke";
 const ORIGINATOR: &str = "codex_cli_rs";
 
-/// An authority by the address that its endpoints begin with: `https`, or `http` to this very machine.
+/// The base address of an authority: `https`, or `http` on this machine.
 ///
-/// `Display` shows host and path. Cloning it is cheap.
+/// `Display` shows host and path. Clones are cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issuer(Arc<Url>);
 
 impl Issuer {
-    /// The authority of new logins: that of `CODEX_APP_SERVER_LOGIN_ISSUER`, else OpenAI.
+    /// Returns the issuer for new logins: `CODEX_APP_SERVER_LOGIN_ISSUER`, else OpenAI.
     ///
     /// # Errors
-    /// [`EndpointError`]: the one that is named must not be given a token. No other is tried in its place.
-    pub fn of(environment: &Environment) -> Result<Self, EndpointError> {
+    /// [`EndpointError`]: the variable's address must not receive a token. The default is not tried instead.
+    pub fn from_environment(environment: &Environment) -> Result<Self, EndpointError> {
         match &environment.network.login_issuer {
-            Some(setting) => of_setting(setting).map(Self::at),
-            None => Self::named("the default issuer", DEFAULT_ISSUER),
+            Some(setting) => parse_setting(setting).map(Self::from_url),
+            None => Self::parse("the default issuer", DEFAULT_ISSUER),
         }
     }
 
-    /// The authority at `address`, which stands in `name`: an option, a variable or a field.
+    /// Parses `address`; `name` is the option, variable or field that it comes from, for messages.
     ///
     /// # Errors
-    /// As [`Self::of`].
-    pub fn named(name: &'static str, address: &str) -> Result<Self, EndpointError> {
-        parse(name, address).map(Self::at)
+    /// As [`Self::from_environment`].
+    pub fn parse(name: &'static str, address: &str) -> Result<Self, EndpointError> {
+        parse(name, address).map(Self::from_url)
     }
 
-    fn at(mut url: Url) -> Self {
+    fn from_url(mut url: Url) -> Self {
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
         url.set_query(None);
         Self(Arc::new(url))
     }
 
-    /// What a document that comes from here says of its origin.
+    /// Returns the provenance that documents from this issuer record.
     #[must_use]
     pub fn provenance(&self) -> Provenance {
         let issuer = self.0.as_str().trim_end_matches('/').to_owned();
@@ -54,8 +54,8 @@ impl Issuer {
         Provenance::new(Some(issuer), Some(client_id))
     }
 
-    /// Where a browser begins a login, as Codex 0.169 begins one (`codex-blackbox.md` 6). In it are the challenge of
-    /// the code and the state, which are made to be seen, and nothing that is worth anything by itself.
+    /// Returns the URL at which a browser begins a login, with the parameters of Codex 0.169. The challenge and the
+    /// state in it are not secret.
     #[must_use]
     pub fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> String {
         let mut url = Endpoint::below((*self.0).clone(), "/oauth/authorize").url().clone();
@@ -79,18 +79,18 @@ impl Issuer {
         url.into()
     }
 
-    /// Where a person types the code of a device.
+    /// Returns the page on which the user types a device code.
     #[must_use]
     pub fn device_page(&self) -> String {
         self.endpoint("/codex/device").url().to_string()
     }
 
-    /// Where the authority says that the codes of devices come back to.
+    /// The redirect URI of device logins.
     pub(super) fn device_redirect(&self) -> String {
         self.endpoint("/deviceauth/callback").url().to_string()
     }
 
-    pub(super) fn token(&self) -> Endpoint {
+    pub(super) fn token_endpoint(&self) -> Endpoint {
         self.endpoint(TOKEN_PATH)
     }
 
@@ -111,17 +111,17 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// What the beginning of a login tells the authority.
+/// The parameters of an authorization request.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
 pub struct AuthorizeRequest<'a> {
-    /// Where the browser brings the code.
+    /// The address that receives the code.
     pub redirect_uri: &'a str,
-    /// The S256 challenge that the verifier of the exchange fits.
+    /// The S256 challenge of the PKCE verifier.
     pub challenge: &'a str,
-    /// What the browser must bring back with the code.
+    /// The state that must come back with the code.
     pub state: &'a str,
-    /// The workspaces that the login may be for; any where there are none.
+    /// The workspaces that the login may be for; empty allows any.
     pub workspaces: &'a [String],
 }
 
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn issuer(address: &str) -> Issuer {
-        Issuer::named("--issuer", address).unwrap()
+        Issuer::parse("--issuer", address).unwrap()
     }
 
     fn request<'a>(workspaces: &'a [String]) -> AuthorizeRequest<'a> {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_begins_as_codex_begins_it() {
+    fn the_authorize_url_is_that_of_codex() {
         let url = issuer("https://auth.openai.com/").authorize_url(&request(&[]));
         assert_eq!(
             url,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_is_written_down_without_a_slash_at_its_end() {
+    fn an_issuer_is_recorded_without_a_trailing_slash() {
         for (address, written, device) in [
             ("https://a.example", "https://a.example", "https://a.example/codex/device"),
             ("https://a.example/t/?q=1", "https://a.example/t", "https://a.example/t/codex/device"),
@@ -169,6 +169,6 @@ mod tests {
             assert_eq!(issuer(address).device_page(), device);
             assert_eq!(format!("https://{}", issuer(address)), written);
         }
-        assert!(Issuer::named("--issuer", "http://a.example").is_err());
+        assert!(Issuer::parse("--issuer", "http://a.example").is_err());
     }
 }

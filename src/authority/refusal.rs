@@ -1,4 +1,4 @@
-//! What an answer that is not a success says: its code and message, fit to be shown, and when to come back.
+//! Parses error responses: code, message and `Retry-After`.
 
 use std::time::Duration;
 
@@ -7,34 +7,34 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-use crate::redaction::shown;
+use crate::redaction::redact;
 use crate::secret::Secret;
 
-/// The longest code that is kept, in characters; those that are known have half of it.
-const LONGEST_CODE: usize = 64;
-/// The longest message that is kept, in characters.
-const LONGEST_MESSAGE: usize = 200;
-/// The longest wait that an authority is believed.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The maximum length of an error code; the known codes have half of it.
+const MAX_CODE_CHARS: usize = 64;
+/// The maximum length of an error message.
+const MAX_MESSAGE_CHARS: usize = 200;
+/// The maximum `Retry-After` that is respected.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The code and message of a refusal. Neither is longer than a line, and neither holds a control character or anything
-/// that looks like a token.
+/// The code and message of an error response, each one line without control characters or anything that looks like a
+/// token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RefusalDetails {
-    /// `error.code`, else `error` if it is a text, else `code`; in lower case.
+    /// `error.code`, else `error` if it is a string, else `code`; in lower case.
     pub(super) code: Option<String>,
     /// `error.message`, else `error_description`, else `message`.
     pub(super) message: Option<String>,
 }
 
 impl RefusalDetails {
-    /// Reads the body of an answer to `sent`, which it may quote. One that is no JSON object says nothing.
-    pub(super) fn read(body: &[u8], sent: &Secret) -> Self {
+    /// Parses the body of a response to `sent`, which it may quote. A body that is not a JSON object has no details.
+    pub(super) fn parse(body: &[u8], sent: &Secret) -> Self {
         let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) else { return Self::default() };
         let error = body.get("error");
-        let within = |key| error.and_then(|error| error.get(key));
-        let code = text(within("code")).or_else(|| text(error)).or_else(|| text(body.get("code")));
-        let message = text(within("message"))
+        let nested = |key| error.and_then(|error| error.get(key));
+        let code = text(nested("code")).or_else(|| text(error)).or_else(|| text(body.get("code")));
+        let message = text(nested("message"))
             .or_else(|| text(body.get("error_description")))
             .or_else(|| text(body.get("message")));
         let unquoted = |text: &str| match sent.expose() {
@@ -43,10 +43,10 @@ impl RefusalDetails {
         };
         Self {
             code: code
-                .map(|code| shown(&unquoted(code).to_lowercase(), LONGEST_CODE))
+                .map(|code| redact(&unquoted(code).to_lowercase(), MAX_CODE_CHARS))
                 .filter(|code| !code.is_empty()),
             message: message
-                .map(|text| shown(&unquoted(text), LONGEST_MESSAGE))
+                .map(|text| redact(&unquoted(text), MAX_MESSAGE_CHARS))
                 .filter(|text| !text.is_empty()),
         }
     }
@@ -56,25 +56,25 @@ fn text(value: Option<&Value>) -> Option<&str> {
     value?.as_str().filter(|text| !text.is_empty())
 }
 
-/// How long the authority asks to be left alone: seconds, or a date less the authority's own clock. At most an hour.
+/// Returns the delay that `Retry-After` asks for, at most an hour. A date is relative to the server's own `Date`.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(RETRY_AFTER)?;
     let wait = match asked.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        // More seconds than a number has room for.
-        Err(_) if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) => LONGEST_WAIT,
+        // The number does not fit.
+        Err(_) if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) => MAX_RETRY_AFTER,
         Err(_) => {
-            // Our own clock may be a day off. A date in the past means now.
-            let until = date(asked)?.duration_since(date(text(DATE)?)?);
+            // The local clock may be wrong. A date in the past means now.
+            let until = parse_http_date(asked)?.duration_since(parse_http_date(text(DATE)?)?);
             Duration::try_from(until).unwrap_or(Duration::ZERO)
         }
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// A time as HTTP writes it.
-pub(super) fn date(text: &str) -> Option<Timestamp> {
+/// Parses an HTTP date.
+pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
@@ -85,12 +85,12 @@ mod tests {
     use super::*;
 
     fn said(body: &str) -> (Option<String>, Option<String>) {
-        let RefusalDetails { code, message } = RefusalDetails::read(body.as_bytes(), &Secret::from("a-b"));
+        let RefusalDetails { code, message } = RefusalDetails::parse(body.as_bytes(), &Secret::from("a-b"));
         (code, message)
     }
 
     #[test]
-    fn the_code_is_looked_up_where_codex_looks() {
+    fn the_code_is_read_from_the_fields_that_codex_reads() {
         for (body, code, message) in [
             (r#"{"error":{"code":"A_b","message":"m"},"code":"c"}"#, Some("a_b"), Some("m")),
             (r#"{"error":"E","error_description":"d","code":"c","message":"m"}"#, Some("e"), Some("d")),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_in_seconds_or_until_a_date_of_the_authoritys_own_clock() {
+    fn retry_after_is_seconds_or_a_date_by_the_servers_clock() {
         let wait = |asked: &str, date: Option<&str>| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, HeaderValue::from_str(asked).unwrap());

@@ -1,4 +1,4 @@
-//! The requests of the token endpoints, and the response that brings new tokens.
+//! The bodies of refresh and revocation requests, and the token response.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ use crate::config::Environment;
 use crate::document::{AuthDocument, AuthMode, Identity, NewTokens, TokenOwner, Tokens};
 use crate::secret::Secret;
 
-/// The spending of a refresh token.
+/// A refresh request.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
 pub struct Refresh {
-    /// Where to.
+    /// The token endpoint.
     pub endpoint: Endpoint,
     /// The client that the token was issued to.
     pub client_id: String,
-    /// What is spent. An empty one is never sent.
+    /// The token to spend. An empty one is never sent.
     pub refresh_token: Secret,
-    /// Why.
+    /// The reason that is sent along.
     pub reason: StaleTokenReason,
 }
 
 impl Refresh {
     pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {
-        written(&RefreshBody {
+        to_json(&RefreshBody {
             client_id: &self.client_id,
             grant_type: "refresh_token",
             refresh_reason: self.reason.as_str(),
@@ -37,22 +37,22 @@ impl Refresh {
     }
 }
 
-/// Why a token is refreshed, in the authority's words.
+/// Why a token is refreshed; sent as `refresh_reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StaleTokenReason {
-    /// Somebody asked for it.
+    /// The user or a client asked for it.
     Forced,
     /// The access token is about to expire.
     ProactiveExpiry,
-    /// The access token does not say when it expires, and is old.
+    /// The access token has no expiry and is old.
     Scheduled,
     /// A server answered 401 to the access token.
     UnauthorizedRecovery,
 }
 
 impl StaleTokenReason {
-    /// The word that is sent.
+    /// Returns the value on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl fmt::Display for StaleTokenReason {
     }
 }
 
-/// The taking back of one token.
+/// A revocation request.
 #[derive(Clone, Debug)]
 pub struct Revocation {
     pub(super) endpoint: Endpoint,
@@ -85,19 +85,19 @@ enum TokenKind {
 }
 
 impl Revocation {
-    /// Takes back an access token.
+    /// Revokes an access token.
     #[must_use]
     pub fn of_access_token(endpoint: Endpoint, token: Secret) -> Self {
         Self { endpoint, token, kind: TokenKind::Access }
     }
 
-    /// Takes back a refresh token of `client_id`.
+    /// Revokes a refresh token that was issued to `client_id`.
     #[must_use]
     pub fn of_refresh_token(endpoint: Endpoint, client_id: String, token: Secret) -> Self {
         Self { endpoint, token, kind: TokenKind::Refresh { client_id } }
     }
 
-    /// Takes back the refresh token of `tokens`, else the access token; `None` when there is neither.
+    /// Revokes the refresh token of `tokens`, else the access token; `None` if it has neither.
     #[must_use]
     fn of_tokens(endpoint: Endpoint, client_id: String, tokens: &Tokens) -> Option<Self> {
         let usable = |token: &Option<Secret>| token.clone().filter(|token| !token.is_empty());
@@ -107,17 +107,17 @@ impl Revocation {
         usable(&tokens.access_token).map(|token| Self::of_access_token(endpoint, token))
     }
 
-    /// Revokes a login that the authority issued to a user of Codex: by its refresh token, or by the access token where
-    /// that is empty. `None` for what is not to be revoked: API keys, and tokens that belong to a login elsewhere.
+    /// Revokes a login that the authority issued to Codex: by its refresh token, or by the access token if that is
+    /// empty. `None` for what must not be revoked: API keys, and tokens that belong to a login elsewhere.
     ///
     /// # Errors
-    /// [`EndpointError`]: the document or the environment names an address that must not be given a token.
+    /// [`EndpointError`]: the document or the environment names an address that must not receive a token.
     pub fn of_document(
         environment: &Environment,
         document: &AuthDocument,
     ) -> Result<Option<Self>, EndpointError> {
         let issued = matches!(document.mode(), Some(AuthMode::ChatGpt | AuthMode::Unknown(_)));
-        let own = |tokens: &&Tokens| issued && tokens.ownership == TokenOwner::Own;
+        let own = |tokens: &&Tokens| issued && tokens.owner == TokenOwner::ThisDocument;
         let Some(tokens) = document.tokens().filter(own) else { return Ok(None) };
         let endpoint = Endpoint::revoke(environment, &tokens.provenance)?;
         Ok(Self::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens))
@@ -128,58 +128,58 @@ impl Revocation {
             TokenKind::Access => ("access_token", None),
             TokenKind::Refresh { client_id } => ("refresh_token", Some(client_id.as_str())),
         };
-        written(&RevocationBody { token: self.token.expose(), token_type_hint, client_id })
+        to_json(&RevocationBody { token: self.token.expose(), token_type_hint, client_id })
     }
 }
 
-/// How a revocation ended.
+/// The result of a revocation that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "either way the token is worth nothing, and there is no third")]
+#[expect(clippy::exhaustive_enums, reason = "either way the token is invalid; there is no third case")]
 pub enum RevocationOutcome {
-    /// The authority says that the token was worth nothing any more.
+    /// The token was invalid already.
     AlreadyInvalid,
-    /// The authority took it back.
-    Now,
+    /// The authority revoked the token.
+    Revoked,
 }
 
-/// What the authority gave for a refresh token. A field that it left out, or set to null, keeps its old value.
+/// The response to a refresh. A field that is missing or null keeps its old value.
 ///
-/// No field is empty. Everything is wiped on drop, and `Debug` shows fingerprints.
+/// No field is empty. All are wiped on drop, and `Debug` shows fingerprints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenResponse {
-    /// Says who the owner is; a JWT, or what should be one.
+    /// The owner's claims: a JWT, unless the authority sent something else.
     pub id_token: Option<Secret>,
-    /// What requests carry from now on.
+    /// The new access token.
     pub access_token: Option<Secret>,
-    /// The successor of the one that was spent.
+    /// The successor of the token that was spent.
     pub refresh_token: Option<Secret>,
 }
 
 impl TokenResponse {
-    /// Reads what the authority answers, and what [`Self::to_json`] wrote.
+    /// Parses the authority's response.
     ///
-    /// Where there is a successor of the refresh token, whatever else is empty or no text counts as left out: the token
-    /// that was spent for it is gone, so its successor is worth more than the rest.
+    /// If the response has a new refresh token, other fields that are empty or not a string count as missing: the old
+    /// token is spent, so its successor must not be lost.
     ///
     /// # Errors
-    /// [`InvalidTokenResponse`] says what is wrong and shows none of it.
+    /// [`InvalidTokenResponse`]; it quotes nothing of the response.
     pub fn from_json(bytes: &[u8]) -> Result<Self, InvalidTokenResponse> {
-        // The parser would take a list for an object whose fields come in order.
+        // serde would accept an array whose elements are the fields in order.
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err(InvalidTokenResponse::NotAnObject);
         }
-        // The parser's own message quotes what it found, so only its kind is kept.
+        // The parser's message quotes the input, so only its category is kept.
         let answered: RawTokenResponse = serde_json::from_slice(bytes).map_err(|error| {
             if error.is_data() { InvalidTokenResponse::Field } else { InvalidTokenResponse::NotAnObject }
         })?;
         let has_successor = matches!(&answered.refresh_token, TokenField::Text(token) if !token.is_empty());
         let token = |name, given| match given {
             TokenField::Text(token) if !token.is_empty() => Ok(Some(token)),
-            TokenField::Nothing => Ok(None),
+            TokenField::Missing => Ok(None),
             _ if has_successor => Ok(None),
             TokenField::Text(_) => Err(InvalidTokenResponse::Empty { name }),
-            TokenField::NoText => Err(InvalidTokenResponse::Field),
+            TokenField::NotText => Err(InvalidTokenResponse::Field),
         };
         Ok(Self {
             id_token: token("id_token", answered.id_token)?,
@@ -193,21 +193,21 @@ impl TokenResponse {
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         let [id_token, access_token, refresh_token] =
             self.fields().map(|(_, token)| token.map(Secret::expose));
-        written(&ResponseBody { id_token, access_token, refresh_token })
+        to_json(&ResponseBody { id_token, access_token, refresh_token })
     }
 
-    /// Whose tokens these are, by the `id_token`; without one, or with one that cannot be decoded, nothing is known.
+    /// Returns the identity in the `id_token`; it is empty without one or if it cannot be decoded.
     #[must_use]
     pub fn identity(&self) -> Identity {
         identity(self.id_token.as_ref())
     }
 
-    /// Whether one of the tokens is known to be another user's than `spent`.
+    /// Whether one of the tokens is known to belong to another user than `spent`.
     #[must_use]
     pub fn is_another_users_than(&self, spent: &Identity) -> bool {
         [self.identity(), identity(self.access_token.as_ref())]
             .iter()
-            .any(|given| given.is_another_user_than(spent))
+            .any(|given| given.is_different_user(spent))
     }
 
     fn fields(&self) -> [(&'static str, Option<&Secret>); 3] {
@@ -231,34 +231,34 @@ impl From<TokenResponse> for NewTokens {
     }
 }
 
-/// Why bytes are not a token response. None of them is in the message.
+/// Why bytes are not a token response. The message quotes none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidTokenResponse {
-    /// A token that is the empty text.
+    /// A token is the empty string.
     #[error("its {name} is empty")]
     Empty {
         /// The field.
         name: &'static str,
     },
-    /// A token that is no text, or is there twice.
-    #[error("one of its tokens is no text, or is there twice")]
+    /// A token is not a string, or is there twice.
+    #[error("one of its tokens is not a string, or is there twice")]
     Field,
-    /// A field that must be there.
+    /// A required field is missing.
     #[error("it has no {name}")]
     Missing {
         /// The field.
         name: &'static str,
     },
-    /// Something else than one JSON object.
+    /// The body is not a single JSON object.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// More than any token response has.
+    /// The body is larger than any token response.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// The order is Codex's.
+/// The fields are in Codex's order.
 #[derive(Serialize)]
 struct RefreshBody<'a> {
     client_id: &'a str,
@@ -267,7 +267,7 @@ struct RefreshBody<'a> {
     refresh_token: &'a str,
 }
 
-/// The order is Codex's.
+/// The fields are in Codex's order.
 #[derive(Serialize)]
 struct RevocationBody<'a> {
     token: &'a str,
@@ -286,10 +286,10 @@ struct ResponseBody<'a> {
     refresh_token: Option<&'a str>,
 }
 
-/// As JSON. Written twice, first only counting: a buffer that grew would leave unwiped copies behind.
-pub(super) fn written(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
+/// Serialises `body` as JSON. It is written twice, first to measure it: a buffer that grew would leave unwiped copies.
+pub(super) fn to_json(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
     let mut count = Count(0);
-    // Writing texts into memory has no way to fail.
+    // Serialising strings into memory cannot fail.
     let _infallible = serde_json::to_writer(&mut count, body);
     let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
     let _infallible = serde_json::to_writer(&mut *bytes, body);
@@ -309,7 +309,7 @@ impl std::io::Write for Count {
     }
 }
 
-/// A token response before anything in it is judged.
+/// A token response before validation.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawTokenResponse {
@@ -318,17 +318,17 @@ struct RawTokenResponse {
     refresh_token: TokenField,
 }
 
-/// What stands where a token would.
+/// The value of a token field.
 #[derive(Default)]
 enum TokenField {
     #[default]
-    Nothing,
-    NoText,
+    Missing,
+    NotText,
     Text(Secret),
 }
 
 impl<'de> Deserialize<'de> for TokenField {
-    /// Without a stop at a general value, whose texts nobody would wipe.
+    /// Deserialises directly: an intermediate [`serde_json::Value`] would hold copies that are not wiped.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnyValue;
 
@@ -348,31 +348,31 @@ impl<'de> Deserialize<'de> for TokenField {
             }
 
             fn visit_unit<E>(self) -> Result<TokenField, E> {
-                Ok(TokenField::Nothing)
+                Ok(TokenField::Missing)
             }
 
             fn visit_bool<E>(self, _: bool) -> Result<TokenField, E> {
-                Ok(TokenField::NoText)
+                Ok(TokenField::NotText)
             }
 
             fn visit_i64<E>(self, _: i64) -> Result<TokenField, E> {
-                Ok(TokenField::NoText)
+                Ok(TokenField::NotText)
             }
 
             fn visit_u64<E>(self, _: u64) -> Result<TokenField, E> {
-                Ok(TokenField::NoText)
+                Ok(TokenField::NotText)
             }
 
             fn visit_f64<E>(self, _: f64) -> Result<TokenField, E> {
-                Ok(TokenField::NoText)
+                Ok(TokenField::NotText)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<TokenField, A::Error> {
-                IgnoredAny.visit_seq(list).map(|_| TokenField::NoText)
+                IgnoredAny.visit_seq(list).map(|_| TokenField::NotText)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<TokenField, A::Error> {
-                IgnoredAny.visit_map(object).map(|_| TokenField::NoText)
+                IgnoredAny.visit_map(object).map(|_| TokenField::NotText)
             }
         }
 
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_answer_leaves_out_stays_and_strangers_are_ignored() {
+    fn a_missing_field_is_none_and_unknown_fields_are_ignored() {
         for (json, tokens) in [
             ("{}", [None, None, None]),
             (r#"{"id_token":null,"access_token":"a","expires_in":1,"scope":["s"]}"#, [None, Some("a"), None]),
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_is_kept_whatever_stands_beside_it() {
+    fn a_new_refresh_token_is_kept_although_other_fields_are_invalid() {
         for odd in ["5", "-5", "0.5", "true", "null", "\"\"", r#"["marked",{}]"#, r#"{"marked":["marked"]}"#]
         {
             let json =
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_token_response_is_described_and_not_shown() {
+    fn an_invalid_response_is_described_and_not_shown() {
         for (json, error) in [
             ("", InvalidTokenResponse::NotAnObject),
             ("marked", InvalidTokenResponse::NotAnObject),
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_that_cannot_be_read_matches_anybody() {
+    fn tokens_that_cannot_be_decoded_have_an_empty_identity() {
         for json in ["{}", r#"{"id_token":"opaque"}"#, r#"{"access_token":"a.b.c"}"#] {
             let response = TokenResponse::from_json(json.as_bytes()).unwrap();
             assert_eq!(response.identity(), Identity::default(), "{json}");
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_here_shows_a_token() {
+    fn debug_output_shows_no_token() {
         let response = TokenResponse::from_json(br#"{"access_token":"marked"}"#).unwrap();
         let revocation = Revocation::of_access_token(endpoint(), Secret::from("marked"));
         let refresh = Refresh {

@@ -1,4 +1,4 @@
-//! Every environment variable that is honoured, in one table, and what they say.
+//! The table of all environment variables, and their values.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::{Error, Network, Overrides, TerminalEnv, duration};
 use crate::secret::Secret;
 
-/// A variable that is honoured.
+/// An environment variable that this library or program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Variable {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What it is for, in one line.
+    /// The purpose, in one line.
     pub purpose: &'static str,
 }
 
@@ -23,15 +23,15 @@ const HOME: Variable = Variable {
 };
 const API_KEY: Variable = Variable {
     name: "CODEX_API_KEY",
-    purpose: "an API key that `codex token` gives out in place of what is stored",
+    purpose: "an API key that `codex token` prints instead of the stored token",
 };
 const ACCESS_TOKEN: Variable = Variable {
     name: "CODEX_ACCESS_TOKEN",
-    purpose: "a personal access token (at-…) or agent identity token, where CODEX_API_KEY is not set",
+    purpose: "a personal access token (at-…) or agent identity token, if CODEX_API_KEY is not set",
 };
 const LOCK_TIMEOUT: Variable = Variable {
     name: "CODEX_AUTH_LOCK_TIMEOUT",
-    purpose: "how long to wait for another process that holds the login (default: 60s)",
+    purpose: "how long to wait for a process that is changing the login (default: 60s)",
 };
 const KEYCHAIN_TIMEOUT: Variable = Variable {
     name: "CODEX_AUTH_KEYCHAIN_TIMEOUT",
@@ -39,92 +39,92 @@ const KEYCHAIN_TIMEOUT: Variable = Variable {
 };
 pub(super) const REFRESH_URL: Variable = Variable {
     name: "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
-    purpose: "where tokens are refreshed: an https address, or an http one of this machine",
+    purpose: "the URL for refreshing tokens: https, or http to this machine",
 };
 pub(super) const REVOKE_URL: Variable = Variable {
     name: "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
-    purpose: "where tokens are revoked (default: /oauth/revoke on the host of the variable above)",
+    purpose: "the URL for revoking tokens (default: /oauth/revoke on the host of CODEX_REFRESH_TOKEN_URL_OVERRIDE)",
 };
 pub(super) const LOGIN_ISSUER: Variable = Variable {
     name: "CODEX_APP_SERVER_LOGIN_ISSUER",
-    purpose: "the authority that a new login is made at (default: https://auth.openai.com)",
+    purpose: "the authority for new logins (default: https://auth.openai.com)",
 };
 pub(super) const AUTHAPI_URL: Variable = Variable {
     name: "CODEX_AUTHAPI_BASE_URL",
-    purpose: "where personal access tokens are looked up (default: https://auth.openai.com/api/accounts)",
+    purpose: "the base URL for checking personal access tokens (default: https://auth.openai.com/api/accounts)",
 };
 pub(super) const CA_CERTIFICATE: Variable = Variable {
     name: "CODEX_CA_CERTIFICATE",
-    purpose: "a PEM file of certificates to trust besides those of the system",
+    purpose: "a PEM file of certificates to trust in addition to those of the system",
 };
 pub(super) const SSL_CERT_FILE: Variable =
-    Variable { name: "SSL_CERT_FILE", purpose: "the same, where CODEX_CA_CERTIFICATE is not set" };
+    Variable { name: "SSL_CERT_FILE", purpose: "the same, if CODEX_CA_CERTIFICATE is not set" };
 pub(super) const SSL_CERT_DIR: Variable = Variable {
     name: "SSL_CERT_DIR",
-    purpose: "a folder of certificates to trust besides those of the system; macOS ignores it",
+    purpose: "a folder of certificates to trust in addition to those of the system; ignored on macOS",
 };
 pub(super) const HTTPS_PROXY: Variable =
-    Variable { name: "HTTPS_PROXY", purpose: "the way to the authority: an http, https or socks5 address" };
+    Variable { name: "HTTPS_PROXY", purpose: "the proxy for https requests: an http, https or socks5 URL" };
 pub(super) const HTTPS_PROXY_LOWER: Variable =
-    Variable { name: "https_proxy", purpose: "the same, where HTTPS_PROXY is not set" };
+    Variable { name: "https_proxy", purpose: "the same, if HTTPS_PROXY is not set" };
 pub(super) const ALL_PROXY: Variable =
-    Variable { name: "ALL_PROXY", purpose: "the same, where neither of the two is set" };
+    Variable { name: "ALL_PROXY", purpose: "the same, if neither HTTPS_PROXY nor https_proxy is set" };
 pub(super) const ALL_PROXY_LOWER: Variable =
-    Variable { name: "all_proxy", purpose: "the same, where none of the three is set" };
+    Variable { name: "all_proxy", purpose: "the same, if none of the three is set" };
 pub(super) const NO_PROXY: Variable =
-    Variable { name: "NO_PROXY", purpose: "hosts that are reached without a proxy, separated by commas" };
+    Variable { name: "NO_PROXY", purpose: "hosts to connect to without a proxy, separated by commas" };
 pub(super) const NO_PROXY_LOWER: Variable =
-    Variable { name: "no_proxy", purpose: "the same, where NO_PROXY is not set" };
+    Variable { name: "no_proxy", purpose: "the same, if NO_PROXY is not set" };
 const SOCKET: Variable = Variable {
     name: "CODEX_AUTH_SOCKET",
-    purpose: "the socket of a keeper to ask for tokens, and for nothing else (default: that of the folder above)",
+    purpose: "the socket of the keeper that `codex token` asks (default: the one in CODEX_HOME)",
 };
 const LOG: Variable = Variable {
     name: "CODEX_AUTH_LOG",
-    purpose: "what to log on stderr: error, warn, info, debug or trace, no secrets in any",
+    purpose: "the log level on stderr: error, warn, info, debug or trace; no level logs secrets",
 };
 const RUNTIME_FOLDER: Variable = Variable {
     name: "XDG_RUNTIME_DIR",
-    purpose: "where the keeper's socket is when the path of CODEX_HOME is too long for one",
+    purpose: "the folder of the keeper's socket if the path of CODEX_HOME is too long for one",
 };
-const NO_COLOR: Variable =
-    Variable { name: "NO_COLOR", purpose: "no colour on a terminal when it is not empty" };
+const NO_COLOR: Variable = Variable { name: "NO_COLOR", purpose: "turns colours off" };
 pub(super) const CONFIG: Variable = Variable {
     name: "CODEX_AUTH_CONFIG",
-    purpose: "keys of config.toml that count before the file, as TOML; set by -c for the program's own children",
+    purpose: "overrides of config.toml, as TOML; -c sets it for the program's child processes",
 };
 pub(super) const VISITED: Variable = Variable {
     name: "CODEX_AUTH_VISITED",
-    purpose: "the programs called codex that handed this command line on; set by the program itself",
+    purpose: "the programs called codex that passed this command line on; set by the program itself",
 };
 pub(super) const PATH: Variable =
-    Variable { name: "PATH", purpose: "where other programs called codex are looked for" };
+    Variable { name: "PATH", purpose: "the folders that are searched for other programs called codex" };
 
 pub(super) const SSH_CONNECTION: Variable =
-    Variable { name: "SSH_CONNECTION", purpose: "says that the person is at another machine" };
+    Variable { name: "SSH_CONNECTION", purpose: "if set, the user is at another machine" };
 pub(super) const SSH_TTY: Variable = Variable { name: "SSH_TTY", purpose: "the same" };
 pub(super) const DISPLAY: Variable =
-    Variable { name: "DISPLAY", purpose: "a screen on which a browser can open, over SSH too" };
+    Variable { name: "DISPLAY", purpose: "if set, a browser can open here, even over SSH" };
 pub(super) const WAYLAND_DISPLAY: Variable = Variable { name: "WAYLAND_DISPLAY", purpose: "the same" };
-pub(super) const TERM: Variable = Variable { name: "TERM", purpose: "what the terminal can show" };
+pub(super) const TERM: Variable =
+    Variable { name: "TERM", purpose: "the type of the terminal; `dumb` turns large graphics off" };
 pub(super) const LC_ALL: Variable =
-    Variable { name: "LC_ALL", purpose: "whether the terminal shows Unicode: a name that ends in UTF-8" };
+    Variable { name: "LC_ALL", purpose: "if it ends in UTF-8, the terminal shows Unicode" };
 pub(super) const LC_CTYPE: Variable =
-    Variable { name: "LC_CTYPE", purpose: "the same, where LC_ALL is not set" };
+    Variable { name: "LC_CTYPE", purpose: "the same, if LC_ALL is not set" };
 pub(super) const LANG: Variable =
-    Variable { name: "LANG", purpose: "the same, where neither of the two is set" };
+    Variable { name: "LANG", purpose: "the same, if neither LC_ALL nor LC_CTYPE is set" };
 
-/// By these a service manager marks the processes that it starts.
-const SERVICE: [Variable; 3] = [
+/// The variables that a service manager sets for the processes it starts.
+const SERVICE_VARIABLES: [Variable; 3] = [
     Variable {
         name: "NOTIFY_SOCKET",
-        purpose: "where the keeper tells systemd that it is ready; set by systemd",
+        purpose: "the socket on which the keeper notifies systemd that it is ready; set by systemd",
     },
-    Variable { name: "SYSTEMD_EXEC_PID", purpose: "the process that systemd has started; set by systemd" },
-    Variable { name: "XPC_SERVICE_NAME", purpose: "the agent that launchd has started; set by launchd" },
+    Variable { name: "SYSTEMD_EXEC_PID", purpose: "the process that systemd started; set by systemd" },
+    Variable { name: "XPC_SERVICE_NAME", purpose: "the agent that launchd started; set by launchd" },
 ];
 
-/// Every variable that is honoured.
+/// All variables that this library and program read.
 pub const VARIABLES: &[Variable] = &[
     HOME,
     API_KEY,
@@ -159,62 +159,62 @@ pub const VARIABLES: &[Variable] = &[
     LC_ALL,
     LC_CTYPE,
     LANG,
-    SERVICE[0],
-    SERVICE[1],
-    SERVICE[2],
+    SERVICE_VARIABLES[0],
+    SERVICE_VARIABLES[1],
+    SERVICE_VARIABLES[2],
 ];
 
-/// Those that hold a credential; a command that gives tokens does not inherit them.
-pub const CREDENTIALS: &[Variable] = &[API_KEY, ACCESS_TOKEN];
+/// The variables that hold a credential. Token commands do not inherit them.
+pub const CREDENTIAL_VARIABLES: &[Variable] = &[API_KEY, ACCESS_TOKEN];
 
-/// The environment of the process, read once.
+/// The values of the environment variables, read once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Environment {
-    /// Where the login belongs.
+    /// The folder of the login.
     pub home: HomeSetting,
-    /// The API key that the user has set.
+    /// The API key in `CODEX_API_KEY`.
     pub api_key: Option<Secret>,
-    /// The access token that the user has set.
+    /// The access token in `CODEX_ACCESS_TOKEN`.
     pub access_token: Option<Secret>,
     /// How long to wait for the lease.
     pub lock_timeout: Duration,
-    /// How long one keychain call may take.
+    /// The time limit of one keychain call.
     pub keychain_timeout: Duration,
-    /// How the authority is reached.
+    /// The addresses, certificates and proxies of requests.
     pub network: Network,
-    /// Whether the user asked for no colour.
+    /// Whether colours are allowed.
     pub colour: Colour,
     /// The search path for programs.
     pub path: OsString,
-    /// Where the person is, and what they can be shown.
-    pub surroundings: TerminalEnv,
-    /// What counts before `config.toml`.
+    /// The location of the user and the abilities of their terminal.
+    pub terminal: TerminalEnv,
+    /// Overrides of `config.toml`.
     pub overrides: Overrides,
-    /// The keeper to ask, where the user names one.
+    /// The socket in `CODEX_AUTH_SOCKET`.
     pub socket: Option<PathBuf>,
-    /// Where short-lived files of this user belong.
+    /// The folder for short-lived files of this user.
     pub runtime_folder: Option<PathBuf>,
-    /// What is to be logged.
+    /// The log level.
     pub log: Option<LogLevel>,
-    /// The names of the variables in the table that are set.
-    pub set: Vec<&'static str>,
-    /// The variables by which a service manager marks the processes that it starts, with their values.
-    pub service: Vec<(&'static str, OsString)>,
+    /// The names of the variables of [`VARIABLES`] that are set.
+    pub variables_set: Vec<&'static str>,
+    /// The variables that a service manager set for this process, with their values.
+    pub service_variables: Vec<(&'static str, OsString)>,
 }
 
-/// Folders of the user, whatever place is used.
+/// Folders of the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UserFolders {
     /// The home directory.
     pub home: PathBuf,
-    /// Where configuration belongs: `.config` in it, or what XDG says.
+    /// The configuration folder: `XDG_CONFIG_HOME`, or `.config` in the home directory.
     pub config: PathBuf,
 }
 
 impl UserFolders {
-    /// Those of the user whom this process runs as, if the system knows them. It may have to ask services of the system.
+    /// Returns the folders of the user of this process, if the system knows them. It may query system services.
     #[must_use]
     pub fn of_process() -> Option<Self> {
         let folders = directories::BaseDirs::new()?;
@@ -222,24 +222,24 @@ impl UserFolders {
     }
 }
 
-/// How much is logged. Nothing secret is at any level.
+/// How much is logged. No level logs secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// What went wrong.
+    /// Errors.
     Error,
-    /// And what may.
+    /// Errors and warnings.
     Warn,
-    /// And what was done.
+    /// And actions.
     Info,
-    /// And why.
+    /// And the reasons of actions.
     Debug,
-    /// And every look.
+    /// And every read of a store.
     Trace,
 }
 
 impl LogLevel {
-    fn named(word: &OsStr) -> Option<Self> {
+    fn from_name(word: &OsStr) -> Option<Self> {
         Some(match word.to_str()?.to_ascii_lowercase().as_str() {
             "error" => Self::Error,
             "warn" => Self::Warn,
@@ -251,17 +251,17 @@ impl LogLevel {
     }
 }
 
-/// Which folder the user means.
+/// The folder of the login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HomeSetting {
-    /// `CODEX_HOME` names it, so it must exist.
+    /// The folder in `CODEX_HOME`, which must exist.
     Named(PathBuf),
-    /// `.codex` in the home directory, made when something is saved.
+    /// `.codex` in the home directory, created when something is saved.
     Default(PathBuf),
 }
 
-/// Whether colour may be used where there is a terminal.
+/// Whether colours are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Colour {
@@ -272,7 +272,7 @@ pub enum Colour {
 }
 
 impl Environment {
-    /// Whether the login is the one that programs without `CODEX_HOME` use.
+    /// Returns whether `CODEX_HOME` is not set.
     #[must_use]
     pub fn is_default_home(&self) -> bool {
         matches!(self.home, HomeSetting::Default(_))
@@ -284,19 +284,19 @@ impl Environment {
     /// As [`Self::read`].
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn of_process() -> Result<Self, Error> {
-        // Each lookup by the system walks through the whole environment; this is one walk for all of them.
+        // Each lookup by the system searches the whole environment, so all variables are read at once.
         let known = |name: &OsString| VARIABLES.iter().any(|variable| name == variable.name);
         let set: Vec<_> = std::env::vars_os().filter(|(name, _)| known(name)).collect();
         Self::read(|name| set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
     }
 
-    /// Reads the variables that `lookup` answers for. An empty variable counts as unset.
+    /// Reads the variables from `lookup`. An empty variable counts as unset.
     ///
     /// # Errors
-    /// - [`Error::Duration`]: a time limit cannot be read.
-    /// - [`Error::LogLevel`]: it is none.
-    /// - [`Error::Overrides`]: `CODEX_AUTH_CONFIG` cannot be read.
-    /// - [`Error::NoHome`]: neither `CODEX_HOME` nor a home directory is known.
+    /// - [`Error::Duration`]: a time limit is not a duration.
+    /// - [`Error::LogLevel`]: `CODEX_AUTH_LOG` is not a log level.
+    /// - [`Error::Overrides`]: `CODEX_AUTH_CONFIG` cannot be parsed.
+    /// - [`Error::NoHome`]: `CODEX_HOME` is not set and the user has no home directory.
     pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let value = |variable: Variable| lookup(variable.name).filter(|value| !value.is_empty());
         let limit = |variable: Variable, default: Duration| match value(variable) {
@@ -325,21 +325,28 @@ impl Environment {
             network: Network::read(value),
             colour: if value(NO_COLOR).is_some() { Colour::Never } else { Colour::Auto },
             path: value(PATH).unwrap_or_default(),
-            surroundings: TerminalEnv::read(value),
+            terminal: TerminalEnv::read(value),
             socket: value(SOCKET).map(PathBuf::from),
-            // The specification has relative paths ignored.
+            // The XDG specification requires relative paths to be ignored.
             runtime_folder: value(RUNTIME_FOLDER).map(PathBuf::from).filter(|path| path.is_absolute()),
             log: match value(LOG) {
-                Some(word) => Some(LogLevel::named(&word).ok_or(Error::LogLevel { name: LOG.name })?),
+                Some(word) => Some(LogLevel::from_name(&word).ok_or(Error::LogLevel { name: LOG.name })?),
                 None => None,
             },
-            set: VARIABLES.iter().filter(|known| value(**known).is_some()).map(|known| known.name).collect(),
-            service: SERVICE.iter().filter_map(|known| Some((known.name, value(*known)?))).collect(),
+            variables_set: VARIABLES
+                .iter()
+                .filter(|known| value(**known).is_some())
+                .map(|known| known.name)
+                .collect(),
+            service_variables: SERVICE_VARIABLES
+                .iter()
+                .filter_map(|known| Some((known.name, value(*known)?)))
+                .collect(),
         })
     }
 }
 
-/// The step at which a test stops this process, and how.
+/// Returns the step at which a test stops this process, and the action there.
 #[cfg(feature = "failpoints")]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(crate) fn failpoint() -> Option<(String, String)> {

@@ -1,32 +1,32 @@
-//! What a program needs to hand a command line on to the next program of its name; read without judging anything.
+//! Detects loops when a command line is passed on to the next program called `codex`.
 
 use std::ffi::OsString;
 use std::fmt::Display;
 
 use super::environment::{PATH, VISITED};
 
-/// A command line never goes on for longer than this through programs that start one another; it goes in circles.
-const FURTHEST: u32 = 16;
+/// The greatest depth of programs that start one another; beyond it we assume a loop.
+const MAX_DEPTH: u32 = 16;
 
-/// In the place of a process id, where that of a child is not known before it starts.
-const ANY: u32 = 0;
+/// Replaces the process id of a child, which is unknown before the child starts.
+const UNKNOWN_PROCESS: u32 = 0;
 
-/// The way of a command line through programs of one name.
+/// The programs called `codex` that a command line has been passed through.
 ///
-/// Programs that replace one another, as by `exec`, are one process, and each is passed through once. A program that is
-/// started by one of them, as by an agent at work, begins anew; only how deep that goes is remembered.
+/// Programs that replace one another by `exec` are one process, and each is visited once. A program that one of them
+/// starts as a child, for example an agent, starts with an empty list; only the depth is inherited.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ExecChain {
     /// The search path for programs.
     pub path: OsString,
-    /// What was passed through in this very process, as the caller names it.
+    /// The programs that were visited in this process, as the caller identifies them.
     pub visited: Vec<String>,
     depth: u32,
 }
 
 impl ExecChain {
-    /// The variable that [`Self::onward`] is for.
+    /// The variable that carries the chain to the next program.
     pub const VARIABLE: &str = VISITED.name;
 
     /// Reads the variables of this process.
@@ -42,7 +42,7 @@ impl ExecChain {
         let mut words = text.split(' ');
         let mut number = || words.next().and_then(|word| word.parse::<u32>().ok());
         match (number(), number()) {
-            (Some(id), Some(depth)) if id == process || id == ANY => {
+            (Some(id), Some(depth)) if id == process || id == UNKNOWN_PROCESS => {
                 Self { path, visited: words.map(str::to_owned).collect(), depth }
             }
             (Some(_), Some(depth)) => Self { path, visited: Vec::new(), depth: depth.saturating_add(1) },
@@ -50,25 +50,25 @@ impl ExecChain {
         }
     }
 
-    /// Whether programs start one another without end.
+    /// Returns whether programs probably start one another in a loop.
     #[must_use]
-    pub fn goes_in_circles(&self) -> bool {
-        self.depth > FURTHEST
+    pub fn is_too_deep(&self) -> bool {
+        self.depth > MAX_DEPTH
     }
 
-    /// What the next program finds in [`Self::VARIABLE`] when this one, `visited`, is replaced by it.
+    /// Returns the value of [`Self::VARIABLE`] for a program that replaces this one, `visited`, by `exec`.
     #[must_use]
-    pub fn onward(&self, visited: impl Display) -> String {
-        self.told(std::process::id(), self.depth, visited)
+    pub fn variable_for_exec(&self, visited: impl Display) -> String {
+        self.variable_value(std::process::id(), self.depth, visited)
     }
 
-    /// What the next program finds there when this one, `visited`, starts it as a child that stands for it.
+    /// Returns the value of [`Self::VARIABLE`] for a program that this one, `visited`, starts as a child in its place.
     #[must_use]
-    pub fn downward(&self, visited: impl Display) -> String {
-        self.told(ANY, self.depth.saturating_add(1), visited)
+    pub fn variable_for_child(&self, visited: impl Display) -> String {
+        self.variable_value(UNKNOWN_PROCESS, self.depth.saturating_add(1), visited)
     }
 
-    fn told(&self, process: u32, depth: u32, visited: impl Display) -> String {
+    fn variable_value(&self, process: u32, depth: u32, visited: impl Display) -> String {
         let words = [process.to_string(), depth.to_string()];
         let visited = self.visited.iter().cloned().chain([visited.to_string()]);
         words.into_iter().chain(visited).collect::<Vec<_>>().join(" ")
@@ -84,28 +84,28 @@ mod tests {
     }
 
     #[test]
-    fn one_process_is_one_way_and_another_process_begins_anew() {
+    fn one_process_is_one_chain_and_another_process_starts_a_new_one() {
         let first = read("", 7);
-        assert!(first.visited.is_empty() && !first.goes_in_circles());
-        let second = read(&first.onward("1:2"), std::process::id());
+        assert!(first.visited.is_empty() && !first.is_too_deep());
+        let second = read(&first.variable_for_exec("1:2"), std::process::id());
         assert_eq!(second.visited, ["1:2"]);
-        let third = read(&second.onward("1:3"), std::process::id());
+        let third = read(&second.variable_for_exec("1:3"), std::process::id());
         assert_eq!(third.visited, ["1:2", "1:3"]);
-        let child = read(&second.onward("1:3"), 0);
+        let child = read(&second.variable_for_exec("1:3"), 0);
         assert!(child.visited.is_empty() && child.depth == 1);
     }
 
     #[test]
-    fn programs_that_start_one_another_are_stopped() {
-        let mut passage = read("", 0);
-        for _ in 0..=FURTHEST {
-            assert!(!passage.goes_in_circles());
-            passage = read(&passage.onward("1:2"), 0);
+    fn a_loop_of_programs_is_detected() {
+        let mut chain = read("", 0);
+        for _ in 0..=MAX_DEPTH {
+            assert!(!chain.is_too_deep());
+            chain = read(&chain.variable_for_exec("1:2"), 0);
         }
-        assert!(passage.goes_in_circles());
-        for strange in ["x", "1", "1 x", "-1 2", " "] {
-            let passage = read(strange, 1);
-            assert!(passage.visited.is_empty() && passage.depth == 0, "{strange:?}");
+        assert!(chain.is_too_deep());
+        for invalid in ["x", "1", "1 x", "-1 2", " "] {
+            let chain = read(invalid, 1);
+            assert!(chain.visited.is_empty() && chain.depth == 0, "{invalid:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The keys of `config.toml` that concern a login: read as they are, and edited with everything else kept.
+//! Reads and edits the keys of `config.toml` that concern a login, and keeps everything else.
 
 use toml_edit::{DocumentMut, Item};
 
-use super::line_ends::LineEnds;
+use super::line_ends::LineEndings;
 use super::{Error, Restrictions, StoreSelection, StoreSetting};
 
 pub(super) const STORE_KEY: &str = "cli_auth_credentials_store";
@@ -15,81 +15,83 @@ const CHATGPT_URL_KEY: &str = "chatgpt_base_url";
 pub struct Config {
     /// `cli_auth_credentials_store`.
     pub store: StoreSetting,
-    /// Whether the `auth_token` of old builds is still there.
+    /// Whether the file still has the `auth_token` of old builds.
     pub legacy_token: LegacyToken,
-    /// Who may log in, and how.
+    /// The restrictions on logins.
     pub restrictions: Restrictions,
-    /// `chatgpt_base_url`: the service whose keys sign agent identities.
+    /// `chatgpt_base_url`: the service whose keys verify agent identity tokens.
     pub chatgpt_url: Option<String>,
 }
 
-/// Whether `config.toml` holds the `auth_token` of old builds, which nothing reads any more.
+/// Whether `config.toml` has the `auth_token` of old builds, which no program reads any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LegacyToken {
-    /// It does not.
+    /// The key is absent.
     #[default]
     Absent,
-    /// It does: a secret lies in a file that is no store.
+    /// The key is present: a secret is in a file that is not a store.
     Present,
 }
 
 impl Config {
-    /// Reads the text of a `config.toml`; keys of others are none of our business.
+    /// Parses the text of a `config.toml`. Keys that do not concern a login are ignored.
     ///
     /// # Errors
-    /// [`Error::Toml`] or [`Error::Key`]. None of the text is in the message: the file may hold secrets of others.
+    /// [`Error::Toml`] or [`Error::Key`]. The message does not quote the text, which may hold secrets.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let document = toml(text)?;
         let store = match document.get(STORE_KEY) {
             None => StoreSetting::Unset,
             Some(item) => match item.as_str() {
                 Some("ephemeral") => StoreSetting::Ephemeral,
-                word => StoreSetting::Selected(word.and_then(StoreSelection::named).ok_or(Error::Key {
-                    key: STORE_KEY,
-                    expected: "one of \"file\", \"keyring\", \"auto\", \"ephemeral\"",
-                })?),
+                word => {
+                    StoreSetting::Selected(word.and_then(StoreSelection::from_name).ok_or(Error::Key {
+                        key: STORE_KEY,
+                        expected: "one of \"file\", \"keyring\", \"auto\", \"ephemeral\"",
+                    })?)
+                }
             },
         };
         let legacy_token =
             if document.contains_key(LEGACY_TOKEN_KEY) { LegacyToken::Present } else { LegacyToken::Absent };
         let chatgpt_url = match document.get(CHATGPT_URL_KEY) {
             None => None,
-            Some(item) => Some(
-                item.as_str().ok_or(Error::Key { key: CHATGPT_URL_KEY, expected: "an address" })?.to_owned(),
-            ),
+            Some(item) => {
+                Some(item.as_str().ok_or(Error::Key { key: CHATGPT_URL_KEY, expected: "a URL" })?.to_owned())
+            }
         };
         Ok(Self { store, legacy_token, restrictions: Restrictions::read(&document)?, chatgpt_url })
     }
 
-    /// `text` with the store set to `selection` in Codex's words, everything else as it was.
+    /// Returns `text` with the store set to `selection` and everything else unchanged.
     ///
     /// # Errors
     /// [`Error::Toml`].
     pub fn with_store(text: &str, selection: StoreSelection) -> Result<String, Error> {
         let mut document = toml(text)?;
-        let ends = LineEnds::of(text);
+        let ends = LineEndings::of(text);
         match document.get_mut(STORE_KEY) {
             Some(Item::Value(value)) => {
                 let decor = value.decor().clone();
-                *value = selection.config_word().into();
+                *value = selection.codex_name().into();
                 *value.decor_mut() = decor;
             }
             _ => {
-                document[STORE_KEY] = toml_edit::value(selection.config_word());
+                document[STORE_KEY] = toml_edit::value(selection.codex_name());
             }
         }
-        Ok(ends.restored(&document.to_string()))
+        Ok(ends.apply(&document.to_string()))
     }
 
-    /// `text` without the `auth_token` of old builds, everything else as it was.
+    /// Returns `text` without the `auth_token` of old builds and everything else unchanged.
     ///
     /// # Errors
     /// [`Error::Toml`].
     pub fn without_legacy_token(text: &str) -> Result<String, Error> {
         let mut document = toml(text)?;
-        let ends = LineEnds::of(text);
-        // Comments above a key belong to it in toml_edit; they are the user's and stay.
+        let ends = LineEndings::of(text);
+        // toml_edit attaches comments to the key below them; keep them.
         let comments = document
             .key(LEGACY_TOKEN_KEY)
             .and_then(|key| key.leaf_decor().prefix())
@@ -114,7 +116,7 @@ impl Config {
                 document.set_trailing(before(own.as_deref()));
             }
         }
-        Ok(ends.restored(&document.to_string()))
+        Ok(ends.apply(&document.to_string()))
     }
 }
 
@@ -122,7 +124,7 @@ pub(super) fn toml(text: &str) -> Result<DocumentMut, Error> {
     text.parse::<DocumentMut>().map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start).min(text.len());
         let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
-        // Only the first line: the parser's later lines may quote the file.
+        // Only the first line: later lines may quote the file.
         let problem = error.message().lines().next().unwrap_or("not understood").to_owned();
         Error::Toml { line, problem }
     })
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_the_old_token_keeps_everything_else() {
+    fn removing_the_legacy_token_keeps_everything_else() {
         for (text, rest) in [
             ("# a\nauth_token = \"s\"\nmodel = \"o\" # why\n", "# a\nmodel = \"o\" # why\n"),
             (
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_toml_is_named_by_line_and_not_quoted() {
+    fn a_syntax_error_names_the_line_and_does_not_quote_it() {
         let error = Config::parse("a = 1\nauth_token = \"marked\nb = 2\n").unwrap_err();
         assert!(error.to_string().starts_with("line 2 is not valid TOML: "), "{error}");
         assert!(!format!("{error:?}").contains("marked"), "{error:?}");

@@ -1,21 +1,21 @@
-//! How the lines of a text end, so that an edit leaves them as their user has them.
+//! Keeps the line endings of an edited text.
 
-/// How the lines of a text end. The parser makes all of them plain, and they are the user's.
+/// The line endings of a text. The TOML parser turns all of them into `Lf`.
 #[derive(Clone, Copy)]
-pub(super) enum LineEnds {
-    CarriageReturns,
-    Plain,
+pub(super) enum LineEndings {
+    CrLf,
+    Lf,
 }
 
-impl LineEnds {
+impl LineEndings {
     pub(super) fn of(text: &str) -> Self {
-        if text.contains("\r\n") { Self::CarriageReturns } else { Self::Plain }
+        if text.contains("\r\n") { Self::CrLf } else { Self::Lf }
     }
 
-    pub(super) fn restored(self, text: &str) -> String {
+    pub(super) fn apply(self, text: &str) -> String {
         match self {
-            Self::Plain => text.to_owned(),
-            Self::CarriageReturns => text.replace("\r\n", "\n").replace('\n', "\r\n"),
+            Self::Lf => text.to_owned(),
+            Self::CrLf => text.replace("\r\n", "\n").replace('\n', "\r\n"),
         }
     }
 }

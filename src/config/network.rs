@@ -1,4 +1,4 @@
-//! How the authority is reached: addresses, certificates and proxies that the user has set.
+//! The user's settings for requests to the authority: URLs, certificates and proxies.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,9 +8,9 @@ use super::environment::{
     NO_PROXY, NO_PROXY_LOWER, REFRESH_URL, REVOKE_URL, SSL_CERT_DIR, SSL_CERT_FILE, Variable,
 };
 
-/// How the authority is reached, as far as the user has a say in it. Nothing of it is judged before it is used.
+/// The user's settings for requests to the authority, checked only when they are used.
 ///
-/// `HTTP_PROXY` is not among it: the only plain requests are those to this machine, and they take no proxy.
+/// `HTTP_PROXY` is not among them: http requests go only to this machine, without a proxy.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Network {
@@ -18,24 +18,24 @@ pub struct Network {
     pub refresh_url: Option<NetworkSetting>,
     /// The revocation endpoint.
     pub revoke_url: Option<NetworkSetting>,
-    /// The authority of a new login.
+    /// The authority for new logins.
     pub login_issuer: Option<NetworkSetting>,
-    /// Where personal access tokens are looked up.
+    /// The base URL for checking personal access tokens.
     pub authapi_url: Option<NetworkSetting>,
     /// A file of certificates to trust.
     pub ca_certificate: Option<NetworkSetting>,
-    /// Another, for when the first is not set.
+    /// The same, if `ca_certificate` is not set.
     pub ssl_cert_file: Option<NetworkSetting>,
     /// A folder of certificates to trust.
     pub ssl_cert_dir: Option<NetworkSetting>,
-    /// The way to hosts that are not this machine.
+    /// The proxy for https requests.
     pub proxy: Option<NetworkSetting>,
-    /// Hosts that are reached without it.
+    /// The hosts to connect to without the proxy.
     pub no_proxy: Option<NetworkSetting>,
 }
 
 impl Network {
-    /// Takes what `value` answers; it never answers with nothing in it.
+    /// Reads the settings from `value`, which returns no empty values.
     pub(super) fn read(value: impl Fn(Variable) -> Option<OsString>) -> Self {
         let first = |variables: &[Variable]| {
             variables.iter().find_map(|variable| {
@@ -55,27 +55,26 @@ impl Network {
         }
     }
 
-    /// The file of certificates that counts: `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`.
+    /// Returns the file of certificates to use: `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`.
     #[must_use]
     pub fn ca_bundle(&self) -> Option<&NetworkSetting> {
         self.ca_certificate.as_ref().or(self.ssl_cert_file.as_ref())
     }
 }
 
-/// The value of a variable, with the name by which a message calls it. An address may have a password in it, so `Debug`
-/// shows the name alone.
+/// The value of a variable and its name. A URL may contain a password, so `Debug` shows only the name.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct NetworkSetting {
     /// The variable.
     pub variable: &'static str,
-    /// What it holds; never empty.
+    /// The value; never empty.
     pub value: OsString,
 }
 
 impl fmt::Debug for NetworkSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setting").field("variable", &self.variable).finish_non_exhaustive()
+        f.debug_struct("NetworkSetting").field("variable", &self.variable).finish_non_exhaustive()
     }
 }
 
@@ -84,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_several_names_counts_and_an_address_is_not_shown() {
+    fn the_first_set_variable_is_used_and_debug_does_not_show_its_value() {
         let network = Network::read(|variable| match variable.name {
             "all_proxy" => Some("socks5://marked@proxy".into()),
             "https_proxy" => Some("http://marked@proxy".into()),

@@ -1,4 +1,4 @@
-//! Model providers as `config.toml` describes them: which one is used, and the command that gives it tokens.
+//! Model providers in `config.toml`: the selected one, and its token command.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,79 +8,79 @@ use toml_edit::{Item, TableLike};
 use super::Error;
 use super::file::toml;
 
-const SELECTED: &str = "model_provider";
-const PROVIDERS: &str = "model_providers";
-/// The provider that is used where none is named. It is built in and needs no table.
+const PROVIDER_KEY: &str = "model_provider";
+const PROVIDERS_KEY: &str = "model_providers";
+/// The built-in default provider, which needs no table.
 const OPENAI: &str = "openai";
-/// How long the command may take where nothing is said, and how long its token is used (`codex-behaviour.md` 6).
-const TIMEOUT: Duration = Duration::from_secs(5);
-const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// What cannot stand beside a command: each says in its own way where the token comes from.
-const RIVALS: [&str; 3] = ["env_key", "experimental_bearer_token", "requires_openai_auth"];
+// As in Codex.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// Keys that name another source of tokens and so exclude a token command.
+const CONFLICTING_KEYS: [&str; 3] = ["env_key", "experimental_bearer_token", "requires_openai_auth"];
 
 /// A program that prints a bearer token: `[model_providers.NAME.auth]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderCommand {
-    /// The program: a bare name is looked for on `PATH`, a relative path begins at `folder`.
+    /// The program: a bare name is searched on `PATH`, a relative path is relative to `folder`.
     pub program: String,
-    /// Its arguments, as they are; no shell sees them.
+    /// The arguments, which are not interpreted by a shell.
     pub arguments: Vec<String>,
-    /// How long it may take; never zero.
+    /// The time limit of one run; never zero.
     pub timeout: Duration,
-    /// How often it is asked again; `None`: only when a server has refused its token.
+    /// How long a token is used before the next run; `None`: until a server refuses it.
     pub refresh_interval: Option<Duration>,
-    /// Where it runs; the folder of whoever asks if nothing is said.
+    /// The working directory; `None`: that of this process.
     pub folder: Option<PathBuf>,
 }
 
 /// Whether a model provider uses the login of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "it does or it does not")]
+#[expect(clippy::exhaustive_enums, reason = "there are only two cases")]
 pub enum OpenAiAuth {
-    /// It does not: it has tokens of its own, or needs none.
+    /// The provider has its own tokens, or needs none.
     NotRequired,
-    /// It does.
+    /// The provider uses the login.
     Required,
 }
 
-/// The model provider that is used.
+/// The selected model provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelProvider {
-    /// Its name in `config.toml`.
+    /// The name in `config.toml`.
     pub name: String,
     /// Whether it uses the login of the home.
     pub openai_auth: OpenAiAuth,
 }
 
-/// The model provider that the text of a `config.toml` selects.
+/// Returns the model provider that `text`, that of a `config.toml`, selects.
 ///
 /// # Errors
 /// [`Error::Toml`].
 pub fn model_provider(text: &str) -> Result<ModelProvider, Error> {
     let document = toml(text)?;
-    let name = document.get(SELECTED).and_then(Item::as_str).unwrap_or(OPENAI);
-    let said = table(document.get(PROVIDERS))
+    let name = document.get(PROVIDER_KEY).and_then(Item::as_str).unwrap_or(OPENAI);
+    let required = table(document.get(PROVIDERS_KEY))
         .and_then(|providers| table(providers.get(name)))
         .and_then(|provider| provider.get("requires_openai_auth"))
         .and_then(Item::as_bool);
-    let openai_auth = match said.unwrap_or(name == OPENAI) {
+    let openai_auth = match required.unwrap_or(name == OPENAI) {
         true => OpenAiAuth::Required,
         false => OpenAiAuth::NotRequired,
     };
     Ok(ModelProvider { name: name.to_owned(), openai_auth })
 }
 
-/// The command that gives tokens to the model provider `name`, by the text of a `config.toml`.
+/// Returns the token command of the model provider `name` in `text`, that of a `config.toml`.
 ///
 /// # Errors
 /// - [`Error::Toml`].
-/// - [`Error::NoProvider`]: there is no provider of that name, or no command for it.
-/// - [`Error::Provider`]: a key of it makes no sense. None of the text is in the message.
+/// - [`Error::NoProvider`]: there is no such provider, or it has no token command.
+/// - [`Error::Provider`]: a key of the provider is invalid. The message does not quote the text.
 pub fn provider_command(text: &str, name: &str) -> Result<ProviderCommand, Error> {
     let document = toml(text)?;
-    let providers = table(document.get(PROVIDERS));
+    let providers = table(document.get(PROVIDERS_KEY));
     let provider = providers.and_then(|providers| table(providers.get(name)));
     let Some((provider, auth)) = provider.and_then(|provider| Some((provider, provider.get("auth")?))) else {
         let with_command = |(_, item): &(&str, &Item)| {
@@ -94,8 +94,8 @@ pub fn provider_command(text: &str, name: &str) -> Result<ProviderCommand, Error
             .collect();
         return Err(Error::NoProvider { known });
     };
-    if let Some(rival) = RIVALS.into_iter().find(|rival| is_said(provider.get(rival))) {
-        return Err(Error::Provider { key: rival, expected: "left out where there is a command in auth" });
+    if let Some(key) = CONFLICTING_KEYS.into_iter().find(|key| is_set(provider.get(key))) {
+        return Err(Error::Provider { key, expected: "left out if auth.command is set" });
     }
     let auth = table(Some(auth)).ok_or(Error::Provider { key: "auth", expected: "a table" })?;
     command(auth)
@@ -110,11 +110,11 @@ fn command(auth: &dyn TableLike) -> Result<ProviderCommand, Error> {
         Some(list) => list
             .as_array()
             .and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect())
-            .ok_or(Error::Provider { key: "auth.args", expected: "a list of texts" })?,
+            .ok_or(Error::Provider { key: "auth.args", expected: "a list of strings" })?,
     };
-    let timeout = milliseconds(auth, "timeout_ms", "auth.timeout_ms")?.unwrap_or(TIMEOUT);
+    let timeout = milliseconds(auth, "timeout_ms", "auth.timeout_ms")?.unwrap_or(DEFAULT_TIMEOUT);
     if timeout.is_zero() {
-        return Err(Error::Provider { key: "auth.timeout_ms", expected: "more than nothing" });
+        return Err(Error::Provider { key: "auth.timeout_ms", expected: "greater than zero" });
     }
     let interval = milliseconds(auth, "refresh_interval_ms", "auth.refresh_interval_ms")?;
     let folder = match auth.get("cwd") {
@@ -127,7 +127,8 @@ fn command(auth: &dyn TableLike) -> Result<ProviderCommand, Error> {
         program: program.to_owned(),
         arguments,
         timeout,
-        refresh_interval: Some(interval.unwrap_or(REFRESH_INTERVAL)).filter(|interval| !interval.is_zero()),
+        refresh_interval: Some(interval.unwrap_or(DEFAULT_REFRESH_INTERVAL))
+            .filter(|interval| !interval.is_zero()),
         folder,
     })
 }
@@ -139,8 +140,8 @@ fn milliseconds(table: &dyn TableLike, name: &str, key: &'static str) -> Result<
     Ok(Some(Duration::from_millis(number)))
 }
 
-/// A flag that is off says nothing.
-fn is_said(item: Option<&Item>) -> bool {
+/// Returns whether the key is present and not `false`.
+fn is_set(item: Option<&Item>) -> bool {
     item.is_some_and(|item| item.as_bool() != Some(false))
 }
 
@@ -160,10 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_read_with_what_codex_takes_where_nothing_is_said() {
+    fn a_command_is_read_with_the_defaults_of_codex() {
         let command = corp("command = \"token\"").unwrap();
         assert_eq!((command.program.as_str(), command.arguments.len()), ("token", 0));
-        assert_eq!((command.timeout, command.refresh_interval), (TIMEOUT, Some(REFRESH_INTERVAL)));
+        assert_eq!(
+            (command.timeout, command.refresh_interval),
+            (DEFAULT_TIMEOUT, Some(DEFAULT_REFRESH_INTERVAL))
+        );
         assert_eq!(command.folder, None);
         let all = "command = \"./t\"\nargs = [\"-a\", \"b c\"]\ntimeout_ms = 250\nrefresh_interval_ms = 0\ncwd = \"/x\"";
         let command = corp(all).unwrap();
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_makes_no_sense_is_named_and_not_quoted() {
+    fn an_invalid_key_is_named_and_its_value_is_not_quoted() {
         for (auth, wrong) in [
             ("args = []", "auth.command"),
             ("command = \" \"", "auth.command"),
@@ -197,21 +201,21 @@ mod tests {
 
     /// Upstream: provider auth with `env_key` is refused.
     #[test]
-    fn a_command_does_not_stand_beside_another_source_of_tokens() {
-        for (rival, refused) in [
+    fn a_command_excludes_other_sources_of_tokens() {
+        for (key, refused) in [
             ("env_key = \"KEY\"", true),
             ("experimental_bearer_token = \"marked\"", true),
             ("requires_openai_auth = true", true),
             ("requires_openai_auth = false", false),
         ] {
             let text =
-                format!("[model_providers.corp]\n{rival}\n[model_providers.corp.auth]\ncommand = \"t\"\n");
-            assert_eq!(provider_command(&text, "corp").is_err(), refused, "{rival}");
+                format!("[model_providers.corp]\n{key}\n[model_providers.corp.auth]\ncommand = \"t\"\n");
+            assert_eq!(provider_command(&text, "corp").is_err(), refused, "{key}");
         }
     }
 
     #[test]
-    fn a_provider_without_a_command_is_told_of_those_that_have_one() {
+    fn an_error_lists_the_providers_that_have_a_command() {
         let text = "[model_providers.a]\nname = \"A\"\n[model_providers.b.auth]\ncommand = \"t\"\n";
         for name in ["a", "c"] {
             let Err(Error::NoProvider { known }) = provider_command(text, name) else {
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn only_openai_itself_and_those_who_say_so_use_the_login() {
+    fn only_openai_and_providers_that_require_it_use_the_login() {
         for (text, required) in [
             ("", OpenAiAuth::Required),
             ("model_provider = \"openai\"", OpenAiAuth::Required),

@@ -1,4 +1,4 @@
-//! Who may log in here, and how: the rules that an administrator puts into `config.toml`.
+//! The restrictions on logins that an administrator can set in `config.toml`.
 
 use toml_edit::{DocumentMut, Item};
 
@@ -7,18 +7,18 @@ use super::Error;
 pub(super) const METHOD_KEY: &str = "forced_login_method";
 pub(super) const WORKSPACE_KEY: &str = "forced_chatgpt_workspace_id";
 
-/// A way to log in, in the words of `forced_login_method`.
+/// A login method, as in `forced_login_method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LoginMethod {
-    /// By API key: `api`.
+    /// An API key: `api`.
     Api,
-    /// By an account of ChatGPT, in whatever way its token is had: `chatgpt`.
+    /// A ChatGPT account, whichever way its token is obtained: `chatgpt`.
     ChatGpt,
 }
 
 impl LoginMethod {
-    /// The word for it.
+    /// Returns the name of the method in `config.toml`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,18 +28,18 @@ impl LoginMethod {
     }
 }
 
-/// What `config.toml` allows. The default allows everything.
+/// The restrictions on logins. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restrictions {
-    /// The one way that is allowed; any where there is none.
+    /// The only method that is allowed; `None` allows all.
     pub method: Option<LoginMethod>,
-    /// The workspaces that an account may act for; any where there are none. They do not concern API keys.
+    /// The workspaces that are allowed for ChatGPT accounts; empty allows all. They do not restrict API keys.
     pub workspaces: Vec<String>,
 }
 
 impl Restrictions {
-    /// Whether a login in this way may be begun.
+    /// Checks that a login by `method` is allowed.
     ///
     /// # Errors
     /// [`ForbiddenLogin::Method`].
@@ -50,8 +50,8 @@ impl Restrictions {
         }
     }
 
-    /// Whether tokens for this workspace may be kept and used. What does not say what it is for may not where there is a
-    /// rule.
+    /// Checks that tokens for this workspace may be stored and used. Tokens without a workspace are allowed only if
+    /// there is no restriction.
     ///
     /// # Errors
     /// [`ForbiddenLogin::Workspace`].
@@ -88,7 +88,7 @@ fn method(item: &Item) -> Option<LoginMethod> {
     }
 }
 
-/// The ids of a text or a list. A rule that names none is a mistake: it would allow either nobody or everybody.
+/// Reads the ids of a string or a list. A rule without ids is refused, because its meaning is unclear.
 fn workspaces(item: &Item) -> Option<Vec<String>> {
     let ids: Option<Vec<&str>> = match (item.as_str(), item.as_array()) {
         (Some(id), _) => Some(vec![id]),
@@ -100,31 +100,31 @@ fn workspaces(item: &Item) -> Option<Vec<String>> {
     (!ids.is_empty()).then_some(ids)
 }
 
-/// What `config.toml` does not allow.
+/// A login that `config.toml` does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForbiddenLogin {
-    /// This way to log in.
-    #[error("config.toml allows no other login than one by {} (forced_login_method)", means(*allowed))]
+    /// The login method is not allowed.
+    #[error("config.toml allows logins only by {} (forced_login_method)", describe(*allowed))]
     Method {
-        /// The one that is allowed.
+        /// The method that is allowed.
         allowed: LoginMethod,
     },
-    /// This workspace.
+    /// The workspace is not allowed.
     #[error(
-        "the login is for {}, and config.toml allows {} only (forced_chatgpt_workspace_id)",
+        "the login is for {}, but config.toml allows only {} (forced_chatgpt_workspace_id)",
         account_id.as_ref().map_or_else(|| "no workspace".to_owned(), |id| format!("workspace {id}")),
         allowed.join(", ")
     )]
     Workspace {
         /// The workspace of the login.
         account_id: Option<String>,
-        /// Those that are allowed.
+        /// The workspaces that are allowed.
         allowed: Vec<String>,
     },
 }
 
-fn means(method: LoginMethod) -> &'static str {
+fn describe(method: LoginMethod) -> &'static str {
     match method {
         LoginMethod::Api => "API key",
         LoginMethod::ChatGpt => "ChatGPT account",
@@ -141,12 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rule_everything_is_allowed() {
+    fn without_restrictions_everything_is_allowed() {
         assert_eq!(read("model = \"o\"").unwrap(), Restrictions::default());
     }
 
     #[test]
-    fn a_workspace_is_one_text_or_a_list_of_them() {
+    fn workspaces_are_a_string_or_a_list_of_strings() {
         for (text, ids) in [
             ("forced_chatgpt_workspace_id = \" ws-1 \"", &["ws-1"][..]),
             ("forced_chatgpt_workspace_id = [\"ws-1\", \"\", \"ws-2\"]", &["ws-1", "ws-2"]),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_has_one_of_two_words() {
+    fn a_method_is_one_of_two_words() {
         for method in [LoginMethod::Api, LoginMethod::ChatGpt] {
             let text = format!("forced_login_method = \"{}\"", method.as_str());
             assert_eq!(read(&text).unwrap().method, Some(method));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_forced_way_in_is_permitted() {
+    fn only_the_forced_method_is_permitted() {
         let (api, chatgpt) = (LoginMethod::Api, LoginMethod::ChatGpt);
         assert!(Restrictions::default().permit_method(api).is_ok());
         let forced = read("forced_login_method = \"api\"").unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_named_workspace_is_permitted_and_none_is_not_one() {
+    fn only_listed_workspaces_are_permitted() {
         assert!(Restrictions::default().permit_workspace(None).is_ok());
         let forced = read("forced_chatgpt_workspace_id = [\"ws-1\", \"ws-2\"]").unwrap();
         assert!(forced.permit_workspace(Some("ws-2")).is_ok());

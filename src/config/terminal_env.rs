@@ -1,4 +1,4 @@
-//! Where the person is: in front of this machine or of another one, and what their terminal can show.
+//! Whether the user is at this machine, and what their terminal can show, according to the environment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,24 +6,24 @@ use super::environment::{
     DISPLAY, LANG, LC_ALL, LC_CTYPE, SSH_CONNECTION, SSH_TTY, TERM, Variable, WAYLAND_DISPLAY,
 };
 
-/// What can be known of the person and their terminal without asking.
+/// The location of the user and the abilities of their terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TerminalEnv {
-    /// Whether a browser that is opened here would open in front of the person.
-    pub person: UserLocation,
-    /// What the terminal can show, if there is one.
-    pub terminal: TerminalKind,
+    /// Whether a browser that is opened here appears in front of the user.
+    pub user: UserLocation,
+    /// What the terminal can show, if stderr is one.
+    pub kind: TerminalKind,
 }
 
-/// Where the person is.
+/// The location of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UserLocation {
-    /// In an SSH session without a display: a browser would open somewhere else, or nowhere.
-    Elsewhere,
-    /// At this machine, as far as can be told.
-    Here,
+    /// In an SSH session without a display: a browser would open elsewhere, or not at all.
+    Remote,
+    /// At this machine, as far as the environment shows.
+    Local,
 }
 
 /// What a terminal can show.
@@ -40,10 +40,10 @@ impl TerminalEnv {
     pub(super) fn read(value: impl Fn(Variable) -> Option<OsString>) -> Self {
         let any = |variables: &[Variable]| variables.iter().any(|variable| value(*variable).is_some());
         let person = match (any(&[SSH_CONNECTION, SSH_TTY]), any(&[DISPLAY, WAYLAND_DISPLAY])) {
-            (true, false) => UserLocation::Elsewhere,
-            _ => UserLocation::Here,
+            (true, false) => UserLocation::Remote,
+            _ => UserLocation::Local,
         };
-        // As everywhere, the first of these that is set counts, even where a later one says more.
+        // The usual precedence of the locale variables.
         let locale = [LC_ALL, LC_CTYPE, LANG].into_iter().find_map(&value);
         let terminal = match value(TERM) {
             Some(term) if term != OsStr::new("dumb") && locale.is_some_and(|name| is_unicode(&name)) => {
@@ -51,7 +51,7 @@ impl TerminalEnv {
             }
             _ => TerminalKind::Plain,
         };
-        Self { person, terminal }
+        Self { user: person, kind: terminal }
     }
 }
 
@@ -71,21 +71,21 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_elsewhere_only_in_an_ssh_session_without_a_display() {
+    fn a_user_is_remote_only_in_an_ssh_session_without_a_display() {
         for (set, person) in [
-            (&[][..], UserLocation::Here),
-            (&[("DISPLAY", ":0")], UserLocation::Here),
-            (&[("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")], UserLocation::Elsewhere),
-            (&[("SSH_TTY", "/dev/pts/1")], UserLocation::Elsewhere),
-            (&[("SSH_TTY", "/dev/pts/1"), ("DISPLAY", "localhost:10")], UserLocation::Here),
-            (&[("SSH_TTY", "/dev/pts/1"), ("WAYLAND_DISPLAY", "wayland-0")], UserLocation::Here),
+            (&[][..], UserLocation::Local),
+            (&[("DISPLAY", ":0")], UserLocation::Local),
+            (&[("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")], UserLocation::Remote),
+            (&[("SSH_TTY", "/dev/pts/1")], UserLocation::Remote),
+            (&[("SSH_TTY", "/dev/pts/1"), ("DISPLAY", "localhost:10")], UserLocation::Local),
+            (&[("SSH_TTY", "/dev/pts/1"), ("WAYLAND_DISPLAY", "wayland-0")], UserLocation::Local),
         ] {
-            assert_eq!(read(set).person, person, "{set:?}");
+            assert_eq!(read(set).user, person, "{set:?}");
         }
     }
 
     #[test]
-    fn a_terminal_is_rich_where_it_has_a_name_and_its_letters_are_unicode() {
+    fn a_terminal_is_rich_if_it_is_not_dumb_and_its_locale_is_unicode() {
         for (set, terminal) in [
             (&[("TERM", "xterm"), ("LANG", "en_GB.UTF-8")][..], TerminalKind::Rich),
             (&[("TERM", "xterm"), ("LC_ALL", "C.utf8")], TerminalKind::Rich),
@@ -94,7 +94,7 @@ mod tests {
             (&[("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
             (&[("TERM", "xterm")], TerminalKind::Plain),
         ] {
-            assert_eq!(read(set).terminal, terminal, "{set:?}");
+            assert_eq!(read(set).kind, terminal, "{set:?}");
         }
     }
 }

@@ -8,24 +8,24 @@ use super::{API_KEY, AUTH_MODE, AuthDocument, AuthMode, LAST_REFRESH, TOKENS};
 use crate::claims::{self, Claims, PlanType};
 use crate::secret::Secret;
 
-/// What a host application hands in.
+/// The tokens that a host application provides.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "the makings of a login, complete as they are")]
+#[expect(clippy::exhaustive_structs, reason = "callers construct it")]
 pub struct ExternalLogin {
-    /// What requests carry, and what says whose it is; a JWT.
+    /// The bearer token of requests; a JWT that identifies the owner.
     pub access_token: Secret,
     /// The workspace.
     pub account_id: String,
-    /// What was paid for, where the host knows better than the token.
+    /// The subscription, if the host overrides the claim of the token.
     pub plan: Option<PlanType>,
 }
 
 impl AuthDocument {
-    /// A token-only login, as Codex keeps one in memory (`codex-behaviour.md` 6): the access token stands for the
-    /// `id_token` too, and there is no refresh token.
+    /// Creates a token-only document, as Codex keeps one in memory: the access token is the `id_token` too, and there
+    /// is no refresh token.
     ///
     /// # Errors
-    /// [`claims::Error`]: the access token is no JWT.
+    /// [`claims::Error`]: the access token is not a JWT.
     pub fn with_external_login(login: &ExternalLogin, now: Timestamp) -> Result<Self, claims::Error> {
         let claims = Claims::read(&login.access_token)?;
         let token = login.access_token.expose();
@@ -42,7 +42,7 @@ impl AuthDocument {
             }),
         );
         fields.set(LAST_REFRESH, now.to_string().into());
-        // Every field has its type, so that nothing is left to be wrong.
+        // Every field has its right type, so this does not fail.
         let mut document = Self::from_fields(fields).map_err(|_| claims::Error::Payload)?;
         document.claims = Claims { plan: login.plan.clone().or_else(|| claims.plan.clone()), ..claims };
         Ok(document)

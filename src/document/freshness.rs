@@ -1,51 +1,52 @@
-//! How long an access token is still good for, and when it wants a successor.
+//! When an access token expires and when it becomes stale, that is, due for a refresh.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AuthDocument, AuthMode};
 
-/// Codex refreshes by itself this long before the end (`codex-behaviour.md` 3.1).
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
-/// Codex refreshes an opaque token that is older (`codex-behaviour.md` 3.1).
-const OLDEST: SignedDuration = SignedDuration::from_hours(8 * 24);
-/// How far ahead of the clock a token may have been received, before the clock counts as set back since.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
-/// How long a token is good for after it was received, whatever end it claims; unless it claims a shorter life.
-const JUST_RECEIVED: SignedDuration = SignedDuration::from_secs(60);
+/// How long before its expiry a token is stale, as for Codex.
+const REFRESH_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// The age at which a token without an expiry is stale, as for Codex.
+const MAX_OPAQUE_AGE: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// How far in the future the time of receipt may be before the clock counts as set back since.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// The shortest lifetime of a received token, whatever expiry it claims, unless it claims a shorter lifetime.
+const MIN_LIFETIME: SignedDuration = SignedDuration::from_secs(60);
 
-/// Whether a credential can be handed out at a given moment.
+/// Whether a credential is due for a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Freshness {
-    /// Good for longer than the margin, or it tells no end.
+    /// It is valid for longer than the margin, or has no expiry.
     Fresh,
-    /// It wants a successor.
+    /// It is due for a refresh.
     Stale(Staleness),
 }
 
-/// Why a credential wants a successor.
+/// Why a credential is due for a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Staleness {
-    /// The token has ended.
+    /// The token has expired.
     Expired,
-    /// It ends within five minutes, or within the last quarter of its life where that is shorter.
+    /// It expires within five minutes, or within the last quarter of its lifetime if that is shorter.
     ExpiresSoon,
-    /// It tells no end, and was received more than eight days ago.
+    /// It has no expiry and was received more than eight days ago.
     Old,
 }
 
-/// When a token ends and when it wants a successor, by the clock of this machine.
+/// When a token expires and becomes stale, by the clock of this machine.
 ///
-/// A token claims its end by the authority's clock. Its lifetime is counted from the time of receipt instead, so that a
-/// wrong clock does not matter. The claimed end counts if the time of receipt cannot be this token's by this clock:
+/// A token claims its expiry by the authority's clock. Its lifetime is counted from the time of receipt instead, so
+/// that a wrong local clock does not matter. The claimed expiry is used if the recorded time of receipt cannot be
+/// right:
 /// - It is in the future: the clock was set back since.
-/// - The token would have ended before it was issued: another clock gave that time, or it is the previous token's, which
-///   Codex keeps when it switches to another workspace.
+/// - The token would have expired before it was issued: another clock recorded that time, or it belongs to the previous
+///   token, as after Codex has switched to another workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Validity {
     claimed: TokenLifetime,
-    received: Option<ReceivedAt>,
+    received: Option<Receipt>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,57 +56,59 @@ struct TokenLifetime {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ReceivedAt {
+struct Receipt {
     at: Timestamp,
-    span: TokenLifetime,
-    /// When the token was made, if by its time of receipt it had ended then.
-    made_after_end: Option<Timestamp>,
+    lifetime: TokenLifetime,
+    /// When the token was issued, if it would have expired by then, counted from the time of receipt.
+    issued_after_end: Option<Timestamp>,
 }
 
-impl ReceivedAt {
-    fn counts(&self, now: Timestamp) -> bool {
-        let latest = now.checked_add(SKEW).unwrap_or(Timestamp::MAX);
-        // A clock that is behind the making of the token is slow; then the time of receipt is all there is.
-        self.at <= latest && self.made_after_end.is_none_or(|made| made > latest)
+impl Receipt {
+    fn applies(&self, now: Timestamp) -> bool {
+        let latest = now.checked_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+        // If the clock is behind the time of issue it is slow, and only the time of receipt is usable.
+        self.at <= latest && self.issued_after_end.is_none_or(|issued| issued > latest)
     }
 }
 
 impl Validity {
-    /// That of a token which was not issued to this machine.
+    /// Creates the validity of a token that was not issued to this machine.
     pub(crate) fn claimed(expires_at: Option<Timestamp>, stale_at: Option<Timestamp>) -> Self {
         Self { claimed: TokenLifetime { expires_at, stale_at }, received: None }
     }
 
-    /// When the token ends by the clock that says `now`, if it is one that tells.
+    /// Returns when the token expires by the clock that reads `now`.
     pub(crate) fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
-        self.span(now).expires_at
+        self.lifetime(now).expires_at
     }
 
-    /// When it begins to want a successor; `None` if it never does by itself.
+    /// Returns when the token becomes stale by the clock that reads `now`.
     pub(crate) fn stale_at(&self, now: Timestamp) -> Option<Timestamp> {
-        self.span(now).stale_at
+        self.lifetime(now).stale_at
     }
 
-    fn span(&self, now: Timestamp) -> TokenLifetime {
-        self.received.filter(|received| received.counts(now)).map_or(self.claimed, |received| received.span)
+    fn lifetime(&self, now: Timestamp) -> TokenLifetime {
+        self.received
+            .filter(|received| received.applies(now))
+            .map_or(self.claimed, |received| received.lifetime)
     }
 }
 
 impl AuthDocument {
-    /// When the access token ends by the clock that says `now`, if it is one that tells. This is the end that counts
-    /// everywhere; the claimed one is in [`Self::access_claims`].
+    /// Returns when the access token expires by the clock that reads `now`; `None` if it has no expiry. The expiry that
+    /// the token claims, by the authority's clock, is in [`Self::access_claims`].
     #[must_use]
     pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.validity().expires_at(now)
     }
 
-    /// When it begins to want a successor; `None` if it never does by itself.
+    /// Returns when the credential becomes stale by the clock that reads `now`; `None` if it never does.
     #[must_use]
     pub fn stale_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.validity().stale_at(now)
     }
 
-    /// How long the access token is good for in all, by its own word.
+    /// Returns the time between issue and expiry that the access token claims.
     #[must_use]
     pub fn lifetime(&self) -> Option<SignedDuration> {
         let claims = self.access_claims();
@@ -113,8 +116,8 @@ impl AuthDocument {
         lifetime.is_positive().then_some(lifetime)
     }
 
-    /// How the credential stands at `now`. A token-only document is fresh until it ends: there is nothing to refresh
-    /// it with, so an early warning would serve nobody.
+    /// Returns whether the credential is due for a refresh at `now`. A token-only document is fresh until it expires,
+    /// because it cannot be refreshed.
     #[must_use]
     pub fn freshness(&self, now: Timestamp) -> Freshness {
         let validity = self.validity();
@@ -129,40 +132,37 @@ impl AuthDocument {
 
     pub(crate) fn validity(&self) -> Validity {
         let received_at = self.last_refresh().filter(|_| self.fingerprint().is_some());
-        let Some(claimed) = self.claimed_end() else {
-            return Validity::claimed(None, received_at.and_then(|at| at.checked_add(OLDEST).ok()));
+        let Some(claimed) = self.claimed_expiry() else {
+            return Validity::claimed(None, received_at.and_then(|at| at.checked_add(MAX_OPAQUE_AGE).ok()));
         };
         if self.fingerprint().is_none() {
             return Validity::claimed(Some(claimed), Some(claimed));
         }
         let lifetime = self.lifetime();
-        let margin = lifetime.map_or(MARGIN, |lifetime| MARGIN.min(lifetime / 4));
+        let margin = lifetime.map_or(REFRESH_MARGIN, |lifetime| REFRESH_MARGIN.min(lifetime / 4));
         let stale_at = claimed.checked_sub(margin).ok();
         let received = received_at.and_then(|at| {
-            // Whole seconds, as tokens tell them.
+            // Whole seconds, as in the claims.
             let at = Timestamp::from_second(at.as_second()).ok()?;
             let Some(lifetime) = lifetime else {
-                let least = at.checked_add(JUST_RECEIVED).ok()?;
-                let span = TokenLifetime {
+                let least = at.checked_add(MIN_LIFETIME).ok()?;
+                let lifetime = TokenLifetime {
                     expires_at: Some(claimed.max(least)),
                     stale_at: stale_at.max(Some(least)),
                 };
-                return Some(ReceivedAt { at, span, made_after_end: None });
+                return Some(Receipt { at, lifetime, issued_after_end: None });
             };
             let end = at.checked_add(lifetime).ok()?;
-            let span = TokenLifetime { expires_at: Some(end), stale_at: end.checked_sub(margin).ok() };
-            let made = self.access_claims().issued_at;
-            Some(ReceivedAt {
-                at,
-                span,
-                made_after_end: made.filter(|made| end.duration_since(*made) <= SKEW),
-            })
+            let lifetime = TokenLifetime { expires_at: Some(end), stale_at: end.checked_sub(margin).ok() };
+            let issued_at = self.access_claims().issued_at;
+            let issued_after_end = issued_at.filter(|issued| end.duration_since(*issued) <= MAX_CLOCK_SKEW);
+            Some(Receipt { at, lifetime, issued_after_end })
         });
         Validity { received, ..Validity::claimed(Some(claimed), stale_at) }
     }
 
-    /// The end that the access token claims, by the authority's clock.
-    fn claimed_end(&self) -> Option<Timestamp> {
+    /// Returns the expiry that the access token claims, by the authority's clock.
+    fn claimed_expiry(&self) -> Option<Timestamp> {
         match self.mode()? {
             AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::Unknown(_) => {
                 self.access_claims().expires_at

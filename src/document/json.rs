@@ -1,4 +1,4 @@
-//! The JSON under a document: order kept, duplicate keys refused, wiped when dropped.
+//! The JSON object of a document: keeps the order of keys, refuses duplicates, and is wiped when dropped.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use zeroize::{Zeroize, Zeroizing};
 
-/// The keys and values of a document in their order, strangers included.
+/// The fields of a document in their order, including unknown ones.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Fields(Map<String, Value>);
 
@@ -17,7 +17,7 @@ impl Fields {
         Self(Map::new())
     }
 
-    /// Reads one JSON object and nothing behind it.
+    /// Parses one JSON object with nothing behind it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let fields = Self::deserialize(&mut reader)?;
@@ -33,30 +33,30 @@ impl Fields {
         self.0.get_mut(key)
     }
 
-    /// Puts `value` where `key` already stands, or at the end; what stood there is wiped.
+    /// Replaces the value of `key`, or adds the field at the end. The old value is wiped.
     pub(super) fn set(&mut self, key: &str, value: Value) {
         if let Some(mut old) = self.0.insert(key.to_owned(), value) {
             wipe(&mut old);
         }
     }
 
-    /// Two-space indent and no newline at the end, as Codex writes its file.
+    /// Returns the text indented by two spaces and without a newline at the end, as Codex writes its file.
     pub(super) fn pretty(&self) -> Zeroizing<Vec<u8>> {
         self.written(|sink, map| serde_json::to_writer_pretty(sink, map))
     }
 
-    /// No white space, as Codex writes its keychain item.
+    /// Returns the text without white space, as Codex writes its keychain item.
     pub(super) fn compact(&self) -> Zeroizing<Vec<u8>> {
         self.written(|sink, map| serde_json::to_writer(sink, map))
     }
 
-    /// Writes twice, first only counting: a buffer that grew would leave unwiped copies behind.
+    /// Writes twice, first only to count: a buffer that grew would leave unwiped copies behind.
     fn written(
         &self,
         write: impl Fn(Sink<'_>, &Map<String, Value>) -> serde_json::Result<()>,
     ) -> Zeroizing<Vec<u8>> {
         let mut length = 0;
-        // Writing a map of strings into memory has no way to fail.
+        // Writing into memory does not fail.
         let _infallible = write(Sink::Count(&mut length), &self.0);
         let mut bytes = Zeroizing::new(Vec::with_capacity(length));
         let _infallible = write(Sink::Keep(&mut bytes), &self.0);
@@ -117,8 +117,7 @@ impl io::Write for Sink<'_> {
     }
 }
 
-/// Reads any JSON value and refuses an object that has a key twice, as Codex does: which of the two would count is
-/// anybody's guess.
+/// Reads any JSON value and refuses an object with a duplicate key, as Codex does.
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {

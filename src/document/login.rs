@@ -8,29 +8,29 @@ use super::{API_KEY, AUTH_MODE, AuthDocument, AuthMode, Error, LAST_REFRESH, Pro
 use crate::claims::Claims;
 use crate::secret::Secret;
 
-/// What a ChatGPT login has brought.
+/// The result of a ChatGPT login.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "what a document of that kind is made of")]
+#[expect(clippy::exhaustive_structs, reason = "callers construct it, and a document needs every field")]
 pub struct NewLogin {
-    /// Says who the owner is; a JWT.
+    /// A JWT that identifies the owner.
     pub id_token: Secret,
-    /// What requests carry.
+    /// The bearer token of requests.
     pub access_token: Secret,
-    /// What the first refresh spends.
+    /// The token that the first refresh spends.
     pub refresh_token: Secret,
-    /// The API key that came with it, if one did.
+    /// The API key that the login obtained, if any.
     pub api_key: Option<Secret>,
-    /// Who issued the tokens, to whom.
+    /// The authority that issued the tokens, and the client they were issued to.
     pub provenance: Provenance,
-    /// Names this login among all: a random text.
-    pub login: String,
+    /// Random text that identifies this login.
+    pub login_id: String,
 }
 
 impl AuthDocument {
-    /// The document of `login`, received at `now`. The fields and their order are Codex's (`codex-blackbox.md` 1).
+    /// Creates the document of `login`, received at `now`, with the fields of Codex in their order.
     ///
     /// # Errors
-    /// [`Error::Field`]: the `id_token` is no JWT, so Codex could not read the login.
+    /// [`Error::Field`]: the `id_token` is not a JWT, so Codex could not read the document.
     pub fn with_chatgpt_login(login: &NewLogin, now: Timestamp) -> Result<Self, Error> {
         let unreadable = |_| Error::Field { name: "tokens.id_token", expected: "a JWT" };
         let claims = Claims::read(&login.id_token).map_err(unreadable)?;
@@ -40,7 +40,7 @@ impl AuthDocument {
         tokens.insert("refresh_token".to_owned(), login.refresh_token.expose().into());
         let Provenance { issuer, client_id } = &login.provenance;
         tokens.insert("oauth_provenance".to_owned(), json!({"issuer": issuer, "client_id": client_id}));
-        tokens.insert("login_owner_id".to_owned(), login.login.as_str().into());
+        tokens.insert("login_owner_id".to_owned(), login.login_id.as_str().into());
         tokens.insert("account_id".to_owned(), claims.account_id.into());
         let mut fields = Fields::new();
         fields.set(AUTH_MODE, AuthMode::ChatGpt.as_str().into());

@@ -1,8 +1,8 @@
 //! The document: the content of `auth.json`, wherever it is stored.
 //!
-//! Known fields are parsed, unknown ones are kept where they stood, at the top level and inside `tokens`. What Codex
-//! 0.169 refuses as a whole file because of one field it does not need (an unknown `auth_mode`, an `id_token` that
-//! is no JWT, a missing token) loads here and is reported as an [`DocumentWarning`].
+//! Known fields are parsed; unknown ones keep their place, at the top level and inside `tokens`. Some faults make Codex
+//! 0.169 refuse a whole file: an unknown `auth_mode`, an `id_token` that is not a JWT, a missing token. Such a document
+//! loads here and the fault is reported as a [`DocumentWarning`].
 
 mod external;
 mod freshness;
@@ -28,7 +28,7 @@ pub use self::identity::Identity;
 use self::json::Fields;
 pub use self::login::NewLogin;
 pub use self::mode::AuthMode;
-pub use self::salvage::{Salvaged, salvage};
+pub use self::salvage::{SalvagedTokens, salvage};
 pub use self::successor::NewTokens;
 pub use self::tokens::{Provenance, TokenOwner, Tokens};
 use crate::claims::{self, Claims};
@@ -43,9 +43,9 @@ const PERSONAL_ACCESS_TOKEN: &str = "personal_access_token";
 const BEDROCK_API_KEY: &str = "bedrock_api_key";
 const BEDROCK_ACCESS_KEYS: &str = "bedrock_access_keys";
 
-/// One login as it is stored.
+/// A login as it is stored.
 ///
-/// Parsing and writing back yields the same keys and values in the same order. `Debug` shows fingerprints. Everything
+/// Writing a parsed document yields the same keys and values in the same order. `Debug` shows fingerprints. The memory
 /// is wiped on drop.
 #[derive(Clone)]
 pub struct AuthDocument {
@@ -58,17 +58,17 @@ pub struct AuthDocument {
     claims: Claims,
     access_claims: Claims,
     last_refresh: Option<Timestamp>,
-    oddities: Vec<DocumentWarning>,
+    warnings: Vec<DocumentWarning>,
 }
 
 impl AuthDocument {
-    /// Reads a document from a file or a keychain item.
+    /// Parses the content of a file or a keychain item.
     ///
     /// # Errors
-    /// - [`Error::Empty`]: there is nothing, or only white space.
-    /// - [`Error::Encoding`]: not UTF-8, or a byte order mark in front, which Codex refuses too.
-    /// - [`Error::Json`]: not one JSON object, a key twice, or nested too deeply.
-    /// - [`Error::Field`]: a known field has another type than it must.
+    /// - [`Error::Empty`]: it is empty or only white space.
+    /// - [`Error::Encoding`]: it is not UTF-8, or starts with a byte order mark, which Codex refuses too.
+    /// - [`Error::Json`]: it is not one JSON object, has a duplicate key, or is nested too deeply.
+    /// - [`Error::Field`]: a known field has the wrong type.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.starts_with(b"\xef\xbb\xbf") {
             return Err(Error::Encoding { what: "starts with a byte order mark" });
@@ -82,7 +82,7 @@ impl AuthDocument {
         Fields::parse(bytes).map_err(Error::Json).and_then(Self::from_fields)
     }
 
-    /// A login by API key, as `codex login --with-api-key` writes it (`codex-blackbox.md` 1).
+    /// Creates the document of a login by API key, as `codex login --with-api-key` writes it.
     #[must_use]
     pub fn with_api_key(key: &Secret) -> Self {
         let mut fields = Fields::new();
@@ -94,8 +94,8 @@ impl AuthDocument {
         document
     }
 
-    /// A login by personal access token. No `auth_mode` is written, because builds that do not know the word would
-    /// refuse the whole file (`codex-behaviour.md` 1.2).
+    /// Creates the document of a login by personal access token. It has no `auth_mode`, because versions of Codex that
+    /// do not know the mode would refuse the file.
     #[must_use]
     pub fn with_personal_access_token(token: &Secret) -> Self {
         let mut fields = Fields::new();
@@ -106,7 +106,7 @@ impl AuthDocument {
         document
     }
 
-    /// A login by agent identity token, a JWT.
+    /// Creates the document of a login by agent identity token, a JWT.
     #[must_use]
     pub fn with_agent_identity(token: &Secret) -> Self {
         let mut fields = Fields::new();
@@ -130,20 +130,20 @@ impl AuthDocument {
             claims: Claims::default(),
             access_claims: Claims::default(),
             last_refresh: None,
-            oddities: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
     fn from_fields(fields: Fields) -> Result<Self, Error> {
         let mut document = Self::blank(fields);
         let fields = &document.fields;
-        document.mode = string(fields, AUTH_MODE)?.map(AuthMode::named);
+        document.mode = string(fields, AUTH_MODE)?.map(AuthMode::from_name);
         document.api_key = string(fields, API_KEY)?.map(Secret::from);
         document.personal_access_token = string(fields, PERSONAL_ACCESS_TOKEN)?.map(Secret::from);
         document.agent_identity = match fields.value(AGENT_IDENTITY) {
             Some(Value::String(token)) => Some(Secret::from(token.as_str())),
             None | Some(Value::Object(_)) => None,
-            Some(_) => return Err(Error::Field { name: AGENT_IDENTITY, expected: "a text or an object" }),
+            Some(_) => return Err(Error::Field { name: AGENT_IDENTITY, expected: "a string or an object" }),
         };
         for key in [BEDROCK_API_KEY, BEDROCK_ACCESS_KEYS] {
             if fields.value(key).is_some_and(|value| !value.is_object()) {
@@ -172,30 +172,31 @@ impl AuthDocument {
                 tokens.access_token.as_ref().and_then(|token| Claims::read(token).ok()).unwrap_or_default();
             document.tokens = Some(tokens);
         }
-        document.oddities = oddities;
+        document.warnings = oddities;
         Ok(document)
     }
 
-    /// The text for the file: two-space indent, no newline at the end.
+    /// Returns the text for the file: indented by two spaces, without a newline at the end.
     #[must_use]
     pub fn to_pretty(&self) -> Zeroizing<Vec<u8>> {
         self.fields.pretty()
     }
 
-    /// The text for a keychain item: no white space.
+    /// Returns the text for a keychain item: without white space.
     #[must_use]
     pub fn to_compact(&self) -> Zeroizing<Vec<u8>> {
         self.fields.compact()
     }
 
-    /// What kind of credential this is: the mode it declares, else the one that its material tells, in Codex's order
-    /// (`codex-behaviour.md` 2.1). `None` when there is neither; Codex 0.169 calls such a file a ChatGPT login.
+    /// Returns the kind of the credential: the declared mode or, if there is none, the one that follows from the
+    /// fields, in Codex's order of precedence. `None` if there is no credential; Codex 0.169 takes that for a ChatGPT
+    /// login.
     #[must_use]
     pub fn mode(&self) -> Option<AuthMode> {
         if self.mode.is_some() {
             return self.mode.clone();
         }
-        let told = [
+        let modes = [
             (self.personal_access_token.is_some(), AuthMode::PersonalAccessToken),
             (self.fields.value(BEDROCK_API_KEY).is_some(), AuthMode::BedrockApiKey),
             (self.fields.value(BEDROCK_ACCESS_KEYS).is_some(), AuthMode::BedrockAccessKeys),
@@ -203,11 +204,10 @@ impl AuthDocument {
             (self.tokens.is_some(), AuthMode::ChatGpt),
             (self.fields.value(AGENT_IDENTITY).is_some(), AuthMode::AgentIdentity),
         ];
-        told.into_iter().find_map(|(there, mode)| there.then_some(mode))
+        modes.into_iter().find_map(|(present, mode)| present.then_some(mode))
     }
 
-    /// The credential that a program presents as its bearer token, by [`Self::mode`]. `None` when the material of
-    /// that mode is missing, or is not a bearer token at all.
+    /// Returns the bearer token of requests, according to [`Self::mode`]; `None` if it is missing or the mode has none.
     #[must_use]
     pub fn bearer(&self) -> Option<&Secret> {
         match self.mode()? {
@@ -222,37 +222,37 @@ impl AuthDocument {
         .filter(|secret| !secret.is_empty())
     }
 
-    /// The tokens of a ChatGPT login.
+    /// Returns the tokens of a ChatGPT login.
     #[must_use]
     pub fn tokens(&self) -> Option<&Tokens> {
         self.tokens.as_ref()
     }
 
-    /// The API key, which may stand beside ChatGPT tokens.
+    /// Returns the API key, which a document can have in addition to ChatGPT tokens.
     #[must_use]
     pub fn api_key(&self) -> Option<&Secret> {
         self.api_key.as_ref()
     }
 
-    /// What the `id_token` says; empty when it is missing or undecodable.
+    /// Returns the claims of the `id_token`; empty if it is missing or cannot be decoded.
     #[must_use]
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// What the access token says; empty when it is opaque.
+    /// Returns the claims of the access token; empty if it is not a JWT.
     #[must_use]
     pub fn access_claims(&self) -> &Claims {
         &self.access_claims
     }
 
-    /// When a refresh last wrote the tokens, by the clock of the machine that did.
+    /// Returns when the tokens were received, by the clock of the machine that wrote them.
     #[must_use]
     pub fn last_refresh(&self) -> Option<Timestamp> {
         self.last_refresh
     }
 
-    /// The name of its refresh token. `None` for a token-only document and for other kinds of credential.
+    /// Returns the fingerprint of the refresh token; `None` for token-only documents and other kinds of credential.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match self.mode() {
@@ -263,15 +263,15 @@ impl AuthDocument {
         }
     }
 
-    /// Names the login while it is being ended: the fingerprint of the refresh token, or of the access token or API key
-    /// where there is none.
+    /// Returns the fingerprint that identifies the login during a logout: that of the refresh token, or of the bearer
+    /// token if there is none.
     #[must_use]
     pub fn logout_fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint().or_else(|| self.bearer().map(Secret::fingerprint))
     }
 
-    /// What a compare-and-swap compares: the credential itself. White space, `last_refresh` and unknown fields do not
-    /// count, as they do not for Codex 0.169 (`codex-blackbox.md` 0).
+    /// Returns what a compare-and-swap compares: the credential, without white space, `last_refresh` and unknown
+    /// fields, as in Codex 0.169.
     #[must_use]
     pub fn revision(&self) -> Revision {
         let keys =
@@ -283,17 +283,17 @@ impl AuthDocument {
             }));
         let texts: Vec<_> =
             values.map(|value| Zeroizing::new(value.map(Value::to_string).unwrap_or_default())).collect();
-        // Where one ends and the next begins is part of it.
+        // The lengths make the boundaries of the texts part of the digest.
         let lengths: Vec<_> = texts.iter().map(|text| format!("{} ", text.len())).collect();
         let parts =
             lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_bytes(), text.as_bytes()]);
         Revision(digest(parts))
     }
 
-    /// What is strange about it, for `status` and `doctor`.
+    /// Returns the faults that did not keep the document from loading.
     #[must_use]
-    pub fn oddities(&self) -> &[DocumentWarning] {
-        &self.oddities
+    pub fn warnings(&self) -> &[DocumentWarning] {
+        &self.warnings
     }
 }
 
@@ -304,60 +304,60 @@ impl fmt::Debug for AuthDocument {
             .field("identity", &self.identity())
             .field("fingerprint", &self.fingerprint())
             .field("last_refresh", &self.last_refresh)
-            .field("oddities", &self.oddities)
+            .field("oddities", &self.warnings)
             .finish_non_exhaustive()
     }
 }
 
-/// Names the credential in a document; equal revisions hold the same one.
+/// A digest of the credential in a document: equal revisions have the same credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision([u8; 32]);
 
-/// Something strange that does not keep a document from loading.
+/// A fault that does not keep a document from loading.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentWarning {
-    /// A mode of a newer build.
+    /// The mode is unknown, perhaps of a newer Codex.
     #[error("auth_mode \"{}\" is not known to this version; Codex 0.169 cannot read the login", shown(.0))]
     UnknownMode(String),
-    /// An `id_token` that cannot be decoded.
+    /// The `id_token` cannot be decoded.
     #[error("the id_token cannot be decoded ({0}); Codex 0.169 cannot read the login")]
     IdToken(#[source] claims::Error),
-    /// A field that Codex demands.
+    /// A field that Codex requires is missing.
     #[error("{0} is missing; Codex 0.169 cannot read the login")]
     Missing(&'static str),
-    /// A `tokens.oauth_provenance` that lacks a part, or is something else.
+    /// `tokens.oauth_provenance` does not have both fields.
     #[error(
-        "tokens.oauth_provenance does not have the texts issuer and client_id; Codex 0.169 cannot read the login"
+        "tokens.oauth_provenance does not have the strings issuer and client_id; Codex 0.169 cannot read the login"
     )]
     Provenance,
-    /// A `last_refresh` that is no RFC 3339 time.
+    /// `last_refresh` is not an RFC 3339 time.
     #[error("last_refresh is not an RFC 3339 time; Codex 0.169 cannot read the login")]
     LastRefresh,
 }
 
-/// Why bytes are not a document. None of the bytes is in the message.
+/// Why bytes are not a document. The message contains nothing of the bytes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing there.
+    /// There is no text.
     #[error("it is empty")]
     Empty,
-    /// Not plain UTF-8.
+    /// The text is not plain UTF-8.
     #[error("it {what}")]
     Encoding {
         /// What is wrong with the bytes.
         what: &'static str,
     },
-    /// Not JSON as a document must be.
+    /// The text is not a JSON object, or has a duplicate key.
     #[error("it is not valid JSON")]
     Json(#[source] serde_json::Error),
-    /// A known field of a wrong type.
+    /// A known field has the wrong type.
     #[error("{name} must be {expected}")]
     Field {
-        /// The field, with its parent.
+        /// The path of the field.
         name: &'static str,
-        /// What it must be.
+        /// The required type.
         expected: &'static str,
     },
 }
@@ -366,11 +366,11 @@ fn string<'a>(fields: &'a Fields, name: &'static str) -> Result<Option<&'a str>,
     match fields.value(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Error::Field { name, expected: "a text" }),
+        Some(_) => Err(Error::Field { name, expected: "a string" }),
     }
 }
 
-/// A word of a stranger's file, fit for one line of a terminal.
+/// Returns `word` without control characters, of at most 40 characters.
 fn shown(word: &str) -> String {
     word.chars().filter(|letter| !letter.is_control()).take(40).collect()
 }

@@ -1,12 +1,12 @@
-//! What kind of credential a document holds, in the words of its `auth_mode`.
+//! The kinds of credential that a document can hold, as `auth_mode` names them.
 
 use std::fmt;
 
-/// A kind of credential. The names are those that Codex writes (`codex-behaviour.md` 1.2).
+/// A kind of credential, named as Codex writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuthMode {
-    /// A JWT that names an agent, or the key it signs with.
+    /// A JWT that identifies an agent, or the agent's signing key.
     AgentIdentity,
     /// A platform API key.
     ApiKey,
@@ -14,22 +14,22 @@ pub enum AuthMode {
     BedrockAccessKeys,
     /// An API key for Bedrock.
     BedrockApiKey,
-    /// A ChatGPT login with a refresh token of its own.
+    /// A ChatGPT login with a refresh token.
     ChatGpt,
-    /// ChatGPT tokens that a host program hands in and renews.
+    /// ChatGPT tokens that a host application provides and renews.
     ChatGptAuthTokens,
     /// Ready-made request headers; never found in a store.
     Headers,
     /// A personal access token, `at-…`.
     PersonalAccessToken,
-    /// A word of a newer build. The document still loads.
+    /// A mode of a newer Codex. The document still loads.
     Unknown(String),
 }
 
 impl AuthMode {
-    /// The mode that Codex spells `word`.
+    /// Returns the mode that Codex writes as `word`.
     #[must_use]
-    pub fn named(word: &str) -> Self {
+    pub fn from_name(word: &str) -> Self {
         match word {
             "agentIdentity" => Self::AgentIdentity,
             "apikey" => Self::ApiKey,
@@ -43,7 +43,7 @@ impl AuthMode {
         }
     }
 
-    /// Codex's word for it.
+    /// Returns Codex's name of the mode.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_comes_back_as_it_was() {
+    fn every_name_is_written_as_it_was_read() {
         for word in [
             "agentIdentity",
             "apikey",
@@ -84,8 +84,8 @@ mod tests {
             "fromTheFuture",
             "APIKEY",
         ] {
-            assert_eq!(AuthMode::named(word).as_str(), word);
+            assert_eq!(AuthMode::from_name(word).as_str(), word);
         }
-        assert_eq!(AuthMode::named("APIKEY"), AuthMode::Unknown("APIKEY".to_owned()));
+        assert_eq!(AuthMode::from_name("APIKEY"), AuthMode::Unknown("APIKEY".to_owned()));
     }
 }

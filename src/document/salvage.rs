@@ -6,12 +6,12 @@ use super::TOKENS;
 use super::tokens::PLACEHOLDER;
 use crate::secret::Secret;
 
-/// The largest document that is looked through, in bytes.
-const LARGEST: usize = 16 << 20;
-/// The longest token that is plausible, in bytes.
-const LONGEST_TOKEN: usize = 64 << 10;
-/// The most bytes that one character takes in JSON, as in `\u0041`.
-const LONGEST_ESCAPE: usize = 6;
+/// The largest document that is searched, in bytes.
+const MAX_DOCUMENT: usize = 16 << 20;
+/// The longest text that is taken for a token, in bytes.
+const MAX_TOKEN: usize = 64 << 10;
+/// The longest escape of one character, as in `\u0041`, in bytes.
+const MAX_ESCAPE: usize = 6;
 
 const REFRESH_TOKEN: &str = "refresh_token";
 const ACCESS_TOKEN: &str = "access_token";
@@ -19,44 +19,44 @@ const ACCESS_TOKEN: &str = "access_token";
 /// The tokens of a document that does not parse. `Debug` shows fingerprints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Salvaged {
+pub struct SalvagedTokens {
     /// The refresh token.
     pub refresh_token: Option<Secret>,
     /// The access token.
     pub access_token: Option<Secret>,
 }
 
-/// Returns the tokens in `bytes`, which [`AuthDocument::parse`](super::AuthDocument::parse) refuses; `None` where
-/// there are none, or more than 16 MB.
+/// Returns the tokens in `bytes`, which [`AuthDocument::parse`](super::AuthDocument::parse) refuses; `None` if there
+/// are no tokens or more than 16 MiB.
 ///
-/// A token is the whole text of the key `refresh_token` or `access_token`: 1 byte to 64 KiB of visible ASCII. It is
-/// taken from the object `tokens` or, failing that, from the outermost object, and never from another one, which may
-/// belong to another service. Of several, the last one counts; what follows the end of the document counts only where
-/// the document has none. UTF-16 is read if it starts with a byte order mark. The time taken grows linearly with the
-/// size. Buffers are wiped.
+/// A token is the value of the key `refresh_token` or `access_token`: 1 byte to 64 KiB of visible ASCII. It is taken
+/// from the object `tokens` or else from the outermost object, never from other objects, which may belong to other
+/// services. The last of several tokens is taken; text after the end of the document is used only if the document has
+/// no token. UTF-16 is read if it starts with a byte order mark. The running time is linear. Buffers are wiped.
 #[must_use]
-pub fn salvage(bytes: &[u8]) -> Option<Salvaged> {
-    if bytes.len() > LARGEST {
+pub fn salvage(bytes: &[u8]) -> Option<SalvagedTokens> {
+    if bytes.len() > MAX_DOCUMENT {
         return None;
     }
     let mut scanner = Scanner::default();
     match bytes {
-        [0xff, 0xfe, text @ ..] => scanner.scan(&narrowed(text, u16::from_le_bytes)),
-        [0xfe, 0xff, text @ ..] => scanner.scan(&narrowed(text, u16::from_be_bytes)),
+        [0xff, 0xfe, text @ ..] => scanner.scan(&utf16_to_ascii(text, u16::from_le_bytes)),
+        [0xfe, 0xff, text @ ..] => scanner.scan(&utf16_to_ascii(text, u16::from_be_bytes)),
         text => scanner.scan(text),
     }
     let [refresh_token, access_token] =
         [scanner.refresh_token, scanner.access_token].map(|best| best.map(|(_, token)| token));
-    (refresh_token.is_some() || access_token.is_some()).then_some(Salvaged { refresh_token, access_token })
+    (refresh_token.is_some() || access_token.is_some())
+        .then_some(SalvagedTokens { refresh_token, access_token })
 }
 
-/// The ASCII of a UTF-16 text, with 0xff for every unit that is none.
-fn narrowed(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
+/// Converts UTF-16 to ASCII, with 0xff for every unit that is not ASCII.
+fn utf16_to_ascii(text: &[u8], unit: fn([u8; 2]) -> u16) -> Zeroizing<Vec<u8>> {
     let units = text.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
     Zeroizing::new(units.map(|unit| u8::try_from(unit).ok().filter(u8::is_ascii).unwrap_or(0xff)).collect())
 }
 
-/// What a bracket that is still open belongs to.
+/// The object or array that an open bracket belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OpenBracket {
     Document,
@@ -64,16 +64,16 @@ enum OpenBracket {
     Other,
 }
 
-/// How much a place says for a token that stands there; the greatest wins.
+/// How likely a place is to hold a token of this document; the greatest is preferred.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Confidence {
-    BehindTheDocument,
-    TokensBehindTheDocument,
+    AfterDocument,
+    TokensAfterDocument,
     Document,
     Tokens,
 }
 
-/// The key whose value comes next.
+/// A key whose value comes next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenKey {
     RefreshToken,
@@ -82,7 +82,7 @@ enum TokenKey {
     Other,
 }
 
-/// One pass over a text that is nearly JSON.
+/// One pass over text that is nearly JSON.
 #[derive(Default)]
 struct Scanner {
     open: Vec<OpenBracket>,
@@ -99,8 +99,8 @@ impl Scanner {
             at += 1;
             match byte {
                 b'"' => match string(text, at) {
-                    StringEnd::Closed(end) => at = self.string(text, at, end),
-                    StringEnd::Broken(end) => {
+                    StringEnd::Closed(end) => at = self.string_end(text, at, end),
+                    StringEnd::Unclosed(end) => {
                         self.key = None;
                         at = end;
                     }
@@ -124,8 +124,8 @@ impl Scanner {
         }
     }
 
-    /// Takes the string between `start` and the quote at `end`, and returns where to go on.
-    fn string(&mut self, text: &[u8], start: usize, end: usize) -> usize {
+    /// Handles the string between `start` and the quote at `end`, and returns where to continue.
+    fn string_end(&mut self, text: &[u8], start: usize, end: usize) -> usize {
         let content = &text[start..end];
         let after = end + 1;
         let blanks = text[after..].iter().take_while(|byte| is_blank(**byte)).count();
@@ -141,36 +141,36 @@ impl Scanner {
                 }
                 after + blanks
             }
-            // A quote is missing: what looked like the end of a string is the start of one.
+            // A quote is missing: this quote starts the next string.
             Some(_) => end,
         }
     }
 
     fn value(&mut self, key: TokenKey, content: &[u8]) {
-        let Some(trust) = self.trust() else { return };
+        let Some(confidence) = self.confidence() else { return };
         let best = match key {
             TokenKey::RefreshToken => &mut self.refresh_token,
             TokenKey::AccessToken => &mut self.access_token,
             TokenKey::Tokens | TokenKey::Other => return,
         };
-        if best.as_ref().is_some_and(|(held, _)| *held > trust) {
+        if best.as_ref().is_some_and(|(best, _)| *best > confidence) {
             return;
         }
-        let Some(token) = visible_ascii(content, LONGEST_TOKEN) else { return };
+        let Some(token) = visible_ascii(content, MAX_TOKEN) else { return };
         if key == TokenKey::RefreshToken && token.eq_ignore_ascii_case(PLACEHOLDER) {
             return;
         }
-        *best = Some((trust, Secret::from(token.as_str())));
+        *best = Some((confidence, Secret::from(token.as_str())));
     }
 
-    /// How far a token that stands here is to be trusted; not at all where it is another program's.
-    fn trust(&self) -> Option<Confidence> {
+    /// Returns the confidence in a token at this place; `None` in objects that may belong to other programs.
+    fn confidence(&self) -> Option<Confidence> {
         Some(match (self.open.last(), self.document_ended) {
             (Some(OpenBracket::Other), _) => return None,
             (Some(OpenBracket::Tokens), false) => Confidence::Tokens,
-            (Some(OpenBracket::Tokens), true) => Confidence::TokensBehindTheDocument,
+            (Some(OpenBracket::Tokens), true) => Confidence::TokensAfterDocument,
             (Some(OpenBracket::Document) | None, false) => Confidence::Document,
-            (Some(OpenBracket::Document) | None, true) => Confidence::BehindTheDocument,
+            (Some(OpenBracket::Document) | None, true) => Confidence::AfterDocument,
         })
     }
 }
@@ -186,15 +186,15 @@ impl TokenKey {
     }
 }
 
-/// How a string ends, and where.
+/// The position at which a string ends.
 enum StringEnd {
-    /// With a quote, which is there.
+    /// A closing quote.
     Closed(usize),
-    /// With the text or with a control character, neither of which a string can contain.
-    Broken(usize),
+    /// The end of the text or a control character, before a closing quote.
+    Unclosed(usize),
 }
 
-/// Looks for the end of the string that begins at `start`.
+/// Finds the end of the string that begins at `start`.
 fn string(text: &[u8], start: usize) -> StringEnd {
     let mut at = start;
     loop {
@@ -202,23 +202,23 @@ fn string(text: &[u8], start: usize) -> StringEnd {
             Some(b'"') => return StringEnd::Closed(at),
             Some(b'\\') => at += 2,
             Some(0x20..) => at += 1,
-            Some(_) => return StringEnd::Broken(at),
-            None => return StringEnd::Broken(text.len()),
+            Some(_) => return StringEnd::Unclosed(at),
+            None => return StringEnd::Unclosed(text.len()),
         }
     }
 }
 
-/// White space, and the zeros that a file system leaves where a write was cut off.
+/// Returns whether `byte` is white space or a zero, which a file system can leave where a write was cut off.
 fn is_blank(byte: u8) -> bool {
     byte <= b' '
 }
 
-/// The text of a JSON string, if it is 1 to `longest` visible ASCII characters.
+/// Decodes a JSON string of 1 to `longest` visible ASCII characters; `None` for any other.
 fn visible_ascii(content: &[u8], longest: usize) -> Option<Zeroizing<String>> {
-    if content.is_empty() || content.len() > longest * LONGEST_ESCAPE {
+    if content.is_empty() || content.len() > longest * MAX_ESCAPE {
         return None;
     }
-    // As long as it can become: a string that grew would leave unwiped copies behind.
+    // With its largest capacity: a string that grew would leave unwiped copies behind.
     let mut text = Zeroizing::new(String::with_capacity(content.len()));
     let mut rest = content;
     while let [first, after @ ..] = rest {
@@ -237,7 +237,7 @@ fn visible_ascii(content: &[u8], longest: usize) -> Option<Zeroizing<String>> {
     (text.len() <= longest).then_some(text)
 }
 
-/// The byte that four hexadecimal digits name.
+/// Returns the byte that four hexadecimal digits encode.
 fn escaped(digits: [u8; 4]) -> Option<u8> {
     let digits = std::str::from_utf8(&digits).ok().filter(|digits| !digits.starts_with('+'))?;
     u8::try_from(u16::from_str_radix(digits, 16).ok()?).ok()
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_broken_elsewhere_still_has_its_tokens() {
+    fn the_tokens_of_a_broken_document_are_found() {
         let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(WHOLE).unwrap()).unwrap();
         let broken = |from: &str, to: &str| WHOLE.replacen(from, to, 1).into_bytes();
         let cases: Vec<Vec<u8>> = vec![
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf_8_elsewhere_do_not_matter() {
+    fn invalid_utf_8_outside_the_tokens_is_skipped() {
         let at = WHOLE.find("chatgpt").unwrap();
         for byte in [0x80, 0xc3, 0xff] {
             let mut bytes = WHOLE.as_bytes().to_vec();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_read_in_either_order() {
+    fn utf_16_is_read_in_either_byte_order() {
         assert_eq!(found(&utf16(WHOLE, u16::to_le_bytes)), pair("rt", "at"));
         assert_eq!(found(&utf16(WHOLE, u16::to_be_bytes)), pair("rt", "at"));
         let mut odd = utf16(WHOLE, u16::to_le_bytes);
@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_that_is_there_twice_the_last_that_is_not_empty_counts() {
+    fn the_last_nonempty_value_of_a_duplicate_key_is_taken() {
         assert_found(r#"{"tokens":{"refresh_token":"a","refresh_token":"b","refresh_token":""}}"#, "b", "");
         assert_found(r#"{"tokens":{"access_token":"a"},"tokens":{"access_token":"b"}}"#, "", "b");
         assert_found(r#"{"tokens":{"refresh_token":"a","refresh_token":null}}"#, "a", "");
     }
 
     #[test]
-    fn the_tokens_of_the_document_count_before_any_other() {
+    fn the_tokens_object_is_preferred_to_other_places() {
         assert_found(r#"{"tokens":{"refresh_token":"a"},"refresh_token":"b"}"#, "a", "");
         assert_found(r#"{"refresh_token":"b","x":1e999}"#, "b", "");
         // The end of a longer document that was overwritten in place.
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_other_programs_are_left_alone() {
+    fn tokens_of_other_objects_are_not_taken() {
         assert_nothing(r#"{"other":{"refresh_token":"a"},"x":1e999}"#);
         assert_nothing(r#"{"other":{"tokens":{"refresh_token":"a"}},"x":1e999}"#);
         assert_nothing(r#"{"list":[{"refresh_token":"a"}],"tokens":[{"access_token":"b"}],"x":1e999}"#);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_text_of_the_two_keys_is_a_token() {
+    fn only_string_values_of_the_two_keys_are_tokens() {
         for text in [
             "",
             "\"",
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_cannot_be_a_token_is_none() {
+    fn implausible_tokens_are_not_taken() {
         for text in [
             r#"{"refresh_token":""}"#,
             r#"{"refresh_token":"placeholder","access_token":""}"#,
@@ -388,13 +388,13 @@ mod tests {
             r#"{"refresh_token":"a\u+041b"}"#,
             r#"{"refresh_token":"a\u00"}"#,
             r#"{"refresh_token":"ä"}"#,
-            // Cut off, at every kind of place.
+            // Truncated at several places.
             r#"{"refresh_token":"a"#,
             r#"{"refresh_token":"a\"#,
             r#"{"refresh_token":"a\"}"#,
             "{\"refresh_token\":\"a\n\"}",
             "{\"refresh_token\":\"a\0\0\0\"}",
-            // Without its closing quote it runs into the next key.
+            // Without its closing quote the token runs into the next key.
             r#"{"refresh_token":"a,"id_token":"b"}"#,
         ] {
             assert_nothing(text);
@@ -409,16 +409,16 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_64_kib_long_at_most() {
+    fn a_token_has_at_most_64_kib() {
         let document = |token: &str| format!(r#"{{"tokens":{{"refresh_token":"{token}"}}"#);
-        let longest = "a".repeat(LONGEST_TOKEN);
+        let longest = "a".repeat(MAX_TOKEN);
         assert_found(&document(&longest), &longest, "");
-        assert_found(&document(&"\\u0061".repeat(LONGEST_TOKEN)), &longest, "");
+        assert_found(&document(&"\\u0061".repeat(MAX_TOKEN)), &longest, "");
         assert_nothing(&document(&format!("{longest}a")));
     }
 
     #[test]
-    fn a_large_document_is_looked_through_in_linear_time_and_a_huge_one_not_at_all() {
+    fn a_large_document_is_searched_in_linear_time_and_a_huge_one_is_not_searched() {
         let start = std::time::Instant::now();
         for filler in
             ["\"", "{", "[", "\\", "\"\":", "\"refresh_token\":", "\"a\" ", " ", "\"\n", "\"tokens\":{"]
@@ -428,20 +428,20 @@ mod tests {
             assert_eq!(found([WHOLE, &text].concat().as_bytes()), pair("rt", "at"), "{filler}");
         }
         assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
-        let large = [WHOLE, &" ".repeat(LARGEST - WHOLE.len())].concat();
+        let large = [WHOLE, &" ".repeat(MAX_DOCUMENT - WHOLE.len())].concat();
         assert_eq!(found(large.as_bytes()), pair("rt", "at"));
         assert_eq!(found([&large, " "].concat().as_bytes()), None);
     }
 
     #[test]
-    fn no_token_is_shown() {
+    fn debug_shows_no_token() {
         let found = salvage(br#"{"tokens":{"refresh_token":"rt-marked","access_token":"at-marked""#).unwrap();
         let shown = format!("{found:?} {found:#?}");
         assert!(!shown.contains("marked"), "{shown}");
         assert!(shown.contains(&Secret::from("rt-marked").fingerprint().to_string()), "{shown}");
     }
 
-    /// Any JSON value, the names of tokens among its keys.
+    /// Generates JSON values that have the names of tokens among their keys.
     fn value() -> impl Strategy<Value = Value> {
         let key = prop_oneof![Just("refresh_token".to_owned()), Just("tokens".to_owned()), any::<String>()];
         let leaf = prop_oneof![
@@ -460,7 +460,7 @@ mod tests {
         })
     }
 
-    /// Bytes that look like the beginnings of a document.
+    /// Generates bytes that resemble parts of a document.
     fn fragments() -> impl Strategy<Value = Vec<u8>> {
         let fragment = prop_oneof![
             Just(b"\"".to_vec()),
@@ -494,7 +494,7 @@ mod tests {
         }
 
         #[test]
-        fn a_document_that_is_cut_off_behind_its_tokens_still_has_them(
+        fn a_document_truncated_behind_its_tokens_still_has_them(
             refresh in "[!-~]{1,40}",
             access in "[!-~]{1,40}",
             before in prop::collection::vec(("[a-z]{1,5}", value()), 0..3),
@@ -527,7 +527,7 @@ mod tests {
             prop_assert!(AuthDocument::parse(whole.as_bytes()).is_ok());
             let expected = pair(&refresh, &access);
             prop_assert_eq!(found(whole.as_bytes()), expected.clone());
-            // What stands before the brackets that close the tokens and the document.
+            // The text before the brackets that close the tokens and the document.
             let head = write(&head);
             let tokens_end = head.trim_end_matches(|letter: char| letter == '}' || letter.is_whitespace()).len();
             let mut bytes = whole.as_bytes()[..tokens_end + cut.index(whole.len() - tokens_end + 1)].to_vec();
@@ -539,7 +539,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_document_has_is_what_is_found_in_it(
+        fn the_tokens_of_a_valid_document_are_found(
             tokens in prop::collection::vec(("(access|refresh)_token|[a-z]{1,5}", "[ -~]{0,12}"), 0..5),
             others in prop::collection::vec(("x[a-z]{1,5}", value()), 0..3),
         ) {

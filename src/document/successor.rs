@@ -8,27 +8,27 @@ use super::{AuthDocument, Error, LAST_REFRESH, TOKENS};
 use crate::claims::Claims;
 use crate::secret::Secret;
 
-/// What an authority gave for a refresh token. What it left out stays as it was.
+/// The tokens in the answer to a refresh. A token that the authority left out stays as it was.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "these three are what a token endpoint can answer with")]
+#[expect(clippy::exhaustive_structs, reason = "a token endpoint answers with these three")]
 pub struct NewTokens {
     /// A new `id_token`.
     pub id_token: Option<Secret>,
     /// A new access token.
     pub access_token: Option<Secret>,
-    /// The successor of the refresh token.
+    /// A new refresh token.
     pub refresh_token: Option<Secret>,
 }
 
 impl AuthDocument {
-    /// This document with `tokens` merged into it, received at `now`. Everything else stays, the account id too.
+    /// Returns this document with `tokens`, received at `now`, merged into it. Everything else stays, including the
+    /// account id.
     ///
-    /// An `id_token` that cannot be decoded is left out: it would make the whole login unreadable to Codex
-    /// (`codex-behaviour.md` 3.4), and the other tokens are worth more.
+    /// An `id_token` that cannot be decoded is left out, because Codex could not read a document with it.
     ///
     /// # Errors
     /// [`Error::Field`]: the document has no `tokens` to merge into.
-    pub fn with_successor(&self, tokens: &NewTokens, now: Timestamp) -> Result<Self, Error> {
+    pub fn with_new_tokens(&self, tokens: &NewTokens, now: Timestamp) -> Result<Self, Error> {
         let mut fields = self.fields.clone();
         let Some(Value::Object(stored)) = fields.value_mut(TOKENS) else {
             return Err(Error::Field { name: TOKENS, expected: "an object" });
@@ -45,7 +45,7 @@ impl AuthDocument {
                 wipe(&mut old);
             }
         }
-        // It is the time of the access token, from which its life is counted.
+        // The lifetime of the access token is counted from this time.
         if tokens.access_token.is_some() {
             fields.set(LAST_REFRESH, format!("{now:.9}").into());
         }

@@ -1,4 +1,4 @@
-//! What a document keeps, what it refuses, and what it reports.
+//! Tests of parsing, writing, and comparing documents.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,13 +49,13 @@ fn a_personal_access_token_is_written_without_a_mode() {
 }
 
 #[test]
-fn unknown_fields_survive_where_they_stood() {
+fn unknown_fields_keep_their_place() {
     let text = r#"{"z":1,"auth_mode":"chatgpt","future":{"b":[1,{"a":null}],"a":"x"},"tokens":{"new":true,"id_token":"e30.e30.e30","access_token":"a","refresh_token":"r","login_owner_id":"o","account_id":null},"last_refresh":"2026-01-01T00:00:00Z","a":-7}"#;
     assert_eq!(AuthDocument::parse(text.as_bytes()).unwrap().to_compact().as_slice(), text.as_bytes());
 }
 
 #[test]
-fn the_mode_is_the_declared_one_or_follows_from_the_material() {
+fn the_mode_is_the_declared_one_or_follows_from_the_fields() {
     for (value, mode) in [
         (json!({"OPENAI_API_KEY": "k", "tokens": {}}), Some(AuthMode::ApiKey)),
         (json!({"auth_mode": "chatgpt", "OPENAI_API_KEY": "k", "tokens": {}}), Some(AuthMode::ChatGpt)),
@@ -73,29 +73,29 @@ fn the_mode_is_the_declared_one_or_follows_from_the_material() {
 }
 
 #[test]
-fn what_codex_refuses_for_one_field_loads_and_is_reported() {
+fn a_fault_for_which_codex_refuses_the_file_loads_with_a_warning() {
     let whole = chatgpt(&json!({}), "rt");
-    assert_eq!(document(&whole).oddities(), []);
+    assert_eq!(document(&whole).warnings(), []);
     let mut strange = whole.clone();
     strange["auth_mode"] = json!("fromTheFuture");
-    assert_eq!(document(&strange).oddities(), [DocumentWarning::UnknownMode("fromTheFuture".to_owned())]);
+    assert_eq!(document(&strange).warnings(), [DocumentWarning::UnknownMode("fromTheFuture".to_owned())]);
     assert!(document(&strange).bearer().is_some());
     let mut opaque = whole.clone();
     opaque["tokens"]["id_token"] = json!("not-a-jwt");
-    assert_eq!(document(&opaque).oddities(), [DocumentWarning::IdToken(claims::Error::Parts)]);
+    assert_eq!(document(&opaque).warnings(), [DocumentWarning::IdToken(claims::Error::Parts)]);
     let mut object = whole.clone();
     object["tokens"]["id_token"] = json!({"email": "x"});
-    assert_eq!(document(&object).oddities(), [DocumentWarning::IdToken(claims::Error::Parts)]);
+    assert_eq!(document(&object).warnings(), [DocumentWarning::IdToken(claims::Error::Parts)]);
     let mut partial = whole.clone();
     partial["tokens"].as_object_mut().unwrap().remove("refresh_token");
-    assert_eq!(document(&partial).oddities(), [DocumentWarning::Missing("tokens.refresh_token")]);
+    assert_eq!(document(&partial).warnings(), [DocumentWarning::Missing("tokens.refresh_token")]);
     let mut undated = whole;
     undated["last_refresh"] = json!("yesterday");
-    assert_eq!(document(&undated).oddities(), [DocumentWarning::LastRefresh]);
+    assert_eq!(document(&undated).warnings(), [DocumentWarning::LastRefresh]);
 }
 
 #[test]
-fn what_is_no_document_says_why_and_shows_nothing_of_it() {
+fn a_parse_error_says_why_and_shows_nothing_of_the_text() {
     let deep = "[".repeat(200) + &"]".repeat(200);
     for (bytes, part) in [
         (b"".as_slice(), "empty"),
@@ -109,11 +109,11 @@ fn what_is_no_document_says_why_and_shows_nothing_of_it() {
         (br#""marked""#, "JSON"),
         (br#"["marked"]"#, "JSON"),
         (deep.as_bytes(), "JSON"),
-        (br#"{"OPENAI_API_KEY":7}"#, "OPENAI_API_KEY must be a text"),
+        (br#"{"OPENAI_API_KEY":7}"#, "OPENAI_API_KEY must be a string"),
         (br#"{"tokens":"marked"}"#, "tokens must be an object"),
-        (br#"{"tokens":{"access_token":7}}"#, "tokens.access_token must be a text"),
-        (br#"{"auth_mode":["marked"]}"#, "auth_mode must be a text"),
-        (br#"{"last_refresh":1700000000}"#, "last_refresh must be a text"),
+        (br#"{"tokens":{"access_token":7}}"#, "tokens.access_token must be a string"),
+        (br#"{"auth_mode":["marked"]}"#, "auth_mode must be a string"),
+        (br#"{"last_refresh":1700000000}"#, "last_refresh must be a string"),
     ] {
         let error = AuthDocument::parse(bytes).unwrap_err();
         let told = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -123,7 +123,7 @@ fn what_is_no_document_says_why_and_shows_nothing_of_it() {
 }
 
 #[test]
-fn a_refresh_token_that_is_not_its_own_makes_it_token_only() {
+fn a_document_without_its_own_refresh_token_is_token_only() {
     let now = Timestamp::now();
     for token in ["", "placeholder", "PLACEHOLDER"] {
         let ends = now.as_second() + 10;
@@ -140,7 +140,7 @@ fn a_refresh_token_that_is_not_its_own_makes_it_token_only() {
 }
 
 #[test]
-fn a_token_is_stale_within_five_minutes_or_a_quarter_of_its_life() {
+fn a_token_is_stale_within_five_minutes_or_a_quarter_of_its_lifetime() {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let standing = |lifetime: Option<i64>, left: i64| {
         let exp = now.as_second() + left;
@@ -162,7 +162,7 @@ fn a_token_is_stale_within_five_minutes_or_a_quarter_of_its_life() {
 }
 
 #[test]
-fn a_token_without_an_end_is_stale_after_eight_days() {
+fn a_token_without_an_expiry_is_stale_after_eight_days() {
     let document = document(&chatgpt(&json!({"exp": 1.5}), "rt"));
     let received = document.last_refresh().unwrap();
     let eight_days = SignedDuration::from_hours(8 * 24);
@@ -172,7 +172,7 @@ fn a_token_without_an_end_is_stale_after_eight_days() {
 }
 
 #[test]
-fn only_the_credential_itself_counts_for_a_compare_and_swap() {
+fn a_revision_covers_only_the_credential() {
     let first = chatgpt(&json!({}), "rt");
     let mut other = first.clone();
     other["last_refresh"] = json!("2027-01-01T00:00:00Z");
@@ -187,7 +187,7 @@ fn only_the_credential_itself_counts_for_a_compare_and_swap() {
 }
 
 #[test]
-fn two_documents_are_one_login_only_where_that_is_known() {
+fn two_documents_are_the_same_login_only_if_that_is_known() {
     let claims = |user: Option<&str>| jwt(&json!({"https://api.openai.com/auth": {"chatgpt_user_id": user}}));
     let login = |account: Option<&str>, user: Option<&str>, refresh_token: &str| {
         let mut value = chatgpt(&json!({}), refresh_token);
@@ -230,7 +230,7 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
-fn a_successor_is_merged_and_everything_else_stays() {
+fn new_tokens_are_merged_and_everything_else_stays() {
     let mut whole = chatgpt(&json!({}), "rt-0");
     whole["future"] = json!([1]);
     whole["tokens"]["login_owner_id"] = json!("owner");
@@ -241,7 +241,7 @@ fn a_successor_is_merged_and_everything_else_stays() {
         access_token: Some(Secret::from("new")),
         refresh_token: Some(Secret::from("rt-1")),
     };
-    let new = old.with_successor(&tokens, now).unwrap();
+    let new = old.with_new_tokens(&tokens, now).unwrap();
     whole["tokens"]["access_token"] = json!("new");
     whole["tokens"]["refresh_token"] = json!("rt-1");
     whole["last_refresh"] = json!("2026-11-21T14:00:00.500000000Z");
@@ -250,10 +250,10 @@ fn a_successor_is_merged_and_everything_else_stays() {
         whole.to_string().into_bytes(),
         "an undecodable id_token is left out"
     );
-    let kept = old.with_successor(&NewTokens::default(), now).unwrap();
+    let kept = old.with_new_tokens(&NewTokens::default(), now).unwrap();
     assert_eq!(kept.revision(), old.revision(), "what is not given stays");
     let no_tokens = document(&json!({"OPENAI_API_KEY": "k"}));
-    assert!(no_tokens.with_successor(&tokens, now).is_err());
+    assert!(no_tokens.with_new_tokens(&tokens, now).is_err());
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_new_login_is_written_as_codex_writes_it() {
         refresh_token: Secret::from("rt-0"),
         api_key: None,
         provenance: Provenance::new(Some("https://a.example".to_owned()), Some("app_1".to_owned())),
-        login: "owner".to_owned(),
+        login_id: "owner".to_owned(),
     };
     let now: Timestamp = "2026-11-21T14:00:00.5Z".parse().unwrap();
     let written = AuthDocument::with_chatgpt_login(&login, now).unwrap();
@@ -280,7 +280,7 @@ fn a_new_login_is_written_as_codex_writes_it() {
     });
     assert_eq!(written.to_compact().to_vec(), whole.to_string().into_bytes());
     assert_eq!(written.identity().account_id.as_deref(), Some("acct-1"));
-    assert!(written.oddities().is_empty());
+    assert!(written.warnings().is_empty());
     login.id_token = Secret::from("no jwt");
     assert!(AuthDocument::with_chatgpt_login(&login, now).is_err(), "Codex could not read it");
 }
@@ -304,7 +304,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_strange_field_round_trips(name in "[a-z]{12}", value in any_json()) {
+    fn any_unknown_field_round_trips(name in "[a-z]{12}", value in any_json()) {
         let mut whole = chatgpt(&json!({}), "rt");
         whole[&name] = value.clone();
         whole["tokens"][&name] = value;
@@ -315,17 +315,17 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn parsing_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _any_outcome = AuthDocument::parse(&bytes);
     }
 }
 
 #[test]
-fn the_life_of_a_token_is_counted_from_when_it_was_received_unless_no_clock_can_have_told_that() {
+fn the_lifetime_of_a_token_is_counted_from_a_plausible_time_of_receipt() {
     const HOUR: i64 = 3_600;
     const DAY: i64 = 24 * HOUR;
     let moment = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
-    // When it was received by our clock, what our clock says now, and when it ends by it: made at 0, for an hour.
+    // Time of receipt, current time, and expiry by the local clock, of a token issued at 0 for an hour.
     for (received, now, end) in [
         (0, 10, HOUR),
         (DAY, DAY + 10, DAY + HOUR),
@@ -350,7 +350,7 @@ fn the_life_of_a_token_is_counted_from_when_it_was_received_unless_no_clock_can_
 }
 
 #[test]
-fn a_token_that_was_just_received_is_good_for_a_minute_whatever_end_it_claims() {
+fn a_token_is_valid_for_a_minute_after_receipt_whatever_expiry_it_claims() {
     let received = Timestamp::from_second(1_800_000_000).unwrap();
     let at = |seconds: i64| received + SignedDuration::from_secs(seconds);
     for claims in [json!({"exp": 1_000_000_000}), json!({"exp": -1, "iat": 1_800_000_000})] {

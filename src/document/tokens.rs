@@ -1,4 +1,4 @@
-//! The tokens of a ChatGPT login, and whose login it is.
+//! The tokens of a ChatGPT login.
 
 use serde_json::{Map, Value};
 
@@ -6,37 +6,37 @@ use super::{DocumentWarning, Error};
 use crate::claims::{self, Claims};
 use crate::secret::Secret;
 
-/// What stands where a refresh token would, in copies that are handed to programs which must not refresh.
+/// Replaces the refresh token in copies for programs that must not refresh.
 pub(super) const PLACEHOLDER: &str = "placeholder";
 
 /// The tokens of a ChatGPT login.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tokens {
-    /// Says who the owner is; a JWT.
+    /// A JWT that identifies the owner.
     pub id_token: Option<Secret>,
-    /// What requests carry.
+    /// The bearer token of requests.
     pub access_token: Option<Secret>,
-    /// The single-use token that buys the next set. `None` when it is missing, empty or a placeholder.
+    /// The single-use token that is exchanged for new tokens. `None` if it is missing, empty or a placeholder.
     pub refresh_token: Option<Secret>,
-    /// Whether they belong to this document or to one elsewhere.
-    pub ownership: TokenOwner,
+    /// The document that the tokens belong to.
+    pub owner: TokenOwner,
     /// The workspace.
     pub account_id: Option<String>,
-    /// Which login they came from: a random text that every login of Codex 0.169 makes anew.
-    pub login: Option<String>,
-    /// Who issued them, to whom.
+    /// `login_owner_id`: random text that Codex 0.169 creates for each login.
+    pub login_id: Option<String>,
+    /// The authority that issued the tokens, and the client they were issued to.
     pub provenance: Provenance,
 }
 
-/// Which document tokens belong to.
+/// The document that tokens belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "they are its own or they are not")]
+#[expect(clippy::exhaustive_enums, reason = "there are only two cases")]
 pub enum TokenOwner {
-    /// This one: they end with its login.
-    Own,
-    /// One elsewhere, which handed out the access token with a placeholder for the refresh token.
-    Elsewhere,
+    /// This one: they are revoked when it is logged out.
+    ThisDocument,
+    /// Another one; this document has its access token, and a placeholder instead of the refresh token.
+    AnotherDocument,
 }
 
 impl Tokens {
@@ -44,9 +44,9 @@ impl Tokens {
         let text = |key: &str, name: &'static str| match map.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str())),
-            Some(_) => Err(Error::Field { name, expected: "a text" }),
+            Some(_) => Err(Error::Field { name, expected: "a string" }),
         };
-        // Builds of August 2025 could write the claims themselves as an object (`codex-behaviour.md` 1.2).
+        // Builds of August 2025 could write the decoded claims as an object.
         let id_token = match map.get("id_token") {
             Some(Value::Object(_)) => {
                 oddities.push(DocumentWarning::IdToken(claims::Error::Parts));
@@ -68,7 +68,7 @@ impl Tokens {
         }
         let is_placeholder = refresh_token.is_some_and(|token| token.eq_ignore_ascii_case(PLACEHOLDER));
         Ok(Self {
-            ownership: if is_placeholder { TokenOwner::Elsewhere } else { TokenOwner::Own },
+            owner: if is_placeholder { TokenOwner::AnotherDocument } else { TokenOwner::ThisDocument },
             id_token: id_token.map(Secret::from),
             access_token: text("access_token", "tokens.access_token")?.map(Secret::from),
             refresh_token: refresh_token
@@ -77,7 +77,7 @@ impl Tokens {
             account_id: text("account_id", "tokens.account_id")?
                 .filter(|id| !id.is_empty())
                 .map(str::to_owned),
-            login: map.get("login_owner_id").and_then(Value::as_str).map(str::to_owned),
+            login_id: map.get("login_owner_id").and_then(Value::as_str).map(str::to_owned),
             provenance: Provenance::read(map.get("oauth_provenance")),
         })
     }
@@ -94,24 +94,25 @@ impl Tokens {
     }
 }
 
-/// `oauth_provenance`: who issued the tokens, and to which client. Logins before Codex 0.169 have none.
+/// `oauth_provenance`: who issued the tokens to which client. Logins by Codex before 0.169 have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Provenance {
-    /// The authority, by the address that its endpoints begin with.
+    /// The base URL of the authority.
     pub issuer: Option<String>,
-    /// The client that may refresh them.
+    /// The client that may refresh the tokens.
     pub client_id: Option<String>,
 }
 
 impl Provenance {
-    /// Issued by `issuer` to `client_id`, as far as they are known.
+    /// Creates a provenance from what is known of it.
     #[must_use]
     pub fn new(issuer: Option<String>, client_id: Option<String>) -> Self {
         Self { issuer, client_id }
     }
 
-    /// Whether Codex 0.169 reads it (measured): nothing, or an object, or an array, of both texts; either may be empty.
+    /// Returns whether Codex 0.169 can read `value` (measured): absent, or an object or array of both strings, which
+    /// may be empty.
     fn is_known_form(value: Option<&Value>) -> bool {
         match value {
             None | Some(Value::Null) => true,
@@ -123,7 +124,7 @@ impl Provenance {
         }
     }
 
-    /// Fields that are missing, empty or no text are `None`, as in a document without provenance.
+    /// Reads an issuer and a client id; values that are missing, empty or not strings are `None`.
     fn read(value: Option<&Value>) -> Self {
         let text = |key: &str| value?.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         Self { issuer: text("issuer"), client_id: text("client_id") }

@@ -1,4 +1,4 @@
-//! One run of a command for the token that it prints: bounded in time and size, and never through a shell.
+//! Runs a command that prints a token, with limits on time and output.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,48 +15,48 @@ use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 use super::{Error, error};
-use crate::config::{CREDENTIALS, ProviderCommand};
+use crate::config::{CREDENTIAL_VARIABLES, ProviderCommand};
 use crate::secret::Secret;
 
-/// The longest output that is taken for a token, in bytes; tokens have a few thousand.
-const LONGEST: usize = 64 * 1024;
-/// How much is kept of what it says on standard error, in bytes. The rest is read and dropped.
-const KEPT: usize = 4 * 1024;
-/// How much is read at once, in bytes.
+/// The most output that is read, in bytes. Tokens have a few thousand.
+const MAX_OUTPUT: usize = 64 * 1024;
+/// How much of standard error is kept, in bytes. The rest is read and discarded.
+const MAX_STDERR: usize = 4 * 1024;
+/// How much is read in one call, in bytes.
 const CHUNK: usize = 8 * 1024;
 
-/// Runs `command`, and takes what it prints as a token: white space around it trimmed, and one word.
+/// Runs `command` and returns the token that it prints, without the white space around it.
 pub(super) async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
     let mut running = RunningCommand::start(command)?;
-    let ends = Instant::now() + command.timeout;
-    let ended = tokio::select! {
+    let deadline = Instant::now() + command.timeout;
+    let end = tokio::select! {
         biased;
-        ended = running.listen() => ended?,
-        () = sleep_until(ends) => {
-            // Dropping it ends it.
+        end = running.read_output() => end?,
+        () = sleep_until(deadline) => {
+            // Dropping `running` kills it.
             return Err(Error::TimedOut {
                 program: command.program.clone(),
                 limit: command.timeout,
-                stderr: running.said(),
+                stderr: running.stderr_text(),
             });
         }
     };
-    let RunEnd::ByItself = ended else { return Err(running.not_a_token("it is longer than 64 KiB")) };
+    let RunEnd::Exited = end else { return Err(running.not_a_token("it is longer than 64 KiB")) };
     let status = running.status()?;
     if !status.success() {
-        let (status, stderr) = (status.to_string(), running.said());
+        let (status, stderr) = (status.to_string(), running.stderr_text());
         return Err(Error::Failed { program: command.program.clone(), status, stderr });
     }
     token(&running.stdout.bytes).map_err(|problem| running.not_a_token(problem))
 }
 
-/// How a run came to its end.
+/// How a run ended.
 enum RunEnd {
-    ByItself,
-    PrintingTooMuch,
+    Exited,
+    OutputTooLong,
 }
 
-/// A command that runs. Dropping it ends it, with all that it has started.
+/// A running command. Dropping it kills its process group.
 struct RunningCommand {
     program: String,
     child: Child,
@@ -70,49 +70,50 @@ impl RunningCommand {
     fn start(settings: &ProviderCommand) -> Result<Self, Error> {
         let ProviderCommand { program, arguments, folder, .. } = settings;
         let not_started = |source| Error::NotStarted { program: program.clone(), source };
-        let unheard = |source| Error::OutputUnreadable { program: program.clone(), source };
+        let unreadable = |source| Error::OutputUnreadable { program: program.clone(), source };
         let folder = folder.as_ref().map(path::absolute).transpose().map_err(not_started)?;
-        let mut command = Command::new(located(program, folder.as_deref()));
+        let mut command = Command::new(resolve_program(program, folder.as_deref()));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(folder) = &folder {
             command.current_dir(folder);
         }
-        for variable in CREDENTIALS {
+        for variable in CREDENTIAL_VARIABLES {
             command.env_remove(variable.name);
         }
-        process::without_loader_variables(&mut command);
-        let mut child = process::own_group(&mut command).spawn().map_err(not_started)?;
+        process::remove_loader_variables(&mut command);
+        let mut child = process::start_in_new_group(&mut command).spawn().map_err(not_started)?;
         let pid = child.id();
-        let (tell, exit) = oneshot::channel();
+        let (sender, exit) = oneshot::channel();
         let (stdout, stderr) =
             (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
-        let (stdout, stderr) = (CapturedOutput::new(stdout, LONGEST), CapturedOutput::new(stderr, KEPT));
+        let (stdout, stderr) =
+            (CapturedOutput::new(stdout, MAX_OUTPUT), CapturedOutput::new(stderr, MAX_STDERR));
         let mut running = Self { program: program.clone(), child, stdout, stderr, exit, reaped: false };
-        // Its end is noticed and not collected: until it is, its number cannot become another process's.
+        // Waits without collecting the exit status, so that the process id stays reserved until `status` is called.
         let waiter = move || {
-            let _ = process::await_end(pid);
-            let _ = tell.send(());
+            let _ = process::wait_for_exit(pid);
+            let _ = sender.send(());
         };
-        thread::Builder::new().name("codex-auth command".to_owned()).spawn(waiter).map_err(unheard)?;
+        thread::Builder::new().name("codex-auth command".to_owned()).spawn(waiter).map_err(unreadable)?;
         for output in [&mut running.stdout, &mut running.stderr] {
-            output.open().map_err(unheard)?;
+            output.open().map_err(unreadable)?;
         }
         Ok(running)
     }
 
-    /// Listens until it has ended, and takes what it has written by then. What it has started may hold the pipes open, and
-    /// is not waited for.
-    async fn listen(&mut self) -> Result<RunEnd, Error> {
+    /// Reads until the command exits, then what is in the pipes. It does not wait for child processes that keep the
+    /// pipes open.
+    async fn read_output(&mut self) -> Result<RunEnd, Error> {
         loop {
-            let heard = tokio::select! {
+            let read = tokio::select! {
                 biased;
                 _ = &mut self.exit => break,
-                heard = self.stdout.next() => heard,
-                heard = self.stderr.next() => heard,
+                read = self.stdout.next() => read,
+                read = self.stderr.next() => read,
             };
-            heard.map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })?;
+            read.map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })?;
             if self.stdout.overflowed {
-                return Ok(RunEnd::PrintingTooMuch);
+                return Ok(RunEnd::OutputTooLong);
             }
         }
         for output in [&mut self.stdout, &mut self.stderr] {
@@ -120,7 +121,7 @@ impl RunningCommand {
                 .drain()
                 .map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })?;
         }
-        Ok(if self.stdout.overflowed { RunEnd::PrintingTooMuch } else { RunEnd::ByItself })
+        Ok(if self.stdout.overflowed { RunEnd::OutputTooLong } else { RunEnd::Exited })
     }
 
     fn status(&mut self) -> Result<ExitStatus, Error> {
@@ -130,16 +131,15 @@ impl RunningCommand {
     }
 
     fn not_a_token(&self, problem: &'static str) -> Error {
-        Error::NotAToken { program: self.program.clone(), problem, stderr: self.said() }
+        Error::NotAToken { program: self.program.clone(), problem, stderr: self.stderr_text() }
     }
 
-    /// What it said on standard error, without what it printed.
-    fn said(&self) -> String {
-        let said = String::from_utf8_lossy(&self.stderr.bytes);
-        let printed = std::str::from_utf8(&self.stdout.bytes).unwrap_or_default().trim();
-        match printed {
-            "" => error::stderr(said.as_bytes()),
-            printed => error::stderr(said.replace(printed, "…").as_bytes()),
+    /// Returns standard error for a message, with standard output, which may be a token, replaced by `…`.
+    fn stderr_text(&self) -> String {
+        let stderr = String::from_utf8_lossy(&self.stderr.bytes);
+        match std::str::from_utf8(&self.stdout.bytes).unwrap_or_default().trim() {
+            "" => error::redacted_stderr(stderr.as_bytes()),
+            printed => error::redacted_stderr(stderr.replace(printed, "…").as_bytes()),
         }
     }
 }
@@ -148,14 +148,14 @@ impl Drop for RunningCommand {
     fn drop(&mut self) {
         if !self.reaped {
             let _ = process::end_group(self.child.id(), StopSignal::Force);
-            // It may have left its group.
+            // The command may have left its group.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-/// One of the two streams, as far as it is kept.
+/// The beginning of an output stream.
 struct CapturedOutput {
     unopened: Option<OwnedFd>,
     pipe: Option<Receiver>,
@@ -166,7 +166,7 @@ struct CapturedOutput {
 
 impl CapturedOutput {
     fn new(pipe: Option<OwnedFd>, limit: usize) -> Self {
-        // A buffer that grew would leave copies behind.
+        // A buffer that grew would leave unwiped copies behind.
         let bytes = Zeroizing::new(Vec::with_capacity(limit));
         Self { unopened: pipe, pipe: None, bytes, limit, overflowed: false }
     }
@@ -176,30 +176,30 @@ impl CapturedOutput {
         Ok(())
     }
 
-    /// Takes what comes next; waits for ever where nothing can come.
+    /// Waits for output and reads a chunk; waits forever after the end of the stream.
     async fn next(&mut self) -> io::Result<()> {
         match &self.pipe {
             Some(pipe) => drop(pipe.ready(Interest::READABLE).await?),
             None => std::future::pending().await,
         }
         let Some(pipe) = self.pipe.take() else { return Ok(()) };
-        if self.take(|chunk| pipe.try_read(chunk))? != ReadResult::End {
+        if self.read_chunk(|chunk| pipe.try_read(chunk))? != ReadResult::End {
             self.pipe = Some(pipe);
         }
         Ok(())
     }
 
-    /// Takes what is there still, once nothing more is waited for. Asked of the pipe itself: the runtime may not have
-    /// heard of it yet.
+    /// Reads what is in the pipe after the command has exited. It reads the pipe directly, because the runtime may not
+    /// have registered the data yet.
     fn drain(&mut self) -> io::Result<()> {
         let Some(pipe) = self.pipe.take() else { return Ok(()) };
         let mut pipe = File::from(pipe.into_nonblocking_fd()?);
-        while !self.overflowed && self.take(|chunk| pipe.read(chunk))? == ReadResult::Something {}
+        while !self.overflowed && self.read_chunk(|chunk| pipe.read(chunk))? == ReadResult::Data {}
         Ok(())
     }
 
-    /// Takes a chunk of what `read` yields.
-    fn take(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<ReadResult> {
+    /// Reads a chunk by `read` and keeps what fits.
+    fn read_chunk(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<ReadResult> {
         let mut chunk = Zeroizing::new([0; CHUNK]);
         match read(&mut *chunk) {
             Ok(0) => Ok(ReadResult::End),
@@ -207,31 +207,31 @@ impl CapturedOutput {
                 let kept = length.min(self.limit - self.bytes.len());
                 self.bytes.extend_from_slice(&chunk[..kept]);
                 self.overflowed |= kept < length;
-                Ok(ReadResult::Something)
+                Ok(ReadResult::Data)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadResult::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadResult::WouldBlock),
             Err(error) => Err(error),
         }
     }
 }
 
-/// What was there to be read.
+/// The result of reading a chunk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReadResult {
-    Something,
-    Nothing,
+    Data,
+    WouldBlock,
     End,
 }
 
-/// A relative path begins at the folder of the command; a bare name is looked for on `PATH`.
-fn located(program: &str, folder: Option<&Path>) -> PathBuf {
+/// Returns the path of `program`: relative paths are relative to `folder`, bare names are searched on `PATH`.
+fn resolve_program(program: &str, folder: Option<&Path>) -> PathBuf {
     match folder {
         Some(folder) if program.contains('/') => folder.join(program),
         _ => program.into(),
     }
 }
 
-/// What was printed, if it is one token.
+/// Returns the token in the output of a command, or what is wrong with the output.
 fn token(printed: &[u8]) -> Result<Secret, &'static str> {
     let text = std::str::from_utf8(printed).map_err(|_| "it is not UTF-8")?.trim();
     if text.is_empty() {

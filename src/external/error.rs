@@ -1,119 +1,118 @@
-//! Why a provider gave no token, and whether to ask it again.
+//! The errors of providers, and whether a retry may help.
 
 use std::time::Duration;
 
 use crate::claims;
-use crate::redaction::shown;
+use crate::redaction::redact;
 use crate::remedy::ErrorKind;
 
-/// The longest message of a stranger's that is kept, in characters.
-const LONGEST: usize = 300;
+/// The longest foreign message that is kept, in characters.
+const MAX_MESSAGE: usize = 300;
 
-/// Why a provider gave no token. No token is in it: what a stranger says is cut to a line, and what looks like a token is
-/// taken out.
+/// An error of a provider. Foreign messages are cut to one line, and everything that looks like a token is removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It could not, and may be able to when it is asked again.
-    #[error("{provider} gave no token: {message}")]
+    /// The provider failed temporarily.
+    #[error("{provider} issued no token: {message}")]
     Transient {
         /// The provider.
         provider: String,
-        /// What it said.
+        /// The provider's message.
         message: String,
     },
-    /// It will not, until something is changed.
-    #[error("{provider} gives no token any more: {message}")]
+    /// The provider failed permanently.
+    #[error("{provider} no longer issues tokens: {message}")]
     Permanent {
         /// The provider.
         provider: String,
-        /// What it said.
+        /// The provider's message.
         message: String,
     },
-    /// It has one token and no way to get another.
-    #[error("{provider} has one token only, and no way to get another")]
+    /// The provider has one token and cannot get another.
+    #[error("{provider} has only one token and cannot get another")]
     NotRefreshable {
         /// The provider.
         provider: String,
     },
-    /// A ChatGPT document cannot be made of a bare bearer token.
-    #[error("a ChatGPT login needs the account id of its token, and the provider gave a bare bearer token")]
+    /// A ChatGPT document needs an account id, which a bare bearer token does not have.
+    #[error("a ChatGPT login needs an account id, but the provider issued only a bearer token")]
     NoAccount,
-    /// A ChatGPT token says whose it is.
+    /// A ChatGPT document needs a JWT.
     #[error("the access token of a ChatGPT login must be a JWT: {0}")]
     NotAJwt(#[source] claims::Error),
-    /// The command is not there, or may not be run.
-    #[error("{program} cannot be started: {source}; see auth.command of the model provider in config.toml")]
+    /// The command could not be started.
+    #[error("cannot start {program}: {source}; see auth.command of the model provider in config.toml")]
     NotStarted {
-        /// The program, as the configuration names it.
+        /// The program, as in the configuration.
         program: String,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The command could not be listened to.
-    #[error("{program} cannot be listened to: {source}")]
+    /// The output of the command could not be read.
+    #[error("cannot read the output of {program}: {source}")]
     OutputUnreadable {
         /// The program.
         program: String,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The command took too long, and was ended with all that it had started.
-    #[error("{program} gave no token within {} ms and was ended{}", .limit.as_millis(), said(stderr))]
+    /// The command exceeded its time limit and was killed with its process group.
+    #[error("{program} printed no token within {} ms and was killed{}", .limit.as_millis(), stderr_suffix(stderr))]
     TimedOut {
         /// The program.
         program: String,
-        /// How long it might have taken.
+        /// The time limit.
         limit: Duration,
-        /// What it said on standard error.
+        /// What it wrote to standard error.
         stderr: String,
     },
     /// The command failed.
-    #[error("{program} failed with {status}{}", said(stderr))]
+    #[error("{program} failed with {status}{}", stderr_suffix(stderr))]
     Failed {
         /// The program.
         program: String,
-        /// How it ended, in the system's words.
+        /// The exit status.
         status: String,
-        /// What it said on standard error.
+        /// What it wrote to standard error.
         stderr: String,
     },
-    /// What the command printed is not one token.
-    #[error("{program} did not print one token: {problem}{}", said(stderr))]
+    /// The command did not print exactly one token.
+    #[error("{program} did not print a token: {problem}{}", stderr_suffix(stderr))]
     NotAToken {
         /// The program.
         program: String,
-        /// What is wrong with it.
+        /// What is wrong with its output.
         problem: &'static str,
-        /// What it said on standard error.
+        /// What it wrote to standard error.
         stderr: String,
     },
 }
 
-/// Whether asking again may help.
+/// Whether a retry may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "it may or it may not")]
+#[expect(clippy::exhaustive_enums, reason = "there are only two cases")]
 pub enum Persistence {
-    /// Not before something is changed: the provider is left alone.
+    /// A retry cannot help; the manager does not call the provider again.
     Permanent,
-    /// It may.
+    /// A retry may help.
     Transient,
 }
 
 impl Error {
-    /// For a provider that could not give a token now.
+    /// Creates the error of a provider that failed temporarily.
     #[must_use]
     pub fn transient(provider: impl Into<String>, message: &str) -> Self {
-        Self::Transient { provider: provider.into(), message: shown(message, LONGEST) }
+        Self::Transient { provider: provider.into(), message: redact(message, MAX_MESSAGE) }
     }
 
-    /// For a provider that will give no token, however often it is asked.
+    /// Creates the error of a provider that failed permanently.
     #[must_use]
     pub fn permanent(provider: impl Into<String>, message: &str) -> Self {
-        Self::Permanent { provider: provider.into(), message: shown(message, LONGEST) }
+        Self::Permanent { provider: provider.into(), message: redact(message, MAX_MESSAGE) }
     }
 
-    /// Whether asking again may help.
+    /// Returns whether a retry may help.
     #[must_use]
     pub fn persistence(&self) -> Persistence {
         match self {
@@ -126,7 +125,7 @@ impl Error {
         }
     }
 
-    /// What to do.
+    /// Returns what the receiver should do about the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -139,11 +138,11 @@ impl Error {
     }
 }
 
-/// What a command said on standard error, fit for a message.
-pub(super) fn stderr(bytes: &[u8]) -> String {
-    shown(&String::from_utf8_lossy(bytes), LONGEST)
+/// Returns what a command wrote to standard error, shortened and redacted for a message.
+pub(super) fn redacted_stderr(bytes: &[u8]) -> String {
+    redact(&String::from_utf8_lossy(bytes), MAX_MESSAGE)
 }
 
-fn said(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") }
+fn stderr_suffix(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!("; stderr: {stderr}") }
 }

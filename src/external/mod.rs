@@ -1,9 +1,8 @@
 //! Providers: external sources of bearer tokens, such as a host application, the environment or a command.
 //!
-//! Whoever has tokens already implements [`ExternalAuth`] and hands it to
-//! [`Builder::provider`](crate::manager::Builder::provider); a [`BearerCommand`] runs a program of the user's. A bare bearer
-//! token is all that is needed: what ChatGPT knows of an account is asked for only where a ChatGPT document is made of it
-//! ([`ExternalToken::to_document`]).
+//! A host application with its own tokens implements [`ExternalAuth`] and passes it to
+//! [`Builder::provider`](crate::manager::Builder::provider). A [`BearerCommand`] runs a program. A bare bearer token is
+//! enough; only [`ExternalToken::to_document`] needs the ChatGPT account.
 
 mod bearer_command;
 mod command;
@@ -15,67 +14,67 @@ use std::pin::Pin;
 use std::time::Duration;
 
 pub use self::bearer_command::BearerCommand;
-pub use self::environment::{ApiKeys, EnvironmentToken};
+pub use self::environment::{ApiKeyPolicy, EnvironmentToken};
 pub use self::error::{Error, Persistence};
 pub use self::token::{ChatGptAccount, ExternalToken};
 
-/// What a provider is asked, once it is there.
+/// The future of a provider's answer.
 pub type TokenFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// An external source of bearer tokens.
 ///
-/// The manager asks it on a thread of its own, never twice at once, and keeps what it answers until that wants a successor;
-/// so an implementation need not cache. It may block. An error is [transient](Persistence::Transient) unless it says
-/// otherwise: then a token that lives is served meanwhile, and the provider is asked again later.
+/// The manager calls it on a separate thread, one call at a time, and caches the token until it is stale, so
+/// implementations need no cache and may block. After a [transient](Persistence::Transient) error the manager serves a
+/// token that is still valid and calls again later.
 pub trait ExternalAuth: Send + Sync {
-    /// What messages call it.
+    /// Returns the name of the provider, for messages.
     fn name(&self) -> &str;
 
-    /// The token that it has at hand, asked for before a request. By default it has none, and is asked to
+    /// Returns the token that the provider has already. By default there is none, and the manager calls
     /// [`refresh`](Self::refresh).
     fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// Another token than the one before, for the reason that `context` gives.
+    /// Returns a new token, for the reason in `context`.
     fn refresh(&self, context: ProviderContext) -> TokenFuture<'_, ExternalToken>;
 
-    /// How long a token is used before the provider is asked again, where the token itself does not end sooner. By default
-    /// it is used until it ends, or until a server refuses it.
+    /// Returns how long a token is used, if it does not expire sooner. By default it is used until it expires or a
+    /// server refuses it.
     fn refresh_interval(&self) -> Option<Duration> {
         None
     }
 }
 
-/// Why a provider is asked for another token, and what was there before.
+/// The reason for requesting a new token, and the previous account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderContext {
-    /// Why.
+    /// The reason.
     pub reason: RequestReason,
-    /// The ChatGPT account of the token before, as far as that is known. A token of another account is of no use to a
-    /// request that was begun with this one.
+    /// The ChatGPT account of the previous token, if known. A request that started with that token cannot use the token
+    /// of another account.
     pub previous_account_id: Option<String>,
 }
 
 impl ProviderContext {
-    /// A question about the token of `previous_account_id`.
+    /// Creates a context.
     #[must_use]
     pub fn new(reason: RequestReason, previous_account_id: Option<String>) -> Self {
         Self { reason, previous_account_id }
     }
 }
 
-/// Why a provider is asked for another token.
+/// Why a new token is requested from a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestReason {
-    /// The one before has ended, or is about to.
+    /// The previous token has expired or is about to.
     Expired,
-    /// Somebody asked for another.
+    /// The caller requested a new one.
     Forced,
-    /// There is none yet.
+    /// There is no token yet.
     Missing,
-    /// A server refused the one before with a 401.
+    /// A server refused the previous token with a 401.
     Unauthorized,
 }

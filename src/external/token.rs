@@ -1,4 +1,4 @@
-//! The one type of token that every provider gives.
+//! The token type that all providers return.
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use crate::claims::{Claims, PlanType};
 use crate::document::{AuthDocument, ExternalLogin, Identity};
 use crate::secret::{Fingerprint, Secret};
 
-/// A bearer token of a provider, with what is known of it.
+/// A bearer token of a provider, with its expiry and account if known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalToken {
     access_token: Secret,
@@ -15,18 +15,18 @@ pub struct ExternalToken {
     account: Option<ChatGptAccount>,
 }
 
-/// The ChatGPT account that a token acts for.
+/// The ChatGPT account of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChatGptAccount {
-    /// The account, which is a workspace.
+    /// The account id, which identifies a workspace.
     pub id: String,
-    /// What was paid for, where the provider knows better than the token.
+    /// The subscription, if the provider overrides the claim of the token.
     pub plan: Option<PlanType>,
 }
 
 impl ChatGptAccount {
-    /// The account of this id.
+    /// Creates the account of this id.
     #[must_use]
     pub fn new(id: impl Into<String>, plan: Option<PlanType>) -> Self {
         Self { id: id.into(), plan }
@@ -34,68 +34,68 @@ impl ChatGptAccount {
 }
 
 impl ExternalToken {
-    /// A bare bearer token. Where it is a JWT, it ends when it says so.
+    /// Creates a bare bearer token. If it is a JWT, its expiry is read from the claims.
     #[must_use]
     pub fn bearer(access_token: Secret) -> Self {
         let expires_at = Claims::read(&access_token).ok().and_then(|claims| claims.expires_at);
         Self { access_token, expires_at, account: None }
     }
 
-    /// A token of a ChatGPT account.
+    /// Creates the token of a ChatGPT account.
     ///
     /// # Errors
-    /// [`Error::NotAJwt`]: it does not say whose it is.
+    /// [`Error::NotAJwt`]: the token is not a JWT.
     pub fn chatgpt(access_token: Secret, account: ChatGptAccount) -> Result<Self, Error> {
         let claims = Claims::read(&access_token).map_err(Error::NotAJwt)?;
         Ok(Self { access_token, expires_at: claims.expires_at, account: Some(account) })
     }
 
-    /// The same token, which ends at `moment`, whatever it says itself.
+    /// Returns the same token with the expiry `moment`, which overrides its claim.
     #[must_use]
-    pub fn until(self, moment: Timestamp) -> Self {
+    pub fn with_expiry(self, moment: Timestamp) -> Self {
         Self { expires_at: Some(moment), ..self }
     }
 
-    /// What requests carry.
+    /// Returns the bearer token of requests.
     #[must_use]
     pub fn access_token(&self) -> &Secret {
         &self.access_token
     }
 
-    /// When it ends, if that is known.
+    /// Returns when the token expires, if that is known.
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
     }
 
-    /// The account that it acts for, if the provider has said.
+    /// Returns the ChatGPT account of the token, if it has one.
     #[must_use]
     pub fn account(&self) -> Option<&ChatGptAccount> {
         self.account.as_ref()
     }
 
-    /// Whose it is; of nobody, which matches anybody, where the provider has not said.
+    /// Returns the owner of the token. Without an account the ids are unknown, which contradicts no other identity.
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity::new(self.account.as_ref().map(|account| account.id.clone()), None)
     }
 
-    /// The name of the token.
+    /// Returns the fingerprint of the token.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.access_token.fingerprint()
     }
 
-    /// Whether it can still be used at `now`.
+    /// Returns whether the token has not expired at `now`.
     #[must_use]
-    pub fn lives(&self, now: Timestamp) -> bool {
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// The document of a login by this token, as Codex keeps one in memory: token-only, and received at `now`.
+    /// Creates the token-only document of a login by this token, received at `now`.
     ///
     /// # Errors
-    /// [`Error::NoAccount`]: the provider gave a bare bearer token, and a ChatGPT document cannot do without the account.
+    /// [`Error::NoAccount`]: the token has no account.
     pub fn to_document(&self, now: Timestamp) -> Result<AuthDocument, Error> {
         let account = self.account.as_ref().ok_or(Error::NoAccount)?;
         let login = ExternalLogin {
@@ -127,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_token_ends_when_it_says_so_or_its_provider_does() {
+    fn a_bearer_token_expires_as_it_claims_or_as_its_provider_sets() {
         let opaque = ExternalToken::bearer(Secret::from("opaque"));
-        assert!(opaque.expires_at().is_none() && opaque.lives(Timestamp::MAX));
-        let told = ExternalToken::bearer(jwt());
-        assert!(told.lives(at(1_999)) && !told.lives(at(2_000)));
-        assert!(!told.until(at(1_500)).lives(at(1_500)));
+        assert!(opaque.expires_at().is_none() && opaque.is_valid_at(Timestamp::MAX));
+        let token = ExternalToken::bearer(jwt());
+        assert!(token.is_valid_at(at(1_999)) && !token.is_valid_at(at(2_000)));
+        assert!(!token.with_expiry(at(1_500)).is_valid_at(at(1_500)));
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         let error = bare.to_document(at(1_000)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a ChatGPT login needs the account id of its token, and the provider gave a bare bearer token"
+            "a ChatGPT login needs an account id, but the provider issued only a bearer token"
         );
         let account = || ChatGptAccount::new("acct-1", None);
         assert!(matches!(ExternalToken::chatgpt(Secret::from("opaque"), account()), Err(Error::NotAJwt(_))));
@@ -153,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_of_the_provider_counts_more_than_that_of_the_token() {
-        let account = ChatGptAccount::new("acct-1", Some(PlanType::named("pro")));
+    fn the_plan_of_the_provider_overrides_that_of_the_token() {
+        let account = ChatGptAccount::new("acct-1", Some(PlanType::from_name("pro")));
         let document = ExternalToken::chatgpt(jwt(), account).unwrap().to_document(at(1_000)).unwrap();
         assert_eq!(document.claims().plan.as_ref().map(PlanType::as_str), Some("pro"));
     }
 
     #[test]
-    fn a_token_is_not_shown() {
+    fn debug_shows_no_token() {
         let token = ExternalToken::bearer(Secret::from("marked-token"));
         assert!(!format!("{token:?}").contains("marked"), "{token:?}");
     }

@@ -1,8 +1,8 @@
-//! The keeper's end of its socket: HTTP/1.1 for the same user, two paths, small requests and bounded answers.
+//! The keeper's HTTP/1.1 server on a Unix socket, for processes of the same user.
 //!
-//! - `GET /v1/status` answers how keeper and login stand.
-//! - `GET /v1/token` answers an access token. `min_ttl=SECONDS` asks for one that lasts; `wait=yes` has it refreshed if it
-//!   must be, where the answer would else be that there is none.
+//! - `GET /v1/status` returns the status of keeper and login.
+//! - `GET /v1/token` returns an access token. `min_ttl=SECONDS` is its minimum remaining lifetime; `wait=yes` refreshes it
+//!   if necessary.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -25,23 +25,23 @@ use tokio::sync::watch::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::KeeperShared;
-use super::answer::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
+use super::response::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
 use super::singleton::{Error, KeeperLock};
 use crate::manager::{
     self, Divergence, JobFailure, RefreshReason, Snapshot, SnapshotStatus, Unusable, Usability,
 };
 use crate::watch::{WaitOutcome, Watch, WatchTrigger};
 
-/// How many are served at once; more have to wait.
-const AT_ONCE: usize = 64;
-/// A request line and its headers are a few hundred bytes. The least that hyper takes.
-const LARGEST_REQUEST: usize = 8 * 1024;
-/// How long a request may take to arrive.
-const ARRIVAL: Duration = Duration::from_secs(5);
-/// How long all of it may take, waiting for a refresh included.
-const WHOLE: Duration = Duration::from_secs(180);
+/// Maximum number of concurrent connections; further ones wait.
+const MAX_CONNECTIONS: usize = 64;
+/// Maximum size of request line and headers; the minimum that hyper accepts.
+const MAX_REQUEST_SIZE: usize = 8 * 1024;
+/// Maximum time until the request has arrived.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum duration of a request, including a refresh.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The place where a keeper answers. Its socket is removed on drop, unless another one has taken its place.
+/// The keeper's listening socket. Removed on drop, unless another socket has replaced it.
 #[derive(Debug)]
 pub struct KeeperSocket {
     path: PathBuf,
@@ -55,8 +55,8 @@ struct BoundSocket {
 }
 
 impl KeeperSocket {
-    /// Listens at `path`, where the keeper of `singleton` answers. Needs a runtime only when it is used. A socket that cannot be
-    /// bound now, or that is removed later, is bound when it can be.
+    /// Listens at `path` for the keeper that holds the lock. Needs no runtime yet. A socket that cannot be bound now, or is
+    /// removed later, is bound when that becomes possible.
     #[must_use]
     pub fn at(_post: &KeeperLock, path: &Path) -> Self {
         let mut listener = Self { path: path.to_owned(), bound: None };
@@ -64,7 +64,7 @@ impl KeeperSocket {
         listener
     }
 
-    /// Where it listens.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -77,16 +77,16 @@ impl KeeperSocket {
         });
         match bound {
             Ok(bound) => {
-                tracing::info!(path = %self.path.display(), "answering");
+                tracing::info!(path = %self.path.display(), "listening");
                 self.bound = Some(bound);
             }
-            Err(error) => tracing::warn!(%error, path = %self.path.display(), "no socket"),
+            Err(error) => tracing::warn!(%error, path = %self.path.display(), "cannot listen"),
         }
     }
 
-    /// Answers until it is dropped, or until another keeper has the post.
-    pub(super) async fn answer(mut self, shared: Arc<KeeperShared>, looks: Receiver<u64>) -> Error {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
+    /// Serves requests until it is dropped, or until another keeper has the lock.
+    pub(super) async fn answer(mut self, shared: Arc<KeeperShared>, reads: Receiver<u64>) -> Error {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         let mut changes = SocketWatch::of(&self.path);
         let mut listener = self.registered();
@@ -96,43 +96,43 @@ impl KeeperSocket {
                 accepted = accept(listener.as_ref(), &slots) => accepted,
                 () = changes.next() => {
                     let now = filesystem::presence(&self.path);
-                    let ours = self.bound.as_ref().and_then(|bound| bound.identity).map(Presence::There);
+                    let ours = self.bound.as_ref().and_then(|bound| bound.identity).map(Presence::Present);
                     if now == Presence::Unknown || Some(now) == ours {
                         continue;
                     }
-                    // The folder of the home may have been replaced, or another keeper answers here.
-                    if let Err(error) = shared.post.check() {
+                    // The folder of the home may have been replaced, or another keeper may listen here.
+                    if let Err(error) = shared.lock.check() {
                         return error;
                     }
-                    if now == Presence::Gone || is_replaceable(&self.path) {
+                    if now == Presence::Absent || is_replaceable(&self.path) {
                         self.bind();
                         listener = self.registered();
                     }
                     continue;
                 }
             };
-            if let Err(error) = peer::same_user(&stream) {
-                tracing::warn!(%error, "a connection was refused");
+            if let Err(error) = peer::require_same_user(&stream) {
+                tracing::warn!(%error, "rejected a connection of another user");
                 continue;
             }
-            let (shared, looks) = (Arc::clone(&shared), looks.clone());
+            let (shared, reads) = (Arc::clone(&shared), reads.clone());
             connections.spawn(async move {
                 let _slot = slot;
-                let _ = tokio::time::timeout(WHOLE, serve(stream, shared, looks)).await;
+                let _ = tokio::time::timeout(REQUEST_TIMEOUT, serve(stream, shared, reads)).await;
             });
         }
     }
 
-    /// The socket in the runtime of the caller.
+    /// Registers the socket with the caller's runtime.
     fn registered(&self) -> Option<UnixListener> {
         let listener = self.bound.as_ref()?.listener.try_clone().and_then(UnixListener::from_std);
-        listener.inspect_err(|error| tracing::error!(%error, "no answers at {}", self.path.display())).ok()
+        listener.inspect_err(|error| tracing::error!(%error, "cannot serve requests at {}", self.path.display())).ok()
     }
 }
 
 impl Drop for KeeperSocket {
     fn drop(&mut self) {
-        // Where the folder of the place was replaced, a keeper of the new one may answer.
+        // If the folder of the home was replaced, another keeper may listen there.
         let ours = self.bound.as_ref().and_then(|bound| bound.identity);
         if ours.is_some() && filesystem::identity(&self.path) == ours {
             let _ = peer::remove_socket(&self.path);
@@ -140,7 +140,7 @@ impl Drop for KeeperSocket {
     }
 }
 
-/// The next connection, when one of the slots is free. Cancel-safe.
+/// Waits for a free slot and accepts the next connection. Cancel-safe.
 async fn accept(
     listener: Option<&UnixListener>,
     slots: &Arc<Semaphore>,
@@ -152,42 +152,42 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, _)) => return (slot, stream),
             Err(error) => {
-                tracing::warn!(%error, "a connection was not taken");
-                // Out of handles, most likely: some are free again when others have been served.
-                tokio::time::sleep(ARRIVAL / 50).await;
+                tracing::warn!(%error, "cannot accept a connection");
+                // Most likely out of file descriptors; other connections will free some.
+                tokio::time::sleep(HEADER_TIMEOUT / 50).await;
             }
         }
     }
 }
 
-/// Notices that the socket may have been removed or replaced.
+/// Detects that the socket may have been removed or replaced.
 struct SocketWatch {
-    noticed: Receiver<()>,
-    bell: WatchTrigger,
-    ended: Arc<AtomicBool>,
+    changed: Receiver<()>,
+    trigger: WatchTrigger,
+    stopped: Arc<AtomicBool>,
 }
 
 impl SocketWatch {
     fn of(path: &Path) -> Self {
         let files = vec![path.to_owned()];
-        let mut watch = Watch::on(files.clone());
-        let (tell, noticed) = tokio::sync::watch::channel(());
-        let (bell, ended) = (watch.bell(), Arc::new(AtomicBool::new(false)));
-        let over = Arc::clone(&ended);
+        let mut watch = Watch::new(files.clone());
+        let (sender, changed) = tokio::sync::watch::channel(());
+        let (trigger, stopped) = (watch.trigger(), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&stopped);
         let work = move || {
-            while watch.wait(Duration::MAX) == WaitOutcome::LookAgain && !over.load(Ordering::Relaxed) {
-                watch.follow(files.clone());
-                let _ = tell.send(());
+            while watch.wait(Duration::MAX) == WaitOutcome::MaybeChanged && !stop.load(Ordering::Relaxed) {
+                watch.update(files.clone());
+                let _ = sender.send(());
             }
         };
         if let Err(error) = std::thread::Builder::new().name("codex-auth socket".to_owned()).spawn(work) {
-            tracing::error!(%error, "a socket that is removed is not bound again: cannot start a thread");
+            tracing::error!(%error, "the socket is not bound again if it is removed: cannot start a thread");
         }
-        Self { noticed, bell, ended }
+        Self { changed, trigger, stopped }
     }
 
     async fn next(&mut self) {
-        if self.noticed.changed().await.is_err() {
+        if self.changed.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -195,28 +195,28 @@ impl SocketWatch {
 
 impl Drop for SocketWatch {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        self.bell.ring();
+        self.stopped.store(true, Ordering::Relaxed);
+        self.trigger.wake();
     }
 }
 
-/// Whether nothing answers at `path`, and a socket can take the place of what is there.
+/// Whether `path` can be replaced by a socket: it is no directory, and connections to it are refused.
 fn is_replaceable(path: &Path) -> bool {
     !path.is_dir()
         && peer::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-async fn serve(stream: UnixStream, shared: Arc<KeeperShared>, looks: Receiver<u64>) {
+async fn serve(stream: UnixStream, shared: Arc<KeeperShared>, reads: Receiver<u64>) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let (shared, looks) = (Arc::clone(&shared), looks.clone());
-        async move { Ok::<_, Infallible>(shared.answer(&request, &looks).await) }
+        let (shared, reads) = (Arc::clone(&shared), reads.clone());
+        async move { Ok::<_, Infallible>(shared.answer(&request, &reads).await) }
     });
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
-        .header_read_timeout(ARRIVAL)
+        .header_read_timeout(HEADER_TIMEOUT)
         .keep_alive(false)
-        .max_buf_size(LARGEST_REQUEST);
+        .max_buf_size(MAX_REQUEST_SIZE);
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended early");
     }
@@ -226,10 +226,10 @@ impl KeeperShared {
     async fn answer<B>(
         self: &Arc<Self>,
         request: &Request<B>,
-        looks: &Receiver<u64>,
+        reads: &Receiver<u64>,
     ) -> Response<Full<Bytes>> {
         if request.method() != Method::GET {
-            return malformed("only GET is answered", StatusCode::METHOD_NOT_ALLOWED);
+            return malformed("the method must be GET", StatusCode::METHOD_NOT_ALLOWED);
         }
         match request.uri().path() {
             "/v1/status" => {
@@ -237,10 +237,10 @@ impl KeeperShared {
                 json(StatusCode::OK, &self.status().await)
             }
             "/v1/token" => match TokenQuery::read(request.uri().query()) {
-                Ok(wanted) => self.token(&wanted, looks).await,
+                Ok(wanted) => self.token(&wanted, reads).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
             },
-            _ => malformed("there are /v1/status and /v1/token", StatusCode::NOT_FOUND),
+            _ => malformed("the paths are /v1/status and /v1/token", StatusCode::NOT_FOUND),
         }
     }
 
@@ -260,8 +260,8 @@ impl KeeperShared {
         }
     }
 
-    async fn token(self: &Arc<Self>, wanted: &TokenQuery, looks: &Receiver<u64>) -> Response<Full<Bytes>> {
-        // A command that has ended by now is seen, whatever the watch has noticed.
+    async fn token(self: &Arc<Self>, wanted: &TokenQuery, reads: &Receiver<u64>) -> Response<Full<Bytes>> {
+        // The response must show the effect of every command that has exited.
         self.manager.catch_up().await;
         let mut snapshot = self.manager.current();
         if let Usability::Unusable(error @ manager::Error::Unusable(Unusable::Forbidden(_))) =
@@ -270,62 +270,62 @@ impl KeeperShared {
             let failure = JobFailure::from(&error);
             return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
         }
-        if !self.serves(&snapshot, wanted) && wanted.patience == RefreshPermission::Wait {
+        if !self.serves(&snapshot, wanted) && wanted.permission == RefreshPermission::Wait {
             let reason = wanted
                 .min_ttl
                 .map_or(RefreshReason::Stale, |min| RefreshReason::MinTtl(min.unsigned_abs().as_secs()));
             if let Err(failure) = self.refresh(reason, snapshot).await
-                && !self.lives(&self.manager.current())
+                && !self.is_valid(&self.manager.current())
             {
                 return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
             }
             snapshot = self.manager.current();
         }
-        let unseen = match snapshot.departure() {
+        let unseen = match snapshot.divergence() {
             Some(Divergence::Unreadable(error)) => Some(error.to_string()),
-            _ if looks.has_changed().is_err() => {
-                Some("changes of the login are not noticed any more".to_owned())
+            _ if reads.has_changed().is_err() => {
+                Some("the file watcher stopped".to_owned())
             }
             _ => None,
         };
         if let Some(why) = unseen {
-            return refused(&KeeperRefusal::Unseen(why), StatusCode::SERVICE_UNAVAILABLE);
+            return refused(&KeeperRefusal::Unreadable(why), StatusCode::SERVICE_UNAVAILABLE);
         }
-        // Asked for in vain, what there is is better than nothing; asked for in passing, the caller can do more.
-        let enough = match wanted.patience {
-            RefreshPermission::Wait => self.lives(&snapshot),
+        // After a refresh any valid token is returned; without one the caller can still refresh by itself.
+        let enough = match wanted.permission {
+            RefreshPermission::Wait => self.is_valid(&snapshot),
             RefreshPermission::None => self.serves(&snapshot, wanted),
         };
         match snapshot.bearer().filter(|_| enough) {
             Some(bearer) => {
-                json(StatusCode::OK, &answer::given(&self.home, &snapshot, bearer, self.clock.now()))
+                json(StatusCode::OK, &response::issued_token(&self.home, &snapshot, bearer, self.clock.now()))
             }
             None => refused(&KeeperRefusal::TooShort, StatusCode::CONFLICT),
         }
     }
 
-    /// Whether there is a token that lives.
-    fn lives(&self, snapshot: &Snapshot) -> bool {
-        matches!(snapshot.standing(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale)
+    /// Whether its token has not expired.
+    fn is_valid(&self, snapshot: &Snapshot) -> bool {
+        matches!(snapshot.status(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale)
     }
 
-    /// Whether its token is what is wanted.
+    /// Whether its token satisfies the request.
     fn serves(&self, snapshot: &Snapshot, wanted: &TokenQuery) -> bool {
         let now = self.clock.now();
         let lasts =
             |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
-        snapshot.standing(now) == SnapshotStatus::Fresh && wanted.min_ttl.is_none_or(lasts)
+        snapshot.status(now) == SnapshotStatus::Fresh && wanted.min_ttl.is_none_or(lasts)
     }
 }
 
-/// What a request asks for.
+/// The parameters of a token request.
 #[derive(Debug)]
 struct TokenQuery {
     min_ttl: Option<SignedDuration>,
-    patience: RefreshPermission,
+    permission: RefreshPermission,
 }
 
-/// Whether a token may be refreshed for a request.
+/// Whether a request waits for a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RefreshPermission {
     None,
@@ -334,14 +334,14 @@ enum RefreshPermission {
 
 impl TokenQuery {
     fn read(query: Option<&str>) -> Result<Self, &'static str> {
-        let mut wanted = Self { min_ttl: None, patience: RefreshPermission::None };
+        let mut wanted = Self { min_ttl: None, permission: RefreshPermission::None };
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("min_ttl", seconds)) => {
-                    let seconds = seconds.parse::<u32>().map_err(|_| "min_ttl is a number of seconds")?;
+                    let seconds = seconds.parse::<u32>().map_err(|_| "min_ttl must be a number of seconds")?;
                     wanted.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
                 }
-                Some(("wait", "yes")) => wanted.patience = RefreshPermission::Wait,
+                Some(("wait", "yes")) => wanted.permission = RefreshPermission::Wait,
                 _ => return Err("the parameters are min_ttl=SECONDS and wait=yes"),
             }
         }
@@ -358,7 +358,7 @@ fn refused(refusal: &KeeperRefusal, status: StatusCode) -> Response<Full<Bytes>>
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    // Texts, numbers and lists have no way to fail.
+    // Serializing these types cannot fail.
     let bytes = serde_json::to_vec(body).unwrap_or_default();
     let mut response = Response::new(Full::new(Bytes::from(bytes)));
     *response.status_mut() = status;

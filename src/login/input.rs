@@ -1,14 +1,14 @@
-//! A credential as a person pastes or pipes it.
+//! Validates a credential that a user pastes or pipes in.
 
 use crate::secret::Secret;
 
-/// A credential is a few kilobytes; what is pasted beyond this is something else.
+/// The maximum length of a credential in bytes; real ones have a few kilobytes.
 pub const INPUT_LIMIT: usize = 64 * 1024;
 
-/// Takes a credential as a person pastes or pipes it: white space around it is trimmed.
+/// Validates a credential that a user pastes or pipes in, and trims white space around it.
 ///
 /// # Errors
-/// [`InputError`]; none of the input is in it.
+/// [`InputError`]; it quotes nothing of the input.
 pub fn credential_from_input(input: &[u8]) -> Result<Secret, InputError> {
     if input.len() > INPUT_LIMIT {
         return Err(InputError::TooLong);
@@ -26,23 +26,23 @@ pub fn credential_from_input(input: &[u8]) -> Result<Secret, InputError> {
     Ok(Secret::from(text))
 }
 
-/// Why an input is no credential.
+/// Why an input is not a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
-    /// Control characters, as of a terminal's escape sequences.
-    #[error("there are control characters in it")]
+    /// It contains control characters, such as a terminal's escape sequences.
+    #[error("it contains control characters")]
     Control,
-    /// Nothing, or only white space.
+    /// It is empty or white space only.
     #[error("it is empty")]
     Empty,
-    /// Not UTF-8.
+    /// It is not UTF-8.
     #[error("it is not UTF-8")]
     Encoding,
-    /// More than [`INPUT_LIMIT`].
+    /// It is longer than [`INPUT_LIMIT`].
     #[error("it is longer than 64 KiB")]
     TooLong,
-    /// Several words or lines.
-    #[error("there is white space inside it")]
+    /// It has several words or lines.
+    #[error("it contains white space")]
     WhiteSpace,
 }

@@ -1,4 +1,4 @@
-//! What every login by account is made with.
+//! The context of a login: authority, configuration, clock.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,9 +12,7 @@ use crate::config::{Config, Environment, LoginMethod};
 use crate::document::{AuthDocument, NewLogin};
 use crate::secret::Secret;
 
-/// What every login by account is made with: the authority, and what the user and their administrator have set.
-///
-/// Cloning it is cheap enough for a flow to have one of its own.
+/// The context of a login: the authority and the configuration. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct LoginSetup {
     pub(super) authority: Authority,
@@ -26,10 +24,10 @@ pub struct LoginSetup {
 }
 
 impl LoginSetup {
-    /// As the environment and `config.toml` say. Nothing is asked of anybody yet.
+    /// Creates the context from the environment and `config.toml`. Nothing is sent.
     ///
     /// # Errors
-    /// [`Error::Endpoint`]: `CODEX_APP_SERVER_LOGIN_ISSUER` is no address for a login.
+    /// [`Error::Endpoint`]: `CODEX_APP_SERVER_LOGIN_ISSUER` must not receive a token.
     pub fn new(environment: &Environment, config: &Config) -> Result<Self, Error> {
         Ok(Self {
             authority: Authority::new(environment),
@@ -37,29 +35,29 @@ impl LoginSetup {
             config: config.clone(),
             environment: environment.clone(),
             exchanges: PendingExchanges::default(),
-            issuer: Issuer::of(environment)?,
+            issuer: Issuer::from_environment(environment)?,
         })
     }
 
-    /// The same at another authority.
+    /// Returns the same context with another authority.
     #[must_use]
-    pub fn at(self, issuer: Issuer) -> Self {
+    pub fn with_issuer(self, issuer: Issuer) -> Self {
         Self { issuer, ..self }
     }
 
-    /// The same, with its logins in the list of `exchanges`.
+    /// Returns the same context with its logins in the list of `exchanges`.
     #[must_use]
     pub fn with_exchanges(self, exchanges: PendingExchanges) -> Self {
         Self { exchanges, ..self }
     }
 
-    /// The logins of this setup, and of its clones, whose tokens are neither stored nor revoked yet.
+    /// Returns the logins of this context and its clones whose tokens are neither stored nor revoked yet.
     #[must_use]
     pub fn exchanges(&self) -> &PendingExchanges {
         &self.exchanges
     }
 
-    /// The authority of the login.
+    /// Returns the authority.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
@@ -73,7 +71,7 @@ impl LoginSetup {
         Ok(self.config.restrictions.permit_workspace(account_id)?)
     }
 
-    /// The document of a new login, if its workspace is allowed.
+    /// Builds the document of a new login if its workspace is allowed.
     pub(super) fn document(
         &self,
         tokens: FirstTokens,
@@ -82,14 +80,14 @@ impl LoginSetup {
         let FirstTokens { id_token, access_token, refresh_token } = tokens;
         let provenance = self.issuer.provenance();
         let login = random::<32>()?.expose().to_owned();
-        let login = NewLogin { id_token, access_token, refresh_token, api_key, provenance, login };
+        let login = NewLogin { id_token, access_token, refresh_token, api_key, provenance, login_id: login };
         let document = AuthDocument::with_chatgpt_login(&login, self.clock.now()).map_err(Error::Document)?;
         self.permit_workspace(document.workspace().as_deref())?;
         Ok(document)
     }
 }
 
-/// base64url of `N` random bytes.
+/// Returns `N` random bytes as base64url.
 pub(super) fn random<const N: usize>() -> Result<Secret, Error> {
     let mut bytes = Zeroizing::new([0; N]);
     getrandom::fill(&mut *bytes).map_err(Error::Random)?;

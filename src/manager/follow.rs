@@ -1,4 +1,4 @@
-//! Following what other processes do to a login: from events and polls to new snapshots.
+//! Watches the stored login and publishes a new snapshot after every change.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,99 +11,96 @@ use tokio::sync::watch::{self as latest, Receiver, Sender};
 use super::{AuthManager, Snapshot};
 use crate::home::Home;
 use crate::store::{self, DocumentLocation, Holder, HomeState, KeychainChanges, LastModified, Stores};
-use crate::watch::{COALESCED, SLOW_POLL, WaitOutcome, Watch, WatchMethod, WatchTrigger};
+use crate::watch::{COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, Watch, WatchMethod, WatchTrigger};
 
-/// How long a document that cannot be read is taken for one that is being written.
-const TORN: Duration = Duration::from_secs(1);
-/// How often it is looked at meanwhile, where no event says when.
-const TORN_LOOK: Duration = Duration::from_millis(50);
-/// How long the record of a commit is waited for, so that a login is told from a refresh, and who has done
-/// it is known.
-const RECORDED: Duration = Duration::from_millis(500);
-/// How often the keychain is asked when its item was modified. A service that takes long to answer is asked less often, so
-/// that no more than a twentieth of the time is spent waiting for it. A poll costs it 0.2 ms (`feasibility.md` 4); on a busy
-/// machine one takes a hundred times that for reasons that are none of its own.
+/// How long an unparsable document is assumed to be in the middle of a write.
+const PARTIAL_WRITE: Duration = Duration::from_secs(1);
+/// How often it is read meanwhile if no event arrives.
+const PARTIAL_WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long to wait for the state that follows a commit: it tells a login from a refresh, and names the author.
+const STATE_WAIT: Duration = Duration::from_millis(500);
+/// How often the keychain is asked when its item was modified. A slow service is asked less often, so that calls take at
+/// most a twentieth of the time; a call usually takes 0.2 ms.
 const KEYCHAIN_POLL: Duration = Duration::from_secs(2);
 const KEYCHAIN_POLL_COST: u32 = 20;
 
-/// Follows changes for as long as it lives; dropping it ends that within a moment.
+/// A handle on the thread that watches the login. Dropping it stops the watch.
 #[derive(Debug)]
-#[must_use = "it follows for as long as it lives"]
+#[must_use = "dropping the handle stops the watch"]
 pub struct WatchHandle {
-    ended: Arc<AtomicBool>,
-    /// Heard by [`WatchTriggers`] for as long as this lives.
-    bell: Arc<WatchTrigger>,
-    attention: Receiver<WatchMethod>,
-    looks: Receiver<u64>,
+    stopped: Arc<AtomicBool>,
+    /// [`WatchTriggers`] holds a weak reference to it.
+    trigger: Arc<WatchTrigger>,
+    method: Receiver<WatchMethod>,
+    reads: Receiver<u64>,
 }
 
 impl WatchHandle {
     pub(super) fn start(manager: AuthManager) -> Self {
-        let watch = Watch::on(watched(&manager.0.engine.home));
-        let bell = watch.bell();
-        let bell = Arc::new(bell);
-        manager.0.bells.add(&bell);
-        let ended = Arc::new(AtomicBool::new(false));
-        let (tell, attention) = latest::channel(watch.attention().clone());
-        let (count, looks) = latest::channel(0);
-        tell_of(watch.attention());
+        let watch = Watch::new(watched(&manager.0.engine.home));
+        let trigger = Arc::new(watch.trigger());
+        manager.0.watch_triggers.add(&trigger);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (method_sender, method) = latest::channel(watch.method().clone());
+        let (count, reads) = latest::channel(0);
+        log_method(watch.method());
         let follower = LoginFollower {
-            keychain: KeychainPoll::new(WatchTrigger::clone(&bell)),
-            ended: Arc::clone(&ended),
-            attention: tell,
-            looks: count,
+            keychain: KeychainPoll::new(WatchTrigger::clone(&trigger)),
+            stopped: Arc::clone(&stopped),
+            method: method_sender,
+            reads: count,
             manager,
             watch,
         };
         let started =
             thread::Builder::new().name("codex-auth watch".to_owned()).spawn(move || follower.run());
         if let Err(error) = started {
-            tracing::error!(%error, "changes of the login are not followed: no thread could be had");
+            tracing::error!(%error, "the login is not watched: cannot start a thread");
         }
-        Self { ended, bell, attention, looks }
+        Self { stopped, trigger, method, reads }
     }
 
-    /// How changes are noticed, now and whenever that changes.
+    /// Returns a receiver of how changes are detected.
     #[must_use]
-    pub fn attention(&self) -> Receiver<WatchMethod> {
-        self.attention.clone()
+    pub fn method(&self) -> Receiver<WatchMethod> {
+        self.method.clone()
     }
 
-    /// Counts the looks at the store, each after its change was published. There is one every 30 s at least, also where
-    /// nothing changes; the channel is closed when nobody looks any more.
+    /// Returns a receiver of the number of reads of the store; it changes after a read was published. There is a read at
+    /// least every 30 s. The channel closes when the watch thread has ended.
     #[must_use]
-    pub fn looks(&self) -> Receiver<u64> {
-        self.looks.clone()
+    pub fn reads(&self) -> Receiver<u64> {
+        self.reads.clone()
     }
 
-    /// What makes it look again at once, whatever events say: after a suspend, or when a person asks for it.
+    /// Returns a trigger that makes the watch read the store now.
     #[must_use]
-    pub fn bell(&self) -> WatchTrigger {
-        WatchTrigger::clone(&self.bell)
+    pub fn trigger(&self) -> WatchTrigger {
+        WatchTrigger::clone(&self.trigger)
     }
 }
 
 impl Drop for WatchHandle {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        self.bell.ring();
+        self.stopped.store(true, Ordering::Relaxed);
+        self.trigger.wake();
     }
 }
 
-/// The watchers that look again after a transaction of this process. Those that were dropped are forgotten.
+/// Triggers of the watches that read the store again after a transaction of this process. Dropped ones are removed.
 #[derive(Debug, Default)]
 pub(super) struct WatchTriggers(Mutex<Vec<Weak<WatchTrigger>>>);
 
 impl WatchTriggers {
-    fn add(&self, bell: &Arc<WatchTrigger>) {
-        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.retain(|bell| bell.strong_count() > 0);
-        bells.push(Arc::downgrade(bell));
+    fn add(&self, trigger: &Arc<WatchTrigger>) {
+        let mut triggers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        triggers.retain(|trigger| trigger.strong_count() > 0);
+        triggers.push(Arc::downgrade(trigger));
     }
 
-    pub(super) fn ring(&self) {
-        let bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+    pub(super) fn wake(&self) {
+        let triggers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        triggers.iter().filter_map(Weak::upgrade).for_each(|trigger| trigger.wake());
     }
 }
 
@@ -111,99 +108,99 @@ struct LoginFollower {
     manager: AuthManager,
     watch: Watch,
     keychain: KeychainPoll,
-    ended: Arc<AtomicBool>,
-    attention: Sender<WatchMethod>,
-    looks: Sender<u64>,
+    stopped: Arc<AtomicBool>,
+    method: Sender<WatchMethod>,
+    reads: Sender<u64>,
 }
 
 impl LoginFollower {
     fn run(mut self) {
-        while !self.has_ended() {
-            let noticed = self.watch.wait(self.keychain.due_in());
-            if self.has_ended() {
+        while !self.is_stopped() {
+            let outcome = self.watch.wait(self.keychain.due_in());
+            if self.is_stopped() {
                 return;
             }
             let due = self.keychain.due_in().is_zero();
-            let polled = if due { self.keychain.poll(&self.manager) } else { WaitOutcome::Nothing };
-            if [noticed, polled].contains(&WaitOutcome::LookAgain) {
-                self.look();
+            let polled = if due { self.keychain.poll(&self.manager) } else { WaitOutcome::TimedOut };
+            if [outcome, polled].contains(&WaitOutcome::MaybeChanged) {
+                self.read();
             }
         }
     }
 
-    /// Loads what is stored and publishes what differs. A document that is being rewritten in place is waited for, and
-    /// one that is gone is believed to be so when it is gone twice.
-    fn look(&mut self) {
+    /// Reads the store and publishes a change. Waits for a document that is being rewritten in place; a document counts as
+    /// removed only if two reads in a row find none.
+    fn read(&mut self) {
         let began = Instant::now();
-        let mut gone_before = false;
-        while !self.has_ended() {
-            let look = self.manager.0.engine.looks.begin();
+        let mut was_missing = false;
+        while !self.is_stopped() {
+            let ticket = self.manager.0.engine.read_order.begin();
             match self.manager.load() {
-                Ok((found, _)) if found.document().is_none() && !gone_before && self.had_a_login() => {
-                    gone_before = true;
-                    let _ = self.watch.wait(COALESCED);
+                Ok((found, _)) if found.document().is_none() && !was_missing && self.had_a_login() => {
+                    was_missing = true;
+                    let _ = self.watch.wait(COALESCE_WINDOW);
                 }
-                Ok((found, looked)) => {
-                    let author = match self.record_of(&found) {
-                        RecordSource::There => None,
-                        RecordSource::Since => continue,
-                        RecordSource::Soon(_) if began.elapsed() < RECORDED => {
-                            let _ = self.watch.wait(RECORDED.saturating_sub(began.elapsed()));
+                Ok((found, stamps)) => {
+                    let author = match self.record_source(&found) {
+                        RecordSource::WithRead => None,
+                        RecordSource::AfterRead => continue,
+                        RecordSource::Pending(_) if began.elapsed() < STATE_WAIT => {
+                            let _ = self.watch.wait(STATE_WAIT.saturating_sub(began.elapsed()));
                             continue;
                         }
-                        RecordSource::Soon(holder) => Some(holder.into()),
+                        RecordSource::Pending(holder) => Some(holder.into()),
                     };
-                    let reload = self.manager.apply_read(found, author);
-                    self.manager.remember(looked);
-                    tracing::trace!(?reload, "looked at the store");
+                    let outcome = self.manager.apply_read(found, author);
+                    self.manager.remember(stamps);
+                    tracing::trace!(?outcome, "read the store");
                     break;
                 }
-                Err(store::Error::Document { .. }) if began.elapsed() < TORN => {
-                    let _ = self.watch.wait(TORN_LOOK);
+                Err(store::Error::Document { .. }) if began.elapsed() < PARTIAL_WRITE => {
+                    let _ = self.watch.wait(PARTIAL_WRITE_INTERVAL);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the store cannot be read");
-                    self.manager.keep_unreadable(look, error);
+                    self.manager.mark_unreadable(ticket, error);
                     break;
                 }
             }
         }
         let home = &self.manager.0.engine.home;
-        self.watch.follow(watched(home));
-        let found_there =
+        self.watch.update(watched(home));
+        let in_keychain =
             matches!(self.manager.current().location(), Some(DocumentLocation::Keychain { .. }));
         let configured = || self.manager.0.engine.stores().is_ok_and(|stores| stores.uses_keychain());
-        self.keychain.attend(found_there || configured());
-        self.attention.send_if_modified(|told| {
-            let changed = told != self.watch.attention();
+        self.keychain.attend(in_keychain || configured());
+        self.method.send_if_modified(|sent| {
+            let changed = sent != self.watch.method();
             if changed {
-                tell_of(self.watch.attention());
-                told.clone_from(self.watch.attention());
+                log_method(self.watch.method());
+                sent.clone_from(self.watch.method());
             }
             changed
         });
-        self.looks.send_modify(|count| *count = count.wrapping_add(1));
+        self.reads.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Whether what was found has its record, which every commit of ours is followed by.
-    fn record_of(&self, found: &Snapshot) -> RecordSource {
+    /// Determines whether the state for a change was read with it; each commit of this library writes one.
+    fn record_source(&self, found: &Snapshot) -> RecordSource {
         let known = self.manager.current();
         let generation = &found.record().generation;
         if known.revision() == found.revision() || known.record().generation != *generation {
-            return RecordSource::There;
+            return RecordSource::WithRead;
         }
         let home = &self.manager.0.engine.home;
-        // In this order: a lease that was given up meanwhile has left its record.
+        // The holder first: a holder that releases the lease in between has written its state.
         match store::holder(home) {
-            Some(holder) => RecordSource::Soon(holder),
+            Some(holder) => RecordSource::Pending(holder),
             None if HomeState::read(home).is_ok_and(|(state, _)| state.generation != *generation) => {
-                RecordSource::Since
+                RecordSource::AfterRead
             }
-            None => RecordSource::There,
+            None => RecordSource::WithRead,
         }
     }
 
@@ -212,63 +209,62 @@ impl LoginFollower {
     }
 }
 
-/// Where the record of a change is.
+/// When the state of a change is written.
 enum RecordSource {
-    /// It was found with it, or there is none: the change is another program's.
-    There,
-    /// It was written after the look.
-    Since,
-    /// Whoever holds the lease is about to write it.
-    Soon(Holder),
+    /// It was read with the document, or there is none because another program made the change.
+    WithRead,
+    /// It was written after the read.
+    AfterRead,
+    /// The lease holder will write it.
+    Pending(Holder),
 }
 
-/// Asks the keychain now and then, because a service need not tell of an item that was updated in place: gnome-keyring
-/// 42 does not (`feasibility.md` 4).
+/// Polls the keychain, because a service may send no signal when an item is updated in place; gnome-keyring 42 does not.
 struct KeychainPoll {
-    bell: WatchTrigger,
+    trigger: WatchTrigger,
     due: Instant,
     seen: Option<PollResult>,
     changes: Option<KeychainChanges>,
-    asked: KeychainUse,
+    usage: KeychainUse,
 }
 
-/// Whether the login may be in the keychain.
+/// Whether the keychain is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeychainUse {
-    Not,
-    NowAndThen,
+    Unused,
+    Polled,
 }
 
-/// What the last poll saw. Times are whole seconds, so a second change within one is seen by looking once more.
+/// The result of a poll. Modification times are whole seconds, so a change is followed by one more read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PollResult {
-    Moved(LastModified),
-    Settled(LastModified),
+    Changed(LastModified),
+    Unchanged(LastModified),
     Failed,
 }
 
 impl KeychainPoll {
-    fn new(bell: WatchTrigger) -> Self {
-        Self { bell, due: Instant::now(), seen: None, changes: None, asked: KeychainUse::Not }
+    fn new(trigger: WatchTrigger) -> Self {
+        Self { trigger, due: Instant::now(), seen: None, changes: None, usage: KeychainUse::Unused }
     }
 
     fn due_in(&self) -> Duration {
-        match self.asked {
-            KeychainUse::Not => SLOW_POLL,
-            KeychainUse::NowAndThen => self.due.saturating_duration_since(Instant::now()),
+        match self.usage {
+            KeychainUse::Unused => FALLBACK_POLL_INTERVAL,
+            KeychainUse::Polled => self.due.saturating_duration_since(Instant::now()),
         }
     }
 
-    /// Begins to ask, or leaves off.
+    /// Starts or stops polling.
     fn attend(&mut self, uses_keychain: bool) {
-        match (uses_keychain, self.asked) {
-            (true, KeychainUse::Not) => {
-                let bell = self.bell.clone();
-                self.changes = Some(KeychainChanges::listen(move || bell.ring()));
-                (self.asked, self.due) = (KeychainUse::NowAndThen, Instant::now() + KEYCHAIN_POLL);
+        match (uses_keychain, self.usage) {
+            (true, KeychainUse::Unused) => {
+                let trigger = self.trigger.clone();
+                self.changes = Some(KeychainChanges::listen(move || trigger.wake()));
+                (self.usage, self.due) = (KeychainUse::Polled, Instant::now() + KEYCHAIN_POLL);
             }
-            (false, KeychainUse::NowAndThen) => {
-                (self.asked, self.changes, self.seen) = (KeychainUse::Not, None, None);
+            (false, KeychainUse::Polled) => {
+                (self.usage, self.changes, self.seen) = (KeychainUse::Unused, None, None);
             }
             _ => {}
         }
@@ -277,33 +273,33 @@ impl KeychainPoll {
     fn poll(&mut self, manager: &AuthManager) -> WaitOutcome {
         let before = Instant::now();
         let modified = manager.0.engine.stores().and_then(|stores: Stores| stores.keychain_modified());
-        self.due = Instant::now() + KEYCHAIN_POLL.max(before.elapsed() * KEYCHAIN_POLL_COST).min(SLOW_POLL);
-        let (now, noticed) = match (modified, self.seen.take()) {
-            (Err(_), Some(PollResult::Failed)) => (PollResult::Failed, WaitOutcome::Nothing),
-            (Err(_), _) => (PollResult::Failed, WaitOutcome::LookAgain),
-            (Ok(now), Some(PollResult::Settled(before))) if before == now => {
-                (PollResult::Settled(now), WaitOutcome::Nothing)
+        self.due = Instant::now() + KEYCHAIN_POLL.max(before.elapsed() * KEYCHAIN_POLL_COST).min(FALLBACK_POLL_INTERVAL);
+        let (now, outcome) = match (modified, self.seen.take()) {
+            (Err(_), Some(PollResult::Failed)) => (PollResult::Failed, WaitOutcome::TimedOut),
+            (Err(_), _) => (PollResult::Failed, WaitOutcome::MaybeChanged),
+            (Ok(now), Some(PollResult::Unchanged(before))) if before == now => {
+                (PollResult::Unchanged(now), WaitOutcome::TimedOut)
             }
-            (Ok(now), Some(PollResult::Moved(before))) if before == now => {
-                (PollResult::Settled(now), WaitOutcome::LookAgain)
+            (Ok(now), Some(PollResult::Changed(before))) if before == now => {
+                (PollResult::Unchanged(now), WaitOutcome::MaybeChanged)
             }
-            (Ok(now), _) => (PollResult::Moved(now), WaitOutcome::LookAgain),
+            (Ok(now), _) => (PollResult::Changed(now), WaitOutcome::MaybeChanged),
         };
         self.seen = Some(now);
-        noticed
+        outcome
     }
 }
 
-/// The files of `home`, and the links that lead to it.
+/// Returns the files of `home` and the symlinks that lead to it.
 fn watched(home: &Home) -> Vec<PathBuf> {
-    let mut files = store::watched(home);
+    let mut files = store::watched_files(home);
     files.extend(store::links_to(home));
     files
 }
 
-fn tell_of(attention: &WatchMethod) {
-    if let WatchMethod::Polling { reason } = attention {
-        tracing::warn!(reason, "the system does not tell of changes; the login is looked at every second");
+fn log_method(method: &WatchMethod) {
+    if let WatchMethod::Polling { reason } = method {
+        tracing::warn!(reason, "file events are unavailable; the login is read every second");
     }
 }
 
@@ -313,7 +309,7 @@ mod tests {
     use crate::config::Environment;
 
     #[test]
-    fn a_watcher_that_was_dropped_is_forgotten() {
+    fn the_trigger_of_a_dropped_watch_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let environment = Environment::read(|_| None).unwrap();
         let manager = AuthManager::builder(Home::at(folder.path()).unwrap(), environment).open_anyway();
@@ -322,7 +318,7 @@ mod tests {
             drop(manager.watch());
         }
         let last = manager.watch();
-        assert_eq!(manager.0.bells.0.lock().unwrap().len(), 2);
+        assert_eq!(manager.0.watch_triggers.0.lock().unwrap().len(), 2);
         drop((stays, last));
     }
 }

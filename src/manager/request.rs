@@ -1,4 +1,4 @@
-//! What a caller of a refresh wants, when it is served without one, and which other caller's outcome covers it.
+//! The request for a refresh: its reason, the caller's snapshot, and which outcomes serve it.
 
 use std::sync::Arc;
 
@@ -10,40 +10,39 @@ use super::snapshot::Snapshot;
 use crate::document::{AuthDocument, Freshness, Identity};
 use crate::secret::Fingerprint;
 
-/// Why a refresh is wanted.
+/// The reason for a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefreshReason {
-    /// A caller asked for it explicitly; the damper does not apply.
+    /// A user or caller asked for it explicitly.
     Forced,
-    /// It is kept fresh ahead of time.
+    /// The keeper refreshes ahead of time.
     Keeper,
     /// The token must last at least this long, in seconds.
     MinTtl(u64),
-    /// It is about to end.
+    /// The token is stale.
     Stale,
     /// A server refused the access token of this fingerprint.
     Unauthorized(Fingerprint),
 }
 
 impl RefreshReason {
-    /// Whether `document` is what a caller with this reason wants, so that nothing need be spent. It has `moved` if it is
-    /// not what the caller had.
-    pub(super) fn is_served_by(self, document: &AuthDocument, moved: bool, now: Timestamp) -> bool {
-        if document.bearer().is_none() || ended(document, now) {
+    /// Whether `document` satisfies this reason without a refresh. `changed` says that it is not the caller's document.
+    pub(super) fn is_served_by(self, document: &AuthDocument, changed: bool, now: Timestamp) -> bool {
+        if document.bearer().is_none() || has_expired(document, now) {
             return false;
         }
         let fresh = document.freshness(now) == Freshness::Fresh;
         match self {
-            Self::Forced => moved,
-            // The keeper asks long before a token is stale; only a new one will do.
-            Self::Keeper => moved && fresh,
+            Self::Forced => changed,
+            // The keeper asks before a token is stale, so it needs a new one.
+            Self::Keeper => changed && fresh,
             Self::MinTtl(seconds) => {
                 let lasts = document.expires_at(now).is_none_or(|end| {
                     end.duration_since(now).as_secs() >= i64::try_from(seconds).unwrap_or(i64::MAX)
                 });
-                lasts || (moved && fresh)
+                lasts || (changed && fresh)
             }
             Self::Stale => fresh,
             Self::Unauthorized(refused) => {
@@ -57,7 +56,7 @@ impl RefreshReason {
     }
 }
 
-/// What the caller had in hand when it asked: what the store is compared with.
+/// The login that the caller had when it asked; the stored document is compared with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CallerBase {
     pub(super) fingerprint: Option<Fingerprint>,
@@ -71,8 +70,8 @@ impl CallerBase {
         Self { fingerprint: snapshot.fingerprint(), account_id, user_id }
     }
 
-    /// Whether `document` is the login that the caller had, as far as the caller knew one. `spent` are the refresh tokens
-    /// that were spent on the way to it: where an id is missing, only the spending of the caller's own token can tell.
+    /// Whether `document` is the caller's login. Without ids it is if the caller's refresh token is in `spent`, the tokens
+    /// that were spent to obtain the document.
     pub(super) fn is_login_of(&self, document: &AuthDocument, spent: &[Fingerprint]) -> bool {
         let ours = Identity::new(self.account_id.clone(), self.user_id.clone());
         let theirs = document.identity();
@@ -82,13 +81,13 @@ impl CallerBase {
         let (one_token, descends) = self
             .fingerprint
             .map_or((false, false), |name| (document.fingerprint() == Some(name), spent.contains(&name)));
-        (one_token && !ours.is_another_user_than(&theirs))
+        (one_token && !ours.is_different_user(&theirs))
             || (descends && !ours.contradicts(&theirs))
             || ours.is_same_login_as(&theirs)
     }
 }
 
-/// What a caller of a refresh wants.
+/// A request for a refresh.
 #[derive(Clone, Debug)]
 pub(super) struct RefreshRequest {
     pub(super) reason: RefreshReason,
@@ -96,9 +95,8 @@ pub(super) struct RefreshRequest {
 }
 
 impl RefreshRequest {
-    /// Whether `flight`, which ended with `outcome` after this was wanted, covers it: for the same reason by any outcome,
-    /// for another one by a token that a flight of its own would serve unspent. A failure covers no other reason, since
-    /// what holds back one (a back-off, the damper) need not hold back another.
+    /// Whether the outcome of `flight` serves this request too. With the same reason any outcome does; with another reason
+    /// only a token that satisfies it, because a back-off or the damper need not apply to both.
     pub(super) fn is_covered_by(
         &self,
         flight: &Self,
@@ -114,13 +112,13 @@ impl RefreshRequest {
         let Ok(snapshot) = outcome else { return false };
         let Some(document) = snapshot.document() else { return false };
         let ours = self.base.is_login_of(document, &snapshot.record().ancestors);
-        let moved = !ours || document.fingerprint() != self.base.fingerprint;
-        (ours || !self.reason.is_recovery()) && self.reason.is_served_by(document, moved, now)
+        let changed = !ours || document.fingerprint() != self.base.fingerprint;
+        (ours || !self.reason.is_recovery()) && self.reason.is_served_by(document, changed, now)
     }
 }
 
 /// Whether the access token of `document` has expired.
-pub(super) fn ended(document: &AuthDocument, now: Timestamp) -> bool {
+pub(super) fn has_expired(document: &AuthDocument, now: Timestamp) -> bool {
     document.expires_at(now).is_some_and(|end| end <= now)
 }
 
@@ -131,7 +129,7 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    /// A login whose access token began now and lives for so many seconds.
+    /// A login whose access token was issued at `NOW` and is valid for `lifetime` seconds.
     fn login(account: &str, refresh_token: &str, lifetime: i64) -> Snapshot {
         use base64::Engine as _;
         let part = |value: &serde_json::Value| {
@@ -148,9 +146,8 @@ mod tests {
         Snapshot::of(AuthDocument::parse(document.to_string().as_bytes()).unwrap())
     }
 
-    /// What a flight for one reason leaves to callers who asked meanwhile for each of the others.
     #[test]
-    fn a_failure_covers_the_same_reason_and_a_token_every_caller_that_it_would_serve() {
+    fn a_failure_covers_the_same_reason_and_a_token_every_reason_that_it_satisfies() {
         let held = login("acct-1", "rt-1", 3_600);
         let refused = held.bearer_fingerprint().unwrap();
         let another = Secret::from("another token").fingerprint();
@@ -172,9 +169,9 @@ mod tests {
         let table: [Row<'_>; 5] = [
             // Whether it covers: forced, keeper, min 60, min 7200, stale, refused, another refused.
             ("a failure", &failed, [false; 7]),
-            ("the token that the callers have", &unspent, [false, false, true, false, true, false, true]),
+            ("the callers' own token", &unspent, [false, false, true, false, true, false, true]),
             ("a new token", &fresh, [true; 7]),
-            ("a new token that has ended", &short, [false; 7]),
+            ("a new token that has expired", &short, [false; 7]),
             ("the token of another account", &elsewhere, [true, true, true, true, true, false, false]),
         ];
         let base = CallerBase::of(&held);
@@ -193,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_who_has_been_given_another_token_meanwhile_is_not_covered() {
+    fn a_caller_with_a_newer_token_is_not_covered() {
         let (old, new) = (login("acct-1", "rt-1", 3_600), login("acct-1", "rt-2", 3_600));
         let now = Timestamp::from_second(NOW).unwrap();
         let flight = RefreshRequest { reason: RefreshReason::Forced, base: CallerBase::of(&old) };

@@ -1,4 +1,4 @@
-//! What is done with the authority's answer: save it first, commit it, and never mistake silence for a no.
+//! Sends one refresh token to the authority, saves the response before anything else, and commits it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::engine::{AccountPolicy, Engine, block_on};
 use super::error::Error;
 use super::read_order::ReadTicket;
-use super::recover::dispose;
+use super::recover::end_orphan;
 use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{
     self, Refresh, RefusalDuration, RefusalReason as Refusal, RetryAdvice, TokenResponse,
@@ -18,20 +18,20 @@ use crate::failpoint;
 use crate::secret::Fingerprint;
 use crate::store::rescue::{Rescue, RescueReservation};
 use crate::store::{
-    self, AdvanceOutcome, LONGEST_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord, StoredDocument,
+    self, CommitOutcome, MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord, StoredDocument,
     Writer,
 };
 use crate::watch::Watch;
 
-/// How long a program that won the race may take to commit: Codex gives up on its lock after five seconds.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often to look where another program's commit tells nobody.
-const KEYCHAIN_LOOK: Duration = Duration::from_millis(500);
-/// The first and the longest pause after failures, before jitter.
+/// How long another program may take to commit the successor of a reused token; Codex waits 5 s for its lock.
+const SUCCESSOR_WAIT: Duration = Duration::from_secs(5);
+/// How often the keychain is read meanwhile, because it need not signal changes.
+const KEYCHAIN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The pause after the first failure, and the longest one, before jitter.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
-/// One refresh token on its way to the authority, under the lease, with its successor's place reserved.
+/// A refresh token that is being spent, under the lease and with disk space reserved for the response.
 pub(super) struct TokenSpend<'a> {
     pub(super) engine: &'a Engine,
     pub(super) stored: &'a StoredDocument,
@@ -39,22 +39,21 @@ pub(super) struct TokenSpend<'a> {
     pub(super) writer: Writer<'a>,
 }
 
-/// An answer, as it was written into the rescue.
+/// A response that was written into the rescue.
 struct SavedResponse {
     rescue: Rescue,
     owner: ResponseOwner,
-    /// Whether there is no access token in it.
-    barren: bool,
-    kept: Result<(), store::Error>,
+    lacks_access_token: bool,
+    saved: Result<(), store::Error>,
 }
 
-/// A document that is no longer what was spent, and the look that found it.
+/// A stored document whose refresh token is not the spent one.
 struct ChangedDocument {
-    look: ReadTicket,
+    ticket: ReadTicket,
     stored: StoredDocument,
 }
 
-/// Whose tokens an answer brings.
+/// The user whose tokens are in a response, compared with the spent token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ResponseOwner {
     Same,
@@ -63,89 +62,88 @@ enum ResponseOwner {
 
 impl TokenSpend<'_> {
     pub(super) fn run(mut self, reservation: RescueReservation) -> Result<Snapshot, Error> {
-        // From here on the answer decides, and it has to be kept.
-        self.writer.lease().deadline().finish();
+        // Past this point cancelling could lose a token.
+        self.writer.lease().deadline().ignore_cancel();
         let began = Instant::now();
         let mut reservation = Some(reservation);
         let mut answer = self.send(&mut reservation, Duration::ZERO)?;
         if answer.as_ref().is_err_and(|error| error.kind() == RetryAdvice::Unknown) {
-            // It may have been spent, by us or by whoever was quicker. One retry tells, unless the store does.
-            if let Some(moved) = self.moved()? {
-                return self.adopt(moved);
+            // This request or another program's may have spent the token; one retry shows which.
+            if let Some(change) = self.find_change()? {
+                return self.adopt(change);
             }
             answer = self.send(&mut reservation, began.elapsed())?;
         }
         match answer {
-            Ok(received) => self.received(received),
-            Err(error) => self.failed(error),
+            Ok(received) => self.commit_response(received),
+            Err(error) => self.handle_failure(error),
         }
     }
 
-    /// Sends the request, and writes the answer into the rescue before anything else happens: the connection, the runtime
-    /// and their buffers are dealt with afterwards.
+    /// Sends the request and writes the response into the rescue, before connection and runtime are dropped.
     fn send(
         &self,
         reservation: &mut Option<RescueReservation>,
         passed: Duration,
     ) -> Result<Result<SavedResponse, authority::Error>, Error> {
-        // Its life begins before it arrives, and the machine may be suspended until then.
-        let asked_at = self.engine.clock.now();
+        // The token's lifetime starts before the response arrives, and the machine may be suspended in between.
+        let requested_at = self.engine.clock.now();
         failpoint::at("sending");
         block_on(async {
             let response = self.engine.authority.refresh_after(&self.request, passed).await?;
             failpoint::at("answered");
-            Ok(self.keep(response, asked_at, reservation.take()))
+            Ok(self.save_response(response, requested_at, reservation.take()))
         })
     }
 
-    fn keep(
+    fn save_response(
         &self,
         response: TokenResponse,
-        asked_at: Timestamp,
+        requested_at: Timestamp,
         reservation: Option<RescueReservation>,
     ) -> SavedResponse {
-        // Codex's workspace switch leaves another account beside the same user's refresh token, and keeps the answer.
+        // Codex's workspace switch stores a new account id beside the old refresh token and accepts the response.
         let spent = self.stored.document.identity();
         let owner = match response.is_another_users_than(&spent) {
             true => ResponseOwner::AnotherUser,
             false => ResponseOwner::Same,
         };
-        let barren = response.access_token.is_none();
-        let rescue = Rescue::new(self.stored, self.parent(), response.into(), asked_at);
-        let rescue = if owner == ResponseOwner::AnotherUser { rescue.refused() } else { rescue };
-        let kept = reservation.map_or(Ok(()), |reservation| reservation.keep(&rescue));
+        let lacks_access_token = response.access_token.is_none();
+        let rescue = Rescue::new(self.stored, self.parent(), response.into(), requested_at);
+        let rescue = if owner == ResponseOwner::AnotherUser { rescue.into_refused() } else { rescue };
+        let saved = reservation.map_or(Ok(()), |reservation| reservation.write(&rescue));
         failpoint::at("rescued");
-        SavedResponse { rescue, owner, barren, kept }
+        SavedResponse { rescue, owner, lacks_access_token, saved }
     }
 
     fn parent(&self) -> Fingerprint {
         self.request.refresh_token.fingerprint()
     }
 
-    fn received(&mut self, received: SavedResponse) -> Result<Snapshot, Error> {
-        // Against its promise the rescue may fail; then the commit is all that is left to try.
-        let SavedResponse { rescue, owner, barren, kept } = received;
+    fn commit_response(&mut self, received: SavedResponse) -> Result<Snapshot, Error> {
+        // If the reserved rescue could not be written, the commit is still tried.
+        let SavedResponse { rescue, owner, lacks_access_token, saved } = received;
         if owner == ResponseOwner::AnotherUser {
             self.give_up(rescue)?;
             return Err(Error::WrongAccount);
         }
-        match self.writer.advance(&rescue) {
-            Ok(AdvanceOutcome::Stored) if barren => Err(Error::NoAccessToken),
-            Ok(AdvanceOutcome::Stored | AdvanceOutcome::Overtaken) => {
-                self.serve_what_is_there(rescue.child())
+        match self.writer.commit_rescue(&rescue) {
+            Ok(CommitOutcome::Stored) if lacks_access_token => Err(Error::NoAccessToken),
+            Ok(CommitOutcome::Stored | CommitOutcome::ReplacedSince) => {
+                self.serve_stored(rescue.child())
             }
-            Ok(AdvanceOutcome::Moved) => {
-                // A logout, a new login, or a program that won: never over the newer document.
+            Ok(CommitOutcome::Changed) => {
+                // After a logout, a new login or another program's refresh the stored document is newer.
                 self.give_up(rescue)?;
-                self.serve_what_is_there(None)
+                self.serve_stored(None)
             }
             Err(error) => {
-                kept?;
-                match self.stored.document.with_successor(&rescue.tokens, rescue.received_at) {
+                saved?;
+                match self.stored.document.with_new_tokens(&rescue.tokens, rescue.received_at) {
                     Ok(document) => {
-                        let look = self.engine.looks.begin();
+                        let ticket = self.engine.read_order.begin();
                         let stored = StoredDocument { document, ..self.stored.clone() };
-                        Ok(self.snapshot(look, stored).departed(Divergence::Uncommitted(Arc::new(error))))
+                        Ok(self.snapshot(ticket, stored).diverging(Divergence::Uncommitted(Arc::new(error))))
                     }
                     Err(_) => Err(Error::Uncommitted(Arc::new(error))),
                 }
@@ -153,54 +151,53 @@ impl TokenSpend<'_> {
         }
     }
 
-    /// Records what was spent, and revokes what belongs to no stored login.
+    /// Records the spent token, and revokes the new tokens if no stored login owns them.
     fn give_up(&mut self, rescue: Rescue) -> Result<(), Error> {
-        match self.writer.give_up(rescue)? {
-            Some(orphan) => dispose(self.engine, &mut self.writer, &orphan),
+        match self.writer.abandon_rescue(rescue)? {
+            Some(orphan) => end_orphan(self.engine, &mut self.writer, &orphan),
             None => Ok(()),
         }
     }
 
-    fn failed(&mut self, error: authority::Error) -> Result<Snapshot, Error> {
+    fn handle_failure(&mut self, error: authority::Error) -> Result<Snapshot, Error> {
         match &error {
             authority::Error::Permanent { reason, hold, code, .. } => {
                 if *reason == Refusal::Reused
-                    && let Some(moved) = self.await_successor()?
+                    && let Some(change) = self.await_successor()?
                 {
-                    return self.adopt(moved);
+                    return self.adopt(change);
                 }
-                // Whoever is in the middle of a commit has the locks; after this look nobody is.
+                // A program in the middle of a commit holds Codex's locks, so this read waits for it.
                 let kind = self.stored.location.kind();
-                let look = self.engine.looks.begin();
+                let ticket = self.engine.read_order.begin();
                 let stored = self.writer.read_between_commits(kind)?.stored();
-                if let Some(moved) = self.judge(look, stored)? {
-                    return self.adopt(moved);
+                if let Some(change) = self.changed_from(ticket, stored)? {
+                    return self.adopt(change);
                 }
                 Err(self.poison(*reason, *hold, code.clone()))
             }
             authority::Error::Transient { retry_after, .. } => {
-                let asked = *retry_after;
-                Err(self.back_off(SpendOutcome::Transient, asked, error))
+                let retry_after = *retry_after;
+                Err(self.back_off(SpendOutcome::Transient, retry_after, error))
             }
             authority::Error::Unknown { .. } => {
-                if let Some(moved) = self.moved()? {
-                    return self.adopt(moved);
+                if let Some(change) = self.find_change()? {
+                    return self.adopt(change);
                 }
                 Err(self.back_off(SpendOutcome::Unknown, None, error))
             }
-            // Nothing was sent, and nothing that anybody else should know of has happened.
+            // Nothing was sent, so nothing is recorded.
             _ => Err(error.into()),
         }
     }
 
-    /// Somebody has the successor and may not have committed it: looks on every change until it moves or the grace is
-    /// over.
+    /// Waits up to [`SUCCESSOR_WAIT`] until another program commits the successor of a token that it has spent.
     fn await_successor(&self) -> Result<Option<ChangedDocument>, Error> {
-        let mut watch = Watch::on(store::watched(self.writer.lease().home()));
-        let ends = Instant::now() + GRACE;
+        let mut watch = Watch::new(store::watched_files(self.writer.lease().home()));
+        let ends = Instant::now() + SUCCESSOR_WAIT;
         loop {
-            if let Some(moved) = self.moved()? {
-                return Ok(Some(moved));
+            if let Some(change) = self.find_change()? {
+                return Ok(Some(change));
             }
             let left = ends.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -208,40 +205,40 @@ impl TokenSpend<'_> {
             }
             let _ = match self.stored.location.kind() {
                 StoreKind::File => watch.wait(left),
-                _ => watch.wait(left.min(KEYCHAIN_LOOK)),
+                _ => watch.wait(left.min(KEYCHAIN_CHECK_INTERVAL)),
             };
         }
     }
 
-    /// What is stored now, if it is no longer what was spent.
-    fn moved(&self) -> Result<Option<ChangedDocument>, Error> {
-        let look = self.engine.looks.begin();
-        self.judge(look, self.writer.stores().find()?.stored)
+    /// Reads the store, and returns the document if its refresh token is not the spent one.
+    fn find_change(&self) -> Result<Option<ChangedDocument>, Error> {
+        let ticket = self.engine.read_order.begin();
+        self.changed_from(ticket, self.writer.stores().find()?.stored)
     }
 
-    fn judge(
+    fn changed_from(
         &self,
-        look: ReadTicket,
+        ticket: ReadTicket,
         stored: Option<StoredDocument>,
     ) -> Result<Option<ChangedDocument>, Error> {
-        let stored = self.acceptable(stored, None)?;
-        let moved = stored.document.fingerprint() != Some(self.parent());
-        Ok(moved.then_some(ChangedDocument { look, stored }))
+        let stored = self.require_same_login(stored, None)?;
+        let change = stored.document.fingerprint() != Some(self.parent());
+        Ok(change.then_some(ChangedDocument { ticket, stored }))
     }
 
-    fn serve_what_is_there(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
-        let look = self.engine.looks.begin();
-        let stored = self.acceptable(self.writer.stores().find()?.stored, child)?;
-        Ok(self.snapshot(look, stored))
+    fn serve_stored(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
+        let ticket = self.engine.read_order.begin();
+        let stored = self.require_same_login(self.writer.stores().find()?.stored, child)?;
+        Ok(self.snapshot(ticket, stored))
     }
 
-    /// The snapshot of what `look` has found, with the record as it is by now.
-    fn snapshot(&self, look: ReadTicket, stored: StoredDocument) -> Snapshot {
-        Snapshot::found(look, Some(stored), self.writer.state().clone())
+    /// Returns a snapshot of `stored` with the current state.
+    fn snapshot(&self, ticket: ReadTicket, stored: StoredDocument) -> Snapshot {
+        Snapshot::from_read(ticket, Some(stored), self.writer.state().clone())
     }
 
-    /// What is stored, if it is the login that was spent. `child` is what this process has put there.
-    fn acceptable(
+    /// Returns the stored document if it is the login whose token was spent, or is `child`, which this process committed.
+    fn require_same_login(
         &self,
         stored: Option<StoredDocument>,
         child: Option<Fingerprint>,
@@ -255,15 +252,15 @@ impl TokenSpend<'_> {
         Ok(stored)
     }
 
-    /// Takes over what somebody else committed, and tells those who wait.
-    fn adopt(&mut self, moved: ChangedDocument) -> Result<Snapshot, Error> {
+    /// Adopts the document that another program committed, and records that for processes that wait.
+    fn adopt(&mut self, change: ChangedDocument) -> Result<Snapshot, Error> {
         let (parent, now) = (self.parent(), self.engine.clock.now());
         self.writer.record_adopted(|state| {
-            state.spend(parent);
+            state.mark_spent(parent);
             state.poison = None;
             state.outcome = Some(SpendRecord::committed(parent, now));
         })?;
-        Ok(self.snapshot(moved.look, moved.stored))
+        Ok(self.snapshot(change.ticket, change.stored))
     }
 
     fn poison(&mut self, reason: Refusal, hold: RefusalDuration, code: Option<String>) -> Error {
@@ -284,43 +281,43 @@ impl TokenSpend<'_> {
         };
         let recorded = self.writer.record(|state| {
             if poison.until.is_none() {
-                state.spend(poison.fingerprint);
+                state.mark_spent(poison.fingerprint);
             }
             state.poison = Some(poison.clone());
             let outcome = SpendRecord::committed(poison.fingerprint, at);
-            state.outcome = Some(SpendRecord { ending: SpendOutcome::Refused, ..outcome });
+            state.outcome = Some(SpendRecord { outcome: SpendOutcome::Refused, ..outcome });
         });
-        // A poison that cannot be recorded is this process's own knowledge all the same.
+        // A poison that cannot be recorded still holds in this process.
         drop(recorded);
         Error::Poisoned(Box::new(poison))
     }
 
-    fn back_off(&mut self, ending: SpendOutcome, asked: Option<Duration>, error: authority::Error) -> Error {
+    fn back_off(&mut self, ending: SpendOutcome, retry_after: Option<Duration>, error: authority::Error) -> Error {
         let at = self.engine.clock.now();
         let state = self.writer.state();
         let before = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == self.parent());
         let failures = before.map_or(0, |outcome| outcome.failures) + 1;
-        let pause = match asked {
-            Some(asked) => SignedDuration::try_from(asked).unwrap_or(LONGEST_BACK_OFF).min(LONGEST_BACK_OFF),
+        let pause = match retry_after {
+            Some(retry_after) => SignedDuration::try_from(retry_after).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF),
             None => jittered((FIRST_PAUSE * 2_i32.pow(failures.min(8) - 1)).min(LONGEST_PAUSE)),
         };
         let mut retry_at = at.checked_add(pause).ok();
         if ending == SpendOutcome::Unknown {
-            // It may have been spent: while the access token lives there is nothing to win by asking again.
+            // The token may have been spent, so a retry is useless while the access token is valid.
             retry_at = retry_at.max(self.stored.document.expires_at(at));
         }
         let message = error.to_string();
         let outcome =
-            SpendRecord { ending, retry_at, failures, message, ..SpendRecord::committed(self.parent(), at) };
+            SpendRecord { outcome: ending, retry_at, failures, message, ..SpendRecord::committed(self.parent(), at) };
         let _ = self.writer.record(|state| state.outcome = Some(outcome));
         error.into()
     }
 }
 
-/// Between half of `pause` and all of it, so that machines that failed together do not come back together.
+/// Returns a random duration between half of `pause` and `pause`, so that machines do not retry at the same time.
 fn jittered(pause: SignedDuration) -> SignedDuration {
     let mut random = [0; 4];
-    // Without random numbers the pause is whole.
+    // Without random bytes, use the whole pause.
     if getrandom::fill(&mut random).is_err() {
         return pause;
     }

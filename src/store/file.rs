@@ -1,4 +1,4 @@
-//! The document as a locked `auth.json`, mode 0600.
+//! The file store: the document in `auth.json`, mode 0600.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Home;
 
-/// A document is a few kilobytes; a file beyond this is something else.
-const LIMIT: u64 = 1024 * 1024;
+/// The largest file that is read; a document has a few kilobytes.
+const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
 
 /// The file store of a home.
 ///
-/// Where `auth.json` is a symbolic link, the file it leads to is read, replaced and removed, and the link stays. Under a
-/// lease that file is the one that the link led to when the lease was acquired. A write replaces the whole file in one
-/// step (a temporary file beside it, fsync, rename, fsync of the folder), so that a reader sees the old document or the
-/// new one; a file that is itself a mount point is only ever written in place, and only for a login.
+/// If `auth.json` is a symbolic link, its target is read, replaced and removed, and the link stays. Under a lease the
+/// target is the one that the link had when the lease was acquired. A write replaces the file atomically (temporary file
+/// beside it, fsync, rename, fsync of the folder). A file that is itself a mount point cannot be replaced; only a login
+/// writes it, in place.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     home: Home,
@@ -30,18 +30,18 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// The file store of `home`, for reading.
+    /// Returns the file store of `home`, for reading.
     #[must_use]
     pub fn new(home: Home) -> Self {
         Self { home, pinned: None }
     }
 
-    /// The same with the document where a lease found it.
+    /// Returns the file store of `home` with the document at `target`, where a lease found it.
     pub(super) fn pinned(home: Home, target: DocumentTarget) -> Self {
         Self { home, pinned: Some(target) }
     }
 
-    /// Whether a login could be written now: over a file that is a mount point, in place.
+    /// Checks whether a login could be written now, also in place over a file that is a mount point.
     pub(super) fn check_login(&self) -> Result<(), Error> {
         super::settings::check_in_place(&self.path()?)?;
         self.check_locks()
@@ -55,13 +55,13 @@ impl FileStore {
         Ok(self.target()?.document())
     }
 
-    /// Whether Codex's commit locks could be acquired by this user.
+    /// Checks whether this user may acquire Codex's commit locks.
     pub(super) fn check_locks(&self) -> Result<(), Error> {
-        lock::may_open(&self.home.first_commit_lock())?;
-        Ok(lock::may_open(&self.target()?.commit_lock())?)
+        lock::check_can_open(&self.home.first_commit_lock())?;
+        Ok(lock::check_can_open(&self.target()?.commit_lock())?)
     }
 
-    /// The bytes of the file, up to `limit` of them.
+    /// Reads the file, whose size is at most `limit` bytes.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -77,7 +77,7 @@ impl Store for FileStore {
 
     fn read(&self, _within: Duration) -> Result<StoreContent, Error> {
         let path = self.path()?;
-        let Some(contents) = self.bytes(LIMIT)? else { return Ok(StoreContent::Nothing) };
+        let Some(contents) = self.bytes(MAX_DOCUMENT_BYTES)? else { return Ok(StoreContent::Nothing) };
         let location = DocumentLocation::File(path.clone());
         let document = match AuthDocument::parse(&contents.bytes) {
             Ok(document) => document,
@@ -85,42 +85,42 @@ impl Store for FileStore {
         };
         let mut notes = Vec::new();
         if let Exposure::Loose { mode } = contents.exposure {
-            notes.push(StorageNote::Loose { path: path.clone(), mode });
+            notes.push(StorageNote::ReadableByOthers { path: path.clone(), mode });
         }
         if contents.names > 1 {
             notes.push(StorageNote::HardLinked { path, names: contents.names });
         }
-        notes.extend(document.oddities().iter().cloned().map(StorageNote::from));
+        notes.extend(document.warnings().iter().cloned().map(StorageNote::from));
         Ok(StoreContent::Document(Box::new(StoredDocument { document, location, notes })))
     }
 
     fn check_write(&self, _within: Duration) -> Result<(), Error> {
-        private_file::may_replace(&self.path()?, Links::Refuse)?;
+        private_file::check_can_replace(&self.path()?, Links::Refuse)?;
         self.check_locks()
     }
 
     fn prove_write(&self) -> Result<(), Error> {
-        Ok(private_file::prove_replacement(&self.path()?, Links::Refuse)?)
+        Ok(private_file::test_replacement(&self.path()?, Links::Refuse)?)
     }
 
     fn check_remove(&self, _within: Duration) -> Result<(), Error> {
-        private_file::may_remove(&self.path()?, Links::Refuse)?;
+        private_file::check_can_remove(&self.path()?, Links::Refuse)?;
         self.check_locks()
     }
 
     fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
         let over = match commit.intent() {
             WriteIntent::Login => MountPolicy::InPlace,
-            WriteIntent::Keep => MountPolicy::Refuse,
+            WriteIntent::Save => MountPolicy::Refuse,
         };
         let path = self.path()?;
         let replaced = private_file::replace(&path, &document.to_pretty(), Links::Refuse, over)?;
         let report = |note| match note {
             private_file::ReplacementNote::ModeRepaired { from } => {
-                Some(StorageNote::Tightened { path: path.clone(), mode: from })
+                Some(StorageNote::ModeRepaired { path: path.clone(), mode: from })
             }
             private_file::ReplacementNote::WrittenInPlace { backup } => {
-                Some(StorageNote::InPlace { path: path.clone(), backup })
+                Some(StorageNote::WrittenInPlace { path: path.clone(), backup })
             }
             _ => None,
         };

@@ -1,9 +1,9 @@
-//! The document as an item of the system's keychain: on Linux the very item that Codex keeps.
+//! The keychain store: the document in an item of the system's keychain, on Linux the item that Codex uses.
 
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Client, Item, ItemName, ItemSelection, ItemSharing, LastModified, Slot};
+use codex_auth_platform::keychain::{Client, Item, ItemName, ItemSelection, ItemSharing, LastModified, WriteTarget};
 use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
 
@@ -16,55 +16,56 @@ use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
 use crate::home::{Home, RecordPaths};
 
-/// The service of items that are ours alone.
-const OURS: &str = "codex-auth";
-/// The service of the item that Codex keeps its login in.
-const CODEXS: &str = "Codex Auth";
+/// The service of items that only this library uses.
+const OWN_SERVICE: &str = "codex-auth";
+/// The service of the item that Codex stores its login in.
+const CODEX_SERVICE: &str = "Codex Auth";
 
 /// The keychain store of a home.
 ///
-/// Where any program may rewrite an item (Linux), it is Codex's own: service `Codex Auth`, account `cli|` and 16 hex
-/// digits of SHA-256 of the canonical home. Where that would make the system ask Codex's user for ever (macOS), it is
-/// one of ours with the service `codex-auth` (`peers.md` 3.6). It is updated in place, and never made a second time.
+/// On Linux, where any program may rewrite an item, it is Codex's own item: service `Codex Auth`, account `cli|` and 16
+/// hex digits of SHA-256 of the canonical home. On macOS it is an item of our own with the service `codex-auth`: after
+/// another program rewrites an item, the system prompts Codex's user at every access. An existing item is updated in
+/// place; no second one is created.
 ///
-/// Should others have left several items, the preferred one is used, and [`StorageNote::Duplicates`] says so.
+/// If another program left several items, the preferred one is used and reported as [`StorageNote::Duplicates`].
 #[derive(Clone)]
 pub struct KeychainStore {
     name: ItemName,
-    codexs: ItemName,
+    codex_name: ItemName,
     client: Client,
 }
 
-/// Whether the system may ask its user something.
+/// Whether the system may prompt the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PromptPolicy {
-    /// There is a person who expects it.
+    /// It may prompt; the user expects it.
     Allowed,
-    /// What would bring one up fails, and the keychain counts as locked.
+    /// A call that would prompt fails as if the keychain were locked.
     Forbidden,
 }
 
 impl KeychainStore {
-    /// The keychain store of `home`, reached through `client`.
+    /// Returns the keychain store of `home`, accessed through `client`.
     #[must_use]
     pub fn new(home: &Home, client: Client) -> Self {
         let hash = home.hash();
-        let [codexs, ours] = [CODEXS, OURS].map(|service| ItemName::new(service, format!("cli|{hash}")));
+        let [codexs, ours] = [CODEX_SERVICE, OWN_SERVICE].map(|service| ItemName::new(service, format!("cli|{hash}")));
         let name = if client.sharing() == ItemSharing::OwnerOnly { ours } else { codexs.clone() };
-        Self { name, codexs, client }
+        Self { name, codex_name: codexs, client }
     }
 
-    /// Whether an item could be read and written now, within `within`.
+    /// Checks, within `within`, whether an item could be read and written now.
     ///
     /// # Errors
-    /// [`Error::Keychain`] says why not, and what to do.
+    /// [`Error::Keychain`].
     pub fn check(&self, within: Duration) -> Result<(), Error> {
-        // Asking for an item asks for everything that could be in the way of it.
+        // Looking up an item fails for every reason for which a read or write would fail.
         self.modified(within).map(drop)
     }
 
-    /// When the item was modified last, in whole seconds, within `within`. Fetches no secret.
+    /// Returns, within `within`, when the item was last modified, in whole seconds. Fetches no secret.
     ///
     /// # Errors
     /// [`Error::Keychain`].
@@ -72,36 +73,36 @@ impl KeychainStore {
         Ok(self.client.modified(&self.name, within)?)
     }
 
-    /// Whether there is an item of the login, in a locked keychain too, as far as the service tells.
+    /// Returns whether the login's item exists, if the service can tell also in a locked keychain.
     ///
     /// # Errors
     /// [`Error::Keychain`].
-    pub fn holds(&self, within: Duration) -> Result<bool, Error> {
-        Ok(self.client.holds(&self.name, within)?)
+    pub fn has_item(&self, within: Duration) -> Result<bool, Error> {
+        Ok(self.client.contains(&self.name, within)?)
     }
 
-    /// Whether the item of the login is the one that Codex keeps, so that there is nothing to take over.
+    /// Returns whether the login's item is the one that Codex uses, so that there is nothing to import from it.
     #[must_use]
-    pub fn shares_codexs_item(&self) -> bool {
-        self.codexs == self.name
+    pub fn shares_codex_item(&self) -> bool {
+        self.codex_name == self.name
     }
 
-    /// What Codex keeps in an item of its own. This is the only call that touches an item of another program's, and it
-    /// changes nothing there; with [`PromptPolicy::Allowed`] it waits for the answer of a person for at most `within`.
+    /// Reads the document in Codex's own item. No other call accesses another program's item. With
+    /// [`PromptPolicy::Allowed`] it waits at most `within` for the user to answer a prompt.
     ///
     /// # Errors
-    /// - [`Error::Keychain`]; among them that whoever was asked did not allow it.
-    /// - [`Error::Document`]: what it keeps cannot be understood.
-    pub fn codexs_item(
+    /// - [`Error::Keychain`], also if the user denied access.
+    /// - [`Error::Document`]: the item's content is not a document.
+    pub fn read_codex_item(
         &self,
-        dialogues: PromptPolicy,
+        prompts: PromptPolicy,
         within: Duration,
     ) -> Result<Option<StoredDocument>, Error> {
-        let items = match dialogues {
-            PromptPolicy::Allowed => self.client.read_asking(&self.codexs, within)?,
-            PromptPolicy::Forbidden => self.client.read(&self.codexs, within)?,
+        let items = match prompts {
+            PromptPolicy::Allowed => self.client.read_with_prompt(&self.codex_name, within)?,
+            PromptPolicy::Forbidden => self.client.read(&self.codex_name, within)?,
         };
-        let location = called(&self.codexs);
+        let location = location_of(&self.codex_name);
         let Some((_, document, _)) = preferred(&items) else { return Ok(None) };
         match document {
             Ok(document) => Ok(Some(StoredDocument { document, location, notes: Vec::new() })),
@@ -109,14 +110,15 @@ impl KeychainStore {
         }
     }
 
-    /// Removes all items but the one in use, and those of other accounts.
+    /// Removes the duplicates of the item in use, except those that hold a login of another account. Returns how many were
+    /// removed.
     ///
     /// # Errors
     /// As [`Store::remove`].
     pub fn remove_duplicates(&self, commit: &CommitLocks<'_>) -> Result<usize, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
         let Some((kept, Ok(login), _)) = preferred(&items) else { return Ok(0) };
-        // Codex reads none of several items, so what is not known to be another account's goes.
+        // Codex reads none of several items, so every item that may be of the same account is removed.
         let is_other = |item: &Item| {
             let document = AuthDocument::parse(&item.secret);
             document.is_ok_and(|document| document.identity().contradicts(&login.identity()))
@@ -124,12 +126,12 @@ impl KeychainStore {
         let mut removed = 0;
         for item in items.iter().filter(|item| item.id != kept.id && !is_other(item)) {
             removed +=
-                self.client.delete(&self.name, &ItemSelection::This(item.id.clone()), commit.remaining()?)?;
+                self.client.delete(&self.name, &ItemSelection::Item(item.id.clone()), commit.remaining()?)?;
         }
         Ok(removed)
     }
 
-    /// The key that rescues of the document with these records are sealed with, if there is one.
+    /// Reads the key that seals the rescues of the document with these records, if there is one.
     ///
     /// # Errors
     /// [`Error::Keychain`].
@@ -138,32 +140,32 @@ impl KeychainStore {
         records: &RecordPaths,
         within: Duration,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let items = self.client.read(&sealing(records), within)?;
+        let items = self.client.read(&sealing_key_name(records), within)?;
         Ok(items.into_iter().min_by(|one, other| one.id.cmp(&other.id)).map(|item| item.secret))
     }
 
-    /// Stores the key that rescues are sealed with.
+    /// Stores the key that seals the rescues of the lease's document.
     ///
     /// # Errors
     /// [`Error::Keychain`].
     pub(super) fn set_sealing_key(&self, lease: &Lease, key: &[u8], within: Duration) -> Result<(), Error> {
-        self.client.write(&sealing(&lease.records()), &Slot::Only, key, within)?;
+        self.client.write(&sealing_key_name(&lease.records()), &WriteTarget::OnlyItem, key, within)?;
         Ok(())
     }
 
-    /// Removes the key that rescues are sealed with; there must be no rescue any more.
+    /// Removes the key that seals the rescues of the lease's document; no rescue may be left.
     ///
     /// # Errors
     /// [`Error::Keychain`].
     pub(super) fn remove_sealing_key(&self, lease: &Lease, within: Duration) -> Result<(), Error> {
-        self.client.delete(&sealing(&lease.records()), &ItemSelection::All, within)?;
+        self.client.delete(&sealing_key_name(&lease.records()), &ItemSelection::All, within)?;
         Ok(())
     }
 
-    /// What the item is called for people.
+    /// Returns the item's location, as messages name it.
     #[must_use]
     pub fn location(&self) -> DocumentLocation {
-        called(&self.name)
+        location_of(&self.name)
     }
 }
 
@@ -186,7 +188,7 @@ impl Store for KeychainStore {
         if items.len() > 1 {
             notes.push(StorageNote::Duplicates { copies: items.len(), preference });
         }
-        notes.extend(document.oddities().iter().cloned().map(StorageNote::from));
+        notes.extend(document.warnings().iter().cloned().map(StorageNote::from));
         Ok(StoreContent::Document(Box::new(StoredDocument { document, location: self.location(), notes })))
     }
 
@@ -200,7 +202,7 @@ impl Store for KeychainStore {
 
     fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
-        let slot = preferred(&items).map_or(Slot::Only, |(item, ..)| Slot::This(item.id.clone()));
+        let slot = preferred(&items).map_or(WriteTarget::OnlyItem, |(item, ..)| WriteTarget::Item(item.id.clone()));
         self.client.write(&self.name, &slot, &document.to_compact(), commit.remaining()?)?;
         Ok(WriteReport { location: self.location(), notes: Vec::new() })
     }
@@ -219,27 +221,27 @@ impl fmt::Debug for KeychainStore {
     }
 }
 
-fn sealing(records: &RecordPaths) -> ItemName {
-    ItemName::new(OURS, format!("rescue|{}", records.hash()))
+fn sealing_key_name(records: &RecordPaths) -> ItemName {
+    ItemName::new(OWN_SERVICE, format!("rescue|{}", records.hash()))
 }
 
-fn called(name: &ItemName) -> DocumentLocation {
+fn location_of(name: &ItemName) -> DocumentLocation {
     DocumentLocation::Keychain { service: name.service().to_owned(), account: name.account().to_owned() }
 }
 
-type KeychainRead = Result<AuthDocument, document::Error>;
+type ParseResult = Result<AuthDocument, document::Error>;
 
-/// The item to use, what is in it, and why it: one that can be read before one that cannot, then as two copies of a
-/// login are told apart, then the one that was written last by the service's own account, so that what is written to an
-/// item is what is read afterwards; then the first by a name that does not change.
-fn preferred(items: &[Item]) -> Option<(&Item, KeychainRead, CopyPreference)> {
+/// Selects the item to use, and returns its content and the reason. A document takes precedence over unparsable content,
+/// then the later token of one login, then the item that the service lists as modified last (so that a written item is the
+/// one that is read afterwards), then the first by id.
+fn preferred(items: &[Item]) -> Option<(&Item, ParseResult, CopyPreference)> {
     let mut items: Vec<_> = items.iter().map(|item| (item, AuthDocument::parse(&item.secret))).collect();
     items.sort_by(|(one, _), (other, _)| other.modified.cmp(&one.modified).then(one.id.cmp(&other.id)));
     let mut items = items.into_iter();
-    let (mut best, mut reading) = items.next()?;
-    let mut why = CopyPreference::First;
+    let (mut best, mut document) = items.next()?;
+    let mut reason = CopyPreference::First;
     for (item, other) in items {
-        let verdict = match (&reading, &other) {
+        let decision = match (&document, &other) {
             (Ok(ours), Ok(theirs)) => {
                 preference::later(ours, theirs).map(|later| (later, CopyPreference::LaterToken))
             }
@@ -247,12 +249,12 @@ fn preferred(items: &[Item]) -> Option<(&Item, KeychainRead, CopyPreference)> {
             (Ok(_), Err(_)) => Some((LaterCopy::First, CopyPreference::Readable)),
             (Err(_), Err(_)) => None,
         };
-        if let Some((later, preference)) = verdict {
-            why = preference;
+        if let Some((later, preference)) = decision {
+            reason = preference;
             if later == LaterCopy::Second {
-                (best, reading) = (item, other);
+                (best, document) = (item, other);
             }
         }
     }
-    Some((best, reading, why))
+    Some((best, document, reason))
 }

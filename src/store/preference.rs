@@ -1,4 +1,4 @@
-//! Which of two copies of a login counts. No local clock has a say in it.
+//! Choosing between two copies of a login, by the authority's clock and never by a local one.
 
 use std::fmt;
 
@@ -10,38 +10,39 @@ use crate::document::AuthDocument;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyPreference {
-    /// Nothing tells them apart; the first by a name that does not change.
+    /// Nothing distinguishes them; it is the first by a stable id.
     First,
-    /// The keychain, as Codex's `auto` does.
+    /// It is in the keychain, which Codex's `auto` prefers.
     Keychain,
-    /// Its access token was made later, by the authority's clock.
+    /// Its access token was issued later, by the authority's clock.
     LaterToken,
-    /// The other one cannot be understood.
+    /// The other copy cannot be parsed.
     Readable,
-    /// `state.json` names the store it is in.
+    /// `state.json` names its store.
     Recorded,
 }
 
 impl fmt::Display for CopyPreference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::First => "the first of equals",
-            Self::Keychain => "the keychain counts before the file",
-            Self::LaterToken => "the newer token counts",
-            Self::Readable => "only one can be understood",
-            Self::Recorded => "the store that was used last counts",
+            Self::First => "the first of equal copies",
+            Self::Keychain => "the keychain takes precedence over the file",
+            Self::LaterToken => "the one with the newer token",
+            Self::Readable => "the only one that can be parsed",
+            Self::Recorded => "the store that was used last",
         })
     }
 }
 
-/// Which of two documents holds the later token.
+/// The document with the later token, of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LaterCopy {
     First,
     Second,
 }
 
-/// The later token of one identity. `None` when they are different logins, or their tokens do not tell.
+/// Returns which document of one login has the later token. `None` if they are different logins or the tokens have no or
+/// equal issue times.
 pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<LaterCopy> {
     if first.mode() != second.mode() || !first.is_same_login_as(second) {
         return None;
@@ -54,7 +55,7 @@ pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<Later
     }
 }
 
-/// Two copies in the order in which they count.
+/// Two copies, the preferred one first.
 #[derive(Debug)]
 pub(super) struct RankedCopies {
     pub(super) first: StoredDocument,
@@ -81,10 +82,10 @@ pub(super) fn rank(
     RankedCopies { first, second, preference }
 }
 
-/// Whether `copy` is this very login, or an older state of it.
+/// Returns whether `copy` is the same login, or an older state of it.
 pub(super) fn is_copy(copy: &AuthDocument, login: &AuthDocument) -> bool {
     let same_login = copy.is_same_login_as(login);
-    let login_of = |document: &AuthDocument| document.tokens().and_then(|tokens| tokens.login.clone());
+    let login_of = |document: &AuthDocument| document.tokens().and_then(|tokens| tokens.login_id.clone());
     let other_login = matches!((login_of(copy), login_of(login)), (Some(one), Some(other)) if one != other);
     copy.revision() == login.revision() || (same_login && copy.mode() == login.mode() && !other_login)
 }
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authoritys_clock_decides_between_copies_of_one_login_and_our_record_between_others() {
+    fn the_later_token_wins_between_copies_of_one_login_and_the_recorded_store_otherwise() {
         use CopyPreference::{Keychain, LaterToken, Recorded};
         let file = Some(StoreKind::File);
         for (ours, theirs, recorded, kind, why) in [

@@ -1,8 +1,8 @@
 //! The rescue: a token response on disk from the moment it arrives until it is committed.
 //!
-//! A single-use token was spent for it, so it must survive whatever happens to the store, the machine's patience or this
-//! process. Its space is reserved before the token is spent ([`RescueReservation::make`]), and writing it is the first thing
-//! done with the answer ([`RescueReservation::keep`]). The next holder of the lease finds it ([`Writer::recover`]).
+//! A single-use token was spent for it, so it must survive a failing store and the death of this process. Its space is
+//! reserved before the token is spent ([`RescueReservation::create`]), and it is written before anything else is done with
+//! the response ([`RescueReservation::write`]). The next holder of the lease completes it ([`Writer::recover`]).
 //!
 //! [`Writer::recover`]: super::Writer::recover
 
@@ -17,52 +17,52 @@ use crate::document::{AuthDocument, Identity, NewTokens, Provenance};
 use crate::home::RecordPaths;
 use crate::secret::{Fingerprint, Secret};
 
-/// What is reserved: more than any token response that is accepted.
-const SPACE: u64 = 320 * 1024;
-/// The most that is read of a rescue.
-pub(super) const LIMIT: u64 = 4 * 1024 * 1024;
+/// The reserved space; every accepted token response is smaller.
+const RESERVED_BYTES: u64 = 320 * 1024;
+/// The largest rescue that is read.
+pub(super) const MAX_RESCUE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A token response that is not committed yet.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rescue {
-    /// What is to become of it.
+    /// How it will be completed.
     pub purpose: RescuePurpose,
     /// The refresh token that was spent for it.
     pub parent: Fingerprint,
-    /// Whose login was refreshed.
+    /// The identity of the refreshed login.
     pub identity: Identity,
-    /// Which login of that identity it was, where that is known.
+    /// The id of the login, if it has one.
     pub login: Option<String>,
-    /// Who issued it, to which client.
+    /// The issuer and client id of the tokens.
     pub provenance: Provenance,
-    /// What it holds.
+    /// The received tokens.
     pub tokens: NewTokens,
     /// When it arrived.
     pub received_at: Timestamp,
-    /// The account name of the keychain item that holds the document; `None` for the file.
+    /// The account attribute of the document's keychain item; `None` for the file store.
     pub item: Option<String>,
     /// The whole document, for [`RescuePurpose::Revoke`] and [`RescuePurpose::Replaced`].
     pub document: Option<AuthDocument>,
 }
 
-/// What is to become of a rescue.
+/// How a rescue will be completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RescuePurpose {
-    /// It is to be merged into the document that it descends from.
+    /// Its tokens are committed to the document that they descend from.
     Commit,
-    /// It belongs to another account and is to be revoked.
+    /// Its tokens belong to another account and are revoked.
     Refused,
-    /// It is the document of a login that is being ended: removed from its store, and to be revoked or put back.
+    /// It holds the document of a login that is being ended, which is revoked, or restored if the logout fails.
     Revoke,
-    /// It is the document of a login that was to be ended and that a new login has replaced: to be revoked.
+    /// It holds the document of a login whose logout was interrupted and that a new login replaced; it is revoked.
     Replaced,
 }
 
 impl Rescue {
-    /// A response to the spending of `parent`, to be committed.
+    /// Creates the rescue of a response for which `parent` was spent, to be committed.
     #[must_use]
     pub fn new(
         stored: &StoredDocument,
@@ -72,18 +72,18 @@ impl Rescue {
     ) -> Self {
         let document = &stored.document;
         let provenance = document.tokens().map(|tokens| tokens.provenance.clone()).unwrap_or_default();
-        let login = document.tokens().and_then(|tokens| tokens.login.clone());
+        let login = document.tokens().and_then(|tokens| tokens.login_id.clone());
         let identity = document.identity();
         let item = item_of(&stored.location);
         let (purpose, document) = (RescuePurpose::Commit, None);
         Self { purpose, parent, identity, login, provenance, tokens, received_at, item, document }
     }
 
-    /// A login whose tokens are to be revoked, `named` by one of them.
+    /// Creates the rescue of a whole login, to be revoked; `parent` is the fingerprint of one of its tokens.
     #[must_use]
     pub fn of_login(
         stored: &StoredDocument,
-        named: Fingerprint,
+        parent: Fingerprint,
         purpose: RescuePurpose,
         at: Timestamp,
     ) -> Self {
@@ -93,48 +93,48 @@ impl Rescue {
             access_token: tokens.and_then(|tokens| tokens.access_token.clone()),
             refresh_token: tokens.and_then(|tokens| tokens.refresh_token.clone()),
         };
-        let rescue = Self::new(stored, named, tokens, at);
+        let rescue = Self::new(stored, parent, tokens, at);
         Self { purpose, document: Some(stored.document.clone()), ..rescue }
     }
 
-    /// Whether `stored` is of another login than this, so that nothing it holds can descend from what is in here. Where
-    /// that cannot be told it is not: revoking an ancestor of the live token could end the whole login.
+    /// Returns whether `stored` is certainly another login, so that its tokens cannot descend from those in the rescue. In
+    /// doubt it is not: revoking an ancestor of the live token could end the whole login.
     #[must_use]
     pub fn is_foreign_to(&self, stored: Option<&AuthDocument>) -> bool {
         let Some(document) = stored else { return true };
-        let logins = (&self.login, document.tokens().and_then(|tokens| tokens.login.as_ref()));
+        let logins = (&self.login, document.tokens().and_then(|tokens| tokens.login_id.as_ref()));
         let theirs = document.identity();
-        // A switch to another workspace keeps user and refresh token.
+        // Switching to another workspace keeps the user and the refresh token.
         let same_user = theirs.user_id.is_some() && theirs.user_id == self.identity.user_id;
         let descends = same_user || document.fingerprint() == Some(self.parent);
-        theirs.is_another_user_than(&self.identity)
+        theirs.is_different_user(&self.identity)
             || (!descends && theirs.contradicts(&self.identity))
             || matches!(logins, (Some(ours), Some(theirs)) if ours != theirs)
             || document.tokens().is_none()
     }
 
-    /// The same, to be revoked and never committed.
+    /// Changes the purpose to [`RescuePurpose::Refused`].
     #[must_use]
-    pub fn refused(self) -> Self {
+    pub fn into_refused(self) -> Self {
         Self { purpose: RescuePurpose::Refused, ..self }
     }
 
-    /// The store of the document that it belongs to.
+    /// Returns the store of the document that it belongs to.
     #[must_use]
     pub fn kind(&self) -> StoreKind {
         if self.item.is_some() { StoreKind::Keychain } else { StoreKind::File }
     }
 
-    /// The fingerprint of the refresh token in it.
+    /// Returns the fingerprint of the received refresh token.
     #[must_use]
     pub fn child(&self) -> Option<Fingerprint> {
         self.tokens.refresh_token.as_ref().map(Secret::fingerprint)
     }
 }
 
-/// The proof that a token response can be saved: its space is on the disk, and its key in memory.
+/// Proof that a token response can be saved: its disk space is reserved, and the sealing key is in memory.
 #[derive(Debug)]
-#[must_use = "the space is given back on drop"]
+#[must_use = "the space is released on drop"]
 pub struct RescueReservation {
     file: ReservedFile,
     seal: Seal,
@@ -142,41 +142,42 @@ pub struct RescueReservation {
 }
 
 impl RescueReservation {
-    /// Reserves the space beside the state of the lease's document.
+    /// Reserves disk space beside the state of the lease's document.
     ///
     /// # Errors
-    /// [`Error::File`]: there is no space or no permission; nothing may be spent.
-    pub fn make(lease: &Lease, seal: Seal) -> Result<Self, Error> {
+    /// [`Error::File`]: there is no space or no permission; no token may be spent.
+    pub fn create(lease: &Lease, seal: Seal) -> Result<Self, Error> {
         lease.check_folders()?;
         let records = lease.records();
-        let file = ReservedFile::make(&records.rescue(), SPACE)?;
+        let file = ReservedFile::create(&records.rescue(), RESERVED_BYTES)?;
         Ok(Self { file, seal, records })
     }
 
-    /// Checks whether [`Self::make`] could succeed now, and whether what is there can be read. Changes nothing.
+    /// Checks whether [`Self::create`] could succeed now and an existing rescue can be read. Changes nothing.
     ///
     /// # Errors
-    /// As [`Self::make`].
+    /// As [`Self::create`].
     pub(super) fn check(records: &RecordPaths) -> Result<(), Error> {
         let path = records.rescue();
-        private_file::read(&path, LIMIT, Links::Refuse)?;
-        Ok(private_file::may_reserve(&path, SPACE)?)
+        private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse)?;
+        Ok(private_file::check_can_reserve(&path, RESERVED_BYTES)?)
     }
 
-    /// Writes `rescue`, in one write and one sync of a file that is open and has its space. When this returns the tokens
-    /// survive anything but the disk's own death.
+    /// Writes and syncs `rescue` into the reserved file. When this returns, the tokens survive a crash of the process or
+    /// the machine.
     ///
     /// # Errors
-    /// [`Error::File`]: against the promise of the reservation, it could not be written.
-    pub fn keep(self, rescue: &Rescue) -> Result<(), Error> {
-        let bytes = self.seal.close(encode(rescue)?, &self.records)?;
+    /// - [`Error::File`]: it could not be written, in spite of the reservation.
+    /// - [`Error::Sealing`], [`Error::Random`].
+    pub fn write(self, rescue: &Rescue) -> Result<(), Error> {
+        let bytes = self.seal.seal(encode(rescue)?, &self.records)?;
         Ok(self.file.write(&bytes)?)
     }
 }
 
-/// What `plain` says, if it is a rescue.
+/// Parses a decrypted rescue.
 pub(super) fn decode(plain: &[u8]) -> Option<Rescue> {
-    serde_json::from_slice::<RescueFile>(plain).ok()?.read()
+    serde_json::from_slice::<RescueFile>(plain).ok()?.into_rescue()
 }
 
 fn item_of(location: &DocumentLocation) -> Option<String> {
@@ -186,7 +187,7 @@ fn item_of(location: &DocumentLocation) -> Option<String> {
     }
 }
 
-/// The form on the disk.
+/// The JSON of a rescue on disk.
 #[derive(Serialize, Deserialize)]
 struct RescueFile {
     purpose: RescuePurpose,
@@ -232,13 +233,13 @@ impl From<&Rescue> for RescueFile {
             access_token: plain(&rescue.tokens.access_token),
             refresh_token: plain(&rescue.tokens.refresh_token),
             item: rescue.item.clone(),
-            document: rescue.document.as_ref().map(text),
+            document: rescue.document.as_ref().map(document_text),
         }
     }
 }
 
 impl RescueFile {
-    fn read(mut self) -> Option<Rescue> {
+    fn into_rescue(mut self) -> Option<Rescue> {
         let written = &mut self;
         let secret = |token: &mut Option<String>| token.take().map(Secret::new);
         let document = match written.document.take().map(Zeroizing::new) {
@@ -263,7 +264,7 @@ impl RescueFile {
     }
 }
 
-fn text(document: &AuthDocument) -> String {
+fn document_text(document: &AuthDocument) -> String {
     String::from_utf8_lossy(&document.to_compact()).into_owned()
 }
 
@@ -274,7 +275,7 @@ fn encode(rescue: &Rescue) -> Result<Zeroizing<Vec<u8>>, Error> {
         .flatten()
         .map(|text| text.len() * 2)
         .sum::<usize>();
-    // Large enough from the start: a buffer that grew would leave unwiped copies behind.
+    // Allocated in full, because a growing buffer would leave unwiped copies behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(length + 4096));
     serde_json::to_writer(&mut *plain, &written).map_err(|_| Error::Sealing)?;
     Ok(plain)

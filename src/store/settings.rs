@@ -1,4 +1,4 @@
-//! The `config.toml` of a home: read as it is, edited with its comments and layout kept.
+//! Reading and editing the `config.toml` of a home.
 
 use std::fmt;
 use std::path::Path;
@@ -9,30 +9,30 @@ use super::{Error, Lease};
 use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection, StoreSetting};
 use crate::home::Home;
 
-const LIMIT: u64 = 4 * 1024 * 1024;
+const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The configuration file of a home, as text and as what it means to us.
+/// The configuration file of a home, as text and parsed.
 ///
-/// It is shared with Codex and with its user, who may keep it in a dotfiles folder: a symbolic link is followed, and the
-/// link stays. Only the home's own file counts, never one of the working folder.
+/// Codex and the user edit it too. Edits keep comments and layout. A symbolic link, for example into a dotfiles folder, is
+/// followed and stays. A `config.toml` in the working folder is never read.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct SettingsFile {
-    /// What it says.
+    /// The parsed configuration.
     pub config: Config,
     text: String,
-    is_there: bool,
+    exists: bool,
 }
 
 impl SettingsFile {
-    /// Reads the file; none is an empty one.
+    /// Reads the file; a missing one counts as empty.
     ///
     /// # Errors
-    /// - [`Error::File`]: it is there and cannot be read.
-    /// - [`Error::Config`]: it cannot be understood. None of it is in the message.
+    /// - [`Error::File`]: it exists and cannot be read.
+    /// - [`Error::Config`]: it cannot be parsed. The message contains none of the file's content.
     pub fn read(home: &Home) -> Result<Self, Error> {
         let path = home.config();
-        let Some(contents) = private_file::read(&path, LIMIT, Links::Follow)? else {
+        let Some(contents) = private_file::read(&path, MAX_CONFIG_BYTES, Links::Follow)? else {
             return Ok(Self::default());
         };
         let text = match std::str::from_utf8(&contents.bytes) {
@@ -43,20 +43,20 @@ impl SettingsFile {
             }
         };
         let config = Config::parse(&text).map_err(|source| Error::Config { path, source })?;
-        Ok(Self { config, text, is_there: true })
+        Ok(Self { config, text, exists: true })
     }
 
-    /// The same with `overrides` counting before the file, which stays as it is.
+    /// Applies `overrides` on top of the file's settings; the file stays unchanged.
     ///
     /// # Errors
     /// [`Error::Config`].
-    pub fn under(self, overrides: &Overrides, home: &Home) -> Result<Self, Error> {
-        let config = overrides.over(&self.text);
+    pub fn with_overrides(self, overrides: &Overrides, home: &Home) -> Result<Self, Error> {
+        let config = overrides.apply_to(&self.text);
         let config = config.map_err(|source| Error::Config { path: home.config(), source })?;
         Ok(Self { config, ..self })
     }
 
-    /// The command that gives tokens to the model provider `name`.
+    /// Returns the token command of the model provider `name`.
     ///
     /// # Errors
     /// As [`config::provider_command`].
@@ -64,7 +64,7 @@ impl SettingsFile {
         config::provider_command(&self.text, name)
     }
 
-    /// The model provider that is used.
+    /// Returns the selected model provider.
     ///
     /// # Errors
     /// As [`config::model_provider`].
@@ -72,10 +72,10 @@ impl SettingsFile {
         config::model_provider(&self.text)
     }
 
-    /// Sets the store, in Codex's words.
+    /// Sets `cli_auth_credentials_store` to `selection`, spelled as Codex expects it.
     ///
     /// # Errors
-    /// [`Error::File`]: the file cannot be written; it is as it was.
+    /// [`Error::File`]: the file cannot be written; it is unchanged.
     pub(super) fn set_store(&mut self, lease: &Lease, selection: StoreSelection) -> Result<(), Error> {
         self.edit(lease, |text| Config::with_store(text, selection)).map(drop)
     }
@@ -83,10 +83,10 @@ impl SettingsFile {
     /// Removes the `auth_token` of old builds.
     ///
     /// # Errors
-    /// [`Error::File`]: the file cannot be written; it is as it was.
+    /// [`Error::File`]: the file cannot be written; it is unchanged.
     pub(super) fn remove_legacy_token(&mut self, lease: &Lease) -> Result<(), Error> {
         for note in self.edit(lease, Config::without_legacy_token)? {
-            // The backup of a file that was written in place holds the token.
+            // A file that is written in place leaves a backup, which still holds the token.
             if let private_file::ReplacementNote::WrittenInPlace { backup: Some(path) } = note {
                 private_file::remove(&path, Links::Refuse)?;
             }
@@ -94,7 +94,7 @@ impl SettingsFile {
         Ok(())
     }
 
-    /// Puts the file back to what it was as `before`. Where it was edited since, only the store is set back.
+    /// Restores the file to `before`. If another program has edited it since, restores only the store setting.
     ///
     /// # Errors
     /// [`Error::File`]: the file cannot be written.
@@ -105,7 +105,7 @@ impl SettingsFile {
         let path = lease.home().config();
         match before.config.store {
             _ if Self::read(lease.home())?.text == self.text => {
-                if before.is_there {
+                if before.exists {
                     private_file::replace(
                         &path,
                         before.text.as_bytes(),
@@ -123,10 +123,10 @@ impl SettingsFile {
         }
     }
 
-    /// Whether the file of `home` could be written now. Nothing is changed.
+    /// Checks whether the file of `home` could be written now. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::File`]: why not.
+    /// [`Error::File`]: it could not.
     pub fn check_writable(&self, home: &Home) -> Result<(), Error> {
         check_in_place(&home.config())
     }
@@ -137,7 +137,7 @@ impl SettingsFile {
         edit: impl Fn(&str) -> Result<String, config::Error>,
     ) -> Result<Vec<private_file::ReplacementNote>, Error> {
         let path = lease.home().config();
-        // What is on disk now, not what was there when the place was opened: others edit this file too.
+        // Read again, because other programs edit this file too.
         let fresh = Self::read(lease.home())?;
         let failed = |source| Error::Config { path: path.clone(), source };
         let text = edit(&fresh.text).map_err(failed)?;
@@ -147,17 +147,17 @@ impl SettingsFile {
             false => private_file::replace(&path, text.as_bytes(), Links::Follow, MountPolicy::InPlace)
                 .map(|replaced| replaced.notes),
         };
-        // If only its durability is in doubt, the file has changed, and may have to be restored.
+        // After a failed sync the file has changed all the same, and may have to be restored.
         if matches!(written, Ok(_) | Err(private_file::Error::Unsynced { .. })) {
-            *self = Self { config, text, is_there: true };
+            *self = Self { config, text, exists: true };
         }
         Ok(written?)
     }
 }
 
-/// Whether a file that may be a mount point could be written: one that is would be written in place.
+/// Checks whether a file could be written, in place if it is a mount point.
 pub(super) fn check_in_place(path: &Path) -> Result<(), Error> {
-    match private_file::may_replace(path, Links::Follow) {
+    match private_file::check_can_replace(path, Links::Follow) {
         Err(private_file::Error::MountPoint { .. }) => {
             drop(private_file::Replacement::reserve(path, 0, Links::Follow, MountPolicy::InPlace)?);
             Ok(())
@@ -167,8 +167,8 @@ pub(super) fn check_in_place(path: &Path) -> Result<(), Error> {
 }
 
 impl fmt::Debug for SettingsFile {
-    /// Without the text, which may hold secrets of others.
+    /// Omits the text, which may hold secrets of other programs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("SettingsFile").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What all instances know of a login: `state.json`, rewritten by every outcome, with no secret in it.
+//! The state of a login that all processes share, in `state.json`; it holds no secret.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -17,58 +17,58 @@ use crate::document::AuthDocument;
 use crate::home::{Home, RecordPaths};
 use crate::secret::Fingerprint;
 
-const LIMIT: u64 = 256 * 1024;
-/// How many replaced fingerprints are remembered.
-const SPENT: usize = 16;
+const MAX_STATE_BYTES: u64 = 256 * 1024;
+/// The most spent fingerprints that are remembered.
+const MAX_SPENT: usize = 16;
 
-/// The shared record of a home. It lives with the document, so places that share one by a link share the record.
+/// The shared state of a login. It is stored beside the document, so homes that link to one document share its state.
 ///
-/// It is replaced whole, under the lease, and its rewriting is what wakes watchers when the document is in a keychain.
-/// Fields of newer versions are kept.
+/// It is replaced atomically, under the lease. Its replacement wakes watchers also if the document is in a keychain.
+/// Unknown fields, of newer versions, are kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct HomeState {
-    /// A random text that is new after every outcome.
+    /// A random string that is new after every change.
     pub generation: String,
-    /// Where the last outcome left the document.
+    /// The store that the last change left the document in.
     #[serde(with = "store_word", skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreKind>,
-    /// The refresh tokens that commits replaced, the latest last: a stored document with one of these is an old one.
+    /// The refresh tokens that were spent, the latest last: a stored document with one of these is outdated.
     pub spent: Vec<Fingerprint>,
     /// When a token was last received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received_at: Option<Timestamp>,
-    /// The refresh token that is known to be dead, if one is.
+    /// The permanent refusal of a refresh token, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poison: Option<Poison>,
-    /// How the last spending ended.
+    /// The last attempt to spend a refresh token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<SpendRecord>,
-    /// The token of a login that is being ended: of its refresh token, or of the access token where it has none. It is
-    /// handed out no more, and the next holder of the lease completes the logout.
+    /// The fingerprint of a login that is being ended: of its refresh token, or of its access token if it has none. Its
+    /// tokens are not handed out any more, and the next holder of the lease completes the logout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging_out: Option<Fingerprint>,
-    /// Names that login where its document does: another program may refresh it before it is removed.
+    /// The id of that login, if its document has one: another program may refresh the login before it is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging_out_login: Option<String>,
-    /// Whether a login may be left in the keychain, which could not be used when another took its place.
+    /// Whether the keychain may hold an old login, because it could not be used when a new login was stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left_in_keychain: bool,
-    /// Who wrote the last outcome; nobody that is known if it was another program's commit that was taken over.
+    /// The process that made the last change; `None` if this library adopted a change of another program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<ChangeAuthor>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// A process that changed a login, for people.
+/// A process that changed a login, to show to the user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChangeAuthor {
-    /// Its process id, in its own container.
+    /// The process id, as seen in its own container.
     pub pid: u32,
-    /// The name of its program.
+    /// The name of the program.
     pub program: String,
 }
 
@@ -96,19 +96,19 @@ impl fmt::Display for ChangeAuthor {
 }
 
 impl HomeState {
-    /// The record of `home`; the empty one if there is none. One that cannot be understood counts as empty too, since
-    /// everything in it can be found out again, and the note says so.
+    /// Reads the state of `home`. A missing file counts as empty. One that cannot be parsed counts as empty too, because
+    /// everything in it can be rediscovered; the note says so.
     ///
     /// # Errors
-    /// [`Error::File`]: it is there and cannot be read.
+    /// [`Error::File`]: it exists and cannot be read.
     pub fn read(home: &Home) -> Result<(Self, Option<StorageNote>), Error> {
         Self::read_at(&DocumentTarget::of(home)?.records())
     }
 
-    /// As [`Self::read`], of a document whose files are known.
+    /// As [`Self::read`], for the document with these records.
     pub(super) fn read_at(records: &RecordPaths) -> Result<(Self, Option<StorageNote>), Error> {
         let path = records.state();
-        let Some(contents) = private_file::read(&path, LIMIT, Links::Refuse)? else {
+        let Some(contents) = private_file::read(&path, MAX_STATE_BYTES, Links::Refuse)? else {
             return Ok((Self::default(), None));
         };
         Ok(match serde_json::from_slice(&contents.bytes) {
@@ -119,58 +119,58 @@ impl HomeState {
         })
     }
 
-    /// What changes whenever the record does; one look at the file, which is not opened.
+    /// Returns the stamp of the file, which differs after every change. Does not open the file.
     ///
     /// # Errors
-    /// [`Error::File`]: it cannot be looked at.
+    /// [`Error::File`]: it cannot be examined.
     pub fn stamp(home: &Home) -> Result<Option<Stamp>, Error> {
         Ok(private_file::stamp(&DocumentTarget::of(home)?.records().state(), Links::Refuse)?)
     }
 
-    /// Remembers that a commit replaced `fingerprint`.
-    pub fn spend(&mut self, fingerprint: Fingerprint) {
+    /// Records that the refresh token with `fingerprint` is spent.
+    pub fn mark_spent(&mut self, fingerprint: Fingerprint) {
         self.spent.retain(|known| *known != fingerprint);
         self.spent.push(fingerprint);
-        self.spent.drain(..self.spent.len().saturating_sub(SPENT));
+        self.spent.drain(..self.spent.len().saturating_sub(MAX_SPENT));
     }
 
-    /// Marks the login of `document` as one that is being ended.
+    /// Marks the login of `document` as being logged out.
     pub fn mark_logout(&mut self, document: &AuthDocument) {
         self.logging_out = document.logout_fingerprint();
         self.logging_out_login = login_of(document).map(str::to_owned);
     }
 
     /// Removes the mark of [`Self::mark_logout`]: the login stays, or another one is stored.
-    pub fn unmark_logout(&mut self) {
+    pub fn clear_logout_mark(&mut self) {
         (self.logging_out, self.logging_out_login) = (None, None);
     }
 
-    /// The fingerprint of the token of `document` if it is of the login that is being ended, also after a refresh of it.
+    /// Returns the logout fingerprint of `document` if it is the login that is being logged out, also after a refresh.
     #[must_use]
-    pub fn ending(&self, document: &AuthDocument) -> Option<Fingerprint> {
+    pub fn logout_token(&self, document: &AuthDocument) -> Option<Fingerprint> {
         let marked = self.logging_out?;
         let same_login =
             login_of(document).zip(self.logging_out_login.as_deref()).is_some_and(|(a, b)| a == b);
         document.logout_fingerprint().filter(|fingerprint| same_login || *fingerprint == marked)
     }
 
-    /// Forgets the login, which has ended. Fields of newer versions are kept.
-    pub fn log_out(&mut self) {
+    /// Clears everything about the login, which has ended. Unknown fields are kept.
+    pub fn forget_login(&mut self) {
         *self = Self { others: std::mem::take(&mut self.others), ..Self::default() };
     }
 
-    /// Replaces the record under a new generation. `by` is the process whose change it reports, if that is known.
+    /// Replaces the file with a new generation. `by` is the process that made the change, if it is known.
     pub(super) fn write(&mut self, lease: &Lease, by: Option<ChangeAuthor>) -> Result<(), Error> {
         lease.check_folders()?;
         self.by = by;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(Error::Random)?;
         self.generation = format!("{:032x}", u128::from_be_bytes(random));
-        // A struct of texts, numbers and lists has no way to fail.
+        // Encoding strings, numbers and lists cannot fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         let records = lease.records();
         match private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse) {
-            // Our folder was deleted under us; the lease holds the home's folder too, so no other process is in there.
+            // `codex-auth` was deleted meanwhile; the lease also locks the folder around it, so no other process writes.
             Err(private_file::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 private_file::create_directory(records.folder())?;
                 private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
@@ -182,11 +182,11 @@ impl HomeState {
 }
 
 fn login_of(document: &AuthDocument) -> Option<&str> {
-    document.tokens()?.login.as_deref()
+    document.tokens()?.login_id.as_deref()
 }
 
-mod store_word {
-    //! A store by our own word; a word of a newer version is no store that we know.
+mod store_name {
+    //! Encodes a store by our own name for it; the unknown name of a newer version is read as none.
 
     use serde::{Deserialize as _, Deserializer, Serializer};
 
@@ -206,6 +206,6 @@ mod store_word {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<StoreKind>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.and_then(|word| StoreKind::named(&word)))
+        Ok(Option::<String>::deserialize(deserializer)?.and_then(|word| StoreKind::from_name(&word)))
     }
 }

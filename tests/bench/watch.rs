@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codex_auth::AuthDocument;
 use codex_auth::manager::{AccountPolicy, AuthManager};
-use codex_auth::watch::COALESCED;
+use codex_auth::watch::COALESCE_WINDOW;
 use codex_auth::{Environment, store};
 use scripted_authority::Account;
 
@@ -49,7 +49,7 @@ fn measure() -> ExitCode {
     let (mut soonest, mut library, mut added) = (Times::default(), Times::default(), Times::default());
     for round in 0..=ROUNDS {
         // Apart from one another, as refreshes are: what comes closer is one look.
-        thread::sleep(COALESCED * 2);
+        thread::sleep(COALESCE_WINDOW * 2);
         let new = world.path().join("new");
         fs::write(&new, world.authority.grant(Account::numbered(1)).auth_json()).unwrap();
         let begun = now();
@@ -86,7 +86,7 @@ fn host() {
     let token = || manager.current().document().and_then(AuthDocument::bearer).unwrap().fingerprint();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     // Its own first look is over.
-    runtime.block_on(watching.looks().wait_for(|looks| *looks > 0)).unwrap();
+    runtime.block_on(watching.reads().wait_for(|looks| *looks > 0)).unwrap();
     println!("0");
     let mut known = token();
     while runtime.block_on(news.changed()).is_ok() {

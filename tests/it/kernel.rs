@@ -74,6 +74,6 @@ fn no_process_is_started_with_a_secret(machine: &mut Machine) {
             "the witness saw no child: {seen}"
         );
         let issued = world.authority.issued_secrets();
-        redaction::hides(&format!("the start of {arguments:?}"), &seen, &[&traces[..], &issued].concat());
+        redaction::assert_hidden(&format!("the start of {arguments:?}"), &seen, &[&traces[..], &issued].concat());
     }
 }

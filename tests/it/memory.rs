@@ -76,7 +76,7 @@ fn traces(pid: u32, tokens: &[String]) -> Vec<String> {
 }
 
 fn tokens(world: &World<'_>) -> Vec<String> {
-    ["id_token", "access_token", "refresh_token"].map(|token| world.kept(token)).into()
+    ["id_token", "access_token", "refresh_token"].map(|token| world.stored_token(token)).into()
 }
 
 /// A task that has just heard of the logout may still hold what it last looked at.
@@ -93,7 +93,7 @@ fn is_forgotten(pid: u32, tokens: &[String]) {
 
 fn an_app_server_forgets_what_it_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let mut secrets = tokens(&world);
     assert_eq!(client.token().as_ref(), secrets.get(1));
     client.call("getAuthStatus", json!({"includeToken": true, "refreshToken": true}));
@@ -105,12 +105,12 @@ fn an_app_server_forgets_what_it_logged_out(machine: &mut Machine) {
 
 fn an_app_server_forgets_what_somebody_else_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let secrets = tokens(&world);
     assert_eq!(client.token().as_ref(), secrets.get(1));
     assert!(!traces(client.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
-    client.told("account/updated");
+    client.notification("account/updated");
     is_forgotten(client.pid(), &secrets);
 }
 

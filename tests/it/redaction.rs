@@ -110,7 +110,7 @@ fn the_search_finds_a_secret_in_every_disguise() {
 fn no_command_shows_a_secret_or_leaves_one_beside_the_login(machine: &mut Machine) {
     let other = machine.other_store();
     let home = &machine.home;
-    let put = || machine.keep(chatgpt(3600).to_string());
+    let put = || machine.store_text(chatgpt(3600).to_string());
     run_openly(machine, &["login", "--with-api-key"], &api_key(), || ());
     run_openly(machine, &["login", "--with-api-key"], &api_key(), put);
     run_openly(machine, &["login", "--with-access-token"], &format!("at-{MARK}"), put);
@@ -121,7 +121,7 @@ fn no_command_shows_a_secret_or_leaves_one_beside_the_login(machine: &mut Machin
         format!("cli_auth_credentials_store = \"{}\"\n", if other == "file" { "keyring" } else { "file" }),
     );
     for life in [3600, 60, -60] {
-        let put = || machine.keep(chatgpt(life).to_string());
+        let put = || machine.store_text(chatgpt(life).to_string());
         run_openly(machine, &["status"], "", put);
         run_openly(machine, &["login", "status"], "", put);
         run_openly(machine, &["migrate", "--to", other, "--dry-run"], "", put);
@@ -130,7 +130,7 @@ fn no_command_shows_a_secret_or_leaves_one_beside_the_login(machine: &mut Machin
         run_openly(machine, &["logout", "--local"], "", put);
     }
     // What `migrate` moves, it moves from one store to the other and shows nowhere.
-    machine.keep(chatgpt(3600).to_string());
+    machine.store_text(chatgpt(3600).to_string());
     let ended = machine.codex(["migrate", "--to", other, "-v"]).run();
     hides("migrate", &ended.to_string());
     nothing_beside_the_login(home);
@@ -149,7 +149,7 @@ fn no_failure_shows_a_secret(machine: &mut Machine) {
         json!({"auth_mode": "bedrockApiKey", "bedrock_api_key": {"key": key}}).to_string(),
         json!({"agent_identity": [key]}).to_string(),
     ] {
-        let put = || machine.keep(&broken);
+        let put = || machine.store_text(&broken);
         for arguments in [&["status"][..], &["token"], &["migrate", "--to", machine.store()], &["logout"]] {
             run_openly(machine, arguments, "", put);
         }
@@ -161,7 +161,7 @@ fn no_failure_shows_a_secret(machine: &mut Machine) {
         run_openly(machine, &["login", "--with-api-key"], &(input.clone() + " \u{1b}"), || ());
     }
     // Files of others that hold secrets and cannot be understood.
-    machine.keep(chatgpt(3600).to_string());
+    machine.store_text(chatgpt(3600).to_string());
     fs::create_dir_all(machine.home.file("codex-auth")).unwrap();
     for config in [
         format!("auth_token = \"{key}\n"),
@@ -190,8 +190,8 @@ fn no_failure_shows_a_secret(machine: &mut Machine) {
 }
 
 fn the_token_command_shows_the_access_token_and_no_other_secret(machine: &mut Machine) {
-    machine.keep(chatgpt(3600).to_string());
-    let document: Value = serde_json::from_str(&machine.kept().unwrap()).unwrap();
+    machine.store_text(chatgpt(3600).to_string());
+    let document: Value = serde_json::from_str(&machine.stored_text().unwrap()).unwrap();
     let token = document["tokens"]["access_token"].as_str().unwrap();
     for more in [&[][..], &["-v"], &["--header"], &["--json"], &["--json", "-v"]] {
         let ended = machine.codex(["token"].into_iter().chain(more.iter().copied())).run().expect(0);
@@ -240,19 +240,19 @@ fn debug_of_whatever_holds_a_secret_shows_none() {
     shown("stores", &(&stores, &found, &found.stored));
     let lease = Lease::acquire(&home.home(), Duration::from_secs(5), |_| ()).unwrap();
     shown("lease", &lease);
-    shown("commit", &CommitLocks::begin(&lease, WriteIntent::Keep).unwrap());
+    shown("commit", &CommitLocks::acquire(&lease, WriteIntent::Save).unwrap());
     let mut writer = stores.writer(&lease).unwrap();
     let (kind, content) = (StoreKind::File, writer.read(StoreKind::File).unwrap());
     shown("content", &content);
     shown(
         "moved",
-        &writer.replace(kind, SeenRevision::Nothing, &document, WriteIntent::Keep, |_| {}).unwrap(),
+        &writer.replace(kind, SeenRevision::Nothing, &document, WriteIntent::Save, |_| {}).unwrap(),
     );
-    shown("replaced", &writer.replace(kind, content.seen(), &document, WriteIntent::Keep, |_| {}).unwrap());
+    shown("replaced", &writer.replace(kind, content.seen(), &document, WriteIntent::Save, |_| {}).unwrap());
     shown("plan", &migrate::plan(&stores, kind).unwrap());
     shown("migrated", &migrate::migrate(&mut writer, kind).unwrap());
     let choice = stores.choose(Some(StoreSelection::File)).unwrap();
-    shown("kept", &login::keep(&mut writer, &choice, &AuthDocument::with_api_key(&key)).unwrap());
+    shown("kept", &login::commit_login(&mut writer, &choice, &AuthDocument::with_api_key(&key)).unwrap());
     shown("writer", &writer);
     shown("state", &HomeState::read(&home.home()).unwrap());
     drop(writer);

@@ -1,4 +1,4 @@
-//! The note that a holder leaves in the lock file, for people.
+//! The note in a lock file that names its holder, for people.
 
 use std::fmt;
 use std::fs::File;
@@ -8,37 +8,37 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::claim;
-use crate::private_file::CAREFUL;
+use super::note_marker;
+use crate::private_file::SAFE_OPEN;
 
-/// More than any note is long, in bytes.
+/// The maximum length of a note, in bytes.
 const NOTE_LIMIT: u64 = 512;
 
-/// Who holds a lock, by their own word.
+/// The process that holds a lock, by its own note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
     /// Its process id, in its own container.
     pub pid: u32,
-    /// What it calls itself; no control characters.
+    /// The name it gave itself, without control characters.
     pub program: String,
 }
 
-/// The holder of the lock at `path`, by its own note. `None` if the lock is free, also where a process that was killed left
-/// its note, and if another program holds it that signs nothing. Acquires no lock, so no other process notices.
+/// Returns the holder of the lock at `path`, by its note. `None` if the lock is free, even if a killed process left
+/// its note, and if the holder writes no notes. Acquires no lock, so no other process notices.
 pub fn holder(path: &Path) -> Option<Holder> {
     let file = open(path)?;
-    // In this order: a note is written before it is claimed.
-    claim::is_made(&file).then(|| read(&file))?
+    // In this order: a note is written before it is marked.
+    note_marker::is_set(&file).then(|| read(&file))?
 }
 
-/// The note of a process that was killed, in a lock file that is free.
-pub(super) fn left(path: &Path) -> Option<Holder> {
+/// Returns the note of a killed process, in a lock file that is free.
+pub(super) fn stale_note(path: &Path) -> Option<Holder> {
     read(&open(path)?)
 }
 
 fn open(path: &Path) -> Option<File> {
-    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | CAREFUL, Mode::empty()).ok()?);
+    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Mode::empty()).ok()?);
     file.metadata().ok()?.is_file().then_some(file)
 }
 
@@ -51,20 +51,20 @@ fn read(file: &File) -> Option<Holder> {
     Some(Holder { pid: pid.parse().ok()?, program: printable(program) })
 }
 
-/// Writes into `file`, whose lock this process holds, that `program` does, and claims that.
+/// Writes a note for `program` into `file`, whose lock this process holds, and marks it.
 pub(super) fn write(file: &File, program: &str) -> io::Result<()> {
     let note = format!("{} {}\n", std::process::id(), printable(program));
-    // Written before the rest is cut off, so that its first line is whole at all times.
+    // Written before the rest is cut off, so that the first line is complete at all times.
     file.write_all_at(note.as_bytes(), 0)?;
     file.set_len(note.len() as u64)?;
-    // A note that is not claimed names no holder.
-    claim::make(file)
+    // An unmarked note names no holder.
+    note_marker::set(file)
 }
 
-/// Takes the note out again.
+/// Removes the note.
 pub(super) fn clear(file: &File) {
     let _ = file.set_len(0);
-    claim::give_up(file);
+    note_marker::remove(file);
 }
 
 impl fmt::Display for Holder {
@@ -73,10 +73,10 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The holder as an error names it.
-pub(super) struct Named<'a>(pub(super) Option<&'a Holder>);
+/// The holder, as an error names it.
+pub(super) struct HolderName<'a>(pub(super) Option<&'a Holder>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for HolderName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(holder) => holder.fmt(f),

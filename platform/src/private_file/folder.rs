@@ -1,4 +1,4 @@
-//! A folder held open, so that what was checked is what is changed, whoever renames things meanwhile.
+//! An open folder, so that a check and a change reach the same folder even if it is renamed meanwhile.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,11 +11,11 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-/// The flags of every open in this crate: nothing is inherited, followed, waited for or made a terminal.
-pub(crate) const CAREFUL: OFlags =
+/// Flags of every open in this crate: close on exec, follow no links, do not wait, acquire no terminal.
+pub(crate) const SAFE_OPEN: OFlags =
     OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// An open directory, and who owns it.
+/// An open directory and its owner.
 #[derive(Debug)]
 pub(crate) struct OpenFolder {
     file: File,
@@ -23,7 +23,7 @@ pub(crate) struct OpenFolder {
     gid: u32,
 }
 
-/// What a name in a folder stands for; a link is not followed.
+/// The metadata of a name in a folder; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FolderEntry {
     pub(crate) kind: FileType,
@@ -33,49 +33,49 @@ pub(crate) struct FolderEntry {
 }
 
 impl OpenFolder {
-    /// The folder that `path` is, or would be, in.
-    pub(crate) fn around(path: &Path) -> io::Result<(Self, &OsStr)> {
+    /// Opens the folder that contains, or would contain, `path`.
+    pub(crate) fn parent_of(path: &Path) -> io::Result<(Self, &OsStr)> {
         let name = path.file_name().ok_or_else(|| io::Error::from(Errno::ISDIR))?;
-        Ok((Self::open(parent(path))?, name))
+        Ok((Self::open(parent_folder(path))?, name))
     }
 
     /// Opens a directory; a link in its place is followed.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self::held(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+        Self::from_file(File::from(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
-    /// A directory that is open already.
-    pub(crate) fn held(file: File) -> io::Result<Self> {
+    /// Wraps a directory that is already open.
+    pub(crate) fn from_file(file: File) -> io::Result<Self> {
         let found = file.metadata()?;
         Ok(Self { file, uid: found.uid(), gid: found.gid() })
     }
 
-    /// Whom a new entry must be given to: the owner of the folder, where we are root and they are not.
-    pub(crate) fn heir(&self) -> Option<(u32, u32)> {
+    /// Returns the owner of the folder if we are root and the owner is not: new entries must be given to them.
+    pub(crate) fn foreign_owner(&self) -> Option<(u32, u32)> {
         let root = rustix::process::geteuid().is_root();
         (root && self.uid != 0).then_some((self.uid, self.gid))
     }
 
-    /// Whose files in this folder we may change the mode of. As root it is the folder's owner and not root: a
-    /// user may have put a hard link to one of root's files there.
-    pub(crate) fn keeper(&self) -> u32 {
-        self.heir().map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid)
+    /// Returns the owner of files in this folder whose mode we may change. As root this is the folder's owner and not
+    /// root: a user may have put a hard link to one of root's files there.
+    pub(crate) fn expected_owner(&self) -> u32 {
+        self.foreign_owner().map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid)
     }
 
-    /// Gives a file that we have just made in this folder to its heir.
-    pub(crate) fn bequeath(&self, made: &File) -> io::Result<Inheritance> {
-        let Some((uid, gid)) = self.heir() else { return Ok(Inheritance::Ours) };
+    /// Gives a file that we just created in this folder to the folder's owner.
+    pub(crate) fn give_to_owner(&self, made: &File) -> io::Result<OwnershipChange> {
+        let Some((uid, gid)) = self.foreign_owner() else { return Ok(OwnershipChange::Unchanged) };
         rustix::fs::fchown(made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        Ok(Inheritance::Given { uid })
+        Ok(OwnershipChange::Given { uid })
     }
 
-    /// Opens `name` in this folder with [`CAREFUL`] flags.
+    /// Opens `name` in this folder with [`SAFE_OPEN`] flags.
     pub(crate) fn open_entry(&self, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<File> {
-        Ok(File::from(rustix::fs::openat(&self.file, name, flags | CAREFUL, mode)?))
+        Ok(File::from(rustix::fs::openat(&self.file, name, flags | SAFE_OPEN, mode)?))
     }
 
-    /// What `name` stands for, if anything.
+    /// Returns the metadata of `name`, or `None` if it does not exist.
     pub(crate) fn entry(&self, name: &OsStr) -> io::Result<Option<FolderEntry>> {
         match rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(FolderEntry {
@@ -89,17 +89,17 @@ impl OpenFolder {
         }
     }
 
-    /// The open directory.
+    /// Returns the open directory.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// As [`check_writable`], for this folder.
+    /// Calls [`check_writable`] for this folder.
     pub(super) fn check_writable(&self) -> io::Result<()> {
         check_writable(&self.file, Path::new("."))
     }
 
-    /// The names in this folder.
+    /// Returns the names in this folder.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.file)? {
@@ -111,17 +111,17 @@ impl OpenFolder {
         Ok(names)
     }
 
-    pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<()> {
+    pub(crate) fn create_folder(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(&self.file, name, Mode::RWXU)?)
     }
 
-    /// Makes a folder that cannot be opened 0700.
-    pub(crate) fn allow_owner(&self, name: &OsStr) -> io::Result<()> {
+    /// Sets a folder that cannot be opened to 0700.
+    pub(crate) fn make_accessible(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::chmodat(&self.file, name, Mode::RWXU, AtFlags::empty())?)
     }
 
-    /// Removes a folder that turned out not to be wanted, if it is empty.
-    pub(crate) fn unmake_folder(&self, name: &OsStr) {
+    /// Removes a new folder again, if it is empty.
+    pub(crate) fn remove_folder(&self, name: &OsStr) {
         let _ = rustix::fs::unlinkat(&self.file, name, AtFlags::REMOVEDIR);
     }
 
@@ -138,7 +138,7 @@ impl OpenFolder {
         Ok(rustix::fs::unlinkat(&self.file, name, AtFlags::empty())?)
     }
 
-    /// Makes the names of this folder durable, as far as its file system knows how to.
+    /// Makes the names of this folder durable, as far as its file system supports that.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match sync(&self.file) {
             Err(error) if is_unsupported(&error) => Ok(()),
@@ -147,41 +147,41 @@ impl OpenFolder {
     }
 }
 
-/// Whether a file changed hands.
+/// Whether the owner of a file was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inheritance {
-    Ours,
+pub(crate) enum OwnershipChange {
+    Unchanged,
     Given { uid: u32 },
 }
 
-/// The folder part of a path; the working directory for a bare name.
-pub(crate) fn parent(path: &Path) -> &Path {
+/// Returns the folder part of a path; the working directory for a bare name.
+pub(crate) fn parent_folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
 }
 
-/// Fails where permissions, flags or the file system forbid new names in the folder `path`. Where the system does not
-/// let that be asked, it succeeds.
+/// Fails if permissions, flags or the file system forbid new names in the folder `path`. Succeeds if the system does
+/// not allow the check.
 pub(crate) fn check_writable(base: impl AsFd, path: &Path) -> io::Result<()> {
-    let ask = |access| rustix::fs::accessat(&base, path, access, AtFlags::EACCESS);
-    match ask(Access::WRITE_OK | Access::EXEC_OK) {
+    let check = |access| rustix::fs::accessat(&base, path, access, AtFlags::EACCESS);
+    match check(Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) | Err(Errno::NOSYS) => Ok(()),
-        // A flag forbids writing alone; a system call filter forbids the question.
-        Err(Errno::PERM) if ask(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
+        // A flag forbids writing alone; a system call filter forbids the check itself.
+        Err(Errno::PERM) if check(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Permission bits as a number; their type differs between systems.
+/// Returns permission bits as a number; their type differs between systems.
 #[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "16 bits on macOS"))]
 pub(crate) fn bits(mode: Mode) -> u32 {
     u32::from(mode.bits()) & 0o7777
 }
 
-/// Makes the content of `file` durable. On macOS std empties the drive's cache too, which file systems of
-/// other machines refuse; theirs is then synced as they know how to.
+/// Makes the content of `file` durable. On macOS std empties the drive's cache too, which network file systems
+/// refuse; those get a plain `fsync`.
 pub(crate) fn sync(file: &File) -> io::Result<()> {
     match file.sync_all() {
         Err(error) if is_unsupported(&error) => Ok(rustix::fs::fsync(file)?),
@@ -190,7 +190,7 @@ pub(crate) fn sync(file: &File) -> io::Result<()> {
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
-    // Two of them are one and the same on Linux.
+    // Two of these are equal on Linux.
     let unsupported = [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::NOTTY];
     Errno::from_io_error(error).is_some_and(|errno| unsupported.contains(&errno))
 }

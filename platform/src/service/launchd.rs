@@ -1,26 +1,26 @@
-//! A service as an agent of launchd: started at login, and again when it fails.
+//! Services as launchd agents: started at login, and restarted when they fail.
 
 #[cfg(target_os = "macos")]
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Error, ManagerCall, Service, Start, line};
+use super::{Error, ManagerCall, Service, Start, single_line};
 
-/// What names of agents begin with.
+/// The prefix of agent labels.
 const DOMAIN: &str = "io.github";
 
-pub(super) fn file(service: &Service) -> String {
+pub(super) fn file_name(service: &Service) -> String {
     format!("{}.plist", label(service))
 }
 
 pub(super) fn describe(service: &Service) -> Result<String, Error> {
     let mut words = String::new();
     for word in &service.command {
-        words.push_str(&format!("    <string>{}</string>\n", escaped(line(word)?)));
+        words.push_str(&format!("    <string>{}</string>\n", escaped(single_line(word)?)));
     }
     let mut variables = String::new();
     for (name, value) in &service.environment {
-        let (name, value) = (escaped(name), escaped(line(value)?));
+        let (name, value) = (escaped(name), escaped(single_line(value)?));
         variables.push_str(&format!("    <key>{name}</key>\n    <string>{value}</string>\n"));
     }
     Ok(format!(
@@ -39,7 +39,7 @@ pub(super) fn describe(service: &Service) -> Result<String, Error> {
     ))
 }
 
-/// The first argument, which is the program.
+/// Returns the first argument, which is the program.
 pub(super) fn program(agent: &str) -> Option<PathBuf> {
     let (_, arguments) = agent.split_once("<key>ProgramArguments</key>")?;
     let (_, first) = arguments.split_once("<string>")?;
@@ -47,29 +47,29 @@ pub(super) fn program(agent: &str) -> Option<PathBuf> {
     Some(PathBuf::from(name.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")))
 }
 
-/// launchd names the agent of a process; processes of a terminal carry the name of that, or none.
+/// launchd sets the agent's label; processes of a terminal have the terminal's label, or none.
 #[cfg(target_os = "macos")]
 pub(super) fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     variable("XPC_SERVICE_NAME").is_some_and(|name| name.as_encoded_bytes().starts_with(DOMAIN.as_bytes()))
 }
 
-pub(super) fn enabling(file: &Path, start: Start) -> Vec<ManagerCall> {
+pub(super) fn enable_calls(file_name: &Path, start: Start) -> Vec<ManagerCall> {
     match start {
-        // It is found in its folder at the next login.
+        // launchd finds the file in its folder at the next login.
         Start::AtLogin => Vec::new(),
         Start::Now => {
-            vec![ManagerCall::new(&["launchctl", "bootstrap", &session(), &file.to_string_lossy()])]
+            vec![ManagerCall::new(&["launchctl", "bootstrap", &gui_domain(), &file_name.to_string_lossy()])]
         }
     }
 }
 
-pub(super) fn disabling(service: &Service) -> Vec<ManagerCall> {
-    vec![ManagerCall::new(&["launchctl", "bootout", &format!("{}/{}", session(), label(service))])]
+pub(super) fn disable_calls(service: &Service) -> Vec<ManagerCall> {
+    vec![ManagerCall::new(&["launchctl", "bootout", &format!("{}/{}", gui_domain(), label(service))])]
 }
 
-/// The graphical session of this user, which has the keychain.
-fn session() -> String {
-    format!("gui/{}", crate::process::user())
+/// Returns the launchd domain of this user's graphical session, which has access to the keychain.
+fn gui_domain() -> String {
+    format!("gui/{}", crate::process::effective_uid())
 }
 
 fn label(service: &Service) -> String {

@@ -95,7 +95,7 @@ pub(crate) const STORES: WordParser<StoreSelection> =
 
 /// `--store`, in our words and in Codex's.
 fn selection(word: &str) -> Result<StoreSelection, String> {
-    StoreSelection::named(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
+    StoreSelection::from_name(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
 }
 
 /// Whose login it is, for a report: the workspace is that of the access token, and `account_id` the one that the document
@@ -138,5 +138,5 @@ pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<Runn
         ProcessVariable::Set(path) => store::is_home(home, path.as_ref()),
         _ => environment.is_default_home(),
     };
-    process::running("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()
+    process::running_programs("codex", "CODEX_HOME").unwrap_or_default().into_iter().filter(here).collect()
 }

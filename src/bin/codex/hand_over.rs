@@ -1,8 +1,7 @@
-//! Handing over: a command line that is not ours goes, whole, to the next program called `codex` on the search path.
+//! Runs the next program called `codex` on PATH for every command line that this program does not handle.
 //!
-//! As `git` does with commands that are not its own. The next program takes the place of this process, with its streams and
-//! arguments untouched; only a stale login is refreshed before, by a child, so that programs that are started together
-//! find one that none of them has to refresh.
+//! The next program replaces this process by `exec`, with the same arguments and streams. A stale login is refreshed
+//! before by a child process, so that programs that are started together do not all refresh it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Subcommand as _};
 use codex_auth::config::{Environment, ExecChain, Overrides};
 use codex_auth::manager::{AccountPolicy, Job};
+use codex_auth::redaction;
 use codex_auth_platform::process;
 use codex_auth_platform::search_path::{self, ProgramId};
 
@@ -23,53 +23,54 @@ use crate::child::{self, ProcessFallback, WaitNotice};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 
-/// What every program of this kind is called.
+/// The name that this program shares with Codex.
 const NAME: &str = "codex";
-/// Our second name, under which nothing is handed over.
+/// The second name of this program, under which it handles every command itself.
 pub(crate) const OWN_NAME: &str = "codex-auth";
-/// How long a refresh may keep a person from the program they called.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long another program may take to tell its version.
-const VERSION_PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time that a refresh delays the next program.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the next program may take to print its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A command line as far as it has to be understood to know whose it is.
+/// A command line, parsed as far as needed to decide which program handles it.
 struct CommandLine<'a> {
     words: &'a [OsString],
-    /// What `-c` sets for a login, before the first word.
+    /// The values of `-c` before the command that concern the login.
     assignments: Vec<&'a str>,
-    /// Where the words after those begin.
+    /// The index of the first word after these options.
     rest: usize,
 }
 
-/// What becomes of a command line.
+/// What is left to do for a command line.
 pub(crate) enum HandOver {
-    /// It is ours, and nothing is done yet.
-    NotYet,
-    /// All of it is done.
-    Whole(ExitCode),
+    /// This program handles it.
+    Ours,
+    /// Nothing: it was handled, with this exit code.
+    Done(ExitCode),
 }
 
-/// Hands the command line on if it is not ours.
+/// Runs the next program if the command line is not one of ours; does not return then.
 ///
 /// # Errors
-/// It is another program's, and that cannot be run; or `-c` sets what means nothing.
+/// The next program cannot be run, or a value of `-c` is invalid.
 pub(crate) fn hand_over(words: &[OsString]) -> Result<HandOver, CommandError> {
     let line = CommandLine::read(words);
     if line.is_ours() {
         return match line.assignments.as_slice() {
-            [] => Ok(HandOver::NotYet),
-            assignments => Err(again(
+            [] => Ok(HandOver::Ours),
+            assignments => Err(exec_self(
                 &line,
-                &Overrides::read(assignments.iter().copied()).map_err(|error| misused(&error))?,
+                &Overrides::from_assignments(assignments.iter().copied())
+                    .map_err(|error| invalid_override(&error))?,
             )),
         };
     }
     if is_own_name(words) {
-        return Ok(HandOver::NotYet);
+        return Ok(HandOver::Ours);
     }
-    let passage = ExecChain::of_process();
-    let Some(next) = next(&passage) else { return Ok(HandOver::NotYet) };
-    if passage.goes_in_circles() {
+    let chain = ExecChain::of_process();
+    let Some(next) = next(&chain) else { return Ok(HandOver::Ours) };
+    if chain.is_too_deep() {
         let message = format!("{} starts this program again and again", next.display());
         return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
     }
@@ -77,44 +78,50 @@ pub(crate) fn hand_over(words: &[OsString]) -> Result<HandOver, CommandError> {
         [_, only] if only == "--version" || only == "-V" => versions(&next, &crate::early_output()),
         [_, only] if only == "--help" || only == "-h" => {
             help(&next, &crate::early_output())?;
-            Err(become_it(&next, words, &passage))
+            Err(exec_next(&next, words, &chain))
         }
         _ => {
-            freshen(&line);
-            Err(become_it(&next, words, &passage))
+            refresh_if_stale(&line);
+            Err(exec_next(&next, words, &chain))
         }
     }
 }
 
-/// The next program of our name, and what it says its version is.
+/// The path of the next program, and the version that it prints.
 pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
     let next = next(&ExecChain::of_process())?;
     let version = version(&next);
     Some((next, version))
 }
 
-/// The next program of our name, to be started as a child; none under our second name, or where there is none.
+/// A command that starts the next program as a child; `None` if there is none, or under the name `codex-auth`.
 pub(crate) fn next_as_child() -> Option<Command> {
-    let passage = ExecChain::of_process();
-    if name_of_this_run() == OWN_NAME || passage.goes_in_circles() {
+    let chain = ExecChain::of_process();
+    if name_of_this_run() == OWN_NAME || chain.is_too_deep() {
         return None;
     }
-    let mut command = Command::new(next(&passage)?);
+    let mut command = Command::new(next(&chain)?);
     if let Some(ours) = ProgramId::of_this_program() {
-        command.env(ExecChain::VARIABLE, passage.downward(ours));
+        command.env(ExecChain::VARIABLE, chain.variable_for_child(ours));
     }
     Some(command)
 }
 
-/// Why a word that is no command of ours ends here.
-pub(crate) fn nobody(words: &[OsString]) -> CommandError {
+/// The error for a command that is unknown and cannot be passed on. A word that may be a secret is not repeated.
+pub(crate) fn unknown_command(words: &[OsString]) -> CommandError {
+    let word =
+        words.get(CommandLine::read(words).rest).map(|word| word.to_string_lossy()).unwrap_or_default();
+    let mut message = "unknown command".to_owned();
+    if redaction::is_plain_word(&word) {
+        message.push_str(&format!(" '{word}'"));
+    }
     if is_own_name(words) {
-        let failed = CommandError::new(Exit::Usage, format!("this is no command of {OWN_NAME}"));
+        let failed = CommandError::new(Exit::Usage, message);
         return failed.hint("under the name codex, other commands go to the next codex on PATH");
     }
-    let message = "this is no command of codex-auth, and no other codex is on PATH that it could go to";
+    message.push_str(", and no other codex was found on PATH to pass it to");
     CommandError::new(Exit::Usage, message)
-        .hint("OpenAI's Codex is found when it is installed and its folder is on PATH, before or behind ours")
+        .hint("install OpenAI's Codex and add its folder to PATH, before or after the folder of this program")
 }
 
 impl<'a> CommandLine<'a> {
@@ -127,7 +134,7 @@ impl<'a> CommandLine<'a> {
         line
     }
 
-    /// An option of ours at this home, what it sets, and how many words it takes.
+    /// The option at `rest`, if it is one of ours: the value of `-c`, and the number of words.
     fn next_option(&self) -> Option<(Option<&'a str>, usize)> {
         let word = self.words.get(self.rest)?.to_str()?;
         if word == "-v" || word == "--verbose" {
@@ -137,10 +144,10 @@ impl<'a> CommandLine<'a> {
             "-c" | "--config" => (self.words.get(self.rest + 1)?.to_str()?, 2),
             _ => (word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c"))?, 1),
         };
-        Overrides::concern(assignment).then_some((Some(assignment), used))
+        Overrides::is_override(assignment).then_some((Some(assignment), used))
     }
 
-    /// Whether the first word is one of our commands, exactly.
+    /// Whether the first word is exactly one of our commands.
     fn is_ours(&self) -> bool {
         let first = self.words.get(self.rest).and_then(|word| word.to_str());
         first.is_some_and(|first| {
@@ -149,7 +156,7 @@ impl<'a> CommandLine<'a> {
         })
     }
 
-    /// The words without what `-c` sets.
+    /// The words without the options `-c`.
     fn without_assignments(&self) -> impl Iterator<Item = &'a OsString> {
         let verbose = |word: &&OsString| *word == "-v" || *word == "--verbose";
         let rest = self.rest.min(self.words.len());
@@ -157,17 +164,17 @@ impl<'a> CommandLine<'a> {
     }
 }
 
-/// The name that this run was called by, as far as it matters.
+/// The name by which this program was called.
 pub(crate) fn name_of_this_run() -> &'static str {
     let words: Vec<_> = std::env::args_os().take(1).collect();
     if is_own_name(&words) { OWN_NAME } else { NAME }
 }
 
-/// The path by which this program was called, which a package manager keeps through upgrades, else that of its file; none
-/// where the file was replaced or removed.
+/// The path by which this program was called, which an upgrade keeps, else the path of its file; `None` if the file was
+/// replaced or removed.
 pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
-    search_path::called_as(NAME, &environment.path).or_else(|| {
-        let file = process::own_file().ok()?;
+    search_path::invoked_path(NAME, &environment.path).or_else(|| {
+        let file = process::own_executable().ok()?;
         (ProgramId::of(&file)? == ProgramId::of_this_program()?).then_some(file)
     })
 }
@@ -177,46 +184,46 @@ fn is_own_name(words: &[OsString]) -> bool {
     name == Some(OsStr::new(OWN_NAME))
 }
 
-fn next(passage: &ExecChain) -> Option<PathBuf> {
-    let visited: Vec<ProgramId> = passage.visited.iter().filter_map(|text| text.parse().ok()).collect();
-    search_path::programs(NAME, &passage.path)
+fn next(chain: &ExecChain) -> Option<PathBuf> {
+    let visited: Vec<ProgramId> = chain.visited.iter().filter_map(|text| text.parse().ok()).collect();
+    search_path::find_programs(NAME, &chain.path)
         .into_iter()
-        // A link to our second name leads back to us.
-        .filter(|path| search_path::own_name(path).is_none_or(|name| name != OWN_NAME))
+        // A link to `codex-auth` leads back to this program.
+        .filter(|path| search_path::resolved_file_name(path).is_none_or(|name| name != OWN_NAME))
         .find(|path| ProgramId::of(path).is_none_or(|identity| !visited.contains(&identity)))
 }
 
-/// Takes this process's place by `next`; returns only when that failed.
-fn become_it(next: &Path, words: &[OsString], passage: &ExecChain) -> CommandError {
+/// Replaces this process by `next`; returns only on an error.
+fn exec_next(next: &Path, words: &[OsString], chain: &ExecChain) -> CommandError {
     let mut command = Command::new(next);
     command.args(words.iter().skip(1));
     if let Some(ours) = ProgramId::of_this_program() {
-        command.env(ExecChain::VARIABLE, passage.onward(ours));
+        command.env(ExecChain::VARIABLE, chain.variable_for_exec(ours));
     }
     let error = command.exec();
     CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))
         .hint("repair or remove that program")
 }
 
-/// Takes this process's place by ourselves, with what `-c` sets in the environment, where our children find it too.
-fn again(line: &CommandLine<'_>, overrides: &Overrides) -> CommandError {
-    let error = process::own_program().map_or_else(
+/// Replaces this process by the same program with the values of `-c` in the environment, which child processes inherit.
+fn exec_self(line: &CommandLine<'_>, overrides: &Overrides) -> CommandError {
+    let error = process::own_command().map_or_else(
         |error| error,
         |mut command| {
             command.args(line.without_assignments()).env(Overrides::VARIABLE, overrides.to_string()).exec()
         },
     );
-    CommandError::new(Exit::Failed, format!("cannot run this program again with what -c sets: {error}"))
+    CommandError::new(Exit::Failed, format!("cannot restart this program with the values of -c: {error}"))
 }
 
-fn misused(error: &codex_auth::config::Error) -> CommandError {
+fn invalid_override(error: &codex_auth::config::Error) -> CommandError {
     CommandError::new(Exit::Usage, error.to_string())
 }
 
-/// Refreshes a stale login, waiting for at most [`PATIENCE`]. The next program uses what is stored then.
-fn freshen(line: &CommandLine<'_>) {
-    let overrides = Overrides::read(line.assignments.iter().copied()).unwrap_or_default();
-    // Without a queue, so that what was sent is known to have been heard.
+/// Refreshes a stale login, waiting for [`REFRESH_TIMEOUT`] at most.
+fn refresh_if_stale(line: &CommandLine<'_>) {
+    let overrides = Overrides::from_assignments(line.assignments.iter().copied()).unwrap_or_default();
+    // Of capacity 0, so that `RunsHere` is sent only to a receiver that still waits.
     let (send, progress) = mpsc::sync_channel(0);
     let started = thread::Builder::new().spawn(move || {
         let may_run_here = || match send.send(RefreshProgress::RunsHere) {
@@ -227,23 +234,23 @@ fn freshen(line: &CommandLine<'_>) {
         let _ = child::run_with(&job, WaitNotice::None, &overrides, may_run_here);
         let _ = send.send(RefreshProgress::Done);
     });
-    if started.is_ok() && matches!(progress.recv_timeout(PATIENCE), Ok(RefreshProgress::RunsHere)) {
-        // The exec that follows would kill the thread, and lose a token that is under way.
+    if started.is_ok() && matches!(progress.recv_timeout(REFRESH_TIMEOUT), Ok(RefreshProgress::RunsHere)) {
+        // The `exec` that follows would kill the thread and lose a token response.
         let _ = progress.recv();
     }
 }
 
-/// How far a refresh before a hand-over is.
+/// The progress of the refresh before the next program is run.
 enum RefreshProgress {
-    /// It runs in this process, because no child could be had.
+    /// It runs in this process, because no child process could be started.
     RunsHere,
     Done,
 }
 
-/// Our help, with word that the next program's follows.
+/// Prints the help of this program, which the next program's help follows.
 fn help(next: &Path, output: &Output) -> Result<(), CommandError> {
     let ours = crate::TopArguments::command().render_help();
-    output.data(&format!("{ours}\nEvery other command goes to {}, whose help follows.\n", next.display()))?;
+    output.data(&format!("{ours}\nAny other command goes to {}, whose help follows.\n", next.display()))?;
     Ok(())
 }
 
@@ -252,18 +259,18 @@ fn versions(next: &Path, output: &Output) -> Result<HandOver, CommandError> {
         output.data(&version)?;
     }
     output.data(&format!("{OWN_NAME} {}", env!("CARGO_PKG_VERSION")))?;
-    Ok(HandOver::Whole(ExitCode::SUCCESS))
+    Ok(HandOver::Done(ExitCode::SUCCESS))
 }
 
-/// The first line that `program` answers to `--version`, if it does in time.
+/// The first line that `program --version` prints within [`VERSION_TIMEOUT`].
 fn version(program: &Path) -> Option<String> {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = process::without_loader_variables(&mut command).spawn().ok()?;
-    let (tell, told) = mpsc::channel();
-    let started = thread::Builder::new().spawn(move || tell.send(child.wait_with_output()));
-    let said = started.ok().and_then(|_| told.recv_timeout(VERSION_PATIENCE).ok()?.ok())?;
-    let line = String::from_utf8_lossy(&said.stdout);
+    let child = process::remove_loader_variables(&mut command).spawn().ok()?;
+    let (send, output) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || send.send(child.wait_with_output()));
+    let output = started.ok().and_then(|_| output.recv_timeout(VERSION_TIMEOUT).ok()?.ok())?;
+    let line = String::from_utf8_lossy(&output.stdout);
     let line = line.lines().next().unwrap_or_default();
     Some(crate::output::plain(line.trim())).filter(|line| !line.is_empty())
 }

@@ -1,4 +1,4 @@
-//! `codex migrate --from-codex`: takes over the login that Codex keeps in a keychain item of its own.
+//! `codex migrate --from-codex`: imports the login from Codex's own keychain item (macOS).
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
@@ -17,28 +17,28 @@ use crate::migrate::MigrateArguments;
 use crate::output::Output;
 use crate::refresh::refreshed;
 
-/// How long a person has for the dialogue of the system.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// What a person agrees to.
+/// How long the user may take to answer the system's dialog.
+const DIALOG_TIMEOUT: Duration = Duration::from_secs(120);
+/// The confirmation that is asked for.
 const QUESTION: &str = "\
-Codex keeps a login in a keychain item of its own. To take it over, this program
-reads that item once, for which the system may ask you, and refreshes its token at
-once. From then on Codex's copy is worth nothing: Codex has to log in again, or to
-share the file.
-Take it over? [y/N]";
+Codex stores a login in its own keychain item. To import it, this program reads that
+item once, which the system may ask you to allow, and refreshes its token at once.
+That invalidates Codex's copy: Codex then has to log in again, or to share the file.
+Import it? [y/N]";
 
 pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     output.head("account", account(None));
     let keychain = session.stores.keychain();
-    if keychain.shares_codexs_item() {
+    if keychain.shares_codex_item() {
         return shared(&keychain.location(), output);
     }
     let choice = session.stores.choose(arguments.to.map(StoreSelection::from))?;
     session.stores.check(&choice)?;
-    let dialogues = consent(arguments, output)?;
-    let theirs = keychain.codexs_item(dialogues, PATIENCE).map_err(|error| guarded(error, dialogues))?;
-    let theirs = theirs.ok_or_else(nothing_there)?;
+    let prompts = confirm(arguments, output)?;
+    let theirs =
+        keychain.read_codex_item(prompts, DIALOG_TIMEOUT).map_err(|error| not_readable(error, prompts))?;
+    let theirs = theirs.ok_or_else(no_login)?;
     output.head("account", account(Some(&theirs.document)));
     let taken = {
         let lease = session.lease(output)?;
@@ -47,60 +47,67 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
     if !matches!(taken, ImportOutcome::Superseded) && theirs.document.fingerprint().is_some() {
         let snapshot = session.snapshot()?;
         refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
-            .map_err(half_way)?;
+            .map_err(not_refreshed)?;
     }
     report(&session, &taken, output)
 }
 
-/// Where every program may have the item, both use the same one.
+/// Reports that Codex and this program use the same keychain item, so that nothing is to import.
 fn shared(location: &DocumentLocation, output: &Output) -> CommandOutcome {
     if output.is_json() {
         output.report(
             json!({"taken_over": false, "shared": true, "from": location.to_string(), "warnings": []}),
         )?;
     } else {
-        output.say(&format!("nothing to take over: Codex and this program share the {}", kept_in(location)));
+        output.say(&format!("nothing to import: Codex and this program share the {}", kept_in(location)));
     }
     Ok(())
 }
 
-/// Asks whoever sits at the terminal. Only somebody who was there to be asked will be there for the system's question.
-fn consent(arguments: &MigrateArguments, output: &Output) -> Result<PromptPolicy, CommandError> {
+/// Asks the user for confirmation. The system's dialog is allowed only if there is a terminal, so that someone can
+/// answer.
+fn confirm(arguments: &MigrateArguments, output: &Output) -> Result<PromptPolicy, CommandError> {
     let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     if !arguments.yes {
         if !is_terminal {
-            let why = "taking over the login of Codex ends it there, and there is nobody to ask";
-            return Err(CommandError::new(Exit::Usage, why).hint("agree to it with --yes"));
+            let why =
+                "importing the login invalidates Codex's copy, and there is no terminal to confirm that";
+            return Err(
+                CommandError::new(Exit::Usage, why).hint("to confirm: codex migrate --from-codex --yes")
+            );
         }
         output.say(QUESTION);
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         if !["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
-            return Err(CommandError::new(Exit::Failed, "nothing was taken over: you did not agree"));
+            return Err(CommandError::new(Exit::Failed, "nothing was imported: not confirmed"));
         }
     }
     Ok(if is_terminal { PromptPolicy::Allowed } else { PromptPolicy::Forbidden })
 }
 
-/// Without a dialogue an item that is another program's counts as locked, whatever the keychain is.
-fn guarded(error: store::Error, dialogues: PromptPolicy) -> CommandError {
-    match (&error, dialogues) {
+/// Adds a hint if the item could not be read because the system's dialog was not allowed.
+fn not_readable(error: store::Error, prompts: PromptPolicy) -> CommandError {
+    match (&error, prompts) {
         (store::Error::Keychain(KeychainError::Locked { .. }), PromptPolicy::Forbidden) => {
             CommandError::from(error)
-                .hint("or do this in a terminal of the desktop, where the system can ask you")
+                .hint("or run this in a terminal on the desktop, where the system can show its dialog")
         }
         _ => error.into(),
     }
 }
 
-fn nothing_there() -> CommandError {
-    CommandError::new(Exit::Failed, "Codex keeps no login in a keychain item of its own")
-        .hint("log in here: codex login")
+fn no_login() -> CommandError {
+    CommandError::new(Exit::Failed, "Codex stores no login in a keychain item of its own")
+        .hint("to log in here: codex login")
 }
 
-/// The copy is safe, and so far both programs have the same refresh token.
-fn half_way(error: CommandError) -> CommandError {
-    error.hint("the login is kept here, and Codex has the same one still; whoever refreshes first ends the other's: codex refresh")
+/// Adds a hint if the login was stored but not refreshed, so that both programs have the same refresh token.
+fn not_refreshed(error: CommandError) -> CommandError {
+    error.hint(
+        "the login was imported, but Codex still has the same refresh token, and the first to use it invalidates the \
+         other's copy; to be the first: codex refresh",
+    )
 }
 
 fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> CommandOutcome {
@@ -108,7 +115,7 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
     let location =
         found.stored.map_or_else(|| session.stores.keychain().location(), |stored| stored.location);
     let warnings = match taken {
-        ImportOutcome::Kept(kept) => kept.notes.iter().map(ToString::to_string).collect(),
+        ImportOutcome::Stored(kept) => kept.notes.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     };
     if output.is_json() {
@@ -121,14 +128,13 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
         return Ok(());
     }
     let done = match taken {
-        ImportOutcome::Superseded => "the login of Codex was taken over before; it is in the",
-        _ => "took over the login of Codex; it is in the",
+        ImportOutcome::Superseded => "the login of Codex was imported before; it is in the",
+        _ => "imported the login of Codex; it is in the",
     };
     output.say(&format!("{done} {}", kept_in(&location)));
     warnings.iter().for_each(|warning| output.warn(warning));
     if location.kind() == StoreKind::Keychain {
-        output
-            .say("Codex has to log in again, or to share the file (cli_auth_credentials_store = \"file\"):");
+        output.say("Codex has to log in again, or share the file (cli_auth_credentials_store = \"file\"):");
         output.say("  codex migrate --to file");
     }
     Ok(())

@@ -1,10 +1,12 @@
-//! `codex migrate`: moves the login to another store, or takes over that of Codex.
+//! `codex migrate`: moves the login to another store, or imports Codex's.
 
 use clap::Args;
 use codex_auth::StoreKind;
 use codex_auth::manager::{self, AccountPolicy, RefreshReason};
 use codex_auth::store::DocumentLocation;
-use codex_auth::store::migrate::{self, FRESH_FOR, MigrationMove, MigrationPlan, MigrationReport};
+use codex_auth::store::migrate::{
+    self, MIN_TOKEN_LIFETIME_SECS, MigrationMove, MigrationPlan, MigrationReport,
+};
 use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
@@ -19,19 +21,19 @@ const TARGETS: WordParser<StoreKind> = WordParser { words: &["keychain", "file"]
 
 #[derive(Args, Debug)]
 pub(crate) struct MigrateArguments {
-    /// Where to: keychain or file
+    /// The new store: keychain or file
     #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true, required_unless_present = "from_codex")]
     pub(crate) to: Option<StoreKind>,
 
-    /// Take over the login that Codex keeps in a keychain item of its own (macOS)
+    /// Import the login from Codex's own keychain item (macOS)
     #[arg(long)]
     pub(crate) from_codex: bool,
 
-    /// Agree to the take-over without being asked
+    /// Import without asking for confirmation
     #[arg(long, requires = "from_codex")]
     pub(crate) yes: bool,
 
-    /// Only say what would be done
+    /// Only show what would be done
     #[arg(long, conflicts_with = "from_codex")]
     dry_run: bool,
 
@@ -51,31 +53,35 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
     let others = other_programs(session.home(), &session.environment);
     if !others.is_empty() {
         output.warn(&format!(
-            "Codex is running on this login (pid {}); it may write to the old store until it is restarted",
+            "Codex is running with this login (pid {}); it may write to the old store until it is restarted",
             others.iter().map(|other| other.pid.to_string()).collect::<Vec<_>>().join(", ")
         ));
     }
     if arguments.dry_run {
         return preview(&session, &plan, &others, output);
     }
-    freshen(&session, &plan, output)?;
+    refresh_before_move(&session, &plan, output)?;
     let lease = session.lease(output)?;
     let done = manager::move_login(&session.stores, &lease, &session.environment, to);
     let done = done.map_err(codex_auth::Error::from)?.ok_or_else(not_logged_in)?;
     report(&plan.stored.location, &done, &others, output)
 }
 
-/// Refreshes a token that may be refreshed by another program while the old copy is removed. The move goes on after a
-/// failure.
-fn freshen(session: &CommandContext, plan: &MigrationPlan, output: &Output) -> Result<(), CommandError> {
+/// Refreshes a token that expires soon, so that no other program refreshes it during the move. A failure is only a
+/// warning.
+fn refresh_before_move(
+    session: &CommandContext,
+    plan: &MigrationPlan,
+    output: &Output,
+) -> Result<(), CommandError> {
     let now = session.clock.now();
     let left = plan.stored.document.expires_at(now).map(|end| end.duration_since(now).as_secs());
     let refreshable = plan.stored.document.fingerprint().is_some();
     if plan.action == MigrationMove::Copy
         && refreshable
-        && left.is_some_and(|left| left < i64::try_from(FRESH_FOR).unwrap_or(i64::MAX))
+        && left.is_some_and(|left| left < i64::try_from(MIN_TOKEN_LIFETIME_SECS).unwrap_or(i64::MAX))
         && let Err(error) = refreshed(
-            RefreshReason::MinTtl(FRESH_FOR),
+            RefreshReason::MinTtl(MIN_TOKEN_LIFETIME_SECS),
             &*session.snapshot()?,
             AccountPolicy::Stay,
             &session.deadline,
@@ -109,10 +115,10 @@ fn preview(
             output.say(&format!("would copy the login from the {}", kept_in(&plan.stored.location)));
             output.say(&format!("      to the {}, read it back and compare", kept_in(&to)));
             output.say(
-                "      then set cli_auth_credentials_store where Codex must know, and remove the old copy",
+                "      then set cli_auth_credentials_store in config.toml if Codex needs it, and remove the old copy",
             );
         }
-        _ => output.say(&format!("the login is in the {} already", kept_in(&plan.stored.location))),
+        _ => output.say(&format!("the login is already in the {}", kept_in(&plan.stored.location))),
     }
     plan.stored.notes.iter().chain(&plan.notes).for_each(|note| output.warn(&note.to_string()));
     Ok(())
@@ -125,7 +131,7 @@ fn report(
     output: &Output,
 ) -> CommandOutcome {
     let left: Vec<_> = done
-        .left
+        .not_removed
         .iter()
         .map(|(kind, reason)| format!("a copy in the {kind} store was left: {reason}"))
         .collect();
@@ -143,7 +149,7 @@ fn report(
     }
     match done.action {
         MigrationMove::Copy => output.say(&format!("moved the login to the {}", kept_in(&done.location))),
-        _ => output.say(&format!("the login is in the {} already", kept_in(&done.location))),
+        _ => output.say(&format!("the login is already in the {}", kept_in(&done.location))),
     }
     for location in &done.removed {
         output.say(&format!("removed a copy from the {}", kept_in(location)));
@@ -154,5 +160,5 @@ fn report(
 }
 
 fn target(word: &str) -> Result<StoreKind, String> {
-    StoreKind::named(word).ok_or_else(|| "a login can be moved to: keychain, file".to_owned())
+    StoreKind::from_name(word).ok_or_else(|| "a login can be moved to keychain or file".to_owned())
 }

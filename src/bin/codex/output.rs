@@ -162,7 +162,7 @@ pub(crate) fn path_text(path: &Path) -> String {
 
 /// A text of somebody else's, fit for one line of a terminal: without control characters, and not too long.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(120).collect()
+    codex_auth::redaction::printable(text, 120)
 }
 
 /// A moment as people say it: "in 3 h 12 min", "48 min ago".

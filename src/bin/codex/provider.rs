@@ -1,41 +1,41 @@
-//! Credentials that come from the environment or from a command in the place of what is stored.
+//! Credentials from the environment or from a provider command, which are used instead of the stored login.
 
 use std::sync::Arc;
 
 use codex_auth::Environment;
 use codex_auth::document::AuthMode;
-use codex_auth::external::{ApiKeys, BearerCommand, EnvironmentToken, ExternalToken};
+use codex_auth::external::{ApiKeyPolicy, BearerCommand, EnvironmentToken, ExternalToken};
 use codex_auth::manager::AuthManager;
 
 use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
 
-/// The credential that the environment puts before what is stored, as `codex exec` would use it.
+/// The credential in the environment that `codex exec` would use instead of the stored login.
 pub(crate) fn of_environment(environment: &Environment) -> Option<EnvironmentToken> {
-    EnvironmentToken::of(environment, ApiKeys::Count)
+    EnvironmentToken::from_environment(environment, ApiKeyPolicy::Use)
 }
 
-/// Why this credential is of no use to whoever asks for a token, if it is not.
+/// Why no token can be had from this credential, if that is so.
 pub(crate) fn unusable(token: &EnvironmentToken, session: &CommandContext) -> Option<String> {
-    (!token.token().lives(session.clock.now()))
+    (!token.token().is_valid_at(session.clock.now()))
         .then(|| format!("the token of {} has expired", token.variable()))
 }
 
-/// What is stored, and what is not used instead: a line for people.
+/// A warning that this credential is used instead of the stored login.
 pub(crate) fn warning(token: &EnvironmentToken) -> String {
     let variable = token.variable();
     match token.mode() {
         AuthMode::ApiKey => {
-            format!("{variable} is set: `codex token` and `codex exec` use it, and not what is stored")
+            format!("{variable} is set: `codex token` and `codex exec` use it instead of the stored login")
         }
-        _ => format!("{variable} is set: it is used, and not what is stored"),
+        _ => format!("{variable} is set and is used instead of the stored login"),
     }
 }
 
-/// What the command of the model provider `name` prints.
+/// Runs the token command of the model provider `name` and returns the token that it prints.
 pub(crate) fn of_command(session: &CommandContext, name: &str) -> Result<ExternalToken, CommandError> {
     let mut command = session.stores.settings().provider_command(name)?;
-    // A folder of the configuration file is one beside it.
+    // A relative folder in config.toml is relative to the home.
     command.folder = command.folder.map(|folder| session.home().path().join(folder));
     let provider = Arc::new(BearerCommand::new(name, command));
     let manager =
@@ -49,5 +49,5 @@ pub(crate) fn of_command(session: &CommandContext, name: &str) -> Result<Externa
         .snapshot()
         .external_token()
         .cloned()
-        .ok_or_else(|| CommandError::new(Exit::Failed, "the provider gave something else than a token"))
+        .ok_or_else(|| CommandError::new(Exit::Failed, "the provider returned no token"))
 }

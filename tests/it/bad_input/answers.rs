@@ -28,15 +28,15 @@ const REFUSALS: &[(u16, &str, i32, &str, Remembered)] = &[
     (401, "refresh_token_expired", 3, "the refresh token has expired (refresh_token_expired)", ForGood),
     (400, "refresh_token_expired", 3, "the refresh token has expired", ForGood),
     (500, "refresh_token_expired", 3, "the refresh token has expired", ForGood),
-    (401, "refresh_token_reused", 3, "was used by a program that did not save its successor", ForGood),
-    (400, "refresh_token_reused", 3, "was used by a program that did not save its successor", ForGood),
-    (429, "refresh_token_reused", 3, "was used by a program that did not save its successor", ForGood),
+    (401, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", ForGood),
+    (400, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", ForGood),
+    (429, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", ForGood),
     (401, "refresh_token_invalidated", 3, "the refresh token was revoked", ForGood),
     (403, "refresh_token_invalidated", 3, "the refresh token was revoked", ForGood),
-    (400, "invalid_grant", 3, "the authority refuses the refresh token (invalid_grant)", ForGood),
-    (401, "invalid_grant", 3, "the authority refuses the refresh token", ForTenMinutes),
-    (401, "invalid_client", 3, "the authority refuses the refresh token (invalid_client)", ForTenMinutes),
-    (401, "", 3, "the authority refuses the refresh token", ForTenMinutes),
+    (400, "invalid_grant", 3, "the authority rejects the refresh token (invalid_grant)", ForGood),
+    (401, "invalid_grant", 3, "the authority rejects the refresh token", ForTenMinutes),
+    (401, "invalid_client", 3, "the authority rejects the refresh token (invalid_client)", ForTenMinutes),
+    (401, "", 3, "the authority rejects the refresh token", ForTenMinutes),
     (
         400,
         "invalid_request",
@@ -118,7 +118,7 @@ fn a_success_that_is_nonsense_is_asked_for_once_more() {
         world.authority.script(Endpoint::Refresh, Step::body(200, "application/json", body));
         refresh(world).expect(0);
         assert_eq!(world.requests(), 2, "{body}");
-        assert_eq!(Some(world.kept("refresh_token")), world.live());
+        assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
     });
 }
 
@@ -140,7 +140,7 @@ fn a_successor_that_cannot_be_read_ends_the_login_and_leaves_the_document_alone(
         let before = world.machine.home.read("auth.json");
         world.authority.script(Endpoint::Refresh, step.clone());
         let ended = refresh(world).refused(3);
-        assert!(ended.err.contains("did not save its successor"), "{step:?}\n{ended}");
+        assert!(ended.err.contains("did not save the new one"), "{step:?}\n{ended}");
         assert_eq!((remembered(world), world.requests()), (ForGood, 2), "{step:?}");
         assert_eq!(world.machine.home.read("auth.json"), before, "{step:?}");
         assert!(!world.has_rescue());
@@ -162,13 +162,13 @@ fn a_successor_without_an_access_token_is_kept_and_the_lack_is_told() {
         world.authority.script(Endpoint::Refresh, Step::edited("access_token", edit.clone()));
         let ended = refresh(world).refused(4);
         assert!(
-            ended.err.contains("answered without an access token; what it did send is stored"),
+            ended.err.contains("sent no access token; the new refresh token is stored"),
             "{ended}"
         );
-        assert_eq!(Some(world.kept("refresh_token")), world.live(), "{edit:?}");
+        assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token(), "{edit:?}");
         assert_eq!(world.document()["tokens"]["access_token"], before["tokens"]["access_token"]);
         refresh(world).expect(0);
-        world.nothing_is_spent_twice_or_lost();
+        world.assert_no_token_reused_or_lost();
     });
 }
 
@@ -183,11 +183,11 @@ fn an_id_token_that_is_of_no_use_leaves_the_old_one_where_it_is() {
         Edit::Value(json!({"email": CANARY})),
     ];
     each(&edits, |edit, world| {
-        let before = world.kept("id_token");
+        let before = world.stored_token("id_token");
         world.authority.script(Endpoint::Refresh, Step::edited("id_token", edit.clone()));
         refresh(world).expect(0);
-        assert_eq!(world.kept("id_token"), before, "{edit:?}");
-        world.nothing_is_spent_twice_or_lost();
+        assert_eq!(world.stored_token("id_token"), before, "{edit:?}");
+        world.assert_no_token_reused_or_lost();
     });
 }
 
@@ -197,8 +197,8 @@ fn large_tokens_within_bounds_are_kept() {
     let world = World::fresh(&mut machine);
     world.authority.script(Endpoint::Refresh, Step::edited("access_token", Edit::Gigantic(200 * 1024)));
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(world.kept("access_token").len(), 200 * 1024);
-    world.nothing_is_spent_twice_or_lost();
+    assert_eq!(world.stored_token("access_token").len(), 200 * 1024);
+    world.assert_no_token_reused_or_lost();
 }
 
 #[test]
@@ -209,9 +209,9 @@ fn an_id_token_of_another_user_is_refused_and_its_tokens_are_taken_back() {
     let stranger = Account { user_id: "user-9".to_owned(), ..Account::numbered(1) };
     world.authority.script(Endpoint::Refresh, Step::edited("id_token", Edit::IssuedTo(stranger)));
     let ended = refresh(&world).refused(3);
-    assert!(ended.err.contains("the authority answered with tokens of another account"), "{ended}");
+    assert!(ended.err.contains("the authority issued tokens of another account"), "{ended}");
     assert_eq!(world.machine.home.read("auth.json"), before);
-    assert_eq!((world.authority.counters().of(Endpoint::Revoke), world.live()), (1, None));
+    assert_eq!((world.authority.counters().of(Endpoint::Revoke), world.live_refresh_token()), (1, None));
     assert!(!world.has_rescue());
 }
 
@@ -231,9 +231,9 @@ fn a_token_goes_nowhere_but_where_it_belongs_and_is_as_good_as_before() {
         ),
         ("ftp://127.0.0.1/oauth/token".to_owned(), 1, "CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
         ("nonsense".to_owned(), 1, "CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
-        (unknown.url("https"), 4, "cannot be reached safely: invalid peer certificate"),
+        (unknown.url("https"), 4, "cannot be reached over TLS: invalid peer certificate"),
         (format!("http://{vacant}/oauth/token"), 4, "cannot be reached: Connection refused"),
-        (world.authority.token_url(), 4, "answered 307 and points to 127.0.0.1; no token is sent on"),
+        (world.authority.token_url(), 4, "answered 307 and redirects to 127.0.0.1; tokens are not sent to other addresses"),
     ] {
         world.authority.clear_script();
         world.authority.script(Endpoint::Refresh, Step::redirect(&other.token_url()));
@@ -249,5 +249,5 @@ fn a_token_goes_nowhere_but_where_it_belongs_and_is_as_good_as_before() {
     world.authority.clear_script();
     world.codex(["refresh"]).run().expect(0);
     world.codex(["status"]).run().expect(0);
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 
-use crate::support::{Mounted, TestHome, filters};
+use crate::support::{Mounted, TestHome, snapshot_filters};
 
 /// The names in the home and in `codex-auth`, which are what a login makes and nothing else.
 fn nothing_is_left_over(home: &std::path::Path) {
@@ -39,7 +39,7 @@ fn nearly_full(pages: u64) -> Mounted {
 #[test]
 fn a_full_disk_keeps_the_old_login_byte_for_byte() {
     let disk = nearly_full(0);
-    let _filters = filters(&disk.home);
+    let _filters = snapshot_filters(&disk.home);
     let before = fs::read(disk.path().join("auth.json")).unwrap();
     let ended = disk.codex(["login", "--with-api-key"]).input("sk-new").run();
     insta::assert_snapshot!(ended.refused(5), @r"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Machine, TestHome, filters, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, snapshot_filters, jwt, now, over_both_stores};
 
 over_both_stores![
     what_is_no_document_is_named_and_kept,
@@ -31,8 +31,8 @@ fn no_documents() -> Vec<(Vec<u8>, &'static str)> {
         ("\"marked\"", "it is not valid JSON"),
         ("null", "it is not valid JSON"),
         ("{\"tokens\":\"marked\"}", "tokens must be an object"),
-        ("{\"OPENAI_API_KEY\":{\"marked\":1}}", "OPENAI_API_KEY must be a text"),
-        ("{\"auth_mode\":7}", "auth_mode must be a text"),
+        ("{\"OPENAI_API_KEY\":{\"marked\":1}}", "OPENAI_API_KEY must be a string"),
+        ("{\"auth_mode\":7}", "auth_mode must be a string"),
     ]
     .into_iter()
     .map(|(text, said)| (text.as_bytes().to_vec(), said))
@@ -42,8 +42,8 @@ fn no_documents() -> Vec<(Vec<u8>, &'static str)> {
 
 fn what_is_no_document_is_named_and_kept(machine: &mut Machine) {
     for (bytes, said) in no_documents() {
-        machine.keep(&bytes);
-        let before = (machine.kept(), machine.home.tree());
+        machine.store_text(&bytes);
+        let before = (machine.stored_text(), machine.home.tree());
         let start = format!("error: {} cannot be understood: {said}\nhint: ", machine.location());
         for command in ["status", "token"] {
             let ended = machine.codex([command]).run().refused(1);
@@ -52,23 +52,23 @@ fn what_is_no_document_is_named_and_kept(machine: &mut Machine) {
         // Not even to those who ask for the cause is any of it shown.
         let ended = machine.codex(["status", "--json", "-v"]).run().expect(1);
         assert!(!ended.to_string().contains("marked"), "{ended}");
-        assert_eq!((machine.kept(), machine.home.tree()), before);
+        assert_eq!((machine.stored_text(), machine.home.tree()), before);
     }
 }
 
 fn what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_logout(machine: &mut Machine) {
     for bytes in [b"".as_slice(), b"{\"OPENAI_API_KEY\":\"sk-ma", b"\xff{}"] {
-        machine.keep(bytes);
-        let before = (machine.kept(), machine.home.names());
+        machine.store_text(bytes);
+        let before = (machine.stored_text(), machine.home.names());
         let ended = machine.codex(["migrate", "--to", machine.other_store()]).run().refused(1);
-        assert_eq!((machine.kept(), machine.home.names()), before, "{ended}");
+        assert_eq!((machine.stored_text(), machine.home.names()), before, "{ended}");
         machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
         assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-new\n");
-        machine.keep(bytes);
+        machine.store_text(bytes);
         // What holds no token that could be revoked may hold another secret.
         machine.codex(["logout"]).run().expect(if bytes.is_empty() { 0 } else { 5 });
         machine.codex(["logout", "--force"]).run().expect(0);
-        assert_eq!(machine.kept(), None);
+        assert_eq!(machine.stored_text(), None);
         for lock in ["auth.lock", "auth.json.lock"] {
             fs::remove_file(machine.home.file(lock)).unwrap();
         }
@@ -84,7 +84,7 @@ fn what_is_strange_in_a_document_does_not_keep_its_token_from_being_used(machine
         ("chatgpt", "", "rt"),
         ("chatgpt", "e30.e30.e30", ""),
     ] {
-        machine.keep(format!(
+        machine.store_text(format!(
             r#"{{"auth_mode":"{mode}","tokens":{{"id_token":"{id_token}","access_token":"{access}","refresh_token":"{refresh}"}}}}"#
         ));
         assert_eq!(machine.codex(["token"]).run().expect(0).out, format!("{access}\n"));
@@ -95,14 +95,14 @@ fn what_is_strange_in_a_document_does_not_keep_its_token_from_being_used(machine
 #[test]
 fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     let content = format!("{{\"OPENAI_API_KEY\":\"{}\"}}", "m".repeat(10_000_000));
     home.write("auth.json", &content);
     insta::assert_snapshot!(home.codex(["status"]).run(), @r"
     exit 1
     --- stdout
     --- stderr
-    error: [home]/auth.json is larger than 1048576 bytes, so it is not what it should be; look at what is in it
+    error: [home]/auth.json is larger than 1048576 bytes, so it cannot be the expected file; check its content
     ");
     for arguments in [&["token"][..], &["login", "--with-api-key"], &["logout"], &["migrate", "--to", "file"]]
     {
@@ -116,12 +116,12 @@ fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
 #[test]
 fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     let document = home.document();
     let path = document.to_str().unwrap();
     for make in [&["mkdir", path][..], &["mkfifo", path], &["mknod", path, "c", "1", "5"]] {
         // Devices are for root to make.
-        if make[0] == "mknod" && codex_auth_platform::process::user() != 0 {
+        if make[0] == "mknod" && codex_auth_platform::process::effective_uid() != 0 {
             continue;
         }
         assert!(Command::new(make[0]).args(&make[1..]).status().unwrap().success());
@@ -148,7 +148,7 @@ fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
 #[test]
 fn a_link_to_itself_is_named_and_left() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     std::os::unix::fs::symlink(home.document(), home.document()).unwrap();
     for arguments in [&["status"][..], &["login", "--with-api-key"], &["logout"]] {
         let ended = home.codex(arguments.iter().copied()).input("sk-new").run();
@@ -156,7 +156,7 @@ fn a_link_to_itself_is_named_and_left() {
         exit 5
         --- stdout
         --- stderr
-        error: [home]/auth.json is a symbolic link that leads nowhere but to itself; remove it
+        error: [home]/auth.json is a symbolic link that leads back to itself; remove it
         "));
     }
     assert!(home.document().is_symlink());

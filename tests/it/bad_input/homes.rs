@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Folder, TestHome, filters};
+use crate::support::{Folder, TestHome, snapshot_filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 const EVERY_COMMAND: [&[&str]; 6] = [
@@ -18,7 +18,7 @@ const EVERY_COMMAND: [&[&str]; 6] = [
 #[test]
 fn a_home_that_is_named_and_not_there_is_an_error_and_is_not_made() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     let file = home.write("file", "content");
     let mut told = String::new();
     for place in [home.file("missing"), file, home.file("file/below")] {
@@ -94,9 +94,9 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
         told.push_str(&format!("{}: {}", arguments[0], err.replace(home.to_str().unwrap(), "[home]")));
     }
     insta::assert_snapshot!(told, @r"
-    login: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
+    login: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
     hint: make the folder and the file writable for this user
-    logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
+    logout: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
     hint: make the folder and the file writable for this user
     migrate: error: [home]/auth.json cannot be changed here; make its folder writable for this user
     hint: make the folder and the file writable for this user
@@ -118,7 +118,7 @@ fn a_home_keeps_the_mode_that_its_user_gave_it() {
 #[test]
 fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("auth.json", API_KEY);
     let mut told = String::new();
     for config in [
@@ -144,21 +144,21 @@ fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted()
         told.push_str(&home.codex(["token"]).run().refused(1).err);
     }
     insta::assert_snapshot!(told, @r#"
-    error: [home]/config.toml cannot be understood: line 2 is not valid TOML: invalid basic string, expected `"`
-    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: string values must be quoted, expected literal string
-    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: key with no value, expected `=`
-    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: unclosed table, expected `]`
-    error: [home]/config.toml cannot be understood: line 2 is not valid TOML: duplicate key
-    error: [home]/config.toml cannot be understood: line 1 is not valid TOML: it is not UTF-8
-    error: [home]/config.toml cannot be understood: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
-    error: [home]/config.toml cannot be understood: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+    error: cannot parse [home]/config.toml: line 2 is not valid TOML: invalid basic string, expected `"`
+    error: cannot parse [home]/config.toml: line 1 is not valid TOML: string values must be quoted, expected literal string
+    error: cannot parse [home]/config.toml: line 1 is not valid TOML: key with no value, expected `=`
+    error: cannot parse [home]/config.toml: line 1 is not valid TOML: unclosed table, expected `]`
+    error: cannot parse [home]/config.toml: line 2 is not valid TOML: duplicate key
+    error: cannot parse [home]/config.toml: line 1 is not valid TOML: it is not UTF-8
+    error: cannot parse [home]/config.toml: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+    error: cannot parse [home]/config.toml: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
     "#);
 }
 
 #[test]
 fn a_record_that_cannot_be_understood_is_started_afresh_and_the_login_stays() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
     let state = home.file("codex-auth/state.json");
     for garbage in
@@ -176,8 +176,8 @@ fn a_record_that_cannot_be_understood_is_started_afresh_and_the_login_stays() {
     fs::write(&state, "{").unwrap();
     insta::assert_snapshot!(home.codex(["login", "--with-api-key"]).input("sk-test").run().err, @r"
     logged in with apikey, in place of the login before
-    kept in the file store, [home]/auth.json (a login is there already)
-    warning: [home]/codex-auth/state.json cannot be read and is started afresh: EOF while parsing an object at line 1 column 1
+    kept in the file store, [home]/auth.json (it already holds a login)
+    warning: cannot parse [home]/codex-auth/state.json, which will be replaced: EOF while parsing an object at line 1 column 1
     ");
 }
 
@@ -278,7 +278,7 @@ fn a_home_whose_path_is_not_utf8_works_in_every_command() {
         assert_eq!(run("token --json").expect(0).json()["token"], "sk-1");
         assert_eq!(run("sync status --json").expect(0).json()["running"], true);
         keeper.signal("-TERM");
-        assert_eq!(keeper.ended().0, Some(0));
+        assert_eq!(keeper.wait().0, Some(0));
 
         let mut editor = Client::start(in_home(home.codex(["app-server"])).into_command());
         let introduced = editor.introduce(&serde_json::json!({}));

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use crate::support::session::PrivateSession;
-use crate::support::{Flock, TestHome, eventually, filters};
+use crate::support::{Flock, TestHome, eventually, snapshot_filters};
 
 /// One keychain call may take this long here.
 const LIMIT: &str = "300ms";
@@ -123,8 +123,8 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
     no bus: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
     a dead socket: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
     no service: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
-    a bus that never answers: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not tell when an item changed within 300ms; nothing was changed, try again)
-    a service that never answers: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not tell when an item changed within 300ms; nothing was changed, try again)
+    a bus that never answers: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not read when an item changed within 300ms; nothing was changed, try again)
+    a service that never answers: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not read when an item changed within 300ms; nothing was changed, try again)
     ");
 }
 
@@ -170,7 +170,7 @@ fn nobody_is_ever_asked_to_unlock_anything() {
 fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login() {
     let session = PrivateSession::unlocked();
     let home = TestHome::within(&session);
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-old").run().expect(0);
     // The program makes auth.lock when it has looked and is about to write, and then waits for the other lock.
     std::fs::remove_file(home.file("auth.lock")).unwrap();

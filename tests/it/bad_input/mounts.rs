@@ -1,12 +1,12 @@
 //! Homes that are mounted read-only, and documents that are mounted by themselves.
 
-use crate::support::{Mounted, TestHome, filters};
+use crate::support::{Mounted, TestHome, snapshot_filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 #[test]
 fn a_read_only_mount_is_read_and_never_changed() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
     let before = home.tree();
     let read_only = "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"";
@@ -19,9 +19,9 @@ fn a_read_only_mount_is_read_and_never_changed() {
         told.push_str(&format!("{}: {err}", arguments[0]));
     }
     insta::assert_snapshot!(told, @r"
-    login: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
+    login: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
     hint: make the folder and the file writable for this user
-    logout: error: [home] cannot be changed here; a login in it can be read, and neither written nor refreshed
+    logout: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
     hint: make the folder and the file writable for this user
     migrate: error: [home]/auth.json cannot be changed here; make its folder writable for this user
     hint: make the folder and the file writable for this user
@@ -32,7 +32,7 @@ fn a_read_only_mount_is_read_and_never_changed() {
 #[test]
 fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_and_it_says_so() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("auth.json", API_KEY);
     home.write("config.toml", "cli_auth_credentials_store = \"file\"\n");
     let mounted = Mounted::by(home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");

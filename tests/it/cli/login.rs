@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, now, over_both_stores};
 
 over_both_stores![
     a_new_login_takes_the_place_of_the_old_one_and_says_so,
@@ -17,7 +17,7 @@ over_both_stores![
 fn an_api_key_is_written_to_the_file_as_codex_writes_it_whatever_the_umask() {
     for umask in ["umask 000", "umask 022", "umask 777"] {
         let home = TestHome::new();
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         let line = format!("{umask}; exec \"$@\"");
         let run = home.codex(["login", "--store", "file", "--with-api-key"]).input("\n  sk-test-123 \n");
         let ended = run.through(["sh", "-c", &line, "sh"]).run();
@@ -40,9 +40,9 @@ fn an_api_key_is_written_to_the_file_as_codex_writes_it_whatever_the_umask() {
 }
 
 fn a_new_login_takes_the_place_of_the_old_one_and_says_so(machine: &mut Machine) {
-    machine.keep(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
+    machine.store_text(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
     machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
-    let kept: Value = serde_json::from_str(&machine.kept().unwrap()).unwrap();
+    let kept: Value = serde_json::from_str(&machine.stored_text().unwrap()).unwrap();
     assert_eq!(kept, json!({"auth_mode": "apikey", "OPENAI_API_KEY": "sk-new"}));
     let ended = machine.codex(["login", "--with-api-key"]).input("sk-newer").run().expect(0);
     assert!(ended.err.starts_with("logged in with apikey, in place of the login before\n"), "{ended}");
@@ -50,16 +50,16 @@ fn a_new_login_takes_the_place_of_the_old_one_and_says_so(machine: &mut Machine)
 }
 
 fn a_login_over_what_is_no_document_replaces_it(machine: &mut Machine) {
-    machine.keep("{\"auth_mode\": \"apikey\", \"OPENAI_A");
+    machine.store_text("{\"auth_mode\": \"apikey\", \"OPENAI_A");
     let ended = machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
     assert!(ended.err.starts_with("logged in with apikey\nkept in the"), "{ended}");
-    assert!(machine.kept().unwrap().contains("sk-new"));
+    assert!(machine.stored_text().unwrap().contains("sk-new"));
 }
 
 #[test]
 fn the_automatic_store_is_the_file_where_there_is_no_keychain_and_says_so() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     let ended = home.codex(["login", "--store", "auto", "--with-api-key"]).input("sk-new").run();
     insta::assert_snapshot!(ended, @r"
     exit 0
@@ -90,7 +90,7 @@ fn a_login_that_lives_in_memory_by_configuration_is_refused_with_a_way_out() {
 
 fn what_is_no_access_token_is_refused_and_the_old_login_stays(machine: &mut Machine) {
     let old = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#;
-    machine.keep(old);
+    machine.store_text(old);
     for junk in ["junk", "e30.e30", "e30.???.c2ln", "e30.W10.c2ln", "sk-not-this-one"] {
         let ended = machine.codex(["login", "--with-access-token"]).input(junk).run().expect(1);
         let why =
@@ -98,7 +98,7 @@ fn what_is_no_access_token_is_refused_and_the_old_login_stays(machine: &mut Mach
         assert!(ended.err.starts_with(why), "{ended}");
         assert!(ended.err.lines().count() == 1 && !ended.err.contains(junk), "{ended}");
     }
-    assert_eq!(machine.kept().unwrap(), old);
+    assert_eq!(machine.stored_text().unwrap(), old);
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn input_that_is_no_credential_is_refused_with_its_reason_and_nothing_is_made() 
     for (input, reason) in [
         (b"".as_slice(), "it is empty"),
         (b" \n\t ", "it is empty"),
-        (b"sk-one sk-two", "there is white space inside it"),
-        (b"sk-one\nsk-two\n", "there is white space inside it"),
-        (b"sk-\x1b[200~one", "there are control characters in it"),
-        (b"sk-one\0", "there are control characters in it"),
+        (b"sk-one sk-two", "it contains white space"),
+        (b"sk-one\nsk-two\n", "it contains white space"),
+        (b"sk-\x1b[200~one", "it contains control characters"),
+        (b"sk-one\0", "it contains control characters"),
         (b"sk-\xff", "it is not UTF-8"),
         (long.as_bytes(), "it is longer than 64 KiB"),
     ] {
@@ -180,7 +180,7 @@ fn a_command_line_that_makes_no_sense_exits_with_2_and_nothing_is_made() {
 #[test]
 fn the_report_says_what_was_done_and_where() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("auth.json", chatgpt("acct-1", "rt-old", now(), now() + 3600));
     let ended = home.codex(["login", "--store", "auto", "--with-api-key", "--json"]).input("sk-new").run();
     insta::assert_snapshot!(ended, @r#"
@@ -205,7 +205,7 @@ fn the_report_says_what_was_done_and_where() {
     --- stderr
     "#);
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     let ended = home.codex(["login", "--with-access-token", "--json"]).input("junk").run();
     insta::assert_snapshot!(ended, @r#"
     exit 1
@@ -217,11 +217,11 @@ fn the_report_says_what_was_done_and_where() {
       "error": {
         "exit": 1,
         "kind": "failed",
-        "message": "this is not an agent identity token that can be relied on: it does not have the form of one",
+        "message": "not a valid agent identity token: it is not a JWT with the required claims",
         "hints": []
       }
     }
     --- stderr
-    error: this is not an agent identity token that can be relied on: it does not have the form of one
+    error: not a valid agent identity token: it is not a JWT with the required claims
     "#);
 }

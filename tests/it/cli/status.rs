@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::support::{Machine, TestHome, chatgpt, filters, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, jwt, now, over_both_stores};
 
 over_both_stores![
     nobody_is_logged_in,
@@ -23,14 +23,14 @@ over_both_stores![
 ];
 
 fn nobody_is_logged_in(machine: &mut Machine) {
-    insta::assert_snapshot!(machine.told(&["status"]), @r"
+    insta::assert_snapshot!(machine.output_of(&["status"]), @r"
     exit 1
     --- stdout
     not logged in
     --- stderr
     hint: log in first: codex login
     ");
-    let _filters = filters(&machine.home);
+    let _filters = snapshot_filters(&machine.home);
     let report = machine.codex(["status", "--json"]).run().expect(1).json();
     assert_eq!(report["logged_in"], false);
     assert_eq!(report["reason"], "not logged in");
@@ -42,7 +42,7 @@ fn a_login_that_the_configuration_keeps_from_being_read_is_named() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
     home.write("config.toml", "cli_auth_credentials_store = \"ephemeral\"\n");
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     insta::assert_snapshot!(home.codex(["status"]).run(), @r#"
     exit 1
     --- stdout
@@ -56,7 +56,7 @@ fn a_login_that_the_configuration_keeps_from_being_read_is_named() {
 }
 
 fn an_api_key_is_named_by_its_fingerprint(machine: &mut Machine) {
-    machine.keep(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
+    machine.store_text(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
     let ended = machine.codex(["status"]).run().expect(0);
     // The first 16 hex digits of its SHA-256.
     assert!(ended.out.contains("\n  fingerprint  e0dbaa0c6455768b\n"), "{ended}");
@@ -70,12 +70,12 @@ fn an_api_key_is_named_by_its_fingerprint(machine: &mut Machine) {
 }
 
 fn a_fresh_login_is_usable(machine: &mut Machine) {
-    machine.keep_chatgpt("acct-1", 10, 60);
-    let _filters = filters(&machine.home);
-    let told = machine.told(&["status"]);
+    machine.store_chatgpt("acct-1", 10, 60);
+    let _filters = snapshot_filters(&machine.home);
+    let told = machine.output_of(&["status"]);
     // The reason for the store is the one thing that differs.
     let told =
-        told.replace("(nothing says otherwise)", "([why])").replace("(config.toml says so)", "([why])");
+        told.replace("(it is the default)", "([why])").replace("(config.toml says so)", "([why])");
     insta::assert_snapshot!(told, @r"
     exit 0
     --- stdout
@@ -91,11 +91,11 @@ fn a_fresh_login_is_usable(machine: &mut Machine) {
 }
 
 fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
-    machine.keep_chatgpt("acct-1", 10, 60);
-    let _filters = filters(&machine.home);
-    let told = machine.told(&["status", "--json"]);
+    machine.store_chatgpt("acct-1", 10, 60);
+    let _filters = snapshot_filters(&machine.home);
+    let told = machine.output_of(&["status", "--json"]);
     let told = told
-        .replace("\"nothing says otherwise\"", "\"[why]\"")
+        .replace("\"it is the default\"", "\"[why]\"")
         .replace("\"config.toml says so\"", "\"[why]\"");
     insta::assert_snapshot!(told, @r#"
     exit 0
@@ -142,15 +142,15 @@ fn verdict(machine: &Machine) -> (i32, bool, String) {
 
 fn a_login_with_a_refresh_token_is_usable_whatever_became_of_its_access_token(machine: &mut Machine) {
     for (ago, minutes) in [(56, 60), (60, 59)] {
-        machine.keep_chatgpt("acct-1", ago, minutes);
+        machine.store_chatgpt("acct-1", ago, minutes);
         assert_eq!(verdict(machine), (0, true, String::new()));
     }
 }
 
 fn a_token_only_login_is_usable_until_it_ends(machine: &mut Machine) {
-    machine.keep(chatgpt("acct-1", "placeholder", now() - 3600, now() + 60));
+    machine.store_text(chatgpt("acct-1", "placeholder", now() - 3600, now() + 60));
     assert_eq!(verdict(machine), (0, true, String::new()));
-    machine.keep(chatgpt("acct-1", "placeholder", now() - 3600, now() - 1));
+    machine.store_text(chatgpt("acct-1", "placeholder", now() - 3600, now() - 1));
     assert_eq!(verdict(machine), (3, false, "the access token has expired".to_owned()));
 }
 
@@ -161,13 +161,13 @@ fn kinds_of_login_without_a_bearer_token_say_so(machine: &mut Machine) {
             "a bedrockApiKey login has no bearer token",
         ),
         (r#"{"bedrock_access_keys":{"k":1}}"#, "a bedrockAccessKeys login has no bearer token"),
-        (r#"{"auth_mode":"chatgpt"}"#, "the login says chatgpt but holds no such credential"),
+        (r#"{"auth_mode":"chatgpt"}"#, "the stored login has mode chatgpt but not that credential"),
         (
             r#"{"auth_mode":"apikey","OPENAI_API_KEY":""}"#,
-            "the login says apikey but holds no such credential",
+            "the stored login has mode apikey but not that credential",
         ),
     ] {
-        machine.keep(document);
+        machine.store_text(document);
         let ended = machine.codex(["status", "--json"]).run();
         let report = ended.json();
         assert_eq!((&report["logged_in"], &report["reason"]), (&json!(true), &json!(reason)), "{ended}");
@@ -178,7 +178,7 @@ fn kinds_of_login_without_a_bearer_token_say_so(machine: &mut Machine) {
 
 fn an_empty_document_is_no_login(machine: &mut Machine) {
     for document in ["{}", r#"{"tokens":null}"#, r#"{"OPENAI_API_KEY":null,"strange":1}"#] {
-        machine.keep(document);
+        machine.store_text(document);
         let ended = machine.codex(["status"]).run().expect(1);
         assert_eq!(ended.out, "not logged in\n", "{document}");
         let report = machine.codex(["status", "--json"]).run().expect(1).json();
@@ -195,7 +195,7 @@ fn what_codex_would_not_understand_is_reported(machine: &mut Machine) {
         json!({"tokens": {"access_token": access}}),
         json!({"OPENAI_API_KEY": "sk", "last_refresh": "yesterday"}),
     ] {
-        machine.keep(document.to_string());
+        machine.store_text(document.to_string());
         let ended = machine.codex(["status"]).run().expect(0);
         told.push_str(&ended.err);
         let report = machine.codex(["status", "--json"]).run().expect(0).json();
@@ -220,7 +220,7 @@ fn no_control_character_of_a_document_reaches_the_terminal(machine: &mut Machine
         "account_id": odd,
     });
     for mode in ["chatgpt", odd] {
-        machine.keep(json!({"auth_mode": mode, "tokens": tokens}).to_string());
+        machine.store_text(json!({"auth_mode": mode, "tokens": tokens}).to_string());
         let ended = machine.codex(["status"]).run().expect(0);
         let strange = |text: &str| text.chars().any(|letter| letter.is_control() && letter != '\n');
         assert!(!strange(&ended.out) && !strange(&ended.err), "{:?}", ended.to_string());
@@ -229,8 +229,8 @@ fn no_control_character_of_a_document_reaches_the_terminal(machine: &mut Machine
 }
 
 fn looking_changes_nothing(machine: &mut Machine) {
-    machine.keep_chatgpt("acct-1", 10, 60);
-    let before = (machine.home.tree(), machine.kept());
+    machine.store_chatgpt("acct-1", 10, 60);
+    let before = (machine.home.tree(), machine.stored_text());
     for arguments in [
         &["status"][..],
         &["status", "--json"],
@@ -239,17 +239,17 @@ fn looking_changes_nothing(machine: &mut Machine) {
         &["migrate", "--to", machine.store(), "--dry-run"],
     ] {
         machine.codex(arguments.iter().copied()).run().expect(0);
-        assert_eq!((machine.home.tree(), machine.kept()), before, "{arguments:?}");
+        assert_eq!((machine.home.tree(), machine.stored_text()), before, "{arguments:?}");
     }
 }
 
 fn login_status_is_the_same_command(machine: &mut Machine) {
-    machine.keep_chatgpt("acct-1", 10, 60);
+    machine.store_chatgpt("acct-1", 10, 60);
     for (ours, codexs) in [
         (["status"].as_slice(), ["login", "status"].as_slice()),
         (&["status", "--json"], &["login", "status", "--json"]),
     ] {
-        assert_eq!(machine.told(ours), machine.told(codexs));
+        assert_eq!(machine.output_of(ours), machine.output_of(codexs));
     }
 }
 
@@ -268,7 +268,7 @@ fn a_home_that_is_not_there_yet_is_not_made() {
 #[test]
 fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("config.toml", "auth_token = \"marked-secret\"\n");
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     let ended = home.codex(["status"]).run().expect(0);
@@ -277,7 +277,7 @@ fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() 
     --- stdout
       method       apikey
       fingerprint  [fingerprint]
-      kept in      file store, [home]/auth.json (nothing says otherwise)
+      kept in      file store, [home]/auth.json (it is the default)
       usable       yes
     --- stderr
     warning: [home]/config.toml still holds the auth_token of an old version; `codex logout` removes it
@@ -290,7 +290,7 @@ fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() 
 #[test]
 fn a_file_that_others_can_read_is_reported_and_left_as_it_is() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     let document = home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     fs::set_permissions(&document, fs::Permissions::from_mode(0o644)).unwrap();
     insta::assert_snapshot!(home.codex(["status"]).run(), @r"
@@ -298,7 +298,7 @@ fn a_file_that_others_can_read_is_reported_and_left_as_it_is() {
     --- stdout
       method       apikey
       fingerprint  [fingerprint]
-      kept in      file store, [home]/auth.json (nothing says otherwise)
+      kept in      file store, [home]/auth.json (it is the default)
       usable       yes
     --- stderr
     warning: [home]/auth.json has mode 644, so other users can read it; the next write makes it 600, or run: chmod 600 [home]/auth.json

@@ -1,6 +1,6 @@
 //! The program as a whole: help, misuse, what goes to which stream, and colour.
 
-use crate::support::{TestHome, filters};
+use crate::support::{TestHome, snapshot_filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 
@@ -102,7 +102,7 @@ fn there_is_no_colour_where_there_is_no_terminal() {
 #[test]
 fn a_terminal_shows_colour_unless_its_user_wants_none() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("auth.json", API_KEY);
     let coloured = home.codex(["status"]).on_a_terminal().run();
     insta::assert_snapshot!(coloured.to_string().replace('\u{1b}', "ESC"), @r"
@@ -110,7 +110,7 @@ fn a_terminal_shows_colour_unless_its_user_wants_none() {
     --- stdout
       ESC[2mmethod     ESC[0m  apikey
       ESC[2mfingerprintESC[0m  f3abf2a6cc4f0098
-      ESC[2mkept in    ESC[0m  file store, [home]/auth.json (nothing says otherwise)
+      ESC[2mkept in    ESC[0m  file store, [home]/auth.json (it is the default)
       ESC[2musable     ESC[0m  ESC[32myesESC[0m
     --- stderr
     ");
@@ -118,7 +118,7 @@ fn a_terminal_shows_colour_unless_its_user_wants_none() {
     insta::assert_snapshot!(plain.out, @r"
     method       apikey
     fingerprint  [fingerprint]
-    kept in      file store, [home]/auth.json (nothing says otherwise)
+    kept in      file store, [home]/auth.json (it is the default)
     usable       yes
     ");
     // An empty variable counts as unset (no-color.org).
@@ -150,13 +150,13 @@ fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
 #[test]
 fn what_caused_an_error_is_told_to_those_who_ask() {
     let home = TestHome::new();
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk-mark");
     insta::assert_snapshot!(home.codex(["status"]).run(), @r"
     exit 1
     --- stdout
     --- stderr
-    error: [home]/auth.json cannot be understood: it is not valid JSON
+    error: cannot parse [home]/auth.json: it is not valid JSON
     hint: log in again to replace it: codex login
     ");
     for line in [&["-v", "status"], &["status", "--verbose"]] {
@@ -165,7 +165,7 @@ fn what_caused_an_error_is_told_to_those_who_ask() {
         exit 1
         --- stdout
         --- stderr
-        error: [home]/auth.json cannot be understood: it is not valid JSON
+        error: cannot parse [home]/auth.json: it is not valid JSON
           caused by: EOF while parsing a string at line 1 column 27
         hint: log in again to replace it: codex login
         "));
@@ -180,6 +180,6 @@ fn a_time_limit_that_is_none_is_refused_by_the_name_of_its_variable() {
     exit 1
     --- stdout
     --- stderr
-    error: CODEX_AUTH_KEYCHAIN_TIMEOUT is not a time span such as 5s, 500ms or 2m
+    error: CODEX_AUTH_KEYCHAIN_TIMEOUT must be a duration such as 5s, 500ms or 2m
     ");
 }

@@ -87,7 +87,7 @@ fn a_command_that_hangs_is_ended_in_time_with_its_descendants() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(
         error.to_string(),
-        "sh gave no token within 1000 ms and was ended; it said: waiting for a vault"
+        "sh printed no token within 1000 ms and was killed; stderr: waiting for a vault"
     );
     assert_eq!(error.persistence(), Persistence::Transient);
     for file in [parent, child] {
@@ -113,13 +113,13 @@ fn a_flood_on_standard_output_ends_at_once() {
     let begun = Instant::now();
     let error = ask(command("yes", &[], "timeout_ms = 60000")).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(30), "the timeout was waited for");
-    assert_eq!(error.to_string(), "yes did not print one token: it is longer than 64 KiB");
+    assert_eq!(error.to_string(), "yes did not print a token: it is longer than 64 KiB");
 }
 
 #[test]
 fn a_flood_on_standard_error_is_read_and_dropped() {
     let error = shell("yes complaint | head -c 5000000 >&2; exit 1", "").unwrap_err().to_string();
-    assert!(error.starts_with("sh failed with exit status: 1; it said: complaint complaint "), "{error}");
+    assert!(error.starts_with("sh failed with exit status: 1; stderr: complaint complaint "), "{error}");
     assert!(error.chars().count() < 400, "{error}");
     assert_eq!(shell("yes warning | head -c 5000000 >&2; echo token", "").unwrap(), "token");
 }
@@ -127,11 +127,11 @@ fn a_flood_on_standard_error_is_read_and_dropped() {
 #[test]
 fn what_is_not_one_token_is_refused_with_the_reason() {
     for (script, told) in [
-        ("exit 0", "sh did not print one token: it printed nothing"),
-        ("printf ' \\n\\t'", "sh did not print one token: it printed nothing"),
-        ("printf 'a\\nb\\n'", "sh did not print one token: there is white space inside it"),
-        ("printf 'a\\033[1mb'", "sh did not print one token: there are control characters in it"),
-        ("printf '\\377'", "sh did not print one token: it is not UTF-8"),
+        ("exit 0", "sh did not print a token: it printed nothing"),
+        ("printf ' \\n\\t'", "sh did not print a token: it printed nothing"),
+        ("printf 'a\\nb\\n'", "sh did not print a token: there is white space inside it"),
+        ("printf 'a\\033[1mb'", "sh did not print a token: there are control characters in it"),
+        ("printf '\\377'", "sh did not print a token: it is not UTF-8"),
         ("echo token; exit 1", "sh failed with exit status: 1"),
         ("kill -KILL $$", "sh failed with signal: 9 (SIGKILL)"),
     ] {
@@ -191,5 +191,5 @@ fn whoever_stops_waiting_ends_the_command() {
 fn it_reads_nothing_and_what_it_repeats_of_its_token_is_not_shown() {
     assert_eq!(shell("cat; echo token", "").unwrap(), "token");
     let error = shell("echo short; echo got short, then failed >&2; exit 9", "").unwrap_err();
-    assert_eq!(error.to_string(), "sh failed with exit status: 9; it said: got …, then failed");
+    assert_eq!(error.to_string(), "sh failed with exit status: 9; stderr: got …, then failed");
 }

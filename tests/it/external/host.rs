@@ -101,7 +101,7 @@ pub fn bearer(text: &str) -> ExternalToken {
 
 /// A bearer token that is good for `seconds` from now.
 pub fn good_for(text: &str, seconds: i64) -> ExternalToken {
-    bearer(text).until(Timestamp::from_second(NOW + seconds).unwrap())
+    bearer(text).with_expiry(Timestamp::from_second(NOW + seconds).unwrap())
 }
 
 pub fn chatgpt(account: &str, seconds: i64) -> ExternalToken {

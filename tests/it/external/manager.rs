@@ -92,9 +92,9 @@ fn a_permanent_failure_is_the_last_question_until_somebody_looks_again() {
         hands.forward(3_500);
         for _ in 0..5 {
             let Err(Error::Provider(error)) = manager.token().await else {
-                panic!("it gives no token any more")
+                panic!("it no longer issues tokens")
             };
-            assert_eq!(error.to_string(), "the editor gives no token any more: its user has signed out");
+            assert_eq!(error.to_string(), "the editor no longer issues tokens: its user has signed out");
         }
         assert_eq!(host.asked().len(), 2);
         let before = manager.current();
@@ -187,7 +187,7 @@ fn a_token_that_has_ended_when_it_is_given_is_none() {
     let (home, hands) = (TestHome::new(), Hands::new());
     let manager = manager(&home, Arc::new(Host::answering([Ok(good_for("old", -1))])), &hands);
     let error = block_on(manager.token()).unwrap_err();
-    assert_eq!(error.to_string(), "the editor gave no token: its token has ended already");
+    assert_eq!(error.to_string(), "the editor issued no token: its token has already expired");
 }
 
 /// A command that prints another token each time.
@@ -234,6 +234,6 @@ fn a_command_that_fails_gives_no_token_and_says_why() {
     let failing = BearerCommand::new("corp", command("sh", &["-c", "echo no vault >&2; exit 3"], ""));
     let manager = manager(&home, Arc::new(failing), &hands);
     let error = block_on(manager.token()).unwrap_err();
-    assert_eq!(error.to_string(), "sh failed with exit status: 3; it said: no vault");
+    assert_eq!(error.to_string(), "sh failed with exit status: 3; stderr: no vault");
     assert!(manager.current().document().is_none());
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Endpoint, Moment};
 
 use crate::interop::codex::codex_0169;
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Guarded, Machine, Run, TestHome, eventually, program};
 
 fn with_provider(auth: &str) -> TestHome {
@@ -105,14 +105,16 @@ fn a_token_command_that_is_killed_with_its_group_loses_nothing() {
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
     let mut command = world.codex(["token"]).into_command();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = codex_auth_platform::process::own_group(&mut command).spawn().unwrap();
-    hold.arrived(PATIENCE).unwrap();
+    let mut child = codex_auth_platform::process::start_in_new_group(&mut command).spawn().unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     codex_auth_platform::process::end_group(child.id(), codex_auth_platform::process::StopSignal::Force)
         .unwrap();
     child.wait().unwrap();
     hold.release();
-    eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());
-    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.kept("access_token"));
+    eventually("the child to commit", || {
+        Some(world.stored_token("refresh_token")) == world.live_refresh_token()
+    });
+    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.stored_token("access_token"));
     assert_eq!(world.requests(), 1);
 }
 
@@ -158,6 +160,6 @@ fn codex_0169_takes_our_token_command_for_its_model_provider() {
             break token;
         }
     };
-    assert_eq!(sent, world.kept("access_token"));
+    assert_eq!(sent, world.stored_token("access_token"));
     assert_eq!(world.requests(), 1);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codex_auth::Environment;
-use codex_auth::external::{ApiKeys, EnvironmentToken, RequestReason as Why};
+use codex_auth::external::{ApiKeyPolicy, EnvironmentToken, RequestReason as Why};
 use codex_auth::manager::{Error, RecoveryStep};
 
 use super::host::{Hands, Host, bearer, block_on, chatgpt, later, manager, text};
@@ -78,7 +78,7 @@ fn a_credential_of_the_environment_is_served_and_has_no_recovery() {
             name if name == variable => Some(value.into()),
             _ => None,
         });
-        let token = EnvironmentToken::of(&environment.unwrap(), ApiKeys::Count).unwrap();
+        let token = EnvironmentToken::from_environment(&environment.unwrap(), ApiKeyPolicy::Use).unwrap();
         let manager = manager(&home, Arc::new(token), &hands);
         block_on(async {
             let served = manager.token().await.unwrap();

@@ -25,7 +25,7 @@ fn a_state_is_read_and_what_a_newer_version_added_survives_a_write() {
         (PoisonCause::Reused, "8899aabbccddeeff")
     );
     let outcome = state.outcome.as_ref().unwrap();
-    assert_eq!((outcome.ending, outcome.failures), (SpendOutcome::Transient, 2));
+    assert_eq!((outcome.outcome, outcome.failures), (SpendOutcome::Transient, 2));
     assert_eq!(state.logging_out.unwrap().to_string(), "ffeeddccbbaa9988");
     assert_eq!(state.logging_out_login.as_deref(), Some("login-1"));
     assert_eq!(state.by.as_ref().unwrap().pid, 4711);
@@ -63,7 +63,7 @@ fn a_plain_rescue_is_read() {
 fn a_plain_rescue_is_written_in_that_form() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
-    let spent = world.kept("refresh_token");
+    let spent = world.stored_token("refresh_token");
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
     let written = std::fs::read(world.machine.home.file("codex-auth/rescue")).unwrap();
     // Behind the object is the space that was reserved for it.
@@ -134,14 +134,14 @@ mod sealed {
     fn a_sealed_rescue_is_read_in_a_keychain() {
         session::inside(here!(), || {
             let machine = Machine::with_keychain();
-            machine.keep(parent());
+            machine.store_text(parent());
             key_item(&machine.home).set_secret(STANDARD.encode(KEY).as_bytes()).unwrap();
             std::fs::create_dir(machine.home.file("codex-auth")).unwrap();
             let mut rescue = parsed(&fixture("rescue.json"));
             rescue["item"] = json!(crate::support::account(&machine.home));
             machine.home.write("codex-auth/rescue", sealed(&machine.home, &rescue.to_string()));
             writing(&machine.home.stores(), |writer| assert!(writer.recover().unwrap().is_empty()));
-            assert_eq!(parsed(&machine.kept().unwrap())["tokens"]["refresh_token"], "rt-child");
+            assert_eq!(parsed(&machine.stored_text().unwrap())["tokens"]["refresh_token"], "rt-child");
         });
     }
 

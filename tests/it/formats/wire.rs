@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{assert_form, fixture, parsed};
 use crate::keeper::process::Process;
-use crate::keeper::socket::{answer, get, socket};
+use crate::keeper::socket::{request, get, socket};
 use crate::manager::world::World;
 use crate::support::Machine;
 
@@ -23,19 +23,19 @@ fn a_keeper_answers_in_the_form_of_version_one() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let keeper = Process::of(&world);
-    let ask = |path: &str| body(&answer(&socket(&world), &get(path)));
+    let ask = |path: &str| body(&request(&socket(&world), &get(path)));
     let home = world.machine.home.path();
     let mut status = parsed(&fixture("v1-status.json"));
     (status["place"], status["pid"]) = (json!(home), json!(keeper.pid()));
     assert_form(&ask("/v1/status"), &status);
     let mut token = parsed(&fixture("v1-token.json"));
-    (token["place"], token["token"]) = (json!(home), json!(world.kept("access_token")));
+    (token["place"], token["token"]) = (json!(home), json!(world.stored_token("access_token")));
     assert_form(&ask("/v1/token"), &token);
     assert_eq!(ask("/v1/token?min_ttl=86400"), "too_short");
     assert_form(&ask("/v1/other"), &json!({"malformed": "<text>"}));
 }
 
-/// A keeper of another version, which says `answer` to whatever it is asked.
+/// A keeper of another version, which says `request` to whatever it is asked.
 fn says(answer: String) -> (tempfile::TempDir, Client) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sock");
@@ -59,14 +59,14 @@ fn a_client_reads_what_a_keeper_of_version_one_says() {
         ok(&text.replacen('{', "{\"of_a_newer_version\": 1,", 1))
     };
     let (_folder, client) = says(filled("v1-token.json"));
-    let given = client.token(None, RefreshPolicy::AtHand).unwrap();
+    let given = client.token(None, RefreshPolicy::CachedOnly).unwrap();
     assert_eq!((given.schema, given.token.expose()), (1, "<text>"));
     assert_eq!(given.account.unwrap().plan.as_deref(), Some("plus"));
     let (_folder, client) = says(filled("v1-status.json"));
     let status = client.status().unwrap();
     assert_eq!((status.schema, status.pid, status.reason), (1, 7, None));
     let (_folder, client) = says("HTTP/1.0 409 Conflict\r\n\r\n\"too_short\"".to_owned());
-    let refused = client.token(None, RefreshPolicy::AtHand).unwrap_err();
+    let refused = client.token(None, RefreshPolicy::CachedOnly).unwrap_err();
     assert!(matches!(refused, ClientError::Refused(KeeperRefusal::TooShort)), "{refused}");
 }
 

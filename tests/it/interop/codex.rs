@@ -77,7 +77,7 @@ fn we_read_what_it_wrote_and_end_it(machine: &mut Machine) {
     assert_eq!((&status["method"], &status["store"]), (&"apikey".into(), &machine.store().into()));
     machine.home.codex(["logout", "--local"]).run().expect(0);
     they_are_logged_out(&machine.home);
-    assert_eq!(machine.kept(), None);
+    assert_eq!(machine.stored_text(), None);
 }
 
 fn it_reads_what_we_wrote_and_ends_it(machine: &mut Machine) {
@@ -86,25 +86,25 @@ fn it_reads_what_we_wrote_and_ends_it(machine: &mut Machine) {
     theirs(&machine.home, ["logout"]).run().expect(0);
     let status = machine.home.codex(["status"]).run().expect(1);
     assert!(status.out.contains("not logged in"), "{status}");
-    assert_eq!(machine.kept(), None);
+    assert_eq!(machine.stored_text(), None);
 }
 
 fn both_write_the_same_bytes_for_the_same_key(machine: &mut Machine) {
     their_login(&machine.home, "sk-same").run().expect(0);
-    let theirs = machine.kept();
+    let theirs = machine.stored_text();
     assert_eq!(theirs, Some(api_key(machine, "sk-same")));
     machine.home.codex(["logout", "--local"]).run().expect(0);
     our_login(&machine.home, machine.store(), "sk-same").run().expect(0);
-    assert_eq!(machine.kept(), theirs);
+    assert_eq!(machine.stored_text(), theirs);
 }
 
 fn a_login_over_the_others_replaces_it_and_leaves_one(machine: &mut Machine) {
     for round in 0..2 {
         let (ours, theirs) = (format!("sk-ours-{round}"), format!("sk-theirs-{round}"));
         our_login(&machine.home, machine.store(), &ours).run().expect(0);
-        assert_eq!(machine.kept(), Some(api_key(machine, &ours)));
+        assert_eq!(machine.stored_text(), Some(api_key(machine, &ours)));
         their_login(&machine.home, &theirs).run().expect(0);
-        assert_eq!(machine.kept(), Some(api_key(machine, &theirs)));
+        assert_eq!(machine.stored_text(), Some(api_key(machine, &theirs)));
     }
 }
 
@@ -130,7 +130,7 @@ fn a_provenance_that_it_cannot_read_is_reported_and_no_other() {
         document["tokens"]["oauth_provenance"] = provenance.clone();
         home.write("auth.json", document.to_string());
         let is_read = their_status(&home).code == Some(0);
-        let reported = |text: &str| text.contains("tokens.oauth_provenance does not have the texts");
+        let reported = |text: &str| text.contains("tokens.oauth_provenance does not have the strings");
         let status = home.codex(["status"]).run().expect(0);
         assert_eq!(reported(&status.err), !is_read, "{provenance}: {status}");
         let doctor = home.codex(["doctor", "--json"]).run().json();
@@ -146,12 +146,12 @@ fn a_provenance_that_it_cannot_read_is_reported_and_no_other() {
 
 fn it_reads_our_chatgpt_login(machine: &mut Machine) {
     for document in [golden("chatgpt"), golden("chatgpt_with_api_key"), golden("unknown_fields")] {
-        machine.keep(&document);
-        let before = machine.kept();
+        machine.store_text(&document);
+        let before = machine.stored_text();
         let status = their_status(&machine.home).expect(0);
         assert!(status.err.contains("Logged in using ChatGPT"), "{status}");
         machine.home.codex(["token"]).run().expect(0);
-        assert_eq!(machine.kept(), before, "looking changes nothing");
+        assert_eq!(machine.stored_text(), before, "looking changes nothing");
     }
 }
 
@@ -192,7 +192,7 @@ fn logins_of_both_at_once_leave_one_whole_document(machine: &mut Machine) {
         for output in ended {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        let kept = machine.kept().unwrap();
+        let kept = machine.stored_text().unwrap();
         assert!(keys.iter().any(|key| api_key(machine, key) == kept), "{kept}");
         they_have_a_key(&machine.home);
         machine.home.codex(["token"]).run().expect(0);

@@ -88,13 +88,13 @@ fn a_golden_document_is_read_as_what_it_is() {
         assert_eq!(document.fingerprint(), row.refresh_token.map(Fingerprint::of), "{name}");
         let bearer = document.bearer().map(Secret::expose);
         assert_eq!(bearer.map(|bearer| &bearer[..10]), row.bearer, "{name}");
-        assert_eq!(document.oddities().len(), row.oddities, "{name}: {:?}", document.oddities());
+        assert_eq!(document.warnings().len(), row.oddities, "{name}: {:?}", document.warnings());
     }
     assert_eq!(
-        parsed("unknown_mode").oddities(),
+        parsed("unknown_mode").warnings(),
         [DocumentWarning::UnknownMode("modeOfTheFuture".to_owned())]
     );
-    assert!(matches!(parsed("old_id_token_object").oddities(), [DocumentWarning::IdToken(_)]));
+    assert!(matches!(parsed("old_id_token_object").warnings(), [DocumentWarning::IdToken(_)]));
 }
 
 #[test]

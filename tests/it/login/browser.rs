@@ -5,7 +5,7 @@ use scripted_authority::{Consent, Edit, Endpoint, ErrorShape, Outcome, Step, Tok
 
 use super::world::{Login, World};
 use crate::interop::codex::theirs;
-use crate::support::{Machine, TestHome, alone, alone_over_both_stores, here, web};
+use crate::support::{Machine, TestHome, in_private_network, alone_over_both_stores, here, web};
 
 alone_over_both_stores![
     end_to_end_login_flow_persists_auth_json,
@@ -33,9 +33,9 @@ fn end_to_end_login_flow_persists_auth_json(machine: &mut Machine) {
     assert_eq!(document["tokens"]["oauth_provenance"]["issuer"], world.authority.url());
     assert_eq!(document["tokens"]["oauth_provenance"]["client_id"], scripted_authority::CODEX_CLIENT_ID);
     assert_eq!(document["tokens"]["login_owner_id"].as_str().unwrap().len(), 43);
-    let text = world.machine.kept().unwrap();
+    let text = world.machine.stored_text().unwrap();
     let parsed = AuthDocument::parse(text.as_bytes()).unwrap();
-    assert!(parsed.oddities().is_empty() && parsed.last_refresh().unwrap() >= begun);
+    assert!(parsed.warnings().is_empty() && parsed.last_refresh().unwrap() >= begun);
     assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
 
     let asked: Vec<_> = world.authority.journal().into_iter().map(|entry| entry.endpoint).collect();
@@ -77,9 +77,9 @@ fn a_login_that_was_declined_leaves_the_one_before(machine: &mut Machine) {
     let (ended, page) = refused(&world, "access_denied", "the visitor cancelled");
     assert_eq!(
         ended.err.lines().last(),
-        Some("error: the authority did not let you in: the visitor cancelled")
+        Some("error: the authority refused the login: the visitor cancelled")
     );
-    assert!(page.contains("The authority did not let you in: the visitor cancelled."), "{page}");
+    assert!(page.contains("The authority refused the login: the visitor cancelled."), "{page}");
     assert!(page.contains("Nothing was changed on your machine"), "{page}");
     world.nothing_is_left();
     world.still_works(&old);
@@ -98,31 +98,31 @@ fn refused(world: &World<'_>, error: &str, description: &str) -> (crate::support
 
 #[test]
 fn oauth_access_denied_missing_entitlement_blocks_login_with_clear_error() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let (ended, page) = refused(&world, "access_denied", "missing_codex_entitlement");
         let told =
-            "Codex is not enabled for this account or its workspace; ask whoever administers the workspace";
+            "Codex is not enabled for this account or its workspace; ask the administrator of the workspace";
         assert!(ended.err.contains(told) && page.contains(told), "{ended}\n{page}");
-        assert!(world.machine.kept().is_none());
+        assert!(world.machine.stored_text().is_none());
     });
 }
 
 #[test]
 fn oauth_access_denied_unknown_reason_uses_generic_error_page() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let (ended, page) = refused(&world, "access_denied", "<b>some reason</b>\u{1b}[2J");
-        assert!(page.contains("did not let you in: &lt;b&gt;some reason&lt;/b&gt;[2J."), "{page}");
+        assert!(page.contains("refused the login: &lt;b&gt;some reason&lt;/b&gt;[2J."), "{page}");
         assert!(!ended.err.contains('\u{1b}'), "{ended}");
     });
 }
 
 #[test]
 fn creates_missing_codex_home_dir() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let person = TestHome::new();
@@ -137,7 +137,7 @@ fn creates_missing_codex_home_dir() {
 
 #[test]
 fn the_browser_of_the_person_is_opened_at_the_address_that_is_shown() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         // A browser that visits the address, and says where it was sent.
@@ -157,7 +157,7 @@ fn the_browser_of_the_person_is_opened_at_the_address_that_is_shown() {
 
 #[test]
 fn an_account_without_an_api_key_is_logged_in_without_one() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         world.authority.script(Endpoint::ApiKey, Step::status(403, "no_api_organization"));
@@ -171,7 +171,7 @@ fn an_account_without_an_api_key_is_logged_in_without_one() {
 /// The four ways in which a token endpoint says what is wrong.
 #[test]
 fn parse_token_endpoint_error_in_each_of_its_shapes() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let coded = "answered 400 (invalid_grant: as the script says); start the login again";
@@ -189,14 +189,14 @@ fn parse_token_endpoint_error_in_each_of_its_shapes() {
             let ended = login.finish().expect(exit);
             assert!(ended.err.lines().last().unwrap().ends_with(told), "{ended}");
             assert!(pages.last().unwrap().body.contains(told), "{:?}", pages.last());
-            assert!(world.machine.kept().is_none());
+            assert!(world.machine.stored_text().is_none());
         }
     });
 }
 
 #[test]
 fn an_answer_without_all_three_tokens_is_no_login_and_what_came_is_not_shown() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         for field in ["id_token", "access_token", "refresh_token"] {
@@ -209,14 +209,14 @@ fn an_answer_without_all_three_tokens_is_no_login_and_what_came_is_not_shown() {
                 world.hides_secrets(&ended.to_string());
             }
         }
-        assert!(world.machine.kept().is_none());
+        assert!(world.machine.stored_text().is_none());
         assert_eq!(world.authority.counters().ended(Endpoint::ApiKey, Outcome::Granted), 0);
     });
 }
 
 #[test]
 fn codex_reads_the_login_that_we_made() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let mut login = world.browser_login(&[]);

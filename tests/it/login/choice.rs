@@ -3,7 +3,7 @@
 use scripted_authority::{Decision, DeviceFlow, Endpoint};
 
 use super::world::{Login, World};
-use crate::support::{Machine, alone, here, web};
+use crate::support::{Machine, in_private_network, here, web};
 
 const SSH: (&str, &str) = ("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22");
 
@@ -17,12 +17,12 @@ fn an_ssh_session_without_a_display_gets_a_device_code_and_hears_why() {
     let code = login.code();
     assert!(world.authority.decide_device(&code, Decision::Approved));
     login.finish().expect(0);
-    assert!(world.machine.kept().is_some());
+    assert!(world.machine.stored_text().is_some());
 }
 
 #[test]
 fn a_display_or_a_word_of_the_person_makes_it_a_browser() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         for (line, variable) in [
@@ -41,26 +41,26 @@ fn a_display_or_a_word_of_the_person_makes_it_a_browser() {
 
 #[test]
 fn a_device_login_that_is_not_enabled_goes_on_with_a_pasted_address() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         for line in [&["login"][..], &["login", "--device-auth"]] {
             let mut machine = Machine::with_file();
             let world = World::new(&mut machine);
             world.authority.adjust(|policy| policy.device = DeviceFlow::NotEnabled);
             let mut login = Login::on_a_terminal(world.codex(line.iter().copied()).env(SSH.0, SSH.1));
-            login.line_with("logins by device code are not enabled at 127.0.0.1:");
+            login.line_with("device code logins are not enabled at 127.0.0.1:");
             let url = login.url();
             login.line_with("paste it here, and press Enter:");
             // The browser is on another machine: it gets the code, and does not get through to the listener.
             let address = web::get(&url).location().unwrap();
             login.type_in("nothing of the kind");
-            login.line_with("that is not the address that the browser ends at");
+            login.line_with("not the address at which the browser ended");
             login.type_in(&address.replace("state=", "state=x"));
-            login.line_with("that address belongs to another login");
+            login.line_with("this address belongs to another login");
             login.type_in(&format!("  {}  ", address.replace("127.0.0.1", "localhost")));
             let ended = login.finish();
             assert_eq!(ended.code, Some(0), "{ended}");
             assert!(ended.err.contains("logged in as person1@example.com"), "{ended}");
-            assert!(world.machine.kept().is_some());
+            assert!(world.machine.stored_text().is_some());
             world.nothing_is_left();
         }
     });
@@ -68,7 +68,7 @@ fn a_device_login_that_is_not_enabled_goes_on_with_a_pasted_address() {
 
 #[test]
 fn where_no_browser_opens_the_address_can_be_pasted_too() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let no_browser = ["sh", "-c", "PATH=/nowhere; export PATH; exec \"$@\"", "sh"];
@@ -78,7 +78,7 @@ fn where_no_browser_opens_the_address_can_be_pasted_too() {
         login.line_with("paste it here, and press Enter:");
         login.type_in(&web::get(&url).location().unwrap());
         let ended = login.finish();
-        assert!(ended.code == Some(0) && world.machine.kept().is_some(), "{ended}");
+        assert!(ended.code == Some(0) && world.machine.stored_text().is_some(), "{ended}");
     });
 }
 
@@ -98,7 +98,7 @@ fn a_device_login_that_is_not_enabled_asks_nothing_without_a_terminal() {
 
 #[test]
 fn whoever_is_signed_in_is_named_and_nobody_is_asked() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         world.with_login_of(2);
@@ -115,7 +115,7 @@ fn whoever_is_signed_in_is_named_and_nobody_is_asked() {
 
 #[test]
 fn the_issuer_of_the_command_line_counts_before_that_of_the_environment() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let elsewhere = scripted_authority::Authority::start().unwrap();

@@ -46,7 +46,7 @@ fn a_person_who_declines_leaves_the_login_before(machine: &mut Machine) {
     let code = login.code();
     assert!(world.authority.decide_device(&code, Decision::Denied));
     let ended = login.finish().expect(1);
-    assert_eq!(last(&ended), "error: the authority did not let you in: authorization_declined");
+    assert_eq!(last(&ended), "error: the authority refused the login: authorization_declined");
     world.still_works(&old);
 }
 
@@ -58,15 +58,15 @@ fn a_failure_at_any_request_leaves_the_login_before(machine: &mut Machine) {
     for (endpoint, step, exit, told) in [
         (Endpoint::DeviceCode, Step::status(503, "busy"), 4, "usercode answered 503 (busy: "),
         (Endpoint::DeviceCode, Step::status(400, "odd"), 1, "usercode answered 400 (odd: "),
-        (Endpoint::DeviceCode, Step::closed_before(), 4, "usercode broke off before its answer was complete"),
-        (Endpoint::DeviceCode, Step::body(200, "application/json", "{}"), 4, "is of no use"),
-        (Endpoint::DevicePoll, Step::status(401, "authorization_declined"), 1, "did not let you in"),
+        (Endpoint::DeviceCode, Step::closed_before(), 4, "usercode closed the connection before the response was complete"),
+        (Endpoint::DeviceCode, Step::body(200, "application/json", "{}"), 4, "the response is unusable"),
+        (Endpoint::DevicePoll, Step::status(401, "authorization_declined"), 1, "refused the login"),
         (Endpoint::DevicePoll, Step::status(400, "expired_token"), 1, "answered 400 (expired_token: "),
         (Endpoint::DevicePoll, Step::redirect("http://evil.example/"), 1, "points to evil.example"),
         (Endpoint::Exchange, Step::status(400, "invalid_grant"), 1, "answered 400 (invalid_grant: "),
-        (Endpoint::Exchange, Step::closed_before(), 4, "token broke off before its answer was complete"),
-        (Endpoint::Exchange, Step::closed_after(), 4, "token broke off before its answer was complete"),
-        (Endpoint::Exchange, Step::truncated(), 4, "token broke off before its answer was complete"),
+        (Endpoint::Exchange, Step::closed_before(), 4, "token closed the connection before the response was complete"),
+        (Endpoint::Exchange, Step::closed_after(), 4, "token closed the connection before the response was complete"),
+        (Endpoint::Exchange, Step::truncated(), 4, "token closed the connection before the response was complete"),
     ] {
         world.authority.script(endpoint, step.clone());
         let ended = begun(&world, &["-v"]).finish().expect(exit);
@@ -218,8 +218,8 @@ fn a_login_that_is_refused_at_the_last_moment_is_revoked() {
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
     let pause = Pause::at("old login read");
     let run = world.codex(["login", "--device-auth", "--store", "file"]);
-    let login = pause.govern(run).start();
-    let standing = pause.arrived();
+    let login = pause.apply_to(run).start();
+    let standing = pause.wait();
     assert_eq!(world.live_grants(), 1);
     fs::create_dir(world.machine.home.document()).unwrap();
     drop(standing);

@@ -3,7 +3,7 @@
 use scripted_authority::{DeviceFlow, Endpoint, TokenState};
 
 use super::world::World;
-use crate::support::{Machine, alone, alone_over_both_stores, here, web};
+use crate::support::{Machine, in_private_network, alone_over_both_stores, here, web};
 
 alone_over_both_stores![forced_chatgpt_workspace_id_mismatch_blocks_login];
 
@@ -18,7 +18,7 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
     configure(&world, "forced_chatgpt_workspace_id = [\"ws-1\", \"ws-2\"]");
-    let told = "login is for workspace acct-1, and config.toml allows ws-1, ws-2 only";
+    let told = "login is for workspace acct-1, but config.toml allows only ws-1, ws-2";
 
     let mut login = world.browser_login(&[]);
     let pages = web::follow(&login.url());
@@ -48,7 +48,7 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
 
 #[test]
 fn a_login_of_an_allowed_workspace_is_kept_and_an_api_key_has_none() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         configure(&world, "forced_chatgpt_workspace_id = \"acct-1\"");
@@ -62,7 +62,7 @@ fn a_login_of_an_allowed_workspace_is_kept_and_an_api_key_has_none() {
 
 #[test]
 fn a_forbidden_way_in_is_refused_before_anybody_is_asked_for_anything() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         for (forced, lines, hint) in [
             (
                 "api",
@@ -83,7 +83,7 @@ fn a_forbidden_way_in_is_refused_before_anybody_is_asked_for_anything() {
             for line in lines {
                 let ended = world.codex(line.iter().copied()).input("at-anything").run().refused(1);
                 assert!(
-                    ended.err.starts_with("error: config.toml allows no other login than one by "),
+                    ended.err.starts_with("error: config.toml allows logins only by "),
                     "{ended}"
                 );
                 assert!(ended.err.ends_with(&format!("hint: {hint}\n")), "{ended}");

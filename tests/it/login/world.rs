@@ -37,7 +37,7 @@ impl<'a> World<'a> {
             self.machine.home.write("auth.json", grant.auth_json());
             self.codex(["migrate", "--to", "keychain"]).run().expect(0);
         } else {
-            self.machine.keep(grant.auth_json());
+            self.machine.store_text(grant.auth_json());
         }
         grant
     }
@@ -60,7 +60,7 @@ impl<'a> World<'a> {
 
     /// The document on the machine.
     pub fn document(&self) -> Value {
-        serde_json::from_str(&self.machine.kept().expect("somebody is logged in")).unwrap()
+        serde_json::from_str(&self.machine.stored_text().expect("somebody is logged in")).unwrap()
     }
 
     /// One of the tokens on the machine.
@@ -87,7 +87,7 @@ impl<'a> World<'a> {
     /// That the login of `grant` is what it was, byte for byte, and does what it is for.
     #[track_caller]
     pub fn still_works(&self, grant: &Grant) {
-        let kept: Value = serde_json::from_str(&self.machine.kept().unwrap()).unwrap();
+        let kept: Value = serde_json::from_str(&self.machine.stored_text().unwrap()).unwrap();
         let before: Value = serde_json::from_str(&grant.auth_json()).unwrap();
         assert_eq!(kept, before, "the login before was changed");
         assert_eq!(self.state_of(&grant.tokens.refresh_token), TokenState::Live);

@@ -1,4 +1,4 @@
-//! Logouts and refreshes that are killed: the next command completes the logout, and the token is not given out.
+//! Killed logouts: the next command completes the logout, and the token is no longer served.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 
 use super::logouts::{is_live, revocations};
 use super::rival::Rival;
-use super::world::{PATIENCE, World};
+use super::world::{TEST_TIMEOUT, World};
 use crate::app_server::client::Client;
 use crate::keeper::process::Process;
 use crate::support::{Flock, Machine, Pause, children, eventually, is_alive, over_both_stores, session};
 
 over_both_stores!(
     a_killed_logout_is_completed_by_the_next_command,
-    a_login_that_is_being_ended_is_not_given_out,
-    a_forced_logout_revokes_what_a_killed_refresh_left,
-    a_local_logout_of_what_a_killed_refresh_left_asks_nobody,
-    a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile,
-    a_login_after_a_killed_logout_leaves_no_live_token_behind,
-    a_logout_leaves_the_login_of_another_account_that_was_stored_meanwhile,
-    a_logout_whose_caller_has_gone_before_the_revocation_does_not_happen,
+    the_token_of_an_interrupted_logout_is_not_served,
+    a_forced_logout_revokes_the_rescue_of_a_killed_refresh,
+    a_local_logout_after_a_killed_refresh_sends_no_request,
+    a_killed_logout_removes_what_another_program_refreshed_meanwhile,
+    a_login_after_a_killed_logout_leaves_no_valid_old_token,
+    a_logout_keeps_the_login_of_another_account_stored_meanwhile,
+    a_logout_is_cancelled_if_its_caller_exits_before_the_revocation,
 );
 
 fn kill(signal: &str, pid: u32) {
@@ -36,7 +36,7 @@ fn a_killed_logout_is_completed_by_the_next_command(machine: &mut Machine) {
             world.sign_in(&world.grant);
             let ended = world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run();
             if ended.code == Some(0) {
-                // Where the login is revoked before it is removed there is no such step.
+                // The file store revokes first and has no such step.
                 assert!(
                     matches!(step, "held" | "removed") && world.machine.session.is_none(),
                     "{step}\n{ended}"
@@ -53,7 +53,7 @@ fn a_killed_logout_is_completed_by_the_next_command(machine: &mut Machine) {
             };
             let mut ended = run.run();
             if next == "migrate" && ended.code == Some(1) {
-                // Where no login is stored there is nothing to move, and no lease is acquired.
+                // Without a stored login `migrate` takes no lease.
                 if world.has_rescue() {
                     ended = world.codex(["refresh"]).run();
                 }
@@ -63,32 +63,32 @@ fn a_killed_logout_is_completed_by_the_next_command(machine: &mut Machine) {
             if next == "login" {
                 assert_eq!(world.codex(["token"]).run().expect(0).out, "sk-new\n");
             } else {
-                assert_eq!(world.machine.kept(), None, "{step}, {next}\n{ended}");
+                assert_eq!(world.machine.stored_text(), None, "{step}, {next}\n{ended}");
                 world.codex(["status"]).run().expect(1);
             }
             world.codex(["logout"]).run().expect(0);
-            assert_eq!(world.machine.kept(), None);
+            assert_eq!(world.machine.stored_text(), None);
         }
     }
 }
 
-/// The grant's document with the id that every login of Codex 0.169 makes.
+/// The grant's document with the login id that Codex 0.169 writes.
 fn with_login_id(grant: &Grant) -> String {
     let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
     document["tokens"]["login_owner_id"] = json!("login-1");
     document.to_string()
 }
 
-fn a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile(machine: &mut Machine) {
-    // The last moment at which another program finds the login in its store.
+fn a_killed_logout_removes_what_another_program_refreshed_meanwhile(machine: &mut Machine) {
+    // The last step at which another program finds the login in its store.
     let step = if machine.session.is_some() { "held" } else { "revoked" };
     for next in ["refresh", "logout"] {
         let world = World::empty(machine);
-        world.machine.keep(with_login_id(&world.grant));
+        world.machine.store_text(with_login_id(&world.grant));
         let rival = Rival::refreshing(&world);
         let pause = Pause::at(step);
-        let mut logout = pause.govern(world.codex(["logout"])).start();
-        let standing = pause.arrived();
+        let mut logout = pause.apply_to(world.codex(["logout"])).start();
+        let standing = pause.wait();
         rival.commit(world.machine);
         kill("-KILL", children(logout.id())[0]);
         logout.wait().unwrap();
@@ -96,9 +96,9 @@ fn a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile(machine
         let given = world.codex(["token"]).run();
         assert!(given.code != Some(0) && given.out.is_empty(), "{next}: {given}");
         let ended = world.codex([next]).run();
-        assert_eq!(world.machine.kept(), None, "{next}: {ended}");
+        assert_eq!(world.machine.stored_text(), None, "{next}: {ended}");
         assert_ne!(
-            world.authority.state_of(rival.given("refresh_token")),
+            world.authority.state_of(rival.token("refresh_token")),
             TokenState::Live,
             "{next}: {ended}"
         );
@@ -106,7 +106,7 @@ fn a_killed_logout_ends_what_another_program_made_of_the_login_meanwhile(machine
     }
 }
 
-fn a_login_after_a_killed_logout_leaves_no_live_token_behind(machine: &mut Machine) {
+fn a_login_after_a_killed_logout_leaves_no_valid_old_token(machine: &mut Machine) {
     for step in ["logging out", "held", "removed", "revoked"] {
         for refused in [false, true] {
             let world = World::empty(machine);
@@ -119,12 +119,12 @@ fn a_login_after_a_killed_logout_leaves_no_live_token_behind(machine: &mut Machi
                 world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
             }
             let new = world.authority.grant(Account::numbered(1));
-            // As every login of the program does.
-            let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
+            // As every login command does.
+            let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap();
             let finished = manager::finish_rescue(&lease, &world.environment());
             drop(lease);
             if refused && finished.is_ok() {
-                // It is stored again, and a login that replaces it revokes it as any other.
+                // It is stored again, and the next login revokes it.
                 assert!(matches!(step, "removed" | "revoked"), "{step}");
                 world.authority.clear_script();
                 world.codex(["logout"]).run().expect(0);
@@ -142,36 +142,36 @@ fn a_login_after_a_killed_logout_leaves_no_live_token_behind(machine: &mut Machi
     }
 }
 
-fn a_logout_leaves_the_login_of_another_account_that_was_stored_meanwhile(machine: &mut Machine) {
+fn a_logout_keeps_the_login_of_another_account_stored_meanwhile(machine: &mut Machine) {
     let step = if machine.session.is_some() { "held" } else { "revoked" };
     let world = World::empty(machine);
     world.sign_in(&world.grant);
     let other = world.authority.grant(Account::numbered(2));
     let pause = Pause::at(step);
-    let logout = pause.govern(world.codex(["logout"])).start();
-    let standing = pause.arrived();
-    world.machine.keep(other.auth_json());
+    let logout = pause.apply_to(world.codex(["logout"])).start();
+    let standing = pause.wait();
+    world.machine.store_text(other.auth_json());
     drop(standing);
     let ended = logout.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(ended.status.code() == Some(4) && err.contains("another login was stored"), "{ended:?}");
-    assert_eq!(world.machine.kept(), Some(other.auth_json()));
+    assert_eq!(world.machine.stored_text(), Some(other.auth_json()));
     assert!(is_live(&world, &other));
     world.codex(["token"]).run().expect(0);
     world.codex(["logout"]).run().expect(0);
-    assert_eq!((world.machine.kept(), is_live(&world, &other)), (None, false));
+    assert_eq!((world.machine.stored_text(), is_live(&world, &other)), (None, false));
 }
 
-fn a_logout_whose_caller_has_gone_before_the_revocation_does_not_happen(machine: &mut Machine) {
+fn a_logout_is_cancelled_if_its_caller_exits_before_the_revocation(machine: &mut Machine) {
     let world = World::empty(machine);
     world.sign_in(&world.grant);
     let pause = Pause::at("logging out");
-    let mut logout = pause.govern(world.codex(["logout"])).start();
-    let standing = pause.arrived();
+    let mut logout = pause.apply_to(world.codex(["logout"])).start();
+    let standing = pause.wait();
     let child = children(logout.id())[0];
     kill("-INT", logout.id());
     logout.wait().unwrap();
-    // The child notices on a thread of its own, and nothing tells that it has.
+    // The child detects it on a thread, which cannot be observed.
     std::thread::sleep(Duration::from_millis(300));
     drop(standing);
     eventually("the child to end", || !is_alive(child));
@@ -180,7 +180,7 @@ fn a_logout_whose_caller_has_gone_before_the_revocation_does_not_happen(machine:
     world.codex(["token"]).run().expect(0);
 }
 
-fn a_login_that_is_being_ended_is_not_given_out(machine: &mut Machine) {
+fn the_token_of_an_interrupted_logout_is_not_served(machine: &mut Machine) {
     let world = World::empty(machine);
     world.sign_in(&world.grant);
     let keeper = Process::of(&world);
@@ -203,25 +203,25 @@ fn a_login_that_is_being_ended_is_not_given_out(machine: &mut Machine) {
     drop(keeper);
 }
 
-fn a_forced_logout_revokes_what_a_killed_refresh_left(machine: &mut Machine) {
+fn a_forced_logout_revokes_the_rescue_of_a_killed_refresh(machine: &mut Machine) {
     let world = World::stale(machine);
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-    let live = world.live().unwrap();
+    let live = world.live_refresh_token().unwrap();
     let held = Flock::hold(&world.machine.home.file("auth.lock"));
     let begun = Instant::now();
     let ended = world.codex(["logout", "--force"]).run().expect(0);
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}\n{ended}", begun.elapsed());
     assert_ne!(world.authority.state_of(&live), TokenState::Live, "{ended}");
-    assert_eq!((world.machine.kept(), world.has_rescue()), (None, false));
+    assert_eq!((world.machine.stored_text(), world.has_rescue()), (None, false));
     drop(held);
 }
 
-fn a_local_logout_of_what_a_killed_refresh_left_asks_nobody(machine: &mut Machine) {
+fn a_local_logout_after_a_killed_refresh_sends_no_request(machine: &mut Machine) {
     let world = World::stale(machine);
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
     let ended = world.codex(["logout", "--local"]).run().expect(0);
     assert!(ended.err.contains("the tokens were not revoked (--local)"), "{ended}");
-    assert_eq!((world.machine.kept(), world.has_rescue(), revocations(&world)), (None, false, 0));
+    assert_eq!((world.machine.stored_text(), world.has_rescue(), revocations(&world)), (None, false, 0));
 }
 
 #[test]
@@ -247,17 +247,17 @@ fn an_interrupted_logout_does_not_happen_later() {
 }
 
 #[test]
-fn a_killed_logout_ends_every_copy_of_the_login() {
+fn a_killed_logout_removes_every_copy_of_the_login() {
     session::inside(crate::support::here!(), || {
         for step in ["logging out", "held", "removed", "revoked"] {
             let mut machine = Machine::with_keychain();
             let world = World::empty(&mut machine);
-            world.machine.keep(with_login_id(&world.grant));
+            world.machine.store_text(with_login_id(&world.grant));
             world.machine.home.write("auth.json", with_login_id(&world.grant));
             world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill")).run().expect(4);
             let ended = world.codex(["refresh"]).run();
             assert_eq!(
-                (world.machine.kept(), world.machine.home.document().exists()),
+                (world.machine.stored_text(), world.machine.home.document().exists()),
                 (None, false),
                 "{step}: {ended}"
             );

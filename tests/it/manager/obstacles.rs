@@ -1,5 +1,4 @@
-//! What comes in the way between the request and the commit: the new token is kept until it is gone, and then committed
-//! without another request and without a login.
+//! Failures between request and commit: the new token is saved, and committed later without another request or login.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,19 +7,19 @@ use std::process::Output;
 use scripted_authority::{Account, Authority, Endpoint, Grant, Moment, Outcome, TokenState};
 use serde_json::Value;
 
-use super::world::{PATIENCE, World};
+use super::world::{TEST_TIMEOUT, World};
 use crate::support::{Machine, Mounted, Run, TestHome, item, names, over_both_stores, session};
 
 over_both_stores!(
-    a_disk_that_is_full_when_the_answer_comes_has_room_for_it,
-    a_home_that_is_read_only_when_the_answer_comes_loses_nothing,
-    a_file_system_is_not_made_read_only_while_a_token_is_in_flight,
+    a_disk_that_fills_during_the_request_has_room_for_the_response,
+    a_home_that_becomes_read_only_during_the_request_loses_nothing,
+    a_file_system_cannot_become_read_only_during_a_request,
 );
 
 #[cfg(feature = "failpoints")]
 over_both_stores!(a_disk_that_is_full_before_the_commit_loses_nothing);
 
-/// A login on a small disk of its own.
+/// A login on a small file system.
 struct Disk {
     mounted: Mounted,
     /// Whether the login is in the keychain.
@@ -30,7 +29,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// With room for a rescue, and not much more.
+    /// With little more space than a rescue needs.
     fn of(machine: &mut Machine) -> Self {
         let home = std::mem::replace(&mut machine.home, TestHome::new());
         let mounted = Mounted::by(home, "mount -t tmpfs -o size=512k,mode=700 tmpfs \"$home\"");
@@ -72,32 +71,31 @@ impl Disk {
         while file.write_all(&[0; 4096]).is_ok() {}
     }
 
-    /// Refreshes, with `obstacle` put in the way when the token is spent and nobody knows yet.
+    /// Refreshes, and calls `obstacle` when the token is spent and not yet saved.
     fn refresh_with(&self, obstacle: impl FnOnce()) -> Output {
         let hold = self.authority.hold(Endpoint::Refresh, Moment::After);
         let child = self.codex(["refresh"]).start();
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         obstacle();
         hold.release();
         child.wait_with_output().unwrap()
     }
 
-    /// In the file the old document is untouched, and the new one is safe in the rescue. In a keychain the document needs
-    /// no folder; what waits is our record of it.
-    fn told_the_truth(&self, output: &Output) {
+    /// In the file store the document is unchanged and the rescue holds the new tokens. In the keychain the document is
+    /// committed, and only the state is missing.
+    fn assert_reported(&self, output: &Output) {
         assert!(self.has_rescue());
         if self.keychain {
             assert_eq!(output.status.code(), Some(0), "{output:?}");
             assert_eq!(self.kept(), self.authority.live_refresh_token(self.grant.id));
         } else {
-            is_kept_safe(output);
+            assert_saved_message(output);
             assert_eq!(self.kept().as_ref(), Some(&self.grant.tokens.refresh_token));
         }
     }
 
-    /// The obstacle is gone: the next refresh commits what was bought and asks for nothing, unless that is in the store
-    /// already.
-    fn recovers(&self) {
+    /// Without the obstacle the next refresh commits the new tokens without a request, unless they are stored already.
+    fn assert_recovers(&self) {
         let committed = self.kept() == self.authority.live_refresh_token(self.grant.id);
         let asked = self.requests();
         let ended = self.codex(["refresh"]).run().expect(0);
@@ -110,20 +108,20 @@ impl Disk {
     }
 }
 
-/// Exit code 5, and a person reads that nothing is lost.
+/// Exit code 5, and a message that the new tokens are saved.
 #[track_caller]
-fn is_kept_safe(output: &Output) {
+fn assert_saved_message(output: &Output) {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{told}");
     assert!(
-        told.starts_with("error: new tokens arrived and are kept safe, but could not be stored yet"),
+        told.starts_with("error: new tokens were received and saved to disk, but could not be stored yet"),
         "{told}"
     );
-    assert!(told.contains("\nhint: mend that and do the same again; nothing is lost\n"), "{told}");
+    assert!(told.contains("\nhint: fix that and run the command again; no token is lost\n"), "{told}");
 }
 
-/// The room that was reserved for the answer is more than it needs, so there is enough for the commit as well.
-fn a_disk_that_is_full_when_the_answer_comes_has_room_for_it(machine: &mut Machine) {
+/// The reserved space is larger than the response, so the commit fits too.
+fn a_disk_that_fills_during_the_request_has_room_for_the_response(machine: &mut Machine) {
     let disk = Disk::of(machine);
     let output = disk.refresh_with(|| disk.fill());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -135,35 +133,35 @@ fn a_disk_that_is_full_when_the_answer_comes_has_room_for_it(machine: &mut Machi
 fn a_disk_that_is_full_before_the_commit_loses_nothing(machine: &mut Machine) {
     let disk = Disk::of(machine);
     let pause = crate::support::Pause::at("rescued");
-    let child = pause.govern(disk.codex(["refresh"])).start();
-    let standing = pause.arrived();
+    let child = pause.apply_to(disk.codex(["refresh"])).start();
+    let standing = pause.wait();
     disk.fill();
     drop(standing);
-    disk.told_the_truth(&child.wait_with_output().unwrap());
+    disk.assert_reported(&child.wait_with_output().unwrap());
     disk.codex(["refresh"]).run().refused(5);
-    // The old access token lives still.
+    // The old access token is still valid.
     disk.codex(["token"]).run().expect(0);
     assert_eq!(disk.requests(), 1);
     fs::remove_file(disk.mounted.path().join("filling")).unwrap();
-    disk.recovers();
+    disk.assert_recovers();
 }
 
-/// From outside: another mount lies over the folder. What was reserved before is open still, and takes the answer.
-fn a_home_that_is_read_only_when_the_answer_comes_loses_nothing(machine: &mut Machine) {
+/// Another mount covers the folder. The reserved file is open and takes the response.
+fn a_home_that_becomes_read_only_during_the_request_loses_nothing(machine: &mut Machine) {
     let disk = Disk::of(machine);
     let output = disk.refresh_with(|| {
         disk.mounted.change("mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"").expect(0);
     });
-    disk.told_the_truth(&output);
+    disk.assert_reported(&output);
     disk.codex(["refresh"]).run().refused(5);
     disk.codex(["token"]).run().expect(0);
     assert_eq!(disk.requests(), 1);
     disk.mounted.change("umount \"$home\"").expect(0);
-    disk.recovers();
+    disk.assert_recovers();
 }
 
-/// What is reserved for the answer is open for writing, so the kernel refuses.
-fn a_file_system_is_not_made_read_only_while_a_token_is_in_flight(machine: &mut Machine) {
+/// The reserved file is open for writing, so the kernel refuses.
+fn a_file_system_cannot_become_read_only_during_a_request(machine: &mut Machine) {
     let disk = Disk::of(machine);
     let output = disk.refresh_with(|| {
         let ended = disk.mounted.change("mount -o remount,ro \"$home\"");
@@ -174,12 +172,12 @@ fn a_file_system_is_not_made_read_only_while_a_token_is_in_flight(machine: &mut 
     disk.codex(["refresh"]).run().refused(5);
     assert_eq!(disk.requests(), 1);
     disk.mounted.change("mount -o remount,rw \"$home\"").expect(0);
-    disk.recovers();
+    disk.assert_recovers();
 }
 
-/// The keychain is locked, gone, or silent when the answer comes, and is there again later.
+/// The keychain is locked, gone or unresponsive when the response arrives, and available again later.
 #[test]
-fn a_keychain_that_cannot_be_used_when_the_answer_comes_loses_nothing() {
+fn a_keychain_that_becomes_unusable_during_the_request_loses_nothing() {
     type Change = fn(&mut session::PrivateSession);
     let changes: [(&str, Change, Change); 3] = [
         ("locked", session::PrivateSession::lock_again, |session| {
@@ -196,28 +194,28 @@ fn a_keychain_that_cannot_be_used_when_the_answer_comes_loses_nothing() {
             let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
             let impatient = |run: Run| run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", "500ms");
             let child = impatient(world.codex(["refresh"])).start();
-            hold.arrived(PATIENCE).unwrap();
+            hold.arrived(TEST_TIMEOUT).unwrap();
             put(world.machine.session.as_mut().unwrap());
             hold.release();
             let output = child.wait_with_output().unwrap();
             println!("{what}: {}", String::from_utf8_lossy(&output.stderr));
-            is_kept_safe(&output);
+            assert_saved_message(&output);
             assert!(world.has_rescue(), "{what}");
             impatient(world.codex(["refresh"])).run().refused(5);
             assert_eq!(world.requests(), 1, "{what}");
             remove(world.machine.session.as_mut().unwrap());
             world.codex(["refresh"]).run().expect(0);
-            world.nothing_is_spent_twice_or_lost();
+            world.assert_no_token_reused_or_lost();
             assert_eq!(world.requests(), 1, "{what}");
             assert_eq!(world.machine.session.as_mut().unwrap().dialogues(), [""; 0]);
         }
     });
 }
 
-/// What is sealed with a key that is not there now is kept under another name, and used when the key is back.
+/// A rescue whose sealing key is missing is renamed, and committed when the key is back.
 #[cfg(feature = "failpoints")]
 #[test]
-fn a_rescue_whose_key_is_away_is_set_aside_and_committed_when_it_is_back() {
+fn a_rescue_without_its_key_is_set_aside_and_committed_later() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);
@@ -226,7 +224,7 @@ fn a_rescue_whose_key_is_away_is_set_aside_and_committed_when_it_is_back() {
         world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
         let secret = key.get_secret().unwrap();
 
-        // A keychain that is locked may have the key: nothing is spent meanwhile.
+        // A locked keychain may hold the key, so nothing is spent meanwhile.
         let session = world.machine.session.as_mut().unwrap();
         session.lock_again();
         world.codex(["refresh"]).run().refused(5);
@@ -250,10 +248,10 @@ fn a_rescue_whose_key_is_away_is_set_aside_and_committed_when_it_is_back() {
     });
 }
 
-/// As above, and a new login takes the place of the one that has ended.
+/// As above, and a new login replaces the old one.
 #[cfg(feature = "failpoints")]
 #[test]
-fn a_login_over_a_rescue_whose_key_is_gone_says_so_and_can_be_refreshed() {
+fn a_login_over_a_rescue_without_its_key_warns_and_can_be_refreshed() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);

@@ -1,4 +1,4 @@
-//! What a login takes back of the logins that it replaces, also where another program has just changed them.
+//! A login revokes the logins that it replaces, also those that another program has just stored.
 
 use scripted_authority::{Account, TokenState};
 
@@ -6,23 +6,23 @@ use super::rival::Rival;
 use super::world::World;
 use crate::support::{Machine, Pause, here, over_both_stores, session};
 
-over_both_stores!(a_login_revokes_the_token_that_a_rival_stored_a_moment_before);
+over_both_stores!(a_login_revokes_the_token_that_another_program_stored_just_before);
 
-fn a_login_revokes_the_token_that_a_rival_stored_a_moment_before(machine: &mut Machine) {
+fn a_login_revokes_the_token_that_another_program_stored_just_before(machine: &mut Machine) {
     let world = World::fresh(machine);
     let pause = Pause::at("old login read");
     let login = world.codex(["login", "--with-api-key", "--revoke-old"]).input("sk-test");
-    let login = pause.govern(login).start();
-    let standing = pause.arrived();
+    let login = pause.apply_to(login).start();
+    let standing = pause.wait();
     let rival = Rival::refreshing(&world);
     rival.commit(world.machine);
     drop(standing);
     assert_eq!(login.wait_with_output().unwrap().status.code(), Some(0));
     assert_eq!(world.document()["OPENAI_API_KEY"], "sk-test");
-    assert_eq!(world.authority.state_of(rival.given("refresh_token")), TokenState::Revoked);
+    assert_eq!(world.authority.state_of(rival.token("refresh_token")), TokenState::Revoked);
 }
 
-/// As after a login that was killed before it had removed the copy in the other store.
+/// The state after a login that was killed before it removed the copy in the other store.
 fn both_logins_are_revoked(to: &str) {
     let machine = &mut Machine::with_keychain();
     let world = World::fresh(machine);

@@ -1,4 +1,4 @@
-//! A machine with a login that a scripted authority has given.
+//! A machine with a login from a scripted authority.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::support::writing::writing;
 use crate::support::{Machine, Run, now};
 
-/// Long enough for anything that a loaded machine does.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any wait on a loaded machine.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A machine, the authority, and the login that is on the one by the other.
+/// A machine, an authority, and a login.
 pub struct World<'a> {
     pub machine: &'a mut Machine,
     pub authority: Authority,
@@ -25,34 +25,34 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// A login whose access token is good for an hour.
+    /// A login whose access token is valid for an hour.
     pub fn fresh(machine: &'a mut Machine) -> Self {
         Self::with(machine, 0)
     }
 
-    /// A login whose access token ends in a minute, while tokens that are given from now on last an hour.
+    /// A login whose access token expires in a minute; later tokens are valid for an hour.
     pub fn stale(machine: &'a mut Machine) -> Self {
         Self::with(machine, -3_540)
     }
 
-    /// A login whose access token has ended.
+    /// A login whose access token has expired.
     pub fn expired(machine: &'a mut Machine) -> Self {
         Self::with(machine, -4_000)
     }
 
-    /// Nobody is logged in; the grant is there to log in with, and its access token good for an hour.
+    /// No login; the grant can be used to log in, and its access token is valid for an hour.
     pub fn empty(machine: &'a mut Machine) -> Self {
         Self::granted(machine, |_| {})
     }
 
     fn with(machine: &'a mut Machine, clock_offset: i64) -> Self {
-        let world = Self::under(machine, |policy| policy.clock_offset = clock_offset);
+        let world = Self::with_policy(machine, |policy| policy.clock_offset = clock_offset);
         world.authority.adjust(|policy| policy.clock_offset = 0);
         world
     }
 
-    /// A login by an authority with rules of its own.
-    pub fn under(machine: &'a mut Machine, rules: impl FnOnce(&mut Policy)) -> Self {
+    /// A login from an authority with its own policy.
+    pub fn with_policy(machine: &'a mut Machine, rules: impl FnOnce(&mut Policy)) -> Self {
         let world = Self::granted(machine, rules);
         world.log_in(&world.grant);
         world
@@ -65,16 +65,16 @@ impl<'a> World<'a> {
         Self { machine, authority, grant }
     }
 
-    /// Logs in with `grant` as the program does: under the lease, with everything recorded.
+    /// Logs in with `grant` as the program does: under the lease, with recorded state.
     pub fn sign_in(&self, grant: &Grant) {
         let stores = self.machine.home.stores();
         let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
-        let choice = stores.choose(StoreSelection::named(self.machine.store())).unwrap();
-        let lease = Lease::acquire(stores.home(), PATIENCE, |_| {}).unwrap();
-        login::keep(&mut stores.writer(&lease).unwrap(), &choice, &document).unwrap();
+        let choice = stores.choose(StoreSelection::from_name(self.machine.store())).unwrap();
+        let lease = Lease::acquire(stores.home(), TEST_TIMEOUT, |_| {}).unwrap();
+        login::commit_login(&mut stores.writer(&lease).unwrap(), &choice, &document).unwrap();
     }
 
-    /// Puts the login of `grant` where logins are kept on this machine; a keychain gets our key beside it.
+    /// Stores the login of `grant` in this machine's store; a keychain also gets a sealing key.
     pub fn log_in(&self, grant: &Grant) {
         if self.machine.session.is_some() {
             self.machine.home.write("config.toml", "");
@@ -83,30 +83,30 @@ impl<'a> World<'a> {
                 let stores = self.machine.home.stores();
                 writing(&stores, |writer| migrate(writer, StoreKind::Keychain))
             };
-            // The first call after the service was restarted finds its connection gone.
+            // The first call after a restart of the service fails, because its connection is closed.
             let moved = move_it().or_else(|_| move_it());
             assert!(moved.unwrap().is_some());
         } else {
-            self.machine.keep(grant.auth_json());
+            self.machine.store_text(grant.auth_json());
         }
     }
 
-    /// Logs in as `account` instead, with an access token that is good for so many seconds still, of an hour.
-    pub fn become_account(&mut self, account: Account, left: i64) {
+    /// Logs in as `account`, with an access token that is valid for another `left` seconds of an hour.
+    pub fn log_in_as(&mut self, account: Account, left: i64) {
         self.authority.adjust(|policy| policy.clock_offset = left - policy.access_lifetime);
         self.grant = self.authority.grant(account);
         self.authority.adjust(|policy| policy.clock_offset = 0);
         self.log_in(&self.grant);
     }
 
-    /// A run of the program that knows the authority.
+    /// A run of the program with this authority.
     pub fn codex<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Run {
         let urls = (self.authority.token_url(), self.authority.revoke_url());
         let run = self.machine.codex(arguments).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", urls.0);
         run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", urls.1)
     }
 
-    /// The environment of a process of this login that knows the authority.
+    /// The environment of a process with this home and authority.
     pub fn environment(&self) -> Environment {
         let home = self.machine.home.path();
         let (token_url, revoke_url) = (self.authority.token_url(), self.authority.revoke_url());
@@ -119,75 +119,75 @@ impl<'a> World<'a> {
         environment.unwrap()
     }
 
-    /// A manager of this login that knows the authority, to be opened.
+    /// Options for a manager with this home and authority.
     pub fn builder(&self) -> Builder {
         AuthManager::builder(self.machine.home.home(), self.environment())
     }
 
-    /// How many refreshes were asked for.
+    /// The number of refresh requests.
     pub fn requests(&self) -> u64 {
         self.authority.counters().of(Endpoint::Refresh)
     }
 
-    /// How many of them ended so.
-    pub fn ended(&self, outcome: Outcome) -> u64 {
+    /// The number of refresh requests with this outcome.
+    pub fn requests_with(&self, outcome: Outcome) -> u64 {
         self.authority.counters().ended(Endpoint::Refresh, outcome)
     }
 
-    /// The document on the machine.
+    /// The stored document.
     pub fn document(&self) -> Value {
-        serde_json::from_str(&self.machine.kept().expect("somebody is logged in")).unwrap()
+        serde_json::from_str(&self.machine.stored_text().expect("somebody is logged in")).unwrap()
     }
 
-    /// One of the tokens on the machine.
-    pub fn kept(&self, token: &str) -> String {
+    /// One of the stored tokens.
+    pub fn stored_token(&self, token: &str) -> String {
         self.document()["tokens"][token].as_str().unwrap().to_owned()
     }
 
-    /// The refresh token that the authority would take.
-    pub fn live(&self) -> Option<String> {
+    /// The refresh token that the authority accepts.
+    pub fn live_refresh_token(&self) -> Option<String> {
         self.authority.live_refresh_token(self.grant.id)
     }
 
-    /// What all instances know.
+    /// The content of `state.json`.
     pub fn state(&self) -> Value {
         serde_json::from_str(&self.machine.home.read("codex-auth/state.json")).unwrap()
     }
 
-    /// Whether a token response waits to be committed.
+    /// Whether a rescue waits to be committed.
     pub fn has_rescue(&self) -> bool {
-        // A blank one is the space of a request, with nothing in it.
+        // An empty one is only reserved space.
         let found = std::fs::read(self.machine.home.file("codex-auth/rescue"));
         found.is_ok_and(|bytes| bytes.iter().any(|byte| *byte != b' '))
     }
 
-    /// That no token was sent a second time, and none that is good for anything was lost.
+    /// Asserts that no token was sent twice, and that no valid one was lost.
     #[track_caller]
-    pub fn nothing_is_spent_twice_or_lost(&self) {
-        assert_eq!(self.ended(Outcome::Refused), 0, "{:#?}", self.authority.journal());
-        assert_eq!(Some(self.kept("refresh_token")), self.live());
+    pub fn assert_no_token_reused_or_lost(&self) {
+        assert_eq!(self.requests_with(Outcome::Refused), 0, "{:#?}", self.authority.journal());
+        assert_eq!(Some(self.stored_token("refresh_token")), self.live_refresh_token());
         assert!(!self.has_rescue());
     }
 
-    /// Runs `meanwhile` while the next refresh stands still at `moment`, then lets it go on, and says how it ended.
+    /// Calls `meanwhile` while the next refresh is held at `moment`, then releases it and returns its output.
     pub fn during(&self, moment: Moment, run: Run, meanwhile: impl FnOnce(&Self)) -> std::process::Output {
         let hold = self.authority.hold(Endpoint::Refresh, moment);
         let child = run.start();
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         meanwhile(self);
         hold.release();
         child.wait_with_output().unwrap()
     }
 }
 
-/// What `future` comes to, on a runtime that is gone afterwards.
+/// Blocks on `future` with a temporary runtime.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(future)
 }
 
-/// Spends `refresh_token` as Codex does, without our lock, and gives back what the authority answers.
-pub fn post(authority: &Authority, refresh_token: &str) -> Value {
+/// Spends `refresh_token` as Codex does, without the lease, and returns the response.
+pub fn spend(authority: &Authority, refresh_token: &str) -> Value {
     let body = json!({
         "client_id": CODEX_CLIENT_ID,
         "grant_type": "refresh_token",
@@ -209,7 +209,7 @@ pub fn post(authority: &Authority, refresh_token: &str) -> Value {
     serde_json::from_str(&body[from..=to]).unwrap()
 }
 
-/// A document with the tokens of `answer` in it, as Codex merges them.
+/// The document with the tokens of `answer`, merged as Codex does.
 pub fn merged(document: &str, answer: &Value) -> String {
     let mut document: Value = serde_json::from_str(document).unwrap();
     for key in ["id_token", "access_token", "refresh_token"] {

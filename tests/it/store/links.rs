@@ -12,8 +12,8 @@ const STEPS: [&str; 4] = ["reserved", "sending", "answered", "rescued"];
 /// Changes something while a refresh stands still at `step`, and lets it go on.
 fn meddle(scene: &Scene, step: &str, change: impl FnOnce()) -> Output {
     let pause = Pause::at(step);
-    let child = pause.govern(scene.run(["refresh", "--json"])).start();
-    let standing = pause.arrived();
+    let child = pause.apply_to(scene.run(["refresh", "--json"])).start();
+    let standing = pause.wait();
     change();
     drop(standing);
     child.wait_with_output().unwrap()

@@ -27,7 +27,7 @@ impl World {
         let authority = Authority::start().unwrap();
         let grant = authority.grant(Account::numbered(1));
         let world = Self { home: TestHome::new(), memory: Memory::owner_only(), authority, grant };
-        world.memory.plant(&world.theirs(), world.grant.auth_json().as_bytes());
+        world.memory.add_foreign(&world.theirs(), world.grant.auth_json().as_bytes());
         world
     }
 
@@ -54,7 +54,7 @@ impl World {
     }
 
     fn read_theirs(&self) -> AuthDocument {
-        let item = self.stores().keychain().codexs_item(PromptPolicy::Allowed, SOON).unwrap();
+        let item = self.stores().keychain().read_codex_item(PromptPolicy::Allowed, SOON).unwrap();
         item.unwrap().document
     }
 
@@ -82,7 +82,7 @@ impl World {
 fn the_item_of_codex_is_asked_for_once_kept_here_and_then_refreshed_so_that_ours_lives() {
     let world = World::new();
     let theirs = world.read_theirs();
-    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Kept(_))));
+    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Stored(_))));
     let old = world.grant.tokens.refresh_token.clone();
     assert_eq!(world.refresh_token(&world.ours()), Some(old.clone()), "it is safe before it is spent");
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 0);
@@ -90,7 +90,7 @@ fn the_item_of_codex_is_asked_for_once_kept_here_and_then_refreshed_so_that_ours
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 1);
     assert_eq!(world.refresh_token(&world.ours()), world.authority.live_refresh_token(world.grant.id));
     assert_eq!(world.refresh_token(&world.theirs()), Some(old), "not ours to change");
-    assert_eq!(world.memory.calls(Operation::ReadAsking), 1);
+    assert_eq!(world.memory.calls(Operation::ReadWithPrompt), 1);
     assert_eq!(HomeState::read(&world.home.home()).unwrap().0.store, Some(StoreKind::Keychain));
 }
 
@@ -99,13 +99,13 @@ fn nothing_else_touches_the_item_of_codex_and_nobody_is_asked_where_there_is_no_
     let world = World::new();
     let stores = world.stores();
     assert!(stores.find().unwrap().stored.is_none());
-    let refused = stores.keychain().codexs_item(PromptPolicy::Forbidden, SOON).unwrap_err();
+    let refused = stores.keychain().read_codex_item(PromptPolicy::Forbidden, SOON).unwrap_err();
     assert!(matches!(refused, Error::Keychain(KeychainError::Locked { .. })), "{refused}");
-    assert_eq!(world.memory.calls(Operation::ReadAsking), 0);
-    world.memory.inject(Operation::ReadAsking, Fault::Declined);
-    let refused = stores.keychain().codexs_item(PromptPolicy::Allowed, SOON).unwrap_err();
-    let Error::Keychain(refused @ KeychainError::Declined { .. }) = refused else { panic!("{refused}") };
-    assert_eq!(refused.outcome(), Change::Unchanged);
+    assert_eq!(world.memory.calls(Operation::ReadWithPrompt), 0);
+    world.memory.inject(Operation::ReadWithPrompt, Fault::Denied);
+    let refused = stores.keychain().read_codex_item(PromptPolicy::Allowed, SOON).unwrap_err();
+    let Error::Keychain(refused @ KeychainError::Denied { .. }) = refused else { panic!("{refused}") };
+    assert_eq!(refused.effect(), Change::Unchanged);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn another_login_is_not_overwritten_and_what_was_taken_over_before_is_known() {
     assert!(matches!(world.take(&theirs), Err(Error::Occupied { .. })));
     world.memory.client().delete(&world.ours(), &ItemSelection::All, SOON).unwrap();
     world.take(&theirs).unwrap();
-    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Copied)), "the refresh may have failed");
+    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::AlreadyStored)), "the refresh may have failed");
     world.refresh();
     assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Superseded)));
     let again =
@@ -131,8 +131,8 @@ fn without_an_item_there_is_nothing_to_take_over_and_a_strange_one_is_named() {
     let world = World::new();
     world.memory.client().delete(&world.theirs(), &ItemSelection::All, SOON).unwrap();
     let keychain = world.stores().keychain();
-    assert!(keychain.codexs_item(PromptPolicy::Allowed, SOON).unwrap().is_none());
-    world.memory.plant(&world.theirs(), b"{");
-    let strange = keychain.codexs_item(PromptPolicy::Allowed, SOON).unwrap_err();
+    assert!(keychain.read_codex_item(PromptPolicy::Allowed, SOON).unwrap().is_none());
+    world.memory.add_foreign(&world.theirs(), b"{");
+    let strange = keychain.read_codex_item(PromptPolicy::Allowed, SOON).unwrap_err();
     assert!(strange.to_string().contains("item \"Codex Auth\""), "{strange}");
 }

@@ -33,7 +33,7 @@ impl WallClock {
     }
 
     /// `run` by this clock.
-    pub fn govern(&self, run: Run) -> Run {
+    pub fn apply_to(&self, run: Run) -> Run {
         self.variables().into_iter().fold(run, |run, (name, value)| run.env(name, value))
     }
 

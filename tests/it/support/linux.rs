@@ -20,12 +20,12 @@ const INSIDE: &str = "PRIVATE_NETWORK";
 
 /// Whether these tests run as root, who may mount, and whom permissions do not bind.
 pub fn is_root() -> bool {
-    codex_auth_platform::process::user() == 0
+    codex_auth_platform::process::effective_uid() == 0
 }
 
 /// Runs `body` in a copy of this test process that has a network of its own. `test` is the full name of the calling test,
 /// as the test harness knows it.
-pub fn alone(test: &str, body: impl FnOnce()) {
+pub fn in_private_network(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
@@ -88,7 +88,7 @@ pub fn items(home: &TestHome) -> Vec<Vec<u8>> {
 }
 
 /// Makes one more item of that name, as only a program can that does not look first.
-pub fn plant_another_item(home: &TestHome, secret: &[u8]) {
+pub fn add_second_item(home: &TestHome, secret: &[u8]) {
     let planted = SsCredential::new_with_target(None, "Codex Auth", "planted").unwrap();
     planted.set_secret(secret).unwrap();
     let account = account(home);

@@ -10,7 +10,7 @@ use super::program::Run;
 pub const SERVICE: &str = "codex-auth";
 
 /// Runs `body` while no other test has the ports of this machine: there are no networks of a process's own.
-pub fn alone(_test: &str, body: impl FnOnce()) {
+pub fn in_private_network(_test: &str, body: impl FnOnce()) {
     let turn = File::create(std::env::temp_dir().join("codex-auth-tests.ports")).unwrap();
     turn.lock().unwrap();
     body();

@@ -27,7 +27,7 @@ impl Pause {
     }
 
     /// `run`, which will stand still there.
-    pub fn govern(&self, run: Run) -> Run {
+    pub fn apply_to(&self, run: Run) -> Run {
         run.env("CODEX_AUTH_FAILPOINT", self.failpoint())
     }
 
@@ -41,7 +41,7 @@ impl Pause {
     }
 
     /// Waits until the program stands there. It goes on when what this gives back is dropped.
-    pub fn arrived(&self) -> File {
+    pub fn wait(&self) -> File {
         let (tell, told) = channel();
         let fifo = self.fifo();
         // Opening it waits for the other end, for ever if need be.

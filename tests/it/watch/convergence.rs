@@ -10,13 +10,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use codex_auth::config::StoreSelection;
 use codex_auth::manager::logout::LogoutScope;
 use codex_auth::manager::{
-    AccountPolicy, AuthManager, Job, LoginChange, RefreshOutcome, RefreshReason, Snapshot,
+    AccountPolicy, AuthManager, Job, JobOutcome, LoginChange, RefreshReason, Snapshot,
 };
 use codex_auth::{AuthDocument, Environment, Home, Lease, Stores, login, store};
 use scripted_authority::{Account, fingerprint};
 
-use crate::manager::world::{PATIENCE, World};
-use crate::support::{Actor, Machine, await_cue, here, part, tell};
+use crate::manager::world::{TEST_TIMEOUT, World};
+use crate::support::{HelperProcess, Machine, here, report, role, wait_for_input};
 
 const PROCESSES: u32 = 4;
 /// Of each.
@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 #[test]
 fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapshot() {
-    if let Some(part) = part() {
+    if let Some(part) = role() {
         return play(&part);
     }
     let seed = seed();
@@ -54,14 +54,14 @@ fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapsho
     let mut actors: Vec<_> = (0..PROCESSES)
         .map(|process| {
             let part = format!("{process} {seed} {}", supply.display());
-            Actor::start_through(&way, test, &part, &world.machine.home)
+            HelperProcess::start_through(&way, test, &part, &world.machine.home)
         })
         .collect();
 
     let mut effects = 0;
     let mut heard: Vec<_> = actors.iter_mut().map(|actor| until_done(actor, &mut effects)).collect();
     let done = Instant::now();
-    let stored = fingerprint(&world.kept("access_token"));
+    let stored = fingerprint(&world.stored_token("access_token"));
     for (actor, heard) in actors.iter_mut().zip(&mut heard) {
         while heard.last != stored {
             heard.hear(&actor.next_word());
@@ -80,7 +80,7 @@ fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapsho
         assert_eq!(heard.last, last, "nothing else was told before this");
         assert!(heard.events <= effects + 1, "{} events of {effects} changes", heard.events);
     }
-    actors.into_iter().for_each(Actor::finish);
+    actors.into_iter().for_each(HelperProcess::finish);
 }
 
 /// What one process was told so far.
@@ -97,7 +97,7 @@ impl Heard {
 }
 
 /// Listens to a process until it has done its part, and adds what it has changed to `effects`.
-fn until_done(actor: &mut Actor, effects: &mut u32) -> Heard {
+fn until_done(actor: &mut HelperProcess, effects: &mut u32) -> Heard {
     let mut heard = Heard { events: 0, last: "none".to_owned() };
     loop {
         let word = actor.next_word();
@@ -144,8 +144,8 @@ fn play(part: &str) {
         };
         effects += u32::from(effect);
     }
-    tell(&format!("done {effects}"));
-    await_cue();
+    report(&format!("done {effects}"));
+    wait_for_input();
 }
 
 /// Tells of every event, with the token that there is then.
@@ -153,14 +153,14 @@ fn tell_events(manager: &AuthManager) {
     let mut news = manager.subscribe();
     let mut known = news.borrow_and_update().clone();
     if known.document().is_some() {
-        tell(&format!("event {}", token_of(&known)));
+        report(&format!("event {}", token_of(&known)));
     }
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         while runtime.block_on(news.changed()).is_ok() {
             let new = news.borrow_and_update().clone();
             if LoginChange::between(&known, &new).is_some() {
-                tell(&format!("event {}", token_of(&new)));
+                report(&format!("event {}", token_of(&new)));
             }
             known = new;
         }
@@ -179,8 +179,8 @@ impl Work {
         let stores = Stores::open(self.home.clone(), &self.environment).unwrap();
         let choice = stores.choose(Some(StoreSelection::File)).unwrap();
         let document = AuthDocument::parse(document.as_bytes()).unwrap();
-        let lease = Lease::acquire(&self.home, PATIENCE, |_| {}).unwrap();
-        login::keep(&mut stores.writer(&lease).unwrap(), &choice, &document).is_ok()
+        let lease = Lease::acquire(&self.home, TEST_TIMEOUT, |_| {}).unwrap();
+        login::commit_login(&mut stores.writer(&lease).unwrap(), &choice, &document).is_ok()
     }
 
     /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.
@@ -188,14 +188,14 @@ impl Work {
         let job = Job::refresh(RefreshReason::Forced, &self.manager.current(), AccountPolicy::Follow);
         matches!(
             job.run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(())),
-            RefreshOutcome::Served
+            JobOutcome::Served
         )
     }
 
     fn log_out(&self) -> bool {
         let done = Job::logout(LogoutScope::Local)
             .run(self.home.clone(), &self.environment, |_| ControlFlow::Continue(()));
-        matches!(done, RefreshOutcome::LoggedOut(report) if !report.removed.is_empty())
+        matches!(done, JobOutcome::LoggedOut(report) if !report.removed.is_empty())
     }
 
     fn replace(&self, document: &str, process: u64) -> bool {

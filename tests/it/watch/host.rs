@@ -8,13 +8,13 @@ use scripted_authority::{Account, fingerprint};
 
 use super::watcher::Sight;
 use crate::manager::world::World;
-use crate::support::{Actor, Machine, TestHome, await_cue, part, tell};
+use crate::support::{HelperProcess, Machine, TestHome, report, role, wait_for_input};
 
 /// The test that plays the other process.
 const STAGE: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
 
 /// A process that follows changes through the library.
-pub struct Host(Actor);
+pub struct Host(HelperProcess);
 
 impl Host {
     /// Starts one, and waits until it has told what is there: the fingerprint of its token, or that there is none.
@@ -23,7 +23,7 @@ impl Host {
             AccountPolicy::Follow => "follow",
             _ => "stay",
         };
-        let mut host = Self(Actor::start_through(sight.way(), STAGE, part, home));
+        let mut host = Self(HelperProcess::start_through(sight.way(), STAGE, part, home));
         let first = host.next();
         (host, first)
     }
@@ -47,19 +47,19 @@ fn follow(policy: AccountPolicy) {
     let mut news = manager.subscribe();
     let mut known = news.borrow_and_update().clone();
     let watching = manager.watch();
-    tell(&format!("present {}", token_of(&known)));
+    report(&format!("present {}", token_of(&known)));
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         while runtime.block_on(news.changed()).is_ok() {
             let new = news.borrow_and_update().clone();
             match LoginChange::between(&known, &new) {
-                Some(change) => tell(&format!("{} {}", word_of(change), token_of(&new))),
-                None => tell("a snapshot that says nothing new"),
+                Some(change) => report(&format!("{} {}", word_of(change), token_of(&new))),
+                None => report("a snapshot that says nothing new"),
             }
             known = new;
         }
     });
-    await_cue();
+    wait_for_input();
     drop(watching);
 }
 
@@ -72,7 +72,7 @@ fn word_of(change: LoginChange) -> String {
 pub(super) fn token_of(snapshot: &Snapshot) -> String {
     let token = snapshot.document().and_then(codex_auth::AuthDocument::bearer);
     let token = token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string());
-    match snapshot.departure() {
+    match snapshot.divergence() {
         Some(Divergence::OtherAccount(_)) => format!("{token} of the account before"),
         _ => token,
     }
@@ -80,7 +80,7 @@ pub(super) fn token_of(snapshot: &Snapshot) -> String {
 
 #[test]
 fn a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account() {
-    match part().as_deref() {
+    match role().as_deref() {
         Some("follow") => return follow(AccountPolicy::Follow),
         Some(_) => return follow(AccountPolicy::Stay),
         None => {}

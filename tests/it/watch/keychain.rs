@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use codex_auth::manager::{AccountPolicy, AuthManager};
-use codex_auth::watch::SLOW_POLL;
+use codex_auth::watch::FALLBACK_POLL_INTERVAL;
 use scripted_authority::{Account, fingerprint};
 
 use super::host::token_of;
@@ -21,15 +21,15 @@ fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
         let manager = manager.policy(AccountPolicy::Follow).open().unwrap();
         let watching = manager.watch();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(watching.looks().wait_for(|looks| *looks > 0)).unwrap();
+        runtime.block_on(watching.reads().wait_for(|looks| *looks > 0)).unwrap();
         // In place, of which gnome-keyring tells nobody. The first may be come upon by a look that was due in any case.
         for account in [2, 3] {
             let begun = Instant::now();
             let other = world.authority.grant(Account::numbered(account));
-            world.machine.keep(other.auth_json());
+            world.machine.store_text(other.auth_json());
             let token = fingerprint(&other.tokens.access_token);
             eventually("the other account's token", || token_of(&manager.current()) == token);
-            assert!(begun.elapsed() < SLOW_POLL, "it was asked for, and not come upon");
+            assert!(begun.elapsed() < FALLBACK_POLL_INTERVAL, "it was asked for, and not come upon");
         }
     });
 }

@@ -26,7 +26,7 @@ fn a_change_by_another_program_is_seen_at_once_and_is_not_attributed_to_a_proces
     for round in 2..2 + ROUNDS {
         let other = world.authority.grant(Account::numbered(round));
         let changed = Instant::now();
-        world.machine.keep(other.auth_json());
+        world.machine.store_text(other.auth_json());
         let expected = format!("account_changed {}", fingerprint(&other.tokens.access_token));
         assert_eq!(host.next(), expected);
         fastest = fastest.min(changed.elapsed());

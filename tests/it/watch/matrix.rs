@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::host::Host;
 use super::watcher::{Sight, Watcher};
-use crate::manager::world::{World, merged, post};
+use crate::manager::world::{World, merged, spend};
 use crate::support::{Machine, item, over_both_stores};
 
 over_both_stores!(every_change_is_told_once_where_the_system_tells);
@@ -98,7 +98,8 @@ fn each_is_told_once(machine: &mut Machine, sight: Sight) {
             continue;
         }
         scene.play(*deed);
-        let document: Option<Value> = world.machine.kept().map(|text| serde_json::from_str(&text).unwrap());
+        let document: Option<Value> =
+            world.machine.stored_text().map(|text| serde_json::from_str(&text).unwrap());
         let token =
             document.as_ref().map_or(Value::Null, |document| document["tokens"]["access_token"].clone());
 
@@ -114,8 +115,7 @@ fn each_is_told_once(machine: &mut Machine, sight: Sight) {
     }
     host.finish();
     let talk = watcher.interrupt();
-    let notes =
-        talk.iter().filter(|line| line.starts_with("note: changes are looked for every second")).count();
+    let notes = talk.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
     assert_eq!((notes, talk.len()), if sight == Sight::Native { (0, 0) } else { (1, 1) }, "{talk:#?}");
 }
 
@@ -210,8 +210,8 @@ impl Scene<'_> {
 
     /// The stored document with the answer to a refresh in it that none of our processes has made.
     fn successor(&self) -> String {
-        let document = self.world.machine.kept().unwrap();
-        merged(&document, &post(&self.world.authority, &self.world.kept("refresh_token")))
+        let document = self.world.machine.stored_text().unwrap();
+        merged(&document, &spend(&self.world.authority, &self.world.stored_token("refresh_token")))
     }
 
     /// A document of an account that was not there before.
@@ -222,7 +222,7 @@ impl Scene<'_> {
 
     fn keep(&self, document: &str) {
         if self.world.machine.session.is_some() {
-            return self.world.machine.keep(document);
+            return self.world.machine.store_text(document);
         }
         let target = self.target();
         let new = target.with_extension("new");

@@ -33,6 +33,6 @@ fn what_is_changed_behind_a_fuse_file_system_is_found_by_looking_and_that_is_sai
     let talk = watcher.interrupt();
     assert_eq!(
         talk,
-        ["note: changes are looked for every second (fuse: a program decides what changes are told)"]
+        ["note: polling for changes every second (fuse: a program decides which changes are reported)"]
     );
 }

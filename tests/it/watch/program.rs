@@ -8,7 +8,7 @@ use scripted_authority::{Account, Ending, Endpoint, Step};
 
 use super::watcher::{Sight, Watcher};
 use crate::manager::world::World;
-use crate::support::{Guarded, Lines, Machine, filters, over_both_stores};
+use crate::support::{Guarded, Lines, Machine, over_both_stores, snapshot_filters};
 
 over_both_stores!(no_line_holds_a_secret_at_any_level_of_talk);
 
@@ -47,7 +47,7 @@ fn it_ends_when_the_home_is_deleted() {
     fs::remove_dir_all(&home).unwrap();
     watcher.hears("logout");
     let (code, told, talk) = watcher.ended();
-    let gone = format!("{} is gone; nothing is left to watch", home.display());
+    let gone = format!("{} was deleted; nothing is left to watch", home.display());
     assert_eq!((code, told.len(), talk), (Some(0), 0, vec![gone]));
 }
 
@@ -56,7 +56,7 @@ fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
-    let whole = world.machine.kept().unwrap();
+    let whole = world.machine.stored_text().unwrap();
     let mut file =
         fs::OpenOptions::new().write(true).truncate(true).open(world.machine.home.document()).unwrap();
     let told = watcher.hears("unreadable");
@@ -74,14 +74,14 @@ fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a
 fn a_document_that_cannot_be_read_from_the_start_is_neither_a_login_nor_none() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    world.machine.keep("{bad");
+    world.machine.store_text("{bad");
     let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
     assert!(first["logged_in"].is_null() && first["usable"] == false, "{first}");
     assert!(first["reason"].as_str().unwrap().contains("auth.json cannot be understood"), "{first}");
-    world.machine.keep(world.grant.auth_json());
+    world.machine.store_text(world.grant.auth_json());
     watcher.hears("login");
     let mut child = Guarded(world.codex(["watch"]).start());
-    world.machine.keep("{bad");
+    world.machine.store_text("{bad");
     let lines = Lines::of(child.0.stdout.take().unwrap());
     let told = lines.until(|line| line.contains("cannot be understood"));
     assert!(!told.join(" ").contains("not logged in"), "{told:?}");
@@ -132,7 +132,7 @@ fn to_a_person_it_says_when_what_whose_where_and_by_whom() {
     let mut hears = |word: &str| said.extend(lines.until(|line| line.contains(word)));
     world.sign_in(&world.grant);
     hears("login");
-    world.machine.keep(world.authority.grant(Account::numbered(2)).auth_json());
+    world.machine.store_text(world.authority.grant(Account::numbered(2)).auth_json());
     hears("account changed");
     world.codex(["refresh"]).run().expect(0);
     hears("refreshed");
@@ -145,12 +145,12 @@ fn to_a_person_it_says_when_what_whose_where_and_by_whom() {
     hears("logout");
     child.0.kill().unwrap();
     said.extend(lines.rest());
-    let _filters = filters(&world.machine.home);
+    let _filters = snapshot_filters(&world.machine.home);
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"\bit-[0-9a-f]{16}\b", "it");
     let _more = settings.bind_to_scope();
     insta::assert_snapshot!(said.join("\n"), @r"
-    [moment]  present          not logged in
+    [moment]  now              not logged in
     [moment]  login            person1@example.com · file store · expires in [time] · by it (pid [pid])
     [moment]  account changed  person2@example.com · file store · expires in [time] · by another program
     [moment]  refreshed        person2@example.com · file store · expires in [time] · by codex (pid [pid])

@@ -270,11 +270,11 @@ async fn commit(
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        match Lease::acquire_unless(stores.home(), environment.lock_timeout, unless_cancelled)? {
+        match Lease::acquire_with(stores.home(), environment.lock_timeout, unless_cancelled)? {
             LeaseOutcome::Held(lease) if cancellation.begin_commit() => {
                 // A rescue that cannot be completed must not prevent a new login.
                 let _ = manager::finish_rescue(&lease, &environment);
-                Ok(Some(login.keep(&mut stores.writer(&lease)?, &choice)?))
+                Ok(Some(login.commit(&mut stores.writer(&lease)?, &choice)?))
             }
             LeaseOutcome::Held(_) | LeaseOutcome::Stopped(()) => Ok(None),
         }

@@ -1,4 +1,4 @@
-//! The login: which store it is in and why, whether it yields a token, and how the keychain stands.
+//! The checks of the login: its store and why that one, whether a token is available, and the keychain.
 
 use codex_auth::config::{LegacyToken, Restrictions};
 use codex_auth::config::{StoreSelection, StoreSetting};
@@ -16,14 +16,14 @@ use crate::status::unusable;
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let stores = match &subject.stores {
         Ok(stores) => stores,
-        Err(error) => return vec![Finding::failed("config", error).or("correct that file")],
+        Err(error) => return vec![Finding::failed("config", error).or_remedy("correct that file")],
     };
     let mut findings = vec![config(stores)];
     let keychain = match LoginStatus::read(stores, &subject.environment) {
         Ok(status) => {
-            findings.extend(store(status.found()));
+            findings.extend(store(status.find_report()));
             findings.extend(login(subject, &stores.settings().config.restrictions, &status));
-            keychain(stores, KeychainRole::of(stores, status.found()))
+            keychain(stores, KeychainRole::of(stores, status.find_report()))
         }
         Err(store::Error::Keychain(_)) => keychain(stores, KeychainRole::Holds),
         Err(error) => {
@@ -41,7 +41,7 @@ fn config(stores: &Stores) -> Finding {
         let path = stores.home().config();
         return Finding::warning(
             "config",
-            format!("{} still holds the auth_token of an old version, which nothing reads", path.display()),
+            format!("{} contains auth_token, a key of an old version that is no longer read", path.display()),
         )
         .remedy("remove the line auth_token from that file");
     }
@@ -49,33 +49,33 @@ fn config(stores: &Stores) -> Finding {
         "config",
         match settings.store {
             StoreSetting::Selected(selection) => {
-                format!("cli_auth_credentials_store = \"{}\"", selection.config_word())
+                format!("cli_auth_credentials_store = \"{}\"", selection.codex_name())
             }
             StoreSetting::Ephemeral => {
                 "cli_auth_credentials_store = \"ephemeral\": Codex keeps its login in memory".to_owned()
             }
-            _ => "config.toml names no store".to_owned(),
+            _ => "config.toml does not set cli_auth_credentials_store".to_owned(),
         },
     )
 }
 
 fn store(found: &FindReport) -> Vec<Finding> {
     let mut findings = vec![match &found.stored {
-        Some(stored) => Finding::ok("store", format!("{} ({})", kept_in(&stored.location), found.because)),
+        Some(stored) => Finding::ok("store", format!("{} ({})", kept_in(&stored.location), found.reason)),
         None => Finding::warning("store", "not logged in").remedy("codex login"),
     }];
     let notes = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes);
     findings.extend(notes.filter_map(|note| {
         let finding = Finding::warning("store", note.to_string());
         match note {
-            // They have a line of their own.
-            StorageNote::Loose { .. } | StorageNote::LegacyToken { .. } => None,
+            // Reported by other checks.
+            StorageNote::ReadableByOthers { .. } | StorageNote::LegacyToken { .. } => None,
             StorageNote::Duplicates { .. } => Some(finding.remedy("codex migrate --to keychain")),
             StorageNote::Misplaced { found, .. } => {
                 Some(finding.remedy(format!("codex migrate --to {found}")))
             }
             StorageNote::OtherCopy { .. } => Some(finding.remedy("codex logout, then codex login")),
-            StorageNote::Oddity(_) => Some(finding.remedy("codex login")),
+            StorageNote::Document(_) => Some(finding.remedy("codex login")),
             _ => Some(finding),
         }
     }));
@@ -100,15 +100,15 @@ fn login(subject: &Examination, restrictions: &Restrictions, status: &LoginStatu
     let refreshable = document.fingerprint().is_some();
     match status.check_refresh() {
         Err(error) if refreshable => {
-            // Until its token ends it works.
-            let found = if error.wants_login() { failed(&error) } else { failed(&error).for_later() };
+            // The login works until its token expires.
+            let found = if error.wants_login() { failed(&error) } else { failed(&error).as_warning() };
             findings.push(found);
         }
         _ => findings.push(Finding::ok(
             "login",
             match (expires, refreshable) {
                 (Some(when), true) => {
-                    format!("{mode}; the access token {when} and is refreshed when it is needed")
+                    format!("{mode}; the access token {when} and is refreshed when needed")
                 }
                 (Some(when), false) => format!("{mode}; the access token {when} and cannot be refreshed"),
                 (None, _) => mode,
@@ -118,30 +118,30 @@ fn login(subject: &Examination, restrictions: &Restrictions, status: &LoginStatu
     let state = HomeState::read(&subject.home).map(|(state, _)| state).unwrap_or_default();
     let last = state.outcome.filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
     if let Some(outcome) =
-        last.filter(|last| matches!(last.ending, SpendOutcome::Transient | SpendOutcome::Unknown))
+        last.filter(|last| matches!(last.outcome, SpendOutcome::Transient | SpendOutcome::Unknown))
     {
         let when = relative(outcome.at, now);
-        let message = format!("the last refresh, {when}, came to nothing: {}", outcome.message);
+        let message = format!("the last refresh, {when}, failed: {}", outcome.message);
         findings.push(Finding::warning("login", message).remedy("codex refresh"));
     }
     findings
 }
 
-/// Why a token cannot be had, or could not be once the one there is has expired.
+/// A finding for why no token is available, now or after the current one expires.
 fn failed(reason: &manager::Error) -> Finding {
     let finding = Finding::failed("login", &unusable(reason));
     match reason {
-        manager::Error::Authority(_) => finding.or("see what is said of the authority below"),
+        manager::Error::Authority(_) => finding.or_remedy("see the checks of the authority below"),
         _ => finding,
     }
 }
 
-/// What the keychain is to this login.
+/// What the login uses the keychain for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeychainRole {
-    /// Nothing.
+    /// Nothing: it is stored elsewhere.
     None,
-    /// The login is in it, or is to be.
+    /// It is stored in the keychain, or will be.
     Holds,
 }
 
@@ -158,27 +158,27 @@ impl KeychainRole {
     }
 }
 
-/// How the keychain stands, which is a problem only where a login is, or is to be, in it.
+/// Checks the keychain. A failure is a problem only if the login uses the keychain.
 fn keychain(stores: &Stores, role: KeychainRole) -> Finding {
     let keychain = stores.keychain();
     match (keychain.check(stores.deadline()), role) {
-        (Err(error), KeychainRole::None) => Finding::ok("keychain", idle(&error)),
+        (Err(error), KeychainRole::None) => Finding::ok("keychain", unused_state(&error)),
         (Ok(()), KeychainRole::None) => Finding::ok("keychain", "unlocked; the login is not in it"),
         (Ok(()), KeychainRole::Holds) => {
-            Finding::ok("keychain", format!("unlocked; the login is kept as {}", keychain.location()))
+            Finding::ok("keychain", format!("unlocked; the login is stored as {}", keychain.location()))
         }
         (Err(error), KeychainRole::Holds) => Finding::failed("keychain", &error.into()),
     }
 }
 
-/// How a keychain stands that nobody needs.
-fn idle(error: &store::Error) -> &'static str {
+/// The state of a keychain that the login does not use.
+fn unused_state(error: &store::Error) -> &'static str {
     match error {
         store::Error::Keychain(KeychainError::Locked { .. }) => "locked; the login is not in it",
-        store::Error::Keychain(KeychainError::NeverUnlocked { .. }) => "never set up; the login is not in it",
+        store::Error::Keychain(KeychainError::NotSetUp { .. }) => "never set up; the login is not in it",
         store::Error::Keychain(KeychainError::Unavailable { .. }) => {
-            "cannot be reached from here; the login is not in it"
+            "not reachable from this process; the login is not in it"
         }
-        _ => "does not answer; the login is not in it",
+        _ => "not responding; the login is not in it",
     }
 }

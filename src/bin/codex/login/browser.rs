@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use codex_auth::Secret;
-use codex_auth::login::{BrowserLogin, BrowserMessage, PATIENCE, PasteError, PasteHandle, PendingLogin};
+use codex_auth::login::{BrowserLogin, BrowserMessage, BROWSER_LOGIN_TIMEOUT, PasteError, PasteHandle, PendingLogin};
 use codex_auth_platform::hardening;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
@@ -52,7 +52,7 @@ async fn log_in(
         Err(error) => {
             let why = error.to_string();
             let announce = async {
-                login.announce(BrowserMessage::NotKept(&why)).await;
+                login.announce(BrowserMessage::NotStored(&why)).await;
                 Ok(())
             };
             let _ = interrupts.or(announce).await;
@@ -82,7 +82,7 @@ fn open(login: &BrowserLogin, keeping: &LoginTarget, output: &Output) -> PasteIn
         let mut quiet = BrowserOptions::new();
         quiet.with_suppress_output(true);
         // What a person downloads with it is theirs to share.
-        let done = hardening::with_found_umask(|| {
+        let done = hardening::with_inherited_umask(|| {
             webbrowser::open_browser_with_options(webbrowser::Browser::Default, &url, &quiet)
         });
         // The login may be over by now.
@@ -129,7 +129,7 @@ async fn waited_for(
     let (paste, redirect_uri) = (login.paste(), login.redirect_uri().to_owned());
     // A line that moves would be in the way of what is pasted.
     let mut countdown = person.lines.is_none().then(|| screen::Countdown::new("you to sign in"));
-    let mut left = PATIENCE;
+    let mut left = BROWSER_LOGIN_TIMEOUT;
     let mut second = interval(Duration::from_secs(1));
     let obtained = login.obtain();
     tokio::pin!(obtained);

@@ -73,7 +73,7 @@ fn show(login: &DeviceLogin, keeping: &LoginTarget, output: &Output) {
     output.say("");
     output.say("then type this code, which is good for 15 minutes:");
     output.say("");
-    screen::large(login.user_code(), environment.surroundings).iter().for_each(|line| output.say(line));
+    screen::large(login.user_code(), environment.terminal).iter().for_each(|line| output.say(line));
     output.say("");
     output.say("never type a code that somebody else has sent you");
 }

@@ -106,9 +106,9 @@ impl LoginArguments {
 
     fn old_login(&self) -> OldLoginPolicy {
         match (self.revoke_old, self.keep_old) {
-            (true, _) => OldLoginPolicy::Revoke,
+            (true, _) => OldLoginPolicy::RevokeAlways,
             (false, true) => OldLoginPolicy::Keep,
-            (false, false) => OldLoginPolicy::OfSameAccount,
+            (false, false) => OldLoginPolicy::RevokeSameAccount,
         }
     }
 
@@ -121,7 +121,7 @@ impl LoginArguments {
             LoginWay::Device
         } else if self.no_browser {
             LoginWay::Browser(BrowserOpening::Theirs)
-        } else if session.environment.surroundings.person == UserLocation::Elsewhere {
+        } else if session.environment.terminal.user == UserLocation::Remote {
             output.say("this is an SSH session without a display, so the login is by device code");
             output.say("to use a browser all the same: codex login --no-browser");
             LoginWay::Device
@@ -143,8 +143,8 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     let config = &session.stores.settings().config;
     let mut setup = LoginSetup::new(&session.environment, config).map_err(codex_auth::Error::from)?;
     if let Some(issuer) = &arguments.issuer {
-        let issuer = Issuer::named("--issuer", issuer);
-        setup = setup.at(issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?);
+        let issuer = Issuer::parse("--issuer", issuer);
+        setup = setup.with_issuer(issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?);
     }
     let way = arguments.way(&session, output);
     let method = if way == LoginWay::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };

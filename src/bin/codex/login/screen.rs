@@ -66,7 +66,7 @@ pub(super) fn large(code: &str, surroundings: TerminalEnv) -> Vec<String> {
 /// `address` for the camera of a telephone, where the terminal can show it whole: dark on light whatever its colours are,
 /// so not where colours are unwanted.
 pub(super) fn scannable(address: &str, environment: &Environment) -> Vec<String> {
-    let room = TerminalSize::of(environment.surroundings).filter(|_| environment.colour == Colour::Auto);
+    let room = TerminalSize::of(environment.terminal).filter(|_| environment.colour == Colour::Auto);
     let Some(room) = room else { return Vec::new() };
     let Ok(code) = QrCode::with_error_correction_level(address, EcLevel::L) else { return Vec::new() };
     let picture = code.render::<Dense1x2>().quiet_zone(true).build();
@@ -84,7 +84,7 @@ struct TerminalSize {
 impl TerminalSize {
     /// None on a terminal that shows plain text only, and where there is none.
     fn of(surroundings: TerminalEnv) -> Option<Self> {
-        if surroundings.terminal != TerminalKind::Rich || !io::stderr().is_terminal() {
+        if surroundings.kind != TerminalKind::Rich || !io::stderr().is_terminal() {
             return None;
         }
         let size = terminal_size_of(io::stderr());

@@ -1,4 +1,4 @@
-//! `codex sync install` and `uninstall`: the keeper as a service of the user, with every file and command shown.
+//! `codex sync install` and `uninstall`: installs the keeper as a user service, and shows every file and command.
 
 use std::path::PathBuf;
 
@@ -13,8 +13,8 @@ use crate::error::{CommandError, Exit};
 use crate::hand_over;
 use crate::output::Output;
 
-/// Variables that change how a keeper works, and that a service does not have from a shell.
-const MISSED: [&str; 15] = [
+/// Environment variables that affect a keeper and that a service does not inherit from a shell.
+const NOT_INHERITED: [&str; 15] = [
     "CODEX_AUTH_LOCK_TIMEOUT",
     "CODEX_AUTH_KEYCHAIN_TIMEOUT",
     "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
@@ -34,23 +34,23 @@ const MISSED: [&str; 15] = [
 
 #[derive(Args, Debug)]
 pub(crate) struct Install {
-    /// Start it at once, not only at the next login
+    /// Start it now, not only at the next login
     #[arg(long)]
     now: bool,
 
-    /// Show what would be written and run, and do nothing
+    /// Only show what would be written and run
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Uninstall {
-    /// Show what would be removed and run, and do nothing
+    /// Only show what would be removed and run
     #[arg(long)]
     dry_run: bool,
 }
 
-/// A keeper's service, and where it is described.
+/// The service of a home's keeper, with its unit or agent file.
 pub(crate) struct Installation {
     manager: ServiceManager,
     service: Service,
@@ -60,17 +60,18 @@ pub(crate) struct Installation {
 impl Installation {
     pub(crate) fn of(home: &Home, environment: &Environment) -> Result<Self, CommandError> {
         let manager = service::NATIVE.ok_or_else(|| {
-            CommandError::new(Exit::Failed, "this system has no service manager that is known")
+            CommandError::new(Exit::Failed, "no supported service manager: only systemd and launchd are")
         })?;
-        let user = UserFolders::of_process()
-            .ok_or_else(|| CommandError::new(Exit::Failed, "no home directory is known; set HOME"))?;
-        let service = described(home, environment);
+        let user = UserFolders::of_process().ok_or_else(|| {
+            CommandError::new(Exit::Failed, "cannot find the home directory of this user; set HOME")
+        })?;
+        let service = service_of(home, environment);
         let folders = ServiceFolders { home: user.home, config: user.config };
-        let file = manager.file(&service, &folders);
+        let file = manager.file_path(&service, &folders);
         Ok(Self { manager, service, file })
     }
 
-    /// The program that the installed description names; none where nothing is installed.
+    /// The program that the installed service runs; `None` if it is not installed.
     pub(crate) fn program(&self) -> Option<PathBuf> {
         self.manager.program(&service::read(&self.file)?)
     }
@@ -81,13 +82,13 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
     let installation = Installation::of(session.home(), &session.environment)?;
     let Installation { manager, service, file } = &installation;
     let program = hand_over::own_path(&session.environment).ok_or_else(|| {
-        CommandError::new(Exit::Failed, "the file of this program was replaced or removed while it ran")
+        CommandError::new(Exit::Failed, "the program file was replaced or removed while this command ran")
             .hint("run the same command again")
     })?;
     let service = &Service { command: vec![program.into(), "sync".into(), "run".into()], ..service.clone() };
     let text = manager.describe(service).map_err(|error| failed(&error))?;
     let start = if arguments.now { Start::Now } else { Start::AtLogin };
-    let calls = manager.enabling(service, file, start);
+    let calls = manager.enable_calls(service, file, start);
     if arguments.dry_run {
         output.say(&format!("would write {}:", file.display()));
         output.data(text.trim_end())?;
@@ -98,11 +99,11 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
     output.say(&format!("wrote {}", file.display()));
     run(&calls, output)?;
     output.say(match start {
-        Start::Now => "the keeper runs, and starts by itself when you log in",
-        _ => "the keeper starts by itself when you log in next",
+        Start::Now => "the keeper is running, and starts at every login",
+        _ => "the keeper starts at the next login",
     });
-    for name in session.environment.set.iter().filter(|name| MISSED.contains(name)) {
-        output.warn(&format!("{name} is set here and not for the service; it will not be used there"));
+    for name in session.environment.variables_set.iter().filter(|name| NOT_INHERITED.contains(name)) {
+        output.warn(&format!("{name} is set in this shell but not for the service, which will not use it"));
     }
     Ok(())
 }
@@ -111,31 +112,32 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
     let session = CommandContext::open(output)?;
     let Installation { manager, service, file } = Installation::of(session.home(), &session.environment)?;
     if service::read(&file).is_none() {
-        output.say(&format!("not installed: there is no {}", file.display()));
+        output.say(&format!("not installed: {} does not exist", file.display()));
         return Ok(());
     }
-    let before = manager.disabling(&service);
+    let before = manager.disable_calls(&service);
     if arguments.dry_run {
         before.iter().for_each(|call| output.say(&format!("would run: {call}")));
         output.say(&format!("would remove {}", file.display()));
-        manager.forgetting().iter().for_each(|call| output.say(&format!("would run: {call}")));
+        manager.reload_calls().iter().for_each(|call| output.say(&format!("would run: {call}")));
         return Ok(());
     }
-    // A manager that cannot be reached runs nothing either: then the file is all there is to remove.
+    // If the manager cannot be reached, the service does not run either, and only the file has to be removed.
     let stopped = run(&before, output);
     service::remove(&file).map_err(|error| failed(&error))?;
     output.say(&format!("removed {}", file.display()));
-    stopped.and_then(|()| run(&manager.forgetting(), output))
+    stopped.and_then(|()| run(&manager.reload_calls(), output))
 }
 
-/// The service without its command, which only an installation needs.
-fn described(home: &Home, environment: &Environment) -> Service {
+/// The service of the keeper of `home`, without the command, which only `install` needs.
+fn service_of(home: &Home, environment: &Environment) -> Service {
     let default = environment.is_default_home();
     let mut writes: Vec<PathBuf> = vec![home.path().to_owned()];
-    // A document that is a link is written where it leads to.
-    let elsewhere = store::watched(home).into_iter().filter_map(|file| file.parent().map(ToOwned::to_owned));
+    // If the document is a symbolic link, its target is written.
+    let elsewhere =
+        store::watched_files(home).into_iter().filter_map(|file| file.parent().map(ToOwned::to_owned));
     writes.extend(elsewhere.filter(|folder| !folder.starts_with(home.path())));
-    // The place for the socket is made by the keeper.
+    // The keeper creates the folder of its socket.
     let socket = keeper::Client::of(home, environment);
     let socket_folder = socket.as_ref().and_then(|client| client.path().ancestors().nth(2));
     writes.extend(socket_folder.filter(|folder| !folder.starts_with(home.path())).map(ToOwned::to_owned));
@@ -150,7 +152,7 @@ fn described(home: &Home, environment: &Environment) -> Service {
         } else {
             vec![("CODEX_HOME".to_owned(), home.path().to_owned().into())]
         },
-        writes,
+        writable_folders: writes,
     }
 }
 
@@ -165,7 +167,7 @@ fn run(calls: &[ManagerCall], output: &Output) -> CommandOutcome {
 fn failed(error: &service::Error) -> CommandError {
     let hint = match error {
         service::Error::Call { .. } => Some(
-            "run this in a session of your own, not through sudo or su; or start it by hand: codex sync run",
+            "run this in your own login session, not through sudo or su; or run the keeper yourself: codex sync run",
         ),
         _ => None,
     };

@@ -28,14 +28,14 @@ fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_non
     let report = Report::of(|arguments| {
         nobody.codex(arguments.iter().copied()).without("CODEX_HOME").env("HOME", nobody.path())
     });
-    report.says("ok", "place", ".codex (the default), where nothing was ever kept", "");
+    report.says("ok", "place", ".codex (the default) does not exist yet", "");
     report.says("warning", "store", "not logged in", "codex login");
     assert!(nobody.names().is_empty());
     let patient = Patient::healthy();
     let limit = Report::of(|arguments| {
         patient.codex(arguments.iter().copied()).env("CODEX_AUTH_LOCK_TIMEOUT", "soon")
     });
-    limit.says("problem", "place", "CODEX_AUTH_LOCK_TIMEOUT is not a time span", "");
+    limit.says("problem", "place", "CODEX_AUTH_LOCK_TIMEOUT must be a duration", "");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_a_file_system_does_to_a_login_is_told() {
 
     let memory = Mounted::by(TestHome::new(), "mount -t tmpfs none \"$home\"");
     let report = Report::of(|arguments| memory.codex(arguments.iter().copied()));
-    report.says("warning", "filesystem", "tmpfs: a login here is gone at the next start", "CODEX_HOME");
+    report.says("warning", "filesystem", "tmpfs: a login here is lost at the next restart", "CODEX_HOME");
 
     let patient = Patient::healthy();
     let mounted = Mounted::by(patient.home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");
@@ -93,7 +93,7 @@ fn whatever_others_could_read_or_change_is_told_and_mended_where_it_is_ours() {
     assert_eq!(report.json["problems"], 2, "{}", report.text);
     set_mode(&file("config.toml"), 0o644);
     set_mode(&patient.home.path(), 0o755);
-    patient.look().says("ok", "modes", "nobody else can read or change the login", "");
+    patient.look().says("ok", "modes", "no other user can read or change the login", "");
 
     chown(file("auth.json"), Some(65_534), None).expect("the tests run as root");
     patient.look().says("problem", "owners", "auth.json belongs to user 65534", "sudo chown ");
@@ -113,7 +113,7 @@ fn who_holds_a_lock_is_named() {
     let codex = Flock::hold(&patient.home.file("auth.json.lock"));
     patient.look().says("warning", "locks", "another program holds", "find that program");
     drop(codex);
-    patient.look().says("ok", "locks", "nobody holds one", "");
+    patient.look().says("ok", "locks", "none is held", "");
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn what_killed_processes_left_behind_is_told_and_swept_but_tokens_are_kept() {
     let report = patient.look();
     report
         .says("warning", "leftovers", ".auth.json.0123456789abcdef.tmp was being written", "")
-        .says("warning", "leftovers", "auth.json.bak holds the login that was there before", "rm ")
-        .says("warning", "leftovers", "is signed by codex-auth (pid 999999999), which was killed", "");
+        .says("warning", "leftovers", "auth.json.bak contains the previous login", "rm ")
+        .says("warning", "leftovers", "names codex-auth (pid 999999999), which was killed", "");
     #[cfg(feature = "failpoints")]
-    report.says("warning", "leftovers", "holds new tokens that are not stored yet", "codex refresh");
+    report.says("warning", "leftovers", "contains new tokens that are not stored yet", "codex refresh");
     patient.codex(["doctor", "--fix"]).run().expect(0);
     assert!(!patient.home.file(".auth.json.0123456789abcdef.tmp").exists());
     assert!(patient.home.file("auth.json.bak").exists());

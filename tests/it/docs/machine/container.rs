@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use codex_auth_platform::process::user;
+use codex_auth_platform::process::effective_uid;
 
 use super::terminal::Terminal;
 use crate::support::session::PrivateSession;
@@ -28,7 +28,7 @@ pub fn inside(test: &str, body: impl FnOnce()) {
     }
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--pid", "--fork", "--kill-child", "--net"]);
-    if user() != 0 {
+    if effective_uid() != 0 {
         unshare.args(["--user", "--map-root-user"]);
     }
     // The shell stays: the first process of a namespace has duties that a test knows nothing of.
@@ -146,7 +146,7 @@ impl Container {
         }
         run("mount", &["--rbind".as_ref(), what.as_os_str(), at.as_os_str()]);
         // In a namespace of users there is no taking away of what the tester could not write to either.
-        if matches!(access, Access::ReadOnly) && user() == 0 {
+        if matches!(access, Access::ReadOnly) && effective_uid() == 0 {
             run("mount", &["-o".as_ref(), "remount,bind,ro".as_ref(), at.as_os_str()]);
         }
     }
