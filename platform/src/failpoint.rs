@@ -1,14 +1,13 @@
-//! Ending this very process, or stopping it, at a point of a test's choosing.
+//! Kills or pauses this process at a point that a test chooses.
 
 use std::path::Path;
 
-/// Dies on the spot, as by `kill -9` from outside: nothing is dropped, flushed or unlocked by this process.
-pub fn die() {
+/// Sends SIGKILL to this process: nothing is dropped, flushed or unlocked.
+pub fn kill_self() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
-/// Stands still at the FIFO `path`. Whoever opens it for writing knows by that that this process is there, and lets it
-/// go on by closing it.
-pub fn stand_still(path: &Path) {
+/// Blocks until a writer of the FIFO `path` closes it. The writer's open succeeds once this process is waiting.
+pub fn wait_at_fifo(path: &Path) {
     let _ = std::fs::read(path);
 }

@@ -1,4 +1,4 @@
-//! What kind of file system a path is on, whether it is a mount point, and whether it can be watched.
+//! The type of a file system, mount points, file identity, and whether a folder can be watched.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,75 +6,76 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
-use imp::{kind_and_name, mounted};
+use imp::{kind_and_name, mount_point_at};
 
-/// Whether something is mounted on the file `path` where another mount shows it. That keeps it from being
-/// renamed over or removed as much as a mount at `path` itself. `mount` is the number of the mount that `path`
-/// is reached through.
+/// Returns whether another mount of the same folder has something mounted on the file `path`. Such a mount prevents
+/// renaming over the file or removing it, as a mount at `path` itself does. `mount` is the id of the mount that
+/// `path` is reached through.
 pub(crate) use imp::is_mounted_in_another_view;
 
-/// Where the bytes of a file system are.
+/// Where a file system stores its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileSystemKind {
     /// On a disk of this machine.
     Local,
-    /// In memory: gone at the next start.
+    /// In memory; lost at a restart.
     Memory,
-    /// On another machine, or the host of a virtual one: it changes without this kernel knowing.
+    /// On another machine or on the host of a virtual one, which can change files without notice to this kernel.
     Network,
-    /// In the hands of a program, which may do as it likes.
+    /// In a FUSE program.
     Fuse,
-    /// None of those that are known here.
+    /// Not known.
     Unknown,
 }
 
-/// What a file system allows.
+/// Whether a file system is mounted for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileSystemAccess {
-    /// Whatever permissions allow.
+    /// Mounted for reading and writing.
     ReadWrite,
-    /// It is mounted read-only.
+    /// Mounted read-only.
     ReadOnly,
 }
 
-/// A file system as seen at one path.
+/// The file system at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileSystem {
-    /// Where its bytes are.
+    /// Where its bytes are stored.
     pub kind: FileSystemKind,
-    /// Its type in the words of the system, as `nfs` or `apfs`; a number in hexadecimal if that is not known.
+    /// Its type as the system names it, such as `nfs` or `apfs`; the type number in hexadecimal if it has no known
+    /// name.
     pub name: String,
-    /// What it allows here.
+    /// How it is mounted.
     pub access: FileSystemAccess,
 }
 
 /// Whether something is mounted at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "something is or it is not")]
+#[expect(clippy::exhaustive_enums, reason = "a path is a mount point or it is not")]
 pub enum MountPoint {
-    /// Something is: it can be neither renamed over nor removed.
+    /// Something is mounted at the path, which can be neither renamed over nor removed.
     Yes,
-    /// Nothing is, or there is no such path.
+    /// Nothing is mounted there, or the path does not exist.
     No,
 }
 
-/// How changes at a path are noticed.
+/// How changes in a folder can be noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchSupport {
-    /// The system tells of every one.
+    /// The system reports every change.
     Native,
-    /// It may not: look now and then.
+    /// The system may miss changes, so the folder must be polled.
     Poll {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
 }
 
-/// Names a folder or file for as long as it exists: another one in its place has another identity.
+/// Identifies a file or folder by device and inode for as long as it exists; a replacement has another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
     device: u64,
@@ -87,89 +88,88 @@ impl FileId {
     }
 }
 
-/// What is known of a path.
+/// Whether something exists at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "each is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "the caller handles each")]
 pub enum Presence {
-    /// This is there.
-    There(FileId),
-    /// Nothing is there.
-    Gone,
-    /// The system does not say: a folder on the way is closed to this user, or cannot be read now.
+    /// The file or folder with this id exists.
+    Present(FileId),
+    /// Nothing exists there.
+    Absent,
+    /// The system does not say, because a folder on the way is closed to this user or cannot be read now.
     Unknown,
 }
 
-/// Why a file system could not be looked at.
+/// The file system of a path could not be determined.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot tell what file system {path} is on")]
+#[error("cannot determine the file system of {path}")]
 #[non_exhaustive]
 pub struct Error {
-    /// The path that was asked about.
+    /// The path in question.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the system.
     #[source]
     pub source: io::Error,
 }
 
-/// The file system that `path` is on or, if there is nothing yet, would be on; links are followed.
+/// Returns the file system of `path`, or of its folder if `path` does not exist yet. Links are followed.
 ///
 /// # Errors
-/// [`Error`] where the path cannot be reached, or neither it nor its folder is there.
+/// [`Error`] if the path cannot be reached, or neither it nor its folder exists.
 pub fn describe(path: &Path) -> Result<FileSystem, Error> {
     let failed = |source| Error { path: path.to_owned(), source };
     match describe_existing(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            describe_existing(crate::private_file::parent(path)).map_err(failed)
+            describe_existing(crate::private_file::parent_folder(path)).map_err(failed)
         }
         outcome => outcome.map_err(failed),
     }
 }
 
-/// What is at `path`, links followed; `None` if nothing can be found there.
+/// Returns the id of what is at `path`, links followed, or `None` if nothing can be found there.
 pub fn identity(path: &Path) -> Option<FileId> {
     match presence(path) {
-        Presence::There(identity) => Some(identity),
-        Presence::Gone | Presence::Unknown => None,
+        Presence::Present(identity) => Some(identity),
+        Presence::Absent | Presence::Unknown => None,
     }
 }
 
-/// What is known of `path`, links followed.
+/// Returns whether something exists at `path`, links followed.
 pub fn presence(path: &Path) -> Presence {
     match std::fs::metadata(path) {
-        Ok(found) => Presence::There(FileId::of(&found)),
+        Ok(found) => Presence::Present(FileId::of(&found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Presence::Gone
+            Presence::Absent
         }
         Err(_) => Presence::Unknown,
     }
 }
 
-/// Whether something is mounted at `path` itself, be it a folder or a single file. A link is looked at, not
-/// followed.
+/// Returns whether something, a folder or a single file, is mounted at `path` itself. A link is not followed.
 ///
 /// # Errors
-/// An error of the system's, where the path cannot be reached.
+/// Fails if the path cannot be reached.
 pub fn is_mount_point(path: &Path) -> io::Result<MountPoint> {
-    match mounted(path) {
+    match mount_point_at(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(MountPoint::No),
         outcome => outcome,
     }
 }
 
-/// How to notice changes of the files in the folder `path`: natively on disks and in memory of this machine,
-/// and by looking wherever another machine or a program may change them.
-pub fn watching(path: &Path) -> WatchSupport {
+/// Returns how to notice changes of the files in the folder `path`: natively on local disks and in memory, by polling
+/// on file systems that another machine or a program may change.
+pub fn watch_support(path: &Path) -> WatchSupport {
     let reason = match describe(path) {
         Ok(FileSystem { kind: FileSystemKind::Local | FileSystemKind::Memory, .. }) => {
             return WatchSupport::Native;
         }
         Ok(FileSystem { kind: FileSystemKind::Network, name, .. }) => {
-            format!("{name}: this machine is not told what others change")
+            format!("{name}: changes by other machines are not reported here")
         }
         Ok(FileSystem { kind: FileSystemKind::Fuse, name, .. }) => {
-            format!("{name}: a program decides what changes are told")
+            format!("{name}: a program decides which changes are reported")
         }
-        Ok(FileSystem { name, .. }) => format!("{name}: not a file system that is known here"),
+        Ok(FileSystem { name, .. }) => format!("{name}: unknown type of file system"),
         Err(error) => format!("{error}: {}", error.source),
     };
     WatchSupport::Poll { reason }
@@ -187,7 +187,7 @@ fn describe_existing(path: &Path) -> io::Result<FileSystem> {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    //! Linux: `statfs` knows a type by its number, `statx` a mount point by its attribute.
+    //! Linux: `statfs` gives the type number, `statx` the mount point attribute.
 
     use std::ffi::{OsStr, OsString};
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -197,7 +197,7 @@ mod imp {
 
     use super::{FileSystemKind, MountPoint, Path, PathBuf, io};
 
-    /// Numbers of `linux/magic.h` and, where they are not in it, of the file system's own source.
+    /// Numbers of `linux/magic.h`, or of the file system's own source.
     const KNOWN: &[(u32, FileSystemKind, &str)] = &[
         (0x0000_ef53, FileSystemKind::Local, "ext4"),
         (0x5846_5342, FileSystemKind::Local, "xfs"),
@@ -226,16 +226,16 @@ mod imp {
         (0x0bd0_0bd0, FileSystemKind::Network, "lustre"),
         (0x0116_1970, FileSystemKind::Network, "gfs2"),
         (0x7461_636f, FileSystemKind::Network, "ocfs2"),
-        // Folders of the host: WSL's drives and many virtual machines.
+        // Folders of the host: WSL drives and many virtual machines.
         (0x0102_1997, FileSystemKind::Network, "9p"),
         (0x5346_4846, FileSystemKind::Network, "wslfs"),
         (0x786f_4256, FileSystemKind::Network, "vboxsf"),
-        // virtiofs has this number too.
+        // Also the number of virtiofs.
         (0x6573_5546, FileSystemKind::Fuse, "fuse"),
     ];
 
     pub(super) fn kind_and_name(path: &Path) -> io::Result<(FileSystemKind, String)> {
-        // Its type has another width and sign on almost every machine; the number has 32 bits.
+        // The field has another width and sign on almost every architecture; the number has 32 bits.
         let number = rustix::fs::statfs(path)?.f_type as u32;
         let known = KNOWN.iter().find(|(magic, ..)| *magic == number);
         Ok(known.map_or_else(
@@ -244,23 +244,23 @@ mod imp {
         ))
     }
 
-    pub(super) fn mounted(path: &Path) -> io::Result<MountPoint> {
+    pub(super) fn mount_point_at(path: &Path) -> io::Result<MountPoint> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         match rustix::fs::statx(CWD, path, flags, StatxFlags::empty()) {
             Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
                 let root = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
                 Ok(if root { MountPoint::Yes } else { MountPoint::No })
             }
-            // Linux before 5.8, and containers whose filter forbids the call.
-            Ok(_) | Err(Errno::NOSYS | Errno::PERM) => listed(path),
+            // Linux before 5.8, and containers whose system call filter forbids `statx`.
+            Ok(_) | Err(Errno::NOSYS | Errno::PERM) => mount_point_listed(path),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether the kernel's own list has the path.
-    pub(super) fn listed(path: &Path) -> io::Result<MountPoint> {
+    /// Returns whether `/proc/self/mountinfo` lists the path.
+    pub(super) fn mount_point_listed(path: &Path) -> io::Result<MountPoint> {
         let name = path.file_name();
-        let folder = crate::private_file::parent(path).canonicalize()?;
+        let folder = crate::private_file::parent_folder(path).canonicalize()?;
         let path = name.map_or_else(|| path.canonicalize(), |name| Ok(folder.join(name)))?;
         let list = std::fs::read("/proc/self/mountinfo")?;
         let mut lines = list.split(|byte| *byte == b'\n');
@@ -273,13 +273,13 @@ mod imp {
 
     pub(crate) fn is_mounted_in_another_view(mount: u64, path: &Path) -> bool {
         let Some(name) = path.file_name() else { return false };
-        let Ok(folder) = crate::private_file::parent(path).canonicalize() else { return false };
+        let Ok(folder) = crate::private_file::parent_folder(path).canonicalize() else { return false };
         let Ok(list) = std::fs::read("/proc/self/mountinfo") else { return false };
         let mounts = || list.split(|byte| *byte == b'\n').filter_map(Mount::read);
         let by_id = |id| mounts().find(|mount| mount.id == id);
         let Some(ours) = by_id(mount) else { return false };
         let Some(file) = ours.inner(&folder.join(name)) else { return false };
-        // Few mounts have the name of our file, so that few parents are looked for.
+        // Few mounts have the name of our file, so few parents are looked up.
         mounts().filter(|mount| mount.point.file_name() == Some(name)).any(|mount| {
             by_id(mount.parent).is_some_and(|parent| {
                 parent.device == ours.device && parent.inner(&mount.point).as_ref() == Some(&file)
@@ -287,12 +287,12 @@ mod imp {
         })
     }
 
-    /// A line of the kernel's list of mounts.
+    /// A line of `/proc/self/mountinfo`.
     struct Mount<'a> {
         id: u64,
         parent: u64,
         device: &'a [u8],
-        /// What of its file system is mounted.
+        /// The part of the file system that is mounted.
         root: PathBuf,
         point: PathBuf,
     }
@@ -307,13 +307,14 @@ mod imp {
             Some(Self { id, parent, device, root: path()?, point: path()? })
         }
 
-        /// The path inside the file system of something below the mount point.
+        /// Maps a path below the mount point to the path inside the file system.
         fn inner(&self, path: &Path) -> Option<PathBuf> {
             Some(self.root.join(path.strip_prefix(&self.point).ok()?))
         }
     }
 
-    /// Blanks, tabs, line ends and backslashes are in that list as a backslash and three octal digits.
+    /// Decodes `/proc/self/mountinfo`, which writes blanks, tabs, line ends and backslashes as a backslash and three
+    /// octal digits.
     fn unescaped(field: &[u8]) -> Vec<u8> {
         let mut plain = Vec::with_capacity(field.len());
         let mut rest = field;
@@ -337,17 +338,22 @@ mod imp {
         use super::*;
 
         #[test]
-        fn the_kernels_list_and_its_attribute_agree() {
+        fn mountinfo_and_statx_agree() {
             for path in ["/", "/proc", "/proc/self/status", "/etc", "/dev", "/etc/hostname"] {
                 let path = Path::new(path);
-                assert_eq!(listed(path).unwrap(), mounted(path).unwrap(), "{}", path.display());
+                assert_eq!(
+                    mount_point_listed(path).unwrap(),
+                    mount_point_at(path).unwrap(),
+                    "{}",
+                    path.display()
+                );
             }
-            assert_eq!(listed(Path::new("/proc")).unwrap(), MountPoint::Yes);
-            assert_eq!(listed(Path::new("/proc/self/status")).unwrap(), MountPoint::No);
+            assert_eq!(mount_point_listed(Path::new("/proc")).unwrap(), MountPoint::Yes);
+            assert_eq!(mount_point_listed(Path::new("/proc/self/status")).unwrap(), MountPoint::No);
         }
 
         #[test]
-        fn blanks_in_the_kernels_list_are_read_back() {
+        fn escapes_in_mountinfo_are_decoded() {
             assert_eq!(unescaped(br"/a\040b\011c\134d"), b"/a b\tc\\d");
             assert_eq!(unescaped(br"/a\04"), br"/a\04");
         }
@@ -356,7 +362,7 @@ mod imp {
 
 #[cfg(target_os = "macos")]
 mod imp {
-    //! macOS: `statfs` knows a type by its name, and the path that a file system is mounted at.
+    //! macOS: `statfs` gives the type name and the path that the file system is mounted at.
 
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -377,9 +383,9 @@ mod imp {
         Ok((kind, name))
     }
 
-    pub(super) fn mounted(path: &Path) -> io::Result<MountPoint> {
+    pub(super) fn mount_point_at(path: &Path) -> io::Result<MountPoint> {
         let name = path.file_name();
-        let folder = crate::private_file::parent(path).canonicalize()?;
+        let folder = crate::private_file::parent_folder(path).canonicalize()?;
         let path = name.map_or_else(|| path.canonicalize(), |name| Ok(folder.join(name)))?;
         if path.symlink_metadata()?.is_symlink() {
             return Ok(MountPoint::No);
@@ -388,7 +394,7 @@ mod imp {
         Ok(if Path::new(OsStr::from_bytes(&point)) == path { MountPoint::Yes } else { MountPoint::No })
     }
 
-    /// A folder can be shown twice here, and nothing is mounted on single files.
+    /// macOS has no bind mounts and mounts nothing on single files.
     pub(crate) fn is_mounted_in_another_view(_: u64, _: &Path) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! What a program that holds secrets does to itself at its start, and how it starts a program of the user's all the same.
+//! Protects a program that holds secrets, and starts the user's own programs without that protection.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -8,27 +8,27 @@ use std::sync::OnceLock;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
-/// Something that [`harden`] could not do.
+/// A protection that [`harden`] could not apply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Weakness {
+pub enum HardeningError {
     /// A crash may write the memory of this process to a file.
     #[error("core dumps cannot be turned off")]
     CoreDumps {
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// Other processes of this user may read its memory.
     #[error("this process cannot be closed to debuggers")]
     Inspection {
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// What [`harden`] changed and children inherit, as it was found.
+/// The settings before [`harden`] that children would otherwise not inherit.
 #[derive(Debug, Clone, Copy)]
 struct InheritedSettings {
     umask: Mode,
@@ -36,60 +36,59 @@ struct InheritedSettings {
     file_size_signal: libc::sighandler_t,
 }
 
-static FOUND: OnceLock<InheritedSettings> = OnceLock::new();
+static INHERITED: OnceLock<InheritedSettings> = OnceLock::new();
 
-/// Keeps the memory and the files of this process to itself for as long as it runs this program. Returns what could not be
-/// done.
+/// Protects the memory and files of this process for as long as it runs this program. Returns what could not be
+/// applied.
 ///
-/// - No core dumps; on Linux no reading by other processes of the user, on macOS no debugger.
-/// - Files are made for their owner alone (umask 077).
-/// - A write beyond the limit on the size of files fails as one on a full disk does, where it would end the process
-///   (SIGXFSZ).
+/// - No core dumps; on Linux, other processes of the user cannot read its memory; on macOS, no debugger can attach.
+/// - New files belong to their owner alone (umask 077).
+/// - A write beyond the file size limit fails like one on a full disk instead of ending the process (SIGXFSZ).
 ///
-/// For programs, at the start of `main`; a library has no business with the whole process. On Linux `/proc/PID` of the
-/// process belongs to root afterwards. Children inherit the umask, the ignored signal and the limit on core dumps:
-/// [`as_found`] spares them that.
-pub fn harden() -> Vec<Weakness> {
+/// For programs, at the start of `main`; a library must not change the whole process. On Linux, root owns `/proc/PID`
+/// of the process afterwards. Children inherit the umask, the ignored signal and the core dump limit unless they are
+/// started with [`restore_inherited_settings`].
+pub fn harden() -> Vec<HardeningError> {
     let core = getrlimit(Resource::Core);
     let none = Rlimit { current: Some(0), maximum: core.maximum };
     let core_dumps =
-        setrlimit(Resource::Core, none).map_err(|error| Weakness::CoreDumps { source: error.into() });
-    let inspection = imp::forbid_inspection().map_err(|source| Weakness::Inspection { source });
-    // SAFETY: no handler of ours is installed, only the system's own way to ignore the signal, and no other thread runs
-    // yet that could expect another.
+        setrlimit(Resource::Core, none).map_err(|error| HardeningError::CoreDumps { source: error.into() });
+    let inspection = imp::forbid_inspection().map_err(|source| HardeningError::Inspection { source });
+    // SAFETY: no handler is installed, the signal is only ignored, and no other thread runs yet that could expect a
+    // handler.
     let file_size_signal = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let found = InheritedSettings { umask: umask(Mode::RWXG | Mode::RWXO), core, file_size_signal };
-    // Of a second call nothing is kept: the first found what the user had set.
-    let _ = FOUND.set(found);
+    // Ignored on a second call: the first one found the user's own settings.
+    let _ = INHERITED.set(found);
     [core_dumps, inspection].into_iter().filter_map(Result::err).collect()
 }
 
-/// Has the child start as it would have without [`harden`]: for a program that is the user's business and not ours, the
-/// files it makes among it.
-pub fn as_found(command: &mut Command) -> &mut Command {
-    let Some(found) = FOUND.get().copied() else { return command };
+/// Makes the child start with the settings from before [`harden`], for the user's own programs and the files they
+/// create.
+pub fn restore_inherited_settings(command: &mut Command) -> &mut Command {
+    let Some(found) = INHERITED.get().copied() else { return command };
     let restore = move || {
         umask(found.umask);
-        // SAFETY: what the signal did when this program was started; only the child is concerned, which has one thread.
+        // SAFETY: restores the disposition from the start of this program, in the child only, which has one thread.
         unsafe { libc::signal(libc::SIGXFSZ, found.file_size_signal) };
         setrlimit(Resource::Core, found.core).map_err(io::Error::from)
     };
-    // SAFETY: between fork and exec only what is safe in a signal handler may run; these are three system calls, and an
-    // error is a number that is not allocated.
+    // SAFETY: only async-signal-safe code may run between fork and exec; these are three system calls, and an error
+    // is a number that is not allocated.
     unsafe { command.pre_exec(restore) }
 }
 
-/// Does `work` under the umask that [`harden`] found: for files that are meant to be seen, and for libraries that start
-/// programs. What other threads make meanwhile has that mode too, unless they ask for one, as
+/// Calls `work` under the umask from before [`harden`], for files that others may read and for libraries that start
+/// programs. Files that other threads create meanwhile get that umask too, unless they set a mode, as
 /// [`private_file`](crate::private_file) does.
-pub fn with_found_umask<T>(work: impl FnOnce() -> T) -> T {
+pub fn with_inherited_umask<T>(work: impl FnOnce() -> T) -> T {
     struct Restored(Mode);
     impl Drop for Restored {
         fn drop(&mut self) {
             umask(self.0);
         }
     }
-    let _restored = FOUND.get().map(|found| Restored(umask(found.umask)));
+    let _restored = INHERITED.get().map(|found| Restored(umask(found.umask)));
     work()
 }
 
@@ -109,7 +108,7 @@ mod imp {
     use std::io;
 
     pub(super) fn forbid_inspection() -> io::Result<()> {
-        // SAFETY: this request looks at no address and changes nothing but who may trace us.
+        // SAFETY: this request uses no address and changes only who may trace this process.
         let outcome = unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, std::ptr::null_mut(), 0) };
         if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

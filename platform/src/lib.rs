@@ -1,4 +1,4 @@
-//! What the operating system promises a credential manager, in words that are the same everywhere.
+//! Files, locks, processes, keychains and services of the operating system, behind one interface for Linux and macOS.
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "test-support")]

@@ -1,20 +1,20 @@
-//! Who listens on a port of this machine.
+//! Finds the process that listens on a port of this machine.
 
 use std::path::PathBuf;
 
-/// The process that listens on a port, as far as the system tells.
+/// The process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortListener {
     /// Its process id.
     pub pid: u32,
-    /// Its program file, or the name that it was called by where it is closed to us.
+    /// Its program file, or the name it was called by if the process is closed to inspection.
     pub program: PathBuf,
 }
 
-/// Who listens on `port` of a loopback address, or of all addresses. Nobody is named whose process is closed
-/// to us, as those of other users are, and on macOS nobody at all.
-pub fn listener(port: u16) -> Option<PortListener> {
+/// Returns the process that listens on `port` of a loopback address or of all addresses. Returns `None` for processes
+/// that are closed to inspection, such as those of other users, and always on macOS.
+pub fn find_listener(port: u16) -> Option<PortListener> {
     imp::listener(port)
 }
 
@@ -25,7 +25,7 @@ mod imp {
 
     use super::PortListener;
 
-    /// The state of a socket that listens.
+    /// The state of a listening socket.
     const LISTENS: &str = "0A";
 
     pub(super) fn listener(port: u16) -> Option<PortListener> {
@@ -48,7 +48,7 @@ mod imp {
         })
     }
 
-    /// The numbers of the sockets in `table` that listen on `port`.
+    /// Returns the inodes of the sockets in `table` that listen on `port`.
     fn inodes(table: &str, port: u16) -> Vec<String> {
         let end = format!(":{port:04X}");
         let listens = |line: &str| {

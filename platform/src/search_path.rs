@@ -1,4 +1,4 @@
-//! Programs of a name on a search path, in its order, without those that somebody else could have planted.
+//! Finds programs on a search path and skips those that another user could have planted.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,7 +14,7 @@ const EXECUTE: u32 = 0o111;
 /// Write bits of group and others.
 const WRITE_BY_OTHERS: u32 = 0o022;
 
-/// Which file a program is, whatever it is called and however many links lead to it.
+/// Identifies a program file by device and inode, under whatever name or link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProgramId {
     device: u64,
@@ -22,16 +22,16 @@ pub struct ProgramId {
 }
 
 impl ProgramId {
-    /// Of the file that `path` leads to; nothing where there is none.
+    /// Returns the id of the file that `path` leads to, or `None` if there is none.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|file| Self::of_file(&file))
     }
 
-    /// Of the program that this process runs; on macOS of what is at its path by now.
+    /// Returns the id of the program that this process runs; on macOS, of the file now at its path.
     #[must_use]
     pub fn of_this_program() -> Option<Self> {
-        Self::of(Path::new(process::own_program().ok()?.get_program()))
+        Self::of(Path::new(process::own_command().ok()?.get_program()))
     }
 
     fn of_file(file: &Metadata) -> Self {
@@ -45,9 +45,9 @@ impl fmt::Display for ProgramId {
     }
 }
 
-/// A text that is no [`ProgramId`].
+/// A text that is not a [`ProgramId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a device and an inode with a colon between them")]
+#[error("not a device and an inode, separated by a colon")]
 #[non_exhaustive]
 pub struct InvalidProgramId;
 
@@ -61,19 +61,20 @@ impl FromStr for ProgramId {
     }
 }
 
-/// The programs called `name` in the folders of `search_path`, each file once, this process's own left out.
+/// Returns the programs called `name` in the folders of `search_path`, in order, each file once and without the
+/// program of this process.
 ///
-/// Relative and empty entries are skipped, since they mean another folder in every working folder; so are files that
-/// users other than their owner may write, and files owned by neither root nor this user.
+/// Skips relative and empty entries, whose meaning depends on the working directory, files that users other than
+/// their owner may write, and files that belong to neither root nor this user.
 #[must_use]
-pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
+pub fn find_programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
     let mut seen: Vec<_> = ProgramId::of_this_program().into_iter().collect();
     let mut found = Vec::new();
     for folder in std::env::split_paths(search_path).filter(|folder| folder.is_absolute()) {
         let path = folder.join(name);
         let Ok(file) = std::fs::metadata(&path) else { continue };
         let identity = ProgramId::of_file(&file);
-        if trustworthy(&file) && !seen.contains(&identity) {
+        if is_trusted(&file) && !seen.contains(&identity) {
             seen.push(identity);
             found.push(path);
         }
@@ -81,18 +82,18 @@ pub fn programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
     found
 }
 
-/// The absolute path by which this process was called, with the last link not followed, so that it still leads to
-/// this program after an upgrade has moved the link. Where another program of the same folder called this one, it
-/// is the path of the file called `name` there.
+/// Returns the absolute path that this process was called by, without following the last link, so that the path still
+/// leads to this program after an upgrade has moved the link. If another program in the same folder called this one,
+/// returns the path of `name` in that folder.
 ///
-/// Nothing where neither leads to the file that this process runs: it was replaced, or was not called by its name.
+/// Returns `None` if neither path leads to the file that this process runs.
 #[must_use]
-pub fn called_as(name: &str, search_path: &OsStr) -> Option<PathBuf> {
+pub fn invoked_path(name: &str, search_path: &OsStr) -> Option<PathBuf> {
     let called = std::env::args_os().next()?;
-    called_by(Path::new(&called), name, search_path, ProgramId::of_this_program()?)
+    resolve_invocation(Path::new(&called), name, search_path, ProgramId::of_this_program()?)
 }
 
-fn called_by(called: &Path, name: &str, search_path: &OsStr, ours: ProgramId) -> Option<PathBuf> {
+fn resolve_invocation(called: &Path, name: &str, search_path: &OsStr, ours: ProgramId) -> Option<PathBuf> {
     let path = if called.components().count() > 1 || called.is_absolute() {
         std::path::absolute(called).ok()?
     } else {
@@ -104,9 +105,9 @@ fn called_by(called: &Path, name: &str, search_path: &OsStr, ours: ProgramId) ->
     [path, beside].into_iter().find(|path| ProgramId::of(path) == Some(ours))
 }
 
-/// What the file that `path` leads to is called, through however many links; nothing where there is none.
+/// Returns the file name of what `path` leads to, with all links resolved, or `None` if there is no file.
 #[must_use]
-pub fn own_name(path: &Path) -> Option<OsString> {
+pub fn resolved_file_name(path: &Path) -> Option<OsString> {
     std::fs::canonicalize(path).ok()?.file_name().map(OsStr::to_owned)
 }
 
@@ -114,7 +115,7 @@ fn is_executable(file: &Metadata) -> bool {
     file.is_file() && file.mode() & EXECUTE != 0
 }
 
-fn trustworthy(file: &Metadata) -> bool {
+fn is_trusted(file: &Metadata) -> bool {
     let owner = file.uid();
     is_executable(file)
         && file.mode() & WRITE_BY_OTHERS == 0
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_programs_that_nobody_else_can_write_are_found_and_each_once() {
+    fn only_programs_that_other_users_cannot_write_are_found_each_once() {
         let folder = tempfile::tempdir().unwrap();
         let place = |sub: &str, mode: u32| {
             let path = folder.path().join(sub);
@@ -153,14 +154,14 @@ mod tests {
                 .chain([PathBuf::from("relative"), PathBuf::new()]),
         )
         .unwrap();
-        assert_eq!(programs("tool", &path), std::slice::from_ref(&good));
+        assert_eq!(find_programs("tool", &path), std::slice::from_ref(&good));
 
         let identity = ProgramId::of(&good).unwrap();
         assert_eq!(ProgramId::of(&folder.path().join("again/tool")), Some(identity));
         assert_ne!(ProgramId::of_this_program(), Some(identity));
         symlink("again/tool", folder.path().join("other")).unwrap();
-        assert_eq!(own_name(&folder.path().join("other")).as_deref(), Some(OsStr::new("tool")));
-        assert_eq!(own_name(&folder.path().join("missing/tool")), None);
+        assert_eq!(resolved_file_name(&folder.path().join("other")).as_deref(), Some(OsStr::new("tool")));
+        assert_eq!(resolved_file_name(&folder.path().join("missing/tool")), None);
         assert_eq!(identity.to_string().parse(), Ok(identity));
         for wrong in ["", "1", ":", "1:", "-1:2", "1:2:3", "a:b"] {
             assert_eq!(wrong.parse::<ProgramId>(), Err(InvalidProgramId), "{wrong}");
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_call_is_the_link_and_not_what_it_leads_to() {
+    fn the_invoked_path_is_the_link_and_not_its_target() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let file = |sub: &str| {
@@ -185,7 +186,7 @@ mod tests {
         symlink(&target, &link).unwrap();
         let ours = ProgramId::of(&target).unwrap();
         let path = |folders: &[&str]| std::env::join_paths(folders.iter().map(|sub| root.join(sub))).unwrap();
-        let called = |name: &Path, folders: &[&str]| called_by(name, "tool", &path(folders), ours);
+        let called = |name: &Path, folders: &[&str]| resolve_invocation(name, "tool", &path(folders), ours);
         for (name, folders, found) in [
             (Path::new("tool"), &["missing", "bin", "cellar/1.0"][..], Some(&link)),
             (Path::new("tool"), &["cellar/1.0", "bin"], Some(&target)),

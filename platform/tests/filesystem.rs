@@ -1,23 +1,24 @@
-//! File systems and mounts that are really there.
+//! Tests file system types, mount points and file ids on real mounts.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(unused_imports, dead_code, reason = "for what is set up with the tools of Linux")
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
-mod again;
+mod subprocess;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use again::{Stage, this_test};
 use codex_auth_platform::filesystem::{
-    FileSystemAccess, FileSystemKind, MountPoint, WatchSupport, describe, identity, is_mount_point, watching,
+    FileSystemAccess, FileSystemKind, MountPoint, WatchSupport, describe, identity, is_mount_point,
+    watch_support,
 };
+use subprocess::{RunAs, this_test};
 
 #[test]
-fn a_path_that_is_yet_to_be_made_is_where_its_folder_is() {
+fn a_missing_path_is_on_the_file_system_of_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let expected = describe(folder.path()).unwrap();
     assert_eq!(describe(&folder.path().join("missing")).unwrap(), expected);
@@ -28,15 +29,15 @@ fn a_path_that_is_yet_to_be_made_is_where_its_folder_is() {
 }
 
 #[test]
-fn what_cannot_be_described_is_looked_at_now_and_then() {
-    let WatchSupport::Poll { reason } = watching(Path::new("/nowhere/at/all")) else {
+fn an_unreadable_path_is_polled() {
+    let WatchSupport::Poll { reason } = watch_support(Path::new("/nowhere/at/all")) else {
         panic!("it is watched")
     };
     assert!(reason.contains("/nowhere/at/all"), "{reason}");
 }
 
 #[test]
-fn the_root_is_a_mount_point_and_a_new_file_is_none() {
+fn the_root_is_a_mount_point_and_a_new_file_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -47,7 +48,7 @@ fn the_root_is_a_mount_point_and_a_new_file_is_none() {
 }
 
 #[test]
-fn another_file_in_the_place_of_one_has_another_identity_and_a_rewritten_one_its_own() {
+fn a_replaced_file_has_another_id_and_a_rewritten_one_keeps_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let [file, other, link] = ["file", "other", "link"].map(|name| folder.path().join(name));
     assert_eq!(identity(&file), None);
@@ -68,33 +69,33 @@ fn another_file_in_the_place_of_one_has_another_identity_and_a_rewritten_one_its
 
 #[cfg(target_os = "linux")]
 #[test]
-fn memory_is_told_from_disks_and_read_only_from_writable() {
+fn memory_and_read_only_mounts_are_recognized() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         for (name, kind) in [("tmpfs", FileSystemKind::Memory), ("ramfs", FileSystemKind::Memory)] {
-            again::run("mount", &[&"-t", &name, &"none", &path]);
+            subprocess::run("mount", &[&"-t", &name, &"none", &path]);
             let found = describe(&path).unwrap();
             assert_eq!(
                 (found.kind, found.name.as_str(), found.access),
                 (kind, name, FileSystemAccess::ReadWrite)
             );
-            assert_eq!(watching(&path), WatchSupport::Native);
-            again::run("mount", &[&"-o", &"remount,bind,ro", &path]);
+            assert_eq!(watch_support(&path), WatchSupport::Native);
+            subprocess::run("mount", &[&"-o", &"remount,bind,ro", &path]);
             assert_eq!(describe(&path).unwrap().access, FileSystemAccess::ReadOnly);
-            again::run("umount", &[&path]);
+            subprocess::run("umount", &[&path]);
         }
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "watcher", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "watcher", folder.path(), &RunAs::MountNamespace);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_the_kernel_makes_up_is_not_a_known_file_system() {
+fn procfs_is_an_unknown_file_system() {
     let found = describe(Path::new("/proc/self/status")).unwrap();
     assert_eq!((found.kind, found.name.as_str()), (FileSystemKind::Unknown, "0x9fa0"));
-    let WatchSupport::Poll { reason } = watching(Path::new("/proc")) else { panic!("it is watched") };
+    let WatchSupport::Poll { reason } = watch_support(Path::new("/proc")) else { panic!("it is watched") };
     assert!(reason.contains("0x9fa0"), "{reason}");
 }
 
@@ -102,15 +103,15 @@ fn what_the_kernel_makes_up_is_not_a_known_file_system() {
 #[test]
 fn a_single_file_that_is_mounted_is_a_mount_point_even_on_the_same_disk() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let at = |name: &str| path.join(name);
         for name in ["source", "with blank", "plain"] {
             fs::write(at(name), "").unwrap();
         }
         fs::create_dir(at("folder")).unwrap();
         symlink("with blank", at("link")).unwrap();
-        again::run("mount", &[&"--bind", &at("source"), &at("with blank")]);
-        again::run("mount", &[&"--bind", &path, &at("folder")]);
+        subprocess::run("mount", &[&"--bind", &at("source"), &at("with blank")]);
+        subprocess::run("mount", &[&"--bind", &path, &at("folder")]);
         for (name, expected) in [
             ("with blank", MountPoint::Yes),
             ("folder", MountPoint::Yes),
@@ -120,8 +121,8 @@ fn a_single_file_that_is_mounted_is_a_mount_point_even_on_the_same_disk() {
         ] {
             assert_eq!(is_mount_point(&at(name)).unwrap(), expected, "{name}");
         }
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "watcher", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "watcher", folder.path(), &RunAs::MountNamespace);
 }

@@ -1,4 +1,4 @@
-//! What a real gnome-keyring tells of its changes: that an item came or went, and not that one was updated in place.
+//! Tests the change notices of a real gnome-keyring, which signals new and deleted items but no updates in place.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -10,32 +10,33 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{ChangeListener, Client, ItemName, ItemSelection, Slot};
+use codex_auth_platform::keychain::{ChangeListener, Client, ItemName, ItemSelection, WriteTarget};
 use support::{PrivateSession, inside};
 
-/// Only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Only a failing test waits this long.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Listens, and waits until it does: the first word comes when signals are heard from then on.
-fn listening() -> (ChangeListener, Receiver<()>) {
-    let (tell, told) = channel();
+/// Starts a listener and waits for its first notice, which means that it receives signals from then on.
+fn listen() -> (ChangeListener, Receiver<()>) {
+    let (sender, receiver) = channel();
     let changes = ChangeListener::listen(move || {
-        let _ = tell.send(());
+        let _ = sender.send(());
     });
-    told.recv_timeout(PATIENCE).unwrap();
-    (changes, told)
+    receiver.recv_timeout(TIMEOUT).unwrap();
+    (changes, receiver)
 }
 
 #[test]
-fn an_item_that_comes_or_goes_is_told_of_and_one_that_is_updated_in_place_is_not() {
-    inside("an_item_that_comes_or_goes_is_told_of_and_one_that_is_updated_in_place_is_not", || {
+fn creating_and_deleting_an_item_is_notified_and_updating_it_is_not() {
+    inside("creating_and_deleting_an_item_is_notified_and_updating_it_is_not", || {
         let _session = PrivateSession::unlocked();
         let mut signals = Signals::listen();
-        let (_changes, told) = listening();
+        let (_changes, receiver) = listen();
         let client = Client::system();
         let [name, other] = ["an account", "another"].map(|account| ItemName::new("a service", account));
-        let write = |name, secret: &[u8]| client.write(name, &Slot::Only, secret, PATIENCE).unwrap();
-        let delete = |name| client.delete(name, &ItemSelection::All, PATIENCE).unwrap();
+        let write =
+            |name, secret: &[u8]| client.write(name, &WriteTarget::OnlyItem, secret, TIMEOUT).unwrap();
+        let delete = |name| client.delete(name, &ItemSelection::All, TIMEOUT).unwrap();
         for name in [&name, &other] {
             write(name, b"first");
         }
@@ -48,31 +49,31 @@ fn an_item_that_comes_or_goes_is_told_of_and_one_that_is_updated_in_place_is_not
         let last = signals.until("ItemDeleted");
         assert_eq!(last, ["ItemDeleted"], "nothing of the two in between");
         for signal in first.iter().chain(&last) {
-            assert_eq!(told.recv_timeout(PATIENCE), Ok(()), "{signal}");
+            assert_eq!(receiver.recv_timeout(TIMEOUT), Ok(()), "{signal}");
         }
     });
 }
 
-/// The signals of the service's collections, as the bus has them.
+/// The signals of the service's collections, as dbus-monitor prints them.
 struct Signals {
     monitor: Child,
     members: Lines<BufReader<ChildStdout>>,
 }
 
 impl Signals {
-    /// Returns when it hears them.
+    /// Starts the monitor and waits until it receives signals.
     fn listen() -> Self {
         let mut monitor = Command::new("dbus-monitor");
         monitor.args(["--session", "type='signal',interface='org.freedesktop.Secret.Collection'"]);
         let mut monitor = monitor.stdout(Stdio::piped()).spawn().unwrap();
         let members = BufReader::new(monitor.stdout.take().unwrap()).lines();
         let mut signals = Self { monitor, members };
-        // It loses its name when it begins to listen.
+        // The monitor loses its name when it begins to listen.
         signals.until("NameLost");
         signals
     }
 
-    /// The members of all signals up to this one.
+    /// Returns the members of all signals up to this one.
     fn until(&mut self, last: &str) -> Vec<String> {
         let mut seen: Vec<String> = Vec::new();
         while seen.last().is_none_or(|member| member != last) {
@@ -91,27 +92,29 @@ impl Drop for Signals {
 }
 
 #[test]
-fn who_listens_no_more_is_told_nothing_and_the_connection_ends() {
-    inside("who_listens_no_more_is_told_nothing_and_the_connection_ends", || {
+fn a_dropped_listener_gets_no_notice_and_disconnects() {
+    inside("a_dropped_listener_gets_no_notice_and_disconnects", || {
         let _session = PrivateSession::unlocked();
-        let (changes, told) = listening();
+        let (changes, receiver) = listen();
         drop(changes);
         let client = Client::system();
-        client.write(&ItemName::new("a service", "an account"), &Slot::Only, b"first", PATIENCE).unwrap();
-        // The channel is closed with the thread that had the other end.
-        assert_eq!(told.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        client
+            .write(&ItemName::new("a service", "an account"), &WriteTarget::OnlyItem, b"first", TIMEOUT)
+            .unwrap();
+        // The listener's thread owned the sender and has ended.
+        assert_eq!(receiver.recv_timeout(TIMEOUT), Err(RecvTimeoutError::Disconnected));
     });
 }
 
 #[test]
-fn without_a_bus_nothing_is_told_and_nothing_fails() {
-    inside("without_a_bus_nothing_is_told_and_nothing_fails", || {
+fn without_a_bus_there_are_no_notices_and_no_failure() {
+    inside("without_a_bus_there_are_no_notices_and_no_failure", || {
         let _session = PrivateSession::no_bus();
-        let (tell, told) = channel::<()>();
+        let (sender, receiver) = channel::<()>();
         let changes = ChangeListener::listen(move || {
-            let _ = tell.send(());
+            let _ = sender.send(());
         });
-        assert_eq!(told.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(receiver.recv_timeout(TIMEOUT), Err(RecvTimeoutError::Disconnected));
         drop(changes);
     });
 }

@@ -1,4 +1,4 @@
-//! One contract for every keychain: the one in memory, and the real one of this system, a gnome-keyring or a macOS keychain.
+//! Tests every keychain against one contract: the one in memory, gnome-keyring, and the macOS keychain.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,7 +17,7 @@ mod support;
 
 use contract::Subject;
 
-/// Makes a test of each scenario; `$run` is called with the test's name and the scenario.
+/// Makes a test of each scenario; calls `$run` with the test's name and the scenario.
 macro_rules! hold_to_contract {
     ($run:expr, $($scenario:ident)*) => {
         $(#[test]
@@ -29,7 +29,7 @@ macro_rules! hold_to_contract {
     };
 }
 
-/// Makes a test of each body, which runs in the environment of a session of its own.
+/// Makes a test of each body, which runs in the environment of its own session.
 macro_rules! in_a_session {
     ($($(#[doc = $doc:literal])* fn $test:ident() $body:block)*) => {
         $($(#[doc = $doc])* #[test]
@@ -41,27 +41,27 @@ macro_rules! in_a_session {
     };
 }
 
-/// What every keychain keeps.
+/// The contract of every keychain.
 macro_rules! hold_to_the_contract_of_one_item {
     ($run:expr) => {
         hold_to_contract! { $run,
             an_unlocked_keychain_without_the_item_has_no_entry
             any_bytes_come_back_as_they_were_written
             a_second_write_updates_the_one_item_in_place
-            what_was_deleted_is_gone_and_can_be_written_again
-            names_are_told_apart_by_case_and_may_be_any_text
-            the_time_of_a_write_is_told_or_said_not_to_be
-            a_copy_that_is_gone_is_neither_written_nor_deleted
+            a_deleted_item_is_gone_and_can_be_written_again
+            names_are_case_sensitive_and_may_be_any_text
+            the_time_of_a_write_is_reported_or_unknown
+            a_deleted_copy_is_neither_written_nor_deleted
             threads_share_a_client_and_each_gets_its_own_answer
         }
     };
 }
 
-/// What those keep that can hold several items of one name.
+/// The contract of keychains that can have several items of one name.
 macro_rules! hold_to_the_contract_of_copies {
     ($run:expr) => {
         hold_to_contract! { $run,
-            of_two_copies_both_are_read_and_neither_is_guessed_at
+            two_copies_are_both_read_and_an_ambiguous_write_fails
             one_of_two_copies_can_be_written_and_deleted
             the_copy_modified_last_is_read_first
         }
@@ -78,7 +78,7 @@ mod memory {
         let memory = Memory::new();
         let client = memory.client();
         scenario(&Subject::new(client, move |name: &ItemName, secret: &[u8]| {
-            drop(memory.plant(name, secret));
+            drop(memory.add_foreign(name, secret));
         }));
     }
 }

@@ -1,11 +1,11 @@
-//! The other ends of real sockets: our own, another user's, another container's.
+//! Tests sockets whose other end belongs to this process, another user, or another container.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(unused_imports, dead_code, reason = "for what is set up with the tools of Linux")
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
-mod again;
+mod subprocess;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -17,78 +17,80 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use again::{SOMEBODY, Stage, this_test};
 use codex_auth_platform::peer::{
-    Error, LONGEST_PATH, await_departure, bind, connect, of, remove_socket, same_user,
+    Error, MAX_PATH_BYTES, bind, connect, credentials, remove_socket, require_same_user, wait_until_closed,
 };
 use codex_auth_platform::private_file::Removal;
+use subprocess::{OTHER_UID, RunAs, this_test};
 
-/// Only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Only a failing test waits this long.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// In another process: connects, and waits until that was seen.
+/// In another process: connects, and waits until the test has read its credentials.
 fn be_seen(path: &std::path::Path) {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.read_exact(&mut [0]).unwrap();
-    again::played();
+    subprocess::report_done();
 }
 
 #[test]
-fn our_own_process_is_at_both_ends_of_its_socket() {
+fn a_socket_pair_has_our_own_credentials() {
     let (one, other) = UnixStream::pair().unwrap();
-    let expected = of(&one).unwrap();
+    let expected = credentials(&one).unwrap();
     assert_eq!(expected.uid, rustix::process::geteuid().as_raw());
-    assert_eq!(of(other).unwrap(), expected);
+    assert_eq!(credentials(other).unwrap(), expected);
     if cfg!(target_os = "linux") {
         assert_eq!(expected.pid, Some(std::process::id()));
     }
-    same_user(&one).unwrap();
+    require_same_user(&one).unwrap();
 }
 
 #[test]
-fn a_socket_that_is_not_local_has_nobody_at_its_end() {
+fn a_socket_that_is_not_local_has_no_credentials() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    assert!(matches!(of(&stream), Err(Error::Unknown { .. })), "{:?}", of(&stream));
-    assert!(matches!(same_user(&stream), Err(Error::Unknown { .. })));
+    assert!(matches!(credentials(&stream), Err(Error::Unknown { .. })), "{:?}", credentials(&stream));
+    assert!(matches!(require_same_user(&stream), Err(Error::Unknown { .. })));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn another_user_is_known_and_refused() {
+fn a_peer_of_another_user_is_refused() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         return be_seen(&path);
     }
-    let folder = again::open_folder();
+    let folder = subprocess::open_folder();
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
-    let mut child =
-        again::command(name, "client", &path, &Stage::Somebody).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = subprocess::role_command(name, "client", &path, &RunAs::OtherUser)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let (mut stream, _) = listener.accept().unwrap();
-    let found = of(&stream).unwrap();
-    assert_eq!((found.uid, found.pid), (SOMEBODY, Some(child.id())));
-    assert!(matches!(same_user(&stream), Err(Error::OtherUser { uid: SOMEBODY })));
+    let found = credentials(&stream).unwrap();
+    assert_eq!((found.uid, found.pid), (OTHER_UID, Some(child.id())));
+    assert!(matches!(require_same_user(&stream), Err(Error::OtherUser { uid: OTHER_UID })));
     stream.write_all(b"!").unwrap();
     assert!(child.wait().unwrap().success());
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_process_outside_of_this_container_has_no_number_here() {
+fn a_process_outside_this_container_has_no_pid_here() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let stream = UnixStream::connect(path).unwrap();
-        let found = of(&stream).unwrap();
+        let found = credentials(&stream).unwrap();
         assert_eq!((found.uid, found.pid), (rustix::process::geteuid().as_raw(), None));
-        same_user(&stream).unwrap();
-        return again::played();
+        require_same_user(&stream).unwrap();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let _listener = UnixListener::bind(&path).unwrap();
-    again::play(name, "client", &path, &Stage::Container);
+    subprocess::run_role(name, "client", &path, &RunAs::PidNamespace);
 }
 
 #[test]
@@ -110,13 +112,13 @@ fn only_the_file_of_a_socket_is_removed() {
 }
 
 #[test]
-fn a_socket_takes_the_place_of_the_one_before_and_its_folder_is_private() {
+fn bind_replaces_a_socket_and_makes_its_folder_private() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/socket");
     assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::NotFound);
     let first = bind(&path).unwrap();
-    assert_eq!(again::mode(path.parent().unwrap()), 0o700);
-    // What one leaves behind that was killed while it bound is no obstacle.
+    assert_eq!(subprocess::mode(path.parent().unwrap()), 0o700);
+    // A socket left by a killed process does not prevent binding.
     let mut half_made = path.clone().into_os_string();
     half_made.push(".new");
     drop(UnixListener::bind(&half_made).unwrap());
@@ -127,13 +129,13 @@ fn a_socket_takes_the_place_of_the_one_before_and_its_folder_is_private() {
     theirs.read_exact(&mut [0]).unwrap();
     first.set_nonblocking(true).unwrap();
     assert_eq!(first.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody finds the first any more");
-    assert_eq!(again::names(path.parent().unwrap()), ["socket"]);
+    assert_eq!(subprocess::names(path.parent().unwrap()), ["socket"]);
     drop(second);
     assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 #[test]
-fn what_is_no_socket_is_not_bound_over_and_a_path_may_be_too_long() {
+fn bind_refuses_other_files_and_paths_that_are_too_long() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let mut in_the_way = path.clone().into_os_string();
@@ -144,19 +146,19 @@ fn what_is_no_socket_is_not_bound_over_and_a_path_may_be_too_long() {
 
     let longest =
         |length: usize| folder.path().join("x".repeat(length - folder.path().as_os_str().len() - 1));
-    let listener = bind(&longest(LONGEST_PATH)).unwrap();
-    connect(&longest(LONGEST_PATH)).unwrap();
+    let listener = bind(&longest(MAX_PATH_BYTES)).unwrap();
+    connect(&longest(MAX_PATH_BYTES)).unwrap();
     drop(listener);
-    assert_eq!(bind(&longest(LONGEST_PATH + 1)).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(bind(&longest(MAX_PATH_BYTES + 1)).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
-fn a_listener_whose_queue_is_full_counts_as_gone_and_is_not_waited_for() {
+fn connect_does_not_wait_for_a_listener_with_a_full_queue() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let _listener = bind(&path).unwrap();
     let mut taken = Vec::new();
-    // The queue has an end, and no call waits for it to move.
+    // The queue is finite, and no call waits for it to move.
     let refused = loop {
         match connect(&path) {
             Ok(stream) => taken.push(stream),
@@ -169,35 +171,38 @@ fn a_listener_whose_queue_is_full_counts_as_gone_and_is_not_waited_for() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_listener_of_another_user_is_not_talked_to() {
+fn connect_refuses_a_listener_of_another_user() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let _listener = UnixListener::bind(&path).unwrap();
-        again::tell("listening");
-        return again::await_the_end();
+        subprocess::print_line("listening");
+        return subprocess::wait_for_stdin_end();
     }
-    let folder = again::folder_of_somebody();
+    let folder = subprocess::folder_of_other_user();
     let path = folder.path().join("socket");
-    let _actor = again::Actor::start(again::command(name, "listen", &path, &Stage::Somebody), "listening");
+    let _actor = subprocess::LiveProcess::start(
+        subprocess::role_command(name, "listen", &path, &RunAs::OtherUser),
+        "listening",
+    );
     let error = connect(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    assert!(error.to_string().contains(&format!("user {SOMEBODY} is at the other end")), "{error}");
+    assert!(error.to_string().contains(&format!("user {OTHER_UID} is at the other end")), "{error}");
 }
 
 #[test]
-fn a_reader_that_goes_is_noticed_by_who_writes_to_a_pipe_or_a_socket() {
+fn a_closed_reader_of_a_pipe_or_socket_is_noticed() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     for output in [OwnedFd::from(ours), OwnedFd::from(writer)] {
-        let tell = tell.clone();
-        thread::spawn(move || tell.send(await_departure(&output)).unwrap());
+        let sender = sender.clone();
+        thread::spawn(move || sender.send(wait_until_closed(&output)).unwrap());
     }
-    // Neither what is unread nor silence is a departure.
-    assert!(told.try_recv().is_err());
+    // Unread data and silence do not count as closed.
+    assert!(receiver.try_recv().is_err());
     drop(theirs);
-    told.recv_timeout(PATIENCE).unwrap().unwrap();
-    assert!(told.try_recv().is_err(), "the reader of the pipe is there still");
+    receiver.recv_timeout(TIMEOUT).unwrap().unwrap();
+    assert!(receiver.try_recv().is_err(), "the reader of the pipe is there still");
     drop(reader);
-    told.recv_timeout(PATIENCE).unwrap().unwrap();
+    receiver.recv_timeout(TIMEOUT).unwrap().unwrap();
 }

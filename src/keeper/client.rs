@@ -1,4 +1,4 @@
-//! The other end of a keeper's socket: asks for a token, and for nothing that needs the file or the keychain.
+//! A blocking client of the keeper's socket, which needs neither file nor keychain.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,100 +8,100 @@ use codex_auth_platform::peer;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::answer::{IssuedToken, KeeperRefusal, KeeperStatus};
+use super::response::{IssuedToken, KeeperRefusal, KeeperStatus};
 use crate::config::Environment;
 use crate::home::Home;
 
-/// An answer is a few kilobytes.
-const LARGEST_ANSWER: u64 = 256 * 1024;
-/// How long a keeper that has the answer at hand may take.
-const AT_HAND: Duration = Duration::from_secs(1);
-/// How long any keeper may take to say how it stands.
-const ALIVE: Duration = Duration::from_secs(5);
-/// How long one that has to refresh may take: its own limits are shorter.
-const REFRESHING: Duration = Duration::from_secs(200);
+/// Maximum response size; a response is a few kilobytes.
+const MAX_RESPONSE_SIZE: u64 = 256 * 1024;
+/// Maximum duration of a request that needs no refresh.
+const CACHED_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum duration of the status request before a refresh.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum duration of a request that may refresh; the keeper's own limits are shorter.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(200);
 
-/// Who asks a keeper.
+/// A client of one keeper.
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
 }
 
-/// Whether to have a token refreshed that is not good enough.
+/// Whether the keeper may refresh for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefreshPolicy {
-    /// Only for what the keeper has at hand: the answer comes at once.
-    AtHand,
-    /// Wait while it refreshes, if it must.
+    /// Requests only the cached token.
+    CachedOnly,
+    /// Waits for a refresh if necessary.
     Wait,
 }
 
-/// What [`Client::probe`] found.
+/// The result of [`Client::probe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeResult {
-    /// The socket was answered, or closed.
-    Some,
-    /// The socket accepts connections, and nothing came.
+    /// The keeper responded or closed the connection.
+    Answered,
+    /// The socket accepted the connection but sent nothing.
     Silent,
-    /// There is no such socket, or it accepts no connections.
+    /// There is no socket, or it refuses connections.
     Unreachable,
 }
 
-/// Why there is no answer.
+/// An error of a request to a keeper.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The keeper gives none out.
-    #[error("{}", told(.0))]
+    /// The keeper issued no token.
+    #[error("{}", refusal_message(.0))]
     Refused(KeeperRefusal),
-    /// Nobody answers, or not in time.
-    #[error("no keeper answers at {}: {source}", path.display())]
+    /// There was no response in time.
+    #[error("cannot reach the keeper at {}: {source}", path.display())]
     Unreachable {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// What answers is no keeper that this version understands.
-    #[error("what answers at {} is not understood: {problem}", path.display())]
-    Strange {
+    /// The response is not one of a keeper that this version understands.
+    #[error("invalid response from the keeper at {}: {problem}", path.display())]
+    InvalidResponse {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is invalid.
         problem: &'static str,
     },
 }
 
 impl Client {
-    /// Of the keeper that answers at `path`.
+    /// Returns a client of the socket at `path`.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Of the keeper of `home`, if it has anywhere to answer.
+    /// Returns a client of the keeper of `home`, or `None` if its socket path would be too long.
     #[must_use]
     pub fn of(home: &Home, environment: &Environment) -> Option<Self> {
         path(home, environment).map(Self::at)
     }
 
-    /// Where it asks.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How keeper and login stand. Blocks for up to a second.
+    /// Returns the status of keeper and login. Blocks for up to a second.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn status(&self) -> Result<KeeperStatus, ClientError> {
-        self.get("/v1/status", AT_HAND)
+        self.get("/v1/status", CACHED_TIMEOUT)
     }
 
-    /// A token that lasts for `min_ttl`, if one can be had. Blocks: for up to a second, or with [`RefreshPolicy::Wait`] for as long
-    /// as a refresh takes.
+    /// Returns a token that lasts for at least `min_ttl`. Blocks for up to a second, or with [`RefreshPolicy::Wait`] for as
+    /// long as a refresh takes.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -111,33 +111,33 @@ impl Client {
             path.push_str(&format!("min_ttl={}&", min.as_secs()));
         }
         match ask {
-            RefreshPolicy::AtHand => self.get(&path, AT_HAND),
+            RefreshPolicy::CachedOnly => self.get(&path, CACHED_TIMEOUT),
             RefreshPolicy::Wait => {
-                // A keeper that has stopped accepts the connection and never answers.
-                self.get::<KeeperStatus>("/v1/status", ALIVE)?;
-                self.get(&format!("{path}wait=yes"), REFRESHING)
+                // A stopped process still accepts connections but never responds.
+                self.get::<KeeperStatus>("/v1/status", STATUS_TIMEOUT)?;
+                self.get(&format!("{path}wait=yes"), REFRESH_TIMEOUT)
             }
         }
     }
 
-    /// Whether anything answers within `limit`. Blocks as long.
+    /// Checks whether the keeper responds within `limit`. Blocks as long.
     pub(super) fn probe(&self, limit: Duration) -> ProbeResult {
         let mut stream = match peer::connect(&self.path) {
             Ok(stream) => stream,
-            // No process accepts connections from the queue.
+            // The queue of connections is full because the process accepts none.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ProbeResult::Silent,
             Err(_) => return ProbeResult::Unreachable,
         };
-        let asked = stream
+        let result = stream
             .set_read_timeout(Some(limit))
             .and_then(|()| stream.set_write_timeout(Some(limit)))
             .and_then(|()| stream.write_all(b"GET /v1/status HTTP/1.0\r\nHost: keeper\r\n\r\n"))
             .and_then(|()| stream.read(&mut [0]));
-        match asked {
+        match result {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 ProbeResult::Silent
             }
-            _ => ProbeResult::Some,
+            _ => ProbeResult::Answered,
         }
     }
 
@@ -147,13 +147,13 @@ impl Client {
         let mut response = httparse::Response::new(&mut headers);
         let body = match response.parse(&answer) {
             Ok(httparse::Status::Complete(head)) => answer.get(head..).unwrap_or_default(),
-            _ => return Err(self.strange("it does not speak HTTP")),
+            _ => return Err(self.invalid_response("not an HTTP response")),
         };
         if response.code == Some(200) {
-            return serde_json::from_slice(body).map_err(|_| self.strange("a field is missing"));
+            return serde_json::from_slice(body).map_err(|_| self.invalid_response("missing or invalid field"));
         }
         let refusal =
-            serde_json::from_slice(body).map_err(|_| self.strange("it refuses without a reason"))?;
+            serde_json::from_slice(body).map_err(|_| self.invalid_response("an error status without a reason"))?;
         Err(ClientError::Refused(refusal))
     }
 
@@ -161,10 +161,10 @@ impl Client {
         let mut stream = peer::connect(&self.path)?;
         stream.set_read_timeout(Some(within))?;
         stream.set_write_timeout(Some(within))?;
-        // HTTP/1.0 has the other end close when it has said everything.
+        // With HTTP/1.0 the keeper closes the connection after the response.
         stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: keeper\r\n\r\n").as_bytes())?;
         let mut answer = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        stream.take(LARGEST_ANSWER).read_to_end(&mut answer)?;
+        stream.take(MAX_RESPONSE_SIZE).read_to_end(&mut answer)?;
         Ok(answer)
     }
 
@@ -172,27 +172,27 @@ impl Client {
         ClientError::Unreachable { path: self.path.clone(), source }
     }
 
-    fn strange(&self, problem: &'static str) -> ClientError {
-        ClientError::Strange { path: self.path.clone(), problem }
+    fn invalid_response(&self, problem: &'static str) -> ClientError {
+        ClientError::InvalidResponse { path: self.path.clone(), problem }
     }
 }
 
-/// Where the keeper of `home` answers: in the home or, where that path is too long for a socket, in the user's folder
-/// for such things; nowhere if there is none.
+/// Returns the socket path of the keeper of `home`: in the home or, if that path is too long for a socket, in the user's
+/// runtime directory.
 fn path(home: &Home, environment: &Environment) -> Option<PathBuf> {
     let inside = home.keeper_socket();
-    if inside.as_os_str().len() <= peer::LONGEST_PATH {
+    if inside.as_os_str().len() <= peer::MAX_PATH_BYTES {
         return Some(inside);
     }
     let outside = environment.runtime_folder.as_ref()?.join("codex-auth").join(home.hash()).join("sock");
-    (outside.as_os_str().len() <= peer::LONGEST_PATH).then_some(outside)
+    (outside.as_os_str().len() <= peer::MAX_PATH_BYTES).then_some(outside)
 }
 
-fn told(refusal: &KeeperRefusal) -> String {
+fn refusal_message(refusal: &KeeperRefusal) -> String {
     match refusal {
         KeeperRefusal::Failed(failure) => failure.message.clone(),
-        KeeperRefusal::TooShort => "the keeper has no token that lasts so long".to_owned(),
-        KeeperRefusal::Unseen(why) => format!("the keeper cannot see the login: {why}"),
-        KeeperRefusal::Malformed(why) => format!("the keeper does not understand the question: {why}"),
+        KeeperRefusal::TooShort => "the keeper has no token that lasts as long as requested".to_owned(),
+        KeeperRefusal::Unreadable(why) => format!("the keeper cannot read the login: {why}"),
+        KeeperRefusal::Malformed(why) => format!("the keeper rejected the request: {why}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Where a new login goes.
+//! Choosing the store for a new login.
 
 use codex_auth_platform::keychain::ItemSharing;
 use codex_auth_platform::search_path;
@@ -6,53 +6,51 @@ use codex_auth_platform::search_path;
 use super::{ChoiceReason, Error, FindReport, Lease, StorageNote, Store as _, Stores};
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 
-/// Where a new login goes.
+/// The store chosen for a new login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreChoice {
-    /// What is selected; [`StoreSelection::Auto`] is decided when the login is stored.
+    /// The selection; [`StoreSelection::Auto`] is resolved when the login is stored.
     pub selection: StoreSelection,
-    /// Why that one.
-    pub because: ChoiceReason,
+    /// Why it was chosen.
+    pub reason: ChoiceReason,
 }
 
-/// Whether OpenAI's Codex is installed here too, as far as the search path tells.
+/// Whether OpenAI's Codex is on the search path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OtherCodex {
-    /// No other `codex` is on the search path.
     Absent,
-    /// There is one.
     Installed,
 }
 
 impl Stores {
-    /// Where a new login goes (`--store`, else the configuration, else where a login is, else the keychain if that is
-    /// usable and other programs that share the login find it there, else the file).
+    /// Chooses the store for a new login: the `requested` one, else the configured one, else the one that already holds a
+    /// login, else the keychain if it is usable and Codex can read the item there, else the file.
     ///
     /// # Errors
-    /// - [`Error::EphemeralConfigured`]: a program cannot keep a login in memory.
+    /// - [`Error::EphemeralConfigured`]: the configuration asks to keep the login in memory only.
     /// - As [`Self::find`].
-    pub fn choose(&self, asked: Option<StoreSelection>) -> Result<StoreChoice, Error> {
-        if let Some(selection) = asked {
-            return Ok(StoreChoice { selection, because: ChoiceReason::Asked });
+    pub fn choose(&self, requested: Option<StoreSelection>) -> Result<StoreChoice, Error> {
+        if let Some(selection) = requested {
+            return Ok(StoreChoice { selection, reason: ChoiceReason::Requested });
         }
         match self.settings.config.store {
             StoreSetting::Ephemeral => return Err(Error::EphemeralConfigured),
             StoreSetting::Selected(selection) => {
-                return Ok(StoreChoice { selection, because: ChoiceReason::Configured });
+                return Ok(StoreChoice { selection, reason: ChoiceReason::Configured });
             }
             StoreSetting::Unset => {}
         }
-        // Something that is no document is no login to stay with, but it shows where one was kept.
+        // Unparsable content is not a login, but it shows which store was used.
         match self.find() {
             Ok(FindReport { stored: Some(stored), .. }) => {
                 let selection = stored.location.kind().into();
-                return Ok(StoreChoice { selection, because: ChoiceReason::Inhabited });
+                return Ok(StoreChoice { selection, reason: ChoiceReason::LoginPresent });
             }
             Err(Error::Document { location, .. }) => {
                 return Ok(StoreChoice {
                     selection: location.kind().into(),
-                    because: ChoiceReason::Inhabited,
+                    reason: ChoiceReason::LoginPresent,
                 });
             }
             Ok(_) => {}
@@ -60,22 +58,22 @@ impl Stores {
         }
         Ok(match (self.client.sharing(), self.other_codex()) {
             (ItemSharing::OwnerOnly, OtherCodex::Installed) => {
-                StoreChoice { selection: StoreSelection::File, because: ChoiceReason::SharedWithCodex }
+                StoreChoice { selection: StoreSelection::File, reason: ChoiceReason::SharedWithCodex }
             }
             _ => match self.keychain().check(self.deadline()) {
                 Ok(()) => {
-                    StoreChoice { selection: StoreSelection::Keychain, because: ChoiceReason::KeychainUsable }
+                    StoreChoice { selection: StoreSelection::Keychain, reason: ChoiceReason::KeychainUsable }
                 }
                 Err(error) => StoreChoice {
                     selection: StoreSelection::File,
-                    because: ChoiceReason::KeychainUnusable(error.to_string()),
+                    reason: ChoiceReason::KeychainUnusable(error.to_string()),
                 },
             },
         })
     }
 
-    /// Whether a login could be stored by `choice` now: asked before a person logs in, and again before anything is
-    /// written. Nothing is changed.
+    /// Checks whether a login could be stored in `choice` now. Changes nothing. Call it before the user logs in, and again
+    /// before writing.
     ///
     /// # Errors
     /// - As [`Lease::check`].
@@ -90,13 +88,13 @@ impl Stores {
         match kind {
             StoreKind::Keychain => self.keychain().check_write(self.deadline()),
             StoreKind::File if !self.home.is_found() => Ok(()),
-            // A login is written into a mounted file in place.
+            // A login may be written in place over a file that is a mount point.
             StoreKind::File => self.file().check_login(),
         }
     }
 
-    /// The store that a selection means now: for [`StoreSelection::Auto`] the keychain if that can be used, else the file
-    /// with the reason.
+    /// Resolves a selection to a store: [`StoreSelection::Auto`] is the keychain if usable, else the file with a note that
+    /// says why.
     #[must_use]
     pub fn resolve(&self, selection: StoreSelection) -> (StoreKind, Option<StorageNote>) {
         match selection {
@@ -105,15 +103,15 @@ impl Stores {
             StoreSelection::Auto => match self.keychain().check(self.deadline()) {
                 Ok(()) => (StoreKind::Keychain, None),
                 Err(error) => {
-                    (StoreKind::File, Some(StorageNote::KeychainPassedOver { reason: error.to_string() }))
+                    (StoreKind::File, Some(StorageNote::KeychainSkipped { reason: error.to_string() }))
                 }
             },
         }
     }
 
-    /// What `config.toml` has to say from now on for `selection` to be what is read, if it does not say so already: unless
-    /// that would send a Codex to an item that it may not touch; then our record alone has it. The file needs no entry
-    /// where there is none.
+    /// Returns the setting that `config.toml` needs so that `selection` is read from now on, or `None` if it needs no
+    /// change. An installed Codex that cannot read our keychain item is left on the file; `state.json` alone then names
+    /// the keychain.
     pub(super) fn setting_for(&self, selection: StoreSelection) -> Option<StoreSelection> {
         let ours_alone = self.client.sharing() == ItemSharing::OwnerOnly
             && selection == StoreSelection::Keychain
@@ -126,10 +124,10 @@ impl Stores {
         }
     }
 
-    /// Looks on the search path only where the answer matters: where any program may rewrite an item, Codex shares ours.
+    /// Searches `PATH` only where keychain items are not shared with Codex; elsewhere the result does not matter.
     fn other_codex(&self) -> OtherCodex {
         match self.client.sharing() {
-            ItemSharing::OwnerOnly if !search_path::programs("codex", &self.search_path).is_empty() => {
+            ItemSharing::OwnerOnly if !search_path::find_programs("codex", &self.search_path).is_empty() => {
                 OtherCodex::Installed
             }
             _ => OtherCodex::Absent,

@@ -1,141 +1,141 @@
-//! The commit: a compare-and-swap of the document under the two locks that Codex takes for its own.
+//! Codex's two commit locks, held around the compare-and-swap of the document.
 //!
 //! Codex gives up on `auth.json.lock` after five seconds and loses the token it has just received (measured with 0.169
-//! and 0.171), so both locks together are held for two seconds at most, every call inside counted.
+//! and 0.171), so this library holds both locks for at most two seconds, including every store call in between.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{self, Acquired, Creation, FileLock, Mode, Wait};
+use codex_auth_platform::lock::{self, AcquireOutcome, LockFileMode, FileLock, Mode, Wait};
 
 use super::{Error, Lease, StoreContent, StoredDocument};
 use crate::document::{AuthDocument, Revision};
 use crate::secret::Fingerprint;
 
-/// How long to wait for `auth.lock`.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long both locks may be held together.
-const HOLD: Duration = Duration::from_secs(2);
+/// The longest wait for `auth.lock`.
+const FIRST_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time that both locks are held.
+const MAX_HOLD: Duration = Duration::from_secs(2);
 
-/// Codex's two commit locks, held, with the time that is left for them. Both end when it is dropped.
+/// Codex's two commit locks, released on drop.
 #[derive(Debug)]
-#[must_use = "the commit ends when it is dropped"]
+#[must_use = "the locks are released on drop"]
 pub struct CommitLocks<'lease> {
     lease: &'lease Lease,
     intent: WriteIntent,
-    ends: Instant,
-    // In this order, so that they are released inside out.
+    expires_at: Instant,
+    // Fields drop in this order: the last lock acquired is released first.
     _second: Option<FileLock>,
     _first: Option<FileLock>,
 }
 
-/// Who asks for the write, which decides how far it may go.
+/// The reason for a write, which decides whether it may be done in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteIntent {
-    /// A person asked for this login: a file that is a mount point is written in place.
+    /// The user logs in: a file that is a mount point is written in place.
     Login,
-    /// A token is to be saved, or a copy moved: only whole replacement will do.
-    Keep,
+    /// A refreshed token is saved or a copy moved: the file must be replaced atomically.
+    Save,
 }
 
 impl<'lease> CommitLocks<'lease> {
-    /// Acquires `auth.lock` of the home and then the lock beside the document's real file, created as Codex creates them.
+    /// Acquires `auth.lock` of the home, then the lock beside the document's real file. Creates both as Codex does.
     ///
     /// # Errors
-    /// - [`Error::Lock`]: another program holds them, or the home cannot be written.
+    /// - [`Error::Lock`]: another program holds a lock, or the home cannot be written.
     /// - [`Error::Interrupted`]: the deadline of the lease was cancelled.
     /// - As [`Lease::check_folders`].
-    pub fn begin(lease: &'lease Lease, intent: WriteIntent) -> Result<Self, Error> {
+    pub fn acquire(lease: &'lease Lease, intent: WriteIntent) -> Result<Self, Error> {
         lease.check_folders()?;
-        let first = Self::first(lease, PATIENCE)?;
+        let first = Self::first(lease, FIRST_LOCK_TIMEOUT)?;
         let second = Self::second(lease)?;
-        // While this process waited.
+        // The folders may have been replaced during the wait.
         lease.check_folders()?;
-        lease.deadline().finish();
-        Ok(Self { lease, intent, ends: Instant::now() + HOLD, _second: Some(second), _first: Some(first) })
+        lease.deadline().ignore_cancel();
+        Ok(Self { lease, intent, expires_at: Instant::now() + MAX_HOLD, _second: Some(second), _first: Some(first) })
     }
 
-    /// The same for a removal that a person forces: a lock that is not free before `ends` is done without.
+    /// As [`Self::acquire`], for a forced removal: goes on without a lock that is not free before `ends`.
     pub(super) fn force(lease: &'lease Lease, ends: Instant) -> Self {
         let left = ends.saturating_duration_since(Instant::now());
         let first = Self::first(lease, left).ok();
         let second = first.as_ref().and_then(|_| Self::second(lease).ok());
-        let ends = Instant::now() + HOLD;
-        Self { lease, intent: WriteIntent::Keep, ends, _second: second, _first: first }
+        let ends = Instant::now() + MAX_HOLD;
+        Self { lease, intent: WriteIntent::Save, expires_at: ends, _second: second, _first: first }
     }
 
     fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
         let path = lease.home().first_commit_lock();
         Self::lock(lease, patience, |wait| {
-            FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Ordinary, wait, |_| leave(lease))
+            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::UserUmask, wait, |_| stop_if_cancelled(lease))
         })
     }
 
     fn second(lease: &Lease) -> Result<FileLock, Error> {
         let path = lease.target().commit_lock();
-        Self::lock(lease, HOLD, |wait| {
-            FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, wait, |_| leave(lease))
+        Self::lock(lease, MAX_HOLD, |wait| {
+            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, wait, |_| stop_if_cancelled(lease))
         })
     }
 
     fn lock(
         lease: &Lease,
         patience: Duration,
-        acquire: impl FnOnce(Wait) -> Result<Acquired<()>, lock::Error>,
+        acquire: impl FnOnce(Wait) -> Result<AcquireOutcome<()>, lock::Error>,
     ) -> Result<FileLock, Error> {
-        match lease.deadline().during(patience, |left| acquire(Wait::For(left)))? {
-            Acquired::Locked(lock) => Ok(lock),
-            Acquired::GaveWay(()) => Err(Error::Interrupted),
+        match lease.deadline().run_timed(patience, |left| acquire(Wait::For(left)))? {
+            AcquireOutcome::Locked(lock) => Ok(lock),
+            AcquireOutcome::Stopped(()) => Err(Error::Interrupted),
         }
     }
 
-    /// The lease that it was begun under.
+    /// Returns the lease that the locks were acquired under.
     pub fn lease(&self) -> &'lease Lease {
         self.lease
     }
 
-    /// Who asks.
+    /// Returns the reason for the write.
     #[must_use]
     pub fn intent(&self) -> WriteIntent {
         self.intent
     }
 
-    /// Whether the home's document is still the file that it was when the lease was acquired.
+    /// Returns whether the home's document is still the file that it was when the lease was acquired.
     pub(super) fn is_on_target(&self) -> bool {
         self.lease.is_on_target()
     }
 
-    /// How long a call may still take.
+    /// Returns the time left for calls under these locks.
     ///
     /// # Errors
-    /// [`Error::CommitTooSlow`]: not at all.
+    /// [`Error::CommitTooSlow`]: none is left.
     pub fn remaining(&self) -> Result<Duration, Error> {
-        match self.ends.saturating_duration_since(Instant::now()) {
+        match self.expires_at.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(Error::CommitTooSlow),
             left => Ok(left),
         }
     }
 }
 
-fn leave(lease: &Lease) -> ControlFlow<()> {
+fn stop_if_cancelled(lease: &Lease) -> ControlFlow<()> {
     if lease.deadline().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// What a store held when the caller read it: the swap compares with it, and a removal removes nothing else.
+/// The content of a store when the caller read it; a replacement or removal requires that it has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SeenRevision {
-    /// Nothing.
+    /// Nothing was stored.
     Nothing,
-    /// This credential.
+    /// A document of this revision.
     Credential(Revision),
-    /// These bytes, which are no document.
+    /// Bytes with this fingerprint, which are not a document.
     Unparsable(Fingerprint),
 }
 
 impl StoreContent {
-    /// What to compare with later.
+    /// Returns the value for a later comparison.
     #[must_use]
     pub fn seen(&self) -> SeenRevision {
         match self {
@@ -145,7 +145,7 @@ impl StoreContent {
         }
     }
 
-    /// The document, if it is one, without its place.
+    /// Returns the document, if it is one.
     #[must_use]
     pub fn document(&self) -> Option<&AuthDocument> {
         match self {
@@ -154,7 +154,7 @@ impl StoreContent {
         }
     }
 
-    /// The document, if it is one.
+    /// Returns the document with its location, if it is one.
     #[must_use]
     pub fn stored(self) -> Option<StoredDocument> {
         match self {

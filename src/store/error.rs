@@ -1,4 +1,4 @@
-//! Why a store, a lock or a record of a home could not be used.
+//! The error type of stores, locks and records of a home.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::DocumentLocation;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::{config, document};
 
-/// What went wrong. The message names the file or service; `source` is the cause.
+/// The error of a store, lock or record. The message names the file or service; `source` is the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,76 +17,76 @@ pub enum Error {
     Home {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it cannot be used, and how to fix it.
         problem: &'static str,
     },
-    /// The place can be read and not written.
-    #[error("{} cannot be changed here; a login in it can be read, and neither written nor refreshed", path.display())]
+    /// The home can be read, but not written.
+    #[error("{} is read-only: a login in it can be used, but not stored, refreshed or removed", path.display())]
     ReadOnlyHome {
         /// The folder.
         path: PathBuf,
     },
-    /// A move would write over a login.
-    #[error("{location} holds another login, which would be lost")]
+    /// A migration would overwrite another login.
+    #[error("{location} holds another login, which this would overwrite")]
     Occupied {
-        /// Where that is.
+        /// Where the other login is.
         location: DocumentLocation,
     },
     /// The wait for a lock was cancelled by the caller.
     #[error("interrupted while waiting for another process; nothing was changed")]
     Interrupted,
-    /// A link to the document leads to where a login was stored before, and our folder there is gone.
-    #[error("the link {} leads to {}, where a login was stored before and nothing of it is left; mount the volume it is on, or remove the link to start afresh", link.display(), target.display())]
+    /// `auth.json` links to a file where a login was stored before; that file and our folder beside it are gone.
+    #[error("{} links to {}, where a login was stored before, but that file and the codex-auth folder beside it are gone; mount the volume they are on, or remove the link to start over", link.display(), target.display())]
     LinkEmptied {
         /// The link.
         link: PathBuf,
-        /// What it leads to.
+        /// The file that it links to.
         target: PathBuf,
     },
-    /// A link leads to a file whose name is one of ours.
-    #[error("the link {} leads to {}, and files of that name are ours; give it another name", link.display(), target.display())]
+    /// `auth.json` links to a file with a name that this library uses for its own files.
+    #[error("{} links to {}, a file name that codex-auth reserves; rename that file", link.display(), target.display())]
     ReservedName {
         /// The link.
         link: PathBuf,
-        /// What it leads to.
+        /// The file that it links to.
         target: PathBuf,
     },
-    /// Something is stored that is no document.
-    #[error("{location} cannot be understood: {source}")]
+    /// The stored content is not a document.
+    #[error("cannot parse {location}: {source}")]
     Document {
-        /// Where it is.
+        /// Where it is stored.
         location: DocumentLocation,
-        /// Why not.
+        /// The parse error.
         source: document::Error,
     },
-    /// The configuration cannot be understood.
-    #[error("{} cannot be understood: {source}", path.display())]
+    /// `config.toml` cannot be parsed.
+    #[error("cannot parse {}: {source}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The parse error.
         source: config::Error,
     },
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] private_file::Error),
-    /// A lock cannot be had.
+    /// A lock cannot be acquired.
     #[error(transparent)]
     Lock(#[from] lock::Error),
     /// The keychain cannot be used.
     #[error(transparent)]
     Keychain(#[from] keychain::Error),
-    /// Codex's commit locks are ours, but the time for which we may hold them is up.
+    /// Codex's commit locks were held for as long as they may be.
     #[error("the store took too long; nothing was written, try again")]
     CommitTooSlow,
-    /// What was read back is not what was written.
+    /// The content that was read back is not what was written.
     #[error("{location} does not hold what was just written to it")]
-    NotKept {
-        /// Where it should be.
+    WriteLost {
+        /// Where it was written.
         location: DocumentLocation,
     },
-    /// A token response is sealed with a key that cannot be read now, and no other login is stored.
-    #[error("{} holds new tokens that cannot be read without the keychain", path.display())]
+    /// A rescue is sealed with a key that cannot be read now, and no other login is stored.
+    #[error("{} holds new tokens that can only be decrypted with a key from the keychain", path.display())]
     RescueSealed {
         /// The rescue.
         path: PathBuf,
@@ -94,54 +94,54 @@ pub enum Error {
         #[source]
         source: keychain::Error,
     },
-    /// A token response could not be committed by the process that got it.
-    #[error("new tokens are in {} and could not be stored yet", path.display())]
+    /// The process that received a token response could not commit it.
+    #[error("new tokens are saved in {} but could not be stored yet", path.display())]
     NotCommitted {
         /// The rescue.
         path: PathBuf,
     },
-    /// A rescue could not be put into its form.
-    #[error("a token response could not be sealed")]
+    /// A rescue could not be encoded or encrypted.
+    #[error("cannot encrypt a token response")]
     Sealing,
     /// Another program kept changing the login.
     #[error("another program keeps changing the login; try again")]
     Contended,
-    /// Another program has stored another login in the place of the one that was to be ended.
-    #[error("another login was stored in {location} meanwhile; log out again to end that one too")]
+    /// Another program stored another login during a logout.
+    #[error("another login was stored in {location} during the logout; log out again to remove it too")]
     AnotherLogin {
-        /// Where.
+        /// Where it was stored.
         location: DocumentLocation,
     },
-    /// The folder of the login was moved away and another one is in its place.
+    /// The folder of the login was replaced by another one during the command.
     #[error("{} was replaced by another folder during this command; the login that was there is untouched", path.display())]
-    Replaced {
+    FolderReplaced {
         /// The folder.
         path: PathBuf,
     },
-    /// A setting that the program cannot follow.
+    /// The configuration keeps logins in memory only, which this library does not support.
     #[error(
         "config.toml says cli_auth_credentials_store = \"ephemeral\", which keeps a login in memory only"
     )]
     EphemeralConfigured,
-    /// No random number could be had from the operating system.
-    #[error("the operating system gives no random numbers: {0}")]
+    /// The operating system returned no random bytes.
+    #[error("cannot read random bytes from the operating system: {0}")]
     Random(getrandom::Error),
 }
 
 impl Error {
-    /// Whether the call may have taken effect all the same: look before deciding anything.
+    /// Returns whether the call may have taken effect all the same; read the store before deciding anything.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         match self {
-            Self::Keychain(error) => error.outcome() == keychain::CallEffect::Unknown,
+            Self::Keychain(error) => error.effect() == keychain::CallEffect::Unknown,
             Self::File(private_file::Error::Unsynced { .. }) => true,
             _ => false,
         }
     }
 
-    /// Whether it says that the keychain exists and cannot be looked into now, so that a login may be in there.
+    /// Returns whether the keychain exists but cannot be read now, so that it may hold a login.
     #[must_use]
-    pub fn hides_a_login(&self) -> bool {
+    pub fn may_hide_login(&self) -> bool {
         matches!(
             self,
             Self::Keychain(
@@ -153,7 +153,7 @@ impl Error {
         )
     }
 
-    /// What to do.
+    /// Returns the kind of error, which tells a caller how to react.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -178,33 +178,33 @@ impl Error {
             | Self::LinkEmptied { .. }
             | Self::RescueSealed { .. }
             | Self::NotCommitted { .. }
-            | Self::NotKept { .. }
-            | Self::Replaced { .. }
+            | Self::WriteLost { .. }
+            | Self::FolderReplaced { .. }
             | Self::ReadOnlyHome { .. }
             | Self::Random(_)
             | Self::Sealing => ErrorKind::StoreUnavailable,
         }
     }
 
-    /// What would mend it, where that can be said.
+    /// Returns how the user can fix it, where that is known.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         Some(match self {
             Self::Keychain(keychain::Error::Locked { .. }) => Remedy::UnlockKeychain,
             Self::Keychain(
                 keychain::Error::Unavailable { .. }
-                | keychain::Error::NeverUnlocked { .. }
+                | keychain::Error::NotSetUp { .. }
                 | keychain::Error::TimedOut { .. },
             ) => Remedy::UseFileStore,
             Self::File(private_file::Error::MountPoint { .. }) => Remedy::MountFolder,
             Self::File(private_file::Error::NoSpace { .. }) => Remedy::FreeSpace,
-            // The message has the command.
+            // The message already has the command.
             Self::File(private_file::Error::Flagged { .. }) => return None,
             Self::File(error) if error.is_read_only() => Remedy::MakeWritable,
             Self::Lock(lock::Error::ReadOnly { .. }) => Remedy::MakeWritable,
             Self::Lock(lock::Error::Unsupported { .. }) => Remedy::ChangeDisk,
             Self::Lock(lock::Error::Held { .. }) | Self::Contended => Remedy::Wait,
-            Self::Document { .. } | Self::NotKept { .. } => Remedy::LogInAgain,
+            Self::Document { .. } | Self::WriteLost { .. } => Remedy::LogInAgain,
             Self::EphemeralConfigured => Remedy::ChooseStore,
             Self::RescueSealed { .. } => Remedy::UnlockKeychain,
             Self::Occupied { .. } => Remedy::LogOutThere,

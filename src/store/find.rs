@@ -1,4 +1,4 @@
-//! The stores of a home, and where among them the login is.
+//! The stores of a home, and finding the login in them.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,10 +16,10 @@ use super::{
 use crate::config::{Environment, LegacyToken, Overrides, StoreKind, StoreSelection, StoreSetting};
 use crate::home::Home;
 
-/// The most that is read of a file that is too large for a document.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+/// The largest file that is read raw, although it is too large for a document.
+const MAX_RAW_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Both stores of one home, over one keychain connection, with what the user has set.
+/// Both stores of one home, with one keychain connection and the user's settings.
 #[derive(Clone, Debug)]
 pub struct Stores {
     pub(super) home: Home,
@@ -31,15 +31,15 @@ pub struct Stores {
     pub(super) search_path: OsString,
 }
 
-/// Where the login was looked for and what was there.
+/// The result of [`Stores::find`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FindReport {
     /// The login, if there is one.
     pub stored: Option<StoredDocument>,
-    /// Why it was looked for there.
-    pub because: ChoiceReason,
-    /// What a person should hear about the home; what concerns the document is in [`StoredDocument::notes`].
+    /// Why this store was read.
+    pub reason: ChoiceReason,
+    /// Warnings about the home, to show to the user; those about the document are in [`StoredDocument::notes`].
     pub notes: Vec<StorageNote>,
 }
 
@@ -47,41 +47,41 @@ pub struct FindReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChoiceReason {
-    /// The caller asked for it.
-    Asked,
-    /// `config.toml` says so.
+    /// The caller requested it.
+    Requested,
+    /// `config.toml` names it.
     Configured,
-    /// A login is there already.
-    Inhabited,
-    /// The keychain cannot be used.
+    /// It already holds a login.
+    LoginPresent,
+    /// The keychain cannot be used, for this reason.
     KeychainUnusable(String),
-    /// The keychain can be used, and other programs that use this login find it there.
+    /// The keychain can be used, and the other programs that use this login can read it there.
     KeychainUsable,
-    /// Codex is installed and could not read a keychain item of ours.
+    /// Codex is installed and could not read our keychain item.
     SharedWithCodex,
-    /// `state.json` says so.
+    /// `state.json` names it.
     Recorded,
-    /// Nothing says otherwise, and Codex keeps its login in the file.
+    /// It is the default, as for Codex.
     Default,
 }
 
 impl fmt::Display for ChoiceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Asked => "you asked for it",
+            Self::Requested => "you asked for it",
             Self::Configured => "config.toml says so",
-            Self::Inhabited => "a login is there already",
+            Self::LoginPresent => "it already holds a login",
             Self::KeychainUnusable(reason) => return write!(f, "the keychain cannot be used: {reason}"),
             Self::KeychainUsable => "the keychain can be used",
-            Self::SharedWithCodex => "Codex could not share a keychain item",
-            Self::Recorded => "the last change left it there",
-            Self::Default => "nothing says otherwise",
+            Self::SharedWithCodex => "Codex could not read our keychain item",
+            Self::Recorded => "the login was last stored there",
+            Self::Default => "it is the default",
         })
     }
 }
 
 impl Stores {
-    /// Reads the configuration of `home`; no store is touched yet.
+    /// Reads the configuration of `home`, without reading a store yet.
     ///
     /// # Errors
     /// As [`SettingsFile::read`].
@@ -89,12 +89,12 @@ impl Stores {
         Self::with_keychain(home, environment, Client::system())
     }
 
-    /// As [`Self::open`], over a keychain of the caller's choice.
+    /// As [`Self::open`], with the caller's keychain client.
     ///
     /// # Errors
     /// As [`SettingsFile::read`].
     pub fn with_keychain(home: Home, environment: &Environment, client: Client) -> Result<Self, Error> {
-        let settings = SettingsFile::read(&home)?.under(&environment.overrides, &home)?;
+        let settings = SettingsFile::read(&home)?.with_overrides(&environment.overrides, &home)?;
         Ok(Self {
             home,
             settings,
@@ -106,25 +106,25 @@ impl Stores {
         })
     }
 
-    /// The home.
+    /// Returns the home.
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
     }
 
-    /// What `config.toml` says.
+    /// Returns the settings of `config.toml` with the caller's overrides.
     #[must_use]
     pub fn settings(&self) -> &SettingsFile {
         &self.settings
     }
 
-    /// How long one call to a store may take outside of a commit.
+    /// Returns the time limit of one store call outside of a commit.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.keychain_timeout
     }
 
-    /// The file store.
+    /// Returns the file store.
     #[must_use]
     pub fn file(&self) -> FileStore {
         match &self.pinned {
@@ -133,13 +133,13 @@ impl Stores {
         }
     }
 
-    /// The keychain store.
+    /// Returns the keychain store.
     #[must_use]
     pub fn keychain(&self) -> KeychainStore {
         KeychainStore::new(&self.home, self.client.clone())
     }
 
-    /// The store of `kind`.
+    /// Returns the store of `kind`.
     #[must_use]
     pub fn store(&self, kind: StoreKind) -> Box<dyn Store> {
         match kind {
@@ -148,20 +148,20 @@ impl Stores {
         }
     }
 
-    /// The bytes of the file store, also where they are no document, or far more than one has.
-    pub(crate) fn whole_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        Ok(self.file().bytes(MOST_BYTES)?.map(|contents| contents.bytes))
+    /// Reads the bytes of the document's file, also if they are not a document or larger than one.
+    pub(crate) fn raw_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        Ok(self.file().bytes(MAX_RAW_BYTES)?.map(|contents| contents.bytes))
     }
 
-    /// Whether nothing was ever stored here: there is not even a folder.
+    /// Returns whether the home's folder does not exist, so that nothing was ever stored here.
     ///
     /// # Errors
-    /// [`Error::File`]: the folder cannot be looked at.
-    pub fn is_untouched(&self) -> Result<bool, Error> {
-        Ok(matches!(private_file::directory(self.home.path())?, DirectoryState::Missing))
+    /// [`Error::File`]: the folder cannot be examined.
+    pub fn is_home_missing(&self) -> Result<bool, Error> {
+        Ok(matches!(private_file::directory_state(self.home.path())?, DirectoryState::Missing))
     }
 
-    /// What the store of `kind` is called for people.
+    /// Returns the location that the store of `kind` has in messages.
     #[must_use]
     pub fn location(&self, kind: StoreKind) -> DocumentLocation {
         match kind {
@@ -170,19 +170,19 @@ impl Stores {
         }
     }
 
-    /// What may change the stores: under `lease`, with the configuration as it is now and the document's file as the lease
-    /// found it.
+    /// Returns the writer of the stores under `lease`. It reads the configuration again and writes to the document's file
+    /// that the lease found.
     ///
     /// # Errors
     /// As [`SettingsFile::read`]; [`Error::File`]: `state.json` is there and cannot be read.
     pub fn writer<'lease>(&self, lease: &'lease Lease) -> Result<Writer<'lease>, Error> {
         let home = lease.home().clone();
-        let settings = SettingsFile::read(&home)?.under(&self.overrides, &home)?;
+        let settings = SettingsFile::read(&home)?.with_overrides(&self.overrides, &home)?;
         let pinned = Some(lease.target().clone());
         Writer::new(lease, Self { home, settings, pinned, ..self.clone() })
     }
 
-    /// Whether the login is, or would be looked for, in the keychain.
+    /// Returns whether the login is, or would be looked up, in the keychain.
     #[must_use]
     pub fn uses_keychain(&self) -> bool {
         match self.settings.config.store {
@@ -191,7 +191,7 @@ impl Stores {
         }
     }
 
-    /// When the keychain item of the login was modified last, in whole seconds. Fetches no secret.
+    /// Returns when the login's keychain item was last modified, in whole seconds. Fetches no secret.
     ///
     /// # Errors
     /// [`Error::Keychain`].
@@ -199,44 +199,43 @@ impl Stores {
         self.keychain().modified(self.keychain_timeout)
     }
 
-    /// Finds the login. The configured store counts; without one, the file that Codex would use, and then what
-    /// `state.json` names. A reader that finds nothing where it should be follows `state.json`, because another process
-    /// may have moved the login meanwhile. Nothing is ever written.
+    /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there, reads
+    /// the store that `state.json` names, because another process may have moved the login meanwhile. Writes nothing.
     ///
     /// # Errors
-    /// The login is, or may be, in a store that cannot be read. That is never "not logged in".
+    /// The login is, or may be, in a store that cannot be read. Do not treat that as "not logged in".
     pub fn find(&self) -> Result<FindReport, Error> {
-        let mut notes = self.home_notes();
+        let mut notes = self.config_notes();
         let (selection, because) = match self.settings.config.store {
             StoreSetting::Selected(selection) => (selection, ChoiceReason::Configured),
             StoreSetting::Ephemeral => {
                 if let Ok(Some(unread)) = self.file().load(self.keychain_timeout) {
                     notes.push(StorageNote::NotRead { location: unread.location });
                 }
-                return Ok(FindReport { stored: None, because: ChoiceReason::Configured, notes });
+                return Ok(FindReport { stored: None, reason: ChoiceReason::Configured, notes });
             }
-            StoreSetting::Unset => match self.recorded(&mut notes)? {
-                // Only ever recorded where Codex keeps to the file, so there may be a copy of Codex's as well.
+            StoreSetting::Unset => match self.recorded_kind(&mut notes)? {
+                // The keychain is recorded without being configured only if Codex uses the file, so both may hold a copy.
                 Some(StoreKind::Keychain) => (StoreSelection::Auto, ChoiceReason::Recorded),
                 _ => (StoreSelection::File, ChoiceReason::Default),
             },
         };
         let stored = match selection {
             StoreSelection::Auto => {
-                let recorded = self.recorded(&mut notes)?;
+                let recorded = self.recorded_kind(&mut notes)?;
                 self.load_automatic(recorded)?
             }
             StoreSelection::File => self.file().load(self.keychain_timeout)?,
             StoreSelection::Keychain => self.keychain().load(self.keychain_timeout)?,
         };
         match stored {
-            Some(stored) => Ok(self.found(stored, because, notes)),
-            None => self.follow(selection, because, notes),
+            Some(stored) => Ok(self.report(stored, because, notes)),
+            None => self.find_elsewhere(selection, because, notes),
         }
     }
 
-    /// Reads the keychain, then the file. Of two copies the preferred one is returned and none is removed. A keychain that
-    /// may hold the login and cannot be read is an error unless the file has one: "not logged in" would be a guess.
+    /// Reads the keychain, then the file. Of two copies, returns the preferred one and removes none. If the keychain may
+    /// hold the login and cannot be read, that is an error unless the file holds one.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -255,23 +254,23 @@ impl Stores {
                 Ok(Some(keychain))
             }
             (Err(error), Ok(Some(mut file))) => {
-                file.notes.push(StorageNote::KeychainPassedOver { reason: error.to_string() });
+                file.notes.push(StorageNote::KeychainSkipped { reason: error.to_string() });
                 Ok(Some(file))
             }
-            (Err(error), file @ (Ok(None) | Err(_))) if nothing_in(&error, recorded) => file,
+            (Err(error), file @ (Ok(None) | Err(_))) if is_certainly_absent(&error, recorded) => file,
             (Err(error), _) => Err(error),
         }
     }
 
-    /// Looks again after finding nothing: in the store that `state.json` names by now, or, where nothing was ever set or
-    /// recorded, in the keychain.
-    fn follow(
+    /// Reads the other store after finding nothing: the store that `state.json` names by now, or the keychain if nothing
+    /// was ever configured or recorded.
+    fn find_elsewhere(
         &self,
         selection: StoreSelection,
         because: ChoiceReason,
         mut notes: Vec<StorageNote>,
     ) -> Result<FindReport, Error> {
-        let recorded = self.recorded(&mut notes)?;
+        let recorded = self.recorded_kind(&mut notes)?;
         let elsewhere = match (selection, recorded) {
             (StoreSelection::File, Some(StoreKind::Keychain))
             | (StoreSelection::Keychain, Some(StoreKind::File)) => recorded,
@@ -280,21 +279,21 @@ impl Stores {
             }
             _ => None,
         };
-        let Some(elsewhere) = elsewhere else { return Ok(FindReport { stored: None, because, notes }) };
+        let Some(elsewhere) = elsewhere else { return Ok(FindReport { stored: None, reason: because, notes }) };
         match self.store(elsewhere).load(self.keychain_timeout) {
-            Ok(Some(stored)) => Ok(self.found(stored, ChoiceReason::Inhabited, notes)),
-            Ok(None) => Ok(FindReport { stored: None, because, notes }),
+            Ok(Some(stored)) => Ok(self.report(stored, ChoiceReason::LoginPresent, notes)),
+            Ok(None) => Ok(FindReport { stored: None, reason: because, notes }),
             Err(error) if recorded.is_some() => Err(error),
             Err(error) => {
-                if error.hides_a_login() {
-                    notes.push(StorageNote::KeychainPassedOver { reason: error.to_string() });
+                if error.may_hide_login() {
+                    notes.push(StorageNote::KeychainSkipped { reason: error.to_string() });
                 }
-                Ok(FindReport { stored: None, because, notes })
+                Ok(FindReport { stored: None, reason: because, notes })
             }
         }
     }
 
-    fn recorded(&self, notes: &mut Vec<StorageNote>) -> Result<Option<StoreKind>, Error> {
+    fn recorded_kind(&self, notes: &mut Vec<StorageNote>) -> Result<Option<StoreKind>, Error> {
         let (state, note) = match &self.pinned {
             Some(target) => HomeState::read_at(&target.records())?,
             None => HomeState::read(&self.home)?,
@@ -303,7 +302,7 @@ impl Stores {
         Ok(state.store)
     }
 
-    fn found(
+    fn report(
         &self,
         stored: StoredDocument,
         because: ChoiceReason,
@@ -315,10 +314,10 @@ impl Stores {
         if shared && configured != StoreSelection::Auto && configured != found.into() {
             notes.push(StorageNote::Misplaced { found, configured });
         }
-        FindReport { stored: Some(stored), because, notes }
+        FindReport { stored: Some(stored), reason: because, notes }
     }
 
-    fn home_notes(&self) -> Vec<StorageNote> {
+    fn config_notes(&self) -> Vec<StorageNote> {
         match self.settings.config.legacy_token {
             LegacyToken::Present => vec![StorageNote::LegacyToken { path: self.home.config() }],
             LegacyToken::Absent => Vec::new(),
@@ -326,12 +325,12 @@ impl Stores {
     }
 }
 
-/// Whether a keychain that fails like this holds nothing of ours: it is not there at all, and our record does not say
-/// otherwise.
-fn nothing_in(error: &Error, recorded: Option<StoreKind>) -> bool {
+/// Returns whether this keychain error means that no login is in it: there is no keychain, and `state.json` does not name
+/// it.
+fn is_certainly_absent(error: &Error, recorded: Option<StoreKind>) -> bool {
     let absent = matches!(
         error,
-        Error::Keychain(keychain::Error::Unavailable { .. } | keychain::Error::NeverUnlocked { .. })
+        Error::Keychain(keychain::Error::Unavailable { .. } | keychain::Error::NotSetUp { .. })
     );
     absent && recorded != Some(StoreKind::Keychain)
 }

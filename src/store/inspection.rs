@@ -1,39 +1,39 @@
-//! What lies in the folders of a home and in what state: for a report, and for mending what is safe to mend.
+//! Inspects the files of a home for a report, and fixes what is safe to fix.
 //!
-//! Looking takes no lock and changes nothing; nothing that is looked at here is read but the notes in lock files.
+//! Inspecting takes no lock and changes nothing. Of the files, only the rescue and the notes in lock files are read.
 
 use std::path::{Path, PathBuf};
 
 use codex_auth_platform::lock::{self, Holder, LockState};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
-use super::rescue::LIMIT;
+use super::rescue::MAX_RESCUE_BYTES;
 use super::{DocumentTarget, Error, Lease};
 use crate::home::Home;
 
-/// What was found.
+/// The result of [`inspect`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HomeInspection {
-    /// What can be done in the folder of the home.
+    /// The access to the folder of the home.
     pub home: FolderAccess,
-    /// The folders and files that are there, the home itself first.
+    /// The folders and files that exist, the home itself first.
     pub entries: Vec<HomeEntry>,
-    /// The locks whose files are there.
+    /// The locks whose files exist.
     pub locks: Vec<LockReport>,
-    /// What processes that were ended have left behind.
+    /// What killed processes left behind.
     pub leftovers: Vec<Leftover>,
 }
 
-/// What can be done in a folder.
+/// The access of this user to a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
 pub enum FolderAccess {
-    /// It is not there; it is made when something is saved.
+    /// It does not exist; it is created when something is saved.
     Missing,
     /// Its permissions or its file system forbid changes.
     ReadOnly,
-    /// A login can be kept and refreshed in it.
+    /// A login can be stored and refreshed in it.
     Writable,
 }
 
@@ -41,9 +41,9 @@ pub enum FolderAccess {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HomeEntry {
-    /// What it is for.
-    pub part: EntryRole,
-    /// Where it is, with links followed.
+    /// Its purpose.
+    pub role: EntryRole,
+    /// Its path, with links followed.
     pub path: PathBuf,
     /// The user id of its owner.
     pub owner: u32,
@@ -51,37 +51,37 @@ pub struct HomeEntry {
     pub mode: u32,
 }
 
-/// What a folder or file of a home is for, which decides who may use it.
+/// The purpose of a folder or file of a home, which decides who may access it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryRole {
-    /// The configuration, which others may read.
+    /// The configuration, which other users may read.
     Config,
     /// The document, which is secret.
     Document,
-    /// The place itself, which others may look into.
+    /// The home's folder, which other users may list.
     Home,
-    /// Something in the folder of ours, or that folder: its owner's alone.
+    /// The `codex-auth` folder or a file in it, which only the owner may access.
     Ours,
 }
 
 impl HomeEntry {
-    /// Whether users who are not its owner can do with it what they must not: read a secret, or change what we go by.
+    /// Returns whether other users can read a secret in it, or change it.
     #[must_use]
     pub fn is_loose(&self) -> bool {
-        let forbidden = match self.part {
+        let forbidden = match self.role {
             EntryRole::Config | EntryRole::Home => 0o022,
             EntryRole::Document | EntryRole::Ours => 0o077,
         };
-        // What is written in a sticky folder only its own writer can rename or remove.
-        let sticky = self.part == EntryRole::Home && self.mode & 0o1000 != 0;
+        // In a sticky folder only the owner of a file can rename or remove it.
+        let sticky = self.role == EntryRole::Home && self.mode & 0o1000 != 0;
         self.mode & forbidden != 0 && !sticky
     }
 
-    /// Whether [`fix`] makes it private again. A place and its configuration keep the modes that their user gave them.
+    /// Returns whether [`fix`] makes it private again. A home and its configuration keep the modes that the user set.
     #[must_use]
     pub fn is_fixable(&self) -> bool {
-        matches!(self.part, EntryRole::Document | EntryRole::Ours)
+        matches!(self.role, EntryRole::Document | EntryRole::Ours)
     }
 }
 
@@ -89,45 +89,45 @@ impl HomeEntry {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LockReport {
-    /// Its file.
+    /// The lock file.
     pub path: PathBuf,
-    /// Who holds it.
-    pub standing: LockState,
+    /// Whether it is held, and by which process.
+    pub state: LockState,
 }
 
-/// What a process that was ended has left behind.
+/// Something that a killed process left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leftover {
-    /// The content that a mounted document had before it was written over.
+    /// The previous content of a document that is a mount point and was written in place.
     Backup(PathBuf),
-    /// A lock file signed by a process that does not hold it any more.
-    Note {
+    /// A lock file that names a process which no longer holds the lock.
+    StaleHolder {
         /// The lock file.
         path: PathBuf,
-        /// Who signed.
+        /// The process.
         holder: Holder,
     },
-    /// Tokens that arrived and are not in the store yet.
+    /// A rescue: tokens that were received and are not stored yet.
     Rescue(PathBuf),
-    /// A file that was being written.
+    /// A temporary file of an interrupted write.
     Temporary(PathBuf),
 }
 
 impl Leftover {
-    /// Whether [`fix`] clears it away. Tokens are not thrown away for tidiness.
+    /// Returns whether [`fix`] removes it. Tokens are never removed.
     #[must_use]
-    pub fn is_mendable(&self) -> bool {
-        matches!(self, Self::Note { .. } | Self::Temporary(_))
+    pub fn is_removable(&self) -> bool {
+        matches!(self, Self::StaleHolder { .. } | Self::Temporary(_))
     }
 }
 
-/// Looks at the folders of `home`.
+/// Inspects the folders and files of `home`.
 ///
 /// # Errors
-/// [`Error::File`]: the home cannot be looked at.
+/// [`Error::File`]: the home cannot be examined.
 pub fn inspect(home: &Home) -> Result<HomeInspection, Error> {
-    let access = match private_file::directory(home.path())? {
+    let access = match private_file::directory_state(home.path())? {
         DirectoryState::Writable => FolderAccess::Writable,
         DirectoryState::ReadOnly => FolderAccess::ReadOnly,
         _ => FolderAccess::Missing,
@@ -138,15 +138,15 @@ pub fn inspect(home: &Home) -> Result<HomeInspection, Error> {
     Ok(HomeInspection { home: access, entries: entries(home, &target)?, locks, leftovers })
 }
 
-/// Makes private what is ours alone, removes what writers that were killed have left, and takes a dead holder's note out
-/// of the lock file. The document and the records are not changed.
+/// Makes the document and our own files private, and removes temporary files and stale lock notes. Changes neither the
+/// document nor the records.
 ///
 /// # Errors
-/// [`Error::File`]: something is not ours to change, or cannot be changed here. What comes before it is done.
+/// [`Error::File`]: a file belongs to another user or cannot be changed. The files before it are fixed.
 pub fn fix(lease: &Lease) -> Result<(), Error> {
-    // Taking the lease has mended our folders, and giving it up takes our own note out.
+    // Acquiring the lease has fixed the folders, and releasing it clears the note in the lock file.
     for (path, links) in files(lease.home(), lease.target()) {
-        private_file::sweep(&path, links);
+        private_file::remove_leftovers(&path, links);
         if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
             private_file::repair(&path, links)?;
         }
@@ -154,7 +154,7 @@ pub fn fix(lease: &Lease) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every file that is written whole.
+/// Returns every file that is replaced atomically, and whether links to it are followed.
 fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
     let records = target.records();
     [
@@ -179,13 +179,13 @@ fn entries(home: &Home, target: &DocumentTarget) -> Result<Vec<HomeEntry>, Error
         if let Some(private_file::FileOwnership { path, owner, mode, .. }) =
             private_file::ownership(&path, links)?
         {
-            found.push(HomeEntry { part, path, owner, mode });
+            found.push(HomeEntry { role: part, path, owner, mode });
         }
     }
     Ok(found)
 }
 
-/// In the order in which they are taken. One that cannot be looked at is nobody's news here: the next commit tells.
+/// Returns the locks in the order of acquisition. One that cannot be examined is left out; a commit would report it.
 fn locks(home: &Home, target: &DocumentTarget) -> Vec<LockReport> {
     let ours = [home.refresh_lock(), target.folder().refresh_lock()];
     let paths = ours.into_iter().chain([home.first_commit_lock(), target.commit_lock()]);
@@ -194,9 +194,9 @@ fn locks(home: &Home, target: &DocumentTarget) -> Vec<LockReport> {
         if found.iter().any(|lock| lock.path == path) {
             continue;
         }
-        match lock::standing(&path) {
+        match lock::state(&path) {
             Ok(LockState::Absent) | Err(_) => {}
-            Ok(standing) => found.push(LockReport { path, standing }),
+            Ok(standing) => found.push(LockReport { path, state: standing }),
         }
     }
     found
@@ -209,29 +209,28 @@ fn leftovers(home: &Home, target: &DocumentTarget, locks: &[LockReport]) -> Vec<
     }
     let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
     let records = target.records();
-    // A blank one is the space of a request that is on its way.
-    let rescue = private_file::read(&records.rescue(), LIMIT, Links::Refuse);
+    // A blank rescue is the reserved space of a running request.
+    let rescue = private_file::read(&records.rescue(), MAX_RESCUE_BYTES, Links::Refuse);
     if !matches!(rescue, Ok(None))
         && !rescue.is_ok_and(|found| found.is_some_and(|found| private_file::is_blank(&found.bytes)))
     {
         found.push(Leftover::Rescue(records.rescue()));
     }
     found.extend(super::recover::set_aside(&records).unwrap_or_default().into_iter().map(Leftover::Rescue));
-    let backup = named(&target.document(), ".bak");
+    let backup = with_suffix(&target.document(), ".bak");
     if is_there(&backup) {
         found.push(Leftover::Backup(backup));
     }
     for lock in locks {
-        if let LockState::Free { left: Some(holder) } = &lock.standing {
-            found.push(Leftover::Note { path: lock.path.clone(), holder: holder.clone() });
+        if let LockState::Free { stale_holder: Some(holder) } = &lock.state {
+            found.push(Leftover::StaleHolder { path: lock.path.clone(), holder: holder.clone() });
         }
     }
     found
 }
 
-/// The file beside `path` with `ending` after its name.
-fn named(path: &Path, ending: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     name.into()
 }

@@ -1,4 +1,4 @@
-//! The lease: the proof that this process holds the refresh lock of a home, which every write demands.
+//! The lease: proof that this process holds the refresh lock of a home, which every write requires.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::lock::{
-    self, Acquired, Creation, DirectoryAcquired, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
+    self, AcquireOutcome, LockFileMode, DirectoryAcquireOutcome, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 
@@ -17,14 +17,15 @@ use crate::home::{Home, RecordPaths};
 
 /// The cross-process refresh lock of a home.
 ///
-/// While it lives, no other process that uses this library writes the login of the home, nor that of any home which
-/// shares its document through a link. Codex does not take this lock; its own commit locks and the compare-and-swap of
-/// the [`super::Writer`] are for it.
+/// While it lives, no other process that uses this library writes the login of the home, or of another home that shares
+/// the document through a link. Codex does not take this lock; the commit locks and the compare-and-swap of the
+/// [`super::Writer`] protect against it.
 ///
-/// Locked are `codex-auth/refresh.lock` and the folder itself, of the home and of the folder that its document is linked
-/// into: in the order of their paths, each once. A `codex-auth` that is deleted meanwhile therefore lets no other process in.
+/// It locks `codex-auth/refresh.lock` and the folder around `codex-auth`, both in the home and in the folder of the linked
+/// document: in the order of their paths, each once. Because the folder is locked too, deleting `codex-auth` does not let
+/// another process in.
 ///
-/// Dropping it releases the locks; the kernel does the same for a process that dies. The lock files stay.
+/// Dropping it releases the locks; the kernel does so for a process that dies. The lock files stay.
 #[must_use = "the lease ends when it is dropped"]
 pub struct Lease {
     home: Home,
@@ -33,152 +34,152 @@ pub struct Lease {
     locks: Vec<FolderLock>,
 }
 
-/// The locks of one folder, released inside out.
+/// The locks of one folder. Fields drop in order: the folder's lock is released before the file's.
 struct FolderLock {
     path: PathBuf,
-    /// The folder, if the folder itself is locked: the open handle keeps its inode number from being used again.
-    identity: Option<FileId>,
+    /// The id of the folder, if the folder itself is locked: the open handle keeps its inode number from being reused.
+    id: Option<FileId>,
     _directory: Option<DirectoryLock>,
     _file: FileLock,
 }
 
 impl Lease {
-    /// Acquires the lease of `home`, creating its folders where they are missing, within `limit` in all. `waiting` is
-    /// called before each further try, and learns who holds the lock.
+    /// Acquires the lease of `home` within `limit` in total, creating missing folders. Calls `waiting` with the current
+    /// holder before each further attempt.
     ///
     /// # Errors
     /// - [`Error::Interrupted`]: `limit` is a [`LockDeadline`] that was cancelled.
-    /// - [`Error::Lock`] with [`super::LockError::Held`]: another process holds it; the message says which.
-    /// - [`Error::Lock`] or [`Error::File`] that is read-only: the home can be read, and never written.
+    /// - [`Error::Lock`] with [`super::LockError::Held`]: another process holds it; the message names it.
+    /// - [`Error::Lock`], [`Error::File`] or [`Error::ReadOnlyHome`]: the home cannot be written.
     /// - As [`DocumentTarget::of`].
     pub fn acquire(
         home: &Home,
         limit: impl Into<LockDeadline>,
         mut waiting: impl FnMut(&Waiting<'_>),
     ) -> Result<Self, Error> {
-        let keep_on = |state: &Waiting<'_>| {
+        let report = |state: &Waiting<'_>| {
             waiting(state);
             ControlFlow::<Infallible>::Continue(())
         };
-        match Self::acquire_unless(home, limit, keep_on)? {
+        match Self::acquire_with(home, limit, report)? {
             LeaseOutcome::Held(lease) => Ok(lease),
-            LeaseOutcome::GaveWay(never) => match never {},
+            LeaseOutcome::Stopped(never) => match never {},
         }
     }
 
-    /// Checks whether the lease of `home` could be acquired now, or once the process that holds it has finished. Creates,
-    /// changes and locks nothing. Every acquisition makes these checks first.
+    /// Checks whether the lease of `home` could be acquired now, or after its current holder has released it. Creates,
+    /// changes and locks nothing. Every acquisition starts with these checks.
     ///
     /// # Errors
     /// As [`Self::acquire`], except [`super::LockError::Held`].
     pub fn check(home: &Home) -> Result<(), Error> {
         let target = DocumentTarget::of(home)?;
-        for folder in folders(home, &target) {
+        for folder in leased_folders(home, &target) {
             check_folder(folder)?;
         }
-        private_file::may_create_directory(target.records().folder())?;
-        if target.folder() == home { Ok(()) } else { target.check_note_in(home) }
+        private_file::check_can_create_directory(target.records().folder())?;
+        if target.folder() == home { Ok(()) } else { target.check_record_link(home) }
     }
 
-    /// As [`Self::acquire`]; before each further try `between` may end the waiting: a waiter needs what the lease is for,
-    /// not the lease.
+    /// As [`Self::acquire`]; `waiting` may end the wait before each further attempt, for example because the holder has
+    /// already stored the token that the caller needs.
     ///
     /// # Errors
     /// As [`Self::acquire`].
-    pub fn acquire_unless<B>(
+    pub fn acquire_with<B>(
         home: &Home,
         limit: impl Into<LockDeadline>,
-        mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+        mut waiting: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<LeaseOutcome<B>, Error> {
         let deadline = limit.into();
-        // A link to the document that leads nowhere is an error before anything is created.
+        // A dangling link to the document is an error before anything is created.
         DocumentTarget::of(home)?;
-        let home = make_folder(home)?;
+        let home = create_home(home)?;
         loop {
             let target = DocumentTarget::of(&home)?;
-            let folders = folders(&home, &target);
-            // Lock files that are there could be locked all the same, and what cannot be finished must not be begun.
+            let folders = leased_folders(&home, &target);
+            // In a read-only home the existing lock files could be locked, but nothing could be written afterwards.
             folders.iter().try_for_each(|folder| check_folder(folder))?;
             let mut locks = Vec::with_capacity(2);
             for folder in folders {
-                match FolderLock::acquire(folder, &deadline, &mut between)? {
+                match FolderLock::acquire(folder, &deadline, &mut waiting)? {
                     ControlFlow::Continue(lock) => locks.push(lock),
-                    ControlFlow::Break(reason) => return Ok(LeaseOutcome::GaveWay(reason)),
+                    ControlFlow::Break(reason) => return Ok(LeaseOutcome::Stopped(reason)),
                 }
             }
-            // While we waited the link may have been pointed elsewhere.
+            // The link may have been changed during the wait.
             if DocumentTarget::of(&home)? == target {
                 let lease = Self { home, target, deadline, locks };
-                lease.prepare_records()?;
+                lease.create_records()?;
                 return Ok(LeaseOutcome::Held(lease));
             }
         }
     }
 
-    /// As [`Self::acquire_unless`], for a logout that a person forces: where the locks are not free before `deadline`, or the
-    /// file system has none, it does without them.
-    pub(crate) fn force<B>(
+    /// As [`Self::acquire_with`], for a forced logout: goes on without locks that are not free before `deadline` or that
+    /// the file system does not support.
+    pub(crate) fn acquire_or_skip_locks<B>(
         home: &Home,
         deadline: &LockDeadline,
-        between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+        waiting: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<LeaseOutcome<B>, Error> {
-        match Self::acquire_unless(home, deadline, between) {
+        match Self::acquire_with(home, deadline, waiting) {
             Err(Error::Lock(_)) => {
-                let (home, target) = (home.found()?, DocumentTarget::of(home)?);
+                let (home, target) = (home.resolve_path_again()?, DocumentTarget::of(home)?);
                 Ok(LeaseOutcome::Held(Self { home, target, deadline: deadline.clone(), locks: Vec::new() }))
             }
             outcome => outcome,
         }
     }
 
-    /// The home.
+    /// Returns the leased home.
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
     }
 
-    /// Where the document was when the lease was acquired; every write goes there and nowhere else.
+    /// Returns the location of the document when the lease was acquired; every write goes there.
     #[must_use]
     pub fn target(&self) -> &DocumentTarget {
         &self.target
     }
 
-    /// The limit of further waits for locks, by the command that acquired the lease.
+    /// Returns the limit of further waits for locks by the command that acquired the lease.
     #[must_use]
     pub fn deadline(&self) -> &LockDeadline {
         &self.deadline
     }
 
-    /// Whether the home's document is still the file that it was when the lease was acquired.
+    /// Returns whether the home's document is still the file that it was when the lease was acquired.
     #[must_use]
     pub fn is_on_target(&self) -> bool {
         DocumentTarget::of(&self.home).is_ok_and(|target| target == self.target)
     }
 
-    /// Checks that the paths of the leased folders still lead to these folders. Every change, and every read that decides on
-    /// one, checks this first.
+    /// Checks that the leased folders were not replaced by others. Call it before every change, and before every read that
+    /// decides on one.
     ///
     /// # Errors
-    /// [`Error::Replaced`]: another folder is there.
+    /// [`Error::FolderReplaced`].
     pub fn check_folders(&self) -> Result<(), Error> {
         let is_replaced =
-            |lock: &&FolderLock| lock.identity.is_some() && filesystem::identity(&lock.path) != lock.identity;
+            |lock: &&FolderLock| lock.id.is_some() && filesystem::identity(&lock.path) != lock.id;
         match self.locks.iter().find(is_replaced) {
-            Some(lock) => Err(Error::Replaced { path: lock.path.clone() }),
+            Some(lock) => Err(Error::FolderReplaced { path: lock.path.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Where the document's state and rescue are.
+    /// Returns the paths of the document's state and rescue.
     #[must_use]
     pub fn records(&self) -> RecordPaths {
         self.target.records()
     }
 
-    fn prepare_records(&self) -> Result<(), Error> {
+    fn create_records(&self) -> Result<(), Error> {
         private_file::create_directory(self.records().folder())?;
         if *self.target.folder() != self.home {
-            self.target.note_in(&self.home)?;
+            self.target.record_link(&self.home)?;
         }
         Ok(())
     }
@@ -188,42 +189,42 @@ impl FolderLock {
     fn acquire<B>(
         folder: &Home,
         deadline: &LockDeadline,
-        between: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+        waiting: &mut impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, Self>, Error> {
         loop {
             private_file::create_directory(&folder.folder())?;
-            let mut between = |state: &Waiting<'_>| match deadline.is_cancelled() {
+            let mut waiting = |state: &Waiting<'_>| match deadline.is_cancelled() {
                 true => ControlFlow::Break(None),
-                false => match between(state) {
+                false => match waiting(state) {
                     ControlFlow::Continue(()) => ControlFlow::Continue(()),
                     ControlFlow::Break(reason) => ControlFlow::Break(Some(reason)),
                 },
             };
             let gave_way = |reason: Option<B>| reason.map(ControlFlow::Break).ok_or(Error::Interrupted);
             let path = folder.refresh_lock();
-            let file = match deadline.during(Duration::MAX, |left| {
+            let file = match deadline.run_timed(Duration::MAX, |left| {
                 let wait = Wait::For(left);
-                FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, wait, &mut between)
+                FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, wait, &mut waiting)
             })? {
-                Acquired::Locked(file) => file,
-                Acquired::GaveWay(reason) => return gave_way(reason),
+                AcquireOutcome::Locked(file) => file,
+                AcquireOutcome::Stopped(reason) => return gave_way(reason),
             };
             let locked = filesystem::identity(&path);
-            let directory = match deadline.during(Duration::MAX, |left| {
-                DirectoryLock::acquire_unless(folder.path(), Wait::For(left), &mut between)
+            let directory = match deadline.run_timed(Duration::MAX, |left| {
+                DirectoryLock::acquire_with(folder.path(), Wait::For(left), &mut waiting)
             })? {
-                DirectoryAcquired::Locked(directory) => Some(directory),
-                DirectoryAcquired::Unsupported(_) => None,
-                DirectoryAcquired::GaveWay(reason) => return gave_way(reason),
+                DirectoryAcquireOutcome::Locked(directory) => Some(directory),
+                DirectoryAcquireOutcome::Unsupported(_) => None,
+                DirectoryAcquireOutcome::Stopped(reason) => return gave_way(reason),
             };
-            // While we waited for the folder, `codex-auth` may have been deleted.
+            // `codex-auth` may have been deleted during the wait for the folder.
             if filesystem::identity(&path) == locked {
-                file.sign("codex-auth");
+                file.write_note("codex-auth");
                 let path = folder.path().to_owned();
                 let identity = directory.as_ref().and_then(DirectoryLock::identity);
                 return Ok(ControlFlow::Continue(Self {
                     path,
-                    identity,
+                    id: identity,
                     _directory: directory,
                     _file: file,
                 }));
@@ -232,27 +233,27 @@ impl FolderLock {
     }
 }
 
-/// Creates the folder of `home` and `codex-auth` in it where they are missing, and returns the home with its folder found.
+/// Creates the folder of `home` and `codex-auth` in it if missing, and returns the home with its folder looked up again.
 ///
 /// # Errors
 /// [`Error::File`]; as [`DocumentTarget::of`], before anything is created.
-pub fn make_folders(home: &Home) -> Result<Home, Error> {
+pub fn create_folders(home: &Home) -> Result<Home, Error> {
     DocumentTarget::of(home)?;
-    let home = make_folder(home)?;
+    let home = create_home(home)?;
     private_file::create_directory(&home.folder())?;
     Ok(home)
 }
 
-/// A home that exists keeps the mode that its user gave it; of one that does not, only the last folder is created.
-fn make_folder(home: &Home) -> Result<Home, Error> {
+/// Creates the last folder of the home's path if missing. A home that exists keeps its mode.
+fn create_home(home: &Home) -> Result<Home, Error> {
     if let FolderLocation::Missing(path) = private_file::locate_folder(home.path())? {
         private_file::create_directory(&path)?;
     }
-    Ok(home.found()?)
+    Ok(home.resolve_path_again()?)
 }
 
-/// The folders that the lease locks, in that order.
-fn folders<'a>(home: &'a Home, target: &'a DocumentTarget) -> Vec<&'a Home> {
+/// Returns the folders that the lease locks, in locking order.
+fn leased_folders<'a>(home: &'a Home, target: &'a DocumentTarget) -> Vec<&'a Home> {
     let mut folders = vec![home];
     if target.folder() != home {
         folders.push(target.folder());
@@ -261,24 +262,23 @@ fn folders<'a>(home: &'a Home, target: &'a DocumentTarget) -> Vec<&'a Home> {
     folders
 }
 
-/// Whether [`FolderLock::acquire`] could succeed in `folder` now, but for a process that holds the lock.
+/// Checks whether [`FolderLock::acquire`] could succeed in `folder` if no other process held the lock.
 fn check_folder(folder: &Home) -> Result<(), Error> {
-    match private_file::directory(folder.path())? {
+    match private_file::directory_state(folder.path())? {
         DirectoryState::ReadOnly => return Err(Error::ReadOnlyHome { path: folder.path().to_owned() }),
-        DirectoryState::Missing => return Ok(private_file::may_create_directory(folder.path())?),
+        DirectoryState::Missing => return Ok(private_file::check_can_create_directory(folder.path())?),
         _ => {}
     }
-    private_file::may_create_directory(&folder.folder())?;
+    private_file::check_can_create_directory(&folder.folder())?;
     let path = folder.refresh_lock();
-    if private_file::directory(&folder.folder())? != DirectoryState::Missing {
-        lock::may_open(&path)?;
+    if private_file::directory_state(&folder.folder())? != DirectoryState::Missing {
+        lock::check_can_open(&path)?;
     }
     lock::check_support(&path)?;
-    Ok(lock::may_open_directory(folder.path())?)
+    Ok(lock::check_can_open_directory(folder.path())?)
 }
 
-/// The holder of the lease of `home`, as it signed the lock file; `None` while no process of ours holds it. Reads one file
-/// and acquires no lock.
+/// Returns the process that holds the lease of `home`, as named in the lock file; `None` if it is free. Acquires no lock.
 #[must_use]
 pub fn holder(home: &Home) -> Option<Holder> {
     let target = DocumentTarget::of(home).ok()?;
@@ -291,13 +291,13 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// How [`Lease::acquire_unless`] ended.
+/// The outcome of [`Lease::acquire_with`].
 #[derive(Debug)]
 #[must_use = "the lease ends when it is dropped"]
 #[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
 pub enum LeaseOutcome<B> {
-    /// With the lease.
+    /// The lease was acquired.
     Held(Lease),
-    /// With what the caller broke off for.
-    GaveWay(B),
+    /// The caller ended the wait, with this value.
+    Stopped(B),
 }

@@ -1,4 +1,4 @@
-//! The note of a login by browser that is going on: where it listens, and the word by which it yields to another.
+//! The note of a running browser login: the port it listens on, and the token by which another login may stop it.
 
 use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy};
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,10 @@ use super::Error;
 use crate::home::Home;
 use crate::secret::Secret;
 
-const LIMIT: u64 = 4096;
+const MAX_NOTE_BYTES: u64 = 4096;
 
-/// The note of our own login, in `codex-auth/login`. It is removed when this is dropped, unless a later login has put
-/// its own there; a process that is killed leaves it behind, and then it leads nowhere.
+/// The note of our own login, in `codex-auth/login`. Dropping it removes the file, unless a later login has replaced it. A
+/// killed process leaves the file behind, with a port on which nothing listens.
 #[derive(Debug)]
 #[must_use = "the note is removed when this is dropped"]
 pub struct LoginNote {
@@ -18,13 +18,13 @@ pub struct LoginNote {
     token: Secret,
 }
 
-/// A login by browser that says it is going on.
+/// A browser login that is running, by its note.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunningLogin {
-    /// The port of this machine that it listens on.
+    /// The local port that it listens on.
     pub port: u16,
-    /// What it yields to, and to nothing else.
+    /// The token that a request to stop it must carry.
     pub token: Secret,
 }
 
@@ -35,30 +35,30 @@ struct NoteFile {
 }
 
 impl LoginNote {
-    /// Says in `home` that we listen on `port` and yield to `token`. The folders are made where they are missing. It
-    /// takes no lock: of two logins at once the later one is found, and the earlier one removes nothing of it.
+    /// Writes the note of a login that listens on `port` and stops for `token`. Creates missing folders. Takes no lock: of
+    /// two simultaneous logins the later one's note stays, and the earlier one does not remove it.
     ///
     /// # Errors
-    /// [`Error::ReadOnlyHome`], [`Error::File`]: nothing can be kept here, so no login has any use.
+    /// [`Error::ReadOnlyHome`], [`Error::File`]: nothing can be stored in this home.
     pub fn write(home: &Home, port: u16, token: &Secret) -> Result<Self, Error> {
-        if private_file::directory(home.path())? == DirectoryState::Missing {
+        if private_file::directory_state(home.path())? == DirectoryState::Missing {
             private_file::create_directory(home.path())?;
         }
-        if private_file::directory(home.path())? == DirectoryState::ReadOnly {
+        if private_file::directory_state(home.path())? == DirectoryState::ReadOnly {
             return Err(Error::ReadOnlyHome { path: home.path().to_owned() });
         }
         private_file::create_directory(&home.folder())?;
         let written = NoteFile { port, token: token.expose().to_owned() };
-        // A number and a text have no way to fail.
+        // Encoding a number and a string cannot fail.
         let bytes = serde_json::to_vec(&written).unwrap_or_default();
         private_file::replace(&home.login_note(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
         Ok(Self { home: home.clone(), token: token.clone() })
     }
 
-    /// The login that is going on in `home`, if there is a note of one. One that cannot be read is none.
+    /// Returns the login that is running in `home`, if it has a note that can be read.
     #[must_use]
     pub fn read(home: &Home) -> Option<RunningLogin> {
-        let contents = private_file::read(&home.login_note(), LIMIT, Links::Refuse).ok()??;
+        let contents = private_file::read(&home.login_note(), MAX_NOTE_BYTES, Links::Refuse).ok()??;
         let NoteFile { port, token } = serde_json::from_slice(&contents.bytes).ok()?;
         Some(RunningLogin { port, token: Secret::new(token) })
     }
@@ -67,7 +67,7 @@ impl LoginNote {
 impl Drop for LoginNote {
     fn drop(&mut self) {
         if Self::read(&self.home).is_some_and(|running| running.token == self.token) {
-            // What is left behind leads nowhere and is replaced by the next login.
+            // A note that stays is replaced by the next login.
             let _ = private_file::remove(&self.home.login_note(), Links::Refuse);
         }
     }

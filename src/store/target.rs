@@ -1,4 +1,4 @@
-//! The file that holds the document of a home, with links followed, and the files that describe it.
+//! The location of a home's document with links followed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy
 use super::Error;
 use crate::home::{Home, RecordPaths};
 
-/// Names in `codex-auth` that no document's folder may take.
-const RESERVED: &[&str] = &[
+/// Names in `codex-auth` that cannot be the name of a document's folder.
+const RESERVED_NAMES: &[&str] = &[
     "accounts.toml",
     "history",
     "keeper",
@@ -20,11 +20,11 @@ const RESERVED: &[&str] = &[
     "rescue",
     "state.json",
 ];
-const LONGEST_PATH: u64 = 16 * 1024;
+const MAX_PATH_BYTES: u64 = 16 * 1024;
 
-/// Where the document of a home is: the home's own `auth.json`, or what that links to.
+/// The location of a home's document: its own `auth.json`, or the file that this links to.
 ///
-/// Two homes that link to one document have the same target, and with it the same lock, state and rescue.
+/// Two homes that link to one document have the same target, and so the same lock, state and rescue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentTarget {
     folder: Home,
@@ -36,8 +36,8 @@ impl DocumentTarget {
     ///
     /// # Errors
     /// - [`Error::File`]: the link cannot be followed, or leads into a folder that does not exist.
-    /// - [`Error::LinkEmptied`]: it leads to where a login was, and the folder holds nothing of it any more.
-    /// - [`Error::ReservedName`]: the file it leads to has a name that our own files have.
+    /// - [`Error::LinkEmptied`]: a login was stored in its target before, and nothing of it is left there.
+    /// - [`Error::ReservedName`]: its target has the name of one of our own files.
     pub fn of(home: &Home) -> Result<Self, Error> {
         let link = home.document();
         let real = private_file::resolve(&link, Links::Follow)?;
@@ -54,31 +54,31 @@ impl DocumentTarget {
             return Err(Error::ReservedName { link, target: real });
         }
         let target = Self { folder, name: name.to_owned() };
-        if private_file::stamp(&target.document(), Links::Refuse)?.is_none() && target.was_used_by(home) {
+        if private_file::stamp(&target.document(), Links::Refuse)?.is_none() && target.was_written_through(home) {
             return Err(Error::LinkEmptied { link, target: target.document() });
         }
         Ok(target)
     }
 
-    /// The document's file. It is no link.
+    /// Returns the document's file, which is not a link.
     #[must_use]
     pub fn document(&self) -> PathBuf {
         self.folder.path().join(&self.name)
     }
 
-    /// The folder it is in.
+    /// Returns the folder of the document.
     #[must_use]
     pub fn folder(&self) -> &Home {
         &self.folder
     }
 
-    /// Where its state and rescue are.
+    /// Returns the paths of the document's state and rescue.
     #[must_use]
     pub fn records(&self) -> RecordPaths {
         self.folder.records(&self.name)
     }
 
-    /// The second of Codex's commit locks, beside the document.
+    /// Returns the second of Codex's commit locks, beside the document.
     #[must_use]
     pub fn commit_lock(&self) -> PathBuf {
         let mut name = self.name.clone();
@@ -86,40 +86,40 @@ impl DocumentTarget {
         self.folder.path().join(name)
     }
 
-    /// Remembers in `home` where its link leads, for [`Error::LinkEmptied`].
-    pub(super) fn note_in(&self, home: &Home) -> Result<(), Error> {
+    /// Records in `home` where its link leads, to detect [`Error::LinkEmptied`] later.
+    pub(super) fn record_link(&self, home: &Home) -> Result<(), Error> {
         let (path, bytes) = (home.link_note(), self.document().into_os_string().into_encoded_bytes());
-        if self.noted(home).as_deref() != Some(bytes.as_slice()) {
+        if self.recorded_link(home).as_deref() != Some(bytes.as_slice()) {
             private_file::replace(&path, &bytes, Links::Refuse, MountPolicy::Refuse)?;
         }
         Ok(())
     }
 
-    /// Whether [`Self::note_in`] could succeed now.
-    pub(super) fn check_note_in(&self, home: &Home) -> Result<(), Error> {
-        let is_noted = self.noted(home).as_deref() == Some(self.document().as_os_str().as_encoded_bytes());
-        if is_noted || private_file::directory(&home.folder())? == DirectoryState::Missing {
+    /// Checks whether [`Self::record_link`] could succeed now.
+    pub(super) fn check_record_link(&self, home: &Home) -> Result<(), Error> {
+        let is_recorded = self.recorded_link(home).as_deref() == Some(self.document().as_os_str().as_encoded_bytes());
+        if is_recorded || private_file::directory_state(&home.folder())? == DirectoryState::Missing {
             return Ok(());
         }
-        Ok(private_file::may_replace(&home.link_note(), Links::Refuse)?)
+        Ok(private_file::check_can_replace(&home.link_note(), Links::Refuse)?)
     }
 
-    /// Whether a login was written through the link of `home` before, and our folder beside the document, which every
-    /// writer makes and none removes, is gone: another file system is there, or none.
-    fn was_used_by(&self, home: &Home) -> bool {
+    /// Returns whether a login was written through the link of `home` before, but the `codex-auth` folder beside the
+    /// document is gone. Every writer creates that folder and none removes it, so the volume is not mounted.
+    fn was_written_through(&self, home: &Home) -> bool {
         let document = self.document();
-        self.noted(home).is_some_and(|noted| noted == document.as_os_str().as_encoded_bytes())
-            && matches!(private_file::directory(&self.folder.folder()), Ok(DirectoryState::Missing))
+        self.recorded_link(home).is_some_and(|noted| noted == document.as_os_str().as_encoded_bytes())
+            && matches!(private_file::directory_state(&self.folder.folder()), Ok(DirectoryState::Missing))
     }
 
-    fn noted(&self, home: &Home) -> Option<Vec<u8>> {
-        let read = private_file::read(&home.link_note(), LONGEST_PATH, Links::Refuse);
+    fn recorded_link(&self, home: &Home) -> Option<Vec<u8>> {
+        let read = private_file::read(&home.link_note(), MAX_PATH_BYTES, Links::Refuse);
         read.ok().flatten().map(|contents| contents.bytes.to_vec())
     }
 }
 
-/// Whether files of ours have this name, or one that was set aside may have it.
+/// Returns whether one of our files, or a rescue that was set aside, has this name.
 fn is_reserved(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_lowercase();
-    RESERVED.contains(&name.as_str()) || name.starts_with("rescue.")
+    RESERVED_NAMES.contains(&name.as_str()) || name.starts_with("rescue.")
 }

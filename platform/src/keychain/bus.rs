@@ -1,15 +1,14 @@
-//! The connection to the bus of this session, made so that a machine at its limits is an answer and not the end.
+//! Connects to the D-Bus session bus.
 
 use zbus::blocking::Connection;
 
 /// Connects to the bus of this session.
 ///
 /// # Panics
-/// Where the system gives no more threads. Unwinding from here is safe for the process: [`std::panic::catch_unwind`] has
-/// the panic.
+/// If the system has no more threads. [`std::panic::catch_unwind`] can catch this panic safely.
 pub(super) fn session() -> zbus::Result<Connection> {
-    // The first use of async-io, by which zbus waits, starts a thread and panics where there is none to be had. Here
-    // nothing is held yet that would use it again while it is dropped: a second panic would abort the process.
+    // The first use of async-io, which zbus waits with, starts a thread and panics if there is none. Force that here,
+    // where no value exists yet whose drop would use it again: a second panic would abort the process.
     async_io::block_on(async {});
     Connection::session()
 }

@@ -1,13 +1,13 @@
-//! The keychain's own word that something in it has changed: a hint to look at once, and never a reason not to look.
+//! Change notices of the keychain: a hint to read at once, never a reason not to read.
 
 #[cfg(not(target_os = "linux"))]
 use std::marker::PhantomData;
 
-/// Listens for as long as it lives.
+/// Listens for changes until it is dropped.
 ///
-/// On Linux the signals of the Secret Service's collections are heard over a connection of its own. gnome-keyring 42
-/// sends none when a secret is updated in place, and KeePassXC sends dozens for one change (`feasibility.md` 4). On
-/// macOS nothing is heard.
+/// On Linux it receives the signals of the Secret Service's collections over a separate connection. gnome-keyring 42
+/// sends no signal when a secret is updated in place, and KeePassXC sends dozens for one change. On macOS it receives
+/// nothing.
 #[derive(Debug)]
 #[must_use = "it listens until it is dropped"]
 pub struct ChangeListener {
@@ -18,16 +18,16 @@ pub struct ChangeListener {
 }
 
 impl ChangeListener {
-    /// Calls `tell` on a thread of its own after every change that the service tells of. Returns at once; a bus that
-    /// cannot be reached tells of nothing.
-    pub fn listen(tell: impl Fn() + Send + 'static) -> Self {
+    /// Calls `notify` on a new thread once it listens, and after every change that the service signals. Returns at
+    /// once; without a reachable bus, `notify` is never called.
+    pub fn listen(notify: impl Fn() + Send + 'static) -> Self {
         #[cfg(target_os = "linux")]
         {
-            Self { _listening: imp::ActiveListener::start(tell) }
+            Self { _listening: imp::ActiveListener::start(notify) }
         }
         #[cfg(not(target_os = "linux"))]
         {
-            drop(tell);
+            drop(notify);
             Self { _nothing: PhantomData }
         }
     }
@@ -44,13 +44,13 @@ mod imp {
 
     const COLLECTION_INTERFACE: &str = "org.freedesktop.Secret.Collection";
 
-    /// The connection that is listened on, for as long as anybody wants it.
+    /// The connection of the listening thread.
     #[derive(Debug)]
     enum SignalConnection {
-        /// Not there yet.
+        /// Not connected yet.
         Opening,
         Open(Connection),
-        /// Nobody listens any more.
+        /// The listener was dropped.
         Closed,
     }
 
@@ -58,47 +58,47 @@ mod imp {
     pub(super) struct ActiveListener(Arc<Mutex<SignalConnection>>);
 
     impl ActiveListener {
-        pub(super) fn start(tell: impl Fn() + Send + 'static) -> Self {
-            let line = Arc::new(Mutex::new(SignalConnection::Opening));
-            let shared = Arc::clone(&line);
-            let work = move || drop(listen(&shared, tell));
-            // Without a thread nothing is heard, which a hint may do.
+        pub(super) fn start(notify: impl Fn() + Send + 'static) -> Self {
+            let connection = Arc::new(Mutex::new(SignalConnection::Opening));
+            let shared = Arc::clone(&connection);
+            let work = move || drop(listen(&shared, notify));
+            // Without a thread there are no notices, which callers must tolerate anyway.
             let _ = thread::Builder::new().name("keychain changes".to_owned()).spawn(work);
-            Self(line)
+            Self(connection)
         }
     }
 
     impl Drop for ActiveListener {
         fn drop(&mut self) {
-            let line = std::mem::replace(&mut *lock(&self.0), SignalConnection::Closed);
-            if let SignalConnection::Open(bus) = line {
-                // The thread that waits on it ends with it.
+            let connection = std::mem::replace(&mut *lock(&self.0), SignalConnection::Closed);
+            if let SignalConnection::Open(bus) = connection {
+                // Ends the thread that waits on the connection.
                 let _ = bus.close();
             }
         }
     }
 
-    fn listen(line: &Mutex<SignalConnection>, tell: impl Fn()) -> zbus::Result<()> {
+    fn listen(connection: &Mutex<SignalConnection>, notify: impl Fn()) -> zbus::Result<()> {
         let bus = super::super::bus::session()?;
         let rule = MatchRule::builder().msg_type(Type::Signal).interface(COLLECTION_INTERFACE)?.build();
         let signals = MessageIterator::for_match_rule(rule, &bus, None)?;
         {
-            let mut line = lock(line);
-            if matches!(*line, SignalConnection::Closed) {
+            let mut connection = lock(connection);
+            if matches!(*connection, SignalConnection::Closed) {
                 return Ok(());
             }
-            *line = SignalConnection::Open(bus);
+            *connection = SignalConnection::Open(bus);
         }
-        // What changed before the rule was set is not told by it.
-        tell();
+        // Changes before the rule was set send no signal here.
+        notify();
         for signal in signals {
             signal?;
-            tell();
+            notify();
         }
         Ok(())
     }
 
-    fn lock(line: &Mutex<SignalConnection>) -> std::sync::MutexGuard<'_, SignalConnection> {
-        line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(connection: &Mutex<SignalConnection>) -> std::sync::MutexGuard<'_, SignalConnection> {
+        connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

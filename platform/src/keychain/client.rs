@@ -1,9 +1,9 @@
-//! The process's one connection to its keychain: a worker thread, a queue before it, and a deadline on every call.
+//! The connection of this process to its keychain: a worker thread, a queue, and a deadline on every call.
 //!
-//! A keychain call can hang for good: in the handshake with a bus, in a service that is stopped, behind a dialogue that
-//! nobody answers. So it never runs on a caller's thread. A caller that has waited long enough leaves; if its call was
-//! running, the worker is left behind with its connection (a thread does not keep a process from exiting) and the
-//! calls that wait go to a new one.
+//! A keychain call can hang for good: in the handshake with a bus, in a stopped service, behind an unanswered prompt.
+//! So it never runs on the caller's thread. A caller whose deadline passes returns; if its call was running, its
+//! worker is abandoned with its connection (a thread does not keep a process from exiting), and a new worker serves
+//! the waiting calls.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -19,28 +19,28 @@ use zeroize::Zeroizing;
 
 use super::{
     CallEffect, Error, Item, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain, LastModified,
-    Operation, Readiness, Slot, native,
+    Operation, Readiness, WriteTarget, native,
 };
 
-/// Workers left behind in calls that never ended; more of them than this, and calls fail at once.
+/// Maximum number of abandoned workers whose calls have not ended; beyond it, calls fail at once.
 ///
-/// A hung service is asked again at every poll. Each ask costs a thread until the service answers or goes away.
-const MOST_LEFT_BEHIND: usize = 16;
+/// Every poll calls a hung service again, and each such call costs a thread until the service answers or goes away.
+const MAX_ABANDONED_WORKERS: usize = 16;
 
-/// A handle on one keychain connection, shared by its clones and usable from any thread.
+/// A handle to one keychain connection, shared by its clones and usable from any thread.
 ///
-/// The connection is made by the first call and kept. It is replaced, by the next call, after an error that leaves its
-/// state in doubt: [`Error::Failed`], [`Error::Panicked`], [`Error::TimedOut`], [`Error::Unavailable`]. Calls are
-/// served one after another, in the order they came. When the last clone is dropped, the worker ends.
+/// The first call connects. The next call after [`Error::Failed`], [`Error::Panicked`], [`Error::TimedOut`] or
+/// [`Error::Unavailable`] connects again. Calls run one after another, in the order they were made. The worker ends
+/// when the last clone is dropped.
 ///
 /// # Deadlines
 ///
-/// Every call waits for at most `within`, connecting and waiting for earlier calls included, and then fails with
-/// [`Error::TimedOut`]. A call whose turn had not come by then is never carried out. One that was under way cannot be
-/// taken back: the outcome of a write or deletion is then [`CallEffect::Unknown`]. Of such a call no further step is begun
-/// ([`Caller`]), so what it may still do is what the service had already been sent.
+/// Every call waits for at most `within`, including the time to connect and for earlier calls, and then fails with
+/// [`Error::TimedOut`]. A call that had not begun by then is never carried out. A call that had begun cannot be taken
+/// back: the effect of a write or deletion is then [`CallEffect::Unknown`]. Its implementation begins no further step
+/// ([`Cancellation`]), so only requests that the service already received may still take effect.
 ///
-/// When 16 calls hang at once, further ones fail with [`Error::Unavailable`] until one of them ends.
+/// While 16 calls hang, further ones fail with [`Error::Unavailable`].
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<ClientHandle>,
@@ -48,97 +48,92 @@ pub struct Client {
 }
 
 impl Client {
-    /// The keychain of this operating system; every call returns the one connection of this process.
+    /// Returns a client of this operating system's keychain. All of them share the one connection of this process.
     pub fn system() -> Self {
         static SYSTEM: OnceLock<Client> = OnceLock::new();
-        SYSTEM.get_or_init(|| Self::over(native::SERVICE, native::connect)).clone()
+        SYSTEM.get_or_init(|| Self::new(native::SERVICE, native::connect)).clone()
     }
 
-    /// A keychain that `connect` reaches, called `service` in errors.
+    /// Creates a client of the keychain that `connect` reaches, called `service` in errors.
     ///
-    /// `connect` is called on the worker, inside the deadline of the call that needs it; it may block or panic as the
-    /// calls themselves may. It is given the caller that the connection works for.
-    pub fn over(
+    /// `connect` runs on the worker, within the deadline of the call that needs it, and may block or panic as calls
+    /// may. It receives the cancellation of its connection.
+    pub fn new(
         service: &'static str,
-        connect: impl Fn(&Caller) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
+        connect: impl Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
     ) -> Self {
         let shared = ClientShared {
             service,
             connect: Box::new(connect),
             state: Mutex::default(),
-            news: Condvar::new(),
+            changed: Condvar::new(),
         };
         Self { handle: Arc::new(ClientHandle { shared: Arc::new(shared) }), sharing: native::SHARING }
     }
 
-    /// The same for a keychain whose items are shared in this way, and not as those of this operating system.
+    /// Overrides who may rewrite an item, for a keychain other than this operating system's.
     #[must_use]
     pub fn with_sharing(self, sharing: ItemSharing) -> Self {
         Self { sharing, ..self }
     }
 
-    /// Whether a program may rewrite an item that another program made.
+    /// Returns whether a program may rewrite an item that another program created.
     pub fn sharing(&self) -> ItemSharing {
         self.sharing
     }
 
-    /// [`Keychain::readiness`] within a deadline.
+    /// Calls [`Keychain::readiness`] within a deadline.
     ///
     /// # Errors
-    ///
     /// Those of [`Keychain::readiness`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn readiness(&self, within: Duration) -> Result<Readiness, Error> {
         self.call(Operation::Readiness, within, |keychain| keychain.readiness())
     }
 
-    /// [`Keychain::read`] within a deadline.
+    /// Calls [`Keychain::read`] within a deadline.
     ///
     /// # Errors
-    ///
     /// Those of [`Keychain::read`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn read(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
         let name = name.clone();
         self.call(Operation::Read, within, move |keychain| keychain.read(&name))
     }
 
-    /// [`Keychain::read_asking`] within a deadline, which is the time that the user has to answer.
+    /// Calls [`Keychain::read_with_prompt`] within a deadline, which includes the time the user takes to answer.
     ///
     /// # Errors
-    ///
-    /// Those of [`Keychain::read_asking`], [`Error::TimedOut`] and [`Error::Panicked`].
-    pub fn read_asking(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
+    /// Those of [`Keychain::read_with_prompt`], [`Error::TimedOut`] and [`Error::Panicked`].
+    pub fn read_with_prompt(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
         let name = name.clone();
-        self.call(Operation::ReadAsking, within, move |keychain| keychain.read_asking(&name))
+        self.call(Operation::ReadWithPrompt, within, move |keychain| keychain.read_with_prompt(&name))
     }
 
-    /// [`Keychain::modified`] within a deadline.
+    /// Calls [`Keychain::modified`] within a deadline.
     ///
     /// # Errors
-    ///
     /// Those of [`Keychain::modified`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn modified(&self, name: &ItemName, within: Duration) -> Result<LastModified, Error> {
         let name = name.clone();
         self.call(Operation::Modified, within, move |keychain| keychain.modified(&name))
     }
 
-    /// [`Keychain::holds`] within a deadline.
+    /// Calls [`Keychain::contains`] within a deadline.
     ///
     /// # Errors
-    /// Those of [`Keychain::holds`], [`Error::TimedOut`] and [`Error::Panicked`].
-    pub fn holds(&self, name: &ItemName, within: Duration) -> Result<bool, Error> {
+    /// Those of [`Keychain::contains`], [`Error::TimedOut`] and [`Error::Panicked`].
+    pub fn contains(&self, name: &ItemName, within: Duration) -> Result<bool, Error> {
         let name = name.clone();
-        self.call(Operation::Modified, within, move |keychain| keychain.holds(&name))
+        self.call(Operation::Modified, within, move |keychain| keychain.contains(&name))
     }
 
-    /// [`Keychain::write`] within a deadline.
+    /// Calls [`Keychain::write`] within a deadline.
     ///
     /// # Errors
-    ///
-    /// Those of [`Keychain::write`], [`Error::TimedOut`] and [`Error::Panicked`]; see [`Error::outcome`].
+    /// Those of [`Keychain::write`], [`Error::TimedOut`] and [`Error::Panicked`]; see [`Error::effect`].
     pub fn write(
         &self,
         name: &ItemName,
-        slot: &Slot,
+        slot: &WriteTarget,
         secret: &[u8],
         within: Duration,
     ) -> Result<ItemWrite, Error> {
@@ -146,11 +141,10 @@ impl Client {
         self.call(Operation::Write, within, move |keychain| keychain.write(&name, &slot, &secret))
     }
 
-    /// [`Keychain::delete`] within a deadline.
+    /// Calls [`Keychain::delete`] within a deadline.
     ///
     /// # Errors
-    ///
-    /// Those of [`Keychain::delete`], [`Error::TimedOut`] and [`Error::Panicked`]; see [`Error::outcome`].
+    /// Those of [`Keychain::delete`], [`Error::TimedOut`] and [`Error::Panicked`]; see [`Error::effect`].
     pub fn delete(
         &self,
         name: &ItemName,
@@ -170,13 +164,13 @@ impl Client {
         let shared = &self.handle.shared;
         let (reply, answer) = mpsc::channel();
         let run = move |session: &mut WorkerSession<'_>| {
-            // A caller that left does not want the answer; the secret in it is wiped as it is dropped.
+            // A caller that timed out no longer receives; the secret in the result is wiped when it is dropped.
             let _ = reply.send(session.attempt(operation, work));
         };
         let ticket = shared.enqueue(operation, Box::new(run))?;
         match answer.recv_timeout(within) {
             Ok(answer) => answer,
-            Err(_) => shared.give_up(ticket, operation, within, &answer),
+            Err(_) => shared.abandon_call(ticket, operation, within, &answer),
         }
     }
 }
@@ -187,27 +181,28 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Whoever waits for the calls of one connection.
+/// Signals that no caller waits for a connection any more.
 ///
-/// A caller that gives up leaves the connection for good. An implementation asks before each step that changes
-/// something: a call that hung for an hour must not write over what was written since.
+/// A caller that times out cancels the connection for good. An implementation checks this before each step that
+/// changes something, so that a call that hung for an hour does not overwrite what was written since.
 #[derive(Clone, Debug, Default)]
-pub struct Caller {
-    left: Arc<AtomicBool>,
+pub struct Cancellation {
+    cancelled: Arc<AtomicBool>,
 }
 
-impl Caller {
-    /// Whether nobody waits for this connection any more, or ever will.
-    pub fn has_left(&self) -> bool {
-        self.left.load(Ordering::SeqCst)
+impl Cancellation {
+    /// Returns whether the connection was cancelled, which is final.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
     }
 
-    fn leave(&self) {
-        self.left.store(true, Ordering::SeqCst);
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
     }
 }
 
-/// What the clones of a client share; the worker holds only the inner part, so that dropping the last clone ends it.
+/// State shared by the clones of a client. The worker holds only the inner part, so that dropping the last clone ends
+/// it.
 struct ClientHandle {
     shared: Arc<ClientShared>,
 }
@@ -215,35 +210,35 @@ struct ClientHandle {
 impl Drop for ClientHandle {
     fn drop(&mut self) {
         self.shared.state().closed = true;
-        self.shared.news.notify_all();
+        self.shared.changed.notify_all();
     }
 }
 
-/// What [`Client::over`] is given.
+/// The function that [`Client::new`] receives.
 trait Connect: Send + Sync {
-    fn connect(&self, caller: &Caller) -> Result<Box<dyn Keychain>, Error>;
+    fn connect(&self, cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error>;
 }
 
-impl<F: Fn(&Caller) -> Result<Box<dyn Keychain>, Error> + Send + Sync> Connect for F {
-    fn connect(&self, caller: &Caller) -> Result<Box<dyn Keychain>, Error> {
-        self(caller)
+impl<F: Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync> Connect for F {
+    fn connect(&self, cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
+        self(cancellation)
     }
 }
 
 struct ClientShared {
     service: &'static str,
     connect: Box<dyn Connect>,
-    // No foreign code runs while this is held, so it is held for moments and cannot be poisoned half-way.
+    // No foreign code runs under this lock, so it is held briefly and never poisoned half-way.
     state: Mutex<ClientState>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct ClientState {
     waiting: VecDeque<CallRequest>,
-    /// Whom the present worker works for; one whose caller has left takes no further job.
-    worker: Option<Caller>,
-    left_behind: usize,
+    /// The cancellation of the current worker; a cancelled worker takes no further call.
+    worker: Option<Cancellation>,
+    abandoned_workers: usize,
     last_ticket: u64,
     closed: bool,
 }
@@ -264,36 +259,37 @@ impl ClientShared {
         run: Box<dyn FnOnce(&mut WorkerSession<'_>) + Send>,
     ) -> Result<u64, Error> {
         let mut state = self.state();
-        if state.left_behind >= MOST_LEFT_BEHIND {
-            let source = format!("{MOST_LEFT_BEHIND} earlier calls are still waiting for an answer").into();
+        if state.abandoned_workers >= MAX_ABANDONED_WORKERS {
+            let source =
+                format!("{MAX_ABANDONED_WORKERS} earlier calls are still waiting for an answer").into();
             return Err(Error::Unavailable { service: self.service, source });
         }
         state.last_ticket += 1;
         let ticket = state.last_ticket;
         state.waiting.push_back(CallRequest { ticket, run });
-        if let Err(error) = self.staff(&mut state) {
+        if let Err(error) = self.ensure_worker(&mut state) {
             state.waiting.pop_back();
-            let (service, outcome) = (self.service, CallEffect::Unchanged);
-            return Err(Error::Failed { service, operation, outcome, source: error.into() });
+            let (service, effect) = (self.service, CallEffect::Unchanged);
+            return Err(Error::Failed { service, operation, effect, source: error.into() });
         }
         drop(state);
-        self.news.notify_one();
+        self.changed.notify_one();
         Ok(ticket)
     }
 
-    /// Makes sure that there is a worker.
-    fn staff(self: &Arc<Self>, state: &mut ClientState) -> std::io::Result<()> {
+    /// Starts a worker if there is none.
+    fn ensure_worker(self: &Arc<Self>, state: &mut ClientState) -> std::io::Result<()> {
         if state.worker.is_none() {
-            let (shared, caller) = (Arc::clone(self), Caller::default());
-            state.worker = Some(caller.clone());
+            let (shared, cancellation) = (Arc::clone(self), Cancellation::default());
+            state.worker = Some(cancellation.clone());
             let thread = thread::Builder::new().name("keychain".into());
-            thread.spawn(move || shared.work(caller)).inspect_err(|_| state.worker = None)?;
+            thread.spawn(move || shared.run_worker(cancellation)).inspect_err(|_| state.worker = None)?;
         }
         Ok(())
     }
 
-    /// Ends the wait for a call: its answer if it came in the last moment, else what became of it.
-    fn give_up<T>(
+    /// Ends the wait for a call: returns its result if that arrived just now, or else the timeout and its effect.
+    fn abandon_call<T>(
         self: &Arc<Self>,
         ticket: u64,
         operation: Operation,
@@ -301,58 +297,58 @@ impl ClientShared {
         answer: &Receiver<Result<T, Error>>,
     ) -> Result<T, Error> {
         let mut state = self.state();
-        // A worker takes a job under this lock, so it is in the queue, answered, or running.
+        // A worker takes a call under this lock, so the call is queued, answered or running.
         let place = state.waiting.iter().position(|job| job.ticket == ticket);
         let withdrawn = place.and_then(|place| state.waiting.remove(place));
-        let outcome = if withdrawn.is_some() {
+        let effect = if withdrawn.is_some() {
             CallEffect::Unchanged
         } else if let Ok(answer) = answer.try_recv() {
             return answer;
         } else {
-            if let Some(caller) = state.worker.take() {
-                caller.leave();
-                state.left_behind += 1;
+            if let Some(cancellation) = state.worker.take() {
+                cancellation.cancel();
+                state.abandoned_workers += 1;
             }
             if !state.waiting.is_empty() {
-                // Without a thread for them, the calls that wait run into their own deadlines.
-                let _ = self.staff(&mut state);
+                // Without a thread, the waiting calls reach their own deadlines.
+                let _ = self.ensure_worker(&mut state);
             }
-            operation.broken_off()
+            operation.effect_if_interrupted()
         };
         drop(state);
-        Err(Error::TimedOut { service: self.service, operation, after, outcome })
+        Err(Error::TimedOut { service: self.service, operation, after, effect })
     }
 
-    /// The life of a worker: one connection, one job after another, until it is left behind or the client is gone.
-    fn work(&self, caller: Caller) {
-        let mut session = WorkerSession { shared: self, caller, connection: None };
+    /// Runs calls on one connection until the worker is cancelled or the client is dropped.
+    fn run_worker(&self, cancellation: Cancellation) {
+        let mut session = WorkerSession { shared: self, cancellation, connection: None };
         let mut state = self.state();
-        while !session.caller.has_left() && !state.closed {
+        while !session.cancellation.is_cancelled() && !state.closed {
             let Some(job) = state.waiting.pop_front() else {
-                state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             drop(state);
             (job.run)(&mut session);
             state = self.state();
         }
-        if session.caller.has_left() {
-            state.left_behind -= 1;
+        if session.cancellation.is_cancelled() {
+            state.abandoned_workers -= 1;
         }
         drop(state);
         session.disconnect();
     }
 }
 
-/// A worker's connection.
+/// The connection of a worker.
 struct WorkerSession<'a> {
     shared: &'a ClientShared,
-    caller: Caller,
+    cancellation: Cancellation,
     connection: Option<Box<dyn Keychain>>,
 }
 
 impl WorkerSession<'_> {
-    /// One call, connecting first if need be; whatever happens in it comes out as an answer.
+    /// Runs one call, connecting first if necessary; a panic becomes an error.
     fn attempt<T>(
         &mut self,
         operation: Operation,
@@ -362,16 +358,16 @@ impl WorkerSession<'_> {
         let answer = catch_unwind(AssertUnwindSafe(|| {
             let connection = match &mut self.connection {
                 Some(connection) => connection,
-                none => none.insert(self.shared.connect.connect(&self.caller)?),
+                none => none.insert(self.shared.connect.connect(&self.cancellation)?),
             };
             work(connection.as_mut())
         }))
         .unwrap_or_else(|payload| {
-            discard(payload);
-            Err(Error::Panicked { service, operation, outcome: operation.broken_off() })
+            drop_payload(payload);
+            Err(Error::Panicked { service, operation, effect: operation.effect_if_interrupted() })
         });
-        if answer.as_ref().is_err_and(doubts_connection) {
-            // Before the answer is given: should this hang, the caller's deadline still sees it.
+        if answer.as_ref().is_err_and(needs_new_connection) {
+            // Before the result is sent, so that the caller's deadline covers a disconnect that hangs.
             self.disconnect();
         }
         answer
@@ -380,30 +376,30 @@ impl WorkerSession<'_> {
     fn disconnect(&mut self) {
         let connection = self.connection.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(connection))) {
-            discard(payload);
+            drop_payload(payload);
         }
     }
 }
 
-/// Drops what a panic carried without looking at it: it may quote a secret, and its own drop may panic.
-fn discard(payload: Box<dyn Any + Send>) {
+/// Drops a panic's payload unseen: it may quote a secret, and its own drop may panic.
+fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
 }
 
-/// Whether a new connection could do better than the one that gave this answer.
-fn doubts_connection(error: &Error) -> bool {
+/// Returns whether a new connection could do better after this error.
+fn needs_new_connection(error: &Error) -> bool {
     match error {
         Error::Failed { .. }
         | Error::Panicked { .. }
         | Error::TimedOut { .. }
         | Error::Unavailable { .. } => true,
         Error::Ambiguous { .. }
-        | Error::Declined { .. }
+        | Error::Denied { .. }
         | Error::Locked { .. }
-        | Error::NeverUnlocked { .. }
-        | Error::Vanished { .. } => false,
+        | Error::NotSetUp { .. }
+        | Error::ItemMissing { .. } => false,
     }
 }
 
@@ -414,9 +410,9 @@ mod tests {
     use super::super::{Fault, Memory, MemoryState};
     use super::*;
 
-    /// Longer than any call here takes that is answered at all.
+    /// Longer than any call takes that is answered at all.
     const LONG: Duration = Duration::from_secs(20);
-    /// For calls that are not answered.
+    /// The deadline of calls that are never answered.
     const SHORT: Duration = Duration::from_millis(50);
 
     fn name() -> ItemName {
@@ -431,24 +427,24 @@ mod tests {
     fn one_connection_serves_every_clone_and_call() {
         let memory = Memory::new();
         let client = memory.client();
-        client.write(&name(), &Slot::Only, b"one", LONG).unwrap();
+        client.write(&name(), &WriteTarget::OnlyItem, b"one", LONG).unwrap();
         client.clone().read(&name(), LONG).unwrap();
         assert!(matches!(client.modified(&name(), LONG).unwrap(), LastModified::At(_)));
         assert_eq!(memory.connections(), 1);
     }
 
     #[test]
-    fn each_condition_of_a_keychain_is_its_own_answer() {
+    fn each_state_of_a_keychain_has_its_own_result() {
         let memory = Memory::new();
         let client = memory.client();
-        let ask = || (client.readiness(LONG), client.read(&name(), LONG).map(|items| items.len()));
-        assert!(matches!(ask(), (Ok(Readiness::Unlocked), Ok(0))));
+        let answers = || (client.readiness(LONG), client.read(&name(), LONG).map(|items| items.len()));
+        assert!(matches!(answers(), (Ok(Readiness::Unlocked), Ok(0))));
         memory.set_state(MemoryState::Locked);
-        assert!(matches!(ask(), (Ok(Readiness::Locked), Err(Error::Locked { .. }))));
-        memory.set_state(MemoryState::NeverUnlocked);
-        assert!(matches!(ask(), (Ok(Readiness::NeverUnlocked), Err(Error::NeverUnlocked { .. }))));
+        assert!(matches!(answers(), (Ok(Readiness::Locked), Err(Error::Locked { .. }))));
+        memory.set_state(MemoryState::NotSetUp);
+        assert!(matches!(answers(), (Ok(Readiness::NotSetUp), Err(Error::NotSetUp { .. }))));
         memory.set_state(MemoryState::Unavailable);
-        assert!(matches!(ask(), (Err(Error::Unavailable { .. }), Err(Error::Unavailable { .. }))));
+        assert!(matches!(answers(), (Err(Error::Unavailable { .. }), Err(Error::Unavailable { .. }))));
     }
 
     #[test]
@@ -457,10 +453,10 @@ mod tests {
         let client = memory.client();
         for (fault, connections) in [
             (Fault::Locked, 1),
-            (Fault::NeverUnlocked, 1),
-            (Fault::Fails, 2),
+            (Fault::NotSetUp, 1),
+            (Fault::Failed, 2),
             (Fault::Unavailable, 3),
-            (Fault::Panics, 4),
+            (Fault::Panicked, 4),
         ] {
             memory.inject(Operation::Read, fault);
             assert!(client.read(&name(), LONG).is_err(), "{fault:?}");
@@ -470,13 +466,13 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_hangs_costs_its_deadline_and_the_next_one_nothing() {
+    fn a_hung_call_times_out_and_does_not_delay_the_next_one() {
         let memory = Memory::new();
         let client = memory.client();
-        memory.inject(Operation::Read, Fault::Silent);
+        memory.inject(Operation::Read, Fault::NoReply);
         let refusal = client.read(&name(), SHORT).unwrap_err();
         assert!(
-            matches!(refusal, Error::TimedOut { after: SHORT, outcome: CallEffect::Unchanged, .. }),
+            matches!(refusal, Error::TimedOut { after: SHORT, effect: CallEffect::Unchanged, .. }),
             "{refusal}"
         );
         client.read(&name(), LONG).unwrap();
@@ -487,29 +483,32 @@ mod tests {
     fn a_slow_call_is_waited_for() {
         let memory = Memory::new();
         memory.inject(Operation::Write, Fault::Slow(SHORT));
-        assert_eq!(memory.client().write(&name(), &Slot::Only, b"one", LONG).unwrap(), ItemWrite::Created);
+        assert_eq!(
+            memory.client().write(&name(), &WriteTarget::OnlyItem, b"one", LONG).unwrap(),
+            ItemWrite::Created
+        );
     }
 
     #[test]
-    fn the_outcome_of_a_write_whose_answer_never_came_is_unknown() {
-        for (fault, left) in [(Fault::AnswerLost, vec![b"one".to_vec()]), (Fault::Silent, Vec::new())] {
+    fn the_effect_of_a_write_without_a_reply_is_unknown() {
+        for (fault, left) in [(Fault::ReplyLost, vec![b"one".to_vec()]), (Fault::NoReply, Vec::new())] {
             let memory = Memory::new();
             memory.inject(Operation::Write, fault);
-            let refusal = memory.client().write(&name(), &Slot::Only, b"one", SHORT).unwrap_err();
+            let refusal = memory.client().write(&name(), &WriteTarget::OnlyItem, b"one", SHORT).unwrap_err();
             assert!(matches!(refusal, Error::TimedOut { .. }), "{refusal}");
-            assert_eq!((refusal.outcome(), secrets(&memory)), (CallEffect::Unknown, left));
+            assert_eq!((refusal.effect(), secrets(&memory)), (CallEffect::Unknown, left));
         }
     }
 
     #[test]
-    fn a_write_that_was_given_up_under_way_may_still_be_done() {
+    fn a_write_that_timed_out_while_running_may_still_be_done() {
         let memory = Memory::new();
         let client = memory.client();
         memory.inject(Operation::Write, Fault::Held);
-        let refusal = client.write(&name(), &Slot::Only, b"late", SHORT).unwrap_err();
-        assert_eq!((refusal.outcome(), secrets(&memory).len()), (CallEffect::Unknown, 0));
+        let refusal = client.write(&name(), &WriteTarget::OnlyItem, b"late", SHORT).unwrap_err();
+        assert_eq!((refusal.effect(), secrets(&memory).len()), (CallEffect::Unknown, 0));
         memory.release();
-        // The worker that was left behind is on its way now, and no later call waits for it.
+        // The abandoned worker continues now, and no later call waits for it.
         let begun = Instant::now();
         while secrets(&memory).is_empty() {
             client.readiness(LONG).unwrap();
@@ -518,47 +517,50 @@ mod tests {
     }
 
     #[test]
-    fn a_call_given_up_in_the_queue_changes_nothing_now_or_later() {
+    fn a_call_that_timed_out_in_the_queue_is_never_run() {
         let memory = Memory::new();
         let client = memory.client();
         memory.inject(Operation::Read, Fault::Held);
         thread::scope(|scope| {
             let reader = scope.spawn(|| client.read(&name(), LONG));
-            memory.await_held(1);
-            let refusal = client.write(&name(), &Slot::Only, b"late", SHORT).unwrap_err();
-            assert!(matches!(refusal, Error::TimedOut { outcome: CallEffect::Unchanged, .. }), "{refusal}");
+            memory.wait_for_held(1);
+            let refusal = client.write(&name(), &WriteTarget::OnlyItem, b"late", SHORT).unwrap_err();
+            assert!(matches!(refusal, Error::TimedOut { effect: CallEffect::Unchanged, .. }), "{refusal}");
             memory.release();
             reader.join().unwrap().unwrap();
         });
-        // Served after everything that was ever queued before it.
+        // Runs after every call that was queued before it.
         assert!(client.read(&name(), LONG).unwrap().is_empty());
         assert_eq!((memory.calls(Operation::Write), memory.connections()), (0, 1));
     }
 
     #[test]
-    fn calls_queued_behind_one_that_hangs_go_on_without_it() {
+    fn calls_queued_behind_a_hung_one_continue() {
         let memory = Memory::new();
         let client = memory.client();
-        memory.inject(Operation::Read, Fault::Silent);
+        memory.inject(Operation::Read, Fault::NoReply);
         thread::scope(|scope| {
             scope.spawn(|| client.read(&name(), SHORT).unwrap_err());
-            memory.await_held(1);
-            assert_eq!(client.write(&name(), &Slot::Only, b"one", LONG).unwrap(), ItemWrite::Created);
+            memory.wait_for_held(1);
+            assert_eq!(
+                client.write(&name(), &WriteTarget::OnlyItem, b"one", LONG).unwrap(),
+                ItemWrite::Created
+            );
         });
         assert_eq!(memory.connections(), 2);
     }
 
     #[test]
-    fn a_panic_is_an_error_with_an_honest_outcome_and_no_words_of_its_own() {
+    fn a_panic_is_an_error_with_its_effect_and_without_its_message() {
         let memory = Memory::new();
         let client = memory.client();
-        memory.inject(Operation::Write, Fault::Panics);
-        memory.inject(Operation::Read, Fault::Panics);
-        let write = client.write(&name(), &Slot::Only, b"one", LONG).unwrap_err();
+        memory.inject(Operation::Write, Fault::Panicked);
+        memory.inject(Operation::Read, Fault::Panicked);
+        let write = client.write(&name(), &WriteTarget::OnlyItem, b"one", LONG).unwrap_err();
         let read = client.read(&name(), LONG).unwrap_err();
-        assert!(matches!(write, Error::Panicked { outcome: CallEffect::Unknown, .. }), "{write}");
-        assert!(matches!(read, Error::Panicked { outcome: CallEffect::Unchanged, .. }), "{read}");
-        assert!(!format!("{write} {write:?}").contains("told to panic"));
+        assert!(matches!(write, Error::Panicked { effect: CallEffect::Unknown, .. }), "{write}");
+        assert!(matches!(read, Error::Panicked { effect: CallEffect::Unchanged, .. }), "{read}");
+        assert!(!format!("{write} {write:?}").contains("injected panic"));
     }
 
     #[test]
@@ -566,7 +568,7 @@ mod tests {
         let (started, hang) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
         let held = hang.lock().unwrap();
         let (first, hung) = (Arc::clone(&started), Arc::clone(&hang));
-        let client = Client::over("test keychain", move |_| {
+        let client = Client::new("test keychain", move |_| {
             if !first.swap(true, Ordering::SeqCst) {
                 drop(hung.lock());
             }
@@ -592,13 +594,13 @@ mod tests {
             fn read(&mut self, _: &ItemName) -> Result<Vec<Item>, Error> {
                 Ok(Vec::new())
             }
-            fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+            fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
                 self.read(name)
             }
             fn modified(&mut self, _: &ItemName) -> Result<LastModified, Error> {
-                Ok(LastModified::NoEntry)
+                Ok(LastModified::NoItem)
             }
-            fn write(&mut self, _: &ItemName, _: &Slot, _: &[u8]) -> Result<ItemWrite, Error> {
+            fn write(&mut self, _: &ItemName, _: &WriteTarget, _: &[u8]) -> Result<ItemWrite, Error> {
                 Ok(ItemWrite::Created)
             }
             fn delete(&mut self, _: &ItemName, _: &ItemSelection) -> Result<usize, Error> {
@@ -606,7 +608,7 @@ mod tests {
             }
         }
         let (closing, closed) = mpsc::channel();
-        let client = Client::over("test keychain", move |_| Ok(Box::new(Closing(closing.clone()))));
+        let client = Client::new("test keychain", move |_| Ok(Box::new(Closing(closing.clone()))));
         client.readiness(LONG).unwrap();
         drop(client.clone());
         assert!(closed.try_recv().is_err());
@@ -615,12 +617,12 @@ mod tests {
     }
 
     #[test]
-    fn a_keychain_that_hangs_for_good_is_not_asked_for_ever() {
+    fn calls_to_a_hung_keychain_fail_at_once_after_a_limit() {
         let memory = Memory::new();
         let client = memory.client();
-        for _ in 0..MOST_LEFT_BEHIND {
-            memory.inject(Operation::Readiness, Fault::Silent);
-            // Long enough for its turn to come on a busy machine: a call that was never begun leaves nobody behind.
+        for _ in 0..MAX_ABANDONED_WORKERS {
+            memory.inject(Operation::Readiness, Fault::NoReply);
+            // Long enough for its turn on a busy machine: a call that never began abandons no worker.
             assert!(matches!(client.readiness(5 * SHORT), Err(Error::TimedOut { .. })));
         }
         assert!(matches!(client.readiness(LONG), Err(Error::Unavailable { .. })));

@@ -1,4 +1,4 @@
-//! What a keychain call was to do, what it may have done, and why it failed.
+//! The operations of a keychain, their errors, and what a failed one may have changed.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::ItemName;
 #[cfg(doc)]
 use super::Keychain;
 
-/// The calls, for messages and test hooks.
+/// A keychain operation, for messages and test hooks.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -17,8 +17,8 @@ pub enum Operation {
     Modified,
     /// [`Keychain::read`].
     Read,
-    /// [`Keychain::read_asking`].
-    ReadAsking,
+    /// [`Keychain::read_with_prompt`].
+    ReadWithPrompt,
     /// [`Keychain::readiness`].
     Readiness,
     /// [`Keychain::write`].
@@ -26,11 +26,11 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What is known of the keychain after this operation broke off before its answer came.
-    pub(super) fn broken_off(self) -> CallEffect {
+    /// Returns the effect of this operation if it was interrupted before its answer came.
+    pub(super) fn effect_if_interrupted(self) -> CallEffect {
         match self {
             Self::Delete | Self::Write => CallEffect::Unknown,
-            Self::Modified | Self::Read | Self::ReadAsking | Self::Readiness => CallEffect::Unchanged,
+            Self::Modified | Self::Read | Self::ReadWithPrompt | Self::Readiness => CallEffect::Unchanged,
         }
     }
 }
@@ -39,22 +39,22 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Delete => "delete an item",
-            Self::Modified => "tell when an item changed",
+            Self::Modified => "read when an item changed",
             Self::Read => "read an item",
-            Self::ReadAsking => "read an item of another program",
-            Self::Readiness => "tell whether it is unlocked",
+            Self::ReadWithPrompt => "read an item of another program",
+            Self::Readiness => "check whether it is unlocked",
             Self::Write => "write an item",
         })
     }
 }
 
-/// What a call that failed may have done.
+/// What a failed call may have changed.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEffect {
-    /// This call changed nothing and will not.
+    /// The call changed nothing and will not.
     Unchanged,
-    /// It may have been done, in part or whole, or may yet be: read back before deciding anything.
+    /// The call may have been carried out, in part or whole, or may yet be: read back before deciding anything.
     Unknown,
 }
 
@@ -62,12 +62,12 @@ impl fmt::Display for CallEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unchanged => "nothing was changed, try again",
-            Self::Unknown => "it may have been done all the same, read it back before trying again",
+            Self::Unknown => "it may have taken effect, read it back before trying again",
         })
     }
 }
 
-/// Why a keychain call failed. No variant, message or source carries a secret.
+/// A keychain call failed. No variant, message or source contains a secret.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -76,30 +76,30 @@ pub enum Error {
     Ambiguous {
         /// The kind of keychain.
         service: &'static str,
-        /// What they are all called.
+        /// The name of the items.
         name: ItemName,
-        /// How many there are.
+        /// The number of items.
         copies: usize,
     },
-    /// The user was asked whether this program may have an item, and said no.
-    #[error("{service} gave nothing out; whoever was asked did not allow it")]
-    Declined {
+    /// The user denied access to the item, or dismissed the prompt.
+    #[error("access to the keychain item was denied ({service} prompt dismissed); try again and allow it")]
+    Denied {
         /// The kind of keychain.
         service: &'static str,
     },
     /// The service, or the connection to it, failed in another way.
-    #[error("{service} could not {operation}; {outcome}")]
+    #[error("{service} could not {operation}; {effect}")]
     Failed {
         /// The kind of keychain.
         service: &'static str,
-        /// What it was asked to do.
+        /// The failed operation.
         operation: Operation,
-        /// What may have happened.
-        outcome: CallEffect,
-        /// What it said.
+        /// What may have been changed.
+        effect: CallEffect,
+        /// The error of the service.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The collection is locked, or would ask its user before letting this program in.
+    /// The collection is locked, or the service would prompt before it grants access.
     #[error("{service} is locked; unlock it and try again")]
     Locked {
         /// The kind of keychain.
@@ -109,63 +109,65 @@ pub enum Error {
     #[error(
         "{service} has no default keyring yet; create one, for example by logging in to the desktop, and try again"
     )]
-    NeverUnlocked {
+    NotSetUp {
         /// The kind of keychain.
         service: &'static str,
     },
-    /// The code that talks to the service panicked; the next call starts on a new connection.
-    #[error("the code that talks to {service} panicked while it was to {operation}; {outcome}")]
+    /// The code that calls the service panicked; the next call connects again.
+    #[error(
+        "internal error: could not {operation}, because the code that calls {service} panicked; {effect}"
+    )]
     Panicked {
         /// The kind of keychain.
         service: &'static str,
-        /// What it was asked to do.
+        /// The failed operation.
         operation: Operation,
-        /// What may have happened.
-        outcome: CallEffect,
+        /// What may have been changed.
+        effect: CallEffect,
     },
-    /// No answer within the caller's deadline; the next call starts on a new connection.
-    #[error("{service} did not {operation} within {after:?}; {outcome}")]
+    /// The call had no answer within its deadline; the next call connects again.
+    #[error("{service} did not {operation} within {after:?}; {effect}")]
     TimedOut {
         /// The kind of keychain.
         service: &'static str,
-        /// What it was asked to do.
+        /// The failed operation.
         operation: Operation,
-        /// The deadline it had, waiting for earlier calls included.
+        /// The deadline, waiting for earlier calls included.
         after: Duration,
-        /// What may have happened; [`CallEffect::Unchanged`] for a call whose turn had not come.
-        outcome: CallEffect,
+        /// What may have been changed; [`CallEffect::Unchanged`] for a call that had not begun.
+        effect: CallEffect,
     },
-    /// No such service can be reached from this process.
+    /// This process cannot reach the service.
     #[error("{service} cannot be reached; start it for this session or choose another store")]
     Unavailable {
         /// The kind of keychain.
         service: &'static str,
-        /// How that was found out.
+        /// The error of the connection.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The one item that was asked for is gone; nothing was changed.
+    /// The item no longer exists; nothing was changed.
     #[error("{service} no longer holds that item for {name}; read it again")]
-    Vanished {
+    ItemMissing {
         /// The kind of keychain.
         service: &'static str,
-        /// What it was called.
+        /// The name of the item.
         name: ItemName,
     },
 }
 
 impl Error {
-    /// What the call that failed may have done to the keychain.
-    pub fn outcome(&self) -> CallEffect {
+    /// Returns what the failed call may have changed in the keychain.
+    pub fn effect(&self) -> CallEffect {
         match self {
-            Self::Failed { outcome, .. }
-            | Self::Panicked { outcome, .. }
-            | Self::TimedOut { outcome, .. } => *outcome,
+            Self::Failed { effect, .. } | Self::Panicked { effect, .. } | Self::TimedOut { effect, .. } => {
+                *effect
+            }
             Self::Ambiguous { .. }
-            | Self::Declined { .. }
+            | Self::Denied { .. }
             | Self::Locked { .. }
-            | Self::NeverUnlocked { .. }
+            | Self::NotSetUp { .. }
             | Self::Unavailable { .. }
-            | Self::Vanished { .. } => CallEffect::Unchanged,
+            | Self::ItemMissing { .. } => CallEffect::Unchanged,
         }
     }
 }
@@ -177,20 +179,20 @@ mod tests {
     #[test]
     fn every_message_names_the_service_and_is_lower_case_after_it() {
         let name = ItemName::new("service", "account");
-        let outcome = CallEffect::Unknown;
+        let effect = CallEffect::Unknown;
         let operation = Operation::Write;
         let source = || Box::<dyn std::error::Error + Send + Sync>::from("why");
         let service = "Secret Service";
         for error in [
             Error::Ambiguous { service, name: name.clone(), copies: 2 },
-            Error::Declined { service },
-            Error::Failed { service, operation, outcome, source: source() },
+            Error::Denied { service },
+            Error::Failed { service, operation, effect, source: source() },
             Error::Locked { service },
-            Error::NeverUnlocked { service },
-            Error::Panicked { service, operation, outcome },
-            Error::TimedOut { service, operation, after: Duration::from_secs(5), outcome },
+            Error::NotSetUp { service },
+            Error::Panicked { service, operation, effect },
+            Error::TimedOut { service, operation, after: Duration::from_secs(5), effect },
             Error::Unavailable { service, source: source() },
-            Error::Vanished { service, name },
+            Error::ItemMissing { service, name },
         ] {
             let message = error.to_string();
             assert!(message.contains(service) && message.contains("; "), "{message}");

@@ -1,9 +1,10 @@
 //! The login keychain of a macOS user, for a program without a provisioning profile.
 //!
-//! Items are generic passwords; service and account together are unique in a keychain, so there is never a second copy.
-//! Who made an item owns it: any other program that reads or rewrites it makes macOS ask its user. A call that would
-//! bring up such a dialogue, or the one that unlocks the keychain, is told not to and fails instead, which is reported
-//! as [`Error::Locked`]; the one exception is [`Keychain::read_asking`]. The store does not tell when an item was modified.
+//! Items are generic passwords; service and account together are unique in a keychain, so there is never a second
+//! copy. The program that created an item owns it: if another program reads or rewrites the item, macOS asks its
+//! user. Calls are made with dialogues disabled, so a call that would show such a dialogue, or the one that unlocks
+//! the keychain, fails with [`Error::Locked`]; only [`Keychain::read_with_prompt`] allows dialogues. The store does
+//! not report when an item was modified.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,119 +17,119 @@ use security_framework::os::macos::keychain::{KeychainUserInteractionLock, SecKe
 use zeroize::Zeroizing;
 
 use super::{
-    Caller, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain, LastModified,
-    Operation, Readiness, Slot,
+    Cancellation, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
+    LastModified, Operation, Readiness, WriteTarget,
 };
 
 pub(super) const SERVICE: &str = "macOS Keychain";
 pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
 pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain in this session: security unlock-keychain";
 
-/// Opens the store; the keychain itself is not touched yet.
-pub(super) fn connect(caller: &Caller) -> Result<Box<dyn Keychain>, Error> {
+/// Opens the store without touching the keychain itself.
+pub(super) fn connect(cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
     let store =
         Store::new().map_err(|error| Error::Unavailable { service: SERVICE, source: error.into() })?;
-    Ok(Box::new(LoginKeychain { caller: caller.clone(), store }))
+    Ok(Box::new(LoginKeychain { cancellation: cancellation.clone(), store }))
 }
 
 struct LoginKeychain {
-    caller: Caller,
+    cancellation: Cancellation,
     store: Arc<Store>,
 }
 
 impl Keychain for LoginKeychain {
     fn readiness(&mut self) -> Result<Readiness, Error> {
-        let _quiet = Quiet::new(Operation::Readiness)?;
+        let _guard = PromptGuard::new(Operation::Readiness)?;
         readiness(Operation::Readiness)
     }
 
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        let _quiet = open(Operation::Read)?;
+        let _guard = without_prompts(Operation::Read)?;
         match self.entry(Operation::Read, name)?.get_secret() {
-            Ok(secret) => Ok(vec![Item { id: only(), secret: Zeroizing::new(secret), modified: None }]),
+            Ok(secret) => Ok(vec![Item { id: only_id(), secret: Zeroizing::new(secret), modified: None }]),
             Err(StoreError::NoEntry) => Ok(Vec::new()),
-            Err(error) => Err(refused(Operation::Read, error)),
+            Err(error) => Err(store_error(Operation::Read, error)),
         }
     }
 
-    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        let operation = Operation::ReadAsking;
+    fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+        let operation = Operation::ReadWithPrompt;
         match self.entry(operation, name)?.get_secret() {
-            Ok(secret) => Ok(vec![Item { id: only(), secret: Zeroizing::new(secret), modified: None }]),
+            Ok(secret) => Ok(vec![Item { id: only_id(), secret: Zeroizing::new(secret), modified: None }]),
             Err(StoreError::NoEntry) => Ok(Vec::new()),
-            Err(error) => Err(refused(operation, error)),
+            Err(error) => Err(store_error(operation, error)),
         }
     }
 
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error> {
-        let _quiet = open(Operation::Modified)?;
+        let _guard = without_prompts(Operation::Modified)?;
         let present = self.is_present(Operation::Modified, name)?;
-        Ok(if present { LastModified::NotTold } else { LastModified::NoEntry })
+        Ok(if present { LastModified::Unknown } else { LastModified::NoItem })
     }
 
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
-        let _quiet = open(Operation::Write)?;
+    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
+        let _guard = without_prompts(Operation::Write)?;
         let present = self.is_present(Operation::Write, name)?;
-        if let Slot::This(id) = slot
-            && !(present && *id == only())
+        if let WriteTarget::Item(id) = slot
+            && !(present && *id == only_id())
         {
-            return Err(Error::Vanished { service: SERVICE, name: name.clone() });
+            return Err(Error::ItemMissing { service: SERVICE, name: name.clone() });
         }
-        self.before_a_change(Operation::Write)?;
+        self.check_not_cancelled(Operation::Write)?;
         self.entry(Operation::Write, name)?
             .set_secret(secret)
-            .map_err(|error| refused(Operation::Write, error))?;
+            .map_err(|error| store_error(Operation::Write, error))?;
         Ok(if present { ItemWrite::Updated } else { ItemWrite::Created })
     }
 
     fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {
-        let _quiet = open(Operation::Delete)?;
-        if let ItemSelection::This(id) = selection
-            && *id != only()
+        let _guard = without_prompts(Operation::Delete)?;
+        if let ItemSelection::Item(id) = selection
+            && *id != only_id()
         {
             return Ok(0);
         }
-        self.before_a_change(Operation::Delete)?;
+        self.check_not_cancelled(Operation::Delete)?;
         match self.entry(Operation::Delete, name)?.delete_credential() {
             Ok(()) => Ok(1),
             Err(StoreError::NoEntry) => Ok(0),
-            Err(error) => Err(refused(Operation::Delete, error)),
+            Err(error) => Err(store_error(Operation::Delete, error)),
         }
     }
 }
 
 impl LoginKeychain {
     fn entry(&self, operation: Operation, name: &ItemName) -> Result<Entry, Error> {
-        self.store.build(name.service(), name.account(), None).map_err(|error| refused(operation, error))
+        self.store.build(name.service(), name.account(), None).map_err(|error| store_error(operation, error))
     }
 
-    /// Stops a call that nobody waits for, before it does what nobody would learn of.
-    fn before_a_change(&self, operation: Operation) -> Result<(), Error> {
-        if self.caller.has_left() {
-            return Err(failed(operation, "its caller has left".into()));
+    /// Stops a cancelled call before it changes something.
+    fn check_not_cancelled(&self, operation: Operation) -> Result<(), Error> {
+        if self.cancellation.is_cancelled() {
+            return Err(failed(operation, "its caller timed out".into()));
         }
         Ok(())
     }
 
-    /// Searching fetches attributes alone, which no keychain asks its user about.
+    /// Searches fetch attributes only, which never causes a prompt.
     fn is_present(&self, operation: Operation, name: &ItemName) -> Result<bool, Error> {
         let name = HashMap::from([("service", name.service()), ("user", name.account())]);
-        self.store.search(&name).map(|found| !found.is_empty()).map_err(|error| refused(operation, error))
+        self.store.search(&name).map(|found| !found.is_empty()).map_err(|error| store_error(operation, error))
     }
 }
 
-/// The identity of the one item that a name can have.
-fn only() -> ItemId {
+/// Returns the id of the one item that a name can have.
+fn only_id() -> ItemId {
     ItemId("only".into())
 }
 
-/// Silence, once the keychain is known to be unlocked.
-fn open(operation: Operation) -> Result<Quiet, Error> {
-    let quiet = Quiet::new(operation)?;
+/// Disables prompts and checks that the keychain is unlocked.
+fn without_prompts(operation: Operation) -> Result<PromptGuard, Error> {
+    let guard = PromptGuard::new(operation)?;
     match readiness(operation)? {
-        Readiness::Unlocked => Ok(quiet),
+        Readiness::Unlocked => Ok(guard),
         Readiness::Locked => Err(Error::Locked { service: SERVICE }),
-        Readiness::NeverUnlocked => Err(Error::NeverUnlocked { service: SERVICE }),
+        Readiness::NotSetUp => Err(Error::NotSetUp { service: SERVICE }),
     }
 }
 
@@ -140,8 +141,8 @@ fn readiness(operation: Operation) -> Result<Readiness, Error> {
     match code {
         0 if status & UNLOCKED != 0 => Ok(Readiness::Unlocked),
         0 => Ok(Readiness::Locked),
-        NO_DEFAULT_KEYCHAIN | NO_SUCH_KEYCHAIN => Ok(Readiness::NeverUnlocked),
-        code => Err(meaning(operation, SecurityError::from_code(code))),
+        NO_DEFAULT_KEYCHAIN | NO_SUCH_KEYCHAIN => Ok(Readiness::NotSetUp),
+        code => Err(system_error(operation, SecurityError::from_code(code))),
     }
 }
 
@@ -150,29 +151,31 @@ const UNLOCKED: u32 = 1;
 
 #[link(name = "Security", kind = "framework")]
 unsafe extern "C" {
-    // Not among the bindings of security-framework 3.7.
+    // Missing from security-framework 3.7.
     fn SecKeychainGetStatus(keychain: *const std::ffi::c_void, status: *mut u32) -> i32;
 }
 
-/// While one of these lives, no keychain function of this process brings up a dialogue.
+/// Disables the keychain dialogues of this process while it lives.
 ///
-/// The switch is the process's, and a call that was left behind may outlive the next one: so it is counted, and the
-/// last one restores what was found.
-struct Quiet;
+/// The switch is process-wide, and an abandoned call may outlive the next one, so the guards are counted and the last
+/// one restores the former setting.
+struct PromptGuard;
 
-struct QuietState {
+struct PromptState {
     calls: usize,
-    /// `None` also when the host program had already forbidden dialogues; then they stay forbidden.
+    /// `None` also if the host program had already disabled dialogues; then they stay disabled.
     switch: Option<KeychainUserInteractionLock>,
 }
 
-static QUIET: Mutex<QuietState> = Mutex::new(QuietState { calls: 0, switch: None });
+static PROMPTS: Mutex<PromptState> = Mutex::new(PromptState { calls: 0, switch: None });
 
-impl Quiet {
+impl PromptGuard {
     fn new(operation: Operation) -> Result<Self, Error> {
-        let mut state = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.calls == 0 && SecKeychain::user_interaction_allowed().map_err(|e| meaning(operation, e))? {
-            let switch = SecKeychain::disable_user_interaction().map_err(|e| meaning(operation, e))?;
+        let mut state = PROMPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.calls == 0
+            && SecKeychain::user_interaction_allowed().map_err(|e| system_error(operation, e))?
+        {
+            let switch = SecKeychain::disable_user_interaction().map_err(|e| system_error(operation, e))?;
             state.switch = Some(switch);
         }
         state.calls += 1;
@@ -180,9 +183,9 @@ impl Quiet {
     }
 }
 
-impl Drop for Quiet {
+impl Drop for PromptGuard {
     fn drop(&mut self) {
-        let mut state = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = PROMPTS.lock().unwrap_or_else(PoisonError::into_inner);
         state.calls -= 1;
         if state.calls == 0 {
             state.switch = None;
@@ -190,16 +193,16 @@ impl Drop for Quiet {
     }
 }
 
-/// What a refusal of the store means; the operating system's own code is inside.
-fn refused(operation: Operation, error: StoreError) -> Error {
+/// Converts an error of the store, which contains the operating system's own code.
+fn store_error(operation: Operation, error: StoreError) -> Error {
     match error {
         StoreError::NoStorageAccess(source) | StoreError::PlatformFailure(source) => {
             match source.downcast::<SecurityError>() {
-                Ok(error) => meaning(operation, *error),
+                Ok(error) => system_error(operation, *error),
                 Err(source) => failed(operation, source),
             }
         }
-        // Some of its other errors own the bytes of a secret; their words do not.
+        // Some other errors own the bytes of a secret; their messages do not contain them.
         other => failed(operation, other.to_string().into()),
     }
 }
@@ -213,23 +216,23 @@ const NO_DEFAULT_KEYCHAIN: i32 = -25307;
 const NO_SUCH_KEYCHAIN: i32 = -25294;
 const USER_CANCELED: i32 = -128;
 
-fn meaning(operation: Operation, error: SecurityError) -> Error {
+fn system_error(operation: Operation, error: SecurityError) -> Error {
     match error.code() {
-        AUTH_FAILED | USER_CANCELED if operation == Operation::ReadAsking => {
-            Error::Declined { service: SERVICE }
+        AUTH_FAILED | USER_CANCELED if operation == Operation::ReadWithPrompt => {
+            Error::Denied { service: SERVICE }
         }
         AUTH_FAILED | INTERACTION_NOT_ALLOWED | INTERACTION_REQUIRED | USER_CANCELED => {
             Error::Locked { service: SERVICE }
         }
         NOT_AVAILABLE => Error::Unavailable { service: SERVICE, source: error.into() },
-        NO_DEFAULT_KEYCHAIN | NO_SUCH_KEYCHAIN => Error::NeverUnlocked { service: SERVICE },
+        NO_DEFAULT_KEYCHAIN | NO_SUCH_KEYCHAIN => Error::NotSetUp { service: SERVICE },
         _ => failed(operation, error.into()),
     }
 }
 
-/// The store makes several calls for one of ours and does not say which of them this is the error of.
+/// The store makes several system calls for one of ours and does not say which of them failed.
 fn failed(operation: Operation, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::Failed { service: SERVICE, operation, outcome: operation.broken_off(), source }
+    Error::Failed { service: SERVICE, operation, effect: operation.effect_if_interrupted(), source }
 }
 
 #[cfg(test)]
@@ -237,22 +240,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_dialogue_means_locked_and_a_missing_keychain_never_unlocked() {
-        let meaning_of = |code| meaning(Operation::Read, SecurityError::from_code(code));
+    fn a_refused_dialogue_means_locked_and_a_missing_keychain_not_set_up() {
+        let meaning_of = |code| system_error(Operation::Read, SecurityError::from_code(code));
         assert!(matches!(meaning_of(-25308), Error::Locked { .. }));
-        assert!(matches!(meaning_of(-25307), Error::NeverUnlocked { .. }));
+        assert!(matches!(meaning_of(-25307), Error::NotSetUp { .. }));
         assert!(matches!(meaning_of(-25291), Error::Unavailable { .. }));
         assert!(matches!(meaning_of(-25240), Error::Failed { .. }));
         assert!(matches!(meaning_of(-128), Error::Locked { .. }));
-        let refused = meaning(Operation::ReadAsking, SecurityError::from_code(-128));
-        assert!(matches!(refused, Error::Declined { .. }));
+        let refused = system_error(Operation::ReadWithPrompt, SecurityError::from_code(-128));
+        assert!(matches!(refused, Error::Denied { .. }));
     }
 
     #[test]
-    fn dialogues_are_forbidden_until_the_last_call_ends() {
+    fn dialogues_are_disabled_until_the_last_call_ends() {
         let found = SecKeychain::user_interaction_allowed().unwrap();
-        let first = Quiet::new(Operation::Read).unwrap();
-        let second = Quiet::new(Operation::Read).unwrap();
+        let first = PromptGuard::new(Operation::Read).unwrap();
+        let second = PromptGuard::new(Operation::Read).unwrap();
         drop(first);
         assert!(!SecKeychain::user_interaction_allowed().unwrap());
         drop(second);

@@ -1,24 +1,24 @@
-//! The one keychain of the operating system: named items, each answer told apart, and never a prompt.
+//! The keychain of the operating system: named items, distinct errors, and no prompts.
 //!
-//! [`Keychain`] is the contract, synchronous and without a deadline; [`Client`] is what a program holds: the one
-//! connection of the process, on a thread of its own, with a deadline on every call. The implementations are the
-//! Secret Service on Linux, the login keychain on macOS, and `Memory` (feature `test-support`), the reference that
-//! the contract tests hold the others to.
+//! [`Keychain`] is the contract, synchronous and without a deadline. [`Client`] is what a program uses: the one
+//! connection of the process, on its own thread, with a deadline on every call. The implementations are the Secret
+//! Service on Linux, the login keychain on macOS, and `Memory` (feature `test-support`), the reference that the
+//! contract tests compare the others with.
 //!
-//! Four situations that libraries like to call "not found" are four answers here: no keychain can be reached
-//! ([`Error::Unavailable`]), it is locked ([`Error::Locked`]), it was never set up ([`Error::NeverUnlocked`]), and it
-//! was searched and holds no such item (an empty [`read`](Keychain::read)).
+//! Four situations that other libraries report as "not found" are distinct here: no keychain can be reached
+//! ([`Error::Unavailable`]), it is locked ([`Error::Locked`]), it was never set up ([`Error::NotSetUp`]), or it was
+//! searched and has no such item (an empty [`read`](Keychain::read)).
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use codex_auth_platform::keychain::{Client, ItemName, Outcome, Slot};
+//! use codex_auth_platform::keychain::{CallEffect, Client, ItemName, WriteTarget};
 //!
 //! let (keychain, within) = (Client::system(), Duration::from_secs(5));
-//! let name = ItemName::new("an example", "somebody");
-//! match keychain.write(&name, &Slot::Only, b"a secret", within) {
+//! let name = ItemName::new("an example", "ada");
+//! match keychain.write(&name, &WriteTarget::OnlyItem, b"a secret", within) {
 //!     Ok(written) => eprintln!("{written:?}"),
-//!     Err(error) if error.outcome() == Outcome::Unknown => eprintln!("read it back: {error}"),
+//!     Err(error) if error.effect() == CallEffect::Unknown => eprintln!("read it back: {error}"),
 //!     Err(error) => eprintln!("{error}"),
 //! }
 //! ```
@@ -35,7 +35,7 @@ mod client;
 mod error;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
-// The one seam between operating systems: each `native` offers SERVICE, SHARING, HOW_TO_UNLOCK and connect().
+// The operating systems differ only here: each `native` has SERVICE, SHARING, HOW_TO_UNLOCK and connect().
 #[cfg(target_os = "macos")]
 #[path = "macos.rs"]
 mod native;
@@ -44,99 +44,99 @@ mod native;
 mod native;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod native {
-    use super::{Caller, Error, ItemSharing, Keychain};
+    use super::{Cancellation, Error, ItemSharing, Keychain};
 
     pub(super) const SERVICE: &str = "keychain";
     pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
     pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain";
 
-    pub(super) fn connect(_: &Caller) -> Result<Box<dyn Keychain>, Error> {
+    pub(super) fn connect(_: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
         Err(Error::Unavailable { service: SERVICE, source: "this operating system has none".into() })
     }
 }
 
 pub use changes::ChangeListener;
-pub use client::{Caller, Client};
+pub use client::{Cancellation, Client};
 pub use error::{CallEffect, Error, Operation};
 #[cfg(any(test, feature = "test-support"))]
 pub use memory::{Fault, Memory, MemoryState};
 
-/// Whether a program may rewrite an item that another program made, on this operating system.
+/// Whether a program may rewrite an item that another program created, on this operating system.
 pub const SHARING: ItemSharing = native::SHARING;
 
-/// What a person does about a keychain that is locked, on this operating system; words that begin a sentence.
+/// How a user unlocks a locked keychain on this operating system: the start of a sentence.
 pub const HOW_TO_UNLOCK: &str = native::HOW_TO_UNLOCK;
 
-/// A keychain: items with a secret each, found by name, kept by a service outside this process.
+/// A keychain: named items with one secret each, kept by a service outside this process.
 ///
-/// Calls are synchronous and have no deadline of their own; an implementation may wait for its service for ever, which
-/// is why programs hold a [`Client`]. No call but [`read_asking`](Self::read_asking) makes the operating system ask its
-/// user anything, and none unlocks, creates or configures a collection; where only that would help, the answer is
-/// [`Error::Locked`] or [`Error::NeverUnlocked`].
+/// Calls are synchronous and have no deadline. An implementation may wait for its service for ever, so programs use a
+/// [`Client`]. Only [`read_with_prompt`](Self::read_with_prompt) lets the operating system prompt, and no call
+/// unlocks, creates or configures a collection; where only that would help, calls fail with [`Error::Locked`] or
+/// [`Error::NotSetUp`].
 ///
 /// # Errors
 ///
-/// Of every method but [`readiness`](Self::readiness): [`Error::Unavailable`], [`Error::Locked`] and
-/// [`Error::NeverUnlocked`] as above, before anything was changed; [`Error::Failed`] for whatever else the service
-/// answers, with the [`CallEffect`].
+/// Every method except [`readiness`](Self::readiness) fails with [`Error::Unavailable`], [`Error::Locked`] or
+/// [`Error::NotSetUp`] before it changes anything, and with [`Error::Failed`] and its [`CallEffect`] for other errors
+/// of the service.
 pub trait Keychain: Send {
-    /// Whether the service lets this program at its default collection, at this moment.
+    /// Returns whether this program can use the default collection now.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] and [`Error::Failed`]; a lock is an answer here, not an error.
     fn readiness(&mut self) -> Result<Readiness, Error>;
 
-    /// Every item of this name, the one modified last first; empty when the keychain holds none.
+    /// Returns every item of this name, the one modified last first; empty if the keychain has none.
     ///
-    /// Items are found in every collection, whichever program made them.
+    /// Finds items in every collection, whichever program created them.
     ///
     /// # Errors
     ///
-    /// Those of [the trait](Self). One secret that cannot be read fails the call: a part is never given for the whole.
+    /// Those of [the trait](Self). Fails if any secret cannot be read, so a result is always complete.
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error>;
 
-    /// As [`read`](Self::read), for an item that another program owns: where the operating system guards such items, it
-    /// may ask its user for leave, and for the password of a locked keychain.
+    /// Reads like [`read`](Self::read), and lets the operating system prompt for access to another program's item or
+    /// for the password of a locked keychain.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read), and [`Error::Declined`].
-    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error>;
+    /// Those of [`read`](Self::read), and [`Error::Denied`].
+    fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error>;
 
-    /// When the items of this name were last modified, without fetching a secret.
+    /// Returns when the items of this name were last modified, without reading a secret.
     ///
-    /// Of several items, the latest. A changed value means a change; an unchanged one does not mean none, because
-    /// services count whole seconds.
+    /// Returns the latest time of several items. A different value means a change; an equal one does not rule a
+    /// change out, because services count whole seconds.
     ///
     /// # Errors
     ///
     /// Those of [the trait](Self).
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error>;
 
-    /// Whether the keychain holds an item of this name, locked ones and those of a locked keychain included, as far as the
-    /// service tells. Unlocks nothing.
+    /// Returns whether the keychain has an item of this name, including locked items and those of a locked keychain
+    /// as far as the service lists them. Unlocks nothing.
     ///
     /// # Errors
     ///
-    /// Those of [the trait](Self); a lock is no error where the service tells of locked items.
-    fn holds(&mut self, name: &ItemName) -> Result<bool, Error> {
-        Ok(self.modified(name)? != LastModified::NoEntry)
+    /// Those of [the trait](Self); a lock is no error if the service lists locked items.
+    fn contains(&mut self, name: &ItemName) -> Result<bool, Error> {
+        Ok(self.modified(name)? != LastModified::NoItem)
     }
 
-    /// Stores a secret, in the item that `slot` says.
+    /// Stores a secret in the item that `slot` names.
     ///
-    /// An existing item is updated in place and keeps its identity, label and further attributes. It is durable as far
-    /// as the service promises it when this returns.
+    /// An existing item is updated in place and keeps its id, label and other attributes. When this returns, the
+    /// secret is as durable as the service promises.
     ///
     /// # Errors
     ///
-    /// Those of [the trait](Self); [`Error::Ambiguous`] for [`Slot::Only`] with several items, none of which was
-    /// touched; [`Error::Vanished`] for [`Slot::This`] when that item is gone, and for an item
-    /// that another program deletes during the call.
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error>;
+    /// Those of [the trait](Self); [`Error::Ambiguous`] for [`WriteTarget::OnlyItem`] if there are several items,
+    /// none of which was changed; [`Error::ItemMissing`] for [`WriteTarget::Item`] if that item does not exist, and
+    /// for an item that another program deletes during the call.
+    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error>;
 
-    /// Removes items and says how many; removing what is not there is no error and counts none.
+    /// Removes items and returns how many; removing what does not exist counts none and is no error.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ pub trait Keychain: Send {
     fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error>;
 }
 
-/// What an item is found by: a service and an account within it, both case-sensitive.
+/// The name of an item: a service and an account, both case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ItemName {
     service: String,
@@ -152,17 +152,17 @@ pub struct ItemName {
 }
 
 impl ItemName {
-    /// A name of these two parts, neither of them empty: to macOS an empty one would mean any, so calls fail there.
+    /// Creates a name. Neither part may be empty: macOS takes an empty part to match any, so calls fail there.
     pub fn new(service: impl Into<String>, account: impl Into<String>) -> Self {
         Self { service: service.into(), account: account.into() }
     }
 
-    /// The program or purpose that the item belongs to.
+    /// Returns the program or purpose that the item belongs to.
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// Which of that service's items.
+    /// Returns which of that service's items it is.
     pub fn account(&self) -> &str {
         &self.account
     }
@@ -174,19 +174,19 @@ impl fmt::Display for ItemName {
     }
 }
 
-/// Which of several items of one name; good until that item is deleted, on the service that gave it.
+/// Identifies one of several items of one name, until that item is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(String);
 
-/// One stored item. `Debug` shows everything but the secret.
+/// A stored item. `Debug` shows everything except the secret.
 #[non_exhaustive]
 #[derive(Clone)]
 pub struct Item {
-    /// Which item of its name this is.
+    /// The id of the item.
     pub id: ItemId,
-    /// The stored bytes, as they were written; wiped when dropped.
+    /// The stored bytes; wiped when dropped.
     pub secret: Zeroizing<Vec<u8>>,
-    /// When it was last modified, by the service's clock in whole seconds; `None` where the service does not tell.
+    /// When it was last modified, by the service's clock in whole seconds; `None` if the service does not report it.
     pub modified: Option<SystemTime>,
 }
 
@@ -196,16 +196,16 @@ impl fmt::Debug for Item {
     }
 }
 
-/// What a service that answered says of its default collection.
+/// The state of a keychain's default collection.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Items can be read and written.
     Unlocked,
-    /// Its user has to unlock it first.
+    /// The user has to unlock the collection first.
     Locked,
-    /// There is no default collection: nobody ever set one up for this user.
-    NeverUnlocked,
+    /// There is no default collection: it was never set up for this user.
+    NotSetUp,
 }
 
 /// When the items of a name were last modified.
@@ -213,54 +213,54 @@ pub enum Readiness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastModified {
     /// There is no item of that name.
-    NoEntry,
-    /// There is one, and this operating system does not tell its time.
-    NotTold,
+    NoItem,
+    /// There is an item, and this operating system does not report its time.
+    Unknown,
     /// The latest time of all items of the name.
     At(SystemTime),
 }
 
-/// Which item a write goes to.
+/// The item that a write goes to.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum WriteTarget {
     /// The only item of the name, which is created if there is none; several are an error.
-    Only,
-    /// This very item, which is never created anew.
-    This(ItemId),
+    OnlyItem,
+    /// The item with this id, which is never created.
+    Item(ItemId),
 }
 
-/// Which items a deletion removes.
+/// The items that a deletion removes.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemSelection {
     /// Every item of the name.
     All,
-    /// This very item.
-    This(ItemId),
+    /// The item with this id.
+    Item(ItemId),
 }
 
 /// What a write did.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemWrite {
-    /// There was no item of the name; there is one now.
+    /// It created the item.
     Created,
-    /// An item was there and has the new secret.
+    /// It updated an existing item.
     Updated,
 }
 
-/// Who may rewrite an item without the operating system asking its user.
+/// Which programs may rewrite an item without a prompt.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemSharing {
-    /// Every program of the user: items carry no list of programs (Secret Service).
+    /// Every program of the user, because items have no list of programs (Secret Service).
     AnyProgram,
-    /// The program that made it; any other, or a rewrite by any other, makes macOS ask.
+    /// The program that created the item; macOS prompts for any other.
     OwnerOnly,
 }
 
-/// The order that [`Keychain::read`] promises.
+/// Sorts items in the order that [`Keychain::read`] promises.
 #[cfg(any(target_os = "linux", test, feature = "test-support"))]
 fn newest_first(items: &mut [Item]) {
     items.sort_by_key(|item| std::cmp::Reverse(item.modified));

@@ -1,15 +1,15 @@
-//! The Secret Service of a Linux session, asked over D-Bus.
+//! The Secret Service of a Linux session, over D-Bus.
 //!
 //! Secrets go through the `keyring` store, over an encrypted session. That store unlocks what it finds locked, which
 //! prompts or hangs, and answers "no entry" for a keyring that was never set up (measured with
-//! zbus-secret-service-keyring-store 1.0.1). So each call first looks for itself, over a plain connection: is there a
-//! default collection, is it or a matching item locked, which items match. Only then is the store asked. A keyring that
-//! is locked in the moment between the look and the call can still bring up the service's own dialogue.
+//! zbus-secret-service-keyring-store 1.0.1). So each call first checks over a plain connection whether there is a
+//! default collection, whether it or a matching item is locked, and which items match, and only then calls the store.
+//! A keyring that is locked between the check and the call can still show the service's own dialogue.
 //!
-//! An item that we make carries `service`, `username`, `target=default` and `application=rust-keyring`, the attributes
-//! of keyring 3, so that programs built on it find our items as theirs. The store creates an item with the first three
+//! A new item has the attributes `service`, `username`, `target=default` and `application=rust-keyring`, as keyring 3
+//! writes them, so that programs built on it find our items as theirs. The store creates an item with the first three
 //! and adds the last in a second request. If this process dies in between, `application` is missing; nothing searches
-//! by it, and the next write completes it.
+//! by it, and the next write adds it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,41 +24,41 @@ use zbus_secret_service_keyring_store::cred::Wrapper;
 use zeroize::Zeroizing;
 
 use super::{
-    CallEffect, Caller, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
-    LastModified, Operation, Readiness, Slot, newest_first,
+    CallEffect, Cancellation, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
+    LastModified, Operation, Readiness, WriteTarget, newest_first,
 };
 
 pub(super) const SERVICE: &str = "Secret Service";
 pub(super) const SHARING: ItemSharing = ItemSharing::AnyProgram;
 pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain, for example by logging in to the desktop";
 
-/// The names of the Secret Service API draft 0.2, freedesktop.org.
+/// Names of the Secret Service API draft 0.2, freedesktop.org.
 const BUS_NAME: &str = "org.freedesktop.secrets";
 const ROOT: &str = "/org/freedesktop/secrets";
 const SERVICE_INTERFACE: &str = "org.freedesktop.Secret.Service";
 const COLLECTION_INTERFACE: &str = "org.freedesktop.Secret.Collection";
 const ITEM_INTERFACE: &str = "org.freedesktop.Secret.Item";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
-/// What the API says where there is no object to name.
+/// The path that means "no object" in the API.
 const NO_OBJECT: &str = "/";
 
-/// What keyring 3 adds to the two attributes of a name.
-const FURTHER_ATTRIBUTES: [(&str, &str); 2] = [("target", "default"), ("application", "rust-keyring")];
+/// Attributes that keyring 3 adds to the two of a name.
+const KEYRING_3_ATTRIBUTES: [(&str, &str); 2] = [("target", "default"), ("application", "rust-keyring")];
 
-/// Connects to the bus of this session; the service itself is not asked anything yet.
-pub(super) fn connect(caller: &Caller) -> Result<Box<dyn Keychain>, Error> {
+/// Connects to the bus of this session without calling the service.
+pub(super) fn connect(cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
     let bus = super::bus::session().map_err(|error| unavailable(error.into()))?;
-    Ok(Box::new(SecretService { caller: caller.clone(), bus, session: None }))
+    Ok(Box::new(SecretService { cancellation: cancellation.clone(), bus, session: None }))
 }
 
 struct SecretService {
-    caller: Caller,
+    cancellation: Cancellation,
     bus: Connection,
-    /// Opened by the first call that carries a secret; looking needs none.
+    /// Opened by the first call that carries a secret; searches need none.
     session: Option<ServiceSession>,
 }
 
-/// An encrypted session, which ends with the process that granted it.
+/// An encrypted session, valid as long as the process that granted it.
 struct ServiceSession {
     owner: String,
     store: Arc<Store>,
@@ -66,18 +66,18 @@ struct ServiceSession {
 
 impl Keychain for SecretService {
     fn readiness(&mut self) -> Result<Readiness, Error> {
-        self.default_collection().map_err(|error| refused(Operation::Readiness, error))
+        self.default_collection().map_err(|error| bus_error(Operation::Readiness, error))
     }
 
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        let mut found = self.look(Operation::Read, name)?;
+        let mut found = self.search_unlocked(Operation::Read, name)?;
         loop {
             let error = match self.fetch(name, &found) {
                 Ok(items) => return Ok(items),
                 Err(error) => error,
             };
-            // An item deleted under our hands is no failure: what counts is what is there now.
-            let now = self.look(Operation::Read, name)?;
+            // An item that was deleted meanwhile is no failure; read what is there now.
+            let now = self.search_unlocked(Operation::Read, name)?;
             if now == found {
                 return Err(error);
             }
@@ -85,81 +85,88 @@ impl Keychain for SecretService {
         }
     }
 
-    /// No item is guarded from the other programs of its user, so there is nobody to ask.
-    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+    /// The Secret Service guards no item from the user's other programs, so it never prompts.
+    fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
         self.read(name)
     }
 
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error> {
-        let mut latest = LastModified::NoEntry;
-        for path in self.look(Operation::Modified, name)? {
-            latest = match (latest, self.item_modified(&path).map_err(|e| refused(Operation::Modified, e))?) {
+        let mut latest = LastModified::NoItem;
+        for path in self.search_unlocked(Operation::Modified, name)? {
+            latest = match (latest, self.item_modified(&path).map_err(|e| bus_error(Operation::Modified, e))?)
+            {
                 (LastModified::At(one), Some(other)) => LastModified::At(one.max(other)),
                 (_, Some(time)) => LastModified::At(time),
-                (LastModified::NoEntry, None) => LastModified::NotTold,
+                (LastModified::NoItem, None) => LastModified::Unknown,
                 (known, None) => known,
             };
         }
         Ok(latest)
     }
 
-    fn holds(&mut self, name: &ItemName) -> Result<bool, Error> {
+    fn contains(&mut self, name: &ItemName) -> Result<bool, Error> {
         let body = (attributes(name),);
         let (unlocked, locked): (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>) = self
             .call(ROOT, SERVICE_INTERFACE, "SearchItems", &body)
-            .map_err(|error| refused(Operation::Modified, error))?;
+            .map_err(|error| bus_error(Operation::Modified, error))?;
         Ok(!(unlocked.is_empty() && locked.is_empty()))
     }
 
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
-        let found = self.look(Operation::Write, name)?;
+    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
+        let found = self.search_unlocked(Operation::Write, name)?;
         let path = match slot {
-            Slot::This(id) => match found.into_iter().find(|path| path.as_str() == id.0) {
+            WriteTarget::Item(id) => match found.into_iter().find(|path| path.as_str() == id.0) {
                 Some(path) => Some(path),
-                None => return Err(Error::Vanished { service: SERVICE, name: name.clone() }),
+                None => return Err(Error::ItemMissing { service: SERVICE, name: name.clone() }),
             },
-            Slot::Only if found.len() > 1 => {
+            WriteTarget::OnlyItem if found.len() > 1 => {
                 return Err(Error::Ambiguous { service: SERVICE, name: name.clone(), copies: found.len() });
             }
-            Slot::Only => found.into_iter().next(),
+            WriteTarget::OnlyItem => found.into_iter().next(),
         };
         let store = self.store(Operation::Write)?;
         match path {
             Some(path) => {
                 let entry = entry_at(&store, name, &path, Operation::Write)?;
-                self.before_a_change(Operation::Write)?;
+                self.check_not_cancelled(Operation::Write)?;
                 entry
                     .set_secret(secret)
-                    .map_err(|error| store_refused(Operation::Write, CallEffect::Unknown, error))?;
-                self.complete(&[path]);
+                    .map_err(|error| store_error(Operation::Write, CallEffect::Unknown, error))?;
+                self.add_missing_attributes(&[path]);
                 Ok(ItemWrite::Updated)
             }
             None => {
-                self.before_a_change(Operation::Write)?;
+                self.check_not_cancelled(Operation::Write)?;
                 create(&store, name, secret)?;
-                self.complete(&self.look(Operation::Write, name).unwrap_or_default());
+                self.add_missing_attributes(
+                    &self.search_unlocked(Operation::Write, name).unwrap_or_default(),
+                );
                 Ok(ItemWrite::Created)
             }
         }
     }
 
     fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {
-        let mut found = self.look(Operation::Delete, name)?;
-        if let ItemSelection::This(id) = selection {
+        let mut found = self.search_unlocked(Operation::Delete, name)?;
+        if let ItemSelection::Item(id) = selection {
             found.retain(|path| path.as_str() == id.0);
         }
         let mut deleted = 0;
-        // Whatever an error says, something may have been done by then.
+        // After an error, something may have been deleted all the same.
         let too_late = |source| failed(Operation::Delete, CallEffect::Unknown, source);
         for path in found {
-            self.before_a_change(Operation::Delete)?;
+            self.check_not_cancelled(Operation::Delete)?;
             match self.call::<_, OwnedObjectPath>(&path, ITEM_INTERFACE, "Delete", &()) {
                 Ok(prompt) if prompt.as_str() == NO_OBJECT => deleted += 1,
-                // The service wants to ask its user first. It was not told to, so nothing appears.
+                // The service wants to prompt first. We do not start its prompt, so nothing is shown.
                 Ok(_) if deleted == 0 => return Err(Error::Locked { service: SERVICE }),
-                Ok(_) => return Err(too_late("it wants to ask its user".into())),
+                Ok(_) => return Err(too_late("the service requires a prompt".into())),
                 Err(error) => {
-                    if self.look(Operation::Delete, name).map_err(|e| too_late(e.into()))?.contains(&path) {
+                    if self
+                        .search_unlocked(Operation::Delete, name)
+                        .map_err(|e| too_late(e.into()))?
+                        .contains(&path)
+                    {
                         return Err(too_late(error.into()));
                     }
                 }
@@ -169,71 +176,71 @@ impl Keychain for SecretService {
     }
 }
 
-/// What is asked over the plain connection.
+/// Requests over the plain connection.
 impl SecretService {
-    /// Stops a call that nobody waits for, before it does what nobody would learn of.
-    fn before_a_change(&self, operation: Operation) -> Result<(), Error> {
-        if self.caller.has_left() {
-            return Err(failed(operation, operation.broken_off(), "its caller has left".into()));
+    /// Stops a cancelled call before it changes something.
+    fn check_not_cancelled(&self, operation: Operation) -> Result<(), Error> {
+        if self.cancellation.is_cancelled() {
+            return Err(failed(operation, operation.effect_if_interrupted(), "its caller timed out".into()));
         }
         Ok(())
     }
 
-    /// The items of this name, all of them unlocked, once the default collection is known to be unlocked too.
+    /// Returns the items of this name, after checking that they and the default collection are unlocked.
     ///
-    /// The latter, because a service need not find what is in a locked collection, and "no entry" must be true.
-    fn look(&self, operation: Operation, name: &ItemName) -> Result<Vec<OwnedObjectPath>, Error> {
+    /// A service need not find items in a locked collection, so "no item" is true only if that one is unlocked.
+    fn search_unlocked(&self, operation: Operation, name: &ItemName) -> Result<Vec<OwnedObjectPath>, Error> {
         let unlocked = (|| {
             match self.default_collection()? {
                 Readiness::Unlocked => {}
                 Readiness::Locked => return Ok(Err(Error::Locked { service: SERVICE })),
-                Readiness::NeverUnlocked => return Ok(Err(Error::NeverUnlocked { service: SERVICE })),
+                Readiness::NotSetUp => return Ok(Err(Error::NotSetUp { service: SERVICE })),
             }
             let body = (attributes(name),);
             let (unlocked, locked): (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>) =
                 self.call(ROOT, SERVICE_INTERFACE, "SearchItems", &body)?;
             Ok(if locked.is_empty() { Ok(unlocked) } else { Err(Error::Locked { service: SERVICE }) })
         })();
-        unlocked.unwrap_or_else(|error| Err(refused(operation, error)))
+        unlocked.unwrap_or_else(|error| Err(bus_error(operation, error)))
     }
 
     fn default_collection(&self) -> zbus::Result<Readiness> {
-        let asked = || -> zbus::Result<Option<OwnedObjectPath>> {
+        let default_alias = || -> zbus::Result<Option<OwnedObjectPath>> {
             let path: OwnedObjectPath = self.call(ROOT, SERVICE_INTERFACE, "ReadAlias", &("default",))?;
             Ok(Some(path).filter(|path| path.as_str() != NO_OBJECT))
         };
-        // There is none when it says so twice: gnome-keyring 42 was seen to say so of one that it had just written to.
-        let path = match asked()? {
+        // Asked twice: gnome-keyring 42 was seen to report none right after it was written to.
+        let path = match default_alias()? {
             Some(path) => Some(path),
-            None => asked()?,
+            None => default_alias()?,
         };
-        let Some(path) = path else { return Ok(Readiness::NeverUnlocked) };
+        let Some(path) = path else { return Ok(Readiness::NotSetUp) };
         let locked = bool::try_from(self.property(&path, COLLECTION_INTERFACE, "Locked")?)?;
         Ok(if locked { Readiness::Locked } else { Readiness::Unlocked })
     }
 
     fn item_modified(&self, path: &OwnedObjectPath) -> zbus::Result<Option<SystemTime>> {
         let seconds = u64::try_from(self.property(path, ITEM_INTERFACE, "Modified")?)?;
-        // A service that keeps no times says 0.
+        // A service that keeps no times answers 0.
         Ok((seconds != 0).then_some(seconds).and_then(|s| UNIX_EPOCH.checked_add(Duration::from_secs(s))))
     }
 
-    /// Adds what items lack of our attributes and leaves the others as they are.
+    /// Adds our attributes where items lack them, and leaves others as they are.
     ///
-    /// One without `target` would be missed by keyring 3 outside the default collection, and doubled.
-    fn complete(&self, paths: &[OwnedObjectPath]) {
+    /// Keyring 3 would not find an item without `target` outside the default collection, and would add a second one.
+    fn add_missing_attributes(&self, paths: &[OwnedObjectPath]) {
         for path in paths {
-            // The secret is stored by now, and said to be. Some services keep attributes of their own choice only; where
-            // it failed otherwise, the next write does it.
-            let _ = self.complete_one(path);
+            // The secret is stored already. Some services keep only attributes of their own choice; after another
+            // failure, the next write tries again.
+            let _ = self.add_missing_attributes_to(path);
         }
     }
 
-    fn complete_one(&self, path: &OwnedObjectPath) -> zbus::Result<()> {
+    fn add_missing_attributes_to(&self, path: &OwnedObjectPath) -> zbus::Result<()> {
         let present = self.property(path, ITEM_INTERFACE, "Attributes")?;
         let mut attributes = HashMap::<String, String>::try_from(present)?;
         let before = attributes.len();
-        for (key, value) in FURTHER_ATTRIBUTES {
+        for (key, value) in KEYRING_3_ATTRIBUTES {
             attributes.entry(key.into()).or_insert_with(|| value.into());
         }
         if attributes.len() > before {
@@ -263,22 +270,22 @@ impl SecretService {
     }
 }
 
-/// What carries a secret.
+/// Requests that carry a secret.
 impl SecretService {
-    /// The store, over a session with the process that owns the service's name now.
+    /// Returns the store, over a session with the process that now owns the service's name.
     fn store(&mut self, operation: Operation) -> Result<Arc<Store>, Error> {
         let bus = "org.freedesktop.DBus";
         let owner: String = self
             .bus
             .call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), "GetNameOwner", &(BUS_NAME,))
             .and_then(|answer| answer.body().deserialize())
-            .map_err(|error| refused(operation, error))?;
+            .map_err(|error| bus_error(operation, error))?;
         if let Some(session) = &self.session
             && session.owner == owner
         {
             return Ok(Arc::clone(&session.store));
         }
-        let store = Store::new().map_err(|error| store_refused(operation, CallEffect::Unchanged, error))?;
+        let store = Store::new().map_err(|error| store_error(operation, CallEffect::Unchanged, error))?;
         self.session = Some(ServiceSession { owner, store: Arc::clone(&store) });
         Ok(store)
     }
@@ -292,9 +299,9 @@ impl SecretService {
         for path in paths {
             let secret = entry_at(&store, name, path, Operation::Read)?
                 .get_secret()
-                .map_err(|error| store_refused(Operation::Read, CallEffect::Unchanged, error))?;
+                .map_err(|error| store_error(Operation::Read, CallEffect::Unchanged, error))?;
             let secret = Zeroizing::new(secret);
-            let modified = self.item_modified(path).map_err(|error| refused(Operation::Read, error))?;
+            let modified = self.item_modified(path).map_err(|error| bus_error(Operation::Read, error))?;
             items.push(Item { id: ItemId(path.to_string()), secret, modified });
         }
         newest_first(&mut items);
@@ -302,7 +309,7 @@ impl SecretService {
     }
 }
 
-/// The store's handle on an item we found; it gives one out only by searching.
+/// Returns the store's entry for an item; the store offers a search only.
 fn entry_at(
     store: &Store,
     name: &ItemName,
@@ -311,11 +318,11 @@ fn entry_at(
 ) -> Result<Entry, Error> {
     let found = store
         .search(&attributes(name))
-        .map_err(|error| store_refused(operation, CallEffect::Unchanged, error))?;
+        .map_err(|error| store_error(operation, CallEffect::Unchanged, error))?;
     let is_it = |entry: &Entry| {
         entry.as_any().downcast_ref::<Wrapper>().is_some_and(|item| item.get_path() == path.as_str())
     };
-    found.into_iter().find(is_it).ok_or_else(|| Error::Vanished { service: SERVICE, name: name.clone() })
+    found.into_iter().find(is_it).ok_or_else(|| Error::ItemMissing { service: SERVICE, name: name.clone() })
 }
 
 fn create(store: &Store, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
@@ -324,17 +331,17 @@ fn create(store: &Store, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
     let modifiers = HashMap::from([("target", "default"), ("label", label.as_str())]);
     let entry = store
         .build(name.service(), name.account(), Some(&modifiers))
-        .map_err(|error| store_refused(Operation::Write, CallEffect::Unchanged, error))?;
-    entry.set_secret(secret).map_err(|error| store_refused(Operation::Write, CallEffect::Unknown, error))
+        .map_err(|error| store_error(Operation::Write, CallEffect::Unchanged, error))?;
+    entry.set_secret(secret).map_err(|error| store_error(Operation::Write, CallEffect::Unknown, error))
 }
 
-/// What items are searched by, here and by keyring 3.
+/// The attributes that we and keyring 3 search by.
 fn attributes(name: &ItemName) -> HashMap<&str, &str> {
     HashMap::from([("service", name.service()), ("username", name.account())])
 }
 
-/// What a refusal means while nothing has been changed.
-fn refused(operation: Operation, error: zbus::Error) -> Error {
+/// Converts a bus error of a call that has changed nothing.
+fn bus_error(operation: Operation, error: zbus::Error) -> Error {
     let gone = match &error {
         zbus::Error::MethodError(name, ..) => {
             let name = name.as_str();
@@ -343,7 +350,7 @@ fn refused(operation: Operation, error: zbus::Error) -> Error {
                 Some("ServiceUnknown" | "NameHasNoOwner" | "Disconnected" | "NoServer" | "TimedOut")
             ) || name.starts_with("org.freedesktop.DBus.Error.Spawn.")
         }
-        // The bus itself hung up.
+        // The bus closed the connection.
         zbus::Error::InputOutput(_) => true,
         _ => false,
     };
@@ -356,22 +363,22 @@ fn refused(operation: Operation, error: zbus::Error) -> Error {
     }
 }
 
-/// What a refusal of the store means. Its `NoStorageAccess` is a lock, found before anything was changed.
-fn store_refused(operation: Operation, outcome: CallEffect, error: keyring_core::Error) -> Error {
+/// Converts an error of the store. `NoStorageAccess` means locked, and is found before anything was changed.
+fn store_error(operation: Operation, effect: CallEffect, error: keyring_core::Error) -> Error {
     match error {
         keyring_core::Error::NoStorageAccess(_) => Error::Locked { service: SERVICE },
-        keyring_core::Error::PlatformFailure(source) => failed(operation, outcome, source),
-        // Some of its other errors own the bytes of a secret; their words do not.
-        other => failed(operation, outcome, other.to_string().into()),
+        keyring_core::Error::PlatformFailure(source) => failed(operation, effect, source),
+        // Some other errors own the bytes of a secret; their messages do not contain them.
+        other => failed(operation, effect, other.to_string().into()),
     }
 }
 
 fn failed(
     operation: Operation,
-    outcome: CallEffect,
+    effect: CallEffect,
     source: Box<dyn std::error::Error + Send + Sync>,
 ) -> Error {
-    Error::Failed { service: SERVICE, operation, outcome, source }
+    Error::Failed { service: SERVICE, operation, effect, source }
 }
 
 fn unavailable(source: Box<dyn std::error::Error + Send + Sync>) -> Error {

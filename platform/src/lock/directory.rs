@@ -1,4 +1,4 @@
-//! A lock on a directory itself, which stays held when a lock file inside it is deleted.
+//! A lock on a directory itself, which stays held if a lock file inside it is deleted.
 
 use std::fs::File;
 use std::io;
@@ -15,9 +15,9 @@ use super::{Error, Wait};
 use crate::filesystem::FileId;
 use crate::private_file::is_contended;
 
-/// An exclusive lock on a directory. Released on drop, and by the kernel when the process ends in whatever way.
+/// An exclusive lock on a directory. Released on drop, and by the kernel when the process ends.
 ///
-/// It excludes other locks on the same directory, by whatever path they reach it, and no change in it.
+/// It excludes other locks on the same directory, whatever path they use, but no change inside it.
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
 pub struct DirectoryLock {
@@ -25,48 +25,49 @@ pub struct DirectoryLock {
     path: PathBuf,
 }
 
-/// How [`DirectoryLock::acquire_unless`] ended.
+/// The outcome of [`DirectoryLock::acquire_with`].
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
 #[expect(clippy::exhaustive_enums, reason = "all outcomes are the caller's to handle")]
-pub enum DirectoryAcquired<B> {
-    /// With the lock.
+pub enum DirectoryAcquireOutcome<B> {
+    /// The directory is locked.
     Locked(DirectoryLock),
-    /// Without: the file system locks no directories, as NFS and some FUSE programs do not.
+    /// The file system cannot lock directories, as NFS and some FUSE file systems.
     Unsupported(io::Error),
-    /// With what the caller broke off for.
-    GaveWay(B),
+    /// The caller stopped the wait with this reason.
+    Stopped(B),
 }
 
 impl DirectoryLock {
-    /// Locks the existing directory at `path`, a link to which is followed. Nothing is created or written.
+    /// Locks the existing directory at `path`; a link to it is followed. Creates and writes nothing.
     ///
-    /// It waits, and calls `between`, as [`FileLock::acquire_unless`](super::FileLock::acquire_unless) does. What
-    /// it locked is still the directory at `path`, or it starts over.
+    /// Waits, and calls `between`, as [`FileLock::acquire_with`](super::FileLock::acquire_with) does. Starts over if
+    /// another directory is at `path` once it is locked.
     ///
     /// # Errors
-    /// [`Error::Held`] when the wait is over; [`Error::NotADirectory`]; [`Error::Unreadable`];
-    /// [`Error::Unstable`]; [`Error::Io`], which is `NotFound` where there is no directory.
-    pub fn acquire_unless<B>(
+    /// [`Error::Held`] when the wait is over; [`Error::NotADirectory`]; [`Error::Unreadable`]; [`Error::Unstable`];
+    /// [`Error::Io`], of kind `NotFound` if there is no directory.
+    pub fn acquire_with<B>(
         path: &Path,
         wait: Wait,
         between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
-    ) -> Result<DirectoryAcquired<B>, Error> {
+    ) -> Result<DirectoryAcquireOutcome<B>, Error> {
         Ok(match waiting::until_locked(path, wait, between, || attempt(path))? {
             ControlFlow::Continue(Ok(file)) => {
-                DirectoryAcquired::Locked(Self { file, path: path.to_owned() })
+                DirectoryAcquireOutcome::Locked(Self { file, path: path.to_owned() })
             }
-            ControlFlow::Continue(Err(unsupported)) => DirectoryAcquired::Unsupported(unsupported),
-            ControlFlow::Break(reason) => DirectoryAcquired::GaveWay(reason),
+            ControlFlow::Continue(Err(unsupported)) => DirectoryAcquireOutcome::Unsupported(unsupported),
+            ControlFlow::Break(reason) => DirectoryAcquireOutcome::Stopped(reason),
         })
     }
 
-    /// Names the locked directory, whatever its path leads to by now. `None` if the system does not tell.
+    /// Returns the id of the locked directory, whatever is at its path by now. `None` if the system does not report
+    /// it.
     pub fn identity(&self) -> Option<FileId> {
         self.file.metadata().ok().map(|found| FileId::of(&found))
     }
 
-    /// The directory.
+    /// Returns the path that the directory was locked by.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -74,26 +75,26 @@ impl DirectoryLock {
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        // A child that is being started has a copy of the handle, so that closing is not enough.
+        // Closing is not enough: a child that is being started has a copy of the handle.
         let _ = FileExt::unlock(&self.file);
     }
 }
 
-/// Checks whether the directory at `path` could be locked now, but for a process that holds it. Nothing is locked.
+/// Checks whether the directory at `path` could be locked now, if no process holds it. Locks nothing.
 ///
 /// # Errors
-/// Those of [`DirectoryLock::acquire_unless`], except [`Error::Held`] and [`Error::Unstable`].
-pub fn may_open_directory(path: &Path) -> Result<(), Error> {
+/// Those of [`DirectoryLock::acquire_with`], except [`Error::Held`] and [`Error::Unstable`].
+pub fn check_can_open_directory(path: &Path) -> Result<(), Error> {
     open(path).map(drop)
 }
 
 fn open(path: &Path) -> Result<File, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Permissions::empty());
-    opened.map(File::from).map_err(|error| sorted(path, error))
+    opened.map(File::from).map_err(|error| open_error(path, error))
 }
 
-/// One try: the locked directory, or why its file system locks none.
+/// Tries once; the inner error means that the file system cannot lock directories.
 fn attempt(path: &Path) -> Result<LockAttempt<io::Result<File>>, Error> {
     let file = open(path)?;
     match FileExt::try_lock_exclusive(&file) {
@@ -109,14 +110,14 @@ fn attempt(path: &Path) -> Result<LockAttempt<io::Result<File>>, Error> {
             Ok(LockAttempt::Locked(Ok(file)))
         }
         Ok(_) => Ok(LockAttempt::Replaced),
-        // The next try tells that it is gone, or finds the one that was put there meanwhile.
+        // The next attempt reports that it is gone, or finds the one put there meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Replaced),
         Err(error) => Err(failed(error)),
     }
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
-    // Two of them are one and the same on Linux. NFS wants a handle for writing, which directories have none of.
+    // Two of these are equal on Linux. NFS requires a handle for writing, which directories do not have.
     let unsupported = [
         Errno::BADF,
         Errno::NOLCK,
@@ -129,7 +130,7 @@ fn is_unsupported(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| unsupported.contains(&errno))
 }
 
-fn sorted(path: &Path, error: Errno) -> Error {
+fn open_error(path: &Path, error: Errno) -> Error {
     let (path, source) = (path.to_owned(), error.into());
     match error {
         Errno::NOTDIR => Error::NotADirectory { path },

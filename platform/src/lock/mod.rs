@@ -1,18 +1,17 @@
-//! Advisory locks on files: bounded waits, freed by the kernel when their holder dies, signed for people.
+//! Advisory file locks: bounded waits, released by the kernel when the holder dies, with a note that names the
+//! holder.
 //!
-//! These are `flock` locks. They exclude every other program that uses `flock` on the same file, and no
-//! program that uses `fcntl` record locks. They bind the processes of one kernel; over NFS, whatever the
-//! mount options say.
+//! These are `flock` locks. They exclude every other program that uses `flock` on the same file, but no program that
+//! uses `fcntl` record locks. They bind the processes of one kernel; over NFS, the mount options decide.
 //!
-//! A lock file is made when it is missing and never removed; only [`FileLock::seize`] replaces it. Its content is a note for
-//! people. A lock belongs to
-//! the handle that took it: another handle is refused even in the same process. A child that is started gets
-//! none of it.
+//! A lock file is created if it is missing and never removed; only [`FileLock::seize`] replaces it. Its content is a
+//! note for people. A lock belongs to the handle that acquired it: another handle is refused even in the same
+//! process, and child processes do not inherit it.
 
 mod attempt;
-mod claim;
 mod directory;
 mod note;
+mod note_marker;
 mod waiting;
 
 use std::convert::Infallible;
@@ -25,14 +24,14 @@ use std::time::Duration;
 
 use fs2::FileExt;
 
-pub use attempt::{check_support, may_open};
-pub use directory::{DirectoryAcquired, DirectoryLock, may_open_directory};
+pub use attempt::{check_can_open, check_support};
+pub use directory::{DirectoryAcquireOutcome, DirectoryLock, check_can_open_directory};
 pub use note::{Holder, holder};
 pub use waiting::Waiting;
 
 use crate::private_file::is_contended;
 use attempt::attempt;
-use note::Named;
+use note::HolderName;
 
 /// Whom a lock excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,24 +47,25 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Not at all: one try.
+    /// Try once.
     No,
-    /// At most so long, by a clock that is never set.
+    /// Wait at most this long, by the monotonic clock.
     For(Duration),
 }
 
-/// The permissions of a lock file that has to be made. Either way no link is followed.
+/// The mode of a lock file that has to be created. Links are never followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Creation {
-    /// 0600, and one of this user's own that is looser is made so: who cannot open it cannot hold it.
+pub enum LockFileMode {
+    /// 0600, also for an existing file of this user with a looser mode: a process that cannot open the file cannot
+    /// lock it.
     Private,
-    /// 0666 less the umask of the user, whatever [`harden`](crate::hardening::harden) made of it, as programs do that do
-    /// not care.
-    Ordinary,
+    /// 0666 less the user's umask from before [`harden`](crate::hardening::harden), as programs without a mode of
+    /// their own create files.
+    UserUmask,
 }
 
-/// A lock that is held. Released on drop, and by the kernel when the process ends in whatever way.
+/// A held file lock. Released on drop, and by the kernel when the process ends.
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
 pub struct FileLock {
@@ -74,157 +74,158 @@ pub struct FileLock {
     signed: AtomicBool,
 }
 
-/// How [`FileLock::acquire_unless`] ended.
+/// The outcome of [`FileLock::acquire_with`].
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
 #[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
-pub enum Acquired<B> {
-    /// With the lock.
+pub enum AcquireOutcome<B> {
+    /// The file is locked.
     Locked(FileLock),
-    /// With what the caller broke off for.
-    GaveWay(B),
+    /// The caller stopped the wait with this reason.
+    Stopped(B),
 }
 
-/// How a lock stands, to somebody who only looks.
+/// The state of a lock, as seen without acquiring it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockState {
-    /// There is no lock file; nobody has ever locked it.
+    /// There is no lock file; the lock was never used.
     Absent,
-    /// Nobody holds it.
+    /// No process holds it.
     Free {
-        /// Whoever signed it and was killed before it could take that back.
-        left: Option<Holder>,
+        /// The holder that was killed before it could remove its note.
+        stale_holder: Option<Holder>,
     },
-    /// Somebody holds it.
+    /// A process holds it.
     Held {
-        /// Who says to; programs that sign nothing are not known.
+        /// The holder by its own note; `None` for a program that writes none.
         holder: Option<Holder>,
     },
 }
 
-/// Why there is no lock.
+/// A lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody else has it still.
-    #[error("{path} is still locked by {} after {waited:.1?}; try again when that has finished", Named(.holder.as_ref()))]
+    /// Another process still holds it.
+    #[error("{path} is still locked by {} after {waited:.1?}; try again when that has finished", HolderName(.holder.as_ref()))]
     Held {
         /// The lock file or directory.
         path: PathBuf,
-        /// How long was waited.
+        /// How long this process waited.
         waited: Duration,
-        /// Who says to hold it.
+        /// The holder by its own note.
         holder: Option<Holder>,
     },
-    /// The lock file cannot be made, or is there and cannot be opened: what it guards can be read and not
-    /// changed.
+    /// The lock file cannot be created or opened, so what it guards can be read but not changed.
     #[error(
         "no lock at {path}, so nothing can be changed here; make it and its folder writable for this user"
     )]
     ReadOnly {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// A folder, link, pipe, socket or device has its name.
+    /// A folder, link, pipe, socket or device has the name of the lock file.
     #[error("{path} is not a regular file and cannot be a lock; remove it")]
     NotAFile {
-        /// What was found.
+        /// The path in question.
         path: PathBuf,
     },
-    /// Something else has the name of the directory.
+    /// Something other than a directory is at the path.
     #[error("{path} is not a directory and cannot be locked as one; move it out of the way")]
     NotADirectory {
-        /// What was found.
+        /// The path in question.
         path: PathBuf,
     },
-    /// The directory cannot be opened, which locking needs.
+    /// The directory cannot be opened, which is necessary to lock it.
     #[error("the directory {path} cannot be read by this user, so it cannot be locked; make it readable")]
     Unreadable {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Another process replaces the lock file or directory each time before it can be locked.
-    #[error("{path} is replaced again and again; find the program that does so, what is locked has to stay")]
+    /// Another process keeps replacing the lock file or directory before it can be locked.
+    #[error(
+        "{path} is replaced again and again, so it cannot be locked; find and stop the program that replaces it"
+    )]
     Unstable {
         /// The lock file or directory.
         path: PathBuf,
     },
-    /// The file system has no locks.
+    /// The file system does not support locks.
     #[error("{path} cannot be locked: its file system has no locks; use a folder on another disk")]
     Unsupported {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Anything else, as a missing folder.
+    /// Any other error, such as a missing folder.
     #[error("cannot lock {path}")]
     Io {
         /// The lock file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
 impl FileLock {
-    /// Locks the file at `path`, making it if it is missing.
+    /// Locks the file at `path`, and creates it if it is missing.
     ///
-    /// It never sleeps in the kernel: it tries, and tries again after 1 ms and then ever longer up to 40 ms,
-    /// with jitter. There is no queue. What it locked is still the file at `path`, or it starts over.
+    /// Never blocks in the kernel: it tries again after 1 ms, then after growing pauses of up to 40 ms, with jitter.
+    /// There is no queue. Starts over if another file is at `path` once the file is locked.
     ///
-    /// A file that can be read and not written is locked all the same: the kernel asks for no more, and the
-    /// note of [`sign`](Self::sign) is left out.
+    /// A file that can only be read is locked all the same, and [`write_note`](Self::write_note) has no effect then.
     ///
-    /// As root in a folder of another user, a lock file that is made is that user's, and one of anybody
-    /// else's that was left there is replaced by one of theirs, so that they can lock it afterwards.
+    /// As root in another user's folder, a new lock file belongs to that user, and one that belongs to a third user
+    /// is replaced, so that the user can lock it afterwards.
     ///
     /// # Errors
     /// [`Error::Held`] when the wait is over; [`Error::ReadOnly`]; [`Error::NotAFile`]; [`Error::Unsupported`];
     /// [`Error::Unstable`]; [`Error::Io`].
-    pub fn acquire(path: &Path, mode: Mode, creation: Creation, wait: Wait) -> Result<Self, Error> {
+    pub fn acquire(path: &Path, mode: Mode, creation: LockFileMode, wait: Wait) -> Result<Self, Error> {
         let keep_on = |_: &Waiting<'_>| ControlFlow::<Infallible>::Continue(());
-        match Self::acquire_unless(path, mode, creation, wait, keep_on)? {
-            Acquired::Locked(lock) => Ok(lock),
-            Acquired::GaveWay(never) => match never {},
+        match Self::acquire_with(path, mode, creation, wait, keep_on)? {
+            AcquireOutcome::Locked(lock) => Ok(lock),
+            AcquireOutcome::Stopped(never) => match never {},
         }
     }
 
-    /// As [`acquire`](Self::acquire), and before each try but the first calls `between`, which may end the
-    /// waiting: to look whether the lock is needed still, and to tell a person who holds it. Its time counts
-    /// as waiting, and it should be short.
+    /// Locks like [`acquire`](Self::acquire), and calls `between` before every attempt but the first. `between` may
+    /// stop the wait, to check whether the lock is still needed or to report the holder. Its time counts as waiting,
+    /// so it should be short.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
-    pub fn acquire_unless<B>(
+    /// Those of [`acquire`](Self::acquire).
+    pub fn acquire_with<B>(
         path: &Path,
         mode: Mode,
-        creation: Creation,
+        creation: LockFileMode,
         wait: Wait,
         mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
-    ) -> Result<Acquired<B>, Error> {
+    ) -> Result<AcquireOutcome<B>, Error> {
         let locked = waiting::until_locked(path, wait, &mut between, || attempt(path, mode, creation))?;
         Ok(match locked {
             ControlFlow::Continue(file) => {
-                Acquired::Locked(Self { file, path: path.to_owned(), signed: AtomicBool::new(false) })
+                AcquireOutcome::Locked(Self { file, path: path.to_owned(), signed: AtomicBool::new(false) })
             }
-            ControlFlow::Break(reason) => Acquired::GaveWay(reason),
+            ControlFlow::Break(reason) => AcquireOutcome::Stopped(reason),
         })
     }
 
-    /// Replaces the lock file at `path` by a new one that this process holds, also while another process holds the old one.
+    /// Replaces the lock file at `path` with a new one that this process holds, even while another process holds the
+    /// old one.
     ///
-    /// For a holder that has stopped and may never go on: it goes on holding a file that is no longer at `path`, which it
-    /// can find out by comparing [identities](crate::filesystem::identity). Until it does, both hold a lock.
+    /// For a holder that is stopped and may never continue. It still holds its old file, and can notice the change by
+    /// comparing [ids](crate::filesystem::identity); until then, both processes hold a lock.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Io`].
@@ -233,15 +234,15 @@ impl FileLock {
         Ok(Self { file, path: path.to_owned(), signed: AtomicBool::new(false) })
     }
 
-    /// Writes our process id and `program` into the lock file, for [`holder`]; taken out again on drop. That
-    /// it cannot be written is no error.
-    pub fn sign(&self, program: &str) {
+    /// Writes our process id and `program` into the lock file, for [`holder`]; removed again on drop. A failed write
+    /// is ignored.
+    pub fn write_note(&self, program: &str) {
         if note::write(&self.file, program).is_ok() {
             self.signed.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The lock file.
+    /// Returns the path of the lock file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -252,23 +253,22 @@ impl Drop for FileLock {
         if *self.signed.get_mut() {
             note::clear(&self.file);
         }
-        // Closing is not enough while a child is being started: until it runs its program it has a copy of
-        // the handle.
+        // Closing is not enough: a child that is being started has a copy of the handle until it runs its program.
         let _ = FileExt::unlock(&self.file);
     }
 }
 
-/// How the lock at `path` stands at this moment. Nothing is made, changed or waited for; while it looks, others find
-/// the lock shared for an instant.
+/// Returns the state of the lock at `path`. Creates and changes nothing and does not wait; other processes find the
+/// lock shared for an instant.
 ///
 /// # Errors
-/// [`Error::NotAFile`]; [`Error::ReadOnly`] for a file that cannot even be read; [`Error::Io`].
-pub fn standing(path: &Path) -> Result<LockState, Error> {
-    let Some(file) = attempt::opened(path)? else { return Ok(LockState::Absent) };
+/// [`Error::NotAFile`]; [`Error::ReadOnly`] for a file that cannot be read; [`Error::Io`].
+pub fn state(path: &Path) -> Result<LockState, Error> {
+    let Some(file) = attempt::open_for_reading(path)? else { return Ok(LockState::Absent) };
     match FileExt::try_lock_shared(&file) {
         Ok(()) => {
             let _ = FileExt::unlock(&file);
-            Ok(LockState::Free { left: note::left(path) })
+            Ok(LockState::Free { stale_holder: note::stale_note(path) })
         }
         Err(error) if is_contended(&error) => Ok(LockState::Held { holder: holder(path) }),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),

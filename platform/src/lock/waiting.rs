@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use super::{Error, Holder, Wait, holder};
 use crate::private_file::random;
 
-/// The pause after the first failed try; it doubles up to [`LONGEST_PAUSE`].
+/// The pause after the first failed attempt; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
-/// How many files or directories in a row may turn out to have been replaced while they were locked.
+/// How often in a row the file or directory may be replaced while it is being locked.
 const REPLACED_TRIES: u32 = 64;
 
-/// How a try ended.
+/// The outcome of one attempt.
 pub(super) enum LockAttempt<L> {
     Locked(L),
     Held,
-    /// What was locked is not at the path any more.
+    /// Something else is at the path by now.
     Replaced,
 }
 
-/// A wait for a lock, before one more try.
+/// A wait for a lock, before the next attempt.
 #[derive(Debug)]
 pub struct Waiting<'a> {
     path: &'a Path,
@@ -29,23 +29,23 @@ pub struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// The lock file or directory.
+    /// Returns the lock file or directory.
     pub fn path(&self) -> &Path {
         self.path
     }
 
-    /// For how long already.
+    /// Returns how long the wait has lasted.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Who says to hold it; reads the file.
+    /// Returns the holder by its own note, which is read anew.
     pub fn holder(&self) -> Option<Holder> {
         holder(self.path)
     }
 }
 
-/// Repeats `attempt` until it locks, `wait` is over or `between` breaks off.
+/// Repeats `attempt` until it succeeds, `wait` is over or `between` stops the wait.
 pub(super) fn until_locked<L, B>(
     path: &Path,
     wait: Wait,
@@ -80,7 +80,7 @@ pub(super) fn until_locked<L, B>(
     }
 }
 
-/// Between a half and all of it.
+/// Returns between half of the pause and all of it.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + (random() % 1024) as f64 / 2048.0)
 }

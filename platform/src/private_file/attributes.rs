@@ -1,4 +1,4 @@
-//! What decides about a file besides its permissions: flags, mounts and privileges.
+//! What restricts changes of a file besides its permissions: flags, mounts and privileges.
 
 use std::fmt;
 use std::path::Path;
@@ -9,14 +9,14 @@ pub(super) use imp::{may_act_for, may_give_to, of_entry, of_folder};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flag {
-    /// Nothing about it may change; no name in such a folder either.
+    /// Nothing about the file may change, and no name in such a folder.
     Immutable,
-    /// It may only grow. In such a folder files can be made and not renamed or removed.
+    /// The file may only grow. In such a folder, files can be created but not renamed or removed.
     AppendOnly,
 }
 
 impl Flag {
-    /// The command that takes this flag away from `path`.
+    /// Returns the command that removes this flag from `path`.
     pub(super) fn removal(self, path: &Path) -> String {
         format!("{} {}", imp::removal(self), quoted(path))
     }
@@ -31,15 +31,15 @@ impl fmt::Display for Flag {
     }
 }
 
-/// What the system tells of a file or folder besides its metadata; nothing where it tells nothing.
+/// Attributes of a file or folder besides its metadata; `None` where the system reports nothing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) flag: Option<Flag>,
-    /// The number of the mount that it is reached through.
+    /// The id of the mount that it is reached through.
     pub(super) mount: Option<u64>,
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let path = path.to_string_lossy();
     let plain = |letter: char| letter.is_alphanumeric() || "/._-+,@%=:".contains(letter);
@@ -48,7 +48,7 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    //! Linux: `statx` tells of flags and mounts, and the capabilities of this process of its privileges.
+    //! Linux: `statx` reports flags and mounts; the capabilities of this process are its privileges.
 
     use std::ffi::OsStr;
     use std::fs::File;
@@ -75,7 +75,7 @@ mod imp {
     }
 
     fn attributes(found: rustix::io::Result<Statx>) -> Attributes {
-        // Linux before 4.11, and containers whose filter forbids the call.
+        // Linux before 4.11, and containers whose system call filter forbids the call.
         let Ok(found) = found else { return Attributes::default() };
         let has = |attribute| found.stx_attributes.contains(attribute);
         let flag = if has(StatxAttributes::IMMUTABLE) {
@@ -83,16 +83,16 @@ mod imp {
         } else {
             has(StatxAttributes::APPEND).then_some(Flag::AppendOnly)
         };
-        let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
-        Attributes { flag, mount: told.then_some(found.stx_mnt_id) }
+        let has_mount = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+        Attributes { flag, mount: has_mount.then_some(found.stx_mnt_id) }
     }
 
-    /// Whether this process may do to a file of these owners what they may do.
+    /// Returns whether this process may change a file of these owners as they may.
     pub(in super::super) fn may_act_for(uid: u32, gid: u32) -> bool {
         has(CapabilitySet::FOWNER) && is_mapped("uid", uid) && is_mapped("gid", gid)
     }
 
-    /// Whether this process may give a file of its own to these owners.
+    /// Returns whether this process may give its own file to these owners.
     pub(in super::super) fn may_give_to(uid: u32, gid: u32) -> bool {
         has(CapabilitySet::CHOWN) && is_mapped("uid", uid) && is_mapped("gid", gid)
     }
@@ -101,7 +101,7 @@ mod imp {
         rustix::thread::capabilities(None).map_or(true, |sets| sets.effective.contains(capability))
     }
 
-    /// Whether `id` exists in the user namespace of this process, in which alone its capabilities count.
+    /// Returns whether `id` exists in this process's user namespace, where alone its capabilities count.
     fn is_mapped(kind: &str, id: u32) -> bool {
         let Ok(map) = std::fs::read_to_string(format!("/proc/self/{kind}_map")) else { return true };
         map.lines().any(|line| {
@@ -117,7 +117,7 @@ mod imp {
 
 #[cfg(target_os = "macos")]
 mod imp {
-    //! macOS: flags are part of what `stat` tells, and root may act for everybody.
+    //! macOS: `stat` reports flags, and root may act for every user.
 
     use std::ffi::OsStr;
     use std::fs::File;
@@ -126,7 +126,7 @@ mod imp {
 
     use super::{Attributes, Flag};
 
-    /// Flags of the owner and of the system, each of which has a word of its own.
+    /// Each flag exists once for the owner and once for the system.
     pub(super) fn removal(flag: Flag) -> &'static str {
         match flag {
             Flag::Immutable => "chflags nouchg,noschg",

@@ -1,4 +1,4 @@
-//! Reading a private file whole, and telling whether it has changed since.
+//! Reads a private file whole and detects whether it changed since.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use super::folder::CAREFUL;
+use super::folder::SAFE_OPEN;
 use super::{Error, Links, resolve};
 
-/// How often a file that changes under its reader is read anew.
-const STEADY_TRIES: usize = 8;
+/// How often a file that changes while it is read is read again.
+const MAX_READS: usize = 8;
 
-/// What was in a file, and which file that was.
+/// The content of a file and the file's metadata.
 #[non_exhaustive]
 pub struct Contents {
-    /// All of it; wiped on drop, as are the buffers it was read through.
+    /// All bytes; wiped on drop, as are the buffers they were read through.
     pub bytes: Zeroizing<Vec<u8>>,
     /// The file as it was before it was read.
     pub stamp: Stamp,
-    /// Whether others can use it.
+    /// Whether other users can access it.
     pub exposure: Exposure,
     /// The user id of its owner.
     pub owner: u32,
-    /// How many names the file has; more than one are hard links, which a replacement parts.
+    /// The number of its hard links; a replacement separates it from the others.
     pub names: u64,
 }
 
@@ -39,13 +39,13 @@ impl std::fmt::Debug for Contents {
     }
 }
 
-/// Who can use a file, by its permission bits.
+/// Which users can access a file, by its permission bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exposure {
     /// Its owner alone.
     Private,
-    /// Its group or others too, in some way.
+    /// Its group or others too.
     Loose {
         /// All of its permission bits.
         mode: u32,
@@ -62,25 +62,25 @@ impl Exposure {
     }
 }
 
-/// Whose a file or folder is, and who can use it.
+/// The owner and mode of a file or folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileOwnership {
-    /// The path, with the links that were followed resolved.
+    /// Its path, with followed links resolved.
     pub path: PathBuf,
     /// The user id of its owner.
     pub owner: u32,
     /// Its permission bits.
     pub mode: u32,
-    /// Whether others can use it.
+    /// Whether other users can access it.
     pub exposure: Exposure,
 }
 
-/// Which file it was, and when it last changed.
+/// Identifies a file and its last change.
 ///
-/// Equal stamps mean that nothing was changed: a replaced file is another file, and one that was written in
-/// place has other times. The one exception is a write in place of as many bytes within the same tick of the
-/// file system's clock (4 ms on most Linux kernels before 6.13, which made it finer).
+/// Equal stamps mean that nothing changed: a replaced file has another inode, and a file written in place has other
+/// times. The one exception is a write in place of as many bytes within the same tick of the file system's clock (4
+/// ms on most Linux kernels before 6.13, which made it finer).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stamp {
     device: u64,
@@ -88,7 +88,7 @@ pub struct Stamp {
     size: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
-    /// Seconds and nanoseconds; no program can set it.
+    /// Seconds and nanoseconds; programs cannot set it.
     changed: (i64, i64),
 }
 
@@ -103,28 +103,27 @@ impl Stamp {
         }
     }
 
-    /// The length of the file in bytes.
+    /// Returns the length of the file in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 }
 
-/// Reads a whole file of at most `limit` bytes; `None` when there is none, or only a link to none.
+/// Reads a whole file of at most `limit` bytes; `None` if there is none, or only a link to none.
 ///
-/// It is opened once and looked at through that handle. When it changes while it is read, as by a program
-/// that writes in place, it is read anew a few times; after that what was read last is returned, with a stamp
-/// that the file no longer has.
+/// Opens the file once and checks it through that handle. If it changes meanwhile, as when a program writes in place,
+/// it is read again a few times; after that the last bytes are returned, with a stamp that the file no longer has.
 ///
 /// # Errors
-/// Those of [`resolve`]; [`Error::NotAFile`], without waiting for the other end of a pipe;
-/// [`Error::TooLarge`]; [`Error::Unreadable`]; [`Error::Io`].
+/// Those of [`resolve`]; [`Error::NotAFile`], without waiting for the other end of a pipe; [`Error::TooLarge`];
+/// [`Error::Unreadable`]; [`Error::Io`].
 pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, Error> {
     let target = resolve(path, links)?;
-    let failed = |error| Error::look("read", &target, error);
-    let mut tries = 0;
+    let failed = |error| Error::from_read("read", &target, error);
+    let mut reads = 0;
     loop {
-        tries += 1;
-        let file = match rustix::fs::open(&target, OFlags::RDONLY | CAREFUL, Mode::empty()) {
+        reads += 1;
+        let file = match rustix::fs::open(&target, OFlags::RDONLY | SAFE_OPEN, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(failed(error.into())),
@@ -133,23 +132,23 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, E
         if !before.is_file() {
             return Err(Error::NotAFile { path: target });
         }
-        let Some(bytes) = whole(&file, before.size(), limit).map_err(failed)? else {
+        let Some(bytes) = read_all(&file, before.size(), limit).map_err(failed)? else {
             return Err(Error::TooLarge { path: target, limit });
         };
         let stamp = Stamp::of(&before);
         let after = Stamp::of(&file.metadata().map_err(failed)?);
-        if stamp == after || tries == STEADY_TRIES {
+        if stamp == after || reads == MAX_READS {
             let (exposure, owner, names) = (Exposure::of(&before), before.uid(), before.nlink());
             return Ok(Some(Contents { bytes, stamp, exposure, owner, names }));
         }
     }
 }
 
-/// The stamp that [`read`] would return, for one look at the file; `None` when there is none, or only a link
-/// to none. Whose links they are is not asked: nothing is read through them.
+/// Returns the stamp that [`read`] would return, with one system call; `None` if there is no file, or only a link to
+/// none. The owners of links are not checked, because nothing is read through them.
 ///
 /// # Errors
-/// [`Error::Link`] where links are refused; [`Error::NotAFile`]; [`Error::Unreadable`]; [`Error::Io`].
+/// [`Error::Link`] if links are refused; [`Error::NotAFile`]; [`Error::Unreadable`]; [`Error::Io`].
 pub fn stamp(path: &Path, links: Links) -> Result<Option<Stamp>, Error> {
     let found = match links {
         Links::Follow => std::fs::metadata(path),
@@ -160,11 +159,12 @@ pub fn stamp(path: &Path, links: Links) -> Result<Option<Stamp>, Error> {
         Ok(found) if found.is_symlink() => Err(Error::Link { path: path.to_owned() }),
         Ok(_) => Err(Error::NotAFile { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::look("look at", path, error)),
+        Err(error) => Err(Error::from_read("read the metadata of", path, error)),
     }
 }
 
-/// Whose the file or folder at `path` is; `None` when there is none, or only a link to none. It is not opened.
+/// Returns the owner and mode of the file or folder at `path`, without opening it; `None` if there is none, or only a
+/// link to none.
 ///
 /// # Errors
 /// Those of [`resolve`].
@@ -176,16 +176,16 @@ pub fn ownership(path: &Path, links: Links) -> Result<Option<FileOwnership>, Err
             Ok(Some(FileOwnership { path, owner, mode, exposure: Exposure::of(&found) }))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::look("look at", &path, error)),
+        Err(error) => Err(Error::from_read("read the metadata of", &path, error)),
     }
 }
 
-/// All of a file that is expected to be of `size` bytes; nothing when there are more than `limit`.
-fn whole(mut file: &File, size: u64, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// Reads all of a file that should have `size` bytes; `None` if it has more than `limit`.
+fn read_all(mut file: &File, size: u64, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     if size > limit {
         return Ok(None);
     }
-    // One more than expected, so that the end is seen without growing.
+    // One more than expected, so that the end is noticed without growing.
     let expected = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Zeroizing::new(vec![0; expected.saturating_add(1)]);
     let mut filled = 0;
@@ -194,7 +194,7 @@ fn whole(mut file: &File, size: u64, limit: u64) -> io::Result<Option<Zeroizing<
             return Ok(None);
         }
         if filled == bytes.len() {
-            // Another buffer: one that grows leaves a copy behind that nobody wipes.
+            // Allocated anew: a buffer that grows in place may leave a copy that is not wiped.
             let mut larger = Zeroizing::new(vec![0; filled * 2]);
             larger[..filled].copy_from_slice(&bytes);
             bytes = larger;

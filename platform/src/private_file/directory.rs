@@ -1,4 +1,4 @@
-//! Folders of one's own: made private, and asked what can be done in them.
+//! Creates private folders and checks what can be done in a folder.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,15 +11,15 @@ use rustix::io::Errno;
 use super::folder::{self, OpenFolder};
 use super::{Error, Exposure, predicate};
 
-/// How [`create_directory`] left the folder.
+/// The outcome of [`create_directory`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Created {
-    /// It is new, empty and 0700.
+pub enum DirectoryOutcome {
+    /// The folder is new, empty and 0700.
     New,
-    /// It was there, and nobody but its owner can use it.
+    /// The folder existed, accessible to its owner alone.
     Existed,
-    /// It was there, is 0700 now, and was this before.
+    /// The folder existed and was changed to 0700.
     ModeRepaired {
         /// The former permission bits.
         from: u32,
@@ -30,49 +30,48 @@ pub enum Created {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DirectoryState {
-    /// Files can be made, replaced and removed in it.
+    /// Files can be created, replaced and removed.
     Writable,
-    /// It is there, and its permissions or its file system forbid changes.
+    /// The folder exists, and its permissions or its file system forbid changes.
     ReadOnly,
-    /// There is none, or only a link to none.
+    /// There is no folder, or only a link to none.
     Missing,
-    /// There is something else.
+    /// Something other than a folder is at the path.
     NotADirectory,
 }
 
-/// Sees to it that `path` is a folder that nobody else can use: made with mode 0700, as are the folders above
-/// it that are missing, each synced into the one above; or repaired where it is there with a looser mode. Two
-/// processes may do this at once.
+/// Makes `path` a folder that only its owner can access: creates it and missing folders above it with mode 0700, each
+/// synced into the one above, or restricts an existing one. Safe to call from two processes at once.
 ///
 /// # Errors
-/// [`Error::Link`] and [`Error::NotADirectory`] for what has its name; [`Error::ForeignOwner`] where it is
-/// loose and not ours to change, or a new one cannot be given to the owner of the folder above;
-/// [`Error::ReadOnly`]; [`Error::NoSpace`]; [`Error::Unsynced`]; [`Error::Io`].
-pub fn create_directory(path: &Path) -> Result<Created, Error> {
-    let failed = |error| Error::change("make the directory", path, 0, error);
-    let above = folder::parent(path);
-    if directory(above)? == DirectoryState::Missing {
+/// [`Error::Link`] and [`Error::NotADirectory`] for something else at the path; [`Error::ForeignOwner`] if it is
+/// loose and not ours to change, or a new one cannot be given to the owner of the folder above; [`Error::ReadOnly`];
+/// [`Error::NoSpace`]; [`Error::Unsynced`]; [`Error::Io`].
+pub fn create_directory(path: &Path) -> Result<DirectoryOutcome, Error> {
+    let failed = |error| Error::from_write("create the directory", path, 0, error);
+    let above = folder::parent_folder(path);
+    if directory_state(above)? == DirectoryState::Missing {
         create_directory(above)?;
     }
-    let (folder, name) = OpenFolder::around(path).map_err(failed)?;
-    match folder.make_folder(name) {
+    let (folder, name) = OpenFolder::parent_of(path).map_err(failed)?;
+    match folder.create_folder(name) {
         Ok(()) => {}
         Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
-            return existing(&folder, name, path);
+            return restrict_existing(&folder, name, path);
         }
-        // A folder that is there is good enough, even where none could be made.
+        // An existing folder suffices, even where none could be created.
         Err(error) => {
             return match folder.entry(name) {
-                Ok(Some(_)) => existing(&folder, name, path),
+                Ok(Some(_)) => restrict_existing(&folder, name, path),
                 _ => Err(failed(error)),
             };
         }
     }
     let made = match open(&folder, name) {
-        // A umask that takes everything has shut us out of our own. Root is never shut out, so no link that
-        // somebody else slipped in is changed on root's word.
+        // A umask that removes every permission locks us out of our own folder. Root is never locked out, so root
+        // changes no link that another user put there.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            folder.allow_owner(name).and_then(|()| open(&folder, name))
+            folder.make_accessible(name).and_then(|()| open(&folder, name))
         }
         outcome => outcome,
     };
@@ -80,31 +79,31 @@ pub fn create_directory(path: &Path) -> Result<Created, Error> {
     if made.metadata().map_err(failed)?.permissions().mode() & 0o777 != 0o700 {
         rustix::fs::fchmod(&made, Mode::RWXU).map_err(|error| failed(error.into()))?;
     }
-    give(&folder, &made, path).inspect_err(|_| folder.unmake_folder(name))?;
+    give_if_empty(&folder, &made, path).inspect_err(|_| folder.remove_folder(name))?;
     folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })?;
-    Ok(Created::New)
+    Ok(DirectoryOutcome::New)
 }
 
-/// Checks whether [`create_directory`] would succeed at `path` now. Nothing is created or changed.
+/// Checks whether [`create_directory`] would succeed at `path` now. Creates and changes nothing.
 ///
 /// # Errors
 /// Those of [`create_directory`], except [`Error::NoSpace`] and [`Error::Unsynced`]; [`Error::Flagged`].
-pub fn may_create_directory(path: &Path) -> Result<(), Error> {
-    let above = folder::parent(path);
-    if directory(above)? == DirectoryState::Missing {
-        return may_create_directory(above);
+pub fn check_can_create_directory(path: &Path) -> Result<(), Error> {
+    let above = folder::parent_folder(path);
+    if directory_state(above)? == DirectoryState::Missing {
+        return check_can_create_directory(above);
     }
-    let around = OpenFolder::around(path);
-    let (folder, name) = around.map_err(|error| Error::change("make the directory", path, 0, error))?;
-    match folder.entry(name).map_err(|error| Error::look("open", path, error))? {
-        None => predicate::may_replace_in(&folder, name, path),
+    let around = OpenFolder::parent_of(path);
+    let (folder, name) = around.map_err(|error| Error::from_write("create the directory", path, 0, error))?;
+    match folder.entry(name).map_err(|error| Error::from_read("open", path, error))? {
+        None => predicate::check_can_replace_in(&folder, name, path),
         Some(entry) if entry.kind == FileType::Symlink => Err(Error::Link { path: path.to_owned() }),
         Some(entry) if entry.kind != FileType::Directory => {
             Err(Error::NotADirectory { path: path.to_owned() })
         }
         Some(entry)
             if Exposure::of_mode(folder::bits(entry.mode)) != Exposure::Private
-                && entry.uid != folder.keeper() =>
+                && entry.uid != folder.expected_owner() =>
         {
             Err(Error::ForeignOwner { path: path.to_owned(), uid: entry.uid, source: None })
         }
@@ -112,11 +111,12 @@ pub fn may_create_directory(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What can be done at `path`; links are followed. For root a folder without write permission is writable.
+/// Returns what can be done in the folder `path`; links are followed. For root, a folder without write permission is
+/// writable.
 ///
 /// # Errors
-/// [`Error::Unreadable`] where a folder above it forbids the question; [`Error::Io`].
-pub fn directory(path: &Path) -> Result<DirectoryState, Error> {
+/// [`Error::Unreadable`] if a folder above it cannot be searched; [`Error::Io`].
+pub fn directory_state(path: &Path) -> Result<DirectoryState, Error> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => return Ok(DirectoryState::NotADirectory),
@@ -124,58 +124,58 @@ pub fn directory(path: &Path) -> Result<DirectoryState, Error> {
             return match error.kind() {
                 io::ErrorKind::NotFound => Ok(DirectoryState::Missing),
                 io::ErrorKind::NotADirectory => Ok(DirectoryState::NotADirectory),
-                _ => Err(Error::look("look at", path, error)),
+                _ => Err(Error::from_read("read the metadata of", path, error)),
             };
         }
     }
     match rustix::fs::accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Ok(()) => Ok(DirectoryState::Writable),
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(DirectoryState::ReadOnly),
-        Err(error) => Err(Error::look("look at", path, error.into())),
+        Err(error) => Err(Error::from_read("read the metadata of", path, error.into())),
     }
 }
 
-/// The one absolute path of something that is there: no links, no `.` and no `..` in it.
+/// Returns the absolute path of an existing file or folder, without links, `.` and `..`.
 ///
 /// # Errors
-/// [`Error::Unreadable`] and [`Error::Io`], which is `NotFound` where there is nothing.
+/// [`Error::Unreadable`] and [`Error::Io`], of kind `NotFound` if there is nothing.
 pub fn canonical(path: &Path) -> Result<PathBuf, Error> {
-    std::fs::canonicalize(path).map_err(|error| Error::look("find", path, error))
+    std::fs::canonicalize(path).map_err(|error| Error::from_read("find", path, error))
 }
 
-fn existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<Created, Error> {
-    let failed = |error| Error::look("open", path, error);
+fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<DirectoryOutcome, Error> {
+    let failed = |error| Error::from_read("open", path, error);
     match folder.entry(name).map_err(failed)? {
         Some(entry) if entry.kind == FileType::Symlink => return Err(Error::Link { path: path.to_owned() }),
         Some(entry) if entry.kind != FileType::Directory => {
             return Err(Error::NotADirectory { path: path.to_owned() });
         }
         Some(entry) if Exposure::of_mode(folder::bits(entry.mode)) == Exposure::Private => {
-            return Ok(Created::Existed);
+            return Ok(DirectoryOutcome::Existed);
         }
         _ => {}
     }
     let found = open(folder, name).map_err(failed)?;
     let metadata = found.metadata().map_err(failed)?;
-    let Exposure::Loose { mode } = Exposure::of(&metadata) else { return Ok(Created::Existed) };
-    if metadata.uid() != folder.keeper() {
+    let Exposure::Loose { mode } = Exposure::of(&metadata) else { return Ok(DirectoryOutcome::Existed) };
+    if metadata.uid() != folder.expected_owner() {
         return Err(Error::ForeignOwner { path: path.to_owned(), uid: metadata.uid(), source: None });
     }
     rustix::fs::fchmod(&found, Mode::RWXU)
-        .map_err(|error| Error::change("change the mode of", path, 0, error.into()))?;
-    Ok(Created::ModeRepaired { from: mode })
+        .map_err(|error| Error::from_write("change the mode of", path, 0, error.into()))?;
+    Ok(DirectoryOutcome::ModeRepaired { from: mode })
 }
 
-/// As root in a folder of another user, gives them the new one; but only if it is empty, because between its
-/// making and its opening they may have put a full one of root's in its place.
-fn give(folder: &OpenFolder, made: &std::fs::File, path: &Path) -> Result<(), Error> {
-    let Some((uid, _)) = folder.heir() else { return Ok(()) };
+/// As root in another user's folder, gives the new folder to that user, but only if it is empty: between its creation
+/// and its opening the user may have put a full one of root's in its place.
+fn give_if_empty(folder: &OpenFolder, made: &std::fs::File, path: &Path) -> Result<(), Error> {
+    let Some((uid, _)) = folder.foreign_owner() else { return Ok(()) };
     let foreign = |source| Error::ForeignOwner { path: path.to_owned(), uid, source };
-    let names = made.try_clone().and_then(OpenFolder::held).and_then(|held| held.names());
+    let names = made.try_clone().and_then(OpenFolder::from_file).and_then(|held| held.names());
     if !names.map_err(|error| foreign(Some(error)))?.is_empty() {
         return Err(foreign(None));
     }
-    folder.bequeath(made).map(drop).map_err(|error| foreign(Some(error)))
+    folder.give_to_owner(made).map(drop).map_err(|error| foreign(Some(error)))
 }
 
 fn open(folder: &OpenFolder, name: &OsStr) -> io::Result<std::fs::File> {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_folder_of_roots_is_not_given_away() {
+    fn a_folder_that_is_not_empty_is_not_given_away() {
         assert!(
             rustix::process::geteuid().is_root(),
             "this test makes a folder of another user: run it as root"
@@ -198,11 +198,11 @@ mod tests {
         let path = theirs.path().join("made");
         std::fs::create_dir_all(path.join("inner")).unwrap();
         let made = std::fs::File::open(&path).unwrap();
-        let outcome = give(&folder, &made, &path);
+        let outcome = give_if_empty(&folder, &made, &path);
         assert!(matches!(outcome, Err(Error::ForeignOwner { source: None, .. })), "{outcome:?}");
         assert_eq!(made.metadata().unwrap().uid(), 0);
         std::fs::remove_dir(path.join("inner")).unwrap();
-        give(&folder, &made, &path).unwrap();
+        give_if_empty(&folder, &made, &path).unwrap();
         assert_eq!(made.metadata().unwrap().uid(), 65_534);
     }
 }

@@ -1,26 +1,26 @@
-//! The one path of a folder, there or yet to be created.
+//! Finds the canonical path of a folder that exists or can be created.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::folder::parent;
+use super::folder::parent_folder;
 
-/// Where a folder is, by a path without links, `.` and `..`.
+/// The path of a folder without links, `.` and `..`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a folder is there or it is not")]
 pub enum FolderLocation {
-    /// It exists.
+    /// The folder exists.
     Existing(PathBuf),
-    /// It does not; its parent folder does.
+    /// The folder does not exist, but its parent does.
     Missing(PathBuf),
 }
 
-/// Finds the folder at `path`. Nothing is created.
+/// Finds the folder at `path`. Creates nothing.
 ///
 /// # Errors
 /// - [`Error::DanglingLink`]: a link on the way, or the last component, leads nowhere.
-/// - [`Error::NoParent`]: the folder that it would be created in does not exist.
+/// - [`Error::NoParent`]: the folder above it does not exist.
 /// - [`Error::NotADirectory`]; [`Error::Unreadable`]; [`Error::Io`].
 pub fn locate_folder(path: &Path) -> Result<FolderLocation, Error> {
     let not_a_directory = || Error::NotADirectory { path: path.to_owned() };
@@ -29,24 +29,24 @@ pub fn locate_folder(path: &Path) -> Result<FolderLocation, Error> {
         Ok(_) => return Err(not_a_directory()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_a_directory()),
-        Err(error) => return Err(Error::look("find", path, error)),
+        Err(error) => return Err(Error::from_read("find", path, error)),
     }
     if let Some((link, target)) = dangling_link(path) {
         return Err(Error::DanglingLink { link, target });
     }
-    let around = parent(path);
+    let around = parent_folder(path);
     let around = match std::fs::canonicalize(around) {
         Ok(found) if found.is_dir() => found,
         Ok(_) => return Err(not_a_directory()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::NoParent { path: path.to_owned(), parent: around.to_owned() });
         }
-        Err(error) => return Err(Error::look("find", around, error)),
+        Err(error) => return Err(Error::from_read("find", around, error)),
     };
     path.file_name().map(|name| FolderLocation::Missing(around.join(name))).ok_or_else(not_a_directory)
 }
 
-/// The first link on the way to `path` that leads nowhere, and what it leads to.
+/// Returns the first link on the way to `path` that leads nowhere, and its target.
 fn dangling_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let mut way = PathBuf::new();
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Whether a file could be replaced or removed now, told without changing anything.
+//! Checks whether a file could be replaced, removed or reserved now, without changing anything.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,67 +9,67 @@ use rustix::fs::FileType;
 
 use super::attributes::{self, Attributes};
 use super::folder::FolderEntry;
-use super::{DirectoryState, Error, Links, OpenFolder, directory, parent, resolve};
+use super::{DirectoryState, Error, Links, OpenFolder, directory_state, parent_folder, resolve};
 use crate::filesystem::{self, MountPoint};
 
-/// The bit of a folder in which only the owners of a file and of the folder may rename or remove the file.
+/// In a folder with this bit, only the owners of a file and of the folder may rename or remove the file.
 const STICKY: u32 = 0o1000;
 
-/// Checks whether [`replace`](super::replace) could put a new file at `path` now, where there may be one or none.
+/// Checks whether [`replace`](super::replace) could put a new file at `path` now, whether or not one exists.
 ///
-/// Nothing is created, changed or locked. Space is not looked at. What the system does not let us look at counts
-/// as allowed, and the replacement itself will fail then.
+/// Creates, changes and locks nothing, and does not check for space. What the system does not let us check counts as
+/// allowed; the replacement itself then fails.
 ///
 /// # Errors
 /// Those of [`Replacement::reserve`](super::Replacement::reserve) and its commit, except [`Error::NoSpace`] and
-/// [`Error::Unsynced`]. [`Error::Io`] is `NotFound` where the folder is missing.
-pub fn may_replace(path: &Path, links: Links) -> Result<(), Error> {
+/// [`Error::Unsynced`]. [`Error::Io`] is of kind `NotFound` if the folder is missing.
+pub fn check_can_replace(path: &Path, links: Links) -> Result<(), Error> {
     let target = resolve(path, links)?;
-    let around = OpenFolder::around(&target);
-    let (folder, name) = around.map_err(|error| Error::change("make a file beside", &target, 0, error))?;
-    may_replace_in(&folder, name, &target)
+    let around = OpenFolder::parent_of(&target);
+    let (folder, name) =
+        around.map_err(|error| Error::from_write("create a file beside", &target, 0, error))?;
+    check_can_replace_in(&folder, name, &target)
 }
 
-/// Checks whether [`remove`](super::remove) would succeed at `path` now; it does where there is no file.
+/// Checks whether [`remove`](super::remove) would succeed at `path` now, as it does if there is no file.
 ///
-/// Nothing is changed or locked. What the system does not let us look at counts as allowed, and the removal
-/// itself will fail then.
+/// Changes and locks nothing. What the system does not let us check counts as allowed; the removal itself then fails.
 ///
 /// # Errors
 /// Those of [`remove`](super::remove), except [`Error::Unsynced`].
-pub fn may_remove(path: &Path, links: Links) -> Result<(), Error> {
+pub fn check_can_remove(path: &Path, links: Links) -> Result<(), Error> {
     let target = resolve(path, links)?;
-    let (folder, name) = match OpenFolder::around(&target) {
+    let (folder, name) = match OpenFolder::parent_of(&target) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::change("open the folder of", &target, 0, error)),
+        Err(error) => return Err(Error::from_write("open the folder of", &target, 0, error)),
     };
-    match regular(&folder, name, &target)? {
+    match regular_entry(&folder, name, &target)? {
         None => Ok(()),
-        entry @ Some(_) => may_change(&folder, name, entry, &target),
+        entry @ Some(_) => check_can_change(&folder, name, entry, &target),
     }
 }
 
-/// Checks whether [`Reserved::make`](super::Reserved::make) could set `size` bytes aside at `path` now: whether the file
-/// could be made there, and whether the disk has the space. Nothing is created or changed.
+/// Checks whether [`ReservedFile::create`](super::ReservedFile::create) could reserve `size` bytes at `path` now:
+/// whether the file could be created, and whether the disk has the space. Creates and changes nothing.
 ///
-/// Where the folder is missing, only the space is looked at. A file system that does not tell its size counts as large
-/// enough, and quotas are not looked at.
+/// If the folder is missing, checks the space only. A file system that does not report its size counts as large
+/// enough, and quotas are not checked.
 ///
 /// # Errors
-/// Those of [`may_replace`]; [`Error::NoSpace`].
-pub fn may_reserve(path: &Path, size: u64) -> Result<(), Error> {
-    let mut folder = parent(path);
-    if directory(folder)? == DirectoryState::Missing {
-        while directory(folder)? == DirectoryState::Missing {
-            folder = parent(folder);
+/// Those of [`check_can_replace`]; [`Error::NoSpace`].
+pub fn check_can_reserve(path: &Path, size: u64) -> Result<(), Error> {
+    let mut folder = parent_folder(path);
+    if directory_state(folder)? == DirectoryState::Missing {
+        while directory_state(folder)? == DirectoryState::Missing {
+            folder = parent_folder(folder);
         }
     } else {
-        may_replace(path, Links::Refuse)?;
+        check_can_replace(path, Links::Refuse)?;
     }
     let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
     let found = std::fs::symlink_metadata(path).ok();
-    // Blocks are counted in 512 bytes, whatever the disk's are.
+    // Blocks are counted in 512 bytes, whatever the disk's block size.
     let owned = found.as_ref().map_or(0, |found| found.blocks().saturating_mul(512));
     let (blocks, files) = match rustix::process::geteuid().is_root() {
         true => (disk.f_bfree, disk.f_ffree),
@@ -84,11 +84,11 @@ pub fn may_reserve(path: &Path, size: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// [`may_replace`] in a folder that is open already.
-pub(crate) fn may_replace_in(folder: &OpenFolder, name: &OsStr, target: &Path) -> Result<(), Error> {
-    let entry = regular(folder, name, target)?;
-    may_change(folder, name, entry, target)?;
-    match folder.heir() {
+/// Checks like [`check_can_replace`] in a folder that is already open.
+pub(crate) fn check_can_replace_in(folder: &OpenFolder, name: &OsStr, target: &Path) -> Result<(), Error> {
+    let entry = regular_entry(folder, name, target)?;
+    check_can_change(folder, name, entry, target)?;
+    match folder.foreign_owner() {
         Some((uid, gid)) if !attributes::may_give_to(uid, gid) => {
             Err(Error::ForeignOwner { path: target.to_owned(), uid, source: None })
         }
@@ -96,13 +96,13 @@ pub(crate) fn may_replace_in(folder: &OpenFolder, name: &OsStr, target: &Path) -
     }
 }
 
-/// The entry of a regular file, or none.
-pub(super) fn regular(
+/// Returns the entry of a regular file, or `None`.
+pub(super) fn regular_entry(
     folder: &OpenFolder,
     name: &OsStr,
     target: &Path,
 ) -> Result<Option<FolderEntry>, Error> {
-    match folder.entry(name).map_err(|error| Error::look("look at", target, error))? {
+    match folder.entry(name).map_err(|error| Error::from_read("read the metadata of", target, error))? {
         Some(entry) if entry.kind != FileType::RegularFile => {
             Err(Error::NotAFile { path: target.to_owned() })
         }
@@ -110,17 +110,17 @@ pub(super) fn regular(
     }
 }
 
-/// Names what made the system refuse a change, where it is something else than a lack of permission.
+/// Returns why the system refused a change, unless the reason is a lack of permission.
 pub(super) fn refusal(folder: &OpenFolder, name: &OsStr, target: &Path) -> Option<Error> {
-    let entry = regular(folder, name, target).ok()?;
-    match may_change(folder, name, entry, target) {
+    let entry = regular_entry(folder, name, target).ok()?;
+    match check_can_change(folder, name, entry, target) {
         Err(error @ (Error::Flagged { .. } | Error::ForeignOwner { .. })) => Some(error),
         _ => None,
     }
 }
 
-/// What renames and removals have in common.
-fn may_change(
+/// Checks what renames and removals have in common.
+fn check_can_change(
     folder: &OpenFolder,
     name: &OsStr,
     entry: Option<FolderEntry>,
@@ -134,13 +134,13 @@ fn may_change(
     {
         return Err(Error::MountPoint { path: target.to_owned() });
     }
-    // Before the permissions, which such a flag makes fail without a name.
+    // Before the permissions, whose check such a flag makes fail without naming it.
     if let Some(flag) = around.flag {
-        return flagged(parent(target), flag);
+        return flagged(parent_folder(target), flag);
     }
     folder.check_writable().map_err(|source| Error::ReadOnly { path: target.to_owned(), source })?;
     let Some((entry, attributes)) = file else { return Ok(()) };
-    if is_anothers(folder, entry) {
+    if is_reserved_for_owner(folder, entry) {
         return Err(Error::ForeignOwner { path: target.to_owned(), uid: entry.uid, source: None });
     }
     match attributes.flag {
@@ -149,21 +149,21 @@ fn may_change(
     }
 }
 
-/// Whether something is mounted on the file itself.
+/// Returns whether something is mounted on the file itself.
 fn is_mounted(around: &Attributes, file: &Attributes, target: &Path) -> Result<bool, Error> {
     if let (Some(around), Some(file)) = (around.mount, file.mount) {
         return Ok(around != file || filesystem::is_mounted_in_another_view(file, target));
     }
     let mounted = filesystem::is_mount_point(target).map_err(|source| Error::Io {
-        action: "look for a mount at",
+        action: "check for a mount at",
         path: target.to_owned(),
         source,
     })?;
     Ok(mounted == MountPoint::Yes)
 }
 
-/// Whether a sticky folder keeps the file for its owner.
-fn is_anothers(folder: &OpenFolder, entry: FolderEntry) -> bool {
+/// Returns whether a sticky folder reserves the file for its owner.
+fn is_reserved_for_owner(folder: &OpenFolder, entry: FolderEntry) -> bool {
     let us = rustix::process::geteuid().as_raw();
     let Ok(found) = folder.file().metadata() else { return false };
     found.mode() & STICKY != 0

@@ -1,4 +1,4 @@
-//! Replacing a private file whole, with the space for it reserved before anything is spent.
+//! Replaces a private file whole, with the space for it reserved in advance.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -8,69 +8,69 @@ use fs2::FileExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::folder::{self, Inheritance};
+use super::folder::{self, OwnershipChange};
 use super::temporary::{self, TemporaryFile};
 use super::{Error, Exposure, Links, OpenFolder, Stamp, predicate, read, resolve};
 use crate::filesystem::{self, MountPoint};
 use crate::space;
 
-/// What to do where the file is itself a mount point, so that nothing can be renamed over it.
+/// What to do if the file is itself a mount point, so that nothing can be renamed over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MountPolicy {
     /// Fail with [`Error::MountPoint`].
     Refuse,
-    /// Copy the content to `{name}.bak` beside it if that can be done, then overwrite it. A reader may see
-    /// part of the new content, and a crash may leave that.
+    /// Copy the content to `{name}.bak` beside it if possible, then overwrite it. A reader may see part of the new
+    /// content, and a crash may leave that.
     InPlace,
 }
 
-/// How a replacement went.
+/// The result of a replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReplacementReport {
-    /// The new file.
+    /// The stamp of the new file.
     pub stamp: Stamp,
-    /// What a person may want to hear of.
+    /// Side effects that a person may want to know.
     pub notes: Vec<ReplacementNote>,
 }
 
-/// Something that a replacement did beyond replacing.
+/// A side effect of a replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplacementNote {
-    /// The old file could be used by others; the new one is 0600.
+    /// Other users could access the old file; the new one is 0600.
     ModeRepaired {
-        /// The permission bits of the old one.
+        /// The permission bits of the old file.
         from: u32,
     },
-    /// The file was overwritten, because it is a mount point.
+    /// The file was overwritten in place, because it is a mount point.
     WrittenInPlace {
-        /// Where the old content is; nowhere, if there is no writing beside the file.
+        /// The copy of the old content; `None` if its folder cannot be written to.
         backup: Option<PathBuf>,
     },
-    /// We are root, and the new file was given to the owner of its folder.
+    /// Root gave the new file to the owner of its folder.
     OwnerGiven {
-        /// Its owner now.
+        /// The new owner.
         uid: u32,
     },
 }
 
-/// A place on the disk for the next content of a file: once there is one, [`commit`](Self::commit) fails for
-/// want of neither space nor permission.
+/// Reserved space for the next content of a file: [`commit`](Self::commit) then fails neither for lack of space nor
+/// of permission.
 ///
-/// That is as true as the file system makes it: one that copies on write or compresses may still run out when
-/// the reserved bytes are overwritten, and permissions may be taken away meanwhile.
+/// The file system limits this: one that copies on write or compresses may still run out of space when the reserved
+/// bytes are overwritten, and permissions may be removed meanwhile.
 ///
-/// Dropped without a commit, it leaves nothing behind. Of a process that was killed it leaves a temporary
-/// file, for [`sweep`](super::sweep).
+/// Leaves nothing behind when dropped without a commit. A killed process leaves a temporary file, for
+/// [`remove_leftovers`](super::remove_leftovers).
 #[derive(Debug)]
 #[must_use = "the space is given back on drop"]
 pub struct Replacement {
     target: PathBuf,
-    over: MountPolicy,
+    mount_policy: MountPolicy,
     size: u64,
-    way: ReplacementMethod,
+    method: ReplacementMethod,
     notes: Vec<ReplacementNote>,
 }
 
@@ -81,42 +81,41 @@ enum ReplacementMethod {
 }
 
 impl Replacement {
-    /// Makes a file of `size` bytes beside the one that `path` stands for, and makes it durable.
+    /// Creates a file of `size` bytes beside the one that `path` leads to, and makes it durable.
     ///
     /// # Errors
-    /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::MountPoint`] unless `over` is
-    /// [`MountPolicy::InPlace`]; [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`];
-    /// [`Error::NoSpace`]; [`Error::Io`], which is `NotFound` where the folder is missing. Nothing has changed
-    /// then, and nothing is left behind.
-    pub fn reserve(path: &Path, size: u64, links: Links, over: MountPolicy) -> Result<Self, Error> {
-        let replacement = Self::begin(path, size, links, over)?;
-        match &replacement.way {
+    /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::MountPoint`] unless `mount_policy` is [`MountPolicy::InPlace`];
+    /// [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`]; [`Error::NoSpace`]; [`Error::Io`], of
+    /// kind `NotFound` if the folder is missing. Nothing is changed or left behind then.
+    pub fn reserve(path: &Path, size: u64, links: Links, mount_policy: MountPolicy) -> Result<Self, Error> {
+        let replacement = Self::prepare(path, size, links, mount_policy)?;
+        match &replacement.method {
             ReplacementMethod::Rename(temporary) => allocate(temporary.file(), size)
                 .and_then(|()| folder::sync(temporary.file()))
-                .map_err(|error| Error::change("reserve", &replacement.target, size, error))?,
-            // `begin` has seen to it: nothing but space beyond the end can be reserved there.
+                .map_err(|error| Error::from_write("reserve", &replacement.target, size, error))?,
+            // `prepare` has done it: only space beyond the end can be reserved there.
             ReplacementMethod::Overwrite(_) => {}
         }
         Ok(replacement)
     }
 
-    /// Writes `bytes` as the whole of the file: written once, synced, renamed, and the folder synced. When
-    /// this returns the content is durable and everybody sees it.
+    /// Replaces the content of the file with `bytes`: written once, synced, renamed, and the folder synced. When this
+    /// returns, the content is durable and visible to every process.
     ///
-    /// More bytes than were reserved may be committed; those can be refused for want of space.
+    /// More bytes than were reserved can be committed; those may fail for lack of space.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve), and the old content is still there, whole; but a write in place that
-    /// fails in its middle leaves part of each, and the backup. [`Error::Unsynced`] when the new content is
-    /// there and its durability is in doubt.
+    /// Those of [`reserve`](Self::reserve), and the old content is still complete; but a write in place that fails
+    /// halfway leaves part of each, and the backup. [`Error::Unsynced`] if the new content is there and its
+    /// durability is in doubt.
     pub fn commit(self, bytes: &[u8]) -> Result<ReplacementReport, Error> {
-        let Self { target, over, mut notes, way, .. } = self;
-        let mut temporary = match way {
+        let Self { target, mount_policy, mut notes, method, .. } = self;
+        let mut temporary = match method {
             ReplacementMethod::Rename(temporary) => temporary,
             ReplacementMethod::Overwrite(file) => return overwrite(&target, &file, bytes, notes),
         };
         let needed = bytes.len() as u64;
-        let failed = |error| Error::change("write", &target, needed, error);
+        let failed = |error| Error::from_write("write", &target, needed, error);
         let mut file = temporary.file();
         file.write_all(bytes).map_err(failed)?;
         file.set_len(needed).map_err(failed)?;
@@ -126,13 +125,13 @@ impl Replacement {
         let old = regular_or_absent(temporary.folder(), &target)?;
         match temporary.rename(name) {
             Ok(()) => {}
-            // A mount that was made since, or that the kernel could not tell us of.
-            Err(error) if is_mount(&error) && over == MountPolicy::InPlace => {
+            // Mounted since, or a mount that the kernel could not report.
+            Err(error) if is_mount_error(&error) && mount_policy == MountPolicy::InPlace => {
                 return overwrite(&target, &open_mounted(&target, needed)?, bytes, notes);
             }
             Err(error) => {
                 let refused = predicate::refusal(temporary.folder(), name, &target);
-                return Err(refused.unwrap_or_else(|| Error::change("replace", &target, needed, error)));
+                return Err(refused.unwrap_or_else(|| Error::from_write("replace", &target, needed, error)));
             }
         }
         let unsynced = |source| Error::Unsynced { path: target.clone(), source };
@@ -144,20 +143,20 @@ impl Replacement {
         Ok(ReplacementReport { stamp, notes })
     }
 
-    /// Everything that may refuse, before any space is taken.
-    fn begin(path: &Path, size: u64, links: Links, over: MountPolicy) -> Result<Self, Error> {
+    /// Checks everything that may refuse, before space is reserved.
+    fn prepare(path: &Path, size: u64, links: Links, mount_policy: MountPolicy) -> Result<Self, Error> {
         let target = resolve(path, links)?;
-        let failed = |error| Error::change("make a file beside", &target, size, error);
-        let (folder, name) = OpenFolder::around(&target).map_err(failed)?;
-        temporary::sweep(&folder, name);
+        let failed = |error| Error::from_write("create a file beside", &target, size, error);
+        let (folder, name) = OpenFolder::parent_of(&target).map_err(failed)?;
+        temporary::remove_leftovers(&folder, name);
         regular_or_absent(&folder, &target)?;
         let mut notes = Vec::new();
         let mounted = filesystem::is_mount_point(&target).map_err(|source| Error::Io {
-            action: "look for a mount at",
+            action: "check for a mount at",
             path: target.clone(),
             source,
         })?;
-        let way = match (mounted, over) {
+        let method = match (mounted, mount_policy) {
             (MountPoint::Yes, MountPolicy::Refuse) => return Err(Error::MountPoint { path: target }),
             (MountPoint::Yes, MountPolicy::InPlace) => {
                 ReplacementMethod::Overwrite(open_mounted(&target, size)?)
@@ -165,23 +164,23 @@ impl Replacement {
             (MountPoint::No, _) => {
                 let private = Mode::RUSR | Mode::WUSR;
                 let temporary = TemporaryFile::create(folder, name, private).map_err(|error| {
-                    let folder = OpenFolder::around(&target).ok();
+                    let folder = OpenFolder::parent_of(&target).ok();
                     let refused =
                         folder.and_then(|(folder, name)| predicate::refusal(&folder, name, &target));
                     refused.unwrap_or_else(|| failed(error))
                 })?;
-                match temporary.folder().bequeath(temporary.file()) {
-                    Ok(Inheritance::Ours) => {}
-                    Ok(Inheritance::Given { uid }) => notes.push(ReplacementNote::OwnerGiven { uid }),
+                match temporary.folder().give_to_owner(temporary.file()) {
+                    Ok(OwnershipChange::Unchanged) => {}
+                    Ok(OwnershipChange::Given { uid }) => notes.push(ReplacementNote::OwnerGiven { uid }),
                     Err(source) => {
-                        let (uid, _) = temporary.folder().heir().unwrap_or_default();
+                        let (uid, _) = temporary.folder().foreign_owner().unwrap_or_default();
                         return Err(Error::ForeignOwner { path: target, uid, source: Some(source) });
                     }
                 }
                 ReplacementMethod::Rename(temporary)
             }
         };
-        Ok(Self { target, over, size, way, notes })
+        Ok(Self { target, mount_policy, size, method, notes })
     }
 
     /// The file that will be replaced.
@@ -195,23 +194,23 @@ impl Replacement {
     }
 }
 
-/// Proves that a file can be created and renamed in the folder of `path`, as a replacement does: on some file systems a
-/// program answers, and may refuse that. Nothing is left behind.
+/// Tests that a file can be created and renamed in the folder of `path`, as a replacement does: FUSE programs may
+/// refuse that. Leaves nothing behind.
 ///
 /// # Errors
 /// Those of [`Replacement::reserve`] and of its commit.
-pub fn prove_replacement(path: &Path, links: Links) -> Result<(), Error> {
-    let replacement = Replacement::begin(path, 0, links, MountPolicy::Refuse)?;
-    if let ReplacementMethod::Rename(mut temporary) = replacement.way {
-        let change = |error| Error::change("rename a file beside", &replacement.target, 0, error);
-        let name = temporary::name_for(replacement.target.file_name().unwrap_or_default());
+pub fn test_replacement(path: &Path, links: Links) -> Result<(), Error> {
+    let replacement = Replacement::prepare(path, 0, links, MountPolicy::Refuse)?;
+    if let ReplacementMethod::Rename(mut temporary) = replacement.method {
+        let change = |error| Error::from_write("rename a file beside", &replacement.target, 0, error);
+        let name = temporary::temporary_name(replacement.target.file_name().unwrap_or_default());
         temporary.rename(&name).map_err(change)?;
         temporary.folder().unlink(&name).map_err(change)?;
     }
     Ok(())
 }
 
-/// Replaces a file whole, as [`Replacement::commit`] does, with no reservation before.
+/// Replaces the content of a file, as [`Replacement::commit`] does, without a reservation.
 ///
 /// # Errors
 /// Those of [`Replacement::reserve`] and [`Replacement::commit`].
@@ -219,21 +218,21 @@ pub fn replace(
     path: &Path,
     bytes: &[u8],
     links: Links,
-    over: MountPolicy,
+    mount_policy: MountPolicy,
 ) -> Result<ReplacementReport, Error> {
-    Replacement::begin(path, bytes.len() as u64, links, over)?.commit(bytes)
+    Replacement::prepare(path, bytes.len() as u64, links, mount_policy)?.commit(bytes)
 }
 
-/// How exposed the old file is; an error when it is no file.
+/// Returns the exposure of the old file, if any; fails if it is not a regular file.
 fn regular_or_absent(folder: &OpenFolder, target: &Path) -> Result<Option<Exposure>, Error> {
-    let entry = predicate::regular(folder, target.file_name().unwrap_or_default(), target)?;
+    let entry = predicate::regular_entry(folder, target.file_name().unwrap_or_default(), target)?;
     Ok(entry.map(|entry| Exposure::of_mode(folder::bits(entry.mode))))
 }
 
-/// Gives an empty file `size` bytes that the disk has set aside, and leaves it to be written from its start.
+/// Allocates `size` bytes for an empty file, to be written from its start.
 fn allocate(mut file: &File, size: u64) -> io::Result<()> {
-    // Its error is not worth reading: `posix_fallocate` returns one, and fs2 0.4 reports `errno` instead.
-    // Writing finds the true one, and is what there is to do where the file system cannot allocate.
+    // Its error is useless: `posix_fallocate` returns one, and fs2 0.4 reports `errno` instead. Writing zeros finds
+    // the real error, and is the fallback where the file system cannot allocate.
     if size == 0 || FileExt::allocate(file, size).is_ok() {
         return Ok(());
     }
@@ -241,17 +240,17 @@ fn allocate(mut file: &File, size: u64) -> io::Result<()> {
     file.rewind()
 }
 
-/// Opens a mounted file for writing and sets space for `size` bytes aside, as far as that can be done without
-/// changing what is read from it.
+/// Opens a mounted file for writing and reserves space for `size` bytes, as far as possible without changing its
+/// content.
 fn open_mounted(target: &Path, size: u64) -> Result<File, Error> {
-    let failed = |error| Error::change("write", target, size, error);
-    let (folder, name) = OpenFolder::around(target).map_err(failed)?;
+    let failed = |error| Error::from_write("write", target, size, error);
+    let (folder, name) = OpenFolder::parent_of(target).map_err(failed)?;
     let file = folder.open_entry(name, OFlags::RDWR, Mode::empty()).map_err(failed)?;
-    space::keep(&file, size).map_err(failed)?;
+    space::reserve(&file, size).map_err(failed)?;
     Ok(file)
 }
 
-/// Writes over a mounted file, with its old content saved beside it first.
+/// Overwrites a mounted file after saving its old content beside it.
 fn overwrite(
     target: &Path,
     mut file: &File,
@@ -259,8 +258,8 @@ fn overwrite(
     mut notes: Vec<ReplacementNote>,
 ) -> Result<ReplacementReport, Error> {
     let needed = bytes.len() as u64;
-    let failed = |error| Error::change("write", target, needed, error);
-    space::keep(file, needed).map_err(failed)?;
+    let failed = |error| Error::from_write("write", target, needed, error);
+    space::reserve(file, needed).map_err(failed)?;
     let backup = back_up(target)?;
     file.rewind().map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
@@ -277,7 +276,7 @@ fn overwrite(
     Ok(ReplacementReport { stamp: Stamp::of(&file.metadata().map_err(unsynced)?), notes })
 }
 
-/// Saves the content of a file as `{name}.bak`; nowhere, if its folder does not allow that.
+/// Saves the content of a file as `{name}.bak`; `None` if its folder does not allow that.
 fn back_up(target: &Path) -> Result<Option<PathBuf>, Error> {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".bak");
@@ -290,6 +289,6 @@ fn back_up(target: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-fn is_mount(error: &io::Error) -> bool {
+fn is_mount_error(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::BUSY | Errno::XDEV))
 }

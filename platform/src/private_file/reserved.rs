@@ -1,4 +1,4 @@
-//! A private file whose space is set aside before its content is known, and which is then written once.
+//! A private file whose space is reserved before its content is known, and which is written once.
 
 use std::fs::File;
 use std::io;
@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::folder::{self, Inheritance};
+use super::folder::{self, OwnershipChange};
 use super::{Error, OpenFolder};
-use crate::space::{self, Space};
+use crate::space::{self, SpaceReservation};
 
-/// What fills a file where its space cannot be set aside beyond its end.
+/// Fills a file whose space cannot be reserved beyond its end.
 const FILLER: u8 = b' ';
 
-/// An empty file with space for its content. Removed on drop unless it was written.
+/// An empty file with reserved space. Removed on drop unless it was written.
 ///
-/// Nothing is renamed and nothing is shortened afterwards: once there is one, its content takes one write and one sync of
-/// a file that is open already.
+/// Its content then takes one write and one sync of an open file, without a rename.
 #[derive(Debug)]
 #[must_use = "the space is given back on drop"]
 pub struct ReservedFile {
@@ -33,41 +32,41 @@ enum ReservedState {
 }
 
 impl ReservedFile {
-    /// Creates the file at `path`, mode 0600, with `size` bytes set aside beyond its end, or filled with spaces where the
-    /// file system cannot do that; file and folder are durable when this returns. A blank file that a killed process left
-    /// there is used again.
+    /// Creates the file at `path`, mode 0600, with `size` bytes reserved beyond its end, or filled with spaces if the
+    /// file system cannot do that. File and folder are durable when this returns. Reuses a blank file that a killed
+    /// process left.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]; [`Error::ReadOnly`]; [`Error::ForeignOwner`]; [`Error::NotAFile`]; [`Error::Io`], with
-    /// `AlreadyExists` for a file that is not blank. Nothing is left behind that was not there.
-    pub fn make(path: &Path, size: u64) -> Result<Self, Error> {
-        let failed = |error| Error::change("reserve", path, size, error);
-        let (folder, name) = OpenFolder::around(path).map_err(failed)?;
+    /// [`Error::NoSpace`]; [`Error::ReadOnly`]; [`Error::ForeignOwner`]; [`Error::NotAFile`]; [`Error::Io`], of kind
+    /// `AlreadyExists` for a file that is not blank. Nothing new is left behind.
+    pub fn create(path: &Path, size: u64) -> Result<Self, Error> {
+        let failed = |error| Error::from_write("reserve", path, size, error);
+        let (folder, name) = OpenFolder::parent_of(path).map_err(failed)?;
         let private = Mode::RUSR | Mode::WUSR;
         let file = match folder.open_entry(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, private) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = folder.open_entry(name, OFlags::RDWR, private).map_err(failed)?;
-                return Self::again(file, path, size);
+                return Self::reuse(file, path, size);
             }
             Err(error) => return Err(failed(error)),
         };
-        // From here on an error removes it again.
+        // From here on an error removes the file again.
         let reserved = Self { file, path: path.to_owned(), state: ReservedState::Blank };
-        match folder.bequeath(&reserved.file) {
-            Ok(Inheritance::Ours | Inheritance::Given { .. }) => {}
+        match folder.give_to_owner(&reserved.file) {
+            Ok(OwnershipChange::Unchanged | OwnershipChange::Given { .. }) => {}
             Err(source) => {
-                let (uid, _) = folder.heir().unwrap_or_default();
+                let (uid, _) = folder.foreign_owner().unwrap_or_default();
                 return Err(Error::ForeignOwner { path: path.to_owned(), uid, source: Some(source) });
             }
         }
-        reserved.set_aside(size).map_err(failed)?;
+        reserved.reserve_space(size).map_err(failed)?;
         folder.sync().map_err(failed)?;
         Ok(reserved)
     }
 
-    fn again(file: File, path: &Path, size: u64) -> Result<Self, Error> {
-        let failed = |error| Error::change("reserve", path, size, error);
+    fn reuse(file: File, path: &Path, size: u64) -> Result<Self, Error> {
+        let failed = |error| Error::from_write("reserve", path, size, error);
         let found = file.metadata().map_err(failed)?;
         if !found.is_file() {
             return Err(Error::NotAFile { path: path.to_owned() });
@@ -78,32 +77,32 @@ impl ReservedFile {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
         let reserved = Self { file, path: path.to_owned(), state: ReservedState::Blank };
-        reserved.set_aside(size).map_err(failed)?;
+        reserved.reserve_space(size).map_err(failed)?;
         Ok(reserved)
     }
 
-    fn set_aside(&self, size: u64) -> io::Result<()> {
-        if space::keep(&self.file, size)? == Space::NotSupported {
+    fn reserve_space(&self, size: u64) -> io::Result<()> {
+        if space::reserve(&self.file, size)? == SpaceReservation::Unsupported {
             io::copy(&mut io::Read::take(io::repeat(FILLER), size), &mut &self.file)?;
         }
         folder::sync(&self.file)
     }
 
-    /// Writes `bytes` at the start of the file, in one write, and makes them durable. Where space was filled with spaces,
-    /// what is beyond them may stay.
+    /// Writes `bytes` at the start of the file, in one write, and makes them durable. Spaces that reserved the rest
+    /// may remain after them.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::Io`], [`Error::Unsynced`]: against the promise of the reservation.
+    /// [`Error::NoSpace`], [`Error::Io`], [`Error::Unsynced`], although the space was reserved.
     pub fn write(mut self, bytes: &[u8]) -> Result<(), Error> {
-        // A part of the content is better than none.
+        // Kept on an error: part of the content is better than none.
         self.state = ReservedState::Written;
-        let failed = |error| Error::change("write", &self.path, bytes.len() as u64, error);
+        let failed = |error| Error::from_write("write", &self.path, bytes.len() as u64, error);
         let written = self.file.write_at(bytes, 0).map_err(failed)?;
         if written < bytes.len() {
             self.file.write_all_at(&bytes[written..], written as u64).map_err(failed)?;
         }
         folder::sync(&self.file).map_err(|source| Error::Unsynced { path: self.path.clone(), source })?;
-        // Gives the rest of the space back, for what is written next; where that is refused it stays.
+        // Frees the rest of the space; if that fails, it stays reserved.
         let _ = self.file.set_len(bytes.len() as u64);
         Ok(())
     }
@@ -112,15 +111,15 @@ impl ReservedFile {
 impl Drop for ReservedFile {
     fn drop(&mut self) {
         if self.state == ReservedState::Blank
-            && let Ok((folder, name)) = OpenFolder::around(&self.path)
+            && let Ok((folder, name)) = OpenFolder::parent_of(&self.path)
         {
-            // What is left is blank, and used again.
+            // A file that remains is blank, and will be reused.
             let _ = folder.unlink(name);
         }
     }
 }
 
-/// Whether `bytes` are those of a reservation that was never written.
+/// Returns whether `bytes` are those of a reservation that was never written.
 #[must_use]
 pub fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == FILLER)
@@ -133,29 +132,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reservation_is_blank_until_it_is_written_and_gone_if_it_never_is() {
+    fn a_reservation_is_blank_until_written_and_removed_if_never_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("record");
-        let reserved = ReservedFile::make(&path, 4096).unwrap();
+        let reserved = ReservedFile::create(&path, 4096).unwrap();
         assert!(is_blank(&std::fs::read(&path).unwrap()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(reserved);
         assert!(!path.exists());
 
-        ReservedFile::make(&path, 4096).unwrap().write(b"content").unwrap();
+        ReservedFile::create(&path, 4096).unwrap().write(b"content").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"content");
-        let error = ReservedFile::make(&path, 4096).unwrap_err();
+        let error = ReservedFile::create(&path, 4096).unwrap_err();
         assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(std::fs::read(&path).unwrap(), b"content", "it was not touched");
     }
 
     #[test]
-    fn a_blank_file_that_was_left_is_used_again() {
+    fn a_blank_leftover_is_reused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("record");
         for left in [Vec::new(), vec![FILLER; 9000]] {
             std::fs::write(&path, &left).unwrap();
-            ReservedFile::make(&path, 4096).unwrap().write(b"{}").unwrap();
+            ReservedFile::create(&path, 4096).unwrap().write(b"{}").unwrap();
             let found = std::fs::read(&path).unwrap();
             assert!(found.starts_with(b"{}") && is_blank(&found[2..]));
             std::fs::remove_file(&path).unwrap();

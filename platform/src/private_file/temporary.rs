@@ -1,4 +1,4 @@
-//! A file under a name of its own beside the one it is meant to become, gone when it does not.
+//! A temporary file beside its target, removed unless it replaces the target.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,11 +13,11 @@ use rustix::io::Errno;
 
 use super::folder::OpenFolder;
 
-/// How often a name that is taken, or a file that was swept before it was locked, is tried anew.
-const TRIES: usize = 32;
+/// How often to try again if a name is taken, or a file was removed before it was locked.
+const MAX_ATTEMPTS: usize = 32;
 
-/// A new file `.{name}.{16 hex digits}.tmp`. Its writer holds a lock on it, so that a file which can be
-/// locked is one whose writer is dead. Removed on drop unless it was renamed.
+/// A new file `.{name}.{16 hex digits}.tmp`. Its writer holds a lock on it, so a file that can be locked has no live
+/// writer. Removed on drop unless it was renamed.
 #[derive(Debug)]
 pub(crate) struct TemporaryFile {
     folder: OpenFolder,
@@ -29,23 +29,23 @@ pub(crate) struct TemporaryFile {
 #[derive(Debug, PartialEq, Eq)]
 enum TemporaryState {
     Named,
-    Gone,
+    Renamed,
 }
 
 impl TemporaryFile {
-    /// Makes one for `target` in `folder`. A mode of 0600 is kept from a umask that would take from it.
+    /// Creates a temporary file for `target` in `folder`. A mode of 0600 is independent of the umask.
     pub(crate) fn create(folder: OpenFolder, target: &OsStr, mode: Mode) -> io::Result<Self> {
-        for _ in 0..TRIES {
-            let name = name_for(target);
+        for _ in 0..MAX_ATTEMPTS {
+            let name = temporary_name(target);
             let file = match folder.open_entry(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode) {
                 Ok(file) => file,
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => continue,
                 Err(error) => return Err(error),
             };
-            // Where locks are not supported, nothing can be swept either.
-            let swept = matches!(FileExt::try_lock_exclusive(&file), Err(error) if is_contended(&error));
+            // On a file system without locks, no process removes leftovers either.
+            let removed = matches!(FileExt::try_lock_exclusive(&file), Err(error) if is_contended(&error));
             let made = file.metadata()?;
-            if swept || made.nlink() == 0 {
+            if removed || made.nlink() == 0 {
                 continue;
             }
             let temporary = Self { folder, name, file, state: TemporaryState::Named };
@@ -66,14 +66,14 @@ impl TemporaryFile {
         &self.folder
     }
 
-    /// Takes the place of `target`, whatever is there.
+    /// Renames the file to `target`, replacing what is there.
     pub(crate) fn rename(&mut self, target: &OsStr) -> io::Result<()> {
         self.folder.rename(&self.name, target)?;
-        self.state = TemporaryState::Gone;
+        self.state = TemporaryState::Renamed;
         Ok(())
     }
 
-    /// Takes the name `target` only if it is free; unlocked first, for those who open it at once.
+    /// Links the file to `target`, which must not exist; unlocks it first, for processes that open it at once.
     pub(crate) fn link(&self, target: &OsStr) -> io::Result<()> {
         FileExt::unlock(&self.file)?;
         self.folder.link(&self.name, target)
@@ -83,25 +83,24 @@ impl TemporaryFile {
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if self.state == TemporaryState::Named {
-            // What cannot be removed here is swept by the next writer.
+            // If this fails, the next writer removes the file.
             let _ = self.folder.unlink(&self.name);
         }
     }
 }
 
-/// Removes the files that writers of `target` left when they were killed, and says how many.
-pub(crate) fn sweep(folder: &OpenFolder, target: &OsStr) -> usize {
-    let dead = abandoned(folder, target);
-    dead.iter().filter(|(name, _held)| folder.unlink(name).is_ok()).count()
+/// Removes the files that killed writers of `target` left, and returns how many.
+pub(crate) fn remove_leftovers(folder: &OpenFolder, target: &OsStr) -> usize {
+    leftovers(folder, target).iter().filter(|(name, _held)| folder.unlink(name).is_ok()).count()
 }
 
-/// The files that writers of `target` left when they were killed, each with a lock on it that no writer can have.
-pub(crate) fn abandoned(folder: &OpenFolder, target: &OsStr) -> Vec<(OsString, File)> {
-    let names = folder.names().unwrap_or_default().into_iter().filter(|name| is_for(target, name));
-    names.filter_map(|name| dead(folder, &name).map(|held| (name, held))).collect()
+/// Returns the files that killed writers of `target` left, each locked so that no writer can use it.
+pub(crate) fn leftovers(folder: &OpenFolder, target: &OsStr) -> Vec<(OsString, File)> {
+    let names = folder.names().unwrap_or_default().into_iter().filter(|name| is_temporary_for(target, name));
+    names.filter_map(|name| lock_if_dead(folder, &name).map(|held| (name, held))).collect()
 }
 
-/// Sixty-four bits that differ from one call and process to the next; not for secrets.
+/// Returns 64 bits that differ between calls and processes; not for secrets.
 pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
@@ -110,21 +109,21 @@ pub(crate) fn is_contended(error: &io::Error) -> bool {
     error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
 }
 
-/// The file, locked, if its writer is dead.
-fn dead(folder: &OpenFolder, name: &OsStr) -> Option<File> {
+/// Returns the file, locked, if its writer is dead.
+fn lock_if_dead(folder: &OpenFolder, name: &OsStr) -> Option<File> {
     let regular = matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
     let file = regular.then(|| folder.open_entry(name, OFlags::RDONLY, Mode::empty()).ok()).flatten()?;
     FileExt::try_lock_exclusive(&file).ok().map(|()| file)
 }
 
-pub(super) fn name_for(target: &OsStr) -> OsString {
+pub(super) fn temporary_name(target: &OsStr) -> OsString {
     let mut name = b".".to_vec();
     name.extend_from_slice(target.as_bytes());
     name.extend_from_slice(format!(".{:016x}.tmp", random()).as_bytes());
     OsString::from_vec(name)
 }
 
-fn is_for(target: &OsStr, name: &OsStr) -> bool {
+fn is_temporary_for(target: &OsStr, name: &OsStr) -> bool {
     let random = name
         .as_bytes()
         .strip_prefix(b".")
@@ -143,14 +142,14 @@ mod tests {
     #[test]
     fn a_name_belongs_to_its_target_and_to_no_other() {
         let target = OsStr::new("record");
-        let name = name_for(target);
-        assert!(is_for(target, &name));
-        assert_ne!(name, name_for(target));
+        let name = temporary_name(target);
+        assert!(is_temporary_for(target, &name));
+        assert_ne!(name, temporary_name(target));
         for other in ["recor", "record.", "records", ""] {
-            assert!(!is_for(OsStr::new(other), &name), "{other:?}");
+            assert!(!is_temporary_for(OsStr::new(other), &name), "{other:?}");
         }
-        for stranger in [".record.tmp", ".record.0123.tmp", ".record.0123456789ABCDEF.tmp", "record"] {
-            assert!(!is_for(target, OsStr::new(stranger)), "{stranger}");
+        for other in [".record.tmp", ".record.0123.tmp", ".record.0123456789ABCDEF.tmp", "record"] {
+            assert!(!is_temporary_for(target, OsStr::new(other)), "{other}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Programs that run in the background for a user: how the service manager is told of them, and by what file.
+//! Background programs of a user, as services of systemd or launchd.
 //!
-//! What is written is returned or printed before anything is done, so that a person can read it first.
+//! Descriptions and commands are returned before anything runs, so that a person can read them first.
 
 mod launchd;
 mod systemd;
@@ -14,67 +14,70 @@ use std::process::{Command, Stdio};
 use crate::private_file::{self, Links, MountPolicy};
 use crate::process;
 
-/// A program to be run in the background, from the login of a user to their logout.
+/// A program that runs in the background while its user is logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the caller makes it")]
 pub struct Service {
     /// Its name: lower-case letters, digits and hyphens.
     pub name: String,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub purpose: String,
-    /// The program by its absolute path, and its arguments.
+    /// The absolute path of the program, and its arguments.
     pub command: Vec<OsString>,
-    /// What its environment has besides the user's own.
+    /// Environment variables besides the user's own.
     pub environment: Vec<(String, OsString)>,
-    /// The folders that it writes to; where the manager can close the others, it does.
-    pub writes: Vec<PathBuf>,
+    /// The folders that it writes to; systemd makes all others read-only.
+    pub writable_folders: Vec<PathBuf>,
 }
 
-/// What starts the services of a user.
+/// A program that starts the services of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServiceManager {
     /// launchd of macOS.
     Launchd,
-    /// The systemd of a user's session.
+    /// The systemd instance of a user.
     Systemd,
 }
 
-/// The manager of this operating system, if it has one that is known here.
+/// The service manager of this operating system, or `None` if there is no known one.
 pub const NATIVE: Option<ServiceManager> = native();
 
-/// Where managers look for what users have written. Both are given by the caller, who knows the environment.
+/// The folders where managers look for the descriptions that users write. The caller knows the environment and names
+/// them.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "the caller makes it")]
 pub struct ServiceFolders {
     /// The home directory.
     pub home: PathBuf,
-    /// The folder of configuration, `.config` in the home directory or what XDG says.
+    /// The configuration folder: `$XDG_CONFIG_HOME` or `.config` in the home directory.
     pub config: PathBuf,
 }
 
-/// Whether an installed service starts at once or at the next login.
+/// When an installed service starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
     /// At the next login, and at each one after.
     AtLogin,
-    /// At once, too.
+    /// At once, and at each login.
     Now,
 }
 
-/// A call of a manager's own program.
+/// A command of a service manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagerCall(Vec<String>);
 
-/// Why a service could not be described, installed or removed.
+/// A service could not be described, installed or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A path or value that no manager's file can hold.
-    #[error("{text:?} cannot be in the description of a service: it is no text, or has line ends or quotes")]
+    /// A path or value that the description of a service cannot contain.
+    #[error(
+        "{text:?} cannot be used in a service description: it is not text, or contains line ends or quotes"
+    )]
     Unwritable {
-        /// The text.
+        /// The path or value.
         text: String,
     },
     /// The file could not be written or removed.
@@ -82,30 +85,30 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The manager's program failed.
-    #[error("`{call}` failed: {said}")]
+    /// The command of the service manager failed.
+    #[error("`{call}` failed: {message}")]
     Call {
-        /// What was run.
+        /// The command.
         call: ManagerCall,
-        /// The last line of what it said, or why it could not be run.
-        said: String,
+        /// The last line of its error output, or why it could not be run.
+        message: String,
     },
 }
 
 impl ServiceManager {
-    /// The file that describes `service`.
-    pub fn file(self, service: &Service, folders: &ServiceFolders) -> PathBuf {
+    /// Returns the path of the file that describes `service`.
+    pub fn file_path(self, service: &Service, folders: &ServiceFolders) -> PathBuf {
         match self {
-            Self::Launchd => folders.home.join("Library/LaunchAgents").join(launchd::file(service)),
-            Self::Systemd => folders.config.join("systemd/user").join(systemd::file(service)),
+            Self::Launchd => folders.home.join("Library/LaunchAgents").join(launchd::file_name(service)),
+            Self::Systemd => folders.config.join("systemd/user").join(systemd::file_name(service)),
         }
     }
 
-    /// What is in that file.
+    /// Returns the content of that file.
     ///
     /// # Errors
     /// [`Error::Unwritable`].
@@ -116,7 +119,7 @@ impl ServiceManager {
         }
     }
 
-    /// The program that a description names, as [`ServiceManager::describe`] wrote it.
+    /// Returns the program in a description that [`ServiceManager::describe`] wrote.
     #[must_use]
     pub fn program(self, description: &str) -> Option<PathBuf> {
         match self {
@@ -125,58 +128,58 @@ impl ServiceManager {
         }
     }
 
-    /// What makes the manager start the service that `file` describes.
-    pub fn enabling(self, service: &Service, file: &Path, start: Start) -> Vec<ManagerCall> {
+    /// Returns the commands that start the service that `file` describes.
+    pub fn enable_calls(self, service: &Service, file: &Path, start: Start) -> Vec<ManagerCall> {
         match self {
-            Self::Launchd => launchd::enabling(file, start),
-            Self::Systemd => systemd::enabling(service, start),
+            Self::Launchd => launchd::enable_calls(file, start),
+            Self::Systemd => systemd::enable_calls(service, start),
         }
     }
 
-    /// What makes it stop the service, before its file is removed.
-    pub fn disabling(self, service: &Service) -> Vec<ManagerCall> {
+    /// Returns the commands that stop the service, to run before its file is removed.
+    pub fn disable_calls(self, service: &Service) -> Vec<ManagerCall> {
         match self {
-            Self::Launchd => launchd::disabling(service),
-            Self::Systemd => systemd::disabling(service),
+            Self::Launchd => launchd::disable_calls(service),
+            Self::Systemd => systemd::disable_calls(service),
         }
     }
 
-    /// What makes it forget the service, after its file was removed.
-    pub fn forgetting(self) -> Vec<ManagerCall> {
+    /// Returns the commands that make the manager forget the service, to run after its file was removed.
+    pub fn reload_calls(self) -> Vec<ManagerCall> {
         match self {
             Self::Launchd => Vec::new(),
-            Self::Systemd => systemd::reloading(),
+            Self::Systemd => systemd::reload_calls(),
         }
     }
 }
 
-/// Whether the service manager started this process and will start it again when it ends with a code other than 0.
+/// Returns whether the service manager started this process and restarts it when it exits with a code other than 0.
 ///
-/// On Linux this is so for a notifying service that restarts on failure, as [`ServiceManager::describe`] makes them; whether
-/// another unit does is not known here. `variable` looks up `NOTIFY_SOCKET` and `SYSTEMD_EXEC_PID` on Linux, and
-/// `XPC_SERVICE_NAME` on macOS.
+/// On Linux this holds for units of type `notify` that restart on failure, as [`ServiceManager::describe`] writes
+/// them; how another unit restarts is not known here. `variable` looks up `NOTIFY_SOCKET` and `SYSTEMD_EXEC_PID` on
+/// Linux, and `XPC_SERVICE_NAME` on macOS.
 pub fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     imp::restarts_this_process(variable)
 }
 
-/// Writes `text` to `file`, in one step, and makes the folders above it.
+/// Replaces `file` with `text` atomically, and creates missing folders above it.
 ///
 /// # Errors
-/// [`Error::File`]; what was there is untouched.
+/// [`Error::File`]; the old content is unchanged.
 pub fn write(file: &Path, text: &str) -> Result<(), Error> {
     let failed = |source| Error::File { path: file.to_owned(), source };
-    std::fs::create_dir_all(private_file::parent(file)).map_err(failed)?;
+    std::fs::create_dir_all(private_file::parent_folder(file)).map_err(failed)?;
     private_file::replace(file, text.as_bytes(), Links::Follow, MountPolicy::Refuse)
         .map(drop)
         .map_err(|error| failed(io::Error::other(error)))
 }
 
-/// What is in `file`, if it is there and can be read.
+/// Returns the content of `file`, or `None` if it cannot be read.
 pub fn read(file: &Path) -> Option<String> {
     std::fs::read_to_string(file).ok()
 }
 
-/// Removes `file`; one that is not there is no error.
+/// Removes `file`, if it exists.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -194,24 +197,26 @@ impl ManagerCall {
         Self(words.iter().map(|word| (*word).to_owned()).collect())
     }
 
-    /// Runs it to its end, with nothing on its input.
+    /// Runs the command to its end, without input.
     ///
     /// # Errors
-    /// [`Error::ManagerCall`].
+    /// [`Error::Call`].
     pub fn run(&self) -> Result<(), Error> {
-        let failed = |said: String| Error::Call { call: self.clone(), said };
+        let failed = |message: String| Error::Call { call: self.clone(), message };
         let Some((program, arguments)) = self.0.split_first() else { return Ok(()) };
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        let ended = process::without_loader_variables(&mut command)
+        let ended = process::remove_loader_variables(&mut command)
             .output()
             .map_err(|error| failed(error.to_string()))?;
         if ended.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&ended.stderr);
-        let last = said.lines().rev().find(|line| !line.trim().is_empty());
-        Err(failed(last.map_or_else(|| ended.status.to_string(), |line| line.trim().to_owned())))
+        let message = String::from_utf8_lossy(&ended.stderr);
+        let last = message.lines().rev().find(|single_line| !single_line.trim().is_empty());
+        Err(failed(
+            last.map_or_else(|| ended.status.to_string(), |single_line| single_line.trim().to_owned()),
+        ))
     }
 }
 
@@ -221,8 +226,8 @@ impl fmt::Display for ManagerCall {
     }
 }
 
-/// `text` as it can stand in a file of lines.
-fn line(text: &std::ffi::OsStr) -> Result<&str, Error> {
+/// Returns `text` if a file of lines can contain it.
+fn single_line(text: &std::ffi::OsStr) -> Result<&str, Error> {
     let unwritable = || Error::Unwritable { text: text.to_string_lossy().into_owned() };
     text.to_str().filter(|text| !text.chars().any(char::is_control)).ok_or_else(unwritable)
 }

@@ -1,4 +1,4 @@
-//! Locks on directories themselves, between real processes.
+//! Tests locks on directories between real processes.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -7,19 +7,19 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{DirectoryAcquired, DirectoryLock, Error, Wait};
+use codex_auth_platform::lock::{DirectoryAcquireOutcome, DirectoryLock, Error, Wait};
 
 use crate::LONG;
-use crate::again::{self, Actor, Stage, this_test};
+use crate::subprocess::{self, LiveProcess, RunAs, this_test};
 
-fn acquire(path: &Path, wait: Wait) -> Result<DirectoryAcquired<()>, Error> {
-    DirectoryLock::acquire_unless(path, wait, |_| ControlFlow::Continue(()))
+fn acquire(path: &Path, wait: Wait) -> Result<DirectoryAcquireOutcome<()>, Error> {
+    DirectoryLock::acquire_with(path, wait, |_| ControlFlow::Continue(()))
 }
 
 #[track_caller]
 fn locked(path: &Path) -> DirectoryLock {
     match acquire(path, Wait::No) {
-        Ok(DirectoryAcquired::Locked(lock)) => lock,
+        Ok(DirectoryAcquireOutcome::Locked(lock)) => lock,
         outcome => panic!("{outcome:?}"),
     }
 }
@@ -45,55 +45,56 @@ fn a_locked_directory_excludes_other_handles_by_whatever_path_and_stays_empty() 
     fs::remove_file(path.join("file")).unwrap();
     drop(lock);
     drop(locked(&outer.path().join("link")));
-    assert_eq!(again::names(&path).len(), 0);
+    assert_eq!(subprocess::names(&path).len(), 0);
 }
 
 #[test]
 fn a_wait_for_a_directory_is_bounded_and_ends_when_its_holder_is_killed() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let _lock = locked(&path);
-        again::tell("@held");
-        return again::await_the_end();
+        subprocess::print_line("@held");
+        return subprocess::wait_for_stdin_end();
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut actor = Actor::start(again::command(name, "holder", folder.path(), &Stage::Here), "@held");
+    let mut running =
+        LiveProcess::start(subprocess::role_command(name, "holder", folder.path(), &RunAs::Plain), "@held");
     let start = Instant::now();
     let error = acquire(folder.path(), Wait::For(Duration::from_millis(200))).unwrap_err();
     assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() < Duration::from_secs(5));
     assert!(error.to_string().contains("still locked by another process"), "{error}");
     let mut tries = 0;
-    let outcome = DirectoryLock::acquire_unless(folder.path(), LONG, |waiting| {
+    let outcome = DirectoryLock::acquire_with(folder.path(), LONG, |waiting| {
         assert_eq!((waiting.path(), waiting.holder()), (folder.path(), None));
         tries += 1;
         if tries == 2 {
-            actor.kill();
+            running.kill();
         }
         ControlFlow::<()>::Continue(())
     });
-    assert!(matches!(outcome, Ok(DirectoryAcquired::Locked(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(DirectoryAcquireOutcome::Locked(_))), "{outcome:?}");
 }
 
 #[test]
-fn a_wait_for_a_directory_can_be_broken_off() {
+fn a_wait_for_a_directory_can_be_stopped_by_the_caller() {
     let folder = tempfile::tempdir().unwrap();
     let _held = locked(folder.path());
-    let outcome = DirectoryLock::acquire_unless(folder.path(), LONG, |_| ControlFlow::Break("enough"));
-    assert!(matches!(outcome, Ok(DirectoryAcquired::GaveWay("enough"))), "{outcome:?}");
+    let outcome = DirectoryLock::acquire_with(folder.path(), LONG, |_| ControlFlow::Break("enough"));
+    assert!(matches!(outcome, Ok(DirectoryAcquireOutcome::Stopped("enough"))), "{outcome:?}");
 }
 
 #[test]
-fn a_lock_on_a_directory_that_was_replaced_meanwhile_is_not_the_lock() {
+fn a_lock_on_a_replaced_directory_does_not_count() {
     let outer = tempfile::tempdir().unwrap();
     let (path, aside) = (outer.path().join("home"), outer.path().join("aside"));
     fs::create_dir(&path).unwrap();
     let former = locked(&path);
-    let outcome = DirectoryLock::acquire_unless(&path, LONG, |_| {
+    let outcome = DirectoryLock::acquire_with(&path, LONG, |_| {
         fs::rename(&path, &aside).unwrap();
         fs::create_dir(&path).unwrap();
         ControlFlow::<()>::Continue(())
     });
-    assert!(matches!(outcome, Ok(DirectoryAcquired::Locked(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(DirectoryAcquireOutcome::Locked(_))), "{outcome:?}");
     assert_held(&path);
     assert_held(&aside);
     drop(former);
@@ -114,8 +115,8 @@ fn a_directory_lock_excludes_even_while_the_directory_is_replaced() {
                 for round in 0..50 {
                     let lock = loop {
                         match acquire(path, LONG) {
-                            Ok(DirectoryAcquired::Locked(lock)) => break lock,
-                            // Between the two renames there is none.
+                            Ok(DirectoryAcquireOutcome::Locked(lock)) => break lock,
+                            // Between the two renames there is no directory.
                             Err(Error::Io { .. }) => {}
                             outcome => panic!("{outcome:?}"),
                         }
@@ -146,7 +147,7 @@ fn a_directory_lock_excludes_flock_of_util_linux_both_ways() {
     drop(ours);
     let mut command = Command::new("flock");
     command.arg(folder.path()).args(["-c", "echo @held; read answer"]);
-    let _actor = Actor::start(command, "@held");
+    let _actor = LiveProcess::start(command, "@held");
     assert_held(folder.path());
 }
 
@@ -156,25 +157,25 @@ fn a_child_does_not_keep_a_directory_locked() {
     let lock = locked(folder.path());
     let mut command = Command::new("sh");
     command.args(["-c", "echo @runs; read answer"]);
-    let _actor = Actor::start(command, "@runs");
+    let _actor = LiveProcess::start(command, "@runs");
     drop(lock);
     drop(locked(folder.path()));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_system_that_locks_no_directories_is_told_from_a_failure() {
+fn a_file_system_that_locks_no_directories_is_not_a_failure() {
     let name = this_test!();
-    if let Some((part, path)) = again::part() {
+    if let Some((role, path)) = subprocess::role() {
         let outcome = acquire(&path, Wait::No);
-        if part == "failing" {
+        if role == "failing" {
             assert!(matches!(outcome, Err(Error::Io { .. })), "{outcome:?}");
             assert!(outcome.unwrap_err().to_string().contains("cannot lock"));
         } else {
-            assert!(matches!(outcome, Ok(DirectoryAcquired::Unsupported(_))), "{outcome:?}");
+            assert!(matches!(outcome, Ok(DirectoryAcquireOutcome::Unsupported(_))), "{outcome:?}");
         }
-        assert_eq!(again::names(&path).len(), 0);
-        return again::played();
+        assert_eq!(subprocess::names(&path).len(), 0);
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
     for script in [
@@ -185,14 +186,14 @@ fn a_file_system_that_locks_no_directories_is_told_from_a_failure() {
         r#"exec strace -f -o /dev/null -e inject=flock:error=EINVAL "$0" "$@""#,
         r#"exec strace -f -o /dev/null -e inject=flock:error=EISDIR "$0" "$@""#,
     ] {
-        again::play(name, "without", folder.path(), &Stage::After(script));
+        subprocess::run_role(name, "without", folder.path(), &RunAs::Shell(script));
     }
     let script = r#"exec strace -f -o /dev/null -e inject=flock:error=EIO "$0" "$@""#;
-    again::play(name, "failing", folder.path(), &Stage::After(script));
+    subprocess::run_role(name, "failing", folder.path(), &RunAs::Shell(script));
 }
 
 #[test]
-fn what_is_no_directory_is_not_locked_and_none_is_made() {
+fn only_an_existing_directory_is_locked() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("file"), "").unwrap();
@@ -208,23 +209,23 @@ fn what_is_no_directory_is_not_locked_and_none_is_made() {
         let Error::Io { source, .. } = error else { panic!("{error:?}") };
         assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
     }
-    assert_eq!(again::names(folder.path()), ["dangling", "file", "link"]);
+    assert_eq!(subprocess::names(folder.path()), ["dangling", "file", "link"]);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_can_be_locked_without_writing_to_it_and_not_without_reading_it() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         drop(locked(&path));
         let error = acquire(&path.join("closed"), Wait::No).unwrap_err();
         assert!(matches!(error, Error::Unreadable { .. }), "{error:?}");
         assert!(error.to_string().contains("cannot be read by this user, so it cannot be locked"), "{error}");
-        return again::played();
+        return subprocess::report_done();
     }
-    again::needs_root();
-    let folder = again::open_folder();
+    subprocess::require_root();
+    let folder = subprocess::open_folder();
     fs::create_dir(folder.path().join("closed")).unwrap();
     fs::set_permissions(folder.path().join("closed"), PermissionsExt::from_mode(0o733)).unwrap();
-    again::play(name, "stranger", folder.path(), &Stage::Somebody);
+    subprocess::run_role(name, "other user", folder.path(), &RunAs::OtherUser);
 }

@@ -1,12 +1,10 @@
-//! Locks between real processes, of ours and of others.
+//! Tests locks between real processes, including other programs.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(unused_imports, dead_code, reason = "for what is set up with the tools of Linux")
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
-#[path = "../again/mod.rs"]
-mod again;
 mod directories;
 #[cfg(target_os = "linux")]
 mod looking;
@@ -14,6 +12,8 @@ mod looking;
 mod opening;
 #[cfg(target_os = "linux")]
 mod permissions;
+#[path = "../subprocess/mod.rs"]
+mod subprocess;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -26,20 +26,20 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use again::{Actor, Stage, this_test};
 use codex_auth_platform::lock::{
-    Acquired, Creation, Error, FileLock, LockState, Mode, Wait, holder, standing,
+    AcquireOutcome, Error, FileLock, LockFileMode, LockState, Mode, Wait, holder, state,
 };
+use subprocess::{LiveProcess, RunAs, this_test};
 
-/// Longer than any wait here should take; a wait that reaches it has failed.
+/// Longer than any wait here takes unless it fails.
 const LONG: Wait = Wait::For(Duration::from_secs(60));
 
 fn exclusive(path: &Path, wait: Wait) -> Result<FileLock, Error> {
-    FileLock::acquire(path, Mode::Exclusive, Creation::Private, wait)
+    FileLock::acquire(path, Mode::Exclusive, LockFileMode::Private, wait)
 }
 
 fn shared(path: &Path) -> Result<FileLock, Error> {
-    FileLock::acquire(path, Mode::Shared, Creation::Private, Wait::No)
+    FileLock::acquire(path, Mode::Shared, LockFileMode::Private, Wait::No)
 }
 
 #[track_caller]
@@ -47,12 +47,12 @@ fn assert_held(outcome: &Result<FileLock, Error>) {
     assert!(matches!(outcome, Err(Error::Held { .. })), "{outcome:?}");
 }
 
-/// In another process: holds the lock until told otherwise.
+/// In another process: holds the lock until its input ends.
 fn hold(path: &Path) {
     let lock = exclusive(path, LONG).unwrap();
-    lock.sign("rehearsal");
-    again::tell("@held");
-    again::await_the_end();
+    lock.write_note("rehearsal");
+    subprocess::print_line("@held");
+    subprocess::wait_for_stdin_end();
 }
 
 #[test]
@@ -76,20 +76,20 @@ fn a_lock_excludes_other_handles_until_it_is_dropped() {
 #[test]
 fn a_bounded_wait_is_bounded_and_its_error_names_the_holder() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         return hold(&path);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
-    let actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
-    let pid = actor.child.id();
+    let running = LiveProcess::start(subprocess::role_command(name, "holder", &path, &RunAs::Plain), "@held");
+    let pid = running.child.id();
     let start = Instant::now();
     let error = exclusive(&path, Wait::For(Duration::from_millis(300))).unwrap_err();
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
     let message = error.to_string();
-    for part in [path.to_str().unwrap(), &pid.to_string(), "rehearsal"] {
-        assert!(message.contains(part), "{part} in {message}");
+    for text in [path.to_str().unwrap(), &pid.to_string(), "rehearsal"] {
+        assert!(message.contains(text), "{text} in {message}");
     }
     let Error::Held { waited, holder: Some(holder), .. } = error else { panic!("{error:?}") };
     assert!(waited >= Duration::from_millis(300));
@@ -97,45 +97,47 @@ fn a_bounded_wait_is_bounded_and_its_error_names_the_holder() {
 }
 
 #[test]
-fn who_looks_at_a_lock_learns_how_it_stands_and_makes_nothing() {
+fn the_state_of_a_lock_is_read_without_creating_its_file() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         return hold(&path);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
-    assert_eq!(standing(&path).unwrap(), LockState::Absent);
+    assert_eq!(state(&path).unwrap(), LockState::Absent);
     assert!(!path.exists());
-    let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
-    let LockState::Held { holder: Some(told) } = standing(&path).unwrap() else { panic!("not held") };
-    assert_eq!((told.pid, told.program.as_str()), (actor.child.id(), "rehearsal"));
-    actor.kill();
-    assert_eq!(standing(&path).unwrap(), LockState::Free { left: Some(told) });
+    let mut running =
+        LiveProcess::start(subprocess::role_command(name, "holder", &path, &RunAs::Plain), "@held");
+    let LockState::Held { holder: Some(found) } = state(&path).unwrap() else { panic!("not held") };
+    assert_eq!((found.pid, found.program.as_str()), (running.child.id(), "rehearsal"));
+    running.kill();
+    assert_eq!(state(&path).unwrap(), LockState::Free { stale_holder: Some(found) });
     let lock = exclusive(&path, Wait::No).unwrap();
-    lock.sign("me");
+    lock.write_note("me");
     drop(lock);
-    assert_eq!(standing(&path).unwrap(), LockState::Free { left: None });
-    assert!(matches!(standing(folder.path()), Err(Error::NotAFile { .. })));
+    assert_eq!(state(&path).unwrap(), LockState::Free { stale_holder: None });
+    assert!(matches!(state(folder.path()), Err(Error::NotAFile { .. })));
 }
 
 #[test]
 fn the_lock_of_a_killed_holder_is_free() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         return hold(&path);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
-    let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
+    let mut running =
+        LiveProcess::start(subprocess::role_command(name, "holder", &path, &RunAs::Plain), "@held");
     let mut tries = 0;
-    let outcome = FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, LONG, |_| {
+    let outcome = FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, LONG, |_| {
         tries += 1;
         if tries == 2 {
-            actor.kill();
+            running.kill();
         }
         ControlFlow::<()>::Continue(())
     });
-    assert!(matches!(outcome, Ok(Acquired::Locked(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(AcquireOutcome::Locked(_))), "{outcome:?}");
     assert!(tries >= 2);
     assert_eq!(holder(&path), None, "the note of a killed process names no holder");
 }
@@ -143,27 +145,28 @@ fn the_lock_of_a_killed_holder_is_free() {
 #[test]
 fn a_lock_that_another_program_acquired_after_a_kill_has_no_named_holder() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         return hold(&path);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
-    let mut actor = Actor::start(again::command(name, "holder", &path, &Stage::Here), "@held");
-    assert_eq!(holder(&path).map(|holder| holder.pid), Some(actor.child.id()));
-    actor.kill();
+    let mut running =
+        LiveProcess::start(subprocess::role_command(name, "holder", &path, &RunAs::Plain), "@held");
+    assert_eq!(holder(&path).map(|holder| holder.pid), Some(running.child.id()));
+    running.kill();
     let note = fs::read_to_string(&path).unwrap();
     assert!(note.contains("rehearsal"), "{note}");
-    // Another program signs nothing.
+    // Another program writes no note.
     let other = exclusive(&path, LONG).unwrap();
     assert_eq!(holder(&path), None);
-    assert_eq!(standing(&path).unwrap(), LockState::Held { holder: None });
+    assert_eq!(state(&path).unwrap(), LockState::Held { holder: None });
     let Err(Error::Held { holder: None, .. }) = exclusive(&path, Wait::No) else { panic!("it is held") };
     drop(other);
 }
 
-/// A probe that acquired the lock for a moment would make tries fail that should succeed.
+/// If reading acquired the lock for a moment, attempts that should succeed would fail.
 #[test]
-fn reading_who_holds_a_lock_never_makes_a_try_for_it_fail() {
+fn reading_the_holder_never_makes_an_attempt_fail() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     drop(exclusive(&path, Wait::No).unwrap());
@@ -179,7 +182,7 @@ fn reading_who_holds_a_lock_never_makes_a_try_for_it_fail() {
         });
         let refused = (0..5_000).filter(|_| {
             let lock = exclusive(&path, Wait::No);
-            let held = lock.as_ref().map(|lock| lock.sign("me"));
+            let held = lock.as_ref().map(|lock| lock.write_note("me"));
             held.is_err()
         });
         let refused = refused.count();
@@ -190,32 +193,32 @@ fn reading_who_holds_a_lock_never_makes_a_try_for_it_fail() {
 }
 
 #[test]
-fn a_wait_ends_when_what_it_was_for_has_come() {
+fn a_wait_can_be_stopped_by_the_caller() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let held = exclusive(&path, Wait::No).unwrap();
-    held.sign("me");
+    held.write_note("me");
     let mut seen = Vec::new();
-    let outcome = FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, LONG, |waiting| {
+    let outcome = FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, LONG, |waiting| {
         seen.push((waiting.waited(), waiting.holder().unwrap().pid));
         assert_eq!(waiting.path(), path);
         if seen.len() == 3 { ControlFlow::Break("enough") } else { ControlFlow::Continue(()) }
     });
-    assert!(matches!(outcome, Ok(Acquired::GaveWay("enough"))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(AcquireOutcome::Stopped("enough"))), "{outcome:?}");
     assert!(seen.is_sorted() && seen.iter().all(|(_, pid)| *pid == std::process::id()), "{seen:?}");
 }
 
 #[test]
-fn a_note_is_for_people_and_goes_with_the_lock() {
+fn a_note_is_printable_and_removed_with_the_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let lock = exclusive(&path, Wait::No).unwrap();
     assert_eq!(holder(&path), None);
-    lock.sign("a much longer name");
-    lock.sign("short \u{1b}[31mred\nsecond line");
+    lock.write_note("a much longer name");
+    lock.write_note("short \u{1b}[31mred\nsecond line");
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{} short [31mred\n", std::process::id()));
     assert_eq!(holder(&path).unwrap().to_string(), format!("short [31mred (pid {})", std::process::id()));
-    lock.sign(&"é".repeat(500));
+    lock.write_note(&"é".repeat(500));
     assert_eq!(holder(&path).unwrap().program, "é".repeat(64));
     drop(lock);
     assert_eq!(holder(&path), None);
@@ -224,7 +227,7 @@ fn a_note_is_for_people_and_goes_with_the_lock() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn it_excludes_flock_of_util_linux_both_ways() {
+fn a_lock_excludes_flock_of_util_linux_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let theirs =
@@ -238,14 +241,14 @@ fn it_excludes_flock_of_util_linux_both_ways() {
 
     let mut command = Command::new("flock");
     command.arg(&path).args(["-c", "echo @held; read answer"]);
-    let mut actor = Actor::start(command, "@held");
+    let mut running = LiveProcess::start(command, "@held");
     assert_held(&exclusive(&path, Wait::No));
-    actor.child.stdin.take();
+    running.child.stdin.take();
     drop(exclusive(&path, LONG).unwrap());
 }
 
 #[test]
-fn it_excludes_flock_of_python_both_ways() {
+fn a_lock_excludes_flock_of_python_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let script = "import fcntl, sys\nf = open(sys.argv[1], 'r+')\nfcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)\n\
@@ -259,9 +262,9 @@ fn it_excludes_flock_of_python_both_ways() {
     let refused = python().output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("BlockingIOError"), "{refused:?}");
     drop(ours);
-    let mut actor = Actor::start(python(), "@held");
+    let mut running = LiveProcess::start(python(), "@held");
     assert_held(&exclusive(&path, Wait::No));
-    actor.child.stdin.take();
+    running.child.stdin.take();
     drop(exclusive(&path, LONG).unwrap());
 }
 
@@ -272,7 +275,7 @@ fn a_child_does_not_keep_the_lock() {
     let lock = exclusive(&path, Wait::No).unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "echo @runs; read answer"]);
-    let _actor = Actor::start(command, "@runs");
+    let _actor = LiveProcess::start(command, "@runs");
     drop(lock);
     drop(exclusive(&path, Wait::No).unwrap());
 }
@@ -304,7 +307,7 @@ fn a_child_that_has_not_run_its_program_yet_does_not_keep_the_lock() {
 }
 
 #[test]
-fn it_excludes_even_while_its_file_is_replaced() {
+fn a_lock_excludes_even_while_its_file_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let inside = AtomicBool::new(false);
@@ -331,15 +334,15 @@ fn it_excludes_even_while_its_file_is_replaced() {
 }
 
 #[test]
-fn a_lock_on_a_file_that_was_replaced_meanwhile_is_not_the_lock() {
+fn a_lock_on_a_replaced_file_does_not_count() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let former = exclusive(&path, Wait::No).unwrap();
-    let outcome = FileLock::acquire_unless(&path, Mode::Exclusive, Creation::Private, LONG, |_| {
+    let outcome = FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, LONG, |_| {
         fs::remove_file(&path).unwrap();
         ControlFlow::<()>::Continue(())
     });
-    assert!(matches!(outcome, Ok(Acquired::Locked(_))), "{outcome:?}");
+    assert!(matches!(outcome, Ok(AcquireOutcome::Locked(_))), "{outcome:?}");
     assert_held(&exclusive(&path, Wait::No));
     drop(former);
     assert_held(&exclusive(&path, Wait::No));
@@ -353,7 +356,7 @@ fn only_a_regular_file_is_a_lock() {
     fs::write(make("real"), "").unwrap();
     symlink("real", make("link")).unwrap();
     symlink("nothing", make("dangling")).unwrap();
-    again::run("mkfifo", &[&make("pipe")]);
+    subprocess::run("mkfifo", &[&make("pipe")]);
     let _socket = UnixListener::bind(make("socket")).unwrap();
     for name in ["folder", "link", "dangling", "pipe", "socket"] {
         let outcome = exclusive(&make(name), Wait::No);

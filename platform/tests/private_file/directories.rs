@@ -1,52 +1,52 @@
-//! Folders: made private, repaired, refused.
+//! Tests how folders are created, repaired and refused.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use codex_auth_platform::private_file::{
-    Created, DirectoryState, Error, canonical, create_directory, directory,
+    DirectoryOutcome, DirectoryState, Error, canonical, create_directory, directory_state,
 };
 
-use crate::again::{self, Stage, this_test};
+use crate::subprocess::{self, RunAs, this_test};
 
 #[test]
-fn a_folder_and_those_above_it_are_made_private_whatever_the_umask() {
+fn a_folder_and_those_above_it_are_created_private_whatever_the_umask() {
     let name = this_test!();
-    if let Some((part, path)) = again::part() {
-        assert_eq!(create_directory(&path.join(&part).join("b/c")).unwrap(), Created::New);
-        return again::played();
+    if let Some((role, path)) = subprocess::role() {
+        assert_eq!(create_directory(&path.join(&role).join("b/c")).unwrap(), DirectoryOutcome::New);
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    for (part, script) in [("open", "umask 0"), ("closed", "umask 0777")] {
-        again::play(name, part, folder.path(), &Stage::After(script));
+    for (role, script) in [("open", "umask 0"), ("closed", "umask 0777")] {
+        subprocess::run_role(name, role, folder.path(), &RunAs::Shell(script));
         for below in ["", "b", "b/c"] {
-            assert_eq!(again::mode(&folder.path().join(part).join(below)), 0o700, "{part} {below}");
+            assert_eq!(subprocess::mode(&folder.path().join(role).join(below)), 0o700, "{role} {below}");
         }
     }
 }
 
 #[test]
-fn a_folder_that_is_there_is_kept_and_a_loose_one_repaired() {
+fn an_existing_folder_is_kept_and_a_loose_one_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
-    assert_eq!(create_directory(&path).unwrap(), Created::New);
+    assert_eq!(create_directory(&path).unwrap(), DirectoryOutcome::New);
     fs::write(path.join("kept"), "").unwrap();
-    assert_eq!(create_directory(&path).unwrap(), Created::Existed);
+    assert_eq!(create_directory(&path).unwrap(), DirectoryOutcome::Existed);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    assert_eq!(create_directory(&path).unwrap(), Created::ModeRepaired { from: 0o755 });
-    assert_eq!(again::mode(&path), 0o700);
-    assert_eq!(again::names(&path), ["kept"]);
+    assert_eq!(create_directory(&path).unwrap(), DirectoryOutcome::ModeRepaired { from: 0o755 });
+    assert_eq!(subprocess::mode(&path), 0o700);
+    assert_eq!(subprocess::names(&path), ["kept"]);
 }
 
 #[test]
 fn a_folder_above_keeps_its_mode() {
-    let folder = again::open_folder();
+    let folder = subprocess::open_folder();
     create_directory(&folder.path().join("a")).unwrap();
-    assert_eq!(again::mode(folder.path()), 0o755);
+    assert_eq!(subprocess::mode(folder.path()), 0o755);
 }
 
 #[test]
-fn what_has_the_name_of_the_folder_is_refused() {
+fn other_files_at_the_path_of_a_folder_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("real")).unwrap();
@@ -61,32 +61,40 @@ fn what_has_the_name_of_the_folder_is_refused() {
     assert!(matches!(outcome, Err(Error::NotADirectory { .. })), "{outcome:?}");
     assert!(create_directory(&at("file/below")).is_err());
     assert!(create_directory(&at("dangling/below")).is_err());
-    assert_eq!(create_directory(&at("link/below")).unwrap(), Created::New, "links above are followed");
-    assert_eq!(again::names(folder.path()), ["dangling", "file", "link", "real"]);
+    assert_eq!(
+        create_directory(&at("link/below")).unwrap(),
+        DirectoryOutcome::New,
+        "links above are followed"
+    );
+    assert_eq!(subprocess::names(folder.path()), ["dangling", "file", "link", "real"]);
 }
 
 #[test]
-fn several_may_make_a_folder_at_once() {
+fn a_folder_can_be_created_concurrently() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b/c/d");
     let outcomes = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..8).map(|_| scope.spawn(|| create_directory(&path).unwrap())).collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
     });
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Created::New).count(), 1, "{outcomes:?}");
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == DirectoryOutcome::New).count(),
+        1,
+        "{outcomes:?}"
+    );
 }
 
 #[test]
-fn a_folder_tells_what_can_be_done_in_it() {
+fn the_state_of_a_folder_is_reported() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
-        assert_eq!(directory(&path).unwrap(), DirectoryState::ReadOnly);
+    if let Some((_, path)) = subprocess::role() {
+        assert_eq!(directory_state(&path).unwrap(), DirectoryState::ReadOnly);
         let outcome = create_directory(&path.join("new"));
         assert!(outcome.as_ref().is_err_and(Error::is_read_only), "{outcome:?}");
-        assert_eq!(create_directory(&path.join("there")).unwrap(), Created::Existed);
-        return again::played();
+        assert_eq!(create_directory(&path.join("there")).unwrap(), DirectoryOutcome::Existed);
+        return subprocess::report_done();
     }
-    let folder = again::open_folder();
+    let folder = subprocess::open_folder();
     let at = |name: &str| folder.path().join(name);
     create_directory(&at("there")).unwrap();
     fs::write(at("file"), "").unwrap();
@@ -100,11 +108,11 @@ fn a_folder_tells_what_can_be_done_in_it() {
         ("file", DirectoryState::NotADirectory),
         ("file/below", DirectoryState::NotADirectory),
     ] {
-        assert_eq!(directory(&at(name)).unwrap(), expected, "{name}");
+        assert_eq!(directory_state(&at(name)).unwrap(), expected, "{name}");
     }
     assert_eq!(canonical(&at("link")).unwrap(), canonical(folder.path()).unwrap().join("there"));
     assert!(canonical(&at("missing")).is_err());
     if cfg!(target_os = "linux") {
-        again::play(name, "stranger", folder.path(), &Stage::Somebody);
+        subprocess::run_role(name, "other user", folder.path(), &RunAs::OtherUser);
     }
 }

@@ -1,8 +1,6 @@
-//! Private files on real file systems: full ones, read-only ones, mounted ones, and ones of other users.
+//! Tests private files on real file systems: full, read-only and mounted ones, and files of other users.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
-#[path = "../again/mod.rs"]
-mod again;
 mod directories;
 #[cfg(target_os = "linux")]
 mod obstacles;
@@ -13,6 +11,8 @@ mod predicates;
 mod reading;
 #[cfg(target_os = "linux")]
 mod reservations;
+#[path = "../subprocess/mod.rs"]
+mod subprocess;
 mod writing;
 
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ use codex_auth_platform::private_file::{self, Error, Links, MountPolicy, Replace
 
 const MANY: u64 = 1 << 20;
 
-/// The bytes of a file that is there.
+/// Returns the bytes of an existing file.
 #[track_caller]
 fn bytes(path: &Path) -> Vec<u8> {
     private_file::read(path, MANY, Links::Follow).unwrap().unwrap().bytes.to_vec()
@@ -32,7 +32,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<ReplacementReport, Error> {
     private_file::replace(path, bytes, Links::Follow, MountPolicy::Refuse)
 }
 
-/// The names in a folder that end as those of temporary files do.
+/// Returns the temporary files in a folder.
 fn leftovers(folder: &Path) -> Vec<OsString> {
-    again::names(folder).into_iter().filter(|name| name.to_str().unwrap().ends_with(".tmp")).collect()
+    subprocess::names(folder).into_iter().filter(|name| name.to_str().unwrap().ends_with(".tmp")).collect()
 }

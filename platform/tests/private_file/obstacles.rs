@@ -1,4 +1,4 @@
-//! Full, limited and read-only file systems, and files that are mount points: all of them real.
+//! Tests real full, limited and read-only file systems, and files that are mount points.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use codex_auth_platform::private_file::{
     DirectoryState, Error, Links, MountPolicy, Removal, Replacement, ReplacementNote, create_directory,
-    directory, read, remove, repair, replace as replace_with,
+    directory_state, read, remove, repair, replace as replace_with,
 };
 
-use crate::again::{self, Stage, this_test};
+use crate::subprocess::{self, RunAs, this_test};
 use crate::{MANY, bytes, leftovers, replace};
 
 fn reserve(path: &Path, size: u64, over: MountPolicy) -> Result<Replacement, Error> {
@@ -17,14 +17,14 @@ fn reserve(path: &Path, size: u64, over: MountPolicy) -> Result<Replacement, Err
 }
 
 fn mount_memory(path: &Path, options: &str) {
-    again::run("mount", &[&"-t", &"tmpfs", &"-o", &options, &"none", &path]);
+    subprocess::run("mount", &[&"-t", &"tmpfs", &"-o", &options, &"none", &path]);
 }
 
 fn mount_file(source: &Path, path: &Path) {
-    again::run("mount", &[&"--bind", &source, &path]);
+    subprocess::run("mount", &[&"--bind", &source, &path]);
 }
 
-/// Takes all the space there is.
+/// Fills the disk.
 fn fill(path: &Path) {
     let mut filler = fs::File::create(path).unwrap();
     let error = std::io::copy(&mut std::io::repeat(b'.'), &mut filler).unwrap_err();
@@ -34,7 +34,7 @@ fn fill(path: &Path) {
 #[test]
 fn on_a_full_disk_the_old_content_stays_and_nothing_is_left() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         mount_memory(&path, "size=256k");
         let file = path.join("file");
         replace(&file, b"old").unwrap();
@@ -45,18 +45,18 @@ fn on_a_full_disk_the_old_content_stays_and_nothing_is_left() {
             assert!(matches!(outcome, Err(Error::NoSpace { needed: 9000, .. })), "{outcome:?}");
         }
         assert_eq!(bytes(&file), b"old");
-        assert_eq!(again::names(&path), ["file", "filler"]);
+        assert_eq!(subprocess::names(&path), ["file", "filler"]);
         assert_eq!(remove(&file, Links::Follow).unwrap(), Removal::Removed);
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
-fn what_was_reserved_can_be_saved_on_a_disk_that_is_full_by_then() {
+fn reserved_space_can_be_used_on_a_disk_that_became_full() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         mount_memory(&path, "size=256k");
         let file = path.join("file");
         let reserved = reserve(&file, 50_000, MountPolicy::Refuse).unwrap();
@@ -71,33 +71,33 @@ fn what_was_reserved_can_be_saved_on_a_disk_that_is_full_by_then() {
         assert!(matches!(outcome, Err(Error::NoSpace { needed: 60_000, .. })), "{outcome:?}");
         assert_eq!(bytes(&file), [b'n'; 50_000]);
         assert!(leftovers(&path).is_empty());
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_file_system_that_cannot_allocate_is_written_to() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
-        again::run("mount", &[&"-t", &"ramfs", &"none", &path]);
+    if let Some((_, path)) = subprocess::role() {
+        subprocess::run("mount", &[&"-t", &"ramfs", &"none", &path]);
         let file = path.join("file");
         let reserved = reserve(&file, 50_000, MountPolicy::Refuse).unwrap();
         let temporary = path.join(&leftovers(&path)[0]);
         assert_eq!(fs::metadata(temporary).unwrap().len(), 50_000);
         reserved.commit(b"short").unwrap();
         assert_eq!(bytes(&file), b"short");
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
-fn a_file_size_limit_is_a_want_of_space() {
+fn a_file_size_limit_is_reported_as_no_space() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let file = path.join("file");
         replace(&file, b"old").unwrap();
         for outcome in [
@@ -107,24 +107,24 @@ fn a_file_size_limit_is_a_want_of_space() {
             assert!(matches!(outcome, Err(Error::NoSpace { needed: 100_000, .. })), "{outcome:?}");
         }
         assert_eq!(bytes(&file), b"old");
-        assert_eq!(again::names(&path), ["file"]);
-        return again::played();
+        assert_eq!(subprocess::names(&path), ["file"]);
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::After("trap '' XFSZ; ulimit -f 16"));
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::Shell("trap '' XFSZ; ulimit -f 16"));
 }
 
 #[test]
-fn a_read_only_file_system_can_be_read_and_says_so() {
+fn a_read_only_file_system_can_be_read_and_is_reported() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         mount_memory(&path, "size=256k");
         let file = path.join("file");
         fs::write(&file, "old").unwrap();
         let reserved = reserve(&path.join("other"), 10, MountPolicy::Refuse).unwrap();
         drop(reserved);
-        again::run("mount", &[&"-o", &"remount,bind,ro", &path]);
-        assert_eq!(directory(&path).unwrap(), DirectoryState::ReadOnly);
+        subprocess::run("mount", &[&"-o", &"remount,bind,ro", &path]);
+        assert_eq!(directory_state(&path).unwrap(), DirectoryState::ReadOnly);
         assert_eq!(bytes(&file), b"old");
         for outcome in [
             replace(&file, b"new").map(drop),
@@ -135,16 +135,16 @@ fn a_read_only_file_system_can_be_read_and_says_so() {
         ] {
             assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{outcome:?}");
         }
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "reader", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "reader", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_file_that_is_a_mount_point_is_refused_before_anything_is_done() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let (source, file) = (path.join("source"), path.join("file"));
         fs::write(&source, "old").unwrap();
         fs::write(&file, "under it").unwrap();
@@ -158,17 +158,17 @@ fn a_file_that_is_a_mount_point_is_refused_before_anything_is_done() {
             assert!(outcome.unwrap_err().to_string().contains("mount the folder"));
         }
         assert_eq!(bytes(&file), b"old");
-        assert_eq!(again::names(&path), ["file", "source"]);
-        return again::played();
+        assert_eq!(subprocess::names(&path), ["file", "source"]);
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
-fn a_file_that_becomes_a_mount_point_meanwhile_stays_as_it_is() {
+fn a_file_that_becomes_a_mount_point_meanwhile_is_unchanged() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let (source, file) = (path.join("source"), path.join("file"));
         fs::write(&source, "old").unwrap();
         fs::write(&file, "under it").unwrap();
@@ -184,19 +184,19 @@ fn a_file_that_becomes_a_mount_point_meanwhile_stays_as_it_is() {
         );
         assert_eq!((bytes(&file), bytes(&path.join("file.bak"))), (b"new".to_vec(), b"old".to_vec()));
         assert!(leftovers(&path).is_empty());
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
-fn a_mounted_file_is_written_in_place_when_that_is_asked_for_and_a_copy_is_kept() {
+fn a_mounted_file_is_written_in_place_on_request_with_a_backup() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let (source, file) = (path.join("source"), path.join("file"));
         fs::write(&source, "rather long old content").unwrap();
-        again::run("chmod", &[&"644", &source]);
+        subprocess::run("chmod", &[&"644", &source]);
         fs::write(&file, "").unwrap();
         mount_file(&source, &file);
         let before = fs::metadata(&file).unwrap().ino();
@@ -213,18 +213,18 @@ fn a_mounted_file_is_written_in_place_when_that_is_asked_for_and_a_copy_is_kept(
         assert_eq!(bytes(&source), b"new");
         assert_eq!(read(&file, MANY, Links::Refuse).unwrap().unwrap().stamp, replaced.stamp);
         assert_eq!(bytes(&backup), b"rather long old content");
-        assert_eq!((again::mode(&backup), again::mode(&file)), (0o600, 0o600));
-        assert_eq!(again::names(&path), ["file", "file.bak", "source"]);
-        return again::played();
+        assert_eq!((subprocess::mode(&backup), subprocess::mode(&file)), (0o600, 0o600));
+        assert_eq!(subprocess::names(&path), ["file", "file.bak", "source"]);
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_mounted_file_is_left_alone_when_there_is_no_space_to_overwrite_it() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         mount_memory(&path, "size=256k");
         let (source, file) = (path.join("source"), path.join("file"));
         fs::write(&source, "old").unwrap();
@@ -239,16 +239,16 @@ fn a_mounted_file_is_left_alone_when_there_is_no_space_to_overwrite_it() {
         }
         assert_eq!(bytes(&file), b"old");
         assert!(leftovers(&path).is_empty());
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_mounted_file_in_a_read_only_folder_is_overwritten_without_a_copy() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let (source, inner) = (path.join("source"), path.join("inner"));
         fs::write(&source, "old").unwrap();
         fs::create_dir(&inner).unwrap();
@@ -256,12 +256,12 @@ fn a_mounted_file_in_a_read_only_folder_is_overwritten_without_a_copy() {
         let file = inner.join("file");
         fs::write(&file, "").unwrap();
         mount_file(&source, &file);
-        again::run("mount", &[&"-o", &"remount,bind,ro", &inner]);
+        subprocess::run("mount", &[&"-o", &"remount,bind,ro", &inner]);
         let notes = replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace).unwrap().notes;
         assert!(notes.contains(&ReplacementNote::WrittenInPlace { backup: None }), "{notes:?}");
         assert_eq!(bytes(&source), b"new");
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "writer", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", folder.path(), &RunAs::MountNamespace);
 }

@@ -1,15 +1,15 @@
-//! Files of several users: what root gives away, and what it does not touch.
+//! Tests files of several users: what root gives to its owner and what it does not change.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    Created, Error, Links, MountPolicy, Repair, Replacement, ReplacementNote, create_directory, read, repair,
-    resolve,
+    DirectoryOutcome, Error, Links, MountPolicy, RepairOutcome, Replacement, ReplacementNote,
+    create_directory, read, repair, resolve,
 };
 
-use crate::again::{self, SOMEBODY, Stage, this_test};
+use crate::subprocess::{self, OTHER_UID, RunAs, this_test};
 use crate::{MANY, bytes, replace};
 
 fn owner(path: &Path) -> (u32, u32) {
@@ -18,57 +18,57 @@ fn owner(path: &Path) -> (u32, u32) {
 }
 
 #[test]
-fn what_root_makes_in_the_folder_of_a_user_is_that_users() {
+fn files_that_root_creates_in_a_users_folder_belong_to_that_user() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         assert_eq!(bytes(&path.join("file")), b"from root");
         replace(&path.join("file"), b"from its owner").unwrap();
         replace(&path.join("a/b/file"), b"x").unwrap();
-        return again::played();
+        return subprocess::report_done();
     }
-    let folder = again::folder_of_somebody();
+    let folder = subprocess::folder_of_other_user();
     let path = folder.path().join("file");
-    let given = [ReplacementNote::OwnerGiven { uid: SOMEBODY }];
+    let given = [ReplacementNote::OwnerGiven { uid: OTHER_UID }];
     for _ in 0..2 {
         assert_eq!(replace(&path, b"from root").unwrap().notes, given);
-        assert_eq!((owner(&path), again::mode(&path)), ((SOMEBODY, SOMEBODY), 0o600));
+        assert_eq!((owner(&path), subprocess::mode(&path)), ((OTHER_UID, OTHER_UID), 0o600));
     }
     let reserved = Replacement::reserve(&path, 9, Links::Follow, MountPolicy::Refuse).unwrap();
-    for name in again::names(folder.path()) {
-        assert_eq!(owner(&folder.path().join(name)), (SOMEBODY, SOMEBODY), "before it has its name");
+    for name in subprocess::names(folder.path()) {
+        assert_eq!(owner(&folder.path().join(name)), (OTHER_UID, OTHER_UID), "before it has its name");
     }
     assert_eq!(reserved.commit(b"from root").unwrap().notes, given);
-    assert_eq!(create_directory(&folder.path().join("a/b")).unwrap(), Created::New);
+    assert_eq!(create_directory(&folder.path().join("a/b")).unwrap(), DirectoryOutcome::New);
     for below in ["a", "a/b"] {
-        assert_eq!(owner(&folder.path().join(below)), (SOMEBODY, SOMEBODY), "{below}");
+        assert_eq!(owner(&folder.path().join(below)), (OTHER_UID, OTHER_UID), "{below}");
     }
-    again::play(name, "owner", folder.path(), &Stage::Somebody);
+    subprocess::run_role(name, "owner", folder.path(), &RunAs::OtherUser);
     assert_eq!(bytes(&path), b"from its owner");
 }
 
 #[test]
-fn what_cannot_be_given_to_its_owner_is_not_made() {
+fn a_file_that_cannot_be_given_to_its_owner_is_not_created() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         assert_eq!(rustix::process::geteuid().as_raw(), 0);
         let outcome = replace(&path.join("file"), b"new");
         assert!(matches!(outcome, Err(Error::ForeignOwner { .. })), "{outcome:?}");
         assert!(outcome.unwrap_err().is_read_only());
         assert!(matches!(create_directory(&path.join("new")), Err(Error::ForeignOwner { .. })));
-        return again::played();
+        return subprocess::report_done();
     }
-    let folder = again::folder_of_somebody();
+    let folder = subprocess::folder_of_other_user();
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "old").unwrap();
-    again::play(name, "lonely root", folder.path(), &Stage::LonelyRoot);
+    subprocess::run_role(name, "namespace root", folder.path(), &RunAs::NamespaceRoot);
     assert_eq!(bytes(&path), b"old");
-    assert_eq!(again::names(folder.path()), ["file"]);
+    assert_eq!(subprocess::names(folder.path()), ["file"]);
 }
 
 #[test]
-fn a_file_of_roots_in_the_folder_of_a_user_is_not_changed() {
-    let folder = again::folder_of_somebody();
+fn a_file_of_root_in_a_users_folder_is_not_changed() {
+    let folder = subprocess::folder_of_other_user();
     let precious = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
     fs::write(precious.path(), "root's own").unwrap();
     fs::set_permissions(precious.path(), PermissionsExt::from_mode(0o644)).unwrap();
@@ -78,20 +78,20 @@ fn a_file_of_roots_in_the_folder_of_a_user_is_not_changed() {
     assert!(matches!(outcome, Err(Error::ForeignOwner { uid: 0, .. })), "{outcome:?}");
     replace(&trap, b"theirs").unwrap();
     assert_eq!(fs::read(precious.path()).unwrap(), b"root's own");
-    assert_eq!((owner(precious.path()), again::mode(precious.path())), ((0, 0), 0o644));
+    assert_eq!((owner(precious.path()), subprocess::mode(precious.path())), ((0, 0), 0o644));
     fs::set_permissions(&trap, PermissionsExt::from_mode(0o666)).unwrap();
-    assert_eq!(repair(&trap, Links::Follow).unwrap(), Repair::Repaired { from: 0o666 });
+    assert_eq!(repair(&trap, Links::Follow).unwrap(), RepairOutcome::Repaired { from: 0o666 });
 }
 
 #[test]
-fn a_link_of_a_stranger_is_not_followed() {
-    again::needs_root();
-    let folder = again::open_folder();
-    let theirs = again::folder_of_somebody();
+fn a_link_of_another_user_is_not_followed() {
+    subprocess::require_root();
+    let folder = subprocess::open_folder();
+    let theirs = subprocess::folder_of_other_user();
     for folder in [folder.path(), theirs.path()] {
         fs::write(folder.join("real"), "content").unwrap();
         symlink("real", folder.join("link")).unwrap();
-        lchown(folder.join("link"), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        lchown(folder.join("link"), Some(OTHER_UID), Some(OTHER_UID)).unwrap();
     }
     let link = folder.path().join("link");
     for outcome in [
@@ -100,7 +100,7 @@ fn a_link_of_a_stranger_is_not_followed() {
         replace(&link, b"x").map(drop),
     ] {
         assert!(
-            matches!(&outcome, Err(Error::ForeignLink { path, uid: SOMEBODY }) if *path == link),
+            matches!(&outcome, Err(Error::ForeignLink { path, uid: OTHER_UID }) if *path == link),
             "{outcome:?}"
         );
     }
@@ -114,7 +114,7 @@ fn a_link_of_a_stranger_is_not_followed() {
 #[test]
 fn a_folder_that_is_not_ours_to_change_is_read_only_and_can_be_read() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         assert_eq!(bytes(&path.join("open")), b"content");
         assert!(matches!(read(&path.join("closed"), MANY, Links::Refuse), Err(Error::Unreadable { .. })));
         for outcome in [
@@ -126,14 +126,14 @@ fn a_folder_that_is_not_ours_to_change_is_read_only_and_can_be_read() {
         }
         let outcome = repair(&path.join("open"), Links::Refuse);
         assert!(matches!(outcome, Err(Error::ForeignOwner { uid: 0, .. })), "{outcome:?}");
-        return again::played();
+        return subprocess::report_done();
     }
-    let folder = again::open_folder();
-    again::needs_root();
+    let folder = subprocess::open_folder();
+    subprocess::require_root();
     for (name, mode) in [("open", 0o644), ("closed", 0o600)] {
         fs::write(folder.path().join(name), "content").unwrap();
         fs::set_permissions(folder.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
-    again::play(name, "stranger", folder.path(), &Stage::Somebody);
-    assert_eq!(again::names(folder.path()), ["closed", "open"]);
+    subprocess::run_role(name, "other user", folder.path(), &RunAs::OtherUser);
+    assert_eq!(subprocess::names(folder.path()), ["closed", "open"]);
 }

@@ -1,14 +1,14 @@
-//! Whether a file could be replaced or removed: the answer is that of the replacement and the removal themselves.
+//! Tests that the checks of a replacement and a removal have the same outcome as the changes themselves.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{Error, Flag, Links, may_remove, may_replace, remove};
+use codex_auth_platform::private_file::{Error, Flag, Links, check_can_remove, check_can_replace, remove};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
-use crate::again::{self, SOMEBODY, Stage, this_test};
 use crate::replace;
+use crate::subprocess::{self, OTHER_UID, RunAs, this_test};
 
 /// Sets a flag on a file or folder until it is dropped, so that the folder of the test can be removed.
 struct Flagged(PathBuf, IFlags);
@@ -28,23 +28,26 @@ impl Drop for Flagged {
     }
 }
 
-/// What both predicates say of a path; nothing in its folder changes by asking.
-fn asked(path: &Path) -> [Result<(), Error>; 2] {
+/// Returns the result of both checks, and asserts that they changed nothing in the folder.
+fn checked(path: &Path) -> [Result<(), Error>; 2] {
     let seen = || {
         let folder = path.parent().unwrap();
         let found = fs::metadata(folder).ok()?;
-        Some(((found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()), again::names(folder)))
+        Some((
+            (found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()),
+            subprocess::names(folder),
+        ))
     };
     let before = fs::read_dir(path.parent().unwrap()).is_ok().then(seen);
-    let told = [may_replace(path, Links::Follow), may_remove(path, Links::Follow)];
+    let answer = [check_can_replace(path, Links::Follow), check_can_remove(path, Links::Follow)];
     assert_eq!(fs::read_dir(path.parent().unwrap()).is_ok().then(seen), before);
-    told
+    answer
 }
 
-/// Both predicates and both changes fail in the same words, which are returned.
+/// Asserts that both checks and both changes fail with the same message, and returns the error.
 #[track_caller]
 fn refused(path: &Path) -> Error {
-    let [replaced, removed] = asked(path);
+    let [replaced, removed] = checked(path);
     let (replaced, removed) = (replaced.unwrap_err(), removed.unwrap_err());
     assert_eq!(replaced.to_string(), replace(path, b"new").unwrap_err().to_string());
     assert_eq!(removed.to_string(), remove(path, Links::Follow).unwrap_err().to_string());
@@ -52,10 +55,10 @@ fn refused(path: &Path) -> Error {
     replaced
 }
 
-/// Both predicates and both changes succeed.
+/// Asserts that both checks and both changes succeed.
 #[track_caller]
 fn allowed(path: &Path) {
-    for outcome in asked(path) {
+    for outcome in checked(path) {
         outcome.unwrap();
     }
     replace(path, b"new").unwrap();
@@ -68,11 +71,11 @@ fn write(path: &Path, mode: u32) {
 }
 
 fn mount_memory(path: &Path) {
-    again::run("mount", &[&"-t", &"tmpfs", &"none", &path]);
+    subprocess::run("mount", &[&"-t", &"tmpfs", &"none", &path]);
 }
 
 #[test]
-fn a_file_of_ones_own_may_be_replaced_and_removed_and_a_missing_one_made() {
+fn an_own_file_can_be_replaced_and_removed_and_a_missing_one_created() {
     let folder = tempfile::tempdir().unwrap();
     allowed(&folder.path().join("missing"));
     write(&folder.path().join("file"), 0o600);
@@ -83,8 +86,8 @@ fn a_file_of_ones_own_may_be_replaced_and_removed_and_a_missing_one_made() {
 }
 
 #[test]
-fn a_flag_of_the_file_is_named_with_the_command_that_takes_it_away() {
-    again::needs_root();
+fn a_flag_of_the_file_is_named_with_the_command_that_removes_it() {
+    subprocess::require_root();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     write(&path, 0o600);
@@ -110,8 +113,8 @@ fn a_flag_of_the_file_is_named_with_the_command_that_takes_it_away() {
 }
 
 #[test]
-fn a_flag_of_the_folder_is_named_as_the_folders() {
-    again::needs_root();
+fn a_flag_of_the_folder_names_the_folder() {
+    subprocess::require_root();
     let outer = tempfile::tempdir().unwrap();
     for (attribute, expected) in [(IFlags::IMMUTABLE, "chattr -i "), (IFlags::APPEND, "chattr -a ")] {
         let folder = outer.path().join(expected.trim());
@@ -122,7 +125,7 @@ fn a_flag_of_the_folder_is_named_as_the_folders() {
         assert!(matches!(&error, Error::Flagged { path, .. } if *path == folder), "{error:?}");
         let command = format!("{expected}'{}'", folder.display());
         assert!(error.to_string().contains(&command), "{error} lacks {command}");
-        let [replaced, removed] = asked(&folder.join("missing"));
+        let [replaced, removed] = checked(&folder.join("missing"));
         assert!(matches!(replaced, Err(Error::Flagged { .. })), "{replaced:?}");
         assert!(matches!(replace(&folder.join("missing"), b"x"), Err(Error::Flagged { .. })));
         removed.unwrap();
@@ -132,55 +135,55 @@ fn a_flag_of_the_folder_is_named_as_the_folders() {
 #[test]
 fn a_file_on_a_read_only_file_system_may_not_be_changed() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         mount_memory(&path);
         write(&path.join("file"), 0o600);
-        again::run("mount", &[&"-o", &"remount,bind,ro", &path]);
+        subprocess::run("mount", &[&"-o", &"remount,bind,ro", &path]);
         let error = refused(&path.join("file"));
         let Error::ReadOnly { source, .. } = error else { panic!("{error:?}") };
         assert_eq!(source.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
-        let [replaced, removed] = asked(&path.join("missing"));
+        let [replaced, removed] = checked(&path.join("missing"));
         assert!(matches!(replaced, Err(Error::ReadOnly { .. })), "{replaced:?}");
         removed.unwrap();
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "reader", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "reader", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_file_that_is_a_mount_point_may_not_be_changed_and_one_in_a_mounted_folder_may() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let at = |name: &str| path.join(name);
         for name in ["source", "file", "self", "shadowed"] {
             write(&at(name), 0o600);
         }
-        again::run("mount", &[&"--bind", &at("source"), &at("file")]);
-        again::run("mount", &[&"--bind", &at("self"), &at("self")]);
+        subprocess::run("mount", &[&"--bind", &at("source"), &at("file")]);
+        subprocess::run("mount", &[&"--bind", &at("self"), &at("self")]);
         for name in ["file", "self"] {
             let error = refused(&at(name));
             assert!(matches!(&error, Error::MountPoint { path } if *path == at(name)), "{error:?}");
         }
         allowed(&at("source"));
 
-        // The folder once more elsewhere, and another folder over that.
+        // Mounts the folder again elsewhere, and another folder over that.
         fs::create_dir(at("elsewhere")).unwrap();
-        again::run("mount", &[&"--bind", &path, &at("elsewhere")]);
+        subprocess::run("mount", &[&"--bind", &path, &at("elsewhere")]);
         allowed(&at("elsewhere/shadowed"));
         mount_memory(&at("elsewhere"));
         write(&at("elsewhere/shadowed"), 0o600);
         allowed(&at("elsewhere/shadowed"));
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "mounter", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "mounter", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_file_that_is_a_mount_point_in_another_view_of_its_folder_may_not_be_changed() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let at = |name: &str| path.join(name);
         for folder in ["real", "view"] {
             fs::create_dir(at(folder)).unwrap();
@@ -188,138 +191,140 @@ fn a_file_that_is_a_mount_point_in_another_view_of_its_folder_may_not_be_changed
         for name in ["source", "real/file", "real/other"] {
             write(&at(name), 0o600);
         }
-        again::run("mount", &[&"--bind", &at("real"), &at("view")]);
-        again::run("mount", &[&"--bind", &at("source"), &at("view/file")]);
+        subprocess::run("mount", &[&"--bind", &at("real"), &at("view")]);
+        subprocess::run("mount", &[&"--bind", &at("source"), &at("view/file")]);
         let error = refused(&at("real/file"));
         assert!(matches!(error, Error::MountPoint { .. }), "{error:?}");
         allowed(&at("real/other"));
-        again::run("umount", &[&at("view/file")]);
+        subprocess::run("umount", &[&at("view/file")]);
         allowed(&at("real/file"));
-        return again::played();
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    again::play(name, "mounter", folder.path(), &Stage::Mounts);
+    subprocess::run_role(name, "mounter", folder.path(), &RunAs::MountNamespace);
 }
 
 #[test]
 fn a_sticky_folder_keeps_a_file_for_its_owner() {
     let name = this_test!();
-    if let Some((part, path)) = again::part() {
-        if part == "lonely root" {
-            let error = refused(&path.join("of somebody"));
-            assert!(matches!(error, Error::ForeignOwner { uid: SOMEBODY, .. }), "{error:?}");
-            return again::played();
+    if let Some((role, path)) = subprocess::role() {
+        if role == "namespace root" {
+            let error = refused(&path.join("of other user"));
+            assert!(matches!(error, Error::ForeignOwner { uid: OTHER_UID, .. }), "{error:?}");
+            return subprocess::report_done();
         }
         let error = refused(&path.join("of root"));
         assert!(matches!(error, Error::ForeignOwner { uid: 0, .. }), "{error:?}");
         assert!(error.to_string().contains("belongs to user 0"), "{error}");
-        allowed(&path.join("of somebody"));
-        return again::played();
+        allowed(&path.join("of other user"));
+        return subprocess::report_done();
     }
-    again::needs_root();
-    let folder = again::open_folder();
+    subprocess::require_root();
+    let folder = subprocess::open_folder();
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o1777)).unwrap();
-    for name in ["of root", "of somebody"] {
+    for name in ["of root", "of other user"] {
         write(&folder.path().join(name), 0o666);
     }
-    chown(folder.path().join("of somebody"), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-    // In a namespace whose root is the owner of the folder, and may do what it likes there.
+    chown(folder.path().join("of other user"), Some(OTHER_UID), Some(OTHER_UID)).unwrap();
+    // In a namespace whose root owns the folder and may change everything in it.
     chown(folder.path(), Some(1), Some(1)).unwrap();
-    again::play(name, "lonely root", folder.path(), &Stage::LonelyRoot);
-    again::play(name, "somebody", folder.path(), &Stage::Somebody);
-    write(&folder.path().join("of somebody"), 0o600);
-    chown(folder.path().join("of somebody"), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-    allowed(&folder.path().join("of somebody"));
+    subprocess::run_role(name, "namespace root", folder.path(), &RunAs::NamespaceRoot);
+    subprocess::run_role(name, "other user", folder.path(), &RunAs::OtherUser);
+    write(&folder.path().join("of other user"), 0o600);
+    chown(folder.path().join("of other user"), Some(OTHER_UID), Some(OTHER_UID)).unwrap();
+    allowed(&folder.path().join("of other user"));
 }
 
 #[test]
 fn a_folder_that_this_user_may_not_write_to_or_search_refuses() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         for folder in ["readable", "writable but closed", "unreadable"] {
             let error = refused(&path.join(folder).join("file"));
             let unsearchable = folder == "writable but closed";
             assert_eq!(matches!(error, Error::Unreadable { .. }), unsearchable, "{folder}: {error:?}");
             assert_eq!(matches!(error, Error::ReadOnly { .. }), !unsearchable, "{folder}: {error:?}");
         }
-        may_remove(&path.join("readable/missing"), Links::Follow).unwrap();
-        return again::played();
+        check_can_remove(&path.join("readable/missing"), Links::Follow).unwrap();
+        return subprocess::report_done();
     }
-    again::needs_root();
-    let folder = again::open_folder();
+    subprocess::require_root();
+    let folder = subprocess::open_folder();
     for (name, mode) in [("readable", 0o755), ("writable but closed", 0o666), ("unreadable", 0o733)] {
         let folder = folder.path().join(name);
         fs::create_dir(&folder).unwrap();
         write(&folder.join("file"), 0o666);
         fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
     }
-    again::play(name, "stranger", folder.path(), &Stage::Somebody);
+    subprocess::run_role(name, "other user", folder.path(), &RunAs::OtherUser);
 }
 
 #[test]
 fn a_file_that_cannot_be_given_to_the_owner_of_its_folder_may_not_be_replaced() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
-        let replaced = may_replace(&path.join("file"), Links::Refuse);
+    if let Some((_, path)) = subprocess::role() {
+        let replaced = check_can_replace(&path.join("file"), Links::Refuse);
         assert!(matches!(replaced, Err(Error::ForeignOwner { .. })), "{replaced:?}");
         assert!(matches!(replace(&path.join("file"), b"new"), Err(Error::ForeignOwner { .. })));
-        may_remove(&path.join("file"), Links::Refuse).unwrap();
-        return again::played();
+        check_can_remove(&path.join("file"), Links::Refuse).unwrap();
+        return subprocess::report_done();
     }
-    let folder = again::folder_of_somebody();
+    let folder = subprocess::folder_of_other_user();
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
     write(&folder.path().join("file"), 0o600);
-    may_replace(&folder.path().join("file"), Links::Refuse).unwrap();
-    again::play(name, "lonely root", folder.path(), &Stage::LonelyRoot);
+    check_can_replace(&folder.path().join("file"), Links::Refuse).unwrap();
+    subprocess::run_role(name, "namespace root", folder.path(), &RunAs::NamespaceRoot);
 }
 
 #[test]
-fn what_is_no_regular_file_may_be_neither_replaced_nor_removed() {
+fn only_a_regular_file_can_be_replaced_or_removed() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("folder")).unwrap();
-    again::run("mkfifo", &[&at("pipe")]);
+    subprocess::run("mkfifo", &[&at("pipe")]);
     for name in ["folder", "pipe"] {
         let error = refused(&at(name));
         assert!(matches!(error, Error::NotAFile { .. }), "{name}: {error:?}");
     }
     symlink("nothing", at("link")).unwrap();
-    for outcome in [may_replace(&at("link"), Links::Refuse), may_remove(&at("link"), Links::Refuse)] {
+    for outcome in
+        [check_can_replace(&at("link"), Links::Refuse), check_can_remove(&at("link"), Links::Refuse)]
+    {
         assert!(matches!(outcome, Err(Error::Link { .. })), "{outcome:?}");
     }
     symlink("circle", at("circle")).unwrap();
     assert!(matches!(refused(&at("circle")), Error::LinkLoop { .. }));
 
     let missing = at("missing/file");
-    let replaced = may_replace(&missing, Links::Follow).unwrap_err();
+    let replaced = check_can_replace(&missing, Links::Follow).unwrap_err();
     assert_eq!(replaced.to_string(), replace(&missing, b"x").unwrap_err().to_string());
     let Error::Io { source, .. } = replaced else { panic!("{replaced:?}") };
     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
-    may_remove(&missing, Links::Follow).unwrap();
+    check_can_remove(&missing, Links::Follow).unwrap();
 }
 
 #[test]
-fn what_a_killed_writer_left_stays_where_it_is() {
+fn a_check_leaves_temporary_files_of_killed_writers() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(".file.0123456789abcdef.tmp"), "half").unwrap();
-    for outcome in asked(&folder.path().join("file")) {
+    for outcome in checked(&folder.path().join("file")) {
         outcome.unwrap();
     }
-    assert_eq!(again::names(folder.path()), [".file.0123456789abcdef.tmp"]);
+    assert_eq!(subprocess::names(folder.path()), [".file.0123456789abcdef.tmp"]);
 }
 
 #[test]
-fn what_a_system_call_filter_hides_counts_as_allowed() {
+fn a_check_that_a_system_call_filter_forbids_counts_as_allowed() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
-        for outcome in asked(&path.join("file")) {
+    if let Some((_, path)) = subprocess::role() {
+        for outcome in checked(&path.join("file")) {
             outcome.unwrap();
         }
         let outcome = replace(&path.join("file"), b"new");
         assert!(matches!(outcome, Err(Error::ReadOnly { .. })), "{outcome:?}");
-        return again::played();
+        return subprocess::report_done();
     }
-    again::needs_root();
+    subprocess::require_root();
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("file"), 0o600);
     let _flag = Flagged::set(&folder.path().join("file"), IFlags::IMMUTABLE);
@@ -327,6 +332,6 @@ fn what_a_system_call_filter_hides_counts_as_allowed() {
         r#"exec strace -f -o /dev/null -e inject=statx,faccessat,faccessat2:error=EPERM "$0" "$@""#,
         r#"exec strace -f -o /dev/null -e inject=statx,faccessat,faccessat2:error=ENOSYS "$0" "$@""#,
     ] {
-        again::play(name, "filtered", folder.path(), &Stage::After(script));
+        subprocess::run_role(name, "filtered", folder.path(), &RunAs::Shell(script));
     }
 }

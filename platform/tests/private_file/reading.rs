@@ -1,4 +1,4 @@
-//! What is read, what is refused, and what a stamp tells.
+//! Tests which files can be read, and which changes a stamp detects.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use codex_auth_platform::private_file::{Error, Exposure, Links, ownership, read, resolve, stamp};
 
-use crate::again;
+use crate::subprocess;
 use crate::{MANY, bytes, replace};
 
 #[test]
-fn what_is_not_there_is_not_an_error() {
+fn a_missing_file_is_not_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     let below = folder.path().join("missing/file");
@@ -45,8 +45,8 @@ fn a_file_is_read_whole_up_to_its_limit_and_not_beyond() {
 }
 
 #[test]
-fn a_file_whose_length_is_not_told_is_read_whole() {
-    // Its length is 0 by its metadata.
+fn a_file_of_unknown_length_is_read_whole() {
+    // Its metadata reports a length of 0.
     let status = Path::new("/proc/self/status");
     if cfg!(target_os = "linux") {
         let found = read(status, MANY, Links::Refuse).unwrap().unwrap();
@@ -60,7 +60,7 @@ fn a_file_whose_length_is_not_told_is_read_whole() {
 fn only_a_regular_file_is_read_and_a_pipe_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
-    again::run("mkfifo", &[&pipe]);
+    subprocess::run("mkfifo", &[&pipe]);
     symlink(&pipe, folder.path().join("link")).unwrap();
     for path in [folder.path(), &pipe, &folder.path().join("link"), Path::new("/dev/null")] {
         let outcome = read(path, MANY, Links::Follow);
@@ -71,7 +71,7 @@ fn only_a_regular_file_is_read_and_a_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn who_else_could_read_it_is_told() {
+fn the_exposure_of_a_file_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "x").unwrap();
@@ -84,21 +84,21 @@ fn who_else_could_read_it_is_told() {
     ] {
         fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         assert_eq!(read(&path, MANY, Links::Refuse).unwrap().unwrap().exposure, expected);
-        let told = ownership(&path, Links::Refuse).unwrap().unwrap();
-        assert_eq!((told.exposure, told.mode), (expected, mode));
+        let found = ownership(&path, Links::Refuse).unwrap().unwrap();
+        assert_eq!((found.exposure, found.mode), (expected, mode));
     }
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
-    let told = ownership(folder.path(), Links::Refuse).unwrap().unwrap();
-    assert_eq!((told.mode, told.owner), (0o711, fs::metadata(folder.path()).unwrap().uid()));
+    let found = ownership(folder.path(), Links::Refuse).unwrap().unwrap();
+    assert_eq!((found.mode, found.owner), (0o711, fs::metadata(folder.path()).unwrap().uid()));
     symlink("file", folder.path().join("link")).unwrap();
-    let told = ownership(&folder.path().join("link"), Links::Follow).unwrap().unwrap();
-    assert_eq!(told.path, path);
+    let found = ownership(&folder.path().join("link"), Links::Follow).unwrap().unwrap();
+    assert_eq!(found.path, path);
     assert!(matches!(ownership(&folder.path().join("link"), Links::Refuse), Err(Error::Link { .. })));
     assert_eq!(ownership(&folder.path().join("nothing"), Links::Follow).unwrap(), None);
 }
 
 #[test]
-fn what_was_read_does_not_show_in_debug() {
+fn debug_of_contents_shows_no_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "rosebud").unwrap();
@@ -183,7 +183,7 @@ fn links_are_followed_to_the_end_or_refused_at_the_start() {
 }
 
 #[test]
-fn links_that_go_round_end_in_an_error() {
+fn links_that_form_a_loop_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     symlink("there", at("here")).unwrap();

@@ -1,30 +1,30 @@
-//! Whether a folder could be created and a file reserved: the answer is that of doing it, and nothing is made.
+//! Tests that the checks of new folders and reservations have the same outcome as creating them, and create nothing.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    Error, ReservedFile, create_directory, may_create_directory, may_reserve,
+    Error, ReservedFile, check_can_create_directory, check_can_reserve, create_directory,
 };
 
-use crate::again::{self, Stage, this_test};
+use crate::subprocess::{self, RunAs, this_test};
 
-/// What the predicate says of the folder `path`, once it is seen that creating the folder has the same outcome.
+/// Returns the result of the check, and asserts that creating the folder has the same outcome.
 #[track_caller]
 fn folder(path: &Path) -> Result<(), Error> {
-    let names = || path.parent().filter(|around| around.is_dir()).map(again::names);
+    let names = || path.parent().filter(|around| around.is_dir()).map(subprocess::names);
     let before = names();
-    let told = may_create_directory(path);
+    let checked = check_can_create_directory(path);
     assert_eq!(names(), before);
-    let made = create_directory(path).map(drop);
+    let created = create_directory(path).map(drop);
     let text = |outcome: &Result<(), Error>| outcome.as_ref().map_err(ToString::to_string).copied();
-    assert_eq!(text(&told), text(&made), "{}", path.display());
-    told
+    assert_eq!(text(&checked), text(&created), "{}", path.display());
+    checked
 }
 
 #[test]
-fn a_folder_may_be_created_where_it_can_be() {
+fn check_and_creation_of_a_folder_agree() {
     let outer = tempfile::tempdir().unwrap();
     let at = |name: &str| outer.path().join(name);
     for name in ["new", "deep/er", "new"] {
@@ -39,61 +39,61 @@ fn a_folder_may_be_created_where_it_can_be() {
 }
 
 #[test]
-fn a_folder_may_not_be_created_by_a_user_who_has_no_business_there() {
+fn a_folder_cannot_be_created_without_permission() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         assert!(matches!(folder(&path.join("closed/new")), Err(Error::ReadOnly { .. })));
         assert!(matches!(folder(&path.join("loose")), Err(Error::ForeignOwner { uid: 0, .. })));
         folder(&path.join("private")).unwrap();
-        return again::played();
+        return subprocess::report_done();
     }
-    again::needs_root();
-    let outer = again::open_folder();
+    subprocess::require_root();
+    let outer = subprocess::open_folder();
     for (name, mode) in [("closed", 0o755), ("loose", 0o755), ("private", 0o700)] {
         fs::create_dir(outer.path().join(name)).unwrap();
         fs::set_permissions(outer.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
-    chown(outer.path().join("private"), Some(again::SOMEBODY), None).unwrap();
-    again::play(name, "stranger", outer.path(), &Stage::Somebody);
+    chown(outer.path().join("private"), Some(subprocess::OTHER_UID), None).unwrap();
+    subprocess::run_role(name, "other user", outer.path(), &RunAs::OtherUser);
 }
 
 #[test]
-fn a_file_may_be_reserved_where_the_disk_has_the_space() {
+fn a_file_can_be_reserved_if_the_disk_has_the_space() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
-        again::run("mount", &[&"-t", &"tmpfs", &"-o", &"size=256k,nr_inodes=20", &"none", &path]);
+    if let Some((_, path)) = subprocess::role() {
+        subprocess::run("mount", &[&"-t", &"tmpfs", &"-o", &"size=256k,nr_inodes=20", &"none", &path]);
         let file = path.join("file");
         let is_full = |outcome| matches!(outcome, Err(Error::NoSpace { needed: 200_000, .. }));
-        may_reserve(&file, 200_000).unwrap();
-        may_reserve(&path.join("missing/file"), 200_000).unwrap();
-        let reserved = ReservedFile::make(&file, 200_000).unwrap();
-        assert!(is_full(may_reserve(&path.join("other"), 200_000)));
-        assert!(is_full(may_reserve(&path.join("missing/file"), 200_000)));
-        assert!(is_full(ReservedFile::make(&path.join("other"), 200_000).map(drop)));
-        may_reserve(&file, 200_000).expect("it has its space already");
+        check_can_reserve(&file, 200_000).unwrap();
+        check_can_reserve(&path.join("missing/file"), 200_000).unwrap();
+        let reserved = ReservedFile::create(&file, 200_000).unwrap();
+        assert!(is_full(check_can_reserve(&path.join("other"), 200_000)));
+        assert!(is_full(check_can_reserve(&path.join("missing/file"), 200_000)));
+        assert!(is_full(ReservedFile::create(&path.join("other"), 200_000).map(drop)));
+        check_can_reserve(&file, 200_000).expect("it has its space already");
         drop(reserved);
-        assert!(again::names(&path).is_empty());
+        assert!(subprocess::names(&path).is_empty());
 
         let mut count = 0;
         while fs::write(path.join(count.to_string()), "").is_ok() {
             count += 1;
         }
-        assert!(matches!(may_reserve(&file, 1), Err(Error::NoSpace { .. })), "no more files");
-        assert!(matches!(ReservedFile::make(&file, 1), Err(Error::NoSpace { .. })));
-        return again::played();
+        assert!(matches!(check_can_reserve(&file, 1), Err(Error::NoSpace { .. })), "no more files");
+        assert!(matches!(ReservedFile::create(&file, 1), Err(Error::NoSpace { .. })));
+        return subprocess::report_done();
     }
     let outer = tempfile::tempdir().unwrap();
-    again::play(name, "writer", outer.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", outer.path(), &RunAs::MountNamespace);
 }
 
 #[test]
-fn a_file_system_that_does_not_tell_its_size_counts_as_large_enough() {
+fn a_file_system_that_does_not_report_its_size_counts_as_large_enough() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
-        again::run("mount", &[&"-t", &"ramfs", &"none", &path]);
-        may_reserve(&path.join("file"), 1 << 40).unwrap();
-        return again::played();
+    if let Some((_, path)) = subprocess::role() {
+        subprocess::run("mount", &[&"-t", &"ramfs", &"none", &path]);
+        check_can_reserve(&path.join("file"), 1 << 40).unwrap();
+        return subprocess::report_done();
     }
     let outer = tempfile::tempdir().unwrap();
-    again::play(name, "writer", outer.path(), &Stage::Mounts);
+    subprocess::run_role(name, "writer", outer.path(), &RunAs::MountNamespace);
 }

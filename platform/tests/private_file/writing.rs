@@ -1,15 +1,15 @@
-//! What a replacement leaves, whenever it is dropped or killed.
+//! Tests what a replacement leaves when it is committed, dropped or killed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    self, Error, Links, MountPolicy, Removal, Repair, Replacement, ReplacementNote, read, remove, repair,
-    stamp, sweep,
+    self, Error, Links, MountPolicy, Removal, RepairOutcome, Replacement, ReplacementNote, read, remove,
+    remove_leftovers, repair, stamp,
 };
 
-use crate::again::{self, Actor, Stage, this_test};
+use crate::subprocess::{self, LiveProcess, RunAs, this_test};
 use crate::{MANY, bytes, leftovers, replace};
 
 fn reserve(path: &Path, size: u64) -> Result<Replacement, Error> {
@@ -19,21 +19,21 @@ fn reserve(path: &Path, size: u64) -> Result<Replacement, Error> {
 #[test]
 fn a_file_is_private_whatever_the_umask() {
     let name = this_test!();
-    if let Some((part, path)) = again::part() {
-        replace(&path.join(&part), b"x").unwrap();
-        drop(reserve(&path.join(&part), 10).unwrap().commit(b"y").unwrap());
-        return again::played();
+    if let Some((role, path)) = subprocess::role() {
+        replace(&path.join(&role), b"x").unwrap();
+        drop(reserve(&path.join(&role), 10).unwrap().commit(b"y").unwrap());
+        return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
-    for (part, script) in [("open", "umask 0"), ("usual", "umask 022"), ("closed", "umask 0777")] {
-        again::play(name, part, folder.path(), &Stage::After(script));
-        assert_eq!(again::mode(&folder.path().join(part)), 0o600);
-        assert_eq!(bytes(&folder.path().join(part)), b"y");
+    for (role, script) in [("open", "umask 0"), ("usual", "umask 022"), ("closed", "umask 0777")] {
+        subprocess::run_role(name, role, folder.path(), &RunAs::Shell(script));
+        assert_eq!(subprocess::mode(&folder.path().join(role)), 0o600);
+        assert_eq!(bytes(&folder.path().join(role)), b"y");
     }
 }
 
 #[test]
-fn a_replacement_is_all_there_is() {
+fn a_replacement_leaves_no_other_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     for content in [&b"long enough to be seen"[..], b"short", b""] {
@@ -42,7 +42,7 @@ fn a_replacement_is_all_there_is() {
         assert_eq!(replaced.notes, []);
         assert_eq!(Some(replaced.stamp), stamp(&path, Links::Refuse).unwrap());
     }
-    assert_eq!(again::names(folder.path()), ["file"]);
+    assert_eq!(subprocess::names(folder.path()), ["file"]);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_reservation_has_its_space_on_the_disk_and_leaves_only_what_is_committed() {
         assert!(found.blocks() * 512 >= size && found.mode() & 0o777 == 0o600, "{found:?}");
         reserved.commit(content).unwrap();
         assert_eq!(bytes(&path), content);
-        assert_eq!(again::names(folder.path()), ["file"]);
+        assert_eq!(subprocess::names(folder.path()), ["file"]);
     }
 }
 
@@ -68,21 +68,21 @@ fn a_reservation_that_is_dropped_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     drop(reserve(&path, 100).unwrap());
-    assert!(again::names(folder.path()).is_empty());
+    assert!(subprocess::names(folder.path()).is_empty());
     replace(&path, b"old").unwrap();
     drop(reserve(&path, 100).unwrap());
-    assert_eq!(again::names(folder.path()), ["file"]);
+    assert_eq!(subprocess::names(folder.path()), ["file"]);
     assert_eq!(bytes(&path), b"old");
 }
 
 #[test]
-fn a_loose_file_is_replaced_by_a_private_one_and_that_is_told() {
+fn a_loose_file_is_replaced_by_a_private_one_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "x").unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
     assert_eq!(replace(&path, b"y").unwrap().notes, [ReplacementNote::ModeRepaired { from: 0o664 }]);
-    assert_eq!(again::mode(&path), 0o600);
+    assert_eq!(subprocess::mode(&path), 0o600);
     assert_eq!(replace(&path, b"z").unwrap().notes, []);
 }
 
@@ -107,11 +107,11 @@ fn the_end_of_a_link_is_replaced_and_the_link_stays() {
 }
 
 #[test]
-fn what_is_not_a_file_is_neither_replaced_nor_removed_nor_repaired() {
+fn only_a_regular_file_is_replaced_removed_or_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let (inner, pipe) = (folder.path().join("inner"), folder.path().join("pipe"));
     fs::create_dir(&inner).unwrap();
-    again::run("mkfifo", &[&pipe]);
+    subprocess::run("mkfifo", &[&pipe]);
     for path in [&inner, &pipe] {
         for outcome in [
             replace(path, b"x").map(drop),
@@ -122,27 +122,27 @@ fn what_is_not_a_file_is_neither_replaced_nor_removed_nor_repaired() {
             assert!(matches!(outcome, Err(Error::NotAFile { .. })), "{}: {outcome:?}", path.display());
         }
     }
-    assert_eq!(again::names(folder.path()), ["inner", "pipe"]);
+    assert_eq!(subprocess::names(folder.path()), ["inner", "pipe"]);
 }
 
 #[test]
-fn a_folder_that_came_in_its_place_since_is_not_replaced() {
+fn a_folder_created_meanwhile_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     let reserved = reserve(&path, 1).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(reserved.commit(b"x"), Err(Error::NotAFile { .. })));
-    assert_eq!(again::names(folder.path()), ["file"]);
+    assert_eq!(subprocess::names(folder.path()), ["file"]);
 }
 
 #[test]
-fn a_missing_folder_is_an_error_of_its_own_kind() {
+fn a_missing_folder_is_a_not_found_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/file");
     let Err(Error::Io { source, .. }) = replace(&path, b"x") else { panic!("it was replaced") };
     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
     assert_eq!(remove(&path, Links::Follow).unwrap(), Removal::Absent);
-    assert_eq!(repair(&path, Links::Follow).unwrap(), Repair::Absent);
+    assert_eq!(repair(&path, Links::Follow).unwrap(), RepairOutcome::Absent);
 }
 
 #[test]
@@ -155,52 +155,53 @@ fn a_folder_that_is_renamed_meanwhile_takes_the_replacement_along() {
     fs::create_dir(at("before")).unwrap();
     reserved.commit(b"x").unwrap();
     assert_eq!(bytes(&at("after/file")), b"x");
-    assert!(again::names(&at("before")).is_empty());
+    assert!(subprocess::names(&at("before")).is_empty());
 }
 
 #[test]
 fn a_loose_file_is_repaired_and_a_private_one_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
-    assert_eq!(repair(&path, Links::Follow).unwrap(), Repair::Absent);
+    assert_eq!(repair(&path, Links::Follow).unwrap(), RepairOutcome::Absent);
     fs::write(&path, "x").unwrap();
     for (mode, expected, left) in [
-        (0o644, Repair::Repaired { from: 0o644 }, 0o600),
-        (0o600, Repair::NotNeeded, 0o600),
-        (0o400, Repair::NotNeeded, 0o400),
+        (0o644, RepairOutcome::Repaired { from: 0o644 }, 0o600),
+        (0o600, RepairOutcome::NotNeeded, 0o600),
+        (0o400, RepairOutcome::NotNeeded, 0o400),
     ] {
         fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         assert_eq!(repair(&path, Links::Refuse).unwrap(), expected);
-        assert_eq!(again::mode(&path), left);
+        assert_eq!(subprocess::mode(&path), left);
     }
 }
 
 #[test]
-fn only_files_of_dead_writers_are_swept() {
+fn only_files_of_dead_writers_are_removed() {
     let name = this_test!();
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         let _reserved = reserve(&path, 100).unwrap();
-        again::tell("@reserved");
-        return again::await_the_end();
+        subprocess::print_line("@reserved");
+        return subprocess::wait_for_stdin_end();
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
-    let strangers = [".file.tmp", ".file.0123456789abcdeg.tmp", ".other.0123456789abcdef.tmp"];
-    for stranger in strangers {
-        fs::write(folder.path().join(stranger), "").unwrap();
+    let others = [".file.tmp", ".file.0123456789abcdeg.tmp", ".other.0123456789abcdef.tmp"];
+    for other in others {
+        fs::write(folder.path().join(other), "").unwrap();
     }
     for clean in ["sweep", "reserve", "remove"] {
-        let mut actor = Actor::start(again::command(name, "writer", &path, &Stage::Here), "@reserved");
-        assert_eq!(sweep(&path, Links::Follow), 0, "its writer lives");
+        let mut running =
+            LiveProcess::start(subprocess::role_command(name, "writer", &path, &RunAs::Plain), "@reserved");
+        assert_eq!(remove_leftovers(&path, Links::Follow), 0, "its writer lives");
         assert_eq!(leftovers(folder.path()).len(), 4);
         assert!(private_file::leftovers(&path, Links::Follow).is_empty());
-        actor.kill();
+        running.kill();
         for _ in 0..2 {
-            let told = private_file::leftovers(&path, Links::Follow);
-            assert!(told.len() == 1 && told[0].exists(), "looking removes nothing: {told:?}");
+            let found = private_file::leftovers(&path, Links::Follow);
+            assert!(found.len() == 1 && found[0].exists(), "looking removes nothing: {found:?}");
         }
         match clean {
-            "sweep" => assert_eq!(sweep(&path, Links::Follow), 1),
+            "sweep" => assert_eq!(remove_leftovers(&path, Links::Follow), 1),
             "reserve" => drop(reserve(&path, 1).unwrap()),
             _ => assert_eq!(remove(&path, Links::Follow).unwrap(), Removal::Absent),
         }
@@ -212,9 +213,9 @@ fn only_files_of_dead_writers_are_swept() {
 fn a_writer_killed_at_any_instant_leaves_a_whole_version() {
     let name = this_test!();
     let version = |number: u32| format!("{number}:{}", "x".repeat(20_000 + (number as usize % 7) * 30_000));
-    if let Some((_, path)) = again::part() {
+    if let Some((_, path)) = subprocess::role() {
         replace(&path, version(0).as_bytes()).unwrap();
-        again::tell("@started");
+        subprocess::print_line("@started");
         for number in 1.. {
             replace(&path, version(number).as_bytes()).unwrap();
         }
@@ -223,8 +224,9 @@ fn a_writer_killed_at_any_instant_leaves_a_whole_version() {
     let path = folder.path().join("file");
     let mut left = 0;
     for round in 0..24_u32 {
-        let mut actor = Actor::start(again::command(name, "writer", &path, &Stage::Here), "@started");
-        // So many changes later, at an instant that is not tied to them.
+        let mut running =
+            LiveProcess::start(subprocess::role_command(name, "writer", &path, &RunAs::Plain), "@started");
+        // Kills the writer after some changes, at an arbitrary instant.
         let mut last = stamp(&path, Links::Refuse).unwrap();
         for _ in 0..=round % 4 {
             while last == stamp(&path, Links::Refuse).unwrap() {
@@ -233,12 +235,12 @@ fn a_writer_killed_at_any_instant_leaves_a_whole_version() {
             last = stamp(&path, Links::Refuse).unwrap();
         }
         (0..round * 2_000).for_each(|_| std::hint::spin_loop());
-        actor.kill();
+        running.kill();
         let seen = String::from_utf8(bytes(&path)).unwrap();
         let (number, _) = seen.split_once(':').unwrap();
         assert!(seen == version(number.parse().unwrap()), "torn: {} bytes of version {number}", seen.len());
-        left += sweep(&path, Links::Refuse);
-        assert_eq!(again::names(folder.path()), ["file"]);
+        left += remove_leftovers(&path, Links::Refuse);
+        assert_eq!(subprocess::names(folder.path()), ["file"]);
     }
     assert!(left > 0, "no writer was killed while it wrote, so nothing was shown");
     assert!(read(&path, MANY, Links::Refuse).unwrap().is_some());

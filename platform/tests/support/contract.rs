@@ -1,21 +1,21 @@
-//! The contract of a keychain, scenario by scenario, over whatever keychain a constructor gives.
+//! The scenarios of the keychain contract, for any keychain.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use codex_auth_platform::keychain::{
-    CallEffect, Client, Error, Item, ItemName, ItemSelection, ItemWrite, LastModified, Readiness, Slot,
+    CallEffect, Client, Error, Item, ItemName, ItemSelection, ItemWrite, LastModified, Readiness, WriteTarget,
 };
 
 /// Longer than any healthy call takes; only a failing test waits for it.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A keychain under test, and the hand of another program in it.
+/// A keychain under test, and another program that uses it.
 pub(crate) struct Subject {
     pub(crate) client: Client,
     other: Box<dyn OtherProgram>,
 }
 
-/// Another program, which adds an item without looking whether there is one.
+/// Another program, which adds an item without checking for an existing one.
 pub(crate) trait OtherProgram {
     fn plant(&self, name: &ItemName, secret: &[u8]);
 }
@@ -36,7 +36,7 @@ impl Subject {
     }
 
     fn read(&self, name: &ItemName) -> Vec<Item> {
-        self.client.read(name, SOON).unwrap()
+        self.client.read(name, CALL_TIMEOUT).unwrap()
     }
 
     fn secrets(&self, name: &ItemName) -> Vec<Vec<u8>> {
@@ -46,24 +46,24 @@ impl Subject {
     }
 
     fn write(&self, name: &ItemName, secret: &[u8]) -> ItemWrite {
-        self.client.write(name, &Slot::Only, secret, SOON).unwrap()
+        self.client.write(name, &WriteTarget::OnlyItem, secret, CALL_TIMEOUT).unwrap()
     }
 
     fn delete(&self, name: &ItemName) -> usize {
-        self.client.delete(name, &ItemSelection::All, SOON).unwrap()
+        self.client.delete(name, &ItemSelection::All, CALL_TIMEOUT).unwrap()
     }
 }
 
-/// A name that no other scenario uses and no program of the user's.
+/// Returns a name that no other scenario and no program of the user has.
 pub(crate) fn name(account: &str) -> ItemName {
     ItemName::new(format!("keychain contract {}", std::process::id()), account)
 }
 
 pub(crate) fn an_unlocked_keychain_without_the_item_has_no_entry(subject: &Subject) {
     let name = name("none");
-    assert_eq!(subject.client.readiness(SOON).unwrap(), Readiness::Unlocked);
+    assert_eq!(subject.client.readiness(CALL_TIMEOUT).unwrap(), Readiness::Unlocked);
     assert!(subject.read(&name).is_empty());
-    assert_eq!(subject.client.modified(&name, SOON).unwrap(), LastModified::NoEntry);
+    assert_eq!(subject.client.modified(&name, CALL_TIMEOUT).unwrap(), LastModified::NoItem);
     assert_eq!(subject.delete(&name), 0);
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn a_second_write_updates_the_one_item_in_place(subject: &Subject) {
     assert_eq!(subject.delete(&name), 1);
 }
 
-pub(crate) fn what_was_deleted_is_gone_and_can_be_written_again(subject: &Subject) {
+pub(crate) fn a_deleted_item_is_gone_and_can_be_written_again(subject: &Subject) {
     let name = name("again");
     subject.write(&name, b"one");
     assert_eq!((subject.delete(&name), subject.delete(&name)), (1, 0));
@@ -101,7 +101,7 @@ pub(crate) fn what_was_deleted_is_gone_and_can_be_written_again(subject: &Subjec
     assert_eq!(subject.delete(&name), 1);
 }
 
-pub(crate) fn names_are_told_apart_by_case_and_may_be_any_text(subject: &Subject) {
+pub(crate) fn names_are_case_sensitive_and_may_be_any_text(subject: &Subject) {
     let names = [name("cli|0a"), name("CLI|0A"), name("cli|0"), name("ünï/cødé 鍵 🔑 \"'")];
     for (secret, name) in names.iter().enumerate() {
         assert_eq!(subject.write(name, &[secret as u8]), ItemWrite::Created, "{name}");
@@ -112,29 +112,30 @@ pub(crate) fn names_are_told_apart_by_case_and_may_be_any_text(subject: &Subject
     }
 }
 
-pub(crate) fn the_time_of_a_write_is_told_or_said_not_to_be(subject: &Subject) {
+pub(crate) fn the_time_of_a_write_is_reported_or_unknown(subject: &Subject) {
     let name = name("time");
     subject.write(&name, b"one");
-    let told = subject.client.modified(&name, SOON).unwrap();
+    let answer = subject.client.modified(&name, CALL_TIMEOUT).unwrap();
     match subject.read(&name)[0].modified {
-        None => assert_eq!(told, LastModified::NotTold),
+        None => assert_eq!(answer, LastModified::Unknown),
         Some(time) => {
-            assert_eq!(told, LastModified::At(time));
+            assert_eq!(answer, LastModified::At(time));
             let age = SystemTime::now().duration_since(time).unwrap();
-            assert!(age < SOON, "{age:?}");
+            assert!(age < CALL_TIMEOUT, "{age:?}");
         }
     }
     assert_eq!(subject.delete(&name), 1);
 }
 
-pub(crate) fn a_copy_that_is_gone_is_neither_written_nor_deleted(subject: &Subject) {
+pub(crate) fn a_deleted_copy_is_neither_written_nor_deleted(subject: &Subject) {
     let name = name("gone");
     subject.write(&name, b"one");
     let gone = subject.read(&name).remove(0).id;
     assert_eq!(subject.delete(&name), 1);
-    let refused = subject.client.write(&name, &Slot::This(gone.clone()), b"two", SOON).unwrap_err();
-    assert!(matches!(refused, Error::Vanished { .. }), "{refused}");
-    assert_eq!(subject.client.delete(&name, &ItemSelection::This(gone), SOON).unwrap(), 0);
+    let refused =
+        subject.client.write(&name, &WriteTarget::Item(gone.clone()), b"two", CALL_TIMEOUT).unwrap_err();
+    assert!(matches!(refused, Error::ItemMissing { .. }), "{refused}");
+    assert_eq!(subject.client.delete(&name, &ItemSelection::Item(gone), CALL_TIMEOUT).unwrap(), 0);
     assert!(subject.read(&name).is_empty());
 }
 
@@ -145,23 +146,23 @@ pub(crate) fn threads_share_a_client_and_each_gets_its_own_answer(subject: &Subj
             scope.spawn(move || {
                 let name = name(&format!("thread {number}"));
                 for round in 0..5 {
-                    client.write(&name, &Slot::Only, &[number, round], SOON).unwrap();
-                    assert_eq!(*client.read(&name, SOON).unwrap()[0].secret, [number, round]);
+                    client.write(&name, &WriteTarget::OnlyItem, &[number, round], CALL_TIMEOUT).unwrap();
+                    assert_eq!(*client.read(&name, CALL_TIMEOUT).unwrap()[0].secret, [number, round]);
                 }
-                assert_eq!(client.delete(&name, &ItemSelection::All, SOON).unwrap(), 1);
+                assert_eq!(client.delete(&name, &ItemSelection::All, CALL_TIMEOUT).unwrap(), 1);
             });
         }
     });
 }
 
-pub(crate) fn of_two_copies_both_are_read_and_neither_is_guessed_at(subject: &Subject) {
+pub(crate) fn two_copies_are_both_read_and_an_ambiguous_write_fails(subject: &Subject) {
     let name = name("copies");
     subject.plant(&name, b"one");
     subject.plant(&name, b"two");
     assert_eq!(subject.secrets(&name), [b"one", b"two"]);
-    let refused = subject.client.write(&name, &Slot::Only, b"new", SOON).unwrap_err();
+    let refused = subject.client.write(&name, &WriteTarget::OnlyItem, b"new", CALL_TIMEOUT).unwrap_err();
     assert!(matches!(refused, Error::Ambiguous { copies: 2, .. }), "{refused}");
-    assert_eq!(refused.outcome(), CallEffect::Unchanged);
+    assert_eq!(refused.effect(), CallEffect::Unchanged);
     assert_eq!(subject.secrets(&name), [b"one", b"two"]);
     assert_eq!(subject.delete(&name), 2);
 }
@@ -172,11 +173,11 @@ pub(crate) fn one_of_two_copies_can_be_written_and_deleted(subject: &Subject) {
     subject.plant(&name, b"two");
     let one = subject.read(&name).into_iter().find(|item| *item.secret == *b"one").unwrap().id;
     assert_eq!(
-        subject.client.write(&name, &Slot::This(one.clone()), b"new", SOON).unwrap(),
+        subject.client.write(&name, &WriteTarget::Item(one.clone()), b"new", CALL_TIMEOUT).unwrap(),
         ItemWrite::Updated
     );
     assert_eq!(subject.secrets(&name), [b"new", b"two"]);
-    assert_eq!(subject.client.delete(&name, &ItemSelection::This(one), SOON).unwrap(), 1);
+    assert_eq!(subject.client.delete(&name, &ItemSelection::Item(one), CALL_TIMEOUT).unwrap(), 1);
     assert_eq!(subject.secrets(&name), [b"two"]);
     assert_eq!(subject.write(&name, b"only"), ItemWrite::Updated);
     assert_eq!(subject.delete(&name), 1);
@@ -188,18 +189,21 @@ pub(crate) fn the_copy_modified_last_is_read_first(subject: &Subject) {
     subject.plant(&name, b"two");
     let older = subject.read(&name).remove(1).id;
     let begun = Instant::now();
-    // Services count whole seconds, so the order shows when the clock has ticked; and to gnome-keyring, writing what is
-    // there already is no modification.
+    // Services count whole seconds, so the order shows once the clock has ticked; and gnome-keyring does not count
+    // writing an unchanged value as a modification.
     for round in 0_u64.. {
-        subject.client.write(&name, &Slot::This(older.clone()), &round.to_be_bytes(), SOON).unwrap();
+        subject
+            .client
+            .write(&name, &WriteTarget::Item(older.clone()), &round.to_be_bytes(), CALL_TIMEOUT)
+            .unwrap();
         let items = subject.read(&name);
         if items[0].modified > items[1].modified {
             assert_eq!(items[0].id, older);
             let newest = LastModified::At(items[0].modified.unwrap());
-            assert_eq!(subject.client.modified(&name, SOON).unwrap(), newest);
+            assert_eq!(subject.client.modified(&name, CALL_TIMEOUT).unwrap(), newest);
             break;
         }
-        assert!(begun.elapsed() < SOON, "the clock of the keychain stands still");
+        assert!(begun.elapsed() < CALL_TIMEOUT, "the clock of the keychain stands still");
     }
     assert_eq!(subject.delete(&name), 2);
 }

@@ -1,4 +1,4 @@
-//! The Secret Service as another program would use it: raw calls over D-Bus, with none of our code.
+//! Calls the Secret Service as another program would, over D-Bus and without our code.
 
 use std::collections::HashMap;
 
@@ -10,15 +10,15 @@ const BUS_NAME: &str = "org.freedesktop.secrets";
 const ROOT: &str = "/org/freedesktop/secrets";
 const SERVICE_INTERFACE: &str = "org.freedesktop.Secret.Service";
 pub(crate) const LOGIN: &str = "/org/freedesktop/secrets/collection/login";
-/// In memory, gone with the service, never locked.
+/// A collection in memory that ends with the service and is never locked.
 pub(crate) const SESSION: &str = "/org/freedesktop/secrets/collection/session";
 
-/// The attributes that an item is found by, and no others.
+/// Returns only the attributes that items are searched by.
 pub(crate) fn bare(name: &ItemName) -> HashMap<&str, &str> {
     HashMap::from([("service", name.service()), ("username", name.account())])
 }
 
-/// Creates an item without looking for one.
+/// Creates an item without searching for one.
 pub(crate) fn plant(collection: &str, attributes: &HashMap<&str, &str>, secret: &[u8]) {
     let bus = Connection::session().unwrap();
     let session = session(&bus);
@@ -38,8 +38,8 @@ pub(crate) fn plant(collection: &str, attributes: &HashMap<&str, &str>, secret: 
     .unwrap();
 }
 
-/// Path, attributes and label of every item of this name, without the one attribute that gnome-keyring adds to every
-/// item when it reads its file again, at a time of its own choice.
+/// Returns path, attributes and label of every item of this name, without the attribute that gnome-keyring adds to
+/// every item when it reads its file again.
 pub(crate) fn found(name: &ItemName) -> Vec<(String, HashMap<String, String>, String)> {
     let bus = Connection::session().unwrap();
     let body = (bare(name),);
@@ -66,7 +66,8 @@ pub(crate) fn found(name: &ItemName) -> Vec<(String, HashMap<String, String>, St
         .collect()
 }
 
-/// Makes a second, unlocked collection, by the call that gnome-keyring has for its own tests: the public one prompts.
+/// Creates a second, unlocked collection with the method that gnome-keyring has for its own tests, because the public
+/// one prompts.
 pub(crate) fn make_collection(label: &str) -> String {
     let bus = Connection::session().unwrap();
     let properties = HashMap::from([("org.freedesktop.Secret.Collection.Label", Value::from(label))]);
@@ -78,14 +79,14 @@ pub(crate) fn make_collection(label: &str) -> String {
     answer.body().deserialize::<OwnedObjectPath>().unwrap().to_string()
 }
 
-/// Locks a collection as its user would.
+/// Locks a collection, as its user would.
 pub(crate) fn lock(collection: &str) {
     let bus = Connection::session().unwrap();
     let body = (vec![ObjectPath::try_from(collection).unwrap()],);
     bus.call_method(Some(BUS_NAME), ROOT, Some(SERVICE_INTERFACE), "Lock", &body).unwrap();
 }
 
-/// An unencrypted session, which lasts as long as the connection.
+/// Opens an unencrypted session, which lasts as long as the connection.
 fn session(bus: &Connection) -> OwnedObjectPath {
     let body = ("plain", Value::from(""));
     let opened =

@@ -1,6 +1,6 @@
-//! A home of a test's own whose default keychain is a temporary one, made and locked by `security`.
+//! A home directory with a temporary default keychain, created and locked by `security`.
 //!
-//! The Security framework looks for the keychains of a user in `$HOME/Library`, so a home with nothing in it has none.
+//! The Security framework searches `$HOME/Library` for keychains, so an empty home has none.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -9,70 +9,70 @@ use std::process::Command;
 
 use super::Folder;
 
-/// It protects nothing but what a test puts in.
+/// Protects test data only.
 const PASSWORD: &str = "correct horse";
 
-/// The folders that a session needs in its own.
+/// The folders that a session needs.
 pub(super) const PARTS: &[&str] = &["home/Library/Keychains", "home/Library/Preferences"];
 
-/// The variables that put a program into the session of a folder.
+/// Returns the variables that put a program into the session of a folder.
 pub(super) fn variables(folder: &Path) -> Vec<(String, OsString)> {
     vec![("HOME".into(), folder.join("home").into())]
 }
 
-/// The variables with which a program finds no keychain at all. `folder` is one that nobody else uses.
+/// Returns the variables that hide every keychain from a program. `folder` must not be used otherwise.
 pub(crate) fn no_keychain(folder: &Path) -> Vec<(String, OsString)> {
     vec![("HOME".into(), folder.join("no-keychain").into())]
 }
 
-/// A home with or without a keychain, which is gone when this is dropped.
+/// A home directory with or without a keychain, removed on drop.
 pub(crate) struct PrivateSession {
     folder: Folder,
-    /// The processes that showed dialogues before, for whomever.
+    /// The processes that already showed dialogues.
     agents: BTreeSet<String>,
 }
 
 impl PrivateSession {
-    /// A default keychain that is unlocked and empty.
+    /// Creates an unlocked, empty default keychain.
     pub(crate) fn unlocked() -> Self {
         let mut session = Self::never_unlocked();
         session.keychain("create-keychain", &["-p", PASSWORD]);
         session.keychain("list-keychains", &["-d", "user", "-s"]);
         session.keychain("default-keychain", &["-d", "user", "-s"]);
-        // Without options: it is locked neither after a time nor on sleep.
+        // Without options, the keychain is locked neither after a time nor on sleep.
         session.keychain("set-keychain-settings", &[]);
         session.unlock_again();
         session
     }
 
-    /// A default keychain that exists and is locked.
+    /// Creates a locked default keychain.
     pub(crate) fn locked_again() -> Self {
         let mut session = Self::unlocked();
         session.lock_again();
         session
     }
 
-    /// A user who never had a keychain.
+    /// Creates a home directory without a keychain.
     pub(crate) fn never_unlocked() -> Self {
         Self { folder: Folder::here_or_new(), agents: agents() }
     }
 
-    /// The variables that put a program into this session.
+    /// Returns the variables that put a program into this session.
     pub(crate) fn environment(&self) -> Vec<(String, OsString)> {
         self.folder.environment()
     }
 
-    /// Locks the keychain, for every program.
+    /// Locks the keychain for every program.
     pub(crate) fn lock_again(&mut self) {
         self.keychain("lock-keychain", &[]);
     }
 
-    /// Lets the user unlock what was locked.
+    /// Unlocks the keychain, as the user would.
     pub(crate) fn unlock_again(&mut self) {
         self.keychain("unlock-keychain", &["-p", PASSWORD]);
     }
 
-    /// The processes that came to show a dialogue since this session began.
+    /// Returns the processes that began to show a dialogue during this session.
     pub(crate) fn dialogues(&mut self) -> Vec<String> {
         agents().difference(&self.agents).cloned().collect()
     }
@@ -91,7 +91,7 @@ impl PrivateSession {
     }
 }
 
-/// The agents that show the dialogues of keychains, whoever asked for one.
+/// Returns the processes that show keychain dialogues for any program.
 fn agents() -> BTreeSet<String> {
     let output = Command::new("pgrep").args(["-x", "SecurityAgent"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()

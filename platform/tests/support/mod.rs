@@ -1,8 +1,8 @@
-//! A keychain of a test's own: a real one, of this operating system, in the condition that the test needs.
+//! A private session with a real keychain of this operating system, in the state that a test needs.
 //!
-//! Everything lives in one folder, and the environment follows from that folder alone. So a test can hold a session and
-//! start programs in it ([`PrivateSession::environment`]), or run itself once more with that environment and hold the
-//! session in there ([`inside`]), which is what code needs that reads the environment of its own process.
+//! The session lives in one folder, which alone determines its environment. A test can hold a session and start
+//! programs in it ([`PrivateSession::environment`]). Code that reads the environment of its own process is tested by
+//! running the test again in that environment, where it holds the session ([`inside`]).
 //!
 //! Uses std and tempfile only: tests of other crates include this file by its path.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "it serves tests alone")]
@@ -23,13 +23,13 @@ mod system;
 #[allow(unused_imports, reason = "not every test binary needs a home without a keychain")]
 pub(crate) use system::{PrivateSession, no_keychain};
 
-/// Names the folder of the session whose environment this process already has.
+/// Names the session folder whose environment this process already has.
 const FOLDER: &str = "PRIVATE_SESSION_FOLDER";
 
-/// Runs `body` in a copy of this test process that has the environment of a private session.
+/// Runs `body` in a copy of this test process, in the environment of a private session.
 ///
-/// `test` is the full name of the calling test, as the test harness knows it. The body starts the session that it
-/// needs, by any constructor of [`PrivateSession`].
+/// `test` is the full name of the calling test in the test harness. The body starts the session that it needs, with a
+/// constructor of [`PrivateSession`].
 pub(crate) fn inside(test: &str, body: impl FnOnce()) {
     if env::var_os(FOLDER).is_some() {
         return body();
@@ -43,12 +43,12 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
         .output()
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&copy.stdout), String::from_utf8_lossy(&copy.stderr));
-    // A table that the body prints is for who runs the test.
+    // The body may print a table for the person who runs the test.
     std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes()).unwrap();
     assert!(copy.status.success() && out.contains("1 passed"), "{test} in its session:\n{out}\n{err}");
 }
 
-/// A process that ends with its owner.
+/// A process that is killed on drop.
 struct Guarded(Child);
 
 impl Drop for Guarded {
@@ -58,7 +58,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Where a session keeps its keychains, its home and whatever else it has.
+/// The folder of a session, with its keychains and its home directory.
 struct Folder {
     path: PathBuf,
     /// `None` in the copy that [`inside`] started, whose parent removes the folder.

@@ -1,6 +1,6 @@
-//! A D-Bus session of a test's own, with a real gnome-keyring in the condition that the test needs.
+//! A private D-Bus session with a real gnome-keyring, in the state that a test needs.
 //!
-//! Needs `dbus-daemon`, `dbus-monitor`, `dbus-send` and `gnome-keyring-daemon`.
+//! Requires `dbus-daemon`, `dbus-monitor`, `dbus-send` and `gnome-keyring-daemon`.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -13,13 +13,13 @@ use std::{env, fs, thread};
 
 use super::{Folder, Guarded};
 
-/// Far more than any of the daemons was ever seen to need; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// More than the daemons ever need; only a failing test waits for it.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The folders that a session needs in its own.
+/// The folders that a session needs.
 pub(super) const PARTS: &[&str] = &["run", "data", "home"];
 
-/// The variables that put a program into the session of a folder.
+/// Returns the variables that put a program into the session of a folder.
 pub(super) fn variables(folder: &Path) -> Vec<(String, OsString)> {
     vec![
         ("DBUS_SESSION_BUS_ADDRESS".into(), address(&socket(folder))),
@@ -29,7 +29,7 @@ pub(super) fn variables(folder: &Path) -> Vec<(String, OsString)> {
     ]
 }
 
-/// The variables with which a program finds no keychain at all. `folder` is one that nobody else uses.
+/// Returns the variables that hide every keychain from a program. `folder` must not be used otherwise.
 pub(crate) fn no_keychain(folder: &Path) -> Vec<(String, OsString)> {
     vec![("DBUS_SESSION_BUS_ADDRESS".into(), address(&folder.join("no-bus")))]
 }
@@ -44,9 +44,9 @@ fn address(socket: &Path) -> OsString {
     address
 }
 
-/// A session bus, its keyring service, and their end when this is dropped.
+/// A session bus and its keyring service, which end on drop.
 pub(crate) struct PrivateSession {
-    // In the order they are to end.
+    // In the order in which they must end.
     service: Option<Guarded>,
     monitor: Option<Monitor>,
     bus: Option<Guarded>,
@@ -55,90 +55,90 @@ pub(crate) struct PrivateSession {
 }
 
 impl PrivateSession {
-    /// A bus with an unlocked, empty login keyring.
+    /// Starts a bus with an unlocked, empty login keyring.
     pub(crate) fn unlocked() -> Self {
         let mut session = Self::without_service();
         session.start_unlocked();
         session
     }
 
-    /// A login keyring that exists and was not unlocked since the service started.
+    /// Starts a bus whose login keyring exists and is locked.
     pub(crate) fn locked_again() -> Self {
         let mut session = Self::unlocked();
         session.lock_again();
         session
     }
 
-    /// A keyring service whose user never had a keyring.
+    /// Starts a keyring service without any keyring.
     pub(crate) fn never_unlocked() -> Self {
         let mut session = Self::without_service();
         session.start_service(&[], None);
         session
     }
 
-    /// A bus that neither has a keyring service nor could start one.
+    /// Starts a bus without a keyring service, which it cannot start either.
     pub(crate) fn without_service() -> Self {
         let mut session = Self::no_bus();
         session.start_bus();
         session
     }
 
-    /// The address of a bus that was never there.
+    /// Uses an address without a bus.
     pub(crate) fn no_bus() -> Self {
         Self { service: None, monitor: None, bus: None, silent: None, folder: Folder::here_or_new() }
     }
 
-    /// A bus that went away and left its socket behind.
+    /// Uses the socket of a bus that has ended.
     pub(crate) fn dead_socket() -> Self {
         let session = Self::no_bus();
         drop(UnixListener::bind(socket(session.folder.path())).unwrap());
         session
     }
 
-    /// A socket that lets anyone connect and never says a word.
+    /// Uses a socket that accepts connections and never answers.
     pub(crate) fn never_answers() -> Self {
         let mut session = Self::no_bus();
-        // Nobody accepts: a connection succeeds all the same while the kernel's queue has room.
+        // Without an accept, connections succeed while the kernel's queue has room.
         session.silent = Some(UnixListener::bind(socket(session.folder.path())).unwrap());
         session
     }
 
-    /// The variables that put a program into this session.
+    /// Returns the variables that put a program into this session.
     ///
-    /// A program that might show something is to be started without `DISPLAY` and `WAYLAND_DISPLAY` as well.
+    /// Start a program that might show a window without `DISPLAY` and `WAYLAND_DISPLAY` as well.
     pub(crate) fn environment(&self) -> Vec<(String, OsString)> {
         self.folder.environment()
     }
 
-    /// Stops the service and starts it again with the same keyrings, locked.
+    /// Restarts the service with the same keyrings, locked.
     pub(crate) fn lock_again(&mut self) {
         self.stop_service();
         self.start_service(&[], None);
     }
 
-    /// Starts the service and unlocks the login keyring, which is made if need be.
+    /// Starts the service and unlocks the login keyring, which is created if necessary.
     pub(crate) fn start_unlocked(&mut self) {
         self.start_service(&["--unlock"], Some("correct horse\n"));
     }
 
-    /// Lets the user unlock what was locked.
+    /// Unlocks the login keyring, as the user would.
     pub(crate) fn unlock_again(&mut self) {
         self.stop_service();
         self.start_unlocked();
     }
 
-    /// Kills the service and waits until the bus knows.
+    /// Kills the service and waits until the bus notices.
     pub(crate) fn stop_service(&mut self) {
         self.service = None;
         self.monitor().await_owner(false);
     }
 
-    /// Kills the bus with everything on it; the socket stays behind.
+    /// Kills the bus and all processes on it; the socket remains.
     pub(crate) fn stop_bus(&mut self) {
         (self.service, self.monitor, self.bus) = (None, None, None);
     }
 
-    /// Starts a bus at the address of the one before.
+    /// Starts a bus at the same address.
     pub(crate) fn start_bus(&mut self) {
         let _ = fs::remove_file(socket(self.folder.path()));
         let config = self.folder.path().join("bus.conf");
@@ -147,24 +147,24 @@ impl PrivateSession {
         bus.arg("--config-file").arg(&config).args(["--nofork", "--print-address"]).stdout(Stdio::piped());
         let mut bus = Guarded(bus.spawn().expect("dbus-daemon is installed"));
         let mut address = String::new();
-        // The line that says where it listens is the sign that it does.
+        // The bus prints its address once it listens.
         BufReader::new(bus.0.stdout.take().unwrap()).read_line(&mut address).unwrap();
         assert!(address.contains("unix:path="), "dbus-daemon said {address:?}");
         self.bus = Some(bus);
         self.monitor = Some(Monitor::attach(&self.folder));
     }
 
-    /// Stops the service in its tracks: it stays on the bus and answers nobody.
+    /// Stops the service process: it stays on the bus and does not answer.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a frozen service go on with whatever it was sent meanwhile.
+    /// Continues a frozen service, which then handles the requests it received meanwhile.
     pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
 
-    /// The calls so far that would have brought up a dialogue: `Unlock`, `Prompt`, `CreateCollection`.
+    /// Returns the calls so far that would have shown a dialogue: `Unlock`, `Prompt`, `CreateCollection`.
     pub(crate) fn dialogues(&mut self) -> Vec<String> {
         let mut mark = command(&self.folder, "dbus-send");
         mark.args(["--session", "--type=signal", "/", &format!("{MARK_INTERFACE}.Mark")]);
@@ -194,7 +194,7 @@ impl PrivateSession {
     }
 }
 
-/// A program with the environment of this session and nothing of the user's.
+/// Returns a command with the environment of this session and nothing of the user's.
 fn command(folder: &Folder, program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).envs(folder.environment());
@@ -204,7 +204,7 @@ fn command(folder: &Folder, program: &str) -> Command {
 
 const MARK_INTERFACE: &str = "private.session";
 
-/// What passes on the bus: who owns the service's name, and calls that would bring up a dialogue.
+/// Watches the bus for the owner of the service's name, and for calls that would show a dialogue.
 struct Monitor {
     seen: Receiver<Seen>,
     calls: Vec<String>,
@@ -232,14 +232,15 @@ impl Monitor {
             process.stdout(Stdio::piped()).spawn().expect("dbus-monitor is installed with dbus-daemon"),
         );
         let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-        let (tell, seen) = channel();
-        // Ends with the process, whose output ends.
+        let (sender, seen) = channel();
+        // Ends with the process, when its output ends.
         thread::spawn(move || {
             let mut lines = lines.map_while(Result::ok);
             while let Some(line) = lines.next() {
                 let Some((_, member)) = line.split_once("member=") else { continue };
-                let told = match member {
-                    // It prints nothing before its rules are in place; what it prints first is its own name's loss.
+                let event = match member {
+                    // dbus-monitor prints nothing before its rules are set; its first line is the loss of its own
+                    // name.
                     "NameLost" => Seen::Attached,
                     "NameOwnerChanged" => {
                         Seen::Owned(lines.by_ref().nth(2).is_some_and(|owner| owner.contains(':')))
@@ -248,7 +249,7 @@ impl Monitor {
                     "NameAcquired" => continue,
                     call => Seen::Call(call.to_owned()),
                 };
-                if tell.send(told).is_err() {
+                if sender.send(event).is_err() {
                     return;
                 }
             }
@@ -269,7 +270,8 @@ impl Monitor {
 
     fn until(&mut self, is_it: impl Fn(&Seen) -> bool, what: &str) {
         loop {
-            let seen = self.seen.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("waited for {what}: {e}"));
+            let seen =
+                self.seen.recv_timeout(STARTUP_TIMEOUT).unwrap_or_else(|e| panic!("waited for {what}: {e}"));
             let found = is_it(&seen);
             if let Seen::Call(member) = seen {
                 self.calls.push(member);
@@ -281,7 +283,7 @@ impl Monitor {
     }
 }
 
-/// A bus for this user alone that starts no services.
+/// Returns the configuration of a bus for this user alone, which starts no services.
 fn bus_config(socket: &Path) -> String {
     format!(
         r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"

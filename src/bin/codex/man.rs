@@ -1,4 +1,4 @@
-//! `codex man`: the manual pages, from the one definition of the arguments and the tables that the program itself goes by.
+//! `codex man`: writes the manual pages, generated from the definition of the arguments and the tables of the program.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use codex_auth::Clock;
 use codex_auth::config::VARIABLES;
-use codex_auth_platform::hardening::with_found_umask;
+use codex_auth_platform::hardening::with_inherited_umask;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -17,22 +17,22 @@ use crate::error::{CommandError, Exit};
 use crate::hand_over::OWN_NAME;
 use crate::output::Output;
 
-/// Of the pages, in the manual of a system.
+/// The section of the pages in the system's manual.
 const SECTION: &str = "1";
 
 #[derive(Args, Debug)]
 pub(crate) struct ManArguments {
-    /// The folder; it is made where there is none
+    /// Where to write the pages; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// The date of the pages, for packages that are the same whenever they are made (default: today)
+    /// Date on the pages, for reproducible packages (default: today)
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     date: Option<Date>,
 }
 
 fn date(word: &str) -> Result<Date, String> {
-    word.parse().map_err(|_| "a date is written as 2026-11-21".to_owned())
+    word.parse().map_err(|_| "write it as 2026-11-21".to_owned())
 }
 
 pub(crate) fn run(arguments: &ManArguments, output: &mut Output) -> CommandOutcome {
@@ -40,17 +40,17 @@ pub(crate) fn run(arguments: &ManArguments, output: &mut Output) -> CommandOutco
     command.build();
     let today = || Clock::system().now().to_zoned(TimeZone::UTC).date();
     let date = arguments.date.unwrap_or_else(today);
-    let pages = with_found_umask(|| written(&command, date, &arguments.folder)).map_err(|error| {
+    let pages = with_inherited_umask(|| write_pages(&command, date, &arguments.folder)).map_err(|error| {
         let message = format!("cannot write manual pages into {}: {error}", arguments.folder.display());
-        CommandError::new(Exit::Failed, message).hint("name a folder that you can write to")
+        CommandError::new(Exit::Failed, message).hint("name a folder that this user can write to")
     })?;
     output.say(&format!("wrote {pages} manual pages into {}", arguments.folder.display()));
     Ok(())
 }
 
-/// Writes a page for `command` and for each command of it, and says how many that were.
-#[expect(clippy::disallowed_methods, reason = "manual pages are for everybody, and any folder may take them")]
-fn written(command: &Command, date: Date, folder: &Path) -> io::Result<usize> {
+/// Writes a page for `command` and for each of its subcommands. Returns the number of pages.
+#[expect(clippy::disallowed_methods, reason = "manual pages are public files, in any folder")]
+fn write_pages(command: &Command, date: Date, folder: &Path) -> io::Result<usize> {
     std::fs::create_dir_all(folder)?;
     let mut pages = 0;
     let mut rest = vec![command];
@@ -63,17 +63,17 @@ fn written(command: &Command, date: Date, folder: &Path) -> io::Result<usize> {
     Ok(pages)
 }
 
-/// The commands that are meant for people.
+/// The subcommands that are not hidden.
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|command| !command.is_hide_set())
 }
 
-/// Whether this is the program, and none of its commands.
-fn is_whole(command: &Command) -> bool {
+/// Whether this is the program itself and not a subcommand.
+fn is_program(command: &Command) -> bool {
     page_name(command) == command.get_name()
 }
 
-/// As `codex-sync-run`.
+/// The name of a command's page, for example `codex-sync-run`.
 fn page_name(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
@@ -95,10 +95,10 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
             own.control("PP", []).text([roman(paragraph)]);
         }
     }
-    if is_whole(command) {
+    if is_program(command) {
         own.control("PP", []).text([roman(format!(
-            "What is no command of this program goes, whole, to the next program of its name on PATH. Under its second \
-             name, {OWN_NAME}, it keeps everything to itself."
+            "Any other command goes unchanged to the next program called codex on PATH. Under its second name, \
+             {OWN_NAME}, the program passes no command on."
         ))]);
     }
     own.to_writer(&mut page)?;
@@ -106,8 +106,8 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     if shown(command).next().is_some() {
         man.render_subcommands_section(&mut page)?;
     }
-    if is_whole(command) {
-        whole_program().to_writer(&mut page)?;
+    if is_program(command) {
+        program_sections().to_writer(&mut page)?;
     } else {
         let mut own = Roff::new();
         own.control("SH", ["SEE ALSO"]).text([bold("codex"), roman(format!("({SECTION})"))]);
@@ -116,25 +116,25 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What holds for every command, and is on the page of the program.
-fn whole_program() -> Roff {
+/// The sections that are only on the page of the program.
+fn program_sections() -> Roff {
     let mut own = Roff::new();
     own.control("SH", ["ENVIRONMENT"]);
     for variable in VARIABLES {
         item(&mut own, variable.name, variable.purpose);
     }
     own.control("SH", ["FILES"]);
-    own.text([roman("In the folder that CODEX_HOME names:")]);
+    own.text([roman("In the folder that CODEX_HOME names (default: ~/.codex):")]);
     for (path, purpose) in [
-        ("auth.json", "the login, where it is kept in a file; shared with Codex"),
+        ("auth.json", "the login, if it is stored in a file; shared with Codex"),
         (
             "config.toml",
-            "which store, which ways to log in, and commands of model providers; shared with Codex",
+            "the store, permitted ways to log in, and token commands of model providers; shared with Codex",
         ),
-        ("codex-auth/state.json", "what all processes know of the login; no secret in it"),
-        ("codex-auth/rescue", "new tokens, from the moment they arrive until they are kept"),
-        ("codex-auth/refresh.lock", "held by the process that changes the login"),
-        ("codex-auth/keeper/sock", "where a keeper answers; its folder can be mounted into a container"),
+        ("codex-auth/state.json", "state of the login that all processes share; contains no secret"),
+        ("codex-auth/rescue", "new tokens, from their arrival until they are stored"),
+        ("codex-auth/refresh.lock", "locked by the process that changes the login"),
+        ("codex-auth/keeper/sock", "socket of the keeper; its folder can be mounted into a container"),
     ] {
         item(&mut own, path, purpose);
     }
@@ -146,7 +146,7 @@ fn whole_program() -> Roff {
     own
 }
 
-/// A word and what it means.
+/// Adds a term and its description.
 fn item(page: &mut Roff, word: &str, meaning: &str) {
     page.control("TP", []).text([bold(word)]).text([roman(meaning)]);
 }

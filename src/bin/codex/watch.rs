@@ -1,4 +1,4 @@
-//! `codex watch`: a line for every change of the login, whoever makes it, until it is interrupted.
+//! `codex watch`: prints a line for every change of the login by any program, until interrupted.
 
 use std::io;
 use std::path::Path;
@@ -20,21 +20,21 @@ use crate::context::{CommandContext, account};
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, Paint, plain, relative};
 
-/// How long a home may be away before it counts as deleted: one that is being replaced is back sooner.
-const AWAY: Duration = Duration::from_secs(1);
+/// How long a home may be missing before it counts as deleted, so that it can be replaced meanwhile.
+const DELETED_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 pub(crate) struct WatchArguments {
-    /// Report as JSON, one object a line
+    /// Report as JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Why it stops.
+/// Why watching ended.
 enum WatchEnd {
-    HomeGone,
+    HomeDeleted,
     Interrupted,
-    NobodyReads,
+    OutputClosed,
 }
 
 pub(crate) fn run(_arguments: &WatchArguments, output: &mut Output) -> CommandOutcome {
@@ -44,12 +44,12 @@ pub(crate) fn run(_arguments: &WatchArguments, output: &mut Output) -> CommandOu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
     let end = runtime.block_on(follow(&session, &manager, output));
-    // What waits for the home or the reader is left behind.
+    // Threads that wait for the home or the reader are left behind.
     runtime.shutdown_background();
     match end? {
-        WatchEnd::NobodyReads => Ok(()),
-        WatchEnd::HomeGone => {
-            output.say(&format!("{} is gone; nothing is left to watch", session.home().path().display()));
+        WatchEnd::OutputClosed => Ok(()),
+        WatchEnd::HomeDeleted => {
+            output.say(&format!("{} was deleted; nothing is left to watch", session.home().path().display()));
             Ok(())
         }
         WatchEnd::Interrupted => Err(CommandError::told(Exit::Interrupted)),
@@ -61,51 +61,52 @@ async fn follow(
     manager: &AuthManager,
     output: &Output,
 ) -> Result<WatchEnd, CommandError> {
-    // Before the first line: whoever has read that may interrupt.
+    // Before the first line, so that a reader of that line can interrupt.
     let interrupt = signal(SignalKind::interrupt());
     let mut interrupt = interrupt.map_err(|error| cannot_start(&error))?;
     let mut snapshots = manager.subscribe();
-    let mut told = snapshots.borrow_and_update().clone();
+    let mut reported = snapshots.borrow_and_update().clone();
     let watching = manager.watch();
-    let mut attention = watching.attention();
+    let mut method = watching.method();
     let report = WatchReport { session, output };
-    report.line(ReportedEvent::Present, &told, &manager.usability(&told).await)?;
-    report.attention(&attention.borrow_and_update());
+    report.line(ReportedEvent::Start, &reported, &manager.usability(&reported).await)?;
+    report.method(&method.borrow_and_update());
 
     let home = session.home().path().to_owned();
-    let (home_gone, reader_gone) = (in_thread(move || until_gone(&home)), in_thread(until_nobody_reads));
-    tokio::pin!(home_gone, reader_gone);
+    let (home_deleted, output_closed) =
+        (in_thread(move || until_deleted(&home)), in_thread(until_output_closed));
+    tokio::pin!(home_deleted, output_closed);
     loop {
         tokio::select! {
             biased;
             _ = interrupt.recv() => return Ok(WatchEnd::Interrupted),
-            () = &mut reader_gone => return Ok(WatchEnd::NobodyReads),
+            () = &mut output_closed => return Ok(WatchEnd::OutputClosed),
             // The manager holds the other end.
             Ok(()) = snapshots.changed() => {
                 let new = snapshots.borrow_and_update().clone();
-                if let Some(change) = LoginChange::between(&told, &new) {
+                if let Some(change) = LoginChange::between(&reported, &new) {
                     report.line(ReportedEvent::Change(change), &new, &manager.usability(&new).await)?;
                 }
-                told = new;
+                reported = new;
             }
-            Ok(()) = attention.changed() => report.attention(&attention.borrow_and_update()),
-            () = &mut home_gone => return Ok(WatchEnd::HomeGone),
+            Ok(()) = method.changed() => report.method(&method.borrow_and_update()),
+            () = &mut home_deleted => return Ok(WatchEnd::HomeDeleted),
         }
     }
 }
 
-/// What a line is about.
+/// The event that a line reports.
 #[derive(Clone, Copy)]
 enum ReportedEvent {
-    /// How things are when it begins.
-    Present,
+    /// The state when watching starts.
+    Start,
     Change(LoginChange),
 }
 
 impl ReportedEvent {
-    /// Whether somebody has done it.
+    /// Whether a process caused the event.
     fn has_author(self) -> bool {
-        !matches!(self, Self::Present | Self::Change(LoginChange::Readable | LoginChange::Unreadable))
+        !matches!(self, Self::Start | Self::Change(LoginChange::Readable | LoginChange::Unreadable))
     }
 }
 
@@ -127,7 +128,7 @@ impl WatchReport<'_> {
         }
         let reason = usability.reason().map(ToString::to_string);
         let word = match event {
-            ReportedEvent::Present => json!("present"),
+            ReportedEvent::Start => json!("present"),
             ReportedEvent::Change(change) => json!(change),
         };
         let author = snapshot.author().filter(|_| event.has_author());
@@ -175,59 +176,59 @@ impl WatchReport<'_> {
         }
         let at = self.output.on_stdout(&stamp(now), Paint::Faint);
         let word = match event {
-            ReportedEvent::Present => "present".to_owned(),
+            ReportedEvent::Start => "now".to_owned(),
             ReportedEvent::Change(change) => change.to_string(),
         };
         format!("{at}  {word:<15}  {}", parts.join(" · "))
     }
 
-    fn attention(&self, attention: &WatchMethod) {
-        if let WatchMethod::Polling { .. } = attention {
-            self.output.say(&format!("note: {attention}"));
+    fn method(&self, method: &WatchMethod) {
+        if let WatchMethod::Polling { .. } = method {
+            self.output.say(&format!("note: {method}"));
         }
     }
 }
 
-/// Whether it is unknown if a login is stored: the store could not be read yet.
+/// Whether the store has not been readable yet, so that it is unknown whether a login is stored.
 fn is_unknown(snapshot: &Snapshot) -> bool {
-    snapshot.document().is_none() && matches!(snapshot.departure(), Some(Divergence::Unreadable(_)))
+    snapshot.document().is_none() && matches!(snapshot.divergence(), Some(Divergence::Unreadable(_)))
 }
 
 fn cannot_start(error: &io::Error) -> CommandError {
     CommandError::new(Exit::Failed, format!("cannot start: {error}"))
 }
 
-/// A moment to the second, as UTC.
+/// Formats a time to the second, in UTC.
 fn stamp(now: Timestamp) -> String {
     format!("{now:.0}")
 }
 
-/// Runs `wait`, which blocks for long, on a thread that nobody waits for; never ends where it cannot be run.
+/// Runs `wait`, which may block forever, on a detached thread. Never returns if the thread cannot be started.
 async fn in_thread(wait: impl FnOnce() + Send + 'static) {
-    let (tell, told) = oneshot::channel();
+    let (sender, ended) = oneshot::channel();
     let work = move || {
         wait();
-        let _ = tell.send(());
+        let _ = sender.send(());
     };
     let started = thread::Builder::new().spawn(work);
-    if started.is_err() || told.await.is_err() {
+    if started.is_err() || ended.await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-fn until_gone(home: &Path) {
-    let mut watch = Watch::on(vec![home.to_owned()]);
-    while !has_gone(home, &mut watch) {
+fn until_deleted(home: &Path) {
+    let mut watch = Watch::new(vec![home.to_owned()]);
+    while !is_deleted(home, &mut watch) {
         let _ = watch.wait(Duration::MAX);
-        watch.follow(vec![home.to_owned()]);
+        watch.update(vec![home.to_owned()]);
     }
 }
 
-fn has_gone(home: &Path, watch: &mut Watch) -> bool {
-    let believed = Instant::now() + AWAY;
-    // One that is closed to us may be opened again.
-    while filesystem::presence(home) == Presence::Gone {
-        let left = believed.saturating_duration_since(Instant::now());
+fn is_deleted(home: &Path, watch: &mut Watch) -> bool {
+    let deadline = Instant::now() + DELETED_AFTER;
+    // A home without access rights is not gone.
+    while filesystem::presence(home) == Presence::Absent {
+        let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return true;
         }
@@ -236,9 +237,9 @@ fn has_gone(home: &Path, watch: &mut Watch) -> bool {
     false
 }
 
-fn until_nobody_reads() {
-    if peer::await_departure(io::stdout()).is_err() {
-        // Where the system cannot say, the next line finds out.
+fn until_output_closed() {
+    if peer::wait_until_closed(io::stdout()).is_err() {
+        // Not supported by the system: the next line that is written detects it.
         loop {
             thread::park();
         }

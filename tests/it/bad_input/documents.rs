@@ -44,7 +44,7 @@ fn what_is_no_document_is_named_and_kept(machine: &mut Machine) {
     for (bytes, said) in no_documents() {
         machine.store_text(&bytes);
         let before = (machine.stored_text(), machine.home.tree());
-        let start = format!("error: {} cannot be understood: {said}\nhint: ", machine.location());
+        let start = format!("error: cannot parse {}: {said}\nhint: ", machine.location());
         for command in ["status", "token"] {
             let ended = machine.codex([command]).run().refused(1);
             assert!(ended.err.starts_with(&start), "{ended}");

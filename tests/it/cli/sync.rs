@@ -80,7 +80,7 @@ fn an_installed_keeper_is_enabled_and_what_was_done_is_told() {
     let unit = user.unit().unwrap();
     let name = unit.file_name().unwrap().to_str().unwrap();
     assert!(ended.err.contains(&format!("wrote {}\n", unit.display())), "{ended}");
-    assert!(ended.err.contains("starts by itself when you log in next"), "{ended}");
+    assert!(ended.err.contains("the keeper starts at the next login"), "{ended}");
     let enabled = format!("systemctl --user daemon-reload\nsystemctl --user enable {name}\n");
     assert_eq!(user.calls(), enabled);
     for call in enabled.lines() {
@@ -191,7 +191,7 @@ fn a_program_that_systemd_would_not_start_is_refused_before_anything_is_written(
         let user = User::new("exit 0");
         let (_, run) = user.installing(name, "home");
         let ended = run.run().refused(1);
-        assert!(ended.err.contains("cannot be in the description of a service"), "{ended}");
+        assert!(ended.err.contains("cannot be used in a service description"), "{ended}");
         assert_eq!((user.unit(), user.calls()), (None, String::new()));
     }
 }
@@ -224,7 +224,7 @@ fn what_the_service_will_not_see_is_told() {
     let user = User::new("exit 0");
     let run = user.codex(["sync", "install"]).env("HTTPS_PROXY", "http://user:pass-word@127.0.0.1:1");
     let ended = run.run().expect(0);
-    assert!(ended.err.contains("HTTPS_PROXY is set here and not for the service"), "{ended}");
+    assert!(ended.err.contains("HTTPS_PROXY is set in this shell but not for the service"), "{ended}");
     assert!(!ended.err.contains("pass-word"), "{ended}");
 }
 
@@ -235,10 +235,10 @@ fn an_agent_of_launchd_is_described_as_xml_that_parses() {
         purpose: "purpose".to_owned(),
         command: ["/a & b/<codex>", "sync", "run"].map(Into::into).to_vec(),
         environment: vec![("CODEX_HOME".to_owned(), "/x & y".into())],
-        writes: Vec::new(),
+        writable_folders: Vec::new(),
     };
     let folders = ServiceFolders { home: "/Users/person".into(), config: "/unused".into() };
-    let file = ServiceManager::Launchd.file(&service, &folders);
+    let file = ServiceManager::Launchd.file_path(&service, &folders);
     assert_eq!(file, Path::new("/Users/person/Library/LaunchAgents/io.github.codex-auth.plist"));
     let text = ServiceManager::Launchd.describe(&service).unwrap();
     let input = text.clone();

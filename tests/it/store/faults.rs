@@ -12,7 +12,7 @@ use codex_auth::store::{
     StoreChoice,
 };
 use codex_auth::{StoreKind, Stores};
-use codex_auth_platform::keychain::{Fault, ItemName, Memory, MemoryState, Operation, Slot};
+use codex_auth_platform::keychain::{Fault, ItemName, Memory, MemoryState, Operation, WriteTarget};
 
 use super::SOON;
 use super::worlds::{api_key, compact, item};
@@ -40,7 +40,7 @@ impl Keychain {
 
     fn holding(key: &str) -> Self {
         let keychain = Self::new();
-        keychain.memory.plant(&keychain.name, &api_key(key).to_compact());
+        keychain.memory.add_foreign(&keychain.name, &api_key(key).to_compact());
         keychain
     }
 
@@ -55,7 +55,7 @@ impl Keychain {
     fn keep(&self, selection: StoreSelection, key: &str) -> Result<StoreReport, Error> {
         // Whoever logs in asks for a store, as `--store` does.
         let choice: StoreChoice = self.stores.choose(Some(selection)).unwrap();
-        writing(&self.stores, |writer| login::keep(writer, &choice, &api_key(key)))
+        writing(&self.stores, |writer| login::commit_login(writer, &choice, &api_key(key)))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -67,7 +67,7 @@ impl Keychain {
     fn release_the_next(&self) -> thread::JoinHandle<()> {
         let memory = self.memory.clone();
         thread::spawn(move || {
-            memory.await_held(1);
+            memory.wait_for_held(1);
             memory.release();
         })
     }
@@ -82,8 +82,8 @@ fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none
     type Is = fn(&Error) -> bool;
     let conditions: [(MemoryState, Is); 3] = [
         (MemoryState::Locked, |error| matches!(error, Error::Keychain(KeychainError::Locked { .. }))),
-        (MemoryState::NeverUnlocked, |error| {
-            matches!(error, Error::Keychain(KeychainError::NeverUnlocked { .. }))
+        (MemoryState::NotSetUp, |error| {
+            matches!(error, Error::Keychain(KeychainError::NotSetUp { .. }))
         }),
         (MemoryState::Unavailable, |error| {
             matches!(error, Error::Keychain(KeychainError::Unavailable { .. }))
@@ -108,7 +108,7 @@ fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none
 
 #[test]
 fn a_lock_that_falls_between_the_look_and_the_write_is_an_error_that_changed_nothing() {
-    for fault in [Fault::Fails, Fault::Locked, Fault::NeverUnlocked, Fault::Unavailable] {
+    for fault in [Fault::Failed, Fault::Locked, Fault::NotSetUp, Fault::Unavailable] {
         let keychain = Keychain::holding("sk-old");
         keychain.memory.inject(Operation::Write, fault);
         let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
@@ -123,14 +123,14 @@ fn a_lock_that_falls_between_the_look_and_the_write_is_an_error_that_changed_not
 #[test]
 fn a_write_whose_answer_is_lost_is_read_back_and_such_a_removal_is_unknown() {
     let keychain = Keychain::holding("sk-old");
-    keychain.memory.inject(Operation::Write, Fault::AnswerLost);
+    keychain.memory.inject(Operation::Write, Fault::ReplyLost);
     let released = keychain.release_the_next();
     let written = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new");
     released.join().unwrap();
     assert!(matches!(written, Ok(ReplaceOutcome::Written(_))), "{written:?}");
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 
-    keychain.memory.inject(Operation::Delete, Fault::AnswerLost);
+    keychain.memory.inject(Operation::Delete, Fault::ReplyLost);
     let released = keychain.release_the_next();
     let error = keychain.remove(seen("sk-new")).unwrap_err();
     released.join().unwrap();
@@ -141,7 +141,7 @@ fn a_write_whose_answer_is_lost_is_read_back_and_such_a_removal_is_unknown() {
 #[test]
 fn a_read_whose_answer_is_lost_is_an_error_and_not_unknown() {
     let keychain = Keychain::holding("sk-old");
-    keychain.memory.inject(Operation::Read, Fault::AnswerLost);
+    keychain.memory.inject(Operation::Read, Fault::ReplyLost);
     let released = keychain.release_the_next();
     let error = keychain.stores.store(StoreKind::Keychain).load(SOON).unwrap_err();
     released.join().unwrap();
@@ -168,7 +168,7 @@ fn a_write_that_times_out_is_unknown_frees_the_commit_locks_in_time_and_may_stil
 #[test]
 fn a_look_under_the_locks_that_takes_too_long_writes_nothing_and_is_not_unknown() {
     let keychain = Keychain::holding("sk-old");
-    keychain.memory.inject(Operation::Read, Fault::Silent);
+    keychain.memory.inject(Operation::Read, Fault::NoReply);
     let begun = Instant::now();
     let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
     assert!(begun.elapsed() < HOLD + MARGIN, "{:?}", begun.elapsed());
@@ -179,14 +179,14 @@ fn a_look_under_the_locks_that_takes_too_long_writes_nothing_and_is_not_unknown(
 #[test]
 fn a_login_whose_answer_is_lost_looks_before_it_says_how_it_went() {
     let keychain = Keychain::holding("sk-old");
-    keychain.memory.inject(Operation::Write, Fault::AnswerLost);
+    keychain.memory.inject(Operation::Write, Fault::ReplyLost);
     let released = keychain.release_the_next();
     let kept = keychain.keep(StoreSelection::Keychain, "sk-new").unwrap();
     released.join().unwrap();
     assert_eq!(kept.location.kind(), StoreKind::Keychain);
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 
-    keychain.memory.inject(Operation::Write, Fault::Silent);
+    keychain.memory.inject(Operation::Write, Fault::NoReply);
     let error = keychain.keep(StoreSelection::Keychain, "sk-lost").unwrap_err();
     assert!(error.is_unknown(), "{error}");
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
@@ -208,7 +208,7 @@ fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
             while !kept.load(Ordering::SeqCst) {
                 let ours_is_there = keychain.memory.calls(Operation::Write) > 0;
                 if ours_is_there && !written && File::open(&lock).unwrap().try_lock().is_ok() {
-                    keychain.memory.connect().write(&keychain.name, &Slot::Only, &theirs).unwrap();
+                    keychain.memory.connect().write(&keychain.name, &WriteTarget::OnlyItem, &theirs).unwrap();
                     written = true;
                 }
                 keychain.memory.release();
@@ -223,27 +223,27 @@ fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
 
 #[test]
 fn the_automatic_store_takes_the_file_when_the_keychain_refused_and_says_why() {
-    for state in [MemoryState::Locked, MemoryState::NeverUnlocked, MemoryState::Unavailable] {
+    for state in [MemoryState::Locked, MemoryState::NotSetUp, MemoryState::Unavailable] {
         let keychain = Keychain::new();
         keychain.memory.set_state(state);
         let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
         assert_eq!(kept.location, DocumentLocation::File(keychain.home.document()), "{state:?}");
         assert!(
-            kept.notes.iter().any(|note| matches!(note, StorageNote::KeychainPassedOver { .. })),
+            kept.notes.iter().any(|note| matches!(note, StorageNote::KeychainSkipped { .. })),
             "{kept:?}"
         );
     }
     let keychain = Keychain::new();
-    keychain.memory.inject(Operation::Write, Fault::Fails);
+    keychain.memory.inject(Operation::Write, Fault::Failed);
     let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
     assert_eq!(kept.location.kind(), StoreKind::File);
-    assert!(matches!(kept.notes[..], [StorageNote::KeychainPassedOver { .. }]), "{kept:?}");
+    assert!(matches!(kept.notes[..], [StorageNote::KeychainSkipped { .. }]), "{kept:?}");
 }
 
 #[test]
 fn an_unknown_write_of_the_automatic_store_makes_no_second_copy_in_the_file() {
     let keychain = Keychain::new();
-    keychain.memory.inject(Operation::Write, Fault::AnswerLost);
+    keychain.memory.inject(Operation::Write, Fault::ReplyLost);
     let released = keychain.release_the_next();
     let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
     released.join().unwrap();

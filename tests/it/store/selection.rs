@@ -38,7 +38,7 @@ impl Scene {
             scene.home.write("codex-auth/state.json", format!("{{\"store\": \"{recorded}\"}}"));
         }
         if let Some(copy) = keychain {
-            scene.memory.plant(&scene.name(), copy.text().as_bytes());
+            scene.memory.add_foreign(&scene.name(), copy.text().as_bytes());
         }
         if let Some(copy) = file {
             scene.home.write("auth.json", copy.text());
@@ -88,9 +88,9 @@ impl Copy {
 fn name(note: &StorageNote) -> &'static str {
     match note {
         StorageNote::Duplicates { .. } => "duplicates",
-        StorageNote::KeychainPassedOver { .. } => "passed over",
+        StorageNote::KeychainSkipped { .. } => "passed over",
         StorageNote::LegacyToken { .. } => "legacy token",
-        StorageNote::Loose { .. } => "loose",
+        StorageNote::ReadableByOthers { .. } => "loose",
         StorageNote::Misplaced { .. } => "misplaced",
         StorageNote::NotRead { .. } => "not read",
         StorageNote::OtherCopy { preference, .. } => match preference {
@@ -107,7 +107,7 @@ fn name(note: &StorageNote) -> &'static str {
 
 #[test]
 fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_counts() {
-    use ChoiceReason::{Configured, Default, Inhabited, Recorded};
+    use ChoiceReason::{Configured, Default, LoginPresent, Recorded};
     const OLD: Option<Copy> = Some(Copy("a", 1));
     const NEW: Option<Copy> = Some(Copy("a", 2));
     const OTHER: Option<Copy> = Some(Copy("b", 9));
@@ -126,7 +126,7 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         // config, record, keychain, file -> found, because, notes
         ("", "", None, None, None, Default, &[]),
         ("", "", None, OLD, FILE, Default, &[]),
-        ("", "", OLD, None, KEYCHAIN, Inhabited, &["misplaced"]),
+        ("", "", OLD, None, KEYCHAIN, LoginPresent, &["misplaced"]),
         ("", "", NEW, OLD, FILE, Default, &[]),
         ("", "file", None, OLD, FILE, Default, &[]),
         ("", "file", OLD, None, None, Default, &[]),
@@ -138,12 +138,12 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         ("file", "", None, OLD, FILE, Configured, &[]),
         ("file", "", OLD, None, None, Configured, &[]),
         ("file", "keychain", NEW, OLD, FILE, Configured, &[]),
-        ("file", "keychain", OLD, None, KEYCHAIN, Inhabited, &["misplaced"]),
+        ("file", "keychain", OLD, None, KEYCHAIN, LoginPresent, &["misplaced"]),
         ("file", "keychain", None, None, None, Configured, &[]),
         ("keyring", "", OLD, None, KEYCHAIN, Configured, &[]),
         ("keyring", "", OLD, NEW, KEYCHAIN, Configured, &[]),
         ("keyring", "", None, OLD, None, Configured, &[]),
-        ("keyring", "file", None, OLD, FILE, Inhabited, &["misplaced"]),
+        ("keyring", "file", None, OLD, FILE, LoginPresent, &["misplaced"]),
         ("keyring", "file", OLD, NEW, KEYCHAIN, Configured, &[]),
         ("keychain", "", OLD, None, KEYCHAIN, Configured, &[]),
         ("auto", "", None, None, None, Configured, &[]),
@@ -165,7 +165,7 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         let before = scene.picture();
         let found = scene.stores().find().unwrap();
         assert_eq!(found.stored.as_ref().map(|stored| stored.location.kind()), *kind, "{row}");
-        assert_eq!(found.because, *because, "{row}");
+        assert_eq!(found.reason, *because, "{row}");
         let told: Vec<_> =
             found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).map(name).collect();
         assert_eq!(told, *notes, "{row}");
@@ -184,12 +184,12 @@ fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
     for (config, recorded, file, state) in [
         ("keyring", "", None, MemoryState::Locked),
         ("keyring", "", file, MemoryState::Locked),
-        ("keyring", "", None, MemoryState::NeverUnlocked),
+        ("keyring", "", None, MemoryState::NotSetUp),
         ("keyring", "", None, MemoryState::Unavailable),
         ("keyring", "file", file, MemoryState::Locked),
         ("auto", "", None, MemoryState::Locked),
         ("auto", "keychain", None, MemoryState::Unavailable),
-        ("auto", "keychain", None, MemoryState::NeverUnlocked),
+        ("auto", "keychain", None, MemoryState::NotSetUp),
         ("file", "keychain", None, MemoryState::Locked),
         ("file", "keychain", None, MemoryState::Unavailable),
         ("", "keychain", None, MemoryState::Locked),
@@ -217,7 +217,7 @@ fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could
         ("auto", "", file, MemoryState::Unavailable, &["passed over"]),
         ("auto", "keychain", file, MemoryState::Locked, &["passed over"]),
         ("auto", "", None, MemoryState::Unavailable, &[]),
-        ("auto", "", None, MemoryState::NeverUnlocked, &[]),
+        ("auto", "", None, MemoryState::NotSetUp, &[]),
         ("file", "", None, MemoryState::Locked, &[]),
         ("", "", file, MemoryState::Locked, &[]),
         ("", "file", None, MemoryState::Locked, &[]),
@@ -237,18 +237,18 @@ fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could
 
 #[test]
 fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept() {
-    use ChoiceReason::{Asked, Configured, Inhabited, KeychainUsable};
+    use ChoiceReason::{Requested, Configured, LoginPresent, KeychainUsable};
     use StoreSelection::{Auto, File, Keychain};
     let copy = Some(Copy("a", 1));
     for (config, recorded, keychain, file, asked, kind, because) in [
-        ("keyring", "", copy, None, Some(File), File, Asked),
-        ("ephemeral", "", None, None, Some(Auto), Auto, Asked),
+        ("keyring", "", copy, None, Some(File), File, Requested),
+        ("ephemeral", "", None, None, Some(Auto), Auto, Requested),
         ("file", "keychain", copy, None, None, File, Configured),
         ("keyring", "", None, copy, None, Keychain, Configured),
         ("auto", "", None, copy, None, Auto, Configured),
-        ("", "", None, copy, None, File, Inhabited),
-        ("", "", copy, None, None, Keychain, Inhabited),
-        ("", "keychain", copy, None, None, Keychain, Inhabited),
+        ("", "", None, copy, None, File, LoginPresent),
+        ("", "", copy, None, None, Keychain, LoginPresent),
+        ("", "keychain", copy, None, None, Keychain, LoginPresent),
         ("", "", None, None, None, Keychain, KeychainUsable),
         ("", "file", None, None, None, Keychain, KeychainUsable),
     ] {
@@ -256,24 +256,24 @@ fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept()
         let before = scene.picture();
         let choice = scene.stores().choose(asked).unwrap();
         assert_eq!(
-            (choice.selection, &choice.because),
+            (choice.selection, &choice.reason),
             (kind, &because),
             "{config:?} {recorded:?} {asked:?}"
         );
         assert_eq!(scene.picture(), before);
     }
-    for state in [MemoryState::Locked, MemoryState::NeverUnlocked, MemoryState::Unavailable] {
+    for state in [MemoryState::Locked, MemoryState::NotSetUp, MemoryState::Unavailable] {
         let scene = Scene::new();
         scene.memory.set_state(state);
         let choice = scene.stores().choose(None).unwrap();
         assert_eq!(choice.selection, StoreSelection::File, "{state:?}");
-        assert!(matches!(choice.because, ChoiceReason::KeychainUnusable(_)), "{choice:?}");
+        assert!(matches!(choice.reason, ChoiceReason::KeychainUnusable(_)), "{choice:?}");
     }
     let scene = Scene::with("ephemeral", "", None, None);
     assert!(matches!(scene.stores().choose(None), Err(Error::EphemeralConfigured)));
     let scene = Scene::new();
     scene.home.write("auth.json", "no document");
-    assert_eq!(scene.stores().choose(None).unwrap().because, Inhabited);
+    assert_eq!(scene.stores().choose(None).unwrap().reason, LoginPresent);
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the
     ] {
         let scene = Scene::with("keyring", "", None, None);
         for item in &items {
-            scene.memory.plant(&scene.name(), item);
+            scene.memory.add_foreign(&scene.name(), item);
         }
         let stored = scene.stores().find().unwrap().stored.unwrap();
         assert_eq!(stored.document.revision(), AuthDocument::parse(used).unwrap().revision());
@@ -301,8 +301,8 @@ fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the
 #[test]
 fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
     let scene = Scene::with("keyring", "", Some(Copy("a", 1)), None);
-    let newer = scene.memory.plant(&scene.name(), Copy("a", 2).text().as_bytes());
-    scene.memory.plant(&scene.name(), b"no document");
+    let newer = scene.memory.add_foreign(&scene.name(), Copy("a", 2).text().as_bytes());
+    scene.memory.add_foreign(&scene.name(), b"no document");
     // What tells nothing else apart is when the service saw it written, in whole seconds.
     let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
     for item in scene.memory.items(&scene.name()) {
@@ -320,15 +320,15 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
     assert_eq!(stored.document.revision(), api_key("sk-1").revision(), "what was written is what is read");
 
     let removed = remove(&stores, kind, writing::seen(&stores, kind));
-    assert!(matches!(removed, Ok(RemoveOutcome::Gone(_))), "{removed:?}");
+    assert!(matches!(removed, Ok(RemoveOutcome::Removed(_))), "{removed:?}");
     assert!(scene.memory.items(&scene.name()).is_empty());
 }
 
 #[test]
 fn only_the_item_in_use_is_left_when_the_others_are_cleared_away() {
     let scene = Scene::with("keyring", "", Some(Copy("a", 2)), None);
-    scene.memory.plant(&scene.name(), Copy("a", 1).text().as_bytes());
-    scene.memory.plant(&scene.name(), b"no document");
+    scene.memory.add_foreign(&scene.name(), Copy("a", 1).text().as_bytes());
+    scene.memory.add_foreign(&scene.name(), b"no document");
     writing(&scene.stores(), |writer| {
         assert_eq!(writer.remove_duplicates().unwrap(), 2);
         assert_eq!(writer.remove_duplicates().unwrap(), 0);
@@ -347,7 +347,7 @@ fn a_copy_that_cannot_be_read_is_named_and_does_not_hide_the_one_that_can() {
     assert_eq!(stored.notes.iter().map(name).collect::<Vec<_>>(), ["other unreadable"]);
 
     let scene = Scene::with("auto", "", None, Some(Copy("a", 1)));
-    scene.memory.plant(&scene.name(), b"no document");
+    scene.memory.add_foreign(&scene.name(), b"no document");
     let stored = scene.stores().find().unwrap().stored.unwrap();
     assert_eq!(stored.location.kind(), StoreKind::File);
     assert_eq!(stored.notes.len(), 1, "{:?}", stored.notes);

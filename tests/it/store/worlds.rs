@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use codex_auth::store::{DocumentLocation, Error, RemoveOutcome, ReplaceOutcome, SeenRevision, Store};
 use codex_auth::{AuthDocument, Secret, StoreKind, Stores};
-use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, Slot};
+use codex_auth_platform::keychain::{Fault, ItemName, Memory, Operation, WriteTarget};
 
 use super::SOON;
 use crate::support::session::{PrivateSession, inside};
@@ -160,11 +160,11 @@ impl Surroundings for Memory {
     }
 
     fn put(&self, world: &World, bytes: &[u8]) {
-        self.connect().write(&item(&world.stores), &Slot::Only, bytes).unwrap();
+        self.connect().write(&item(&world.stores), &WriteTarget::OnlyItem, bytes).unwrap();
     }
 
     fn see_it_fail(&self, world: &World) {
-        self.inject(Operation::Write, Fault::Fails);
+        self.inject(Operation::Write, Fault::Failed);
         world.refused(world.seen());
     }
 }

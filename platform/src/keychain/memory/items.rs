@@ -1,36 +1,36 @@
-//! The items of a keychain in memory, and who may have them.
+//! The items of a keychain in memory and who may read and write them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
 use super::super::{
-    Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Slot, newest_first,
+    Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, WriteTarget, newest_first,
 };
 use super::SERVICE;
 
 #[derive(Debug)]
 pub(super) struct Items {
     items: Vec<(ItemName, Item)>,
-    /// What another program made.
-    planted: Vec<ItemId>,
-    made: usize,
+    /// Items that another program created.
+    foreign: Vec<ItemId>,
+    created: usize,
     sharing: ItemSharing,
 }
 
 impl Items {
     pub(super) fn new(sharing: ItemSharing) -> Self {
-        Self { items: Vec::new(), planted: Vec::new(), made: 0, sharing }
+        Self { items: Vec::new(), foreign: Vec::new(), created: 0, sharing }
     }
 
     pub(super) fn sharing(&self) -> ItemSharing {
         self.sharing
     }
 
-    /// Adds one more, as another program.
-    pub(super) fn plant(&mut self, name: &ItemName, secret: &[u8]) -> ItemId {
+    /// Adds one more item, as another program.
+    pub(super) fn add_foreign(&mut self, name: &ItemName, secret: &[u8]) -> ItemId {
         let id = self.add(name, secret);
-        self.planted.push(id.clone());
+        self.foreign.push(id.clone());
         id
     }
 
@@ -41,8 +41,8 @@ impl Items {
     }
 
     fn add(&mut self, name: &ItemName, secret: &[u8]) -> ItemId {
-        self.made += 1;
-        let id = ItemId(self.made.to_string());
+        self.created += 1;
+        let id = ItemId(self.created.to_string());
         let item = Item { id: id.clone(), secret: Zeroizing::new(secret.to_vec()), modified: Some(now()) };
         self.items.push((name.clone(), item));
         id
@@ -55,9 +55,9 @@ impl Items {
         items
     }
 
-    /// That no item of this name is another program's alone; that would bring up a dialogue.
+    /// Fails if another program owns an item of this name, because a real keychain would prompt.
     fn is_ours(&self, name: &ItemName) -> Result<(), Error> {
-        let theirs = |(of, item): &(ItemName, Item)| of == name && self.planted.contains(&item.id);
+        let theirs = |(of, item): &(ItemName, Item)| of == name && self.foreign.contains(&item.id);
         match self.sharing {
             ItemSharing::OwnerOnly if self.items.iter().any(theirs) => {
                 Err(Error::Locked { service: SERVICE })
@@ -66,21 +66,26 @@ impl Items {
         }
     }
 
-    /// What [`Self::matching`] gives, if it is ours to read.
+    /// Returns [`Self::matching`] if this program may read the items.
     pub(super) fn readable(&self, name: &ItemName) -> Result<Vec<Item>, Error> {
         self.is_ours(name).map(|()| self.matching(name))
     }
 
-    pub(super) fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
+    pub(super) fn write(
+        &mut self,
+        name: &ItemName,
+        slot: &WriteTarget,
+        secret: &[u8],
+    ) -> Result<ItemWrite, Error> {
         self.is_ours(name)?;
         let mut copies: Vec<&mut Item> =
             self.items.iter_mut().filter(|(of, _)| of == name).map(|(_, item)| item).collect();
         let item = match slot {
-            Slot::This(id) => copies.into_iter().find(|item| item.id == *id),
-            Slot::Only if copies.len() > 1 => {
+            WriteTarget::Item(id) => copies.into_iter().find(|item| item.id == *id),
+            WriteTarget::OnlyItem if copies.len() > 1 => {
                 return Err(Error::Ambiguous { service: SERVICE, name: name.clone(), copies: copies.len() });
             }
-            Slot::Only => copies.pop(),
+            WriteTarget::OnlyItem => copies.pop(),
         };
         match (item, slot) {
             (Some(item), _) => {
@@ -88,11 +93,11 @@ impl Items {
                 item.modified = item.modified.map(|_| now());
                 Ok(ItemWrite::Updated)
             }
-            (None, Slot::Only) => {
+            (None, WriteTarget::OnlyItem) => {
                 self.add(name, secret);
                 Ok(ItemWrite::Created)
             }
-            (None, Slot::This(_)) => Err(Error::Vanished { service: SERVICE, name: name.clone() }),
+            (None, WriteTarget::Item(_)) => Err(Error::ItemMissing { service: SERVICE, name: name.clone() }),
         }
     }
 
@@ -102,14 +107,14 @@ impl Items {
             of != name
                 || match selection {
                     ItemSelection::All => false,
-                    ItemSelection::This(id) => item.id != *id,
+                    ItemSelection::Item(id) => item.id != *id,
                 }
         });
         before - self.items.len()
     }
 }
 
-/// The present time as the real services tell it: in whole seconds.
+/// Returns the current time in whole seconds, as the real services do.
 fn now() -> SystemTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UNIX_EPOCH + Duration::from_secs(since.as_secs())

@@ -1,7 +1,7 @@
-//! The reference keychain: items in memory, with every failure of a real one on demand.
+//! A keychain in memory, with every failure of a real one on demand.
 //!
-//! It is what the contract tests hold the real keychains to, and what the tests of programs use where a real service
-//! could not be made to fail at the right moment.
+//! The contract tests compare the real keychains with it, and the tests of programs use it where a real service
+//! cannot be made to fail at the right moment.
 
 mod items;
 
@@ -13,113 +13,113 @@ use std::time::{Duration, Instant, SystemTime};
 use self::items::Items;
 use super::{
     CallEffect, Client, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
-    LastModified, Operation, Readiness, Slot,
+    LastModified, Operation, Readiness, WriteTarget,
 };
 
 const SERVICE: &str = "memory keychain";
 
-/// A keychain in memory; clones are handles on the same one.
+/// A keychain in memory; clones are handles to the same one.
 ///
 /// Connections to it ([`client`](Self::client), [`connect`](Self::connect)) see the same items and do not keep it
-/// alive: when the last handle is dropped, every call that a [`Fault`] holds back fails and its thread can end.
+/// alive: when the last handle is dropped, every call that a [`Fault`] holds back fails, so that its thread can end.
 #[derive(Clone)]
 pub struct Memory {
     handle: Arc<MemoryHandle>,
 }
 
-/// The lasting condition of a [`Memory`], as its user would find it.
+/// The lasting state of a [`Memory`].
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryState {
-    /// There, and open.
+    /// Reachable and unlocked.
     Unlocked,
-    /// There, and locked.
+    /// Reachable and locked.
     Locked,
-    /// There, without a default collection.
-    NeverUnlocked,
-    /// Not there.
+    /// Reachable, without a default collection.
+    NotSetUp,
+    /// Not reachable.
     Unavailable,
 }
 
-/// What happens to one call, once.
+/// What happens once, to one call.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is carried out, and its answer is lost: it waits to be released, then fails.
-    AnswerLost,
-    /// It fails with [`Error::Failed`] before anything was done.
-    Fails,
-    /// It waits to be released and is carried out then, whether or not its caller still waits.
+    /// The call is carried out and its reply is lost: it waits for a release, then fails.
+    ReplyLost,
+    /// The call fails with [`Error::Failed`] before it changes anything.
+    Failed,
+    /// The call waits for a release and is then carried out, whether or not its caller still waits.
     Held,
-    /// Its user is asked, and says no.
-    Declined,
-    /// It finds the keychain locked.
+    /// The user denies access.
+    Denied,
+    /// The keychain is locked.
     Locked,
-    /// It finds no default collection.
-    NeverUnlocked,
-    /// It panics before anything was done.
-    Panics,
-    /// It waits to be released, then fails; nothing is done.
-    Silent,
-    /// It is carried out after this long, or as soon as it is released.
+    /// There is no default collection.
+    NotSetUp,
+    /// The call panics before it changes anything.
+    Panicked,
+    /// The call waits for a release, then fails; nothing is changed.
+    NoReply,
+    /// The call is carried out after this time, or as soon as it is released.
     Slow(Duration),
-    /// It finds no keychain.
+    /// The keychain cannot be reached.
     Unavailable,
 }
 
 impl Memory {
-    /// An empty, unlocked keychain.
+    /// Creates an empty, unlocked keychain.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One whose items are for the program that made them: whoever else reads or writes one needs its user's leave.
+    /// Creates a keychain whose items only the program that created them may read or write without a prompt.
     pub fn owner_only() -> Self {
         let memory = Self::default();
         memory.core().items = Items::new(ItemSharing::OwnerOnly);
         memory
     }
 
-    /// A client of its own connection to this keychain.
+    /// Returns a client with its own connection to this keychain.
     pub fn client(&self) -> Client {
         let shared = Arc::clone(&self.handle.shared);
         let sharing = self.core().items.sharing();
-        Client::over(SERVICE, move |_| Ok(Box::new(Connection::open(&shared)))).with_sharing(sharing)
+        Client::new(SERVICE, move |_| Ok(Box::new(Connection::open(&shared)))).with_sharing(sharing)
     }
 
-    /// A bare connection, without a thread or deadline.
+    /// Returns a bare connection, without a thread or deadline.
     pub fn connect(&self) -> Box<dyn Keychain> {
         Box::new(Connection::open(&self.handle.shared))
     }
 
-    /// How many connections were ever made.
+    /// Returns the number of connections made so far.
     pub fn connections(&self) -> usize {
         self.handle.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many calls of this kind have begun.
+    /// Returns how many calls of this operation have begun.
     pub fn calls(&self, operation: Operation) -> usize {
         self.core().calls.get(&operation).copied().unwrap_or(0)
     }
 
-    /// Sets the lasting condition; calls that a fault holds back meet it when they go on.
+    /// Sets the lasting state; calls that a fault holds back meet it when they continue.
     pub fn set_state(&self, state: MemoryState) {
         self.core().state = state;
     }
 
-    /// Lets `fault` happen to the next call of this kind that has none yet.
+    /// Applies `fault` to the next call of this operation that has none yet.
     pub fn inject(&self, operation: Operation, fault: Fault) {
         self.core().faults.entry(operation).or_default().push_back(fault);
     }
 
-    /// Lets every call go on that a fault holds back at this moment.
+    /// Releases every call that a fault holds back now.
     pub fn release(&self) {
         self.core().releases += 1;
         self.handle.shared.changed.notify_all();
     }
 
     /// Waits until faults hold back this many calls at once.
-    pub fn await_held(&self, calls: usize) {
+    pub fn wait_for_held(&self, calls: usize) {
         let mut core = self.core();
         while core.held < calls {
             core = self.handle.shared.changed.wait(core).unwrap_or_else(PoisonError::into_inner);
@@ -127,16 +127,16 @@ impl Memory {
     }
 
     /// Adds one more item of this name, as another program would.
-    pub fn plant(&self, name: &ItemName, secret: &[u8]) -> ItemId {
-        self.core().items.plant(name, secret)
+    pub fn add_foreign(&self, name: &ItemName, secret: &[u8]) -> ItemId {
+        self.core().items.add_foreign(name, secret)
     }
 
-    /// The items of this name, newest first, whatever the condition of the keychain.
+    /// Returns the items of this name, newest first, whatever the state of the keychain.
     pub fn items(&self, name: &ItemName) -> Vec<Item> {
         self.core().items.matching(name)
     }
 
-    /// Rewrites an item's time; `None` makes the keychain one that does not tell.
+    /// Sets an item's modification time; with `None` the keychain reports none.
     pub fn set_modified(&self, id: &ItemId, modified: Option<SystemTime>) {
         self.core().items.set_modified(id, modified);
     }
@@ -155,7 +155,7 @@ impl Default for Memory {
             calls: HashMap::new(),
             held: 0,
             releases: 0,
-            gone: false,
+            dropped: false,
         };
         let shared = MemoryShared {
             core: Mutex::new(core),
@@ -176,14 +176,14 @@ impl std::fmt::Debug for Memory {
     }
 }
 
-/// What handles share and connections do not, so that its drop marks the end.
+/// State that handles share and connections do not, so that its drop marks the end.
 struct MemoryHandle {
     shared: Arc<MemoryShared>,
 }
 
 impl Drop for MemoryHandle {
     fn drop(&mut self) {
-        self.shared.core().gone = true;
+        self.shared.core().dropped = true;
         self.shared.changed.notify_all();
     }
 }
@@ -207,7 +207,7 @@ struct Core {
     calls: HashMap<Operation, usize>,
     held: usize,
     releases: usize,
-    gone: bool,
+    dropped: bool,
 }
 
 struct Connection {
@@ -219,7 +219,7 @@ impl Keychain for Connection {
         let answer = self.call(Operation::Readiness, |_| Ok(Readiness::Unlocked));
         match answer {
             Err(Error::Locked { .. }) => Ok(Readiness::Locked),
-            Err(Error::NeverUnlocked { .. }) => Ok(Readiness::NeverUnlocked),
+            Err(Error::NotSetUp { .. }) => Ok(Readiness::NotSetUp),
             answer => answer,
         }
     }
@@ -228,21 +228,21 @@ impl Keychain for Connection {
         self.call(Operation::Read, |core| core.items.readable(name))
     }
 
-    fn read_asking(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        self.call(Operation::ReadAsking, |core| Ok(core.items.matching(name)))
+    fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
+        self.call(Operation::ReadWithPrompt, |core| Ok(core.items.matching(name)))
     }
 
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error> {
         self.call(Operation::Modified, |core| {
             Ok(match core.items.matching(name).first() {
-                None => LastModified::NoEntry,
-                Some(Item { modified: None, .. }) => LastModified::NotTold,
+                None => LastModified::NoItem,
+                Some(Item { modified: None, .. }) => LastModified::Unknown,
                 Some(Item { modified: Some(time), .. }) => LastModified::At(*time),
             })
         })
     }
 
-    fn write(&mut self, name: &ItemName, slot: &Slot, secret: &[u8]) -> Result<ItemWrite, Error> {
+    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
         self.call(Operation::Write, |core| core.items.write(name, slot, secret))
     }
 
@@ -257,8 +257,8 @@ impl Connection {
         Self { shared: Arc::clone(shared) }
     }
 
-    /// One call: its fault, then the lasting condition, then the work.
-    #[expect(clippy::panic, reason = "a panic is what was ordered")]
+    /// Runs one call: its fault, then the lasting state, then the work.
+    #[expect(clippy::panic, reason = "this fault is a panic")]
     fn call<T>(
         &self,
         operation: Operation,
@@ -268,37 +268,37 @@ impl Connection {
         *core.calls.entry(operation).or_default() += 1;
         let fault = core.faults.get_mut(&operation).and_then(VecDeque::pop_front);
         match fault {
-            Some(Fault::Fails) => {
-                return Err(failed(operation, CallEffect::Unchanged, "it was told to fail"));
+            Some(Fault::Failed) => {
+                return Err(failed(operation, CallEffect::Unchanged, "injected failure"));
             }
-            Some(Fault::Declined) => return Err(Error::Declined { service: SERVICE }),
+            Some(Fault::Denied) => return Err(Error::Denied { service: SERVICE }),
             Some(Fault::Locked) => return Err(Error::Locked { service: SERVICE }),
-            Some(Fault::NeverUnlocked) => return Err(Error::NeverUnlocked { service: SERVICE }),
+            Some(Fault::NotSetUp) => return Err(Error::NotSetUp { service: SERVICE }),
             Some(Fault::Unavailable) => return Err(unavailable()),
-            Some(Fault::Panics) => {
+            Some(Fault::Panicked) => {
                 drop(core);
-                panic!("the keychain was told to panic");
+                panic!("injected panic");
             }
             Some(Fault::Held) => core = self.hold(core, None),
             Some(Fault::Slow(time)) => core = self.hold(core, Some(time)),
-            Some(Fault::Silent) => {
+            Some(Fault::NoReply) => {
                 drop(self.hold(core, None));
-                return Err(failed(operation, CallEffect::Unchanged, "it never answered"));
+                return Err(failed(operation, CallEffect::Unchanged, "no reply"));
             }
-            Some(Fault::AnswerLost) | None => {}
+            Some(Fault::ReplyLost) | None => {}
         }
-        if core.gone {
+        if core.dropped {
             return Err(unavailable());
         }
         let answer = match core.state {
             MemoryState::Unlocked => work(&mut core),
             MemoryState::Locked => Err(Error::Locked { service: SERVICE }),
-            MemoryState::NeverUnlocked => Err(Error::NeverUnlocked { service: SERVICE }),
+            MemoryState::NotSetUp => Err(Error::NotSetUp { service: SERVICE }),
             MemoryState::Unavailable => Err(unavailable()),
         };
-        if fault == Some(Fault::AnswerLost) {
+        if fault == Some(Fault::ReplyLost) {
             drop(self.hold(core, None));
-            return Err(failed(operation, operation.broken_off(), "its answer was lost"));
+            return Err(failed(operation, operation.effect_if_interrupted(), "the reply was lost"));
         }
         answer
     }
@@ -308,7 +308,7 @@ impl Connection {
         let (release, deadline) = (core.releases, time.and_then(|time| Instant::now().checked_add(time)));
         core.held += 1;
         self.shared.changed.notify_all();
-        while core.releases == release && !core.gone {
+        while core.releases == release && !core.dropped {
             core = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 None => self.shared.changed.wait(core).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => break,
@@ -322,10 +322,10 @@ impl Connection {
     }
 }
 
-fn failed(operation: Operation, outcome: CallEffect, why: &'static str) -> Error {
-    Error::Failed { service: SERVICE, operation, outcome, source: why.into() }
+fn failed(operation: Operation, effect: CallEffect, why: &'static str) -> Error {
+    Error::Failed { service: SERVICE, operation, effect, source: why.into() }
 }
 
 fn unavailable() -> Error {
-    Error::Unavailable { service: SERVICE, source: "it was told to be away".into() }
+    Error::Unavailable { service: SERVICE, source: "the memory keychain is set to unavailable".into() }
 }

@@ -1,4 +1,4 @@
-//! The folders of a home: file system, owners and modes, locks, and what killed processes left behind.
+//! The checks of a home's folders: file system, owners, modes, locks, and leftovers of killed processes.
 
 use std::path::Path;
 
@@ -32,12 +32,10 @@ fn home(subject: &Examination, access: FolderAccess) -> Finding {
     let named = if subject.environment.is_default_home() { "the default" } else { "CODEX_HOME" };
     match access {
         FolderAccess::Writable => Finding::ok("place", format!("{home} ({named})")),
-        FolderAccess::Missing => {
-            Finding::ok("place", format!("{home} ({named}), where nothing was ever kept"))
-        }
+        FolderAccess::Missing => Finding::ok("place", format!("{home} ({named}) does not exist yet")),
         FolderAccess::ReadOnly => Finding::warning(
             "place",
-            format!("{home} ({named}) cannot be changed: a login in it is read, and never refreshed"),
+            format!("{home} ({named}) is not writable: a login in it is read and never refreshed"),
         )
         .remedy("make the folder writable for this user"),
     }
@@ -47,17 +45,17 @@ fn file_system(subject: &Examination) -> Vec<Finding> {
     let home = subject.home.path();
     let mut findings = match filesystem::describe(home) {
         Ok(FileSystem { kind: FileSystemKind::Memory, name, .. }) => vec![
-            Finding::warning("filesystem", format!("{name}: a login here is gone at the next start"))
+            Finding::warning("filesystem", format!("{name}: a login here is lost at the next restart"))
                 .remedy("set CODEX_HOME to a folder on a disk"),
         ],
-        Ok(FileSystem { name, .. }) => match filesystem::watching(home) {
+        Ok(FileSystem { name, .. }) => match filesystem::watch_support(home) {
             WatchSupport::Native => {
-                vec![Finding::ok("filesystem", format!("{name}, where changes are noticed at once"))]
+                vec![Finding::ok("filesystem", format!("{name}; changes are noticed at once"))]
             }
             WatchSupport::Poll { reason } => vec![
                 Finding::warning(
                     "filesystem",
-                    format!("{reason}; changes are noticed late, and locks may not bind other machines"),
+                    format!("{reason}; changes are noticed late, and locks may not exclude other machines"),
                 )
                 .remedy("set CODEX_HOME to a folder on a disk of this machine"),
             ],
@@ -75,29 +73,29 @@ fn file_system(subject: &Examination) -> Vec<Finding> {
                     document.display()
                 ),
             )
-            .remedy("mount the folder of the login into the container, not the file"),
+            .remedy("mount the folder that contains it into the container, not the file"),
         );
     }
     findings
 }
 
 fn owners(entries: &[HomeEntry]) -> Vec<Finding> {
-    let us = process::user();
-    let home = entries.iter().find(|entry| entry.part == EntryRole::Home).map_or(us, |home| home.owner);
-    // Root keeps the login of another user for that user.
-    let keeper = if us == 0 { home } else { us };
-    let foreign = |entry: &&HomeEntry| entry.owner != keeper;
+    let us = process::effective_uid();
+    let home = entries.iter().find(|entry| entry.role == EntryRole::Home).map_or(us, |home| home.owner);
+    // As root, the files of another user's home must belong to that user.
+    let owner = if us == 0 { home } else { us };
+    let foreign = |entry: &&HomeEntry| entry.owner != owner;
     let finding = |entry: &HomeEntry| {
         let path = entry.path.display();
         Finding::problem(
             "owners",
-            format!("{path} belongs to user {}, so user {keeper} may not be able to use it", entry.owner),
+            format!("{path} belongs to user {}, so user {owner} may not be able to use it", entry.owner),
         )
-        .remedy(format!("sudo chown {keeper} {}", quoted(&entry.path)))
+        .remedy(format!("sudo chown {owner} {}", quoted(&entry.path)))
     };
     let found: Vec<_> = entries.iter().filter(foreign).map(finding).collect();
     if found.is_empty() {
-        vec![Finding::ok("owners", format!("everything belongs to user {keeper}"))]
+        vec![Finding::ok("owners", format!("every file belongs to user {owner}"))]
     } else {
         found
     }
@@ -107,20 +105,19 @@ fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
     let finding = |entry: &HomeEntry| {
         let (path, mode) = (entry.path.display(), entry.mode);
         let quoted = quoted(&entry.path);
-        let found = match entry.part {
+        let found = match entry.role {
             EntryRole::Document => Finding::problem(
                 "modes",
-                format!("{path} has mode {mode:03o}, so other users may use the login"),
+                format!("{path} has mode {mode:03o}, so other users can use the login"),
             )
             .remedy(format!("chmod 600 {quoted}")),
-            EntryRole::Ours => Finding::warning(
-                "modes",
-                format!("{path} has mode {mode:03o}, and is nobody else's business"),
-            )
-            .remedy(format!("chmod go= {quoted}")),
+            EntryRole::Ours => {
+                Finding::warning("modes", format!("{path} has mode {mode:03o}; other users need no access"))
+                    .remedy(format!("chmod go= {quoted}"))
+            }
             _ => Finding::problem(
                 "modes",
-                format!("{path} has mode {mode:03o}, so other users may change which login is used and how"),
+                format!("{path} has mode {mode:03o}, so other users can change which login is used and how"),
             )
             .remedy(format!("chmod go-w {quoted}")),
         };
@@ -128,68 +125,67 @@ fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
     };
     let loose: Vec<_> = entries.iter().filter(|entry| entry.is_loose()).map(finding).collect();
     if loose.is_empty() {
-        vec![Finding::ok("modes", "nobody else can read or change the login")]
+        vec![Finding::ok("modes", "no other user can read or change the login")]
     } else {
         loose
     }
 }
 
 fn locks(inspection: &HomeInspection) -> Vec<Finding> {
-    let held = inspection.locks.iter().filter_map(|lock| match &lock.standing {
+    let held = inspection.locks.iter().filter_map(|lock| match &lock.state {
         LockStanding::Held { holder } => {
             let path = lock.path.display();
             let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
             let finding =
-                Finding::warning("locks", format!("{who} holds {path}; others wait until it is done"));
+                Finding::warning("locks", format!("{who} holds {path}; other processes wait for it"));
             Some(match holder {
                 Some(holder) => {
-                    finding.remedy(format!("if it stays, look at that process: ps -fp {}", holder.pid))
+                    finding.remedy(format!("if this persists, look at that process: ps -fp {}", holder.pid))
                 }
-                None => finding.remedy("if it stays, find that program"),
+                None => finding.remedy("if this persists, find that program"),
             })
         }
         _ => None,
     });
     let held: Vec<_> = held.collect();
-    if held.is_empty() { vec![Finding::ok("locks", "nobody holds one")] } else { held }
+    if held.is_empty() { vec![Finding::ok("locks", "none is held")] } else { held }
 }
 
 fn leftovers(inspection: &HomeInspection) -> Vec<Finding> {
-    // While somebody works, what lies there is work and not left behind.
-    let at_work = inspection.locks.iter().any(|lock| matches!(lock.standing, LockStanding::Held { .. }));
+    // While a lock is held, the files may belong to work in progress.
+    let in_progress = inspection.locks.iter().any(|lock| matches!(lock.state, LockStanding::Held { .. }));
     let finding = |leftover: &Leftover| {
         let found = match leftover {
-            Leftover::Backup(path) => Finding::warning(
+            Leftover::Backup(path) => {
+                Finding::warning("leftovers", format!("{} contains the previous login", path.display()))
+                    .remedy(format!("rm {}", quoted(path)))
+            }
+            Leftover::StaleHolder { path, holder } => Finding::warning(
                 "leftovers",
-                format!("{} holds the login that was there before", path.display()),
-            )
-            .remedy(format!("rm {}", quoted(path))),
-            Leftover::Note { path, holder } => Finding::warning(
-                "leftovers",
-                format!("{} is signed by {holder}, which was killed; it holds nothing up", path.display()),
+                format!("{} names {holder}, which was killed; it blocks nothing", path.display()),
             ),
-            Leftover::Rescue(_) if at_work => return None,
+            Leftover::Rescue(_) if in_progress => return None,
             Leftover::Rescue(path) => Finding::warning(
                 "leftovers",
-                format!("{} holds new tokens that are not stored yet; nothing is lost", path.display()),
+                format!("{} contains new tokens that are not stored yet; nothing is lost", path.display()),
             )
             .remedy("codex refresh"),
             Leftover::Temporary(path) => Finding::warning(
                 "leftovers",
                 format!(
-                    "{} was being written by a process that was killed; it may hold tokens",
+                    "{} was being written by a process that was killed; it may contain tokens",
                     path.display()
                 ),
             ),
             _ => return None,
         };
-        Some(if leftover.is_mendable() { found.fixable() } else { found })
+        Some(if leftover.is_removable() { found.fixable() } else { found })
     };
     let left: Vec<_> = inspection.leftovers.iter().filter_map(finding).collect();
     if left.is_empty() { vec![Finding::ok("leftovers", "none")] } else { left }
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |letter: char| letter.is_alphanumeric() || "/._-+@,:".contains(letter);

@@ -8,7 +8,7 @@ use scripted_authority::{Account, Authority, Ending, Endpoint, Grant, Step};
 use serde_json::{Value, json};
 
 use super::migrate::another_codex;
-use crate::support::{Ended, Run, TestHome, chatgpt, filters, jwt, now};
+use crate::support::{Ended, Run, TestHome, chatgpt, snapshot_filters, jwt, now};
 
 /// A login that a scripted authority has given, in the file.
 struct Patient {
@@ -80,11 +80,11 @@ impl Report {
 #[test]
 fn a_healthy_machine_has_nothing_to_be_said_about_it() {
     let patient = Patient::healthy();
-    let _filters = filters(&patient.home);
+    let _filters = snapshot_filters(&patient.home);
     let url = patient.authority.url().trim_start_matches("http://").to_owned();
     let told = patient.codex(["doctor"]).run().to_string().replace(&url, "[authority]");
     let machine = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
-    let user = format!("user {}", process::user());
+    let user = format!("user {}", process::effective_uid());
     let kind = filesystem::describe(&patient.home.path()).unwrap().name;
     let told = told.replace(&machine, "[machine]").replace(&user, "user [user]").replace(&kind, "[kind]");
     let told = told.replace(env!("CARGO_PKG_VERSION"), "[version]");
@@ -95,23 +95,23 @@ fn a_healthy_machine_has_nothing_to_be_said_about_it() {
     --- stdout
       ok       version       codex-auth [version] on [machine]
       ok       place         [home] (CODEX_HOME)
-      ok       filesystem    [kind], where changes are noticed at once
-      ok       owners        everything belongs to user [user]
-      ok       modes         nobody else can read or change the login
-      ok       locks         nobody holds one
+      ok       filesystem    [kind]; changes are noticed at once
+      ok       owners        every file belongs to user [user]
+      ok       modes         no other user can read or change the login
+      ok       locks         none is held
       ok       leftovers     none
-      ok       config        config.toml names no store
-      ok       store         file store, [home]/auth.json (nothing says otherwise)
-      ok       login         chatgpt; the access token expires in [time] and is refreshed when it is needed
+      ok       config        config.toml does not set cli_auth_credentials_store
+      ok       store         file store, [home]/auth.json (it is the default)
+      ok       login         chatgpt; the access token expires in [time] and is refreshed when needed
       ok       authority     tokens are refreshed at [authority]/oauth/token (CODEX_REFRESH_TOKEN_URL_OVERRIDE)
       ok       authority     tokens are revoked at [authority]/oauth/revoke (CODEX_REVOKE_TOKEN_URL_OVERRIDE)
       ok       route         no proxy
-      ok       certificates  not needed: the authority is on this machine
-      ok       reachable     [authority]/oauth/token answers (HTTP 405 to an empty request)
+      ok       certificates  not needed: the authority runs on this machine
+      ok       reachable     [authority]/oauth/token responds (HTTP 405 to an empty request)
       ok       clock         within 30 s of the authority's
-      ok       keeper        none runs
+      ok       keeper        not running
       ok       next codex    none on PATH
-      ok       programs      no other codex runs on this login
+      ok       programs      no other codex uses this login
 
       0 problems, 0 warnings
     --- stderr
@@ -123,7 +123,7 @@ fn a_healthy_machine_has_nothing_to_be_said_about_it() {
 fn a_configuration_or_document_that_cannot_be_used_is_a_problem() {
     let patient = Patient::healthy();
     for (text, standing, message, remedy) in [
-        ("auth_token = \"sk-old\"\n", "warning", "still holds the auth_token", "remove the line"),
+        ("auth_token = \"sk-old\"\n", "warning", "contains auth_token", "remove the line"),
         ("a = = 1\n", "problem", "line 1 is not valid TOML", "correct that file"),
         (
             "cli_auth_credentials_store = \"floppy\"\n",
@@ -141,7 +141,7 @@ fn a_configuration_or_document_that_cannot_be_used_is_a_problem() {
         patient.look().says("problem", "login", "config.toml allows", "codex login");
     }
     patient.home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk");
-    patient.look().says("problem", "store", "auth.json cannot be understood", "codex login");
+    patient.look().says("problem", "store", "auth.json: it is not", "codex login");
     patient.home.write("auth.json", r#"{"auth_mode":"telepathy","OPENAI_API_KEY":"sk-1"}"#);
     patient.look().says("warning", "store", "auth_mode \"telepathy\" is not known", "codex login");
 }
@@ -151,7 +151,7 @@ fn a_login_that_yields_no_token_is_a_problem_and_a_failure_that_passes_a_warning
     let patient = Patient::healthy();
     patient.authority.script(Endpoint::Refresh, Step::status(503, "busy"));
     patient.codex(["refresh"]).run().refused(4);
-    patient.look().says("warning", "login", "the last refresh, 0 s ago, came to nothing", "codex refresh");
+    patient.look().says("warning", "login", "the last refresh, 0 s ago, failed", "codex refresh");
     patient.codex(["refresh"]).run().expect(0);
     patient.home.write("auth.json", patient.grant.auth_json());
     patient.look().says("problem", "login", "an old copy: its refresh token has been spent", "codex login");
@@ -169,7 +169,7 @@ fn a_login_that_yields_no_token_is_a_problem_and_a_failure_that_passes_a_warning
 #[test]
 fn other_programs_on_this_login_are_named() {
     let patient = Patient::healthy();
-    patient.look().says("ok", "programs", "no other codex runs on this login", "");
+    patient.look().says("ok", "programs", "no other codex uses this login", "");
     let other = another_codex(&patient.home, &patient.home.path());
     patient.look().says("ok", "programs", &format!("/codex (pid {})", other.0.id()), "");
 }

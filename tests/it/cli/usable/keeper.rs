@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
-use codex_auth_platform::lock::{Creation, FileLock, Mode, Wait};
+use codex_auth_platform::lock::{LockFileMode, FileLock, Mode, Wait};
 use scripted_authority::{Endpoint, Step};
 use serde_json::{Value, json};
 
@@ -110,11 +110,11 @@ fn a_login_that_another_process_holds_is_usable_once_that_has_finished() {
     let held = FileLock::acquire(
         &scene.file("codex-auth/refresh.lock"),
         Mode::Exclusive,
-        Creation::Private,
+        LockFileMode::Private,
         Wait::No,
     )
     .unwrap();
-    held.sign("a-refresh");
+    held.write_note("a-refresh");
     let report = status(&["status", "--json"]).json();
     let holder = format!("a-refresh (pid {own})");
     assert_eq!((&report["usable"], &report["busy"]), (&json!(true), &json!(holder)), "{report:#}");
