@@ -1,6 +1,4 @@
-//! A home: the folder that a login belongs to, and the names of the files in it.
-//!
-//! A home is an argument of stores, leases and state, and never a global: several accounts are several homes.
+//! A home, the folder that a login belongs to, and the paths of the files in it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,10 +10,9 @@ use sha2::{Digest as _, Sha256};
 /// The file name of the document in a home.
 const DOCUMENT: &str = "auth.json";
 
-/// The folder of one login. `CODEX_HOME` is the default one.
+/// The folder of one login, by default `CODEX_HOME`. Several accounts are several homes.
 ///
-/// One folder is one home, however its path is spelled: the path is canonical, and two homes are equal if their folders
-/// are the same directory.
+/// The path is canonical, and two homes are equal if their folders are the same directory.
 #[derive(Clone, Debug)]
 pub struct Home {
     path: PathBuf,
@@ -24,8 +21,8 @@ pub struct Home {
 }
 
 impl Home {
-    /// The home at `path`: the real path of a folder that exists; for a missing one, the real path of the folder around it
-    /// and the last component, which is created when something is saved. Nothing is created here.
+    /// Returns the home at `path`. Resolves the path of a folder that exists; of a missing one, resolves the parent and
+    /// appends the last component, which is created when something is saved. Creates nothing.
     ///
     /// # Errors
     /// As [`private_file::locate_folder`].
@@ -41,106 +38,106 @@ impl Home {
         Ok(Self { path, spelled, identity })
     }
 
-    /// Looks the spelled path up again: the same folder, another one, or one that exists by now.
+    /// Looks up the spelled path again, which may lead to another folder or to one that exists by now.
     ///
     /// # Errors
     /// As [`Self::at`].
-    pub fn resolve_again(&self) -> Result<Self, private_file::Error> {
+    pub fn resolve_spelling_again(&self) -> Result<Self, private_file::Error> {
         Self::at(&self.spelled)
     }
 
-    /// The same home with its folder looked up again, by the canonical path.
-    pub(crate) fn found(&self) -> Result<Self, private_file::Error> {
+    /// Looks up the folder again by the canonical path.
+    pub(crate) fn resolve_path_again(&self) -> Result<Self, private_file::Error> {
         Ok(Self { spelled: self.spelled.clone(), ..Self::at(&self.path)? })
     }
 
-    /// Whether the folder existed when it was looked up.
+    /// Returns whether the folder existed when it was looked up.
     #[must_use]
     pub fn is_found(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// The folder itself, by its canonical path.
+    /// Returns the canonical path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path as the caller wrote it.
+    /// Returns the path as the caller wrote it.
     #[must_use]
     pub fn spelled(&self) -> &Path {
         &self.spelled
     }
 
-    /// The first 16 hex digits of SHA-256 of the canonical path as text: the account name of Codex's keychain item is made
-    /// of it.
+    /// Returns the first 16 hex digits of SHA-256 of the canonical path. The account attribute of Codex's keychain item
+    /// contains it.
     #[must_use]
     pub fn hash(&self) -> String {
         hash(&self.path)
     }
 
-    /// The document of the file store. It may be a symbolic link.
+    /// Returns the path of `auth.json`, the document of the file store. It may be a symbolic link.
     #[must_use]
     pub fn document(&self) -> PathBuf {
         self.path.join(DOCUMENT)
     }
 
-    /// The first of Codex's own commit locks. It stays here even where the document is a link.
+    /// Returns the path of the first of Codex's commit locks, which is in the home also if the document is a link.
     #[must_use]
     pub fn first_commit_lock(&self) -> PathBuf {
         self.path.join("auth.lock")
     }
 
-    /// The configuration that is shared with Codex.
+    /// Returns the path of the configuration, which is shared with Codex.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// The folder of everything that is ours alone.
+    /// Returns the folder of the files that only this library uses.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.path.join("codex-auth")
     }
 
-    /// The lock file of the lease.
+    /// Returns the path of the lease's lock file.
     #[must_use]
     pub fn refresh_lock(&self) -> PathBuf {
         self.folder().join("refresh.lock")
     }
 
-    /// Where the document's link led when it was last written through, as a path.
+    /// Returns the path of the file that records where the document's link led at the last write through it.
     #[must_use]
     pub fn link_note(&self) -> PathBuf {
         self.folder().join("link")
     }
 
-    /// The lock that the keeper of this home holds.
+    /// Returns the path of the lock file that the keeper of this home holds.
     #[must_use]
     pub fn keeper_lock(&self) -> PathBuf {
         self.folder().join("keeper.lock")
     }
 
-    /// The keeper's socket, in a folder of its own, which can be mounted into a container.
+    /// Returns the path of the keeper's socket, in a separate folder that can be mounted into a container.
     #[must_use]
     pub fn keeper_socket(&self) -> PathBuf {
         self.folder().join("keeper").join("sock")
     }
 
-    /// The port and token of a login by browser that is running.
+    /// Returns the path of the note with the port and token of a running browser login.
     #[must_use]
     pub fn login_note(&self) -> PathBuf {
         self.folder().join("login")
     }
 
-    /// The files that describe the document where it is the home's own `auth.json`.
+    /// Returns the records of the home's own `auth.json`.
     #[must_use]
     pub fn own_records(&self) -> RecordPaths {
         self.records(DOCUMENT.as_ref())
     }
 
-    /// Where a document of this name in this folder has its state and rescue: several documents may lie in one folder,
-    /// and homes that link to one document share its files.
+    /// Returns the records of the file `document` in this folder. One folder may hold several documents that other homes
+    /// link to, each with its own records.
     #[must_use]
     pub fn records(&self, document: &OsStr) -> RecordPaths {
         let folder = self.folder();
@@ -152,7 +149,7 @@ impl Home {
     }
 }
 
-/// The files that describe one document.
+/// The paths of the state and rescue of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordPaths {
     folder: PathBuf,
@@ -160,26 +157,26 @@ pub struct RecordPaths {
 }
 
 impl RecordPaths {
-    /// The folder they are in.
+    /// Returns the folder of the records.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What all processes know of the login; no secret in it.
+    /// Returns the path of `state.json`, the state that all processes share. It holds no secret.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.folder.join("state.json")
     }
 
-    /// A token response from the moment it arrives until it is committed.
+    /// Returns the path of the rescue, a token response that is not committed yet.
     #[must_use]
     pub fn rescue(&self) -> PathBuf {
         self.folder.join("rescue")
     }
 
-    /// The name of the key that seals the rescue: the first 16 hex digits of SHA-256 of the path of the document's folder,
-    /// or of the document where that is not called `auth.json`.
+    /// Returns the name of the key that seals the rescue: the first 16 hex digits of SHA-256 of the path of the document's
+    /// folder, or of the document itself if it is not called `auth.json`.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
@@ -228,6 +225,6 @@ mod tests {
         let missing = Home::at(root.join("alias/new")).unwrap();
         assert_eq!(missing.path(), root.join("real/new"));
         private_file::create_directory(missing.path()).unwrap();
-        assert_eq!(missing, missing.resolve_again().unwrap());
+        assert_eq!(missing, missing.resolve_spelling_again().unwrap());
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{self, AcquireOutcome, LockFileMode, FileLock, Mode, Wait};
+use codex_auth_platform::lock::{self, AcquireOutcome, FileLock, LockFileMode, Mode, Wait};
 
 use super::{Error, Lease, StoreContent, StoredDocument};
 use crate::document::{AuthDocument, Revision};
@@ -53,7 +53,13 @@ impl<'lease> CommitLocks<'lease> {
         // The folders may have been replaced during the wait.
         lease.check_folders()?;
         lease.deadline().ignore_cancel();
-        Ok(Self { lease, intent, expires_at: Instant::now() + MAX_HOLD, _second: Some(second), _first: Some(first) })
+        Ok(Self {
+            lease,
+            intent,
+            expires_at: Instant::now() + MAX_HOLD,
+            _second: Some(second),
+            _first: Some(first),
+        })
     }
 
     /// As [`Self::acquire`], for a forced removal: goes on without a lock that is not free before `ends`.
@@ -68,14 +74,18 @@ impl<'lease> CommitLocks<'lease> {
     fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
         let path = lease.home().first_commit_lock();
         Self::lock(lease, patience, |wait| {
-            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::UserUmask, wait, |_| stop_if_cancelled(lease))
+            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::UserUmask, wait, |_| {
+                stop_if_cancelled(lease)
+            })
         })
     }
 
     fn second(lease: &Lease) -> Result<FileLock, Error> {
         let path = lease.target().commit_lock();
         Self::lock(lease, MAX_HOLD, |wait| {
-            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, wait, |_| stop_if_cancelled(lease))
+            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, wait, |_| {
+                stop_if_cancelled(lease)
+            })
         })
     }
 

@@ -1,13 +1,13 @@
-//! How long a command may still wait for locks, all of them together, and whether it is to stop waiting.
+//! The limit of the time that a command waits for locks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The limit of all waits for locks of one command, made when it starts. Clones share it.
+/// The total time that one command may wait for locks. Clones share it.
 ///
-/// Only waiting uses it up: the time in which the authority answers does not keep the answer from being stored. It can be
-/// cancelled, which ends a wait within a moment, until something was begun that has to be finished.
+/// Only waiting for locks counts: a slow response of the authority is stored all the same. [`Self::cancel`] ends the
+/// current wait, unless a change has begun that must be completed.
 #[derive(Clone, Debug)]
 pub struct LockDeadline(Arc<DeadlineShared>);
 
@@ -19,7 +19,7 @@ struct DeadlineShared {
 }
 
 impl LockDeadline {
-    /// Waits of `limit` in all.
+    /// Allows waits of `limit` in total.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         let left = AtomicU64::new(micros(limit));
@@ -30,46 +30,46 @@ impl LockDeadline {
         }))
     }
 
-    /// How much is left.
+    /// Returns the time left.
     #[must_use]
     pub fn left(&self) -> Duration {
         Duration::from_micros(self.0.left.load(Ordering::Relaxed))
     }
 
-    /// Counts a wait that another process did for this command.
-    pub fn count(&self, waited: Duration) {
+    /// Deducts the time that another process waited for this command.
+    pub fn deduct(&self, waited: Duration) {
         let less = |left: u64| Some(left.saturating_sub(micros(waited)));
-        // It always has a next value.
+        // The closure always returns a value, so this cannot fail.
         let _ = self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Shortens what is left to `limit`.
+    /// Reduces the time left to at most `limit`.
     pub(crate) fn at_most(&self, limit: Duration) -> &Self {
         self.0.left.fetch_min(micros(limit), Ordering::Relaxed);
         self
     }
 
-    /// Ends the waiting, for a command that was interrupted.
+    /// Ends the current wait and all later ones, for a command that was interrupted.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether waiting is to end now.
+    /// Returns whether waits must end now.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed) && !self.0.finishing.load(Ordering::Relaxed)
     }
 
-    /// What was begun has to be finished: from now on nothing cancels it.
-    pub(crate) fn finish(&self) {
+    /// Ignores cancellation from now on, because a change has begun that must be completed.
+    pub(crate) fn ignore_cancel(&self) {
         self.0.finishing.store(true, Ordering::Relaxed);
     }
 
-    /// Runs `wait` with the time that it may take, which is what is left and at most `most`, and counts the time that it took.
-    pub(super) fn during<T>(&self, most: Duration, wait: impl FnOnce(Duration) -> T) -> T {
+    /// Runs `wait` with the time left, at most `most`, and deducts the time that it took.
+    pub(super) fn run_timed<T>(&self, most: Duration, wait: impl FnOnce(Duration) -> T) -> T {
         let began = Instant::now();
         let done = wait(self.left().min(most));
-        self.count(began.elapsed());
+        self.deduct(began.elapsed());
         done
     }
 }
@@ -95,20 +95,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_together_take_no_longer_than_the_limit() {
+    fn all_waits_together_are_bounded_by_the_limit() {
         let deadline = LockDeadline::after(Duration::from_secs(60));
-        deadline.count(Duration::from_secs(55));
-        assert_eq!(deadline.during(Duration::from_secs(10), |most| most), Duration::from_secs(5));
-        deadline.clone().count(Duration::from_secs(100));
+        deadline.deduct(Duration::from_secs(55));
+        assert_eq!(deadline.run_timed(Duration::from_secs(10), |most| most), Duration::from_secs(5));
+        deadline.clone().deduct(Duration::from_secs(100));
         assert_eq!(deadline.left(), Duration::ZERO);
     }
 
     #[test]
-    fn what_has_to_be_finished_is_not_cancelled() {
+    fn a_change_that_must_be_completed_is_not_cancelled() {
         let deadline = LockDeadline::after(Duration::ZERO);
         deadline.cancel();
         assert!(deadline.is_cancelled());
-        deadline.finish();
+        deadline.ignore_cancel();
         assert!(!deadline.is_cancelled());
     }
 }

@@ -279,7 +279,9 @@ impl Stores {
             }
             _ => None,
         };
-        let Some(elsewhere) = elsewhere else { return Ok(FindReport { stored: None, reason: because, notes }) };
+        let Some(elsewhere) = elsewhere else {
+            return Ok(FindReport { stored: None, reason: because, notes });
+        };
         match self.store(elsewhere).load(self.keychain_timeout) {
             Ok(Some(stored)) => Ok(self.report(stored, ChoiceReason::LoginPresent, notes)),
             Ok(None) => Ok(FindReport { stored: None, reason: because, notes }),

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use codex_auth_platform::keychain::{Client, Item, ItemName, ItemSelection, ItemSharing, LastModified, WriteTarget};
+use codex_auth_platform::keychain::{
+    Client, Item, ItemName, ItemSelection, ItemSharing, LastModified, WriteTarget,
+};
 use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
 
@@ -51,7 +53,8 @@ impl KeychainStore {
     #[must_use]
     pub fn new(home: &Home, client: Client) -> Self {
         let hash = home.hash();
-        let [codexs, ours] = [CODEX_SERVICE, OWN_SERVICE].map(|service| ItemName::new(service, format!("cli|{hash}")));
+        let [codexs, ours] =
+            [CODEX_SERVICE, OWN_SERVICE].map(|service| ItemName::new(service, format!("cli|{hash}")));
         let name = if client.sharing() == ItemSharing::OwnerOnly { ours } else { codexs.clone() };
         Self { name, codex_name: codexs, client }
     }
@@ -202,7 +205,8 @@ impl Store for KeychainStore {
 
     fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
         let items = self.client.read(&self.name, commit.remaining()?)?;
-        let slot = preferred(&items).map_or(WriteTarget::OnlyItem, |(item, ..)| WriteTarget::Item(item.id.clone()));
+        let slot =
+            preferred(&items).map_or(WriteTarget::OnlyItem, |(item, ..)| WriteTarget::Item(item.id.clone()));
         self.client.write(&self.name, &slot, &document.to_compact(), commit.remaining()?)?;
         Ok(WriteReport { location: self.location(), notes: Vec::new() })
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::lock::{
-    self, AcquireOutcome, LockFileMode, DirectoryAcquireOutcome, DirectoryLock, FileLock, Holder, Mode, Wait, Waiting,
+    self, AcquireOutcome, DirectoryAcquireOutcome, DirectoryLock, FileLock, Holder, LockFileMode, Mode, Wait,
+    Waiting,
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 

@@ -1,4 +1,4 @@
-//! From the environment to a home: the rules of `CODEX_HOME`, and the files whose changes concern a login.
+//! Locating the home by the rules of `CODEX_HOME`, and the files whose changes concern its login.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use super::{DocumentTarget, Error};
 use crate::config::{Environment, HomeSetting};
 use crate::home::Home;
 
-/// The home that the environment means. As for Codex, a folder that `CODEX_HOME` names must exist; the default one is
-/// created when something is saved.
+/// Returns the home that the environment names. As for Codex, a folder that `CODEX_HOME` names must exist; the default
+/// home is created when something is saved.
 ///
 /// # Errors
-/// - [`Error::Home`]: `CODEX_HOME` is set to what is not a folder.
-/// - [`Error::File`]: the folder is not available, or cannot be looked at.
+/// - [`Error::Home`]: `CODEX_HOME` does not name a folder.
+/// - [`Error::File`]: the folder is not available, or cannot be examined.
 pub fn locate(environment: &Environment) -> Result<Home, Error> {
     let path = match &environment.home {
         HomeSetting::Default(path) => return Ok(Home::at(path)?),
@@ -30,18 +30,18 @@ pub fn locate(environment: &Environment) -> Result<Home, Error> {
     Err(Error::Home { path: path.clone(), problem })
 }
 
-/// Whether `path` is another name of the folder of `home`.
+/// Returns whether `path` leads to the folder of `home`.
 #[must_use]
 pub fn is_home(home: &Home, path: &Path) -> bool {
     Home::at(path).is_ok_and(|other| other == *home)
 }
 
-/// The files whose changes concern the login of `home`, in its own folder and in that of the document if it is a link.
+/// Returns the files whose changes concern the login of `home`, in its own folder and in the folder of a linked document.
 /// They need not exist.
 #[must_use]
-pub fn watched(home: &Home) -> Vec<PathBuf> {
+pub fn watched_files(home: &Home) -> Vec<PathBuf> {
     let mut files = vec![home.document(), home.config()];
-    // A link that cannot be followed now is looked at again when something changes.
+    // A link that cannot be followed now is followed again after the next change.
     match DocumentTarget::of(home) {
         Ok(target) => {
             files.push(target.records().state());
@@ -57,15 +57,16 @@ pub fn watched(home: &Home) -> Vec<PathBuf> {
     files
 }
 
-/// The links on the way to `home` as its path was spelled: another folder may be put there by changing one of them.
+/// Returns the symbolic links in the spelled path of `home`; changing one of them puts another folder there.
 #[must_use]
 pub fn links_to(home: &Home) -> Vec<PathBuf> {
     let above = home.spelled().ancestors().filter(|path| !path.as_os_str().is_empty());
     above.filter(|path| path.is_symlink()).map(Path::to_owned).collect()
 }
 
-/// How those files are now, in the same order: another stamp is another content. What cannot be looked at has none.
+/// Returns the stamps of the [`watched_files`], in the same order; a changed file has another stamp, and a file that cannot
+/// be examined has none.
 #[must_use]
-pub fn stamps(home: &Home) -> Vec<Option<Stamp>> {
-    watched(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
+pub fn watched_stamps(home: &Home) -> Vec<Option<Stamp>> {
+    watched_files(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
 }

@@ -9,57 +9,57 @@ use super::{
 };
 use crate::config::StoreKind;
 
-/// A login is refreshed before it is moved if its token lasts less than this, in seconds: a program that refreshes it
-/// while the old copy is removed drops the answer.
-pub const FRESH_FOR: u64 = 600;
-/// How often a login that another program changes meanwhile is copied.
-const TRIES: usize = 3;
+/// A token with a shorter lifetime, in seconds, is refreshed before the login is moved: a program that refreshed it while
+/// the old copy is removed would lose the response.
+pub const MIN_TOKEN_LIFETIME_SECS: u64 = 600;
+/// How often a login is copied again because another program changed it meanwhile.
+const MAX_ATTEMPTS: usize = 3;
 
-/// What a migration will do.
+/// The plan of a migration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MigrationPlan {
     /// The login to move.
     pub stored: StoredDocument,
-    /// Where to.
+    /// The destination.
     pub to: StoreKind,
-    /// What is to be done about the document.
+    /// Whether the document has to be copied.
     pub action: MigrationMove,
-    /// What a person should hear.
+    /// Warnings to show to the user.
     pub notes: Vec<StorageNote>,
 }
 
-/// What is to be done about the document.
+/// Whether a migration copies the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MigrationMove {
     /// Copy it, then remove the old copy.
     Copy,
-    /// It is there already; only other copies are dealt with.
+    /// It is already in the destination; only older copies are removed.
     Stay,
 }
 
-/// What a migration did.
+/// The result of a migration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MigrationReport {
-    /// Where the login is now.
+    /// Where the login is stored now.
     pub location: DocumentLocation,
-    /// Whether the document moved.
+    /// Whether the document was copied.
     pub action: MigrationMove,
     /// Where copies were removed.
     pub removed: Vec<DocumentLocation>,
-    /// Copies that could not be removed, and why. The login has moved all the same.
-    pub left: Vec<(StoreKind, String)>,
-    /// What a person should hear.
+    /// The copies that could not be removed, and why. The login was moved all the same.
+    pub not_removed: Vec<(StoreKind, String)>,
+    /// Warnings to show to the user.
     pub notes: Vec<StorageNote>,
 }
 
-/// Finds the login and what moving it to `to` takes; `None` without a login. Nothing is changed.
+/// Plans moving the login to the store `to`; returns `None` without a login. Changes nothing.
 ///
 /// # Errors
 /// - As [`Stores::find`].
-/// - The destination, the old copy or `config.toml` could not be written: the error that the change would end with.
+/// - The destination, the old copy or `config.toml` could not be written: the error that the change would return.
 /// - [`Error::Occupied`]: the destination holds another login.
 pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Error> {
     let found = stores.find()?;
@@ -69,7 +69,7 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Err
     if stores.setting_for(to.into()).is_some() {
         stores.settings().check_writable(stores.home())?;
     }
-    // Of two copies the later one counts, wherever it is.
+    // Of two copies the later one is moved, whichever store it is in.
     if let Ok(Some(other)) = stores.store(stored.location.kind().other()).load(stores.deadline())
         && preference::later(&stored.document, &other.document) == Some(LaterCopy::Second)
     {
@@ -87,18 +87,18 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Err
     Ok(Some(MigrationPlan { stored, to, action, notes: found.notes }))
 }
 
-/// Moves the login to `to`; `None` without a login. The caller has recovered what was left behind.
+/// Moves the login to the store `to`; returns `None` without a login. The caller has completed any rescue.
 ///
-/// The order is: copy, read back, `config.toml`, then remove exactly the revision that was copied. If another program
-/// changes the old copy before that, it is copied again, three times; then everything is put back. Whatever fails or dies
-/// in between leaves the current login in a store that is read.
+/// The order is: copy, read back, edit `config.toml`, then remove exactly the revision that was copied. If another program
+/// changes the old copy before its removal, it is copied again, up to three times; then everything is rolled back. After a
+/// failure or crash at any point the current login is in a store that is read.
 ///
-/// A program that has sent its refresh before the removal and commits after it finds nothing to commit to: that answer is
-/// lost to it, and cannot be saved from here.
+/// Another program that sends a refresh before the removal and commits after it finds no document and loses the response;
+/// this cannot be prevented here.
 ///
 /// # Errors
 /// - As [`plan`].
-/// - [`Error::NotKept`]: what was read back is not the login; the old copy is untouched.
+/// - [`Error::WriteLost`]: the login was not read back; the old copy is unchanged.
 /// - [`Error::Contended`]: another program kept changing the login; nothing was moved.
 pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<MigrationReport>, Error> {
     let Some(MigrationPlan { stored, action, mut notes, .. }) = plan(writer.stores(), to)? else {
@@ -109,7 +109,7 @@ pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migratio
         location: stored.location.clone(),
         action,
         removed: Vec::new(),
-        left: Vec::new(),
+        not_removed: Vec::new(),
         notes,
     };
     match action {
@@ -132,9 +132,9 @@ fn copy(
     stored: StoredDocument,
     done: &mut MigrationReport,
 ) -> Result<(), Error> {
-    let before = writer.selected();
+    let before = writer.store_settings();
     let there = writer.read(to)?;
-    // What is compared with is what was checked.
+    // Checked again, because the replacement compares with this content.
     if let StoreContent::Document(copy) = &there {
         if !is_copy(&copy.document, &stored.document) {
             return Err(Error::Occupied { location: copy.location.clone() });
@@ -144,10 +144,10 @@ fn copy(
         }
     }
     if to == StoreKind::Keychain && stored.document.fingerprint().is_some() {
-        Seal::make(writer.lease(), to, &writer.stores().keychain(), writer.stores().deadline())?;
+        Seal::for_store(writer.lease(), to, &writer.stores().keychain(), writer.stores().deadline())?;
     }
     let (mut source, mut seen) = (stored, there.seen());
-    for left in (0..TRIES).rev() {
+    for left in (0..MAX_ATTEMPTS).rev() {
         match copy_once(writer, to, seen, &source, done) {
             Ok(None) => return Ok(()),
             Ok(Some(newer)) if left > 0 => {
@@ -155,9 +155,9 @@ fn copy(
                 source = newer;
             }
             outcome => {
-                // The copy that failed may not have got as far as replacing the one before.
+                // The last attempt may have failed before it replaced the copy of the one before.
                 for wrote in [SeenRevision::Credential(source.document.revision()), seen] {
-                    writer.roll_back(to, wrote, &there, &before, WriteIntent::Keep);
+                    writer.roll_back(to, wrote, &there, &before, WriteIntent::Save);
                 }
                 return outcome.and(Err(Error::Contended));
             }
@@ -166,7 +166,8 @@ fn copy(
     Err(Error::Contended)
 }
 
-/// Copies `source` over what was `seen`, and removes it; what another program has replaced it by meanwhile, if one has.
+/// Copies `source` over what was `seen`, then removes it from its old store. If another program has changed the old copy
+/// meanwhile, returns the newer document.
 fn copy_once(
     writer: &mut Writer<'_>,
     to: StoreKind,
@@ -174,36 +175,36 @@ fn copy_once(
     source: &StoredDocument,
     done: &mut MigrationReport,
 ) -> Result<Option<StoredDocument>, Error> {
-    match writer.replace(to, seen, &source.document, WriteIntent::Keep, |_| {})? {
+    match writer.replace(to, seen, &source.document, WriteIntent::Save, |_| {})? {
         ReplaceOutcome::Written(written) => {
             done.location = written.location;
             done.notes.extend(written.notes);
         }
-        ReplaceOutcome::Moved(_) => return Err(Error::Contended),
+        ReplaceOutcome::Changed(_) => return Err(Error::Contended),
     }
     writer.select(to.into())?;
     let from = to.other();
     let copied = SeenRevision::Credential(source.document.revision());
     match writer.remove(from, copied) {
-        Ok(RemoveOutcome::Gone(Removal::Absent)) => {}
-        Ok(RemoveOutcome::Gone(Removal::Removed)) => done.removed.push(source.location.clone()),
-        Ok(RemoveOutcome::Moved(StoreContent::Document(newer)))
+        Ok(RemoveOutcome::Removed(Removal::Absent)) => {}
+        Ok(RemoveOutcome::Removed(Removal::Removed)) => done.removed.push(source.location.clone()),
+        Ok(RemoveOutcome::Changed(StoreContent::Document(newer)))
             if is_copy(&newer.document, &source.document) =>
         {
             return Ok(Some(*newer));
         }
-        Ok(RemoveOutcome::Moved(_)) => return Err(Error::Contended),
+        Ok(RemoveOutcome::Changed(_)) => return Err(Error::Contended),
         Err(error) => match writer.read(from).map(|now| now.seen()) {
             Ok(SeenRevision::Nothing) => done.removed.push(source.location.clone()),
             Ok(now) if now == copied => return Err(error),
-            // It may be gone: the new copy must stay.
-            _ => done.left.push((from, error.to_string())),
+            // The old copy may be gone, so the new one must stay.
+            _ => done.not_removed.push((from, error.to_string())),
         },
     }
     Ok(None)
 }
 
-/// Removes the copy in the store of `kind` if it is an older one of `stored`, exactly as it was compared.
+/// Removes the copy in the store of `kind` if it is an older copy of `stored`.
 fn remove_older(
     writer: &mut Writer<'_>,
     kind: StoreKind,
@@ -212,23 +213,23 @@ fn remove_older(
 ) {
     let content = match writer.read(kind) {
         Ok(content) => content,
-        // Where the login never was there is nothing to complain about.
+        // Without a usable keychain there is no copy to remove.
         Err(_) if kind == StoreKind::Keychain => return,
-        Err(error) => return done.left.push((kind, error.to_string())),
+        Err(error) => return done.not_removed.push((kind, error.to_string())),
     };
     let seen = content.seen();
     let Some(copy) = content.stored() else { return };
     if !is_copy(&copy.document, &stored.document) {
-        let why = "it is another login; log out of it first if it is not wanted";
-        return done.left.push((kind, why.to_owned()));
+        let reason = "it is another login; log out of it first if it is not wanted";
+        return done.not_removed.push((kind, reason.to_owned()));
     }
     if preference::later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
-        return done.left.push((kind, Error::Contended.to_string()));
+        return done.not_removed.push((kind, Error::Contended.to_string()));
     }
     match writer.remove(kind, seen) {
-        Ok(RemoveOutcome::Gone(Removal::Removed)) => done.removed.push(copy.location),
-        Ok(RemoveOutcome::Gone(_)) => {}
-        Ok(RemoveOutcome::Moved(_)) => done.left.push((kind, Error::Contended.to_string())),
-        Err(error) => done.left.push((kind, error.to_string())),
+        Ok(RemoveOutcome::Removed(Removal::Removed)) => done.removed.push(copy.location),
+        Ok(RemoveOutcome::Removed(_)) => {}
+        Ok(RemoveOutcome::Changed(_)) => done.not_removed.push((kind, Error::Contended.to_string())),
+        Err(error) => done.not_removed.push((kind, error.to_string())),
     }
 }

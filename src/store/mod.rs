@@ -1,13 +1,13 @@
-//! Where a document lives, and how it is read, replaced and removed there.
+//! Reading, replacing and removing the document in its store, a file or a keychain item.
 //!
-//! Two stores obey the one contract of [`Store`]: [`FileStore`] and [`KeychainStore`]. [`Stores`] knows both and finds the
-//! login among them. Reading takes no lock. Every write goes through the [`Writer`], which holds to one order:
+//! [`FileStore`] and [`KeychainStore`] implement [`Store`]; [`Stores`] holds both and finds the login in them. Reading
+//! takes no lock. Every write goes through the [`Writer`], in this order:
 //!
-//! 1. the [`Lease`] of the home, which no two processes of ours hold at once;
-//! 2. Codex's own two locks, for the moment of the commit ([`CommitLocks`]);
-//! 3. a compare-and-swap: the store is read again under the locks, and where it does not hold what the caller saw, nothing
-//!    is written or removed, and the caller learns what is there;
-//! 4. `state.json` under a new generation, which all other processes notice.
+//! 1. the [`Lease`] of the home, which one process using this library holds at a time;
+//! 2. Codex's own two locks, for the duration of the commit ([`CommitLocks`]);
+//! 3. a compare-and-swap: the store is read again under the locks, and if it does not hold what the caller saw, nothing is
+//!    written or removed and the caller gets the current content;
+//! 4. `state.json` with a new generation, which all other processes notice.
 
 mod choice;
 mod commit;
@@ -53,75 +53,75 @@ pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::find::{ChoiceReason, FindReport, Stores};
 pub use self::keychain::{KeychainStore, PromptPolicy};
-pub use self::lease::{Lease, LeaseOutcome, holder, make_folders};
-pub use self::locate::{is_home, links_to, locate, stamps, watched};
+pub use self::lease::{Lease, LeaseOutcome, create_folders, holder};
+pub use self::locate::{is_home, links_to, locate, watched_files, watched_stamps};
 pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::note::StorageNote;
-pub use self::outcome::{LONGEST_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord};
+pub use self::outcome::{MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord};
 pub use self::preference::CopyPreference;
 pub use self::recover::OrphanRescue;
 pub use self::seal::Seal;
 pub use self::settings::SettingsFile;
 pub use self::state::{ChangeAuthor, HomeState};
 pub use self::target::DocumentTarget;
-pub use self::writer::{AdvanceOutcome, RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
+pub use self::writer::{CommitOutcome, RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
 use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
 
-/// A place to keep one document.
+/// Storage for one document.
 ///
 /// # Contract
-/// - `read` sees what the last successful `write` wrote, from any process, or what another program put there since.
-/// - After `write`, `read` yields a document of the same [`crate::document::Revision`], unknown fields included.
-/// - `remove` of nothing is [`Removal::Absent`], not an error; after it `read` yields [`StoreContent::Nothing`].
-/// - A call that fails leaves the old document whole. The one exception says so: [`Error::is_unknown`].
-/// - No call prompts, and none takes longer than the deadline it is given by much more than one disk access.
+/// - `read` returns what the last successful `write` of any process wrote, or what another program stored since.
+/// - After `write`, `read` returns a document of the same [`crate::document::Revision`], unknown fields included.
+/// - `remove` of nothing is [`Removal::Absent`], not an error; after it `read` returns [`StoreContent::Nothing`].
+/// - A call that fails leaves the old document whole, except where [`Error::is_unknown`] is true.
+/// - No call prompts, and none exceeds its deadline by much more than one disk access.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Which store this is.
     fn kind(&self) -> StoreKind;
 
-    /// What is stored, within `within`. Takes no lock.
+    /// Reads the store, within `within`. Takes no lock.
     ///
     /// # Errors
-    /// The store cannot be read, which never means that there is no login.
+    /// The store cannot be read; it may still hold a login.
     fn read(&self, within: Duration) -> Result<StoreContent, Error>;
 
-    /// Whether the document could be replaced now, as far as that can be told without a trial. Changes nothing.
+    /// Checks, without a trial write, whether the document could be replaced now. Changes nothing.
     ///
     /// # Errors
-    /// Why not: the error that a write would end with.
+    /// The error that a write would return.
     fn check_write(&self, within: Duration) -> Result<(), Error>;
 
-    /// Proves, beyond [`Self::check_write`], that the document could be replaced, by whatever trial changes no document.
+    /// Checks by a trial that changes no document, beyond [`Self::check_write`], whether the document could be replaced.
     ///
     /// # Errors
-    /// Why not.
+    /// The error that a write would return.
     fn prove_write(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Whether the document could be removed now, as far as that can be told without a trial. Changes nothing.
+    /// Checks, without a trial, whether the document could be removed now. Changes nothing.
     ///
     /// # Errors
-    /// Why not: the error that the removal would end with.
+    /// The error that the removal would return.
     fn check_remove(&self, within: Duration) -> Result<(), Error>;
 
-    /// Replaces the document, whatever is there. Callers go through the [`Writer`], which compares first.
+    /// Replaces the document unconditionally. Use the [`Writer`], which compares first.
     ///
     /// # Errors
-    /// The store cannot be written; the old document is untouched unless [`Error::is_unknown`].
+    /// The store cannot be written; the old document is unchanged unless [`Error::is_unknown`].
     fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error>;
 
-    /// Removes the document. Callers go through the [`Writer`], which compares first.
+    /// Removes the document unconditionally. Use the [`Writer`], which compares first.
     ///
     /// # Errors
     /// The store cannot be written; the document is still there unless [`Error::is_unknown`].
     fn remove(&self, commit: &CommitLocks<'_>) -> Result<Removal, Error>;
 
-    /// The document, if there is one, within `within`. Takes no lock.
+    /// Returns the document, if one is stored, within `within`. Takes no lock.
     ///
     /// # Errors
-    /// As [`Self::read`]; and [`Error::Document`] for something that is no document.
+    /// As [`Self::read`]; [`Error::Document`] if the content is not a document.
     fn load(&self, within: Duration) -> Result<Option<StoredDocument>, Error> {
         match self.read(within)? {
             StoreContent::Nothing => Ok(None),
@@ -131,48 +131,48 @@ pub trait Store: fmt::Debug + Send + Sync {
     }
 }
 
-/// What a store holds.
+/// The content of a store.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
 pub enum StoreContent {
-    /// Nothing.
+    /// Nothing is stored.
     Nothing,
     /// A document.
     Document(Box<StoredDocument>),
-    /// Something that is no document.
+    /// Something that is not a document.
     Unparsable {
-        /// Where it is.
+        /// Where it is stored.
         location: DocumentLocation,
-        /// What is wrong with it.
+        /// Why it could not be parsed.
         source: document::Error,
-        /// All of it, which may hold tokens.
+        /// The whole content, which may hold tokens.
         bytes: Zeroizing<Vec<u8>>,
     },
 }
 
-/// A document and where it was found.
+/// A document with the location it was read from.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoredDocument {
     /// The document.
     pub document: AuthDocument,
-    /// Where it is.
+    /// Where it is stored.
     pub location: DocumentLocation,
-    /// What a person should hear about how it is kept.
+    /// Warnings about how it is stored, to show to the user.
     pub notes: Vec<StorageNote>,
 }
 
-/// What a write did.
+/// The result of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteReport {
-    /// Where the document is now.
+    /// Where the document is stored now.
     pub location: DocumentLocation,
-    /// What a person should hear about it.
+    /// Warnings to show to the user.
     pub notes: Vec<StorageNote>,
 }
 
-/// Where a document is.
+/// Where a document is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DocumentLocation {
@@ -180,15 +180,15 @@ pub enum DocumentLocation {
     File(PathBuf),
     /// An item of the system's keychain.
     Keychain {
-        /// The service it is filed under.
+        /// The item's service attribute.
         service: String,
-        /// The account it is filed under.
+        /// The item's account attribute.
         account: String,
     },
 }
 
 impl DocumentLocation {
-    /// The store it belongs to.
+    /// Returns the kind of store that it is in.
     #[must_use]
     pub fn kind(&self) -> StoreKind {
         match self {

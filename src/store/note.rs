@@ -1,4 +1,4 @@
-//! What a person should hear about how a login is kept.
+//! Warnings about how a login is stored.
 
 use std::path::{Path, PathBuf};
 
@@ -6,135 +6,133 @@ use super::{CopyPreference, DocumentLocation};
 use crate::config::{StoreKind, StoreSelection};
 use crate::document::DocumentWarning;
 
-/// Something a person should hear about how the login is kept. `Display` is one line that says what to do.
+/// A warning about how the login is stored. `Display` is one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageNote {
-    /// Others could read the file.
+    /// Other users can read the file.
     #[error("{} has mode {mode:03o}, so other users can read it; the next write makes it 600, or run: chmod 600 {}", path.display(), path.display())]
-    Loose {
+    ReadableByOthers {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// Others could read the file until now.
+    /// Other users could read the file until this write.
     #[error("{} had mode {mode:03o}, so other users could read the old login; it is 600 now", path.display())]
-    Tightened {
+    ModeRepaired {
         /// The file.
         path: PathBuf,
-        /// What its permission bits were.
+        /// Its previous permission bits.
         mode: u32,
     },
-    /// The file is a mount point, so it could not be replaced as a whole.
-    #[error("{} is a mount point and was written in place{}; mount its folder instead", path.display(), kept(backup.as_ref()))]
-    InPlace {
+    /// The file is a mount point, so it could not be replaced atomically.
+    #[error("{} is a mount point and was written in place{}; mount its folder instead", path.display(), backup_hint(backup.as_ref()))]
+    WrittenInPlace {
         /// The file.
         path: PathBuf,
-        /// Where the old content is, if there was any and the folder could take it.
+        /// The file with the old content, if there was any and it could be written.
         backup: Option<PathBuf>,
     },
-    /// More than one item has the name that the login goes by.
+    /// More than one keychain item has the name of the login's item.
     #[error(
         "the keychain holds {copies} items for this login, which Codex refuses; using one of them ({preference}); run `codex migrate --to keychain` to remove the others"
     )]
     Duplicates {
-        /// How many there are.
+        /// The number of items.
         copies: usize,
-        /// Why the one in use was preferred.
+        /// Why the item in use was preferred.
         preference: CopyPreference,
     },
-    /// The file has more than one name.
-    #[error("{} has {names} names (hard links), and the next write parts them: the others keep the old login; use a symbolic link instead", path.display())]
+    /// The file has more than one hard link.
+    #[error("{} has {names} hard links; the next write replaces only this one, and the others keep the old login; use a symbolic link instead", path.display())]
     HardLinked {
         /// The file.
         path: PathBuf,
-        /// How many names it has.
+        /// The number of its hard links.
         names: u64,
     },
-    /// The keychain could not be used where it counts first.
+    /// The keychain takes precedence but could not be used.
     #[error("the keychain is not used: {reason}")]
-    KeychainPassedOver {
-        /// What the keychain said.
+    KeychainSkipped {
+        /// The keychain's error.
         reason: String,
     },
     /// There are two copies of the login.
-    #[error(
-        "there is another copy in {other}, which is not used ({preference}); `codex logout` removes both"
-    )]
+    #[error("another copy of the login in {other} is not used ({preference}); `codex logout` removes both")]
     OtherCopy {
-        /// Where the copy is that is not used.
+        /// Where the unused copy is.
         other: DocumentLocation,
-        /// Why the other one is used.
+        /// Why the other copy is used.
         preference: CopyPreference,
     },
-    /// Another login was made at the same time and replaced this one.
-    #[error("another login has taken its place in {location} since")]
-    Overtaken {
-        /// Where.
+    /// Another login was stored at the same time and replaced this one.
+    #[error("another login has replaced it in {location} since")]
+    ReplacedSince {
+        /// Where it is stored.
         location: DocumentLocation,
     },
-    /// `config.toml` keeps every program from reading a login that is stored.
+    /// `config.toml` keeps every program from reading a stored login.
     #[error(
         "config.toml says cli_auth_credentials_store = \"ephemeral\", so the login in {location} is not read; `codex logout` revokes and removes it"
     )]
     NotRead {
-        /// Where the login is.
+        /// Where the login is stored.
         location: DocumentLocation,
     },
-    /// A copy of the old login is still there.
+    /// A copy of the old login could not be removed.
     #[error("the copy in the {kind} store could not be removed: {reason}")]
     NotRemoved {
         /// The store.
         kind: StoreKind,
-        /// What it said.
+        /// The error of the removal.
         reason: String,
     },
     /// The copy that is not used cannot be read.
-    #[error("another copy is not used and cannot be read: {reason}")]
+    #[error("another copy of the login cannot be read and is not used: {reason}")]
     OtherUnreadable {
-        /// What is wrong with it.
+        /// The error of the read.
         reason: String,
     },
-    /// Something strange in the document.
+    /// A warning about the document itself.
     #[error("{0}")]
-    Oddity(#[from] DocumentWarning),
-    /// What is found where the configuration does not point.
+    Document(#[from] DocumentWarning),
+    /// The login is not in the configured store.
     #[error(
         "the login is in the {found} store, where Codex does not look (config.toml says {configured}); run `codex migrate --to {found}`"
     )]
     Misplaced {
-        /// Where it is.
+        /// The store that holds the login.
         found: StoreKind,
-        /// Where `config.toml` points, by its default if it says nothing.
+        /// The store that `config.toml` selects, or its default.
         configured: StoreSelection,
     },
-    /// The `auth_token` of old builds.
+    /// `config.toml` still has the `auth_token` of old builds.
     #[error("{} still holds the auth_token of an old version; `codex logout` removes it", path.display())]
     LegacyToken {
         /// The configuration file.
         path: PathBuf,
     },
-    /// A token response that was not stored yet cannot be read now, or belongs to another store.
+    /// A rescue cannot be used now, and was renamed to make room for a new one.
     #[error("{} holds a token response that was not stored and cannot be used now: {reason}; if the login has ended, run: codex login", path.display())]
     RescueSetAside {
-        /// Where it is now.
+        /// The renamed file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be used.
         reason: &'static str,
     },
-    /// Our own record cannot be read, and counts as empty.
-    #[error("{} cannot be read and is started afresh: {reason}", path.display())]
+    /// `state.json` cannot be parsed, and is treated as empty.
+    #[error("cannot parse {}, which will be replaced: {reason}", path.display())]
     StateUnreadable {
-        /// The record.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parse error.
         reason: String,
     },
 }
 
 impl StorageNote {
-    /// The token response that was set aside.
+    /// Returns the path of the rescue that was set aside, if the note is about one.
     pub(super) fn rescue(&self) -> Option<&Path> {
         match self {
             Self::RescueSetAside { path, .. } => Some(path),
@@ -143,6 +141,6 @@ impl StorageNote {
     }
 }
 
-fn kept(backup: Option<&PathBuf>) -> String {
+fn backup_hint(backup: Option<&PathBuf>) -> String {
     backup.map(|path| format!(" (the old content is in {})", path.display())).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! How a rescue is protected on the disk: by its mode alone, or with a key from the keychain that holds the document.
+//! Encrypting a rescue with a key from the keychain, if the document is in the keychain.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use super::{Error, KeychainError, KeychainStore, Lease};
 use crate::config::StoreKind;
 use crate::home::RecordPaths;
 
-/// In front of a sealed rescue; a plain one starts with a brace.
+/// The prefix of a sealed rescue; a plain one starts with a brace.
 const MAGIC: &[u8] = b"codex-auth sealed 1\n";
 const KEY_LENGTH: usize = 32;
 
-/// The protection of a rescue.
+/// The protection of a rescue on disk.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Seal {
-    /// The file's mode alone, as for the document beside it.
+    /// Only the file's mode, as for a document in the file store.
     Plain,
-    /// A key from the keychain that holds the document.
+    /// Encryption with this key from the keychain that holds the document.
     Key(Box<LessSafeKey>),
 }
 
-/// What became of opening a rescue.
+/// The outcome of [`open`].
 pub(super) enum OpenOutcome {
-    /// It was not sealed, or its key fits.
+    /// The content, which was not sealed or is decrypted.
     Plain(Zeroizing<Vec<u8>>),
-    /// The keychain can be read, and has no key that fits.
+    /// The keychain can be read, but has no key that decrypts it.
     NoKey,
     /// The keychain cannot be read now.
     Unavailable(KeychainError),
 }
 
 impl Seal {
-    /// The protection for a document in the store of `kind`. The key is made under the lease if there is none, and shared
-    /// by all homes whose document has the same files.
+    /// Returns the protection for a rescue of a document in the store of `kind`. Creates the key under the lease if there
+    /// is none. Homes that share a document share its key.
     ///
     /// # Errors
     /// - [`Error::Keychain`]: the keychain cannot be used now.
-    /// - [`Error::Random`].
-    pub fn make(
+    /// - [`Error::Random`], [`Error::Sealing`]: no key could be created.
+    pub fn for_store(
         lease: &Lease,
         kind: StoreKind,
         keychain: &KeychainStore,
@@ -52,18 +52,18 @@ impl Seal {
             return Ok(Self::Plain);
         }
         let records = lease.records();
-        if let Some(key) = keychain.sealing_key(&records, within)?.and_then(|text| decode(&text)) {
+        if let Some(key) = keychain.sealing_key(&records, within)?.and_then(|text| parse_key(&text)) {
             return Ok(Self::Key(Box::new(key)));
         }
         let mut key = Zeroizing::new([0; KEY_LENGTH]);
         getrandom::fill(key.as_mut()).map_err(Error::Random)?;
         let text = Zeroizing::new(STANDARD.encode(key.as_ref()).into_bytes());
         keychain.set_sealing_key(lease, &text, within)?;
-        decode(&text).map(|key| Self::Key(Box::new(key))).ok_or(Error::Sealing)
+        parse_key(&text).map(|key| Self::Key(Box::new(key))).ok_or(Error::Sealing)
     }
 
-    /// `plain` as it goes to the disk.
-    pub(super) fn close(
+    /// Returns `plain` in the form that is written to disk.
+    pub(super) fn seal(
         &self,
         plain: Zeroizing<Vec<u8>>,
         records: &RecordPaths,
@@ -80,7 +80,7 @@ impl Seal {
     }
 }
 
-/// What lies in `bytes`, which are sealed or not.
+/// Decrypts `bytes` if they are sealed.
 pub(super) fn open(
     bytes: Zeroizing<Vec<u8>>,
     records: &RecordPaths,
@@ -89,14 +89,14 @@ pub(super) fn open(
 ) -> Result<OpenOutcome, Error> {
     let Some(sealed) = bytes.strip_prefix(MAGIC) else { return Ok(OpenOutcome::Plain(bytes)) };
     let key = match keychain.sealing_key(records, within) {
-        Ok(key) => key.and_then(|text| decode(&text)),
+        Ok(key) => key.and_then(|text| parse_key(&text)),
         Err(Error::Keychain(error)) => return Ok(OpenOutcome::Unavailable(error)),
         Err(error) => return Err(error),
     };
     let plain = key.and_then(|key| {
         let (length, sealed) = sealed.split_first_chunk::<4>()?;
         let (nonce, tail) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        // What is behind it fills the space that was set aside.
+        // The bytes after it are the rest of the reserved space.
         let length =
             usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(CHACHA20_POLY1305.tag_len())?;
         let mut tail = Zeroizing::new(tail.get(..length)?.to_vec());
@@ -107,12 +107,12 @@ pub(super) fn open(
     Ok(plain.map_or(OpenOutcome::NoKey, OpenOutcome::Plain))
 }
 
-fn decode(text: &[u8]) -> Option<LessSafeKey> {
+fn parse_key(text: &[u8]) -> Option<LessSafeKey> {
     let key = Zeroizing::new(STANDARD.decode(text).ok()?);
     UnboundKey::new(&CHACHA20_POLY1305, &key).ok().map(LessSafeKey::new)
 }
 
-/// A rescue opens only where it was sealed.
+/// Binds a sealed rescue to its folder: it cannot be opened in another one.
 fn associated(records: &RecordPaths) -> Aad<&[u8]> {
     Aad::from(records.folder().as_os_str().as_encoded_bytes())
 }

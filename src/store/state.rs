@@ -32,7 +32,7 @@ pub struct HomeState {
     /// A random string that is new after every change.
     pub generation: String,
     /// The store that the last change left the document in.
-    #[serde(with = "store_word", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "store_name", skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreKind>,
     /// The refresh tokens that were spent, the latest last: a stored document with one of these is outdated.
     pub spent: Vec<Fingerprint>,

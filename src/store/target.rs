@@ -54,7 +54,9 @@ impl DocumentTarget {
             return Err(Error::ReservedName { link, target: real });
         }
         let target = Self { folder, name: name.to_owned() };
-        if private_file::stamp(&target.document(), Links::Refuse)?.is_none() && target.was_written_through(home) {
+        if private_file::stamp(&target.document(), Links::Refuse)?.is_none()
+            && target.was_written_through(home)
+        {
             return Err(Error::LinkEmptied { link, target: target.document() });
         }
         Ok(target)
@@ -97,7 +99,8 @@ impl DocumentTarget {
 
     /// Checks whether [`Self::record_link`] could succeed now.
     pub(super) fn check_record_link(&self, home: &Home) -> Result<(), Error> {
-        let is_recorded = self.recorded_link(home).as_deref() == Some(self.document().as_os_str().as_encoded_bytes());
+        let is_recorded =
+            self.recorded_link(home).as_deref() == Some(self.document().as_os_str().as_encoded_bytes());
         if is_recorded || private_file::directory_state(&home.folder())? == DirectoryState::Missing {
             return Ok(());
         }

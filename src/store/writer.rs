@@ -252,8 +252,10 @@ impl<'lease> Writer<'lease> {
     /// # Errors
     /// As [`Self::remove`].
     pub fn remove_duplicates(&mut self) -> Result<usize, Error> {
-        let removed =
-            self.stores.keychain().remove_duplicates(&CommitLocks::acquire(self.lease, WriteIntent::Save)?)?;
+        let removed = self
+            .stores
+            .keychain()
+            .remove_duplicates(&CommitLocks::acquire(self.lease, WriteIntent::Save)?)?;
         if removed > 0 {
             self.record(|_| {})?;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use scripted_authority::{Account, Ending, Endpoint, Step};
 
-use super::watcher::{Sight, Watcher};
+use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::World;
 use crate::support::{Guarded, Lines, Machine, over_both_stores, snapshot_filters};
 
@@ -17,7 +17,7 @@ fn it_can_be_interrupted_from_its_first_line_on() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     for _ in 0..10 {
-        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
         assert_eq!((&first["account"]["id"], &first["usable"]), (&"acct-1".into(), &true.into()));
         assert_eq!(watcher.interrupt(), Vec::<String>::new());
     }
@@ -42,11 +42,11 @@ fn it_ends_when_nobody_reads_any_more_though_nothing_happens() {
 fn it_ends_when_the_home_is_deleted() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
     let home = world.machine.home.path();
     fs::remove_dir_all(&home).unwrap();
-    watcher.hears("logout");
-    let (code, told, talk) = watcher.ended();
+    watcher.expect_event("logout");
+    let (code, told, talk) = watcher.wait();
     let gone = format!("{} was deleted; nothing is left to watch", home.display());
     assert_eq!((code, told.len(), talk), (Some(0), 0, vec![gone]));
 }
@@ -55,19 +55,19 @@ fn it_ends_when_the_home_is_deleted() {
 fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a_logout() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
     let whole = world.machine.stored_text().unwrap();
     let mut file =
         fs::OpenOptions::new().write(true).truncate(true).open(world.machine.home.document()).unwrap();
-    let told = watcher.hears("unreadable");
+    let told = watcher.expect_event("unreadable");
     assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
     let (one, other) = whole.split_at(whole.len() / 2);
     file.write_all(one.as_bytes()).unwrap();
     file.write_all(other.as_bytes()).unwrap();
-    let told = watcher.hears("readable");
+    let told = watcher.expect_event("readable");
     assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &true.into()), "{told}");
     world.codex(["logout", "--local"]).run().expect(0);
-    watcher.hears("logout");
+    watcher.expect_event("logout");
 }
 
 #[test]
@@ -75,15 +75,15 @@ fn a_document_that_cannot_be_read_from_the_start_is_neither_a_login_nor_none() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.machine.store_text("{bad");
-    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
     assert!(first["logged_in"].is_null() && first["usable"] == false, "{first}");
-    assert!(first["reason"].as_str().unwrap().contains("auth.json cannot be understood"), "{first}");
+    assert!(first["reason"].as_str().unwrap().contains("cannot parse "), "{first}");
     world.machine.store_text(world.grant.auth_json());
-    watcher.hears("login");
+    watcher.expect_event("login");
     let mut child = Guarded(world.codex(["watch"]).start());
     world.machine.store_text("{bad");
     let lines = Lines::of(child.0.stdout.take().unwrap());
-    let told = lines.until(|line| line.contains("cannot be understood"));
+    let told = lines.until(|line| line.contains("cannot parse "));
     assert!(!told.join(" ").contains("not logged in"), "{told:?}");
 }
 
@@ -96,11 +96,11 @@ fn no_line_holds_a_secret_at_any_level_of_talk(machine: &mut Machine) {
     let lines = Lines::of(child.0.stdout.take().unwrap());
     let talk = Lines::of(child.0.stderr.take().unwrap());
     let mut said = lines.until(|line| line.contains("present"));
-    let (json, first) = Watcher::start(talkative(["watch", "--json"]), Sight::Native);
+    let (json, first) = Watcher::start(talkative(["watch", "--json"]), WatchMode::Native);
     said.push(first.to_string());
     let mut hears = |word: &str, event: &str| {
         said.extend(lines.until(|line| line.contains(word)));
-        said.push(json.hears(event).to_string());
+        said.push(json.expect_event(event).to_string());
     };
     world.codex(["refresh"]).run().expect(0);
     hears("refreshed", "refreshed");

@@ -1,7 +1,7 @@
 //! `codex login` with a Secret Service: which store is chosen, and what becomes of the other.
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{TestHome, account, filters, here, item};
+use crate::support::{TestHome, account, snapshot_filters, here, item};
 
 /// As a user might have it.
 const CONFIG: &str = "# mine\nmodel = \"o5\"   # the good one\n\n[tools]\n  web = true\n";
@@ -12,7 +12,7 @@ fn an_api_key_goes_into_codexs_own_item_and_the_configuration_says_so_with_its_l
         let session = PrivateSession::unlocked();
         for word in ["keychain", "keyring"] {
             let home = TestHome::within(&session);
-            let _filters = filters(&home);
+            let _filters = snapshot_filters(&home);
             home.write("config.toml", CONFIG);
             let ended = home.codex(["login", "--store", word, "--with-api-key"]).input("sk-test-123").run();
             insta::allow_duplicates!(insta::assert_snapshot!(ended, @r#"
@@ -42,7 +42,7 @@ fn a_login_in_the_other_store_is_removed_and_named() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         let login = |store| home.codex(["login", "--store", store, "--with-api-key"]).input("sk-x").run();
         login("file").expect(0);
         insta::assert_snapshot!(login("keychain"), @r#"
@@ -72,7 +72,7 @@ fn the_automatic_store_is_the_keychain_where_there_is_one() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-old"}"#);
         let ended = home.codex(["login", "--store", "auto", "--with-api-key"]).input("sk-new").run();
         insta::assert_snapshot!(ended, @r#"
@@ -100,8 +100,8 @@ fn the_store_is_the_one_asked_for_else_configured_else_inhabited_else_the_keycha
             (keychain, elsewhere, file, true, "keychain", "you asked for it"),
             (None, configured, file, true, "keychain", "config.toml says so"),
             (None, "cli_auth_credentials_store = \"file\"\n", None, true, "file", "config.toml says so"),
-            (None, elsewhere, file, true, "file", "a login is there already"),
-            (None, elsewhere, keychain, true, "keychain", "a login is there already"),
+            (None, elsewhere, file, true, "file", "it already holds a login"),
+            (None, elsewhere, keychain, true, "keychain", "it already holds a login"),
             (None, elsewhere, None, true, "keychain", "the keychain can be used"),
             (
                 None,

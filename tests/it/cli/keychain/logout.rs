@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::logout::API_KEY;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{TestHome, filters, here, item, items, plant_another_item};
+use crate::support::{TestHome, snapshot_filters, here, item, items, add_second_item};
 
 #[test]
 fn copies_in_every_store_go_whatever_the_configuration_says() {
@@ -17,7 +17,7 @@ fn copies_in_every_store_go_whatever_the_configuration_says() {
             home.write("config.toml", config);
             home.write("auth.json", API_KEY);
             item(&home).set_secret(API_KEY.as_bytes()).unwrap();
-            plant_another_item(&home, b"{}");
+            add_second_item(&home, b"{}");
             let report = home.codex(["logout", "--json"]).run().expect(0).json();
             assert_eq!(report["removed"].as_array().unwrap().len(), 2, "{report:#}");
             assert!(!home.document().exists() && items(&home).is_empty(), "{config}");
@@ -30,7 +30,7 @@ fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_goes_all_th
     let session = PrivateSession::locked_again();
     for config in ["keyring", "auto"] {
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         home.write("config.toml", format!("cli_auth_credentials_store = \"{config}\"\n"));
         home.write("auth.json", API_KEY);
         let ended = home.codex(["logout", "--local"]).run().to_string();
@@ -59,7 +59,7 @@ fn a_machine_without_a_keychain_logs_out_of_the_file_without_noise() {
     for condition in [PrivateSession::no_bus, PrivateSession::dead_socket, PrivateSession::without_service] {
         let session = condition();
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         home.write("auth.json", API_KEY);
         insta::allow_duplicates!(insta::assert_snapshot!(home.codex(["logout"]).run(), @r"
         exit 0
@@ -76,7 +76,7 @@ fn a_machine_without_a_keychain_logs_out_of_the_file_without_noise() {
 fn a_keychain_that_nobody_said_was_used_and_that_is_locked_is_only_mentioned() {
     let session = PrivateSession::locked_again();
     let home = TestHome::within(&session);
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     home.write("auth.json", API_KEY);
     insta::assert_snapshot!(home.codex(["logout"]).run(), @r"
     exit 0

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Machine, TestHome, chatgpt, filters, here, item, items, now, plant_another_item};
+use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, here, item, items, now, add_second_item};
 
 const CONFIG: &str = "# mine\nmodel = \"o5\" # why\n\n[tools]\nweb = true\n";
 
@@ -20,7 +20,7 @@ fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         let document = format!("{:#}", with_strangers());
         home.write("auth.json", &document);
         home.write("config.toml", CONFIG);
@@ -78,7 +78,7 @@ fn a_dry_run_tells_and_touches_nothing() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         home.write("auth.json", with_strangers().to_string());
         let before = home.tree();
         insta::assert_snapshot!(home.codex(["migrate", "--to", "keyring", "--dry-run"]).run(), @r#"
@@ -87,7 +87,7 @@ fn a_dry_run_tells_and_touches_nothing() {
         --- stderr
         would copy the login from the file store, [home]/auth.json
               to the keychain store, item "Codex Auth" of cli|[hash], read it back and compare
-              then set cli_auth_credentials_store where Codex must know, and remove the old copy
+              then set cli_auth_credentials_store in config.toml if Codex needs it, and remove the old copy
         "#);
         insta::assert_snapshot!(home.codex(["migrate", "--to", "keychain", "--dry-run", "--json"]).run(), @r#"
         exit 0
@@ -144,15 +144,15 @@ fn a_keychain_that_cannot_be_used_leaves_everything_as_it_was() {
 fn items_that_were_there_twice_are_one_afterwards() {
     inside(here!(), || {
         let machine = Machine::with_keychain();
-        let _filters = filters(&machine.home);
-        machine.keep_chatgpt("acct-1", 20, 60);
+        let _filters = snapshot_filters(&machine.home);
+        machine.store_chatgpt("acct-1", 20, 60);
         let later = chatgpt("acct-1", "rt-later", now(), now() + 7200);
-        plant_another_item(&machine.home, later.as_bytes());
-        insta::assert_snapshot!(machine.told(&["migrate", "--to", "keychain"]), @r"
+        add_second_item(&machine.home, later.as_bytes());
+        insta::assert_snapshot!(machine.output_of(&["migrate", "--to", "keychain"]), @r"
         exit 0
         --- stdout
         --- stderr
-        the login is in the [store] store, [location] already
+        the login is already in the [store] store, [location]
         removed a copy from the [store] store, [location]
         ");
         assert_eq!(items(&machine.home), [later.into_bytes()]);
@@ -164,7 +164,7 @@ fn another_login_in_the_other_store_is_left_and_named() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
-        let _filters = filters(&home);
+        let _filters = snapshot_filters(&home);
         home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
         item(&home).set_secret(chatgpt("acct-1", "rt-1", now(), now() + 3600).as_bytes()).unwrap();
         let other = chatgpt("acct-2", "rt-2", now(), now() + 3600);
@@ -173,7 +173,7 @@ fn another_login_in_the_other_store_is_left_and_named() {
         exit 0
         --- stdout
         --- stderr
-        the login is in the keychain store, item "Codex Auth" of cli|[hash] already
+        the login is already in the keychain store, item "Codex Auth" of cli|[hash]
         warning: a copy in the file store was left: it is another login; log out of it first if it is not wanted
         "#);
         assert_eq!(home.read("auth.json"), other);
@@ -220,14 +220,14 @@ fn a_move_does_not_write_an_older_copy_over_a_newer_one() {
 fn codexs_login_is_shared_already_and_needs_no_taking_over() {
     let session = PrivateSession::unlocked();
     let home = TestHome::within(&session);
-    let _filters = filters(&home);
+    let _filters = snapshot_filters(&home);
     for arguments in [&["migrate", "--from-codex"][..], &["migrate", "--from-codex", "--to", "file", "--yes"]]
     {
         insta::allow_duplicates!(insta::assert_snapshot!(home.codex(arguments.iter().copied()).run(), @r#"
         exit 0
         --- stdout
         --- stderr
-        nothing to take over: Codex and this program share the keychain store, item "Codex Auth" of cli|[hash]
+        nothing to import: Codex and this program share the keychain store, item "Codex Auth" of cli|[hash]
         "#));
     }
     let report = home.codex(["migrate", "--from-codex", "--json"]).run().expect(0).json();
