@@ -1,4 +1,4 @@
-//! Agent identities: tokens that are verified, by the keys that their issuer publishes.
+//! Agent identity tokens, verified with the keys that their issuer publishes.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::Authority;
 use super::endpoint::{Endpoint, EndpointError, parse};
 use super::error::MissingResponse;
-use super::profile::{Profile, present};
+use super::profile::{Profile, single_line};
 use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::InvalidTokenResponse;
 use crate::secret::Secret;
 
-/// As Codex 0.169 waits (`codex-behaviour.md` 2.4).
-const WITHIN: Duration = Duration::from_secs(10);
+/// The timeout of Codex 0.169.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_BASE: &str = "https://chatgpt.com/backend-api";
 const BASE_KEY: &str = "chatgpt_base_url";
 const ISSUER: &str = "https://chatgpt.com/codex-backend/agent-identity";
 const AUDIENCE: &str = "codex-app-server";
-/// How far our clock may be behind the issuer's, in seconds, before a token that has ended passes for good.
-const LEEWAY: i64 = 60;
+/// How many seconds after its expiry a token is still accepted, for clocks that differ.
+const LEEWAY_SECONDS: i64 = 60;
 
 impl Endpoint {
-    /// Where the keys of agent identities are published: below `base`, the `chatgpt_base_url` of `config.toml`, else at
-    /// OpenAI. The path depends on the base as it does for Codex 0.169.
+    /// Returns the address of the agent identity keys: below `base`, the `chatgpt_base_url` of `config.toml`, else at
+    /// OpenAI. The path depends on the base as in Codex 0.169.
     ///
     /// # Errors
-    /// [`EndpointError`]: what is fetched from there would prove nothing.
+    /// [`EndpointError`]: the address is neither `https` nor on this machine, so its keys would prove nothing.
     pub fn agent_keys(base: Option<&str>) -> Result<Self, EndpointError> {
         let base = parse(BASE_KEY, base.unwrap_or(DEFAULT_BASE))?;
         let path = match base.path() {
@@ -43,24 +43,24 @@ impl Endpoint {
 }
 
 impl Authority {
-    /// Fetches the keys at `endpoint`.
+    /// Fetches the keys from `endpoint`.
     ///
     /// # Errors
     /// [`RequestError`].
     pub async fn agent_keys(&self, endpoint: &Endpoint) -> Result<AgentKeys, RequestError> {
         let request = LoginRequest {
             endpoint,
-            content: RequestBody::Get(None),
-            secret: Secret::from(""),
-            within: WITHIN,
+            body: RequestBody::Get(None),
+            redacted: Secret::from(""),
+            timeout: REQUEST_TIMEOUT,
         };
-        let body = request.body(self).await?;
+        let body = request.fetch(self).await?;
         serde_json::from_slice(&body)
             .map_err(|_| request.unanswered(MissingResponse::Undecodable(InvalidTokenResponse::NotAnObject)))
     }
 }
 
-/// An agent identity token, taken apart and not yet verified.
+/// An agent identity token that is parsed but not verified.
 #[derive(Clone, Debug)]
 pub struct AgentToken {
     token: Secret,
@@ -68,13 +68,13 @@ pub struct AgentToken {
 }
 
 impl AgentToken {
-    /// Takes `token` apart: three parts, signed by RS256, with the id of a key. No key is needed for it.
+    /// Parses `token`: a JWT signed with RS256 that names its key.
     ///
     /// # Errors
-    /// [`AgentTokenError`] says which part is wrong; none of the token is in it.
+    /// [`AgentTokenError`]; it quotes nothing of the token.
     pub fn parse(token: &Secret) -> Result<Self, AgentTokenError> {
         let parts: Vec<_> = token.expose().split('.').collect();
-        let [header, _, _] = parts[..] else { return Err(AgentTokenError::Form) };
+        let [header, _, _] = parts[..] else { return Err(AgentTokenError::Malformed) };
         let header: TokenHeader = decoded(header)?;
         if header.alg != "RS256" {
             return Err(AgentTokenError::Algorithm);
@@ -84,7 +84,7 @@ impl AgentToken {
     }
 }
 
-/// The keys that verify agent identities.
+/// The public keys of agent identities.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct AgentKeys {
@@ -92,34 +92,34 @@ pub struct AgentKeys {
 }
 
 impl AgentKeys {
-    /// Verifies that `token` was signed by one of these keys, by and for whom it should be, and has not ended at `now`.
+    /// Verifies the signature, issuer and audience of `token`, and that it has not expired at `now`.
     ///
     /// # Errors
     /// [`AgentTokenError`].
     pub fn verify(&self, token: &AgentToken, now: Timestamp) -> Result<Profile, AgentTokenError> {
         let AgentToken { token, key_id } = token;
-        let (signed, signature) = token.expose().rsplit_once('.').ok_or(AgentTokenError::Form)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| AgentTokenError::Form)?;
+        let (signed, signature) = token.expose().rsplit_once('.').ok_or(AgentTokenError::Malformed)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| AgentTokenError::Malformed)?;
         let key = self.keys.iter().find(|key| key.is_for(key_id)).ok_or(AgentTokenError::UnknownKey)?;
         let number = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| AgentTokenError::UnknownKey);
         RsaPublicKeyComponents { n: number(&key.n)?, e: number(&key.e)? }
             .verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
             .map_err(|_| AgentTokenError::Signature)?;
-        let claims: AgentClaims = decoded(signed.split_once('.').ok_or(AgentTokenError::Form)?.1)?;
+        let claims: AgentClaims = decoded(signed.split_once('.').ok_or(AgentTokenError::Malformed)?.1)?;
         if claims.iss != ISSUER {
             return Err(AgentTokenError::Issuer);
         }
         if !claims.aud.is_for(AUDIENCE) {
             return Err(AgentTokenError::Audience);
         }
-        if now.as_second() >= claims.exp.saturating_add(LEEWAY) {
+        if now.as_second() >= claims.exp.saturating_add(LEEWAY_SECONDS) {
             return Err(AgentTokenError::Expired);
         }
         Ok(Profile {
-            email: present(claims.email),
-            user_id: present(claims.chatgpt_user_id),
-            account_id: present(claims.account_id),
-            plan: present(claims.plan_type),
+            email: single_line(claims.email),
+            user_id: single_line(claims.chatgpt_user_id),
+            account_id: single_line(claims.account_id),
+            plan: single_line(claims.plan_type),
         })
     }
 }
@@ -177,40 +177,40 @@ impl Audience {
     }
 }
 
-/// Why a token is no agent identity that can be relied on. None of the token is in the message.
+/// Why a token is not a valid agent identity. The message quotes nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentTokenError {
-    /// Signed in another way, or not at all.
-    #[error("it is not signed by RS256")]
+    /// It is not signed with RS256.
+    #[error("it is not signed with RS256")]
     Algorithm,
-    /// Made for another program.
-    #[error("it was made for another program")]
+    /// Its audience is another program.
+    #[error("it was issued for another program")]
     Audience,
-    /// Its time is up.
+    /// It has expired.
     #[error("it has expired")]
     Expired,
-    /// Not three parts of base64url, or not JSON with the claims that must be there.
-    #[error("it does not have the form of one")]
-    Form,
-    /// Issued by somebody else.
-    #[error("it was issued by somebody else")]
+    /// It is not a JWT with the required claims.
+    #[error("it is not a JWT with the required claims")]
+    Malformed,
+    /// It has another issuer.
+    #[error("it has another issuer")]
     Issuer,
-    /// It does not say which key it was signed by.
-    #[error("it does not name the key that it was signed by")]
+    /// It does not name its key.
+    #[error("it does not name the key that signed it")]
     NoKeyId,
-    /// The signature is of something else, or by somebody else.
-    #[error("its signature is wrong")]
+    /// The signature is wrong.
+    #[error("its signature is invalid")]
     Signature,
-    /// Signed by a key that is not published.
-    #[error("the key that it names is not published")]
+    /// Its key is not published.
+    #[error("its key is not published")]
     UnknownKey,
 }
 
-/// The parser's own message quotes what it found, so nothing of it is kept.
+/// Decodes base64url JSON. The parser's message quotes the input, so it is dropped.
 fn decoded<T: DeserializeOwned>(part: &str) -> Result<T, AgentTokenError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| AgentTokenError::Form)?;
-    serde_json::from_slice(&bytes).map_err(|_| AgentTokenError::Form)
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| AgentTokenError::Malformed)?;
+    serde_json::from_slice(&bytes).map_err(|_| AgentTokenError::Malformed)
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_its_issuer_signed_for_us_says_whose_it_is() {
+    fn a_valid_token_has_the_profile_of_its_owner() {
         let token = signed(&json!({"alg": "RS256", "kid": "one"}), &claims());
         let profile = verified(&token).unwrap();
         assert_eq!(profile.account_id.as_deref(), Some("acct-1"));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_as_it_must_be_is_named_and_not_shown() {
+    fn a_refused_token_is_described_and_not_shown() {
         let header = json!({"alg": "RS256", "kid": "one"});
         let with = |name: &str, value: Value| {
             let mut changed = claims();
@@ -285,8 +285,8 @@ mod tests {
             (with("iss", json!("https://evil.example")), AgentTokenError::Issuer),
             (with("aud", json!("marked")), AgentTokenError::Audience),
             (with("aud", json!([])), AgentTokenError::Audience),
-            (with("exp", json!(NOW - LEEWAY)), AgentTokenError::Expired),
-            (with("exp", json!("never")), AgentTokenError::Form),
+            (with("exp", json!(NOW - LEEWAY_SECONDS)), AgentTokenError::Expired),
+            (with("exp", json!("never")), AgentTokenError::Malformed),
             (signed(&json!({"alg": "none", "kid": "one"}), &claims()), AgentTokenError::Algorithm),
             (signed(&json!({"alg": "HS256", "kid": "one"}), &claims()), AgentTokenError::Algorithm),
             (signed(&json!({"alg": "RS256"}), &claims()), AgentTokenError::NoKeyId),
@@ -294,8 +294,8 @@ mod tests {
             (signed(&json!({"alg": "RS256", "kid": "enc"}), &claims()), AgentTokenError::UnknownKey),
             (Secret::new(format!("{front}.{foreign}")), AgentTokenError::Signature),
             (Secret::new(format!("{front}.")), AgentTokenError::Signature),
-            (Secret::from("marked"), AgentTokenError::Form),
-            (Secret::from("marked.marked.marked"), AgentTokenError::Form),
+            (Secret::from("marked"), AgentTokenError::Malformed),
+            (Secret::from("marked.marked.marked"), AgentTokenError::Malformed),
         ] {
             let error = verified(&token).unwrap_err();
             assert_eq!(error, why);
@@ -304,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_passes_for_a_minute_more_because_clocks_differ() {
+    fn a_token_is_accepted_for_a_minute_after_its_expiry() {
         let mut late = claims();
-        late["exp"] = json!(NOW - LEEWAY + 1);
+        late["exp"] = json!(NOW - LEEWAY_SECONDS + 1);
         assert!(verified(&signed(&json!({"alg": "RS256", "kid": "one"}), &late)).is_ok());
     }
 
     #[test]
-    fn the_keys_are_where_codex_finds_them() {
+    fn the_keys_are_fetched_from_codexs_address() {
         for (base, at) in [
             (None, "chatgpt.com/backend-api/wham/agent-identities/jwks"),
             (Some("https://a.example/backend-api/"), "a.example/backend-api/wham/agent-identities/jwks"),

@@ -1,4 +1,4 @@
-//! The HTTP client: whose certificates it trusts, which way it goes, and what it never does.
+//! The HTTP client: TLS, proxies, and the options that single-use tokens need.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -15,17 +15,15 @@ use rustls_platform_verifier::Verifier;
 
 use super::endpoint::LOCALHOST;
 use super::error::{CaProblem, HttpClientError, Transport};
-use super::ticks::ConnectWithin;
+use super::ticks::ConnectTimeout;
 use crate::config::{Network, NetworkSetting};
 
-/// A bundle of every authority on the web has a quarter of this.
-const LARGEST_BUNDLE: u64 = 1024 * 1024;
-/// By what the authority knows programs that share a login with Codex.
+/// The maximum size of a CA file; one with every public CA has a quarter of this.
+const MAX_CA_BUNDLE: u64 = 1024 * 1024;
+/// The `originator` header of programs that share a login with Codex.
 const ORIGINATOR: HeaderValue = HeaderValue::from_static("codex_cli_rs");
 
-/// A client for `https`, by the certificates and proxies of `network`.
-///
-/// Certificates are read here, once: those of the system are some hundred files.
+/// Builds the client for `https`, with the certificates and proxies of `network`. The certificates are read once, here.
 pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, HttpClientError> {
     let mut builder = builder(tls(network)?, connect);
     let excepted =
@@ -33,21 +31,20 @@ pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, Htt
     if let Some(setting) = chosen_proxy(network) {
         builder = builder.proxy(proxy(setting, &excepted)?);
     }
-    finished(builder)
+    build(builder)
 }
 
-/// A client for `http`, which is for this machine alone: it trusts no certificate and knows no proxy, so nothing that is
-/// wrong with those can stop it.
+/// Builds the client for `http`, which is used for this machine only. It has no certificates and no proxy, so broken
+/// settings of those cannot stop it.
 pub(super) fn plain(connect: Duration) -> Result<Client, HttpClientError> {
-    let config = versions()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    finished(builder(config, connect))
+    let config = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    build(builder(config, connect))
 }
 
-/// What both have in common: whatever spends a single-use token needs.
+/// The options of both clients.
 ///
-/// Every request is sent once and on a connection of its own: a kept connection may be dead, and then nobody can say
-/// whether the token was spent. No redirect is followed, and nothing is read from the environment but the certificates
-/// that [`system_roots`] speaks of.
+/// Every request is sent once and on a new connection: on a kept connection that is dead, it is unknown whether the
+/// token was spent. Redirects are not followed, and the environment is not read except as [`system_roots`] describes.
 fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
     let here = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     let here = here.map(|address| SocketAddr::new(address, 0));
@@ -58,13 +55,13 @@ fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
         .referer(false)
         .retry(retry::never())
         .pool_max_idle_per_host(0)
-        .connector_layer(ConnectWithin(connect))
-        // What is called this machine is this machine, whatever a resolver says; port 0 stands for the address's own.
+        .connector_layer(ConnectTimeout(connect))
+        // `localhost` is this machine, whatever a resolver says; port 0 means the URL's port.
         .resolve_to_addrs(LOCALHOST, &here)
         .default_headers(headers())
 }
 
-fn finished(builder: ClientBuilder) -> Result<Client, HttpClientError> {
+fn build(builder: ClientBuilder) -> Result<Client, HttpClientError> {
     builder.build().map_err(|error| HttpClientError::Setup(Transport::new(error)))
 }
 
@@ -85,20 +82,20 @@ fn headers() -> HeaderMap {
     headers
 }
 
-/// The setting of the proxy, unless every host is excepted from it.
+/// Returns the proxy setting, unless `NO_PROXY` excludes every host.
 pub(super) fn chosen_proxy(network: &Network) -> Option<&NetworkSetting> {
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
-    // The client's own reading of the star leaves out hosts that are numbers.
+    // reqwest's own `*` does not match IP addresses.
     let everything = excepted.split(',').any(|entry| entry.trim() == "*");
     network.proxy.as_ref().filter(|_| !everything)
 }
 
-/// The address of the proxy that `setting` names. It may hold a password.
+/// Parses the address of the proxy that `setting` names. It may contain a password.
 pub(super) fn proxy_url(setting: &NetworkSetting) -> Result<Url, HttpClientError> {
     let refused = || HttpClientError::Proxy { variable: setting.variable };
     let text = setting.value.to_str().ok_or_else(refused)?.trim();
-    // As everywhere, an address without a scheme is meant to be http.
+    // As in curl, an address without a scheme means http.
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&text).map_err(|_| refused())?;
     let known = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
@@ -108,7 +105,7 @@ pub(super) fn proxy_url(setting: &NetworkSetting) -> Result<Url, HttpClientError
     Ok(url)
 }
 
-/// The proxy that `setting` names, for every host but this machine and those of `excepted`.
+/// Builds the proxy that `setting` names, for every host but this machine and those in `excepted`.
 fn proxy(setting: &NetworkSetting, excepted: &str) -> Result<Proxy, HttpClientError> {
     let refused = |_| HttpClientError::Proxy { variable: setting.variable };
     let url = proxy_url(setting)?;
@@ -117,50 +114,49 @@ fn proxy(setting: &NetworkSetting, excepted: &str) -> Result<Proxy, HttpClientEr
 }
 
 fn tls(network: &Network) -> Result<ClientConfig, HttpClientError> {
-    let mut roots = network.ca_bundle().map(bundle).transpose()?.unwrap_or_default();
+    let mut roots = network.ca_bundle().map(read_ca_bundle).transpose()?.unwrap_or_default();
     if network.ssl_cert_file.is_some() || network.ssl_cert_dir.is_some() {
         roots.extend(system_roots());
     }
-    let config = versions()?;
+    let config = tls_builder()?;
     let provider = Arc::clone(config.crypto_provider());
     let verifier = Verifier::new_with_extra_roots(roots, provider).map_err(HttpClientError::Tls)?;
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-/// TLS with ring, for this client alone: the process may have chosen another provider for its own ends.
-fn versions() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpClientError> {
+/// Configures TLS with ring for this client only: the host process may use another provider.
+fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(HttpClientError::Tls)
 }
 
-/// The certificates in the system's own folders.
+/// Returns the certificates in the system's folders.
 ///
-/// On Linux the verifier looks there by itself, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` is set: then it looks where they
-/// say instead. We promise "besides", so we add what it leaves out. On macOS it asks the system, and there is no such
-/// folder.
+/// On Linux `rustls_platform_verifier` reads them itself, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` is set: then it
+/// reads only those. This program adds them to the system's, so the folders are read here. On macOS the verifier uses
+/// the system's trust store, and there is no such folder.
 fn system_roots() -> Vec<CertificateDer<'static>> {
     let loaded = openssl_probe::candidate_cert_dirs()
         .flat_map(|folder| rustls_native_certs::load_certs_from_paths(None, Some(folder)).certs);
-    // One bad file among the system's hundreds is no reason to trust none of them.
+    // One bad file must not make the others unusable.
     let mut store = RootCertStore::empty();
     loaded.filter(|certificate| store.add(certificate.clone()).is_ok()).collect()
 }
 
-fn bundle(setting: &NetworkSetting) -> Result<Vec<CertificateDer<'static>>, HttpClientError> {
+fn read_ca_bundle(setting: &NetworkSetting) -> Result<Vec<CertificateDer<'static>>, HttpClientError> {
     let path = Path::new(&setting.value);
     let refused =
         |problem| HttpClientError::CaBundle { variable: setting.variable, path: path.to_owned(), problem };
-    let contents = private_file::read(path, LARGEST_BUNDLE, Links::Follow)
+    let contents = private_file::read(path, MAX_CA_BUNDLE, Links::Follow)
         .map_err(|error| refused(CaProblem::Unreadable(error)))?
         .ok_or_else(|| refused(CaProblem::Missing))?;
-    certificates(&contents.bytes).map_err(refused)
+    parse_certificates(&contents.bytes).map_err(refused)
 }
 
-/// The certificates of a PEM file, with the label of OpenSSL's trusted ones accepted; keys and lists beside them are
-/// skipped.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CaProblem> {
+/// Parses the certificates of a PEM file, including OpenSSL's `TRUSTED CERTIFICATE`; keys and CRLs are skipped.
+fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CaProblem> {
     let pem = String::from_utf8_lossy(pem)
         .replace("-----BEGIN TRUSTED CERTIFICATE-----", "-----BEGIN CERTIFICATE-----")
         .replace("-----END TRUSTED CERTIFICATE-----", "-----END CERTIFICATE-----");
@@ -175,7 +171,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CaProblem> {
     if found.is_empty() { Err(CaProblem::Empty) } else { Ok(found) }
 }
 
-/// The first DER element: behind a trusted certificate OpenSSL keeps what it is trusted for.
+/// Returns the first DER element: OpenSSL appends trust settings to a trusted certificate.
 fn first_element(der: &[u8]) -> &[u8] {
     let length = match der {
         [_, length @ ..=0x7f, ..] => 2 + usize::from(*length),
@@ -195,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_an_address_that_can_be_gone_through() {
+    fn a_proxy_address_has_a_known_scheme_and_a_host() {
         for value in
             ["http://p:1", "https://u:marked@p", "socks5://p", "socks5h://p:2", "p:3128", " http://p "]
         {
@@ -208,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_ends_where_it_says() {
+    fn the_first_der_element_ends_at_its_length() {
         for (der, end) in
             [(&[0x30, 1, 9, 7][..], 3), (&[0x30, 0x81, 1, 9, 7], 4), (&[0x30, 0x82, 0, 1, 9, 7], 5)]
         {
@@ -223,13 +219,13 @@ mod tests {
     fn text_without_certificates_is_empty_and_a_bad_one_is_malformed() {
         let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         for pem in ["", "not a certificate", key] {
-            assert!(matches!(certificates(pem.as_bytes()), Err(CaProblem::Empty)), "{pem}");
+            assert!(matches!(parse_certificates(pem.as_bytes()), Err(CaProblem::Empty)), "{pem}");
         }
         for inside in ["AAAA", "not base64!", ""] {
             let pem = format!("-----BEGIN CERTIFICATE-----\n{inside}\n-----END CERTIFICATE-----\n");
-            assert!(matches!(certificates(pem.as_bytes()), Err(CaProblem::Malformed)), "{pem}");
+            assert!(matches!(parse_certificates(pem.as_bytes()), Err(CaProblem::Malformed)), "{pem}");
         }
         let unended = "-----BEGIN CERTIFICATE-----\nAAAA\n";
-        assert!(matches!(certificates(unended.as_bytes()), Err(CaProblem::Malformed)));
+        assert!(matches!(parse_certificates(unended.as_bytes()), Err(CaProblem::Malformed)));
     }
 }

@@ -1,4 +1,4 @@
-//! The exchange of a code for tokens, and of an id token for an API key.
+//! The exchange of an authorization code for tokens, and of an id token for an API key.
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::{InvalidTokenResponse, TokenResponse};
 use crate::secret::Secret;
 
-/// How long either exchange may take.
-const WITHIN: Duration = Duration::from_secs(30);
+/// The timeout of either exchange.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
-/// What a person's consent has brought, and the proof that it was brought to us.
+/// An authorization code, and the proof that this program requested it.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
 pub struct Authorization {
-    /// The code, good for one use.
+    /// The single-use code.
     pub code: Secret,
-    /// What the challenge was made of.
+    /// The PKCE verifier.
     pub verifier: Secret,
-    /// Where the code was brought.
+    /// The redirect URI that received the code.
     pub redirect_uri: String,
 }
 
-/// All the tokens of a new login. `Debug` shows fingerprints.
+/// The tokens of a new login. `Debug` shows fingerprints.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FirstTokens {
-    /// Says who the owner is; a JWT, or what should be one.
+    /// The owner's claims: a JWT, unless the authority sent something else.
     pub id_token: Secret,
-    /// What requests carry.
+    /// The access token.
     pub access_token: Secret,
-    /// What the first refresh spends.
+    /// The refresh token.
     pub refresh_token: Secret,
 }
 
 impl Authority {
-    /// Exchanges a code for tokens at `issuer`, once: a code is good for one use. [`FirstTokens::of`] says whether the
-    /// response has every token that a login needs; those that it has were issued, and are kept or revoked.
+    /// Exchanges a single-use code for tokens at `issuer`. [`FirstTokens::from_response`] checks that the response has
+    /// all tokens of a login; those that it has were issued, so the caller must store or revoke them.
     ///
-    /// A future that is dropped before its end drops the response: the tokens then stay live at the authority.
+    /// Dropping the future drops the response: the tokens then stay valid at the authority.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -60,18 +60,23 @@ impl Authority {
             ("client_id", client_id(&provenance)),
             ("code_verifier", authorization.verifier.expose()),
         ];
-        let endpoint = &issuer.token();
+        let endpoint = &issuer.token_endpoint();
         let secret = authorization.code.clone();
-        let request = LoginRequest { endpoint, content: RequestBody::Form(&fields), secret, within: WITHIN };
-        let body = request.body(self).await?;
+        let request = LoginRequest {
+            endpoint,
+            body: RequestBody::Form(&fields),
+            redacted: secret,
+            timeout: REQUEST_TIMEOUT,
+        };
+        let body = request.fetch(self).await?;
         TokenResponse::from_json(&body)
             .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
     }
 
-    /// Gets the API key that belongs to an account, as Codex does behind a login by browser.
+    /// Requests the API key of an account, as Codex does after a browser login.
     ///
     /// # Errors
-    /// [`RequestError`]: not every account has one.
+    /// [`RequestError`], also for accounts that have no API key.
     pub async fn api_key(&self, issuer: &Issuer, id_token: &Secret) -> Result<Secret, RequestError> {
         let provenance = issuer.provenance();
         let fields = [
@@ -81,35 +86,40 @@ impl Authority {
             ("subject_token", id_token.expose()),
             ("subject_token_type", ID_TOKEN),
         ];
-        let (endpoint, secret) = (&issuer.token(), id_token.clone());
-        let request = LoginRequest { endpoint, content: RequestBody::Form(&fields), secret, within: WITHIN };
-        let body = request.body(self).await?;
+        let (endpoint, secret) = (&issuer.token_endpoint(), id_token.clone());
+        let request = LoginRequest {
+            endpoint,
+            body: RequestBody::Form(&fields),
+            redacted: secret,
+            timeout: REQUEST_TIMEOUT,
+        };
+        let body = request.fetch(self).await?;
         TokenResponse::from_json(&body)
-            .and_then(|response| present(response.access_token, "access_token"))
+            .and_then(|response| required(response.access_token, "access_token"))
             .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
     }
 }
 
 impl FirstTokens {
-    /// Takes all three tokens from the `response` of `issuer`.
+    /// Takes the three tokens from the `response` of `issuer`.
     ///
     /// # Errors
     /// [`RequestError::Unanswered`] with [`MissingResponse::Undecodable`]: one of them is missing.
-    pub fn of(issuer: &Issuer, response: TokenResponse) -> Result<Self, RequestError> {
+    pub fn from_response(issuer: &Issuer, response: TokenResponse) -> Result<Self, RequestError> {
         let complete = || {
             Ok(Self {
-                id_token: present(response.id_token, "id_token")?,
-                access_token: present(response.access_token, "access_token")?,
-                refresh_token: present(response.refresh_token, "refresh_token")?,
+                id_token: required(response.id_token, "id_token")?,
+                access_token: required(response.access_token, "access_token")?,
+                refresh_token: required(response.refresh_token, "refresh_token")?,
             })
         };
         complete().map_err(|error| RequestError::Unanswered {
-            endpoint: issuer.token(),
+            endpoint: issuer.token_endpoint(),
             cause: MissingResponse::Undecodable(error),
         })
     }
 }
 
-fn present(token: Option<Secret>, name: &'static str) -> Result<Secret, InvalidTokenResponse> {
+fn required(token: Option<Secret>, name: &'static str) -> Result<Secret, InvalidTokenResponse> {
     token.ok_or(InvalidTokenResponse::Missing { name })
 }

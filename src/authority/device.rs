@@ -1,4 +1,4 @@
-//! The device flow: a code that a person types on another machine, and the polls that wait for it.
+//! The requests of the device flow (RFC 8628): the code that the user types elsewhere, and the polls for approval.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use super::endpoint::{Endpoint, client_id};
 use super::error::MissingResponse;
 use super::issuer::Issuer;
 use super::request::{LoginRequest, RequestBody, RequestError};
-use super::token::{InvalidTokenResponse, written};
+use super::token::{InvalidTokenResponse, to_json};
 use crate::secret::Secret;
 
-/// How long one request may take.
-const WITHIN: Duration = Duration::from_secs(30);
+/// The timeout of one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CODE_PATH: &str = "/api/accounts/deviceauth/usercode";
 const POLL_PATH: &str = "/api/accounts/deviceauth/token";
-/// No poll comes sooner after another, whatever the authority says: an interval of 0 would be a flood.
-pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-/// What the device flow of RFC 8628 takes where the authority does not say.
-const USUAL_INTERVAL: Duration = Duration::from_secs(5);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+/// The minimum poll interval, whatever the authority says.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval of RFC 8628 for authorities that name none.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A code for a person to type, and what the polls name it by.
+/// A device code.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DeviceCode {
-    /// What the person types. It is worth nothing to anybody but this device.
+    /// The code that the user types. It is of no use to other devices.
     pub user_code: String,
-    /// How long to wait between two polls; between [`SHORTEST_INTERVAL`] and a minute.
+    /// The poll interval; between [`MIN_INTERVAL`] and a minute.
     pub interval: Duration,
     id: Secret,
     endpoint: Endpoint,
@@ -46,75 +46,81 @@ impl fmt::Debug for DeviceCode {
     }
 }
 
-/// Whether an authority lets a device log in.
+/// The response to a request for a device code.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "both are the caller's to handle")]
 pub enum DeviceStart {
-    /// With this code.
-    Begun(DeviceCode),
-    /// It does not, for anybody or for this account.
+    /// The code to show.
+    Started(DeviceCode),
+    /// Device logins are disabled, in general or for this account.
     NotEnabled,
 }
 
-/// What a poll brought.
+/// The result of a poll.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "all are the caller's to handle")]
 pub enum PollOutcome {
-    /// The person has consented.
+    /// The user has approved.
     Approved(Authorization),
-    /// Nobody has decided yet.
+    /// The user has not decided yet.
     Pending,
-    /// The polls come too fast; how long to wait, where the authority says.
+    /// The polls are too frequent; with the delay that the authority asks for, if any.
     TooFast(Option<Duration>),
 }
 
 impl Authority {
-    /// Asks `issuer` for a code.
+    /// Requests a device code from `issuer`.
     ///
     /// # Errors
     /// [`RequestError`].
     pub async fn device_code(&self, issuer: &Issuer) -> Result<DeviceStart, RequestError> {
         let provenance = issuer.provenance();
         let endpoint = &issuer.endpoint(CODE_PATH);
-        let content = RequestBody::Json(written(&CodeRequest { client_id: client_id(&provenance) }));
-        let request = LoginRequest { endpoint, content, secret: Secret::from(""), within: WITHIN };
+        let content = RequestBody::Json(to_json(&CodeRequest { client_id: client_id(&provenance) }));
+        let request =
+            LoginRequest { endpoint, body: content, redacted: Secret::from(""), timeout: REQUEST_TIMEOUT };
         let answer = request.send(self).await?;
         if answer.status() == 404 {
             return Ok(DeviceStart::NotEnabled);
         }
         if !answer.is_success() {
-            return Err(request.refused(&answer));
+            return Err(request.refusal(&answer));
         }
         let begun: CodeResponse =
-            answer.into_body().and_then(|body| read(&body)).map_err(|c| request.unanswered(c))?;
-        Ok(DeviceStart::Begun(DeviceCode {
+            answer.into_body().and_then(|body| parse(&body)).map_err(|c| request.unanswered(c))?;
+        Ok(DeviceStart::Started(DeviceCode {
             user_code: begun.user_code.chars().filter(|letter| !letter.is_control()).collect(),
-            interval: begun.interval.map_or(USUAL_INTERVAL, Interval::duration),
+            interval: begun.interval.map_or(DEFAULT_INTERVAL, Interval::duration),
             id: Secret::new(begun.device_auth_id),
             endpoint: issuer.endpoint(POLL_PATH),
             redirect_uri: issuer.device_redirect(),
         }))
     }
 
-    /// Asks once whether the person has decided.
+    /// Polls once for the user's decision.
     ///
     /// # Errors
-    /// [`RequestError`]; a person who declines is a refusal too.
+    /// [`RequestError`], also if the user declined.
     pub async fn poll_device(&self, code: &DeviceCode) -> Result<PollOutcome, RequestError> {
-        let body = written(&PollRequest { device_auth_id: code.id.expose(), user_code: &code.user_code });
+        let body = to_json(&PollRequest { device_auth_id: code.id.expose(), user_code: &code.user_code });
         let (endpoint, secret) = (&code.endpoint, code.id.clone());
-        let request = LoginRequest { endpoint, content: RequestBody::Json(body), secret, within: WITHIN };
+        let request = LoginRequest {
+            endpoint,
+            body: RequestBody::Json(body),
+            redacted: secret,
+            timeout: REQUEST_TIMEOUT,
+        };
         let answer = request.send(self).await?;
         let is_slow_down = || answer.refusal(&code.id).code.as_deref() == Some("slow_down");
         match answer.status() {
             429 => return Ok(PollOutcome::TooFast(answer.retry_after())),
             400 if is_slow_down() => return Ok(PollOutcome::TooFast(answer.retry_after())),
             403 | 404 => return Ok(PollOutcome::Pending),
-            _ if !answer.is_success() => return Err(request.refused(&answer)),
+            _ if !answer.is_success() => return Err(request.refusal(&answer)),
             _ => {}
         }
         let approved: ApprovalResponse =
-            answer.into_body().and_then(|body| read(&body)).map_err(|cause| request.unanswered(cause))?;
+            answer.into_body().and_then(|body| parse(&body)).map_err(|cause| request.unanswered(cause))?;
         Ok(PollOutcome::Approved(Authorization {
             code: Secret::new(approved.authorization_code),
             verifier: Secret::new(approved.code_verifier),
@@ -142,7 +148,7 @@ struct CodeResponse {
     interval: Option<Interval>,
 }
 
-/// A text of digits from Codex's authority, a number from others.
+/// Codex's authority sends a string of digits, others a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Interval {
@@ -156,19 +162,19 @@ impl Interval {
             Self::Number(seconds) => Some(seconds),
             Self::Text(text) => text.trim().parse().ok(),
         };
-        seconds.map_or(USUAL_INTERVAL, Duration::from_secs).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+        seconds.map_or(DEFAULT_INTERVAL, Duration::from_secs).clamp(MIN_INTERVAL, MAX_INTERVAL)
     }
 }
 
-/// The challenge that comes with it is the authority's own business: it has made both halves.
+/// The authority makes the PKCE pair of device logins itself.
 #[derive(Deserialize)]
 struct ApprovalResponse {
     authorization_code: String,
     code_verifier: String,
 }
 
-/// The parser's own message quotes what it found, so only its kind is kept.
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, MissingResponse> {
+/// Parses JSON. The parser's message quotes the input, so only its category is kept.
+fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, MissingResponse> {
     serde_json::from_slice(body).map_err(|error| {
         let undecodable =
             if error.is_data() { InvalidTokenResponse::Field } else { InvalidTokenResponse::NotAnObject };
@@ -181,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_is_a_number_or_a_text_and_never_shorter_than_a_second() {
+    fn an_interval_is_a_number_or_a_string_and_at_least_a_second() {
         for (json, seconds) in
             [("\"5\"", 5), ("7", 7), ("\"0\"", 1), ("0", 1), ("\"soon\"", 5), ("\"\"", 5), ("99999", 60)]
         {
@@ -191,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_the_code_are_read_and_a_bad_answer_is_not_quoted() {
+    fn both_spellings_of_the_code_are_read_and_a_bad_response_is_not_quoted() {
         for json in [
             r#"{"device_auth_id":"d","user_code":"ABCD-12345","interval":"5"}"#,
             r#"{"device_auth_id":"d","usercode":"ABCD-12345","new":1}"#,
         ] {
-            assert_eq!(read::<CodeResponse>(json.as_bytes()).ok().unwrap().user_code, "ABCD-12345");
+            assert_eq!(parse::<CodeResponse>(json.as_bytes()).ok().unwrap().user_code, "ABCD-12345");
         }
-        let error = read::<CodeResponse>(br#"{"device_auth_id":["marked"]}"#).err().unwrap();
+        let error = parse::<CodeResponse>(br#"{"device_auth_id":["marked"]}"#).err().unwrap();
         assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
     }
 }

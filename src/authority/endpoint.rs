@@ -1,4 +1,4 @@
-//! Where requests go, and what an address must be like before it is given a token.
+//! The addresses that tokens may be sent to.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,54 +9,54 @@ use reqwest::Url;
 use crate::config::{Environment, NetworkSetting};
 use crate::document::Provenance;
 
-/// OpenAI's authority, for logins that name no other.
+/// OpenAI's authority, for logins that record no issuer.
 pub(super) const DEFAULT_ISSUER: &str = "https://auth.openai.com";
-/// The client that Codex is, for logins that name no other.
+/// Codex's OAuth client id, for logins that record none.
 const DEFAULT_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 pub(super) const TOKEN_PATH: &str = "/oauth/token";
 const REVOKE_PATH: &str = "/oauth/revoke";
 const ISSUER_FIELD: &str = "tokens.oauth_provenance.issuer";
 
-/// An address that may be given a token: `https`, or `http` to this very machine.
+/// An address that may receive a token: `https`, or `http` on this machine.
 ///
-/// Equal endpoints are the same address, query included. `Display` and `Debug` show host and path only, so the query of
-/// an override stays out of messages and records. Cloning it is cheap.
+/// Equal endpoints have equal URLs, query included. `Display` and `Debug` show host and path only, which keeps the
+/// query of an override out of messages and records. Clones are cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(Arc<Url>);
 
 impl Endpoint {
-    /// Where tokens of `provenance` are refreshed: `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else at their issuer, else at
+    /// Returns where tokens of `provenance` are refreshed: `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else their issuer, else
     /// OpenAI.
     ///
     /// # Errors
-    /// [`EndpointError`]: the one that counts must not be given a token. No other is tried in its place.
+    /// [`EndpointError`]: that address must not receive a token. No other is tried instead.
     pub fn refresh(environment: &Environment, provenance: &Provenance) -> Result<Self, EndpointError> {
         match &environment.network.refresh_url {
-            Some(setting) => of_setting(setting).map(Arc::new).map(Self),
-            None => Self::of_issuer(provenance, TOKEN_PATH),
+            Some(setting) => parse_setting(setting).map(Arc::new).map(Self),
+            None => Self::from_issuer(provenance, TOKEN_PATH),
         }
     }
 
-    /// Where tokens of `provenance` are revoked: `CODEX_REVOKE_TOKEN_URL_OVERRIDE`, else `/oauth/revoke` on the host
-    /// of `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else at their issuer, else at OpenAI.
+    /// Returns where tokens of `provenance` are revoked: `CODEX_REVOKE_TOKEN_URL_OVERRIDE`, else `/oauth/revoke` on the
+    /// host of `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else their issuer, else OpenAI.
     ///
     /// # Errors
-    /// [`EndpointError`]: the one that counts must not be given a token. No other is tried in its place.
+    /// [`EndpointError`]: that address must not receive a token. No other is tried instead.
     pub fn revoke(environment: &Environment, provenance: &Provenance) -> Result<Self, EndpointError> {
         let network = &environment.network;
         match (&network.revoke_url, &network.refresh_url) {
-            (Some(setting), _) => of_setting(setting).map(Arc::new).map(Self),
+            (Some(setting), _) => parse_setting(setting).map(Arc::new).map(Self),
             (None, Some(setting)) => {
-                let mut url = of_setting(setting)?;
+                let mut url = parse_setting(setting)?;
                 url.set_path(REVOKE_PATH);
                 url.set_query(None);
                 Ok(Self(Arc::new(url)))
             }
-            (None, None) => Self::of_issuer(provenance, REVOKE_PATH),
+            (None, None) => Self::from_issuer(provenance, REVOKE_PATH),
         }
     }
 
-    /// Whether it is on this machine, where no proxy has any business.
+    /// Whether it is on this machine, for which no proxy is used.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
@@ -70,12 +70,12 @@ impl Endpoint {
         &self.0
     }
 
-    fn of_issuer(provenance: &Provenance, path: &str) -> Result<Self, EndpointError> {
+    fn from_issuer(provenance: &Provenance, path: &str) -> Result<Self, EndpointError> {
         let issuer = provenance.issuer.as_deref().unwrap_or(DEFAULT_ISSUER);
         Ok(Self::below(parse(ISSUER_FIELD, issuer)?, path))
     }
 
-    /// The address at `path` below `base`, which may have a path of its own, as tenants do.
+    /// Returns the address at `path` below `base`, which may have a path itself, as tenants do.
     pub(super) fn below(mut base: Url, path: &str) -> Self {
         let path = format!("{}{path}", base.path().trim_end_matches('/'));
         base.set_path(&path);
@@ -100,45 +100,45 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// The client that may refresh and revoke tokens of `provenance`: the one they were issued to, else Codex.
+/// Returns the OAuth client id for tokens of `provenance`: the recorded one, else Codex's.
 #[must_use]
 pub fn client_id(provenance: &Provenance) -> &str {
     provenance.client_id.as_deref().unwrap_or(DEFAULT_CLIENT_ID)
 }
 
-/// An address that must not be given a token. Nothing was sent to it.
+/// An address that must not receive a token. Nothing was sent to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} {problem}; it must be an https address, or an http one of this machine")]
+#[error("{name} {problem}; it must be an https address, or an http address on this machine")]
 #[non_exhaustive]
 pub struct EndpointError {
-    /// The variable or the field of the document that it stands in.
+    /// The variable, option or document field that names it.
     pub name: &'static str,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: EndpointProblem,
 }
 
-/// What is wrong with an address.
+/// Why an address must not receive a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointProblem {
-    /// A user name or password in it, which would end up in places where addresses are shown.
-    #[error("holds a user name or password")]
+    /// It contains a user name or password, which would appear wherever the address is shown.
+    #[error("contains a user name or password")]
     Credentials,
-    /// No address at all, or one without a host.
+    /// It is not a URL with a host.
     #[error("is not an address")]
     NotAnAddress,
-    /// `http` to another machine.
+    /// It is `http` on another machine.
     #[error("would send tokens to {host} unencrypted")]
     Plain {
         /// The machine.
         host: String,
     },
-    /// Neither `https` nor `http`.
-    #[error("is not an address of the web")]
+    /// It is neither `https` nor `http`.
+    #[error("is not an http or https address")]
     Scheme,
 }
 
-pub(super) fn of_setting(setting: &NetworkSetting) -> Result<Url, EndpointError> {
+pub(super) fn parse_setting(setting: &NetworkSetting) -> Result<Url, EndpointError> {
     let Some(text) = setting.value.to_str() else {
         return Err(EndpointError { name: setting.variable, problem: EndpointProblem::NotAnAddress });
     };
@@ -164,14 +164,14 @@ pub(super) fn parse(name: &'static str, text: &str) -> Result<Url, EndpointError
     Ok(url)
 }
 
-/// `localhost`, 127.0.0.0/8 and `::1`. No name is looked up for it.
+/// Whether `url` is `localhost`, in 127.0.0.0/8, or `::1`. No name is looked up.
 fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     host == LOCALHOST
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The one name that counts as this machine; the client looks it up nowhere either.
+/// The only name that counts as this machine; the client does not look it up either.
 pub(super) const LOCALHOST: &str = "localhost";
 
 #[cfg(test)]
@@ -192,22 +192,17 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_counts_before_the_issuer_and_the_issuer_before_openai() {
-        let nobody = Provenance::default();
-        let somebody = issued_by("https://issuer.example/tenant/");
+    fn the_variable_overrides_the_issuer_and_the_issuer_overrides_openai() {
+        let default = Provenance::default();
+        let other = issued_by("https://issuer.example/tenant/");
         for (pairs, provenance, refresh, revoke) in [
-            (&[][..], &nobody, "auth.openai.com/oauth/token", "auth.openai.com/oauth/revoke"),
-            (&[], &somebody, "issuer.example/tenant/oauth/token", "issuer.example/tenant/oauth/revoke"),
-            (&[(REFRESH, "")], &nobody, "auth.openai.com/oauth/token", "auth.openai.com/oauth/revoke"),
-            (
-                &[(REVOKE, "https://r.example/x")],
-                &somebody,
-                "issuer.example/tenant/oauth/token",
-                "r.example/x",
-            ),
+            (&[][..], &default, "auth.openai.com/oauth/token", "auth.openai.com/oauth/revoke"),
+            (&[], &other, "issuer.example/tenant/oauth/token", "issuer.example/tenant/oauth/revoke"),
+            (&[(REFRESH, "")], &default, "auth.openai.com/oauth/token", "auth.openai.com/oauth/revoke"),
+            (&[(REVOKE, "https://r.example/x")], &other, "issuer.example/tenant/oauth/token", "r.example/x"),
             (
                 &[(REFRESH, "https://t.example:8443/t"), (REVOKE, "https://r.example/x")],
-                &somebody,
+                &other,
                 "t.example:8443/t",
                 "r.example/x",
             ),
@@ -238,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_is_for_this_machine_alone() {
+    fn plain_http_is_allowed_to_this_machine_only() {
         for (url, here) in [
             ("http://127.0.0.1:1/t", true),
             ("http://127.9.9.9/t", true),
@@ -269,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_for_a_token_is_named_and_not_shown() {
+    fn a_refused_address_is_described_and_not_shown() {
         for (url, problem) in [
             ("marked", EndpointProblem::NotAnAddress),
             ("  ", EndpointProblem::NotAnAddress),
@@ -289,12 +284,12 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "tokens.oauth_provenance.issuer would send tokens to evil.example unencrypted; \
-             it must be an https address, or an http one of this machine"
+             it must be an https address, or an http address on this machine"
         );
     }
 
     #[test]
-    fn the_client_is_the_one_that_the_tokens_were_issued_to() {
+    fn the_client_id_is_the_recorded_one_or_codexs() {
         assert_eq!(client_id(&Provenance::default()), "app_EMoamEEZ73f0CkXaXp7hrann");
         let provenance = Provenance { issuer: None, client_id: Some("app_other".to_owned()) };
         assert_eq!(client_id(&provenance), "app_other");

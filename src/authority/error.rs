@@ -1,4 +1,4 @@
-//! Why a token could not be refreshed or revoked, sorted by what to do next.
+//! The errors of refreshes and revocations, and what the caller should do after each.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,65 +10,65 @@ use codex_auth_platform::private_file;
 use super::endpoint::{Endpoint, EndpointError};
 use super::token::InvalidTokenResponse;
 
-/// Why a token could not be refreshed or revoked.
+/// A refresh or revocation that failed.
 ///
-/// The message is one line that names the endpoint, by host and path, and the next step. No token is in it, and of what
-/// the authority answered no more than its code and message.
+/// The message is one line that names the endpoint by host and path, and the next step. It contains no token, and of
+/// the response at most the error code and message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client could not be made. Nothing was sent.
+    /// The HTTP client could not be created. Nothing was sent.
     #[error(transparent)]
     Client(#[from] HttpClientError),
-    /// The address must not be given a token. Nothing was sent.
+    /// The address must not receive a token. Nothing was sent.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// There is no token to send. Nothing was sent.
-    #[error("there is no token that could be sent to {endpoint}; log in again")]
+    /// The token is empty. Nothing was sent.
+    #[error("no token to send to {endpoint}; log in again")]
     NoToken {
-        /// Where it would have gone.
+        /// The address that would have received it.
         endpoint: Endpoint,
     },
-    /// The authority will not take this token.
+    /// The authority refused the refresh token.
     #[error("{endpoint} refused the refresh token{}: {reason}; {}", RefusalText(code, message), hold.next_step())]
     Permanent {
-        /// Who refused.
+        /// The address that was called.
         endpoint: Endpoint,
         /// The HTTP status.
         status: u16,
-        /// Why.
+        /// The reason, from the code or the status.
         reason: RefusalReason,
-        /// For how long not to try it again.
+        /// How long the refusal holds.
         hold: RefusalDuration,
-        /// The code of the refusal.
+        /// The error code in the response.
         code: Option<String>,
-        /// What the authority says about it.
+        /// The error message in the response.
         message: Option<String>,
     },
-    /// Nothing came of it, and the token is as it was: the same request may succeed later.
+    /// The request failed, and the token is unchanged: the same request may succeed later.
     #[error("{endpoint} {cause}; {}", next_step(cause, *retry_after))]
     Transient {
-        /// Who was asked.
+        /// The address that was called.
         endpoint: Endpoint,
-        /// What went wrong.
+        /// The failure.
         #[source]
         cause: RequestFailure,
-        /// How long the authority asks to be left alone, at most an hour.
+        /// The delay that the authority asks for, at most an hour.
         retry_after: Option<Duration>,
     },
-    /// The request was sent, or may have been, and no usable answer came: the token may be spent.
+    /// The request was sent, or may have been, and no usable response came: the token may be spent.
     #[error("{endpoint} {cause}, so the token may be spent; try once more, then log in again")]
     Unknown {
-        /// Who was asked.
+        /// The address that was called.
         endpoint: Endpoint,
-        /// What came instead of an answer.
+        /// Why there is no usable response.
         #[source]
         cause: MissingResponse,
     },
 }
 
 impl Error {
-    /// What to do next.
+    /// Returns what to do next.
     #[must_use]
     pub fn kind(&self) -> RetryAdvice {
         match self {
@@ -84,32 +84,32 @@ impl Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RetryAdvice {
-    /// Mend what the message names: nothing was sent, and nothing will be before that.
+    /// Nothing was sent: fix what the message names first.
     NotSent,
-    /// Do not send this token again, for as long as its [`RefusalDuration`] says.
+    /// Do not send this token again for the given [`RefusalDuration`].
     Permanent,
     /// Try again later.
     Transient,
-    /// Look whether the token is spent before anything else.
+    /// Read the store again before anything else: the token may be spent.
     Unknown,
 }
 
-/// Why an authority will not take a token.
+/// Why the authority refused a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusalReason {
-    /// It is too old.
+    /// The token has expired.
     Expired,
-    /// The authority does not say, or in words of its own.
+    /// The authority gave no known reason.
     Other,
-    /// It was spent before.
+    /// The token was spent before.
     Reused,
-    /// It was taken back.
+    /// The token was revoked.
     Revoked,
 }
 
 impl RefusalReason {
-    /// The word for records and programs.
+    /// Returns the name used in `state.json` and JSON output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -132,97 +132,97 @@ impl fmt::Display for RefusalReason {
     }
 }
 
-/// For how long not to send a refused token again.
+/// How long a refusal holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusalDuration {
-    /// The refusal is about the token itself.
-    ForGood,
-    /// The refusal may be about something else, such as a server in trouble.
+    /// Forever: the refusal is about the token itself.
+    Permanent,
+    /// Ten minutes: the cause may be something else, such as a failing server.
     TenMinutes,
 }
 
 impl RefusalDuration {
-    /// The time; `None` when there is no end to it.
+    /// Returns the duration; `None` means forever.
     #[must_use]
     pub fn duration(self) -> Option<Duration> {
         match self {
-            Self::ForGood => None,
+            Self::Permanent => None,
             Self::TenMinutes => Some(Duration::from_secs(10 * 60)),
         }
     }
 
     fn next_step(self) -> &'static str {
         match self {
-            Self::ForGood => "log in again",
+            Self::Permanent => "log in again",
             Self::TenMinutes => "try again in ten minutes, or log in again",
         }
     }
 }
 
-/// What kept a request from being carried out.
+/// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestFailure {
-    /// No connection, so nothing was sent.
+    /// There was no connection, so nothing was sent.
     #[error("cannot be reached: {0}")]
     Connection(#[source] Transport),
-    /// An answer that points elsewhere. A token is taken nowhere but where it was to go.
-    #[error("answered {status} and points to {}", host.as_deref().unwrap_or("nowhere"))]
+    /// The response is a redirect. Tokens are not sent to other addresses.
+    #[error("answered {status} and redirects to {}", host.as_deref().unwrap_or("an unknown host"))]
     Redirect {
         /// The HTTP status.
         status: u16,
-        /// The host that it points to.
+        /// The host in its `Location`.
         host: Option<String>,
     },
-    /// An answer that refuses for now.
+    /// The response is an error status.
     #[error("answered {status}{}", RefusalText(code, message))]
     Status {
         /// The HTTP status.
         status: u16,
-        /// The code of the refusal.
+        /// The error code in the response.
         code: Option<String>,
-        /// What the authority says about it.
+        /// The error message in the response.
         message: Option<String>,
     },
-    /// No connection that is safe, so nothing was sent.
-    #[error("cannot be reached safely: {0}")]
+    /// TLS failed, so nothing was sent.
+    #[error("cannot be reached over TLS: {0}")]
     Tls(#[source] Transport),
 }
 
-/// What came instead of an answer.
+/// Why there is no usable response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MissingResponse {
-    /// The connection broke before the whole answer was there.
-    #[error("broke off before its answer was complete: {0}")]
+    /// The connection ended before the response was complete.
+    #[error("closed the connection before the response was complete: {0}")]
     BrokenOff(#[source] Transport),
-    /// Nothing within the deadline.
+    /// No complete response arrived within the time limit.
     #[error("did not answer within {} seconds", rounded(*.0))]
     TimedOut(Duration),
-    /// A success that cannot be understood.
-    #[error("answered with success, but what it sent is of no use ({0})")]
+    /// The response is a success that cannot be parsed.
+    #[error("answered with success, but the response is unusable ({0})")]
     Undecodable(#[source] InvalidTokenResponse),
 }
 
-/// What the network or TLS says. `Display` is one line; neither an address nor a token is in it.
+/// A network or TLS error. `Display` is one line without addresses or tokens.
 #[derive(Debug)]
 pub struct Transport(reqwest::Error);
 
 impl Transport {
     pub(super) fn new(error: reqwest::Error) -> Self {
-        // The address may have a query that is nobody's business.
+        // The URL may have a query that must not be shown.
         Self(error.without_url())
     }
 
-    /// Whether TLS was what failed, and not the connection under it.
+    /// Whether TLS failed rather than the connection under it.
     pub(super) fn is_tls(&self) -> bool {
         causes(&self.0).any(<dyn StdError>::is::<rustls::Error>)
     }
 }
 
 impl fmt::Display for Transport {
-    /// The innermost cause: those around it say "error sending request" and the like.
+    /// Shows the innermost cause: the outer ones only say "error sending request" and the like.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(cause) = causes(&self.0).last() else { return f.write_str("the request failed") };
         let text = cause.to_string();
@@ -236,48 +236,48 @@ impl StdError for Transport {
     }
 }
 
-/// Why the client could not be made. Nothing was sent.
+/// The HTTP client could not be created. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpClientError {
-    /// The file of further certificates cannot be used.
-    #[error("{variable} names {}, which {problem}; name a PEM file of certificates, or unset it", path.display())]
+    /// The CA file cannot be used.
+    #[error("{variable} names {}, which {problem}; set it to a PEM file of certificates, or unset it", path.display())]
     CaBundle {
-        /// The variable.
+        /// The environment variable.
         variable: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         problem: CaProblem,
     },
-    /// The proxy cannot be used. Its address may have a password in it and is not shown.
+    /// The proxy address is invalid. It is not shown, since it may contain a password.
     #[error("{variable} is not the address of an http, https or socks5 proxy; correct it, or unset it")]
     Proxy {
-        /// The variable.
+        /// The environment variable.
         variable: &'static str,
     },
-    /// TLS cannot be set up.
+    /// The system's certificates cannot be used.
     #[error(
-        "the certificates of this system cannot be used ({0}); install its CA certificates, or set CODEX_CA_CERTIFICATE"
+        "cannot use the certificates of this system ({0}); install its CA certificates, or set CODEX_CA_CERTIFICATE"
     )]
     Tls(#[source] rustls::Error),
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made: {0}")]
+    /// The HTTP library refused the configuration.
+    #[error("cannot create the HTTP client: {0}")]
     Setup(#[source] Transport),
 }
 
-/// What is wrong with a file of certificates.
+/// Why a CA file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaProblem {
-    /// There are none in it.
-    #[error("holds no certificate")]
+    /// It contains no certificate.
+    #[error("contains no certificate")]
     Empty,
-    /// One of them is not what it should be.
-    #[error("holds a certificate that cannot be read")]
+    /// One of its certificates is malformed.
+    #[error("contains a malformed certificate")]
     Malformed,
-    /// No such file.
+    /// The file does not exist.
     #[error("does not exist")]
     Missing,
     /// The file cannot be read.
@@ -285,7 +285,7 @@ pub enum CaProblem {
     Unreadable(#[source] private_file::Error),
 }
 
-/// Code and message of a refusal, in parentheses where there are any.
+/// The code and message of an error response, in parentheses.
 struct RefusalText<'a>(&'a Option<String>, &'a Option<String>);
 
 impl fmt::Display for RefusalText<'_> {
@@ -301,10 +301,11 @@ impl fmt::Display for RefusalText<'_> {
 pub(super) fn next_step(cause: &RequestFailure, retry_after: Option<Duration>) -> String {
     match (cause, retry_after) {
         (RequestFailure::Connection(_), _) => "check the network, then try again".to_owned(),
-        (RequestFailure::Redirect { .. }, _) => "no token is sent on; check the address".to_owned(),
+        (RequestFailure::Redirect { .. }, _) => {
+            "tokens are not sent to other addresses; check the address".to_owned()
+        }
         (RequestFailure::Tls(_), _) => {
-            "where a proxy of your network inspects connections, set CODEX_CA_CERTIFICATE to its certificate"
-                .to_owned()
+            "if a proxy inspects your connections, set CODEX_CA_CERTIFICATE to its certificate".to_owned()
         }
         (RequestFailure::Status { .. }, Some(wait)) => {
             format!("try again in {} seconds", wait.as_secs().max(1))
@@ -315,12 +316,12 @@ pub(super) fn next_step(cause: &RequestFailure, retry_after: Option<Duration>) -
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(error.source(), |cause| {
-        // What an `io::Error` carries is not its source: that is the source of what it carries.
+        // `io::Error::source` skips the error that it wraps.
         let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         carried.map(|carried| carried as &(dyn StdError + 'static)).or_else(|| (*cause).source())
     })
 }
-/// In seconds, to a tenth.
+/// Returns `wait` in seconds, rounded to a tenth.
 fn rounded(wait: Duration) -> f32 {
     (wait.as_secs_f32() * 10.0).round() / 10.0
 }

@@ -1,4 +1,4 @@
-//! One request and its answer, and what a refusal says about the token that was in it.
+//! One HTTP exchange with the authority, and what its response says about the token that was sent.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use super::ticks::elapsed;
 use super::token::{InvalidTokenResponse, TokenResponse};
 use crate::secret::Secret;
 
-/// A token response is a few kilobytes; what is longer is something else.
-const LARGEST_ANSWER: usize = 256 * 1024;
-/// A heap gives as much without a call of the system.
-const USUAL_ANSWER: usize = 32 * 1024;
+/// The maximum length of a response; a token response is a few kilobytes.
+const MAX_RESPONSE: usize = 256 * 1024;
+/// The initial capacity of the response buffer, small enough that the allocator makes no system call.
+const INITIAL_CAPACITY: usize = 32 * 1024;
 
-/// A request with a token in it.
+/// A request that sends a token.
 pub(super) struct TokenCall<'a> {
     pub(super) endpoint: &'a Endpoint,
-    /// What is sent. An answer may quote it, and messages must not.
+    /// The token that is sent. A response may quote it; messages must not.
     pub(super) token: &'a Secret,
-    /// From the start to the last byte of the answer.
-    pub(super) within: Duration,
+    /// The time limit, from the start to the last byte of the response.
+    pub(super) timeout: Duration,
 }
 
-/// An answer, as much of it as came.
+/// A response; the body is an error if it did not arrive completely.
 pub(super) struct HttpResponse {
     status: StatusCode,
     headers: HeaderMap,
@@ -38,7 +38,7 @@ pub(super) struct HttpResponse {
 }
 
 impl TokenCall<'_> {
-    /// Sends it once.
+    /// Sends the request once.
     pub(super) async fn send(
         &self,
         client: &Client,
@@ -48,16 +48,16 @@ impl TokenCall<'_> {
             return Err(Error::NoToken { endpoint: self.endpoint.clone() });
         }
         let request = client.post(self.endpoint.url().clone()).body(Bytes::from_owner(body));
-        HttpResponse::to(request, self.within).await.map_err(|unanswered| match unanswered {
-            ExchangeError::Unsent(error) => error.into(),
-            ExchangeError::Unreached(cause) => {
+        HttpResponse::exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
+            ExchangeError::NotSent(error) => error.into(),
+            ExchangeError::NotConnected(cause) => {
                 Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: None }
             }
-            ExchangeError::Silent(cause) => self.unknown(cause),
+            ExchangeError::NoResponse(cause) => self.unknown(cause),
         })
     }
 
-    /// The tokens of a success.
+    /// Parses the tokens of a successful response.
     pub(super) fn tokens(&self, answer: HttpResponse) -> Result<TokenResponse, Error> {
         answer
             .body
@@ -65,31 +65,31 @@ impl TokenCall<'_> {
             .map_err(|cause| self.unknown(cause))
     }
 
-    /// What a refusal of a refresh means, as `codex-behaviour.md` 3.5 has it.
-    pub(super) fn refused_refresh(&self, answer: &HttpResponse) -> Error {
+    /// Returns the error for a refused refresh. The codes are those that Codex 0.169 knows.
+    pub(super) fn refresh_error(&self, answer: &HttpResponse) -> Error {
         let refusal = answer.refusal(self.token);
         let (reason, hold) = match (answer.status, refusal.code.as_deref()) {
-            (_, Some("refresh_token_expired")) => (RefusalReason::Expired, RefusalDuration::ForGood),
-            (_, Some("refresh_token_invalidated")) => (RefusalReason::Revoked, RefusalDuration::ForGood),
-            (_, Some("refresh_token_reused")) => (RefusalReason::Reused, RefusalDuration::ForGood),
+            (_, Some("refresh_token_expired")) => (RefusalReason::Expired, RefusalDuration::Permanent),
+            (_, Some("refresh_token_invalidated")) => (RefusalReason::Revoked, RefusalDuration::Permanent),
+            (_, Some("refresh_token_reused")) => (RefusalReason::Reused, RefusalDuration::Permanent),
             (StatusCode::BAD_REQUEST, Some("invalid_grant")) => {
-                (RefusalReason::Other, RefusalDuration::ForGood)
+                (RefusalReason::Other, RefusalDuration::Permanent)
             }
             (StatusCode::UNAUTHORIZED, _) => (RefusalReason::Other, RefusalDuration::TenMinutes),
-            _ => return self.obstacle(answer, refusal),
+            _ => return self.transient(answer, refusal),
         };
         let RefusalDetails { code, message } = refusal;
         let (endpoint, status) = (self.endpoint.clone(), answer.status.as_u16());
         Error::Permanent { endpoint, status, reason, hold, code, message }
     }
 
-    /// What a refusal of a revocation means: whatever it is, the token lives.
-    pub(super) fn refused_revocation(&self, answer: &HttpResponse) -> Error {
-        self.obstacle(answer, answer.refusal(self.token))
+    /// Returns the error for a refused revocation, which is always transient: the token is still valid.
+    pub(super) fn revocation_error(&self, answer: &HttpResponse) -> Error {
+        self.transient(answer, answer.refusal(self.token))
     }
 
-    fn obstacle(&self, answer: &HttpResponse, refusal: RefusalDetails) -> Error {
-        let cause = answer.obstacle(self.endpoint, refusal);
+    fn transient(&self, answer: &HttpResponse, refusal: RefusalDetails) -> Error {
+        let cause = answer.failure(self.endpoint, refusal);
         Error::Transient { endpoint: self.endpoint.clone(), cause, retry_after: answer.retry_after() }
     }
 
@@ -98,26 +98,26 @@ impl TokenCall<'_> {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub(super) enum ExchangeError {
-    /// It was sent, or may have been.
-    Silent(MissingResponse),
-    /// Without a connection nothing was sent.
-    Unreached(RequestFailure),
-    /// The request could not be made.
-    Unsent(HttpClientError),
+    /// The request was sent, or may have been.
+    NoResponse(MissingResponse),
+    /// There was no connection, so nothing was sent.
+    NotConnected(RequestFailure),
+    /// The request could not be built.
+    NotSent(HttpClientError),
 }
 
 impl ExchangeError {
-    fn by(error: reqwest::Error, within: Duration) -> Self {
+    fn from_reqwest(error: reqwest::Error, timeout: Duration) -> Self {
         if error.is_builder() {
-            return Self::Unsent(HttpClientError::Setup(Transport::new(error)));
+            return Self::NotSent(HttpClientError::Setup(Transport::new(error)));
         }
         if !error.is_connect() {
-            return Self::Silent(silence(error, within));
+            return Self::NoResponse(missing_response(error, timeout));
         }
         let error = Transport::new(error);
-        Self::Unreached(if error.is_tls() {
+        Self::NotConnected(if error.is_tls() {
             RequestFailure::Tls(error)
         } else {
             RequestFailure::Connection(error)
@@ -125,31 +125,31 @@ impl ExchangeError {
     }
 }
 
-fn silence(error: reqwest::Error, within: Duration) -> MissingResponse {
+fn missing_response(error: reqwest::Error, timeout: Duration) -> MissingResponse {
     if error.is_timeout() {
-        MissingResponse::TimedOut(within)
+        MissingResponse::TimedOut(timeout)
     } else {
         MissingResponse::BrokenOff(Transport::new(error))
     }
 }
 
-/// Room for an answer, made before anything is sent: more of it is asked of the system only for one that is unusual.
-fn room() -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(Vec::with_capacity(USUAL_ANSWER))
+/// Allocates the response buffer before anything is sent, so that running out of memory cannot lose a response.
+fn buffer() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(INITIAL_CAPACITY))
 }
 
 async fn body(
     mut response: Response,
-    within: Duration,
+    timeout: Duration,
     mut body: Zeroizing<Vec<u8>>,
 ) -> Result<Zeroizing<Vec<u8>>, MissingResponse> {
-    while let Some(chunk) = response.chunk().await.map_err(|error| silence(error, within))? {
-        if body.len() + chunk.len() > LARGEST_ANSWER {
+    while let Some(chunk) = response.chunk().await.map_err(|error| missing_response(error, timeout))? {
+        if body.len() + chunk.len() > MAX_RESPONSE {
             return Err(MissingResponse::Undecodable(InvalidTokenResponse::TooLarge));
         }
         if body.len() + chunk.len() > body.capacity() {
-            // A buffer that grew by itself would leave unwiped copies behind.
-            let mut larger = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
+            // A `Vec` that grows would leave unwiped copies behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE));
             larger.extend_from_slice(&body);
             body = larger;
         }
@@ -159,19 +159,20 @@ async fn body(
 }
 
 impl HttpResponse {
-    /// Sends `request` once and waits for the last byte of its answer, `within` at most. Time in which this process was
-    /// stopped does not count, and an answer that has arrived meanwhile counts before the deadline.
-    pub(super) async fn to(request: RequestBuilder, within: Duration) -> Result<Self, ExchangeError> {
-        let room = room();
+    /// Sends `request` once and waits for the last byte of the response, at most `timeout`. Time in which this process
+    /// was stopped does not count, and a response that is ready counts before the time limit.
+    pub(super) async fn exchange(request: RequestBuilder, timeout: Duration) -> Result<Self, ExchangeError> {
+        let room = buffer();
         let answer = async {
-            let response = request.send().await.map_err(|error| ExchangeError::by(error, within))?;
+            let response =
+                request.send().await.map_err(|error| ExchangeError::from_reqwest(error, timeout))?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok(Self { status, headers, body: body(response, within, room).await })
+            Ok(Self { status, headers, body: body(response, timeout, room).await })
         };
         tokio::select! {
             biased;
             answer = answer => answer,
-            () = elapsed(within) => Err(ExchangeError::Silent(MissingResponse::TimedOut(within))),
+            () = elapsed(timeout) => Err(ExchangeError::NoResponse(MissingResponse::TimedOut(timeout))),
         }
     }
 
@@ -179,7 +180,7 @@ impl HttpResponse {
         self.status.as_u16()
     }
 
-    /// The body, if all of it came.
+    /// Returns the body, if it arrived completely.
     pub(super) fn into_body(self) -> Result<Zeroizing<Vec<u8>>, MissingResponse> {
         self.body
     }
@@ -188,8 +189,8 @@ impl HttpResponse {
         retry_after(&self.headers)
     }
 
-    /// What keeps `endpoint` from doing what it was asked, by an answer that is not a success.
-    pub(super) fn obstacle(&self, endpoint: &Endpoint, refusal: RefusalDetails) -> RequestFailure {
+    /// Describes a response that is not a success.
+    pub(super) fn failure(&self, endpoint: &Endpoint, refusal: RefusalDetails) -> RequestFailure {
         let status = self.status.as_u16();
         match self.headers.get(LOCATION) {
             Some(location) if self.status.is_redirection() => {
@@ -207,7 +208,7 @@ impl HttpResponse {
         self.status.is_success()
     }
 
-    /// Whether the authority refuses to take `token` back because it is worth nothing any more.
+    /// Whether the authority refuses to revoke `token` because it is already invalid.
     pub(super) fn says_already_invalid(&self, token: &Secret) -> bool {
         let about_the_token = [
             "invalid_grant",
@@ -220,8 +221,8 @@ impl HttpResponse {
             && self.refusal(token).code.is_some_and(|code| about_the_token.contains(&code.as_str()))
     }
 
-    /// A body that did not come whole says nothing; the status stands.
+    /// Returns the error details in the body; none if it did not arrive completely.
     pub(super) fn refusal(&self, sent: &Secret) -> RefusalDetails {
-        self.body.as_ref().map(|body| RefusalDetails::read(body, sent)).unwrap_or_default()
+        self.body.as_ref().map(|body| RefusalDetails::parse(body, sent)).unwrap_or_default()
     }
 }

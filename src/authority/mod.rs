@@ -1,31 +1,29 @@
-//! The authority: gives the tokens of a login, spends refresh tokens and takes tokens back, over an HTTP client that is
-//! made when it is needed.
+//! The client for the authority (the OAuth server): refreshes, revokes and requests tokens over HTTP.
 //!
-//! A refresh token is good for one use, so what matters is what is known after a request failed. [`Error`] says it, by
-//! [`RetryAdvice`]:
+//! A refresh token is single-use, so after a failed request the caller must know what became of it. [`Error::kind`]
+//! says so by [`RetryAdvice`]:
 //!
-//! | kind | the token | when |
+//! | advice | the refresh token | causes |
 //! |---|---|---|
-//! | [`RetryAdvice::NotSent`] | was not sent | a setting has to be mended first |
-//! | [`RetryAdvice::Transient`] | is as it was | no connection; 403, 429, 5xx and whatever else is not below; a redirect |
-//! | [`RetryAdvice::Unknown`] | may be spent | no answer, half an answer, or a success that cannot be understood |
-//! | [`RetryAdvice::Permanent`] | is of no use | 401; 400 `invalid_grant`; any refusal whose code names the token |
+//! | [`RetryAdvice::NotSent`] | was not sent | a setting must be fixed first |
+//! | [`RetryAdvice::Transient`] | is unchanged | no connection, a redirect, 403, 429, 5xx, any status not named below |
+//! | [`RetryAdvice::Unknown`] | may be spent | no response, a partial response, or a success that cannot be parsed |
+//! | [`RetryAdvice::Permanent`] | is invalid | 401; 400 `invalid_grant`; any refusal whose code names the token |
 //!
-//! A login spends nothing that is stored, and what keeps it from its end is a [`RequestError`]. Nothing is saved here, and
-//! nothing is retried but a revocation, which can be repeated without harm.
+//! The requests of a login spend no stored token; they fail with [`RequestError`]. This module saves nothing, and
+//! retries only revocations, which are idempotent.
 //!
 //! # Where tokens go
 //!
-//! To an [`Endpoint`], which is `https` or on this very machine, and nowhere else: no redirect is followed, and a request
-//! to this machine takes no proxy. Certificates are judged by the operating system, with those of `CODEX_CA_CERTIFICATE`,
-//! else `SSL_CERT_FILE`, added to its own.
+//! Tokens are sent to an [`Endpoint`] only: an `https` address, or `http` on this machine. Redirects are not followed,
+//! and requests to this machine use no proxy. The operating system's certificates are trusted, and those in the file
+//! that `CODEX_CA_CERTIFICATE`, else `SSL_CERT_FILE`, names.
 //!
 //! # Runtime
 //!
-//! The futures need a tokio runtime with its I/O and time drivers, of either flavour. They spawn nothing that outlives
-//! them but the looking up of a name, which tokio does on a blocking thread: a runtime that is dropped waits for it, and
-//! `Runtime::shutdown_background` does not. One [`Authority`] may be used from several runtimes, one after another or at
-//! once.
+//! The futures need a tokio runtime of either flavour with its I/O and time drivers. Dropping a runtime waits for a
+//! name lookup that is under way on tokio's blocking pool; `Runtime::shutdown_background` does not wait. One
+//! [`Authority`] may be used from several runtimes at once.
 
 mod agent;
 mod client;
@@ -50,7 +48,7 @@ use reqwest::Client;
 
 pub use self::agent::{AgentKeys, AgentToken, AgentTokenError};
 pub use self::code::{Authorization, FirstTokens};
-pub use self::device::{DeviceCode, DeviceStart, PollOutcome, SHORTEST_INTERVAL};
+pub use self::device::{DeviceCode, DeviceStart, MIN_INTERVAL, PollOutcome};
 pub use self::endpoint::{Endpoint, EndpointError, EndpointProblem, client_id};
 pub use self::error::{
     CaProblem, Error, HttpClientError, MissingResponse, RefusalDuration, RefusalReason, RequestFailure,
@@ -66,14 +64,14 @@ pub use self::token::{
 };
 use crate::config::{Environment, Network};
 
-/// The least time that a second try of a refresh has.
-const SECOND_TRY: Duration = Duration::from_secs(10);
-/// How often a revocation is tried while there is time.
-const REVOCATION_TRIES: u32 = 4;
-/// The pause before the second try of a revocation; the next is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The minimum timeout of the second attempt of a refresh.
+const MIN_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum number of attempts of one revocation.
+const MAX_REVOCATION_ATTEMPTS: u32 = 4;
+/// The delay before the second attempt of a revocation; it doubles for each further attempt.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The way to authorities. Cloning it is cheap, and the clones share one HTTP client.
+/// The HTTP client for authorities. Clones are cheap and share the connection settings.
 #[derive(Clone)]
 pub struct Authority(Arc<AuthorityShared>);
 
@@ -84,15 +82,15 @@ struct AuthorityShared {
     secure: OnceLock<Client>,
 }
 
-/// How long things may take.
+/// The time limits of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "settings that a caller gives in full")]
 pub struct Deadlines {
-    /// A connection, TLS and all.
+    /// For connecting, TLS included.
     pub connect: Duration,
-    /// A refresh, from the call to the last byte of the answer.
+    /// For a refresh, from the call to the last byte of the response.
     pub refresh: Duration,
-    /// A revocation, all its tries and pauses together.
+    /// For a revocation, including retries and delays.
     pub revoke: Duration,
 }
 
@@ -105,13 +103,14 @@ impl Default for Deadlines {
 }
 
 impl Authority {
-    /// The way that `environment` describes. Nothing is read or built before the first request.
+    /// Creates a client with the proxy and certificate settings of `environment`. Nothing is read before the first
+    /// request.
     #[must_use]
     pub fn new(environment: &Environment) -> Self {
         Self::with_deadlines(environment, Deadlines::default())
     }
 
-    /// The same with other deadlines.
+    /// As [`Self::new`], with other time limits.
     #[must_use]
     pub fn with_deadlines(environment: &Environment, deadlines: Deadlines) -> Self {
         let network = environment.network.clone();
@@ -119,21 +118,22 @@ impl Authority {
         Self(Arc::new(AuthorityShared { network, deadlines, plain, secure }))
     }
 
-    /// Spends a refresh token, once: one request, never repeated by itself.
+    /// Spends a refresh token with a single request and no retry.
     ///
-    /// From the first poll on the token may be spent. A future that is dropped before its end takes the answer with it,
-    /// and with it the only successor of the token: run it to its end on a thread that nobody stops.
+    /// The token may be spent from the first poll on. Dropping the future loses the response, and with it the only
+    /// successor of the token: run it to completion on a thread that is not cancelled.
     ///
     /// # Errors
     /// - [`Error::Client`], [`Error::NoToken`]: nothing was sent.
-    /// - [`Error::Permanent`]: the token is of no use.
-    /// - [`Error::Transient`]: the token is as it was.
+    /// - [`Error::Permanent`]: the token is invalid.
+    /// - [`Error::Transient`]: the token is unchanged.
     /// - [`Error::Unknown`]: the token may be spent.
     pub async fn refresh(&self, request: &Refresh) -> Result<TokenResponse, Error> {
         self.refresh_after(request, Duration::ZERO).await
     }
 
-    /// As [`Self::refresh`], for a second try: both together take no longer than one may, unless that leaves too little.
+    /// As [`Self::refresh`], for an attempt that begins `passed` after the first; both share the time limit of one
+    /// refresh, but this one gets at least [`MIN_RETRY_TIMEOUT`].
     pub(crate) async fn refresh_after(
         &self,
         request: &Refresh,
@@ -141,46 +141,46 @@ impl Authority {
     ) -> Result<TokenResponse, Error> {
         let Refresh { endpoint, refresh_token, .. } = request;
         let whole = self.0.deadlines.refresh;
-        let within = whole.saturating_sub(passed).max(SECOND_TRY.min(whole));
-        let call = TokenCall { endpoint, token: refresh_token, within };
+        let timeout = whole.saturating_sub(passed).max(MIN_RETRY_TIMEOUT.min(whole));
+        let call = TokenCall { endpoint, token: refresh_token, timeout };
         let answer = call.send(self.client(call.endpoint)?, request.body()).await?;
-        if answer.is_success() { call.tokens(answer) } else { Err(call.refused_refresh(&answer)) }
+        if answer.is_success() { call.tokens(answer) } else { Err(call.refresh_error(&answer)) }
     }
 
-    /// Takes a token back. An authority that says that the token is worth nothing any more has done so too.
+    /// Revokes a token. A response saying that the token is already invalid counts as success.
     ///
-    /// A try that fails for want of a connection or an answer, or with 429 or 5xx, is repeated up to three times while
-    /// there is time. A future that is dropped leaves it open whether the token was taken back.
+    /// Failed connections, missing responses, 429 and 5xx are retried up to three times within the time limit. If the
+    /// future is dropped, the token may or may not be revoked.
     ///
     /// # Errors
     /// - [`Error::Client`], [`Error::NoToken`]: nothing was sent.
-    /// - [`Error::Transient`]: the authority could not be reached, or refused; the token is still good.
-    /// - [`Error::Unknown`]: it was asked and gave no answer.
+    /// - [`Error::Transient`]: the authority was unreachable or refused; the token is still valid.
+    /// - [`Error::Unknown`]: the request was sent, and no response came.
     pub async fn revoke(&self, request: &Revocation) -> Result<RevocationOutcome, Error> {
         let started = Instant::now();
         let total = self.0.deadlines.revoke;
         let mut tries = 0;
         loop {
-            let within = total.saturating_sub(started.elapsed());
-            let call = TokenCall { endpoint: &request.endpoint, token: &request.token, within };
+            let timeout = total.saturating_sub(started.elapsed());
+            let call = TokenCall { endpoint: &request.endpoint, token: &request.token, timeout };
             let error = match call.send(self.client(call.endpoint)?, request.body()).await {
-                Ok(answer) if answer.is_success() => return Ok(RevocationOutcome::Now),
+                Ok(answer) if answer.is_success() => return Ok(RevocationOutcome::Revoked),
                 Ok(answer) if answer.says_already_invalid(call.token) => {
                     return Ok(RevocationOutcome::AlreadyInvalid);
                 }
-                Ok(answer) => call.refused_revocation(&answer),
+                Ok(answer) => call.revocation_error(&answer),
                 Err(error) => error,
             };
             tries += 1;
             let left = total.saturating_sub(started.elapsed());
-            match RetryDecision::after(&error, tries) {
-                RetryDecision::In(pause) if pause < left => tokio::time::sleep(pause).await,
-                RetryDecision::In(_) | RetryDecision::Never => return Err(error),
+            match RetryDecision::decide(&error, tries) {
+                RetryDecision::After(pause) if pause < left => tokio::time::sleep(pause).await,
+                RetryDecision::After(_) | RetryDecision::Never => return Err(error),
             }
         }
     }
 
-    /// The client for `endpoint`. When it cannot be made the next call tries again: the user may have mended the cause.
+    /// Returns the client for `endpoint`. After a failure the next call tries again: the user may have fixed the cause.
     fn client(&self, endpoint: &Endpoint) -> Result<&Client, HttpClientError> {
         let AuthorityShared { network, deadlines, plain, secure } = &*self.0;
         let client = if endpoint.is_plain() { plain } else { secure };
@@ -192,7 +192,7 @@ impl Authority {
         } else {
             client::secure(network, deadlines.connect)?
         };
-        // Another thread may have been first, and then its client is the one.
+        // Another thread may have stored its client first.
         Ok(client.get_or_init(|| made))
     }
 }
@@ -209,14 +209,14 @@ impl fmt::Debug for Authority {
 
 /// Whether a revocation is worth another try.
 enum RetryDecision {
-    In(Duration),
+    After(Duration),
     Never,
 }
 
 impl RetryDecision {
-    /// After the last of `tries` ended with `error`.
-    fn after(error: &Error, tries: u32) -> Self {
-        if tries >= REVOCATION_TRIES {
+    /// Decides whether to retry after `error` ended attempt number `tries`.
+    fn decide(error: &Error, tries: u32) -> Self {
+        if tries >= MAX_REVOCATION_ATTEMPTS {
             return Self::Never;
         }
         let asked = match error {
@@ -228,9 +228,9 @@ impl RetryDecision {
             } => *retry_after,
             _ => return Self::Never,
         };
-        let pause = FIRST_PAUSE * 2_u32.pow(tries.saturating_sub(1));
-        // Between half of it and all of it, so that those who failed together do not come back together.
+        let pause = FIRST_RETRY_DELAY * 2_u32.pow(tries.saturating_sub(1));
+        // Jitter between half and all of the delay, so that concurrent clients do not retry in step.
         let part = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        Self::In(pause.mul_f64(0.5 + part / 2.0).max(asked.unwrap_or_default()))
+        Self::After(pause.mul_f64(0.5 + part / 2.0).max(asked.unwrap_or_default()))
     }
 }

@@ -1,30 +1,30 @@
-//! Whose a personal access token is, by the authority's word.
+//! The look-up of the owner of a personal access token.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::Authority;
-use super::endpoint::{Endpoint, EndpointError, of_setting, parse};
+use super::endpoint::{Endpoint, EndpointError, parse, parse_setting};
 use super::error::MissingResponse;
 use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::InvalidTokenResponse;
 use crate::config::Environment;
 use crate::secret::Secret;
 
-/// How long the look-up may take.
-const WITHIN: Duration = Duration::from_secs(30);
-/// Where Codex 0.169 looks personal access tokens up (`codex-behaviour.md` 2.3).
+/// The timeout of the look-up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The base address at which Codex 0.169 looks up personal access tokens.
 const DEFAULT_AUTHAPI: &str = "https://auth.openai.com/api/accounts";
 const WHOAMI_PATH: &str = "/v1/user-auth-credential/whoami";
 
-/// Whose a token is. What the authority leaves out is `None`.
+/// The owner of a token. What the authority leaves out is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
     /// The owner's e-mail address.
     pub email: Option<String>,
-    /// The person.
+    /// The user id.
     pub user_id: Option<String>,
     /// The workspace that the token acts for.
     pub account_id: Option<String>,
@@ -33,13 +33,13 @@ pub struct Profile {
 }
 
 impl Endpoint {
-    /// Where personal access tokens are looked up: below `CODEX_AUTHAPI_BASE_URL`, else at OpenAI.
+    /// Returns where personal access tokens are looked up: below `CODEX_AUTHAPI_BASE_URL`, else at OpenAI.
     ///
     /// # Errors
-    /// [`EndpointError`]: the one that is named must not be given a token. No other is tried in its place.
+    /// [`EndpointError`]: the variable's address must not receive a token. The default is not tried instead.
     pub fn whoami(environment: &Environment) -> Result<Self, EndpointError> {
         let base = match &environment.network.authapi_url {
-            Some(setting) => of_setting(setting)?,
+            Some(setting) => parse_setting(setting)?,
             None => parse("the default address", DEFAULT_AUTHAPI)?,
         };
         Ok(Self::below(base, WHOAMI_PATH))
@@ -47,23 +47,24 @@ impl Endpoint {
 }
 
 impl Authority {
-    /// Asks whose `token` is.
+    /// Looks up the owner of `token`.
     ///
     /// # Errors
-    /// [`RequestError`]; a token that is worth nothing is refused with 401.
+    /// [`RequestError`]; an invalid token is refused with 401.
     pub async fn whoami(&self, endpoint: &Endpoint, token: &Secret) -> Result<Profile, RequestError> {
         let content = RequestBody::Get(Some(token));
-        let request = LoginRequest { endpoint, content, secret: token.clone(), within: WITHIN };
-        let body = request.body(self).await?;
-        // The parser's own message quotes what it found.
+        let request =
+            LoginRequest { endpoint, body: content, redacted: token.clone(), timeout: REQUEST_TIMEOUT };
+        let body = request.fetch(self).await?;
+        // The parser's message quotes the input.
         let answer: ProfileResponse = serde_json::from_slice(&body).map_err(|_| {
             request.unanswered(MissingResponse::Undecodable(InvalidTokenResponse::NotAnObject))
         })?;
         Ok(Profile {
-            email: present(answer.email),
-            user_id: present(answer.chatgpt_user_id),
-            account_id: present(answer.chatgpt_account_id),
-            plan: present(answer.chatgpt_plan_type),
+            email: single_line(answer.email),
+            user_id: single_line(answer.chatgpt_user_id),
+            account_id: single_line(answer.chatgpt_account_id),
+            plan: single_line(answer.chatgpt_plan_type),
         })
     }
 }
@@ -76,8 +77,8 @@ struct ProfileResponse {
     chatgpt_plan_type: Option<String>,
 }
 
-/// Fit for one line of a terminal; an empty text is none.
-pub(super) fn present(text: Option<String>) -> Option<String> {
+/// Removes control characters; an empty string becomes `None`.
+pub(super) fn single_line(text: Option<String>) -> Option<String> {
     text.map(|text| text.chars().filter(|letter| !letter.is_control()).collect::<String>())
         .filter(|text| !text.is_empty())
 }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_looked_up_where_codex_looks_it_up() {
+    fn a_token_is_looked_up_at_codexs_address() {
         let environment = |base: Option<&'static str>| {
             Environment::read(|name| match name {
                 "CODEX_HOME" => Some("/place".into()),

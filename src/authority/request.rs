@@ -1,4 +1,4 @@
-//! The requests of a login, and why one of them may bring nothing.
+//! The requests of a login, and why one of them fails.
 
 use std::time::Duration;
 
@@ -17,32 +17,32 @@ use crate::secret::Secret;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// A request that spends nothing that is stored.
+/// A request that spends no stored token.
 pub(super) struct LoginRequest<'a> {
     pub(super) endpoint: &'a Endpoint,
-    pub(super) content: RequestBody<'a>,
-    /// What the answer may quote, and messages must not; empty where there is nothing.
-    pub(super) secret: Secret,
-    /// From the start to the last byte of the answer.
-    pub(super) within: Duration,
+    pub(super) body: RequestBody<'a>,
+    /// A secret that the response may quote and messages must not; may be empty.
+    pub(super) redacted: Secret,
+    /// The time limit, from the start to the last byte of the response.
+    pub(super) timeout: Duration,
 }
 
-/// What is sent.
+/// The method and body of a request.
 pub(super) enum RequestBody<'a> {
-    /// Fields of a form.
+    /// POST of form fields.
     Form(&'a [(&'static str, &'a str)]),
-    /// Nothing, under a token if there is one.
+    /// GET, with a bearer token if there is one.
     Get(Option<&'a Secret>),
-    /// A JSON text.
+    /// POST of JSON.
     Json(Zeroizing<Vec<u8>>),
 }
 
 impl LoginRequest<'_> {
-    /// Sends it once, and gives back whatever answer comes.
+    /// Sends the request once and returns the response, whatever its status.
     pub(super) async fn send(&self, authority: &Authority) -> Result<HttpResponse, RequestError> {
         let client = authority.client(self.endpoint)?;
         let url = self.endpoint.url().clone();
-        let request = match &self.content {
+        let request = match &self.body {
             RequestBody::Form(fields) => {
                 client.post(url).header(CONTENT_TYPE, FORM).body(Bytes::from_owner(form(fields)))
             }
@@ -50,28 +50,28 @@ impl LoginRequest<'_> {
             RequestBody::Get(Some(token)) => client.request(Method::GET, url).bearer_auth(token.expose()),
             RequestBody::Json(body) => client.post(url).body(Bytes::from_owner(body.clone())),
         };
-        HttpResponse::to(request, self.within).await.map_err(|unanswered| match unanswered {
-            ExchangeError::Unsent(error) => error.into(),
-            ExchangeError::Unreached(cause) => {
+        HttpResponse::exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
+            ExchangeError::NotSent(error) => error.into(),
+            ExchangeError::NotConnected(cause) => {
                 RequestError::Refused { endpoint: self.endpoint.clone(), cause, retry_after: None }
             }
-            ExchangeError::Silent(cause) => self.unanswered(cause),
+            ExchangeError::NoResponse(cause) => self.unanswered(cause),
         })
     }
 
-    /// The body of a success.
-    pub(super) async fn body(&self, authority: &Authority) -> Result<Zeroizing<Vec<u8>>, RequestError> {
+    /// Sends the request once and returns the body of a successful response.
+    pub(super) async fn fetch(&self, authority: &Authority) -> Result<Zeroizing<Vec<u8>>, RequestError> {
         let answer = self.send(authority).await?;
         if answer.is_success() {
             answer.into_body().map_err(|cause| self.unanswered(cause))
         } else {
-            Err(self.refused(&answer))
+            Err(self.refusal(&answer))
         }
     }
 
-    pub(super) fn refused(&self, answer: &HttpResponse) -> RequestError {
+    pub(super) fn refusal(&self, answer: &HttpResponse) -> RequestError {
         let endpoint = self.endpoint.clone();
-        let cause = answer.obstacle(&endpoint, answer.refusal(&self.secret));
+        let cause = answer.failure(&endpoint, answer.refusal(&self.redacted));
         RequestError::Refused { endpoint, cause, retry_after: answer.retry_after() }
     }
 
@@ -80,7 +80,7 @@ impl LoginRequest<'_> {
     }
 }
 
-/// As a form. Three letters at most stand for one, so the buffer never grows, which would leave unwiped copies behind.
+/// Encodes `fields` as a form. A byte becomes three at most, so the buffer never grows and leaves no unwiped copies.
 fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     let length = fields.iter().map(|(name, value)| (name.len() + value.len()) * 3 + 2).sum();
     let mut form = Serializer::new(String::with_capacity(length));
@@ -88,53 +88,53 @@ fn form(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(form.finish().into_bytes())
 }
 
-/// Why a request of a login brought nothing. What is stored is as it was.
+/// A request of a login that failed. What is stored is unchanged.
 ///
-/// The message is one line that names the endpoint, by host and path, and the next step. No token or code is in it, and
-/// of what the authority answered no more than its code and message.
+/// The message is one line that names the endpoint by host and path, and the next step. It contains no token or code,
+/// and of the response at most the error code and message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The client could not be made. Nothing was sent.
+    /// The HTTP client could not be created. Nothing was sent.
     #[error(transparent)]
     Client(#[from] HttpClientError),
-    /// The address must not be given a token. Nothing was sent.
+    /// The address must not receive a token. Nothing was sent.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// No connection, or an answer that is not a success.
-    #[error("{endpoint} {cause}; {}", advice(cause, *retry_after))]
+    /// There was no connection, or the response is not a success.
+    #[error("{endpoint} {cause}; {}", next_step_of(cause, *retry_after))]
     Refused {
-        /// Who was asked.
+        /// The address that was called.
         endpoint: Endpoint,
-        /// What went wrong.
+        /// The failure.
         #[source]
         cause: RequestFailure,
-        /// How long the authority asks to be left alone, at most an hour.
+        /// The delay that the authority asks for, at most an hour.
         retry_after: Option<Duration>,
     },
-    /// No usable answer.
+    /// The request was sent, or may have been, and no usable response came.
     #[error("{endpoint} {cause}; try again")]
     Unanswered {
-        /// Who was asked.
+        /// The address that was called.
         endpoint: Endpoint,
-        /// What came instead of an answer.
+        /// Why there is no usable response.
         #[source]
         cause: MissingResponse,
     },
 }
 
 impl RequestError {
-    /// What to do.
+    /// Returns whether trying again may help.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Client(_) | Self::Endpoint(_) => ErrorKind::Failed,
-            Self::Refused { cause, .. } if is_about_us(cause) => ErrorKind::Failed,
+            Self::Refused { cause, .. } if is_final(cause) => ErrorKind::Failed,
             Self::Refused { .. } | Self::Unanswered { .. } => ErrorKind::TryAgain,
         }
     }
 
-    /// The code of a refusal, in lower case.
+    /// Returns the error code of the response, in lower case.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -143,7 +143,7 @@ impl RequestError {
         }
     }
 
-    /// The HTTP status of a refusal.
+    /// Returns the HTTP status of an error response.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -153,14 +153,14 @@ impl RequestError {
     }
 }
 
-/// Whether the authority refuses what it was asked, and not just for now.
-fn is_about_us(cause: &RequestFailure) -> bool {
+/// Whether the same request would be refused again.
+fn is_final(cause: &RequestFailure) -> bool {
     matches!(cause, RequestFailure::Redirect { .. })
         || matches!(cause, RequestFailure::Status { status: 400..=428 | 430..=499, .. })
 }
 
-fn advice(cause: &RequestFailure, retry_after: Option<Duration>) -> String {
-    if is_about_us(cause) && matches!(cause, RequestFailure::Status { .. }) {
+fn next_step_of(cause: &RequestFailure, retry_after: Option<Duration>) -> String {
+    if is_final(cause) && matches!(cause, RequestFailure::Status { .. }) {
         return "start the login again".to_owned();
     }
     next_step(cause, retry_after)
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_is_written_into_the_room_that_it_was_given() {
+    fn a_form_fits_the_buffer_that_was_allocated_for_it() {
         let fields = [("code", "a b&c=ü"), ("empty", "")];
         let written = form(&fields);
         assert_eq!(std::str::from_utf8(&written).unwrap(), "code=a+b%26c%3D%C3%BC&empty=");

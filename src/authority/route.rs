@@ -1,4 +1,4 @@
-//! The way to an authority as far as it can be told with no token in hand: proxy, certificates, and whether it answers.
+//! How requests reach the authority: proxy, trusted certificates, and a probe without a token.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,75 +8,75 @@ use reqwest::header::DATE;
 
 use super::endpoint::Endpoint;
 use super::error::{Error, HttpClientError, RequestFailure, Transport};
-use super::refusal::date;
+use super::refusal::parse_http_date;
 use super::{Authority, client};
 
-/// How requests to an endpoint travel. `Display` of its parts holds no secret: of a proxy only host and port are told.
+/// How requests reach an endpoint. It holds no secret: of a proxy only host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Route {
-    /// By way of whom.
-    pub passage: ProxyRoute,
-    /// Whose certificates are trusted.
+    /// The proxy.
+    pub proxy: ProxyRoute,
+    /// The trusted certificates.
     pub trust: TrustRoots,
 }
 
-/// By way of whom requests travel.
+/// The proxy that requests use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyRoute {
-    /// Nobody's.
+    /// No proxy.
     Direct,
-    /// A proxy's.
+    /// A proxy.
     Proxy {
-        /// The variable that names it.
+        /// The environment variable that names it.
         variable: &'static str,
         /// Its host and port.
         address: String,
-        /// The variable that excepts some hosts, if one does.
+        /// The environment variable that excludes some hosts, if it is set.
         exceptions: Option<&'static str>,
     },
 }
 
-/// Whose certificates are trusted.
+/// The certificates that are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrustRoots {
-    /// Those of the system, and those of a file besides.
-    Added {
-        /// The variable that names the file.
+    /// Those of the system and of a file.
+    SystemAndFile {
+        /// The environment variable that names the file.
         variable: &'static str,
         /// The file.
         path: PathBuf,
     },
-    /// Nobody's: what goes to this very machine is not encrypted.
-    Nobody,
+    /// None: requests to this machine over `http` are not encrypted.
+    None,
     /// Those of the system.
     System,
 }
 
-/// The answer of an authority to a request with nothing in it.
+/// The response to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProbeResponse {
-    /// The HTTP status; any of them shows that the authority can be reached.
+    /// The HTTP status; any status shows that the authority can be reached.
     pub status: u16,
-    /// What time it is there.
+    /// The server's clock.
     pub date: Option<Timestamp>,
 }
 
 impl Authority {
-    /// How requests to `endpoint` travel. Nothing is sent.
+    /// Returns how requests reach `endpoint`. Nothing is sent.
     ///
     /// # Errors
-    /// [`HttpClientError`]: the proxy or the certificates that the user has set cannot be used, so nothing could be sent.
+    /// [`HttpClientError`]: the configured proxy or certificates cannot be used.
     pub fn route(&self, endpoint: &Endpoint) -> Result<Route, HttpClientError> {
         self.client(endpoint)?;
         if endpoint.is_plain() {
-            return Ok(Route { passage: ProxyRoute::Direct, trust: TrustRoots::Nobody });
+            return Ok(Route { proxy: ProxyRoute::Direct, trust: TrustRoots::None });
         }
         let network = &self.0.network;
-        let trust = network.ca_bundle().map_or(TrustRoots::System, |setting| TrustRoots::Added {
+        let trust = network.ca_bundle().map_or(TrustRoots::System, |setting| TrustRoots::SystemAndFile {
             variable: setting.variable,
             path: setting.value.clone().into(),
         });
@@ -92,23 +92,24 @@ impl Authority {
                 }
             }
         };
-        Ok(Route { passage, trust })
+        Ok(Route { proxy: passage, trust })
     }
 
-    /// Asks whether `endpoint` answers at all, within `within`, by a request without a token or a body.
+    /// Sends a HEAD request without a token to `endpoint`, with the time limit `timeout`.
     ///
     /// # Errors
-    /// - [`Error::Client`]: nothing could be sent.
-    /// - [`Error::Transient`]: there was no connection, or no answer.
-    pub async fn reach(&self, endpoint: &Endpoint, within: Duration) -> Result<ProbeResponse, Error> {
-        let request = self.client(endpoint)?.head(endpoint.url().clone()).timeout(within);
+    /// - [`Error::Client`]: nothing was sent.
+    /// - [`Error::Transient`]: there was no connection or no response.
+    pub async fn probe(&self, endpoint: &Endpoint, timeout: Duration) -> Result<ProbeResponse, Error> {
+        let request = self.client(endpoint)?.head(endpoint.url().clone()).timeout(timeout);
         let response = request.send().await.map_err(|error| {
             let error = Transport::new(error);
             let cause =
                 if error.is_tls() { RequestFailure::Tls(error) } else { RequestFailure::Connection(error) };
             Error::Transient { endpoint: endpoint.clone(), cause, retry_after: None }
         })?;
-        let told = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(date);
-        Ok(ProbeResponse { status: response.status().as_u16(), date: told })
+        let date =
+            response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(parse_http_date);
+        Ok(ProbeResponse { status: response.status().as_u16(), date })
     }
 }

@@ -1,4 +1,4 @@
-//! Deadlines in ticks, which a process that was stopped or a machine that was suspended does not lose.
+//! Timeouts that do not count the time in which the process was stopped or the machine was suspended.
 
 use std::io::{Error, ErrorKind};
 use std::pin::Pin;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The unit of a deadline.
+/// The length of one sleep; a stop or a suspension costs one tick at most.
 const TICK: Duration = Duration::from_secs(1);
-/// How long the socket is looked at once more.
-const LAST_LOOK: Duration = Duration::from_millis(20);
+/// How long the socket is polled once more after the last tick.
+const FINAL_POLL: Duration = Duration::from_millis(20);
 
-/// Waits for `limit` in ticks, each of which counts once however late it comes: a process that was stopped, or a machine
-/// that was suspended, has the rest of its time afterwards.
+/// Waits for `limit` in ticks. Each tick counts once, however late it ends, so a process that was stopped still has the
+/// rest of its time.
 pub(super) async fn elapsed(limit: Duration) {
     let mut left = limit;
     while !left.is_zero() {
@@ -22,34 +22,34 @@ pub(super) async fn elapsed(limit: Duration) {
         tokio::time::sleep(tick).await;
         left -= tick;
     }
-    // What is in the socket when the last tick comes late is read before this ends.
-    tokio::time::sleep(LAST_LOOK).await;
+    // Data that arrived before a late last tick is read first.
+    tokio::time::sleep(FINAL_POLL).await;
 }
 
-/// Limits how long a client may take to connect, TLS and all, in ticks. The client's own limit is a timer, which ends the
-/// moment a process that was stopped goes on.
+/// A connector layer that limits the time of connecting, TLS included, in ticks. reqwest's own connect timeout is a
+/// plain timer, which fires as soon as a stopped process continues.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ConnectWithin(pub(super) Duration);
+pub(super) struct ConnectTimeout(pub(super) Duration);
 
-/// A connector with such a limit.
+/// A connector with a [`ConnectTimeout`].
 #[derive(Clone, Debug)]
-pub(super) struct Limited<C> {
+pub(super) struct TimeoutConnector<C> {
     connector: C,
-    within: Duration,
+    timeout: Duration,
 }
 
-impl<C> Layer<C> for ConnectWithin {
-    type Service = Limited<C>;
+impl<C> Layer<C> for ConnectTimeout {
+    type Service = TimeoutConnector<C>;
 
-    fn layer(&self, connector: C) -> Limited<C> {
-        Limited { connector, within: self.0 }
+    fn layer(&self, connector: C) -> TimeoutConnector<C> {
+        TimeoutConnector { connector, timeout: self.0 }
     }
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Cause>> + Send>>;
 
-impl<C, To> Service<To> for Limited<C>
+impl<C, To> Service<To> for TimeoutConnector<C>
 where
     C: Service<To, Error = Cause>,
     C::Future: Send + 'static,
@@ -63,13 +63,13 @@ where
     }
 
     fn call(&mut self, to: To) -> Self::Future {
-        let (connecting, within) = (self.connector.call(to), self.within);
+        let (connecting, timeout) = (self.connector.call(to), self.timeout);
         Box::pin(async move {
             tokio::select! {
                 biased;
                 connected = connecting => connected,
-                () = elapsed(within) => {
-                    let why = format!("not connected within {:?}", within);
+                () = elapsed(timeout) => {
+                    let why = format!("not connected within {timeout:?}");
                     Err(Error::new(ErrorKind::TimedOut, why).into())
                 }
             }

@@ -1,4 +1,4 @@
-//! Logging in by browser: an address to open, a listener for what it brings back, and the exchange for tokens.
+//! Logs in with a browser: a URL to open, a listener for the redirect, and the exchange for tokens.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,35 +17,35 @@ use crate::home::Home;
 use crate::secret::Secret;
 use crate::store::LoginNote;
 
-/// How long a person has to come back from the browser.
-pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long the user has to finish in the browser.
+pub const BROWSER_LOGIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// A login that waits for a person to come back from the browser.
+/// A login that waits for the browser's redirect.
 ///
-/// While it lives it listens on port 1455 or 1457 of this machine, and a note in the folder of the home says so
-/// ([`LoginNote`]). Dropping it closes the port, ends every connection and removes the note; nothing was kept by then.
+/// It listens on port 1455 or 1457 of this machine and records the port in the home ([`LoginNote`]). Dropping it closes
+/// the port and every connection and removes the note.
 pub struct BrowserLogin {
     setup: LoginSetup,
     pkce: Pkce,
     url: String,
     redirect_uri: String,
-    expected: Arc<PendingCallback>,
+    callback: Arc<PendingCallback>,
     listener: CallbackListener,
     _note: LoginNote,
 }
 
 impl BrowserLogin {
-    /// Listens for a login of `home`. A login of the same home that is going on is asked to give up its port.
+    /// Starts a login for `home`. An earlier login of the same home that is still running is asked to release its port.
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` allows API keys only.
-    /// - [`Error::PortsTaken`]: by others than a login of this home.
-    /// - [`Error::Store`]: nothing can be kept in this home.
+    /// - [`Error::PortsTaken`]: another program uses the ports.
+    /// - [`Error::Store`]: the home cannot be written to.
     pub async fn start(setup: &LoginSetup, home: &Home) -> Result<Self, Error> {
         setup.permit_chatgpt()?;
-        let (pkce, state, word) = (Pkce::new()?, random::<32>()?, random::<32>()?);
+        let (pkce, state, cancel_token) = (Pkce::new()?, random::<32>()?, random::<32>()?);
         let bound = port::bind(home).await?;
-        let note = LoginNote::write(home, bound.port, &word)?;
+        let note = LoginNote::write(home, bound.port, &cancel_token)?;
         let redirect_uri = format!("http://127.0.0.1:{}/auth/callback", bound.port);
         let url = setup.issuer.authorize_url(&AuthorizeRequest {
             redirect_uri: &redirect_uri,
@@ -53,67 +53,67 @@ impl BrowserLogin {
             state: state.expose(),
             workspaces: &setup.config.restrictions.workspaces,
         });
-        let (expected, arrivals) = PendingCallback::with(state);
-        let expected = Arc::new(expected);
-        let listener = CallbackListener::start(bound, Arc::clone(&expected), arrivals, word);
-        Ok(Self { setup: setup.clone(), pkce, url, redirect_uri, expected, listener, _note: note })
+        let (callback, outcomes) = PendingCallback::new(state);
+        let callback = Arc::new(callback);
+        let listener = CallbackListener::start(bound, Arc::clone(&callback), outcomes, cancel_token);
+        Ok(Self { setup: setup.clone(), pkce, url, redirect_uri, callback, listener, _note: note })
     }
 
-    /// What to open in a browser. There is nothing secret in it.
+    /// Returns the URL to open in a browser. It contains no secret.
     #[must_use]
     pub fn authorize_url(&self) -> &str {
         &self.url
     }
 
-    /// Where the browser comes back to.
+    /// Returns the redirect URI.
     #[must_use]
     pub fn redirect_uri(&self) -> &str {
         &self.redirect_uri
     }
 
-    /// A way in for a person whose browser is at another machine: it ends at an address that cannot be reached there, and
-    /// that address can be pasted here.
+    /// Returns a handle that takes the redirect URI as pasted text, for a browser on another machine: it ends at that
+    /// address and cannot reach it.
     #[must_use]
     pub fn paste(&self) -> PasteHandle {
-        PasteHandle { expected: Arc::clone(&self.expected), redirect_uri: self.redirect_uri.clone() }
+        PasteHandle { callback: Arc::clone(&self.callback), redirect_uri: self.redirect_uri.clone() }
     }
 
-    /// Waits for the person, at most [`PATIENCE`], and gets the tokens. Whoever waits in a browser is told of a failure
-    /// by this, and of success by [`Self::announce`], when the login is kept.
+    /// Waits for the redirect, at most [`BROWSER_LOGIN_TIMEOUT`], and gets the tokens. The browser shows a failure at
+    /// once; it shows success when [`Self::announce`] is called.
     ///
-    /// Dropping the future cancels the login; tokens that the authority has issued by then are revoked.
+    /// Dropping the future cancels the login and revokes the tokens that were issued by then.
     ///
     /// # Errors
-    /// - [`Error::Declined`], [`Error::NoEntitlement`], [`Error::NoCode`]: what the browser came back with.
+    /// - [`Error::Declined`], [`Error::NoEntitlement`], [`Error::NoCode`]: as the redirect said.
     /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were revoked.
-    /// - [`Error::TimedOut`]; [`Error::Yielded`] to a later login of this home.
+    /// - [`Error::TimedOut`]; [`Error::Yielded`] if a later login of this home took over.
     /// - [`Error::Request`], [`Error::Document`], [`Error::Thread`].
     pub async fn obtain(&mut self) -> Result<PendingLogin, Error> {
-        let obtained = self.exchanged().await;
+        let obtained = self.wait_and_exchange().await;
         match &obtained {
             Ok(_) => {}
-            // Nobody waits in a browser: who asked for the port is answered.
-            Err(Error::Yielded) => self.listener.farewell().await,
+            // No browser waits, but the login that asked for the port does.
+            Err(Error::Yielded) => self.listener.wait_for_last_page().await,
             Err(error) => self.listener.announce(LoginVerdict::failure(&error.to_string())).await,
         }
         obtained
     }
 
-    /// Tells whoever waits in a browser how it ended, and ends the login. Takes three seconds at most.
+    /// Shows the result in the browser and ends the login. Takes three seconds at most.
     pub async fn announce(self, announcement: BrowserMessage<'_>) {
         let verdict = match announcement {
             BrowserMessage::LoggedIn => LoginVerdict::success(),
-            BrowserMessage::NotKept(why) => LoginVerdict::failure(why),
+            BrowserMessage::NotStored(why) => LoginVerdict::failure(why),
         };
         self.listener.announce(verdict).await;
     }
 
-    async fn exchanged(&mut self) -> Result<PendingLogin, Error> {
-        let arrival = timeout(PATIENCE, self.listener.arrival()).await;
-        let code = match arrival.map_err(|_| Error::TimedOut(PATIENCE))? {
+    async fn wait_and_exchange(&mut self) -> Result<PendingLogin, Error> {
+        let outcome = timeout(BROWSER_LOGIN_TIMEOUT, self.listener.outcome()).await;
+        let code = match outcome.map_err(|_| Error::TimedOut(BROWSER_LOGIN_TIMEOUT))? {
             CallbackOutcome::Code(code) => code,
-            CallbackOutcome::Nothing => return Err(Error::NoCode),
-            CallbackOutcome::Refused { code, description } => return Err(refused(code, description)),
+            CallbackOutcome::Empty => return Err(Error::NoCode),
+            CallbackOutcome::Refused { code, description } => return Err(declined(code, description)),
             CallbackOutcome::Yield => return Err(Error::Yielded),
         };
         let (verifier, redirect_uri) = (self.pkce.verifier.clone(), self.redirect_uri.clone());
@@ -123,7 +123,7 @@ impl BrowserLogin {
 }
 
 impl fmt::Debug for BrowserLogin {
-    /// Without the address, whose state is nobody else's business.
+    /// Omits the URL, which contains the state.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrowserLogin")
             .field("issuer", &self.setup.issuer)
@@ -132,8 +132,9 @@ impl fmt::Debug for BrowserLogin {
     }
 }
 
-/// What the authority sends a browser back with instead of a code (`codex-behaviour.md` 4.1).
-fn refused(code: String, description: Option<String>) -> Error {
+/// Returns the error for an `error` parameter of the redirect. `missing_codex_entitlement` is a name that Codex 0.169
+/// knows.
+fn declined(code: String, description: Option<String>) -> Error {
     let says = |text: &str| text.contains("missing_codex_entitlement");
     if says(&code) || description.as_deref().is_some_and(says) {
         return Error::NoEntitlement;
@@ -141,29 +142,29 @@ fn refused(code: String, description: Option<String>) -> Error {
     Error::Declined { code: Some(code), description }
 }
 
-/// What a browser is told.
+/// The result that a browser shows.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum BrowserMessage<'a> {
-    /// The login is kept.
+    /// The login is stored.
     LoggedIn,
-    /// It could not be kept; the text says why.
-    NotKept(&'a str),
+    /// The login could not be stored; the text says why.
+    NotStored(&'a str),
 }
 
-/// Takes the address that a browser at another machine came to. Clones lead to the same login.
+/// Takes the redirect URI of a browser on another machine. Clones belong to the same login.
 #[derive(Clone, Debug)]
 pub struct PasteHandle {
-    expected: Arc<PendingCallback>,
+    callback: Arc<PendingCallback>,
     redirect_uri: String,
 }
 
 impl PasteHandle {
-    /// Takes `text`, the address that the browser shows, white space around it trimmed. The code in it counts as if the
-    /// browser had brought it.
+    /// Takes `text`, the address in the browser's address bar, and trims it. Its code counts as if the browser had
+    /// delivered it.
     ///
     /// # Errors
-    /// [`PasteError`]; the login goes on waiting. None of the text is in it.
+    /// [`PasteError`], which quotes nothing of the text; the login goes on waiting.
     pub fn submit(&self, text: &Secret) -> Result<(), PasteError> {
         let text = text.expose().trim();
         if text.is_empty() {
@@ -171,40 +172,40 @@ impl PasteHandle {
         }
         let query = text
             .split_once('?')
-            .filter(|(address, _)| self.is_ours(address))
+            .filter(|(address, _)| self.is_redirect_uri(address))
             .map(|(_, query)| query.split('#').next().unwrap_or(query))
             .ok_or(PasteError::NotTheAddress)?;
-        match self.expected.read(query) {
-            Ok(CallbackOutcome::Nothing) => Err(PasteError::NotTheAddress),
-            Ok(arrival) => match self.expected.bring(arrival) {
-                Delivery::First | Delivery::Again => Ok(()),
+        match self.callback.parse(query) {
+            Ok(CallbackOutcome::Empty) => Err(PasteError::NotTheAddress),
+            Ok(outcome) => match self.callback.deliver(outcome) {
+                Delivery::First | Delivery::Repeated => Ok(()),
                 Delivery::Late => Err(PasteError::Late),
             },
-            Err(BadCallback::State) => Err(PasteError::AnotherLogin),
-            Err(BadCallback::Repeated) => Err(PasteError::NotTheAddress),
+            Err(BadCallback::WrongState) => Err(PasteError::AnotherLogin),
+            Err(BadCallback::RepeatedParameter) => Err(PasteError::NotTheAddress),
         }
     }
 
-    /// Browsers may show the name for the number.
-    fn is_ours(&self, address: &str) -> bool {
+    /// Whether `address` is the redirect URI, with the IP address or `localhost`.
+    fn is_redirect_uri(&self, address: &str) -> bool {
         address == self.redirect_uri || address == self.redirect_uri.replace("127.0.0.1", "localhost")
     }
 }
 
-/// Why a pasted text is of no use.
+/// Why a pasted text was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasteError {
-    /// It belongs to a login that was started another time.
-    #[error("that address belongs to another login; open the address above once more")]
+    /// It belongs to an earlier login.
+    #[error("this address belongs to another login; open the URL shown above again")]
     AnotherLogin,
-    /// Nothing.
+    /// It is empty.
     #[error("nothing was pasted")]
     Empty,
-    /// Something else came before.
-    #[error("this login is being completed already")]
+    /// The login has already received a code.
+    #[error("this login is already being completed")]
     Late,
-    /// Something else.
-    #[error("that is not the address that the browser ends at; it begins with http://127.0.0.1:")]
+    /// It is not the redirect URI.
+    #[error("not the address at which the browser ended; that one begins with http://127.0.0.1:")]
     NotTheAddress,
 }

@@ -1,4 +1,4 @@
-//! What a browser, or a person who pastes, brings back: judged by the state that only they can know.
+//! Parses the redirect URI that a browser opens or a user pastes, and checks its state.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -7,56 +7,56 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::secret::Secret;
 
-/// What ends the waiting.
+/// What a callback contained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallbackOutcome {
-    /// The person consented.
+    /// An authorization code.
     Code(Secret),
-    /// They came back with neither a code nor an error.
-    Nothing,
-    /// They, or whoever administers their account, said no.
+    /// Neither a code nor an error.
+    Empty,
+    /// An error: the user or their administrator declined.
     Refused { code: String, description: Option<String> },
-    /// Another login of this home asks for the port.
+    /// No callback: another login of this home asks for the port.
     Yield,
 }
 
-/// What became of something that was brought.
+/// What happened to a callback that was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// The very same came before: a page that was loaded again.
-    Again,
-    /// It ends the waiting.
+    /// The same callback was delivered before: the page was reloaded.
+    Repeated,
+    /// It was accepted.
     First,
-    /// Something else came before, and one is enough.
+    /// Another callback was accepted before.
     Late,
 }
 
-/// Why what was brought is none of ours.
+/// Why a callback is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadCallback {
-    /// A parameter that is there twice.
-    Repeated,
-    /// Another state than ours, or none.
-    State,
+    /// A parameter occurs twice.
+    RepeatedParameter,
+    /// The state is missing or wrong.
+    WrongState,
 }
 
-/// The one thing that a login waits for.
+/// The callback that a login waits for.
 #[derive(Debug)]
 pub(super) struct PendingCallback {
     state: Secret,
     first: Mutex<Option<CallbackOutcome>>,
-    tell: UnboundedSender<CallbackOutcome>,
+    sender: UnboundedSender<CallbackOutcome>,
 }
 
 impl PendingCallback {
-    /// What is brought with `state`, and where it comes out, once.
-    pub(super) fn with(state: Secret) -> (Self, UnboundedReceiver<CallbackOutcome>) {
-        let (tell, arrivals) = unbounded_channel();
-        (Self { state, first: Mutex::new(None), tell }, arrivals)
+    /// Accepts callbacks with `state`. The receiver gets the first one that is delivered.
+    pub(super) fn new(state: Secret) -> (Self, UnboundedReceiver<CallbackOutcome>) {
+        let (sender, outcomes) = unbounded_channel();
+        (Self { state, first: Mutex::new(None), sender }, outcomes)
     }
 
-    /// Reads the query of a callback. The state is compared in a time that tells nothing about it.
-    pub(super) fn read(&self, query: &str) -> Result<CallbackOutcome, BadCallback> {
+    /// Parses the query of a callback. The state is compared in constant time.
+    pub(super) fn parse(&self, query: &str) -> Result<CallbackOutcome, BadCallback> {
         let [mut code, mut state, mut error, mut description] = [const { None::<String> }; 4];
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let field = match &*name {
@@ -67,11 +67,11 @@ impl PendingCallback {
                 _ => continue,
             };
             if field.replace(value.into_owned()).is_some() {
-                return Err(BadCallback::Repeated);
+                return Err(BadCallback::RepeatedParameter);
             }
         }
         if state.map(Secret::new).is_none_or(|state| state != self.state) {
-            return Err(BadCallback::State);
+            return Err(BadCallback::WrongState);
         }
         let shown = |text: String| -> String {
             text.chars().filter(|letter| !letter.is_control()).take(300).collect()
@@ -81,20 +81,20 @@ impl PendingCallback {
                 CallbackOutcome::Refused { code: shown(error), description: description.map(shown) }
             }
             (None, Some(code)) => CallbackOutcome::Code(Secret::new(code)),
-            (None, None) => CallbackOutcome::Nothing,
+            (None, None) => CallbackOutcome::Empty,
         })
     }
 
-    /// Takes the first of all that is brought.
-    pub(super) fn bring(&self, arrival: CallbackOutcome) -> Delivery {
+    /// Delivers a callback; only the first is accepted.
+    pub(super) fn deliver(&self, outcome: CallbackOutcome) -> Delivery {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         match &*first {
-            Some(before) if *before == arrival => Delivery::Again,
+            Some(before) if *before == outcome => Delivery::Repeated,
             Some(_) => Delivery::Late,
             None => {
-                *first = Some(arrival.clone());
-                // Whoever waits may have given up.
-                let _ = self.tell.send(arrival);
+                *first = Some(outcome.clone());
+                // The login may have been dropped.
+                let _ = self.sender.send(outcome);
                 Delivery::First
             }
         }
@@ -106,37 +106,37 @@ mod tests {
     use super::*;
 
     fn expected() -> (PendingCallback, UnboundedReceiver<CallbackOutcome>) {
-        PendingCallback::with(Secret::from("right"))
+        PendingCallback::new(Secret::from("right"))
     }
 
     #[test]
-    fn only_the_right_state_is_read_further() {
+    fn a_callback_with_another_state_is_rejected() {
         let (expected, _) = expected();
         let code = CallbackOutcome::Code(Secret::from("c"));
-        assert_eq!(expected.read("code=c&state=right&scope=x"), Ok(code));
-        assert_eq!(expected.read("state=right&code="), Ok(CallbackOutcome::Nothing));
+        assert_eq!(expected.parse("code=c&state=right&scope=x"), Ok(code));
+        assert_eq!(expected.parse("state=right&code="), Ok(CallbackOutcome::Empty));
         let refused =
             CallbackOutcome::Refused { code: "no".to_owned(), description: Some("not & today".to_owned()) };
-        assert_eq!(expected.read("error=no&error_description=not+%26+to%0Aday&state=right"), Ok(refused));
+        assert_eq!(expected.parse("error=no&error_description=not+%26+to%0Aday&state=right"), Ok(refused));
         for query in
             ["", "code=c", "code=c&state=", "code=c&state=wrong", "code=c&state=right%00", "error=no"]
         {
-            assert_eq!(expected.read(query), Err(BadCallback::State), "{query}");
+            assert_eq!(expected.parse(query), Err(BadCallback::WrongState), "{query}");
         }
         for query in ["code=c&state=right&state=right", "code=c&code=d&state=right"] {
-            assert_eq!(expected.read(query), Err(BadCallback::Repeated), "{query}");
+            assert_eq!(expected.parse(query), Err(BadCallback::RepeatedParameter), "{query}");
         }
     }
 
     #[test]
-    fn the_first_that_is_brought_counts_and_comes_out_once() {
-        let (expected, mut arrivals) = expected();
+    fn only_the_first_callback_is_accepted() {
+        let (expected, mut outcomes) = expected();
         let code = |text: &str| CallbackOutcome::Code(Secret::from(text));
-        assert_eq!(expected.bring(code("a")), Delivery::First);
-        assert_eq!(expected.bring(code("a")), Delivery::Again);
-        assert_eq!(expected.bring(code("b")), Delivery::Late);
-        assert_eq!(expected.bring(CallbackOutcome::Yield), Delivery::Late);
-        assert_eq!(arrivals.try_recv(), Ok(code("a")));
-        assert!(arrivals.try_recv().is_err());
+        assert_eq!(expected.deliver(code("a")), Delivery::First);
+        assert_eq!(expected.deliver(code("a")), Delivery::Repeated);
+        assert_eq!(expected.deliver(code("b")), Delivery::Late);
+        assert_eq!(expected.deliver(CallbackOutcome::Yield), Delivery::Late);
+        assert_eq!(outcomes.try_recv(), Ok(code("a")));
+        assert!(outcomes.try_recv().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Storing a login that was just obtained: nothing old is touched until the new one is safe.
+//! Stores a new login, and removes the old one only after the new one is safe.
 
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
@@ -8,45 +8,45 @@ use crate::store::{
     SeenRevision, StorageNote, StoreChoice, StoreContent, StoredDocument, WriteIntent, WriteReport, Writer,
 };
 
-/// How often a store that another program changes meanwhile is read again.
-const TRIES: usize = 5;
+/// How many times a store that another program changes meanwhile is read again.
+const MAX_ATTEMPTS: usize = 5;
 
-/// What storing a login did.
+/// The result of storing a login.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreReport {
-    /// Where the login is now.
+    /// The location of the login.
     pub location: DocumentLocation,
-    /// Why there.
-    pub because: ChoiceReason,
-    /// The login that it replaced, as it was at that moment, if that could be read.
+    /// Why it is stored there.
+    pub reason: ChoiceReason,
+    /// The login that it replaced, as last read before the replacement; `None` if it could not be read.
     pub superseded: Option<AuthDocument>,
-    /// Where other copies were removed.
+    /// The locations from which other copies were removed.
     pub removed: Vec<DocumentLocation>,
-    /// Further logins that were written over or removed, in the one store or the other.
+    /// Further logins that were overwritten or removed in either store.
     pub also_superseded: Vec<AuthDocument>,
-    /// What a person should hear.
+    /// Notes for the user.
     pub notes: Vec<StorageNote>,
 }
 
-/// Stores `document` by `choice`, replacing the login that is there.
+/// Stores `document` according to `choice`, replacing the login that is there.
 ///
-/// The order is: write, read back, `config.toml`, `state.json`, then remove the copy in the other store, exactly as it was
-/// before. A failure before the removal puts everything back. Of two logins at once the last to commit wins.
+/// Writes, reads back, updates `config.toml` and `state.json`, then removes the copy in the other store if it is
+/// unchanged. A failure before the removal restores everything. Of two concurrent logins the last to commit wins.
 ///
 /// # Errors
 /// - As [`store::Stores::check`]: nothing was changed.
 /// - As [`Writer::replace`]; [`Error::Contended`].
-pub fn keep(
+pub fn commit_login(
     writer: &mut Writer<'_>,
     choice: &StoreChoice,
     document: &AuthDocument,
 ) -> Result<StoreReport, Error> {
     writer.stores().check(choice)?;
-    // What cannot be completed, or belongs to no login, is for the next refresh, which can revoke it.
+    // A rescue that cannot be recovered here is left for the next refresh, which can revoke it.
     let _ = writer.recover();
-    let ended = writer.hold_interrupted_logout().ok().flatten();
-    // An old login that cannot be read is no reason to refuse a new one.
+    let ended = writer.save_interrupted_logout().ok().flatten();
+    // An unreadable old login must not prevent a new one.
     let old = writer.stores().find().ok().and_then(|found| found.stored);
     let in_keychain_before = writer.state().store == Some(StoreKind::Keychain)
         || matches!(writer.stores().settings().config.store, StoreSetting::Selected(selection) if selection != StoreSelection::File)
@@ -55,13 +55,13 @@ pub fn keep(
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
     let written = match store_in(writer, kind, choice, document, old.as_ref()) {
-        // The keychain refused after all, and nothing is in it.
+        // The keychain refused, and nothing was written to it.
         Err(error)
             if kind == StoreKind::Keychain
                 && choice.selection == StoreSelection::Auto
                 && !error.is_unknown() =>
         {
-            notes.push(StorageNote::KeychainPassedOver { reason: error.to_string() });
+            notes.push(StorageNote::KeychainSkipped { reason: error.to_string() });
             store_in(writer, StoreKind::File, choice, document, old.as_ref())?
         }
         written => written?,
@@ -79,7 +79,7 @@ pub fn keep(
             Ok(None) => {}
             Err(error) => {
                 if kind == StoreKind::File {
-                    // Without this record the login is stored all the same, and the note says what is left.
+                    // If this fails too, the login is stored, and the note reports the copy.
                     let _ = writer.record(|state| state.left_in_keychain = true);
                 }
                 notes.push(StorageNote::NotRemoved { kind: kind.other(), reason: error.to_string() });
@@ -94,7 +94,7 @@ pub fn keep(
     let also_superseded = gone.into_iter().filter(is_another).collect();
     Ok(StoreReport {
         location: written.written.location,
-        because: choice.because.clone(),
+        reason: choice.reason.clone(),
         superseded: written.superseded.filter(|old| ended.is_none() || old.logout_fingerprint() != ended),
         removed,
         also_superseded,
@@ -102,7 +102,7 @@ pub fn keep(
     })
 }
 
-/// A login that is stored and selected, the one that was in use before, and what the two stores held.
+/// A stored and selected login, the login in use before, and the previous content of both stores.
 struct SelectedLogin {
     written: WriteReport,
     superseded: Option<AuthDocument>,
@@ -118,13 +118,13 @@ fn store_in(
     old: Option<&StoredDocument>,
 ) -> Result<SelectedLogin, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
-        Seal::make(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
+        Seal::for_store(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
     }
-    let before = writer.selected();
+    let before = writer.store_settings();
     let other = writer.read(kind.other());
     let mut there = writer.read(kind)?;
     failpoint::at("old login read");
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         // Another program may have refreshed the old login since it was read.
         let superseded = match (&there, old) {
             (_, Some(old)) if old.location.kind() != kind => Some(&old.document),
@@ -132,9 +132,9 @@ fn store_in(
             _ => None,
         };
         let finished = match writer.replace(kind, there.seen(), document, WriteIntent::Login, |state| {
-            begin(state, document, superseded);
+            record_login(state, document, superseded);
         }) {
-            Ok(ReplaceOutcome::Moved(now)) => {
+            Ok(ReplaceOutcome::Changed(now)) => {
                 there = now;
                 continue;
             }
@@ -162,19 +162,19 @@ fn store_in(
 }
 
 /// Records a new login.
-fn begin(state: &mut HomeState, document: &AuthDocument, old: Option<&AuthDocument>) {
-    // Another account's token is alive still, and its document may come back.
+fn record_login(state: &mut HomeState, document: &AuthDocument, old: Option<&AuthDocument>) {
+    // A token of another account is still valid, and its document may come back.
     let same = old.filter(|old| old.is_same_login_as(document));
     let replaced = same.and_then(AuthDocument::fingerprint);
     if let Some(fingerprint) = replaced.filter(|replaced| Some(*replaced) != document.fingerprint()) {
-        state.spend(fingerprint);
+        state.mark_spent(fingerprint);
     }
-    // What was known of the token before is no news of this one.
+    // The recorded outcomes concern the previous token.
     (state.poison, state.outcome, state.received_at) = (None, None, None);
-    state.unmark_logout();
+    state.clear_logout_mark();
 }
 
-/// Removes the copy in the store of `kind` if it is what it was before the login, and returns where it was.
+/// Removes the copy in the store of `kind` if it is unchanged since the login began, and returns its location.
 fn remove_copy(
     writer: &mut Writer<'_>,
     kind: StoreKind,
@@ -187,8 +187,8 @@ fn remove_copy(
     }
     let location = writer.stores().location(kind);
     match writer.remove(kind, seen)? {
-        RemoveOutcome::Gone(Removal::Removed) => Ok(Some(location)),
-        RemoveOutcome::Gone(Removal::Absent) => Ok(None),
-        RemoveOutcome::Moved(_) => Err(Error::Contended),
+        RemoveOutcome::Removed(Removal::Removed) => Ok(Some(location)),
+        RemoveOutcome::Removed(Removal::Absent) => Ok(None),
+        RemoveOutcome::Changed(_) => Err(Error::Contended),
     }
 }

@@ -1,4 +1,4 @@
-//! Why a login did not come about.
+//! The errors of a login.
 
 use std::fmt;
 use std::io;
@@ -11,75 +11,75 @@ use crate::document;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store;
 
-/// Why a login did not come about. Whatever was stored before is as it was.
+/// A login that failed. What was stored before is unchanged.
 ///
-/// The message is one line; no token or code is in it.
+/// The message is one line and contains no token or code.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A personal access token that the authority does not know.
+    /// The authority does not know the personal access token.
     #[error("the authority does not accept this personal access token; make a new one")]
-    BadToken(#[source] RequestError),
-    /// The code that a person should have typed is too old.
-    #[error("nobody approved the code within {} minutes; start the login again", .0.as_secs() / 60)]
+    BadPersonalToken(#[source] RequestError),
+    /// The device code expired before it was approved.
+    #[error("the code was not approved within {} minutes; start the login again", .0.as_secs() / 60)]
     CodeExpired(Duration),
-    /// The person, or whoever administers their account, said no.
-    #[error("the authority did not let you in{}", AuthorityText(description.as_deref().or(code.as_deref())))]
+    /// The user or their administrator declined.
+    #[error("the authority refused the login{}", AuthorityText(description.as_deref().or(code.as_deref())))]
     Declined {
-        /// The authority's code for it.
+        /// The authority's error code.
         code: Option<String>,
-        /// What it says about it.
+        /// Its description.
         description: Option<String>,
     },
-    /// The authority knows no logins by device, for anybody or for this account.
-    #[error("logins by device code are not enabled at {issuer}, or not for this account")]
+    /// Device logins are disabled, in general or for this account.
+    #[error("device code logins are not enabled at {issuer}, or not for this account")]
     DeviceNotEnabled {
-        /// Who was asked.
+        /// The authority.
         issuer: String,
     },
-    /// What came cannot be made into a document that other programs can read.
-    #[error("the authority gave a login that cannot be kept: {0}")]
+    /// The tokens cannot be made into a document that other programs can read.
+    #[error("the login from the authority cannot be stored: {0}")]
     Document(#[source] document::Error),
-    /// The address of the authority cannot be used.
+    /// The address of the authority must not receive a token.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// `config.toml` does not allow it.
+    /// `config.toml` forbids the login.
     #[error(transparent)]
     Forbidden(#[from] ForbiddenLogin),
-    /// The account has no right to use Codex.
-    #[error("Codex is not enabled for this account or its workspace; ask whoever administers the workspace")]
+    /// The account may not use Codex.
+    #[error("Codex is not enabled for this account or its workspace; ask the administrator of the workspace")]
     NoEntitlement,
     /// The browser came back without a code.
     #[error("the browser came back without a code; start the login again")]
     NoCode,
-    /// A text that should be an agent identity is none that can be relied on.
-    #[error("this is not an agent identity token that can be relied on: {0}")]
-    NotGenuine(#[from] AgentTokenError),
-    /// The ports that the authority lets a browser come back to are taken.
-    #[error("both ports that a browser can come back to are taken: {}", list(.0))]
+    /// The agent identity token is invalid.
+    #[error("not a valid agent identity token: {0}")]
+    BadAgentToken(#[from] AgentTokenError),
+    /// Both ports of the redirect URI are in use.
+    #[error("both ports for the browser's redirect are in use: {}", list(.0))]
     PortsTaken(Vec<OccupiedPort>),
-    /// No random number could be had from the operating system.
-    #[error("the operating system gives no random numbers: {0}")]
+    /// The operating system provided no random bytes.
+    #[error("cannot read random bytes from the operating system: {0}")]
     Random(getrandom::Error),
-    /// The authority could not be asked, or refused.
+    /// A request to the authority failed.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The place cannot be written to.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// No thread could be started for the token exchange. Nothing was sent.
     #[error("cannot start the token exchange: {0}")]
     Thread(#[source] io::Error),
-    /// Nobody came back from the browser.
-    #[error("nobody came back from the browser within {} minutes; start the login again", .0.as_secs() / 60)]
+    /// The browser did not come back in time.
+    #[error("the browser did not come back within {} minutes; start the login again", .0.as_secs() / 60)]
     TimedOut(Duration),
-    /// Another login of this home was started, and took over.
-    #[error("another login of this place was started and has taken over")]
+    /// A later login of this home took over.
+    #[error("another login for this home was started and has taken over")]
     Yielded,
 }
 
 impl Error {
-    /// What to do.
+    /// Returns whether trying again may help.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -90,7 +90,7 @@ impl Error {
         }
     }
 
-    /// What would mend it, where that can be said.
+    /// Returns how to fix it, if that is known.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
@@ -100,15 +100,15 @@ impl Error {
     }
 }
 
-/// A port that something else listens on.
+/// A port that another program listens on.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct OccupiedPort {
     /// The port.
     pub port: u16,
-    /// The process id and the program of whoever listens, where the system tells.
+    /// The process id and program of the listener, if the system reports them.
     pub holder: Option<(u32, PathBuf)>,
-    /// What the system said.
+    /// The system's error.
     pub reason: io::Error,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for OccupiedPort {
         match holder {
             Some((pid, program)) => write!(f, "{port} by {} (pid {pid})", program.display()),
             None if reason.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "{port} by a program that the system does not name")
+                write!(f, "{port} by an unknown program")
             }
             None => write!(f, "{port} ({reason})"),
         }
@@ -129,7 +129,7 @@ fn list(taken: &[OccupiedPort]) -> String {
     taken.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What the authority says, behind a colon where it says something.
+/// The authority's text after a colon; nothing if there is none.
 struct AuthorityText<'a>(Option<&'a str>);
 
 impl fmt::Display for AuthorityText<'_> {

@@ -1,4 +1,4 @@
-//! The exchange of a code for tokens, on a thread that keeps or revokes them whatever becomes of the caller.
+//! Exchanges a code for tokens on a thread that revokes them if the caller does not store them.
 
 use std::fmt;
 use std::io;
@@ -12,9 +12,9 @@ use super::{Error, LoginSetup, PendingLogin};
 use crate::authority::{self, Authorization, Endpoint, FirstTokens, Revocation, TokenResponse, client_id};
 use crate::document::AuthDocument;
 
-/// The logins whose tokens may exist at the authority and are neither stored nor revoked yet.
+/// The logins whose tokens may exist at the authority and are neither stored nor revoked yet. Clones share one list.
 ///
-/// Clones share one list. A program waits for it with [`Self::finish`] before it exits.
+/// Await [`Self::finish`] before the program exits.
 #[derive(Clone, Default)]
 pub struct PendingExchanges(Arc<ExchangeList>);
 
@@ -25,13 +25,13 @@ struct ExchangeList {
 }
 
 impl PendingExchanges {
-    /// Waits until the tokens of every login are stored or revoked. That takes the deadline of a token exchange and that
-    /// of a revocation at most, unless the caller itself still has a [`PendingLogin`].
+    /// Waits until the tokens of every login are stored or revoked. That takes at most the timeouts of a token exchange
+    /// and a revocation, unless the caller itself still holds a [`PendingLogin`].
     ///
     /// # Errors
-    /// A revocation failed since the last call: the tokens may be usable until they expire.
+    /// A revocation failed since the last call: the tokens may stay valid until they expire.
     pub async fn finish(&self) -> Result<(), authority::Error> {
-        // The sender is in `self`, so the wait ends with the value that it is for.
+        // The sender lives in `self`, so this cannot fail.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
         let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         failure.map_or(Ok(()), Err)
@@ -53,7 +53,7 @@ impl fmt::Debug for PendingExchanges {
 struct OpenExchange(PendingExchanges);
 
 impl OpenExchange {
-    fn failed(&self, error: authority::Error) {
+    fn record_failure(&self, error: authority::Error) {
         self.0.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 }
@@ -64,16 +64,16 @@ impl Drop for OpenExchange {
     }
 }
 
-/// Whether a login comes with an API key.
+/// Whether to request an API key with the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApiKeyRequest {
     None,
-    #[cfg_attr(not(feature = "browser-login"), expect(dead_code, reason = "a login by browser asks for it"))]
+    #[cfg_attr(not(feature = "browser-login"), expect(dead_code, reason = "used by browser logins"))]
     IfAvailable,
 }
 
-/// Exchanges `authorization` for tokens. A caller that drops this future, or the login that comes of it, leaves no tokens
-/// behind: the thread that got them revokes them.
+/// Exchanges `authorization` for tokens. If the caller drops this future or the returned login, the thread that got the
+/// tokens revokes them.
 pub(super) async fn exchange(
     setup: &LoginSetup,
     authorization: Authorization,
@@ -82,11 +82,11 @@ pub(super) async fn exchange(
     let (deliver, delivered) = oneshot::channel();
     let exchange =
         CodeExchange { setup: setup.clone(), authorization, api_key, open: setup.exchanges.open() };
-    // The caller's runtime may stop at any time, and a task of it would be dropped with the tokens.
+    // The caller's runtime may stop at any time, which would drop a task and the tokens in it.
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let work = move || {
         let open = runtime.block_on(exchange.run(deliver));
-        // A name lookup that hangs is not waited for.
+        // Do not wait for a name lookup that hangs.
         runtime.shutdown_background();
         drop(open);
     };
@@ -97,7 +97,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// An exchange and the tokens that it brings.
+/// The work of the exchange thread.
 struct CodeExchange {
     setup: LoginSetup,
     authorization: Authorization,
@@ -112,52 +112,52 @@ impl CodeExchange {
         if !deliver.is_closed() {
             let LoginSetup { authority, issuer, .. } = &self.setup;
             match authority.exchange(issuer, &self.authorization).await {
-                Ok(response) => self.keep_or_revoke(&response, deliver).await,
-                // The caller may have left.
+                Ok(response) => self.deliver_or_revoke(&response, deliver).await,
+                // The caller may have dropped the receiver.
                 Err(error) => drop(deliver.send(Err(error.into()))),
             }
         }
         self.open
     }
 
-    async fn keep_or_revoke(&self, response: &TokenResponse, mut deliver: TokenSender) {
+    async fn deliver_or_revoke(&self, response: &TokenResponse, mut deliver: TokenSender) {
         let document = tokio::select! {
             biased;
             () = deliver.closed() => return self.revoke(response).await,
             document = self.document(response) => document,
         };
-        let (login, kept) = match document {
-            Ok(document) => PendingLogin::issued(document),
+        let (login, committed) = match document {
+            Ok(document) => PendingLogin::from_authority(document),
             Err(error) => {
                 self.revoke(response).await;
                 return drop(deliver.send(Err(error)));
             }
         };
-        // Where the caller has left, this drops the login, as the caller would.
+        // If the receiver is gone, this drops the login.
         drop(deliver.send(Ok(login)));
-        if kept.await.is_err() {
+        if committed.await.is_err() {
             self.revoke(response).await;
         }
     }
 
     async fn document(&self, response: &TokenResponse) -> Result<AuthDocument, Error> {
         let LoginSetup { authority, issuer, .. } = &self.setup;
-        let tokens = FirstTokens::of(issuer, response.clone())?;
+        let tokens = FirstTokens::from_response(issuer, response.clone())?;
         let api_key = match self.api_key {
             ApiKeyRequest::None => None,
-            // Not every account has one, and the login does not depend on it.
+            // Not every account has an API key, and the login does not depend on it.
             ApiKeyRequest::IfAvailable => authority.api_key(issuer, &tokens.id_token).await.ok(),
         };
         self.setup.document(tokens, api_key)
     }
 
     async fn revoke(&self, response: &TokenResponse) {
-        if let Err(error) = self.revoked(response).await {
-            self.open.failed(error);
+        if let Err(error) = self.try_revoke(response).await {
+            self.open.record_failure(error);
         }
     }
 
-    async fn revoked(&self, response: &TokenResponse) -> Result<(), authority::Error> {
+    async fn try_revoke(&self, response: &TokenResponse) -> Result<(), authority::Error> {
         let provenance = self.setup.issuer.provenance();
         let endpoint = Endpoint::revoke(&self.setup.environment, &provenance)?;
         let TokenResponse { refresh_token, access_token, .. } = response.clone();

@@ -1,4 +1,4 @@
-//! The listener of a login by browser: on this machine alone, for as long as the login lasts, and hard to keep busy.
+//! The HTTP listener of a browser login: on this machine only, until the login ends, with bounded resources.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -28,14 +28,14 @@ use super::page::{self, Page};
 use super::port::BoundPort;
 use crate::secret::Secret;
 
-/// How long a browser may take to say what it wants.
-const HEADERS: Duration = Duration::from_secs(10);
-/// A request of a browser is a tenth of this.
-const LARGEST_REQUEST: usize = 16 * 1024;
-/// How many connections may be open that have not asked for anything yet; of more, the oldest is closed.
-const IDLE: usize = 128;
+/// How long a client may take to send its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum size of a request; a browser's has a tenth of this.
+const MAX_REQUEST: usize = 16 * 1024;
+/// How many connections may be open without a request; beyond that the oldest is closed.
+const MAX_IDLE: usize = 128;
 /// How long a browser has to fetch the last page.
-const FAREWELL: Duration = Duration::from_secs(3);
+const LAST_PAGE_TIMEOUT: Duration = Duration::from_secs(3);
 const SUCCESS: &str = "/success";
 const FAILED: &str = "/failed";
 
@@ -43,28 +43,28 @@ const FAILED: &str = "/failed";
 #[derive(Debug)]
 pub(super) struct CallbackListener {
     shared: Arc<ListenerShared>,
-    arrivals: UnboundedReceiver<CallbackOutcome>,
-    /// Ends the task, and with it every connection.
+    outcomes: UnboundedReceiver<CallbackOutcome>,
+    /// Aborts the task and every connection on drop.
     _task: JoinSet<()>,
 }
 
 #[derive(Debug)]
 struct ListenerShared {
     port: u16,
-    expected: Arc<PendingCallback>,
-    /// What we yield the port to.
-    word: Secret,
-    /// How it ended, and the page that says so.
+    callback: Arc<PendingCallback>,
+    /// The token that a later login presents to get the port.
+    cancel_token: Secret,
+    /// The result of the login and its page.
     verdict: watch::Sender<Option<LoginVerdict>>,
-    /// Whether the sockets are to be closed, and whether they are.
+    /// The state of the sockets.
     closing: watch::Sender<ListenerSockets>,
-    /// Browsers that wait for the verdict.
-    visitors: AtomicUsize,
-    /// Told when a last page is through.
-    shown: Notify,
+    /// How many browsers wait for the verdict.
+    waiting_browsers: AtomicUsize,
+    /// Notified when a last page was sent.
+    last_page_sent: Notify,
 }
 
-/// How a login ended.
+/// The result of a login, as the browser shows it.
 #[derive(Clone, Debug)]
 pub(super) struct LoginVerdict {
     path: &'static str,
@@ -89,65 +89,65 @@ enum ListenerSockets {
 }
 
 impl CallbackListener {
-    /// Begins to listen: for what is `expected`, and for the `word` that it yields to. To be called on a runtime.
+    /// Starts listening for the callback and for requests to release the port. Needs a running runtime.
     pub(super) fn start(
         bound: BoundPort,
-        expected: Arc<PendingCallback>,
-        arrivals: UnboundedReceiver<CallbackOutcome>,
-        word: Secret,
+        callback: Arc<PendingCallback>,
+        outcomes: UnboundedReceiver<CallbackOutcome>,
+        cancel_token: Secret,
     ) -> Self {
         let shared = Arc::new(ListenerShared {
             port: bound.port,
-            expected,
-            word,
+            callback,
+            cancel_token,
             verdict: watch::Sender::new(None),
             closing: watch::Sender::new(ListenerSockets::Open),
-            visitors: AtomicUsize::new(0),
-            shown: Notify::new(),
+            waiting_browsers: AtomicUsize::new(0),
+            last_page_sent: Notify::new(),
         });
         let mut task = JoinSet::new();
         task.spawn(serve(bound.sockets, Arc::clone(&shared)));
-        Self { shared, arrivals, _task: task }
+        Self { shared, outcomes, _task: task }
     }
 
-    /// Waits for what ends the waiting.
-    pub(super) async fn arrival(&mut self) -> CallbackOutcome {
-        // The other end is in `shared`, which lives as long as this.
-        self.arrivals.recv().await.unwrap_or(CallbackOutcome::Nothing)
+    /// Waits for the first callback or a request to release the port.
+    pub(super) async fn outcome(&mut self) -> CallbackOutcome {
+        // The sender is in `shared`, so this cannot fail.
+        self.outcomes.recv().await.unwrap_or(CallbackOutcome::Empty)
     }
 
-    /// Tells every browser that waits how it ended, and gives one of them the time to show it.
+    /// Sends the result to every browser that waits, and gives one of them time to fetch the page.
     pub(super) async fn announce(&self, verdict: LoginVerdict) {
-        let awaited = self.shared.visitors.load(Ordering::Relaxed) > 0;
+        let awaited = self.shared.waiting_browsers.load(Ordering::Relaxed) > 0;
         self.shared.verdict.send_replace(Some(verdict));
         if awaited {
-            self.farewell().await;
+            self.wait_for_last_page().await;
         }
     }
 
-    /// Gives a last answer the time to get through.
-    pub(super) async fn farewell(&self) {
-        let _ = timeout(FAREWELL, self.shared.shown.notified()).await;
+    /// Waits until a last page was sent, for a limited time.
+    pub(super) async fn wait_for_last_page(&self) {
+        let _ = timeout(LAST_PAGE_TIMEOUT, self.shared.last_page_sent.notified()).await;
     }
 }
 
-/// Takes connections until the sockets are to be closed; then finishes those that are there.
+/// Accepts connections until the sockets are to be closed, then finishes the open ones.
 async fn serve(sockets: Vec<TcpListener>, shared: Arc<ListenerShared>) {
     let mut connections = JoinSet::new();
     let idle = Arc::new(IdleConnections::default());
     let mut closing = shared.closing.subscribe();
     loop {
         tokio::select! {
-            () = asked_to_close(&mut closing) => break,
-            accepted = next(&sockets) => match accepted {
+            () = wait_for_close(&mut closing) => break,
+            accepted = accept(&sockets) => match accepted {
                 Ok(stream) => {
-                    let seat = idle.seat();
-                    let conversation = converse(stream, Arc::clone(&shared), Arc::clone(&idle), seat);
-                    idle.take(seat, connections.spawn(conversation));
-                    // Whoever has said what they want is heard before the next is let in.
+                    let id = idle.next_id();
+                    let connection = serve_connection(stream, Arc::clone(&shared), Arc::clone(&idle), id);
+                    idle.add(id, connections.spawn(connection));
+                    // Serve requests that have arrived before the next connection.
                     tokio::task::yield_now().await;
                 }
-                // Out of files: those who wait stay in the kernel's queue until somebody leaves.
+                // Out of file descriptors: clients stay in the kernel's queue until one is free.
                 Err(_) => sleep(Duration::from_millis(20)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -158,12 +158,12 @@ async fn serve(sockets: Vec<TcpListener>, shared: Arc<ListenerShared>) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn asked_to_close(closing: &mut watch::Receiver<ListenerSockets>) {
+async fn wait_for_close(closing: &mut watch::Receiver<ListenerSockets>) {
     let _ = closing.wait_for(|sockets| *sockets != ListenerSockets::Open).await;
 }
 
-/// The next connection of any of the sockets.
-async fn next(sockets: &[TcpListener]) -> io::Result<TcpStream> {
+/// Accepts a connection on any of the sockets.
+async fn accept(sockets: &[TcpListener]) -> io::Result<TcpStream> {
     poll_fn(|context| {
         let ready = sockets.iter().find_map(|socket| match socket.poll_accept(context) {
             Poll::Ready(accepted) => Some(accepted),
@@ -174,39 +174,44 @@ async fn next(sockets: &[TcpListener]) -> io::Result<TcpStream> {
     .await
 }
 
-/// Connections that have not asked for anything yet, the oldest first.
+/// Connections without a request yet, the oldest first.
 #[derive(Debug, Default)]
 struct IdleConnections {
-    seats: AtomicUsize,
+    last_id: AtomicUsize,
     waiting: Mutex<VecDeque<(usize, AbortHandle)>>,
 }
 
 impl IdleConnections {
-    fn seat(&self) -> usize {
-        self.seats.fetch_add(1, Ordering::Relaxed)
+    fn next_id(&self) -> usize {
+        self.last_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn take(&self, seat: usize, connection: AbortHandle) {
+    fn add(&self, id: usize, connection: AbortHandle) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push_back((seat, connection));
-        if waiting.len() > IDLE
+        waiting.push_back((id, connection));
+        if waiting.len() > MAX_IDLE
             && let Some((_, oldest)) = waiting.pop_front()
         {
             oldest.abort();
         }
     }
 
-    fn leave(&self, seat: usize) {
+    fn remove(&self, id: usize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|(other, _)| *other != seat);
+        waiting.retain(|(other, _)| *other != id);
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<ListenerShared>, idle: Arc<IdleConnections>, seat: usize) {
-    // Whether this connection has taken the last page away.
+async fn serve_connection(
+    stream: TcpStream,
+    shared: Arc<ListenerShared>,
+    idle: Arc<IdleConnections>,
+    id: usize,
+) {
+    // Whether this connection fetched the last page.
     let last = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        idle.leave(seat);
+        idle.remove(id);
         let (shared, last) = (&shared, &last);
         async move {
             let (answer, is_last) = answer(shared, &request).await;
@@ -216,80 +221,82 @@ async fn converse(stream: TcpStream, shared: Arc<ListenerShared>, idle: Arc<Idle
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_buf_size(LARGEST_REQUEST)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_REQUEST)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // An error here is a client that left, or one that hyper has answered itself.
+    // The client left, or hyper has answered the error itself.
     let _ = connection.await;
-    idle.leave(seat);
+    idle.remove(id);
     if last.load(Ordering::Relaxed) {
-        shared.shown.notify_one();
+        shared.last_page_sent.notify_one();
     }
 }
 
-/// The answer to a request, and whether it is the last that somebody waits for.
+/// Returns the response, and whether it is the last page of the login.
 async fn answer(shared: &ListenerShared, request: &Request<Incoming>) -> (Response<String>, bool) {
-    let whole = |page: &Page| (show(page), false);
-    if !is_for_us(shared.port, request) {
+    let whole = |page: &Page| (page_response(page), false);
+    if !has_local_host(shared.port, request) {
         return whole(&page::misdirected());
     }
     if request.method() != Method::GET {
-        let mut refused = show(&page::wrong_method());
+        let mut refused = page_response(&page::wrong_method());
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return (refused, false);
     }
     match request.uri().path() {
         "/auth/callback" => (callback(shared, request.uri().query().unwrap_or_default()).await, false),
-        "/cancel" if is_asked_to_yield(shared, request) => yielded(shared).await,
+        "/cancel" if may_yield(shared, request) => yield_port(shared).await,
         path => match &*shared.verdict.borrow() {
-            Some(verdict) if verdict.path == path => (show(&verdict.page), true),
-            _ => whole(&page::nothing_here()),
+            Some(verdict) if verdict.path == path => (page_response(&verdict.page), true),
+            _ => whole(&page::not_found()),
         },
     }
 }
 
 async fn callback(shared: &ListenerShared, query: &str) -> Response<String> {
-    let arrival = match shared.expected.read(query) {
-        Ok(arrival) => arrival,
-        Err(BadCallback::Repeated | BadCallback::State) => return show(&page::stranger()),
+    let outcome = match shared.callback.parse(query) {
+        Ok(outcome) => outcome,
+        Err(BadCallback::RepeatedParameter | BadCallback::WrongState) => {
+            return page_response(&page::other_login());
+        }
     };
-    let visitor = WaitingBrowser::of(shared);
-    if shared.expected.bring(arrival) == Delivery::Late {
-        return show(&page::late());
+    let waiting = WaitingBrowser::of(shared);
+    if shared.callback.deliver(outcome) == Delivery::Late {
+        return page_response(&page::late());
     }
     let mut verdicts = shared.verdict.subscribe();
     let path = match verdicts.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(verdict)) => verdict.path,
         _ => FAILED,
     };
-    drop(visitor);
-    // Another address, so that the code stays neither in sight nor in the browser's history.
+    drop(waiting);
+    // Redirect, so that the code stays neither in the address bar nor in the history.
     let mut moved = response(StatusCode::SEE_OTHER, String::new());
     moved.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
     moved
 }
 
-/// A browser that waits for the verdict.
+/// Counts a browser that waits for the verdict, until it is dropped.
 struct WaitingBrowser<'a>(&'a ListenerShared);
 
 impl<'a> WaitingBrowser<'a> {
     fn of(shared: &'a ListenerShared) -> Self {
-        shared.visitors.fetch_add(1, Ordering::Relaxed);
+        shared.waiting_browsers.fetch_add(1, Ordering::Relaxed);
         Self(shared)
     }
 }
 
 impl Drop for WaitingBrowser<'_> {
     fn drop(&mut self) {
-        self.0.visitors.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting_browsers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Closes the sockets before it answers, so that whoever asked can have the port at once.
-async fn yielded(shared: &ListenerShared) -> (Response<String>, bool) {
-    if shared.expected.bring(CallbackOutcome::Yield) == Delivery::Late {
-        return (show(&page::late()), false);
+/// Closes the sockets before it responds, so that the other login can bind the port at once.
+async fn yield_port(shared: &ListenerShared) -> (Response<String>, bool) {
+    if shared.callback.deliver(CallbackOutcome::Yield) == Delivery::Late {
+        return (page_response(&page::late()), false);
     }
     let mut closed = shared.closing.subscribe();
     shared.closing.send_if_modified(|sockets| {
@@ -300,16 +307,18 @@ async fn yielded(shared: &ListenerShared) -> (Response<String>, bool) {
         open
     });
     let _ = closed.wait_for(|sockets| *sockets == ListenerSockets::Closed).await;
-    (show(&page::yielded()), true)
+    (page_response(&page::yielded()), true)
 }
 
-fn is_asked_to_yield(shared: &ListenerShared, request: &Request<Incoming>) -> bool {
-    let word = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    word.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|word| Secret::from(word) == shared.word)
+fn may_yield(shared: &ListenerShared, request: &Request<Incoming>) -> bool {
+    let token = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    token
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .is_some_and(|token| Secret::from(token) == shared.cancel_token)
 }
 
-/// Whether the request names this machine: a page elsewhere that has its own name point here is not for us.
-fn is_for_us(port: u16, request: &Request<Incoming>) -> bool {
+/// Whether the `Host` header names this machine, which rules out DNS rebinding.
+fn has_local_host(port: u16, request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let Some((name, named)) = host.to_str().ok().and_then(|host| host.rsplit_once(':')) else { return false };
@@ -317,7 +326,7 @@ fn is_for_us(port: u16, request: &Request<Incoming>) -> bool {
     named == port.to_string() && ["localhost", "127.0.0.1", "[::1]"].contains(&name.as_str())
 }
 
-fn show(page: &Page) -> Response<String> {
+fn page_response(page: &Page) -> Response<String> {
     response(page.status, page.html.clone())
 }
 

@@ -1,35 +1,34 @@
-//! Logging in: obtaining a credential, keeping it, and only then touching the one before.
+//! Logs in: obtains a credential, commits it, then revokes the one that it replaced.
 //!
-//! Every way in has the same order, and a failure at any point leaves what was there as it was:
+//! All kinds of login follow this order; a failure at any step leaves the stored login unchanged:
 //!
-//! 1. what `config.toml` forbids is refused before anything is asked of a person ([`crate::config::Restrictions`]);
-//! 2. the credential is obtained: by [`BrowserLogin`], [`DeviceLogin`] or [`access_token`], or handed in;
-//! 3. whose it is is compared with what `config.toml` allows;
-//! 4. it is committed under the lease ([`PendingLogin::keep`], [`keep()`]);
-//! 5. the person is told ([`BrowserLogin::announce`]);
-//! 6. the tokens that it took the place of are taken back, if they are of the same account ([`supersede`]).
+//! 1. `config.toml` is checked before the user is asked for anything ([`crate::config::Restrictions`]);
+//! 2. the credential is obtained by [`BrowserLogin`], [`DeviceLogin`] or [`access_token`], or supplied by the user;
+//! 3. its account is checked against `config.toml`;
+//! 4. it is committed under the lease ([`PendingLogin::commit`], [`commit_login()`]);
+//! 5. the browser shows the result ([`BrowserLogin::announce`]);
+//! 6. the tokens of the replaced login are revoked if they are of the same account ([`supersede`]).
 //!
-//! The flows are values that a program holds: `start` says what to show, `obtain` waits for the person. Dropping one, or
-//! the future of one, ends it: its port is free, its note is gone, and nothing was kept. They need a tokio runtime with
-//! its I/O and time drivers, of either flavour.
+//! `start` of a flow returns what to show, and `obtain` waits for the user. Dropping the flow or its future cancels the
+//! login and frees its port. The futures need a tokio runtime of either flavour with its I/O and time drivers.
 //!
 //! # Cancelling
 //!
-//! Tokens that the authority issued are stored or revoked. `obtain` returns a [`PendingLogin`], which revokes its tokens
-//! when it is dropped without [`PendingLogin::keep`]. The exchange and the revocation run on a thread of the library, so a
-//! future that is dropped during the exchange leaves no login behind either. That thread ends with the process: a program
-//! awaits [`PendingExchanges::finish`] before it exits.
+//! Issued tokens are either stored or revoked: a [`PendingLogin`] that is dropped without [`PendingLogin::commit`]
+//! revokes its tokens. The exchange and the revocation run on a thread of the library, so dropping a future during the
+//! exchange leaves no tokens either. That thread ends with the process: await [`PendingExchanges::finish`] before
+//! exiting.
 
 #[cfg(feature = "browser-login")]
 mod browser;
 #[cfg(feature = "browser-login")]
 mod callback;
+mod commit;
 mod device;
 mod error;
 mod exchange;
 mod import;
 mod input;
-mod keep;
 #[cfg(feature = "browser-login")]
 mod listener;
 #[cfg(feature = "browser-login")]
@@ -45,13 +44,13 @@ mod supersede;
 mod token;
 
 #[cfg(feature = "browser-login")]
-pub use self::browser::{BrowserLogin, BrowserMessage, PATIENCE, PasteError, PasteHandle};
-pub use self::device::{DeviceLogin, LIFETIME};
+pub use self::browser::{BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, PasteError, PasteHandle};
+pub use self::commit::{StoreReport, commit_login};
+pub use self::device::{DEVICE_CODE_LIFETIME, DeviceLogin};
 pub use self::error::{Error, OccupiedPort};
 pub use self::exchange::PendingExchanges;
 pub use self::import::{ImportOutcome, import};
 pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
-pub use self::keep::{StoreReport, keep};
 pub use self::pending::PendingLogin;
 pub use self::permission::permit_document;
 pub use self::setup::LoginSetup;

@@ -1,4 +1,4 @@
-//! The pages that a browser is shown at the end of a login: one document each, with nothing fetched and no script.
+//! The pages of a browser login: self-contained HTML without scripts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,22 +7,22 @@ use sha2::{Digest as _, Sha256};
 
 const STYLE: &str = include_str!("page.css");
 const CHECK: &str = "<path d=\"M5 13l4.5 4.5L19 7\"/>";
-const MARK: &str = "<path d=\"M12 5v8.5M12 18.5v.01\"/>";
-/// What to do after anything that ends a login without success.
-const AGAIN: &str = "Nothing was changed on your machine: whoever was signed in still is. \
-                     Go back to where you started, and sign in once more.";
-/// What to do after a request that has nothing to do with the login that waits.
+const EXCLAMATION: &str = "<path d=\"M12 5v8.5M12 18.5v.01\"/>";
+/// The advice after a failed login.
+const RETRY: &str = "Nothing was changed on your machine. \
+                     Go back to where you started, and sign in again.";
+/// The advice on a page that does not concern the waiting login.
 const WAITING: &str =
     "The sign-in that was started is still waiting. Finish it in the tab where it began, or start again.";
 
-/// A page, and the status that it goes out under.
+/// A page and its status.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) status: StatusCode,
     pub(super) html: String,
 }
 
-/// What the pages may do: be shown, in this one style.
+/// Returns a policy that allows the one style and nothing else.
 pub(super) fn content_security_policy() -> String {
     let style = STANDARD.encode(Sha256::digest(STYLE));
     format!(
@@ -30,33 +30,33 @@ pub(super) fn content_security_policy() -> String {
     )
 }
 
-/// The login is kept.
+/// The login is stored.
 pub(super) fn success() -> Page {
     let body = "<p>You can close this tab and go back to what you were doing.</p>\
-                <footer>The sign-in is kept on this machine, for every program here that shares it.</footer>";
+                <footer>The sign-in is stored on this machine, for every program that shares it.</footer>";
     page(StatusCode::OK, "You are signed in", "good", CHECK, body)
 }
 
-/// The login did not come about, and `what` says why in one line.
+/// The login failed; `what` is a one-line reason.
 pub(super) fn failure(what: &str) -> Page {
     let what = escaped(&sentence(what));
-    let body = format!("<p class=\"what\">{what}</p><p>{AGAIN}</p>");
-    page(StatusCode::BAD_REQUEST, "The sign-in did not succeed", "bad", MARK, &body)
+    let body = format!("<p class=\"what\">{what}</p><p>{RETRY}</p>");
+    page(StatusCode::BAD_REQUEST, "The sign-in did not succeed", "bad", EXCLAMATION, &body)
 }
 
-/// A callback of another login.
-pub(super) fn stranger() -> Page {
-    let what = "This page belongs to another sign-in than the one that is waiting here, so nothing was done.";
-    refusal(StatusCode::BAD_REQUEST, "Not the sign-in that was started", what)
+/// A callback with another state.
+pub(super) fn other_login() -> Page {
+    let what = "This page belongs to another sign-in than the one that is waiting, so it was ignored.";
+    refusal(StatusCode::BAD_REQUEST, "Another sign-in", what)
 }
 
-/// A callback when one has come already.
+/// A callback after another was accepted.
 pub(super) fn late() -> Page {
     let what = "Another tab was first, and the sign-in is being completed there.";
-    refusal(StatusCode::CONFLICT, "Already taken care of", what)
+    refusal(StatusCode::CONFLICT, "Already in progress", what)
 }
 
-/// Another login of the same place has taken over.
+/// A later login of the same home has taken over.
 pub(super) fn yielded() -> Page {
     refusal(
         StatusCode::OK,
@@ -65,29 +65,24 @@ pub(super) fn yielded() -> Page {
     )
 }
 
-/// An address that is none.
-pub(super) fn nothing_here() -> Page {
-    refusal(StatusCode::NOT_FOUND, "Nothing here", "There is no page at this address.")
+/// An unknown path.
+pub(super) fn not_found() -> Page {
+    refusal(StatusCode::NOT_FOUND, "Not found", "There is no page at this address.")
 }
 
-/// A request that was sent to another machine by its name.
+/// A request whose `Host` is not this machine.
 pub(super) fn misdirected() -> Page {
-    let what =
-        "This address is only for a browser on the machine itself, by the name localhost or 127.0.0.1.";
+    let what = "Open this address on the machine itself, as localhost or 127.0.0.1.";
     refusal(StatusCode::MISDIRECTED_REQUEST, "Not for this address", what)
 }
 
-/// A request that is no visit.
+/// A method other than GET.
 pub(super) fn wrong_method() -> Page {
-    refusal(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "Not understood",
-        "This address can be visited, and nothing else.",
-    )
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This address accepts GET requests only.")
 }
 
 fn refusal(status: StatusCode, title: &str, what: &str) -> Page {
-    page(status, title, "bad", MARK, &format!("<p>{what}</p><p>{WAITING}</p>"))
+    page(status, title, "bad", EXCLAMATION, &format!("<p>{what}</p><p>{WAITING}</p>"))
 }
 
 fn page(status: StatusCode, title: &str, class: &str, sign: &str, body: &str) -> Page {
@@ -102,7 +97,7 @@ fn page(status: StatusCode, title: &str, class: &str, sign: &str, body: &str) ->
     Page { status, html }
 }
 
-/// A message as a sentence: a capital at its beginning, and a full stop.
+/// Turns a message into a sentence: upper-case first letter, full stop.
 fn sentence(message: &str) -> String {
     let mut letters = message.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
@@ -110,7 +105,7 @@ fn sentence(message: &str) -> String {
     if sentence.ends_with(['.', '!', '?']) { sentence } else { sentence + "." }
 }
 
-/// Text made harmless inside HTML.
+/// Escapes text for HTML.
 fn escaped(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -141,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_page_fetches_nothing_and_runs_nothing() {
-        for page in [success(), failure("no"), stranger(), late(), yielded(), nothing_here(), misdirected()] {
+        for page in [success(), failure("no"), other_login(), late(), yielded(), not_found(), misdirected()] {
             for way_out in
                 ["<script", "<link", "<img", "<iframe", "<form", "http:", "https:", "url(", "@import"]
             {

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{StoreReport, keep};
+use super::commit::{StoreReport, commit_login};
 use crate::document::AuthDocument;
 use crate::store::{self, StoreChoice, Stores, Writer};
 
@@ -13,56 +13,56 @@ use crate::store::{self, StoreChoice, Stores, Writer};
 #[must_use = "a login that is dropped is revoked"]
 pub struct PendingLogin {
     document: AuthDocument,
-    /// Tells the thread that got the tokens that they are stored; it revokes them if this is dropped instead.
-    kept: Option<oneshot::Sender<()>>,
+    /// Tells the thread that got the tokens that they are stored; if this is dropped instead, it revokes them.
+    committed: Option<oneshot::Sender<()>>,
 }
 
 impl PendingLogin {
-    /// A login with new tokens, and the word that it was stored: an error if it was dropped.
-    pub(super) fn issued(document: AuthDocument) -> (Self, oneshot::Receiver<()>) {
-        let (tell, kept) = oneshot::channel();
-        (Self { document, kept: Some(tell) }, kept)
+    /// Creates a login with new tokens. The receiver gets a value once it is stored, and an error if it is dropped.
+    pub(super) fn from_authority(document: AuthDocument) -> (Self, oneshot::Receiver<()>) {
+        let (sender, committed) = oneshot::channel();
+        (Self { document, committed: Some(sender) }, committed)
     }
 
-    /// The document that is to be stored.
+    /// Returns the document to store.
     #[must_use]
     pub fn document(&self) -> &AuthDocument {
         &self.document
     }
 
-    /// Stores it as [`keep()`] does. A login that could not be stored is revoked, unless a store has it all the same, or
-    /// cannot tell.
+    /// Stores it as [`commit_login`] does. If that fails, its tokens are revoked, unless it is in a store all the same
+    /// or that cannot be found out.
     ///
     /// # Errors
-    /// As [`keep()`].
-    pub fn keep(self, writer: &mut Writer<'_>, choice: &StoreChoice) -> Result<StoreReport, store::Error> {
-        let kept = keep(writer, choice, &self.document);
-        let is_stored = match &kept {
+    /// As [`commit_login()`].
+    pub fn commit(self, writer: &mut Writer<'_>, choice: &StoreChoice) -> Result<StoreReport, store::Error> {
+        let report = commit_login(writer, choice, &self.document);
+        let is_stored = match &report {
             Ok(_) => true,
-            Err(error) => self.may_be_in(writer.stores(), error),
+            Err(error) => self.may_be_stored(writer.stores(), error),
         };
-        if is_stored && let Some(tell) = self.kept {
-            // The thread waits for nothing else.
-            let _ = tell.send(());
+        if is_stored && let Some(sender) = self.committed {
+            // The receiver may be gone only if its thread is.
+            let _ = sender.send(());
         }
-        kept
+        report
     }
 
     /// Whether it may be stored although storing it failed with `error`.
-    fn may_be_in(&self, stores: &Stores, error: &store::Error) -> bool {
+    fn may_be_stored(&self, stores: &Stores, error: &store::Error) -> bool {
         match stores.find() {
             Ok(found) => {
                 found.stored.is_some_and(|stored| stored.document.revision() == self.document.revision())
             }
-            // Then only an error after the write leaves it open.
-            Err(_) => error.is_unknown() || matches!(error, store::Error::NotKept { .. }),
+            // The store cannot be read: only errors after the write leave it open.
+            Err(_) => error.is_unknown() || matches!(error, store::Error::WriteLost { .. }),
         }
     }
 }
 
 impl From<AuthDocument> for PendingLogin {
-    /// A credential that the user brought along: the authority issued nothing for it, and nothing is revoked.
+    /// Wraps a credential that the user supplied: the authority issued nothing for it, and nothing is revoked.
     fn from(document: AuthDocument) -> Self {
-        Self { document, kept: None }
+        Self { document, committed: None }
     }
 }

@@ -1,10 +1,10 @@
-//! Whether `config.toml` allows a login that is there.
+//! Checks a stored login against the restrictions in `config.toml`.
 
 use crate::config::{ForbiddenLogin, LoginMethod, Restrictions};
 use crate::document::{AuthDocument, AuthMode};
 
-/// Whether a login that is there would be permitted today: a rule may be younger than it, and Codex throws such a login away
-/// when it starts (`codex-behaviour.md` 2.5). A personal access token says nothing of its workspace.
+/// Checks whether `restrictions` permit a stored login: a rule may be newer than the login, and Codex 0.169 removes a
+/// forbidden login when it starts. A personal access token has no workspace to check.
 ///
 /// # Errors
 /// [`ForbiddenLogin::Method`], [`ForbiddenLogin::Workspace`].
@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_is_there_is_held_to_the_rules_of_today() {
+    fn a_stored_login_is_checked_against_the_current_restrictions() {
         let document = |text: &str| AuthDocument::parse(text.as_bytes()).unwrap();
         let key = document(r#"{"OPENAI_API_KEY":"sk-1"}"#);
         let account = document(

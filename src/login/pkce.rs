@@ -1,4 +1,4 @@
-//! The proof that a code was brought to whoever asked for it (RFC 7636).
+//! PKCE: proves that the code was issued to the program that requested it (RFC 7636).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,17 +7,17 @@ use super::Error;
 use super::setup::random;
 use crate::secret::{Secret, digest};
 
-/// Two halves of one secret: the challenge is told when a code is asked for, the verifier when it is exchanged.
+/// A PKCE pair.
 #[derive(Debug)]
 pub(super) struct Pkce {
-    /// What is told when the code is exchanged.
+    /// Sent when the code is exchanged.
     pub(super) verifier: Secret,
-    /// What is told when the login begins: the SHA-256 of the verifier.
+    /// The SHA-256 of the verifier, sent when the login begins.
     pub(super) challenge: String,
 }
 
 impl Pkce {
-    /// A new one: base64url of 64 random bytes, as Codex makes it (`codex-behaviour.md` 4.1).
+    /// Creates a pair from 64 random bytes, as Codex does.
     pub(super) fn new() -> Result<Self, Error> {
         let verifier = random::<64>()?;
         let challenge = URL_SAFE_NO_PAD.encode(digest([verifier.expose().as_bytes()]));

@@ -1,65 +1,66 @@
-//! What becomes of the login that a new one took the place of.
+//! Revokes the login that a new one replaced.
 
 use super::{LoginSetup, StoreReport};
 use crate::authority::{self, Revocation, RevocationOutcome};
 use crate::document::{AuthDocument, Identity};
 
-/// What a person wants to become of the login before.
+/// Whether to revoke the tokens of the replaced login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OldLoginPolicy {
-    /// Take its tokens back if it is of the same account.
+    /// Revoke them if they are of the same account.
     #[default]
-    OfSameAccount,
-    /// Let its tokens live.
+    RevokeSameAccount,
+    /// Never revoke them.
     Keep,
-    /// Take its tokens back, whosever it is.
-    Revoke,
+    /// Revoke them, whatever account they are of.
+    RevokeAlways,
 }
 
-/// What became of the tokens of the login before.
+/// What happened to the tokens of the replaced login.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SupersedeOutcome {
-    /// There are none that an authority could take back: nobody was logged in, or not by account, or by these very tokens.
-    Nothing,
-    /// They live, and can be used by whoever has a copy.
-    LeftAlive(RevocationSkipped),
-    /// They are worth nothing any more.
+    /// There was no login, or none with tokens to revoke, or it had the same tokens as the new one.
+    NothingToRevoke,
+    /// They were not revoked and stay valid.
+    Skipped(RevocationSkipped),
+    /// They are invalid.
     Revoked(RevocationOutcome),
-    /// The authority was asked to take them back, and did not do it; they may live on.
+    /// The revocation failed; they may stay valid.
     Failed(authority::Error),
 }
 
-/// Why the tokens of the login before were let live.
+/// Why the tokens of the replaced login were not revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationSkipped {
-    /// The person asked for it.
-    Asked,
+    /// [`OldLoginPolicy::Keep`] was requested.
+    ByPolicy,
     /// They are of another account.
     OtherAccount,
-    /// They do not say whose they are.
+    /// Their account is unknown.
     UnknownAccount,
 }
 
-/// Revokes the tokens of the logins that `new` has replaced, as far as `wish` goes. To be called when `new` is safe;
-/// whatever becomes of it, the new login stands. The outcome is the first failure, else that of the login that was in use.
+/// Revokes the tokens of the logins that `new` has replaced, according to `policy`. Call it after `new` is committed; a
+/// failure does not affect the new login. Returns the first failure, else the outcome for the login that was in use.
 ///
-/// Where an authority ends the whole grant with a refresh token, the old access token dies at that moment too. A program
-/// that still holds it is answered 401, looks into the store, and goes on with the new one.
+/// An authority may revoke the whole grant with the refresh token, which also ends the old access token. A program that
+/// uses it gets a 401, reads the store again and finds the new one.
 pub async fn supersede(
     setup: &LoginSetup,
-    wish: OldLoginPolicy,
-    kept: &StoreReport,
+    policy: OldLoginPolicy,
+    report: &StoreReport,
     new: &AuthDocument,
 ) -> SupersedeOutcome {
-    let mut outcome = supersede_one(setup, wish, kept.superseded.as_ref(), new).await;
-    for old in &kept.also_superseded {
-        let next = supersede_one(setup, wish, Some(old), new).await;
+    let mut outcome = supersede_one(setup, policy, report.superseded.as_ref(), new).await;
+    for old in &report.also_superseded {
+        let next = supersede_one(setup, policy, Some(old), new).await;
         let counts = matches!(
             (&outcome, &next),
-            (SupersedeOutcome::Nothing, _) | (SupersedeOutcome::Revoked(_), SupersedeOutcome::Failed(_))
+            (SupersedeOutcome::NothingToRevoke, _)
+                | (SupersedeOutcome::Revoked(_), SupersedeOutcome::Failed(_))
         );
         if counts {
             outcome = next;
@@ -70,26 +71,26 @@ pub async fn supersede(
 
 async fn supersede_one(
     setup: &LoginSetup,
-    wish: OldLoginPolicy,
+    policy: OldLoginPolicy,
     old: Option<&AuthDocument>,
     new: &AuthDocument,
 ) -> SupersedeOutcome {
     let Some(old) = old.filter(|old| old.logout_fingerprint() != new.logout_fingerprint()) else {
-        return SupersedeOutcome::Nothing;
+        return SupersedeOutcome::NothingToRevoke;
     };
     if !matches!(Revocation::of_document(&setup.environment, old), Ok(Some(_)) | Err(_)) {
-        return SupersedeOutcome::Nothing;
+        return SupersedeOutcome::NothingToRevoke;
     }
-    let why = match (wish, relation(&old.identity(), &new.identity())) {
-        (OldLoginPolicy::Keep, _) => Some(RevocationSkipped::Asked),
-        (OldLoginPolicy::Revoke, _) | (_, LoginRelation::Same) => None,
+    let why = match (policy, relation(&old.identity(), &new.identity())) {
+        (OldLoginPolicy::Keep, _) => Some(RevocationSkipped::ByPolicy),
+        (OldLoginPolicy::RevokeAlways, _) | (_, LoginRelation::Same) => None,
         (_, LoginRelation::Other) => Some(RevocationSkipped::OtherAccount),
         (_, LoginRelation::Unknown) => Some(RevocationSkipped::UnknownAccount),
     };
     match why {
-        Some(why) => SupersedeOutcome::LeftAlive(why),
+        Some(why) => SupersedeOutcome::Skipped(why),
         None => match revoke(setup, old).await {
-            Ok(None) => SupersedeOutcome::Nothing,
+            Ok(None) => SupersedeOutcome::NothingToRevoke,
             Ok(Some(revoked)) => SupersedeOutcome::Revoked(revoked),
             Err(error) => SupersedeOutcome::Failed(error),
         },
@@ -112,8 +113,8 @@ enum LoginRelation {
     Unknown,
 }
 
-/// Where account or user is not known of either it is not taken for the same: to end a stranger's login would be worse than to let
-/// one of ours live.
+/// Tokens whose account or user is unknown do not count as the same account: revoking another user's login is worse
+/// than leaving an own one valid.
 fn relation(old: &Identity, new: &Identity) -> LoginRelation {
     if old.contradicts(new) {
         LoginRelation::Other
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_known_to_be_the_same_account_is_taken_for_it() {
+    fn only_a_known_account_and_user_count_as_the_same_login() {
         let identity = |account: Option<&str>, user: Option<&str>| {
             Identity::new(account.map(str::to_owned), user.map(str::to_owned))
         };

@@ -1,35 +1,35 @@
-//! Logging in with a token that a person has already: looked up or verified before it is kept.
+//! Logs in with an existing token, which is verified before it is stored.
 
 use super::{Error, LoginSetup};
 use crate::authority::{AgentToken, Endpoint, Profile, RequestError};
 use crate::document::AuthDocument;
 use crate::secret::Secret;
 
-/// What personal access tokens begin with.
-const PERSONAL: &str = "at-";
+/// The prefix of personal access tokens.
+const PERSONAL_TOKEN_PREFIX: &str = "at-";
 
-/// A token that is known to be good, as it will be kept, and whose it is.
+/// A verified token, its document and its owner.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VerifiedToken {
-    /// What to keep.
+    /// The document to store.
     pub document: AuthDocument,
-    /// Whose it is.
+    /// The owner.
     pub profile: Profile,
 }
 
-/// Finds out whose `token` is: a personal access token (`at-…`) by asking the authority, an agent identity by the keys
-/// that its issuer publishes.
+/// Verifies `token`: a personal access token (`at-…`) by asking the authority, an agent identity with the keys that its
+/// issuer publishes.
 ///
 /// # Errors
-/// - [`Error::Forbidden`]: `config.toml` does not allow it, or not for this workspace.
-/// - [`Error::BadToken`], [`Error::NotGenuine`]: it is worth nothing.
-/// - [`Error::Request`]: whoever knows could not be asked.
+/// - [`Error::Forbidden`]: `config.toml` forbids this kind of login or its workspace.
+/// - [`Error::BadPersonalToken`], [`Error::BadAgentToken`]: it is invalid.
+/// - [`Error::Request`]: it could not be verified.
 pub async fn access_token(setup: &LoginSetup, token: &Secret) -> Result<VerifiedToken, Error> {
     setup.permit_chatgpt()?;
-    let verified = if token.expose().starts_with(PERSONAL) {
+    let verified = if token.expose().starts_with(PERSONAL_TOKEN_PREFIX) {
         let document = AuthDocument::with_personal_access_token(token);
-        VerifiedToken { document, profile: owner(setup, token).await? }
+        VerifiedToken { document, profile: personal_token_profile(setup, token).await? }
     } else {
         let parsed = AgentToken::parse(token)?;
         let endpoint = Endpoint::agent_keys(setup.config.chatgpt_url.as_deref())?;
@@ -41,11 +41,11 @@ pub async fn access_token(setup: &LoginSetup, token: &Secret) -> Result<Verified
     Ok(verified)
 }
 
-async fn owner(setup: &LoginSetup, token: &Secret) -> Result<Profile, Error> {
+async fn personal_token_profile(setup: &LoginSetup, token: &Secret) -> Result<Profile, Error> {
     let endpoint = Endpoint::whoami(&setup.environment)?;
     match setup.authority.whoami(&endpoint, token).await {
         Err(error @ RequestError::Refused { .. }) if matches!(error.status(), Some(401 | 403)) => {
-            Err(Error::BadToken(error))
+            Err(Error::BadPersonalToken(error))
         }
         answer => Ok(answer?),
     }

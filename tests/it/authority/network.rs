@@ -34,7 +34,7 @@ fn plain_http_to_another_machine_is_refused_before_anything_is_sent() {
     assert_eq!(
         error.to_string(),
         "CODEX_REFRESH_TOKEN_URL_OVERRIDE would send tokens to auth.example.test unencrypted; \
-         it must be an https address, or an http one of this machine"
+         it must be an https address, or an http address on this machine"
     );
     assert_eq!(listener.ended(), [""; 0]);
 }

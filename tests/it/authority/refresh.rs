@@ -169,7 +169,7 @@ fn a_connection_that_closes_leaves_it_open_whether_the_token_is_spent() {
             matches!(&error, Error::Unknown { cause: MissingResponse::BrokenOff(_), .. }),
             "{step:?}: {error:?}"
         );
-        assert!(error.to_string().contains("/oauth/token broke off before"), "{error}");
+        assert!(error.to_string().contains("/oauth/token closed the connection before"), "{error}");
         assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), state, "{step:?}");
         assert_eq!(world.server.counters().all(), 1, "{step:?}");
     }

@@ -37,7 +37,7 @@ impl World {
 #[test]
 fn a_refresh_token_is_taken_back_by_its_client() {
     let world = World::new();
-    assert_eq!(world.revoke().unwrap(), RevocationOutcome::Now);
+    assert_eq!(world.revoke().unwrap(), RevocationOutcome::Revoked);
     assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), TokenState::Revoked);
     let entry = world.server.journal().pop().unwrap();
     assert_eq!(entry.fingerprint, Some(fingerprint(&world.grant.tokens.refresh_token)));
@@ -51,7 +51,7 @@ fn an_access_token_is_taken_back_by_nobody_in_particular() {
     let world = World::new();
     let access = &world.grant.tokens.access_token;
     let document = format!(r#"{{"tokens":{{"access_token":"{access}","refresh_token":""}}}}"#);
-    assert_eq!(revoke(&world.server, &document, SOON).unwrap(), RevocationOutcome::Now);
+    assert_eq!(revoke(&world.server, &document, SOON).unwrap(), RevocationOutcome::Revoked);
     let entry = world.server.journal().pop().unwrap();
     assert_eq!((entry.fingerprint, entry.client_id), (Some(fingerprint(access)), None));
 }
@@ -60,7 +60,7 @@ fn an_access_token_is_taken_back_by_nobody_in_particular() {
 fn a_token_that_is_worth_nothing_any_more_counts_as_taken_back() {
     let world = World::new();
     world.server.adjust(|policy| policy.stale_revocation = StaleRevocation::Refused);
-    assert_eq!(world.revoke().unwrap(), RevocationOutcome::Now);
+    assert_eq!(world.revoke().unwrap(), RevocationOutcome::Revoked);
     assert_eq!(world.revoke().unwrap(), RevocationOutcome::AlreadyInvalid);
     for code in [
         "invalid_grant",
@@ -109,7 +109,7 @@ fn what_may_pass_is_tried_again() {
     ] {
         let world = World::new();
         world.server.script(At::Revoke, step.clone());
-        assert_eq!(world.revoke().unwrap(), RevocationOutcome::Now, "{step:?}");
+        assert_eq!(world.revoke().unwrap(), RevocationOutcome::Revoked, "{step:?}");
         assert_eq!(world.server.counters().all(), 2, "{step:?}");
     }
 }
@@ -160,7 +160,7 @@ fn derives_revoke_url_from_refresh_token_override() {
     let environment = environment(&[(super::REFRESH_URL, &format!("{}?query=1", server.token_url()))]);
     let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
     let revocation = Revocation::of_document(&environment, &document).unwrap().unwrap();
-    assert_eq!(run(Authority::new(&environment).revoke(&revocation)).unwrap(), RevocationOutcome::Now);
+    assert_eq!(run(Authority::new(&environment).revoke(&revocation)).unwrap(), RevocationOutcome::Revoked);
     assert_eq!(server.counters().of(At::Revoke), 1);
 }
 

@@ -71,7 +71,7 @@ fn a_server_that_nobody_vouches_for_gets_no_token() {
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
     assert_eq!(error.kind(), RetryAdvice::Transient);
     let text = error.to_string();
-    assert!(text.contains("/oauth/token cannot be reached safely: invalid peer certificate"), "{text}");
+    assert!(text.contains("/oauth/token cannot be reached over TLS: invalid peer certificate"), "{text}");
     assert!(text.ends_with("set CODEX_CA_CERTIFICATE to its certificate"), "{text}");
     let heard = server.ended();
     assert!(heard.iter().all(|heard| heard.starts_with("failed: ")), "{heard:?}");
@@ -160,7 +160,7 @@ fn ca_file_without_certificates_is_rejected_with_a_hint() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{variable} names {empty}, which holds no certificate; name a PEM file of certificates, or unset it"
+                "{variable} names {empty}, which contains no certificate; set it to a PEM file of certificates, or unset it"
             )
         );
     }
@@ -179,7 +179,7 @@ fn ca_file_that_is_malformed_is_rejected_with_a_hint() {
         "{error:?}"
     );
     assert!(
-        error.to_string().contains("which holds a certificate that cannot be read; name a PEM"),
+        error.to_string().contains("which contains a malformed certificate; set it to a PEM"),
         "{error}"
     );
     let folder = signer.folder.path().to_str().unwrap();

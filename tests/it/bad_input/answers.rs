@@ -15,42 +15,42 @@ const CANARY: &str = "CANARY-51e0";
 
 /// What is remembered of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remembered {
-    Nothing,
-    ForTenMinutes,
-    ForGood,
+enum PoisonState {
+    NotPoisoned,
+    TenMinutes,
+    Permanent,
 }
 
-use Remembered::{ForGood, ForTenMinutes, Nothing};
+use PoisonState::{Permanent, TenMinutes, NotPoisoned};
 
 /// Status and code, exit code, what is said, and what is remembered: every row of `codex-behaviour.md` 3.5.
-const REFUSALS: &[(u16, &str, i32, &str, Remembered)] = &[
-    (401, "refresh_token_expired", 3, "the refresh token has expired (refresh_token_expired)", ForGood),
-    (400, "refresh_token_expired", 3, "the refresh token has expired", ForGood),
-    (500, "refresh_token_expired", 3, "the refresh token has expired", ForGood),
-    (401, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", ForGood),
-    (400, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", ForGood),
-    (429, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", ForGood),
-    (401, "refresh_token_invalidated", 3, "the refresh token was revoked", ForGood),
-    (403, "refresh_token_invalidated", 3, "the refresh token was revoked", ForGood),
-    (400, "invalid_grant", 3, "the authority rejects the refresh token (invalid_grant)", ForGood),
-    (401, "invalid_grant", 3, "the authority rejects the refresh token", ForTenMinutes),
-    (401, "invalid_client", 3, "the authority rejects the refresh token (invalid_client)", ForTenMinutes),
-    (401, "", 3, "the authority rejects the refresh token", ForTenMinutes),
+const REFUSALS: &[(u16, &str, i32, &str, PoisonState)] = &[
+    (401, "refresh_token_expired", 3, "the refresh token has expired (refresh_token_expired)", Permanent),
+    (400, "refresh_token_expired", 3, "the refresh token has expired", Permanent),
+    (500, "refresh_token_expired", 3, "the refresh token has expired", Permanent),
+    (401, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", Permanent),
+    (400, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", Permanent),
+    (429, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", Permanent),
+    (401, "refresh_token_invalidated", 3, "the refresh token was revoked", Permanent),
+    (403, "refresh_token_invalidated", 3, "the refresh token was revoked", Permanent),
+    (400, "invalid_grant", 3, "the authority rejects the refresh token (invalid_grant)", Permanent),
+    (401, "invalid_grant", 3, "the authority rejects the refresh token", TenMinutes),
+    (401, "invalid_client", 3, "the authority rejects the refresh token (invalid_client)", TenMinutes),
+    (401, "", 3, "the authority rejects the refresh token", TenMinutes),
     (
         400,
         "invalid_request",
         4,
         "answered 400 (invalid_request: Something happened.); try again later",
-        Nothing,
+        NotPoisoned,
     ),
-    (400, "", 4, "answered 400 (Something happened.); try again later", Nothing),
-    (403, "forbidden", 4, "answered 403 (forbidden", Nothing),
-    (404, "invalid_grant", 4, "answered 404 (invalid_grant", Nothing),
-    (429, "slow_down", 4, "answered 429 (slow_down", Nothing),
-    (500, "server_error", 4, "answered 500 (server_error", Nothing),
-    (502, "", 4, "answered 502", Nothing),
-    (503, "busy", 4, "answered 503 (busy", Nothing),
+    (400, "", 4, "answered 400 (Something happened.); try again later", NotPoisoned),
+    (403, "forbidden", 4, "answered 403 (forbidden", NotPoisoned),
+    (404, "invalid_grant", 4, "answered 404 (invalid_grant", NotPoisoned),
+    (429, "slow_down", 4, "answered 429 (slow_down", NotPoisoned),
+    (500, "server_error", 4, "answered 500 (server_error", NotPoisoned),
+    (502, "", 4, "answered 502", NotPoisoned),
+    (503, "busy", 4, "answered 503 (busy", NotPoisoned),
 ];
 
 /// A refresh by a person who wants to know everything. Nothing of an answer but its code and message is told or kept.
@@ -65,16 +65,16 @@ fn refresh(world: &World<'_>) -> Ended {
     ended
 }
 
-fn remembered(world: &World<'_>) -> Remembered {
+fn poison_state(world: &World<'_>) -> PoisonState {
     match &world.state()["poison"] {
-        Value::Null => Nothing,
-        poison if poison.get("until").is_some() => ForTenMinutes,
-        _ => ForGood,
+        Value::Null => NotPoisoned,
+        poison if poison.get("until").is_some() => TenMinutes,
+        _ => Permanent,
     }
 }
 
 /// Runs `law` over each of `cases` on a machine and an authority of its own, all at once: some wait for seconds.
-fn each<T: Sync>(cases: &[T], law: impl Fn(&T, &World<'_>) + Sync) {
+fn for_each_case<T: Sync>(cases: &[T], law: impl Fn(&T, &World<'_>) + Sync) {
     thread::scope(|scope| {
         for case in cases {
             scope.spawn(|| law(case, &World::fresh(&mut Machine::with_file())));
@@ -84,7 +84,7 @@ fn each<T: Sync>(cases: &[T], law: impl Fn(&T, &World<'_>) + Sync) {
 
 #[test]
 fn a_refusal_is_told_by_its_code_and_message_and_changes_nothing() {
-    each(REFUSALS, |&(status, code, exit, told, remember), world| {
+    for_each_case(REFUSALS, |&(status, code, exit, told, remember), world| {
         let before = world.machine.home.read("auth.json");
         let error = json!({"code": code, "message": "Something happened.", "param": CANARY});
         let body = json!({"error": error, "access_token": CANARY, "detail": [CANARY]});
@@ -97,15 +97,15 @@ fn a_refusal_is_told_by_its_code_and_message_and_changes_nothing() {
             exit == 3,
             "{what}"
         );
-        assert_eq!(remembered(world), remember, "{what}");
+        assert_eq!(poison_state(world), remember, "{what}");
         assert_eq!(world.machine.home.read("auth.json"), before, "{what}");
         assert_eq!(world.authority.state_of(&world.grant.tokens.refresh_token), TokenState::Live);
         assert_eq!((world.requests(), world.has_rescue()), (1, false), "{what}");
 
         // What is dead for good is not asked again, and all the rest may be, by a person.
         let again = refresh(world);
-        assert_eq!(again.code, Some(if remember == ForGood { 3 } else { 0 }), "{what}{again}");
-        assert_eq!(world.requests(), if remember == ForGood { 1 } else { 2 }, "{what}");
+        assert_eq!(again.code, Some(if remember == Permanent { 3 } else { 0 }), "{what}{again}");
+        assert_eq!(world.requests(), if remember == Permanent { 1 } else { 2 }, "{what}");
     });
 }
 
@@ -114,7 +114,7 @@ fn a_refusal_is_told_by_its_code_and_message_and_changes_nothing() {
 fn a_success_that_is_nonsense_is_asked_for_once_more() {
     let bodies =
         ["", "null", "[]", "<html>CANARY-51e0</html>", "{\"access_token\":\"CANARY-51e0", "\"CANARY-51e0\""];
-    each(&bodies, |body, world| {
+    for_each_case(&bodies, |body, world| {
         world.authority.script(Endpoint::Refresh, Step::body(200, "application/json", body));
         refresh(world).expect(0);
         assert_eq!(world.requests(), 2, "{body}");
@@ -136,12 +136,12 @@ fn a_successor_that_cannot_be_read_ends_the_login_and_leaves_the_document_alone(
         Step::truncated(),
         Step::closed_after(),
     ];
-    each(&steps, |step, world| {
+    for_each_case(&steps, |step, world| {
         let before = world.machine.home.read("auth.json");
         world.authority.script(Endpoint::Refresh, step.clone());
         let ended = refresh(world).refused(3);
         assert!(ended.err.contains("did not save the new one"), "{step:?}\n{ended}");
-        assert_eq!((remembered(world), world.requests()), (ForGood, 2), "{step:?}");
+        assert_eq!((poison_state(world), world.requests()), (Permanent, 2), "{step:?}");
         assert_eq!(world.machine.home.read("auth.json"), before, "{step:?}");
         assert!(!world.has_rescue());
     });
@@ -157,7 +157,7 @@ fn a_successor_without_an_access_token_is_kept_and_the_lack_is_told() {
         Edit::Value(json!({"token": CANARY})),
         Edit::Value(json!([CANARY])),
     ];
-    each(&edits, |edit, world| {
+    for_each_case(&edits, |edit, world| {
         let before = world.document();
         world.authority.script(Endpoint::Refresh, Step::edited("access_token", edit.clone()));
         let ended = refresh(world).refused(4);
@@ -182,7 +182,7 @@ fn an_id_token_that_is_of_no_use_leaves_the_old_one_where_it_is() {
         Edit::Value(json!(5)),
         Edit::Value(json!({"email": CANARY})),
     ];
-    each(&edits, |edit, world| {
+    for_each_case(&edits, |edit, world| {
         let before = world.stored_token("id_token");
         world.authority.script(Endpoint::Refresh, Step::edited("id_token", edit.clone()));
         refresh(world).expect(0);

@@ -5,9 +5,9 @@ use scripted_authority::{Consent, Edit, Endpoint, ErrorShape, Outcome, Step, Tok
 
 use super::world::{Login, World};
 use crate::interop::codex::theirs;
-use crate::support::{Machine, TestHome, in_private_network, alone_over_both_stores, here, web};
+use crate::support::{Machine, TestHome, in_private_network, in_private_network_over_both_stores, here, web};
 
-alone_over_both_stores![
+in_private_network_over_both_stores![
     end_to_end_login_flow_persists_auth_json,
     a_login_that_was_declined_leaves_the_one_before,
 ];

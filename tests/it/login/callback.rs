@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Endpoint, Moment};
 
 use super::world::{Login, PATIENCE, World};
-use crate::support::{Machine, alone, here, web};
+use crate::support::{Machine, in_private_network, here, web};
 
 const LISTENER: &str = "127.0.0.1:1455";
 
@@ -26,7 +26,7 @@ fn completes(world: &World<'_>, login: Login, url: &str) {
     assert_eq!(pages.last().unwrap().url, "http://127.0.0.1:1455/success", "{pages:#?}");
     let ended = login.finish().expect(0);
     world.hides_secrets(&ended.to_string());
-    assert!(world.machine.kept().is_some());
+    assert!(world.machine.stored_text().is_some());
     assert_eq!(world.requests(Endpoint::Exchange), 1, "one code was exchanged, once");
     world.nothing_is_left();
 }
@@ -43,7 +43,7 @@ fn status_of(request: &str) -> u16 {
 
 #[test]
 fn a_wrong_state_is_turned_away_whatever_comes_with_it() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let state = state_of(url);
             for query in [
@@ -68,7 +68,7 @@ fn a_wrong_state_is_turned_away_whatever_comes_with_it() {
 
 #[test]
 fn a_code_is_taken_once_and_a_second_tab_is_told_so() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let mut login = world.browser_login(&[]);
@@ -100,7 +100,7 @@ fn a_code_is_taken_once_and_a_second_tab_is_told_so() {
 
 #[test]
 fn a_request_that_names_another_host_is_turned_away() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let path = format!("/auth/callback?code=stolen&state={}", state_of(url));
             for host in [
@@ -125,7 +125,7 @@ fn a_request_that_names_another_host_is_turned_away() {
 
 #[test]
 fn anything_but_a_visit_is_turned_away() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let path = format!("/auth/callback?code=stolen&state={}", state_of(url));
             for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
@@ -141,7 +141,7 @@ fn anything_but_a_visit_is_turned_away() {
 
 #[test]
 fn a_query_of_a_megabyte_is_turned_away() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let state = state_of(url);
             let long = "a".repeat(1_048_576);
@@ -161,7 +161,7 @@ fn a_query_of_a_megabyte_is_turned_away() {
 
 #[test]
 fn a_thousand_idle_connections_and_a_slow_one_keep_nobody_out() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, _| {
             let mut slow = TcpStream::connect(LISTENER).unwrap();
             slow.write_all(b"GET /auth/callback?co").unwrap();
@@ -176,7 +176,7 @@ fn a_thousand_idle_connections_and_a_slow_one_keep_nobody_out() {
 
 #[test]
 fn a_thousand_visits_at_once_are_answered() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, _| {
             let visitors: Vec<_> = (0..20)
                 .map(|_| {
@@ -195,7 +195,7 @@ fn a_thousand_visits_at_once_are_answered() {
 
 #[test]
 fn what_is_no_request_at_all_is_survived() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, _| {
             for bytes in [
                 &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -215,7 +215,7 @@ fn what_is_no_request_at_all_is_survived() {
 
 #[test]
 fn a_browser_without_a_code_ends_the_login_with_a_page_that_says_so() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let mut login = world.browser_login(&[]);
@@ -228,7 +228,7 @@ fn a_browser_without_a_code_ends_the_login_with_a_page_that_says_so() {
 
 #[test]
 fn neither_the_success_page_nor_the_way_to_end_it_is_there_for_strangers() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         completes_in_spite_of(|_, _| {
             for path in ["/success", "/failed", "/cancel", "/", "/auth/callback/", "/favicon.ico"] {
                 assert_eq!(web::get(&format!("http://{LISTENER}{path}")).status, 404, "{path}");

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::world::{Login, PATIENCE, World};
-use crate::support::{Machine, alone, eventually, here, web};
+use crate::support::{Machine, in_private_network, eventually, here, web};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -19,8 +19,8 @@ fn runtime() -> Runtime {
 fn setup(world: &World<'_>) -> LoginSetup {
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
     let stores = world.machine.home.stores();
-    let issuer = Issuer::named("the test", world.authority.url()).unwrap();
-    LoginSetup::new(&world.machine.home.environment(), &stores.settings().config).unwrap().at(issuer)
+    let issuer = Issuer::parse("the test", world.authority.url()).unwrap();
+    LoginSetup::new(&world.machine.home.environment(), &stores.settings().config).unwrap().with_issuer(issuer)
 }
 
 #[track_caller]
@@ -126,7 +126,7 @@ fn an_answer_without_every_token_is_refused_and_what_is_in_it_revoked() {
 
 #[test]
 fn a_browser_login_that_is_dropped_while_it_asks_for_the_api_key_revokes_its_tokens() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let setup = setup(&world);
@@ -178,7 +178,7 @@ fn an_interruption_during_the_exchange_revokes_the_tokens_before_the_program_end
         let ended = login.finish().expect(130);
         assert!(ended.err.ends_with("error: interrupted; nothing was changed\n"), "{ended}");
         assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (0, grants));
-        assert!(world.machine.kept().is_none());
+        assert!(world.machine.stored_text().is_none());
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::devtools::Chromium;
 use super::world::World;
-use crate::support::{Machine, alone, here};
+use crate::support::{Machine, in_private_network, here};
 
 /// `tests/run` installs it.
 fn axe() -> String {
@@ -60,7 +60,7 @@ fn looks_good(browser: &mut Chromium, name: &str, heading: &str) {
 
 #[test]
 fn a_real_browser_follows_the_address_to_the_page_that_says_that_it_is_done() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         world.authority.adjust(|policy| policy.consent = Consent::Page);
@@ -70,7 +70,7 @@ fn a_real_browser_follows_the_address_to_the_page_that_says_that_it_is_done() {
         browser.click("#continue");
         assert_eq!(browser.evaluate("location.href"), "http://127.0.0.1:1455/success");
         login.finish().expect(0);
-        assert!(world.machine.kept().is_some());
+        assert!(world.machine.stored_text().is_some());
         looks_good(&mut browser, "success", "You are signed in");
         for secret in world.authority.issued_secrets() {
             assert!(
@@ -82,7 +82,7 @@ fn a_real_browser_follows_the_address_to_the_page_that_says_that_it_is_done() {
 
 #[test]
 fn a_real_browser_is_shown_what_went_wrong_and_what_to_do() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         world.authority.adjust(|policy| policy.consent = Consent::Page);
@@ -94,20 +94,20 @@ fn a_real_browser_is_shown_what_went_wrong_and_what_to_do() {
         login.finish().expect(1);
         looks_good(&mut browser, "failed", "The sign-in did not succeed");
         let said = browser.evaluate("document.querySelector('main').innerText");
-        assert!(said.as_str().unwrap().contains("did not let you in: the visitor cancelled."), "{said}");
+        assert!(said.as_str().unwrap().contains("refused the login: the visitor cancelled."), "{said}");
     });
 }
 
 #[test]
 fn a_real_browser_is_shown_whose_page_it_is_not() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let mut browser = Chromium::start();
         let mut login = world.browser_login(&[]);
         let url = login.url();
         browser.visit("http://localhost:1455/auth/callback?code=stolen&state=wrong");
-        looks_good(&mut browser, "stranger", "Not the sign-in that was started");
+        looks_good(&mut browser, "stranger", "Another sign-in");
         // The login goes on, by the same browser.
         browser.visit(&url);
         assert_eq!(browser.evaluate("location.pathname"), "/success");

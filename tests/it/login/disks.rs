@@ -3,7 +3,7 @@
 use scripted_authority::{Endpoint, Grant, TokenState};
 
 use super::world::{Login, World};
-use crate::support::{Machine, Mounted, TestHome, alone, here, web};
+use crate::support::{Machine, Mounted, TestHome, in_private_network, here, web};
 
 /// A home on a disk of its own, with the login of `grant`.
 fn small_disk(grant: &Grant) -> Mounted {
@@ -21,7 +21,7 @@ fn fill(disk: &Mounted) {
 
 #[test]
 fn a_disk_that_is_full_from_the_start_troubles_nobody_with_a_browser() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let grant = world.authority.grant(scripted_authority::Account::numbered(1));
@@ -37,7 +37,7 @@ fn a_disk_that_is_full_from_the_start_troubles_nobody_with_a_browser() {
 
 #[test]
 fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are_given_back() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let grant = world.authority.grant(scripted_authority::Account::numbered(1));
@@ -66,7 +66,7 @@ fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are
 
 #[test]
 fn a_configuration_that_cannot_be_written_is_said_before_a_person_logs_in() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let home = TestHome::new();

@@ -7,9 +7,9 @@ use codex_auth::login::{BrowserLogin, LoginSetup};
 use scripted_authority::{Endpoint, Moment, Step};
 
 use super::world::{PATIENCE, World};
-use crate::support::{Machine, alone, alone_over_both_stores, eventually, here, web};
+use crate::support::{Machine, in_private_network, in_private_network_over_both_stores, eventually, here, web};
 
-alone_over_both_stores![
+in_private_network_over_both_stores![
     a_login_that_is_ended_at_any_step_leaves_the_one_before,
     a_network_that_fails_at_any_step_leaves_the_one_before,
 ];
@@ -103,9 +103,9 @@ fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine)
     let world = World::new(machine);
     let old = world.with_login_of(1);
     for (step, told) in [
-        (Step::closed_before(), "broke off before its answer was complete"),
-        (Step::closed_after(), "broke off before its answer was complete"),
-        (Step::truncated(), "broke off before its answer was complete"),
+        (Step::closed_before(), "closed the connection before the response was complete"),
+        (Step::closed_after(), "closed the connection before the response was complete"),
+        (Step::truncated(), "closed the connection before the response was complete"),
         (Step::flood(1_000_000), "it is too large"),
         (Step::status(503, "down").with_header("Retry-After", "7"), "try again in 7 seconds"),
     ] {
@@ -128,7 +128,7 @@ fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine)
 
 #[test]
 fn an_interruption_after_the_commit_leaves_the_new_login_and_says_what_was_not_done() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let old = world.with_login_of(1);
@@ -148,14 +148,14 @@ fn an_interruption_after_the_commit_leaves_the_new_login_and_says_what_was_not_d
 
 #[test]
 fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let old = world.with_login_of(1);
         let environment = world.machine.home.environment();
         let stores = world.machine.home.stores();
-        let issuer = codex_auth::authority::Issuer::named("the test", world.authority.url()).unwrap();
-        let setup = LoginSetup::new(&environment, &stores.settings().config).unwrap().at(issuer);
+        let issuer = codex_auth::authority::Issuer::parse("the test", world.authority.url()).unwrap();
+        let setup = LoginSetup::new(&environment, &stores.settings().config).unwrap().with_issuer(issuer);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {

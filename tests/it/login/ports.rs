@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use super::world::{Login, World};
-use crate::support::{Machine, TestHome, alone, here, web};
+use crate::support::{Machine, TestHome, in_private_network, here, web};
 
 #[test]
 fn falls_back_to_registered_fallback_port_when_default_port_is_in_use() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         for address in ["127.0.0.1:1455", "[::1]:1455", "0.0.0.0:1455"] {
             let mut machine = Machine::with_file();
             let world = World::new(&mut machine);
@@ -30,7 +30,7 @@ fn falls_back_to_registered_fallback_port_when_default_port_is_in_use() {
 
 #[test]
 fn cancels_previous_login_server_when_port_is_in_use() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let old = world.with_login_of(1);
@@ -40,7 +40,7 @@ fn cancels_previous_login_server_when_port_is_in_use() {
         let url = second.url();
         assert!(url.contains("127.0.0.1%3A1455"), "it has the port of the first: {url}");
         let ended = first.finish().expect(1);
-        assert!(ended.err.ends_with("error: another login of this place was started and has taken over\n"));
+        assert!(ended.err.ends_with("error: another login for this home was started and has taken over\n"));
         assert_ne!(first_url, url);
         assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token);
         // The address of the first leads nowhere now.
@@ -53,7 +53,7 @@ fn cancels_previous_login_server_when_port_is_in_use() {
 
 #[test]
 fn a_login_of_another_place_keeps_its_port_and_both_complete() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let other = TestHome::new();
@@ -67,14 +67,14 @@ fn a_login_of_another_place_keeps_its_port_and_both_complete() {
             web::follow(&url);
             login.finish().expect(0);
         }
-        assert!(other.document().exists() && world.machine.kept().is_some());
+        assert!(other.document().exists() && world.machine.stored_text().is_some());
         world.nothing_is_left();
     });
 }
 
 #[test]
 fn two_taken_ports_are_an_error_that_names_the_holder_and_the_way_out() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let old = world.with_login_of(1);
@@ -85,7 +85,7 @@ fn two_taken_ports_are_an_error_that_names_the_holder_and_the_way_out() {
             ended_lines(&ended),
             [
                 format!(
-                    "error: both ports that a browser can come back to are taken: 1455 by {us}, 1457 by {us}"
+                    "error: both ports for the browser's redirect are in use: 1455 by {us}, 1457 by {us}"
                 ),
                 "hint: end one of them, or sign in with a code instead: codex login --device-auth".to_owned(),
             ]
@@ -102,7 +102,7 @@ fn ended_lines(ended: &crate::support::Ended) -> Vec<String> {
 
 #[test]
 fn the_note_of_a_login_is_for_its_owner_alone_and_goes_with_it() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let mut login = world.browser_login(&[]);
@@ -121,7 +121,7 @@ fn the_note_of_a_login_is_for_its_owner_alone_and_goes_with_it() {
 
 #[test]
 fn the_note_of_a_login_that_was_killed_is_in_nobodys_way() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let mut killed = world.browser_login(&[]);

@@ -3,9 +3,9 @@
 use scripted_authority::{DeviceFlow, Endpoint, TokenState};
 
 use super::world::World;
-use crate::support::{Machine, in_private_network, alone_over_both_stores, here, web};
+use crate::support::{Machine, in_private_network, in_private_network_over_both_stores, here, web};
 
-alone_over_both_stores![forced_chatgpt_workspace_id_mismatch_blocks_login];
+in_private_network_over_both_stores![forced_chatgpt_workspace_id_mismatch_blocks_login];
 
 /// Adds lines to the configuration of the machine.
 fn configure(world: &World<'_>, lines: &str) {

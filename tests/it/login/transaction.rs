@@ -4,9 +4,9 @@ use codex_auth::manager::{AuthManager, RecoveryStep};
 use scripted_authority::{Account, Decision, Endpoint, Revocation, Step, TokenState};
 
 use super::world::{Login, PATIENCE, World};
-use crate::support::{Machine, alone_over_both_stores, over_both_stores, web};
+use crate::support::{Machine, in_private_network_over_both_stores, over_both_stores, web};
 
-alone_over_both_stores![
+in_private_network_over_both_stores![
     persist_tokens_async_revokes_previous_auth_without_failing_login,
     of_two_logins_at_once_the_last_to_commit_wins_and_both_tell_the_truth,
 ];

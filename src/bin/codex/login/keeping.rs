@@ -69,7 +69,7 @@ impl LoginTarget {
                 }
                 // What cannot be completed now is no reason to refuse a login.
                 let _ = manager::finish_rescue(&lease, &environment);
-                login.keep(&mut stores.writer(&lease)?, &choice)
+                login.commit(&mut stores.writer(&lease)?, &choice)
             })
         };
         let done: Result<StoreReport, store::Error> = loop {

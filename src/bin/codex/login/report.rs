@@ -45,7 +45,7 @@ pub(super) fn logged_in(document: &AuthDocument, kept: &StoreReport, output: &Ou
     };
     let replaced = if kept.superseded.is_some() { ", in place of the login before" } else { "" };
     output.say(&format!("{account}{replaced}"));
-    output.say(&format!("kept in the {} ({})", kept_in(&kept.location), kept.because));
+    output.say(&format!("kept in the {} ({})", kept_in(&kept.location), kept.reason));
     for location in &kept.removed {
         output.say(&format!("removed the copy in the {}", kept_in(location)));
     }
@@ -58,7 +58,7 @@ pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome
     let old = kept.superseded.as_ref().map(who).unwrap_or_default();
     if !output.is_json() {
         match superseded {
-            Some(SupersedeOutcome::Nothing) => {}
+            Some(SupersedeOutcome::NothingToRevoke) => {}
             Some(SupersedeOutcome::Failed(_)) | None => output.warn(&became(*superseded, &old)),
             Some(_) => output.say(&became(*superseded, &old)),
         }
@@ -73,7 +73,7 @@ pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome
         "method": document.mode().map(|mode| mode.to_string()),
         "store": kept.location.kind().as_str(),
         "location": kept.location.to_string(),
-        "because": kept.because.to_string(),
+        "because": kept.reason.to_string(),
         "replaced": kept.superseded.is_some(),
         "old_tokens": word(*superseded),
         "removed": kept.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -89,13 +89,13 @@ fn became(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
             "the tokens of the login before were worth nothing any more".to_owned()
         }
         Some(SupersedeOutcome::Revoked(_)) => "revoked the tokens of the login before".to_owned(),
-        Some(SupersedeOutcome::LeftAlive(RevocationSkipped::Asked)) => {
+        Some(SupersedeOutcome::Skipped(RevocationSkipped::ByPolicy)) => {
             format!("the tokens of the login before ({old}) live on until they expire, as you asked")
         }
-        Some(SupersedeOutcome::LeftAlive(RevocationSkipped::OtherAccount)) => {
+        Some(SupersedeOutcome::Skipped(RevocationSkipped::OtherAccount)) => {
             format!("the login before was of another account ({old}), and its tokens live on; {ways}")
         }
-        Some(SupersedeOutcome::LeftAlive(_)) => {
+        Some(SupersedeOutcome::Skipped(_)) => {
             format!(
                 "whether the login before ({old}) was of the same account cannot be told, so its tokens live on; {ways}"
             )
@@ -109,10 +109,10 @@ fn became(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
 
 fn word(superseded: Option<&SupersedeOutcome>) -> Value {
     json!(match superseded {
-        Some(SupersedeOutcome::Nothing) => return Value::Null,
+        Some(SupersedeOutcome::NothingToRevoke) => return Value::Null,
         Some(SupersedeOutcome::Revoked(RevocationOutcome::AlreadyInvalid)) => "already-invalid",
         Some(SupersedeOutcome::Revoked(_)) => "revoked",
-        Some(SupersedeOutcome::LeftAlive(_)) => "left-alive",
+        Some(SupersedeOutcome::Skipped(_)) => "left-alive",
         Some(_) | None => "unknown",
     })
 }
