@@ -24,8 +24,8 @@ enum OtherCodex {
 }
 
 impl Stores {
-    /// Chooses the store for a new login: the `requested` one, else the configured one, else the one that already holds a
-    /// login, else the keychain if it is usable and Codex can read the item there, else the file.
+    /// Chooses the store for a new login: the `requested` one, else the configured one, else the one that already holds
+    /// a login, else the keychain if it is usable and Codex can read the item there, else the file.
     ///
     /// # Errors
     /// - [`Error::EphemeralConfigured`]: the configuration asks to keep the login in memory only.
@@ -72,8 +72,8 @@ impl Stores {
         })
     }
 
-    /// Checks whether a login could be stored in `choice` now. Changes nothing. Call it before the user logs in, and again
-    /// before writing.
+    /// Checks whether a login could be stored in `choice` now. Changes nothing. Call it before the user logs in, and
+    /// again before writing.
     ///
     /// # Errors
     /// - As [`Lease::check`].
@@ -93,8 +93,8 @@ impl Stores {
         }
     }
 
-    /// Resolves a selection to a store: [`StoreSelection::Auto`] is the keychain if usable, else the file with a note that
-    /// says why.
+    /// Resolves a selection to a store: [`StoreSelection::Auto`] is the keychain if usable, else the file with a note
+    /// that says why.
     #[must_use]
     pub fn resolve(&self, selection: StoreSelection) -> (StoreKind, Option<StorageNote>) {
         match selection {

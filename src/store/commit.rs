@@ -49,10 +49,12 @@ impl<'lease> CommitLocks<'lease> {
     pub fn acquire(lease: &'lease Lease, intent: WriteIntent) -> Result<Self, Error> {
         lease.check_folders()?;
         let first = Self::first(lease, FIRST_LOCK_TIMEOUT)?;
+        if !lease.deadline().begin_change() {
+            return Err(Error::Interrupted);
+        }
         let second = Self::second(lease)?;
         // The folders may have been replaced during the wait.
         lease.check_folders()?;
-        lease.deadline().ignore_cancel();
         Ok(Self {
             lease,
             intent,

@@ -20,9 +20,9 @@ const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
 /// The file store of a home.
 ///
 /// If `auth.json` is a symbolic link, its target is read, replaced and removed, and the link stays. Under a lease the
-/// target is the one that the link had when the lease was acquired. A write replaces the file atomically (temporary file
-/// beside it, fsync, rename, fsync of the folder). A file that is itself a mount point cannot be replaced; only a login
-/// writes it, in place.
+/// target is the one that the link had when the lease was acquired. A write replaces the file atomically (temporary
+/// file beside it, fsync, rename, fsync of the folder). A file that is itself a mount point cannot be replaced; only a
+/// login writes it, in place.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     home: Home,

@@ -170,8 +170,8 @@ impl Stores {
         }
     }
 
-    /// Returns the writer of the stores under `lease`. It reads the configuration again and writes to the document's file
-    /// that the lease found.
+    /// Returns the writer of the stores under `lease`. It reads the configuration again and writes to the document's
+    /// file that the lease found.
     ///
     /// # Errors
     /// As [`SettingsFile::read`]; [`Error::File`]: `state.json` is there and cannot be read.
@@ -199,8 +199,9 @@ impl Stores {
         self.keychain().modified(self.keychain_timeout)
     }
 
-    /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there, reads
-    /// the store that `state.json` names, because another process may have moved the login meanwhile. Writes nothing.
+    /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there,
+    /// reads the store that `state.json` names, because another process may have moved the login meanwhile. Writes
+    /// nothing.
     ///
     /// # Errors
     /// The login is, or may be, in a store that cannot be read. Do not treat that as "not logged in".
@@ -215,7 +216,8 @@ impl Stores {
                 return Ok(FindReport { stored: None, reason: ChoiceReason::Configured, notes });
             }
             StoreSetting::Unset => match self.recorded_kind(&mut notes)? {
-                // The keychain is recorded without being configured only if Codex uses the file, so both may hold a copy.
+                // The keychain is recorded without being configured only if Codex uses the file, so both may hold a
+                // copy.
                 Some(StoreKind::Keychain) => (StoreSelection::Auto, ChoiceReason::Recorded),
                 _ => (StoreSelection::File, ChoiceReason::Default),
             },
@@ -234,8 +236,8 @@ impl Stores {
         }
     }
 
-    /// Reads the keychain, then the file. Of two copies, returns the preferred one and removes none. If the keychain may
-    /// hold the login and cannot be read, that is an error unless the file holds one.
+    /// Reads the keychain, then the file. Of two copies, returns the preferred one and removes none. If the keychain
+    /// may hold the login and cannot be read, that is an error unless the file holds one.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -262,8 +264,8 @@ impl Stores {
         }
     }
 
-    /// Reads the other store after finding nothing: the store that `state.json` names by now, or the keychain if nothing
-    /// was ever configured or recorded.
+    /// Reads the other store after finding nothing: the store that `state.json` names by now, or the keychain if
+    /// nothing was ever configured or recorded.
     fn find_elsewhere(
         &self,
         selection: StoreSelection,
@@ -327,8 +329,8 @@ impl Stores {
     }
 }
 
-/// Returns whether this keychain error means that no login is in it: there is no keychain, and `state.json` does not name
-/// it.
+/// Returns whether this keychain error means that no login is in it: there is no keychain, and `state.json` does not
+/// name it.
 fn is_certainly_absent(error: &Error, recorded: Option<StoreKind>) -> bool {
     let absent = matches!(
         error,

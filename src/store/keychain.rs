@@ -113,8 +113,8 @@ impl KeychainStore {
         }
     }
 
-    /// Removes the duplicates of the item in use, except those that hold a login of another account. Returns how many were
-    /// removed.
+    /// Removes the duplicates of the item in use, except those that hold a login of another account. Returns how many
+    /// were removed.
     ///
     /// # Errors
     /// As [`Store::remove`].
@@ -235,9 +235,9 @@ fn location_of(name: &ItemName) -> DocumentLocation {
 
 type ParseResult = Result<AuthDocument, document::Error>;
 
-/// Selects the item to use, and returns its content and the reason. A document takes precedence over unparsable content,
-/// then the later token of one login, then the item that the service lists as modified last (so that a written item is the
-/// one that is read afterwards), then the first by id.
+/// Selects the item to use, and returns its content and the reason. A document takes precedence over unparsable
+/// content, then the later token of one login, then the item that the service lists as modified last (so that a written
+/// item is the one that is read afterwards), then the first by id.
 fn preferred(items: &[Item]) -> Option<(&Item, ParseResult, CopyPreference)> {
     let mut items: Vec<_> = items.iter().map(|item| (item, AuthDocument::parse(&item.secret))).collect();
     items.sort_by(|(one, _), (other, _)| other.modified.cmp(&one.modified).then(one.id.cmp(&other.id)));

@@ -22,9 +22,9 @@ use crate::home::{Home, RecordPaths};
 /// the document through a link. Codex does not take this lock; the commit locks and the compare-and-swap of the
 /// [`super::Writer`] protect against it.
 ///
-/// It locks `codex-auth/refresh.lock` and the folder around `codex-auth`, both in the home and in the folder of the linked
-/// document: in the order of their paths, each once. Because the folder is locked too, deleting `codex-auth` does not let
-/// another process in.
+/// It locks `codex-auth/refresh.lock` and the folder around `codex-auth`, both in the home and in the folder of the
+/// linked document: in the order of their paths, each once. Because the folder is locked too, deleting `codex-auth`
+/// does not let another process in.
 ///
 /// Dropping it releases the locks; the kernel does so for a process that dies. The lock files stay.
 #[must_use = "the lease ends when it is dropped"]
@@ -117,8 +117,8 @@ impl Lease {
         }
     }
 
-    /// As [`Self::acquire_with`], for a forced logout: goes on without locks that are not free before `deadline` or that
-    /// the file system does not support.
+    /// As [`Self::acquire_with`], for a forced logout: goes on without locks that are not free before `deadline` or
+    /// that the file system does not support.
     pub(crate) fn acquire_or_skip_locks<B>(
         home: &Home,
         deadline: &LockDeadline,
@@ -157,8 +157,8 @@ impl Lease {
         DocumentTarget::of(&self.home).is_ok_and(|target| target == self.target)
     }
 
-    /// Checks that the leased folders were not replaced by others. Call it before every change, and before every read that
-    /// decides on one.
+    /// Checks that the leased folders were not replaced by others. Call it before every change, and before every read
+    /// that decides on one.
     ///
     /// # Errors
     /// [`Error::FolderReplaced`].
@@ -234,7 +234,8 @@ impl FolderLock {
     }
 }
 
-/// Creates the folder of `home` and `codex-auth` in it if missing, and returns the home with its folder looked up again.
+/// Creates the folder of `home` and `codex-auth` in it if missing, and returns the home with its folder looked up
+/// again.
 ///
 /// # Errors
 /// [`Error::File`]; as [`DocumentTarget::of`], before anything is created.
@@ -279,7 +280,8 @@ fn check_folder(folder: &Home) -> Result<(), Error> {
     Ok(lock::check_can_open_directory(folder.path())?)
 }
 
-/// Returns the process that holds the lease of `home`, as named in the lock file; `None` if it is free. Acquires no lock.
+/// Returns the process that holds the lease of `home`, as named in the lock file; `None` if it is free. Acquires no
+/// lock.
 #[must_use]
 pub fn holder(home: &Home) -> Option<Holder> {
     let target = DocumentTarget::of(home).ok()?;

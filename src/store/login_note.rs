@@ -9,8 +9,8 @@ use crate::secret::Secret;
 
 const MAX_NOTE_BYTES: u64 = 4096;
 
-/// The note of our own login, in `codex-auth/login`. Dropping it removes the file, unless a later login has replaced it. A
-/// killed process leaves the file behind, with a port on which nothing listens.
+/// The note of our own login, in `codex-auth/login`. Dropping it removes the file, unless a later login has replaced
+/// it. A killed process leaves the file behind, with a port on which nothing listens.
 #[derive(Debug)]
 #[must_use = "the note is removed when this is dropped"]
 pub struct LoginNote {
@@ -35,8 +35,8 @@ struct NoteFile {
 }
 
 impl LoginNote {
-    /// Writes the note of a login that listens on `port` and stops for `token`. Creates missing folders. Takes no lock: of
-    /// two simultaneous logins the later one's note stays, and the earlier one does not remove it.
+    /// Writes the note of a login that listens on `port` and stops for `token`. Creates missing folders. Takes no lock:
+    /// of two simultaneous logins the later one's note stays, and the earlier one does not remove it.
     ///
     /// # Errors
     /// [`Error::ReadOnlyHome`], [`Error::File`]: nothing can be stored in this home.

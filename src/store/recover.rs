@@ -24,8 +24,8 @@ const RESCUE_NAME: &str = "rescue";
 /// The most rescues that were set aside and are tried again.
 const MAX_SET_ASIDE: usize = 16;
 
-/// A rescue whose tokens belong to no stored login. Its file stays until they are revoked and [`Writer::remove_orphan`] is
-/// called.
+/// A rescue whose tokens belong to no stored login. Its file stays until they are revoked and [`Writer::remove_orphan`]
+/// is called.
 #[derive(Debug)]
 #[must_use = "its tokens must be revoked"]
 pub struct OrphanRescue {
@@ -38,8 +38,8 @@ impl Writer<'_> {
     /// Completes every rescue. The holder of the lease calls this before anything else.
     ///
     /// A rescue is committed if its store still holds the token that was spent for it, and removed if it is committed
-    /// already. One that cannot be used now and belongs to no stored login is set aside under another name and tried again
-    /// later. The others are returned as orphans.
+    /// already. One that cannot be used now and belongs to no stored login is set aside under another name and tried
+    /// again later. The others are returned as orphans.
     ///
     /// # Errors
     /// A store or the rescue cannot be read, or the merged document cannot be stored. The rescue stays, and no token may be
@@ -78,8 +78,8 @@ impl Writer<'_> {
         Ok(orphans)
     }
 
-    /// Returns the records with rescues to complete: those of the document and, if `auth.json` is a link now, those of the
-    /// `auth.json` that was there before the user moved it and linked to it.
+    /// Returns the records with rescues to complete: those of the document and, if `auth.json` is a link now, those of
+    /// the `auth.json` that was there before the user moved it and linked to it.
     fn records_to_recover(&self) -> Vec<RecordPaths> {
         let (records, own) = (self.lease().records(), self.lease().home().own_records());
         if records == own { vec![records] } else { vec![records, own] }
@@ -136,8 +136,8 @@ impl Writer<'_> {
                 private_file::remove(&path, Links::Refuse)?;
                 return Ok(None);
             }
-            // The login was put back, or another program has refreshed it since: an ancestor of a live token is not revoked,
-            // and an interrupted logout continues with the stored document.
+            // The login was put back, or another program has refreshed it since: an ancestor of a live token is not
+            // revoked, and an interrupted logout continues with the stored document.
             RescuePurpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
                 if let Some(document) = stored
                     && self.state.logging_out == Some(rescue.parent)
@@ -172,8 +172,8 @@ impl Writer<'_> {
         self.abandon(path, rescue)
     }
 
-    /// Records that the parent of `rescue` is spent, so that a restored copy of it is not sent again. Returns an orphan;
-    /// removes a rescue of a stored login.
+    /// Records that the parent of `rescue` is spent, so that a restored copy of it is not sent again. Returns an
+    /// orphan; removes a rescue of a stored login.
     fn abandon(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         if rescue.purpose != RescuePurpose::Revoke {
             self.record(|state| state.mark_spent(rescue.parent))?;
@@ -187,8 +187,8 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Gives up committing `rescue`, which this process has just written: the store has changed meanwhile, or the response
-    /// is for another account.
+    /// Gives up committing `rescue`, which this process has just written: the store has changed meanwhile, or the
+    /// response is for another account.
     ///
     /// # Errors
     /// The state or the rescue cannot be written.
@@ -207,8 +207,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Copies the successor of `parent` from the document at `from` into the home's document, if that still holds `parent`:
-    /// `auth.json` was replaced by a copy, or by a link to one, during the request. `at` is when the successor arrived.
+    /// Copies the successor of `parent` from the document at `from` into the home's document, if that still holds
+    /// `parent`: `auth.json` was replaced by a copy, or by a link to one, during the request. `at` is when the
+    /// successor arrived.
     ///
     /// # Errors
     /// As [`Self::commit_rescue`].
@@ -357,8 +358,8 @@ impl Stores {
             .collect()
     }
 
-    /// Returns `stored` as it will be once its rescue is committed, if there is one. Takes no lock. Ignores the rescue while
-    /// a process holds the lease.
+    /// Returns `stored` as it will be once its rescue is committed, if there is one. Takes no lock. Ignores the rescue
+    /// while a process holds the lease.
     #[must_use]
     pub fn with_uncommitted_rescue(&self, stored: &StoredDocument) -> Option<StoredDocument> {
         let target = DocumentTarget::of(self.home()).ok()?;

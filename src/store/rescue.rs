@@ -1,8 +1,8 @@
 //! The rescue: a token response on disk from the moment it arrives until it is committed.
 //!
 //! A single-use token was spent for it, so it must survive a failing store and the death of this process. Its space is
-//! reserved before the token is spent ([`RescueReservation::create`]), and it is written before anything else is done with
-//! the response ([`RescueReservation::write`]). The next holder of the lease completes it ([`Writer::recover`]).
+//! reserved before the token is spent ([`RescueReservation::create`]), and it is written before anything else is done
+//! with the response ([`RescueReservation::write`]). The next holder of the lease completes it ([`Writer::recover`]).
 //!
 //! [`Writer::recover`]: super::Writer::recover
 
@@ -97,8 +97,8 @@ impl Rescue {
         Self { purpose, document: Some(stored.document.clone()), ..rescue }
     }
 
-    /// Returns whether `stored` is certainly another login, so that its tokens cannot descend from those in the rescue. In
-    /// doubt it is not: revoking an ancestor of the live token could end the whole login.
+    /// Returns whether `stored` is certainly another login, so that its tokens cannot descend from those in the rescue.
+    /// In doubt it is not: revoking an ancestor of the live token could end the whole login.
     #[must_use]
     pub fn is_foreign_to(&self, stored: Option<&AuthDocument>) -> bool {
         let Some(document) = stored else { return true };
@@ -163,8 +163,8 @@ impl RescueReservation {
         Ok(private_file::check_can_reserve(&path, RESERVED_BYTES)?)
     }
 
-    /// Writes and syncs `rescue` into the reserved file. When this returns, the tokens survive a crash of the process or
-    /// the machine.
+    /// Writes and syncs `rescue` into the reserved file. When this returns, the tokens survive a crash of the process
+    /// or the machine.
     ///
     /// # Errors
     /// - [`Error::File`]: it could not be written, in spite of the reservation.

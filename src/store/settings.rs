@@ -13,8 +13,8 @@ const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The configuration file of a home, as text and parsed.
 ///
-/// Codex and the user edit it too. Edits keep comments and layout. A symbolic link, for example into a dotfiles folder, is
-/// followed and stays. A `config.toml` in the working folder is never read.
+/// Codex and the user edit it too. Edits keep comments and layout. A symbolic link, for example into a dotfiles folder,
+/// is followed and stays. A `config.toml` in the working folder is never read.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct SettingsFile {

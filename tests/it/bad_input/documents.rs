@@ -12,7 +12,7 @@ over_both_stores![
 ];
 
 /// What is stored, and what is said of it.
-fn no_documents() -> Vec<(Vec<u8>, &'static str)> {
+fn invalid_documents() -> Vec<(Vec<u8>, &'static str)> {
     let twice = r#"{"OPENAI_API_KEY":"sk-marked-1","OPENAI_API_KEY":"sk-marked-2"}"#;
     let twice_inside = r#"{"tokens":{"access_token":"marked-1","access_token":"marked-2"}}"#;
     let deep = format!("{}\"marked\"{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
@@ -41,7 +41,7 @@ fn no_documents() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 fn what_is_no_document_is_named_and_kept(machine: &mut Machine) {
-    for (bytes, said) in no_documents() {
+    for (bytes, said) in invalid_documents() {
         machine.store_text(&bytes);
         let before = (machine.stored_text(), machine.home.tree());
         let start = format!("error: cannot parse {}: {said}\nhint: ", machine.location());

@@ -20,7 +20,7 @@ use crate::support::writing::{remove, replace, writing};
 use crate::support::{Flock, TestHome, eventually};
 
 /// How long the commit locks may be held (DESIGN 4.2), and what a slow machine adds.
-const HOLD: Duration = Duration::from_secs(2);
+const MAX_HOLD: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(3);
 
 struct Keychain {
@@ -78,7 +78,7 @@ fn seen(key: &str) -> SeenRevision {
 }
 
 #[test]
-fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none_says_logged_out() {
+fn every_call_distinguishes_a_locked_a_missing_and_an_unavailable_keychain_from_logged_out() {
     type Is = fn(&Error) -> bool;
     let conditions: [(MemoryState, Is); 3] = [
         (MemoryState::Locked, |error| matches!(error, Error::Keychain(KeychainError::Locked { .. }))),
@@ -107,7 +107,7 @@ fn locked_never_unlocked_and_unavailable_are_three_errors_of_every_call_and_none
 }
 
 #[test]
-fn a_lock_that_falls_between_the_look_and_the_write_is_an_error_that_changed_nothing() {
+fn a_keychain_that_fails_between_read_and_write_changes_nothing() {
     for fault in [Fault::Failed, Fault::Locked, Fault::NotSetUp, Fault::Unavailable] {
         let keychain = Keychain::holding("sk-old");
         keychain.memory.inject(Operation::Write, fault);
@@ -121,7 +121,7 @@ fn a_lock_that_falls_between_the_look_and_the_write_is_an_error_that_changed_not
 }
 
 #[test]
-fn a_write_whose_answer_is_lost_is_read_back_and_such_a_removal_is_unknown() {
+fn a_write_whose_reply_is_lost_is_read_back_and_such_a_removal_is_unknown() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Write, Fault::ReplyLost);
     let released = keychain.release_the_next();
@@ -139,7 +139,7 @@ fn a_write_whose_answer_is_lost_is_read_back_and_such_a_removal_is_unknown() {
 }
 
 #[test]
-fn a_read_whose_answer_is_lost_is_an_error_and_not_unknown() {
+fn a_read_whose_reply_is_lost_is_an_error_and_not_unknown() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Read, Fault::ReplyLost);
     let released = keychain.release_the_next();
@@ -149,12 +149,12 @@ fn a_read_whose_answer_is_lost_is_an_error_and_not_unknown() {
 }
 
 #[test]
-fn a_write_that_times_out_is_unknown_frees_the_commit_locks_in_time_and_may_still_arrive() {
+fn a_write_that_times_out_is_unknown_releases_the_commit_locks_and_may_still_take_effect() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Write, Fault::Held);
     let begun = Instant::now();
     let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
-    assert!(begun.elapsed() < HOLD + MARGIN, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < MAX_HOLD + MARGIN, "{:?}", begun.elapsed());
     assert!(matches!(error, Error::Keychain(KeychainError::TimedOut { .. })), "{error:?}");
     assert!(error.is_unknown());
     for lock in ["auth.lock", "auth.json.lock"] {
@@ -166,18 +166,18 @@ fn a_write_that_times_out_is_unknown_frees_the_commit_locks_in_time_and_may_stil
 }
 
 #[test]
-fn a_look_under_the_locks_that_takes_too_long_writes_nothing_and_is_not_unknown() {
+fn a_slow_read_under_the_locks_writes_nothing_and_is_not_unknown() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Read, Fault::NoReply);
     let begun = Instant::now();
     let error = keychain.save(StoreKind::Keychain, seen("sk-old"), "sk-new").unwrap_err();
-    assert!(begun.elapsed() < HOLD + MARGIN, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < MAX_HOLD + MARGIN, "{:?}", begun.elapsed());
     assert!(!error.is_unknown(), "{error}");
     assert_eq!(keychain.memory.calls(Operation::Write), 0);
 }
 
 #[test]
-fn a_login_whose_answer_is_lost_looks_before_it_says_how_it_went() {
+fn a_login_whose_reply_is_lost_reads_the_store_before_it_reports() {
     let keychain = Keychain::holding("sk-old");
     keychain.memory.inject(Operation::Write, Fault::ReplyLost);
     let released = keychain.release_the_next();
@@ -194,7 +194,7 @@ fn a_login_whose_answer_is_lost_looks_before_it_says_how_it_went() {
 
 /// As another program's: it takes the commit locks, and is quicker than our look at what we wrote.
 #[test]
-fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
+fn a_login_that_another_one_replaces_at_once_was_stored_all_the_same() {
     let keychain = Keychain::holding("sk-old");
     let kept = AtomicBool::new(false);
     for _ in 0..20 {
@@ -222,7 +222,7 @@ fn a_login_that_is_followed_at_once_by_anothers_was_kept_all_the_same() {
 }
 
 #[test]
-fn the_automatic_store_takes_the_file_when_the_keychain_refused_and_says_why() {
+fn the_automatic_store_falls_back_to_the_file_and_says_why() {
     for state in [MemoryState::Locked, MemoryState::NotSetUp, MemoryState::Unavailable] {
         let keychain = Keychain::new();
         keychain.memory.set_state(state);
@@ -241,7 +241,7 @@ fn the_automatic_store_takes_the_file_when_the_keychain_refused_and_says_why() {
 }
 
 #[test]
-fn an_unknown_write_of_the_automatic_store_makes_no_second_copy_in_the_file() {
+fn an_unknown_keychain_write_of_the_automatic_store_makes_no_second_copy_in_the_file() {
     let keychain = Keychain::new();
     keychain.memory.inject(Operation::Write, Fault::ReplyLost);
     let released = keychain.release_the_next();

@@ -1,4 +1,4 @@
-//! What tests ask of Linux alone, and what they ask of every system as Linux does it.
+//! Helpers for Linux, and the Linux implementation of those for every system.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -13,18 +13,17 @@ use super::TestHome;
 use super::machine::account;
 use super::program::Run;
 
-/// The service of the keychain item of a login: Codex's own.
+/// The service attribute of a login's keychain item: the same as Codex's.
 pub const SERVICE: &str = "Codex Auth";
-/// Says that this process is in a network of its own already.
+/// Set in a process that runs in a private network.
 const INSIDE: &str = "PRIVATE_NETWORK";
 
-/// Whether these tests run as root, who may mount, and whom permissions do not bind.
+/// Whether the tests run as root, which can mount and is not bound by permissions.
 pub fn is_root() -> bool {
     codex_auth_platform::process::effective_uid() == 0
 }
 
-/// Runs `body` in a copy of this test process that has a network of its own. `test` is the full name of the calling test,
-/// as the test harness knows it.
+/// Runs `body` in a copy of this test process with a private network. `test` is the full name of the calling test.
 pub fn in_private_network(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
@@ -41,7 +40,7 @@ pub fn in_private_network(test: &str, body: impl FnOnce()) {
     assert!(copy.status.success() && out.contains("1 passed"), "{test} in its network:\n{out}\n{err}");
 }
 
-/// The program of `words` on a terminal of its own, which shows what it prints.
+/// Runs the command line `words` in a pseudo-terminal, whose screen goes to standard output.
 pub fn terminal<'a>(words: impl Iterator<Item = &'a OsStr>) -> Command {
     let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''"));
     let line = words.map(quoted).collect::<Vec<_>>().join(" ");
@@ -50,18 +49,18 @@ pub fn terminal<'a>(words: impl Iterator<Item = &'a OsStr>) -> Command {
     command
 }
 
-/// `run` by a user whom permissions bind.
+/// `run` by a user other than root.
 pub fn bound_by_permissions(run: Run) -> Run {
     if is_root() { run.by_user(65534) } else { run }
 }
 
-/// `run` without the capabilities of root, so that permissions bind it and files stay its own.
+/// `run` as root without capabilities, so that it is bound by permissions and owns the files.
 pub fn without_capabilities(run: Run) -> Run {
     if is_root() { run.through(["setpriv", "--bounding-set=-all", "--inh-caps=-all"]) } else { run }
 }
 
 impl Run {
-    /// Runs it as another user. Root opens it first: where it was built, others may not be able to go.
+    /// Runs it as another user. Root opens the program first: other users may have no access to the build folder.
     pub fn by_user(self, uid: u32) -> Self {
         let person = format!("setpriv --reuid={uid} --regid={uid} --clear-groups");
         self.through(["sh", "-c", &format!(r#"exec 9<"$0"; cd /; exec {person} /proc/self/fd/9 "$@""#)])
@@ -69,7 +68,7 @@ impl Run {
 }
 
 impl TestHome {
-    /// The home of another user, who can go there. Only root can give one away.
+    /// Gives the home to another user, with access to the folders above. Needs root.
     pub fn owned_by(self, uid: u32) -> Self {
         let folder = self.path().parent().unwrap().to_owned();
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
@@ -78,7 +77,7 @@ impl TestHome {
     }
 }
 
-/// The secret of every item that has the name of a home's, as any program finds it.
+/// The secrets of all items with the service and account of the home.
 pub fn items(home: &TestHome) -> Vec<Vec<u8>> {
     let name = SsCredential::new_with_target(None, "Codex Auth", &account(home)).unwrap();
     match name.map_matching_items(|item| Ok(item.get_secret().unwrap()), false) {
@@ -87,7 +86,7 @@ pub fn items(home: &TestHome) -> Vec<Vec<u8>> {
     }
 }
 
-/// Makes one more item of that name, as only a program can that does not look first.
+/// Creates another item with the same service and account, as a program does that does not search first.
 pub fn add_second_item(home: &TestHome, secret: &[u8]) {
     let planted = SsCredential::new_with_target(None, "Codex Auth", "planted").unwrap();
     planted.set_secret(secret).unwrap();
