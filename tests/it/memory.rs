@@ -25,13 +25,13 @@ over_both_stores![
 ];
 
 /// Parts of a token of which each gives it away, at every place of it.
-const PART: usize = 24;
+const CHUNK: usize = 24;
 /// Far more than it takes to let go of a snapshot.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WIPE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The memory of a process that it could have written to, by the system's words for each part: what a core has of it besides
 /// its program files.
-fn image(pid: u32) -> Vec<(String, Vec<u8>)> {
+fn writable_memory(pid: u32) -> Vec<(String, Vec<u8>)> {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("the memory of others is read as root");
     let mut image = Vec::new();
     for line in fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines() {
@@ -51,13 +51,13 @@ fn image(pid: u32) -> Vec<(String, Vec<u8>)> {
     image
 }
 
-/// Where parts of `tokens` are in the memory of a process: which token, which part of it, and in what memory.
-fn traces(pid: u32, tokens: &[String]) -> Vec<String> {
+/// Where parts of `stored_tokens` are in the memory of a process: which token, which part of it, and in what memory.
+fn find_tokens(pid: u32, tokens: &[String]) -> Vec<String> {
     let mut wanted = HashMap::new();
     for (number, token) in tokens.iter().enumerate() {
         // Every JWT begins alike.
         let secret = token.split_once('.').map_or(token.as_str(), |(_, secret)| secret);
-        for (part, bytes) in secret.as_bytes().chunks_exact(PART).enumerate() {
+        for (part, bytes) in secret.as_bytes().chunks_exact(CHUNK).enumerate() {
             wanted.insert(bytes, format!("part {part} of token {number}"));
         }
     }
@@ -67,68 +67,68 @@ fn traces(pid: u32, tokens: &[String]) -> Vec<String> {
     let beginning = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
     wanted.keys().for_each(|part| begins[beginning(part)] = true);
     let mut traces = Vec::new();
-    for (memory, bytes) in image(pid) {
-        for (at, window) in bytes.windows(PART).enumerate().filter(|(_, window)| begins[beginning(window)]) {
+    for (memory, bytes) in writable_memory(pid) {
+        for (at, window) in bytes.windows(CHUNK).enumerate().filter(|(_, window)| begins[beginning(window)]) {
             traces.extend(wanted.get(window).map(|part| format!("{part} at {at:#x} of {memory}")));
         }
     }
     traces
 }
 
-fn tokens(world: &World<'_>) -> Vec<String> {
+fn stored_tokens(world: &World<'_>) -> Vec<String> {
     ["id_token", "access_token", "refresh_token"].map(|token| world.stored_token(token)).into()
 }
 
 /// A task that has just heard of the logout may still hold what it last looked at.
 #[track_caller]
-fn is_forgotten(pid: u32, tokens: &[String]) {
+fn assert_forgotten(pid: u32, tokens: &[String]) {
     let begun = Instant::now();
-    let mut left = traces(pid, tokens);
+    let mut left = find_tokens(pid, tokens);
     while !left.is_empty() {
-        assert!(begun.elapsed() < PATIENCE, "still in the memory of the process:\n{}", left.join("\n"));
+        assert!(begun.elapsed() < WIPE_TIMEOUT, "still in the memory of the process:\n{}", left.join("\n"));
         thread::yield_now();
-        left = traces(pid, tokens);
+        left = find_tokens(pid, tokens);
     }
 }
 
 fn an_app_server_forgets_what_it_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
     let mut client = Client::from_run(world.codex(["app-server"]));
-    let mut secrets = tokens(&world);
+    let mut secrets = stored_tokens(&world);
     assert_eq!(client.token().as_ref(), secrets.get(1));
     client.call("getAuthStatus", json!({"includeToken": true, "refreshToken": true}));
-    secrets.extend(tokens(&world));
-    assert!(!traces(client.pid(), &secrets).is_empty(), "it knows what it gives out");
+    secrets.extend(stored_tokens(&world));
+    assert!(!find_tokens(client.pid(), &secrets).is_empty(), "it knows what it gives out");
     client.call("account/logout", json!({}));
-    is_forgotten(client.pid(), &secrets);
+    assert_forgotten(client.pid(), &secrets);
 }
 
 fn an_app_server_forgets_what_somebody_else_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
     let mut client = Client::from_run(world.codex(["app-server"]));
-    let secrets = tokens(&world);
+    let secrets = stored_tokens(&world);
     assert_eq!(client.token().as_ref(), secrets.get(1));
-    assert!(!traces(client.pid(), &secrets).is_empty());
+    assert!(!find_tokens(client.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
     client.notification("account/updated");
-    is_forgotten(client.pid(), &secrets);
+    assert_forgotten(client.pid(), &secrets);
 }
 
 fn a_keeper_forgets_what_somebody_logged_out(machine: &mut Machine) {
     let world = World::stale(machine);
-    let mut secrets = tokens(&world);
+    let mut secrets = stored_tokens(&world);
     let keeper = Process::of(&world);
     keeper.until("refreshed");
-    secrets.extend(tokens(&world));
+    secrets.extend(stored_tokens(&world));
     world.codex(["token"]).run().expect(0);
-    assert!(!traces(keeper.pid(), &secrets).is_empty());
+    assert!(!find_tokens(keeper.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
-    is_forgotten(keeper.pid(), &secrets);
+    assert_forgotten(keeper.pid(), &secrets);
 }
 
 fn a_keeper_forgets_an_expired_login_that_it_was_asked_about(machine: &mut Machine) {
     let world = World::expired(machine);
-    let secrets = tokens(&world);
+    let secrets = stored_tokens(&world);
     let busy = Step::status(503, "busy").with_header("Retry-After", "600");
     world.authority.script(Endpoint::Refresh, busy);
     let keeper = Process::of(&world);
@@ -137,9 +137,9 @@ fn a_keeper_forgets_an_expired_login_that_it_was_asked_about(machine: &mut Machi
         let status = world.codex(["sync", "status", "--json"]).run().expect(0).json();
         assert_eq!(status["usable"], false, "{status:#}");
     }
-    assert!(!traces(keeper.pid(), &secrets).is_empty());
+    assert!(!find_tokens(keeper.pid(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
-    is_forgotten(keeper.pid(), &secrets);
+    assert_forgotten(keeper.pid(), &secrets);
 }
 
 fn a_watch_forgets_what_somebody_logged_out(machine: &mut Machine) {
@@ -148,9 +148,9 @@ fn a_watch_forgets_what_somebody_logged_out(machine: &mut Machine) {
     let lines = Lines::of(watch.stdout.take().unwrap());
     let watch = Guarded(watch);
     lines.next().expect("what there is");
-    let secrets = tokens(&world);
-    assert!(!traces(watch.0.id(), &secrets).is_empty());
+    let secrets = stored_tokens(&world);
+    assert!(!find_tokens(watch.0.id(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);
     lines.next().expect("the logout");
-    is_forgotten(watch.0.id(), &secrets);
+    assert_forgotten(watch.0.id(), &secrets);
 }

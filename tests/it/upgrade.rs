@@ -10,7 +10,7 @@ use scripted_authority::{Account, Endpoint, Moment};
 
 use crate::app_server::client::Client;
 use crate::keeper::process::{AT_WORK, Process, STANDING_BY};
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Machine, Run, eventually, program};
 
 /// As a program without a version in its pipe takes and answers a job.
@@ -78,7 +78,7 @@ const REPLACEMENTS: [Replacement; 3] = [Replacement::Newer, Replacement::Older, 
 
 /// Logs in as another account, with a token that must be refreshed at once.
 fn become_stale(world: &mut World<'_>) {
-    world.become_account(Account::numbered(2), 60);
+    world.log_in_as(Account::numbered(2), 60);
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn a_keeper_refreshes_after_its_program_was_replaced_or_removed() {
         become_stale(&mut world);
         keeper.until("INFO refreshed");
         assert_eq!(
-            (world.requests(), Some(world.kept("refresh_token"))),
-            (1, world.live()),
+            (world.requests(), Some(world.stored_token("refresh_token"))),
+            (1, world.live_refresh_token()),
             "{replacement:?}"
         );
         assert!(!world.has_rescue());
@@ -102,12 +102,12 @@ fn a_keeper_refreshes_after_its_program_was_replaced_or_removed() {
         if !matches!(replacement, Replacement::Nothing) {
             keeper.signal("-HUP");
             let told =
-                format!("{} was replaced and this keeper still runs the old version", installed.0.display());
+                format!("{} was replaced, but this keeper still runs the old version", installed.0.display());
             keeper.until(&told);
         }
         keeper.signal("-HUP");
         keeper.signal("-TERM");
-        let (code, rest) = keeper.ended();
+        let (code, rest) = keeper.wait();
         assert_eq!(code, Some(0), "{replacement:?}: {rest:#?}");
         assert!(!rest.iter().any(|line| line.contains("old version")), "said once: {rest:#?}");
     }
@@ -119,17 +119,17 @@ fn an_app_server_refreshes_after_its_program_was_replaced_or_removed() {
         let mut machine = Machine::with_file();
         let mut world = World::fresh(&mut machine);
         let installed = Installed::new(&world.machine.home.beside("bin"));
-        let mut editor = Client::introduced(installed.run(&world, &["app-server"]).into_command());
+        let mut editor = Client::initialized(installed.run(&world, &["app-server"]).into_command());
         installed.replace(replacement);
         become_stale(&mut world);
         eventually("a refresh", || {
             editor.token();
             world.requests() == 1
         });
-        eventually("the new token", || editor.token() == Some(world.kept("access_token")));
+        eventually("the new token", || editor.token() == Some(world.stored_token("access_token")));
         assert_eq!(
-            (world.requests(), Some(world.kept("refresh_token"))),
-            (1, world.live()),
+            (world.requests(), Some(world.stored_token("refresh_token"))),
+            (1, world.live_refresh_token()),
             "{replacement:?}"
         );
     }
@@ -145,19 +145,19 @@ fn a_keeper_of_a_service_manager_finishes_and_ends_for_the_new_program() {
     let managed = || Process::start(installed.run(&world, &["sync", "run"]).env("NOTIFY_SOCKET", &socket));
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
     let keeper = managed();
-    hold.arrived(PATIENCE).unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     let standby = managed();
     standby.until(STANDING_BY);
 
     installed.replace(Replacement::Newer);
     // Without a signal both notice within seconds.
-    keeper.until("was replaced; ending, so that the service manager starts it");
+    keeper.until("was replaced; exiting so that the service manager starts the new version");
     hold.release();
-    assert_eq!(keeper.ended().0, Some(4), "the units start it again on this code");
-    assert_eq!(Some(world.kept("refresh_token")), world.live(), "what was under way is stored");
+    assert_eq!(keeper.wait().0, Some(4), "the units start it again on this code");
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token(), "what was under way is stored");
     // It may have taken over meanwhile.
-    standby.until("was replaced; ending, so that the service manager starts it");
-    assert_eq!(standby.ended().0, Some(4));
+    standby.until("was replaced; exiting so that the service manager starts the new version");
+    assert_eq!(standby.wait().0, Some(4));
     assert_eq!(world.requests(), 1);
 }
 
@@ -193,7 +193,7 @@ fn a_refresh_needs_no_child_process() {
         let world = World::stale(&mut machine);
         let refresh = |words: &[&str]| world.codex(words.iter().copied()).through(way.iter().copied()).run();
         refresh(&["refresh"]).expect(0);
-        assert_eq!((world.requests(), Some(world.kept("refresh_token"))), (1, world.live()), "{way:?}");
+        assert_eq!((world.requests(), Some(world.stored_token("refresh_token"))), (1, world.live_refresh_token()), "{way:?}");
         assert!(!world.has_rescue());
         refresh(&["logout"]).expect(0);
         assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "{way:?}");
@@ -213,5 +213,5 @@ fn a_login_is_refreshed_before_a_hand_over_without_a_child_process() {
     let path = format!("{}:/usr/bin:/bin", next.display());
     let way = ["unshare", "--map-root-user", "--mount", "sh", "-euc", MASKED, "sh"];
     world.codex(["exec"]).env("PATH", path).through(way).run().expect(7);
-    assert_eq!((world.requests(), Some(world.kept("refresh_token"))), (1, world.live()));
+    assert_eq!((world.requests(), Some(world.stored_token("refresh_token"))), (1, world.live_refresh_token()));
 }

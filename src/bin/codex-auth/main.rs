@@ -1,7 +1,6 @@
-//! The second name of the program: runs the `codex` that is installed beside it, which under this name hands nothing over.
+//! The program `codex-auth`: runs the `codex` installed beside it, which under this name handles every command itself.
 //!
-//! A program of its own and no link, because not every way of installing keeps links: `cargo install` and `cargo binstall`
-//! place files.
+//! It is a program and not a link, because `cargo install` and `cargo binstall` install no links.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -10,17 +9,17 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-/// What the other program is called.
+/// The file name of the program that is run.
 const PROGRAM: &str = "codex";
-/// The name by which it knows that every command is its own.
+/// The name that is passed to it as the first argument.
 const NAME: &str = "codex-auth";
 
 fn main() -> ExitCode {
-    let failure = match beside() {
-        Err(error) => StartFailure::Lost(error),
+    let failure = match path_of_codex() {
+        Err(error) => StartFailure::OwnPathUnknown(error),
         Ok(program) => {
-            // Always by this name, so that a link to it that is called `codex` cannot be taken for another codex; in the
-            // folder where it was called, so that the other program can tell which path survives upgrades.
+            // Always with this name, so that a link to this program that is called `codex` counts as `codex-auth`; with
+            // the folder of the call, so that `codex` finds the path that an upgrade keeps.
             let called = std::env::args_os().next().map_or_else(PathBuf::new, PathBuf::from);
             let error = Command::new(&program)
                 .arg0(called.with_file_name(NAME))
@@ -29,36 +28,39 @@ fn main() -> ExitCode {
             StartFailure::NotRun(program, error)
         }
     };
-    // Nobody is left to be told that stderr is gone.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "{failure}");
     ExitCode::FAILURE
 }
 
-/// Where the other program has to be: in the folder of this one's file, wherever links to it are.
-fn beside() -> io::Result<PathBuf> {
+/// The path of `codex` in the folder of this program's file.
+fn path_of_codex() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.canonicalize()?.with_file_name(PROGRAM))
 }
 
-/// Why the other program is not running now.
+/// Why `codex` could not be run.
 enum StartFailure {
-    Lost(io::Error),
+    OwnPathUnknown(io::Error),
     NotRun(PathBuf, io::Error),
 }
 
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost(error) => {
-                writeln!(f, "error: {NAME} cannot find its own file, beside which {PROGRAM} is: {error}")?;
-                write!(f, "hint: call {PROGRAM} itself")
+            Self::OwnPathUnknown(error) => {
+                writeln!(
+                    f,
+                    "error: {NAME} cannot find its own file, and so not the {PROGRAM} beside it: {error}"
+                )?;
+                write!(f, "hint: run {PROGRAM} instead")
             }
             Self::NotRun(program, error) if error.kind() == io::ErrorKind::NotFound => {
-                writeln!(f, "error: there is no {}, of which {NAME} is the second name", program.display())?;
-                write!(f, "hint: put both programs into one folder; every archive holds both")
+                writeln!(f, "error: {} does not exist, but {NAME} runs it", program.display())?;
+                write!(f, "hint: put both programs into one folder; every release archive contains both")
             }
             Self::NotRun(program, error) => {
                 writeln!(f, "error: cannot run {}: {error}", program.display())?;
-                write!(f, "hint: install both programs anew")
+                write!(f, "hint: reinstall both programs")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the library logs, on stderr; without secrets, because the library logs none.
+//! Writes the log to standard error.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Logs as much as the environment says, else as `default` says, from then on. Once for a process.
+/// Starts logging at the level of the environment, else at `default`. Later calls have no effect.
 pub(crate) fn start(environment: &Environment, default: Option<LogLevel>) {
     let Some(level) = environment.log.or(default) else { return };
     let level = match level {
@@ -18,9 +18,9 @@ pub(crate) fn start(environment: &Environment, default: Option<LogLevel>) {
         LogLevel::Trace => Level::TRACE,
         _ => Level::INFO,
     };
-    // Other libraries may log what passes through them.
+    // Other libraries may log secrets that pass through them.
     let ours = Targets::new().with_target("codex_auth", level).with_target("codex", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false);
-    // A subscriber that is there already stays.
+    // An existing subscriber is kept.
     let _ = tracing_subscriber::registry().with(lines).with(ours).try_init();
 }

@@ -98,8 +98,8 @@ enum Command {
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     match hand_over::hand_over(&words) {
-        Ok(HandOver::Whole(code)) => return code,
-        Ok(HandOver::NotYet) => {}
+        Ok(HandOver::Done(code)) => return code,
+        Ok(HandOver::Ours) => {}
         Err(error) => {
             early_output().failure(&error);
             return error.exit();
@@ -178,7 +178,7 @@ fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     }
     let see_help = "see what there is: codex --help";
     if error.kind() == ClapKind::InvalidSubcommand {
-        early_output().failure(&hand_over::nobody(words).hint(see_help));
+        early_output().failure(&hand_over::unknown_command(words).hint(see_help));
         return Exit::Usage.into();
     }
     let mut problem = error.kind().as_str().unwrap_or("the command line makes no sense").to_owned();

@@ -1,4 +1,4 @@
-//! A client of an app-server: it asks, is told things, and is asked things itself.
+//! A client of an app-server, which sends requests and receives notifications and requests.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::manager::world::PATIENCE;
+use crate::manager::world::TEST_TIMEOUT;
 use crate::support::{Guarded, Run, TestHome, eventually};
 
-/// Whether what is said is read.
+/// Whether the output of the server is read.
 struct Gate {
     open: Mutex<bool>,
     moved: Condvar,
@@ -30,64 +30,65 @@ impl Gate {
     }
 }
 
-/// A conversation with an app-server, which ends with it.
+/// A client with its app-server, which is killed on drop.
 pub struct Client {
     process: Guarded,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     gate: Arc<Gate>,
-    /// What has been said and not been asked for yet.
-    said: VecDeque<Value>,
+    /// Received messages that no caller has taken yet.
+    received: VecDeque<Value>,
     last_id: u64,
 }
 
 impl Client {
-    /// Starts a program whose command line is complete, and says nothing yet.
+    /// Starts `command` as the server, and sends nothing.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
         let (input, output) = (process.stdin.take(), process.stdout.take().unwrap());
-        let (tell, lines) = channel();
+        let (sender, lines) = channel();
         let gate = Arc::new(Gate { open: Mutex::new(true), moved: Condvar::new() });
-        let way_in = Arc::clone(&gate);
+        let input_gate = Arc::clone(&gate);
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                way_in.pass();
-                if tell.send(line).is_err() {
+                input_gate.pass();
+                if sender.send(line).is_err() {
                     return;
                 }
             }
         });
-        Self { process: Guarded(process), input, lines, gate, said: VecDeque::new(), last_id: 0 }
+        Self { process: Guarded(process), input, lines, gate, received: VecDeque::new(), last_id: 0 }
     }
 
-    /// The same, introduced as an editor that uses everything.
-    pub fn introduced(command: Command) -> Self {
-        Self::introduced_with(command, &json!({"experimentalApi": true}))
+    /// Starts `command` and initializes with all capabilities.
+    pub fn initialized(command: Command) -> Self {
+        Self::initialized_with(command, &json!({"experimentalApi": true}))
     }
 
-    pub fn introduced_with(command: Command, capabilities: &Value) -> Self {
+    /// Starts `command` and initializes with these capabilities.
+    pub fn initialized_with(command: Command, capabilities: &Value) -> Self {
         let mut client = Self::start(command);
-        client.introduce(capabilities);
+        client.initialize(capabilities);
         client
     }
 
-    /// Introduces itself, and gives back what the server says of itself.
-    pub fn introduce(&mut self, capabilities: &Value) -> Value {
+    /// Initializes, and returns the result of the server.
+    pub fn initialize(&mut self, capabilities: &Value) -> Value {
         let info = json!({"name": "editor", "title": "An Editor", "version": "1.2.3"});
-        let said = self.call("initialize", json!({"clientInfo": info, "capabilities": capabilities}));
+        let result = self.call("initialize", json!({"clientInfo": info, "capabilities": capabilities}));
         self.send(&json!({"method": "initialized"}).to_string());
-        said
+        result
     }
 
-    /// One of ours in `home`, with nobody behind it.
-    pub fn of(home: &TestHome) -> Self {
-        Self::introduced(home.codex(["app-server"]).into_command())
+    /// Starts an app-server in `home`, without a next codex.
+    pub fn in_home(home: &TestHome) -> Self {
+        Self::initialized(home.codex(["app-server"]).into_command())
     }
 
-    /// One of ours, by a run that is prepared already.
-    pub fn by(run: Run) -> Self {
-        Self::introduced(run.into_command())
+    /// Starts an app-server from a prepared run.
+    pub fn from_run(run: Run) -> Self {
+        Self::initialized(run.into_command())
     }
 
     pub fn pid(&self) -> u32 {
@@ -101,12 +102,12 @@ impl Client {
 
     pub fn send_bytes(&mut self, line: &[u8]) {
         let input = self.input.as_mut().unwrap();
-        // A server that is gone is found out when it does not answer.
+        // If the server has exited, the missing response fails the test.
         let _ = input.write_all(&[line, b"\n"].concat());
     }
 
-    /// Sends a request, and does not wait for its answer.
-    pub fn ask(&mut self, method: &str, params: Value) -> u64 {
+    /// Sends a request and returns its id.
+    pub fn send_request(&mut self, method: &str, params: Value) -> u64 {
         self.last_id += 1;
         let mut request = json!({"method": method, "id": self.last_id});
         if !params.is_null() {
@@ -116,23 +117,23 @@ impl Client {
         self.last_id
     }
 
-    /// Waits for the answer to a request.
+    /// Waits for the response to a request.
     #[track_caller]
-    pub fn answer(&mut self, id: impl Into<Value>) -> Value {
+    pub fn response(&mut self, id: impl Into<Value>) -> Value {
         let id = id.into();
-        self.next(|said| said["id"] == id && said.get("method").is_none())
+        self.next(|message| message["id"] == id && message.get("method").is_none())
     }
 
-    /// Asks and waits; whatever comes of it, without the id.
+    /// Sends a request and waits for its response, which is returned without the id.
     #[track_caller]
     pub fn outcome(&mut self, method: &str, params: Value) -> Value {
-        let id = self.ask(method, params);
-        let mut answer = self.answer(id);
-        answer.as_object_mut().unwrap().remove("id");
-        answer
+        let id = self.send_request(method, params);
+        let mut response = self.response(id);
+        response.as_object_mut().unwrap().remove("id");
+        response
     }
 
-    /// Asks and waits for the result.
+    /// Sends a request and waits for its result.
     #[track_caller]
     pub fn call(&mut self, method: &str, params: Value) -> Value {
         let mut outcome = self.outcome(method, params);
@@ -140,67 +141,68 @@ impl Client {
         outcome["result"].take()
     }
 
-    /// Asks and waits for a refusal of this code; its message.
+    /// Sends a request and waits for an error of this code, whose message is returned.
     #[track_caller]
-    pub fn refused(&mut self, method: &str, params: Value, code: i64) -> String {
+    pub fn error(&mut self, method: &str, params: Value, code: i64) -> String {
         let outcome = self.outcome(method, params);
         assert_eq!(outcome["error"]["code"], code, "{method}: {outcome}");
         outcome["error"]["message"].as_str().unwrap().to_owned()
     }
 
-    /// Waits to be told something of this kind; its parameters.
+    /// Waits for a notification and returns its parameters.
     #[track_caller]
-    pub fn told(&mut self, method: &str) -> Value {
-        self.next(|said| said["method"] == method && said.get("id").is_none())["params"].take()
+    pub fn notification(&mut self, method: &str) -> Value {
+        self.next(|message| message["method"] == method && message.get("id").is_none())["params"].take()
     }
 
-    /// Waits to be asked something of this kind; the id and the parameters.
+    /// Waits for a request of the server and returns its id and parameters.
     #[track_caller]
-    pub fn asked(&mut self, method: &str) -> (Value, Value) {
-        let mut asked = self.next(|said| said["method"] == method && said.get("id").is_some());
-        (asked["id"].take(), asked["params"].take())
+    pub fn server_request(&mut self, method: &str) -> (Value, Value) {
+        let mut request = self.next(|message| message["method"] == method && message.get("id").is_some());
+        (request["id"].take(), request["params"].take())
     }
 
-    /// Answers what it was asked.
+    /// Responds to a request of the server.
     pub fn reply(&mut self, id: &Value, result: &Value) {
         self.send(&json!({"id": id, "result": result}).to_string());
     }
 
-    /// What it was told of this kind by now, and was not asked for. Whatever was said before the answer to one more
-    /// request has been said.
-    pub fn told_by_now(&mut self, method: &str) -> Vec<Value> {
+    /// The parameters of all such notifications that have arrived and were not taken. One more request makes sure that
+    /// earlier notifications have arrived.
+    pub fn notifications_so_far(&mut self, method: &str) -> Vec<Value> {
         self.call("getAuthStatus", json!({}));
-        let (told, rest): (VecDeque<_>, _) = self.said.drain(..).partition(|said| said["method"] == method);
-        self.said = rest;
-        told.into_iter().map(|mut said| said["params"].take()).collect()
+        let (found, rest): (VecDeque<_>, _) =
+            self.received.drain(..).partition(|message| message["method"] == method);
+        self.received = rest;
+        found.into_iter().map(|mut message| message["params"].take()).collect()
     }
 
-    /// The token that it is given.
+    /// The token that `getAuthStatus` returns.
     pub fn token(&mut self) -> Option<String> {
         let status = self.call("getAuthStatus", json!({"includeToken": true}));
         status["authToken"].as_str().map(str::to_owned)
     }
 
-    /// The token that it is given after a refresh.
+    /// The token that `getAuthStatus` returns after a refresh.
     pub fn new_token(&mut self) -> Value {
         self.call("getAuthStatus", json!({"includeToken": true, "refreshToken": true}))["authToken"].take()
     }
 
-    /// Leaves what is said where it is.
+    /// Stops reading the output of the server.
     pub fn stop_reading(&mut self) {
         self.gate.set(false);
     }
 
-    pub fn read_again(&mut self) {
+    pub fn resume_reading(&mut self) {
         self.gate.set(true);
     }
 
-    /// Closes the server's input; what it still says can be read.
+    /// Closes the server's input; its output can still be read.
     pub fn close_input(&mut self) {
         self.input = None;
     }
 
-    /// Ends the conversation; the exit code of the server.
+    /// Closes the input and returns the exit code of the server.
     #[track_caller]
     pub fn end(mut self) -> Option<i32> {
         self.input = None;
@@ -212,23 +214,23 @@ impl Client {
         ended.unwrap().code()
     }
 
-    /// The next line of that kind; others are kept.
+    /// The next message that `matches`; others are kept.
     #[track_caller]
-    fn next(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        if let Some(at) = self.said.iter().position(&wanted) {
-            return self.said.remove(at).unwrap();
+    fn next(&mut self, matches: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.received.iter().position(&matches) {
+            return self.received.remove(at).unwrap();
         }
         loop {
-            let said =
-                self.hear(PATIENCE).unwrap_or_else(|| panic!("nothing of that kind in {:#?}", self.said));
-            if wanted(&said) {
-                return said;
+            let message =
+                self.receive(TEST_TIMEOUT).unwrap_or_else(|| panic!("no such message in {:#?}", self.received));
+            if matches(&message) {
+                return message;
             }
-            self.said.push_back(said);
+            self.received.push_back(message);
         }
     }
 
-    fn hear(&mut self, limit: Duration) -> Option<Value> {
+    fn receive(&mut self, limit: Duration) -> Option<Value> {
         let line = self.lines.recv_timeout(limit).ok()?;
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}")))
     }

@@ -1,4 +1,4 @@
-//! The same requests to us and to Codex 0.169, and the same answers, field by field.
+//! The same requests to this app-server and to Codex 0.169's, whose responses must be equal.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::interop::codex::codex_0169;
-use crate::support::{Run, TestHome, alone, chatgpt, here, jwt, now};
+use crate::support::{Run, TestHome, in_private_network, chatgpt, here, jwt, now};
 
-/// Requests in a home, and how far the two may differ.
+/// Requests in a home, and the fields in which the two may differ.
 struct Conversation {
     config: &'static str,
     document: Option<String>,
     requests: Vec<(&'static str, Value)>,
 }
 
-/// Nothing that is asked here may leave this machine.
+/// An address that refuses connections, so that no request leaves this machine.
 const NOWHERE: &str = "http://127.0.0.1:9/";
 
 fn both(conversation: &Conversation) -> [Vec<Value>; 2] {
@@ -28,9 +28,9 @@ fn both(conversation: &Conversation) -> [Vec<Value>; 2] {
     };
     let (ours, theirs) = (home(), home());
     let talk = |command: Command| {
-        let mut client = Client::introduced(command);
-        let said = |(method, params): &(&str, Value)| client.outcome(method, params.clone());
-        conversation.requests.iter().map(said).collect::<Vec<_>>()
+        let mut client = Client::initialized(command);
+        let result = |(method, params): &(&str, Value)| client.outcome(method, params.clone());
+        conversation.requests.iter().map(result).collect::<Vec<_>>()
     };
     let variables = |home: &TestHome| -> Vec<(String, OsString)> {
         let nowhere = [
@@ -70,8 +70,8 @@ fn statuses() -> Vec<(&'static str, Value)> {
 /// Upstream: getAuthStatus no auth, API key, no include token, refresh requested; account: logout, API-key login;
 /// account/read none, API key.
 #[test]
-fn an_account_by_api_key_comes_and_goes_as_with_codex() {
-    alone(here!(), || {
+fn an_api_key_login_and_logout_match_codex() {
+    in_private_network(here!(), || {
         let key = json!({"type": "apiKey", "apiKey": "sk-conversation"});
         let mut requests = statuses();
         requests.push(("account/login/start", key.clone()));
@@ -91,8 +91,8 @@ fn an_account_by_api_key_comes_and_goes_as_with_codex() {
 
 /// Upstream: API key when auth not required; account/read auth not required, AWS provider, managed Bedrock.
 #[test]
-fn a_model_provider_of_its_own_has_no_account_as_with_codex() {
-    alone(here!(), || {
+fn a_model_provider_without_openai_auth_has_no_account_as_in_codex() {
+    in_private_network(here!(), || {
         let own =
             "model_provider = \"x\"\n[model_providers.x]\nname = \"X\"\nbase_url = \"http://127.0.0.1:9/\"\n";
         let key = Some(r#"{"OPENAI_API_KEY":"sk-1"}"#.to_owned());
@@ -111,10 +111,11 @@ fn a_model_provider_of_its_own_has_no_account_as_with_codex() {
     });
 }
 
-/// Upstream: API-key login refused when ChatGPT forced; forced method conflicts (2); workspace mismatch of external tokens.
+/// Upstream: API-key login refused when ChatGPT forced; forced method conflicts (2); workspace mismatch of external
+/// tokens.
 #[test]
-fn what_config_toml_forbids_is_refused_in_the_words_of_codex() {
-    alone(here!(), || {
+fn a_login_that_config_toml_forbids_fails_with_the_message_of_codex() {
+    in_private_network(here!(), || {
         let tokens = |account: &str| {
             let token = jwt(&json!({"exp": now() + 600}));
             json!({"type": "chatgptAuthTokens", "accessToken": token, "chatgptAccountId": account})
@@ -149,8 +150,8 @@ fn what_config_toml_forbids_is_refused_in_the_words_of_codex() {
 
 /// Upstream: account: set tokens, external tokens forbid other logins, read-refresh is a no-op in external mode.
 #[test]
-fn tokens_that_are_handed_in_count_as_with_codex() {
-    alone(here!(), || {
+fn handed_in_tokens_are_used_as_in_codex() {
+    in_private_network(here!(), || {
         let token =
             jwt(&json!({"exp": now() + 600, "https://api.openai.com/auth": {"chatgpt_plan_type": "plus"}}));
         let start = "account/login/start";
@@ -170,11 +171,11 @@ fn tokens_that_are_handed_in_count_as_with_codex() {
     });
 }
 
-/// Upstream: getAuthStatus with ChatGPT; that of Codex asks the network for `account/read`, so this is compared with the
-/// shapes of the schema that Codex 0.169 generates.
+/// Upstream: getAuthStatus with ChatGPT; that of Codex asks the network for `account/read`, so this is compared with
+/// the shapes of the schema that Codex 0.169 generates.
 #[test]
-fn a_chatgpt_account_is_told_of_without_the_network() {
-    alone(here!(), || {
+fn a_chatgpt_account_is_reported_without_the_network() {
+    in_private_network(here!(), || {
         let document = chatgpt("acct-1", "rt-1", now() - 60, now() + 3_600);
         let requests = vec![
             ("getAuthStatus", json!({})),
@@ -184,7 +185,7 @@ fn a_chatgpt_account_is_told_of_without_the_network() {
         the_same(&Conversation { config: "", document: Some(document.clone()), requests });
         let home = TestHome::new();
         home.write("auth.json", document);
-        let read = Client::of(&home).call("account/read", json!({}));
+        let read = Client::in_home(&home).call("account/read", json!({}));
         let account = json!({"type": "chatgpt", "email": "ada@example.com", "planType": "plus"});
         assert_eq!(
             read,
@@ -195,10 +196,10 @@ fn a_chatgpt_account_is_told_of_without_the_network() {
 
 /// Upstream: account/read missing plan → unknown; getAuthStatus: PAT omits token.
 #[test]
-fn what_is_not_known_of_an_account_is_said_to_be_unknown() {
+fn a_missing_plan_is_reported_as_unknown() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"personal_access_token":"at-1"}"#);
-    let mut client = Client::of(&home);
+    let mut client = Client::in_home(&home);
     let status = client.call("getAuthStatus", json!({"includeToken": true}));
     assert_eq!(
         status,
@@ -209,25 +210,25 @@ fn what_is_not_known_of_an_account_is_said_to_be_unknown() {
 }
 
 #[test]
-fn the_server_says_who_and_where_it_is() {
+fn initialize_returns_the_version_and_the_home() {
     let home = TestHome::new();
     let mut client = Client::start(home.codex(["app-server"]).into_command());
-    assert_eq!(client.refused("account/read", json!({}), -32600), "Not initialized");
-    let said = client.introduce(&Value::Null);
-    assert_eq!(said["codexHome"].as_str(), home.path().to_str());
-    assert!(said["userAgent"].as_str().unwrap().starts_with("editor/0.169.0 ("), "{said}");
-    assert_eq!((&said["platformFamily"], said["platformOs"].is_string()), (&"unix".into(), true));
+    assert_eq!(client.error("account/read", json!({}), -32600), "Not initialized");
+    let result = client.initialize(&Value::Null);
+    assert_eq!(result["codexHome"].as_str(), home.path().to_str());
+    assert!(result["userAgent"].as_str().unwrap().starts_with("editor/0.169.0 ("), "{result}");
+    assert_eq!((&result["platformFamily"], result["platformOs"].is_string()), (&"unix".into(), true));
     assert_eq!(client.end(), Some(0));
 }
 
 #[test]
-fn a_credential_of_the_environment_counts_before_what_is_stored() {
+fn a_credential_in_the_environment_takes_precedence_over_the_stored_login() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let run = || home.codex(["app-server"]);
-    let mut client = Client::by(run().env("CODEX_API_KEY", "sk-env"));
-    assert_eq!(client.token().as_deref(), Some("sk-stored"), "an editor's session takes no key from there");
-    let mut client = Client::by(run().env("CODEX_ACCESS_TOKEN", "at-env"));
+    let mut client = Client::from_run(run().env("CODEX_API_KEY", "sk-env"));
+    assert_eq!(client.token().as_deref(), Some("sk-stored"), "an API key in the environment is ignored");
+    let mut client = Client::from_run(run().env("CODEX_ACCESS_TOKEN", "at-env"));
     let status = client.call("getAuthStatus", json!({"includeToken": true}));
     assert_eq!((&status["authMethod"], &status["authToken"]), (&"personalAccessToken".into(), &Value::Null));
 }

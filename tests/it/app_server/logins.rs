@@ -1,4 +1,4 @@
-//! Logins that a client starts: one at a time, kept as `codex login` keeps them, and announced.
+//! Logins that a client starts: one at a time, stored as by `codex login`, and announced.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,115 +9,118 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::login::world::{PATIENCE, World};
-use crate::support::{Flock, Machine, alone, eventually, here, over_both_stores};
+use crate::support::{Flock, Machine, in_private_network, eventually, here, over_both_stores};
 
-over_both_stores![an_api_key_is_kept_and_announced, a_device_code_is_shown_and_its_login_announced];
+over_both_stores![an_api_key_is_stored_and_announced, a_device_login_shows_its_code_and_is_announced];
 
 fn start(client: &mut Client, way: &str) -> Value {
     client.call("account/login/start", json!({"type": way}))
 }
 
 /// Upstream: API-key login succeeds and notifies.
-fn an_api_key_is_kept_and_announced(machine: &mut Machine) {
+fn an_api_key_is_stored_and_announced(machine: &mut Machine) {
     let world = World::new(machine);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let key = json!({"type": "apiKey", "apiKey": " sk-1\n"});
     assert_eq!(client.call("account/login/start", key), json!({"type": "apiKey"}));
-    let completed = client.told("account/login/completed");
+    let completed = client.notification("account/login/completed");
     assert_eq!((&completed["success"], &completed["loginId"]), (&true.into(), &Value::Null));
-    assert_eq!(client.told("account/updated"), json!({"authMode": "apikey", "planType": null}));
+    assert_eq!(client.notification("account/updated"), json!({"authMode": "apikey", "planType": null}));
     assert_eq!(world.document()["OPENAI_API_KEY"], "sk-1");
     for nothing in ["", "  ", "two words"] {
-        client.refused("account/login/start", json!({"type": "apiKey", "apiKey": nothing}), -32600);
+        client.error("account/login/start", json!({"type": "apiKey", "apiKey": nothing}), -32600);
     }
     assert_eq!(client.token().as_deref(), Some("sk-1"));
 }
 
 /// Upstream: device code succeeds.
-fn a_device_code_is_shown_and_its_login_announced(machine: &mut Machine) {
+fn a_device_login_shows_its_code_and_is_announced(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
-    let mut client = Client::by(world.codex(["app-server"]));
-    let begun = start(&mut client, "chatgptDeviceCode");
-    assert!(begun["verificationUrl"].as_str().unwrap().starts_with(world.authority.url()), "{begun}");
-    assert!(world.authority.decide_device(begun["userCode"].as_str().unwrap(), Decision::Approved));
-    let completed = client.told("account/login/completed");
-    assert_eq!((&completed["loginId"], &completed["error"]), (&begun["loginId"], &Value::Null));
-    assert_eq!(client.told("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
+    let mut client = Client::from_run(world.codex(["app-server"]));
+    let started = start(&mut client, "chatgptDeviceCode");
+    assert!(started["verificationUrl"].as_str().unwrap().starts_with(world.authority.url()), "{started}");
+    assert!(world.authority.decide_device(started["userCode"].as_str().unwrap(), Decision::Approved));
+    let completed = client.notification("account/login/completed");
+    assert_eq!((&completed["loginId"], &completed["error"]), (&started["loginId"], &Value::Null));
+    assert_eq!(client.notification("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
     assert_eq!(client.token(), Some(world.kept("access_token")));
-    // What it took the place of is of no more use to anybody.
+    // The login that it replaced was revoked.
     eventually("the old token to end", || world.state_of(&old.tokens.refresh_token) != TokenState::Live);
 }
 
 /// Upstream: device code fails without account update; device code disabled.
 #[test]
-fn a_login_by_device_that_fails_changes_nothing() {
+fn a_failed_device_login_changes_nothing() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let old = world.with_login_of(1);
-    let mut client = Client::by(world.codex(["app-server"]));
-    let begun = start(&mut client, "chatgptDeviceCode");
-    assert!(world.authority.decide_device(begun["userCode"].as_str().unwrap(), Decision::Denied));
-    let completed = client.told("account/login/completed");
-    assert_eq!((&completed["success"], &completed["loginId"]), (&false.into(), &begun["loginId"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
+    let started = start(&mut client, "chatgptDeviceCode");
+    assert!(world.authority.decide_device(started["userCode"].as_str().unwrap(), Decision::Denied));
+    let completed = client.notification("account/login/completed");
+    assert_eq!((&completed["success"], &completed["loginId"]), (&false.into(), &started["loginId"]));
     assert!(completed["error"].is_string());
     assert_eq!(client.token(), Some(old.tokens.access_token));
-    assert_eq!(client.told_by_now("account/updated"), Vec::<Value>::new());
+    assert_eq!(client.notifications_so_far("account/updated"), Vec::<Value>::new());
     let disabled = scripted_authority::Step::body(404, "text/plain", "");
     world.authority.script(Endpoint::DeviceCode, disabled);
-    client.refused("account/login/start", json!({"type": "chatgptDeviceCode"}), -32600);
+    client.error("account/login/start", json!({"type": "chatgptDeviceCode"}), -32600);
 }
 
 /// Upstream: device code cancelled.
 #[test]
-fn a_login_that_is_cancelled_says_so_once() {
+fn a_cancelled_login_is_announced_once() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
     assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "canceled"}));
-    let completed = client.told("account/login/completed");
+    let completed = client.notification("account/login/completed");
     assert_eq!(
         (&completed["success"], &completed["loginId"], &completed["error"]),
         (&false.into(), &id, &"Login was not completed".into())
     );
     assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "notFound"}));
-    assert_eq!(client.told_by_now("account/login/completed"), Vec::<Value>::new());
+    assert_eq!(client.notifications_so_far("account/login/completed"), Vec::<Value>::new());
 }
 
 /// Upstream: external tokens cancel an active login; `login_server_cancels_previous`.
 #[test]
-fn one_login_at_a_time_and_a_new_one_ends_the_one_before() {
+fn a_new_login_cancels_the_one_before() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let first = start(&mut client, "chatgptDeviceCode")["loginId"].take();
     let second = start(&mut client, "chatgptDeviceCode")["loginId"].take();
-    assert_eq!(client.told("account/login/completed")["loginId"], first);
+    assert_eq!(client.notification("account/login/completed")["loginId"], first);
     client.call("account/login/start", json!({"type": "apiKey", "apiKey": "sk-1"}));
-    assert_eq!(client.told("account/login/completed")["loginId"], second);
-    assert_eq!(client.told("account/login/completed")["loginId"], Value::Null);
+    assert_eq!(client.notification("account/login/completed")["loginId"], second);
+    assert_eq!(client.notification("account/login/completed")["loginId"], Value::Null);
     let third = start(&mut client, "chatgptDeviceCode")["loginId"].take();
     client.call("account/logout", Value::Null);
-    assert_eq!(client.told("account/login/completed")["loginId"], third);
+    assert_eq!(client.notification("account/login/completed")["loginId"], third);
 }
 
 /// Upstream: browser login; workspace query param / list; `end_to_end_login_flow`.
 #[test]
-fn a_browser_comes_back_and_its_login_is_announced() {
-    alone(here!(), || {
+fn a_browser_login_is_stored_and_announced() {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         world.machine.home.write("config.toml", "forced_chatgpt_workspace_id = [\"acct-1\", \"ws-2\"]\n");
-        let mut client = Client::by(world.codex(["app-server"]));
-        let begun = start(&mut client, "chatgpt");
-        let url = begun["authUrl"].as_str().unwrap();
+        let mut client = Client::from_run(world.codex(["app-server"]));
+        let started = start(&mut client, "chatgpt");
+        let url = started["authUrl"].as_str().unwrap();
         assert!(url.contains("allowed_workspace_id=acct-1%2Cws-2"), "{url}");
         let back = visit(url);
         assert_eq!(visit(&back), "/success");
-        let completed = client.told("account/login/completed");
-        assert_eq!((&completed["loginId"], &completed["error"]), (&begun["loginId"], &Value::Null));
-        assert_eq!(client.told("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
+        let completed = client.notification("account/login/completed");
+        assert_eq!((&completed["loginId"], &completed["error"]), (&started["loginId"], &Value::Null));
+        assert_eq!(
+            client.notification("account/updated"),
+            json!({"authMode": "chatgpt", "planType": "plus"})
+        );
         assert_eq!(client.token(), Some(world.kept("access_token")));
     });
 }
@@ -125,20 +128,20 @@ fn a_browser_comes_back_and_its_login_is_announced() {
 /// Upstream: browser login cancelled.
 #[test]
 fn a_browser_login_that_is_cancelled_frees_its_port() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let mut client = Client::by(world.codex(["app-server"]));
+        let mut client = Client::from_run(world.codex(["app-server"]));
         for _ in 0..3 {
-            let begun = start(&mut client, "chatgpt");
-            assert!(begun["authUrl"].as_str().unwrap().contains("127.0.0.1%3A1455"), "{begun}");
-            client.call("account/login/cancel", json!({"loginId": begun["loginId"]}));
-            let error = client.told("account/login/completed")["error"].take();
+            let started = start(&mut client, "chatgpt");
+            assert!(started["authUrl"].as_str().unwrap().contains("127.0.0.1%3A1455"), "{started}");
+            client.call("account/login/cancel", json!({"loginId": started["loginId"]}));
+            let error = client.notification("account/login/completed")["error"].take();
             assert_eq!(error, "Login server error: Login was not completed");
         }
-        let begun = start(&mut client, "chatgpt");
-        assert_eq!(client.end(), Some(0), "{begun}");
-        assert!(TcpStream::connect("127.0.0.1:1455").is_err(), "the end ends a login too");
+        let started = start(&mut client, "chatgpt");
+        assert_eq!(client.end(), Some(0), "{started}");
+        assert!(TcpStream::connect("127.0.0.1:1455").is_err(), "the end of the conversation cancels a login");
     });
 }
 
@@ -147,7 +150,7 @@ fn a_device_login_that_is_cancelled_during_the_exchange_is_revoked() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     for (grants, moment) in [(1, Moment::Before), (2, Moment::After)] {
         let hold = world.authority.hold(Endpoint::Exchange, moment);
         let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
@@ -158,43 +161,43 @@ fn a_device_login_that_is_cancelled_during_the_exchange_is_revoked() {
             world.requests(Endpoint::Revoke) == grants && world.live_grants() == 0
         });
     }
-    assert!(world.machine.kept().is_none());
+    assert!(world.machine.stored_text().is_none());
 }
 
 #[test]
 fn a_browser_login_that_is_cancelled_during_the_exchange_is_revoked() {
-    alone(here!(), || {
+    in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let mut client = Client::by(world.codex(["app-server"]));
+        let mut client = Client::from_run(world.codex(["app-server"]));
         let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
-        let begun = start(&mut client, "chatgpt");
-        let back = visit(begun["authUrl"].as_str().unwrap());
-        // It will be hung up on.
+        let started = start(&mut client, "chatgpt");
+        let back = visit(started["authUrl"].as_str().unwrap());
+        // The connection will be closed.
         let browser = std::thread::spawn(move || std::panic::catch_unwind(|| visit(&back)));
         hold.arrived(PATIENCE).unwrap();
-        cancel(&mut client, &begun["loginId"]);
+        cancel(&mut client, &started["loginId"]);
         hold.release();
         eventually("the tokens to be revoked", || {
             world.requests(Endpoint::Revoke) == 1 && world.live_grants() == 0
         });
-        assert!(world.machine.kept().is_none());
+        assert!(world.machine.stored_text().is_none());
         let _ = browser.join();
     });
 }
 
 #[test]
-fn the_end_of_the_conversation_waits_for_the_revocation() {
+fn the_end_of_the_conversation_waits_for_revocations() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let exchange = world.authority.hold(Endpoint::Exchange, Moment::After);
     let revocation = world.authority.hold(Endpoint::Revoke, Moment::Before);
     start(&mut client, "chatgptDeviceCode");
     exchange.arrived(PATIENCE).unwrap();
     client.close_input();
-    assert_eq!(client.told("account/login/completed")["success"], false);
+    assert_eq!(client.notification("account/login/completed")["success"], false);
     std::thread::scope(|scope| {
         let server = scope.spawn(move || client.end());
         exchange.release();
@@ -207,11 +210,11 @@ fn the_end_of_the_conversation_waits_for_the_revocation() {
 }
 
 #[test]
-fn a_login_that_is_cancelled_while_it_waits_for_the_lease_is_never_kept() {
+fn a_login_cancelled_while_it_waits_for_the_lease_is_not_stored() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| ()).unwrap();
     let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
     world
@@ -224,22 +227,23 @@ fn a_login_that_is_cancelled_while_it_waits_for_the_lease_is_never_kept() {
     eventually("the tokens to be revoked", || world.live_grants() == 0);
     drop(lease);
     assert_eq!(client.end(), Some(0));
-    assert!(world.machine.kept().is_none());
+    assert!(world.machine.stored_text().is_none());
 }
 
 #[test]
-fn a_login_whose_commit_has_begun_cannot_be_cancelled_and_is_kept() {
+fn a_login_whose_commit_has_begun_cannot_be_cancelled() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
-    let mut client = Client::by(world.codex(["app-server"]));
-    // The second of Codex's commit locks: the program makes the first when the commit has begun, and waits for this.
+    let mut client = Client::from_run(world.codex(["app-server"]));
+    // The second of Codex's commit locks: the program holds the first once the commit has begun, and waits for this
+    // one.
     let commit = Flock::hold(&world.machine.home.file("auth.json.lock"));
     let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
     eventually("the commit to begin", || world.machine.home.file("auth.lock").exists());
     assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "notFound"}));
     drop(commit);
-    let completed = client.told("account/login/completed");
+    let completed = client.notification("account/login/completed");
     assert_eq!((&completed["loginId"], &completed["error"]), (&id, &Value::Null));
     assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
     assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
@@ -248,19 +252,19 @@ fn a_login_whose_commit_has_begun_cannot_be_cancelled_and_is_kept() {
 fn cancel(client: &mut Client, id: &Value) {
     let cancelled = client.call("account/login/cancel", json!({"loginId": id}));
     assert_eq!(cancelled, json!({"status": "canceled"}));
-    let completed = client.told("account/login/completed");
+    let completed = client.notification("account/login/completed");
     assert_eq!((&completed["success"], &completed["loginId"]), (&false.into(), id));
 }
 
-/// Visits an address as a browser does, and gives back where it is sent on to, if it is.
+/// Requests a URL as a browser does, and returns the target of a redirect.
 fn visit(url: &str) -> String {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
     write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let location = answer.lines().find_map(|line| {
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let location = response.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
     });

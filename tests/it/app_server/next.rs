@@ -1,4 +1,4 @@
-//! A next codex whose app-server does as it is told, and writes down what it is told.
+//! A scripted next codex, whose app-server follows commands and logs its input.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Run, TestHome, search_path};
 
-/// Its questions have ids from 1 on, as the client's requests do.
+/// Its requests have ids from 1 on, as the client's requests do.
 const SCRIPT: &str = r#"#!/usr/bin/env python3
 import json, os, sys
 
@@ -20,7 +20,7 @@ try:
     login = open(os.path.join(home, "auth.json")).read()
 except FileNotFoundError:
     login = None
-asked, kept, count = {}, [], 0
+requests, kept, count = {}, [], 0
 
 def say(message):
     sys.stdout.write(json.dumps(message) + "\n")
@@ -32,7 +32,7 @@ for line in sys.stdin:
     method, number, params = message.get("method"), message.get("id"), message.get("params")
     if method is None:
         say({"method": "serverRequest/resolved", "params": {"threadId": "t", "requestId": number}})
-        say({"id": asked.pop(number), "result": {"answer": message.get("result"), "as": number}})
+        say({"id": requests.pop(number), "result": {"answer": message.get("result"), "as": number}})
     elif method in ("initialize", "account/login/start"):
         say({"id": number, "result": {}})
     elif number is None:
@@ -41,11 +41,11 @@ for line in sys.stdin:
         say({"id": number, "result": {"params": params, "id": number}})
     elif method == "test/ask":
         count += 1
-        asked[count] = number
+        requests[count] = number
         say({"id": count, "method": "item/tool/call", "params": params})
     elif method == "test/notify":
-        for told in ("account/updated", "account/login/completed", "thread/started"):
-            say({"method": told, "params": {"by": "next"}})
+        for method in ("account/updated", "account/login/completed", "thread/started"):
+            say({"method": method, "params": {"by": "next"}})
         say({"id": number, "result": {}})
     elif method == "test/flood":
         for _ in range(params["lines"]):
@@ -65,7 +65,7 @@ for line in sys.stdin:
 log.write("ended\n")
 "#;
 
-/// Puts the next codex into a folder beside `home`, which is given back.
+/// Installs the scripted codex in a folder beside `home`, and returns the folder.
 pub fn scripted(home: &TestHome) -> PathBuf {
     let folder = home.beside("next");
     fs::write(folder.join("text"), SCRIPT).unwrap();
@@ -73,25 +73,25 @@ pub fn scripted(home: &TestHome) -> PathBuf {
     folder
 }
 
-/// Puts a program in its home, by another process: what this one has open for writing, be it in a fork, cannot be run.
+/// Installs a program by another process: a file that this one, or a fork of it, has open for writing cannot be run.
 pub fn install(from: &Path, to: &Path) {
     assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
 }
 
-/// `run` with these folders first on its search path.
+/// `run` with these folders first on PATH.
 pub fn with_path<'a>(run: Run, folders: impl IntoIterator<Item = &'a Path>) -> Run {
     let others: OsString = search_path();
     let folders = folders.into_iter().map(Path::to_owned).chain(std::env::split_paths(&others));
     run.env("PATH", std::env::join_paths(folders).unwrap())
 }
 
-/// What the next codex has been told, a line each.
+/// The log of the scripted codex, by line.
 pub fn log(home: &TestHome) -> Vec<String> {
     let text = fs::read_to_string(home.file("next.log")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-/// The same without what is no message.
+/// The messages in the log.
 pub fn messages(home: &TestHome) -> Vec<Value> {
     log(home).iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! Clients that do not read: the server holds a bounded amount for them, and ends.
+//! Clients that do not read: the server buffers a bounded amount for them, and exits.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
@@ -12,12 +12,12 @@ use super::next::{scripted, with_path};
 use crate::support::{Guarded, TestHome, resident};
 
 const MEBIBYTE: usize = 1024 * 1024;
-/// What waits for a client, a long line on its way in and out, and the program itself.
+/// Limit of the resident memory: full queues, one long line in each direction, and the program itself.
 const LARGEST: u64 = 100 * 1024 * 1024;
-/// A client is given up after 20 s; the rest is for a busy machine.
+/// The server exits after 20 s; the rest is for a busy machine.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A server whose client reads nothing and sends `lines` after its greeting.
+/// A server whose client reads nothing and sends `lines` after the handshake.
 fn unread(home: &TestHome, lines: impl Iterator<Item = Value> + Send + 'static) -> Guarded {
     let next = scripted(home);
     let mut command = with_path(home.codex(["app-server"]), [&*next]).into_command();
@@ -32,91 +32,91 @@ fn unread(home: &TestHome, lines: impl Iterator<Item = Value> + Send + 'static) 
                 return;
             }
         }
-        // The input stays open for as long as the server runs.
+        // The input stays open while the server runs.
         thread::sleep(LONGEST);
     });
     Guarded(child)
 }
 
-/// The largest size that the server had until it ended, and how it ended.
+/// The peak memory of the server, its exit code, and its standard error.
 #[track_caller]
 fn ended(server: &mut Child) -> (u64, Option<i32>, String) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut largest = 0;
     let status = loop {
         if let Some(status) = server.try_wait().unwrap() {
             break status;
         }
         largest = largest.max(resident(server.id()));
-        assert!(begun.elapsed() < LONGEST, "it goes on, with {largest} bytes");
+        assert!(started.elapsed() < LONGEST, "it still runs, with {largest} bytes");
         thread::sleep(Duration::from_millis(20));
     };
-    let mut said = String::new();
-    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    println!("{largest} bytes at most, ended after {:.1?}: {said}", begun.elapsed());
-    (largest, status.code(), said)
+    let mut stderr = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    println!("{largest} bytes at most, ended after {:.1?}: {stderr}", started.elapsed());
+    (largest, status.code(), stderr)
 }
 
 #[track_caller]
-fn is_given_up(mut server: Guarded) {
-    let (largest, code, said) = ended(&mut server.0);
+fn exits_with_an_error(mut server: Guarded) {
+    let (largest, code, stderr) = ended(&mut server.0);
     assert!(largest < LARGEST, "{largest} bytes");
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("error: the client has not read from standard output for"), "{said}");
+    assert_eq!(code, Some(4), "{stderr}");
+    assert!(stderr.contains("error: the client has not read from standard output for"), "{stderr}");
 }
 
 #[test]
-fn a_client_that_never_reads_what_the_next_server_says_is_given_up() {
+fn the_server_ends_if_the_client_does_not_read_forwarded_lines() {
     let flood = json!({"id": 1, "method": "test/flood", "params": {"lines": 1_000, "bytes": 4 * MEBIBYTE}});
-    is_given_up(unread(&TestHome::new(), std::iter::once(flood)));
+    exits_with_an_error(unread(&TestHome::new(), std::iter::once(flood)));
 }
 
 #[test]
-fn a_client_that_sends_requests_and_never_reads_the_answers_is_given_up() {
+fn the_server_ends_if_the_client_does_not_read_responses() {
     let more = "x".repeat(MEBIBYTE - 1_024);
     let echo = move |id| json!({"id": id, "method": "test/echo", "params": {"more": more}});
-    is_given_up(unread(&TestHome::new(), (1..=1_000).map(echo)));
+    exits_with_an_error(unread(&TestHome::new(), (1..=1_000).map(echo)));
 }
 
-/// The answers are short, and fit where they wait.
+/// The responses are short, and fit into the queue.
 #[test]
-fn a_client_that_sends_many_long_requests_before_it_reads_costs_little_memory() {
-    // The answers to six hundred fill the pipe.
+fn many_unread_responses_use_little_memory() {
+    // The responses to six hundred requests fill the pipe.
     const REQUESTS: usize = 1_200;
-    let mut client = Client::of(&TestHome::new());
+    let mut client = Client::in_home(&TestHome::new());
     client.call("account/read", json!({}));
     client.stop_reading();
     let more = "x".repeat(MEBIBYTE * 3 / 16);
     let mut largest = 0;
-    let asked: Vec<_> = (0..REQUESTS)
+    let ids: Vec<_> = (0..REQUESTS)
         .map(|_| {
             largest = largest.max(resident(client.pid()));
-            client.ask("account/read", json!({"more": more}))
+            client.send_request("account/read", json!({"more": more}))
         })
         .collect();
     println!("{largest} bytes at most");
     assert!(largest < LARGEST / 2, "{largest} bytes");
-    client.read_again();
-    for id in asked {
-        assert!(client.answer(id).get("error").is_none());
+    client.resume_reading();
+    for id in ids {
+        assert!(client.response(id).get("error").is_none());
     }
 }
 
 #[test]
-fn a_client_that_reads_again_gets_every_line() {
+fn a_client_that_resumes_reading_gets_every_line() {
     const LINES: usize = 100;
     let home = TestHome::new();
     let next = scripted(&home);
-    let mut client = Client::by(with_path(home.codex(["app-server"]), [&*next]));
+    let mut client = Client::from_run(with_path(home.codex(["app-server"]), [&*next]));
     client.call("test/echo", Value::Null);
     client.stop_reading();
-    client.ask("test/flood", json!({"lines": LINES, "bytes": MEBIBYTE}));
-    // What does not fit waits in the next server.
+    client.send_request("test/flood", json!({"lines": LINES, "bytes": MEBIBYTE}));
+    // The rest waits in the next server.
     thread::sleep(Duration::from_secs(2));
     assert!(resident(client.pid()) < LARGEST);
-    client.read_again();
+    client.resume_reading();
     for _ in 0..LINES {
-        assert_eq!(client.told("thread/flood")["more"].as_str().unwrap().len(), MEBIBYTE);
+        assert_eq!(client.notification("thread/flood")["more"].as_str().unwrap().len(), MEBIBYTE);
     }
     assert_eq!(client.end(), Some(0));
 }

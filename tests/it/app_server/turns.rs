@@ -1,4 +1,4 @@
-//! The order of answers: as the requests came, but no answer waits for one that waits for another process.
+//! The order of responses: that of the requests, except that no response waits for one that waits for another process.
 
 use std::time::{Duration, Instant};
 
@@ -7,27 +7,27 @@ use scripted_authority::{Account, DeviceFlow, Endpoint, Pacing};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::Machine;
 
-/// Far less than the minute for which the lease is waited for.
+/// Far less than the lock timeout of a minute.
 const SOON: Duration = Duration::from_secs(15);
 
-/// That the account can be read, three times, while the lease is held.
+/// Checks that the account can be read three times while the lease is held.
 #[track_caller]
 fn account_is_read_soon(client: &mut Client, account: &Value) {
-    let begun = Instant::now();
+    let started = Instant::now();
     for _ in 0..3 {
         assert_eq!(client.call("account/read", json!({}))["account"], *account);
         client.call("getAuthStatus", json!({"includeToken": true}));
     }
-    let took = begun.elapsed();
-    println!("six answers after {took:.1?}");
+    let took = started.elapsed();
+    println!("six responses after {took:.1?}");
     assert!(took < SOON, "{took:?}");
 }
 
 #[test]
-fn the_account_is_read_while_a_login_a_logout_or_a_refresh_waits_for_another_process() {
+fn the_account_can_be_read_while_another_request_waits_for_a_lock() {
     for (method, params) in [
         ("account/login/start", json!({"type": "apiKey", "apiKey": "sk-1"})),
         ("account/logout", Value::Null),
@@ -36,57 +36,57 @@ fn the_account_is_read_while_a_login_a_logout_or_a_refresh_waits_for_another_pro
         println!("{method}");
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
-        let mut client = Client::by(world.codex(["app-server"]));
+        let mut client = Client::from_run(world.codex(["app-server"]));
         client.token();
         let account = client.call("account/read", json!({}))["account"].take();
-        let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
-        let waits = client.ask(method, params);
+        let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap();
+        let waits = client.send_request(method, params);
         account_is_read_soon(&mut client, &account);
         drop(lease);
-        let answer = client.answer(waits);
-        assert!(answer.get("error").is_none(), "{answer}");
+        let response = client.response(waits);
+        assert!(response.get("error").is_none(), "{response}");
     }
 }
 
 #[test]
-fn the_account_is_read_while_a_login_that_a_person_completed_waits_for_another_process() {
+fn the_account_can_be_read_while_a_completed_login_waits_for_a_lock() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.authority.visit_as(Account::numbered(1));
     world.authority.adjust(|policy| (policy.device, policy.pacing) = (DeviceFlow::Approves, Pacing::Ignored));
     let server = world.codex(["app-server"]).env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url());
-    let mut client = Client::by(server);
+    let mut client = Client::from_run(server);
     let account = client.call("account/read", json!({}))["account"].take();
-    let before = world.kept("access_token");
-    let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
-    let begun = client.call("account/login/start", json!({"type": "chatgptDeviceCode"}));
-    // The person is done at once, and then the login waits for the lease.
+    let before = world.stored_token("access_token");
+    let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap();
+    let started = client.call("account/login/start", json!({"type": "chatgptDeviceCode"}));
+    // The person completes the login at once, and then it waits for the lease.
     let granted = |entry: &scripted_authority::Entry| entry.endpoint == Endpoint::Exchange;
-    world.authority.wait_for_entry(PATIENCE, granted).unwrap();
+    world.authority.wait_for_entry(TEST_TIMEOUT, granted).unwrap();
     account_is_read_soon(&mut client, &account);
-    assert_eq!(world.kept("access_token"), before);
+    assert_eq!(world.stored_token("access_token"), before);
     drop(lease);
-    let completed = client.told("account/login/completed");
-    assert_eq!((&completed["success"], &completed["loginId"]), (&true.into(), &begun["loginId"]));
-    client.told("account/updated");
-    assert_ne!(world.kept("access_token"), before);
+    let completed = client.notification("account/login/completed");
+    assert_eq!((&completed["success"], &completed["loginId"]), (&true.into(), &started["loginId"]));
+    client.notification("account/updated");
+    assert_ne!(world.stored_token("access_token"), before);
 }
 
-/// A client need not wait for an answer before it asks what depends on it.
+/// A client need not wait for a response before it sends a request that depends on it.
 #[test]
-fn what_is_asked_after_a_change_is_answered_as_of_after_it() {
+fn requests_sent_after_a_change_see_its_effect() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    let mut client = Client::by(world.codex(["app-server"]));
+    let mut client = Client::from_run(world.codex(["app-server"]));
     for round in 0..20 {
         let key = format!("sk-{round}");
-        let login = client.ask("account/login/start", json!({"type": "apiKey", "apiKey": key}));
-        let read = client.ask("getAuthStatus", json!({"includeToken": true}));
-        let logout = client.ask("account/logout", Value::Null);
-        let after = client.ask("getAuthStatus", json!({"includeToken": true}));
-        assert!(client.answer(login).get("error").is_none());
-        assert_eq!(client.answer(read)["result"]["authToken"], *key);
-        assert!(client.answer(logout).get("error").is_none());
-        assert_eq!(client.answer(after)["result"]["authToken"], Value::Null);
+        let login = client.send_request("account/login/start", json!({"type": "apiKey", "apiKey": key}));
+        let read = client.send_request("getAuthStatus", json!({"includeToken": true}));
+        let logout = client.send_request("account/logout", Value::Null);
+        let after = client.send_request("getAuthStatus", json!({"includeToken": true}));
+        assert!(client.response(login).get("error").is_none());
+        assert_eq!(client.response(read)["result"]["authToken"], *key);
+        assert!(client.response(logout).get("error").is_none());
+        assert_eq!(client.response(after)["result"]["authToken"], Value::Null);
     }
 }

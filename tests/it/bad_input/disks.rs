@@ -6,7 +6,7 @@ use std::io::Write as _;
 use crate::support::{Mounted, TestHome, snapshot_filters};
 
 /// The names in the home and in `codex-auth`, which are what a login makes and nothing else.
-fn nothing_is_left_over(home: &std::path::Path) {
+fn assert_no_leftovers(home: &std::path::Path) {
     for folder in [home.to_owned(), home.join("codex-auth")] {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -50,7 +50,7 @@ fn a_full_disk_keeps_the_old_login_byte_for_byte() {
     hint: free some space; the login that was there is untouched
     ");
     assert_eq!(fs::read(disk.path().join("auth.json")).unwrap(), before);
-    nothing_is_left_over(&disk.path());
+    assert_no_leftovers(&disk.path());
     assert_eq!(disk.codex(["token"]).run().expect(0).out, "sk-old\n");
     fs::remove_file(disk.path().join("filling")).unwrap();
     disk.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
@@ -62,7 +62,7 @@ fn a_full_disk_does_not_keep_anyone_from_logging_out() {
     let disk = nearly_full(0);
     let ended = disk.codex(["logout"]).run();
     assert!(!disk.path().join("auth.json").exists(), "{ended}");
-    nothing_is_left_over(&disk.path());
+    assert_no_leftovers(&disk.path());
     ended.expect(0);
 }
 
@@ -79,7 +79,7 @@ fn wherever_the_disk_runs_full_there_is_one_whole_login() {
         if ended.code != Some(0) {
             ended.refused(5);
         }
-        nothing_is_left_over(&disk.path());
+        assert_no_leftovers(&disk.path());
     }
 }
 
@@ -92,7 +92,7 @@ fn a_limit_on_the_size_of_files_is_as_a_full_disk() {
         let limit = format!("--fsize={limit}");
         let run = home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-a-new-and-longer-one");
         let ended = run.through(["prlimit", &limit]).run();
-        nothing_is_left_over(&home.path());
+        assert_no_leftovers(&home.path());
         let kept = home.read("auth.json");
         assert!(kept == before || kept.contains("sk-a-new-and-longer-one\"\n}"), "{kept}");
         let ended = ended.refused(5);

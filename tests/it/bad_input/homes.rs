@@ -281,8 +281,8 @@ fn a_home_whose_path_is_not_utf8_works_in_every_command() {
         assert_eq!(keeper.wait().0, Some(0));
 
         let mut editor = Client::start(in_home(home.codex(["app-server"])).into_command());
-        let introduced = editor.introduce(&serde_json::json!({}));
-        assert!(introduced.to_string().contains("not\u{fffd}utf8"), "{introduced}");
+        let initialized = editor.initialize(&serde_json::json!({}));
+        assert!(initialized.to_string().contains("not\u{fffd}utf8"), "{initialized}");
         assert_eq!(editor.call("account/read", serde_json::json!({}))["account"]["type"], "apiKey");
         drop(editor);
 

@@ -9,9 +9,9 @@ use crate::support::session::PrivateSession;
 use crate::support::{Flock, TestHome, eventually, snapshot_filters};
 
 /// One keychain call may take this long here.
-const LIMIT: &str = "300ms";
+const CALL_TIMEOUT: &str = "300ms";
 /// The calls of one command one after another, and a machine that is busy.
-const IN_TIME: Duration = Duration::from_secs(4);
+const COMMAND_LIMIT: Duration = Duration::from_secs(4);
 
 /// A service that took its name and answers nobody.
 fn frozen() -> PrivateSession {
@@ -50,9 +50,9 @@ fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
             &["logout"],
         ] {
             let begun = Instant::now();
-            let run = home.codex(arguments.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT);
+            let run = home.codex(arguments.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT);
             let ended = run.input("sk-new").run().refused(5);
-            assert!(begun.elapsed() < IN_TIME, "{name}: {arguments:?} took {:?}", begun.elapsed());
+            assert!(begun.elapsed() < COMMAND_LIMIT, "{name}: {arguments:?} took {:?}", begun.elapsed());
             assert_eq!(ended.out, "", "{name}: {arguments:?}");
             if arguments == ["status"] {
                 told.push_str(&format!("{name}: {}", ended.err));
@@ -89,7 +89,7 @@ fn a_keychain_that_is_asked_for_and_cannot_be_used_leaves_the_login_in_the_file_
         home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
         let document = home.read("auth.json");
         let run = home.codex(["login", "--store", "keychain", "--with-api-key"]);
-        run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).input("sk-new").run().refused(5);
+        run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).input("sk-new").run().refused(5);
         assert_eq!(home.read("auth.json"), document, "{name}");
         assert!(!home.file("config.toml").exists(), "{name}");
         assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-old\n", "{name}");
@@ -103,7 +103,7 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
         let session = condition();
         let home = TestHome::within(&session);
         let codex = |line: &[&'static str]| {
-            home.codex(line.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT)
+            home.codex(line.iter().copied()).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT)
         };
         let ended = codex(&["login", "--with-api-key"]).input("sk-new").run().expect(0);
         let line = ended.err.lines().nth(1).unwrap().replace(home.path().to_str().unwrap(), "[home]");
@@ -112,7 +112,7 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
         let begun = Instant::now();
         let ended = home.codex(["token"]).run().expect(0);
         assert_eq!((ended.out.as_str(), ended.err.as_str()), ("sk-new\n", ""), "{name}");
-        assert!(begun.elapsed() < IN_TIME, "{name}");
+        assert!(begun.elapsed() < COMMAND_LIMIT, "{name}");
         codex(&["status"]).run().expect(0);
         codex(&["logout"]).run().expect(0);
         assert!(!home.document().exists());
@@ -135,7 +135,7 @@ fn the_automatic_store_reads_the_file_past_a_keychain_that_cannot_be_used_and_sa
         let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
         home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
-        let run = |command| home.codex([command]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).run().expect(0);
+        let run = |command| home.codex([command]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).run().expect(0);
         assert_eq!(run("token").out, "sk-old\n", "{name}");
         let ended = run("status");
         assert!(
@@ -176,14 +176,14 @@ fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login(
     std::fs::remove_file(home.file("auth.lock")).unwrap();
     let lock = Flock::hold(&home.file("auth.json.lock"));
     let run =
-        home.codex(["login", "--with-api-key"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).input("sk-new");
+        home.codex(["login", "--with-api-key"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).input("sk-new");
     let child = run.start();
     eventually("the program to come to its commit", || home.file("auth.lock").exists());
     session.freeze();
     drop(lock);
     let begun = Instant::now();
     let output = child.wait_with_output().unwrap();
-    assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < COMMAND_LIMIT, "{:?}", begun.elapsed());
     assert_eq!(output.status.code(), Some(5));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with("error: Secret Service did not ") && told.contains("\nhint: "), "{told}");
@@ -205,7 +205,7 @@ fn a_system_that_gives_no_more_threads_is_an_error_and_no_crash() {
     let mut told = String::new();
     for processes in 1..=6 {
         let run = home.codex(["status"]).env("DBUS_SESSION_BUS_ADDRESS", &address);
-        let run = run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", LIMIT).by_user(uid);
+        let run = run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).by_user(uid);
         let limit = format!("--nproc={processes}");
         let ended = run.through(["prlimit", &limit]).run().expect(5);
         assert!(

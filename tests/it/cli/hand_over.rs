@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use scripted_authority::{Ending, Endpoint, Moment, Step};
 
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Ended, Machine, Run, TestHome, eventually, program, search_path};
 
 /// Tells all there is to tell of how it was called.
@@ -128,8 +128,8 @@ fn without_a_next_codex_a_strange_word_is_misuse() {
     exit 2
     --- stdout
     --- stderr
-    error: this is no command of codex-auth, and no other codex is on PATH that it could go to
-    hint: OpenAI's Codex is found when it is installed and its folder is on PATH, before or behind ours
+    error: unknown command 'exec', and no other codex was found on PATH to pass it to
+    hint: install OpenAI's Codex and add its folder to PATH, before or after the folder of this program
     hint: see what there is: codex --help
     ");
     let nothing = home.codex([]).run().expect(2);
@@ -212,7 +212,7 @@ fn a_key_of_the_login_can_be_set_for_one_run() {
     error: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
     "#);
     let broken = home.codex(["status"]).env("CODEX_AUTH_CONFIG", "a = = 1").run().refused(1);
-    assert!(broken.err.contains("CODEX_AUTH_CONFIG cannot be understood: line 1"), "{broken}");
+    assert!(broken.err.contains("CODEX_AUTH_CONFIG is invalid: line 1"), "{broken}");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn help_and_version_are_those_of_both() {
     }
     for word in ["--help", "-h"] {
         let told = run(word).out;
-        let (ours, theirs) = told.split_once("\nEvery other command goes to ").unwrap();
+        let (ours, theirs) = told.split_once("\nAny other command goes to ").unwrap();
         assert!(ours.contains("  login ") && theirs.contains(&format!("help by {word}\n")), "{told}");
     }
     let told = before(&home, next, home.codex(["doctor"])).run().out;
@@ -274,10 +274,10 @@ fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() 
 
 fn is_refreshed_once(world: &World<'_>) {
     let read = || before(&world.machine.home, READS, world.codex(["exec"])).run().expect(0);
-    let old = world.kept("access_token");
+    let old = world.stored_token("access_token");
     let told = read();
     assert_ne!(told.out.trim_end(), old);
-    assert_eq!((told.out.trim_end(), told.err.as_str()), (&*world.kept("access_token"), ""));
+    assert_eq!((told.out.trim_end(), told.err.as_str()), (&*world.stored_token("access_token"), ""));
     assert_eq!(world.requests(), 1);
     assert_eq!(read().out, told.out);
     assert_eq!(world.requests(), 1, "it is fresh now");
@@ -295,7 +295,7 @@ fn a_login_that_cannot_be_refreshed_keeps_nobody_from_the_next_program() {
     let world = World::expired(&mut machine);
     let home = &world.machine.home;
     let reads = || -> Ended { before(home, READS, world.codex(["exec"])).run().expect(0) };
-    let old = world.kept("access_token");
+    let old = world.stored_token("access_token");
     world.authority.script(Endpoint::Refresh, Step::status(503, "busy"));
     assert_eq!((reads().out.trim_end(), reads().err.as_str()), (&*old, ""));
     world.authority.end(world.grant.id, Ending::RefreshInvalidated);
@@ -319,14 +319,14 @@ fn a_refresh_that_takes_too_long_is_not_waited_for_and_not_lost() {
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
     let begun = Instant::now();
     let child = before(&world.machine.home, READS, world.codex(["exec"])).start();
-    hold.arrived(PATIENCE).unwrap();
-    let old = world.kept("access_token");
+    hold.arrived(TEST_TIMEOUT).unwrap();
+    let old = world.stored_token("access_token");
     let output = child.wait_with_output().unwrap();
     let took = begun.elapsed();
     assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(25), "{took:?}");
     assert_eq!((String::from_utf8_lossy(&output.stdout).trim_end(), output.status.code()), (&*old, Some(0)));
     hold.release();
-    eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());
+    eventually("the child to commit", || Some(world.stored_token("refresh_token")) == world.live_refresh_token());
     eventually("the child to leave", || !world.has_rescue());
     assert_eq!(world.requests(), 1);
 }
@@ -339,7 +339,7 @@ fn eight_programs_at_once_find_one_refreshed_login() {
         let home = &world.machine.home;
         let children: Vec<_> = (0..8).map(|_| before(home, READS, world.codex(["exec"])).start()).collect();
         let told: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
-        let token = format!("{}\n", world.kept("access_token"));
+        let token = format!("{}\n", world.stored_token("access_token"));
         for output in told {
             assert_eq!(String::from_utf8_lossy(&output.stdout), token);
             assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use codex_auth::Lease;
 
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Flock, Machine, Run, children, eventually, is_alive, over_both_stores};
 
 /// Two hundred milliseconds, and as much again as a busy machine takes to run a process.
@@ -48,7 +48,7 @@ fn ends_at_once(run: Run, what: &str) {
 fn what_waits_for_the_lease_ends_at_once_and_changes_nothing_later(machine: &mut Machine) {
     let world = World::expired(machine);
     let (home, other) = (world.machine.home.home(), world.machine.other_store());
-    let before = world.machine.kept();
+    let before = world.machine.stored_text();
     let has_keychain = world.machine.session.is_some();
     for arguments in [
         &["login", "--with-api-key"][..],
@@ -61,24 +61,24 @@ fn what_waits_for_the_lease_ends_at_once_and_changes_nothing_later(machine: &mut
         if arguments[0] == "migrate" && !has_keychain {
             continue;
         }
-        let lease = Lease::acquire(&home, PATIENCE, |_| {}).unwrap();
+        let lease = Lease::acquire(&home, TEST_TIMEOUT, |_| {}).unwrap();
         let run = world.codex(arguments.iter().copied()).input("sk-new\n");
         ends_at_once(run, &arguments.join(" "));
         drop(lease);
-        assert_eq!((world.machine.kept(), world.requests()), (before.clone(), 0), "{arguments:?}");
+        assert_eq!((world.machine.stored_text(), world.requests()), (before.clone(), 0), "{arguments:?}");
     }
 }
 
 fn what_waits_for_a_commit_lock_ends_at_once_and_changes_nothing_later(machine: &mut Machine) {
     let world = World::fresh(machine);
-    let before = world.machine.kept();
+    let before = world.machine.stored_text();
     for arguments in [&["login", "--with-api-key"][..], &["logout", "--local"]] {
         let held = Flock::hold(&world.machine.home.file("auth.lock"));
         let run = world.codex(arguments.iter().copied()).input("sk-new\n");
         ends_at_once(run, &arguments.join(" "));
         drop(held);
-        assert_eq!(world.machine.kept(), before, "{arguments:?}");
-        drop(Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap());
+        assert_eq!(world.machine.stored_text(), before, "{arguments:?}");
+        drop(Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap());
         world.codex(["status"]).run().expect(0);
     }
 }
@@ -90,13 +90,13 @@ fn a_refresh_that_is_interrupted_in_flight_is_completed_behind_it() {
     let world = World::expired(&mut machine);
     let hold = world.authority.hold(scripted_authority::Endpoint::Refresh, scripted_authority::Moment::After);
     let mut child = world.codex(["refresh"]).start();
-    hold.arrived(PATIENCE).unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     interrupt(&child);
     assert!(is_interrupted(child.wait().unwrap()));
     hold.release();
-    eventually("the new token to be stored", || Some(world.kept("refresh_token")) == world.live());
-    drop(Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap());
-    world.nothing_is_spent_twice_or_lost();
+    eventually("the new token to be stored", || Some(world.stored_token("refresh_token")) == world.live_refresh_token());
+    drop(Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap());
+    world.assert_no_token_reused_or_lost();
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn all_waits_for_locks_of_a_command_together_are_within_the_limit() {
     let world = World::fresh(&mut machine);
     let home = world.machine.home.home();
     for arguments in [&["login", "--with-api-key"][..], &["logout", "--local"]] {
-        let lease = Lease::acquire(&home, PATIENCE, |_| {}).unwrap();
+        let lease = Lease::acquire(&home, TEST_TIMEOUT, |_| {}).unwrap();
         let _commit = Flock::hold(&world.machine.home.file("auth.lock"));
         let begun = Instant::now();
         let run = world.codex(arguments.iter().copied()).input("sk-new\n");

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::json;
 
-use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, now, over_both_stores};
 
 over_both_stores![
     an_api_key_login_ends,
@@ -18,36 +18,36 @@ over_both_stores![
 pub(super) const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 
 fn an_api_key_login_ends(machine: &mut Machine) {
-    machine.keep(API_KEY);
-    insta::assert_snapshot!(machine.told(&["logout"]), @r"
+    machine.store_text(API_KEY);
+    insta::assert_snapshot!(machine.output_of(&["logout"]), @r"
     exit 0
     --- stdout
     --- stderr
     removed the login from the [store] store, [location]
     logged out
     ");
-    assert_eq!(machine.kept(), None);
+    assert_eq!(machine.stored_text(), None);
     machine.codex(["status"]).run().expect(1);
 }
 
 fn a_token_only_login_ends_without_a_word_about_revoking(machine: &mut Machine) {
-    machine.keep(chatgpt("acct-1", "placeholder", now(), now() + 3600));
+    machine.store_text(chatgpt("acct-1", "placeholder", now(), now() + 3600));
     machine.codex(["logout"]).run().expect(0);
-    assert_eq!(machine.kept(), None);
+    assert_eq!(machine.stored_text(), None);
 }
 
 fn what_is_no_document_and_has_no_token_is_removed_by_force_alone(machine: &mut Machine) {
-    machine.keep("{\"auth_mode\": ");
+    machine.store_text("{\"auth_mode\": ");
     let ended = machine.codex(["logout"]).run().refused(5);
     assert!(ended.err.contains("was not removed") && ended.err.contains("codex logout --force"), "{ended}");
-    assert!(machine.kept().is_some());
+    assert!(machine.stored_text().is_some());
     let ended = machine.codex(["logout", "--force"]).run().expect(0);
     assert!(ended.err.contains("may live on"), "{ended}");
-    assert_eq!(machine.kept(), None);
+    assert_eq!(machine.stored_text(), None);
 }
 
 fn logging_out_twice_is_fine(machine: &mut Machine) {
-    machine.keep(API_KEY);
+    machine.store_text(API_KEY);
     machine.codex(["logout"]).run().expect(0);
     for arguments in [&["logout"][..], &["logout", "--local"]] {
         let ended = machine.codex(arguments.iter().copied()).run().expect(0);
@@ -56,9 +56,9 @@ fn logging_out_twice_is_fine(machine: &mut Machine) {
 }
 
 fn the_report_says_what_was_removed(machine: &mut Machine) {
-    machine.keep(API_KEY);
-    let _filters = filters(&machine.home);
-    insta::assert_snapshot!(machine.told(&["logout", "--json"]), @r#"
+    machine.store_text(API_KEY);
+    let _filters = snapshot_filters(&machine.home);
+    insta::assert_snapshot!(machine.output_of(&["logout", "--json"]), @r#"
     exit 0
     --- stdout
     {

@@ -10,20 +10,20 @@ use crate::support::{Guarded, Machine, TestHome, over_both_stores};
 over_both_stores![a_login_that_is_there_already_stays, nobody_is_logged_in_and_nothing_is_made,];
 
 fn a_login_that_is_there_already_stays(machine: &mut Machine) {
-    machine.keep_chatgpt("acct-1", 10, 60);
-    let before = machine.kept();
-    insta::assert_snapshot!(machine.told(&["migrate", "--to", machine.store()]), @r"
+    machine.store_chatgpt("acct-1", 10, 60);
+    let before = machine.stored_text();
+    insta::assert_snapshot!(machine.output_of(&["migrate", "--to", machine.store()]), @r"
     exit 0
     --- stdout
     --- stderr
-    the login is in the [store] store, [location] already
+    the login is already in the [store] store, [location]
     ");
-    assert_eq!(machine.kept(), before);
+    assert_eq!(machine.stored_text(), before);
 }
 
 fn nobody_is_logged_in_and_nothing_is_made(machine: &mut Machine) {
     let before = machine.home.tree();
-    insta::assert_snapshot!(machine.told(&["migrate", "--to", "file"]), @r"
+    insta::assert_snapshot!(machine.output_of(&["migrate", "--to", "file"]), @r"
     exit 1
     --- stdout
     --- stderr
@@ -53,7 +53,7 @@ fn a_codex_that_runs_on_this_place_is_named_and_one_elsewhere_is_not() {
     assert!(!told().contains("pid"), "{}", told());
     let here = another_codex(&home, &home.path());
     let warning = format!(
-        "warning: Codex is running on this login (pid {}); it may write to the old store until it is restarted\n",
+        "warning: Codex is running with this login (pid {}); it may write to the old store until it is restarted\n",
         here.0.id()
     );
     assert!(told().starts_with(&warning), "{}", told());

@@ -23,7 +23,7 @@ fn under_our_second_name_everything_is_ours() {
         before(&home, TELLS, run).run()
     };
     let ended = run(&["exec"]).refused(2);
-    assert!(ended.err.starts_with("error: this is no command of codex-auth\n"), "{ended}");
+    assert!(ended.err.starts_with("error: unknown command 'exec'\n"), "{ended}");
     assert!(run(&["status"]).expect(1).out.contains("not logged in"));
     assert!(run(&["--version"]).expect(0).out.contains(env!("CARGO_PKG_VERSION")));
     let help = run(&["--help"]).expect(0);
@@ -50,7 +50,7 @@ fn the_second_program_is_ours_under_our_second_name() {
             before(&home, TELLS, run).run()
         };
         let ended = run(&["exec"]).refused(2);
-        assert!(ended.err.starts_with("error: this is no command of codex-auth\n"), "{ended}");
+        assert!(ended.err.starts_with("error: unknown command 'exec'\n"), "{ended}");
         assert!(run(&["--help"]).expect(0).out.contains("Usage: codex-auth"));
         assert!(run(&["status"]).expect(1).out.contains("not logged in"));
     }
@@ -73,8 +73,8 @@ fn the_second_program_says_what_is_missing() {
     assert_eq!(
         run().err,
         format!(
-            "error: there is no {folder}/codex, of which codex-auth is the second name\n\
-             hint: put both programs into one folder; every archive holds both\n"
+            "error: {folder}/codex does not exist, but codex-auth runs it\n\
+             hint: put both programs into one folder; every release archive contains both\n"
         )
     );
     fs::write(alone.join("codex"), "").unwrap();

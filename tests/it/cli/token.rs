@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Stdio;
 
-use crate::support::{Machine, TestHome, chatgpt, filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, now, over_both_stores};
 
 over_both_stores![
     a_fresh_token_is_all_that_is_printed,
@@ -15,21 +15,21 @@ over_both_stores![
 ];
 
 fn a_fresh_token_is_all_that_is_printed(machine: &mut Machine) {
-    let token = machine.keep_chatgpt("acct-1", 10, 60);
+    let token = machine.store_chatgpt("acct-1", 10, 60);
     let ended = machine.codex(["token"]).run().expect(0);
     assert_eq!((ended.out, ended.err), (token + "\n", String::new()));
 }
 
 fn a_header_is_the_whole_line(machine: &mut Machine) {
-    let token = machine.keep_chatgpt("acct-1", 10, 60);
+    let token = machine.store_chatgpt("acct-1", 10, 60);
     let ended = machine.codex(["token", "--header"]).run().expect(0);
     assert_eq!((ended.out, ended.err), (format!("Authorization: Bearer {token}\n"), String::new()));
 }
 
 fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
-    let token = machine.keep_chatgpt("acct-1", 10, 60);
-    let _filters = filters(&machine.home);
-    let told = machine.told(&["token", "--json"]).replace(&token, "[token]");
+    let token = machine.store_chatgpt("acct-1", 10, 60);
+    let _filters = snapshot_filters(&machine.home);
+    let told = machine.output_of(&["token", "--json"]).replace(&token, "[token]");
     insta::assert_snapshot!(told, @r#"
     exit 0
     --- stdout
@@ -52,23 +52,23 @@ fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
 
 fn a_token_nobody_can_refresh_is_printed_until_it_ends(machine: &mut Machine) {
     for placeholder in ["", "placeholder"] {
-        machine.keep(chatgpt("acct-1", placeholder, now() - 3600, now() + 60));
+        machine.store_text(chatgpt("acct-1", placeholder, now() - 3600, now() + 60));
         assert_eq!(machine.codex(["token"]).run().expect(0).err, "");
-        machine.keep(chatgpt("acct-1", placeholder, now() - 3600, now() - 1));
+        machine.store_text(chatgpt("acct-1", placeholder, now() - 3600, now() - 1));
         assert_eq!(machine.codex(["token"]).run().expect(3).out, "");
     }
 }
 
 fn without_a_login_there_is_no_token(machine: &mut Machine) {
-    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    insta::assert_snapshot!(machine.output_of(&["token"]), @r"
     exit 1
     --- stdout
     --- stderr
     error: not logged in
     hint: log in first: codex login
     ");
-    let _filters = filters(&machine.home);
-    insta::assert_snapshot!(machine.told(&["token", "--json"]), @r#"
+    let _filters = snapshot_filters(&machine.home);
+    insta::assert_snapshot!(machine.output_of(&["token", "--json"]), @r#"
     exit 1
     --- stdout
     {
@@ -91,19 +91,19 @@ fn without_a_login_there_is_no_token(machine: &mut Machine) {
 }
 
 fn a_login_that_has_no_token_says_which_kind_it_is(machine: &mut Machine) {
-    machine.keep(r#"{"auth_mode":"bedrockApiKey","bedrock_api_key":{"key":"k","region":"r"}}"#);
-    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    machine.store_text(r#"{"auth_mode":"bedrockApiKey","bedrock_api_key":{"key":"k","region":"r"}}"#);
+    insta::assert_snapshot!(machine.output_of(&["token"]), @r"
     exit 1
     --- stdout
     --- stderr
     error: a bedrockApiKey login has no bearer token
     ");
-    machine.keep(r#"{"auth_mode":"chatgpt","tokens":null}"#);
-    insta::assert_snapshot!(machine.told(&["token"]), @r"
+    machine.store_text(r#"{"auth_mode":"chatgpt","tokens":null}"#);
+    insta::assert_snapshot!(machine.output_of(&["token"]), @r"
     exit 3
     --- stdout
     --- stderr
-    error: the login says chatgpt but holds no such credential
+    error: the stored login has mode chatgpt but not that credential
     hint: log in again: codex login
     ");
 }

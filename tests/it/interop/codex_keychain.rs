@@ -81,7 +81,7 @@ fn two_items_that_it_refuses_are_one_again_after_our_migration() {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
         our_login(&home, "keychain", "sk-ours").run().expect(0);
-        crate::support::plant_another_item(&home, br#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-other"}"#);
+        crate::support::add_second_item(&home, br#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-other"}"#);
         let refused = their_status(&home).expect(1);
         assert!(refused.err.contains("matched by 2 credentials"), "{refused}");
         home.codex(["migrate", "--to", "keychain"]).run().expect(0);

@@ -141,8 +141,8 @@ fn eight_of_it_started_at_once_on_an_expired_login_work_after_one_request() {
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"pong\n"[..]), "{said}");
     }
     assert_eq!(world.requests(), 1);
-    let token = world.kept("access_token");
+    let token = world.stored_token("access_token");
     let bearers = provider.bearers.lock().unwrap();
     assert!(bearers.len() == 8 && bearers.iter().all(|bearer| *bearer == token), "{bearers:?}");
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
 }

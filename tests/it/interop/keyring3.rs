@@ -10,7 +10,7 @@ use keyring3::secret_service::SsCredential;
 
 use crate::support::session::{PrivateSession, inside};
 use crate::support::writing::{self, remove, replace};
-use crate::support::{Machine, TestHome, account, chatgpt, here, item, items, names, plant_another_item};
+use crate::support::{Machine, TestHome, account, chatgpt, here, item, items, names, add_second_item};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -53,15 +53,15 @@ fn attributes(home: &TestHome) -> HashMap<String, String> {
 on_a_machine_with_a_keychain! {
     fn it_reads_what_we_wrote_and_we_read_what_it_wrote(machine) {
         login(machine, "sk-ours");
-        assert_eq!(machine.kept(), Some(compact("sk-ours")));
-        machine.keep(compact("sk-theirs"));
+        assert_eq!(machine.stored_text(), Some(compact("sk-ours")));
+        machine.store_text(compact("sk-theirs"));
         assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-theirs\n");
         let status = machine.codex(["status", "--json"]).run().expect(0).json();
         assert_eq!((&status["store"], &status["location"]), (&"keychain".into(), &machine.location().into()));
     }
 
     fn pretty_text_of_another_program_is_read_too(machine) {
-        machine.keep(format!("\n{:#}\n", serde_json::json!({"OPENAI_API_KEY": "sk-theirs"})));
+        machine.store_text(format!("\n{:#}\n", serde_json::json!({"OPENAI_API_KEY": "sk-theirs"})));
         assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-theirs\n");
     }
 
@@ -69,13 +69,13 @@ on_a_machine_with_a_keychain! {
         for (ours, theirs) in [("sk-1", "sk-2"), ("sk-3", "sk-4")] {
             login(machine, ours);
             assert_eq!(items(&machine.home), [compact(ours).into_bytes()]);
-            machine.keep(compact(theirs));
+            machine.store_text(compact(theirs));
             assert_eq!(items(&machine.home), [compact(theirs).into_bytes()]);
         }
     }
 
     fn an_item_that_it_made_stays_that_item_when_we_update_it(machine) {
-        machine.keep(compact("sk-theirs"));
+        machine.store_text(compact("sk-theirs"));
         let label = || item(&machine.home).get_attributes().unwrap().remove("label");
         let (before, name) = (label(), attributes(&machine.home));
         login(machine, "sk-ours");
@@ -87,7 +87,7 @@ on_a_machine_with_a_keychain! {
         login(machine, "sk-ours");
         item(&machine.home).delete_credential().unwrap();
         machine.codex(["status"]).run().expect(1);
-        machine.keep(compact("sk-theirs"));
+        machine.store_text(compact("sk-theirs"));
         machine.codex(["logout", "--local"]).run().expect(0);
         assert!(matches!(item(&machine.home).get_secret(), Err(keyring3::Error::NoEntry)));
     }
@@ -104,7 +104,7 @@ on_a_machine_with_a_keychain! {
         ];
         assert_eq!(ours, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         item(&machine.home).delete_credential().unwrap();
-        machine.keep(compact("sk-theirs"));
+        machine.store_text(compact("sk-theirs"));
         assert_eq!(attributes(&machine.home), ours);
     }
 
@@ -114,8 +114,8 @@ on_a_machine_with_a_keychain! {
         let ours = AuthDocument::parse(long("acct-ours").as_bytes()).unwrap();
         let saved = replace(&machine.home.stores(), StoreKind::Keychain, SeenRevision::Nothing, &ours);
         assert!(matches!(saved, Ok(ReplaceOutcome::Written(_))), "{saved:?}");
-        assert_eq!(machine.kept().unwrap().as_bytes(), ours.to_compact().as_slice());
-        machine.keep(long("acct-theirs"));
+        assert_eq!(machine.stored_text().unwrap().as_bytes(), ours.to_compact().as_slice());
+        machine.store_text(long("acct-theirs"));
         let theirs = store.load(SOON).unwrap().unwrap().document;
         assert_eq!(String::from_utf8_lossy(&theirs.to_pretty()), long("acct-theirs"));
     }
@@ -124,11 +124,11 @@ on_a_machine_with_a_keychain! {
         login(machine, "sk-ours");
         let (stores, kind) = (machine.home.stores(), StoreKind::Keychain);
         let seen = writing::seen(&stores, kind);
-        machine.keep(compact("sk-theirs"));
+        machine.store_text(compact("sk-theirs"));
         let saved = replace(&stores, kind, seen, &api_key("sk-new"));
-        assert!(matches!(saved, Ok(ReplaceOutcome::Moved(_))), "{saved:?}");
-        assert!(matches!(remove(&stores, kind, seen), Ok(RemoveOutcome::Moved(_))));
-        assert_eq!(machine.kept(), Some(compact("sk-theirs")));
+        assert!(matches!(saved, Ok(ReplaceOutcome::Changed(_))), "{saved:?}");
+        assert!(matches!(remove(&stores, kind, seen), Ok(RemoveOutcome::Changed(_))));
+        assert_eq!(machine.stored_text(), Some(compact("sk-theirs")));
     }
 
     /// As keyring 1 made them, and as other tools do.
@@ -145,7 +145,7 @@ on_a_machine_with_a_keychain! {
             true,
         );
         assert!(renamed.is_ok());
-        assert!(machine.kept().is_some(), "it finds such an item where there is no other");
+        assert!(machine.stored_text().is_some(), "it finds such an item where there is no other");
         login(machine, "sk-ours");
         assert_eq!(items(&machine.home), [compact("sk-ours").into_bytes()]);
         assert_eq!(attributes(&machine.home).get("target").map(String::as_str), Some("default"));
@@ -154,8 +154,8 @@ on_a_machine_with_a_keychain! {
     /// Which Codex refuses for status, login and logout alike.
     fn of_two_items_that_it_refuses_we_use_one_say_so_and_clear_the_other_away(machine) {
         let document = |issued| chatgpt("acct-1", "rt-1", issued, 4_102_444_800);
-        machine.keep(document(1));
-        plant_another_item(&machine.home, document(2).as_bytes());
+        machine.store_text(document(1));
+        add_second_item(&machine.home, document(2).as_bytes());
         assert!(matches!(item(&machine.home).get_secret(), Err(keyring3::Error::Ambiguous(_))));
 
         let stored = machine.home.stores().keychain().load(SOON).unwrap().unwrap();
@@ -171,13 +171,13 @@ on_a_machine_with_a_keychain! {
 
         machine.codex(["migrate", "--to", "keychain"]).run().expect(0);
         assert_eq!(items(&machine.home).len(), 1);
-        let kept = AuthDocument::parse(machine.kept().unwrap().as_bytes()).unwrap();
+        let kept = AuthDocument::parse(machine.stored_text().unwrap().as_bytes()).unwrap();
         assert_eq!(String::from_utf8_lossy(&kept.to_pretty()), document(2));
     }
 
     fn with_two_items_a_login_makes_no_third_and_a_logout_takes_both(machine) {
-        machine.keep(compact("sk-1"));
-        plant_another_item(&machine.home, compact("sk-2").as_bytes());
+        machine.store_text(compact("sk-1"));
+        add_second_item(&machine.home, compact("sk-2").as_bytes());
         login(machine, "sk-ours");
         assert_eq!(items(&machine.home).len(), 2);
         assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-ours\n");

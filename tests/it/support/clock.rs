@@ -1,4 +1,4 @@
-//! A wall clock that is wrong, and that a test can set while programs run by it.
+//! A wrong wall clock, which a test can set while programs use it.
 
 use std::fs;
 use std::process::Command;
@@ -6,33 +6,33 @@ use std::process::Command;
 use super::Run;
 use super::machine::now;
 
-/// The library that stands between a program and the kernel's clock; the loader fills in the folder.
+/// The library that replaces the wall clock of a program; the loader fills in the folder.
 const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
-/// The wall clock of programs that are run by it. Waiting is measured by another clock, which is left alone.
+/// The wall clock of the programs that it is applied to. The monotonic clock, which measures waits, is unchanged.
 pub struct WallClock {
     folder: tempfile::TempDir,
 }
 
 impl WallClock {
-    /// One that is ahead by this many seconds, or behind.
+    /// A clock that is ahead by this many seconds; negative is behind.
     pub fn ahead_by(seconds: i64) -> Self {
         let clock = Self { folder: tempfile::tempdir().unwrap() };
         clock.set(seconds);
-        let told = Command::new("date").arg("+%s").envs(clock.variables()).output().unwrap().stdout;
-        let told: i64 = String::from_utf8(told).unwrap().trim_end().parse().unwrap();
-        assert!((told - now() - seconds).abs() < 60, "libfaketime is not installed");
+        let date = Command::new("date").arg("+%s").envs(clock.variables()).output().unwrap().stdout;
+        let date: i64 = String::from_utf8(date).unwrap().trim_end().parse().unwrap();
+        assert!((date - now() - seconds).abs() < 60, "libfaketime is not installed");
         clock
     }
 
-    /// Steps the clock, under every program that runs by it.
+    /// Sets the clock of all these programs.
     pub fn set(&self, seconds: i64) {
         let new = self.folder.path().join("new");
         fs::write(&new, format!("{seconds:+}\n")).unwrap();
         fs::rename(new, self.folder.path().join("clock")).unwrap();
     }
 
-    /// `run` by this clock.
+    /// `run` with this clock.
     pub fn apply_to(&self, run: Run) -> Run {
         self.variables().into_iter().fold(run, |run, (name, value)| run.env(name, value))
     }

@@ -1,4 +1,4 @@
-//! Somebody else's lock on a file, taken with perl's flock as any program might, Codex among them.
+//! A lock of another program on a file, acquired with perl's `flock` as Codex does with its own.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -6,18 +6,18 @@ use std::process::{Command, Stdio};
 
 use super::program::Guarded;
 
-/// Opens the file, which is made if it is not there.
+/// Opens the file, creating it if needed.
 const OPEN: &str = r#"use Fcntl ":flock"; open my $file, "+>>", $ARGV[0] or die "$ARGV[0]: $!";"#;
-/// Locks it, says so, and holds it until the input ends.
+/// Locks it, prints that, and holds the lock until the input ends.
 const HOLD: &str = r#"flock $file, LOCK_EX or die $!; $| = 1; print "held\n"; <STDIN>"#;
-/// Locks it if that can be done without waiting.
+/// Locks it if that is possible without waiting.
 const TRY: &str = "exit !flock $file, LOCK_EX | LOCK_NB";
 
 /// A lock that another process holds until this is dropped.
-pub struct Flock(#[expect(dead_code, reason = "it holds while it lives")] Guarded);
+pub struct Flock(#[expect(dead_code, reason = "held for its drop")] Guarded);
 
 impl Flock {
-    /// Locks `path`, which is made if it is not there, and returns when the lock is held.
+    /// Creates `path` if needed, locks it, and returns when the lock is held.
     pub fn hold(path: &Path) -> Self {
         let mut command = perl(HOLD, path);
         let mut child =
@@ -28,7 +28,7 @@ impl Flock {
         Self(Guarded(child))
     }
 
-    /// Whether nobody holds a lock on `path`.
+    /// Whether no process holds a lock on `path`.
     pub fn is_free(path: &Path) -> bool {
         perl(TRY, path).status().expect("perl is installed").success()
     }

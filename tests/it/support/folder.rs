@@ -1,4 +1,4 @@
-//! Homes whose folder does not allow its user everything.
+//! Homes whose folder has restricted permissions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ impl Folder {
         Self { folder }
     }
 
-    /// A home in it, of the user who runs these tests, with this mode.
+    /// A home in it that belongs to the user of the tests, with this mode.
     pub fn home(&self, mode: u32) -> PathBuf {
         let home = self.folder.path().join("home");
         fs::create_dir(&home).unwrap();
@@ -32,7 +32,7 @@ impl Folder {
         fs::set_permissions(self.folder.path().join("home"), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A run of the program by a user whom permissions bind.
+    /// A run of the program by a user other than root.
     pub fn codex<'a>(&self, home: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         let run = Run::new(arguments).env("CODEX_HOME", home);
         let run = run.envs(no_keychain(self.folder.path()));
@@ -42,7 +42,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // So that it can be removed.
+        // Otherwise it could not be removed.
         let _ = fs::set_permissions(self.folder.path().join("home"), fs::Permissions::from_mode(0o700));
     }
 }

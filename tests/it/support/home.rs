@@ -1,4 +1,4 @@
-//! A home that vanishes with its test, and the program run in it.
+//! A temporary home, and runs of the program in it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::program::Run;
 use super::session::{PrivateSession, no_keychain};
 
-/// A `CODEX_HOME` of one test, without a keychain unless a session is given.
+/// A temporary `CODEX_HOME`, without a keychain unless a session is given.
 pub struct TestHome {
     folder: tempfile::TempDir,
     environment: Vec<(String, OsString)>,
@@ -56,7 +56,7 @@ impl TestHome {
         home
     }
 
-    /// The folder of the login, canonical.
+    /// The canonical path of the home.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("home").canonicalize().unwrap()
     }
@@ -71,7 +71,7 @@ impl TestHome {
         self.file("auth.json")
     }
 
-    /// Another folder, which goes with the home.
+    /// A folder beside the home, which is removed with it.
     pub fn beside(&self, name: &str) -> PathBuf {
         let folder = self.folder.path().join(name);
         fs::create_dir(&folder).unwrap();
@@ -86,7 +86,7 @@ impl TestHome {
         path
     }
 
-    /// What a file of the home holds.
+    /// The content of a file of the home.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap()
     }
@@ -96,14 +96,14 @@ impl TestHome {
         names(&self.path())
     }
 
-    /// The variables that put any program into this home.
+    /// The environment variables that select this home.
     pub fn variables(&self) -> Vec<(String, OsString)> {
         let mut variables = self.environment.clone();
         variables.push(("CODEX_HOME".to_owned(), self.path().into()));
         variables
     }
 
-    /// Every file below the home, with its mode and bytes; folders and links have a text of their own.
+    /// Every file below the home, with its mode and content; folders and links have a description as content.
     pub fn tree(&self) -> Vec<(PathBuf, u32, Vec<u8>)> {
         tree(&self.path())
     }
@@ -113,24 +113,24 @@ impl TestHome {
         Run::new(arguments).envs(self.variables())
     }
 
-    /// The place, for the library.
+    /// The home as the library's type.
     pub fn home(&self) -> Home {
         Home::at(self.path()).unwrap()
     }
 
-    /// The stores of the home, for the library.
+    /// The stores of the home.
     pub fn stores(&self) -> Stores {
         Stores::open(self.home(), &self.environment()).unwrap()
     }
 
-    /// What the library would read from the environment.
+    /// The environment that a program in this home has.
     pub fn environment(&self) -> Environment {
         let home = self.path();
         Environment::read(move |name| (name == "CODEX_HOME").then(|| home.clone().into())).unwrap()
     }
 }
 
-/// Every file below `folder`, with its mode and bytes; folders and links have a text of their own.
+/// Every file below `folder`, with its mode and content; folders and links have a description as content.
 pub fn tree(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     let mut found = Vec::new();
     for name in names(folder) {
@@ -159,12 +159,12 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A JWT with this payload; nobody verifies it.
+/// A JWT with this payload and no valid signature.
 pub fn jwt(payload: &Value) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))
 }
 
-/// A ChatGPT login as Codex writes it, whose access token lives from `issued` to `expires` (seconds since 1970).
+/// A ChatGPT login as Codex writes it, whose access token is valid from `issued` to `expires` (seconds since 1970).
 pub fn chatgpt(account: &str, refresh_token: &str, issued: i64, expires: i64) -> String {
     let claims =
         json!({"chatgpt_account_id": account, "chatgpt_user_id": "user-1", "chatgpt_plan_type": "plus"});

@@ -1,28 +1,28 @@
-//! The lines that another process prints, as they come, waited for no longer than is reasonable.
+//! The output lines of another process, read with a timeout.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Far longer than anything takes on a loaded machine; only a failing test waits for it.
+/// Far longer than any step takes on a loaded machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The output of a process, by line.
 pub struct Lines(Receiver<String>);
 
 impl Lines {
-    /// The lines of `output`, read on a thread of their own until it ends.
+    /// Reads `output` on a thread until it ends.
     pub fn of(output: impl Read + Send + 'static) -> Self {
-        let (tell, told) = channel();
+        let (sender, lines) = channel();
         thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
-            lines.take_while(|line| tell.send(line.clone()).is_ok()).for_each(drop);
+            lines.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
         });
-        Self(told)
+        Self(lines)
     }
 
-    /// The next line; none where the output has ended.
+    /// The next line; `None` at the end of the output.
     #[track_caller]
     pub fn next(&self) -> Option<String> {
         match self.0.recv_timeout(PATIENCE) {
@@ -32,13 +32,13 @@ impl Lines {
         }
     }
 
-    /// Waits for the line that `is_it`, and gives it back with those before it.
+    /// Waits for a line that `matches`, and returns it with those before it.
     #[track_caller]
-    pub fn until(&self, is_it: impl Fn(&str) -> bool) -> Vec<String> {
+    pub fn until(&self, matches: impl Fn(&str) -> bool) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            let Some(line) = self.next() else { panic!("it ended after {seen:#?}") };
-            let found = is_it(&line);
+            let Some(line) = self.next() else { panic!("the output ended after {seen:#?}") };
+            let found = matches(&line);
             seen.push(line);
             if found {
                 return seen;
@@ -46,7 +46,7 @@ impl Lines {
         }
     }
 
-    /// All that is left, once the output has ended.
+    /// Waits for the end of the output and returns all remaining lines.
     #[track_caller]
     pub fn rest(&self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()

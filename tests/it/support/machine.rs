@@ -1,4 +1,4 @@
-//! A machine on which a login is kept in one store: the file, or the item of a real keychain.
+//! A machine whose login is stored in one store: the file, or a real keychain.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,22 +10,20 @@ use super::session::PrivateSession;
 use super::system::SERVICE;
 use super::{TestHome, chatgpt};
 
-/// A home, and the store that its login is in.
+/// A home, and the store of its login.
 pub struct Machine {
-    /// The home.
     pub home: TestHome,
-    /// The session of the keychain; none where the login is in the file.
+    /// The session of the keychain; `None` if the login is stored in the file.
     pub session: Option<PrivateSession>,
 }
 
 impl Machine {
-    /// Without a keychain, and with nobody logged in.
+    /// A machine without a keychain and without a login.
     pub fn with_file() -> Self {
         Self { home: TestHome::new(), session: None }
     }
 
-    /// With an unlocked keychain that holds nothing, and `config.toml` pointing to it. For tests that run inside a
-    /// session.
+    /// A machine with an empty unlocked keychain that `config.toml` selects. Needs [`super::session::inside`].
     pub fn with_keychain() -> Self {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
@@ -33,17 +31,17 @@ impl Machine {
         Self { home, session: Some(session) }
     }
 
-    /// Our word for the store.
+    /// The name of the store.
     pub fn store(&self) -> &'static str {
         if self.session.is_some() { "keychain" } else { "file" }
     }
 
-    /// Our word for the store that it is not in.
+    /// The name of the store that is not used.
     pub fn other_store(&self) -> &'static str {
         if self.session.is_some() { "file" } else { "keychain" }
     }
 
-    /// What the place of the login is called.
+    /// The location of the login, as reports show it.
     pub fn location(&self) -> String {
         match self.session {
             Some(_) => format!("item \"{SERVICE}\" of {}", account(&self.home)),
@@ -51,16 +49,16 @@ impl Machine {
         }
     }
 
-    /// Puts a login there with none of our code.
-    pub fn keep(&self, document: impl AsRef<[u8]>) {
+    /// Stores a login without the library.
+    pub fn store_text(&self, document: impl AsRef<[u8]>) {
         match self.session {
             Some(_) => item(&self.home).set_secret(document.as_ref()).unwrap(),
             None => drop(self.home.write("auth.json", document)),
         }
     }
 
-    /// What is there, read with none of our code; bytes that are no text are told as such.
-    pub fn kept(&self) -> Option<String> {
+    /// The stored login, read without the library; invalid UTF-8 is described.
+    pub fn stored_text(&self) -> Option<String> {
         let bytes = match self.session {
             Some(_) => match item(&self.home).get_secret() {
                 Err(keyring3::Error::NoEntry) => return None,
@@ -71,11 +69,11 @@ impl Machine {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// A ChatGPT login of one account, whose access token has a life of `minutes` that began `ago` minutes before now.
-    pub fn keep_chatgpt(&self, account: &str, ago: i64, minutes: i64) -> String {
+    /// Stores a ChatGPT login whose access token is valid for `minutes` since `ago` minutes before now.
+    pub fn store_chatgpt(&self, account: &str, ago: i64, minutes: i64) -> String {
         let issued = now() - ago * 60;
         let document = chatgpt(account, "rt-of-the-test", issued, issued + minutes * 60);
-        self.keep(&document);
+        self.store_text(&document);
         let document: Value = serde_json::from_str(&document).unwrap();
         document["tokens"]["access_token"].as_str().unwrap().to_owned()
     }
@@ -85,8 +83,8 @@ impl Machine {
         self.home.codex(arguments)
     }
 
-    /// What the program says, with `[store]` and `[location]` for the particular ones.
-    pub fn told(&self, arguments: &[&str]) -> String {
+    /// Runs the program and returns its output, with `[store]` and `[location]` for those of this machine.
+    pub fn output_of(&self, arguments: &[&str]) -> String {
         let ended = self.codex(arguments.iter().copied()).run().to_string();
         // In JSON the quotes around the item's service are escaped.
         let escaped = self.location().replace('"', "\\\"");
@@ -96,13 +94,13 @@ impl Machine {
     }
 }
 
-/// The keychain account of a home, as Codex computes it.
+/// The account attribute of a home's keychain item, as Codex computes it.
 pub fn account(home: &TestHome) -> String {
     let digest = Sha256::digest(home.path().to_string_lossy().as_bytes());
     format!("cli|{}", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// The item of a home, through the crate and version that Codex uses. For tests that run inside a session.
+/// The item of a home, by the crate and version that Codex uses. Needs [`super::session::inside`].
 pub fn item(home: &TestHome) -> keyring3::Entry {
     keyring3::Entry::new(SERVICE, &account(home)).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What tests ask of every system, as macOS does it.
+//! The macOS implementation of the helpers for every system.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -6,24 +6,24 @@ use std::process::Command;
 
 use super::program::Run;
 
-/// The service of the keychain item of a login: ours alone.
+/// The service attribute of a login's keychain item: not Codex's.
 pub const SERVICE: &str = "codex-auth";
 
-/// Runs `body` while no other test has the ports of this machine: there are no networks of a process's own.
+/// Runs `body` while no other test uses the ports of this machine: macOS has no private networks.
 pub fn in_private_network(_test: &str, body: impl FnOnce()) {
     let turn = File::create(std::env::temp_dir().join("codex-auth-tests.ports")).unwrap();
     turn.lock().unwrap();
     body();
 }
 
-/// The program of `words` on a terminal of its own, which shows what it prints.
+/// Runs the command line `words` in a pseudo-terminal, whose screen goes to standard output.
 pub fn terminal<'a>(words: impl Iterator<Item = &'a OsStr>) -> Command {
     let mut command = Command::new("script");
     command.args(["-q", "/dev/null"]).args(words);
     command
 }
 
-/// `run` by a user whom permissions bind, as all are but root.
+/// `run` by a user other than root.
 pub fn bound_by_permissions(run: Run) -> Run {
     assert_ne!(
         codex_auth_platform::process::user(),

@@ -1,10 +1,10 @@
-//! What the tests stand on: a home of their own, the program as a child in it, and a real keyring session.
+//! Helpers of the tests: temporary homes, runs of the program, and real keyring sessions.
 
-mod actor;
 #[cfg(target_os = "linux")]
 mod clock;
 mod flock;
 mod folder;
+mod helper;
 mod home;
 mod lines;
 mod machine;
@@ -24,11 +24,11 @@ pub mod writing;
 #[path = "../../../platform/tests/support/mod.rs"]
 pub mod session;
 
-pub use self::actor::{Actor, await_cue, hear, part, tell};
 #[cfg(target_os = "linux")]
 pub use self::clock::WallClock;
 pub use self::flock::Flock;
 pub use self::folder::Folder;
+pub use self::helper::{HelperProcess, read_word, report, role, wait_for_input};
 #[cfg(target_os = "linux")]
 pub use self::home::tree;
 pub use self::home::{TestHome, chatgpt, jwt, names};
@@ -40,12 +40,12 @@ pub use self::mounted::Mounted;
 pub use self::pause::Pause;
 pub use self::process::{children, is_alive, resident};
 pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
-pub use self::system::alone;
+pub use self::system::in_private_network;
 #[cfg(target_os = "linux")]
-pub use self::system::{items, plant_another_item, without_capabilities};
-pub use self::words::filters;
+pub use self::system::{add_second_item, items, without_capabilities};
+pub use self::words::snapshot_filters;
 
-/// The full name of the test that this stands in, as the harness knows it; not to be used within a closure.
+/// The full name of the surrounding test. It must not be used within a closure.
 macro_rules! here {
     () => {{
         fn mark() {}
@@ -55,16 +55,16 @@ macro_rules! here {
     }};
 }
 
-/// Laws that hold wherever a login is kept: each becomes one test over the file store, on a machine without a keychain,
-/// and one over a real keychain.
+/// Defines two tests of each function: one with the file store, on a machine without a keychain, and one with a real
+/// keychain.
 macro_rules! over_both_stores {
-    ($($law:ident),+ $(,)?) => { $(
-        mod $law {
+    ($($test:ident),+ $(,)?) => { $(
+        mod $test {
             use crate::support::Machine;
 
             #[test]
             fn in_the_file() {
-                super::$law(&mut Machine::with_file());
+                super::$test(&mut Machine::with_file());
             }
 
             // Linux: items of others.
@@ -72,21 +72,21 @@ macro_rules! over_both_stores {
             #[test]
             fn in_the_keychain() {
                 use crate::support::{here, session};
-                session::inside(here!(), || super::$law(&mut Machine::with_keychain()));
+                session::inside(here!(), || super::$test(&mut Machine::with_keychain()));
             }
         }
     )+ };
 }
 
-/// The same for laws that need a network of their own.
-macro_rules! alone_over_both_stores {
-    ($($law:ident),+ $(,)?) => { $(
-        mod $law {
-            use crate::support::{Machine, alone, here};
+/// As `over_both_stores`, in a private network.
+macro_rules! in_private_network_over_both_stores {
+    ($($test:ident),+ $(,)?) => { $(
+        mod $test {
+            use crate::support::{Machine, here, in_private_network};
 
             #[test]
             fn in_the_file() {
-                alone(here!(), || super::$law(&mut Machine::with_file()));
+                in_private_network(here!(), || super::$test(&mut Machine::with_file()));
             }
 
             // Linux: items of others.
@@ -95,10 +95,10 @@ macro_rules! alone_over_both_stores {
             fn in_the_keychain() {
                 use crate::support::session;
                 let test = here!();
-                alone(test, || session::inside(test, || super::$law(&mut Machine::with_keychain())));
+                in_private_network(test, || session::inside(test, || super::$test(&mut Machine::with_keychain())));
             }
         }
     )+ };
 }
 
-pub(crate) use {alone_over_both_stores, here, over_both_stores};
+pub(crate) use {here, in_private_network_over_both_stores, over_both_stores};

@@ -1,4 +1,4 @@
-//! A step of a transaction at which the program stands still while a test meddles.
+//! A step of a transaction at which the program waits while a test acts.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,19 +19,19 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// At this step; the names are those of the table in `tests/it/README.md`.
+    /// A pause at `step`; the table in `tests/it/README.md` lists the names.
     pub fn at(step: &str) -> Self {
         let pause = Self { step: step.to_owned(), folder: tempfile::tempdir().unwrap() };
         assert!(Command::new("mkfifo").arg(pause.fifo()).status().unwrap().success());
         pause
     }
 
-    /// `run`, which will stand still there.
+    /// `run` with this pause.
     pub fn apply_to(&self, run: Run) -> Run {
         run.env("CODEX_AUTH_FAILPOINT", self.failpoint())
     }
 
-    /// The variable that has a process stand still there, as `env(1)` takes it.
+    /// The environment variable for this pause, as an argument of `env(1)`.
     pub fn variable(&self) -> String {
         format!("CODEX_AUTH_FAILPOINT={}", self.failpoint())
     }
@@ -40,13 +40,13 @@ impl Pause {
         format!("{}=wait:{}", self.step, self.fifo().display())
     }
 
-    /// Waits until the program stands there. It goes on when what this gives back is dropped.
+    /// Waits until the program reaches the step. It continues when the returned file is dropped.
     pub fn wait(&self) -> File {
-        let (tell, told) = channel();
+        let (sender, reached) = channel();
         let fifo = self.fifo();
-        // Opening it waits for the other end, for ever if need be.
-        thread::spawn(move || tell.send(File::options().write(true).open(fifo)));
-        told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nobody came to {}", self.step)).unwrap()
+        // Opening a FIFO blocks until the other end is opened.
+        thread::spawn(move || sender.send(File::options().write(true).open(fifo)));
+        reached.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no process reached {}", self.step)).unwrap()
     }
 
     fn fifo(&self) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The program as a child process, with its whole outcome.
+//! Runs of the program as a child process.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,19 +12,19 @@ use serde_json::Value;
 
 use super::system;
 
-/// Where the program under test is.
+/// The path of the program under test.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_codex"))
 }
 
-/// The tester's search path without a Codex of their own, to which commands would go that are not ours.
+/// The `PATH` of the tests without folders that contain a `codex`.
 pub fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).filter(|folder| !folder.join("codex").exists());
     std::env::join_paths(folders).unwrap()
 }
 
-/// A run that is being prepared. Nothing of the tester's own environment reaches the program but `PATH`.
+/// A run of a program. It inherits no environment variable of the tests except `PATH`.
 pub struct Run {
     command: Command,
     input: Option<Vec<u8>>,
@@ -32,7 +32,7 @@ pub struct Run {
 
 impl Run {
     pub(super) fn new<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
-        // Where a test names no authority of its own, nothing may leave this machine, least of all a token.
+        // Without an authority of the test, no request may leave this machine.
         let nowhere = "http://127.0.0.1:9/";
         Self::of(&program(), arguments)
             .env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", nowhere)
@@ -41,7 +41,7 @@ impl Run {
             .env("CODEX_AUTHAPI_BASE_URL", nowhere)
     }
 
-    /// A run of another program, as if it were ours.
+    /// A run of another program.
     pub fn of<'a>(program: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut command = Command::new(program);
         command.env_clear().args(arguments).env("PATH", search_path());
@@ -63,13 +63,13 @@ impl Run {
         self
     }
 
-    /// What it reads from standard input; nothing otherwise.
+    /// Sets its standard input, which is empty by default.
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = Some(input.into());
         self
     }
 
-    /// The same run, started by another program: `way` is its command line, up to ours.
+    /// The same run, started by the program of the command line `way`.
     pub fn through<'a>(self, way: impl IntoIterator<Item = &'a str>) -> Self {
         let mut way = way.into_iter();
         let mut command = Command::new(way.next().unwrap());
@@ -79,7 +79,7 @@ impl Run {
         Self { command, ..self }
     }
 
-    /// The same run on a terminal; what the terminal shows comes out as `out`. What is said to `Run::input` is typed.
+    /// The same run in a pseudo-terminal: its screen becomes [`Ended::out`], and [`Run::input`] is typed.
     pub fn on_a_terminal(self) -> Self {
         let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
         let mut command = system::terminal(words);
@@ -88,23 +88,23 @@ impl Run {
         Self { command, ..self }
     }
 
-    /// The command, to be run in another way, for example under `strace`.
+    /// The command, to be run differently.
     pub fn into_command(self) -> Command {
         self.command
     }
 
-    /// Starts it with all three streams piped.
+    /// Starts it with piped streams.
     pub fn start(mut self) -> Child {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = self.input.unwrap_or_default();
-        // A program that refuses its input early closes the pipe; that is its right.
+        // A program that rejects its input early closes the pipe.
         thread::spawn(move || stdin.write_all(&input));
         child
     }
 
-    /// Runs it to its end.
+    /// Runs it until it exits.
     pub fn run(self) -> Ended {
         let output = self.start().wait_with_output().unwrap();
         Ended {
@@ -115,9 +115,9 @@ impl Run {
     }
 }
 
-/// How a run ended. `Display` is the whole of it, for snapshots.
+/// The result of a run. `Display` shows all of it, for snapshots.
 pub struct Ended {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
     /// All of stdout.
     pub out: String,
@@ -126,12 +126,12 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The report on stdout.
+    /// Standard output as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in\n{self}"))
     }
 
-    /// That it was refused with `code`, in one line that says what is wrong and any that say what to do.
+    /// Checks that it failed with `code`, one error line and otherwise only hints.
     #[track_caller]
     pub fn refused(self, code: i32) -> Self {
         let mut lines = self.err.lines().filter(|line| !line.starts_with("warning: "));
@@ -141,7 +141,7 @@ impl Ended {
         self.expect(code)
     }
 
-    /// This very outcome, or the test ends here.
+    /// Checks the exit code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "\n{self}");
@@ -156,7 +156,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A process that ends with its owner.
+/// A process that is killed on drop.
 pub struct Guarded(pub Child);
 
 impl Drop for Guarded {
@@ -166,7 +166,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Waits until `it` is so, for something that another process does and nobody announces.
+/// Polls until `it` returns true; `what` names the condition in a failure.
 #[track_caller]
 pub fn eventually(what: &str, mut it: impl FnMut() -> bool) {
     let begun = Instant::now();

@@ -1,26 +1,26 @@
-//! A visitor of web pages, as plain as can be: one request a connection, and redirects that are followed on demand.
+//! A minimal HTTP client: one request per connection, and redirects only on demand.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A page that came back.
+/// A response.
 #[derive(Debug)]
 pub struct Page {
-    /// The address that was asked for.
+    /// The requested URL.
     pub url: String,
     /// The HTTP status.
     pub status: u16,
     /// The headers with their names in lower case.
     pub headers: Vec<(String, String)>,
-    /// What it says.
+    /// The content.
     pub body: String,
 }
 
 impl Page {
-    fn read(url: &str, answer: &str) -> Self {
+    fn read(url: &str, response: &str) -> Self {
         let (head, body) =
-            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{url} answered {answer:?}"));
+            response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{url} answered {response:?}"));
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers = lines
@@ -34,7 +34,7 @@ impl Page {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Where it leads, if it is a redirect.
+    /// The target of a redirect.
     pub fn location(&self) -> Option<String> {
         let location = self.header("location")?;
         if location.contains("://") {
@@ -45,7 +45,7 @@ impl Page {
     }
 }
 
-/// Host and port, and the rest, of an `http` address.
+/// Splits an `http` URL into host and port, and path.
 pub fn parts(url: &str) -> (&str, String) {
     let rest = url.strip_prefix("http://").unwrap_or_else(|| panic!("{url}"));
     let at = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -53,14 +53,14 @@ pub fn parts(url: &str) -> (&str, String) {
     (&rest[..at], path)
 }
 
-/// Asks for one page.
+/// Requests one page.
 pub fn get(url: &str) -> Page {
     let (authority, path) = parts(url);
     let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     Page::read(url, &send(authority, &request).unwrap())
 }
 
-/// Follows `url` through every redirect; all the pages on the way, the last one last.
+/// Follows all redirects from `url`, and returns every page in order.
 pub fn follow(url: &str) -> Vec<Page> {
     let mut pages = vec![get(url)];
     while let Some(next) = pages.last().and_then(Page::location) {
@@ -70,13 +70,13 @@ pub fn follow(url: &str) -> Vec<Page> {
     pages
 }
 
-/// Sends these bytes and gives back all that is answered.
+/// Sends these bytes and returns the whole response.
 pub fn send(authority: &str, request: &str) -> std::io::Result<String> {
     let authority = authority.replace("localhost", "127.0.0.1");
     let mut stream = TcpStream::connect(authority.parse::<SocketAddr>().unwrap())?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }

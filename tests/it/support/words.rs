@@ -1,12 +1,12 @@
-//! What differs from run to run in the program's words, taken out of snapshots.
+//! Filters for the parts of the program's output that differ between runs.
 
 use insta::Settings;
 use insta::internals::SettingsBindDropGuard;
 
 use super::TestHome;
 
-/// Until the end of the scope, snapshots name what is particular to this home and this moment by what it is.
-pub fn filters(home: &TestHome) -> SettingsBindDropGuard {
+/// Until the guard is dropped, snapshots replace paths, times and other values of this run by placeholders.
+pub fn snapshot_filters(home: &TestHome) -> SettingsBindDropGuard {
     let mut settings = Settings::clone_current();
     let path = home.path().display().to_string();
     for (pattern, word) in [
@@ -24,7 +24,7 @@ pub fn filters(home: &TestHome) -> SettingsBindDropGuard {
     settings.bind_to_scope()
 }
 
-/// A text that stands for itself in a pattern.
+/// Escapes a text for use in a pattern.
 fn regex_of(text: &str) -> String {
     text.chars()
         .flat_map(|letter| (!letter.is_alphanumeric()).then_some('\\').into_iter().chain([letter]))

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::Duration;
 
-use super::watcher::{Sight, Watcher};
+use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::World;
 use crate::support::{Machine, without_capabilities};
 
@@ -16,16 +16,16 @@ fn it_waits_for_a_home_that_is_closed_for_three_seconds() {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
         let (watcher, _) =
-            Watcher::start(without_capabilities(world.codex(["watch", "--json"])), Sight::Native);
+            Watcher::start(without_capabilities(world.codex(["watch", "--json"])), WatchMode::Native);
         let home = world.machine.home.path();
         let folder = if closed == "the home" { home.as_path() } else { home.parent().unwrap() };
         fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).unwrap();
-        let told = watcher.hears("unreadable");
+        let told = watcher.expect_event("unreadable");
         assert_eq!(told["logged_in"], true, "{closed}: {told}");
         thread::sleep(Duration::from_secs(3));
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
-        watcher.hears("readable");
+        watcher.expect_event("readable");
         world.codex(["logout", "--local"]).run().expect(0);
-        watcher.hears("logout");
+        watcher.expect_event("logout");
     }
 }

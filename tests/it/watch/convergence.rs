@@ -22,12 +22,12 @@ const PROCESSES: u32 = 4;
 /// Of each.
 const OPERATIONS: u32 = 250;
 /// How soon after the last of them everybody knows.
-const SOON: Duration = Duration::from_secs(1);
+const CONVERGENCE_LIMIT: Duration = Duration::from_secs(1);
 
 #[test]
 fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapshot() {
     if let Some(part) = role() {
-        return play(&part);
+        return run_actor(&part);
     }
     let seed = seed();
     println!("the seed is {seed}; TEST_SEED={seed} repeats it");
@@ -59,46 +59,46 @@ fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapsho
         .collect();
 
     let mut effects = 0;
-    let mut heard: Vec<_> = actors.iter_mut().map(|actor| until_done(actor, &mut effects)).collect();
+    let mut heard: Vec<_> = actors.iter_mut().map(|actor| read_until_done(actor, &mut effects)).collect();
     let done = Instant::now();
     let stored = fingerprint(&world.stored_token("access_token"));
     for (actor, heard) in actors.iter_mut().zip(&mut heard) {
         while heard.last != stored {
-            heard.hear(&actor.next_word());
+            heard.add(&actor.next_word());
         }
     }
     let converged = done.elapsed();
-    let events: Vec<_> = heard.iter().map(|heard| heard.events).collect();
+    let events: Vec<_> = heard.iter().map(|heard| heard.count).collect();
     println!("{effects} changes; events {events:?}; the same everywhere after {converged:.0?}");
-    assert!(converged < SOON, "{converged:?}");
+    assert!(converged < CONVERGENCE_LIMIT, "{converged:?}");
     assert!(effects > OPERATIONS, "most of them have changed something");
 
     world.sign_in(&world.grant);
     let last = fingerprint(&world.grant.tokens.access_token);
     for (actor, heard) in actors.iter_mut().zip(&mut heard) {
-        heard.hear(&actor.next_word());
+        heard.add(&actor.next_word());
         assert_eq!(heard.last, last, "nothing else was told before this");
-        assert!(heard.events <= effects + 1, "{} events of {effects} changes", heard.events);
+        assert!(heard.count <= effects + 1, "{} events of {effects} changes", heard.count);
     }
     actors.into_iter().for_each(HelperProcess::finish);
 }
 
 /// What one process was told so far.
-struct Heard {
-    events: u32,
+struct ReportedEvents {
+    count: u32,
     last: String,
 }
 
-impl Heard {
-    fn hear(&mut self, word: &str) {
+impl ReportedEvents {
+    fn add(&mut self, word: &str) {
         let token = word.strip_prefix("event ").unwrap();
-        (self.events, self.last) = (self.events + 1, token.to_owned());
+        (self.count, self.last) = (self.count + 1, token.to_owned());
     }
 }
 
 /// Listens to a process until it has done its part, and adds what it has changed to `effects`.
-fn until_done(actor: &mut HelperProcess, effects: &mut u32) -> Heard {
-    let mut heard = Heard { events: 0, last: "none".to_owned() };
+fn read_until_done(actor: &mut HelperProcess, effects: &mut u32) -> ReportedEvents {
+    let mut heard = ReportedEvents { count: 0, last: "none".to_owned() };
     loop {
         let word = actor.next_word();
         match word.strip_prefix("done ") {
@@ -106,32 +106,32 @@ fn until_done(actor: &mut HelperProcess, effects: &mut u32) -> Heard {
                 *effects += count.parse::<u32>().unwrap();
                 return heard;
             }
-            None => heard.hear(&word),
+            None => heard.add(&word),
         }
     }
 }
 
 /// What each process does: it watches, and meanwhile it changes the login in every way there is.
-fn play(part: &str) {
+fn run_actor(part: &str) {
     let [process, seed, supply] = part.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     let documents = fs::read_to_string(Path::new(supply).join(process)).unwrap();
     let mut documents = documents.lines();
     let process: u64 = process.parse().unwrap();
-    let mut dice = Dice(seed.parse::<u64>().unwrap().wrapping_add(process));
+    let mut dice = Random(seed.parse::<u64>().unwrap().wrapping_add(process));
 
     let environment = Environment::of_process().unwrap();
     let home = store::locate(&environment).unwrap();
     let manager = AuthManager::builder(home.clone(), environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
     let _watching = manager.watch();
-    tell_events(&manager);
+    report_events(&manager);
 
-    let work = Work { home, environment, manager };
+    let work = Operations { home, environment, manager };
     let mut effects = 0;
     for number in 1..=OPERATIONS {
         let document = documents.next().unwrap();
         // The last leaves a login, which nobody has had before: whoever has that has caught up.
-        let throw = if number == OPERATIONS { 6 } else { dice.throw(10) };
+        let throw = if number == OPERATIONS { 6 } else { dice.next_below(10) };
         let effect = match throw {
             0..=2 => work.log_in(document),
             3 | 4 => work.refresh(),
@@ -149,7 +149,7 @@ fn play(part: &str) {
 }
 
 /// Tells of every event, with the token that there is then.
-fn tell_events(manager: &AuthManager) {
+fn report_events(manager: &AuthManager) {
     let mut news = manager.subscribe();
     let mut known = news.borrow_and_update().clone();
     if known.document().is_some() {
@@ -167,14 +167,14 @@ fn tell_events(manager: &AuthManager) {
     });
 }
 
-struct Work {
+struct Operations {
     home: Home,
     environment: Environment,
     manager: AuthManager,
 }
 
 /// Each says whether it has changed the login.
-impl Work {
+impl Operations {
     fn log_in(&self, document: &str) -> bool {
         let stores = Stores::open(self.home.clone(), &self.environment).unwrap();
         let choice = stores.choose(Some(StoreSelection::File)).unwrap();
@@ -226,10 +226,10 @@ fn seed() -> u64 {
 }
 
 /// `SplitMix64`: the same throws for the same seed.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
+impl Random {
+    fn next_below(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

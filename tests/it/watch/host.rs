@@ -6,31 +6,31 @@ use codex_auth::manager::{AccountPolicy, AuthManager, Divergence, LoginChange, S
 use codex_auth::{Environment, store};
 use scripted_authority::{Account, fingerprint};
 
-use super::watcher::Sight;
+use super::watcher::WatchMode;
 use crate::manager::world::World;
 use crate::support::{HelperProcess, Machine, TestHome, report, role, wait_for_input};
 
 /// The test that plays the other process.
-const STAGE: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
+const ACTOR_TEST: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
 
 /// A process that follows changes through the library.
-pub struct Host(HelperProcess);
+pub struct HostProcess(HelperProcess);
 
-impl Host {
+impl HostProcess {
     /// Starts one, and waits until it has told what is there: the fingerprint of its token, or that there is none.
-    pub fn start(home: &TestHome, policy: AccountPolicy, sight: Sight) -> (Self, String) {
+    pub fn start(home: &TestHome, policy: AccountPolicy, sight: WatchMode) -> (Self, String) {
         let part = match policy {
             AccountPolicy::Follow => "follow",
             _ => "stay",
         };
-        let mut host = Self(HelperProcess::start_through(sight.way(), STAGE, part, home));
-        let first = host.next();
+        let mut host = Self(HelperProcess::start_through(sight.wrapper(), ACTOR_TEST, part, home));
+        let first = host.next_change();
         (host, first)
     }
 
     /// The next change with the token that it has from then on, as `EVENT FINGERPRINT`.
     #[track_caller]
-    pub fn next(&mut self) -> String {
+    pub fn next_change(&mut self) -> String {
         self.0.next_word()
     }
 
@@ -39,7 +39,7 @@ impl Host {
     }
 }
 
-/// What [`Host`] plays, until it gets the cue.
+/// What [`HostProcess`] plays, until it gets the cue.
 fn follow(policy: AccountPolicy) {
     let environment = Environment::of_process().unwrap();
     let home = store::locate(&environment).unwrap();
@@ -47,13 +47,13 @@ fn follow(policy: AccountPolicy) {
     let mut news = manager.subscribe();
     let mut known = news.borrow_and_update().clone();
     let watching = manager.watch();
-    report(&format!("present {}", token_of(&known)));
+    report(&format!("present {}", token_name(&known)));
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         while runtime.block_on(news.changed()).is_ok() {
             let new = news.borrow_and_update().clone();
             match LoginChange::between(&known, &new) {
-                Some(change) => report(&format!("{} {}", word_of(change), token_of(&new))),
+                Some(change) => report(&format!("{} {}", event_name(change), token_name(&new))),
                 None => report("a snapshot that says nothing new"),
             }
             known = new;
@@ -64,12 +64,12 @@ fn follow(policy: AccountPolicy) {
 }
 
 /// As the program writes it.
-fn word_of(change: LoginChange) -> String {
+fn event_name(change: LoginChange) -> String {
     change.to_string().replace(' ', "_")
 }
 
 /// The fingerprint of the token that it would send, and whether the store holds another account's by now.
-pub(super) fn token_of(snapshot: &Snapshot) -> String {
+pub(super) fn token_name(snapshot: &Snapshot) -> String {
     let token = snapshot.document().and_then(codex_auth::AuthDocument::bearer);
     let token = token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string());
     match snapshot.divergence() {
@@ -88,14 +88,14 @@ fn a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account() {
     let mut machine = Machine::with_file();
     let world = World::empty(&mut machine);
     let token = fingerprint(&world.grant.tokens.access_token);
-    let (mut host, first) = Host::start(&world.machine.home, AccountPolicy::Stay, Sight::Native);
+    let (mut host, first) = HostProcess::start(&world.machine.home, AccountPolicy::Stay, WatchMode::Native);
     assert_eq!(first, "present none");
     world.sign_in(&world.grant);
-    assert_eq!(host.next(), format!("login {token}"));
+    assert_eq!(host.next_change(), format!("login {token}"));
     world.sign_in(&world.authority.grant(Account::numbered(2)));
-    assert_eq!(host.next(), format!("account_changed {token} of the account before"));
+    assert_eq!(host.next_change(), format!("account_changed {token} of the account before"));
     let again = world.authority.grant(Account::numbered(1));
     world.sign_in(&again);
-    assert_eq!(host.next(), format!("login {}", fingerprint(&again.tokens.access_token)));
+    assert_eq!(host.next_change(), format!("login {}", fingerprint(&again.tokens.access_token)));
     host.finish();
 }

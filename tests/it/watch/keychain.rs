@@ -6,8 +6,8 @@ use codex_auth::manager::{AccountPolicy, AuthManager};
 use codex_auth::watch::FALLBACK_POLL_INTERVAL;
 use scripted_authority::{Account, fingerprint};
 
-use super::host::token_of;
-use super::watcher::{Sight, Watcher};
+use super::host::token_name;
+use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::World;
 use crate::support::{Machine, eventually, here, session};
 
@@ -28,7 +28,7 @@ fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
             let other = world.authority.grant(Account::numbered(account));
             world.machine.store_text(other.auth_json());
             let token = fingerprint(&other.tokens.access_token);
-            eventually("the other account's token", || token_of(&manager.current()) == token);
+            eventually("the other account's token", || token_name(&manager.current()) == token);
             assert!(begun.elapsed() < FALLBACK_POLL_INTERVAL, "it was asked for, and not come upon");
         }
     });
@@ -39,17 +39,17 @@ fn a_keychain_that_is_locked_is_unreadable_until_it_is_open() {
     session::inside(here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);
-        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
+        let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
         assert_eq!((&first["store"], &first["usable"]), (&"keychain".into(), &true.into()));
         let session = world.machine.session.as_mut().unwrap();
         session.lock_again();
-        let told = watcher.hears("unreadable");
+        let told = watcher.expect_event("unreadable");
         assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
         session.stop_service();
         session.start_unlocked();
-        assert_eq!(watcher.hears("readable")["usable"], true);
+        assert_eq!(watcher.expect_event("readable")["usable"], true);
         assert!(session.dialogues().is_empty(), "nobody was asked anything");
         world.codex(["logout", "--local"]).run().expect(0);
-        watcher.hears("logout");
+        watcher.expect_event("logout");
     });
 }

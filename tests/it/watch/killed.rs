@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use scripted_authority::{Account, fingerprint};
 
-use super::host::Host;
-use super::watcher::{Sight, Watcher};
+use super::host::HostProcess;
+use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::World;
 use crate::support::Machine;
 use codex_auth::manager::AccountPolicy;
 
 /// A watcher waits this long for the record of a change that the holder of the lease has made.
-const RECORDED: Duration = Duration::from_millis(500);
+const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
 const ROUNDS: u32 = 5;
 
 #[test]
@@ -20,20 +20,20 @@ fn a_change_by_another_program_is_seen_at_once_and_is_not_attributed_to_a_proces
     let world = World::fresh(&mut machine);
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "leased=kill").run().expect(4);
     assert_ne!(world.machine.home.read("codex-auth/refresh.lock"), "", "the note of the killed process");
-    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), Sight::Native);
-    let (mut host, _) = Host::start(&world.machine.home, AccountPolicy::Follow, Sight::Native);
+    let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
+    let (mut host, _) = HostProcess::start(&world.machine.home, AccountPolicy::Follow, WatchMode::Native);
     let mut fastest = Duration::MAX;
     for round in 2..2 + ROUNDS {
         let other = world.authority.grant(Account::numbered(round));
         let changed = Instant::now();
         world.machine.store_text(other.auth_json());
         let expected = format!("account_changed {}", fingerprint(&other.tokens.access_token));
-        assert_eq!(host.next(), expected);
+        assert_eq!(host.next_change(), expected);
         fastest = fastest.min(changed.elapsed());
-        let told = watcher.hears("account_changed");
+        let told = watcher.expect_event("account_changed");
         assert!(told["by"].is_null(), "{told}");
     }
     println!("seen after {fastest:.1?}");
-    assert!(fastest < RECORDED / 2, "{fastest:?}");
+    assert!(fastest < RECORD_TIMEOUT / 2, "{fastest:?}");
     host.finish();
 }

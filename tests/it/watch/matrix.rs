@@ -11,8 +11,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use scripted_authority::{Account, fingerprint};
 use serde_json::Value;
 
-use super::host::Host;
-use super::watcher::{Sight, Watcher};
+use super::host::HostProcess;
+use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::{World, merged, spend};
 use crate::support::{Machine, item, over_both_stores};
 
@@ -23,20 +23,20 @@ over_both_stores!(every_change_is_told_once_where_the_system_tells);
 over_both_stores!(every_change_is_told_once_where_one_has_to_look);
 
 fn every_change_is_told_once_where_the_system_tells(machine: &mut Machine) {
-    each_is_told_once(machine, Sight::Native);
+    check_each_change(machine, WatchMode::Native);
 }
 
 // Linux: inotify.
 #[cfg(target_os = "linux")]
 fn every_change_is_told_once_where_one_has_to_look(machine: &mut Machine) {
-    each_is_told_once(machine, Sight::Polling);
+    check_each_change(machine, WatchMode::Polling);
 }
 
 /// What is done, in which stores it can be done, what is told of it, and who is said to have done it.
-type Row = (Deed, Stores, &'static str, By);
+type Row = (Change, ApplicableStores, &'static str, Author);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Change {
     Delete,
     LinkElsewhere,
     LogIn,
@@ -52,95 +52,95 @@ enum Deed {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stores {
+enum ApplicableStores {
     Both,
     File,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+enum Author {
     /// A program of ours, by name and process.
-    One,
+    ThisProgram,
     /// Another program, which says nothing of itself.
-    Another,
+    OtherProgram,
 }
 
 /// In this order; each is the fence of the one before: were that told twice, this would not be what is told next.
 const CHANGES: &[Row] = &[
-    (Deed::LogIn, Stores::Both, "login", By::One),
-    (Deed::Refresh, Stores::Both, "refreshed", By::One),
-    (Deed::RefreshElsewhere, Stores::Both, "refreshed", By::Another),
-    (Deed::LogInAgain, Stores::Both, "login", By::One),
-    (Deed::LogInAsAnother, Stores::Both, "account_changed", By::One),
-    (Deed::PutAnother, Stores::Both, "account_changed", By::Another),
-    (Deed::RewriteInPlace, Stores::File, "refreshed", By::Another),
-    (Deed::Delete, Stores::Both, "logout", By::Another),
-    (Deed::PutAnother, Stores::Both, "login", By::Another),
-    (Deed::SwapTheHome, Stores::File, "account_changed", By::Another),
-    (Deed::LinkElsewhere, Stores::File, "account_changed", By::Another),
-    (Deed::RewriteBehindTheLink, Stores::File, "refreshed", By::Another),
-    (Deed::LinkElsewhere, Stores::File, "account_changed", By::Another),
-    (Deed::RefreshElsewhere, Stores::Both, "refreshed", By::Another),
-    (Deed::LogOut, Stores::Both, "logout", By::One),
-    (Deed::LogInAsAnother, Stores::Both, "login", By::One),
+    (Change::LogIn, ApplicableStores::Both, "login", Author::ThisProgram),
+    (Change::Refresh, ApplicableStores::Both, "refreshed", Author::ThisProgram),
+    (Change::RefreshElsewhere, ApplicableStores::Both, "refreshed", Author::OtherProgram),
+    (Change::LogInAgain, ApplicableStores::Both, "login", Author::ThisProgram),
+    (Change::LogInAsAnother, ApplicableStores::Both, "account_changed", Author::ThisProgram),
+    (Change::PutAnother, ApplicableStores::Both, "account_changed", Author::OtherProgram),
+    (Change::RewriteInPlace, ApplicableStores::File, "refreshed", Author::OtherProgram),
+    (Change::Delete, ApplicableStores::Both, "logout", Author::OtherProgram),
+    (Change::PutAnother, ApplicableStores::Both, "login", Author::OtherProgram),
+    (Change::SwapTheHome, ApplicableStores::File, "account_changed", Author::OtherProgram),
+    (Change::LinkElsewhere, ApplicableStores::File, "account_changed", Author::OtherProgram),
+    (Change::RewriteBehindTheLink, ApplicableStores::File, "refreshed", Author::OtherProgram),
+    (Change::LinkElsewhere, ApplicableStores::File, "account_changed", Author::OtherProgram),
+    (Change::RefreshElsewhere, ApplicableStores::Both, "refreshed", Author::OtherProgram),
+    (Change::LogOut, ApplicableStores::Both, "logout", Author::ThisProgram),
+    (Change::LogInAsAnother, ApplicableStores::Both, "login", Author::ThisProgram),
 ];
 
-fn each_is_told_once(machine: &mut Machine, sight: Sight) {
-    let scene = Scene { world: World::empty(machine), account: Cell::new(1) };
+fn check_each_change(machine: &mut Machine, sight: WatchMode) {
+    let scene = Scenario { world: World::empty(machine), account: Cell::new(1) };
     let world = &scene.world;
     let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), sight);
     assert_eq!(first["logged_in"], false, "{first}");
-    let (mut host, first) = Host::start(&world.machine.home, AccountPolicy::Follow, sight);
+    let (mut host, first) = HostProcess::start(&world.machine.home, AccountPolicy::Follow, sight);
     assert_eq!(first, "present none");
 
     for (deed, stores, event, by) in CHANGES {
-        if *stores == Stores::File && world.machine.session.is_some() {
+        if *stores == ApplicableStores::File && world.machine.session.is_some() {
             continue;
         }
-        scene.play(*deed);
+        scene.apply(*deed);
         let document: Option<Value> =
             world.machine.stored_text().map(|text| serde_json::from_str(&text).unwrap());
         let token =
             document.as_ref().map_or(Value::Null, |document| document["tokens"]["access_token"].clone());
 
-        let heard = host.next();
+        let heard = host.next_change();
         let token = token.as_str().map_or_else(|| "none".to_owned(), fingerprint);
         assert_eq!(heard, format!("{event} {token}"), "{deed:?}");
-        let told = watcher.hears(event);
+        let told = watcher.expect_event(event);
         let account = document.as_ref().map_or(&Value::Null, |document| &document["tokens"]["account_id"]);
         assert_eq!(told["account"]["id"], *account, "{deed:?}: {told}");
         assert_eq!(told["logged_in"], document.is_some(), "{deed:?}: {told}");
-        let named = if told["by"]["pid"].is_u64() { By::One } else { By::Another };
+        let named = if told["by"]["pid"].is_u64() { Author::ThisProgram } else { Author::OtherProgram };
         assert_eq!(named, *by, "{deed:?}: {told}");
     }
     host.finish();
     let talk = watcher.interrupt();
     let notes = talk.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
-    assert_eq!((notes, talk.len()), if sight == Sight::Native { (0, 0) } else { (1, 1) }, "{talk:#?}");
+    assert_eq!((notes, talk.len()), if sight == WatchMode::Native { (0, 0) } else { (1, 1) }, "{talk:#?}");
 }
 
 /// What changes of a login are made of.
-struct Scene<'a> {
+struct Scenario<'a> {
     world: World<'a>,
     /// The account of the last login.
     account: Cell<u32>,
 }
 
-impl Scene<'_> {
-    fn play(&self, deed: Deed) {
+impl Scenario<'_> {
+    fn apply(&self, deed: Change) {
         match deed {
-            Deed::Delete => self.delete(),
-            Deed::LinkElsewhere => self.link_elsewhere(),
-            Deed::LogIn => self.log_in(),
-            Deed::LogInAgain => self.log_in_again(),
-            Deed::LogInAsAnother => self.log_in_as_another(),
-            Deed::LogOut => self.log_out(),
-            Deed::PutAnother => self.put_another(),
-            Deed::Refresh => self.refresh(),
-            Deed::RefreshElsewhere => self.refresh_elsewhere(),
-            Deed::RewriteBehindTheLink => self.rewrite_behind_the_link(),
-            Deed::RewriteInPlace => self.rewrite_in_place(),
-            Deed::SwapTheHome => self.swap_the_home(),
+            Change::Delete => self.delete(),
+            Change::LinkElsewhere => self.link_elsewhere(),
+            Change::LogIn => self.log_in(),
+            Change::LogInAgain => self.log_in_again(),
+            Change::LogInAsAnother => self.log_in_as_another(),
+            Change::LogOut => self.log_out(),
+            Change::PutAnother => self.put_another(),
+            Change::Refresh => self.refresh(),
+            Change::RefreshElsewhere => self.refresh_elsewhere(),
+            Change::RewriteBehindTheLink => self.rewrite_behind_the_link(),
+            Change::RewriteInPlace => self.rewrite_in_place(),
+            Change::SwapTheHome => self.swap_the_home(),
         }
     }
 
@@ -167,15 +167,15 @@ impl Scene<'_> {
 
     /// As Codex does: the file is replaced; the item is updated in place, of which gnome-keyring tells nobody.
     fn refresh_elsewhere(&self) {
-        self.keep(&self.successor());
+        self.store(&self.refreshed_document());
     }
 
     fn put_another(&self) {
-        self.keep(&self.another());
+        self.store(&self.other_document());
     }
 
     fn rewrite_in_place(&self) {
-        rewrite(&self.world.machine.home.document(), &self.successor());
+        rewrite(&self.world.machine.home.document(), &self.refreshed_document());
     }
 
     fn delete(&self) {
@@ -189,13 +189,13 @@ impl Scene<'_> {
     fn swap_the_home(&self) {
         let home = &self.world.machine.home;
         let other = home.beside("another home");
-        fs::write(other.join("auth.json"), self.another()).unwrap();
+        fs::write(other.join("auth.json"), self.other_document()).unwrap();
         renameat_with(CWD, home.path(), CWD, other, RenameFlags::EXCHANGE).unwrap();
     }
 
     /// The document is a link from now on, or points elsewhere if it is one already.
     fn link_elsewhere(&self) {
-        let document = self.another();
+        let document = self.other_document();
         let home = &self.world.machine.home;
         let target = home.beside(&format!("folder {}", self.account.get())).join("the document");
         fs::write(&target, document).unwrap();
@@ -205,22 +205,22 @@ impl Scene<'_> {
     }
 
     fn rewrite_behind_the_link(&self) {
-        rewrite(&self.target(), &self.successor());
+        rewrite(&self.target(), &self.refreshed_document());
     }
 
     /// The stored document with the answer to a refresh in it that none of our processes has made.
-    fn successor(&self) -> String {
+    fn refreshed_document(&self) -> String {
         let document = self.world.machine.stored_text().unwrap();
         merged(&document, &spend(&self.world.authority, &self.world.stored_token("refresh_token")))
     }
 
     /// A document of an account that was not there before.
-    fn another(&self) -> String {
+    fn other_document(&self) -> String {
         self.account.set(self.account.get() + 1);
         self.world.authority.grant(Account::numbered(self.account.get())).auth_json()
     }
 
-    fn keep(&self, document: &str) {
+    fn store(&self, document: &str) {
         if self.world.machine.session.is_some() {
             return self.world.machine.store_text(document);
         }

@@ -4,7 +4,7 @@ use std::fs;
 
 use scripted_authority::{Account, Authority};
 
-use super::watcher::{Sight, Watcher};
+use super::watcher::{WatchMode, Watcher};
 use crate::support::{Mounted, TestHome};
 
 /// `bindfs` shows the folder beside the home as the home, through FUSE. It ends with the shell that started it.
@@ -17,7 +17,7 @@ fn what_is_changed_behind_a_fuse_file_system_is_found_by_looking_and_that_is_sai
     let behind = home.beside("behind");
     let mounted = Mounted::by(home, THROUGH_FUSE);
     let authority = Authority::start().unwrap();
-    let (watcher, first) = Watcher::start(mounted.codex(["watch", "--json"]), Sight::Native);
+    let (watcher, first) = Watcher::start(mounted.codex(["watch", "--json"]), WatchMode::Native);
     assert_eq!(first["logged_in"], false);
 
     // Nothing of this passes through the mount, as if another machine did it.
@@ -26,10 +26,10 @@ fn what_is_changed_behind_a_fuse_file_system_is_found_by_looking_and_that_is_sai
         let new = behind.join("new");
         fs::write(&new, authority.grant(Account::numbered(account)).auth_json()).unwrap();
         fs::rename(&new, &document).unwrap();
-        assert_eq!(watcher.hears(event)["account"]["id"], format!("acct-{account}"));
+        assert_eq!(watcher.expect_event(event)["account"]["id"], format!("acct-{account}"));
     }
     fs::remove_file(document).unwrap();
-    watcher.hears("logout");
+    watcher.expect_event("logout");
     let talk = watcher.interrupt();
     assert_eq!(
         talk,

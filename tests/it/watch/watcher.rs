@@ -8,7 +8,7 @@ use crate::support::{Guarded, Lines, Run};
 
 /// How a process notices changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum WatchMode {
     /// The system tells it.
     Native,
     /// It has to look: the system's own limit leaves it no watch at all.
@@ -17,9 +17,9 @@ pub enum Sight {
     Polling,
 }
 
-impl Sight {
+impl WatchMode {
     /// The command line that a process is started through to see like this.
-    pub fn way(self) -> &'static [&'static str] {
+    pub fn wrapper(self) -> &'static [&'static str] {
         match self {
             Self::Native => &["env"],
             // The limit is that of a user namespace of its own, where nobody else has watches to lose.
@@ -41,33 +41,33 @@ impl Sight {
 /// A `codex watch --json` that runs; killed on drop.
 pub struct Watcher {
     process: Guarded,
-    told: Lines,
-    talk: Lines,
+    stdout: Lines,
+    stderr: Lines,
 }
 
 impl Watcher {
     /// Starts `run`, a `codex watch --json`, and gives back its first line too.
-    pub fn start(run: Run, sight: Sight) -> (Self, Value) {
-        let mut child = run.through(sight.way().iter().copied()).start();
+    pub fn start(run: Run, sight: WatchMode) -> (Self, Value) {
+        let mut child = run.through(sight.wrapper().iter().copied()).start();
         let told = Lines::of(child.stdout.take().unwrap());
         let talk = Lines::of(child.stderr.take().unwrap());
-        let watcher = Self { process: Guarded(child), told, talk };
-        let first = watcher.next();
+        let watcher = Self { process: Guarded(child), stdout: told, stderr: talk };
+        let first = watcher.next_event();
         assert_eq!(first["event"], "present", "{first}");
         (watcher, first)
     }
 
     /// The next change.
     #[track_caller]
-    pub fn next(&self) -> Value {
-        let line = self.told.next().expect("it goes on until it is ended");
+    pub fn next_event(&self) -> Value {
+        let line = self.stdout.next().expect("it goes on until it is ended");
         serde_json::from_str(&line).unwrap()
     }
 
     /// That the next change is `event`.
     #[track_caller]
-    pub fn hears(&self, event: &str) -> Value {
-        let told = self.next();
+    pub fn expect_event(&self, event: &str) -> Value {
+        let told = self.next_event();
         assert_eq!(told["event"], event, "{told}");
         told
     }
@@ -86,15 +86,15 @@ impl Watcher {
     #[track_caller]
     pub fn interrupt(self) -> Vec<String> {
         self.signal("-INT");
-        let (code, told, talk) = self.ended();
+        let (code, told, talk) = self.wait();
         assert_eq!((code, told), (Some(130), Vec::<String>::new()), "{talk:#?}");
         talk
     }
 
     /// Waits for its end: exit code, the lines that nobody took, and what it has said on stderr.
     #[track_caller]
-    pub fn ended(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
-        let (told, talk) = (self.told.rest(), self.talk.rest());
+    pub fn wait(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
+        let (told, talk) = (self.stdout.rest(), self.stderr.rest());
         (self.process.0.wait().unwrap().code(), told, talk)
     }
 }

@@ -1,18 +1,18 @@
-//! A finding of `codex doctor`: what was looked at, how it stands, what that means and what mends it.
+//! A finding of `codex doctor`: the check, its result, and how to fix a problem.
 
 use serde_json::{Value, json};
 
 use crate::error::CommandError;
 use crate::output::{Output, Paint};
 
-/// How something stands.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FindingLevel {
-    /// As it should.
+    /// Nothing is wrong.
     Ok,
-    /// Good enough, and worth knowing.
+    /// It works, but may fail later or work less well.
     Warning,
-    /// Something does not work, or is open to others.
+    /// Something does not work, or is accessible to other users.
     Problem,
 }
 
@@ -34,10 +34,12 @@ impl FindingLevel {
     }
 }
 
-/// Whether `codex doctor --fix` mends it.
+/// How a finding is fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AutomaticFix {
+    /// By `codex doctor --fix`.
     ByFlag,
+    /// By the user.
     ByHand,
 }
 
@@ -45,7 +47,7 @@ pub(super) enum AutomaticFix {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     check: &'static str,
-    pub(super) standing: FindingLevel,
+    pub(super) level: FindingLevel,
     message: String,
     remedy: Option<String>,
     pub(super) fix: AutomaticFix,
@@ -55,7 +57,7 @@ impl Finding {
     pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
         Self {
             check,
-            standing: FindingLevel::Ok,
+            level: FindingLevel::Ok,
             message: message.into(),
             remedy: None,
             fix: AutomaticFix::ByHand,
@@ -63,66 +65,68 @@ impl Finding {
     }
 
     pub(super) fn warning(check: &'static str, message: impl Into<String>) -> Self {
-        Self { standing: FindingLevel::Warning, ..Self::ok(check, message) }
+        Self { level: FindingLevel::Warning, ..Self::ok(check, message) }
     }
 
     pub(super) fn problem(check: &'static str, message: impl Into<String>) -> Self {
-        Self { standing: FindingLevel::Problem, ..Self::ok(check, message) }
+        Self { level: FindingLevel::Problem, ..Self::ok(check, message) }
     }
 
-    /// An error of another command's, as a problem with the same advice.
+    /// A problem from an error, with the first hint of the error as the remedy.
     pub(super) fn failed(check: &'static str, error: &CommandError) -> Self {
         Self { remedy: error.hints().first().cloned(), ..Self::problem(check, error.to_string()) }
     }
 
-    /// The same as something that works for now.
-    pub(super) fn for_later(self) -> Self {
-        Self { standing: FindingLevel::Warning, ..self }
+    /// Turns the finding into a warning.
+    pub(super) fn as_warning(self) -> Self {
+        Self { level: FindingLevel::Warning, ..self }
     }
 
-    /// What to do about it: a command, where one does it.
+    /// Sets what the user can do: a command, where there is one.
     pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
     }
 
-    /// What to do about it where nothing better is known.
-    pub(super) fn or(self, remedy: &str) -> Self {
+    /// Sets the remedy unless there is one.
+    pub(super) fn or_remedy(self, remedy: &str) -> Self {
         Self { remedy: self.remedy.or_else(|| Some(remedy.to_owned())), ..self }
     }
 
-    /// It is safe to mend, and `--fix` does.
+    /// Marks the finding as one that `--fix` fixes.
     pub(super) fn fixable(self) -> Self {
         Self { fix: AutomaticFix::ByFlag, ..self }
     }
 
-    /// Its lines in the report.
+    /// Formats the finding for the report.
     pub(super) fn lines(&self, output: &Output) -> String {
-        let word = output.on_stdout(&format!("{:7}", self.standing.word()), self.standing.paint());
+        let word = output.on_stdout(&format!("{:7}", self.level.word()), self.level.paint());
         let check = output.on_stdout(&format!("{:12}", self.check), Paint::Faint);
         let mut lines = format!("  {word}  {check}  {}", self.message);
         let indent = " ".repeat(25);
         match (&self.remedy, self.fix) {
-            (Some(remedy), AutomaticFix::ByHand) => lines.push_str(&format!("\n{indent}mend it: {remedy}")),
+            (Some(remedy), AutomaticFix::ByHand) => lines.push_str(&format!("\n{indent}to fix it: {remedy}")),
             (Some(remedy), AutomaticFix::ByFlag) => {
-                lines.push_str(&format!("\n{indent}mend it: {remedy}, or: codex doctor --fix"));
+                lines.push_str(&format!("\n{indent}to fix it: {remedy}, or: codex doctor --fix"));
             }
-            (None, AutomaticFix::ByFlag) => lines.push_str(&format!("\n{indent}mend it: codex doctor --fix")),
+            (None, AutomaticFix::ByFlag) => {
+                lines.push_str(&format!("\n{indent}to fix it: codex doctor --fix"))
+            }
             (None, AutomaticFix::ByHand) => {}
         }
         lines
     }
 
-    /// What was mended, as a line.
+    /// Formats the finding as one that was fixed.
     pub(super) fn fixed(&self, output: &Output) -> String {
-        let word = output.on_stdout("mended ", Paint::Green);
+        let word = output.on_stdout("fixed  ", Paint::Green);
         let check = output.on_stdout(&format!("{:12}", self.check), Paint::Faint);
-        format!("  {word}  {check}  it was: {}", self.message)
+        format!("  {word}  {check}  was: {}", self.message)
     }
 
     pub(super) fn json(&self) -> Value {
         json!({
             "check": self.check,
-            "standing": self.standing.word(),
+            "standing": self.level.word(),
             "message": self.message,
             "remedy": self.remedy,
             "fixable": self.fix == AutomaticFix::ByFlag,

@@ -1,4 +1,4 @@
-//! The machine: versions, the keeper, the next codex on the search path, and the other programs that use this login.
+//! The checks of the machine: versions, the keeper, the next codex on PATH, and other programs that use this login.
 
 use std::env::consts;
 
@@ -14,7 +14,7 @@ use crate::hand_over;
 use crate::output::relative;
 use crate::sync::Installation;
 
-/// What this is and what it runs on.
+/// Version and platform.
 pub(super) fn version() -> Finding {
     Finding::ok(
         "version",
@@ -27,15 +27,12 @@ pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     [keeper(subject)].into_iter().chain(service(subject)).chain([next(), programs(&running)]).collect()
 }
 
-/// Who refreshes ahead of time.
+/// Whether a keeper runs.
 fn keeper(subject: &Examination) -> Finding {
     let client = keeper::Client::of(&subject.home, &subject.environment);
     match client.map(|client| client.status()) {
-        None => Finding::warning(
-            "keeper",
-            "it has nowhere to answer: the path of the login is too long for a socket",
-        )
-        .remedy("set XDG_RUNTIME_DIR"),
+        None => Finding::warning("keeper", "it has no socket: the path of the home is too long for one")
+            .remedy("set XDG_RUNTIME_DIR"),
         Some(Ok(status)) => {
             let next = status.next_refresh_at.map(|moment| relative(moment, subject.clock.now()));
             let next =
@@ -43,14 +40,16 @@ fn keeper(subject: &Examination) -> Finding {
             Finding::ok("keeper", format!("pid {}, {next}", status.pid))
         }
         Some(Err(ClientError::Unreachable { .. })) if is_installed(subject) => {
-            Finding::warning("keeper", "it is installed and does not run").remedy("codex sync install --now")
+            Finding::warning("keeper", "it is installed but not running").remedy("codex sync install --now")
         }
-        Some(Err(ClientError::Unreachable { .. })) => Finding::ok("keeper", "none runs"),
-        Some(Err(error)) => Finding::warning("keeper", error.to_string()).remedy("start it again"),
+        Some(Err(ClientError::Unreachable { .. })) => Finding::ok("keeper", "not running"),
+        Some(Err(error)) => {
+            Finding::warning("keeper", error.to_string()).remedy("restart it: codex sync install --now")
+        }
     }
 }
 
-/// Installed by a version that an upgrade has removed since, the keeper does not start at the next login.
+/// A service that names a program which an upgrade has removed since, so that it cannot start.
 fn service(subject: &Examination) -> Option<Finding> {
     let installation = Installation::of(&subject.home, &subject.environment).ok()?;
     let program = installation.program().filter(|program| ProgramId::of(program).is_none())?;
@@ -63,13 +62,13 @@ fn is_installed(subject: &Examination) -> bool {
         .is_ok_and(|found| service::read(&found.file).is_some())
 }
 
-/// The program that everything else goes to.
+/// The program that other commands go to.
 fn next() -> Finding {
     match hand_over::next_version() {
         None => Finding::ok("next codex", "none on PATH"),
         Some((path, Some(version))) => Finding::ok("next codex", format!("{version} ({})", path.display())),
         Some((path, None)) => {
-            let message = format!("{} does not tell its version", path.display());
+            let message = format!("{} does not print its version", path.display());
             Finding::warning("next codex", message).remedy(format!("{} --version", path.display()))
         }
     }
@@ -77,8 +76,8 @@ fn next() -> Finding {
 
 fn programs(running: &[RunningProcess]) -> Finding {
     if running.is_empty() {
-        return Finding::ok("programs", "no other codex runs on this login");
+        return Finding::ok("programs", "no other codex uses this login");
     }
     let each = running.iter().map(|other| format!("{} (pid {})", other.executable.display(), other.pid));
-    Finding::ok("programs", format!("running on this login: {}", each.collect::<Vec<_>>().join(", ")))
+    Finding::ok("programs", format!("using this login: {}", each.collect::<Vec<_>>().join(", ")))
 }

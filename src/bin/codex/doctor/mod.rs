@@ -1,7 +1,7 @@
-//! `codex doctor`: looks at everything that a login depends on, and says what is wrong, what that means and what mends it.
+//! `codex doctor`: checks everything that a login depends on, and reports each problem with how to fix it.
 //!
-//! It never refreshes, writes nothing unless `--fix` is given, and prints no secret: its report can be pasted into a bug
-//! report as it is. The one thing it sends is an empty request to the authority.
+//! It never refreshes, writes nothing without `--fix`, and prints no secret, so its report can be pasted into a bug
+//! report. The only request it sends is an empty one to the authority.
 
 mod finding;
 mod folders;
@@ -21,7 +21,7 @@ use crate::output::{Output, path_text};
 
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArguments {
-    /// Mend what is safe to mend: modes that are too loose, and what processes that were killed have left behind
+    /// Fix what is safe to fix: modes that are too open, and leftovers of killed processes
     #[arg(long)]
     fix: bool,
 
@@ -30,7 +30,7 @@ pub(crate) struct DoctorArguments {
     pub(crate) json: bool,
 }
 
-/// What is looked at.
+/// What the checks examine.
 struct Examination {
     environment: Environment,
     home: Home,
@@ -40,24 +40,24 @@ struct Examination {
 
 pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOutcome {
     let mut findings = vec![machine::version()];
-    let mut mended = Vec::new();
+    let mut fixed = Vec::new();
     match Examination::open(output) {
         Err(error) => findings.push(Finding::failed("place", &error)),
         Ok(subject) => {
             let mut found = subject.findings();
             if arguments.fix && found.iter().any(|finding| finding.fix == AutomaticFix::ByFlag) {
-                let outcome = subject.mend();
+                let outcome = subject.fix();
                 let after = subject.findings();
-                mended = found.into_iter().filter(|finding| finding.fix == AutomaticFix::ByFlag).collect();
-                mended.retain(|finding| !after.contains(finding));
+                fixed = found.into_iter().filter(|finding| finding.fix == AutomaticFix::ByFlag).collect();
+                fixed.retain(|finding| !after.contains(finding));
                 found = after;
                 found.extend(outcome.err().map(|error| Finding::failed("fix", &error)));
             }
             findings.extend(found);
         }
     }
-    report(&findings, &mended, output)?;
-    let healthy = findings.iter().all(|finding| finding.standing != FindingLevel::Problem);
+    report(&findings, &fixed, output)?;
+    let healthy = findings.iter().all(|finding| finding.level != FindingLevel::Problem);
     if healthy { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
 }
 
@@ -67,37 +67,37 @@ impl Examination {
         output.configure(&environment);
         let home = store::locate(&environment)?;
         output.head("place", json!(path_text(home.path())));
-        // Whose login it is stays out of a report that is made to be shown to others.
+        // The report is meant to be shared, so it does not name the account.
         output.head("account", json!(null));
         let stores = Stores::open(home.clone(), &environment).map_err(CommandError::from);
         Ok(Self { environment, home, clock: Clock::system(), stores })
     }
 
-    /// Everything there is to say, from the ground up.
+    /// Runs all checks.
     fn findings(&self) -> Vec<Finding> {
         [folders::findings(self), login::findings(self), network::findings(self), machine::findings(self)]
             .concat()
     }
 
-    fn mend(&self) -> Result<(), CommandError> {
+    fn fix(&self) -> Result<(), CommandError> {
         let lease = Lease::acquire(&self.home, self.environment.lock_timeout, |_waiting| {})?;
         Ok(inspection::fix(&lease)?)
     }
 }
 
-fn report(findings: &[Finding], mended: &[Finding], output: &Output) -> Result<(), CommandError> {
-    let number = |standing| findings.iter().filter(|finding| finding.standing == standing).count();
+fn report(findings: &[Finding], fixed: &[Finding], output: &Output) -> Result<(), CommandError> {
+    let number = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (problems, warnings) = (number(FindingLevel::Problem), number(FindingLevel::Warning));
     if output.is_json() {
         output.report(json!({
             "problems": problems,
             "warnings": warnings,
             "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
-            "mended": mended.iter().map(Finding::json).collect::<Vec<_>>(),
+            "mended": fixed.iter().map(Finding::json).collect::<Vec<_>>(),
         }))?;
         return Ok(());
     }
-    for finding in mended {
+    for finding in fixed {
         output.data(&finding.fixed(output))?;
     }
     for finding in findings {

@@ -1,4 +1,4 @@
-//! The authority: which addresses count and why, the way there, whether it answers, and what time it is there.
+//! The checks of the authority: its addresses, the proxy and certificates, whether it responds, and its clock.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::Examination;
 use super::finding::Finding;
 use crate::output::span;
 
-/// How long the authority may take to answer an empty request.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Clocks differ by so much without anybody noticing.
-const UNNOTICED: SignedDuration = SignedDuration::from_secs(30);
-/// From here on tokens are refreshed too late, or again and again.
-const HARMFUL: SignedDuration = SignedDuration::from_mins(5);
+/// How long the authority may take to respond to an empty request.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A difference of clocks that has no effect.
+const TOLERATED_SKEW: SignedDuration = SignedDuration::from_secs(30);
+/// A difference of clocks from which on tokens are refreshed too late, or over and over.
+const HARMFUL_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let found = subject.stores.as_ref().ok().and_then(|stores| stores.find().ok());
@@ -40,12 +40,12 @@ pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let authority = Authority::new(&subject.environment);
     match authority.route(&endpoint) {
         Ok(route) => {
-            findings.extend(told(&route));
-            let (answer, date) = answer(subject, &authority, &endpoint);
-            findings.push(answer);
+            findings.extend(route_findings(&route));
+            let (reachable, date) = probe(subject, &authority, &endpoint);
+            findings.push(reachable);
             findings.push(
                 date.or_else(|| issued(subject, document.as_ref()))
-                    .unwrap_or_else(|| Finding::ok("clock", "nothing to compare it with")),
+                    .unwrap_or_else(|| Finding::ok("clock", "no other clock to compare with")),
             );
         }
         Err(error) => {
@@ -79,73 +79,73 @@ fn refused(check: &'static str, error: &authority::EndpointError) -> Finding {
     })
 }
 
-fn told(route: &Route) -> Vec<Finding> {
-    let passage = match &route.passage {
+fn route_findings(route: &Route) -> Vec<Finding> {
+    let passage = match &route.proxy {
         ProxyRoute::Proxy { variable, address, exceptions } => {
             let except =
                 exceptions.map(|name| format!(", except for the hosts in {name}")).unwrap_or_default();
-            format!("by the proxy {address} ({variable}){except}")
+            format!("through the proxy {address} ({variable}){except}")
         }
         _ => "no proxy".to_owned(),
     };
     let trust = match &route.trust {
-        TrustRoots::Added { variable, path } => {
-            format!("those of the system, and those in {} ({variable})", path.display())
+        TrustRoots::SystemAndFile { variable, path } => {
+            format!("the system's, and those in {} ({variable})", path.display())
         }
-        TrustRoots::Nobody => "not needed: the authority is on this machine".to_owned(),
-        _ => "those of the system".to_owned(),
+        TrustRoots::None => "not needed: the authority runs on this machine".to_owned(),
+        _ => "the system's".to_owned(),
     };
     vec![Finding::ok("route", passage), Finding::ok("certificates", trust)]
 }
 
-/// Whether the authority answers, and what its clock says of ours.
-fn answer(subject: &Examination, authority: &Authority, endpoint: &Endpoint) -> (Finding, Option<Finding>) {
+/// Whether the authority responds, and how its clock compares.
+fn probe(subject: &Examination, authority: &Authority, endpoint: &Endpoint) -> (Finding, Option<Finding>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            return (Finding::problem("reachable", format!("no request can be made: {error}")), None);
+            return (Finding::problem("reachable", format!("cannot start an HTTP client: {error}")), None);
         }
     };
-    let reached = runtime.block_on(authority.reach(endpoint, PATIENCE));
-    // A name that is still being looked up is nobody's business any more.
+    let reached = runtime.block_on(authority.probe(endpoint, PROBE_TIMEOUT));
+    // Does not wait for a name lookup that is still running.
     runtime.shutdown_background();
     match reached {
         Ok(ProbeResponse { status, date, .. }) => (
-            Finding::ok("reachable", format!("{endpoint} answers (HTTP {status} to an empty request)")),
+            Finding::ok("reachable", format!("{endpoint} responds (HTTP {status} to an empty request)")),
             date.map(|date| clock(date.duration_since(subject.clock.now()), "the authority's")),
         ),
         Err(error) => (
-            // Not a problem yet: a token is used for as long as it lives.
+            // Not a problem yet: the current token is used until it expires.
             Finding::warning("reachable", error.to_string()),
             None,
         ),
     }
 }
 
-/// What the access token says of our clock: it cannot have been made in the future.
+/// Compares the clock with the issue date of the access token, which cannot be in the future.
 fn issued(subject: &Examination, document: Option<&AuthDocument>) -> Option<Finding> {
     let issued: Timestamp = document?.access_claims().issued_at?;
     let ahead = issued.duration_since(subject.clock.now());
-    Some(if ahead > UNNOTICED {
-        clock(ahead, "the one that dated the access token")
+    Some(if ahead > TOLERATED_SKEW {
+        clock(ahead, "the clock that dated the access token")
     } else {
         Finding::ok("clock", "agrees with the date of the access token")
     })
 }
 
-/// What it means that another clock is ahead of ours by `ahead`.
+/// A finding for another clock that is ahead of this machine's by `ahead`.
 fn clock(ahead: SignedDuration, other: &str) -> Finding {
     let apart = ahead.abs();
-    if apart <= UNNOTICED {
-        return Finding::ok("clock", format!("within {} s of {other}", UNNOTICED.as_secs()));
+    if apart <= TOLERATED_SKEW {
+        return Finding::ok("clock", format!("within {} s of {other}", TOLERATED_SKEW.as_secs()));
     }
     let direction = if ahead.is_positive() { "behind" } else { "ahead of" };
-    let told = format!("this machine's clock is {} {direction} {other}", span(apart));
-    let found = if apart < HARMFUL {
-        Finding::warning("clock", format!("{told}; tokens seem to end at another time than they do"))
+    let skew = format!("this machine's clock is {} {direction} {other}", span(apart));
+    let found = if apart < HARMFUL_SKEW {
+        Finding::warning("clock", format!("{skew}; tokens seem to expire at another time than they do"))
     } else {
-        Finding::problem("clock", format!("{told}, so tokens are refreshed too late or for nothing"))
+        Finding::problem("clock", format!("{skew}, so tokens are refreshed too late or too often"))
     };
-    found.remedy("set the clock of this machine, best by NTP")
+    found.remedy("set the clock of this machine, preferably by NTP")
 }

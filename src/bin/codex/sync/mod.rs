@@ -1,4 +1,4 @@
-//! `codex sync`: the keeper, in the foreground or as a service of the user, and how it stands.
+//! `codex sync`: runs the keeper in the foreground or as a user service, and shows its status.
 
 mod run;
 mod service;
@@ -23,11 +23,11 @@ pub(crate) struct SyncArguments {
 enum SyncCommand {
     /// Keep the login fresh until interrupted; a second keeper stands by
     Run,
-    /// Have the keeper started by itself: a systemd user unit, or a launchd agent on macOS
+    /// Start the keeper at every login: a systemd user unit, or a launchd agent on macOS
     Install(service::Install),
-    /// Stop that and remove it
+    /// Stop the keeper and remove its service
     Uninstall(service::Uninstall),
-    /// Show whether a keeper is at work, and what it does next
+    /// Show whether a keeper runs, and when it refreshes next
     Status(status::SyncStatusArguments),
 }
 

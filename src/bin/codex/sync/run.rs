@@ -1,12 +1,10 @@
-//! `codex sync run`: the keeper in the foreground, as a service manager starts it.
+//! `codex sync run`: runs the keeper in the foreground, as a service manager starts it.
 
 use std::sync::Arc;
 
 use codex_auth::config::LogLevel;
 use codex_auth::keeper::{Keeper, KeeperLock, KeeperSocket, RefreshFuture, Refresher};
-use codex_auth::manager::{
-    AccountPolicy, AuthManager, Job, JobFailure, RefreshOutcome, RefreshReason, Snapshot,
-};
+use codex_auth::manager::{AccountPolicy, AuthManager, Job, JobFailure, JobOutcome, RefreshReason, Snapshot};
 use codex_auth::store::Holder;
 use codex_auth::{ErrorKind, keeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +16,7 @@ use crate::error::{CommandError, Exit};
 use crate::output::Output;
 use crate::{CommandOutcome, child, log};
 
-/// Refreshes in a child of this program, which goes on when the keeper is killed.
+/// Refreshes in a child process, which continues if the keeper is killed.
 struct ChildRefresher;
 
 impl Refresher for ChildRefresher {
@@ -27,9 +25,9 @@ impl Refresher for ChildRefresher {
         Box::pin(async move {
             let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
             match done {
-                Ok(Ok(RefreshOutcome::Served)) => Ok(()),
-                Ok(Ok(RefreshOutcome::Failed(failure))) => Err(failure),
-                Ok(Ok(RefreshOutcome::Uncommitted(why))) => {
+                Ok(Ok(JobOutcome::Served)) => Ok(()),
+                Ok(Ok(JobOutcome::Failed(failure))) => Err(failure),
+                Ok(Ok(JobOutcome::Uncommitted(why))) => {
                     Err(JobFailure::new(ErrorKind::StoreUnavailable, why))
                 }
                 Ok(Err(error)) => Err(JobFailure::new(ErrorKind::TryAgain, error.to_string())),
@@ -45,7 +43,7 @@ pub(super) fn run(output: &mut Output) -> CommandOutcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_start(&error))?;
     let outcome = runtime.block_on(keep(&session));
-    // Who asked twice does not wait for the child either.
+    // A second signal does not wait for the child process either.
     runtime.shutdown_background();
     outcome
 }
@@ -56,41 +54,41 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
     let waiting = |holder: Option<Holder>| {
         let holder = holder.map_or_else(|| "another keeper".to_owned(), |holder| holder.to_string());
         tracing::info!("standing by for {holder}");
-        supervisor.tell(ServiceState::StandingBy);
+        supervisor.notify(ServiceState::StandingBy);
     };
     let mut watchdog = Watchdog::new();
     let mut upgrade = UpgradeCheck::watch(&session.environment);
-    let post = {
-        let take = KeeperLock::take(session.home(), &session.environment, waiting);
+    let lock = {
+        let take = KeeperLock::acquire(session.home(), &session.environment, waiting);
         tokio::pin!(take);
         loop {
             tokio::select! {
-                post = &mut take => break post.map_err(failed)?,
-                heard = signals.next() => match heard {
-                    SignalEvent::LookAgain if upgrade.is_due() => return start_again(),
-                    // A standby reads no login.
-                    SignalEvent::LookAgain => {}
-                    SignalEvent::End(ending) => return ending,
+                lock = &mut take => break lock.map_err(failed)?,
+                event = signals.next() => match event {
+                    SignalEvent::Reload if upgrade.is_due() => return restart(),
+                    // A standby has no snapshot to reload.
+                    SignalEvent::Reload => {}
+                    SignalEvent::Stop(outcome) => return outcome,
                 },
-                () = watchdog.is_due() => supervisor.tell(ServiceState::Alive),
-                () = upgrade.ends_this_keeper() => return start_again(),
+                () = watchdog.is_due() => supervisor.notify(ServiceState::Alive),
+                () = upgrade.wait() => return restart(),
             }
         }
     };
     let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
-    let listener = listen(session, &post);
-    let keeper = Keeper::new(post, manager, Box::new(ChildRefresher), session.clock.clone());
+    let listener = listen(session, &lock);
+    let keeper = Keeper::new(lock, manager, Box::new(ChildRefresher), session.clock.clone());
     tracing::info!(home = %session.home().path().display(), "keeping the login fresh");
-    supervisor.tell(ServiceState::AtWork);
+    supervisor.notify(ServiceState::Active);
 
-    let look_again = keeper.look_again();
+    let reload = keeper.watch_trigger();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let mut end = Some(end);
-    // Dropping its sender ends the work.
+    // Dropping the sender stops the keeper.
     let finish = |end: &mut Option<_>| {
-        supervisor.tell(ServiceState::Ending);
-        tracing::info!("ending; a refresh under way is finished first");
+        supervisor.notify(ServiceState::Stopping);
+        tracing::info!("stopping; a running refresh is completed first");
         drop(end.take());
     };
     let work = keeper.run(listener, async {
@@ -101,42 +99,42 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
     loop {
         tokio::select! {
             done = &mut work => return done.map_err(failed).and(outcome),
-            heard = signals.next() => match heard {
-                SignalEvent::LookAgain => {
-                    tracing::info!("looking again");
-                    look_again.ring();
+            event = signals.next() => match event {
+                SignalEvent::Reload => {
+                    tracing::info!("reloading the login");
+                    reload.wake();
                     if end.is_some() && upgrade.is_due() {
                         finish(&mut end);
-                        outcome = start_again();
+                        outcome = restart();
                     }
                 }
-                // A second request ends the keeper at once; the child goes on.
-                SignalEvent::End(ending) if end.is_none() => return ending,
-                SignalEvent::End(ending) => {
+                // A second signal ends the keeper at once; the child process continues.
+                SignalEvent::Stop(stopped) if end.is_none() => return stopped,
+                SignalEvent::Stop(stopped) => {
                     finish(&mut end);
-                    outcome = ending;
+                    outcome = stopped;
                 }
             },
-            () = watchdog.is_due() => supervisor.tell(ServiceState::Alive),
-            () = upgrade.ends_this_keeper(), if end.is_some() => {
+            () = watchdog.is_due() => supervisor.notify(ServiceState::Alive),
+            () = upgrade.wait(), if end.is_some() => {
                 finish(&mut end);
-                outcome = start_again();
+                outcome = restart();
             }
         }
     }
 }
 
-fn listen(session: &CommandContext, post: &KeeperLock) -> Option<KeeperSocket> {
+fn listen(session: &CommandContext, lock: &KeeperLock) -> Option<KeeperSocket> {
     let path =
         keeper::Client::of(session.home(), &session.environment).map(|client| client.path().to_owned());
     let Some(path) = path else {
-        tracing::warn!("no socket: the path of the login is too long for one and XDG_RUNTIME_DIR is not set");
+        tracing::warn!("no socket: the path of the home is too long for one and XDG_RUNTIME_DIR is not set");
         return None;
     };
-    Some(KeeperSocket::at(post, &path))
+    Some(KeeperSocket::at(lock, &path))
 }
 
-/// What a keeper listens to: SIGINT and SIGTERM end it, SIGHUP has it look again.
+/// The signals that a keeper handles: SIGINT and SIGTERM stop it, SIGHUP reloads the login.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -155,21 +153,21 @@ impl Signals {
 
     async fn next(&mut self) -> SignalEvent {
         tokio::select! {
-            _ = self.interrupt.recv() => SignalEvent::End(Err(CommandError::told(Exit::Interrupted))),
-            _ = self.terminate.recv() => SignalEvent::End(Ok(())),
-            _ = self.hangup.recv() => SignalEvent::LookAgain,
+            _ = self.interrupt.recv() => SignalEvent::Stop(Err(CommandError::told(Exit::Interrupted))),
+            _ = self.terminate.recv() => SignalEvent::Stop(Ok(())),
+            _ = self.hangup.recv() => SignalEvent::Reload,
         }
     }
 }
 
-/// Ends the keeper with a code on which the units and agents that we write start it again.
-fn start_again() -> CommandOutcome {
+/// Ends the keeper with an exit code on which the installed units and agents restart it.
+fn restart() -> CommandOutcome {
     Err(CommandError::told(Exit::TryAgain))
 }
 
 enum SignalEvent {
-    End(CommandOutcome),
-    LookAgain,
+    Stop(CommandOutcome),
+    Reload,
 }
 
 fn failed(error: keeper::Error) -> CommandError {

@@ -1,4 +1,4 @@
-//! `codex sync status`: whether a keeper is at work, and what it does next.
+//! `codex sync status`: shows whether a keeper runs, and when it refreshes next.
 
 use clap::Args;
 use codex_auth::keeper::{Client, ClientError, KeeperStatus};
@@ -23,7 +23,7 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
     output.configure(&environment);
     let home = match store::locate(&environment) {
         Ok(home) => Some(home),
-        // A process that was given the socket needs no home.
+        // With CODEX_AUTH_SOCKET set, no home is needed.
         Err(_) if environment.socket.is_some() => None,
         Err(error) => return Err(error.into()),
     };
@@ -61,11 +61,11 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
     } else {
         output.data("no keeper is running")?;
         output.say(match installed {
-            Some(_) => "hint: it is installed; start it: codex sync install --now",
-            None => "hint: have one started by itself: codex sync install --now",
+            Some(_) => "hint: it is installed; to start it: codex sync install --now",
+            None => "hint: to start one at every login: codex sync install --now",
         });
     }
-    // For scripts: a keeper is there or not.
+    // Scripts use the exit code.
     if status.is_some() { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
 }
 
@@ -88,7 +88,7 @@ fn show(
     fields.push((
         "usable",
         match (&status.reason, &status.busy) {
-            (Some(why), _) => format!("no: {}", why.replace(char::is_control, " ")),
+            (Some(why), _) => format!("no: {}", codex_auth::redaction::printable(why, 200)),
             (None, Some(holder)) => format!("yes, when {} has finished", plain(holder)),
             (None, None) => "yes".to_owned(),
         },

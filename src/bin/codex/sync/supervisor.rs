@@ -1,4 +1,4 @@
-//! What the service manager is told of a keeper, by a thread of its own: a manager that does not listen holds up nobody.
+//! Notifications to the service manager, sent on a thread of their own so that a slow manager never delays the keeper.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,80 +10,81 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 
-/// How long the last word may take to be heard.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long dropping a [`Supervisor`] waits for its last notification.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What there is to tell.
+/// A state of the keeper that the service manager is notified of.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ServiceState {
-    /// Another keeper is at work. To a manager one who stands by has started: it is ready to take over.
+    /// Another keeper is active. Reported as ready: a standby has started.
     StandingBy,
-    /// This one is at work.
-    AtWork,
-    /// It goes on.
+    /// This keeper holds the lock.
+    Active,
+    /// A watchdog ping.
     Alive,
-    /// It will have ended soon.
-    Ending,
+    /// It is stopping.
+    Stopping,
 }
 
 impl ServiceState {
-    fn states(self) -> &'static [NotifyState<'static>] {
+    fn messages(self) -> &'static [NotifyState<'static>] {
         match self {
             Self::StandingBy => &[NotifyState::Ready, NotifyState::Status("standing by")],
-            Self::AtWork => &[NotifyState::Ready, NotifyState::Status("keeping the login fresh")],
+            Self::Active => &[NotifyState::Ready, NotifyState::Status("keeping the login fresh")],
             Self::Alive => &[NotifyState::Watchdog],
-            Self::Ending => &[NotifyState::Stopping],
+            Self::Stopping => &[NotifyState::Stopping],
         }
     }
 }
 
-/// The service manager that started this process, if one did; it is only informed.
+/// Sends notifications to the service manager that started this process, if one did.
 ///
-/// Sending waits for as long as the manager's queue is full (unix(7)), so it is not done by who has a login to keep.
-/// Dropping it waits until what was told is sent, half a second at most.
+/// Sending blocks while the manager's queue is full (unix(7)). Dropping waits for pending notifications, for half a
+/// second at most.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    /// None where no thread could be had.
-    tell: Option<Sender<ServiceState>>,
-    /// Whether a sign of life is on its way still; a second one would say nothing more.
+    /// `None` if the thread could not be started.
+    states: Option<Sender<ServiceState>>,
+    /// Whether a watchdog ping is queued; a second one is dropped.
     alive: Arc<AtomicBool>,
     ended: Receiver<Infallible>,
 }
 
 impl Supervisor {
     pub(super) fn new() -> Self {
-        let (tell, told) = channel::<ServiceState>();
+        let (states, queue) = channel::<ServiceState>();
         let (end, ended) = channel();
         let alive = Arc::new(AtomicBool::new(false));
-        let on_its_way = Arc::clone(&alive);
+        let queued = Arc::clone(&alive);
         let thread = thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
             let _end = end;
-            for news in told {
-                let _ = sd_notify::notify(news.states());
-                if matches!(news, ServiceState::Alive) {
-                    on_its_way.store(false, Ordering::Relaxed);
+            for state in queue {
+                let _ = sd_notify::notify(state.messages());
+                if matches!(state, ServiceState::Alive) {
+                    queued.store(false, Ordering::Relaxed);
                 }
             }
         });
-        Self { tell: thread.is_ok().then_some(tell), alive, ended }
+        Self { states: thread.is_ok().then_some(states), alive, ended }
     }
 
-    pub(super) fn tell(&self, news: ServiceState) {
-        if matches!(news, ServiceState::Alive) && self.alive.swap(true, Ordering::Relaxed) {
+    /// Queues a notification; never blocks.
+    pub(super) fn notify(&self, state: ServiceState) {
+        if matches!(state, ServiceState::Alive) && self.alive.swap(true, Ordering::Relaxed) {
             return;
         }
-        let _ = self.tell.as_ref().map(|tell| tell.send(news));
+        let _ = self.states.as_ref().map(|states| states.send(state));
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        drop(self.tell.take());
-        let _ = self.ended.recv_timeout(PATIENCE);
+        drop(self.states.take());
+        let _ = self.ended.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// When the manager wants a sign of life, if it does: twice as often as it asks.
+/// The interval of watchdog pings, if the manager wants them: half of what it allows.
 #[derive(Debug)]
 pub(super) struct Watchdog(Option<tokio::time::Interval>);
 

@@ -48,7 +48,7 @@ fn a_clock_that_is_wrong_is_told_by_the_authority_or_by_the_token() {
     let nowhere = TestHome::new();
     nowhere.write("auth.json", chatgpt("acct-1", "rt-1", now() + 3_600, now() + 7_200));
     let report = Report::of(|arguments| nowhere.codex(arguments.iter().copied()));
-    report.says("problem", "clock", "behind the one that dated the access token", "set the clock");
+    report.says("problem", "clock", "behind the clock that dated the access token", "set the clock");
     report.says("warning", "reachable", "cannot be reached: Connection refused", "");
 }
 
@@ -78,8 +78,8 @@ fn what_stands_in_the_way_to_the_authority_is_told_by_the_name_of_its_variable()
             "refreshed at authority.example/token (CODEX_REFRESH_TOKEN_URL_OVERRIDE)",
             "",
         )
-        .says("ok", "route", "by the proxy 127.0.0.1:9 (HTTPS_PROXY), except for the hosts in NO_PROXY", "")
-        .says("ok", "certificates", "those of the system", "")
+        .says("ok", "route", "through the proxy 127.0.0.1:9 (HTTPS_PROXY), except for the hosts in NO_PROXY", "")
+        .says("ok", "certificates", "the system's", "")
         .says("warning", "reachable", "cannot be reached", "");
     look(&[secure, ("HTTPS_PROXY", "gopher://somewhere")]).says("problem", "route", "HTTPS_PROXY is not", "");
     look(&[secure, ("CODEX_CA_CERTIFICATE", "/nowhere.pem")]).says(
@@ -88,5 +88,5 @@ fn what_stands_in_the_way_to_the_authority_is_told_by_the_name_of_its_variable()
         "CODEX_CA_CERTIFICATE names /nowhere.pem, which does not exist",
         "",
     );
-    look(&[]).says("ok", "certificates", "not needed: the authority is on this machine", "");
+    look(&[]).says("ok", "certificates", "not needed: the authority runs on this machine", "");
 }

@@ -87,7 +87,7 @@ fn will_be_in_the_way(obstacle: &Obstacle, machine: Machine) {
     assert_eq!(token.code, expected, "{told}");
     let standing = if obstacle.code == 3 { "problem" } else { "warning" };
     // A person may try again at once; what came of the last try is told besides.
-    let reason = if obstacle.code == 4 { "came to nothing" } else { obstacle.reason };
+    let reason = if obstacle.code == 4 { "the last refresh" } else { obstacle.reason };
     let finding = said.finding("login", reason).unwrap_or_else(|| panic!("{told}"));
     assert_eq!(finding["standing"], standing, "{told}");
 }
@@ -104,7 +104,7 @@ fn is_not_in_the_way(name: &str, put: Change, machine: Machine) {
     let report = said.status.json();
     assert_eq!((&report["usable"], &report["reason"]), (&json!(true), &Value::Null), "{told}");
     assert_eq!(said.status.code, Some(0), "{told}");
-    assert_eq!(said.finding("login", "is refreshed when it is needed").unwrap()["standing"], "ok", "{told}");
+    assert_eq!(said.finding("login", "is refreshed when needed").unwrap()["standing"], "ok", "{told}");
 }
 
 #[test]
