@@ -150,10 +150,11 @@ impl Client {
             _ => return Err(self.invalid_response("not an HTTP response")),
         };
         if response.code == Some(200) {
-            return serde_json::from_slice(body).map_err(|_| self.invalid_response("missing or invalid field"));
+            return serde_json::from_slice(body)
+                .map_err(|_| self.invalid_response("missing or invalid field"));
         }
-        let refusal =
-            serde_json::from_slice(body).map_err(|_| self.invalid_response("an error status without a reason"))?;
+        let refusal = serde_json::from_slice(body)
+            .map_err(|_| self.invalid_response("an error status without a reason"))?;
         Err(ClientError::Refused(refusal))
     }
 

@@ -1,15 +1,14 @@
-//! The keeper: the one process of a home that refreshes its login ahead of time, so that no other ever has to.
+//! The keeper: the one process of a home that refreshes its login ahead of time, so that no other process has to.
 //!
-//! A token is refreshed while much of its life is left (a tenth, at least ten minutes, at most a day), so that even a
-//! program which takes no lock of ours never finds it stale. What goes wrong is told to the log and tried again at the
-//! pace that all processes of the home agree on; a refresh token that is known to be dead is left alone until somebody
-//! logs in.
+//! It refreshes a token when a tenth of its lifetime is left (at least ten minutes, at most a day), so that programs that
+//! do not take the lease do not find it stale either. A failed refresh is logged and retried after the back-off that all
+//! processes of the home share. A poisoned refresh token is not retried; the next login replaces it.
 //!
-//! Further keepers stand by, and one of them takes over when the first is gone. The keeper also answers at a local
-//! socket ([`KeeperSocket`], [`Client`]): a process that can reach it needs neither the file nor the keychain.
+//! Other keepers stand by, and one of them takes over when the first exits. The keeper also serves a local socket
+//! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain.
 
-mod answer;
 mod client;
+mod response;
 mod schedule;
 mod singleton;
 mod socket;
@@ -21,8 +20,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
-pub use self::answer::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 pub use self::client::{Client, ClientError, RefreshPolicy};
+pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
 pub use self::singleton::{Error, KeeperLock};
 pub use self::socket::KeeperSocket;
@@ -34,24 +33,24 @@ use crate::secret::Fingerprint;
 use crate::store::HomeState;
 use crate::watch::WatchTrigger;
 
-/// How long to leave a token alone that was not refreshed though nothing failed: it was received a moment ago.
-const DAMPED: Duration = Duration::from_secs(60);
-/// How long to wait after a failure that names no time itself.
-const PAUSE: Duration = Duration::from_secs(5);
-/// How long to wait for a store to become available, unless something changes there.
+/// The pause after an attempt that refreshed nothing because the damper or a missing login prevents it.
+const DAMPER_PAUSE: Duration = Duration::from_secs(60);
+/// The pause after a failure without a recorded back-off.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+/// The pause after the store was unavailable, unless it changes.
 const STORE_PAUSE: Duration = Duration::from_secs(30);
 
-/// How a keeper has a token refreshed.
+/// Runs the refreshes of a keeper.
 pub trait Refresher: Send + Sync {
-    /// Refreshes what is known as `base`, for `reason`, or takes over what somebody else has refreshed. The store holds
-    /// the outcome. Dropping the future must not stop what was begun.
+    /// Refreshes `base` for `reason`, or adopts what another process has refreshed. The outcome is in the store. Dropping
+    /// the future must not stop a refresh that has begun.
     fn refresh(&self, reason: RefreshReason, base: Arc<Snapshot>) -> RefreshFuture;
 }
 
-/// A refresh under way.
+/// A running refresh.
 pub type RefreshFuture = Pin<Box<dyn Future<Output = Result<(), JobFailure>> + Send>>;
 
-/// In this process, on a thread of the manager's.
+/// Refreshes in this process, on a thread of the manager.
 impl Refresher for AuthManager {
     fn refresh(&self, reason: RefreshReason, _base: Arc<Snapshot>) -> RefreshFuture {
         let manager = self.clone();
@@ -64,23 +63,23 @@ impl Refresher for AuthManager {
 /// The keeper of a home.
 pub struct Keeper {
     shared: Arc<KeeperShared>,
-    watching: WatchHandle,
+    watch: WatchHandle,
 }
 
-/// What the timer and the socket both use.
+/// State that the timer and the socket share.
 struct KeeperShared {
-    post: KeeperLock,
+    lock: KeeperLock,
     home: Home,
     manager: AuthManager,
     refresher: Box<dyn Refresher>,
     clock: Clock,
-    /// Whoever refreshes holds it, so that one answer serves all who ask at once.
+    /// Held while refreshing, so that concurrent callers share one refresh.
     flight: Mutex<()>,
-    /// Where in the spread this keeper is, from 0 to 1.
-    early: f64,
+    /// Random position of this keeper in the spread of refresh times, from 0 to 1.
+    spread: f64,
 }
 
-/// Until when a token is left alone after an attempt at it.
+/// Until when a token is not refreshed again after an attempt.
 #[derive(Clone, Copy, Debug)]
 struct RetryTimes {
     fingerprint: Option<Fingerprint>,
@@ -88,43 +87,44 @@ struct RetryTimes {
 }
 
 impl Keeper {
-    /// The keeper of `singleton`'s place, over `manager` for as long as it lives.
+    /// Returns the keeper that holds `lock`, and starts to watch the login.
     #[must_use]
-    pub fn new(post: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
-        let watching = manager.watch();
+    pub fn new(lock: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
+        let watch = manager.watch();
         let mut random = [0; 4];
-        // Without random numbers this one is the latest of its spread.
+        // Without random bytes the position is 0.
         let _ = getrandom::fill(&mut random);
-        let early = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
-        let home = post.home().clone();
-        let shared = KeeperShared { post, home, manager, refresher, clock, flight: Mutex::new(()), early };
-        Self { shared: Arc::new(shared), watching }
+        let spread = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+        let home = lock.home().clone();
+        let shared = KeeperShared { lock, home, manager, refresher, clock, flight: Mutex::new(()), spread };
+        Self { shared: Arc::new(shared), watch }
     }
 
-    /// What makes it look at the store again, whatever events say.
+    /// Returns a trigger that makes the keeper read the store now.
     #[must_use]
-    pub fn look_again(&self) -> WatchTrigger {
-        self.watching.bell()
+    pub fn watch_trigger(&self) -> WatchTrigger {
+        self.watch.trigger()
     }
 
-    /// Keeps the login fresh until `ended`, and answers at `listener` if there is one. A refresh that is under way then
-    /// is waited for, so that what it buys is stored before this returns.
+    /// Keeps the login fresh and serves `socket` until `ended` completes. Then it waits for a running refresh, so that the
+    /// new token is stored before this returns.
     ///
-    /// Sleeps until the next deadline or look at the store; there is one every 30 s at least, so that a clock that was
-    /// set and a machine that slept are noticed too.
+    /// Between refreshes it wakes at every read of the store, at least every 30 s, and so also detects a changed clock and a
+    /// suspended machine.
     ///
     /// # Errors
-    /// - [`Error::LockLost`]: the folder of the home was removed or replaced; another keeper may be at work there.
-    /// - [`Error::TakenOver`]: another keeper has taken over, because this process had stopped.
+    /// - [`Error::LockLost`]: the folder of the home was removed or replaced; another keeper may run there.
+    /// - [`Error::TakenOver`]: another keeper has taken over, because this process did not respond.
     /// - [`Error::Repointed`]: the path of the home leads to another folder.
+    /// - [`Error::WatchStopped`]: the thread that watches the login has ended.
     pub async fn run(
         self,
         listener: Option<KeeperSocket>,
         ended: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let answering = listener.map(|listener| {
-            let looks = self.watching.looks();
-            listener.answer(Arc::clone(&self.shared), looks)
+            let reads = self.watch.reads();
+            listener.answer(Arc::clone(&self.shared), reads)
         });
         let answering = async {
             match answering {
@@ -137,7 +137,7 @@ impl Keeper {
             error = answering => Err(error),
             () = ended => Ok(()),
         };
-        // Who holds the flight is refreshing.
+        // Held by a running refresh.
         drop(self.shared.flight.lock().await);
         self.shared.manager.wait_idle().await;
         done
@@ -145,25 +145,24 @@ impl Keeper {
 
     async fn keep(&self) -> Result<(), Error> {
         let mut snapshots = self.shared.manager.subscribe();
-        let mut looks = self.watching.looks();
-        let mut patience: Option<RetryTimes> = None;
+        let mut reads = self.watch.reads();
+        let mut retry: Option<RetryTimes> = None;
         loop {
-            self.shared.post.check()?;
+            self.shared.lock.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
-            looks.mark_unchanged();
-            patience = patience.filter(|patience| patience.fingerprint == snapshot.fingerprint());
+            reads.mark_unchanged();
+            retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();
-            let wait = match due(&snapshot, self.shared.early, now) {
+            let wait = match due(&snapshot, self.shared.spread, now) {
                 Due::Never => None,
                 Due::At(moment) => {
                     let left = moment.duration_since(now);
-                    let patience =
-                        patience.map(|patience| patience.until.saturating_duration_since(Instant::now()));
-                    Some(Duration::try_from(left).unwrap_or_default().max(patience.unwrap_or_default()))
+                    let retry = retry.map(|retry| retry.until.saturating_duration_since(Instant::now()));
+                    Some(Duration::try_from(left).unwrap_or_default().max(retry.unwrap_or_default()))
                 }
             };
             if wait.is_some_and(|wait| wait.is_zero()) {
-                patience = self.shared.attempt(snapshot).await;
+                retry = self.shared.attempt(snapshot).await;
                 continue;
             }
             let deadline = async {
@@ -175,8 +174,8 @@ impl Keeper {
             tokio::select! {
                 () = deadline => {}
                 _ = snapshots.changed() => {}
-                looked = looks.changed() => if looked.is_err() {
-                    return Err(Error::NobodyLooks);
+                result = reads.changed() => if result.is_err() {
+                    return Err(Error::WatchStopped);
                 }
             }
         }
@@ -184,7 +183,7 @@ impl Keeper {
 }
 
 impl KeeperShared {
-    /// Tries once, and says how long to leave the token alone.
+    /// Tries to refresh once, and returns when to try again.
     async fn attempt(self: &Arc<Self>, snapshot: Arc<Snapshot>) -> Option<RetryTimes> {
         let before = snapshot.fingerprint();
         let outcome = self.refresh(RefreshReason::Keeper, snapshot).await;
@@ -195,20 +194,20 @@ impl KeeperShared {
                 tracing::info!(expires_at = ?after.expires_at(self.clock.now()).map(|end| end.to_string()), next, "refreshed");
                 return None;
             }
-            Ok(()) => DAMPED,
+            Ok(()) => DAMPER_PAUSE,
             Err(failure) => {
                 tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
                 match failure.kind {
                     ErrorKind::StoreUnavailable => STORE_PAUSE,
-                    ErrorKind::LogInAgain | ErrorKind::NotLoggedIn => DAMPED,
-                    _ => self.back_off(before).unwrap_or(PAUSE),
+                    ErrorKind::LogInAgain | ErrorKind::NotLoggedIn => DAMPER_PAUSE,
+                    _ => self.back_off(before).unwrap_or(DEFAULT_PAUSE),
                 }
             }
         };
         Some(RetryTimes { fingerprint: after.fingerprint(), until: Instant::now() + pause })
     }
 
-    /// Refreshes in one flight, and makes the outcome this process's snapshot. Dropping the future stops nothing.
+    /// Refreshes once for all concurrent callers, and reloads the snapshot. Dropping the future does not stop the refresh.
     async fn refresh(self: &Arc<Self>, reason: RefreshReason, base: Arc<Snapshot>) -> Result<(), JobFailure> {
         let shared = Arc::clone(self);
         let flight = tokio::spawn(async move {
@@ -217,24 +216,24 @@ impl KeeperShared {
                 return Ok(());
             }
             let outcome = shared.refresher.refresh(reason, base).await;
-            // What cannot be read now is looked at again by the watch.
+            // If the store cannot be read now, the watch reads it later.
             let _ = shared.manager.reload().await;
             outcome
         });
-        flight.await.unwrap_or_else(|_| Err(JobFailure::from(&manager::Error::BrokeDown)))
+        flight.await.unwrap_or_else(|_| Err(JobFailure::from(&manager::Error::Internal)))
     }
 
-    /// For how long all processes of the home have agreed to leave the authority alone.
+    /// Returns the rest of the back-off that is recorded for all processes of the home.
     fn back_off(&self, fingerprint: Option<Fingerprint>) -> Option<Duration> {
         let (state, _) = HomeState::read(&self.home).ok()?;
         let outcome = state.outcome.filter(|outcome| Some(outcome.fingerprint) == fingerprint)?;
-        let left = outcome.back_off(self.clock.now())?;
-        // Rounded up, so that it is over when it is over for those who count in whole seconds.
+        let left = outcome.remaining_back_off(self.clock.now())?;
+        // Rounded up, so that it has also ended for readers with coarser clocks.
         Duration::try_from(left + SignedDuration::from_millis(1)).ok()
     }
 
     fn next_refresh(&self, snapshot: &Snapshot) -> Option<Timestamp> {
-        match due(snapshot, self.early, self.clock.now()) {
+        match due(snapshot, self.spread, self.clock.now()) {
             Due::At(moment) => Some(moment),
             Due::Never => None,
         }
@@ -243,6 +242,6 @@ impl KeeperShared {
 
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keeper").field("post", &self.shared.post).finish_non_exhaustive()
+        f.debug_struct("Keeper").field("lock", &self.shared.lock).finish_non_exhaustive()
     }
 }

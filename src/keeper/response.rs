@@ -1,4 +1,4 @@
-//! What a keeper answers: access tokens and how things stand, and never a refresh token.
+//! The responses of a keeper: access tokens and status, never a refresh token.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -9,24 +9,24 @@ use crate::home::Home;
 use crate::manager::{JobFailure, Snapshot};
 use crate::secret::Secret;
 
-/// The number of the answers' shape; it rises when a field changes its meaning or goes.
+/// Version of the responses; it rises when a field changes its meaning or is removed.
 pub(super) const SCHEMA: u32 = 1;
 
-/// Whose login it is.
+/// The account of a login.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct KeeperAccount {
-    /// The account that the access token acts for, which is a workspace.
+    /// The workspace of the access token.
     pub id: Option<String>,
-    /// Whose it is.
+    /// The e-mail address.
     pub email: Option<String>,
-    /// What was paid for.
+    /// The plan.
     pub plan: Option<String>,
 }
 
 impl KeeperAccount {
-    /// Whose login `document` is, if it has tokens that say so.
+    /// Returns the account of `document`, or `None` if it has no tokens.
     #[must_use]
     pub fn of(document: Option<&AuthDocument>) -> Option<Self> {
         let document = document.filter(|document| document.tokens().is_some())?;
@@ -39,33 +39,33 @@ impl KeeperAccount {
     }
 }
 
-/// How a keeper and its login stand.
+/// The status of a keeper and its login.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeeperStatus {
     /// 1.
     pub schema: u32,
-    /// Of the keeper's program.
+    /// The version of the keeper's program.
     pub version: String,
-    /// Its process id, in its own container.
+    /// The process id, in the keeper's own PID namespace.
     pub pid: u32,
     /// The folder of the login, as the keeper sees it.
     #[serde(rename = "place")]
     pub home: String,
-    /// Whose login it is.
+    /// The account.
     pub account: Option<KeeperAccount>,
-    /// Why no token can be had, if none can.
+    /// Why no token can be obtained, if none can.
     pub reason: Option<String>,
-    /// The process that holds the login, where a token can be had only once it has finished.
+    /// The process that holds the lease, if a token can be obtained only after it has finished.
     #[serde(default)]
     pub busy: Option<String>,
-    /// When the token ends.
+    /// When the token expires.
     pub expires_at: Option<Timestamp>,
-    /// When it is refreshed.
+    /// When the keeper refreshes it.
     pub next_refresh_at: Option<Timestamp>,
 }
 
-/// A token that a keeper gives out.
+/// A token issued by a keeper.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct IssuedToken {
@@ -77,29 +77,30 @@ pub struct IssuedToken {
     /// The access token, or an API key.
     #[serde(deserialize_with = "secret")]
     pub token: Secret,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// Whose it is.
+    /// The account.
     pub account: Option<KeeperAccount>,
 }
 
-/// Why a keeper gives out no token.
+/// Why a keeper issues no token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeeperRefusal {
-    /// It could not be had.
+    /// The token could not be refreshed.
     Failed(JobFailure),
-    /// There is none that lasts as long as was asked for, and nobody asked to wait for one.
+    /// No token lasts as long as requested, and the request does not wait for a refresh.
     TooShort,
-    /// The keeper cannot see the login at the moment.
-    Unseen(String),
-    /// The request makes no sense.
+    /// The keeper cannot read the login.
+    #[serde(rename = "unseen")]
+    Unreadable(String),
+    /// The request is invalid.
     Malformed(String),
 }
 
-/// The bytes of a token; the one place where it leaves by the socket.
-pub(super) fn given(home: &Home, snapshot: &Snapshot, bearer: &Secret, now: Timestamp) -> Value {
+/// Returns the response that holds the token; no other code writes it to the socket.
+pub(super) fn issued_token(home: &Home, snapshot: &Snapshot, bearer: &Secret, now: Timestamp) -> Value {
     json!({
         "schema": SCHEMA,
         "place": home.path().to_string_lossy(),

@@ -1,63 +1,62 @@
-//! When a keeper refreshes: so far ahead of the end that no other program finds the token stale.
+//! Computes when a keeper refreshes: early enough that no other program finds the token stale.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::document::AuthDocument;
 use crate::manager::{Divergence, Snapshot};
 
-/// The share of a token's lifetime that is left when it is refreshed, and how much earlier a keeper may be, so that those
-/// of many machines do not come at once.
-const SHARE: f64 = 0.10;
-const SPREAD: f64 = 0.02;
-/// Codex refreshes in the last five minutes (`codex-blackbox.md` 3); a keeper is done well before.
-const LEAST: SignedDuration = SignedDuration::from_mins(10);
-const LEAST_SPREAD: SignedDuration = SignedDuration::from_mins(1);
-const MOST: SignedDuration = SignedDuration::from_hours(24);
-const MOST_SPREAD: SignedDuration = SignedDuration::from_hours(1);
+/// The share of a token's lifetime that is left when it is refreshed, and the spread that keeps many machines from
+/// refreshing at the same time.
+const MARGIN_SHARE: f64 = 0.10;
+const MARGIN_SHARE_SPREAD: f64 = 0.02;
+/// Codex refreshes in the last five minutes; a keeper does so before.
+const MIN_MARGIN: SignedDuration = SignedDuration::from_mins(10);
+const MIN_MARGIN_SPREAD: SignedDuration = SignedDuration::from_mins(1);
+const MAX_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+const MAX_MARGIN_SPREAD: SignedDuration = SignedDuration::from_hours(1);
 
-/// When to refresh.
+/// When a refresh is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// At this moment, or at once if it is past.
+    /// At this time, or now if it has passed.
     At(Timestamp),
-    /// Not as things are: there is nothing to refresh, or it would be of no use.
+    /// Not for this snapshot.
     Never,
 }
 
-/// When what is in `snapshot` is to be refreshed by a keeper whose place in the spread is `early`, from 0 to 1, and whose
-/// clock says `now`.
-pub(super) fn due(snapshot: &Snapshot, early: f64, now: Timestamp) -> Due {
+/// Returns when to refresh `snapshot`. `spread` is the keeper's position in the spread, from 0 to 1.
+pub(super) fn due(snapshot: &Snapshot, spread: f64, now: Timestamp) -> Due {
     let refreshable = snapshot.document().filter(|document| document.fingerprint().is_some());
     let Some(document) = refreshable else { return Due::Never };
-    if let Some(Divergence::OtherAccount(_)) = snapshot.departure() {
+    if let Some(Divergence::OtherAccount(_)) = snapshot.divergence() {
         return Due::Never;
     }
     let moment = match document.expires_at(now) {
-        Some(end) => end.checked_sub(margin(document, end, early)),
-        // Codex refreshes such a token after eight days.
+        Some(end) => end.checked_sub(margin(document, end, spread)),
+        // Codex refreshes a token without expiry after eight days.
         None => match document.stale_at(now) {
-            Some(stale) => stale.checked_sub(MOST + MOST_SPREAD.mul_f64(early)),
+            Some(stale) => stale.checked_sub(MAX_MARGIN + MAX_MARGIN_SPREAD.mul_f64(spread)),
             None => return Due::Never,
         },
     };
     let moment = moment.unwrap_or(Timestamp::MIN);
     match snapshot.poison() {
         None => Due::At(moment),
-        // Somebody may have mended what was refused for a while.
+        // A refusal with an end may be over by then.
         Some(poison) => poison.until.map_or(Due::Never, |until| Due::At(moment.max(until))),
     }
 }
 
-/// How long before `end` to refresh.
-fn margin(document: &AuthDocument, end: Timestamp, early: f64) -> SignedDuration {
+/// Returns how long before `end` to refresh.
+fn margin(document: &AuthDocument, end: Timestamp, spread: f64) -> SignedDuration {
     let since_receipt = || document.last_refresh().map(|begin| end.duration_since(begin));
     let lifetime = document.lifetime().or_else(since_receipt).filter(SignedDuration::is_positive);
-    let least = LEAST + LEAST_SPREAD.mul_f64(early);
+    let least = MIN_MARGIN + MIN_MARGIN_SPREAD.mul_f64(spread);
     let Some(lifetime) = lifetime else { return least };
     lifetime
-        .mul_f64(SHARE + SPREAD * early)
+        .mul_f64(MARGIN_SHARE + MARGIN_SHARE_SPREAD * spread)
         .max(least)
-        .min(MOST - MOST_SPREAD.mul_f64(early))
+        .min(MAX_MARGIN - MAX_MARGIN_SPREAD.mul_f64(spread))
         .min(lifetime / 2)
 }
 
@@ -90,11 +89,11 @@ mod tests {
         AuthDocument::parse(text.to_string().as_bytes()).unwrap()
     }
 
-    /// How long before the end of a token of `lifetime` seconds it is refreshed, earliest and latest.
+    /// Earliest and latest margin of a token of `lifetime` seconds, in seconds.
     fn margins(lifetime: i64) -> [i64; 2] {
         let end = Timestamp::from_second(1_800_000_000 + lifetime).unwrap();
         let document = document(1_800_000_000, Some(end.as_second()));
-        [1.0, 0.0].map(|early| margin(&document, end, early).as_secs())
+        [1.0, 0.0].map(|spread| margin(&document, end, spread).as_secs())
     }
 
     #[test]
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_does_not_say_when_it_ends_is_refreshed_a_day_before_codex_would() {
+    fn a_token_without_expiry_is_refreshed_a_day_before_codex_would() {
         let refreshed: Timestamp = "2027-01-15T08:00:00Z".parse().unwrap();
         let snapshot = Snapshot::of(document(1_800_000_000, None));
         let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_ended_before_it_began_is_due_and_no_more() {
+    fn a_token_that_expires_before_it_was_issued_is_due_now() {
         let snapshot = Snapshot::of(document(1_800_000_000, Some(1_700_000_000)));
         let now = Timestamp::from_second(1_800_000_300).unwrap();
         let Due::At(moment) = due(&snapshot, 0.5, now) else { panic!() };

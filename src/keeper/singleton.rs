@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::filesystem::{self, FileId, Presence};
-use codex_auth_platform::lock::{self, LockFileMode, FileLock, Holder, Mode, Wait};
+use codex_auth_platform::lock::{self, FileLock, Holder, LockFileMode, Mode, Wait};
 
 use super::client::{Client, ProbeResult};
 use crate::config::Environment;

@@ -126,7 +126,9 @@ impl KeeperSocket {
     /// Registers the socket with the caller's runtime.
     fn registered(&self) -> Option<UnixListener> {
         let listener = self.bound.as_ref()?.listener.try_clone().and_then(UnixListener::from_std);
-        listener.inspect_err(|error| tracing::error!(%error, "cannot serve requests at {}", self.path.display())).ok()
+        listener
+            .inspect_err(|error| tracing::error!(%error, "cannot serve requests at {}", self.path.display()))
+            .ok()
     }
 }
 
@@ -283,9 +285,7 @@ impl KeeperShared {
         }
         let unseen = match snapshot.divergence() {
             Some(Divergence::Unreadable(error)) => Some(error.to_string()),
-            _ if reads.has_changed().is_err() => {
-                Some("the file watcher stopped".to_owned())
-            }
+            _ if reads.has_changed().is_err() => Some("the file watcher stopped".to_owned()),
             _ => None,
         };
         if let Some(why) = unseen {
@@ -338,7 +338,8 @@ impl TokenQuery {
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("min_ttl", seconds)) => {
-                    let seconds = seconds.parse::<u32>().map_err(|_| "min_ttl must be a number of seconds")?;
+                    let seconds =
+                        seconds.parse::<u32>().map_err(|_| "min_ttl must be a number of seconds")?;
                     wanted.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
                 }
                 Some(("wait", "yes")) => wanted.permission = RefreshPermission::Wait,

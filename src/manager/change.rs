@@ -1,4 +1,4 @@
-//! What has happened between two snapshots, in one word.
+//! The kind of change between two snapshots.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use serde::Serialize;
 
 use super::snapshot::{Divergence, Snapshot};
 
-/// A change of a login, as others are told of it.
+/// A change of the login, as subscribers and reports name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LoginChange {
-    /// The login of another account is there.
+    /// Another account is logged in.
     AccountChanged,
-    /// A credential that was known to be dead has been replaced.
+    /// A poisoned credential was replaced.
     Healed,
-    /// Somebody has logged in.
+    /// A login was stored.
     Login,
-    /// Nobody is logged in any more.
+    /// The login was removed.
     Logout,
-    /// The refresh token is known to be dead.
+    /// The refresh token failed permanently.
     Poisoned,
-    /// The store can be read again, and holds what it held.
+    /// The store can be read again and is unchanged.
     Readable,
     /// The same login has other tokens.
     Refreshed,
-    /// The same login is in another store.
+    /// The same login moved to another store.
     StoreMoved,
     /// The store cannot be read.
     Unreadable,
@@ -34,13 +34,13 @@ pub enum LoginChange {
 }
 
 impl LoginChange {
-    /// What makes `new` another snapshot than `old`; nothing, where both hold the same. Of several changes at once it is
-    /// the one that a person would tell first.
+    /// Returns the change from `old` to `new`, or `None` if they hold the same. Of several changes it returns the most
+    /// important one.
     #[must_use]
     pub fn between(old: &Snapshot, new: &Snapshot) -> Option<Self> {
         let unreadable =
-            |snapshot: &Snapshot| matches!(snapshot.departure(), Some(Divergence::Unreadable(_)));
-        let elsewhere = |snapshot: &Snapshot| match snapshot.departure() {
+            |snapshot: &Snapshot| matches!(snapshot.divergence(), Some(Divergence::Unreadable(_)));
+        let elsewhere = |snapshot: &Snapshot| match snapshot.divergence() {
             Some(Divergence::OtherAccount(identity)) => Some(identity.clone()),
             _ => None,
         };
@@ -53,17 +53,17 @@ impl LoginChange {
         if other_account || (elsewhere(new).is_some() && elsewhere(new) != elsewhere(old)) {
             return Some(Self::AccountChanged);
         }
-        if !old.holds_the_same_as(new) {
-            let healed = old.is_dead() && !new.is_dead();
+        if !old.has_same_credential_as(new) {
+            let healed = old.has_failed_permanently() && !new.has_failed_permanently();
             return Some(match () {
                 () if healed => Self::Healed,
-                () if new.is_dead() => Self::Poisoned,
+                () if new.has_failed_permanently() => Self::Poisoned,
                 () if moved(old, new) => Self::WorkspaceChanged,
                 () if is_login(old, new) => Self::Login,
                 () => Self::Refreshed,
             });
         }
-        match (old.is_dead(), new.is_dead()) {
+        match (old.has_failed_permanently(), new.has_failed_permanently()) {
             (false, true) => return Some(Self::Poisoned),
             (true, false) => return Some(Self::Healed),
             _ => {}
@@ -79,13 +79,12 @@ impl LoginChange {
     }
 }
 
-/// Whether the tokens of `new` act for another workspace, as far as both tell.
+/// Whether the tokens of `new` act for another workspace; `false` if either does not say which.
 fn moved(old: &Snapshot, new: &Snapshot) -> bool {
     old.workspace().zip(new.workspace()).is_some_and(|(old, new)| old != new)
 }
 
-/// Whether a login, and not a refresh, has put the credential of `new` there: by our own record, or because such a
-/// credential has nothing to be refreshed with.
+/// Whether a login and not a refresh stored the credential of `new`: the state says so, or there is no refresh token.
 fn is_login(old: &Snapshot, new: &Snapshot) -> bool {
     if new.external_token().is_some() {
         return false;

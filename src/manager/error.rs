@@ -1,73 +1,73 @@
-//! Why there is no token, and what to do about it.
+//! The errors of a manager.
 
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::unusable::{Unusable, dead};
+use super::unusable::{Unusable, poison_message};
 use crate::authority;
 use crate::external;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store::{self, Poison};
 
-/// Why the manager has no token to give. It can be cloned: everybody who waited for one refresh gets it.
+/// An error of [`super::AuthManager`]. It can be cloned, because all callers that waited for one refresh get it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nobody is logged in, or somebody has logged out.
+    /// There is no login.
     #[error("not logged in")]
     LoggedOut,
-    /// Another account has logged in here.
-    #[error("another account has logged in here since")]
+    /// Another account is logged in now.
+    #[error("another account has logged in since")]
     OtherAccount,
-    /// What is stored yields no token, and cannot be refreshed.
+    /// The stored document holds no usable token and cannot be refreshed.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// The refresh token is known to be dead.
+    /// The refresh token failed permanently.
     #[error("{}", poisoned(.0))]
     Poisoned(Box<Poison>),
-    /// What is stored is an old copy whose refresh token has been spent.
-    #[error("the stored login is an old copy: its refresh token has been spent already")]
+    /// The stored document is an old copy, whose refresh token was spent.
+    #[error("the stored login is an old copy: its refresh token was already used")]
     OldCopy,
-    /// The authority could not be asked a moment ago, and is left alone for a while.
-    #[error("the authority is not asked again before {} s: {message}", .left.as_secs().max(1))]
+    /// A request failed, and the back-off after it has not ended.
+    #[error("not retrying for another {} s after: {message}", .left.as_secs().max(1))]
     BackingOff {
-        /// For how long still.
+        /// How long the back-off still lasts.
         left: SignedDuration,
-        /// What went wrong then.
+        /// The message of the failed request.
         message: String,
     },
-    /// A token was received moments ago, and is of no use already.
-    #[error("a token was received less than a minute ago; it is not refreshed again by itself")]
+    /// A token was received less than a minute ago, but has expired or was refused already.
+    #[error("the token was refreshed less than a minute ago and is not refreshed again automatically")]
     JustReceived,
-    /// The authority answered with tokens of another account; they were taken back.
-    #[error("the authority answered with tokens of another account")]
+    /// The authority issued tokens of another account; they were revoked.
+    #[error("the authority issued tokens of another account")]
     WrongAccount,
-    /// The authority answered without an access token. What it did send is stored.
-    #[error("the authority answered without an access token; what it did send is stored, try again")]
+    /// The response held no access token. The new refresh token is stored.
+    #[error("the authority sent no access token; the new refresh token is stored, try again")]
     NoAccessToken,
-    /// The new tokens are safe in the rescue, and not in the store yet.
-    #[error("new tokens arrived and are kept safe, but could not be stored yet: {0}")]
+    /// The new tokens are saved in the rescue and not in the store yet.
+    #[error("new tokens were received and saved to disk, but could not be stored yet: {0}")]
     Uncommitted(#[source] Arc<store::Error>),
-    /// The wait for the lease was ended by the caller; nothing was changed.
+    /// The caller ended the wait for the lease; nothing was changed.
     #[error("interrupted while waiting for another process; nothing was changed")]
     Interrupted,
-    /// The authority could not be asked, or gave no answer.
+    /// The request to the authority failed.
     #[error(transparent)]
     Authority(Arc<authority::Error>),
-    /// The provider gave no token.
+    /// The provider failed.
     #[error(transparent)]
     Provider(Arc<external::Error>),
-    /// The store, or a lock, could not be used.
+    /// The store or a lock failed.
     #[error(transparent)]
     Store(Arc<store::Error>),
-    /// The thread that did it broke down.
-    #[error("the refresh broke down; try again")]
-    BrokeDown,
+    /// A thread could not be started, or panicked.
+    #[error("the refresh failed unexpectedly (internal error); run with -v and report it")]
+    Internal,
 }
 
 impl Error {
-    /// What to do.
+    /// Returns the kind of this error, which says what the caller should do.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -81,7 +81,7 @@ impl Error {
             | Self::Unusable(_)
             | Self::WrongAccount => ErrorKind::LogInAgain,
             Self::BackingOff { .. }
-            | Self::BrokeDown
+            | Self::Internal
             | Self::Interrupted
             | Self::JustReceived
             | Self::NoAccessToken => ErrorKind::TryAgain,
@@ -95,7 +95,7 @@ impl Error {
         }
     }
 
-    /// What would mend it, where that can be said.
+    /// Returns how to fix it, if known.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match (self, self.kind()) {
@@ -105,7 +105,7 @@ impl Error {
         }
     }
 
-    /// Whether only a new login helps.
+    /// Whether only a new login can help.
     #[must_use]
     pub fn wants_login(&self) -> bool {
         matches!(self.kind(), ErrorKind::LogInAgain | ErrorKind::NotLoggedIn)
@@ -131,9 +131,9 @@ impl From<authority::Error> for Error {
 }
 
 fn poisoned(poison: &Poison) -> String {
-    let told = dead(poison.cause);
+    let message = poison_message(poison.cause);
     match &poison.code {
-        Some(code) => format!("{told} ({code})"),
-        None => told.to_owned(),
+        Some(code) => format!("{message} ({code})"),
+        None => message.to_owned(),
     }
 }

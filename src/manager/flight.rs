@@ -1,5 +1,4 @@
-//! One flight per process: a caller that wants a refresh while one is under way waits for it, and shares its outcome if
-//! that covers what the caller wants.
+//! Singleflight: concurrent callers share one refresh if its outcome covers their requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,119 +12,123 @@ use crate::secret::wipe_stack;
 
 pub(super) type FlightResult = Result<Arc<Snapshot>, Error>;
 
-/// The flights of a manager. `W` is what a caller wants of one.
+/// Runs one flight at a time. `R` is the type of a caller's request.
 #[derive(Debug)]
-pub(super) struct Flights<W> {
-    /// Held by the flight under way. Callers wait for it in the order in which they came.
-    runway: Arc<Mutex<Option<FinishedFlight<W>>>>,
-    landings: Arc<AtomicU64>,
-    aloft: watch::Sender<usize>,
+pub(super) struct Flights<R> {
+    /// Locked by the running flight; callers wait for it in call order. Holds the latest result.
+    latest: Arc<Mutex<Option<FinishedFlight<R>>>>,
+    finished: Arc<AtomicU64>,
+    running: watch::Sender<usize>,
 }
 
-/// The latest flight that has landed.
+/// The latest flight that has finished.
 #[derive(Debug)]
-struct FinishedFlight<W> {
+struct FinishedFlight<R> {
     number: u64,
-    wanted: W,
+    request: R,
     outcome: FlightResult,
 }
 
-impl<W> Default for Flights<W> {
+impl<R> Default for Flights<R> {
     fn default() -> Self {
-        Self { runway: Arc::default(), landings: Arc::default(), aloft: watch::Sender::new(0) }
+        Self { latest: Arc::default(), finished: Arc::default(), running: watch::Sender::new(0) }
     }
 }
 
-impl<W: Send + 'static> Flights<W> {
-    /// Waits for the flight under way and returns its outcome if it `covers` what is wanted. Otherwise runs `journey` on
-    /// a thread, after those that were called for before, and returns its outcome. Dropping the future stops no flight.
+impl<R: Send + 'static> Flights<R> {
+    /// Waits for the running flight and returns its outcome if that covers `request`. Otherwise runs `work` on a new
+    /// thread, after earlier callers, and returns its outcome. Dropping the future stops no flight.
     ///
-    /// `covers` gets what the other flight was for, and its outcome.
+    /// `covers` gets the request and the outcome of the other flight.
     pub(super) async fn join(
         &self,
-        wanted: W,
-        covers: impl Fn(&W, &W, &FlightResult) -> bool,
-        journey: impl FnOnce() -> FlightResult + Send + 'static,
+        request: R,
+        covers: impl Fn(&R, &R, &FlightResult) -> bool,
+        work: impl FnOnce() -> FlightResult + Send + 'static,
     ) -> FlightResult {
-        // What landed before this call says nothing about the time since.
-        let before = self.landings.load(Ordering::SeqCst);
-        let runway = Arc::clone(&self.runway).lock_owned().await;
-        if let Some(landed) = runway.as_ref()
-            && landed.number > before
-            && covers(&landed.wanted, &wanted, &landed.outcome)
+        // A flight that finished before this call covers nothing.
+        let before = self.finished.load(Ordering::SeqCst);
+        let latest = Arc::clone(&self.latest).lock_owned().await;
+        if let Some(other) = latest.as_ref()
+            && other.number > before
+            && covers(&other.request, &request, &other.outcome)
         {
-            return landed.outcome.clone();
+            return other.outcome.clone();
         }
         let flight = Flight {
-            runway,
-            landings: Arc::clone(&self.landings),
-            _aloft: FlightCount::new(self.aloft.clone()),
+            latest,
+            finished: Arc::clone(&self.finished),
+            _running: FlightCount::new(self.running.clone()),
         };
-        let (tell, told) = oneshot::channel();
-        let started = thread::Builder::new().name("codex-auth refresh".to_owned()).spawn(move || {
-            let outcome = journey();
+        on_named_thread("codex-auth refresh", move || {
+            let outcome = work();
             wipe_stack();
-            flight.land(wanted, outcome.clone());
-            // The caller may have stopped waiting.
-            let _ = tell.send(outcome);
-        });
-        match started {
-            Ok(_) => told.await.unwrap_or(Err(Error::BrokeDown)),
-            Err(_) => Err(Error::BrokeDown),
-        }
+            flight.finish(request, outcome.clone());
+            outcome
+        })
+        .await
     }
 
-    /// Waits until every flight has landed.
-    pub(super) async fn set_result(&self) {
+    /// Waits until no flight is running.
+    pub(super) async fn wait_idle(&self) {
         // The sender lives as long as `self`.
-        let _ = self.aloft.subscribe().wait_for(|aloft| *aloft == 0).await;
+        let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
     }
 }
 
-/// A flight under way; dropped by a panic, it has no outcome to share.
-struct Flight<W> {
-    runway: OwnedMutexGuard<Option<FinishedFlight<W>>>,
-    landings: Arc<AtomicU64>,
-    _aloft: FlightCount,
+/// A running flight. If its work panics, it leaves no outcome.
+struct Flight<R> {
+    latest: OwnedMutexGuard<Option<FinishedFlight<R>>>,
+    finished: Arc<AtomicU64>,
+    _running: FlightCount,
 }
 
-impl<W> Flight<W> {
-    fn land(mut self, wanted: W, outcome: FlightResult) {
-        let number = self.landings.fetch_add(1, Ordering::SeqCst) + 1;
-        *self.runway = Some(FinishedFlight { number, wanted, outcome });
+impl<R> Flight<R> {
+    fn finish(mut self, request: R, outcome: FlightResult) {
+        let number = self.finished.fetch_add(1, Ordering::SeqCst) + 1;
+        *self.latest = Some(FinishedFlight { number, request, outcome });
     }
 }
 
-/// Counts one flight until it is dropped, also by a panic.
+/// Counts one running flight until it is dropped, also by a panic.
 #[derive(Debug)]
 struct FlightCount(watch::Sender<usize>);
 
 impl FlightCount {
     fn new(count: watch::Sender<usize>) -> Self {
-        count.send_modify(|aloft| *aloft += 1);
+        count.send_modify(|running| *running += 1);
         Self(count)
     }
 }
 
 impl Drop for FlightCount {
     fn drop(&mut self) {
-        self.0.send_modify(|aloft| *aloft -= 1);
+        self.0.send_modify(|running| *running -= 1);
     }
 }
 
-/// Runs `work`, which blocks, on a thread of its own.
+/// Runs blocking `work` on a new thread, and wipes its stack afterwards.
 pub(super) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let (tell, told) = oneshot::channel();
-    let started = thread::Builder::new().name("codex-auth look".to_owned()).spawn(move || {
-        let done = work();
+    on_named_thread("codex-auth read", || {
+        let result = work();
         wipe_stack();
-        tell.send(done)
-    });
+        result
+    })
+    .await
+}
+
+async fn on_named_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, result) = oneshot::channel();
+    // The caller may have stopped waiting.
+    let started = thread::Builder::new().name(name.to_owned()).spawn(move || sender.send(work()));
     match started {
-        Ok(_) => told.await.unwrap_or(Err(Error::BrokeDown)),
-        Err(_) => Err(Error::BrokeDown),
+        Ok(_) => result.await.unwrap_or(Err(Error::Internal)),
+        Err(_) => Err(Error::Internal),
     }
 }
 
@@ -136,23 +139,23 @@ mod tests {
 
     use super::*;
 
-    /// Two hundred callers of two kinds, each kind covered by itself alone, while one of them flies again and again.
+    /// 200 callers of two kinds; a flight covers only callers of its own kind.
     #[test]
     fn flights_never_overlap_and_every_caller_gets_an_outcome_that_covers_it() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
         let flights = Arc::new(Flights::<usize>::default());
-        let (aloft, flown) = (Arc::new(AtomicUsize::new(0)), Arc::new(Log::new(Vec::new())));
+        let (running, kinds) = (Arc::new(AtomicUsize::new(0)), Arc::new(Log::new(Vec::new())));
         let call = |kind: usize| {
-            let (flights, aloft, flown) = (Arc::clone(&flights), Arc::clone(&aloft), Arc::clone(&flown));
+            let (flights, running, kinds) = (Arc::clone(&flights), Arc::clone(&running), Arc::clone(&kinds));
             async move {
-                let journey = move || {
-                    assert_eq!(aloft.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+                let work = move || {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two at once");
                     thread::yield_now();
-                    aloft.fetch_sub(1, Ordering::SeqCst);
-                    flown.lock().unwrap().push(kind);
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    kinds.lock().unwrap().push(kind);
                     Err(if kind == 0 { Error::LoggedOut } else { Error::OtherAccount })
                 };
-                let outcome = flights.join(kind, |flight, wanted, _| flight == wanted, journey).await;
+                let outcome = flights.join(kind, |flight, request, _| flight == request, work).await;
                 let expected = if kind == 0 {
                     matches!(outcome, Err(Error::LoggedOut))
                 } else {
@@ -166,26 +169,26 @@ mod tests {
             for caller in callers {
                 caller.await.unwrap();
             }
-            flights.set_result().await;
+            flights.wait_idle().await;
         });
-        let flown = flown.lock().unwrap();
-        assert!(flown.contains(&0) && flown.contains(&1), "{flown:?}");
+        let kinds = kinds.lock().unwrap();
+        assert!(kinds.contains(&0) && kinds.contains(&1), "{kinds:?}");
     }
 
     #[test]
-    fn a_caller_that_is_not_covered_flies_before_those_that_came_after_it() {
+    fn callers_that_are_not_covered_run_in_call_order() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let flights = Arc::new(Flights::<&'static str>::default());
-        let flown = Arc::new(Log::new(Vec::new()));
-        let call = |kind: &'static str, journey: Box<dyn FnOnce() + Send>| {
-            let (flights, flown) = (Arc::clone(&flights), Arc::clone(&flown));
+        let kinds = Arc::new(Log::new(Vec::new()));
+        let call = |kind: &'static str, before: Box<dyn FnOnce() + Send>| {
+            let (flights, kinds) = (Arc::clone(&flights), Arc::clone(&kinds));
             async move {
-                let journey = move || {
-                    journey();
-                    flown.lock().unwrap().push(kind);
+                let work = move || {
+                    before();
+                    kinds.lock().unwrap().push(kind);
                     Err(Error::LoggedOut)
                 };
-                flights.join(kind, |flight, wanted, _| flight == wanted, journey).await.map(drop)
+                flights.join(kind, |flight, request, _| flight == request, work).await.map(drop)
             }
         };
         runtime.block_on(async {
@@ -201,6 +204,6 @@ mod tests {
                 assert!(caller.await.unwrap().is_err());
             }
         });
-        assert_eq!(*flown.lock().unwrap(), ["keeper", "forced", "keeper"]);
+        assert_eq!(*kinds.lock().unwrap(), ["keeper", "forced", "keeper"]);
     }
 }

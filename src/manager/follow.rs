@@ -273,7 +273,8 @@ impl KeychainPoll {
     fn poll(&mut self, manager: &AuthManager) -> WaitOutcome {
         let before = Instant::now();
         let modified = manager.0.engine.stores().and_then(|stores: Stores| stores.keychain_modified());
-        self.due = Instant::now() + KEYCHAIN_POLL.max(before.elapsed() * KEYCHAIN_POLL_COST).min(FALLBACK_POLL_INTERVAL);
+        self.due = Instant::now()
+            + KEYCHAIN_POLL.max(before.elapsed() * KEYCHAIN_POLL_COST).min(FALLBACK_POLL_INTERVAL);
         let (now, outcome) = match (modified, self.seen.take()) {
             (Err(_), Some(PollResult::Failed)) => (PollResult::Failed, WaitOutcome::TimedOut),
             (Err(_), _) => (PollResult::Failed, WaitOutcome::MaybeChanged),

@@ -1,7 +1,7 @@
-//! A transaction as a value: for a program that runs it in a child of itself, and hears how it ended.
+//! A transaction as a value that a program can run in a child process.
 //!
-//! A command may be killed, time out or replace itself at any moment; a child in a session of its own is not touched by
-//! that. The job carries names of secrets and never a secret: the child reads the store itself.
+//! A command may be killed, time out or replace itself at any moment; a child process in its own session survives that.
+//! The job holds fingerprints and no secret: the child reads the store itself.
 
 use std::ops::ControlFlow;
 
@@ -19,7 +19,7 @@ use crate::home::Home;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store::{LockDeadline, Waiting};
 
-/// What a child is to do, to be sent to it as JSON.
+/// A refresh or logout to run, serialized as JSON for a child process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Job {
@@ -35,101 +35,101 @@ enum JobTask {
     Logout { scope: LogoutScope },
 }
 
-/// What a child has done, to be sent back as JSON.
+/// The outcome of a [`Job`], serialized as JSON by a child process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum RefreshOutcome {
-    /// The store holds what the job was for.
+pub enum JobOutcome {
+    /// The store holds a token that serves the request.
     Served,
-    /// The new tokens are in the rescue only; the next holder of the lease commits them.
+    /// The new tokens are in the rescue only; the next lease holder commits them. The text says why.
     Uncommitted(String),
-    /// The login has ended.
+    /// The login was removed.
     LoggedOut(logout::LogoutReport),
     /// It failed.
     Failed(JobFailure),
 }
 
-/// A failure as it travels from a child.
+/// The error of a job, in a form that can be serialized.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobFailure {
-    /// The one line.
+    /// The message, one line.
     pub message: String,
-    /// What caused it, outermost first.
+    /// The messages of its causes, outermost first.
     pub causes: Vec<String>,
-    /// What its receiver should do.
+    /// What the caller should do.
     pub kind: ErrorKind,
-    /// What would mend it.
+    /// How to fix it, if known.
     pub remedy: Option<Remedy>,
 }
 
 impl Job {
-    /// A refresh of what the caller knows as `snapshot`.
+    /// Returns a refresh for a caller that holds `snapshot`.
     #[must_use]
     pub fn refresh(reason: RefreshReason, snapshot: &Snapshot, policy: AccountPolicy) -> Self {
         Self { task: JobTask::Refresh { reason, base: CallerBase::of(snapshot) }, policy }
     }
 
-    /// A refresh if what is stored by then is stale and can be refreshed; otherwise nothing.
+    /// Returns a refresh that runs only if the stored login is stale and can be refreshed.
     #[must_use]
     pub fn freshen(policy: AccountPolicy) -> Self {
         Self { task: JobTask::Freshen, policy }
     }
 
-    /// A logout.
+    /// Returns a logout.
     #[must_use]
     pub fn logout(scope: LogoutScope) -> Self {
         Self { task: JobTask::Logout { scope }, policy: AccountPolicy::Follow }
     }
 
-    /// Does it, here and now, on this thread. While another process holds the lease `between` is called before each
-    /// further try, and may end the wait: then nothing was changed, and nothing is changed later.
+    /// Runs the job on this thread. While another process holds the lease, `on_wait` is called before each further try and
+    /// may end the wait; then nothing was changed.
     #[must_use]
     pub fn run(
         self,
         home: Home,
         environment: &Environment,
-        between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
-    ) -> RefreshOutcome {
-        self.run_within(home, environment, &LockDeadline::after(environment.lock_timeout), between)
+        on_wait: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> JobOutcome {
+        self.run_within(home, environment, &LockDeadline::after(environment.lock_timeout), on_wait)
     }
 
-    /// As [`Self::run`], with the waits for locks within `deadline`. Cancelling that ends every wait, until a token is sent
-    /// or Codex's commit locks are held.
+    /// Runs the job as [`Self::run`] does, with `deadline` for all locks. Cancelling `deadline` ends every wait, until a
+    /// token is sent or Codex's commit locks are held.
     #[must_use]
     pub fn run_within(
         self,
         home: Home,
         environment: &Environment,
         deadline: &LockDeadline,
-        mut between: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
-    ) -> RefreshOutcome {
+        mut on_wait: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> JobOutcome {
         let engine = Engine { policy: self.policy, ..Engine::of_system(home, environment) };
         let done = match self.task {
-            JobTask::Freshen => freshen(&engine, deadline, &mut between),
-            JobTask::Refresh { reason, base } => refresh(&engine, reason, base, deadline, &mut between),
+            JobTask::Freshen => freshen(&engine, deadline, &mut on_wait),
+            JobTask::Refresh { reason, base } => refresh(&engine, reason, base, deadline, &mut on_wait),
             JobTask::Logout { scope } => {
-                remove_login::run(&engine, scope, deadline, &mut between).map(RefreshOutcome::LoggedOut)
+                remove_login::run(&engine, scope, deadline, &mut on_wait).map(JobOutcome::LoggedOut)
             }
         };
-        done.unwrap_or_else(|error| RefreshOutcome::Failed(JobFailure::from(&error)))
+        done.unwrap_or_else(|error| JobOutcome::Failed(JobFailure::from(&error)))
     }
 }
 
-type JobHook<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
+type WaitHook<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
 
 fn freshen(
     engine: &Engine,
     deadline: &LockDeadline,
-    between: &mut JobHook<'_>,
-) -> Result<RefreshOutcome, Error> {
+    on_wait: &mut WaitHook<'_>,
+) -> Result<JobOutcome, Error> {
     let snapshot = engine.load()?;
-    match snapshot.standing(engine.clock.now()) {
+    match snapshot.status(engine.clock.now()) {
         SnapshotStatus::Stale | SnapshotStatus::Expired if snapshot.fingerprint().is_some() => {
-            refresh(engine, RefreshReason::Stale, CallerBase::of(&snapshot), deadline, between)
+            refresh(engine, RefreshReason::Stale, CallerBase::of(&snapshot), deadline, on_wait)
         }
-        _ => Ok(RefreshOutcome::Served),
+        _ => Ok(JobOutcome::Served),
     }
 }
 
@@ -138,17 +138,17 @@ fn refresh(
     reason: RefreshReason,
     base: CallerBase,
     deadline: &LockDeadline,
-    between: &mut JobHook<'_>,
-) -> Result<RefreshOutcome, Error> {
-    let snapshot = Transaction { engine, reason, base, deadline: deadline.clone() }.run(between)?;
-    Ok(match snapshot.departure() {
-        Some(Divergence::Uncommitted(error)) => RefreshOutcome::Uncommitted(error.to_string()),
-        _ => RefreshOutcome::Served,
+    on_wait: &mut WaitHook<'_>,
+) -> Result<JobOutcome, Error> {
+    let snapshot = Transaction { engine, reason, base, deadline: deadline.clone() }.run(on_wait)?;
+    Ok(match snapshot.divergence() {
+        Some(Divergence::Uncommitted(error)) => JobOutcome::Uncommitted(error.to_string()),
+        _ => JobOutcome::Served,
     })
 }
 
 impl JobFailure {
-    /// A failure without a cause that is known.
+    /// Returns a failure without causes.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { message: message.into(), causes: Vec::new(), kind, remedy: None }

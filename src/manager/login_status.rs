@@ -1,4 +1,4 @@
-//! Whether a stored login yields a token, by the checks that a refresh would make, without changing anything.
+//! Checks whether a token can be obtained, with the checks of a refresh and without changing anything.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::usability::Usability;
 use crate::config::Environment;
 use crate::store::{self, FindReport, HomeState, Lease, LockDeadline, Stores};
 
-/// How the login of a home stands, by one look at it. Nothing is created, changed or locked, and no request is sent.
+/// The status of the login of a home. Creates, changes and locks nothing, and sends no request.
 #[derive(Debug)]
 pub struct LoginStatus {
     engine: Engine,
-    found: FindReport,
+    find_report: FindReport,
     snapshot: Snapshot,
 }
 
@@ -25,56 +25,56 @@ impl LoginStatus {
     /// Reads the login from `stores`.
     ///
     /// # Errors
-    /// As [`Stores::find`]; the shared record cannot be read.
+    /// As [`Stores::find`], or `state.json` cannot be read.
     pub fn read(stores: &Stores, environment: &Environment) -> Result<Self, store::Error> {
         let engine = Engine::of_system(stores.home().clone(), environment);
         let (found, snapshot) = engine.find(stores)?;
-        Ok(Self { engine, found, snapshot })
+        Ok(Self { engine, find_report: found, snapshot })
     }
 
-    /// Where the login was looked for, and what was there.
+    /// Returns which stores were read, and what they hold.
     #[must_use]
-    pub fn found(&self) -> &FindReport {
-        &self.found
+    pub fn find_report(&self) -> &FindReport {
+        &self.find_report
     }
 
-    /// The login.
+    /// Returns the snapshot of the login.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    /// Whether a token can be had. Where the stored one has expired, everything is looked at that a refresh needs.
+    /// Returns whether a token can be obtained. If the stored one is stale, this checks everything that a refresh needs.
     #[must_use]
     pub fn usability(&self) -> Usability {
         usability(&self.engine, &self.snapshot)
     }
 
-    /// Checks whether the login could be refreshed now, also while its token is fresh.
+    /// Checks whether the login can be refreshed now, also while its token is fresh.
     ///
     /// # Errors
-    /// The error that a forced refresh would end with before it asks the authority.
+    /// The error with which a forced refresh would fail before it sends a request.
     pub fn check_refresh(&self) -> Result<(), Error> {
         preview(&self.engine, &self.snapshot, RefreshReason::Forced)
     }
 }
 
-/// Whether the token of `snapshot` is to be refreshed at `now`, and can be as far as is known.
+/// Whether the token of `snapshot` is stale at `now` and has a refresh token.
 pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
-    matches!(snapshot.standing(now), SnapshotStatus::Stale | SnapshotStatus::Expired)
+    matches!(snapshot.status(now), SnapshotStatus::Stale | SnapshotStatus::Expired)
         && snapshot.fingerprint().is_some()
 }
 
-/// Whether a token of `snapshot` can be had. Reads files, and the keychain, only where its token is not fresh.
+/// Returns whether a token of `snapshot` can be obtained. Reads files and the keychain only if its token is not fresh.
 pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     let now = engine.clock.now();
     let usability = snapshot.usability(now);
-    let standing = snapshot.standing(now);
+    let standing = snapshot.status(now);
     if usability.reason().is_some() || !is_due(snapshot, now) {
         return usability;
     }
     match preview(engine, snapshot, RefreshReason::Stale) {
-        // A token that lives is served although it could not be refreshed, unless only a login helps.
+        // A token that has not expired is served if its refresh fails, unless only a login helps.
         Err(error) if standing == SnapshotStatus::Expired || error.wants_login() => {
             Usability::Unusable(error)
         }
@@ -85,15 +85,15 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     }
 }
 
-/// What a refresh would fail with before it asks the authority, by the very checks that it makes.
+/// Makes the checks of a refresh up to the request.
 fn preview(engine: &Engine, snapshot: &Snapshot, reason: RefreshReason) -> Result<(), Error> {
     Lease::check(&engine.home)?;
-    if matches!(snapshot.departure(), Some(Divergence::Uncommitted(_))) {
-        // What it would go by is not in the store yet; to get there it needs no more than the lease.
+    if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) {
+        // Its tokens are in the rescue; committing them needs only the lease.
         return Ok(());
     }
     let (state, _) = HomeState::read(&engine.home)?;
-    // Planning waits for no lock.
+    // `plan` waits for no lock.
     let deadline = LockDeadline::after(Duration::ZERO);
     let transaction = Transaction { engine, reason, base: CallerBase::of(snapshot), deadline };
     transaction.plan(&engine.stores()?, &state).map(drop)

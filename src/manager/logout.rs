@@ -1,4 +1,4 @@
-//! What a logout is asked for, and what it did.
+//! The scope and the report of a logout.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,48 +7,47 @@ use super::helper_job::JobFailure;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store::{self, DocumentLocation, FileError};
 
-/// How far a logout goes.
+/// What a logout revokes and removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LogoutScope {
-    /// Revoke, and remove only if that succeeded or was not needed.
+    /// Revokes, and removes only if that succeeded or was not needed.
     Revoke,
-    /// Try to revoke, and remove whatever came of it.
+    /// Tries to revoke, and removes also if that failed.
     Force,
-    /// Remove without telling the authority.
+    /// Removes without a request to the authority.
     Local,
 }
 
-/// What became of the tokens at the authority.
+/// The result of the revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LogoutRevocation {
-    /// They are revoked, or were dead already.
+    /// The tokens are revoked, or were invalid already.
     Revoked,
-    /// There was nothing that an authority could revoke.
+    /// There was no token that an authority could revoke.
     NotNeeded,
-    /// The authority was not asked; tokens may live on until they expire.
+    /// No request was sent; tokens stay valid until they expire.
     NotTried,
-    /// It was asked and did not do it, or nothing could be read that could be revoked; tokens may live on until they
-    /// expire. The text says why.
+    /// The request failed, or the tokens could not be read; they may stay valid until they expire. The text says why.
     Failed(String),
 }
 
-/// What a logout did.
+/// The report of a logout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LogoutReport {
-    /// What became of the tokens.
+    /// The result of the revocation.
     pub revocations: LogoutRevocation,
-    /// Where copies were removed.
+    /// The copies that were removed.
     pub removed: Vec<RemovedCopy>,
-    /// Stores that hold or may hold a copy still, and why.
+    /// The stores that still hold or may hold a copy, and why.
     pub failed: Vec<RemainingCopy>,
-    /// Whether an `auth_token` of old builds was removed from `config.toml`.
+    /// Whether an `auth_token` of an old build was removed from `config.toml`.
     pub legacy_token_removed: bool,
-    /// What a person should hear.
+    /// Warnings for the user.
     pub notes: Vec<String>,
 }
 
@@ -56,9 +55,9 @@ pub struct LogoutReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RemovedCopy {
-    /// The store, by our word.
+    /// The name of the store.
     pub store: String,
-    /// Where it was.
+    /// Its location.
     pub location: String,
 }
 
@@ -68,18 +67,18 @@ impl RemovedCopy {
     }
 }
 
-/// A copy that is, or may be, there still.
+/// A copy that is still stored, or may be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RemainingCopy {
-    /// The store, by our word.
+    /// The name of the store.
     pub store: String,
-    /// Why.
+    /// Why it was not removed.
     pub failure: JobFailure,
 }
 
 impl LogoutReport {
-    /// The report of a logout where nothing was ever stored.
+    /// Returns the report of a logout that found nothing.
     #[must_use]
     pub fn nothing() -> Self {
         Self {
@@ -91,8 +90,8 @@ impl LogoutReport {
         }
     }
 
-    /// Of two outcomes the one that a person has to know.
-    pub(super) fn add(&mut self, done: LogoutRevocation) {
+    /// Merges the result of another revocation; the worse one is reported.
+    pub(super) fn add_revocation(&mut self, done: LogoutRevocation) {
         let rank = |of: &LogoutRevocation| match of {
             LogoutRevocation::NotNeeded => 0,
             LogoutRevocation::Revoked => 1,
@@ -104,8 +103,8 @@ impl LogoutReport {
         }
     }
 
-    /// A copy that is, or may be, at `location` still: whatever the reason is, the store did not give it up.
-    pub(super) fn keep(&mut self, location: &DocumentLocation, error: &Error) {
+    /// Reports that the copy at `location` was not removed because of `error`.
+    pub(super) fn add_remaining(&mut self, location: &DocumentLocation, error: &Error) {
         let mut failure = JobFailure::from(error);
         if let Error::Store(error) = error
             && matches!(

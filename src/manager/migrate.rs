@@ -1,4 +1,4 @@
-//! Moves a login to another store, after completing what a killed process left behind.
+//! Moves a login to another store, after recovering from a killed process.
 
 use super::engine::Engine;
 use super::error::Error;
@@ -7,12 +7,12 @@ use crate::config::{Environment, StoreKind};
 use crate::store::migrate::{self, MigrationReport};
 use crate::store::{Lease, Stores};
 
-/// Moves the login to the store `to`; `None` without a login. Locks: the lease, which is the caller's, and Codex's commit
-/// locks for each change.
+/// Moves the login to the store `to`; returns `None` if there is none. Requires the lease; takes Codex's commit locks for
+/// each change.
 ///
 /// # Errors
-/// - As [`migrate::migrate`]: the login is where it was.
-/// - [`Error`]: what another process left behind cannot be completed now; nothing was changed.
+/// - As [`migrate::migrate`]: the login was not moved.
+/// - [`Error`]: the refresh or logout of a killed process cannot be completed now; nothing was changed.
 pub fn move_login(
     stores: &Stores,
     lease: &Lease,

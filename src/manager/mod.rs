@@ -1,11 +1,11 @@
-//! The manager: one login in the memory of a process, kept fresh, and ended.
+//! Serves, refreshes, watches and ends one login for one process.
 //!
-//! [`AuthManager`] holds a [`Snapshot`] of the login of a home. A fresh one is served without a lock, a file or the
-//! network. A stale one is refreshed by the transaction of DESIGN section 5, which all processes of a machine agree on:
-//! however many find the token stale at once, one request is sent, and every one of them gets the new token.
+//! [`AuthManager`] holds a [`Snapshot`] of the login of a home. A fresh token is returned without a lock, a file or the
+//! network. A stale one is refreshed in a transaction under the home's lease: however many processes of a machine find the
+//! token stale at once, one request is sent, and all of them get the new token.
 //!
-//! The transaction has a thread and a runtime of its own. Dropping the future that waits for it changes nothing: it
-//! runs to its end, and [`AuthManager::wait_idle`] waits for that. A host calls it last, before it exits.
+//! The transaction runs on its own thread and runtime. Dropping the future that waits for it does not stop it;
+//! [`AuthManager::wait_idle`] waits until it has ended. Call that before the process exits.
 
 mod change;
 mod engine;
@@ -44,7 +44,7 @@ pub use self::error::Error;
 use self::flight::Flights;
 pub use self::follow::WatchHandle;
 use self::follow::WatchTriggers;
-pub use self::helper_job::{Job, JobFailure, RefreshOutcome};
+pub use self::helper_job::{Job, JobFailure, JobOutcome};
 pub use self::login_status::LoginStatus;
 pub use self::migrate::move_login;
 use self::provider::{Provider, ProviderRequest};
@@ -67,7 +67,7 @@ use crate::home::Home;
 use crate::secret::Secret;
 use crate::store::{KeychainClient, LockDeadline};
 
-/// The login of a home, for one process. Clones are handles on the same one.
+/// The login of a home, for one process. Clones share one state.
 #[derive(Clone)]
 pub struct AuthManager(Arc<ManagerInner>);
 
@@ -75,47 +75,47 @@ struct ManagerInner {
     engine: Engine,
     snapshot: watch::Sender<Arc<Snapshot>>,
     flights: Flights<RefreshRequest>,
-    questions: Flights<ProviderRequest>,
-    bells: WatchTriggers,
-    looked: StampCheck,
+    provider_requests: Flights<ProviderRequest>,
+    watch_triggers: WatchTriggers,
+    last_read: StampCheck,
     provider: Option<Provider>,
 }
 
-/// A token to send with a request. It keeps its snapshot alive and nothing else.
+/// A bearer token and the snapshot that it comes from.
 #[derive(Clone, Debug)]
 pub struct Token(Arc<Snapshot>);
 
 impl Token {
-    /// The bearer token.
+    /// Returns the bearer token.
     #[must_use]
     pub fn secret(&self) -> Option<&Secret> {
         self.0.bearer()
     }
 
-    /// The login that it belongs to.
+    /// Returns the snapshot that the token comes from.
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.0
     }
 }
 
-/// What a look at the store has found.
+/// How the stored login differs from the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReloadOutcome {
-    /// Another credential of the same login.
+    /// The same login has another credential.
     Changed,
-    /// A login where there was none.
+    /// There is a login where there was none.
     LoggedIn,
-    /// No login any more.
+    /// The login is gone.
     LoggedOut,
-    /// The login of another account. Whether it is used is a matter of [`AccountPolicy`].
+    /// Another account is logged in. [`AccountPolicy`] decides whether it is used.
     OtherAccount,
-    /// What was known.
+    /// Nothing changed.
     Same,
 }
 
-/// How to open a manager.
+/// Options for opening an [`AuthManager`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     home: Home,
@@ -128,91 +128,90 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// What to do when another account logs in here; [`AccountPolicy::Stay`] if nothing is said.
+    /// Sets what happens when another account logs in. The default is [`AccountPolicy::Stay`].
     #[must_use]
     pub fn policy(mut self, policy: AccountPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Another keychain than the system's.
+    /// Replaces the system's keychain.
     #[must_use]
     pub fn keychain(mut self, keychain: KeychainClient) -> Self {
         self.keychain = keychain;
         self
     }
 
-    /// Another clock than the machine's.
+    /// Replaces the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Has tokens come from `provider`, in the place of what is stored: the store is neither read nor written.
+    /// Takes tokens from `provider`. The store is neither read nor written.
     ///
-    /// The provider is asked when a token is wanted and none is at hand, never twice at once in one process, and on a
-    /// thread of its own; dropping a future that waits for it changes nothing. Its answer is kept until it wants a
-    /// successor. When the provider fails for the moment, a token that lives is served meanwhile, and it is asked again
-    /// after a pause; when it fails for good no token is given out any more, and it is left alone until
-    /// [`AuthManager::reload`].
+    /// The provider is called on its own thread when a token is needed, by one caller at a time; dropping a future that
+    /// waits for it does not stop the call. Its token is cached until it is stale. After a transient failure a token that
+    /// has not expired is still returned, and the provider is called again after a pause. After a permanent failure no
+    /// token is returned, and the provider is not called again until [`AuthManager::reload`].
     #[must_use]
     pub fn provider(mut self, provider: Arc<dyn ExternalAuth>) -> Self {
         self.provider = Some(Provider::new(provider));
         self
     }
 
-    /// What the provider has given already, used until it wants a successor.
+    /// Sets a token that the provider has issued already; it is used until it is stale.
     #[must_use]
     pub fn provided(mut self, token: ExternalToken) -> Self {
         self.provided = Some(token);
         self
     }
 
-    /// Opens the manager and takes its first look at the store.
+    /// Opens the manager and reads the store.
     ///
     /// # Errors
-    /// [`Error::Store`]: the store cannot be looked into, which never means that nobody is logged in.
+    /// [`Error::Store`]: the store cannot be read. This does not mean that the home is logged out.
     pub fn open(self) -> Result<AuthManager, Error> {
         match self.provider.clone() {
-            Some(provider) => Ok(self.over_provider(provider)),
+            Some(provider) => Ok(self.with_provider(provider)),
             None => {
                 let engine = self.engine();
                 let snapshot = engine.load()?;
-                Ok(AuthManager::over(engine, None, snapshot))
+                Ok(AuthManager::with_engine(engine, None, snapshot))
             }
         }
     }
 
-    /// As [`Self::open`], for who means to [watch](AuthManager::watch) and can wait: where the store cannot be looked
-    /// into, the snapshot is empty and says so ([`Divergence::Unreadable`]).
+    /// Opens the manager as [`Self::open`] does, also where the store cannot be read: then the snapshot is empty and its
+    /// [`Divergence`] is [`Divergence::Unreadable`]. For processes that [watch](AuthManager::watch) the login.
     #[must_use]
     pub fn open_anyway(self) -> AuthManager {
         if let Some(provider) = self.provider.clone() {
-            return self.over_provider(provider);
+            return self.with_provider(provider);
         }
         let engine = self.engine();
         let snapshot = engine.load().unwrap_or_else(|error| {
-            Snapshot::new(None, None).departed(Divergence::Unreadable(Arc::new(error)))
+            Snapshot::new(None, None).diverging(Divergence::Unreadable(Arc::new(error)))
         });
-        AuthManager::over(engine, None, snapshot)
+        AuthManager::with_engine(engine, None, snapshot)
     }
 
-    fn over_provider(self, provider: Provider) -> AuthManager {
+    fn with_provider(self, provider: Provider) -> AuthManager {
         let now = self.clock.now();
         let snapshot = self.provided.clone().map(|token| provider.snapshot(token, now));
-        AuthManager::over(self.engine(), Some(provider), snapshot.unwrap_or_default())
+        AuthManager::with_engine(self.engine(), Some(provider), snapshot.unwrap_or_default())
     }
 
     fn engine(self) -> Engine {
         let authority = Authority::new(&self.environment);
         let Self { home, environment, keychain, clock, policy, .. } = self;
-        Engine { home, environment, keychain, authority, clock, policy, looks: ReadOrder::default() }
+        Engine { home, environment, keychain, authority, clock, policy, read_order: ReadOrder::default() }
     }
 }
 
 impl AuthManager {
-    /// A manager of the login of `home`, over the system's keychain and clock.
+    /// Returns options for the login of `home`, with the system's keychain and clock.
     #[must_use]
     pub fn builder(home: Home, environment: Environment) -> Builder {
         let (keychain, clock) = (KeychainClient::system(), Clock::system());
@@ -220,21 +219,21 @@ impl AuthManager {
         Builder { home, environment, keychain, clock, policy, provider: None, provided: None }
     }
 
-    /// What this process knows of the login, without looking again.
+    /// Returns the latest snapshot in memory, without reading the store.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.snapshot.borrow())
     }
 
-    /// A token that is good for a while, refreshed first if it must be. A stale one that lives is served all the same when
-    /// the authority cannot be reached. Dropping the future does not stop a refresh that it waits for.
+    /// Returns a token, and refreshes it first if it is stale. If the refresh fails and a new login would not help, a
+    /// stale token that has not expired is returned. Dropping the future does not stop the refresh.
     ///
     /// # Errors
-    /// [`Error`] says whether to log in again, to try again, or to mend the store.
+    /// [`Error::kind`] says whether to log in again, to try again, or to repair the store.
     pub async fn token(&self) -> Result<Token, Error> {
         let now = self.0.engine.clock.now();
         let snapshot = self.current();
-        let standing = snapshot.standing(now);
+        let standing = snapshot.status(now);
         if let Some(provider) = &self.0.provider
             && standing != SnapshotStatus::Fresh
         {
@@ -242,7 +241,7 @@ impl AuthManager {
         }
         match standing {
             SnapshotStatus::Fresh => return Ok(Token(snapshot)),
-            // Somebody may have logged in since: then the store holds something else.
+            // There may have been a login since the last read.
             SnapshotStatus::Poisoned | SnapshotStatus::Empty if self.may_have_changed() => {
                 self.reload().await?;
             }
@@ -252,13 +251,13 @@ impl AuthManager {
             | SnapshotStatus::Expired => {}
         }
         let snapshot = self.current();
-        match snapshot.standing(now) {
+        match snapshot.status(now) {
             SnapshotStatus::Fresh => Ok(Token(snapshot)),
             SnapshotStatus::Poisoned => Err(poisoned(&snapshot)),
             SnapshotStatus::Empty => Err(empty(&snapshot)),
             SnapshotStatus::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
             standing => match self.refresh(RefreshReason::Stale).await {
-                Ok(snapshot) => given(snapshot),
+                Ok(snapshot) => usable_token(snapshot),
                 Err(error) if standing == SnapshotStatus::Stale && !error.wants_login() => {
                     Ok(Token(snapshot))
                 }
@@ -268,48 +267,48 @@ impl AuthManager {
         }
     }
 
-    /// Refreshes the login for `reason`, or takes over what another process has refreshed meanwhile. Calls at the same
-    /// time share one flight if its outcome covers their reasons, else they are served in their order. Locks: the lease.
+    /// Refreshes the login for `reason`, or adopts what another process has refreshed meanwhile. Concurrent calls share
+    /// one refresh if its outcome covers their reasons; otherwise they run in call order. Locks: the lease.
     ///
     /// # Errors
-    /// [`Error`]; a failure that passes leaves the snapshot as it was.
+    /// [`Error`]. A transient failure leaves the snapshot unchanged.
     pub async fn refresh(&self, reason: RefreshReason) -> Result<Arc<Snapshot>, Error> {
         if self.0.provider.is_some() {
-            return self.provided_anew(reason).await;
+            return self.refresh_provided(reason).await;
         }
         let wanted = RefreshRequest { reason, base: CallerBase::of(&self.current()) };
-        let (manager, errand) = (self.clone(), wanted.clone());
+        let (manager, request) = (self.clone(), wanted.clone());
         let covers = |flight: &RefreshRequest, wanted: &RefreshRequest, outcome: &flight::FlightResult| {
             wanted.is_covered_by(flight, outcome, self.0.engine.clock.now())
         };
-        self.0.flights.join(wanted, covers, move || manager.transact(errand)).await
+        self.0.flights.join(wanted, covers, move || manager.run_transaction(request)).await
     }
 
-    /// Looks at the store again, or asks the provider, also one that had refused. Takes no lock.
+    /// Reads the store again, or calls the provider, also after a permanent failure of it. Takes no lock.
     ///
     /// # Errors
-    /// [`Error::Store`]: the store cannot be looked into; the snapshot stays as it was. [`Error::Provider`].
+    /// [`Error::Store`]: the store cannot be read; the snapshot is unchanged. [`Error::Provider`].
     pub async fn reload(&self) -> Result<ReloadOutcome, Error> {
         if self.0.provider.is_some() {
-            return self.ask_provider_again().await;
+            return self.reload_provided().await;
         }
         let manager = self.clone();
-        flight::on_thread(move || manager.look_again()).await
+        flight::on_thread(move || manager.read_store()).await
     }
 
-    /// Looks at the store again if a file of the home has changed since the last look, so that the effect of every command
-    /// that has ended is seen. What cannot be read leaves the snapshot as it was.
+    /// Reads the store again if a file of the home has changed since the last read, so that the snapshot shows the effect
+    /// of every command that has exited. If the read fails, the snapshot is unchanged.
     pub async fn catch_up(&self) {
         if self.0.provider.is_none() && self.files_have_changed() {
             let _ = self.reload().await;
         }
     }
 
-    /// Whether a token of `snapshot` can be had now. Where its token has expired, everything is looked at that a refresh
-    /// needs, on a thread of its own; nothing is created, changed or locked, and no request is sent.
+    /// Checks whether [`Self::token`] is expected to succeed for `snapshot`. If its token is stale, this checks on another
+    /// thread everything that a refresh needs; it creates, changes and locks nothing, and sends no request.
     pub async fn usability(&self, snapshot: &Arc<Snapshot>) -> Usability {
         let now = self.0.engine.clock.now();
-        // An answer from memory leaves no trace of a token on the stack of another thread.
+        // Without another thread no copy of a token remains on its stack.
         if !login_status::is_due(snapshot, now) {
             return snapshot.usability(now);
         }
@@ -319,41 +318,52 @@ impl AuthManager {
             .unwrap_or_else(Usability::Unusable)
     }
 
-    /// Begins to recover from a server that refused the token of `snapshot` with a 401.
+    /// Starts the recovery from a 401 response to the token of `snapshot`.
     #[must_use]
     pub fn recover(&self, snapshot: &Snapshot) -> UnauthorizedRecovery {
         UnauthorizedRecovery::new(self.clone(), snapshot)
     }
 
-    /// Every new snapshot from now on; a slow receiver gets the latest.
+    /// Returns a receiver of new snapshots; a slow receiver sees only the latest.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.snapshot.subscribe()
     }
 
-    /// Follows what other processes do to the login, for as long as the answer lives: every change of it becomes a new
-    /// snapshot, and a mere event does not. An embedder that lives longer than one request wants this.
+    /// Publishes a new snapshot for every change that another process makes to the login, until the handle is dropped.
+    /// Processes that live longer than one request should use it.
     ///
-    /// A logout elsewhere empties the snapshot; a new login heals a poisoned one; a store that cannot be read leaves it as
-    /// it is ([`Divergence::Unreadable`]). Another account's login is followed or stated by [`AccountPolicy`]. Locks nothing.
-    #[must_use = "it follows for as long as it lives"]
+    /// A logout empties the snapshot; a new login replaces a poisoned one; a store that cannot be read leaves the snapshot
+    /// with [`Divergence::Unreadable`]. [`AccountPolicy`] decides whether another account is used. Takes no lock.
+    #[must_use = "dropping the handle stops the watch"]
     pub fn watch(&self) -> WatchHandle {
         WatchHandle::start(self.clone())
     }
 
-    /// Waits until no transaction of this manager runs: the last call of a host before it exits.
+    /// Waits until no refresh of this manager is running. Call it before the process exits.
     pub async fn wait_idle(&self) {
-        tokio::join!(self.0.flights.set_result(), self.0.questions.set_result());
+        tokio::join!(self.0.flights.wait_idle(), self.0.provider_requests.wait_idle());
     }
 
-    fn over(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
+    fn with_engine(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
         let (snapshot, _) = watch::channel(Arc::new(snapshot));
-        let (flights, questions) = (Flights::default(), Flights::default());
-        let (bells, looked) = (WatchTriggers::default(), StampCheck::default());
-        Self(Arc::new(ManagerInner { engine, snapshot, flights, questions, bells, looked, provider }))
+        let (flights, provider_requests) = (Flights::default(), Flights::default());
+        let (watch_triggers, last_read) = (WatchTriggers::default(), StampCheck::default());
+        Self(Arc::new(ManagerInner {
+            engine,
+            snapshot,
+            flights,
+            provider_requests,
+            watch_triggers,
+            last_read,
+            provider,
+        }))
     }
 
-    fn transact(&self, RefreshRequest { reason, base }: RefreshRequest) -> Result<Arc<Snapshot>, Error> {
+    fn run_transaction(
+        &self,
+        RefreshRequest { reason, base }: RefreshRequest,
+    ) -> Result<Arc<Snapshot>, Error> {
         let engine = &self.0.engine;
         let deadline = LockDeadline::after(engine.lock_timeout());
         let outcome = Transaction { engine, reason, base, deadline }.run(&mut |_| ControlFlow::Continue(()));
@@ -361,12 +371,12 @@ impl AuthManager {
             Ok(snapshot) => {
                 failpoint::at("publishing");
                 let snapshot = self.publish(self.0.engine.restricted(snapshot));
-                // What was seen meanwhile may be newer than what this has just published.
-                self.0.bells.ring();
+                // The store may have changed between the commit and this publication.
+                self.0.watch_triggers.wake();
                 Ok(snapshot)
             }
             Err(error) => {
-                self.learn(&error);
+                self.apply_failure(&error);
                 Err(error)
             }
         }
@@ -382,8 +392,8 @@ impl fmt::Debug for AuthManager {
     }
 }
 
-/// The token of `snapshot`, unless it is withheld.
-fn given(snapshot: Arc<Snapshot>) -> Result<Token, Error> {
+/// Returns the token of `snapshot`, unless it is empty or its use is forbidden.
+fn usable_token(snapshot: Arc<Snapshot>) -> Result<Token, Error> {
     if snapshot.bearer().is_some() { Ok(Token(snapshot)) } else { Err(empty(&snapshot)) }
 }
 

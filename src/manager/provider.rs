@@ -1,4 +1,4 @@
-//! Tokens that come from a provider in the place of a store: asked for once, kept while they are good.
+//! Tokens from an external provider instead of a store: requested once, cached until stale.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,41 +14,40 @@ use super::{AuthManager, ReloadOutcome, Snapshot, SnapshotStatus, Token};
 use crate::external::{self, ExternalAuth, ExternalToken, Persistence, ProviderContext};
 use crate::secret::{Fingerprint, Secret};
 
-/// A successor is asked for this long before the end, or in the last quarter where that is shorter.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
-/// A provider that gives the same token until it ends is not asked for each request of its last minutes.
-const ASKED_AT_MOST_EVERY: SignedDuration = SignedDuration::from_secs(30);
-/// How long a provider that failed for the moment is left alone: at first, and at the longest while a token lives; without
-/// one, somebody is waiting for it.
+/// A token is stale this long before it expires, or in the last quarter of its lifetime if that is shorter.
+const STALE_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// Minimum interval between calls of a provider that returns the same token until it expires.
+const MIN_CALL_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+/// The pause after a transient failure of the provider: the first one, and the longest one while a token is valid.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The provider of a manager, and whether it is left alone at the moment.
+/// The provider of a manager, and the pause after its last failure.
 #[derive(Clone)]
 pub(super) struct Provider {
     source: Arc<dyn ExternalAuth>,
     pause: Arc<Mutex<Option<ProviderPause>>>,
 }
 
-/// After a failure that passes.
+/// The pause after a transient failure.
 struct ProviderPause {
     until: Instant,
     length: Duration,
     error: Error,
 }
 
-/// What a provider is asked.
+/// What is requested from a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProviderRequest {
-    /// For another token than the one that is there.
+    /// A token other than the current one.
     Another(external::RequestReason),
-    /// For the token to use now.
+    /// The current token.
     Current,
 }
 
 impl ProviderRequest {
-    /// Whether the token that answered `flight` answers this too: any token is a current one, and another one is only what
-    /// was asked for as such.
+    /// Whether the token that `flight` obtained serves this request: any token is current, but only a request for another
+    /// token returns another one.
     fn is_covered_by(self, flight: Self) -> bool {
         self == Self::Current || flight != Self::Current
     }
@@ -59,20 +58,20 @@ impl Provider {
         Self { source, pause: Arc::default() }
     }
 
-    /// What is served of `token`, which it has given at `now`.
+    /// Returns the snapshot of `token`, which the provider issued at `now`.
     pub(super) fn snapshot(&self, token: ExternalToken, now: Timestamp) -> Snapshot {
         let stale_at = stale_at(&token, self.source.refresh_interval(), now);
         Snapshot::provided(token, now, stale_at)
     }
 
-    /// The failure for which it is left alone still.
-    fn pausing(&self) -> Option<Error> {
+    /// Returns the failure whose pause has not ended.
+    fn pause_error(&self) -> Option<Error> {
         let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         pause.as_ref().filter(|pause| Instant::now() < pause.until).map(|pause| pause.error.clone())
     }
 
-    /// Leaves it alone for a while, longer each time, but never long where a token is missed.
-    fn failed(&self, error: &Error, held: SnapshotStatus) {
+    /// Starts a pause after a failure. It doubles each time while a token is valid, and stays short otherwise.
+    fn start_pause(&self, error: &Error, held: SnapshotStatus) {
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         let length = match (pause.as_ref(), held) {
             (Some(before), SnapshotStatus::Fresh | SnapshotStatus::Stale) => {
@@ -83,22 +82,17 @@ impl Provider {
         *pause = Some(ProviderPause { until: Instant::now() + length, length, error: error.clone() });
     }
 
-    fn answered(&self) {
+    fn end_pause(&self) {
         *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Asks, on this thread.
-    fn ask(
-        &self,
-        question: ProviderRequest,
-        held: &Snapshot,
-        now: Timestamp,
-    ) -> Result<ExternalToken, Error> {
-        let reason = match question {
+    /// Calls the provider on this thread.
+    fn ask(&self, request: ProviderRequest, held: &Snapshot, now: Timestamp) -> Result<ExternalToken, Error> {
+        let reason = match request {
             ProviderRequest::Another(reason) => reason,
             ProviderRequest::Current => {
                 let token = block_on(self.source.resolve())??;
-                if let Some(token) = token.filter(|token| token.lives(now)) {
+                if let Some(token) = token.filter(|token| token.is_valid_at(now)) {
                     return Ok(token);
                 }
                 if held.is_login() {
@@ -110,15 +104,15 @@ impl Provider {
         };
         let context = ProviderContext::new(reason, held.identity().account_id);
         let token = block_on(self.source.refresh(context))??;
-        if token.lives(now) {
+        if token.is_valid_at(now) {
             return Ok(token);
         }
-        Err(external::Error::transient(self.source.name(), "its token has ended already").into())
+        Err(external::Error::transient(self.source.name(), "its token has already expired").into())
     }
 }
 
 impl AuthManager {
-    /// The provider's token, asked for unless there is one that lives and the provider is to be left alone.
+    /// Returns the provider's token; calls the provider unless a pause is running.
     pub(super) async fn provided_token(
         &self,
         provider: &Provider,
@@ -128,41 +122,41 @@ impl AuthManager {
         if let Some(refusal) = held.refusal() {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
-        let asked = match provider.pausing() {
+        let request = match provider.pause_error() {
             Some(error) => Err(error),
-            None => self.fly(ProviderRequest::Current).await,
+            None => self.join_request(ProviderRequest::Current).await,
         };
-        match asked {
+        match request {
             Ok(snapshot) => Ok(Token(snapshot)),
-            // Only what is dead for good is not served any more.
+            // A stale token is served until the provider fails permanently.
             Err(error) if standing == SnapshotStatus::Stale && self.current().refusal().is_none() => {
-                tracing::debug!(%error, "the token that is there is served meanwhile");
+                tracing::debug!(%error, "the provider failed; the stale token is used meanwhile");
                 Ok(Token(held))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Another token than the one that is there, for `reason`.
-    pub(super) async fn provided_anew(&self, reason: RefreshReason) -> Result<Arc<Snapshot>, Error> {
+    /// Returns a token other than the current one, for `reason`.
+    pub(super) async fn refresh_provided(&self, reason: RefreshReason) -> Result<Arc<Snapshot>, Error> {
         let (reason, refused) = match reason {
             RefreshReason::Unauthorized(refused) => (external::RequestReason::Unauthorized, Some(refused)),
             RefreshReason::Stale => (external::RequestReason::Expired, None),
             _ => (external::RequestReason::Forced, None),
         };
-        let landed = self.fly(ProviderRequest::Another(reason)).await?;
-        // An answer that others waited for may be the very token that was refused.
-        if refused.is_some() && fingerprint(&landed) == refused {
-            return self.fly(ProviderRequest::Another(reason)).await;
+        let snapshot = self.join_request(ProviderRequest::Another(reason)).await?;
+        // A shared flight may have returned the very token that was refused.
+        if refused.is_some() && fingerprint(&snapshot) == refused {
+            return self.join_request(ProviderRequest::Another(reason)).await;
         }
-        Ok(landed)
+        Ok(snapshot)
     }
 
-    /// Asks the provider what it has now, whatever it has said before.
-    pub(super) async fn ask_provider_again(&self) -> Result<ReloadOutcome, Error> {
+    /// Calls the provider for its current token, also after a permanent failure.
+    pub(super) async fn reload_provided(&self) -> Result<ReloadOutcome, Error> {
         let before = self.current();
-        let after = self.fly(ProviderRequest::Current).await?;
-        Ok(match (before.is_login(), before.holds_the_same_as(&after)) {
+        let after = self.join_request(ProviderRequest::Current).await?;
+        Ok(match (before.is_login(), before.has_same_credential_as(&after)) {
             (false, _) => ReloadOutcome::LoggedIn,
             (true, true) => ReloadOutcome::Same,
             (true, false) if before.identity().contradicts(&after.identity()) => ReloadOutcome::OtherAccount,
@@ -170,31 +164,31 @@ impl AuthManager {
         })
     }
 
-    async fn fly(&self, question: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
+    async fn join_request(&self, request: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
         let manager = self.clone();
-        let covers = |flight: &ProviderRequest, asked: &ProviderRequest, outcome: &flight::FlightResult| {
-            flight == asked || (outcome.is_ok() && asked.is_covered_by(*flight))
+        let covers = |flight: &ProviderRequest, request: &ProviderRequest, outcome: &flight::FlightResult| {
+            flight == request || (outcome.is_ok() && request.is_covered_by(*flight))
         };
-        self.0.questions.join(question, covers, move || manager.ask(question)).await
+        self.0.provider_requests.join(request, covers, move || manager.ask(request)).await
     }
 
-    /// Asks the provider, and makes its answer what is served. Runs on the thread of a flight.
-    fn ask(&self, question: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
+    /// Calls the provider and publishes its token. Runs on the thread of a flight.
+    fn ask(&self, request: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
         let Some(provider) = &self.0.provider else { return Err(Error::LoggedOut) };
         let (held, now) = (self.current(), self.0.engine.clock.now());
-        let token = match provider.ask(question, &held, now) {
+        let token = match provider.ask(request, &held, now) {
             Ok(token) => token,
             Err(error) => {
-                self.learn_from_provider(provider, &held, &error, now);
+                self.apply_provider_failure(provider, &held, &error, now);
                 return Err(error);
             }
         };
-        provider.answered();
+        provider.end_pause();
         let crosses = token.identity().contradicts(&held.identity());
-        if crosses && question == ProviderRequest::Another(external::RequestReason::Unauthorized) {
+        if crosses && request == ProviderRequest::Another(external::RequestReason::Unauthorized) {
             return Err(Error::OtherAccount);
         }
-        // What was refused for good is not healed by being repeated.
+        // The same token does not end a permanent failure.
         if let Some(refusal) = held.refusal()
             && Some(token.fingerprint()) == fingerprint(&held)
         {
@@ -203,24 +197,24 @@ impl AuthManager {
         Ok(self.publish_provided(provider.snapshot(token, now)))
     }
 
-    fn learn_from_provider(&self, provider: &Provider, held: &Snapshot, error: &Error, now: Timestamp) {
+    fn apply_provider_failure(&self, provider: &Provider, held: &Snapshot, error: &Error, now: Timestamp) {
         match error {
-            // It is as good as it was.
+            // The token remains valid.
             Error::Provider(refusal) if matches!(**refusal, external::Error::NotRefreshable { .. }) => {}
             Error::Provider(refusal) if refusal.persistence() == Persistence::Permanent => {
-                self.publish_provided(held.refused(Arc::clone(refusal)));
+                self.publish_provided(held.with_refusal(Arc::clone(refusal)));
             }
-            error => provider.failed(error, held.standing(now)),
+            error => provider.start_pause(error, held.status(now)),
         }
     }
 }
 
-/// When a successor of `token`, received at `now`, is to be asked for.
+/// Returns when `token`, received at `now`, becomes stale.
 fn stale_at(token: &ExternalToken, interval: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
     let before_the_end = token.expires_at().map(|end| {
-        let margin = MARGIN.min(end.duration_since(now) / 4);
+        let margin = STALE_MARGIN.min(end.duration_since(now) / 4);
         let stale_at = end.checked_sub(margin).unwrap_or(end);
-        stale_at.max(now.checked_add(ASKED_AT_MOST_EVERY).unwrap_or(end)).min(end)
+        stale_at.max(now.checked_add(MIN_CALL_INTERVAL).unwrap_or(end)).min(end)
     });
     let interval =
         interval.and_then(|interval| now.checked_add(SignedDuration::try_from(interval).ok()?).ok());
@@ -242,13 +236,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_current_token_is_no_answer_to_a_question_for_another_one() {
-        let questions = [
+    fn a_request_for_the_current_token_does_not_cover_a_request_for_another_one() {
+        let requests = [
             ProviderRequest::Current,
             ProviderRequest::Another(external::RequestReason::Forced),
             ProviderRequest::Another(external::RequestReason::Unauthorized),
         ];
-        let covered = questions.map(|asked| questions.map(|flight| asked.is_covered_by(flight)));
+        let covered = requests.map(|request| requests.map(|flight| request.is_covered_by(flight)));
         assert_eq!(covered, [[true; 3], [false, true, true], [false, true, true]]);
     }
 }

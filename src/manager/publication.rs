@@ -1,4 +1,4 @@
-//! From a look at the store to the snapshot that everybody in this process uses.
+//! Publishes what was read from the store, or committed, as the process's snapshot.
 
 use std::sync::Arc;
 
@@ -12,33 +12,33 @@ use crate::failpoint;
 use crate::store::{self, ChangeAuthor};
 
 impl AuthManager {
-    pub(super) fn look_again(&self) -> Result<ReloadOutcome, Error> {
-        let (found, looked) = self.load()?;
-        failpoint::at("looked");
+    pub(super) fn read_store(&self) -> Result<ReloadOutcome, Error> {
+        let (snapshot, stamps) = self.load()?;
+        failpoint::at("store read");
         let author = store::holder(&self.0.engine.home).map(ChangeAuthor::from);
-        let reload = self.apply_read(found, author);
-        self.remember(looked);
-        Ok(reload)
+        let outcome = self.apply_read(snapshot, author);
+        self.remember(stamps);
+        Ok(outcome)
     }
 
-    /// Compares what a look has found with the snapshot, by identity and lineage, and publishes what differs. A change that
-    /// is not recorded yet is `author`'s. What an earlier look found than one that was published is ignored.
+    /// Compares a read snapshot with the current one, by identity and spent tokens, and publishes it if it differs. A change
+    /// without recorded state is attributed to `author`. A read older than a published one is ignored.
     pub(super) fn apply_read(&self, new: Snapshot, author: Option<ChangeAuthor>) -> ReloadOutcome {
-        let mut reload = ReloadOutcome::Same;
+        let mut outcome = ReloadOutcome::Same;
         if self.0.provider.is_none() {
             self.replace(|old| {
-                if !self.0.engine.looks.publish(new.look()) {
+                if !self.0.engine.read_order.publish(new.read_ticket()) {
                     return None;
                 }
                 let (found, snapshot) = self.compare(old, new, author);
-                reload = found;
+                outcome = found;
                 snapshot
             });
         }
-        reload
+        outcome
     }
 
-    /// What `new` is after `old`, and the snapshot that takes its place, if one does.
+    /// Returns how `new` differs from `old`, and the snapshot to publish.
     fn compare(
         &self,
         old: &Snapshot,
@@ -52,59 +52,63 @@ impl AuthManager {
                     AccountPolicy::Follow => new,
                     AccountPolicy::Stay => {
                         let departure = Divergence::OtherAccount(new.identity());
-                        old.clone().recorded_as(&new).departed(departure)
+                        old.clone().with_record_of(&new).diverging(departure)
                     }
                 };
                 (ReloadOutcome::OtherAccount, Some(snapshot))
             }
             (before, now) => {
-                let reload = match (before.is_some(), now.is_some()) {
+                let outcome = match (before.is_some(), now.is_some()) {
                     (false, true) => ReloadOutcome::LoggedIn,
                     (true, false) => ReloadOutcome::LoggedOut,
                     (true, true) if old.revision() != new.revision() => ReloadOutcome::Changed,
-                    (true, true) if old.poison() != new.poison() && !old.is_sure_of_poison(&new) => {
+                    (true, true) if old.poison() != new.poison() && !old.has_unrecorded_poison(&new) => {
                         ReloadOutcome::Changed
                     }
                     _ => ReloadOutcome::Same,
                 };
-                (reload, Some(with_author(old, new, author)))
+                (outcome, Some(with_author(old, new, author)))
             }
         }
     }
 
-    /// Keeps the snapshot, and says that the store cannot be read.
-    pub(super) fn keep_unreadable(&self, look: ReadTicket, error: store::Error) {
+    /// Keeps the credential of the snapshot and marks the store as unreadable.
+    pub(super) fn mark_unreadable(&self, ticket: ReadTicket, error: store::Error) {
         if self.0.provider.is_none() {
             let departure = Divergence::Unreadable(Arc::new(error));
-            self.replace(|old| self.0.engine.looks.publish(look).then(|| old.clone().departed(departure)));
+            self.replace(|old| {
+                self.0.engine.read_order.publish(ticket).then(|| old.clone().diverging(departure))
+            });
         }
     }
 
-    /// Applies what a failure says about the snapshot: a dead token is handed out no more, and a login that is gone is
-    /// looked for once more, because another one may be there by now.
-    pub(super) fn learn(&self, error: &Error) {
+    /// Updates the snapshot after a failed refresh: a poisoned token is no longer served, and after a logout the store is
+    /// read again, because there may be a new login.
+    pub(super) fn apply_failure(&self, error: &Error) {
         match error {
             Error::Poisoned(poison) => self.replace(|old| {
                 let same = old.fingerprint() == Some(poison.fingerprint);
-                same.then(|| old.poisoned(poison))
+                same.then(|| old.with_poison(poison))
             }),
-            // A store that cannot be read now held no login a moment ago.
-            Error::LoggedOut if self.look_again().is_err() => {
+            // The store held no login a moment ago.
+            Error::LoggedOut if self.read_store().is_err() => {
                 self.replace(|_| Some(Snapshot::new(None, None)));
             }
             _ => {}
         }
     }
 
-    /// Serves `snapshot`, which a transaction has found or committed, unless a later look was published already. Returns
-    /// it in either case. Subscribers are notified only if it says something new.
+    /// Publishes `snapshot`, which a transaction has read or committed, unless a later read was published already. Returns
+    /// it in either case. Subscribers are notified only of a change.
     pub(super) fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
-        self.replace_by(|_| self.0.engine.looks.publish(snapshot.look()).then(|| Arc::clone(&snapshot)));
+        self.replace_by(|_| {
+            self.0.engine.read_order.publish(snapshot.read_ticket()).then(|| Arc::clone(&snapshot))
+        });
         snapshot
     }
 
-    /// Serves `snapshot`, which comes from a provider: one question at a time is asked, so its answers are in order.
+    /// Publishes `snapshot` of a provider. Provider calls do not overlap, so they are in order.
     pub(super) fn publish_provided(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
         self.replace_by(|_| Some(Arc::clone(&snapshot)));
@@ -115,7 +119,7 @@ impl AuthManager {
         self.replace_by(|old| next(old).map(Arc::new));
     }
 
-    /// Has what `next` makes of the snapshot served in its place, and lets nobody come in between.
+    /// Atomically replaces the snapshot by the result of `next`.
     fn replace_by(&self, next: impl FnOnce(&Snapshot) -> Option<Arc<Snapshot>>) {
         self.0.snapshot.send_if_modified(|current| {
             let Some(snapshot) = next(current) else { return false };
@@ -126,8 +130,8 @@ impl AuthManager {
     }
 }
 
-/// Names who left the login as it is in `new`. A commit is written before its record, so that whoever holds the lease in
-/// between is its author; and one without a record is another program's.
+/// Sets the author of the change in `new`. A commit is written before its state, so until then the lease holder is the
+/// author.
 fn with_author(old: &Snapshot, new: Snapshot, author: Option<ChangeAuthor>) -> Snapshot {
     let new = new.keeping_poison_of(old);
     if old.record().generation != new.record().generation {
@@ -137,7 +141,7 @@ fn with_author(old: &Snapshot, new: Snapshot, author: Option<ChangeAuthor>) -> S
         None => old.author().cloned(),
         Some(_) => author,
     };
-    new.written_by(author)
+    new.with_author(author)
 }
 
 #[cfg(test)]
@@ -153,22 +157,22 @@ mod tests {
     fn manager(folder: &tempfile::TempDir) -> AuthManager {
         let environment = Environment::read(|_| None).unwrap();
         let builder = AuthManager::builder(Home::at(folder.path()).unwrap(), environment);
-        AuthManager::over(builder.engine(), None, Snapshot::default())
+        AuthManager::with_engine(builder.engine(), None, Snapshot::default())
     }
 
-    /// A login by API key that `look` has found.
-    fn login(look: ReadTicket, key: &str) -> Snapshot {
+    /// An API key login.
+    fn login(ticket: ReadTicket, key: &str) -> Snapshot {
         let document = AuthDocument::with_api_key(&Secret::from(key));
         let location = DocumentLocation::File("auth.json".into());
-        Snapshot::found(
-            look,
+        Snapshot::from_read(
+            ticket,
             Some(StoredDocument { document, location, notes: Vec::new() }),
             HomeState::default(),
         )
     }
 
-    fn logout(look: ReadTicket) -> Snapshot {
-        Snapshot::found(look, None, HomeState::default())
+    fn logout(ticket: ReadTicket) -> Snapshot {
+        Snapshot::from_read(ticket, None, HomeState::default())
     }
 
     fn bearer(manager: &AuthManager) -> Option<String> {
@@ -176,10 +180,10 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_look_has_found_never_takes_the_place_of_what_a_later_one_has() {
+    fn an_earlier_read_never_replaces_a_later_one() {
         let folder = tempfile::tempdir().unwrap();
         let manager = manager(&folder);
-        let [before, ended, after] = [(); 3].map(|()| manager.0.engine.looks.begin());
+        let [before, ended, after] = [(); 3].map(|()| manager.0.engine.read_order.begin());
         assert_eq!(manager.apply_read(logout(ended), None), ReloadOutcome::Same);
         assert_eq!(manager.apply_read(login(before, "sk-1"), None), ReloadOutcome::Same);
         assert!(manager.current().document().is_none());
@@ -188,16 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_transaction_publishes_takes_part_in_the_order_both_ways() {
+    fn a_committed_snapshot_is_ordered_with_the_reads_before_and_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let manager = manager(&folder);
-        let [before, committed, after] = [(); 3].map(|()| manager.0.engine.looks.begin());
+        let [before, committed, after] = [(); 3].map(|()| manager.0.engine.read_order.begin());
         let served = manager.publish(login(committed, "sk-2"));
         manager.apply_read(login(before, "sk-1"), None);
-        assert_eq!(bearer(&manager).as_deref(), Some("sk-2"), "a look that began before the commit");
+        assert_eq!(bearer(&manager).as_deref(), Some("sk-2"), "a read that began before the commit");
         manager.apply_read(logout(after), None);
         let late = manager.publish(login(committed, "sk-2"));
-        assert_eq!(bearer(&manager), None, "a look that began after the commit");
-        assert!(late.holds_the_same_as(&served), "its caller gets what it refreshed all the same");
+        assert_eq!(bearer(&manager), None, "a read that began after the commit");
+        assert!(late.has_same_credential_as(&served), "the caller still gets its refreshed token");
     }
 }

@@ -1,4 +1,4 @@
-//! Ends a login: revokes its tokens and removes every copy, and says so only of what it did.
+//! Logout: revokes the tokens of a login and removes every stored copy.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::engine::Engine;
 use super::error::Error;
 use super::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
-use super::recover::{self, RestoreOutcome, put_back, revoke};
+use super::recover::{self, RestoreOutcome, restore, revoke};
 use crate::authority::{self, Revocation};
 use crate::config::{LegacyToken, StoreKind};
 use crate::document::AuthDocument;
@@ -17,32 +17,33 @@ use crate::store::{
     StoredDocument, Waiting, Writer,
 };
 
-/// How often a copy that another program replaces meanwhile is ended again.
-const TRIES: usize = 3;
-/// How long a forced logout waits for other processes, in all.
+/// How often a copy is removed again that another program has replaced meanwhile.
+const MAX_ATTEMPTS: usize = 3;
+/// Maximum time that a forced logout waits for other processes.
 const FORCED_WAIT: Duration = Duration::from_secs(5);
 
-/// Ends the login of a home. Logging out twice is fine. Locks: the lease, held throughout.
+/// Logs a home out. Succeeds also without a login. Locks: the lease, throughout.
 ///
-/// Of the file, tokens are revoked and then the file is removed. Of the keychain, the item is removed first, because some
-/// services refuse that without saying so before; its content lies in the rescue meanwhile, and is put back if the
-/// revocation fails. `between` may end the wait for the lease; after that the logout is completed, by the next holder of
-/// the lease if need be.
+/// In the file store, tokens are revoked and then the file is removed. In the keychain, the item is removed first, because
+/// some services refuse removal without notice; its content is in the rescue meanwhile and is restored if the revocation
+/// fails. `on_wait` may end the wait for the lease; later the logout is completed, by the next lease holder if necessary.
 ///
 /// # Errors
-/// - [`Error::Interrupted`]: `between` ended the wait; nothing was changed.
-/// - [`Error::Authority`]: the revocation failed; with [`LogoutScope::Revoke`] everything is kept, so that it can be retried.
+/// - [`Error::Interrupted`]: `on_wait` ended the wait; nothing was changed.
+/// - [`Error::Authority`]: the revocation failed; with [`LogoutScope::Revoke`] nothing is removed, so it can be retried.
 /// - [`Error::Store`]: the lease cannot be acquired, or a copy could not be removed; nothing was revoked.
 pub(super) fn run(
     engine: &Engine,
     scope: LogoutScope,
     deadline: &LockDeadline,
-    between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
 ) -> Result<LogoutReport, Error> {
     let ends = Instant::now() + FORCED_WAIT;
     let lease = match scope {
-        LogoutScope::Force => Lease::force(&engine.home, deadline.at_most(FORCED_WAIT), between)?,
-        _ => Lease::acquire_unless(&engine.home, deadline, between)?,
+        LogoutScope::Force => {
+            Lease::acquire_or_skip_locks(&engine.home, deadline.at_most(FORCED_WAIT), on_wait)?
+        }
+        _ => Lease::acquire_with(&engine.home, deadline, on_wait)?,
     };
     let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
     let mut writer = engine.stores()?.writer(&lease)?;
@@ -52,18 +53,18 @@ pub(super) fn run(
             let is_interrupted = writer.state().logging_out.is_some();
             recover::recover(engine, &mut writer)?;
             if is_interrupted {
-                report.add(LogoutRevocation::Revoked);
+                report.add_revocation(LogoutRevocation::Revoked);
             }
         }
-        // What a killed process left behind ends with the rest: completing it could take longer than a person waits.
+        // The rescue of a killed process is revoked instead of completed, which could take too long.
         _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
-    let mut ending = LoginRemoval { engine, writer: &mut writer, scope, ends };
-    if scope == LogoutScope::Revoke && !ending.may_remove_all(&mut report) {
+    let mut ending = LoginRemoval { engine, writer: &mut writer, scope, force_until: ends };
+    if scope == LogoutScope::Revoke && !ending.check_all(&mut report) {
         return Ok(report);
     }
     for kind in ending.in_order() {
-        ending.end(kind, &mut report)?;
+        ending.remove_from(kind, &mut report)?;
     }
     report.legacy_token_removed = match writer.remove_legacy_token() {
         Ok(before) => before == LegacyToken::Present,
@@ -79,26 +80,26 @@ pub(super) fn run(
     Ok(report)
 }
 
-/// Revokes the tokens in the rescue, which [`clear`] removes.
+/// Revokes the tokens of the rescue; [`clear`] removes it.
 fn end_rescue(engine: &Engine, writer: &mut Writer<'_>, scope: LogoutScope, report: &mut LogoutReport) {
-    match writer.unfinished() {
+    match writer.read_rescue() {
         Ok(None) => {}
-        Ok(Some(_)) if scope == LogoutScope::Local => report.add(LogoutRevocation::NotTried),
-        Ok(Some(rescue)) => report.add(match recover::revoke_unfinished(engine, &rescue) {
+        Ok(Some(_)) if scope == LogoutScope::Local => report.add_revocation(LogoutRevocation::NotTried),
+        Ok(Some(rescue)) => report.add_revocation(match recover::revoke_unfinished(engine, &rescue) {
             Ok(()) => LogoutRevocation::Revoked,
             Err(error) => LogoutRevocation::Failed(error.to_string()),
         }),
-        Err(error) => report.add(LogoutRevocation::Failed(error.to_string())),
+        Err(error) => report.add_revocation(LogoutRevocation::Failed(error.to_string())),
     }
 }
 
-/// Removes what described the login that has ended.
+/// Removes sealing key, rescue and state of the removed login.
 fn clear(writer: &mut Writer<'_>, scope: LogoutScope) -> Result<(), Error> {
     if writer.uses_keychain() {
-        // The next login makes another.
+        // The next login creates another key.
         let _ = writer.remove_sealing_key();
     }
-    match writer.clear_rescue().and_then(|()| writer.record(HomeState::log_out)) {
+    match writer.clear_rescue().and_then(|()| writer.record(HomeState::forget_login)) {
         Err(error) if scope != LogoutScope::Force => Err(error.into()),
         _ => Ok(()),
     }
@@ -108,7 +109,7 @@ pub(super) struct LoginRemoval<'a, 'lease> {
     pub(super) engine: &'a Engine,
     pub(super) writer: &'a mut Writer<'lease>,
     pub(super) scope: LogoutScope,
-    pub(super) ends: Instant,
+    pub(super) force_until: Instant,
 }
 
 impl LoginRemoval<'_, '_> {
@@ -118,34 +119,37 @@ impl LoginRemoval<'_, '_> {
         [first, first.other()]
     }
 
-    /// Checks every copy before any is revoked: one that cannot be removed would keep a dead token that looks usable.
-    fn may_remove_all(&self, report: &mut LogoutReport) -> bool {
+    /// Checks before any revocation that every copy can be removed; otherwise a revoked token would stay stored.
+    fn check_all(&self, report: &mut LogoutReport) -> bool {
         for kind in self.in_order() {
             if matches!(
                 self.writer.read(kind),
                 Ok(StoreContent::Document(_) | StoreContent::Unparsable { .. })
             ) && let Err(error) = self.writer.check_remove(kind)
             {
-                report.keep(&self.writer.stores().location(kind), &error.into());
+                report.add_remaining(&self.writer.stores().location(kind), &error.into());
             }
         }
         report.failed.is_empty()
     }
 
-    /// Ends what the store of `kind` holds, until it holds nothing.
-    fn end(&mut self, kind: StoreKind, report: &mut LogoutReport) -> Result<(), Error> {
+    /// Revokes and removes the content of one store, until it is empty.
+    fn remove_from(&mut self, kind: StoreKind, report: &mut LogoutReport) -> Result<(), Error> {
         let mut before: Option<AuthDocument> = None;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let content = match self.writer.read(kind) {
                 Ok(content) => content,
-                Err(error @ store::Error::Replaced { .. }) => return Err(error.into()),
-                Err(error) => return self.end_unread(kind, error, report),
+                Err(error @ store::Error::FolderReplaced { .. }) => return Err(error.into()),
+                Err(error) => return self.remove_unread(kind, error, report),
             };
             if let Some((before, now)) = before.as_ref().zip(content.document())
                 && !now.is_same_login_as(before)
             {
                 let location = self.writer.stores().location(kind);
-                report.keep(&location, &store::Error::AnotherLogin { location: location.clone() }.into());
+                report.add_remaining(
+                    &location,
+                    &store::Error::AnotherLogin { location: location.clone() }.into(),
+                );
                 return Ok(());
             }
             before = content.document().cloned().or(before);
@@ -160,36 +164,36 @@ impl LoginRemoval<'_, '_> {
                     let hard_links =
                         stored.notes.iter().filter(|note| matches!(note, StorageNote::HardLinked { .. }));
                     report.notes.extend(hard_links.map(ToString::to_string));
-                    self.end_document(kind, seen, &stored)
+                    self.remove_document(kind, seen, &stored)
                 }
                 StoreContent::Unparsable { location, source, bytes } => {
                     let why = store::Error::Document { location, source };
-                    self.end_unparsable(kind, seen, &bytes, why)
+                    self.remove_unparsable(kind, seen, &bytes, why)
                 }
                 StoreContent::Nothing => return Ok(()),
             };
             match ended {
-                Ok(LoginRemovalOutcome::Gone(removal, done)) => {
-                    report.add(done);
+                Ok(LoginRemovalOutcome::Removed(removal, done)) => {
+                    report.add_revocation(done);
                     if removal == Removal::Removed {
                         report.removed.push(RemovedCopy::from(&location));
                     }
                     return Ok(());
                 }
-                // Another program has committed meanwhile: what is there now has not been revoked.
-                Ok(LoginRemovalOutcome::Moved(done)) => report.add(done),
+                // Another program has committed meanwhile; its tokens are not revoked yet.
+                Ok(LoginRemovalOutcome::Changed(done)) => report.add_revocation(done),
                 Err(error @ Error::Store(_)) if self.scope != LogoutScope::Force => {
-                    report.keep(&location, &error);
+                    report.add_remaining(&location, &error);
                     return Ok(());
                 }
                 Err(error) => return Err(error),
             }
         }
-        report.keep(&self.writer.stores().location(kind), &store::Error::Contended.into());
+        report.add_remaining(&self.writer.stores().location(kind), &store::Error::Contended.into());
         Ok(())
     }
 
-    fn end_document(
+    fn remove_document(
         &mut self,
         kind: StoreKind,
         seen: SeenRevision,
@@ -220,11 +224,11 @@ impl LoginRemoval<'_, '_> {
         }
         failpoint::at("logging out");
         if self.writer.lease().deadline().is_cancelled() {
-            self.writer.record(HomeState::unmark_logout)?;
+            self.writer.record(HomeState::clear_logout_mark)?;
             return Err(Error::Interrupted);
         }
-        // What is revoked is removed, whatever becomes of the caller.
-        self.writer.lease().deadline().finish();
+        // Past this point cancelling would leave revoked tokens stored.
+        self.writer.lease().deadline().ignore_cancel();
         match (kind, self.scope) {
             (StoreKind::Keychain, LogoutScope::Revoke) => self.remove_and_revoke(seen, stored, &revocation),
             _ => self.revoke_and_remove(kind, seen, &revocation),
@@ -237,13 +241,13 @@ impl LoginRemoval<'_, '_> {
         seen: SeenRevision,
         revocation: &Revocation,
     ) -> Result<LoginRemovalOutcome, Error> {
-        self.writer.lease().deadline().finish();
+        self.writer.lease().deadline().ignore_cancel();
         let done = match revoke(self.engine, revocation) {
             Ok(()) => LogoutRevocation::Revoked,
             Err(error) if self.scope == LogoutScope::Force => LogoutRevocation::Failed(error.to_string()),
             Err(error) => {
-                // The login stays, and its token is handed out again.
-                let _ = self.writer.record(HomeState::unmark_logout);
+                // The login stays, and its token is served again.
+                let _ = self.writer.record(HomeState::clear_logout_mark);
                 return Err(error);
             }
         };
@@ -257,29 +261,29 @@ impl LoginRemoval<'_, '_> {
         stored: &StoredDocument,
         revocation: &Revocation,
     ) -> Result<LoginRemovalOutcome, Error> {
-        if let Err(error) = self.writer.hold(stored, RescuePurpose::Revoke) {
-            self.keep()?;
+        if let Err(error) = self.writer.save_to_rescue(stored, RescuePurpose::Revoke) {
+            self.abandon()?;
             return Err(error.into());
         }
         failpoint::at("held");
         let removal = match self.writer.remove(StoreKind::Keychain, seen) {
-            Ok(store::RemoveOutcome::Gone(removal)) => removal,
-            Ok(store::RemoveOutcome::Moved(_)) => {
+            Ok(store::RemoveOutcome::Removed(removal)) => removal,
+            Ok(store::RemoveOutcome::Changed(_)) => {
                 self.writer.clear_rescue()?;
-                return Ok(LoginRemovalOutcome::Moved(LogoutRevocation::NotNeeded));
+                return Ok(LoginRemovalOutcome::Changed(LogoutRevocation::NotNeeded));
             }
             Err(error) => {
-                // If it may be gone, the next holder of the lease finds out, and completes the logout.
+                // If it may have been removed, the next lease holder checks and completes the logout.
                 if !error.is_unknown() {
-                    self.keep()?;
+                    self.abandon()?;
                 }
                 return Err(error.into());
             }
         };
         failpoint::at("removed");
         if let Err(error) = revoke(self.engine, revocation) {
-            // If another login is stored, the rescue keeps this one until it can be revoked.
-            if put_back(self.writer, &stored.document)? == RestoreOutcome::Stored {
+            // If another login is stored, the rescue keeps this one until it is revoked.
+            if restore(self.writer, &stored.document)? == RestoreOutcome::Stored {
                 self.writer.clear_rescue()?;
             } else {
                 let _ = self.writer.recover()?;
@@ -288,13 +292,13 @@ impl LoginRemoval<'_, '_> {
         }
         failpoint::at("revoked");
         self.writer.clear_rescue()?;
-        Ok(LoginRemovalOutcome::Gone(removal, LogoutRevocation::Revoked))
+        Ok(LoginRemovalOutcome::Removed(removal, LogoutRevocation::Revoked))
     }
 
-    /// Gives up ending a login that is in its store still.
-    fn keep(&mut self) -> Result<(), Error> {
+    /// Cancels the removal of a login that is still stored.
+    fn abandon(&mut self) -> Result<(), Error> {
         self.writer.clear_rescue()?;
-        Ok(self.writer.record(HomeState::unmark_logout)?)
+        Ok(self.writer.record(HomeState::clear_logout_mark)?)
     }
 
     pub(super) fn remove(
@@ -304,16 +308,16 @@ impl LoginRemoval<'_, '_> {
         done: LogoutRevocation,
     ) -> Result<LoginRemovalOutcome, Error> {
         if self.scope == LogoutScope::Force {
-            return Ok(LoginRemovalOutcome::Gone(self.writer.force_removal(kind, self.ends)?, done));
+            return Ok(LoginRemovalOutcome::Removed(self.writer.force_remove(kind, self.force_until)?, done));
         }
         match self.writer.remove(kind, seen)? {
-            store::RemoveOutcome::Gone(removal) => Ok(LoginRemovalOutcome::Gone(removal, done)),
-            store::RemoveOutcome::Moved(_) => Ok(LoginRemovalOutcome::Moved(done)),
+            store::RemoveOutcome::Removed(removal) => Ok(LoginRemovalOutcome::Removed(removal, done)),
+            store::RemoveOutcome::Changed(_) => Ok(LoginRemovalOutcome::Changed(done)),
         }
     }
 }
 
 pub(super) enum LoginRemovalOutcome {
-    Gone(Removal, LogoutRevocation),
-    Moved(LogoutRevocation),
+    Removed(Removal, LogoutRevocation),
+    Changed(LogoutRevocation),
 }

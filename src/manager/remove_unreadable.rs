@@ -1,4 +1,4 @@
-//! Ends what a store holds that cannot be read as a document.
+//! Logout of content that is not a readable document.
 
 use super::error::Error;
 use super::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
@@ -10,8 +10,8 @@ use crate::document::{Provenance, salvage};
 use crate::store::{self, Removal, SeenRevision, StorageNote};
 
 impl LoginRemoval<'_, '_> {
-    /// What is no document may hold tokens all the same; they are revoked where Codex's own are.
-    pub(super) fn end_unparsable(
+    /// Removes bytes that are no valid document. Tokens found in them are revoked at the default endpoint.
+    pub(super) fn remove_unparsable(
         &mut self,
         kind: StoreKind,
         seen: SeenRevision,
@@ -38,7 +38,7 @@ impl LoginRemoval<'_, '_> {
         }
     }
 
-    /// Revokes the tokens in bytes that are no document; `None` if there are none.
+    /// Revokes the tokens found in `bytes`; returns `None` if there are none.
     fn revoke_salvaged(&self, bytes: &[u8]) -> Option<Result<(), Error>> {
         let salvaged = salvage(bytes)?;
         let provenance = Provenance::default();
@@ -57,40 +57,38 @@ impl LoginRemoval<'_, '_> {
         }
     }
 
-    /// A store that cannot be read: a keychain that does not say that it holds one, and that nothing else says was used, is
-    /// passed over; otherwise the copy is kept and reported, or removed by force.
-    pub(super) fn end_unread(
+    /// Handles a store that cannot be read. A keychain that reports no item and that was never used is skipped; otherwise
+    /// the copy is reported as not removed, or removed by force.
+    pub(super) fn remove_unread(
         &mut self,
         kind: StoreKind,
         error: store::Error,
         report: &mut LogoutReport,
     ) -> Result<(), Error> {
         let location = self.writer.stores().location(kind);
-        if kind == StoreKind::Keychain && !self.writer.may_hide_a_login(&error) {
-            let holds = || self.writer.stores().keychain().holds(self.writer.stores().deadline());
-            if !error.hides_a_login() || !matches!(holds(), Ok(true)) {
-                if error.hides_a_login() {
-                    report
-                        .notes
-                        .push(StorageNote::KeychainPassedOver { reason: error.to_string() }.to_string());
+        if kind == StoreKind::Keychain && !self.writer.keychain_may_hold_login(&error) {
+            let holds = || self.writer.stores().keychain().has_item(self.writer.stores().deadline());
+            if !error.may_hide_login() || !matches!(holds(), Ok(true)) {
+                if error.may_hide_login() {
+                    report.notes.push(StorageNote::KeychainSkipped { reason: error.to_string() }.to_string());
                 }
                 return Ok(());
             }
         }
         if kind == StoreKind::File
             && self.scope != LogoutScope::Local
-            && let Ok(Some(bytes)) = self.writer.stores().whole_file()
+            && let Ok(Some(bytes)) = self.writer.stores().raw_file()
         {
-            match self.end_bytes(&bytes) {
+            match self.remove_oversized(&bytes) {
                 Ok(Some((removal, done))) => {
-                    report.add(done);
+                    report.add_revocation(done);
                     if removal == Removal::Removed {
                         report.removed.push(RemovedCopy::from(&location));
                     }
                     return Ok(());
                 }
                 Err(error @ Error::Store(_)) if self.scope == LogoutScope::Revoke => {
-                    report.keep(&location, &error);
+                    report.add_remaining(&location, &error);
                     return Ok(());
                 }
                 Err(failed) if self.scope == LogoutScope::Revoke => return Err(failed),
@@ -98,14 +96,14 @@ impl LoginRemoval<'_, '_> {
             }
         }
         if self.scope == LogoutScope::Force || (self.scope == LogoutScope::Local && kind == StoreKind::File) {
-            return self.force(kind, report, Some(error));
+            return self.force_remove(kind, report, Some(error));
         }
-        report.keep(&location, &error.into());
+        report.add_remaining(&location, &error.into());
         Ok(())
     }
 
-    /// Revokes the tokens in a file that is too large for a document, and removes it; `None` if there are none.
-    fn end_bytes(&mut self, bytes: &[u8]) -> Result<Option<(Removal, LogoutRevocation)>, Error> {
+    /// Revokes the tokens in a file that is too large for a document, and removes it; returns `None` if there are none.
+    fn remove_oversized(&mut self, bytes: &[u8]) -> Result<Option<(Removal, LogoutRevocation)>, Error> {
         if self.scope != LogoutScope::Force {
             self.writer.check_remove(StoreKind::File)?;
         }
@@ -118,28 +116,28 @@ impl LoginRemoval<'_, '_> {
             Some(Err(error)) => return Err(error),
         };
         if self.scope == LogoutScope::Force {
-            return Ok(Some((self.writer.force_removal(StoreKind::File, self.ends)?, done)));
+            return Ok(Some((self.writer.force_remove(StoreKind::File, self.force_until)?, done)));
         }
-        let removal = self.writer.remove_file_of(bytes)?.ok_or(store::Error::Contended)?;
+        let removal = self.writer.remove_unparsable_file(bytes)?.ok_or(store::Error::Contended)?;
         Ok(Some((removal, done)))
     }
 
-    /// Removes what could not be read.
-    fn force(
+    /// Removes the content of a store without reading it.
+    fn force_remove(
         &mut self,
         kind: StoreKind,
         report: &mut LogoutReport,
         unread: Option<store::Error>,
     ) -> Result<(), Error> {
-        match self.writer.force_removal(kind, self.ends) {
+        match self.writer.force_remove(kind, self.force_until) {
             Ok(Removal::Absent) => {}
             Ok(Removal::Removed) => {
                 report.removed.push(RemovedCopy::from(&self.writer.stores().location(kind)));
                 if let Some(error) = unread {
-                    report.add(LogoutRevocation::Failed(error.to_string()));
+                    report.add_revocation(LogoutRevocation::Failed(error.to_string()));
                 }
             }
-            Err(error) => report.keep(&self.writer.stores().location(kind), &error.into()),
+            Err(error) => report.add_remaining(&self.writer.stores().location(kind), &error.into()),
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a process holds in memory of a login: the document, how long its token is good for, and the poison.
+//! A login in memory: document, validity and poison.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::{self, ChangeAuthor, DocumentLocation, HomeState, Poison, StorageNote, StoredDocument};
 
-/// A login as this process knows it. It never changes; a new one takes its place.
+/// The login as a process last read it. Immutable; a change produces a new snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     stored: Option<StoredDocument>,
@@ -24,60 +24,60 @@ pub struct Snapshot {
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
     validity: Validity,
-    departure: Option<Divergence>,
+    divergence: Option<Divergence>,
     record: RecordedState,
-    look: ReadTicket,
+    read_ticket: ReadTicket,
 }
 
-/// A token of a provider, and the document of a ChatGPT token.
+/// A provider's token, with a document if it is a ChatGPT token.
 #[derive(Clone, Debug)]
 struct ProvidedToken {
     token: ExternalToken,
     document: Option<AuthDocument>,
 }
 
-/// How a snapshot differs from what is stored.
+/// How a snapshot differs from the store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Divergence {
-    /// Another account has logged in since, and this process stays with its own ([`super::AccountPolicy::Stay`]).
+    /// Another account is stored, and this process keeps its own ([`super::AccountPolicy::Stay`]).
     OtherAccount(Identity),
-    /// Its tokens are in the rescue only. They are safe there, and the next holder of the lease commits them.
+    /// Its tokens are in the rescue only; the next lease holder commits them.
     Uncommitted(Arc<store::Error>),
-    /// The store cannot be read any more; this is what it held. That is never a logout.
+    /// The store cannot be read; the snapshot is what it held before. This is not a logout.
     Unreadable(Arc<store::Error>),
 }
 
-/// What the shared record said when a snapshot was taken.
+/// The part of `state.json` that belongs to a snapshot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RecordedState {
     pub(super) generation: String,
-    pub(super) by: Option<ChangeAuthor>,
-    /// What the last outcome spent; nothing after a login.
+    pub(super) author: Option<ChangeAuthor>,
+    /// The refresh token that the last refresh spent; `None` after a login.
     pub(super) spent: Option<Fingerprint>,
-    /// The refresh tokens that were spent for others, of which the stored one may be a descendant.
+    /// Spent refresh tokens; the stored one may descend from them.
     pub(super) ancestors: Vec<Fingerprint>,
 }
 
-/// How a snapshot stands.
+/// The status of a snapshot's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotStatus {
-    /// Its token can be handed out.
+    /// The token is valid.
     Fresh,
-    /// Its token is good still, and wants a successor.
+    /// The token is valid but should be refreshed.
     Stale,
-    /// Its token has ended.
+    /// The token has expired.
     Expired,
-    /// Its refresh token is dead, or its provider gives no other; no token is given out.
+    /// The refresh token or the provider failed permanently; no token is served.
     Poisoned,
-    /// There is no token in it.
+    /// There is no token.
     Empty,
 }
 
 impl Snapshot {
-    /// The same where `restrictions` apply: a token for a workspace that they do not allow is withheld.
-    pub(super) fn under(self, restrictions: &Restrictions) -> Self {
+    /// Applies `restrictions`: a token for a workspace that they forbid is not served.
+    pub(super) fn restricted_by(self, restrictions: &Restrictions) -> Self {
         let stored = self.stored.as_ref().map(|stored| &stored.document);
         Self { forbidden: stored.and_then(|document| forbidden(restrictions, document)), ..self }
     }
@@ -90,7 +90,7 @@ impl Snapshot {
         Self { stored, poison, validity, ..Self::default() }
     }
 
-    /// A token of a provider's, which wants a successor from `stale_at` on. A ChatGPT token has a document too.
+    /// Returns a snapshot of a provider's token, which is stale from `stale_at`.
     pub(super) fn provided(token: ExternalToken, now: Timestamp, stale_at: Option<Timestamp>) -> Self {
         let document = token.to_document(now).ok();
         let validity = Validity::claimed(token.expires_at(), stale_at);
@@ -98,18 +98,18 @@ impl Snapshot {
         Self { validity, provided, ..Self::default() }
     }
 
-    /// The same, of which its provider says that no successor will come.
-    pub(super) fn refused(&self, refusal: Arc<external::Error>) -> Self {
+    /// Returns a copy with a permanent failure of its provider.
+    pub(super) fn with_refusal(&self, refusal: Arc<external::Error>) -> Self {
         Self { refusal: Some(refusal), ..self.clone() }
     }
 
-    /// The snapshot of what `look` has found, with what the shared record said of it.
-    pub(super) fn found(look: ReadTicket, stored: Option<StoredDocument>, state: HomeState) -> Self {
-        let logging_out = stored.as_ref().and_then(|stored| state.ending(&stored.document));
+    /// Returns the snapshot of a read, with the state that was read before it.
+    pub(super) fn from_read(ticket: ReadTicket, stored: Option<StoredDocument>, state: HomeState) -> Self {
+        let logging_out = stored.as_ref().and_then(|stored| state.logout_token(&stored.document));
         let spent = state.outcome.map(|outcome| outcome.fingerprint);
         let record =
-            RecordedState { generation: state.generation, by: state.by, spent, ancestors: state.spent };
-        Self { record, logging_out, look, ..Self::new(stored, state.poison) }
+            RecordedState { generation: state.generation, author: state.by, spent, ancestors: state.spent };
+        Self { record, logging_out, read_ticket: ticket, ..Self::new(stored, state.poison) }
     }
 
     #[cfg(test)]
@@ -118,7 +118,7 @@ impl Snapshot {
         Self::new(Some(StoredDocument { document, location, notes: Vec::new() }), None)
     }
 
-    /// The document.
+    /// Returns the document.
     #[must_use]
     pub fn document(&self) -> Option<&AuthDocument> {
         match &self.provided {
@@ -127,62 +127,62 @@ impl Snapshot {
         }
     }
 
-    /// Where the document is.
+    /// Returns where the document is stored.
     #[must_use]
     pub fn location(&self) -> Option<&DocumentLocation> {
         self.stored.as_ref().map(|stored| &stored.location)
     }
 
-    /// What a person should hear about how the document is kept.
+    /// Returns warnings about how the document is stored.
     #[must_use]
     pub fn notes(&self) -> &[StorageNote] {
         self.stored.as_ref().map_or(&[], |stored| &stored.notes)
     }
 
-    /// The name of the token that it hands out.
+    /// Returns the fingerprint of the bearer token.
     #[must_use]
     pub fn bearer_fingerprint(&self) -> Option<Fingerprint> {
         self.bearer().map(Secret::fingerprint)
     }
 
-    /// Why its refresh token is dead, if it is. The account stays visible in the document.
+    /// Returns the permanent failure of the refresh token. The document stays available.
     #[must_use]
     pub fn poison(&self) -> Option<&Poison> {
         self.poison.as_ref()
     }
 
-    /// The token of a provider, where it is not a login that is stored.
+    /// Returns the provider's token, if it comes from a provider.
     #[must_use]
     pub fn external_token(&self) -> Option<&ExternalToken> {
         self.provided.as_ref().map(|provided| &provided.token)
     }
 
-    /// Why the provider gives no token any more, if it does not.
+    /// Returns the permanent failure of the provider.
     #[must_use]
     pub fn refusal(&self) -> Option<&Arc<external::Error>> {
         self.refusal.as_ref()
     }
 
-    /// When its token ends by the clock that says `now`, if it tells.
+    /// Returns when the token expires, by a clock that reads `now`; `None` if unknown.
     #[must_use]
     pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.validity.expires_at(now)
     }
 
-    /// Account and user of the login; empty when logged out.
+    /// Returns account id and user id; empty when logged out.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.document().map(AuthDocument::identity).unwrap_or_default()
     }
 
-    /// The workspace that its token acts for; see [`AuthDocument::workspace`].
+    /// Returns the workspace of the access token; see [`AuthDocument::workspace`].
     #[must_use]
     pub fn workspace(&self) -> Option<String> {
         self.document().and_then(AuthDocument::workspace)
     }
 
-    /// Whether this is the login of `before`, with the tokens of then or with later ones. Where a document does not say whose
-    /// it is, only the record of what was spent can tell. What is no account, as an API key, is taken for the same.
+    /// Whether this is the same login as `before`, with the same or later tokens. Documents without ids are compared by
+    /// spent tokens. Documents without an account, such as API keys, count as the same.
     pub(super) fn is_same_login_as(&self, before: &Self) -> bool {
         let contradicts = self.identity().contradicts(&before.identity());
         let account = |snapshot: &'_ Self| {
@@ -198,11 +198,11 @@ impl Snapshot {
         self.document().is_some_and(known) || (descends && !contradicts)
     }
 
-    /// How it stands at `now`. Allocates nothing.
+    /// Returns the status of the token at `now`. Does not allocate.
     #[must_use]
-    pub fn standing(&self, now: Timestamp) -> SnapshotStatus {
+    pub fn status(&self, now: Timestamp) -> SnapshotStatus {
         let ended = |moment: Option<Timestamp>| moment.is_some_and(|moment| moment <= now);
-        if self.refusal.is_some() || self.poison.as_ref().is_some_and(|poison| poison.holds(now)) {
+        if self.refusal.is_some() || self.poison.as_ref().is_some_and(|poison| poison.is_active(now)) {
             SnapshotStatus::Poisoned
         } else if self.bearer().is_none() {
             SnapshotStatus::Empty
@@ -215,16 +215,16 @@ impl Snapshot {
         }
     }
 
-    /// Whether it is expected to yield a token at `now`, by what is in memory.
+    /// Returns whether a token can be obtained at `now`, by what is in memory.
     #[must_use]
     pub fn usability(&self, now: Timestamp) -> Usability {
-        if let Some(Divergence::Unreadable(error)) = &self.departure {
+        if let Some(Divergence::Unreadable(error)) = &self.divergence {
             return Usability::Unusable(Error::Store(Arc::clone(error)));
         }
         if let Some(refusal) = &self.refusal {
             return Usability::Unusable(Error::Provider(Arc::clone(refusal)));
         }
-        if self.external_token().is_some_and(|token| token.lives(now)) {
+        if self.external_token().is_some_and(|token| token.is_valid_at(now)) {
             return Usability::Usable;
         }
         let reason = Unusable::of(self.document(), self.poison(), self.logging_out, now);
@@ -234,49 +234,49 @@ impl Snapshot {
         }
     }
 
-    /// How it differs from what is stored, if it does.
+    /// Returns how the snapshot differs from the store, if it does.
     #[must_use]
-    pub fn departure(&self) -> Option<&Divergence> {
-        self.departure.as_ref()
+    pub fn divergence(&self) -> Option<&Divergence> {
+        self.divergence.as_ref()
     }
 
-    /// Which process left the login as it is here, as far as that is known.
+    /// Returns the process that made the last change, if known.
     #[must_use]
     pub fn author(&self) -> Option<&ChangeAuthor> {
-        self.record.by.as_ref()
+        self.record.author.as_ref()
     }
 
-    pub(super) fn departed(self, departure: Divergence) -> Self {
-        Self { departure: Some(departure), ..self }
+    pub(super) fn diverging(self, departure: Divergence) -> Self {
+        Self { divergence: Some(departure), ..self }
     }
 
-    /// The same login, with what the shared record says now.
-    pub(super) fn recorded_as(self, stored: &Self) -> Self {
+    /// Returns the same login with the recorded state of `stored`.
+    pub(super) fn with_record_of(self, stored: &Self) -> Self {
         Self { record: stored.record.clone(), ..self }
     }
 
-    pub(super) fn written_by(mut self, author: Option<ChangeAuthor>) -> Self {
-        self.record.by = author;
+    pub(super) fn with_author(mut self, author: Option<ChangeAuthor>) -> Self {
+        self.record.author = author;
         self
     }
 
-    pub(super) fn poisoned(&self, poison: &Poison) -> Self {
+    pub(super) fn with_poison(&self, poison: &Poison) -> Self {
         Self { poison: Some(poison.clone()), ..self.clone() }
     }
 
-    /// Whether the poison of this very token is this process's own knowledge, which the shared record could not take.
-    pub(super) fn is_sure_of_poison(&self, stored: &Self) -> bool {
+    /// Whether the token's poison is known to this process only, because it could not be recorded.
+    pub(super) fn has_unrecorded_poison(&self, stored: &Self) -> bool {
         self.poison.is_some() && stored.poison.is_none() && self.fingerprint() == stored.fingerprint()
     }
 
-    /// A mere look clears no poison; only another credential does.
+    /// Keeps an unrecorded poison: a read clears it only with another credential.
     pub(super) fn keeping_poison_of(self, old: &Self) -> Self {
-        if old.is_sure_of_poison(&self) { Self { poison: old.poison.clone(), ..self } } else { self }
+        if old.has_unrecorded_poison(&self) { Self { poison: old.poison.clone(), ..self } } else { self }
     }
 
-    /// The look that found it.
-    pub(super) fn look(&self) -> ReadTicket {
-        self.look
+    /// Returns the position of the read that produced it.
+    pub(super) fn read_ticket(&self) -> ReadTicket {
+        self.read_ticket
     }
 
     pub(super) fn record(&self) -> &RecordedState {
@@ -291,7 +291,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether there is a credential in it, of whatever kind.
+    /// Whether it holds a credential of any kind.
     pub(super) fn is_login(&self) -> bool {
         self.stored.is_some() || self.provided.is_some()
     }
@@ -305,12 +305,12 @@ impl Snapshot {
     }
 
     /// Whether both hold the same credential.
-    pub(super) fn holds_the_same_as(&self, other: &Self) -> bool {
+    pub(super) fn has_same_credential_as(&self, other: &Self) -> bool {
         let token = |snapshot: &Self| snapshot.external_token().map(ExternalToken::fingerprint);
         self.revision() == other.revision() && token(self) == token(other)
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    pub(super) fn has_failed_permanently(&self) -> bool {
         self.poison.is_some() || self.refusal.is_some()
     }
 }

@@ -18,8 +18,7 @@ use crate::failpoint;
 use crate::secret::Fingerprint;
 use crate::store::rescue::{Rescue, RescueReservation};
 use crate::store::{
-    self, CommitOutcome, MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord, StoredDocument,
-    Writer,
+    self, CommitOutcome, MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord, StoredDocument, Writer,
 };
 use crate::watch::Watch;
 
@@ -129,9 +128,7 @@ impl TokenSpend<'_> {
         }
         match self.writer.commit_rescue(&rescue) {
             Ok(CommitOutcome::Stored) if lacks_access_token => Err(Error::NoAccessToken),
-            Ok(CommitOutcome::Stored | CommitOutcome::ReplacedSince) => {
-                self.serve_stored(rescue.child())
-            }
+            Ok(CommitOutcome::Stored | CommitOutcome::ReplacedSince) => self.serve_stored(rescue.child()),
             Ok(CommitOutcome::Changed) => {
                 // After a logout, a new login or another program's refresh the stored document is newer.
                 self.give_up(rescue)?;
@@ -292,13 +289,20 @@ impl TokenSpend<'_> {
         Error::Poisoned(Box::new(poison))
     }
 
-    fn back_off(&mut self, ending: SpendOutcome, retry_after: Option<Duration>, error: authority::Error) -> Error {
+    fn back_off(
+        &mut self,
+        ending: SpendOutcome,
+        retry_after: Option<Duration>,
+        error: authority::Error,
+    ) -> Error {
         let at = self.engine.clock.now();
         let state = self.writer.state();
         let before = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == self.parent());
         let failures = before.map_or(0, |outcome| outcome.failures) + 1;
         let pause = match retry_after {
-            Some(retry_after) => SignedDuration::try_from(retry_after).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF),
+            Some(retry_after) => {
+                SignedDuration::try_from(retry_after).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)
+            }
             None => jittered((FIRST_PAUSE * 2_i32.pow(failures.min(8) - 1)).min(LONGEST_PAUSE)),
         };
         let mut retry_at = at.checked_add(pause).ok();
@@ -307,8 +311,13 @@ impl TokenSpend<'_> {
             retry_at = retry_at.max(self.stored.document.expires_at(at));
         }
         let message = error.to_string();
-        let outcome =
-            SpendRecord { outcome: ending, retry_at, failures, message, ..SpendRecord::committed(self.parent(), at) };
+        let outcome = SpendRecord {
+            outcome: ending,
+            retry_at,
+            failures,
+            message,
+            ..SpendRecord::committed(self.parent(), at)
+        };
         let _ = self.writer.record(|state| state.outcome = Some(outcome));
         error.into()
     }

@@ -1,4 +1,4 @@
-//! What shows that a look at the store would find what the last one has found, without looking.
+//! Detects from file stamps alone whether the stored login may have changed since the last read.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::{AuthManager, Snapshot};
 use crate::store::{self, DocumentLocation, Stamp};
 
-/// A keychain tells of no change for nothing; it is asked this often at most by those who have no use for the answer.
-const KEYCHAIN_LOOK: Duration = Duration::from_secs(2);
+/// Minimum interval between keychain reads while logged out or poisoned.
+const KEYCHAIN_READ_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The last look of a manager.
+/// The stamps of the manager's last published read.
 #[derive(Debug, Default)]
 pub(super) struct StampCheck(Mutex<Option<CheckedStamps>>);
 
@@ -20,36 +20,36 @@ pub(super) struct CheckedStamps {
 }
 
 impl AuthManager {
-    /// Loads what is stored. When that is published, [`Self::remember`] how its files were just before; not earlier, or
-    /// an older snapshot would be taken for what the files say.
+    /// Reads the store, and returns the stamps from just before. Pass them to [`Self::remember`] after the snapshot was
+    /// published; earlier, an older snapshot would pass for the content of the files.
     pub(super) fn load(&self) -> Result<(Snapshot, CheckedStamps), store::Error> {
-        let looked = CheckedStamps { at: Instant::now(), files: store::stamps(&self.0.engine.home) };
-        Ok((self.0.engine.load()?, looked))
+        let stamps = CheckedStamps { at: Instant::now(), files: store::watched_stamps(&self.0.engine.home) };
+        Ok((self.0.engine.load()?, stamps))
     }
 
-    /// Makes `looked` the last look, unless a later one is.
-    pub(super) fn remember(&self, looked: CheckedStamps) {
-        let mut last = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref().is_none_or(|last| last.at <= looked.at) {
-            *last = Some(looked);
+    /// Records the stamps of a published read, unless a later read was recorded.
+    pub(super) fn remember(&self, stamps: CheckedStamps) {
+        let mut last = self.0.last_read.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|last| last.at <= stamps.at) {
+            *last = Some(stamps);
         }
     }
 
-    /// Whether a file of the home is not what it was at the last look: every commit of ours changes one.
+    /// Whether a file of the home has changed since the last read. Each commit of this library changes one.
     pub(super) fn files_have_changed(&self) -> bool {
-        let looked = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.as_ref().is_none_or(|look| look.files != store::stamps(&self.0.engine.home))
+        let last = self.0.last_read.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_none_or(|last| last.files != store::watched_stamps(&self.0.engine.home))
     }
 
-    /// Whether a look may find anything else than the last one: a file of the home is not what it was, or the login may
-    /// be in a keychain that was not looked into for a while. Looks at a few files and opens none.
+    /// Whether a read may find a change: a file of the home has changed, or the login may be in the keychain and the last
+    /// read is [`KEYCHAIN_READ_INTERVAL`] ago. Stats a few files and opens none.
     pub(super) fn may_have_changed(&self) -> bool {
-        let looked = self.0.looked.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(look) = looked.as_ref() else { return true };
-        if look.files != store::stamps(&self.0.engine.home) {
+        let last = self.0.last_read.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = last.as_ref() else { return true };
+        if last.files != store::watched_stamps(&self.0.engine.home) {
             return true;
         }
         let in_file = matches!(self.current().location(), Some(DocumentLocation::File(_)));
-        !in_file && look.at.elapsed() >= KEYCHAIN_LOOK
+        !in_file && last.at.elapsed() >= KEYCHAIN_READ_INTERVAL
     }
 }

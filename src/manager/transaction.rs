@@ -1,7 +1,4 @@
-//! The transaction that spends a refresh token once and loses nothing.
-//!
-//! It runs on a thread of its own and is never cancelled: from the moment the request is sent, whatever follows happens
-//! whether anybody still waits or not.
+//! The refresh transaction: acquires the lease, recovers, decides whether to spend the refresh token, and spends it.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +8,7 @@ use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
 use super::read_order::ReadTicket;
 use super::recover;
-use super::request::{CallerBase, RefreshReason, ended};
+use super::request::{CallerBase, RefreshReason, has_expired};
 use super::snapshot::Snapshot;
 use super::spend;
 use super::unusable::Unusable;
@@ -25,10 +22,10 @@ use crate::store::{
     StoredDocument, Stores, Waiting, Writer,
 };
 
-/// Automatic reasons never spend a token that was received less than this ago.
+/// Automatic reasons do not spend a token that was received less than this ago.
 const DAMPER: SignedDuration = SignedDuration::from_secs(60);
 
-/// One refresh, from the lease to the state.
+/// One refresh.
 pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
     pub(super) reason: RefreshReason,
@@ -36,44 +33,44 @@ pub(super) struct Transaction<'a> {
     pub(super) deadline: LockDeadline,
 }
 
-/// What a transaction is to do.
+/// The decision of a transaction.
 pub(super) enum RefreshPlan {
-    /// Nothing need be spent: this is what everybody uses now.
+    /// Serve this snapshot; no token is spent.
     Serve(Box<Snapshot>),
-    /// The refresh token of this document is to be spent by this request.
+    /// Spend the refresh token of this document with this request.
     Spend(Box<StoredDocument>, Refresh),
 }
 
-/// What a look at the store says.
+/// The result of comparing the stored document with the request.
 enum StoreCheck {
-    /// Nothing need be spent: this is what everybody uses now.
+    /// Serve this snapshot; no token is spent.
     Serve(Box<Snapshot>),
-    /// The refresh token of this document is to be spent.
+    /// Spend the refresh token of this document.
     Spend(ReadTicket, Box<StoredDocument>),
 }
 
 /// How one attempt ended.
 enum AttemptOutcome {
-    /// This is what the caller gets.
+    /// The caller gets this snapshot.
     Served(Box<Snapshot>),
-    /// The home's link leads elsewhere since the request: the token `spent` was the document's at `from`.
+    /// The home's link changed its target after the request: the token `spent` belonged to the document at `from`.
     Elsewhere { spent: Fingerprint, from: DocumentTarget },
 }
 
 impl Transaction<'_> {
-    /// Runs it to its end. `between` may end the wait for the lease.
+    /// Runs the transaction. `on_wait` is called before each further try for the lease and may end the wait.
     ///
-    /// The successor goes to the document that was spent, wherever the home's link leads by then. If it leads elsewhere,
-    /// what the home has now is served, once it is up to date.
+    /// The new tokens are committed to the document whose token was spent. If the home's link has another target by then,
+    /// the document at the new target is updated and served.
     pub(super) fn run(
         &self,
-        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+        on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<Snapshot, Error> {
-        match self.attempt(between)? {
+        match self.attempt(on_wait)? {
             AttemptOutcome::Served(snapshot) => Ok(*snapshot),
             AttemptOutcome::Elsewhere { spent, from } => {
-                self.catch_up(spent, &from, between)?;
-                match self.attempt(between)? {
+                self.catch_up(spent, &from, on_wait)?;
+                match self.attempt(on_wait)? {
                     AttemptOutcome::Served(snapshot) => Ok(*snapshot),
                     AttemptOutcome::Elsewhere { .. } => Err(store::Error::Contended.into()),
                 }
@@ -83,12 +80,12 @@ impl Transaction<'_> {
 
     fn attempt(
         &self,
-        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+        on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<AttemptOutcome, Error> {
         let served = |snapshot| AttemptOutcome::Served(Box::new(snapshot));
-        let lease = match self.lease(between)? {
+        let lease = match self.lease(on_wait)? {
             LeaseOutcome::Held(lease) => lease,
-            LeaseOutcome::GaveWay(outcome) => return outcome.map(served),
+            LeaseOutcome::Stopped(outcome) => return outcome.map(served),
         };
         failpoint::at("leased");
         let mut writer = self.engine.stores()?.writer(&lease)?;
@@ -109,42 +106,43 @@ impl Transaction<'_> {
         Ok(AttemptOutcome::Elsewhere { spent, from: lease.target().clone() })
     }
 
-    /// Under the lease of the document that the home has now.
+    /// Records at the home's current document that `spent` was spent, under the lease of that document.
     fn catch_up(
         &self,
         spent: Fingerprint,
         from: &DocumentTarget,
-        between: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+        on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let lease = Lease::acquire_unless(&self.engine.home, &self.deadline, between)?;
+        let lease = Lease::acquire_with(&self.engine.home, &self.deadline, on_wait)?;
         let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
         let mut writer = self.engine.stores()?.writer(&lease)?;
         recover::recover(self.engine, &mut writer)?;
-        Ok(writer.catch_up(from, spent, self.engine.clock.now())?)
+        Ok(writer.update_copy(from, spent, self.engine.clock.now())?)
     }
 
-    /// Waits for the lease. A waiter needs a token and not the lease: it looks whenever the generation changes, adopts a
-    /// commit, takes a failure that it waited through as its own, and leaves.
+    /// Waits for the lease. Whenever the recorded generation changes, it reads the store and stops waiting if another
+    /// process has committed a token that serves this request, or has failed with the same refresh token.
     fn lease(
         &self,
-        caller: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+        on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<LeaseOutcome<Result<Snapshot, Error>>, Error> {
         let before = HomeState::read(&self.engine.home)?.0.generation;
         let mut seen = HomeState::stamp(&self.engine.home)?;
-        let between = |state: &Waiting<'_>| {
-            if caller(state).is_break() {
+        let check = |state: &Waiting<'_>| {
+            if on_wait(state).is_break() {
                 return ControlFlow::Break(Err(Error::Interrupted));
             }
-            match self.look_in_passing(&before, &mut seen) {
+            match self.check_while_waiting(&before, &mut seen) {
                 Some(served) => ControlFlow::Break(served),
                 None => ControlFlow::Continue(()),
             }
         };
-        Ok(Lease::acquire_unless(&self.engine.home, &self.deadline, between)?)
+        Ok(Lease::acquire_with(&self.engine.home, &self.deadline, check)?)
     }
 
-    /// A waiter's look: one stat, unless something has changed. What goes wrong here goes wrong again under the lease.
-    fn look_in_passing(&self, before: &str, seen: &mut Option<Stamp>) -> Option<Result<Snapshot, Error>> {
+    /// Checks between two tries for the lease whether another process has done the work; one `stat` if nothing changed.
+    /// Errors are ignored, because they recur under the lease.
+    fn check_while_waiting(&self, before: &str, seen: &mut Option<Stamp>) -> Option<Result<Snapshot, Error>> {
         let stamp = HomeState::stamp(&self.engine.home).ok()?;
         if stamp == *seen {
             return None;
@@ -155,49 +153,53 @@ impl Transaction<'_> {
             return None;
         }
         let stores = self.engine.stores().ok()?;
-        match self.look(&stores, &state) {
+        match self.check_store(&stores, &state) {
             Ok(StoreCheck::Serve(snapshot)) => Some(Ok(*snapshot)),
-            Ok(StoreCheck::Spend(_, stored)) => self.failed_meanwhile(&stored, &state).map(Err),
+            Ok(StoreCheck::Spend(_, stored)) => self.recorded_failure(&stored, &state).map(Err),
             Err(error @ (Error::LoggedOut | Error::OtherAccount | Error::OldCopy)) => Some(Err(error)),
             Err(_) => None,
         }
     }
 
-    /// The failure of somebody else's attempt at the very same token.
-    fn failed_meanwhile(&self, stored: &StoredDocument, state: &HomeState) -> Option<Error> {
+    /// Returns the failure that another process recorded for the same refresh token.
+    fn recorded_failure(&self, stored: &StoredDocument, state: &HomeState) -> Option<Error> {
         let fingerprint = stored.document.fingerprint()?;
         let now = self.engine.clock.now();
         if let Some(poison) = poison_of(state, &stored.document, self.engine, now) {
             return Some(Error::Poisoned(Box::new(poison)));
         }
         let outcome = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == fingerprint)?;
-        match outcome.ending {
+        match outcome.outcome {
             SpendOutcome::Transient | SpendOutcome::Unknown => {
-                let left = outcome.back_off(now)?;
+                let left = outcome.remaining_back_off(now)?;
                 Some(Error::BackingOff { left, message: outcome.message.clone() })
             }
             _ => None,
         }
     }
 
-    /// What is to be done about what is stored, and whether it can be. Changes nothing, and is also what reports go by that
-    /// say whether a token could be had.
+    /// Decides whether to serve the stored document or to spend its refresh token, and checks that the result can be
+    /// stored. Changes nothing; [`super::LoginStatus`] uses it too.
     pub(super) fn plan(&self, stores: &Stores, state: &HomeState) -> Result<RefreshPlan, Error> {
-        let (look, stored) = match self.look(stores, state)? {
+        let (ticket, stored) = match self.check_store(stores, state)? {
             StoreCheck::Serve(snapshot) => return Ok(RefreshPlan::Serve(snapshot)),
-            StoreCheck::Spend(look, stored) => (look, stored),
+            StoreCheck::Spend(ticket, stored) => (ticket, stored),
         };
-        let request = self.may_spend(&stored, state)?;
+        let request = self.spend_request(&stored, state)?;
         if self.is_damped(&stored, state)? {
-            return Ok(RefreshPlan::Serve(Box::new(Snapshot::found(look, Some(*stored), state.clone()))));
+            return Ok(RefreshPlan::Serve(Box::new(Snapshot::from_read(
+                ticket,
+                Some(*stored),
+                state.clone(),
+            ))));
         }
         stores.check_refresh(stored.location.kind())?;
         Ok(RefreshPlan::Spend(stored, request))
     }
 
-    /// Compares what is stored with what the caller had, by identity and lineage.
-    fn look(&self, stores: &Stores, state: &HomeState) -> Result<StoreCheck, Error> {
-        let look = self.engine.looks.begin();
+    /// Compares the stored document with the caller's snapshot, by identity and spent tokens.
+    fn check_store(&self, stores: &Stores, state: &HomeState) -> Result<StoreCheck, Error> {
+        let ticket = self.engine.read_order.begin();
         let stored = stores.find()?.stored.ok_or(Error::LoggedOut)?;
         let document = &stored.document;
         let ours = self.base.is_login_of(document, &state.spent);
@@ -206,33 +208,33 @@ impl Transaction<'_> {
         }
         let fingerprint = document.fingerprint();
         if fingerprint.is_some_and(|fingerprint| state.spent.contains(&fingerprint)) {
-            // A token that was refused for good counts as spent, and has a better word for it.
+            // A poisoned token is recorded as spent too; its poison is the better error.
             let now = self.engine.clock.now();
             let poison = poison_of(state, document, self.engine, now);
             return Err(poison.map_or(Error::OldCopy, |poison| Error::Poisoned(Box::new(poison))));
         }
-        let moved = !ours || fingerprint != self.base.fingerprint;
-        Ok(if self.reason.is_served_by(document, moved, self.engine.clock.now()) {
-            StoreCheck::Serve(Box::new(Snapshot::found(look, Some(stored), state.clone())))
+        let changed = !ours || fingerprint != self.base.fingerprint;
+        Ok(if self.reason.is_served_by(document, changed, self.engine.clock.now()) {
+            StoreCheck::Serve(Box::new(Snapshot::from_read(ticket, Some(stored), state.clone())))
         } else {
-            StoreCheck::Spend(look, Box::new(stored))
+            StoreCheck::Spend(ticket, Box::new(stored))
         })
     }
 
-    /// What would be sent, unless the token is known to be dead or the authority is to be left alone.
-    fn may_spend(&self, stored: &StoredDocument, state: &HomeState) -> Result<Refresh, Error> {
+    /// Returns the request to send, unless the token is poisoned or a back-off is running.
+    fn spend_request(&self, stored: &StoredDocument, state: &HomeState) -> Result<Refresh, Error> {
         let document = &stored.document;
-        let refresh = request(self.engine, document, self.reason)?;
+        let refresh = refresh_request(self.engine, document, self.reason)?;
         let now = self.engine.clock.now();
         if let Some(poison) = poison_of(state, document, self.engine, now) {
-            // A failure that may pass is worth one more try to a person who asks for it.
+            // An explicit request retries a poison that has an end.
             if !(self.reason == RefreshReason::Forced && poison.until.is_some()) {
                 return Err(Error::Poisoned(Box::new(poison)));
             }
         }
         let outcome =
             state.outcome.as_ref().filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
-        match outcome.and_then(|outcome| Some((outcome.back_off(now)?, &outcome.message))) {
+        match outcome.and_then(|outcome| Some((outcome.remaining_back_off(now)?, &outcome.message))) {
             Some((left, message)) if self.reason != RefreshReason::Forced => {
                 Err(Error::BackingOff { left, message: message.clone() })
             }
@@ -240,7 +242,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// The damper: whether the stored token was received so recently that it is served as it is.
+    /// Whether the damper applies: the stored token was received so recently that it is served instead of refreshed.
     fn is_damped(&self, stored: &StoredDocument, state: &HomeState) -> Result<bool, Error> {
         let now = self.engine.clock.now();
         let just_received =
@@ -254,15 +256,15 @@ impl Transaction<'_> {
             }
             _ => false,
         };
-        if ended(&stored.document, now) || refused {
+        if has_expired(&stored.document, now) || refused {
             return Err(Error::JustReceived);
         }
         Ok(true)
     }
 }
 
-/// The request that would spend the refresh token of `document`.
-pub(super) fn request(
+/// Returns the request that spends the refresh token of `document`.
+pub(super) fn refresh_request(
     engine: &Engine,
     document: &AuthDocument,
     reason: RefreshReason,
@@ -276,7 +278,7 @@ pub(super) fn request(
     let tokens = document.tokens().filter(|_| document.fingerprint().is_some());
     let refresh_token = tokens.and_then(|tokens| tokens.refresh_token.clone());
     let (Some(tokens), Some(refresh_token)) = (tokens, refresh_token) else {
-        // Served while it lives, and never refreshed.
+        // A token-only document is never refreshed.
         let mode = document.mode().filter(|mode| *mode != AuthMode::ChatGpt);
         return Err(mode.map_or(Unusable::Expired, Unusable::NotRefreshable).into());
     };
@@ -286,18 +288,18 @@ pub(super) fn request(
     Ok(Refresh { endpoint, client_id, refresh_token, reason: why })
 }
 
-/// The poison that `state` knows of this very token at the endpoint and client it would be sent to and as.
+/// Returns the poison recorded for the refresh token of `document` at its endpoint and client id.
 fn poison_of(state: &HomeState, document: &AuthDocument, engine: &Engine, now: Timestamp) -> Option<Poison> {
     let poison = state.poison.clone().filter(|poison| Some(poison.fingerprint) == document.fingerprint())?;
-    let request = request(engine, document, RefreshReason::Stale).ok()?;
+    let request = refresh_request(engine, document, RefreshReason::Stale).ok()?;
     let same = poison.endpoint == request.endpoint.to_string() && poison.client_id == request.client_id;
-    (same && poison.holds(now)).then_some(poison)
+    (same && poison.is_active(now)).then_some(poison)
 }
 
-/// Proves by trial what [`Stores::check_refresh`] has found, and reserves the space for the answer.
+/// Writes a test file to prove that the commit can work, and reserves disk space for the response.
 fn reserve(writer: &Writer<'_>, stored: &StoredDocument) -> Result<RescueReservation, Error> {
     let (kind, stores) = (stored.location.kind(), writer.stores());
     stores.store(kind).prove_write()?;
-    let seal = Seal::make(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
-    Ok(RescueReservation::make(writer.lease(), seal)?)
+    let seal = Seal::for_store(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
+    Ok(RescueReservation::create(writer.lease(), seal)?)
 }

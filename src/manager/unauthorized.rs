@@ -1,42 +1,43 @@
-//! Recovering from a server that refused a token: look again, then refresh once, then give up. A provider is asked once.
+//! Recovery from a 401 response: reload, then refresh once, then give up. A provider is called once.
 
 use std::sync::Arc;
 
 use super::error::Error;
 use super::request::RefreshReason;
-use super::{AuthManager, ReloadOutcome, Snapshot, Token, given};
+use super::{AuthManager, ReloadOutcome, Snapshot, Token, usable_token};
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
-/// One recovery after a 401. Each call of [`Self::next`] is one step; retry the request after each that succeeds.
+/// The recovery from one 401 response. Each call of [`Self::next`] takes one step; retry the request after each success.
 ///
-/// At most one token is spent, it never crosses to another account, and the damper holds across recoveries.
+/// It spends at most one token and never switches to another account. A token received less than a minute ago is not
+/// refreshed, also across recoveries.
 #[derive(Debug)]
 pub struct UnauthorizedRecovery {
     manager: AuthManager,
     refused: Option<Fingerprint>,
-    /// What was refused.
+    /// The snapshot whose token was refused.
     before: Box<Snapshot>,
     step: NextStep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NextStep {
-    Ask,
-    Look,
+    AskProvider,
+    Reload,
     Refresh,
     Done,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
 pub enum RecoveryStep {
-    /// The store had another token already: retry with it.
+    /// The store already holds another token; retry with it.
     Reloaded(Token),
-    /// A token was refreshed: retry with it.
+    /// The token was refreshed; retry with it.
     Refreshed(Token),
-    /// Nothing is left to try; the refusal stands.
+    /// There are no more steps; report the 401.
     Exhausted,
 }
 
@@ -44,8 +45,8 @@ impl UnauthorizedRecovery {
     pub(super) fn new(manager: AuthManager, snapshot: &Snapshot) -> Self {
         let refused = snapshot.bearer().map(Secret::fingerprint);
         let step = match () {
-            () if manager.0.provider.is_some() => NextStep::Ask,
-            () if snapshot.fingerprint().is_some() => NextStep::Look,
+            () if manager.0.provider.is_some() => NextStep::AskProvider,
+            () if snapshot.fingerprint().is_some() => NextStep::Reload,
             () => NextStep::Done,
         };
         Self { manager, refused, before: Box::new(snapshot.clone()), step }
@@ -54,16 +55,16 @@ impl UnauthorizedRecovery {
     /// Takes the next step.
     ///
     /// # Errors
-    /// - [`Error::LoggedOut`], [`Error::OtherAccount`]: the login that was refused is not here any more.
-    /// - Otherwise as [`AuthManager::refresh`]. A failure that passes does not use the step up.
+    /// - [`Error::LoggedOut`], [`Error::OtherAccount`]: the refused login is no longer stored.
+    /// - Otherwise as [`AuthManager::refresh`]. After a transient failure the step can be repeated.
     pub async fn next(&mut self) -> Result<RecoveryStep, Error> {
-        if self.step == NextStep::Ask {
+        if self.step == NextStep::AskProvider {
             return self.ask_provider().await;
         }
-        if self.step == NextStep::Look {
+        if self.step == NextStep::Reload {
             let found = self.manager.reload().await?;
             self.step = NextStep::Refresh;
-            if let Some(token) = self.other_token(found)? {
+            if let Some(token) = self.changed_token(found)? {
                 return Ok(RecoveryStep::Reloaded(token));
             }
         }
@@ -76,7 +77,7 @@ impl UnauthorizedRecovery {
                 if !snapshot.is_same_login_as(&self.before) {
                     return Err(Error::OtherAccount);
                 }
-                Ok(RecoveryStep::Refreshed(given(snapshot)?))
+                Ok(RecoveryStep::Refreshed(usable_token(snapshot)?))
             }
             Err(error) => {
                 if error.wants_login() {
@@ -87,7 +88,7 @@ impl UnauthorizedRecovery {
         }
     }
 
-    /// The one step where tokens come from a provider: another token, which somebody else may have asked for already.
+    /// Takes the only step for a provider: gets another token, unless another caller has already done so.
     async fn ask_provider(&mut self) -> Result<RecoveryStep, Error> {
         let differs = |snapshot: &Snapshot, refused| snapshot.bearer().map(Secret::fingerprint) != refused;
         let held = self.manager.current();
@@ -124,7 +125,7 @@ impl UnauthorizedRecovery {
         }
     }
 
-    fn other_token(&mut self, found: ReloadOutcome) -> Result<Option<Token>, Error> {
+    fn changed_token(&mut self, found: ReloadOutcome) -> Result<Option<Token>, Error> {
         let snapshot: Arc<Snapshot> = self.manager.current();
         if found == ReloadOutcome::OtherAccount || !snapshot.is_same_login_as(&self.before) {
             self.step = NextStep::Done;

@@ -1,4 +1,4 @@
-//! Why a document yields no token, whatever could be done about it.
+//! The reasons why a document yields no token.
 
 use jiff::Timestamp;
 
@@ -7,38 +7,38 @@ use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
 use crate::secret::Fingerprint;
 use crate::store::{Poison, PoisonCause};
 
-/// Why no token can be had of a document.
+/// Why a document yields no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unusable {
-    /// There is no document, or none with a credential in it.
+    /// There is no document, or it holds no credential.
     #[error("not logged in")]
     NotLoggedIn,
-    /// A logout of it was begun and not completed.
+    /// A logout of it was interrupted.
     #[error("a logout of this login was interrupted; complete it with: codex logout")]
     LoggingOut,
-    /// The document names a mode whose credential it does not hold.
-    #[error("the login says {0} but holds no such credential")]
+    /// The document lacks the credential of its mode.
+    #[error("the stored login has mode {0} but not that credential")]
     Incomplete(AuthMode),
-    /// A kind of credential that is not a bearer token.
+    /// The credential is not a bearer token.
     #[error("a {0} login has no bearer token")]
     NotABearer(AuthMode),
-    /// The access token has ended, and there is no refresh token.
+    /// The access token has expired, and there is no refresh token.
     #[error("the access token has expired")]
     Expired,
-    /// A kind of credential that there is nothing to refresh of.
-    #[error("a {0} login is never refreshed")]
+    /// The credential cannot be refreshed.
+    #[error("a {0} login cannot be refreshed")]
     NotRefreshable(AuthMode),
-    /// The refresh token is known to be dead.
-    #[error("{}", dead(*.0))]
+    /// The refresh token failed permanently.
+    #[error("{}", poison_message(*.0))]
     Poisoned(PoisonCause),
-    /// `config.toml` does not allow the workspace that the access token acts for.
+    /// `config.toml` forbids the workspace of the access token.
     #[error(transparent)]
     Forbidden(ForbiddenLogin),
 }
 
 impl Unusable {
-    /// Why `document` yields no token at `now`, with what the state says of its refresh token and of a logout that was begun.
+    /// Returns why `document` yields no token at `now`, given its poison and an interrupted logout.
     pub(super) fn of(
         document: Option<&AuthDocument>,
         poison: Option<&Poison>,
@@ -54,8 +54,8 @@ impl Unusable {
         let bearer =
             !matches!(mode, AuthMode::BedrockAccessKeys | AuthMode::BedrockApiKey | AuthMode::Headers);
         let refreshable = document.fingerprint();
-        let dead = poison.filter(|poison| Some(poison.fingerprint) == refreshable && poison.holds(now));
-        match (bearer, document.bearer(), dead, document.freshness(now)) {
+        let active = poison.filter(|poison| Some(poison.fingerprint) == refreshable && poison.is_active(now));
+        match (bearer, document.bearer(), active, document.freshness(now)) {
             (false, ..) => Some(Self::NotABearer(mode)),
             (true, None, ..) => Some(Self::Incomplete(mode)),
             (true, Some(_), Some(poison), _) => Some(Self::Poisoned(poison.cause)),
@@ -67,7 +67,7 @@ impl Unusable {
     }
 }
 
-/// Why `restrictions` do not allow the workspace that the access token of `document` acts for, if they do not.
+/// Returns why `restrictions` forbid the workspace of the access token of `document`, if they do.
 pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) -> Option<ForbiddenLogin> {
     match document.mode()? {
         AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::Unknown(_) => {
@@ -77,12 +77,14 @@ pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) ->
     }
 }
 
-/// What a dead refresh token means, for people.
-pub(super) fn dead(cause: PoisonCause) -> &'static str {
+/// Returns the message for a refresh token that failed permanently.
+pub(super) fn poison_message(cause: PoisonCause) -> &'static str {
     match cause {
         PoisonCause::Expired => "the refresh token has expired",
-        PoisonCause::Reused => "the refresh token was used by a program that did not save its successor",
+        PoisonCause::Reused => {
+            "the refresh token was already used, by a program that did not save the new one"
+        }
         PoisonCause::Revoked => "the refresh token was revoked",
-        PoisonCause::Other => "the authority refuses the refresh token",
+        PoisonCause::Other => "the authority rejects the refresh token",
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a token can be had of a login, or why not.
+//! Whether a token can be obtained.
 
 use super::error::Error;
 use crate::store::Holder;
@@ -7,16 +7,16 @@ use crate::store::Holder;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Usability {
-    /// It is. An access token that has expired counts, where the refresh token can buy the next.
+    /// A token can be obtained, also by a refresh.
     Usable,
-    /// It is, once another process has finished what it does to the login.
+    /// A token can be obtained when another process has released the lease.
     Busy(Holder),
-    /// It is not, and fails with this.
+    /// No token can be obtained, for this reason.
     Unusable(Error),
 }
 
 impl Usability {
-    /// Why not, if it is not.
+    /// Returns why no token can be obtained.
     #[must_use]
     pub fn reason(&self) -> Option<&Error> {
         match self {
@@ -25,7 +25,7 @@ impl Usability {
         }
     }
 
-    /// The process that is waited for, if one is.
+    /// Returns the process that holds the lease.
     #[must_use]
     pub fn busy(&self) -> Option<String> {
         match self {

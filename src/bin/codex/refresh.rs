@@ -3,7 +3,7 @@
 use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
-use codex_auth::manager::{self, AccountPolicy, Job, RefreshOutcome, RefreshReason, Snapshot, Unusable};
+use codex_auth::manager::{self, AccountPolicy, Job, JobOutcome, RefreshReason, Snapshot, Unusable};
 use codex_auth::store::{LockDeadline, StorageNote};
 use serde_json::json;
 
@@ -47,7 +47,7 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
         }))?;
         return Ok(());
     }
-    let aside = session.stores.set_aside();
+    let aside = session.stores.rescues_set_aside();
     let until =
         expires_at.map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
     output.say(&format!("refreshed{}", until.unwrap_or_default()));
@@ -63,13 +63,13 @@ pub(crate) fn refreshed(
     deadline: &LockDeadline,
 ) -> Result<(), CommandError> {
     match child::run_within(&Job::refresh(reason, snapshot, policy), child::WaitNotice::Terminal, deadline)? {
-        RefreshOutcome::Served => Ok(()),
-        RefreshOutcome::Uncommitted(why) => Err(CommandError::new(
+        JobOutcome::Served => Ok(()),
+        JobOutcome::Uncommitted(why) => Err(CommandError::new(
             Exit::StoreUnavailable,
-            format!("new tokens arrived and are kept safe, but could not be stored yet: {why}"),
+            format!("new tokens were received and saved to disk, but could not be stored yet: {why}"),
         )
-        .hint("mend that and do the same again; nothing is lost")),
-        RefreshOutcome::Failed(failure) => Err(failure.into()),
+        .hint("fix that and run the command again; no token is lost")),
+        JobOutcome::Failed(failure) => Err(failure.into()),
         _ => Err(CommandError::new(Exit::Failed, "unexpected reply from the child process")),
     }
 }

@@ -1,5 +1,4 @@
-//! Answers of an authority that are refusals, nonsense or lies, through the program: what it says, how it exits, and what
-//! becomes of the login.
+//! Refusals and invalid responses of an authority: the message, the exit code, and the effect on the login.
 
 use std::thread;
 
@@ -10,10 +9,10 @@ use crate::authority::tls::Signer;
 use crate::manager::world::World;
 use crate::support::{Ended, Machine};
 
-/// In every answer, where neither code nor message is.
+/// A text in every response, outside of code and message.
 const CANARY: &str = "CANARY-51e0";
 
-/// What is remembered of a refusal.
+/// For how long a refusal poisons the refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PoisonState {
     NotPoisoned,
@@ -23,7 +22,7 @@ enum PoisonState {
 
 use PoisonState::{Permanent, TenMinutes, NotPoisoned};
 
-/// Status and code, exit code, what is said, and what is remembered: every row of `codex-behaviour.md` 3.5.
+/// HTTP status and error code, exit code, message, and poison, as Codex classifies them.
 const REFUSALS: &[(u16, &str, i32, &str, PoisonState)] = &[
     (401, "refresh_token_expired", 3, "the refresh token has expired (refresh_token_expired)", Permanent),
     (400, "refresh_token_expired", 3, "the refresh token has expired", Permanent),
@@ -53,7 +52,7 @@ const REFUSALS: &[(u16, &str, i32, &str, PoisonState)] = &[
     (503, "busy", 4, "answered 503 (busy", NotPoisoned),
 ];
 
-/// A refresh by a person who wants to know everything. Nothing of an answer but its code and message is told or kept.
+/// Runs a verbose refresh, and checks that nothing but the code and message of a response is shown or stored.
 #[track_caller]
 fn refresh(world: &World<'_>) -> Ended {
     let ended = world.codex(["refresh", "-v"]).run();
@@ -73,25 +72,25 @@ fn poison_state(world: &World<'_>) -> PoisonState {
     }
 }
 
-/// Runs `law` over each of `cases` on a machine and an authority of its own, all at once: some wait for seconds.
-fn for_each_case<T: Sync>(cases: &[T], law: impl Fn(&T, &World<'_>) + Sync) {
+/// Runs `check` for all `cases` at once, each with its own machine and authority, because some wait for seconds.
+fn for_each_case<T: Sync>(cases: &[T], check: impl Fn(&T, &World<'_>) + Sync) {
     thread::scope(|scope| {
         for case in cases {
-            scope.spawn(|| law(case, &World::fresh(&mut Machine::with_file())));
+            scope.spawn(|| check(case, &World::fresh(&mut Machine::with_file())));
         }
     });
 }
 
 #[test]
-fn a_refusal_is_told_by_its_code_and_message_and_changes_nothing() {
-    for_each_case(REFUSALS, |&(status, code, exit, told, remember), world| {
+fn a_refusal_is_reported_with_its_code_and_message_and_changes_nothing() {
+    for_each_case(REFUSALS, |&(status, code, exit, output, remember), world| {
         let before = world.machine.home.read("auth.json");
         let error = json!({"code": code, "message": "Something happened.", "param": CANARY});
         let body = json!({"error": error, "access_token": CANARY, "detail": [CANARY]});
         world.authority.script(Endpoint::Refresh, Step::body(status, "application/json", &body.to_string()));
         let ended = refresh(world).refused(exit);
         let what = format!("{status} {code}\n{ended}");
-        assert!(ended.err.contains(told), "{what}");
+        assert!(ended.err.contains(output), "{what}");
         assert_eq!(
             ended.err.contains("\nhint: log in again to replace it: codex login\n"),
             exit == 3,
@@ -102,16 +101,16 @@ fn a_refusal_is_told_by_its_code_and_message_and_changes_nothing() {
         assert_eq!(world.authority.state_of(&world.grant.tokens.refresh_token), TokenState::Live);
         assert_eq!((world.requests(), world.has_rescue()), (1, false), "{what}");
 
-        // What is dead for good is not asked again, and all the rest may be, by a person.
+        // A user can retry everything but a permanent refusal.
         let again = refresh(world);
         assert_eq!(again.code, Some(if remember == Permanent { 3 } else { 0 }), "{what}{again}");
         assert_eq!(world.requests(), if remember == Permanent { 1 } else { 2 }, "{what}");
     });
 }
 
-/// None of them took effect, so the one retry is granted.
+/// None of these responses took effect, so the retry succeeds.
 #[test]
-fn a_success_that_is_nonsense_is_asked_for_once_more() {
+fn an_invalid_success_response_is_retried_once() {
     let bodies =
         ["", "null", "[]", "<html>CANARY-51e0</html>", "{\"access_token\":\"CANARY-51e0", "\"CANARY-51e0\""];
     for_each_case(&bodies, |body, world| {
@@ -122,9 +121,9 @@ fn a_success_that_is_nonsense_is_asked_for_once_more() {
     });
 }
 
-/// They took effect and the successor never came, or in no form that could be kept: the login is as it was, and ended.
+/// These refreshes took effect, but the new tokens were lost, so the stored refresh token is spent.
 #[test]
-fn a_successor_that_cannot_be_read_ends_the_login_and_leaves_the_document_alone() {
+fn an_unreadable_new_refresh_token_poisons_the_login_and_leaves_the_document_unchanged() {
     let steps = [
         Step::edited("refresh_token", Edit::Empty),
         Step::edited("refresh_token", Edit::Value(json!(5))),
@@ -148,7 +147,7 @@ fn a_successor_that_cannot_be_read_ends_the_login_and_leaves_the_document_alone(
 }
 
 #[test]
-fn a_successor_without_an_access_token_is_kept_and_the_lack_is_told() {
+fn a_response_without_an_access_token_is_stored_and_reported() {
     let edits = [
         Edit::Missing,
         Edit::Null,
@@ -173,7 +172,7 @@ fn a_successor_without_an_access_token_is_kept_and_the_lack_is_told() {
 }
 
 #[test]
-fn an_id_token_that_is_of_no_use_leaves_the_old_one_where_it_is() {
+fn an_unusable_id_token_leaves_the_old_one_in_place() {
     let edits = [
         Edit::Missing,
         Edit::Null,
@@ -192,7 +191,7 @@ fn an_id_token_that_is_of_no_use_leaves_the_old_one_where_it_is() {
 }
 
 #[test]
-fn large_tokens_within_bounds_are_kept() {
+fn large_tokens_within_the_limit_are_stored() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.authority.script(Endpoint::Refresh, Step::edited("access_token", Edit::Gigantic(200 * 1024)));
@@ -202,7 +201,7 @@ fn large_tokens_within_bounds_are_kept() {
 }
 
 #[test]
-fn an_id_token_of_another_user_is_refused_and_its_tokens_are_taken_back() {
+fn tokens_of_another_user_are_refused_and_revoked() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let before = world.machine.home.read("auth.json");
@@ -216,14 +215,14 @@ fn an_id_token_of_another_user_is_refused_and_its_tokens_are_taken_back() {
 }
 
 #[test]
-fn a_token_goes_nowhere_but_where_it_belongs_and_is_as_good_as_before() {
+fn a_token_is_not_sent_to_an_unsafe_address_and_stays_valid() {
     let (other, signer) = (Authority::start().unwrap(), Signer::new());
     let unknown = signer.server(&["127.0.0.1"]);
     let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let before = world.machine.home.read("auth.json");
-    for (url, exit, told) in [
+    for (url, exit, output) in [
         (
             "http://auth.example.test/oauth/token".to_owned(),
             1,
@@ -239,7 +238,7 @@ fn a_token_goes_nowhere_but_where_it_belongs_and_is_as_good_as_before() {
         world.authority.script(Endpoint::Refresh, Step::redirect(&other.token_url()));
         let run = world.codex(["refresh", "-v"]).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", &url);
         let ended = run.run();
-        assert!(ended.err.contains(told), "{url}\n{ended}");
+        assert!(ended.err.contains(output), "{url}\n{ended}");
         assert_eq!(ended.code, Some(exit), "{url}\n{ended}");
         assert_eq!(world.machine.home.read("auth.json"), before, "{url}");
         assert!(!world.has_rescue(), "{url}");

@@ -1,4 +1,4 @@
-//! What the manager makes of a provider: asked once, kept while good, served through trouble, and left alone when dead.
+//! The manager calls a provider once, caches its token, and stops after a permanent error.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use codex_auth::external::{BearerCommand, RequestReason as Why};
 use codex_auth::manager::{Error, LoginChange, RecoveryStep, RefreshReason, ReloadOutcome};
 
 use super::command::command;
-use super::host::{Hands, Host, NOW, bearer, block_on, chatgpt, good_for, later, manager, never, text};
+use super::host::{TestClock, FakeProvider, NOW, bearer, block_on, chatgpt, valid_for, transient_error, manager, permanent_error, token_text};
 use crate::support::TestHome;
 
 #[test]
-fn sixty_four_tasks_ask_once_and_all_get_the_token() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Ok(bearer("one"))]).gated());
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn sixty_four_tasks_share_one_request() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Ok(bearer("one"))]).gated());
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
         let tasks: Vec<_> = (0..64)
             .map(|_| {
                 let manager = manager.clone();
-                tokio::spawn(async move { text(&manager).await })
+                tokio::spawn(async move { token_text(&manager).await })
             })
             .collect();
         host.gate.as_ref().unwrap().notify_one();
@@ -27,93 +27,93 @@ fn sixty_four_tasks_ask_once_and_all_get_the_token() {
             assert_eq!(task.await.unwrap(), "one");
         }
     });
-    assert_eq!(host.asked(), [Why::Missing]);
-    assert_eq!(home.names(), Vec::<String>::new(), "the store is left alone");
+    assert_eq!(host.reasons(), [Why::Missing]);
+    assert_eq!(home.names(), Vec::<String>::new(), "the store is not used");
 }
 
 #[test]
-fn a_token_is_kept_until_it_wants_a_successor() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Ok(good_for("one", 3_600)), Ok(good_for("two", 7_200))]));
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn a_token_is_cached_until_it_is_stale() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Ok(valid_for("one", 3_600)), Ok(valid_for("two", 7_200))]));
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
-        assert_eq!(text(&manager).await, "one");
-        hands.forward(3_600 - 301);
-        assert_eq!(text(&manager).await, "one");
-        assert_eq!(host.asked().len(), 1);
-        hands.forward(2);
-        assert_eq!(text(&manager).await, "two");
+        assert_eq!(token_text(&manager).await, "one");
+        clock.advance(3_600 - 301);
+        assert_eq!(token_text(&manager).await, "one");
+        assert_eq!(host.reasons().len(), 1);
+        clock.advance(2);
+        assert_eq!(token_text(&manager).await, "two");
     });
-    assert_eq!(host.asked(), [Why::Missing, Why::Expired]);
+    assert_eq!(host.reasons(), [Why::Missing, Why::Expired]);
 }
 
 #[test]
-fn a_token_at_hand_is_taken_before_another_is_asked_for() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Ok(bearer("asked for"))]));
-    host.has_now(good_for("at hand", 60));
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn an_available_token_is_used_before_a_new_one_is_requested() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Ok(bearer("asked for"))]));
+    host.set_available(valid_for("at hand", 60));
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
-        assert_eq!(text(&manager).await, "at hand");
-        assert!(host.asked().is_empty());
-        hands.forward(60);
-        assert_eq!(text(&manager).await, "asked for", "what has ended is at hand no more");
+        assert_eq!(token_text(&manager).await, "at hand");
+        assert!(host.reasons().is_empty());
+        clock.advance(60);
+        assert_eq!(token_text(&manager).await, "asked for", "an expired token is not available");
     });
-    assert_eq!(host.asked(), [Why::Expired]);
+    assert_eq!(host.reasons(), [Why::Expired]);
 }
 
 #[test]
-fn a_failure_that_passes_leaves_the_live_token_and_nobody_looks_logged_out() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Ok(good_for("one", 3_600)), Err(later()), Err(later())]));
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn a_transient_error_leaves_the_valid_token_in_use() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Ok(valid_for("one", 3_600)), Err(transient_error()), Err(transient_error())]));
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
-        assert_eq!(text(&manager).await, "one");
-        hands.forward(3_500);
+        assert_eq!(token_text(&manager).await, "one");
+        clock.advance(3_500);
         for _ in 0..5 {
-            assert_eq!(text(&manager).await, "one");
+            assert_eq!(token_text(&manager).await, "one");
         }
-        assert_eq!(host.asked().len(), 2, "after a failure it is left alone for a while");
+        assert_eq!(host.reasons().len(), 2, "after an error the manager waits before the next call");
         let soon = Timestamp::from_second(NOW + 3_500).unwrap();
         assert!(manager.current().usability(soon).reason().is_none());
-        hands.forward(100);
+        clock.advance(100);
         let error = manager.token().await.unwrap_err();
         assert!(!error.wants_login() && error.to_string().contains("the network is down"), "{error}");
     });
 }
 
 #[test]
-fn a_permanent_failure_is_the_last_question_until_somebody_looks_again() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Ok(chatgpt("acct-1", 3_600)), Err(never())]));
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn after_a_permanent_error_the_provider_is_called_only_by_a_reload() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Ok(chatgpt("acct-1", 3_600)), Err(permanent_error())]));
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
-        text(&manager).await;
-        hands.forward(3_500);
+        token_text(&manager).await;
+        clock.advance(3_500);
         for _ in 0..5 {
             let Err(Error::Provider(error)) = manager.token().await else {
                 panic!("it no longer issues tokens")
             };
             assert_eq!(error.to_string(), "the editor no longer issues tokens: its user has signed out");
         }
-        assert_eq!(host.asked().len(), 2);
+        assert_eq!(host.reasons().len(), 2);
         let before = manager.current();
         assert_eq!(before.identity().account_id.as_deref(), Some("acct-1"), "the account stays visible");
-        host.has_now(chatgpt("acct-1", 9_000));
+        host.set_available(chatgpt("acct-1", 9_000));
         assert_eq!(manager.reload().await.unwrap(), ReloadOutcome::Changed);
         assert_eq!(LoginChange::between(&before, &manager.current()), Some(LoginChange::Healed));
-        text(&manager).await;
+        token_text(&manager).await;
     });
 }
 
 #[test]
-fn what_a_provider_repeats_after_it_refused_heals_nothing() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Err(never())]));
-    host.has_now(bearer("dead"));
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn the_same_token_after_a_permanent_error_heals_nothing() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Err(permanent_error())]));
+    host.set_available(bearer("dead"));
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
-        assert_eq!(text(&manager).await, "dead");
+        assert_eq!(token_text(&manager).await, "dead");
         manager.refresh(RefreshReason::Forced).await.unwrap_err();
         manager.reload().await.unwrap_err();
         manager.token().await.unwrap_err();
@@ -121,35 +121,35 @@ fn what_a_provider_repeats_after_it_refused_heals_nothing() {
 }
 
 #[test]
-fn subscribers_hear_of_a_new_token_and_of_the_last_one() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let answers = [Ok(bearer("one")), Ok(bearer("two")), Ok(bearer("two")), Err(never())];
-    let manager = manager(&home, Arc::new(Host::answering(answers)), &hands);
-    let mut news = manager.subscribe();
+fn subscribers_are_notified_of_new_tokens_and_of_a_permanent_error() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let answers = [Ok(bearer("one")), Ok(bearer("two")), Ok(bearer("two")), Err(permanent_error())];
+    let manager = manager(&home, Arc::new(FakeProvider::answering(answers)), &clock);
+    let mut snapshots = manager.subscribe();
     block_on(async {
-        let mut told = news.borrow_and_update().clone();
+        let mut last = snapshots.borrow_and_update().clone();
         for change in
             [Some(LoginChange::Login), Some(LoginChange::Refreshed), None, Some(LoginChange::Poisoned)]
         {
             let _ = manager.refresh(RefreshReason::Forced).await;
-            assert_eq!(news.has_changed().unwrap(), change.is_some());
-            let new = news.borrow_and_update().clone();
-            assert_eq!(LoginChange::between(&told, &new), change);
-            told = new;
+            assert_eq!(snapshots.has_changed().unwrap(), change.is_some());
+            let new = snapshots.borrow_and_update().clone();
+            assert_eq!(LoginChange::between(&last, &new), change);
+            last = new;
         }
     });
 }
 
 /// Upstream: `external_chatgpt_auth_manager_refresh_persists_ephemeral_auth`.
 #[test]
-fn a_chatgpt_token_makes_a_document_in_memory_and_nowhere_else() {
-    let (home, hands) = (TestHome::new(), Hands::new());
+fn a_chatgpt_token_makes_a_document_only_in_memory() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let before = home.tree();
-    let host = Host::answering([Ok(chatgpt("acct-1", 600)), Ok(chatgpt("acct-1", 1_200))]);
-    let manager = manager(&home, Arc::new(host), &hands);
+    let host = FakeProvider::answering([Ok(chatgpt("acct-1", 600)), Ok(chatgpt("acct-1", 1_200))]);
+    let manager = manager(&home, Arc::new(host), &clock);
     block_on(async {
-        text(&manager).await;
+        token_text(&manager).await;
         let snapshot = manager.refresh(RefreshReason::Forced).await.unwrap();
         let document = snapshot.document().unwrap();
         assert_eq!(document.mode().unwrap().as_str(), "chatgptAuthTokens");
@@ -160,37 +160,37 @@ fn a_chatgpt_token_makes_a_document_in_memory_and_nowhere_else() {
 }
 
 #[test]
-fn a_caller_that_stops_waiting_changes_nothing() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let host = Arc::new(Host::answering([Ok(bearer("one"))]).gated());
-    let manager = manager(&home, Arc::clone(&host) as _, &hands);
+fn a_cancelled_caller_does_not_cancel_the_request() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let host = Arc::new(FakeProvider::answering([Ok(bearer("one"))]).gated());
+    let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
-        let mut news = manager.subscribe();
+        let mut snapshots = manager.subscribe();
         let waiting = tokio::spawn({
             let manager = manager.clone();
-            async move { text(&manager).await }
+            async move { token_text(&manager).await }
         });
-        while host.asked().is_empty() {
+        while host.reasons().is_empty() {
             tokio::task::yield_now().await;
         }
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
         host.gate.as_ref().unwrap().notify_one();
-        news.changed().await.unwrap();
-        assert_eq!(text(&manager).await, "one");
+        snapshots.changed().await.unwrap();
+        assert_eq!(token_text(&manager).await, "one");
     });
-    assert_eq!(host.asked().len(), 1);
+    assert_eq!(host.reasons().len(), 1);
 }
 
 #[test]
-fn a_token_that_has_ended_when_it_is_given_is_none() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let manager = manager(&home, Arc::new(Host::answering([Ok(good_for("old", -1))])), &hands);
+fn an_expired_token_of_a_provider_is_an_error() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let manager = manager(&home, Arc::new(FakeProvider::answering([Ok(valid_for("old", -1))])), &clock);
     let error = block_on(manager.token()).unwrap_err();
     assert_eq!(error.to_string(), "the editor issued no token: its token has already expired");
 }
 
-/// A command that prints another token each time.
+/// A command that prints a new token on each run.
 fn counting(home: &TestHome, more: &str) -> Arc<BearerCommand> {
     let runs = home.file("runs");
     let script = format!("echo x >> {0}; echo token-$(wc -l < {0})", runs.display());
@@ -199,40 +199,40 @@ fn counting(home: &TestHome, more: &str) -> Arc<BearerCommand> {
 
 /// Upstream: `external_bearer_only_auth_manager_uses_cached_provider_token`.
 #[test]
-fn a_commands_token_is_used_for_the_interval_and_no_longer() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let manager = manager(&home, counting(&home, ""), &hands);
+fn the_token_of_a_command_is_used_for_the_refresh_interval() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let manager = manager(&home, counting(&home, ""), &clock);
     block_on(async {
-        assert_eq!(text(&manager).await, "token-1");
-        hands.forward(299);
-        assert_eq!(text(&manager).await, "token-1");
-        hands.forward(1);
-        assert_eq!(text(&manager).await, "token-2");
+        assert_eq!(token_text(&manager).await, "token-1");
+        clock.advance(299);
+        assert_eq!(token_text(&manager).await, "token-1");
+        clock.advance(1);
+        assert_eq!(token_text(&manager).await, "token-2");
     });
 }
 
 /// Upstream: `external_bearer_only_auth_manager_disables_auto_refresh_when_interval_is_zero`.
 #[test]
-fn without_an_interval_a_command_runs_again_only_after_a_401() {
-    let (home, hands) = (TestHome::new(), Hands::new());
-    let manager = manager(&home, counting(&home, "refresh_interval_ms = 0"), &hands);
+fn without_a_refresh_interval_a_command_runs_again_only_after_a_401() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
+    let manager = manager(&home, counting(&home, "refresh_interval_ms = 0"), &clock);
     block_on(async {
-        assert_eq!(text(&manager).await, "token-1");
-        hands.forward(1_000_000);
+        assert_eq!(token_text(&manager).await, "token-1");
+        clock.advance(1_000_000);
         let refused = manager.token().await.unwrap();
         assert_eq!(refused.secret().unwrap().expose(), "token-1");
         let mut recovery = manager.recover(refused.snapshot());
-        let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else { panic!("it runs again") };
+        let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else { panic!("the command did not run again") };
         assert_eq!(token.secret().unwrap().expose(), "token-2");
     });
 }
 
 /// Upstream: `external_bearer_only_auth_manager_returns_none_when_command_fails`.
 #[test]
-fn a_command_that_fails_gives_no_token_and_says_why() {
-    let (home, hands) = (TestHome::new(), Hands::new());
+fn a_failing_command_is_an_error_with_its_stderr() {
+    let (home, clock) = (TestHome::new(), TestClock::new());
     let failing = BearerCommand::new("corp", command("sh", &["-c", "echo no vault >&2; exit 3"], ""));
-    let manager = manager(&home, Arc::new(failing), &hands);
+    let manager = manager(&home, Arc::new(failing), &clock);
     let error = block_on(manager.token()).unwrap_err();
     assert_eq!(error.to_string(), "sh failed with exit status: 3; stderr: no vault");
     assert!(manager.current().document().is_none());

@@ -1,4 +1,4 @@
-//! How `codex token` finds a keeper, and how it does without one.
+//! `codex token` with and without a keeper.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,31 +10,31 @@ use crate::manager::world::World;
 use crate::support::{Machine, TestHome};
 
 #[test]
-fn a_keeper_that_does_not_answer_is_done_without_in_silence() {
+fn an_unresponsive_keeper_is_skipped_without_a_message() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let keeper = Process::of(&world);
     keeper.signal("-STOP");
-    let begun = Instant::now();
+    let started = Instant::now();
     let ended = world.codex(["token"]).run().expect(0);
-    let took = begun.elapsed();
-    println!("without an answer after {took:.1?}");
-    assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.kept("access_token").as_str(), ""));
-    // It gives the keeper a second; the rest is for a busy machine.
+    let took = started.elapsed();
+    println!("no response after {took:.1?}");
+    assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.stored_token("access_token").as_str(), ""));
+    // The client waits one second; the rest allows for a slow machine.
     assert!(took > Duration::from_millis(900) && took < Duration::from_secs(20), "{took:?}");
     keeper.signal("-KILL");
 }
 
 #[test]
-fn a_keeper_that_a_user_names_and_that_has_stopped_is_an_error_within_seconds() {
+fn a_stopped_keeper_that_the_user_named_is_an_error_within_seconds() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let keeper = Process::of(&world);
     let socket = world.machine.home.file("codex-auth/keeper/sock");
     keeper.signal("-STOP");
-    let begun = Instant::now();
+    let started = Instant::now();
     let ended = world.codex(["token"]).env("CODEX_AUTH_SOCKET", &socket).run().refused(5);
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(ended.err.contains(socket.to_str().unwrap()), "{ended}");
     keeper.signal("-KILL");
@@ -46,31 +46,31 @@ fn the_socket_alone_is_enough_for_a_process_without_a_home() {
     let world = World::fresh(&mut machine);
     let keeper = Process::of(&world);
     let socket = world.machine.home.file("codex-auth/keeper/sock");
-    let given = |arguments: &[&str]| {
+    let run = |arguments: &[&str]| {
         let run = world.codex(arguments.iter().copied()).without("CODEX_HOME");
         run.env("HOME", "/nowhere").env("CODEX_AUTH_SOCKET", &socket).run()
     };
-    assert_eq!(given(&["token"]).expect(0).out.trim_end(), world.kept("access_token"));
-    let told = given(&["token", "--json"]).expect(0).json();
-    assert_eq!(told["account"]["id"], "acct-1");
-    assert_eq!(told["place"], world.machine.home.path().to_str().unwrap());
-    // One that does not last long enough is refreshed once, and then it is the best that there is.
-    let before = world.kept("access_token");
-    let ended = given(&["token", "--min-ttl", "2h"]).expect(0);
-    assert_ne!(world.kept("access_token"), before);
-    assert_eq!(ended.out.trim_end(), world.kept("access_token"));
+    assert_eq!(run(&["token"]).expect(0).out.trim_end(), world.stored_token("access_token"));
+    let json = run(&["token", "--json"]).expect(0).json();
+    assert_eq!(json["account"]["id"], "acct-1");
+    assert_eq!(json["place"], world.machine.home.path().to_str().unwrap());
+    // A token that does not last long enough is refreshed once and then used with a warning.
+    let before = world.stored_token("access_token");
+    let ended = run(&["token", "--min-ttl", "2h"]).expect(0);
+    assert_ne!(world.stored_token("access_token"), before);
+    assert_eq!(ended.out.trim_end(), world.stored_token("access_token"));
     assert!(ended.err.starts_with("warning: the token expires"), "{ended}");
-    assert_eq!((world.requests(), world.ended(Outcome::Granted)), (1, 1));
-    assert_eq!(given(&["sync", "status", "--json"]).code, Some(0));
+    assert_eq!((world.requests(), world.requests_with(Outcome::Granted)), (1, 1));
+    assert_eq!(run(&["sync", "status", "--json"]).code, Some(0));
 
     keeper.signal("-TERM");
-    assert_eq!(keeper.ended().0, Some(0));
-    let ended = given(&["token"]).refused(5);
+    assert_eq!(keeper.wait().0, Some(0));
+    let ended = run(&["token"]).refused(5);
     assert!(ended.err.contains("hint: start the keeper there, codex sync run"), "{ended}");
 }
 
 #[test]
-fn where_the_path_of_a_home_is_too_long_for_a_socket_it_is_in_the_folder_of_the_user() {
+fn a_socket_whose_path_would_be_too_long_is_in_the_runtime_directory() {
     let home = TestHome::new();
     let runtime = home.beside("run");
     let long = home.path().join("a".repeat(60)).join("b".repeat(60));
@@ -91,6 +91,6 @@ fn where_the_path_of_a_home_is_too_long_for_a_socket_it_is_in_the_folder_of_the_
 
     let keeper = Process::start(codex(&["sync", "run"]).without("XDG_RUNTIME_DIR"));
     let log = keeper.until(AT_WORK);
-    assert!(log.iter().any(|line| line.contains("no socket: the path of the login is too long")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("no socket: the path of the home is too long")), "{log:#?}");
     assert_eq!(authority.counters().of(Endpoint::Refresh), 0);
 }

@@ -1,4 +1,4 @@
-//! A home that is closed to its keeper for a while.
+//! A home that is inaccessible to its keeper for a while.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use scripted_authority::Account;
 
 use super::process::{AT_WORK, Process, STANDING_BY};
-use super::unreachable::answers;
+use super::unreachable::await_stored_token;
 use crate::manager::world::World;
 use crate::support::{Machine, without_capabilities};
 
@@ -17,9 +17,9 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Three seconds: a watcher gives a home that is away one.
+/// The watcher waits one second for a missing home, so three are enough.
 #[test]
-fn a_home_that_is_closed_for_three_seconds_is_waited_for_by_a_keeper_and_by_its_standby() {
+fn keeper_and_standby_wait_for_a_home_that_is_inaccessible_for_three_seconds() {
     for closed in ["the home", "the folder above"] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
@@ -28,18 +28,18 @@ fn a_home_that_is_closed_for_three_seconds_is_waited_for_by_a_keeper_and_by_its_
         leader.until(AT_WORK);
         let follower = Process::start(run());
         follower.until(STANDING_BY);
-        answers(&world);
+        await_stored_token(&world);
         let home = world.machine.home.path();
         let folder = if closed == "the home" { home.as_path() } else { home.parent().unwrap() };
         set_mode(folder, 0o000);
         leader.signal("-HUP");
         thread::sleep(Duration::from_secs(3));
         set_mode(folder, 0o700);
-        world.machine.keep(world.authority.grant(Account::numbered(2)).auth_json());
-        answers(&world);
+        world.machine.store_text(world.authority.grant(Account::numbered(2)).auth_json());
+        await_stored_token(&world);
         leader.signal("-KILL");
-        assert_eq!(leader.ended().0, None, "{closed}: it was at work until it was killed");
+        assert_eq!(leader.wait().0, None, "{closed}: it ran until it was killed");
         follower.until(AT_WORK);
-        answers(&world);
+        await_stored_token(&world);
     }
 }

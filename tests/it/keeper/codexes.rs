@@ -1,4 +1,4 @@
-//! Eight programs that know nothing of our lock, and behave as Codex 0.169 does: with a keeper they never refresh.
+//! Eight programs that behave like Codex 0.169 and do not take the lease: with a keeper they never refresh.
 
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,25 +10,25 @@ use jiff::SignedDuration;
 use scripted_authority::{Authority, Endpoint, Outcome, Step};
 use serde_json::Value;
 
-use super::virtual_time::{Hands, Kept};
-use crate::manager::world::{World, merged, post};
+use super::virtual_time::{TestClock, TestKeeper};
+use crate::manager::world::{World, merged, spend};
 use crate::support::{Machine, TestHome, eventually};
 
 const CODEXES: usize = 8;
 const EXPIRIES: u64 = 20;
-/// Codex refreshes a token that ends within this (`codex-blackbox.md` 3).
+/// Codex refreshes a token that expires within this.
 const WINDOW: SignedDuration = SignedDuration::from_mins(5);
-/// What an authority on the other side of a network takes.
+/// The latency of a remote authority.
 const LATENCY: Duration = Duration::from_millis(50);
 
-/// What they have done together.
+/// What all of them did together.
 #[derive(Default)]
-struct Toll {
+struct RefreshCounts {
     requests: AtomicU32,
     failures: AtomicU32,
 }
 
-/// Where they all live.
+/// The home and the authority.
 #[derive(Clone, Copy)]
 struct Scene<'a> {
     home: &'a TestHome,
@@ -47,7 +47,7 @@ impl Scene<'_> {
     }
 }
 
-/// A Codex: it holds what it has read, and looks again only when that is about to end (`codex-blackbox.md` 0).
+/// A Codex process: it keeps the document that it has read, and reads again only when the token is about to expire.
 struct Codex {
     document: AuthDocument,
 }
@@ -57,8 +57,8 @@ impl Codex {
         Self { document: scene.stored().1 }
     }
 
-    /// Uses its token, after the refresh that it finds necessary.
-    fn use_token(&mut self, scene: Scene<'_>, clock: &Clock, toll: &Toll) {
+    /// Uses its token, after a refresh if Codex would refresh.
+    fn use_token(&mut self, scene: Scene<'_>, clock: &Clock, counts: &RefreshCounts) {
         if !self.is_ending(clock) {
             return;
         }
@@ -67,14 +67,14 @@ impl Codex {
         if !self.is_ending(clock) {
             return;
         }
-        toll.requests.fetch_add(1, Ordering::Relaxed);
+        counts.requests.fetch_add(1, Ordering::Relaxed);
         let refresh_token = &self.document.tokens().unwrap().refresh_token;
-        let answer = post(scene.authority, refresh_token.as_ref().unwrap().expose());
+        let answer = spend(scene.authority, refresh_token.as_ref().unwrap().expose());
         if answer["access_token"] == Value::Null {
-            toll.failures.fetch_add(1, Ordering::Relaxed);
+            counts.failures.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // Only the one whose token was still good gets here, so nobody writes at the same time.
+        // The authority accepts a token once, so only one process writes.
         let new = scene.home.write("new", merged(&text, &answer));
         fs::rename(new, scene.home.document()).unwrap();
         self.document = scene.stored().1;
@@ -85,58 +85,67 @@ impl Codex {
     }
 }
 
-/// Lives through the end of as many tokens as there are to be, and has all of them use theirs before and near each end.
-fn live_through(world: &World<'_>, hands: &Hands, kept: Option<&Kept>, expiries: u64) -> Toll {
+/// Lets `expiries` tokens expire, and lets every process use its token before and shortly before each expiry.
+fn run_expiries(
+    world: &World<'_>,
+    hands: &TestClock,
+    keeper: Option<&TestKeeper>,
+    expiries: u64,
+) -> RefreshCounts {
     world.authority.script_always(Endpoint::Refresh, Step::default().delayed(LATENCY));
     let scene = Scene { home: &world.machine.home, authority: &world.authority };
-    let toll = Toll::default();
-    let mut codexes: Vec<_> = (0..CODEXES).map(|_| Codex::start(scene)).collect();
+    let counts = RefreshCounts::default();
+    let mut processes: Vec<_> = (0..CODEXES).map(|_| Codex::start(scene)).collect();
     let clock = hands.clock();
     for number in 1..=expiries {
         let end = scene.end_of_stored();
-        let all_at = |codexes: &mut Vec<Codex>, before: SignedDuration| {
+        let all_at = |processes: &mut Vec<Codex>, before: SignedDuration| {
             hands.set_to(world, end - before);
-            if let Some(kept) = kept {
-                // It looks at the clock every 30 s; here that takes no time.
-                kept.bell.ring();
+            if let Some(keeper) = keeper {
+                // It checks the clock every 30 s; the trigger saves that wait.
+                keeper.trigger.wake();
                 eventually("the keeper to be done", || {
-                    world.ended(Outcome::Granted) == number && scene.end_of_stored() > end
+                    world.requests_with(Outcome::Granted) == number && scene.end_of_stored() > end
                 });
             }
             thread::scope(|scope| {
-                for codex in codexes {
-                    let (clock, toll) = (&clock, &toll);
-                    scope.spawn(move || codex.use_token(scene, clock, toll));
+                for codex in processes {
+                    let (clock, counts) = (&clock, &counts);
+                    scope.spawn(move || codex.use_token(scene, clock, counts));
                 }
             });
         };
-        // The keeper's time has come and Codex's has not.
-        all_at(&mut codexes, SignedDuration::from_mins(9));
-        all_at(&mut codexes, SignedDuration::from_mins(4));
+        // The keeper refreshes now; Codex does not yet.
+        all_at(&mut processes, SignedDuration::from_mins(9));
+        all_at(&mut processes, SignedDuration::from_mins(4));
     }
-    toll
+    counts
 }
 
 #[test]
-fn with_a_keeper_eight_codexes_never_refresh_over_twenty_expiries() {
+fn with_a_keeper_eight_codex_processes_never_refresh_over_twenty_expiries() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    let hands = Hands::default();
-    let kept = Kept::start(&world, &hands);
-    let toll = live_through(&world, &hands, Some(&kept), EXPIRIES);
-    kept.finish();
-    assert_eq!((toll.requests.into_inner(), toll.failures.into_inner()), (0, 0));
-    assert_eq!((world.requests(), world.ended(Outcome::Granted)), (EXPIRIES, EXPIRIES));
+    let hands = TestClock::default();
+    let keeper = TestKeeper::start(&world, &hands);
+    let counts = run_expiries(&world, &hands, Some(&keeper), EXPIRIES);
+    keeper.finish();
+    assert_eq!((counts.requests.into_inner(), counts.failures.into_inner()), (0, 0));
+    assert_eq!((world.requests(), world.requests_with(Outcome::Granted)), (EXPIRIES, EXPIRIES));
 }
 
 #[test]
-fn without_a_keeper_eight_codexes_race_at_every_expiry() {
+fn without_a_keeper_eight_codex_processes_race_at_every_expiry() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let expiries = 5;
-    let toll = live_through(&world, &Hands::default(), None, expiries);
-    let (requests, failures) = (toll.requests.into_inner(), toll.failures.into_inner());
+    let counts = run_expiries(&world, &TestClock::default(), None, expiries);
+    let (requests, failures) = (counts.requests.into_inner(), counts.failures.into_inner());
     println!("{requests} requests and {failures} failures at {expiries} expiries");
     assert!(u64::from(requests) > expiries && failures > 0, "{requests} requests, {failures} failures");
-    assert_eq!(world.ended(Outcome::Granted), expiries, "one is served each time, and the others fail");
+    assert_eq!(
+        world.requests_with(Outcome::Granted),
+        expiries,
+        "one request succeeds each time, and the others fail"
+    );
 }

@@ -1,4 +1,4 @@
-//! What a client of a keeper asks of the kernel, and clients of other users and in other mounts.
+//! System calls of a keeper's client, and clients in other mounts and of other users.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::process::{AT_WORK, Process, STANDING_BY};
-use super::socket::{answer, get, socket, status};
+use super::socket::{get, response_to, socket, status};
 use crate::manager::world::World;
-use crate::support::{Actor, Guarded, Machine, here, over_both_stores, part, tell};
+use crate::support::{Guarded, HelperProcess, Machine, here, over_both_stores, report, role};
 
 over_both_stores!(a_token_from_the_keeper_touches_neither_the_file_nor_the_keychain);
 
@@ -20,24 +20,27 @@ fn a_token_from_the_keeper_touches_neither_the_file_nor_the_keychain(machine: &m
         let run = world.codex(["token"]);
         let run = run.through(["strace", "-f", "-e", "trace=connect,/^open", "-o", trace.to_str().unwrap()]);
         let ended = run.run().expect(0);
-        assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.kept("access_token").as_str(), ""));
+        assert_eq!(
+            (ended.out.trim_end(), ended.err.as_str()),
+            (world.stored_token("access_token").as_str(), "")
+        );
         let trace = fs::read_to_string(trace).unwrap();
-        // The bus is where the keychain is.
+        // The keychain is reached through the bus.
         let bus = world.machine.session.as_ref().map(|_| "/bus\"");
         [trace.contains("auth.json\""), bus.is_some_and(|bus| trace.contains(bus))]
     };
-    let looks_itself = if world.machine.session.is_some() { [false, true] } else { [true, false] };
-    assert_eq!(traced("before"), looks_itself);
+    let reads_store = if world.machine.session.is_some() { [false, true] } else { [true, false] };
+    assert_eq!(traced("before"), reads_store);
     let keeper = Process::of(&world);
     assert_eq!(traced("meanwhile"), [false, false]);
     keeper.signal("-KILL");
-    assert_eq!(keeper.ended().0, None);
-    assert_eq!(traced("after"), looks_itself);
+    assert_eq!(keeper.wait().0, None);
+    assert_eq!(traced("after"), reads_store);
 }
 
-/// As a container would have it: the folder of the socket and nothing else of the home.
+/// As in a container: only the folder of the socket is mounted.
 #[test]
-fn a_folder_that_is_mounted_elsewhere_keeps_its_keeper_through_a_failover() {
+fn a_mounted_socket_folder_reaches_the_keeper_after_a_failover() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let leader = Process::of(&world);
@@ -62,15 +65,15 @@ fn a_folder_that_is_mounted_elsewhere_keeps_its_keeper_through_a_failover() {
     leader.signal("-KILL");
     follower.until(AT_WORK);
     ask.0.stdin.take().unwrap().write_all(b"\n").unwrap();
-    assert_eq!(lines.next().unwrap().unwrap(), world.kept("access_token"));
+    assert_eq!(lines.next().unwrap().unwrap(), world.stored_token("access_token"));
 }
 
-/// The folder and the socket are opened to everybody for this, so that it is the keeper that refuses.
+/// Folder and socket are accessible to all users, so only the keeper can refuse.
 #[test]
-fn another_user_is_refused_at_both_ends() {
-    if let Some(path) = part() {
-        let answer = answer(Path::new(&path), &get("/v1/token"));
-        return tell(&format!("heard {} bytes.", answer.len()));
+fn client_and_keeper_refuse_a_peer_of_another_user() {
+    if let Some(path) = role() {
+        let answer = response_to(Path::new(&path), &get("/v1/token"));
+        return report(&format!("heard {} bytes.", answer.len()));
     }
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
@@ -80,16 +83,17 @@ fn another_user_is_refused_at_both_ends() {
         let mode = if *folder == path { 0o666 } else { 0o755 };
         fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let nobody = "exec 9<\"$0\"; cd /; \
+    let as_nobody = "exec 9<\"$0\"; cd /; \
         exec setpriv --reuid=65534 --regid=65534 --clear-groups /proc/self/fd/9 \"$@\"";
-    let way = ["sh", "-c", nobody];
-    let mut stranger = Actor::start_through(&way, here!(), path.to_str().unwrap(), &world.machine.home);
-    assert_eq!(stranger.next_word(), "heard 0 bytes.");
-    let log = keeper.until("a connection was refused");
+    let way = ["sh", "-c", as_nobody];
+    let mut other_user =
+        HelperProcess::start_through(&way, here!(), path.to_str().unwrap(), &world.machine.home);
+    assert_eq!(other_user.next_word(), "heard 0 bytes.");
+    let log = keeper.until("rejected a connection of another user");
     assert!(log.last().unwrap().contains("user 65534 is at the other end"), "{log:#?}");
 
     let run = world.codex(["token"]).env("CODEX_AUTH_SOCKET", &path).by_user(65534);
     let ended = run.run().refused(5);
     assert!(ended.err.contains("user 0 is at the other end"), "{ended}");
-    assert_eq!(status(&answer(&path, &get("/v1/token"))), "200", "to its own user it talks still");
+    assert_eq!(status(&response_to(&path, &get("/v1/token"))), "200", "its own user still gets a response");
 }

@@ -1,4 +1,4 @@
-//! The keeper: one process refreshes ahead of time, so that no other ever has to.
+//! The keeper: one process refreshes ahead of time, so that no other has to.
 
 mod authority;
 mod clients;
@@ -8,7 +8,7 @@ mod clocks;
 mod closed;
 mod codexes;
 mod failover;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keychain;
 // Linux: strace, mounts and another user.

@@ -1,13 +1,13 @@
-//! `codex sync run` as a process: its log by line, its signals and its end.
+//! `codex sync run` as a process: its log lines, signals and exit code.
 
 use std::process::Command;
 
 use crate::manager::world::World;
 use crate::support::{Guarded, Lines, Run};
 
-/// What a keeper says when it is the one.
+/// A keeper logs this when it holds the lock.
 pub const AT_WORK: &str = "keeping the login fresh";
-/// What one says who waits for its turn.
+/// A standby logs this.
 pub const STANDING_BY: &str = "standing by for";
 
 /// A keeper; killed on drop.
@@ -24,7 +24,7 @@ impl Process {
         Self { process: Guarded(child), log }
     }
 
-    /// Starts the keeper of `world`, and waits until it is at work.
+    /// Starts the keeper of `world`, and waits until it holds the lock.
     #[track_caller]
     pub fn of(world: &World<'_>) -> Self {
         let keeper = Self::start(world.codex(["sync", "run"]));
@@ -32,7 +32,7 @@ impl Process {
         keeper
     }
 
-    /// Waits until its log says `words`, and gives back all lines up to then.
+    /// Waits until its log contains `words`, and returns all lines until then.
     #[track_caller]
     pub fn until(&self, words: &str) -> Vec<String> {
         self.log.until(|line| line.contains(words))
@@ -42,14 +42,14 @@ impl Process {
         self.process.0.id()
     }
 
-    /// Sends it a signal, by the name that kill(1) has for it.
+    /// Sends it a signal, named as for kill(1).
     pub fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
     }
 
-    /// Waits for its end: the exit code, and the rest of its log.
+    /// Waits until it exits, and returns the exit code and the rest of its log.
     #[track_caller]
-    pub fn ended(mut self) -> (Option<i32>, Vec<String>) {
+    pub fn wait(mut self) -> (Option<i32>, Vec<String>) {
         let rest = self.log.rest();
         (self.process.0.wait().unwrap().code(), rest)
     }

@@ -6,7 +6,7 @@ use scripted_authority::{Account, Grant};
 use serde_json::Value;
 
 use super::process::Process;
-use super::socket::{request, get, socket, status};
+use super::socket::{get, response_to, socket, status};
 use crate::app_server::client::Client;
 use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Machine, eventually, over_both_stores};
@@ -17,8 +17,8 @@ fn socket_and_app_server_show_the_effect_of_every_command(machine: &mut Machine)
     let world = World::fresh(machine);
     let mut readers = Readers::of(&world);
     for number in 0..5 {
-        readers.play(number, &mut |deed, by, answered, expected| {
-            assert_eq!(answered, expected, "{by} after {deed}");
+        readers.play(number, &mut |command, by, token, expected| {
+            assert_eq!(token, expected, "{by} after {command}");
         });
     }
 }
@@ -76,21 +76,21 @@ impl<'a> Readers<'a> {
     fn compare(
         &mut self,
         number: u32,
-        deed: &'static str,
+        command: &'static str,
         expected: Option<&str>,
         compare: &mut Compare<'_>,
     ) {
-        let answer = request(&socket(self.world), &get("/v1/token"));
+        let answer = response_to(&socket(self.world), &get("/v1/token"));
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let given = || Some(serde_json::from_str::<Value>(body).ok()?["token"].as_str()?.to_owned());
-        let by_socket = if status(&answer) == "200" { given() } else { None };
-        compare(deed, "the socket", by_socket.as_deref(), expected);
-        compare(deed, "the app server", self.app_server.token().as_deref(), expected);
+        let token = || Some(serde_json::from_str::<Value>(body).ok()?["token"].as_str()?.to_owned());
+        let by_socket = if status(&answer) == "200" { token() } else { None };
+        compare(command, "the socket", by_socket.as_deref(), expected);
+        compare(command, "the app server", self.app_server.token().as_deref(), expected);
         // It uses the same socket and takes long to start.
         if number.is_multiple_of(10) {
             let ended = self.world.codex(["token"]).run();
             let by_command = (ended.code == Some(0)).then(|| ended.out.trim_end().to_owned());
-            compare(deed, "codex token", by_command.as_deref(), expected);
+            compare(command, "codex token", by_command.as_deref(), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a keeper is told to look and to leave, and what it tells a service manager.
+//! Signals to a keeper, and its notifications to a service manager.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -6,44 +6,46 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Endpoint, Moment};
 
 use super::process::{AT_WORK, Process, STANDING_BY};
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Machine, eventually};
 
 #[test]
-fn a_keeper_that_is_ended_while_it_refreshes_stores_what_it_bought_first() {
+fn a_keeper_stopped_during_a_refresh_stores_the_new_token_first() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
     let keeper = Process::of(&world);
-    hold.arrived(PATIENCE).unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     keeper.signal("-TERM");
-    keeper.until("ending; a refresh under way is finished first");
+    keeper.until("stopping; a running refresh is completed first");
     hold.release();
-    assert_eq!(keeper.ended().0, Some(0));
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(keeper.wait().0, Some(0));
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
     assert!(!world.has_rescue());
     assert!(!world.machine.home.file("codex-auth/keeper/sock").exists());
 }
 
 #[test]
-fn whoever_asks_twice_does_not_wait_and_the_refresh_goes_on_without_it() {
+fn a_second_signal_ends_the_keeper_at_once_and_the_refresh_continues() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
     let keeper = Process::of(&world);
-    hold.arrived(PATIENCE).unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     keeper.signal("-TERM");
-    keeper.until("ending");
+    keeper.until("stopping");
     keeper.signal("-INT");
-    assert_eq!(keeper.ended().0, Some(130), "while the refresh is held");
+    assert_eq!(keeper.wait().0, Some(130), "while the refresh is held");
     hold.release();
-    eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());
-    eventually("the child to leave", || !world.has_rescue());
+    eventually("the child to commit", || {
+        Some(world.stored_token("refresh_token")) == world.live_refresh_token()
+    });
+    eventually("the child to exit", || !world.has_rescue());
     assert_eq!(world.requests(), 1);
 }
 
 #[test]
-fn a_keeper_ends_when_asked_to_whether_it_works_or_stands_by() {
+fn signals_end_keeper_and_standby() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     for (signal, code) in [("-TERM", 0), ("-INT", 130)] {
@@ -51,23 +53,23 @@ fn a_keeper_ends_when_asked_to_whether_it_works_or_stands_by() {
         let follower = Process::start(world.codex(["sync", "run"]));
         follower.until(STANDING_BY);
         follower.signal(signal);
-        assert_eq!(follower.ended().0, Some(code), "{signal}");
+        assert_eq!(follower.wait().0, Some(code), "{signal}");
         leader.signal("-HUP");
-        leader.until("looking again");
+        leader.until("reloading the login");
         leader.signal(signal);
-        assert_eq!(leader.ended().0, Some(code), "{signal}");
+        assert_eq!(leader.wait().0, Some(code), "{signal}");
     }
     assert_eq!(world.requests(), 0);
 }
 
 #[test]
-fn a_service_manager_is_told_that_it_is_ready_alive_and_ending_also_while_it_stands_by() {
+fn keeper_and_standby_notify_the_service_manager() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let managed = |name: &str| {
         let path = world.machine.home.beside(name).join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let run = world.codex(["sync", "run"]).env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "200000");
         (Process::start(run), socket)
     };
@@ -82,7 +84,7 @@ fn a_service_manager_is_told_that_it_is_ready_alive_and_ending_also_while_it_sta
     }
 
     leader.signal("-TERM");
-    assert_eq!(leader.ended().0, Some(0));
+    assert_eq!(leader.wait().0, Some(0));
     let last = std::iter::from_fn(|| {
         leading.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let mut message = [0; 256];
@@ -94,12 +96,12 @@ fn a_service_manager_is_told_that_it_is_ready_alive_and_ending_also_while_it_sta
 }
 
 #[test]
-fn a_service_manager_that_does_not_listen_holds_up_nobody_and_is_told_when_it_does() {
+fn an_unresponsive_service_manager_delays_nothing_and_is_notified_later() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let path = world.machine.home.beside("manager").join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let others = UnixDatagram::unbound().unwrap();
     others.connect(&path).unwrap();
     others.set_nonblocking(true).unwrap();
@@ -112,12 +114,12 @@ fn a_service_manager_that_does_not_listen_holds_up_nobody_and_is_told_when_it_do
         let keeper = Process::start(run);
         keeper.until(AT_WORK);
         keeper.signal("-HUP");
-        keeper.until("looking again");
+        keeper.until("reloading the login");
         keeper
     };
-    let deaf = start();
-    deaf.signal("-TERM");
-    assert_eq!(deaf.ended().0, Some(0));
+    let unheard = start();
+    unheard.signal("-TERM");
+    assert_eq!(unheard.wait().0, Some(0));
 
     let keeper = start();
     for _ in 0..queue {
@@ -127,19 +129,19 @@ fn a_service_manager_that_does_not_listen_holds_up_nobody_and_is_told_when_it_do
     await_message(&manager, "WATCHDOG=1\n");
     keeper.signal("-TERM");
     await_message(&manager, "STOPPING=1\n");
-    assert_eq!(keeper.ended().0, Some(0));
+    assert_eq!(keeper.wait().0, Some(0));
 }
 
-/// Waits until a keeper tells its service manager this.
+/// Waits until the service manager receives `expected`.
 #[track_caller]
 fn await_message(socket: &UnixDatagram, expected: &str) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut message = [0; 256];
     loop {
         let size = socket.recv(&mut message).unwrap();
         if message[..size] == *expected.as_bytes() {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "it goes on without a word of {expected:?}");
+        assert!(started.elapsed() < TEST_TIMEOUT, "no {expected:?} among the messages");
     }
 }

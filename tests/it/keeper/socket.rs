@@ -1,4 +1,4 @@
-//! What the keeper's socket answers, to whom, and what it never says.
+//! The responses of the keeper's socket.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Endpoint, Moment};
 
 use super::process::Process;
-use crate::manager::world::{PATIENCE, World};
+use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::Machine;
 
-/// Where the keeper of a world answers.
+/// The socket of the keeper of a world.
 pub fn socket(world: &World<'_>) -> PathBuf {
     world.machine.home.file("codex-auth/keeper/sock")
 }
 
-/// What comes back for these bytes, up to the end of the connection.
-pub fn answer(path: &Path, request: &[u8]) -> String {
+/// Sends these bytes and returns everything until the connection closes.
+pub fn response_to(path: &Path, request: &[u8]) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // It may have heard enough before it has heard all.
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
-    // Bytes that it did not read make the end of the connection a reset.
+    // Unread bytes reset the connection.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -32,7 +32,7 @@ pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: keeper\r\n\r\n").into_bytes()
 }
 
-/// The first line of an answer tells how it went.
+/// The status code of a response.
 pub fn status(answer: &str) -> &str {
     answer
         .strip_prefix("HTTP/1.1 ")
@@ -41,7 +41,7 @@ pub fn status(answer: &str) -> &str {
 }
 
 #[test]
-fn strange_requests_are_refused_and_no_answer_holds_a_secret_but_the_access_token() {
+fn invalid_requests_are_refused_and_no_response_holds_another_secret_than_the_access_token() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let _keeper = Process::of(&world);
@@ -72,77 +72,77 @@ fn strange_requests_are_refused_and_no_answer_holds_a_secret_but_the_access_toke
     for (expected, request) in requests {
         let shown = String::from_utf8_lossy(&request[..request.len().min(60)]).into_owned();
         if request.is_empty() {
-            // Nothing but the end of the request: there is nothing to answer.
+            // An empty request gets no response.
             UnixStream::connect(&path).unwrap().shutdown(std::net::Shutdown::Write).unwrap();
             continue;
         }
-        let answer = answer(&path, request);
+        let answer = response_to(&path, request);
         assert_eq!(status(&answer), *expected, "{shown}: {answer}");
         answers.push(answer);
     }
-    // And while a refresh is under way, and after it.
+    // Also during a refresh, and after it.
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
     let waiting = std::thread::spawn({
         let path = path.clone();
-        move || answer(&path, &get("/v1/token?min_ttl=86400&wait=yes"))
+        move || response_to(&path, &get("/v1/token?min_ttl=86400&wait=yes"))
     });
-    hold.arrived(PATIENCE).unwrap();
-    answers.push(answer(&path, &get("/v1/status")));
-    answers.push(answer(&path, &get("/v1/token")));
-    let before = world.kept("access_token");
+    hold.arrived(TEST_TIMEOUT).unwrap();
+    answers.push(response_to(&path, &get("/v1/status")));
+    answers.push(response_to(&path, &get("/v1/token")));
+    let before = world.stored_token("access_token");
     hold.release();
     answers.push(waiting.join().unwrap());
-    let after = world.kept("access_token");
+    let after = world.stored_token("access_token");
     assert_ne!(before, after);
-    assert!(answers.last().unwrap().contains(&after), "what was waited for");
+    assert!(answers.last().unwrap().contains(&after), "the refreshed token");
 
     let secrets = world.authority.issued_secrets();
-    let mut given = 0;
+    let mut count = 0;
     for answer in &answers {
         for secret in &secrets {
-            let is_given = [&before, &after].contains(&secret);
-            assert!(is_given || !answer.contains(secret.as_str()), "{answer}");
-            given += usize::from(is_given && answer.contains(secret.as_str()));
+            let is_access_token = [&before, &after].contains(&secret);
+            assert!(is_access_token || !answer.contains(secret.as_str()), "{answer}");
+            count += usize::from(is_access_token && answer.contains(secret.as_str()));
         }
     }
-    assert_eq!(given, 4, "a token for each of the requests that asked for one as it should");
+    assert_eq!(count, 4, "a token for each valid request for one");
 }
 
 #[test]
-fn who_connects_and_says_nothing_is_sent_away_and_others_are_served() {
+fn an_incomplete_request_times_out_and_others_are_served() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let _keeper = Process::of(&world);
     let path = socket(&world);
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut slow = UnixStream::connect(&path).unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     slow.write_all(b"GET /v1/token HTTP/1.1\r\nHost: ").unwrap();
-    assert_eq!(status(&answer(&path, &get("/v1/token"))), "200");
+    assert_eq!(status(&response_to(&path, &get("/v1/token"))), "200");
     let mut rest = Vec::new();
     let _ = slow.read_to_end(&mut rest);
-    let held = begun.elapsed();
-    assert!(held > Duration::from_secs(4) && held < PATIENCE, "{held:?}");
-    assert!(!String::from_utf8_lossy(&rest).contains(&world.kept("access_token")));
+    let held = started.elapsed();
+    assert!(held > Duration::from_secs(4) && held < TEST_TIMEOUT, "{held:?}");
+    assert!(!String::from_utf8_lossy(&rest).contains(&world.stored_token("access_token")));
 }
 
 #[test]
-fn two_hundred_idle_connections_delay_others_and_do_no_harm() {
+fn two_hundred_idle_connections_do_no_harm() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let _keeper = Process::of(&world);
     let path = socket(&world);
-    // Whoever finds the queue full has to wait in its own time; the keeper takes its share and no more.
+    // Connections beyond the limit wait in the queue.
     let connections = (0..200).map(|_| {
         let path = path.clone();
         std::thread::spawn(move || UnixStream::connect(path).unwrap())
     });
     let connections: Vec<_> = connections.collect();
-    // The program does not wait for its turn: it looks for itself.
+    // The program does not wait for its turn; it reads the store itself.
     let ended = world.codex(["token"]).run().expect(0);
-    assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.kept("access_token").as_str(), ""));
+    assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.stored_token("access_token").as_str(), ""));
     for connection in connections {
         drop(connection.join().unwrap());
     }
-    assert_eq!(status(&answer(&path, &get("/v1/token"))), "200");
+    assert_eq!(status(&response_to(&path, &get("/v1/token"))), "200");
 }

@@ -1,4 +1,4 @@
-//! A keeper in this process, by a clock that the test sets and the authority follows.
+//! A keeper in this process, with a clock that the test sets for keeper and authority.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,39 +17,39 @@ use crate::manager::world::World;
 
 /// A clock that a test sets.
 #[derive(Clone, Default)]
-pub struct Hands(Arc<AtomicI64>);
+pub struct TestClock(Arc<AtomicI64>);
 
-impl Hands {
+impl TestClock {
     pub fn clock(&self) -> Clock {
-        let hands = self.clone();
-        Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(hands.0.load(Ordering::Relaxed)))
+        let clock = self.clone();
+        Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(clock.0.load(Ordering::Relaxed)))
     }
 
-    /// Puts it, and the authority's, so far ahead of the machine's.
+    /// Sets this clock and the authority's so far ahead of the machine's.
     pub fn set(&self, world: &World<'_>, ahead: Duration) {
         let ahead = i64::try_from(ahead.as_secs()).unwrap();
         self.0.store(ahead, Ordering::Relaxed);
         world.authority.adjust(|policy| policy.clock_offset = ahead);
     }
 
-    /// Puts both to this moment.
+    /// Sets both clocks to this time.
     pub fn set_to(&self, world: &World<'_>, moment: Timestamp) {
         let ahead = moment.duration_since(Timestamp::now()).as_secs();
         self.set(world, Duration::from_secs(u64::try_from(ahead).unwrap()));
     }
 }
 
-/// A keeper that lives by such a clock.
-pub struct Kept {
+/// A keeper with such a clock.
+pub struct TestKeeper {
     pub manager: AuthManager,
-    pub bell: WatchTrigger,
+    pub trigger: WatchTrigger,
     runtime: Runtime,
     work: JoinHandle<Result<(), codex_auth::keeper::Error>>,
     end: oneshot::Sender<()>,
 }
 
-impl Kept {
-    pub fn start(world: &World<'_>, hands: &Hands) -> Self {
+impl TestKeeper {
+    pub fn start(world: &World<'_>, clock: &TestClock) -> Self {
         let (home, url) = (world.machine.home.path(), world.authority.token_url());
         let environment = Environment::read(move |name| match name {
             "CODEX_HOME" => Some(home.clone().into()),
@@ -58,17 +58,17 @@ impl Kept {
         });
         let (home, environment) = (world.machine.home.home(), environment.unwrap());
         let manager = AuthManager::builder(home.clone(), environment.clone());
-        let manager = manager.clock(hands.clock()).policy(AccountPolicy::Follow).open().unwrap();
+        let manager = manager.clock(clock.clock()).policy(AccountPolicy::Follow).open().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
-        let post = runtime.block_on(KeeperLock::take(&home, &environment, |_| {})).unwrap();
-        let keeper = Keeper::new(post, manager.clone(), Box::new(manager.clone()), hands.clock());
-        let bell = keeper.look_again();
+        let lock = runtime.block_on(KeeperLock::acquire(&home, &environment, |_| {})).unwrap();
+        let keeper = Keeper::new(lock, manager.clone(), Box::new(manager.clone()), clock.clock());
+        let bell = keeper.watch_trigger();
         let (end, ended) = oneshot::channel::<()>();
         let work = runtime.spawn(keeper.run(None, async {
             let _ = ended.await;
         }));
-        Self { manager, bell, runtime, work, end }
+        Self { manager, trigger: bell, runtime, work, end }
     }
 
     pub fn finish(self) {

@@ -1,15 +1,15 @@
-//! Every answer of an authority, and what is done with it; upstream's own cases by their names.
+//! Responses of the authority; Codex's own test cases keep their names.
 
 use scripted_authority::{Account, Edit, Ending, Endpoint, ErrorShape, Outcome, Step};
 use serde_json::json;
 
-use super::world::{World, merged, post};
+use super::world::{World, merged, spend};
 use crate::support::{Machine, over_both_stores};
 
 over_both_stores!(
     refresh_token_succeeds_updates_storage,
     refresh_token_skips_refresh_when_auth_changed,
-    a_dead_credential_is_tried_once_and_healed_by_a_login,
+    a_rejected_refresh_token_is_sent_once_and_replaced_by_a_login,
 );
 
 fn refresh_token_succeeds_updates_storage(machine: &mut Machine) {
@@ -22,25 +22,25 @@ fn refresh_token_succeeds_updates_storage(machine: &mut Machine) {
     }
     assert_ne!(before["last_refresh"], after["last_refresh"]);
     assert_eq!(before["tokens"]["account_id"], after["tokens"]["account_id"]);
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
     assert_eq!((world.requests(), world.has_rescue()), (1, false));
     let state = world.state();
     assert_eq!(state["outcome"]["ending"], "committed");
     assert_eq!(state["spent"].as_array().unwrap().len(), 1);
 }
 
-/// What another program stored is taken over without a request.
+/// What another program stored is adopted without a request.
 fn refresh_token_skips_refresh_when_auth_changed(machine: &mut Machine) {
     let world = World::expired(machine);
-    let answer = post(&world.authority, &world.grant.tokens.refresh_token);
-    let document = merged(&world.machine.kept().unwrap(), &answer);
-    world.machine.keep(document);
+    let answer = spend(&world.authority, &world.grant.tokens.refresh_token);
+    let document = merged(&world.machine.stored_text().unwrap(), &answer);
+    world.machine.store_text(document);
     let ended = world.codex(["token"]).run().expect(0);
     assert_eq!(Some(ended.out.trim_end()), answer["access_token"].as_str());
-    assert_eq!(world.requests(), 1, "only the other program's own");
+    assert_eq!(world.requests(), 1, "only that of the other program");
 }
 
-fn a_dead_credential_is_tried_once_and_healed_by_a_login(machine: &mut Machine) {
+fn a_rejected_refresh_token_is_sent_once_and_replaced_by_a_login(machine: &mut Machine) {
     let world = World::expired(machine);
     world.authority.end(world.grant.id, Ending::RefreshExpired);
     for _ in 0..3 {
@@ -81,7 +81,7 @@ fn refreshes_token_when_access_token_is_expired() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let ended = world.codex(["token"]).run().expect(0);
-    assert_eq!(ended.out.trim_end(), world.kept("access_token"));
+    assert_eq!(ended.out.trim_end(), world.stored_token("access_token"));
     assert_eq!(world.requests(), 1);
 }
 
@@ -99,16 +99,16 @@ fn refresh_token_returns_transient_error_on_server_failure() {
     world.codex(["refresh"]).run().expect(0);
 }
 
-/// Every row of the table in `codex-behaviour.md` 3.5 that is final, in every shape of an error.
+/// Every permanent error, in every shape that the authority sends.
 #[test]
 fn refresh_token_returns_permanent_error_in_every_shape() {
     for shape in [ErrorShape::Nested, ErrorShape::Flat, ErrorShape::TopLevel] {
-        for (status, code, told) in [
+        for (status, code, message) in [
             (401, "refresh_token_expired", "has expired"),
             (400, "refresh_token_expired", "has expired"),
             (401, "refresh_token_invalidated", "was revoked"),
-            (400, "invalid_grant", "refuses"),
-            (401, "something_else", "refuses"),
+            (400, "invalid_grant", "rejects"),
+            (401, "something_else", "rejects"),
         ] {
             let mut machine = Machine::with_file();
             let world = World::fresh(&mut machine);
@@ -116,7 +116,7 @@ fn refresh_token_returns_permanent_error_in_every_shape() {
             world.authority.script(Endpoint::Refresh, Step::status(status, code));
             let ended = world.codex(["refresh"]).run().refused(3);
             assert!(
-                ended.err.contains(told) && ended.err.contains(code),
+                ended.err.contains(message) && ended.err.contains(code),
                 "{status} {code} {shape:?}\n{ended}"
             );
             assert_eq!(world.state()["poison"]["code"], code);
@@ -125,7 +125,7 @@ fn refresh_token_returns_permanent_error_in_every_shape() {
 }
 
 #[test]
-fn an_unnamed_refusal_passes_and_may_be_asked_again_by_hand() {
+fn an_unknown_refusal_expires_and_can_be_retried_with_refresh() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.authority.script(Endpoint::Refresh, Step::status(401, "something_else"));
@@ -141,50 +141,53 @@ fn an_unnamed_refusal_passes_and_may_be_asked_again_by_hand() {
 fn refresh_without_id_token_keeps_the_old_one() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    let before = world.kept("id_token");
+    let before = world.stored_token("id_token");
     world.authority.script(Endpoint::Refresh, Step::edited("id_token", Edit::Missing));
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(world.kept("id_token"), before);
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(world.stored_token("id_token"), before);
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
 }
 
 #[test]
-fn an_answer_without_a_new_refresh_token_keeps_the_old_one_alive() {
+fn a_response_without_a_refresh_token_keeps_the_old_one() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.authority.adjust(|policy| policy.rotation = scripted_authority::Rotation::Keeps);
-    let before = world.kept("refresh_token");
+    let before = world.stored_token("refresh_token");
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(world.kept("refresh_token"), before);
+    assert_eq!(world.stored_token("refresh_token"), before);
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(world.ended(Outcome::Granted), 2);
+    assert_eq!(world.requests_with(Outcome::Granted), 2);
 }
 
-/// The answer was lost, so the token may be spent. The retry says that it is, nobody has the successor, and only a new
-/// login helps; the access token is not given out any more.
+/// The retry reports that the token was reused. No process has the new token, so only a login helps, and the access token
+/// is no longer served.
 #[test]
-fn an_answer_that_is_lost_is_asked_for_once_more_and_then_given_up() {
+fn a_lost_response_is_retried_once() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.authority.script(Endpoint::Refresh, Step::closed_after());
     let ended = world.codex(["refresh"]).run().refused(3);
-    assert!(ended.err.contains("did not save its successor"), "{ended}");
+    assert!(ended.err.contains("did not save the new one"), "{ended}");
     assert_eq!(world.requests(), 2, "one retry in the same lease");
     world.codex(["token"]).run().refused(3);
     assert_eq!(world.requests(), 2);
 }
 
 #[test]
-fn a_connection_that_breaks_before_anything_happened_is_tried_once_more() {
+fn a_connection_closed_before_the_request_is_retried_once() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.authority.script(Endpoint::Refresh, Step::closed_before());
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!((world.requests(), Some(world.kept("refresh_token"))), (2, world.live()));
+    assert_eq!(
+        (world.requests(), Some(world.stored_token("refresh_token"))),
+        (2, world.live_refresh_token())
+    );
 }
 
 #[test]
-fn tokens_of_another_account_are_taken_back_and_never_stored() {
+fn tokens_of_another_account_are_revoked_and_never_stored() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let before = world.document();
@@ -197,7 +200,7 @@ fn tokens_of_another_account_are_taken_back_and_never_stored() {
 }
 
 #[test]
-fn a_live_token_is_served_while_the_authority_is_down_and_left_alone_meanwhile() {
+fn a_valid_token_is_served_while_the_authority_is_down_and_backs_off() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
     world.authority.script(Endpoint::Refresh, Step::status(503, "busy").with_header("Retry-After", "30"));
@@ -210,10 +213,10 @@ fn a_live_token_is_served_while_the_authority_is_down_and_left_alone_meanwhile()
 }
 
 #[test]
-fn automatic_reasons_spend_one_token_a_minute_at_most() {
+fn automatic_refreshes_spend_at_most_one_token_per_minute() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
-    // Every token that is given lives for two seconds, so each is stale as soon as it is there.
+    // Tokens last two seconds, so each is stale on arrival.
     world.authority.adjust(|policy| policy.access_lifetime = 2);
     for _ in 0..10 {
         let ended = world.codex(["token", "--min-ttl", "1h"]).run();
@@ -221,5 +224,5 @@ fn automatic_reasons_spend_one_token_a_minute_at_most() {
     }
     assert_eq!(world.requests(), 1);
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(world.requests(), 2, "a person may");
+    assert_eq!(world.requests(), 2, "an explicit refresh is allowed");
 }

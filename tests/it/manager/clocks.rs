@@ -156,8 +156,8 @@ fn tokens_at(world: &World<'_>, clock: &WallClock, shift: i64, moments: &[i64]) 
         let ended = clock.apply_to(world.codex(["token"])).run().expect(0);
         assert_eq!(ended.out.trim_end(), world.stored_token("access_token"), "{shift} s, after {passed} s");
         let status = clock.apply_to(world.codex(["status", "--json"])).run().expect(0).json();
-        let told = clock.apply_to(world.codex(["token", "--json"])).run().expect(0).json();
-        assert_eq!((&status["usable"], &status["expires_at"]), (&json!(true), &told["expires_at"]));
+        let token = clock.apply_to(world.codex(["token", "--json"])).run().expect(0).json();
+        assert_eq!((&status["usable"], &status["expires_at"]), (&json!(true), &token["expires_at"]));
     }
     world.requests() - before
 }

@@ -1,4 +1,4 @@
-//! What a fresh token costs: nothing of the heap, however often it is asked for.
+//! Serving a fresh token allocates nothing.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -9,16 +9,16 @@ use codex_auth::manager::{AuthManager, Token};
 use super::world::World;
 use crate::support::Machine;
 
-/// A token that is there at the first poll.
+/// Returns the token of the first poll.
 fn at_once(manager: &AuthManager) -> Token {
     match pin!(manager.token()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(token) => token.unwrap(),
-        Poll::Pending => panic!("a fresh token was waited for"),
+        Poll::Pending => panic!("a fresh token is not ready at the first poll"),
     }
 }
 
 #[test]
-fn a_fresh_token_is_served_at_once_and_without_an_allocation() {
+fn a_fresh_token_is_served_without_waiting_or_allocating() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let home = &world.machine.home;

@@ -1,17 +1,17 @@
-//! The blocking calls of the library inside a tokio runtime, where tokio itself refuses to block.
+//! Blocking calls of the library inside a tokio runtime, where tokio itself panics.
 
 use std::ops::ControlFlow;
 
 use codex_auth::Lease;
 use codex_auth::manager::logout::LogoutScope;
-use codex_auth::manager::{AccountPolicy, Job, RefreshOutcome, RefreshReason, finish_rescue};
+use codex_auth::manager::{AccountPolicy, Job, JobOutcome, RefreshReason, finish_rescue};
 use scripted_authority::{Account, Endpoint};
 use tokio::runtime::Builder;
 
-use super::world::{PATIENCE, World};
+use super::world::{TEST_TIMEOUT, World};
 use crate::support::Machine;
 
-/// Runs `call` on a worker of both flavours of runtime, each time in a new world.
+/// Runs `call` inside both flavours of runtime, each in a new world.
 fn on_both_flavours(call: impl Fn(&mut World<'_>)) {
     for mut flavour in [Builder::new_current_thread(), Builder::new_multi_thread()] {
         let mut machine = Machine::with_file();
@@ -29,29 +29,29 @@ fn a_job_refreshes_and_logs_out_inside_a_runtime() {
         let snapshot = world.builder().open().unwrap().current();
         let refresh = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
         let done = refresh.run(home.clone(), &environment, |_| ControlFlow::Continue(()));
-        assert!(matches!(done, RefreshOutcome::Served), "{done:?}");
+        assert!(matches!(done, JobOutcome::Served), "{done:?}");
         assert_eq!(world.requests(), 1);
-        assert_eq!(Some(world.kept("refresh_token")), world.live());
+        assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
 
         let done = Job::logout(LogoutScope::Revoke).run(home, &environment, |_| ControlFlow::Continue(()));
-        assert!(matches!(done, RefreshOutcome::LoggedOut(_)), "{done:?}");
+        assert!(matches!(done, JobOutcome::LoggedOut(_)), "{done:?}");
         assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1);
     });
 }
 
 #[test]
-fn the_rescue_of_a_login_that_was_replaced_is_revoked_inside_a_runtime() {
+fn the_rescue_of_a_replaced_login_is_revoked_inside_a_runtime() {
     on_both_flavours(|world| {
         world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-        let orphan = world.live();
+        let orphan = world.live_refresh_token();
         assert!(orphan.is_some() && world.has_rescue());
         let before = world.grant.id;
-        world.become_account(Account::numbered(2), 3_600);
+        world.log_in_as(Account::numbered(2), 3_600);
 
-        let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| {}).unwrap();
+        let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap();
         finish_rescue(&lease, &world.environment()).unwrap();
         assert!(!world.has_rescue());
         assert_eq!(world.authority.live_refresh_token(before), None, "the orphan is revoked");
-        assert_eq!(Some(world.kept("refresh_token")), world.live());
+        assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
     });
 }

@@ -44,8 +44,8 @@ fn a_killed_logout_is_completed_by_the_next_command(machine: &mut Machine) {
                 continue;
             }
             assert_eq!(ended.code, Some(4), "{step}\n{ended}");
-            let given = world.codex(["token"]).run();
-            assert_ne!(given.code, Some(0), "{step}: {given}");
+            let token = world.codex(["token"]).run();
+            assert_ne!(token.code, Some(0), "{step}: {token}");
             let run = match next {
                 "migrate" => world.codex(["migrate", "--to", world.machine.store()]),
                 "login" => world.codex(["login", "--with-api-key"]).input("sk-new"),
@@ -93,8 +93,8 @@ fn a_killed_logout_removes_what_another_program_refreshed_meanwhile(machine: &mu
         kill("-KILL", children(logout.id())[0]);
         logout.wait().unwrap();
         drop(standing);
-        let given = world.codex(["token"]).run();
-        assert!(given.code != Some(0) && given.out.is_empty(), "{next}: {given}");
+        let token = world.codex(["token"]).run();
+        assert!(token.code != Some(0) && token.out.is_empty(), "{next}: {token}");
         let ended = world.codex([next]).run();
         assert_eq!(world.machine.stored_text(), None, "{next}: {ended}");
         assert_ne!(
@@ -185,7 +185,7 @@ fn the_token_of_an_interrupted_logout_is_not_served(machine: &mut Machine) {
     world.sign_in(&world.grant);
     let keeper = Process::of(&world);
     let mut editor = Client::start(world.codex(["app-server"]).into_command());
-    editor.introduce(&json!({}));
+    editor.initialize(&json!({}));
     let status = |editor: &mut Client| editor.call("getAuthStatus", json!({"includeToken": true}));
     assert!(status(&mut editor)["authToken"].is_string());
     world.codex(["token"]).run().expect(0);
@@ -194,9 +194,9 @@ fn the_token_of_an_interrupted_logout_is_not_served(machine: &mut Machine) {
     let socket = world.machine.home.file("codex-auth/keeper/sock");
     let by_socket = || world.codex(["token"]).without("CODEX_HOME").env("CODEX_AUTH_SOCKET", &socket);
     for run in [world.codex(["token"]), by_socket(), world.codex(["token"])] {
-        let begun = Instant::now();
+        let started = Instant::now();
         let ended = run.run();
-        println!("{:.1?} {ended}", begun.elapsed());
+        println!("{:.1?} {ended}", started.elapsed());
         assert!(ended.code != Some(0) && ended.out.is_empty(), "{ended}");
         assert!(!status(&mut editor)["authToken"].is_string());
     }
@@ -208,9 +208,9 @@ fn a_forced_logout_revokes_the_rescue_of_a_killed_refresh(machine: &mut Machine)
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
     let live = world.live_refresh_token().unwrap();
     let held = Flock::hold(&world.machine.home.file("auth.lock"));
-    let begun = Instant::now();
+    let started = Instant::now();
     let ended = world.codex(["logout", "--force"]).run().expect(0);
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}\n{ended}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}\n{ended}", started.elapsed());
     assert_ne!(world.authority.state_of(&live), TokenState::Live, "{ended}");
     assert_eq!((world.machine.stored_text(), world.has_rescue()), (None, false));
     drop(held);

@@ -1,4 +1,4 @@
-//! The manager inside one process: one flight, served snapshots, recoveries, and waiting for the end.
+//! The manager in one process: shared refreshes, snapshots, recoveries, and waiting until idle.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use codex_auth::Secret;
 use codex_auth::manager::{AccountPolicy, AuthManager, Error, RecoveryStep, RefreshReason, ReloadOutcome};
 use scripted_authority::{Account, Endpoint, Moment, Step};
 
-use super::world::{PATIENCE, World, block_on, merged, post};
+use super::world::{TEST_TIMEOUT, World, block_on, merged, spend};
 use crate::support::Machine;
 
 fn manager(world: &World<'_>) -> AuthManager {
@@ -32,12 +32,12 @@ fn sixty_four_tasks_send_one_request_and_all_get_the_new_token() {
         tokens
     });
     assert_eq!(world.requests(), 1);
-    let stored = Secret::from(world.kept("access_token").as_str());
+    let stored = Secret::from(world.stored_token("access_token").as_str());
     assert!(tokens.iter().all(|token| *token == stored));
 }
 
 #[test]
-fn a_caller_that_stops_waiting_changes_nothing_and_settle_waits_for_the_end() {
+fn a_dropped_future_does_not_stop_the_refresh_and_wait_idle_waits_for_it() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let manager = manager(&world);
@@ -47,23 +47,23 @@ fn a_caller_that_stops_waiting_changes_nothing_and_settle_waits_for_the_end() {
             let manager = manager.clone();
             async move { manager.refresh(RefreshReason::Forced).await.map(drop) }
         });
-        tokio::task::block_in_place(|| hold.arrived(PATIENCE)).unwrap();
+        tokio::task::block_in_place(|| hold.arrived(TEST_TIMEOUT)).unwrap();
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
         let early = tokio::time::timeout(Duration::from_millis(50), manager.wait_idle()).await;
         assert!(early.is_err(), "a transaction is under way");
         hold.release();
-        tokio::time::timeout(PATIENCE, manager.wait_idle()).await.unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, manager.wait_idle()).await.unwrap();
     });
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
     assert_eq!(
         manager.current().document().unwrap().fingerprint().unwrap(),
-        Secret::from(world.live().unwrap()).fingerprint()
+        Secret::from(world.live_refresh_token().unwrap()).fingerprint()
     );
 }
 
 #[test]
-fn every_subscriber_hears_of_a_refresh_once() {
+fn every_subscriber_is_notified_of_a_refresh_once() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let manager = manager(&world);
@@ -79,13 +79,13 @@ fn every_subscriber_hears_of_a_refresh_once() {
 
 /// `unauthorized_recovery_reloads_then_refreshes_tokens`
 #[test]
-fn a_recovery_looks_again_first_and_spends_one_token_at_most() {
+fn a_recovery_reloads_first_and_spends_at_most_one_token() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let manager = manager(&world);
-    let answer = post(&world.authority, &world.grant.tokens.refresh_token);
+    let answer = spend(&world.authority, &world.grant.tokens.refresh_token);
     let mut recovery = manager.recover(&manager.current());
-    world.machine.keep(merged(&world.machine.kept().unwrap(), &answer));
+    world.machine.store_text(merged(&world.machine.stored_text().unwrap(), &answer));
     block_on(async {
         let RecoveryStep::Reloaded(token) = recovery.next().await.unwrap() else {
             panic!("the store has another")
@@ -96,10 +96,10 @@ fn a_recovery_looks_again_first_and_spends_one_token_at_most() {
         let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else {
             panic!("nothing new there")
         };
-        assert_eq!(token.secret().unwrap().expose(), world.kept("access_token"));
+        assert_eq!(token.secret().unwrap().expose(), world.stored_token("access_token"));
         assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
         assert_eq!(world.requests(), 2);
-        // The damper holds across recoveries: what was received just now is not spent because of another 401.
+        // The damper holds across recoveries: a token received just now is not spent after another 401.
         let mut recovery = manager.recover(&manager.current());
         assert!(matches!(recovery.next().await, Err(Error::JustReceived)));
         assert_eq!(world.requests(), 2);
@@ -108,38 +108,38 @@ fn a_recovery_looks_again_first_and_spends_one_token_at_most() {
 
 /// `unauthorized_recovery_errors_on_account_mismatch`
 #[test]
-fn a_recovery_never_crosses_to_another_account() {
+fn a_recovery_never_switches_to_another_account() {
     for policy in [AccountPolicy::Stay, AccountPolicy::Follow] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
         let manager = world.builder().policy(policy).open().unwrap();
         let mut recovery = manager.recover(&manager.current());
         let other = world.authority.grant(Account::numbered(2)).auth_json();
-        world.machine.keep(&other);
+        world.machine.store_text(&other);
         assert!(matches!(block_on(recovery.next()), Err(Error::OtherAccount)));
-        assert_eq!((world.requests(), world.machine.kept()), (0, Some(other)));
+        assert_eq!((world.requests(), world.machine.stored_text()), (0, Some(other)));
     }
 }
 
-/// `refresh_token_errors_on_account_mismatch`: what is stored stays, and the live token is kept.
+/// `refresh_token_errors_on_account_mismatch`: the stored login and the manager's token are unchanged.
 #[test]
-fn a_manager_that_stays_keeps_its_live_token_and_never_spends_the_other_accounts() {
+fn a_manager_that_stays_keeps_its_token_and_never_spends_another_accounts() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let manager = manager(&world);
     let other = world.authority.grant(Account::numbered(2)).auth_json();
-    world.machine.keep(&other);
+    world.machine.store_text(&other);
     block_on(async {
         assert!(matches!(manager.refresh(RefreshReason::Forced).await, Err(Error::OtherAccount)));
         let token = manager.token().await.unwrap();
         assert_eq!(token.secret().unwrap().expose(), world.grant.tokens.access_token);
         assert_eq!(manager.reload().await.unwrap(), ReloadOutcome::OtherAccount);
     });
-    assert_eq!((world.requests(), world.machine.kept()), (0, Some(other)));
+    assert_eq!((world.requests(), world.machine.stored_text()), (0, Some(other)));
 }
 
 #[test]
-fn a_poisoned_snapshot_gives_out_no_token_and_a_login_elsewhere_heals_it_without_a_request() {
+fn a_poisoned_snapshot_serves_no_token_until_another_process_logs_in() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
     let manager = manager(&world);
@@ -157,23 +157,26 @@ fn a_poisoned_snapshot_gives_out_no_token_and_a_login_elsewhere_heals_it_without
     });
 }
 
-/// Authorities are many machines, whose clocks differ by seconds.
+/// The clocks of an authority's machines differ by seconds.
 #[test]
-fn a_login_that_is_stored_counts_however_early_its_token_was_made() {
+fn a_stored_login_is_used_whatever_its_issue_date() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let manager = world.builder().open().unwrap();
-    let first = world.kept("access_token");
+    let first = world.stored_token("access_token");
     world.authority.adjust(|policy| policy.clock_offset = -30);
     let again = world.authority.grant(Account::numbered(1));
     world.log_in(&again);
     assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
     assert_ne!(block_on(manager.token()).unwrap().secret().unwrap().expose(), first);
-    // A refresh by another process, too.
+    // Also a refresh by another process.
     world.codex(["refresh"]).run().expect(0);
     assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
-    assert_eq!(block_on(manager.token()).unwrap().secret().unwrap().expose(), world.kept("access_token"));
-    // What was spent on the way is an old copy, of which no refresh comes.
+    assert_eq!(
+        block_on(manager.token()).unwrap().secret().unwrap().expose(),
+        world.stored_token("access_token")
+    );
+    // A copy with a spent token is not refreshed.
     world.log_in(&again);
     assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
     let refused = block_on(manager.refresh(RefreshReason::Forced));

@@ -1,5 +1,4 @@
-//! Tokens of every lifetime, and tokens that tell none or nonsense: at most one a minute is spent by itself, and whatever
-//! lives is served.
+//! Tokens with any, no or an invalid lifetime: automatic refreshes spend at most one per minute, and valid tokens are served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,21 +15,22 @@ pub(super) const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// A login on which time passes as the test says, on the clock of its managers and on the authority's.
+/// A login whose managers and authority have a clock that the test sets.
 pub(super) struct Walk<'a> {
     world: World<'a>,
-    begun: i64,
+    start: i64,
     now: Arc<AtomicI64>,
-    /// When a token was spent, in seconds since the beginning.
+    /// When a token was spent, in seconds since the start.
     spent: Vec<i64>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn of(machine: &'a mut Machine, lifetime: i64, expiry: Expiry) -> Self {
-        let world =
-            World::under(machine, |policy| (policy.access_lifetime, policy.expiry) = (lifetime, expiry));
-        let begun = now();
-        Self { world, begun, now: Arc::new(AtomicI64::new(begun)), spent: Vec::new() }
+        let world = World::with_policy(machine, |policy| {
+            (policy.access_lifetime, policy.expiry) = (lifetime, expiry)
+        });
+        let start = now();
+        Self { world, start, now: Arc::new(AtomicI64::new(start)), spent: Vec::new() }
     }
 
     fn manager(&self) -> AuthManager {
@@ -39,14 +39,14 @@ impl<'a> Walk<'a> {
         self.world.builder().clock(clock).open().unwrap()
     }
 
-    /// Does `act` when `passed` seconds have passed, and sees that it spends one token at most.
+    /// Calls `act` after `passed` seconds, and asserts that it spends at most one token.
     pub(super) fn at<T>(&mut self, passed: i64, act: impl FnOnce(&World<'_>) -> T) -> T {
-        let moment = self.begun + passed;
+        let moment = self.start + passed;
         self.now.store(moment, Ordering::SeqCst);
         self.world.authority.adjust(|policy| policy.clock_offset = moment - now());
-        let before = self.world.ended(Outcome::Granted);
+        let before = self.world.requests_with(Outcome::Granted);
         let done = act(&self.world);
-        match self.world.ended(Outcome::Granted) - before {
+        match self.world.requests_with(Outcome::Granted) - before {
             0 => {}
             1 => self.spent.push(passed),
             more => panic!("{more} tokens were spent at once after {passed} s"),
@@ -54,17 +54,17 @@ impl<'a> Walk<'a> {
         done
     }
 
-    /// The end of it: no two tokens were spent within a minute.
+    /// Asserts that no two tokens were spent within a minute, and returns when they were.
     pub(super) fn end(self) -> Vec<i64> {
         let close = self.spent.windows(2).find(|pair| pair[1] - pair[0] < MINUTE);
         assert_eq!(close, None, "{:?}", self.spent);
-        self.world.nothing_is_spent_twice_or_lost();
+        self.world.assert_no_token_reused_or_lost();
         self.spent
     }
 }
 
 #[test]
-fn a_token_of_any_lifetime_is_served_while_it_lives_and_replaced_in_time() {
+fn a_token_of_any_lifetime_is_served_until_it_expires_and_refreshed_in_time() {
     for lifetime in [30, 45, 61, 90, 5 * MINUTE, HOUR, DAY, 30 * DAY] {
         let mut machine = Machine::with_file();
         let mut walk = Walk::of(&mut machine, lifetime, Expiry::Integer);
@@ -72,7 +72,7 @@ fn a_token_of_any_lifetime_is_served_while_it_lives_and_replaced_in_time() {
         let (end, step) = ((3 * lifetime).max(10 * MINUTE), (lifetime / 16).max(5));
         for passed in (0..end).step_by(usize::try_from(step).unwrap()) {
             let answer = walk.at(passed, |_| block_on(manager.token()));
-            let now = Timestamp::from_second(walk.begun + passed).unwrap();
+            let now = Timestamp::from_second(walk.start + passed).unwrap();
             match answer {
                 Ok(token) => {
                     assert!(
@@ -80,7 +80,7 @@ fn a_token_of_any_lifetime_is_served_while_it_lives_and_replaced_in_time() {
                         "{lifetime} s, after {passed} s"
                     );
                 }
-                // It ends before the next may be had.
+                // It expires before the next refresh is allowed.
                 Err(Error::JustReceived) => assert!(lifetime < MINUTE, "{lifetime} s, after {passed} s"),
                 Err(error) => panic!("{lifetime} s, after {passed} s: {error}"),
             }
@@ -92,9 +92,9 @@ fn a_token_of_any_lifetime_is_served_while_it_lives_and_replaced_in_time() {
     }
 }
 
-/// Codex goes by `last_refresh` then, and so do we: eight days.
+/// As Codex does, by `last_refresh`.
 #[test]
-fn a_token_that_tells_no_end_is_served_for_eight_days() {
+fn a_token_without_expiry_is_served_for_eight_days() {
     for expiry in
         [Expiry::Absurd, Expiry::Enormous, Expiry::Float, Expiry::Missing, Expiry::Opaque, Expiry::Text]
     {
@@ -109,22 +109,22 @@ fn a_token_that_tells_no_end_is_served_for_eight_days() {
     }
 }
 
-/// By its own word it has ended before it came. It is served all the same, until another may be asked for.
+/// It is served until another refresh is allowed.
 #[test]
-fn a_token_that_ended_before_it_came_is_asked_for_once_a_minute() {
+fn a_token_that_has_expired_on_arrival_is_refreshed_once_per_minute() {
     let mut machine = Machine::with_file();
     let mut walk = Walk::of(&mut machine, HOUR, Expiry::Negative);
     let manager = walk.manager();
     for passed in (0..10 * MINUTE).step_by(5) {
         walk.at(passed, |_| block_on(manager.token())).unwrap();
     }
-    // The first was received with the login.
+    // The first token came with the login.
     assert_eq!(walk.end().len(), 9);
 }
 
-/// Two processes, and all that a program may want of a token without being asked by a person.
+/// Two processes, and every automatic reason.
 #[test]
-fn all_automatic_reasons_together_spend_one_token_a_minute_and_no_more() {
+fn all_automatic_reasons_together_spend_one_token_per_minute() {
     for (lifetime, expiry) in [
         (30, Expiry::Integer),
         (10 * MINUTE, Expiry::Integer),
@@ -153,7 +153,7 @@ async fn want_everything(manager: &AuthManager) {
     for reason in [RefreshReason::Stale, RefreshReason::Keeper, RefreshReason::MinTtl(u64::MAX)] {
         let _ = manager.refresh(reason).await.inspect_err(fine);
     }
-    // A server that refuses whatever it is shown.
+    // A server that refuses every token.
     let mut recovery = manager.recover(&manager.current());
     while !matches!(recovery.next().await.inspect_err(fine), Ok(RecoveryStep::Exhausted) | Err(_)) {}
 }

@@ -1,5 +1,4 @@
-//! Logouts that are interrupted, refused or disturbed: a live token stays in a store or in a rescue, and a dead one is never
-//! handed out.
+//! Interrupted and failing logouts: a valid token stays in a store or rescue, and a revoked one is never served.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,7 +6,7 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Account, Endpoint, Grant, Moment, Step, TokenState, fingerprint};
 use serde_json::{Value, json};
 
-use super::world::{PATIENCE, World};
+use super::world::{TEST_TIMEOUT, World};
 use crate::support::{Flock, Machine, item, names, over_both_stores, session};
 
 over_both_stores!(
@@ -16,10 +15,10 @@ over_both_stores!(
     an_unreadable_document_is_revoked_by_the_tokens_in_it_and_removed,
     a_document_without_a_token_in_it_stays_until_it_is_forced,
     a_forced_logout_does_not_wait_for_other_programs,
-    a_lock_that_cannot_be_opened_keeps_the_login_and_nothing_is_revoked,
+    a_lock_that_cannot_be_opened_keeps_the_login_unrevoked,
 );
 
-/// How many revocations were asked for.
+/// The number of revocation requests.
 pub fn revocations(world: &World<'_>) -> u64 {
     world.authority.counters().of(Endpoint::Revoke)
 }
@@ -28,7 +27,7 @@ pub fn is_live(world: &World<'_>, grant: &Grant) -> bool {
     world.authority.state_of(&grant.tokens.refresh_token) == TokenState::Live
 }
 
-/// The grant's document with another refresh token in it.
+/// The grant's document with another refresh token.
 fn with_refresh_token(grant: &Grant, token: &str) -> String {
     let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
     document["tokens"]["refresh_token"] = json!(token);
@@ -37,29 +36,29 @@ fn with_refresh_token(grant: &Grant, token: &str) -> String {
 
 fn a_managed_login_without_a_refresh_token_is_revoked_by_its_access_token(machine: &mut Machine) {
     let world = World::empty(machine);
-    world.machine.keep(with_refresh_token(&world.grant, ""));
+    world.machine.store_text(with_refresh_token(&world.grant, ""));
     world.codex(["logout"]).run().expect(0);
     let journal = world.authority.journal();
     let asked: Vec<_> = journal.iter().filter(|entry| entry.endpoint == Endpoint::Revoke).collect();
     assert_eq!(asked.len(), 1, "{journal:#?}");
     assert_eq!(asked[0].fingerprint, Some(fingerprint(&world.grant.tokens.access_token)));
-    assert_eq!(world.machine.kept(), None);
+    assert_eq!(world.machine.stored_text(), None);
 }
 
 fn the_login_of_another_machine_is_not_revoked(machine: &mut Machine) {
     let world = World::empty(machine);
     for placeholder in ["placeholder", "PLACEHOLDER"] {
-        world.machine.keep(with_refresh_token(&world.grant, placeholder));
+        world.machine.store_text(with_refresh_token(&world.grant, placeholder));
         world.codex(["logout"]).run().expect(0);
-        assert_eq!((world.machine.kept(), revocations(&world)), (None, 0));
+        assert_eq!((world.machine.stored_text(), revocations(&world)), (None, 0));
     }
-    // It is no document, and no token of its own either.
-    world.machine.keep(with_refresh_token(&world.grant, "placeholder") + "}");
+    // The export holds no document and no token of its own.
+    world.machine.store_text(with_refresh_token(&world.grant, "placeholder") + "}");
     world.codex(["logout", "--force"]).run().expect(0);
     assert!(is_live(&world, &world.grant));
 }
 
-/// Ways in which a document is spoiled.
+/// Damaged versions of a document.
 fn spoiled(document: &str) -> Vec<(&'static str, Vec<u8>)> {
     let open = document.trim_end().strip_suffix('}').unwrap();
     let mark = |text: &str| [b"\xef\xbb\xbf".as_slice(), text.as_bytes()].concat();
@@ -78,28 +77,28 @@ fn an_unreadable_document_is_revoked_by_the_tokens_in_it_and_removed(machine: &m
     for number in 0..6 {
         let grant = world.authority.grant(Account::numbered(number + 1));
         let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
-        // Never asked: nobody says that this is a document of ours.
+        // Not used: the provenance of a damaged document is not trusted.
         document["tokens"]["oauth_provenance"] = json!({"issuer": "http://127.0.0.1:1", "client_id": "x"});
         let (what, bytes) = spoiled(&document.to_string()).swap_remove(number as usize);
-        world.machine.keep(bytes);
+        world.machine.store_text(bytes);
         let ended = world.codex(["logout"]).run();
-        assert_eq!((ended.code, world.machine.kept()), (Some(0), None), "{what}\n{ended}");
+        assert_eq!((ended.code, world.machine.stored_text()), (Some(0), None), "{what}\n{ended}");
         assert!(!is_live(&world, &grant), "{what}\n{ended}");
     }
 }
 
 fn a_document_without_a_token_in_it_stays_until_it_is_forced(machine: &mut Machine) {
     let world = World::empty(machine);
-    world.machine.keep("{\"auth_mode\": \"chatgpt\", \"tok");
-    let before = world.machine.kept();
+    world.machine.store_text("{\"auth_mode\": \"chatgpt\", \"tok");
+    let before = world.machine.stored_text();
     let ended = world.codex(["logout"]).run().refused(5);
-    let told = format!("error: the copy in {} was not removed: ", world.machine.location());
-    assert!(ended.err.starts_with(&told), "{ended}");
+    let message = format!("error: the copy in {} was not removed: ", world.machine.location());
+    assert!(ended.err.starts_with(&message), "{ended}");
     assert!(ended.err.ends_with("revoking its tokens: codex logout --force\n"), "{ended}");
-    assert_eq!(world.machine.kept(), before);
+    assert_eq!(world.machine.stored_text(), before);
     let ended = world.codex(["logout", "--force"]).run().expect(0);
     assert!(ended.err.contains("may live on"), "{ended}");
-    assert_eq!(world.machine.kept(), None);
+    assert_eq!(world.machine.stored_text(), None);
 }
 
 fn a_forced_logout_does_not_wait_for_other_programs(machine: &mut Machine) {
@@ -109,10 +108,10 @@ fn a_forced_logout_does_not_wait_for_other_programs(machine: &mut Machine) {
         world.log_in(&grant);
         fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
         let held = Flock::hold(&world.machine.home.file(lock));
-        let begun = Instant::now();
+        let started = Instant::now();
         let ended = world.codex(["logout", "--force"]).run();
-        let took = begun.elapsed();
-        assert_eq!((ended.code, world.machine.kept()), (Some(0), None), "{lock}\n{ended}");
+        let took = started.elapsed();
+        assert_eq!((ended.code, world.machine.stored_text()), (Some(0), None), "{lock}\n{ended}");
         assert!(took < Duration::from_secs(12), "{lock} took {took:?}");
         assert!(!is_live(&world, &grant), "{lock}\n{ended}");
         println!("{lock}: {took:.1?}");
@@ -120,16 +119,16 @@ fn a_forced_logout_does_not_wait_for_other_programs(machine: &mut Machine) {
     }
 }
 
-fn a_lock_that_cannot_be_opened_keeps_the_login_and_nothing_is_revoked(machine: &mut Machine) {
+fn a_lock_that_cannot_be_opened_keeps_the_login_unrevoked(machine: &mut Machine) {
     let world = World::fresh(machine);
     for lock in ["auth.lock", "auth.json.lock"] {
         let path = world.machine.home.file(lock);
         let _ = fs::remove_file(&path);
         fs::create_dir(&path).unwrap();
-        let before = world.machine.kept();
+        let before = world.machine.stored_text();
         let ended = world.codex(["logout"]).run();
         assert_eq!((ended.code, revocations(&world)), (Some(5), 0), "{lock}\n{ended}");
-        assert_eq!(world.machine.kept(), before, "{lock}");
+        assert_eq!(world.machine.stored_text(), before, "{lock}");
         world.codex(["status"]).run().expect(0);
         world.codex(["token"]).run().expect(0);
         fs::remove_dir(&path).unwrap();
@@ -151,13 +150,13 @@ fn two_copies_with_different_tokens_are_both_revoked() {
         let world = World::empty(&mut machine);
         let other = sign_in_twice(&world);
         world.codex(["logout"]).run().expect(0);
-        assert_eq!((world.machine.kept(), world.machine.home.document().exists()), (None, false));
+        assert_eq!((world.machine.stored_text(), world.machine.home.document().exists()), (None, false));
         assert!(!is_live(&world, &world.grant) && !is_live(&world, &other));
     });
 }
 
 #[test]
-fn a_copy_in_a_locked_keychain_is_named_and_no_copy_there_is_no_failure() {
+fn a_copy_in_a_locked_keychain_is_reported_and_no_copy_is_no_failure() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::empty(&mut machine);
@@ -178,8 +177,8 @@ fn a_copy_in_a_locked_keychain_is_named_and_no_copy_there_is_no_failure() {
             assert!(!world.machine.home.document().exists(), "{ended}");
             if has_copy {
                 let ended = ended.expect(5);
-                let told = format!("the copy in {} was not removed", world.machine.location());
-                assert!(ended.err.contains(&told) && ended.err.contains("codex logout\n"), "{ended}");
+                let message = format!("the copy in {} was not removed", world.machine.location());
+                assert!(ended.err.contains(&message) && ended.err.contains("codex logout\n"), "{ended}");
             } else {
                 ended.expect(0);
             }
@@ -188,8 +187,8 @@ fn a_copy_in_a_locked_keychain_is_named_and_no_copy_there_is_no_failure() {
     });
 }
 
-/// The item of a login with fields that only other programs know.
-fn with_theirs(grant: &Grant) -> String {
+/// The item of a login with fields of other programs.
+fn with_foreign_fields(grant: &Grant) -> String {
     let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
     document["theirs"] =
         json!({"b": [1, 2.5, -3, 12_345_678_901_234_567_890_u64], "a": "ä\n\u{1f600}", "n": null});
@@ -198,16 +197,16 @@ fn with_theirs(grant: &Grant) -> String {
 }
 
 #[test]
-fn an_item_whose_login_cannot_be_revoked_is_put_back_byte_for_byte() {
+fn an_item_whose_login_cannot_be_revoked_is_restored_byte_for_byte() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::empty(&mut machine);
         world.sign_in(&world.grant);
-        world.machine.keep(with_theirs(&world.grant));
+        world.machine.store_text(with_foreign_fields(&world.grant));
         world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
-        let before = world.machine.kept();
+        let before = world.machine.stored_text();
         let ended = world.codex(["logout"]).run().refused(4);
-        assert_eq!(world.machine.kept(), before, "{ended}");
+        assert_eq!(world.machine.stored_text(), before, "{ended}");
         assert!(!world.has_rescue());
         world.codex(["token"]).run().expect(0);
     });
@@ -219,28 +218,28 @@ fn a_newer_login_is_not_replaced_by_one_that_cannot_be_revoked() {
 }
 
 #[test]
-fn a_second_copy_is_no_newer_login_and_both_stay_if_nothing_can_be_revoked() {
+fn two_copies_of_one_login_both_stay_if_they_cannot_be_revoked() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::empty(&mut machine);
         let other = sign_in_twice(&world);
         world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
-        let before = world.machine.kept();
+        let before = world.machine.stored_text();
         world.codex(["logout"]).run().refused(4);
-        assert_eq!((world.machine.kept(), world.has_rescue()), (before.clone(), false));
+        assert_eq!((world.machine.stored_text(), world.has_rescue()), (before.clone(), false));
         assert_eq!(world.machine.home.read("auth.json"), other.auth_json());
-        // The same where the logout is completed by another process.
+        // The same if another process completes the logout.
         world.codex(["logout"]).env("CODEX_AUTH_FAILPOINT", "removed=kill").run();
-        if world.machine.kept().is_none() {
+        if world.machine.stored_text().is_none() {
             let _ = world.codex(["refresh"]).run();
-            assert_eq!((world.machine.kept(), world.has_rescue()), (before, false));
+            assert_eq!((world.machine.stored_text(), world.has_rescue()), (before, false));
         }
         assert!(is_live(&world, &world.grant) && is_live(&world, &other));
     });
 }
 
-/// The revocation is under way, the item is removed, and another program logs in: what it stored stays. The old login is
-/// revoked when that can be done.
+/// Another program logs in after the item was removed and before the revocation: its login stays, and the old one is
+/// revoked later.
 fn a_newer_login_stays() {
     let mut machine = Machine::with_keychain();
     let world = World::empty(&mut machine);
@@ -249,18 +248,18 @@ fn a_newer_login_stays() {
     world.authority.script(Endpoint::Revoke, Step::status(500, "oops").and_held(Moment::Before));
     world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
     let logout = world.codex(["logout"]).start();
-    world.authority.wait_for_requests(Endpoint::Revoke, 1, PATIENCE).unwrap();
-    assert_eq!(world.machine.kept(), None);
-    world.machine.keep(newer.auth_json());
+    world.authority.wait_for_requests(Endpoint::Revoke, 1, TEST_TIMEOUT).unwrap();
+    assert_eq!(world.machine.stored_text(), None);
+    world.machine.store_text(newer.auth_json());
     world.authority.release_all();
     let output = logout.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
-    assert_eq!(world.machine.kept(), Some(newer.auth_json()));
+    assert_eq!(world.machine.stored_text(), Some(newer.auth_json()));
     assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), newer.tokens.access_token);
     assert!(is_live(&world, &world.grant));
     world.authority.clear_script();
     world.codex(["refresh"]).run().expect(0);
-    assert!(!is_live(&world, &world.grant), "what nobody has is revoked");
+    assert!(!is_live(&world, &world.grant), "a token without an owner is revoked");
     let left = names(&world.machine.home.file("codex-auth"));
     assert!(left.iter().all(|name| !name.starts_with("rescue")), "{left:?}");
     world.codex(["token"]).run().expect(0);

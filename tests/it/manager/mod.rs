@@ -1,7 +1,7 @@
-//! One refresh: the transaction that spends a single-use token once and loses nothing, through real processes.
+//! The refresh transaction, with real processes.
 
 mod answers;
-// Linux: a wall clock of its own.
+// Linux: libfaketime.
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod clocks;
@@ -11,14 +11,14 @@ mod flights;
 mod fresh;
 #[cfg(feature = "failpoints")]
 mod in_runtime;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod killed_logouts;
 mod library;
 mod lifetimes;
 mod logout;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod logouts;
 // Linux: mounts.
@@ -30,17 +30,17 @@ mod owners;
 mod processes;
 pub mod redaction;
 pub mod rival;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod replaced_homes;
 mod rivals;
 pub mod rounds;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod set_aside;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod superseded;

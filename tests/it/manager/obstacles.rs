@@ -49,7 +49,7 @@ impl Disk {
         run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", urls.1)
     }
 
-    fn kept(&self) -> Option<String> {
+    fn stored_refresh_token(&self) -> Option<String> {
         let document: Value = if self.keychain {
             serde_json::from_slice(&item(&self.mounted.home).get_secret().unwrap()).unwrap()
         } else {
@@ -87,21 +87,21 @@ impl Disk {
         assert!(self.has_rescue());
         if self.keychain {
             assert_eq!(output.status.code(), Some(0), "{output:?}");
-            assert_eq!(self.kept(), self.authority.live_refresh_token(self.grant.id));
+            assert_eq!(self.stored_refresh_token(), self.authority.live_refresh_token(self.grant.id));
         } else {
             assert_saved_message(output);
-            assert_eq!(self.kept().as_ref(), Some(&self.grant.tokens.refresh_token));
+            assert_eq!(self.stored_refresh_token().as_ref(), Some(&self.grant.tokens.refresh_token));
         }
     }
 
     /// Without the obstacle the next refresh commits the new tokens without a request, unless they are stored already.
     fn assert_recovers(&self) {
-        let committed = self.kept() == self.authority.live_refresh_token(self.grant.id);
+        let committed = self.stored_refresh_token() == self.authority.live_refresh_token(self.grant.id);
         let asked = self.requests();
         let ended = self.codex(["refresh"]).run().expect(0);
         assert_eq!(self.requests(), asked + u64::from(committed));
         let live = self.authority.live_refresh_token(self.grant.id);
-        assert_eq!((self.kept(), self.has_rescue()), (live, false), "{ended}");
+        assert_eq!((self.stored_refresh_token(), self.has_rescue()), (live, false), "{ended}");
         let ended = self.codex(["token"]).run().expect(0);
         assert_eq!(self.authority.state_of(ended.out.trim_end()), TokenState::Live);
         assert_eq!(self.requests(), self.authority.counters().ended(Endpoint::Refresh, Outcome::Granted));
@@ -111,13 +111,13 @@ impl Disk {
 /// Exit code 5, and a message that the new tokens are saved.
 #[track_caller]
 fn assert_saved_message(output: &Output) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(5), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{message}");
     assert!(
-        told.starts_with("error: new tokens were received and saved to disk, but could not be stored yet"),
-        "{told}"
+        message.starts_with("error: new tokens were received and saved to disk, but could not be stored yet"),
+        "{message}"
     );
-    assert!(told.contains("\nhint: fix that and run the command again; no token is lost\n"), "{told}");
+    assert!(message.contains("\nhint: fix that and run the command again; no token is lost\n"), "{message}");
 }
 
 /// The reserved space is larger than the response, so the commit fits too.
@@ -125,7 +125,7 @@ fn a_disk_that_fills_during_the_request_has_room_for_the_response(machine: &mut 
     let disk = Disk::of(machine);
     let output = disk.refresh_with(|| disk.fill());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(disk.kept(), disk.authority.live_refresh_token(disk.grant.id));
+    assert_eq!(disk.stored_refresh_token(), disk.authority.live_refresh_token(disk.grant.id));
     assert_eq!(disk.requests(), 1);
 }
 

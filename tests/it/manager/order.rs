@@ -1,23 +1,23 @@
-//! The order of looks and refreshes in one process: what was found later is served, however long the earlier one takes.
+//! The order of reads and refreshes in one process: a later read is served, however long an earlier one takes.
 
 use codex_auth::manager::{AuthManager, LoginChange, RefreshReason, ReloadOutcome};
 use codex_auth::{AuthDocument, Environment, store};
 use scripted_authority::{Account, fingerprint};
 
 use super::world::{World, block_on};
-use crate::support::{Actor, Machine, Pause, hear, here, part, tell};
+use crate::support::{HelperProcess, Machine, Pause, here, read_word, report, role};
 
-/// A host that stands still in its first call, and makes the second meanwhile.
-fn host(test: &str, first: &str, world: &World<'_>, pause: &Pause) -> Actor {
+/// Starts a host that pauses in its first call and makes the second one meanwhile.
+fn host(test: &str, first: &str, world: &World<'_>, pause: &Pause) -> HelperProcess {
     let urls = [
         format!("CODEX_REFRESH_TOKEN_URL_OVERRIDE={}", world.authority.token_url()),
         format!("CODEX_REVOKE_TOKEN_URL_OVERRIDE={}", world.authority.revoke_url()),
     ];
     let failpoint = pause.variable();
-    Actor::start_through(&["env", &urls[0], &urls[1], &failpoint], test, first, &world.machine.home)
+    HelperProcess::start_through(&["env", &urls[0], &urls[1], &failpoint], test, first, &world.machine.home)
 }
 
-/// What the host does: `first`, and on a cue the other call. It tells its token after each.
+/// The host: makes the call `first`, and the other one on a cue, and prints its token after each.
 fn play(first: &str) {
     let environment = Environment::of_process().unwrap();
     let home = store::locate(&environment).unwrap();
@@ -25,12 +25,12 @@ fn play(first: &str) {
     block_on(async {
         let first = first.to_owned();
         let slow = tokio::spawn(call(manager.clone(), first.clone()));
-        tokio::task::block_in_place(hear);
-        let other = if first == "refresh" { "look" } else { "refresh" };
+        tokio::task::block_in_place(read_word);
+        let other = if first == "refresh" { "reload" } else { "refresh" };
         call(manager.clone(), other.to_owned()).await;
-        tell(&token_of(&manager));
+        report(&token_of(&manager));
         slow.await.unwrap();
-        tell(&token_of(&manager));
+        report(&token_of(&manager));
     });
 }
 
@@ -48,17 +48,17 @@ fn token_of(manager: &AuthManager) -> String {
 }
 
 #[test]
-fn a_refresh_that_is_slow_to_report_does_not_undo_the_logout_that_a_later_look_found() {
-    if let Some(first) = part() {
+fn a_slow_refresh_does_not_undo_a_logout_that_was_read_later() {
+    if let Some(first) = role() {
         return play(&first);
     }
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let pause = Pause::at("publishing");
     let mut host = host(here!(), "refresh", &world, &pause);
-    let standing = pause.arrived();
+    let standing = pause.wait();
     world.codex(["logout", "--local"]).run().expect(0);
-    host.say("look");
+    host.send("reload");
     assert_eq!(host.next_word(), "none");
     drop(standing);
     assert_eq!(host.next_word(), "none", "the refresh was committed before the logout");
@@ -66,30 +66,30 @@ fn a_refresh_that_is_slow_to_report_does_not_undo_the_logout_that_a_later_look_f
 }
 
 #[test]
-fn a_look_that_began_before_a_refresh_does_not_undo_it() {
-    if let Some(first) = part() {
+fn a_read_that_began_before_a_refresh_does_not_undo_it() {
+    if let Some(first) = role() {
         return play(&first);
     }
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    // By its own clock the successor is the older token, so that its date says nothing.
+    // The new token has an earlier issue date, so the date does not decide.
     world.authority.adjust(|policy| policy.clock_offset = -600);
-    let pause = Pause::at("looked");
-    let mut host = host(here!(), "look", &world, &pause);
-    let standing = pause.arrived();
-    host.say("refresh");
+    let pause = Pause::at("store read");
+    let mut host = host(here!(), "reload", &world, &pause);
+    let standing = pause.wait();
+    host.send("refresh");
     let token = host.next_word();
-    assert_eq!(token, fingerprint(&world.kept("access_token")));
+    assert_eq!(token, fingerprint(&world.stored_token("access_token")));
     drop(standing);
     assert_eq!(host.next_word(), token);
     host.finish();
 }
 
 #[test]
-fn a_refresh_of_this_process_is_reported_as_one_and_by_this_process() {
+fn a_refresh_is_reported_with_this_process_as_author() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    // A login of ours is recorded, so that another record is there before and after.
+    // A login with recorded state, so that the state differs before and after.
     world.sign_in(&world.authority.grant(Account::numbered(1)));
     let manager = world.builder().open().unwrap();
     for _ in 0..2 {
@@ -104,7 +104,7 @@ fn a_refresh_of_this_process_is_reported_as_one_and_by_this_process() {
 }
 
 #[test]
-fn what_a_transaction_adopts_is_reported_as_what_it_was() {
+fn an_adopted_login_is_reported_as_a_login() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.sign_in(&world.grant);

@@ -1,4 +1,4 @@
-//! Whose tokens an answer brings, and for which workspace: what is stored, reported, withheld and adopted.
+//! The user and workspace of a response: which tokens are stored, reported, withheld and adopted.
 
 use codex_auth::manager::{AccountPolicy, Error, RefreshReason, ReloadOutcome};
 use scripted_authority::{Account, Edit, Endpoint, Step};
@@ -25,7 +25,7 @@ fn id_token(account: Option<&str>, user: Option<&str>) -> String {
     jwt(&json!({"iat": now(), "email": "person1@example.com", "https://api.openai.com/auth": auth}))
 }
 
-/// A login of the authority's, as a document that says these things of itself.
+/// A document with a login of the authority and these ids.
 fn document(world: &World<'_>, account: Option<&str>, user: Option<&str>, workspace: Option<&str>) -> Value {
     let grant = world.authority.grant(Account::numbered(1));
     let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
@@ -35,16 +35,16 @@ fn document(world: &World<'_>, account: Option<&str>, user: Option<&str>, worksp
     document
 }
 
-/// What Codex's switch to another workspace leaves: another access token and account id, and nothing else.
+/// The document after Codex's workspace switch: another access token and account id, the rest unchanged.
 fn switched(world: &World<'_>) -> Value {
-    let mut document: Value = serde_json::from_str(&world.machine.kept().unwrap()).unwrap();
+    let mut document: Value = serde_json::from_str(&world.machine.stored_text().unwrap()).unwrap();
     document["tokens"]["account_id"] = json!(OTHER);
     document["tokens"]["access_token"] = json!(access_token(OTHER));
     document
 }
 
 #[test]
-fn an_answer_is_refused_only_if_it_is_known_to_be_another_users() {
+fn a_response_is_refused_only_if_it_is_known_to_be_another_users() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let ids = [SAME, OTHER, None];
@@ -62,7 +62,7 @@ fn an_answer_is_refused_only_if_it_is_known_to_be_another_users() {
             let what = format!("{account:?} {user:?} {workspace:?}, answered {answered:?}");
             let _ = std::fs::remove_dir_all(world.machine.home.file("codex-auth"));
             let before = document(&world, account, user, workspace);
-            world.machine.keep(before.to_string());
+            world.machine.store_text(before.to_string());
             let (new_account, new_user, new_workspace) = answered;
             let edited = Step::edited("id_token", Edit::Value(json!(id_token(new_account, new_user))));
             let new_token = Edit::Value(json!(access_token(new_workspace)));
@@ -94,8 +94,8 @@ fn an_access_token_of_another_user_is_refused_also_without_an_id_token() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let before = world.document();
-    let stranger = Edit::IssuedTo(Account::numbered(2));
-    let step = Step::edited("id_token", Edit::Missing).and_edited("access_token", stranger);
+    let other_user = Edit::IssuedTo(Account::numbered(2));
+    let step = Step::edited("id_token", Edit::Missing).and_edited("access_token", other_user);
     world.authority.script(Endpoint::Refresh, step);
     world.codex(["refresh"]).run().refused(3);
     assert_eq!((world.document(), world.authority.counters().of(Endpoint::Revoke)), (before, 1));
@@ -105,29 +105,29 @@ fn an_access_token_of_another_user_is_refused_also_without_an_id_token() {
 fn the_workspace_of_the_access_token_is_reported_with_the_one_that_was_selected() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    world.machine.keep(switched(&world).to_string());
-    let told = |arguments: &[&str]| world.codex(arguments.iter().copied()).run().expect(0);
-    let account = told(&["status", "--json"]).json()["account"].clone();
+    world.machine.store_text(switched(&world).to_string());
+    let run = |arguments: &[&str]| world.codex(arguments.iter().copied()).run().expect(0);
+    let account = run(&["status", "--json"]).json()["account"].clone();
     assert_eq!((account["id"].as_str(), account.get("account_id")), (OTHER, None));
 
-    told(&["refresh"]);
+    run(&["refresh"]);
     for report in [&["status", "--json"][..], &["token", "--json"]] {
-        let account = told(report).json()["account"].clone();
+        let account = run(report).json()["account"].clone();
         assert_eq!((account["id"].as_str(), account["account_id"].as_str()), (SAME, OTHER), "{report:?}");
     }
-    assert!(told(&["status"]).out.contains("acct-1, while the login names acct-2"));
+    assert!(run(&["status"]).out.contains("acct-1, while the login names acct-2"));
     assert_eq!(world.document()["tokens"]["account_id"].as_str(), OTHER, "Codex's choice stays");
     assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
 }
 
 #[test]
-fn a_token_for_a_workspace_that_is_not_allowed_is_withheld_and_not_revoked() {
+fn a_token_for_a_forbidden_workspace_is_not_served_and_not_revoked() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    world.machine.keep(switched(&world).to_string());
+    world.machine.store_text(switched(&world).to_string());
     world.machine.home.write("config.toml", "forced_chatgpt_workspace_id = \"acct-2\"\n");
     world.codex(["token"]).run().expect(0);
-    // The authority answers for the workspace of before.
+    // The authority issues tokens for the previous workspace.
     for arguments in [&["refresh"][..], &["token"], &["token", "--min-ttl", "2h"]] {
         let ended = world.codex(arguments.iter().copied()).run().refused(3);
         assert!(ended.out.is_empty() && ended.err.contains("config.toml allows acct-2 only"), "{ended}");
@@ -139,22 +139,25 @@ fn a_token_for_a_workspace_that_is_not_allowed_is_withheld_and_not_revoked() {
     let refreshed = block_on(manager.refresh(RefreshReason::Forced)).unwrap();
     assert_eq!(refreshed.bearer_fingerprint(), None);
     assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
-    assert_eq!(Some(world.kept("refresh_token")), world.authority.live_refresh_token(world.grant.id));
+    assert_eq!(Some(world.stored_token("refresh_token")), world.authority.live_refresh_token(world.grant.id));
 
     world.machine.home.write("config.toml", "");
     world.codex(["token"]).run().expect(0);
-    assert_eq!(block_on(manager.token()).unwrap().secret().unwrap().expose(), world.kept("access_token"));
+    assert_eq!(
+        block_on(manager.token()).unwrap().secret().unwrap().expose(),
+        world.stored_token("access_token")
+    );
 }
 
 #[test]
-fn watch_tells_of_another_workspace_of_the_same_login() {
+fn watch_reports_another_workspace_of_the_same_login() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let mut watch = Guarded(world.codex(["watch", "--json"]).start());
     let lines = Lines::of(watch.0.stdout.take().unwrap());
     let next = || serde_json::from_str::<Value>(&lines.next().unwrap()).unwrap();
     assert_eq!(next()["event"], "present");
-    world.machine.keep(switched(&world).to_string());
+    world.machine.store_text(switched(&world).to_string());
     let event = next();
     assert_eq!((&event["event"], event["account"]["id"].as_str()), (&json!("workspace_changed"), OTHER));
     world.codex(["refresh"]).run().expect(0);
@@ -165,26 +168,22 @@ fn watch_tells_of_another_workspace_of_the_same_login() {
 }
 
 #[test]
-fn tokens_that_do_not_say_whose_they_are_are_adopted_only_as_the_successors_of_ones_own() {
+fn tokens_without_identity_are_adopted_only_as_successors_of_the_callers_token() {
     for user in [Some("user-1"), None] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
-        world.machine.keep(document(&world, SAME, user, SAME).to_string());
+        world.machine.store_text(document(&world, SAME, user, SAME).to_string());
         let manager = world.builder().policy(AccountPolicy::Stay).open().unwrap();
         let edited = || Step::edited("id_token", Edit::Value(json!(id_token(SAME, user))));
         world.authority.script(Endpoint::Refresh, edited());
         world.codex(["refresh"]).run().expect(0);
-        assert_eq!(
-            block_on(manager.reload()).unwrap(),
-            ReloadOutcome::Changed,
-            "a refresh of ours: {user:?}"
-        );
+        assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed, "own refresh: {user:?}");
         world.authority.script(Endpoint::Refresh, edited());
         world.codex(["refresh"]).run().expect(0);
         block_on(manager.refresh(RefreshReason::Stale)).unwrap();
 
-        // Another program's.
-        world.machine.keep(document(&world, SAME, user, SAME).to_string());
+        // By another program.
+        world.machine.store_text(document(&world, SAME, user, SAME).to_string());
         let found = block_on(manager.reload()).unwrap();
         assert_eq!(
             found,

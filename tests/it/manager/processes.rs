@@ -15,15 +15,15 @@ fn at_once(world: &World<'_>, number: usize, arguments: &[&str]) -> Vec<Output> 
     children.into_iter().map(|child| child.wait_with_output().unwrap()).collect()
 }
 
-/// Everybody printed the token that is stored now, and said nothing else.
-fn everybody_has_it(world: &World<'_>, outputs: &[Output]) {
-    let token = world.kept("access_token");
+/// Every process printed the stored token and nothing else.
+fn assert_all_printed_stored_token(world: &World<'_>, outputs: &[Output]) {
+    let token = world.stored_token("access_token");
     for output in outputs {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), said.as_ref()), (Some(0), ""), "{said}");
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), token);
     }
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
     assert!(!world.has_rescue());
 }
 
@@ -31,24 +31,24 @@ fn race(machine: &mut Machine, processes: usize, reuse: Reuse) {
     let world = World::expired(machine);
     world.authority.adjust(|policy| policy.reuse = reuse);
     let outputs = at_once(&world, processes, &["token"]);
-    everybody_has_it(&world, &outputs);
-    assert_eq!((world.requests(), world.ended(Outcome::Granted)), (1, 1));
+    assert_all_printed_stored_token(&world, &outputs);
+    assert_eq!((world.requests(), world.requests_with(Outcome::Granted)), (1, 1));
 }
 
 fn eight_processes_send_one_request(machine: &mut Machine) {
     race(machine, 8, Reuse::RefusesToken);
 }
 
-/// Those who wait adopt what the first commits; one that only starts when all is over refreshes once more, rightly. So
-/// there are at least one and never a refused request.
+/// Waiting processes adopt the first commit; a process that starts later refreshes again. So there is at least one request
+/// and never a refused one.
 fn eight_forced_processes_spend_one_token(machine: &mut Machine) {
     let world = World::fresh(machine);
     world.authority.adjust(|policy| policy.reuse = Reuse::RevokesFamily);
     for output in at_once(&world, 8, &["refresh", "--json"]) {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(world.requests(), world.ended(Outcome::Granted));
-    assert_eq!(Some(world.kept("refresh_token")), world.live());
+    assert_eq!(world.requests(), world.requests_with(Outcome::Granted));
+    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn two_processes_send_one_request_in_each_of_twenty_rounds() {
 }
 
 #[test]
-fn eight_processes_send_one_request_where_reuse_ends_the_family() {
+fn eight_processes_send_one_request_if_reuse_revokes_the_family() {
     for _ in 0..5 {
         race(&mut Machine::with_file(), 8, Reuse::RevokesFamily);
     }
@@ -71,7 +71,7 @@ fn sixty_four_processes_send_one_request() {
 }
 
 #[test]
-fn a_failure_that_others_waited_through_is_theirs_too() {
+fn waiting_processes_share_a_failure() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     world.authority.end(world.grant.id, scripted_authority::Ending::RefreshInvalidated);
@@ -85,16 +85,18 @@ fn a_failure_that_others_waited_through_is_theirs_too() {
 }
 
 #[test]
-fn a_parent_that_is_killed_loses_nothing_at_all() {
+fn a_killed_parent_loses_no_token() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let hold = world.authority.hold(scripted_authority::Endpoint::Refresh, scripted_authority::Moment::After);
     let mut parent = world.codex(["refresh"]).start();
-    hold.arrived(super::world::PATIENCE).unwrap();
+    hold.arrived(super::world::TEST_TIMEOUT).unwrap();
     parent.kill().unwrap();
     parent.wait().unwrap();
     hold.release();
-    crate::support::eventually("the child to commit", || Some(world.kept("refresh_token")) == world.live());
+    crate::support::eventually("the child to commit", || {
+        Some(world.stored_token("refresh_token")) == world.live_refresh_token()
+    });
     crate::support::eventually("the child to leave", || !world.has_rescue());
     assert_eq!(world.requests(), 1);
 }

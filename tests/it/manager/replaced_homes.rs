@@ -40,7 +40,9 @@ fn a_refresh_keeps_its_response_and_writes_nothing_to_a_home_that_replaced_its_o
             let moved = replaced_at(&world, step, world.codex(["refresh"]), &other);
             assert_eq!(world.machine.stored_text(), Some(other.auth_json()), "{step}, {account}");
             assert_eq!(world.authority.state_of(&other.tokens.refresh_token), TokenState::Live);
-            let live = world.live_refresh_token().unwrap_or_else(|| panic!("{step}, {account}: the successor was revoked"));
+            let live = world
+                .live_refresh_token()
+                .unwrap_or_else(|| panic!("{step}, {account}: the successor was revoked"));
             world.codex(["refresh"]).env("CODEX_HOME", &moved).run().expect(0);
             let stored = fs::read_to_string(moved.join("auth.json")).unwrap();
             let live = world.live_refresh_token().unwrap_or(live);
@@ -58,8 +60,8 @@ fn a_logout_removes_nothing_from_a_home_that_replaced_its_own() {
         let moved = replaced_at(&world, step, world.codex(["logout"]), &other);
         assert_eq!(world.machine.stored_text(), Some(other.auth_json()), "{step}");
         assert_eq!(world.authority.state_of(&other.tokens.refresh_token), TokenState::Live, "{step}");
-        let given = world.codex(["token"]).env("CODEX_HOME", &moved).run();
-        assert!(given.code != Some(0) && given.out.is_empty(), "{step}: {given}");
+        let token = world.codex(["token"]).env("CODEX_HOME", &moved).run();
+        assert!(token.code != Some(0) && token.out.is_empty(), "{step}: {token}");
         world.codex(["logout"]).env("CODEX_HOME", &moved).run().expect(0);
         assert!(!moved.join("auth.json").exists(), "{step}");
     }

@@ -1,5 +1,5 @@
-//! A program that takes no lease of ours, as Codex 0.169 does not: it reads, asks without a lock, and commits by
-//! compare-and-swap under its two locks (`codex-blackbox.md` 0 and 1).
+//! A program without the lease, as Codex 0.169: it reads, requests without a lock, and commits by compare-and-swap under
+//! `auth.lock` and `auth.json.lock`.
 
 use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,33 +9,33 @@ use std::time::{Duration, Instant};
 use scripted_authority::Grant;
 use serde_json::Value;
 
-use super::world::{World, merged, post};
+use super::world::{World, merged, spend};
 use crate::support::{Machine, TestHome, item};
 
-/// Codex gives up on its second lock after this, and loses the token that it has just received.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Codex stops waiting for its second lock after this, and loses the token that it has received.
+const SECOND_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What Codex holds for a commit.
+/// The locks that Codex holds for a commit.
 pub struct Locks {
     _first: File,
     _second: File,
 }
 
 impl Locks {
-    /// Takes both as Codex does: the first however long it takes, the second within five seconds or never.
+    /// Takes both locks as Codex does: waits for the first without limit, for the second at most five seconds.
     pub fn take(home: &TestHome) -> Self {
-        Self::try_take(home).expect("Codex has given up, and its token is lost")
+        Self::try_take(home).expect("Codex timed out, and its token is lost")
     }
 
-    /// As [`Self::take`]; `None` where Codex would have given up.
+    /// As [`Self::take`]; returns `None` where Codex would stop waiting.
     pub fn try_take(home: &TestHome) -> Option<Self> {
         let open =
             |name| File::options().create(true).truncate(false).write(true).open(home.file(name)).unwrap();
         let (first, second) = (open("auth.lock"), open("auth.json.lock"));
         first.lock().unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         while second.try_lock().is_err() {
-            if begun.elapsed() >= PATIENCE {
+            if started.elapsed() >= SECOND_LOCK_TIMEOUT {
                 return None;
             }
             thread::sleep(Duration::from_millis(5));
@@ -44,47 +44,47 @@ impl Locks {
     }
 }
 
-/// What it has read, and what it was given for that.
+/// The document that it has read, and the response that it got.
 pub struct Rival {
     read: String,
     answer: Value,
 }
 
 impl Rival {
-    /// Reads what is stored and spends it.
+    /// Reads the stored document and spends its token.
     pub fn refreshing(world: &World<'_>) -> Self {
-        Self::spending(world, world.machine.kept().unwrap())
+        Self::spending(world, world.machine.stored_text().unwrap())
     }
 
-    /// Spends what it has read a while ago.
+    /// Spends the token of a document that was read before.
     pub fn spending(world: &World<'_>, read: String) -> Self {
-        let answer = post(&world.authority, &refresh_token(&read));
+        let answer = spend(&world.authority, &refresh_token(&read));
         Self { read, answer }
     }
 
-    /// Whether the authority gave it anything.
-    pub fn has_won(&self) -> bool {
+    /// Whether the authority issued tokens.
+    pub fn has_tokens(&self) -> bool {
         self.answer.get("access_token").is_some()
     }
 
-    /// One of the tokens that it was given.
-    pub fn given(&self, token: &str) -> &str {
+    /// Returns one of the issued tokens.
+    pub fn token(&self, token: &str) -> &str {
         self.answer[token].as_str().unwrap()
     }
 
-    /// Commits what it was given, unless the tokens have changed since it read them.
+    /// Commits the issued tokens, unless the stored ones have changed since they were read.
     pub fn commit(&self, machine: &Machine) {
         self.commit_under(&Locks::take(&machine.home), machine);
     }
 
     pub fn commit_under(&self, _locks: &Locks, machine: &Machine) {
-        if refresh_token(&machine.kept().unwrap()) == refresh_token(&self.read) {
+        if refresh_token(&machine.stored_text().unwrap()) == refresh_token(&self.read) {
             replace(machine, &merged(&self.read, &self.answer));
         }
     }
 }
 
-/// Its login, over whatever is there.
+/// Its login, over any stored document.
 pub fn log_in(machine: &Machine, grant: &Grant, login: &str) -> String {
     let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
     document["tokens"]["login_owner_id"] = login.into();
@@ -105,7 +105,7 @@ pub fn log_out(machine: &Machine) {
 
 fn replace(machine: &Machine, document: &str) {
     match machine.session {
-        Some(_) => machine.keep(document),
+        Some(_) => machine.store_text(document),
         None => fs::rename(machine.home.write(".auth-rival", document), machine.home.document()).unwrap(),
     }
 }
@@ -115,8 +115,7 @@ fn refresh_token(document: &str) -> String {
     document["tokens"]["refresh_token"].as_str().unwrap().to_owned()
 }
 
-/// Asks for `auth.json.lock` all the time while `meanwhile` runs, as a program with a token to save would, and says for
-/// how long it was refused at most.
+/// Tries to lock `auth.json.lock` continuously while `meanwhile` runs, and returns the longest time that it had to wait.
 pub fn longest_refusal<T>(home: &TestHome, meanwhile: impl FnOnce() -> T) -> (Duration, T) {
     let lock =
         File::options().create(true).truncate(false).write(true).open(home.file("auth.json.lock")).unwrap();

@@ -104,7 +104,10 @@ fn all_processes_have_the_token_after_a_race_with_another_program(machine: &mut 
         for child in children {
             let output = child.wait_with_output().unwrap();
             assert_success(&output);
-            assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), world.stored_token("access_token"));
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout).trim_end(),
+                world.stored_token("access_token")
+            );
         }
         assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token());
         // Usable, so not poisoned.
@@ -138,7 +141,9 @@ fn a_login_of_another_account_between_request_and_commit_is_never_overwritten(ma
     assert!(!world.has_rescue());
 }
 
-fn a_login_of_the_same_account_between_request_and_commit_wins_and_the_new_token_is_revoked(machine: &mut Machine) {
+fn a_login_of_the_same_account_between_request_and_commit_wins_and_the_new_token_is_revoked(
+    machine: &mut Machine,
+) {
     let world = World::fresh(machine);
     rival::log_in(world.machine, &world.grant, "before");
     let again = world.authority.grant(Account::numbered(1));
@@ -148,7 +153,7 @@ fn a_login_of_the_same_account_between_request_and_commit_wins_and_the_new_token
     });
     assert_success(&output);
     assert_eq!(world.machine.stored_text(), Some(document));
-    assert_eq!(world.live_refresh_token(), None, "nobody holds it any more");
+    assert_eq!(world.live_refresh_token(), None, "no process holds it");
     assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), again.tokens.access_token);
     assert_eq!(world.authority.state_of(&again.tokens.refresh_token), TokenState::Live);
     assert!(!world.has_rescue());

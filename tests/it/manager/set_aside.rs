@@ -1,4 +1,4 @@
-//! A rescue that cannot be used does not block another login: it is set aside, reported, and completed when it can be.
+//! A rescue that cannot be opened does not block another login: it is set aside, reported, and completed later.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn without_keychain(run: Run) -> Run {
     run.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
 }
 
-/// Logs in to the file where there is no keychain.
+/// Logs in to the file store without a keychain.
 fn log_in_to_the_file(world: &World<'_>, account: u32) -> scripted_authority::Grant {
     let grant = world.authority.grant(Account::numbered(account));
     let login = without_keychain(world.codex(["login", "--store", "file", "--with-api-key"])).input("sk-new");
@@ -30,13 +30,13 @@ fn log_in_to_the_file(world: &World<'_>, account: u32) -> scripted_authority::Gr
 }
 
 #[test]
-fn a_new_login_in_the_file_works_while_the_keychain_of_a_sealed_rescue_is_away() {
+fn a_file_login_works_while_the_keychain_of_a_sealed_rescue_is_unavailable() {
     session::inside(crate::support::here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::empty(&mut machine);
         world.sign_in(&world.grant);
         world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-        let successor = world.live().unwrap();
+        let successor = world.live_refresh_token().unwrap();
         let grant = log_in_to_the_file(&world, 2);
         let ended = without_keychain(world.codex(["refresh"])).run().expect(0);
         println!("{ended}");
@@ -44,7 +44,7 @@ fn a_new_login_in_the_file_works_while_the_keychain_of_a_sealed_rescue_is_away()
         let doctor = without_keychain(world.codex(["doctor"])).run();
         assert!(doctor.to_string().contains("codex-auth/rescue."), "{doctor}");
         without_keychain(world.codex(["token"])).run().expect(0);
-        // The login before is in the keychain still, and comes back with it.
+        // The previous login is still in the keychain.
         let ended = without_keychain(world.codex(["logout"])).run().expect(5);
         assert!(
             ended.err.contains("the copy in item") && ended.err.contains("codex-auth/rescue."),
@@ -54,27 +54,31 @@ fn a_new_login_in_the_file_works_while_the_keychain_of_a_sealed_rescue_is_away()
         assert_eq!((world.machine.home.document().exists(), set_aside(&world).len()), (false, 1), "{ended}");
         assert_eq!(world.authority.state_of(&successor), TokenState::Live);
 
-        // The keychain is back, with the login that was refreshed.
+        // The keychain is back, with the refreshed login.
         let ended = world.codex(["refresh"]).run();
         assert_eq!(set_aside(&world), Vec::<PathBuf>::new(), "{ended}");
-        let stored: Value = serde_json::from_str(&world.machine.kept().unwrap()).unwrap();
-        assert_eq!(stored["tokens"]["refresh_token"].as_str().map(str::to_owned), world.live(), "{ended}");
+        let stored: Value = serde_json::from_str(&world.machine.stored_text().unwrap()).unwrap();
+        assert_eq!(
+            stored["tokens"]["refresh_token"].as_str().map(str::to_owned),
+            world.live_refresh_token(),
+            "{ended}"
+        );
         world.codex(["logout"]).run().expect(0);
-        assert_eq!(world.live(), None);
+        assert_eq!(world.live_refresh_token(), None);
     });
 }
 
 #[test]
-fn a_login_that_was_being_ended_is_revoked_when_its_keychain_is_back_and_the_new_one_stays() {
+fn an_interrupted_logout_is_completed_when_its_keychain_is_back() {
     session::inside(crate::support::here!(), || an_interrupted_logout_is_set_aside(false));
 }
 
 #[test]
-fn a_login_that_was_being_ended_and_cannot_be_revoked_is_neither_put_back_nor_forgotten() {
+fn an_interrupted_logout_that_cannot_be_revoked_stays_set_aside() {
     session::inside(crate::support::here!(), || an_interrupted_logout_is_set_aside(true));
 }
 
-/// A logout is killed between the keychain and the authority, and the keychain is away when the next login comes.
+/// A logout is killed between removal and revocation, and the keychain is unavailable at the next login.
 fn an_interrupted_logout_is_set_aside(refused: bool) {
     let mut machine = Machine::with_keychain();
     let world = World::empty(&mut machine);
@@ -87,22 +91,22 @@ fn an_interrupted_logout_is_set_aside(refused: bool) {
         let step = scripted_authority::Step::status(500, "oops");
         world.authority.script_always(scripted_authority::Endpoint::Revoke, step);
         world.codex(["refresh"]).run().expect(0);
-        // It is neither put back in front of the new login nor forgotten.
-        assert_eq!((world.machine.kept(), set_aside(&world).len()), (None, 1));
+        // It neither replaces the new login nor is removed.
+        assert_eq!((world.machine.stored_text(), set_aside(&world).len()), (None, 1));
         world.authority.clear_script();
     }
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!((world.machine.kept(), set_aside(&world).len()), (None, 0));
+    assert_eq!((world.machine.stored_text(), set_aside(&world).len()), (None, 0));
     let ended = world.authority.state_of(&world.grant.tokens.refresh_token);
     assert_ne!(ended, TokenState::Live);
-    assert_eq!(world.state()["store"], "file", "what is known of the new login is kept");
+    assert_eq!(world.state()["store"], "file", "the state of the new login is kept");
     let stored: Value = serde_json::from_str(&world.machine.home.read("auth.json")).unwrap();
     let live = world.authority.live_refresh_token(grant.id);
     assert_eq!(stored["tokens"]["refresh_token"].as_str().map(str::to_owned), live);
 }
 
 #[test]
-fn what_is_no_rescue_is_set_aside_and_reported_and_never_deleted() {
+fn an_invalid_rescue_is_set_aside_and_reported_and_never_deleted() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     std::fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
@@ -111,7 +115,7 @@ fn what_is_no_rescue_is_set_aside_and_reported_and_never_deleted() {
     let contents: [&[u8]; 4] =
         [b"x", b"{\"purpose\":", b"codex-auth sealed 1\nxx", b"{\"purpose\":\"later\"}"];
     for (done, (command, content)) in commands.iter().zip(contents).enumerate() {
-        if world.machine.kept().is_none() {
+        if world.machine.stored_text().is_none() {
             world.log_in(&world.authority.grant(Account::numbered(1)));
         }
         world.machine.home.write("codex-auth/rescue", content);

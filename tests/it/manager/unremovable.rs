@@ -1,4 +1,4 @@
-//! Files that cannot be read or removed: nothing is asked of the authority, and the login stays as it was.
+//! Files that cannot be read or removed: no request is sent, and the login is unchanged.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::logouts::{is_live, revocations};
 use super::world::World;
 use crate::support::{Machine, Mounted, Run, TestHome};
 
-/// A read that fails at every try, as on a broken disk.
+/// Every read fails, as on a broken disk.
 #[test]
 fn a_document_that_cannot_be_read_is_kept() {
     let mut machine = Machine::with_file();
@@ -17,7 +17,7 @@ fn a_document_that_cannot_be_read_is_kept() {
     let way = ["strace", "-f", "-o", "/dev/null", "-P", &path, "-e", "inject=read:error=EIO"];
     let ended = world.codex(["logout"]).through(way).run().refused(5);
     assert!(ended.err.contains("was not removed"), "{ended}");
-    assert!(is_live(&world, &world.grant) && world.machine.kept().is_some());
+    assert!(is_live(&world, &world.grant) && world.machine.stored_text().is_some());
     world.codex(["token"]).run().expect(0);
 }
 
@@ -30,17 +30,17 @@ fn a_document_that_is_too_large_is_revoked_and_removed_unless_the_logout_is_loca
         let open = document.trim_end().strip_suffix('}').unwrap();
         format!("{open},\"theirs\":\"{}\"}}", "m".repeat(2 << 20))
     };
-    world.machine.keep(large(&world.grant));
+    world.machine.store_text(large(&world.grant));
     world.codex(["logout"]).run().expect(0);
-    assert_eq!((world.machine.kept(), is_live(&world, &world.grant)), (None, false));
+    assert_eq!((world.machine.stored_text(), is_live(&world, &world.grant)), (None, false));
     let asked = revocations(&world);
     let grant = world.authority.grant(Account::numbered(2));
-    world.machine.keep(large(&grant));
+    world.machine.store_text(large(&grant));
     world.codex(["logout", "--local"]).run().expect(0);
-    assert_eq!((world.machine.kept(), revocations(&world)), (None, asked));
+    assert_eq!((world.machine.stored_text(), revocations(&world)), (None, asked));
 }
 
-/// Nothing is asked of the authority for a file that cannot be removed.
+/// Asserts that logouts fail, send no request and keep the file.
 fn stays(world: &World<'_>, run: &dyn Fn(&'static str) -> Run, kept: &dyn Fn() -> String) {
     let before = kept();
     let ended = run("logout").run().refused(5);
@@ -50,7 +50,7 @@ fn stays(world: &World<'_>, run: &dyn Fn(&'static str) -> Run, kept: &dyn Fn() -
 }
 
 #[test]
-fn a_file_that_is_mounted_by_itself_stays_and_nothing_is_revoked() {
+fn a_mounted_file_stays_and_nothing_is_revoked() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let home = std::mem::replace(&mut world.machine.home, TestHome::new());
@@ -61,7 +61,7 @@ fn a_file_that_is_mounted_by_itself_stays_and_nothing_is_revoked() {
         run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", world.authority.token_url())
     };
     stays(&world, &run, &|| mounted.home.read("auth.json"));
-    // Too large for a document is no reason to be less careful.
+    // The same for a file that is too large for a document.
     let large = mounted.home.read("auth.json") + &" ".repeat(2 << 20);
     fs::write(mounted.path().join("auth.json"), large).unwrap();
     run("logout").run().refused(5);
@@ -90,12 +90,12 @@ fn an_immutable_file_stays_and_nothing_is_revoked() {
 }
 
 #[test]
-fn a_file_in_a_sticky_folder_of_another_user_stays_and_nothing_is_revoked() {
+fn a_file_in_another_users_sticky_folder_stays_and_nothing_is_revoked() {
     use std::os::unix::fs::{PermissionsExt as _, chown};
     let (user, owner) = (64_077, 64_078);
     let mut machine = Machine { home: TestHome::new().owned_by(owner), session: None };
     let world = World::empty(&mut machine);
-    world.machine.keep(world.grant.auth_json());
+    world.machine.store_text(world.grant.auth_json());
     fs::set_permissions(world.machine.home.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let document = world.machine.home.document();
     chown(&document, Some(owner), Some(owner)).unwrap();

@@ -1,4 +1,4 @@
-//! What stands between the last byte of an answer and its place on the disk: one write and one sync.
+//! System calls between the last byte of a response and its rescue on disk: one write and one fsync.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::world::World;
 use crate::authority::tls::Signer;
 use crate::support::{Machine, Run, children};
 
-/// The system calls of the thread that writes the rescue, from the last one that took bytes of the answer to the sync.
+/// The system calls of the thread that writes the rescue, from the last read of the response to the fsync.
 fn calls_around_the_rescue(trace: &str) -> Vec<String> {
     let lines: Vec<(&str, &str)> = trace.lines().filter_map(|line| line.split_once(' ')).collect();
     let is_rescue = |call: &str| call.contains("/codex-auth/rescue>");
@@ -26,12 +26,12 @@ fn calls_around_the_rescue(trace: &str) -> Vec<String> {
     let last = calls[..write].iter().rposition(took_bytes).expect(trace);
     let sync = calls[write..].iter().position(|call| call.starts_with("fsync(") && is_rescue(call)).unwrap();
     let name = |call: &&str| call.split('(').next().unwrap().to_owned();
-    // The runtime looks once, without waiting, whether another of its sockets has something.
+    // The runtime polls its other sockets once, without waiting.
     let is_look = |call: &&&str| call.starts_with("epoll_wait(") && call.contains(", 0) = ");
     calls[last..=write + sync].iter().filter(|call| !is_look(call)).map(name).collect()
 }
 
-/// Those of one refresh by `run`.
+/// The calls of one refresh by `run`.
 fn calls_of(world: &World<'_>, run: Run) -> Vec<String> {
     let trace = world.machine.home.path().with_file_name("trace");
     let strace = ["strace", "-f", "-yy", "-s", "8", "-o", trace.to_str().unwrap()];
@@ -39,14 +39,14 @@ fn calls_of(world: &World<'_>, run: Run) -> Vec<String> {
     calls_around_the_rescue(&String::from_utf8_lossy(&fs::read(&trace).unwrap()))
 }
 
-/// `run` with the server that `signer` vouches for as its authority, at `port`.
+/// `run` with a TLS authority at `port` whose certificate `signer` has signed.
 fn over_tls(world: &World<'_>, signer: &Signer, port: u16) -> Run {
     let run = world.codex(["refresh"]).env("CODEX_CA_CERTIFICATE", signer.certificate());
     run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", format!("https://127.0.0.1:{port}/oauth/token"))
 }
 
 #[test]
-fn nothing_stands_between_an_answer_and_its_rescue_but_one_write_and_one_sync() {
+fn a_response_is_saved_with_one_write_and_one_fsync() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     for requests in 1..=3 {
@@ -58,16 +58,16 @@ fn nothing_stands_between_an_answer_and_its_rescue_but_one_write_and_one_sync() 
     assert_eq!(calls_of(&world, over_tls(&world, &signer, server.port())), ["recvfrom", "pwrite64", "fsync"]);
 }
 
-/// Twelve seconds are more than a connection may take.
+/// Twelve seconds are longer than the connection timeout.
 #[test]
-fn a_process_that_was_stopped_while_it_connected_goes_on_connecting() {
+fn a_process_stopped_while_connecting_continues_to_connect() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let signer = Signer::new();
     let server = signer.server(&["127.0.0.1"]);
     let between = TcpListener::bind("127.0.0.1:0").unwrap();
     let command = over_tls(&world, &signer, between.local_addr().unwrap().port()).start();
-    // It is connected, and waits for the other half of the TLS handshake.
+    // It is connected and waits for the TLS handshake.
     let (client, _) = between.accept().unwrap();
     let stopped = children(command.id()).first().unwrap().to_string();
     let signal =
@@ -87,5 +87,5 @@ fn a_process_that_was_stopped_while_it_connected_goes_on_connecting() {
     signal("-CONT");
     let ended = command.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert_eq!(world.kept("access_token"), "at-over-a-wire");
+    assert_eq!(world.stored_token("access_token"), "at-over-a-wire");
 }

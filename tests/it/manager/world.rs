@@ -136,7 +136,7 @@ impl<'a> World<'a> {
 
     /// The stored document.
     pub fn document(&self) -> Value {
-        serde_json::from_str(&self.machine.stored_text().expect("somebody is logged in")).unwrap()
+        serde_json::from_str(&self.machine.stored_text().expect("a login is stored")).unwrap()
     }
 
     /// One of the stored tokens.

@@ -1,4 +1,4 @@
-//! A refresh by a program that takes no lease of ours: it commits by compare-and-swap under Codex's two locks.
+//! A refresh by a program without the lease: it commits by compare-and-swap under Codex's two locks.
 
 use std::fs;
 use std::thread;
@@ -9,28 +9,28 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use crate::manager::rival::Locks;
-use crate::manager::world::{merged, post};
+use crate::manager::world::{merged, spend};
 use crate::support::item;
 
-/// How a foreign refresh ended.
+/// The outcome of a foreign refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// There was no token to spend, or the authority refused it.
     Nothing,
     Committed,
-    /// The document it had read was gone when the answer came, and with it the answer: this refresh token.
+    /// The document had changed when the response arrived, so this refresh token was lost.
     Dropped(String),
 }
 
-/// Refreshes what the first home has in the store of `kind`, and commits `pause` after the answer.
+/// Refreshes the login of the first home in the store of `kind`, and commits `pause` after the response.
 pub fn refresh(scene: &Scene, kind: StoreKind, pause: Duration) -> Foreign {
     let Some(read) = read(scene, kind) else { return Foreign::Nothing };
     let Some(spent) = refresh_token(&read) else { return Foreign::Nothing };
-    let answer = post(&scene.authority, &spent);
-    let Some(given) = answer["refresh_token"].as_str() else { return Foreign::Nothing };
-    // How long the other program takes is part of the schedule.
+    let answer = spend(&scene.authority, &spent);
+    let Some(token) = answer["refresh_token"].as_str() else { return Foreign::Nothing };
+    // The pause is part of the schedule.
     thread::sleep(pause);
-    let dropped = || Foreign::Dropped(given.to_owned());
+    let dropped = || Foreign::Dropped(token.to_owned());
     let Some(_locks) = Locks::try_take(&scene.homes[0]) else { return dropped() };
     if self::read(scene, kind).as_deref().and_then(refresh_token) != Some(spent) {
         return dropped();

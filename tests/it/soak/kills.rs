@@ -16,7 +16,7 @@ use crate::support::{Ended, Run, here, session};
 const WORKERS: usize = 3;
 const ERRORS: [&str; 5] = ["EIO", "ENOSPC", "EROFS", "EPERM", "ENOSYS"];
 
-/// A command, and the store that the login is in before.
+/// A command, and the store that holds the login before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Refresh(StoreKind),
@@ -49,7 +49,7 @@ impl Command {
         self.store() == StoreKind::Keychain || matches!(self, Migrate(_))
     }
 
-    /// The process that takes the lease. Of refresh and logout that is the child that the command starts.
+    /// The run of the process that takes the lease; for refresh and logout that is the child process.
     fn run(self, scene: &Scene) -> Run {
         let child = |task: &str| {
             let order = format!("{{\"pipe\":1,\"job\":{{\"task\":{task},\"policy\":\"follow\"}}}}\n");
@@ -71,7 +71,7 @@ fn word(kind: StoreKind) -> &'static str {
     }
 }
 
-/// A scene with a home of its own for every run, and where its traces go.
+/// A scene with a new home for every run, and the folder of its traces.
 struct Stage<'a> {
     session: &'a Session,
     scene: Scene,
@@ -86,12 +86,12 @@ impl<'a> Stage<'a> {
         Self { session, scene: Scene::new(1, 1, None), trace, _folder: folder }
     }
 
-    /// A fresh home with the login that `command` begins with.
+    /// Creates a new home with the login that `command` needs.
     fn set(&mut self, command: Command) {
-        self.scene.settle();
+        self.scene.ignore_all_grants();
         self.scene.has_keychain = command.needs_keychain();
         self.scene.replace_homes(1, Some(self.session).filter(|_| command.needs_keychain()));
-        // A refresh only begins with a token that has ended.
+        // A refresh runs only if the token has expired.
         let ended = if matches!(command, Refresh(_)) { -4_000 } else { 0 };
         self.scene.authority.adjust(|policy| policy.clock_offset = ended);
         self.scene.sign_in(command.store());
@@ -136,7 +136,7 @@ fn keeps_its_promises() {
             println!("{command:?}: {} system calls from the lease on", calls.len());
             for call in calls {
                 let one = soak.random.one_of(&ERRORS);
-                // A call that only reads or speaks has one way to fail, for its caller.
+                // Calls that only read or send fail in one way.
                 let errors =
                     ERRORS.iter().filter(|error| call.can_fail() && (call.is_change() || **error == one));
                 let errors = errors.map(|error| Fault::Error(error));
@@ -154,7 +154,7 @@ fn keeps_its_promises() {
             for _ in 0..WORKERS {
                 scope.spawn(|| {
                     let mut stage = Stage::new(&variables);
-                    while shared.lock().unwrap().goes_on() {
+                    while shared.lock().unwrap().has_time() {
                         let Some(case) = cases.lock().unwrap().pop() else { return };
                         play(&mut stage, &case, &shared);
                     }
@@ -165,7 +165,7 @@ fn keeps_its_promises() {
     });
 }
 
-/// In turns, seen from the end, where they are taken from.
+/// Alternates both kinds; cases are taken from the end.
 fn alternate(kills: Vec<Case>, errors: Vec<Case>) -> Vec<Case> {
     let shorter = kills.len().min(errors.len());
     let (mut kills, mut errors) = (kills.into_iter(), errors.into_iter());
@@ -189,7 +189,7 @@ fn play(stage: &mut Stage<'_>, case: &Case, soak: &Mutex<&mut Soak>) {
     let ended = run.run();
     let scene = &stage.scene;
     let lines = strace::injected(&stage.trace, case.fault);
-    // `strace` counts by thread: the call may have been one of the loader, of the runtime's own or of a stream.
+    // `strace` counts per thread, so another call of the thread may have been hit.
     let is_another = |line: &String| ["pipe:", "anon_inode"].iter().any(|kind| line.contains(kind));
     let is_ours = ended.code != Some(127) && !lines.iter().any(is_another);
     let happened = !lines.is_empty() && is_ours;
@@ -261,7 +261,7 @@ fn is_live(scene: &Scene, token: &str) -> bool {
     scene.state_of(token) == scripted_authority::TokenState::Live
 }
 
-/// What a person would do next.
+/// Runs the commands that a user would run next.
 fn next_commands(scene: &Scene, command: Command) -> Vec<Ended> {
     let mut ended = Vec::new();
     if let Migrate(from) = command {
@@ -271,14 +271,14 @@ fn next_commands(scene: &Scene, command: Command) -> Vec<Ended> {
     ended
 }
 
-/// What the fault left behind, before the next command.
+/// The state after the fault, before the next command.
 #[derive(Debug)]
 struct Left {
     /// A refresh token was spent.
     spent: bool,
     rescue: bool,
-    /// A live token is in a file that was not renamed.
+    /// A valid token is in a temporary file.
     in_temporary_file: bool,
-    /// The call that failed was one of a connection to the authority.
+    /// The failed call belongs to a connection to the authority.
     on_the_network: bool,
 }

@@ -5,37 +5,37 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod foreign;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 mod kills;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod reads;
 mod rounds;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod scene;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 pub mod strace;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod stops;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod writers;
 
-/// Without `SOAK_MINUTES`.
+/// The default without `SOAK_MINUTES`.
 const SHORT: Duration = Duration::from_secs(20);
 
-/// A sequence of numbers that follows from its seed alone (SplitMix64).
+/// A deterministic random number generator (SplitMix64).
 pub struct Random(u64);
 
 impl Random {
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -45,7 +45,7 @@ impl Random {
         usize::try_from((mixed ^ (mixed >> 31)) % end).unwrap()
     }
 
-    /// Another sequence, which follows from this one.
+    /// Returns a generator seeded from this one.
     // Linux: strace.
     #[cfg(target_os = "linux")]
     pub fn split(&mut self) -> Self {
@@ -53,13 +53,13 @@ impl Random {
         Self(self.0 ^ 0x5851_f42d_4c95_7f2d)
     }
 
-    /// One of `choices`.
+    /// Returns one of `choices`.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 }
 
-/// One run of a scenario: its random numbers, its time, and the table that it prints in the end.
+/// One run of a scenario: random numbers, time limit, and result table.
 pub struct Soak {
     pub random: Random,
     seed: u64,
@@ -70,7 +70,7 @@ pub struct Soak {
 }
 
 impl Soak {
-    /// Takes seed and time from the environment. `promises` are the names under which [`Soak::hold`] counts.
+    /// Reads seed and time limit from the environment. `promises` are the names that [`Soak::hold`] accepts.
     pub fn begin(promises: &[&'static str]) -> Self {
         let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
         let seed = number("SOAK_SEED").unwrap_or(1);
@@ -80,7 +80,7 @@ impl Soak {
     }
 
     /// Whether there is time for another operation.
-    pub fn goes_on(&self) -> bool {
+    pub fn has_time(&self) -> bool {
         self.began.elapsed() < self.time
     }
 
@@ -88,7 +88,7 @@ impl Soak {
         *self.counts.entry(what).or_default() += u64::try_from(times).unwrap();
     }
 
-    /// Counts a promise as broken unless it holds, and prints `detail` at once.
+    /// Counts a promise as broken unless it holds, and prints `detail` then.
     pub fn hold(&mut self, promise: &'static str, holds: bool, detail: impl FnOnce() -> String) {
         if !holds {
             *self.broken.get_mut(promise).expect(promise) += 1;

@@ -1,4 +1,4 @@
-//! Commands one after the other, and after each what the keeper's socket, `codex token` and an app server answer.
+//! Runs commands, and after each compares the responses of the keeper's socket, `codex token` and an app server.
 
 use super::Soak;
 use crate::keeper::reads::Readers;
@@ -16,14 +16,14 @@ fn keeps_its_promises() {
         let worlds = machines.each_mut().map(World::fresh);
         let mut readers = worlds.each_ref().map(Readers::of);
         let mut number = 0;
-        while soak.goes_on() {
+        while soak.has_time() {
             number += 1;
             for (readers, store) in readers.iter_mut().zip(["the file", "the keychain"]) {
-                readers.play(number, &mut |deed, by, answered, expected| {
+                readers.play(number, &mut |command, by, token, expected| {
                     let promise =
-                        STALE.into_iter().find(|promise| promise.ends_with(&format!(" after {deed}")));
+                        STALE.into_iter().find(|promise| promise.ends_with(&format!(" after {command}")));
                     soak.count(by, 1);
-                    soak.hold(promise.unwrap(), answered == expected, || {
+                    soak.hold(promise.unwrap(), token == expected, || {
                         format!("{by}, {store}, round {number}")
                     });
                 });

@@ -1,4 +1,4 @@
-//! Homes that share an authority, and a look at what is where: in the stores, beside them, and at the authority.
+//! Homes that share an authority, and the state of their stores, files and tokens.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use crate::support::{Run, TestHome, item};
 
-/// Only a failing test waits for it.
+/// Only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a home and its `codex-auth` folder consist of when no command is running.
+/// The files of a home and its `codex-auth` folder when no command is running.
 const USUAL: [&str; 9] = [
     "auth.json",
     "auth.json.lock",
@@ -30,21 +30,21 @@ const USUAL: [&str; 9] = [
     "state.json",
 ];
 
-/// The variables that put a program into the session of a keychain.
+/// The environment variables of a keychain session.
 pub type Session = Vec<(String, OsString)>;
 
-/// One or more homes whose logins come from one authority of their own.
+/// One or more homes with one authority.
 pub struct Scene {
     pub homes: Vec<TestHome>,
     pub authority: Authority,
     pub account: Account,
     pub has_keychain: bool,
-    /// Grants up to this one are settled.
+    /// Grants up to this one are ignored.
     settled: u64,
 }
 
 impl Scene {
-    /// Homes without a login. All but the first link to the document of the first.
+    /// Creates homes without a login. All but the first link to the document of the first.
     pub fn new(homes: usize, number: u32, session: Option<&Session>) -> Self {
         let authority = Authority::start().unwrap();
         let account = Account::numbered(number);
@@ -78,18 +78,18 @@ impl Scene {
             .env("CODEX_AUTHAPI_BASE_URL", self.authority.url())
     }
 
-    /// Logs the first home in, with nothing left out that the program would do.
+    /// Logs the first home in as the program does.
     pub fn sign_in(&self, kind: StoreKind) -> Grant {
         let grant = self.authority.grant(self.account.clone());
         let document = AuthDocument::parse(grant.auth_json().as_bytes()).unwrap();
         let stores = self.homes[0].stores();
         let choice = stores.choose(Some(StoreSelection::from(kind))).unwrap();
         let lease = Lease::acquire(stores.home(), PATIENCE, |_| {}).unwrap();
-        login::keep(&mut stores.writer(&lease).unwrap(), &choice, &document).unwrap();
+        login::commit_login(&mut stores.writer(&lease).unwrap(), &choice, &document).unwrap();
         grant
     }
 
-    /// Waits until no process holds the lease or a commit lock; the locks that are still held after a minute.
+    /// Waits until no process holds the lease or a commit lock, and returns those still held after a minute.
     pub fn held_locks(&self) -> Vec<PathBuf> {
         let mut held = Vec::new();
         for home in &self.homes {
@@ -98,7 +98,7 @@ impl Scene {
                 held.push(home.file("codex-auth/refresh.lock"));
             }
             for lock in ["auth.lock", "auth.json.lock"].map(|name| home.file(name)) {
-                // A process that another thread is starting has our files open for a moment.
+                // A process that another thread starts inherits open files for a moment.
                 let until = Instant::now() + Duration::from_secs(5);
                 while File::open(&lock).is_ok_and(|file| file.try_lock().is_err()) {
                     if Instant::now() > until {
@@ -112,7 +112,7 @@ impl Scene {
         held
     }
 
-    /// Every document in a store, with the name of its place. An error for one that is torn.
+    /// Returns every stored document with the name of its store, or an error for an unparsable one.
     pub fn documents(&self) -> Vec<(String, Result<Value, String>)> {
         let mut found = Vec::new();
         let parse = |bytes: &[u8]| {
@@ -143,7 +143,7 @@ impl Scene {
         self.authority.state_of(token)
     }
 
-    /// The refresh tokens that the authority would take, and were not settled before.
+    /// The refresh tokens that the authority accepts, without ignored grants.
     pub fn live_tokens(&self) -> Vec<(GrantId, String)> {
         let all = (self.settled + 1..).map(GrantId);
         let all = all.take_while(|grant| self.authority.latest(*grant).is_some());
@@ -156,34 +156,34 @@ impl Scene {
         self.settled + u64::try_from(new.count()).unwrap()
     }
 
-    /// Looks at no grant of before any more.
-    pub fn settle(&mut self) {
+    /// Ignores all grants so far.
+    pub fn ignore_all_grants(&mut self) {
         self.settled = self.grants();
     }
 
-    /// Looks at no grant of before the oldest one whose token is in `stored`.
-    pub fn settle_but(&mut self, stored: &[(String, String)]) {
+    /// Ignores the grants before the oldest one whose token is in `stored`.
+    pub fn ignore_grants_before(&mut self, stored: &[(String, String)]) {
         let is_stored = |token: &String| stored.iter().any(|(_, stored)| stored == token);
         let oldest = self.live_tokens().into_iter().find(|(_, token)| is_stored(token));
         self.settled = oldest.map_or_else(|| self.grants(), |(grant, _)| grant.0 - 1);
     }
 
-    /// Live refresh tokens that no store holds.
+    /// Valid refresh tokens that no store holds.
     pub fn lost_tokens(&self) -> Vec<(GrantId, String)> {
         let stored: BTreeSet<_> = self.stored_tokens().into_iter().map(|(_, token)| token).collect();
         self.live_tokens().into_iter().filter(|(_, token)| !stored.contains(token)).collect()
     }
 
-    /// Whether a token response waits to be committed.
+    /// Whether a rescue waits to be committed.
     pub fn has_rescue(&self) -> bool {
-        // A blank one is the space of a request.
+        // An empty one is only reserved space.
         self.homes.iter().any(|home| {
             let found = fs::read(home.file("codex-auth/rescue"));
             found.is_ok_and(|bytes| bytes.iter().any(|byte| *byte != b' '))
         })
     }
 
-    /// Whether a file that was not renamed holds `token`, or something sealed.
+    /// Whether a temporary file holds `token` or sealed data.
     pub fn is_in_temporary_file(&self, token: &str) -> bool {
         let files = self.homes.iter().flat_map(TestHome::tree);
         let is_temporary = |path: &PathBuf| path.extension().is_some_and(|name| name == "tmp");

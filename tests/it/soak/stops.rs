@@ -1,4 +1,4 @@
-//! Refreshes that are stopped for longer than they may take, at random moments, while the authority answers or fails.
+//! Refreshes that are stopped at random moments for longer than their timeout, while the authority responds or fails.
 
 use std::process::Command;
 use std::thread;
@@ -10,23 +10,23 @@ use super::{Random, Soak};
 use crate::manager::world::World;
 use crate::support::{Machine, children, here, session};
 
-/// How many logins are refreshed at once; the last is in a keychain.
+/// Number of concurrent refreshes; the last login is in a keychain.
 const LOGINS: usize = 6;
-/// How long a process is stopped: less than a request may take, more, and more than two.
+/// How long a process is stopped: shorter than a request's timeout, longer, and longer than two.
 const STOPS: [Duration; 3] = [Duration::from_secs(20), Duration::from_secs(34), Duration::from_secs(65)];
-/// How much shorter all of that is in a short run.
+/// Divisor of all times in a short run.
 const SHORTER: u32 = 20;
-/// How long a process may go on after its stop: what is left of a request and of a second try.
+/// How long a process may run after its stop: the rest of a request and one retry.
 const AFTERWARDS: Duration = Duration::from_secs(45);
 
-/// What happens to one refresh.
+/// The schedule of one refresh.
 #[derive(Clone, Debug)]
 struct Round {
     stop: Duration,
-    /// Before the stop, since the start of the command.
+    /// Time from the start of the command to the stop.
     after: Duration,
     fault: Option<&'static str>,
-    /// How long the authority takes.
+    /// Latency of the authority.
     delay: Duration,
 }
 
@@ -51,10 +51,10 @@ impl Round {
     }
 }
 
-/// How a round ended.
+/// The outcome of a round.
 struct Ended {
     round: Round,
-    /// The process was there to be stopped.
+    /// The process was still running and was stopped.
     was_stopped: bool,
     in_flight: bool,
     is_alive: bool,
@@ -83,13 +83,14 @@ fn play(machine: &mut Machine, round: Round) -> Ended {
         thread::sleep(round.stop);
         signal(&pids, "-CONT");
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let code = command.wait_with_output().unwrap().status.code();
-    let afterwards = begun.elapsed();
-    // What was left to the next command is completed by it.
+    let afterwards = started.elapsed();
+    // The next command completes the rescue.
     let next = world.codex(["refresh"]).run();
-    let is_alive = next.code == Some(0) && Some(world.kept("refresh_token")) == world.live();
-    let was_refused = world.ended(Outcome::Refused) > 0;
+    let is_alive =
+        next.code == Some(0) && Some(world.stored_token("refresh_token")) == world.live_refresh_token();
+    let was_refused = world.requests_with(Outcome::Refused) > 0;
     world.codex(["logout", "--local"]).run().expect(0);
     Ended { round, was_stopped, in_flight, is_alive, was_refused, afterwards, code }
 }
@@ -101,7 +102,7 @@ fn keeps_its_promises() {
         let shorter = if std::env::var_os("SOAK_MINUTES").is_some() { 1 } else { SHORTER };
         let mut machines: Vec<_> = (1..LOGINS).map(|_| Machine::with_file()).collect();
         machines.push(Machine::with_keychain());
-        while soak.goes_on() {
+        while soak.has_time() {
             let rounds: Vec<_> = machines.iter().map(|_| Round::draw(&mut soak.random, shorter)).collect();
             let ended: Vec<_> = thread::scope(|scope| {
                 let playing: Vec<_> = machines

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::Run;
 
-/// Every call that concerns files, locks, sockets or processes. The question mark is for those that a machine lacks.
+/// Calls on files, locks, sockets and processes. The question mark marks calls that some machines lack.
 const CALLS: &str = "?open,openat,?openat2,read,pread64,readv,write,pwrite64,writev,fsync,fdatasync,ftruncate,\
     fallocate,?rename,renameat,renameat2,?unlink,unlinkat,?mkdir,mkdirat,linkat,fchmod,fchown,?chmod,flock,fcntl,\
     ?stat,?lstat,newfstatat,fstat,statx,lseek,?access,faccessat,faccessat2,?readlink,readlinkat,getdents64,fstatfs,\
@@ -14,7 +14,7 @@ const CALLS: &str = "?open,openat,?openat2,read,pread64,readv,write,pwrite64,wri
     getpeername,close,clone,clone3,execve,wait4,exit_group";
 /// Calls that do not fail on real systems, or whose failure the caller cannot see.
 const NEVER_FAIL: [&str; 7] = ["close", "exit_group", "execve", "clone", "clone3", "wait4", "lseek"];
-/// Calls after which a kill leaves something else than before.
+/// Calls that change the state that a kill leaves.
 const CHANGES: [&str; 22] = [
     "write",
     "pwrite64",
@@ -47,7 +47,7 @@ pub struct Call {
     pub number: usize,
     /// The call as `strace` printed it.
     pub line: String,
-    /// The call before it changed something, so that a kill here finds what a kill there does not.
+    /// The previous call changed something, so a kill here leaves another state.
     pub is_after_change: bool,
 }
 
@@ -64,7 +64,7 @@ impl Call {
     }
 }
 
-/// Runs `run` to its end and returns its calls from the lease on.
+/// Runs `run`, and returns its calls from the lease on.
 pub fn calls_under_lease(run: Run, trace: &Path) -> Vec<Call> {
     let option = format!("trace={CALLS}");
     let ended = run.through(["strace", "-f", "-yy", "-e", &option, "-o", trace.to_str().unwrap()]).run();
@@ -100,7 +100,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// What happens at a call.
+/// The fault at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Kill,

@@ -1,4 +1,4 @@
-//! Refresh, login, migrate and logout at once, with kills and a foreign program, on homes of which some share a document.
+//! Concurrent refreshes, logins, migrations and logouts, with kills and a foreign program; some homes share a document.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -16,9 +16,9 @@ use super::{Random, Soak};
 use crate::support::session::PrivateSession;
 use crate::support::{Run, children, here, session};
 
-/// How long after the answer a kill may come and still be before the rescue, on a machine with much to do.
+/// How long after the response a kill may still precede the rescue, on a slow machine.
 const SAVING: Duration = Duration::from_millis(1_000);
-/// Failpoints of the commands that have some.
+/// The failpoints of the commands.
 const OF_REFRESH: [&str; 9] = [
     "leased",
     "rescue finished",
@@ -39,7 +39,7 @@ enum Task {
     ApiKey,
     Migrate(StoreKind),
     Logout,
-    /// By another program, which commits so many milliseconds after its answer.
+    /// By another program, which commits so many milliseconds after its response.
     Foreign(StoreKind, u64),
 }
 
@@ -125,7 +125,7 @@ fn word(kind: StoreKind) -> &'static str {
     }
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Clone, Debug)]
 struct Ran {
     operation: Operation,
@@ -149,7 +149,7 @@ impl Ran {
 }
 
 fn perform(scene: &Scene, operation: Operation) -> Ran {
-    // When it starts is part of the schedule.
+    // The start time is part of the schedule.
     thread::sleep(Duration::from_millis(operation.start));
     let mut ran = Ran { operation, killed: None, ended: None, foreign: Foreign::Nothing };
     let Some(run) = operation.run(scene) else {
@@ -160,10 +160,10 @@ fn perform(scene: &Scene, operation: Operation) -> Ran {
     };
     let child = run.start();
     let pid = child.id();
-    let (tell, told) = channel();
-    thread::spawn(move || tell.send(child.wait_with_output().unwrap()));
+    let (sender, output) = channel();
+    thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
     if let Kill::After(milliseconds, whom) = operation.kill {
-        match told.recv_timeout(Duration::from_millis(milliseconds)) {
+        match output.recv_timeout(Duration::from_millis(milliseconds)) {
             Ok(output) => ran.ended = Some(output),
             Err(_) => {
                 let others = if whom == Whom::All { children(pid) } else { Vec::new() };
@@ -174,7 +174,7 @@ fn perform(scene: &Scene, operation: Operation) -> Ran {
         }
     }
     if ran.ended.is_none() {
-        ran.ended = told.recv_timeout(2 * PATIENCE).ok();
+        ran.ended = output.recv_timeout(2 * PATIENCE).ok();
     }
     if matches!(operation.kill, Kill::At(_)) && ran.words().contains("was killed") {
         ran.killed = Some(Instant::now());
@@ -192,7 +192,7 @@ const PROMISES: [&str; 7] = [
     "panics",
 ];
 
-/// How many homes share a document, and whether there is a keychain.
+/// The number of homes that share a document, and whether there is a keychain.
 const SCENES: [(usize, bool); 4] = [(1, false), (2, false), (1, true), (2, true)];
 
 #[test]
@@ -222,7 +222,7 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         if session.is_some() { &[StoreKind::File, StoreKind::Keychain][..] } else { &[StoreKind::File] };
     let mut may_be_dead = false;
     let mut round = 0;
-    while soak.lock().unwrap().goes_on() {
+    while soak.lock().unwrap().has_time() {
         round += 1;
         let first = random.one_of(kinds);
         let operations: Vec<_> =
@@ -249,7 +249,7 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         let settled: Vec<_> = (0..homes).map(|home| scene.codex(home, ["refresh"]).run()).collect();
         let mut leftovers = scene.leftovers();
         if !leftovers.is_empty() {
-            // An API key needs no refresh, so that only another command clears what is left.
+            // An API key needs no refresh, so only another command removes leftovers.
             soak.lock().unwrap().count("rounds whose leftovers a logout cleared", 1);
             for home in 0..homes {
                 scene.codex(home, ["logout"]).run();
@@ -304,7 +304,7 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         };
         let lost_an_answer = !had_rescue && ran.iter().any(|ran| was_saving(&scene, began, ran));
         may_be_dead |= lost_an_answer;
-        // The successor of a token that is stored was lost, and not replaced.
+        // The new token after the stored one was lost and not replaced.
         let all_live = stored.iter().all(|(_, token)| scene.state_of(token) == TokenState::Live);
         for (grant, token) in &lost {
             if dropped.contains(token) {
@@ -326,7 +326,7 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         let is_alive =
             stored.is_empty() || stored.iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
         soak.hold("dead logins", is_alive || may_be_dead || homes > 1, detail);
-        scene.settle_but(&stored);
+        scene.ignore_grants_before(&stored);
     }
 }
 
@@ -342,7 +342,7 @@ fn dropped(foreign: &Foreign) -> Option<String> {
     }
 }
 
-/// Whether `ran` was killed when it may have had an answer that was not in the rescue yet.
+/// Whether `ran` was killed when a response may not have been in the rescue yet.
 fn was_saving(scene: &Scene, began: Instant, ran: &Ran) -> bool {
     let Some(killed) = ran.killed.filter(|_| ran.operation.task == Task::Refresh) else { return false };
     match ran.operation.kill {

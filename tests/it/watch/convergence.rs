@@ -1,4 +1,4 @@
-//! A thousand random operations by four processes that all watch: in the end every one of them has what is stored.
+//! After a thousand random operations by four watching processes, each of them has the stored login.
 
 use std::fs;
 use std::io::Write as _;
@@ -19,9 +19,9 @@ use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{HelperProcess, Machine, here, report, role, wait_for_input};
 
 const PROCESSES: u32 = 4;
-/// Of each.
+/// Operations of each process.
 const OPERATIONS: u32 = 250;
-/// How soon after the last of them everybody knows.
+/// How soon after the last operation all processes must have its result.
 const CONVERGENCE_LIMIT: Duration = Duration::from_secs(1);
 
 #[test]
@@ -30,13 +30,13 @@ fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapsho
         return run_actor(&part);
     }
     let seed = seed();
-    println!("the seed is {seed}; TEST_SEED={seed} repeats it");
+    println!("set TEST_SEED={seed} to repeat this run");
     let mut machine = Machine::with_file();
     let world = World::empty(&mut machine);
     let supply = world.machine.home.beside("supply");
     for process in 0..PROCESSES {
         let documents = (0..OPERATIONS).map(|number| {
-            // Each login is of an account of its own, so that no document is an old copy of another.
+            // Each login has a different account, so that no document is an old copy of another.
             let account = Account::numbered(process * OPERATIONS + number);
             let document: serde_json::Value =
                 serde_json::from_str(&world.authority.grant(account).auth_json()).unwrap();
@@ -49,41 +49,41 @@ fn four_processes_that_change_a_login_a_thousand_times_end_with_the_same_snapsho
         format!("CODEX_REFRESH_TOKEN_URL_OVERRIDE={}", world.authority.token_url()),
         format!("CODEX_REVOKE_TOKEN_URL_OVERRIDE={}", world.authority.revoke_url()),
     ];
-    let way = ["env", &urls[0], &urls[1]];
+    let wrapper = ["env", &urls[0], &urls[1]];
     let test = here!();
     let mut actors: Vec<_> = (0..PROCESSES)
         .map(|process| {
             let part = format!("{process} {seed} {}", supply.display());
-            HelperProcess::start_through(&way, test, &part, &world.machine.home)
+            HelperProcess::start_through(&wrapper, test, &part, &world.machine.home)
         })
         .collect();
 
     let mut effects = 0;
-    let mut heard: Vec<_> = actors.iter_mut().map(|actor| read_until_done(actor, &mut effects)).collect();
+    let mut reported: Vec<_> = actors.iter_mut().map(|actor| read_until_done(actor, &mut effects)).collect();
     let done = Instant::now();
     let stored = fingerprint(&world.stored_token("access_token"));
-    for (actor, heard) in actors.iter_mut().zip(&mut heard) {
-        while heard.last != stored {
-            heard.add(&actor.next_word());
+    for (actor, reported) in actors.iter_mut().zip(&mut reported) {
+        while reported.last != stored {
+            reported.add(&actor.next_word());
         }
     }
     let converged = done.elapsed();
-    let events: Vec<_> = heard.iter().map(|heard| heard.count).collect();
+    let events: Vec<_> = reported.iter().map(|reported| reported.count).collect();
     println!("{effects} changes; events {events:?}; the same everywhere after {converged:.0?}");
     assert!(converged < CONVERGENCE_LIMIT, "{converged:?}");
-    assert!(effects > OPERATIONS, "most of them have changed something");
+    assert!(effects > OPERATIONS, "most operations have changed something");
 
     world.sign_in(&world.grant);
     let last = fingerprint(&world.grant.tokens.access_token);
-    for (actor, heard) in actors.iter_mut().zip(&mut heard) {
-        heard.add(&actor.next_word());
-        assert_eq!(heard.last, last, "nothing else was told before this");
-        assert!(heard.count <= effects + 1, "{} events of {effects} changes", heard.count);
+    for (actor, reported) in actors.iter_mut().zip(&mut reported) {
+        reported.add(&actor.next_word());
+        assert_eq!(reported.last, last, "nothing else is reported before this");
+        assert!(reported.count <= effects + 1, "{} events of {effects} changes", reported.count);
     }
     actors.into_iter().for_each(HelperProcess::finish);
 }
 
-/// What one process was told so far.
+/// The events that one process has reported so far.
 struct ReportedEvents {
     count: u32,
     last: String,
@@ -96,28 +96,28 @@ impl ReportedEvents {
     }
 }
 
-/// Listens to a process until it has done its part, and adds what it has changed to `effects`.
+/// Reads the events of a process until it has finished its operations, and adds the number of its changes to `effects`.
 fn read_until_done(actor: &mut HelperProcess, effects: &mut u32) -> ReportedEvents {
-    let mut heard = ReportedEvents { count: 0, last: "none".to_owned() };
+    let mut reported = ReportedEvents { count: 0, last: "none".to_owned() };
     loop {
         let word = actor.next_word();
         match word.strip_prefix("done ") {
             Some(count) => {
                 *effects += count.parse::<u32>().unwrap();
-                return heard;
+                return reported;
             }
-            None => heard.add(&word),
+            None => reported.add(&word),
         }
     }
 }
 
-/// What each process does: it watches, and meanwhile it changes the login in every way there is.
+/// Watches the login and changes it by random operations; runs in each process.
 fn run_actor(part: &str) {
     let [process, seed, supply] = part.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     let documents = fs::read_to_string(Path::new(supply).join(process)).unwrap();
     let mut documents = documents.lines();
     let process: u64 = process.parse().unwrap();
-    let mut dice = Random(seed.parse::<u64>().unwrap().wrapping_add(process));
+    let mut random = Random(seed.parse::<u64>().unwrap().wrapping_add(process));
 
     let environment = Environment::of_process().unwrap();
     let home = store::locate(&environment).unwrap();
@@ -130,14 +130,14 @@ fn run_actor(part: &str) {
     let mut effects = 0;
     for number in 1..=OPERATIONS {
         let document = documents.next().unwrap();
-        // The last leaves a login, which nobody has had before: whoever has that has caught up.
-        let throw = if number == OPERATIONS { 6 } else { dice.next_below(10) };
+        // The last operation stores a new login, which shows that a process is up to date.
+        let throw = if number == OPERATIONS { 6 } else { random.next_below(10) };
         let effect = match throw {
             0..=2 => work.log_in(document),
             3 | 4 => work.refresh(),
             5 => work.log_out(),
             6 | 7 => work.replace(document, process),
-            // Two who rewrite one file in place at once would leave what no program could read.
+            // Only one process, because two that rewrite a file in place at once make it unreadable.
             8 if process == 0 => work.rewrite(document),
             8 => work.replace(document, process),
             _ => work.delete(),
@@ -148,17 +148,17 @@ fn run_actor(part: &str) {
     wait_for_input();
 }
 
-/// Tells of every event, with the token that there is then.
+/// Prints every event with the token at that time.
 fn report_events(manager: &AuthManager) {
-    let mut news = manager.subscribe();
-    let mut known = news.borrow_and_update().clone();
+    let mut snapshots = manager.subscribe();
+    let mut known = snapshots.borrow_and_update().clone();
     if known.document().is_some() {
         report(&format!("event {}", token_of(&known)));
     }
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        while runtime.block_on(news.changed()).is_ok() {
-            let new = news.borrow_and_update().clone();
+        while runtime.block_on(snapshots.changed()).is_ok() {
+            let new = snapshots.borrow_and_update().clone();
             if LoginChange::between(&known, &new).is_some() {
                 report(&format!("event {}", token_of(&new)));
             }
@@ -173,7 +173,7 @@ struct Operations {
     manager: AuthManager,
 }
 
-/// Each says whether it has changed the login.
+/// The operations. Each returns whether it has changed the login.
 impl Operations {
     fn log_in(&self, document: &str) -> bool {
         let stores = Stores::open(self.home.clone(), &self.environment).unwrap();
@@ -183,7 +183,7 @@ impl Operations {
         login::commit_login(&mut stores.writer(&lease).unwrap(), &choice, &document).is_ok()
     }
 
-    /// Of what this process knows; where somebody else has changed that meanwhile there may be nothing to do.
+    /// Refreshes the login that this process knows; does nothing if another process has changed it meanwhile.
     fn refresh(&self) -> bool {
         let job = Job::refresh(RefreshReason::Forced, &self.manager.current(), AccountPolicy::Follow);
         matches!(
@@ -219,13 +219,13 @@ fn token_of(snapshot: &Snapshot) -> String {
     token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string())
 }
 
-/// The seed of this run, or the one that is asked for.
+/// Returns the seed in `TEST_SEED`, or the current time.
 fn seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     std::env::var("TEST_SEED").map_or(now, |seed| seed.parse().unwrap())
 }
 
-/// `SplitMix64`: the same throws for the same seed.
+/// `SplitMix64`, a reproducible random number generator.
 struct Random(u64);
 
 impl Random {

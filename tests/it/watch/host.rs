@@ -1,4 +1,4 @@
-//! A host of the library that follows changes: another process, with a word for each snapshot that it is told of.
+//! A host application in another process that follows changes through the library.
 
 use std::thread;
 
@@ -10,25 +10,25 @@ use super::watcher::WatchMode;
 use crate::manager::world::World;
 use crate::support::{HelperProcess, Machine, TestHome, report, role, wait_for_input};
 
-/// The test that plays the other process.
-const ACTOR_TEST: &str = "watch::host::a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account";
+/// The test that runs in the other process.
+const ACTOR_TEST: &str = "watch::host::a_host_with_the_stay_policy_keeps_its_token_and_reports_the_other_account";
 
-/// A process that follows changes through the library.
+/// A process that follows changes through the library and prints each.
 pub struct HostProcess(HelperProcess);
 
 impl HostProcess {
-    /// Starts one, and waits until it has told what is there: the fingerprint of its token, or that there is none.
-    pub fn start(home: &TestHome, policy: AccountPolicy, sight: WatchMode) -> (Self, String) {
+    /// Starts the process and waits for its first line: `present`, and the fingerprint of its token or `none`.
+    pub fn start(home: &TestHome, policy: AccountPolicy, mode: WatchMode) -> (Self, String) {
         let part = match policy {
             AccountPolicy::Follow => "follow",
             _ => "stay",
         };
-        let mut host = Self(HelperProcess::start_through(sight.wrapper(), ACTOR_TEST, part, home));
+        let mut host = Self(HelperProcess::start_through(mode.wrapper(), ACTOR_TEST, part, home));
         let first = host.next_change();
         (host, first)
     }
 
-    /// The next change with the token that it has from then on, as `EVENT FINGERPRINT`.
+    /// Waits for the next change and returns it with the token afterwards, as `EVENT FINGERPRINT`.
     #[track_caller]
     pub fn next_change(&mut self) -> String {
         self.0.next_word()
@@ -39,22 +39,22 @@ impl HostProcess {
     }
 }
 
-/// What [`HostProcess`] plays, until it gets the cue.
+/// Follows changes until the parent process gives the cue.
 fn follow(policy: AccountPolicy) {
     let environment = Environment::of_process().unwrap();
     let home = store::locate(&environment).unwrap();
     let manager = AuthManager::builder(home, environment).policy(policy).open_anyway();
-    let mut news = manager.subscribe();
-    let mut known = news.borrow_and_update().clone();
+    let mut snapshots = manager.subscribe();
+    let mut known = snapshots.borrow_and_update().clone();
     let watching = manager.watch();
     report(&format!("present {}", token_name(&known)));
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        while runtime.block_on(news.changed()).is_ok() {
-            let new = news.borrow_and_update().clone();
+        while runtime.block_on(snapshots.changed()).is_ok() {
+            let new = snapshots.borrow_and_update().clone();
             match LoginChange::between(&known, &new) {
                 Some(change) => report(&format!("{} {}", event_name(change), token_name(&new))),
-                None => report("a snapshot that says nothing new"),
+                None => report("a snapshot without a change"),
             }
             known = new;
         }
@@ -63,12 +63,12 @@ fn follow(policy: AccountPolicy) {
     drop(watching);
 }
 
-/// As the program writes it.
+/// Returns the name of a change as the program writes it.
 fn event_name(change: LoginChange) -> String {
     change.to_string().replace(' ', "_")
 }
 
-/// The fingerprint of the token that it would send, and whether the store holds another account's by now.
+/// Returns the fingerprint of the bearer token, and whether the store has another account's by now.
 pub(super) fn token_name(snapshot: &Snapshot) -> String {
     let token = snapshot.document().and_then(codex_auth::AuthDocument::bearer);
     let token = token.map_or_else(|| "none".to_owned(), |token| token.fingerprint().to_string());
@@ -79,7 +79,7 @@ pub(super) fn token_name(snapshot: &Snapshot) -> String {
 }
 
 #[test]
-fn a_host_that_stays_keeps_its_token_and_is_told_of_the_other_account() {
+fn a_host_with_the_stay_policy_keeps_its_token_and_reports_the_other_account() {
     match role().as_deref() {
         Some("follow") => return follow(AccountPolicy::Follow),
         Some(_) => return follow(AccountPolicy::Stay),

@@ -1,4 +1,4 @@
-//! Changes of a login in a Secret Service, and of the keychain that it is in.
+//! Changes of a login in a Secret Service, and of the Secret Service itself.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::manager::world::World;
 use crate::support::{Machine, eventually, here, session};
 
 #[test]
-fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
+fn a_host_without_subscriptions_is_kept_up_to_date() {
     session::inside(here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);
@@ -21,21 +21,21 @@ fn a_host_that_subscribes_to_nothing_is_kept_up_to_date_too() {
         let manager = manager.policy(AccountPolicy::Follow).open().unwrap();
         let watching = manager.watch();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(watching.reads().wait_for(|looks| *looks > 0)).unwrap();
-        // In place, of which gnome-keyring tells nobody. The first may be come upon by a look that was due in any case.
+        runtime.block_on(watching.reads().wait_for(|reads| *reads > 0)).unwrap();
+        // In place, which gnome-keyring does not signal. A poll that was due in any case may notice the first change.
         for account in [2, 3] {
             let begun = Instant::now();
             let other = world.authority.grant(Account::numbered(account));
             world.machine.store_text(other.auth_json());
             let token = fingerprint(&other.tokens.access_token);
             eventually("the other account's token", || token_name(&manager.current()) == token);
-            assert!(begun.elapsed() < FALLBACK_POLL_INTERVAL, "it was asked for, and not come upon");
+            assert!(begun.elapsed() < FALLBACK_POLL_INTERVAL, "the keychain is polled, not only read by the fallback poll");
         }
     });
 }
 
 #[test]
-fn a_keychain_that_is_locked_is_unreadable_until_it_is_open() {
+fn a_locked_keychain_is_unreadable_until_it_is_unlocked() {
     session::inside(here!(), || {
         let mut machine = Machine::with_keychain();
         let world = World::fresh(&mut machine);
@@ -43,12 +43,12 @@ fn a_keychain_that_is_locked_is_unreadable_until_it_is_open() {
         assert_eq!((&first["store"], &first["usable"]), (&"keychain".into(), &true.into()));
         let session = world.machine.session.as_mut().unwrap();
         session.lock_again();
-        let told = watcher.expect_event("unreadable");
-        assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
+        let output = watcher.expect_event("unreadable");
+        assert_eq!((&output["logged_in"], &output["usable"]), (&true.into(), &false.into()), "{output}");
         session.stop_service();
         session.start_unlocked();
         assert_eq!(watcher.expect_event("readable")["usable"], true);
-        assert!(session.dialogues().is_empty(), "nobody was asked anything");
+        assert!(session.dialogues().is_empty(), "no prompt was shown");
         world.codex(["logout", "--local"]).run().expect(0);
         watcher.expect_event("logout");
     });

@@ -1,4 +1,4 @@
-//! What others change after a process was killed under the lease, whose note is still in the lock file.
+//! A change by another program, after a killed process has left its note in the lock file.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use crate::manager::world::World;
 use crate::support::Machine;
 use codex_auth::manager::AccountPolicy;
 
-/// A watcher waits this long for the record of a change that the holder of the lease has made.
+/// How long a watcher waits for the record of a change that the lease holder has made.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
 const ROUNDS: u32 = 5;
 
 #[test]
-fn a_change_by_another_program_is_seen_at_once_and_is_not_attributed_to_a_process_that_was_killed() {
+fn a_change_by_another_program_is_reported_at_once_and_not_attributed_to_a_killed_process() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "leased=kill").run().expect(4);
@@ -30,10 +30,10 @@ fn a_change_by_another_program_is_seen_at_once_and_is_not_attributed_to_a_proces
         let expected = format!("account_changed {}", fingerprint(&other.tokens.access_token));
         assert_eq!(host.next_change(), expected);
         fastest = fastest.min(changed.elapsed());
-        let told = watcher.expect_event("account_changed");
-        assert!(told["by"].is_null(), "{told}");
+        let output = watcher.expect_event("account_changed");
+        assert!(output["by"].is_null(), "{output}");
     }
-    println!("seen after {fastest:.1?}");
+    println!("reported after {fastest:.1?}");
     assert!(fastest < RECORD_TIMEOUT / 2, "{fastest:?}");
     host.finish();
 }

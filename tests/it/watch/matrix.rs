@@ -1,4 +1,4 @@
-//! Store, change and sight: every change made by one process is told to another once, and the right token is there then.
+//! Every kind of change, in each store and by each watch mode, is reported once and with the right token.
 
 use std::cell::Cell;
 use std::fs;
@@ -16,23 +16,23 @@ use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::{World, merged, spend};
 use crate::support::{Machine, item, over_both_stores};
 
-over_both_stores!(every_change_is_told_once_where_the_system_tells);
+over_both_stores!(every_change_is_reported_once_by_events);
 
 // Linux: inotify.
 #[cfg(target_os = "linux")]
-over_both_stores!(every_change_is_told_once_where_one_has_to_look);
+over_both_stores!(every_change_is_reported_once_by_polling);
 
-fn every_change_is_told_once_where_the_system_tells(machine: &mut Machine) {
+fn every_change_is_reported_once_by_events(machine: &mut Machine) {
     check_each_change(machine, WatchMode::Native);
 }
 
 // Linux: inotify.
 #[cfg(target_os = "linux")]
-fn every_change_is_told_once_where_one_has_to_look(machine: &mut Machine) {
+fn every_change_is_reported_once_by_polling(machine: &mut Machine) {
     check_each_change(machine, WatchMode::Polling);
 }
 
-/// What is done, in which stores it can be done, what is told of it, and who is said to have done it.
+/// A change, the stores in which it is possible, the event that is reported, and the reported author.
 type Row = (Change, ApplicableStores, &'static str, Author);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +59,13 @@ enum ApplicableStores {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Author {
-    /// A program of ours, by name and process.
+    /// This program, with its name and process id.
     ThisProgram,
-    /// Another program, which says nothing of itself.
+    /// Another program, which leaves no record.
     OtherProgram,
 }
 
-/// In this order; each is the fence of the one before: were that told twice, this would not be what is told next.
+/// The changes in their order. If one were reported twice, the event of the next one would not be the expected one.
 const CHANGES: &[Row] = &[
     (Change::LogIn, ApplicableStores::Both, "login", Author::ThisProgram),
     (Change::Refresh, ApplicableStores::Both, "refreshed", Author::ThisProgram),
@@ -85,41 +85,41 @@ const CHANGES: &[Row] = &[
     (Change::LogInAsAnother, ApplicableStores::Both, "login", Author::ThisProgram),
 ];
 
-fn check_each_change(machine: &mut Machine, sight: WatchMode) {
-    let scene = Scenario { world: World::empty(machine), account: Cell::new(1) };
-    let world = &scene.world;
-    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), sight);
+fn check_each_change(machine: &mut Machine, mode: WatchMode) {
+    let scenario = Scenario { world: World::empty(machine), account: Cell::new(1) };
+    let world = &scenario.world;
+    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), mode);
     assert_eq!(first["logged_in"], false, "{first}");
-    let (mut host, first) = HostProcess::start(&world.machine.home, AccountPolicy::Follow, sight);
+    let (mut host, first) = HostProcess::start(&world.machine.home, AccountPolicy::Follow, mode);
     assert_eq!(first, "present none");
 
-    for (deed, stores, event, by) in CHANGES {
+    for (change, stores, event, by) in CHANGES {
         if *stores == ApplicableStores::File && world.machine.session.is_some() {
             continue;
         }
-        scene.apply(*deed);
+        scenario.apply(*change);
         let document: Option<Value> =
             world.machine.stored_text().map(|text| serde_json::from_str(&text).unwrap());
         let token =
             document.as_ref().map_or(Value::Null, |document| document["tokens"]["access_token"].clone());
 
-        let heard = host.next_change();
+        let reported = host.next_change();
         let token = token.as_str().map_or_else(|| "none".to_owned(), fingerprint);
-        assert_eq!(heard, format!("{event} {token}"), "{deed:?}");
-        let told = watcher.expect_event(event);
+        assert_eq!(reported, format!("{event} {token}"), "{change:?}");
+        let output = watcher.expect_event(event);
         let account = document.as_ref().map_or(&Value::Null, |document| &document["tokens"]["account_id"]);
-        assert_eq!(told["account"]["id"], *account, "{deed:?}: {told}");
-        assert_eq!(told["logged_in"], document.is_some(), "{deed:?}: {told}");
-        let named = if told["by"]["pid"].is_u64() { Author::ThisProgram } else { Author::OtherProgram };
-        assert_eq!(named, *by, "{deed:?}: {told}");
+        assert_eq!(output["account"]["id"], *account, "{change:?}: {output}");
+        assert_eq!(output["logged_in"], document.is_some(), "{change:?}: {output}");
+        let author = if output["by"]["pid"].is_u64() { Author::ThisProgram } else { Author::OtherProgram };
+        assert_eq!(author, *by, "{change:?}: {output}");
     }
     host.finish();
-    let talk = watcher.interrupt();
-    let notes = talk.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
-    assert_eq!((notes, talk.len()), if sight == WatchMode::Native { (0, 0) } else { (1, 1) }, "{talk:#?}");
+    let stderr = watcher.interrupt();
+    let notes = stderr.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
+    assert_eq!((notes, stderr.len()), if mode == WatchMode::Native { (0, 0) } else { (1, 1) }, "{stderr:#?}");
 }
 
-/// What changes of a login are made of.
+/// Makes the changes.
 struct Scenario<'a> {
     world: World<'a>,
     /// The account of the last login.
@@ -127,8 +127,8 @@ struct Scenario<'a> {
 }
 
 impl Scenario<'_> {
-    fn apply(&self, deed: Change) {
-        match deed {
+    fn apply(&self, change: Change) {
+        match change {
             Change::Delete => self.delete(),
             Change::LinkElsewhere => self.link_elsewhere(),
             Change::LogIn => self.log_in(),
@@ -165,7 +165,7 @@ impl Scenario<'_> {
         self.world.codex(["refresh"]).run().expect(0);
     }
 
-    /// As Codex does: the file is replaced; the item is updated in place, of which gnome-keyring tells nobody.
+    /// As Codex does: the file is replaced; the item is updated in place, which gnome-keyring does not signal.
     fn refresh_elsewhere(&self) {
         self.store(&self.refreshed_document());
     }
@@ -185,7 +185,7 @@ impl Scenario<'_> {
         }
     }
 
-    /// Another folder has the name of the home from one moment to the next.
+    /// Atomically exchanges the home and another folder.
     fn swap_the_home(&self) {
         let home = &self.world.machine.home;
         let other = home.beside("another home");
@@ -193,7 +193,7 @@ impl Scenario<'_> {
         renameat_with(CWD, home.path(), CWD, other, RenameFlags::EXCHANGE).unwrap();
     }
 
-    /// The document is a link from now on, or points elsewhere if it is one already.
+    /// Replaces the document by a link to a new file.
     fn link_elsewhere(&self) {
         let document = self.other_document();
         let home = &self.world.machine.home;
@@ -208,13 +208,13 @@ impl Scenario<'_> {
         rewrite(&self.target(), &self.refreshed_document());
     }
 
-    /// The stored document with the answer to a refresh in it that none of our processes has made.
+    /// Returns the stored document after a refresh that this test makes itself.
     fn refreshed_document(&self) -> String {
         let document = self.world.machine.stored_text().unwrap();
         merged(&document, &spend(&self.world.authority, &self.world.stored_token("refresh_token")))
     }
 
-    /// A document of an account that was not there before.
+    /// Returns the document of a new account.
     fn other_document(&self) -> String {
         self.account.set(self.account.get() + 1);
         self.world.authority.grant(Account::numbered(self.account.get())).auth_json()
@@ -230,7 +230,7 @@ impl Scenario<'_> {
         fs::rename(new, target).unwrap();
     }
 
-    /// The file that the document is in, or will be.
+    /// Returns the path of the file that has or will have the document.
     fn target(&self) -> PathBuf {
         let document = self.world.machine.home.document();
         document.canonicalize().unwrap_or(document)

@@ -1,13 +1,13 @@
-//! Everyone knows: what one process does to a login, every other one learns, once and at once.
+//! Every process that watches a login reports each change by another process once and promptly.
 
-// Linux: another user.
+// Linux: runs as another user.
 #[cfg(target_os = "linux")]
 mod closed;
 mod convergence;
 mod host;
 #[cfg(feature = "failpoints")]
 mod killed;
-// Linux: items of others.
+// Linux: writes the items of other programs.
 #[cfg(target_os = "linux")]
 mod keychain;
 mod matrix;

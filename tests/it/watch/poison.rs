@@ -1,4 +1,4 @@
-//! A dead credential is tried once per machine, and the next login heals everybody who watches.
+//! A permanently failed credential is tried once per machine, and the next login heals all watching processes.
 
 use codex_auth::manager::AccountPolicy;
 use scripted_authority::{Ending, fingerprint};
@@ -8,9 +8,9 @@ use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::World;
 use crate::support::{Machine, over_both_stores};
 
-over_both_stores!(a_dead_token_poisons_everybody_with_one_request_and_a_login_elsewhere_heals_them);
+over_both_stores!(one_request_poisons_all_processes_and_the_next_login_heals_them);
 
-fn a_dead_token_poisons_everybody_with_one_request_and_a_login_elsewhere_heals_them(machine: &mut Machine) {
+fn one_request_poisons_all_processes_and_the_next_login_heals_them(machine: &mut Machine) {
     let world = World::expired(machine);
     world.authority.end(world.grant.id, Ending::RefreshInvalidated);
     let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
@@ -29,9 +29,9 @@ fn a_dead_token_poisons_everybody_with_one_request_and_a_login_elsewhere_heals_t
     world.codex(["login", "--with-api-key"]).input("sk-heals").run().expect(0);
     assert_eq!(watcher.expect_event("healed")["usable"], true);
     assert_eq!(host.next_change(), format!("healed {}", fingerprint("sk-heals")));
-    // Whatever was told twice would be told before this.
+    // An event that was reported twice would come before this one.
     world.sign_in(&world.grant);
     watcher.expect_event("login");
     assert_eq!(host.next_change(), format!("login {dead}"));
-    assert_eq!(world.authority.counters().all(), 1, "nobody asked the authority about it");
+    assert_eq!(world.authority.counters().all(), 1, "no further request was sent");
 }

@@ -1,4 +1,4 @@
-//! `codex watch` as its user meets it: its lines, its silence, and how it ends.
+//! The output of `codex watch`, and how it ends.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,7 +10,7 @@ use super::watcher::{WatchMode, Watcher};
 use crate::manager::world::World;
 use crate::support::{Guarded, Lines, Machine, over_both_stores, snapshot_filters};
 
-over_both_stores!(no_line_holds_a_secret_at_any_level_of_talk);
+over_both_stores!(no_line_contains_a_secret_at_any_verbosity);
 
 #[test]
 fn it_can_be_interrupted_from_its_first_line_on() {
@@ -24,7 +24,7 @@ fn it_can_be_interrupted_from_its_first_line_on() {
 }
 
 #[test]
-fn it_ends_when_nobody_reads_any_more_though_nothing_happens() {
+fn it_ends_when_its_reader_ends_even_without_changes() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let mut child = Guarded(world.codex(["watch"]).start());
@@ -33,7 +33,7 @@ fn it_ends_when_nobody_reads_any_more_though_nothing_happens() {
     reader.read_line(&mut String::new()).unwrap();
     drop(reader);
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
-    // By then it would have looked around by itself.
+    // Sooner than the fallback poll.
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     assert_eq!(Lines::of(child.0.stderr.take().unwrap()).rest(), Vec::<String>::new());
 }
@@ -46,32 +46,32 @@ fn it_ends_when_the_home_is_deleted() {
     let home = world.machine.home.path();
     fs::remove_dir_all(&home).unwrap();
     watcher.expect_event("logout");
-    let (code, told, talk) = watcher.wait();
+    let (code, output, stderr) = watcher.wait();
     let gone = format!("{} was deleted; nothing is left to watch", home.display());
-    assert_eq!((code, told.len(), talk), (Some(0), 0, vec![gone]));
+    assert_eq!((code, output.len(), stderr), (Some(0), 0, vec![gone]));
 }
 
 #[test]
-fn a_document_that_is_half_written_is_waited_for_and_then_unreadable_and_never_a_logout() {
+fn a_half_written_document_is_unreadable_and_not_a_logout() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
     let whole = world.machine.stored_text().unwrap();
     let mut file =
         fs::OpenOptions::new().write(true).truncate(true).open(world.machine.home.document()).unwrap();
-    let told = watcher.expect_event("unreadable");
-    assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &false.into()), "{told}");
+    let output = watcher.expect_event("unreadable");
+    assert_eq!((&output["logged_in"], &output["usable"]), (&true.into(), &false.into()), "{output}");
     let (one, other) = whole.split_at(whole.len() / 2);
     file.write_all(one.as_bytes()).unwrap();
     file.write_all(other.as_bytes()).unwrap();
-    let told = watcher.expect_event("readable");
-    assert_eq!((&told["logged_in"], &told["usable"]), (&true.into(), &true.into()), "{told}");
+    let output = watcher.expect_event("readable");
+    assert_eq!((&output["logged_in"], &output["usable"]), (&true.into(), &true.into()), "{output}");
     world.codex(["logout", "--local"]).run().expect(0);
     watcher.expect_event("logout");
 }
 
 #[test]
-fn a_document_that_cannot_be_read_from_the_start_is_neither_a_login_nor_none() {
+fn a_document_that_is_unreadable_at_the_start_is_neither_logged_in_nor_logged_out() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     world.machine.store_text("{bad");
@@ -83,24 +83,24 @@ fn a_document_that_cannot_be_read_from_the_start_is_neither_a_login_nor_none() {
     let mut child = Guarded(world.codex(["watch"]).start());
     world.machine.store_text("{bad");
     let lines = Lines::of(child.0.stdout.take().unwrap());
-    let told = lines.until(|line| line.contains("cannot parse "));
-    assert!(!told.join(" ").contains("not logged in"), "{told:?}");
+    let output = lines.until(|line| line.contains("cannot parse "));
+    assert!(!output.join(" ").contains("not logged in"), "{output:?}");
 }
 
-fn no_line_holds_a_secret_at_any_level_of_talk(machine: &mut Machine) {
+fn no_line_contains_a_secret_at_any_verbosity(machine: &mut Machine) {
     let world = World::fresh(machine);
-    let talkative = |arguments: [&'static str; 2]| {
+    let verbose = |arguments: [&'static str; 2]| {
         world.codex(arguments).env("CODEX_AUTH_LOG", "trace").env("RUST_LOG", "trace")
     };
-    let mut child = Guarded(talkative(["watch", "--verbose"]).start());
+    let mut child = Guarded(verbose(["watch", "--verbose"]).start());
     let lines = Lines::of(child.0.stdout.take().unwrap());
-    let talk = Lines::of(child.0.stderr.take().unwrap());
-    let mut said = lines.until(|line| line.contains("present"));
-    let (json, first) = Watcher::start(talkative(["watch", "--json"]), WatchMode::Native);
-    said.push(first.to_string());
+    let stderr = Lines::of(child.0.stderr.take().unwrap());
+    let mut lines_seen = lines.until(|line| line.contains("present"));
+    let (json, first) = Watcher::start(verbose(["watch", "--json"]), WatchMode::Native);
+    lines_seen.push(first.to_string());
     let mut hears = |word: &str, event: &str| {
-        said.extend(lines.until(|line| line.contains(word)));
-        said.push(json.expect_event(event).to_string());
+        lines_seen.extend(lines.until(|line| line.contains(word)));
+        lines_seen.push(json.expect_event(event).to_string());
     };
     world.codex(["refresh"]).run().expect(0);
     hears("refreshed", "refreshed");
@@ -115,21 +115,21 @@ fn no_line_holds_a_secret_at_any_level_of_talk(machine: &mut Machine) {
     world.codex(["logout", "--local"]).run().expect(0);
     hears("logout", "logout");
     child.0.kill().unwrap();
-    said.extend(talk.rest());
-    said.extend(json.interrupt());
+    lines_seen.extend(stderr.rest());
+    lines_seen.extend(json.interrupt());
     for secret in world.authority.issued_secrets().iter().map(String::as_str).chain(["sk-of-the-test"]) {
-        assert!(!said.iter().any(|line| line.contains(secret)), "{said:#?}");
+        assert!(!lines_seen.iter().any(|line| line.contains(secret)), "{lines_seen:#?}");
     }
 }
 
 #[test]
-fn to_a_person_it_says_when_what_whose_where_and_by_whom() {
+fn a_line_has_the_time_event_account_store_and_author() {
     let mut machine = Machine::with_file();
     let world = World::empty(&mut machine);
     let mut child = Guarded(world.codex(["watch"]).start());
     let lines = Lines::of(child.0.stdout.take().unwrap());
-    let mut said = lines.until(|line| line.contains("present"));
-    let mut hears = |word: &str| said.extend(lines.until(|line| line.contains(word)));
+    let mut lines_seen = lines.until(|line| line.contains("present"));
+    let mut hears = |word: &str| lines_seen.extend(lines.until(|line| line.contains(word)));
     world.sign_in(&world.grant);
     hears("login");
     world.machine.store_text(world.authority.grant(Account::numbered(2)).auth_json());
@@ -144,12 +144,12 @@ fn to_a_person_it_says_when_what_whose_where_and_by_whom() {
     world.codex(["logout", "--local"]).run().expect(0);
     hears("logout");
     child.0.kill().unwrap();
-    said.extend(lines.rest());
+    lines_seen.extend(lines.rest());
     let _filters = snapshot_filters(&world.machine.home);
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"\bit-[0-9a-f]{16}\b", "it");
     let _more = settings.bind_to_scope();
-    insta::assert_snapshot!(said.join("\n"), @r"
+    insta::assert_snapshot!(lines_seen.join("\n"), @r"
     [moment]  now              not logged in
     [moment]  login            person1@example.com · file store · expires in [time] · by it (pid [pid])
     [moment]  account changed  person2@example.com · file store · expires in [time] · by another program

@@ -1,4 +1,4 @@
-//! `codex watch --json` as another process: what it tells, change by change.
+//! Runs `codex watch --json` as another process and reads its events.
 
 use std::process::Command;
 
@@ -9,20 +9,20 @@ use crate::support::{Guarded, Lines, Run};
 /// How a process notices changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchMode {
-    /// The system tells it.
+    /// By events of the system.
     Native,
-    /// It has to look: the system's own limit leaves it no watch at all.
+    /// By polling, because the limit on inotify instances is zero.
     // Linux: inotify.
     #[cfg(target_os = "linux")]
     Polling,
 }
 
 impl WatchMode {
-    /// The command line that a process is started through to see like this.
+    /// Returns the command that a process is started through for this mode.
     pub fn wrapper(self) -> &'static [&'static str] {
         match self {
             Self::Native => &["env"],
-            // The limit is that of a user namespace of its own, where nobody else has watches to lose.
+            // The limit of a new user namespace, which no other process is in.
             // Linux: inotify.
             #[cfg(target_os = "linux")]
             Self::Polling => &[
@@ -38,7 +38,7 @@ impl WatchMode {
     }
 }
 
-/// A `codex watch --json` that runs; killed on drop.
+/// A running `codex watch --json`, killed on drop.
 pub struct Watcher {
     process: Guarded,
     stdout: Lines,
@@ -46,55 +46,55 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts `run`, a `codex watch --json`, and gives back its first line too.
-    pub fn start(run: Run, sight: WatchMode) -> (Self, Value) {
-        let mut child = run.through(sight.wrapper().iter().copied()).start();
-        let told = Lines::of(child.stdout.take().unwrap());
-        let talk = Lines::of(child.stderr.take().unwrap());
-        let watcher = Self { process: Guarded(child), stdout: told, stderr: talk };
+    /// Starts `run`, a `codex watch --json`, and returns it with its first event.
+    pub fn start(run: Run, mode: WatchMode) -> (Self, Value) {
+        let mut child = run.through(mode.wrapper().iter().copied()).start();
+        let output = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        let watcher = Self { process: Guarded(child), stdout: output, stderr: stderr };
         let first = watcher.next_event();
         assert_eq!(first["event"], "present", "{first}");
         (watcher, first)
     }
 
-    /// The next change.
+    /// Waits for the next event.
     #[track_caller]
     pub fn next_event(&self) -> Value {
-        let line = self.stdout.next().expect("it goes on until it is ended");
+        let line = self.stdout.next().expect("the program is running");
         serde_json::from_str(&line).unwrap()
     }
 
-    /// That the next change is `event`.
+    /// Waits for the next event, checks that it is `event`, and returns it.
     #[track_caller]
     pub fn expect_event(&self, event: &str) -> Value {
-        let told = self.next_event();
-        assert_eq!(told["event"], event, "{told}");
-        told
+        let output = self.next_event();
+        assert_eq!(output["event"], event, "{output}");
+        output
     }
 
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
 
-    /// Sends it a signal, by the name that kill(1) has for it.
+    /// Sends a signal, given as an option of kill(1).
     pub fn signal(&self, signal: &str) {
         let killed = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 
-    /// Interrupts it, and gives back what it has said on stderr.
+    /// Interrupts the program and returns its lines on stderr.
     #[track_caller]
     pub fn interrupt(self) -> Vec<String> {
         self.signal("-INT");
-        let (code, told, talk) = self.wait();
-        assert_eq!((code, told), (Some(130), Vec::<String>::new()), "{talk:#?}");
-        talk
+        let (code, output, stderr) = self.wait();
+        assert_eq!((code, output), (Some(130), Vec::<String>::new()), "{stderr:#?}");
+        stderr
     }
 
-    /// Waits for its end: exit code, the lines that nobody took, and what it has said on stderr.
+    /// Waits for its end and returns the exit code and the remaining lines on stdout and stderr.
     #[track_caller]
     pub fn wait(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
-        let (told, talk) = (self.stdout.rest(), self.stderr.rest());
-        (self.process.0.wait().unwrap().code(), told, talk)
+        let (output, stderr) = (self.stdout.rest(), self.stderr.rest());
+        (self.process.0.wait().unwrap().code(), output, stderr)
     }
 }
