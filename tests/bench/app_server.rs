@@ -1,12 +1,12 @@
-//! An app-server as its client feels it, beside OpenAI's Codex 0.169 where that is installed: how long until the first
-//! answer, how long for each after it, and how much memory.
+//! An app-server, compared with OpenAI's Codex 0.169 if that is installed: time to the first response, time of a
+//! request, and memory.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+    reason = "a benchmark may panic and print, and has no public interface"
 )]
 
 mod support;
@@ -17,16 +17,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use self::support::{Promise, Times, World, header, line, resident};
+use self::support::{Limits, Times, World, header, line, resident};
 
 const STARTS: usize = 20;
 const ROUND_TRIPS: usize = 2_000;
 const INITIALIZE: &str =
     r#"{"id":0,"method":"initialize","params":{"clientInfo":{"name":"bench","title":null,"version":"1"}}}"#;
 const STATUS: &str = r#"{"id":1,"method":"getAuthStatus","params":{"includeToken":true}}"#;
+/// Limit of the resident memory, in KiB.
 const MEMORY: u64 = 15 * 1024;
 
-/// An app-server and its two pipes.
+/// An app-server with its pipes; killed on drop.
 struct Server {
     child: Child,
     input: ChildStdin,
@@ -43,27 +44,27 @@ impl Server {
         Self { child, input, output: BufReader::new(output) }
     }
 
-    /// One that has given its first answer.
-    fn introduced(program: &Path, world: &World) -> Self {
+    /// Starts it and waits for its first response.
+    fn initialized(program: &Path, world: &World) -> Self {
         let mut server = Self::start(program, world);
-        server.ask(INITIALIZE, 0);
+        server.call(INITIALIZE, 0);
         server
     }
 
-    /// Asks, and waits for the answer of that id; what else it says is passed over.
-    fn ask(&mut self, request: &str, id: u32) -> String {
+    /// Sends a request and waits for the response with that id; other messages are ignored.
+    fn call(&mut self, request: &str, id: u32) -> String {
         self.input.write_all(request.as_bytes()).unwrap();
         self.input.write_all(b"\n").unwrap();
-        let mut answer = String::new();
+        let mut response = String::new();
         let wanted = format!("\"id\":{id}");
-        while !answer.contains(&wanted) {
-            answer.clear();
-            assert_ne!(self.output.read_line(&mut answer).unwrap(), 0, "it ended");
+        while !response.contains(&wanted) {
+            response.clear();
+            assert_ne!(self.output.read_line(&mut response).unwrap(), 0, "the app-server exited");
         }
-        answer
+        response
     }
 
-    /// Its resident memory, in KiB.
+    /// The resident memory, in KiB.
     fn resident(&self) -> u64 {
         resident(self.child.id())
     }
@@ -87,15 +88,15 @@ fn measure(program: &Path) -> Measured {
     fs::write(world.path().join("config.toml"), "chatgpt_base_url = \"http://127.0.0.1:9/\"\n").unwrap();
     let (mut starts, mut round_trips) = (Times::default(), Times::default());
     // The first start reads the program from the disk.
-    Server::introduced(program, &world);
+    Server::initialized(program, &world);
     for _ in 0..STARTS {
-        // What ending it takes is not timed.
-        starts.of(|| Server::introduced(program, &world));
+        // Ending it is not timed.
+        starts.of(|| Server::initialized(program, &world));
     }
-    let mut server = Server::introduced(program, &world);
+    let mut server = Server::initialized(program, &world);
     for _ in 0..ROUND_TRIPS {
-        let answer = round_trips.of(|| server.ask(STATUS, 1));
-        assert!(answer.contains("\"authMethod\":\"chatgpt\""), "{answer}");
+        let response = round_trips.of(|| server.call(STATUS, 1));
+        assert!(response.contains("\"authMethod\":\"chatgpt\""), "{response}");
     }
     Measured { starts, round_trips, resident: server.resident() }
 }
@@ -108,21 +109,21 @@ fn codex_0169() -> Option<PathBuf> {
 }
 
 fn main() -> ExitCode {
-    let mut promise = Promise::default();
+    let mut limits = Limits::default();
     let ours = measure(Path::new(env!("CARGO_BIN_EXE_codex")));
     header("app-server");
-    line("start to the first answer", &ours.starts, &promise.judge(&ours.starts, Duration::from_millis(15)));
-    let judged = promise.judge(&ours.round_trips, Duration::from_micros(200));
-    line("getAuthStatus, there and back", &ours.round_trips, &judged);
+    line("start to the first response", &ours.starts, &limits.check(&ours.starts, Duration::from_millis(15)));
+    let verdict = limits.check(&ours.round_trips, Duration::from_micros(200));
+    line("getAuthStatus, request and response", &ours.round_trips, &verdict);
     println!("resident: {:.1} MiB of {} MiB", in_mebibytes(ours.resident), MEMORY / 1024);
     if let Some(theirs) = codex_0169().map(|program| measure(&program)) {
-        line("Codex 0.169: start to the first answer", &theirs.starts, "");
+        line("Codex 0.169: start to the first response", &theirs.starts, "");
         line("Codex 0.169: getAuthStatus", &theirs.round_trips, "");
         println!("Codex 0.169: resident: {:.1} MiB", in_mebibytes(theirs.resident));
     } else {
         println!("Codex 0.169 is not installed; tests/run installs it");
     }
-    if ours.resident > MEMORY { ExitCode::FAILURE } else { promise.exit() }
+    if ours.resident > MEMORY { ExitCode::FAILURE } else { limits.exit() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a report of one decimal")]

@@ -1,4 +1,4 @@
-//! What a keeper costs while it has nothing to do, and what it saves those who ask it.
+//! The cost of an idle keeper, and the time of a token from its socket.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+    reason = "a benchmark may panic and print, and has no public interface"
 )]
 
 mod support;
@@ -16,54 +16,54 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use self::support::{Promise, Times, World, header, line, resident, system};
+use self::support::{Limits, Times, World, header, line, resident, system};
 
 const ROUNDS: usize = 300;
 const IDLE: Duration = Duration::from_secs(60);
-/// Of the processor, while it is idle.
-const WORK: Duration = Duration::from_millis(5);
-/// Resident, in KiB.
-const SIZE: u64 = 12 * 1_024;
-/// What asking another process may take longer than reading a file: it has to be woken, and so has the one who asked.
-const WOKEN: Duration = Duration::from_micros(200);
+/// Limit of its processor time while it is idle.
+const PROCESSOR_TIME: Duration = Duration::from_millis(5);
+/// Limit of its resident memory, in KiB.
+const MEMORY: u64 = 12 * 1_024;
+/// How much longer a token from the socket may take than from the file: two processes have to be woken.
+const WAKE_UPS: Duration = Duration::from_micros(200);
 
 fn main() -> ExitCode {
     let world = World::fresh();
     let keeper = Keeper::start(&world);
-    let mut promise = Promise::default();
+    let mut limits = Limits::default();
     header(&format!("a keeper that is idle for {} s", IDLE.as_secs()));
-    let before = keeper.work();
+    let before = keeper.processor_time();
     thread::sleep(IDLE);
-    let mut work = Times::default();
-    work.push(keeper.work() - before);
-    let kept = promise.judge(&work, WORK);
-    line("its share of the processor", &work, &kept);
+    let mut processor_time = Times::default();
+    processor_time.push(keeper.processor_time() - before);
+    let verdict = limits.check(&processor_time, PROCESSOR_TIME);
+    line("processor time", &processor_time, &verdict);
     let size = keeper.resident();
     println!(
         "{:<44} {:>10}  {}",
-        "its resident size",
+        "resident memory",
         format!("{size} KiB"),
-        if size <= SIZE { "kept" } else { "BROKEN" }
+        if size <= MEMORY { "within the limit" } else { "EXCEEDED" }
     );
 
-    let alone = World::fresh();
+    let without_keeper = World::fresh();
     let (mut socket, mut file) = (Times::default(), Times::default());
     for round in 0..=ROUNDS {
         if round == 1 {
             (socket, file) = (Times::default(), Times::default());
         }
-        // In turns, so that other users of the machine are in the way of both.
+        // Alternately, so that other load on the machine affects both.
         socket.of(|| token(&world));
-        file.of(|| token(&alone));
+        file.of(|| token(&without_keeper));
     }
     header(&format!("codex token, {ROUNDS} rounds"));
     line("from the file", &file, "");
-    let kept = promise.judge(&socket, file.median() + WOKEN);
-    line("from a keeper's socket", &socket, &kept);
-    if size > SIZE { ExitCode::FAILURE } else { promise.exit() }
+    let verdict = limits.check(&socket, file.median() + WAKE_UPS);
+    line("from a keeper's socket", &socket, &verdict);
+    if size > MEMORY { ExitCode::FAILURE } else { limits.exit() }
 }
 
-/// The program in this world, with no keychain to look into.
+/// The program in this world, without a keychain.
 fn codex(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_codex"));
     command.env_clear().envs(world.variables()).args(arguments);
@@ -76,7 +76,7 @@ fn token(world: &World) {
     assert!(output.status.success() && output.stdout.len() > 100);
 }
 
-/// A keeper at work; killed on drop.
+/// A running keeper; killed on drop.
 struct Keeper(Child);
 
 impl Keeper {
@@ -84,18 +84,18 @@ impl Keeper {
         let mut child = codex(world, &["sync", "run"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         while !log.next().unwrap().unwrap().contains("keeping the login fresh") {}
-        // Whoever asks is answered when it has settled down.
+        // The first response shows that its start is complete.
         let keeper = Self(child);
         token(world);
         keeper
     }
 
-    /// How long its threads have had a processor.
-    fn work(&self) -> Duration {
-        system::work(self.0.id())
+    /// The processor time of its threads.
+    fn processor_time(&self) -> Duration {
+        system::processor_time(self.0.id())
     }
 
-    /// In KiB.
+    /// The resident memory, in KiB.
     fn resident(&self) -> u64 {
         resident(self.0.id())
     }

@@ -1,4 +1,4 @@
-//! What one refresh costs where nobody else wants one, step by step: above all, what the lock adds.
+//! The time of one refresh without contention, step by step.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+    reason = "a benchmark may panic and print, and has no public interface"
 )]
 
 mod support;
@@ -17,16 +17,16 @@ use std::time::Duration;
 use codex_auth::authority::{Authority, Endpoint, Refresh, StaleTokenReason, TokenResponse, client_id};
 use codex_auth::manager::{AuthManager, RefreshReason};
 use codex_auth::store::rescue::{Rescue, RescueReservation};
-use codex_auth::store::{AdvanceOutcome, Seal, Store as _, StoredDocument, Writer};
+use codex_auth::store::{CommitOutcome, Seal, Store as _, StoredDocument, Writer};
 use codex_auth::{Clock, Lease, StoreKind, Stores};
 use scripted_authority::Outcome;
 use tokio::runtime::Runtime;
 
-use self::support::{Promise, Times, World, header, line};
+use self::support::{Limits, Times, World, header, line};
 
 const ROUNDS: usize = 200;
-/// What the lease may add.
-const LOCK: Duration = Duration::from_millis(1);
+/// Limit of the time that the lease adds.
+const LEASE: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Steps {
@@ -43,8 +43,8 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let authority = Authority::new(&world.environment());
     let manager = AuthManager::builder(world.home(), world.environment()).open().unwrap();
-    // In turns, so that another user of the disk is in the way of both. The first round makes what is made only once:
-    // folders, lock files, the HTTP client.
+    // Alternately, so that other load on the disk affects both. The first round creates folders, lock files and the
+    // HTTP client.
     let mut steps = Steps::default();
     for round in 0..=ROUNDS {
         if round == 1 {
@@ -55,21 +55,21 @@ fn main() -> ExitCode {
         steps.whole.of(|| runtime.block_on(manager.refresh(RefreshReason::Forced))).unwrap();
     }
     let granted = world.authority.counters().ended(scripted_authority::Endpoint::Refresh, Outcome::Granted);
-    assert_eq!(granted, 2 * (ROUNDS as u64 + 1), "every refresh of both kinds was one");
+    assert_eq!(granted, 2 * (ROUNDS as u64 + 1), "every refresh sent one request");
 
-    let mut promise = Promise::default();
+    let mut limits = Limits::default();
     header(&format!("one refresh, file store, {ROUNDS} rounds"));
-    let lock = promise.judge(&steps.lease, LOCK);
-    line("lease: taken and given up", &steps.lease, &lock);
-    line("reserve: proof that the answer can be saved", &steps.reserve, "");
+    let lease = limits.check(&steps.lease, LEASE);
+    line("lease: acquire and release", &steps.lease, &lease);
+    line("reserve: check that the response can be saved", &steps.reserve, "");
     line("request: to an authority on this machine", &steps.request, "");
-    line("rescue: the answer on the disk, synced", &steps.rescue, "");
-    line("commit: merged, synced, renamed, read back, recorded, rescue removed", &steps.commit, "");
-    line("AuthManager::refresh, all of it", &steps.whole, "");
-    promise.exit()
+    line("rescue: write the response and sync", &steps.rescue, "");
+    line("commit: merge, sync, rename, read back, record, remove the rescue", &steps.commit, "");
+    line("AuthManager::refresh in total", &steps.whole, "");
+    limits.exit()
 }
 
-/// One refresh as the manager does it, with each step timed.
+/// Performs one refresh as the manager does, and times each step.
 fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut Steps) {
     let environment = world.environment();
     let acquire = || Lease::acquire(&world.home(), Duration::from_secs(60), |_| {}).unwrap();
@@ -90,17 +90,18 @@ fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut
     let response = steps.request.of(|| runtime.block_on(authority.refresh(&refresh))).unwrap();
 
     let rescue = rescued(&stored, response);
-    steps.rescue.of(|| reservation.keep(&rescue)).unwrap();
-    let committed = steps.commit.of(|| writer.advance(&rescue)).unwrap();
-    assert_eq!(committed, AdvanceOutcome::Stored);
+    steps.rescue.of(|| reservation.write(&rescue)).unwrap();
+    let committed = steps.commit.of(|| writer.commit_rescue(&rescue)).unwrap();
+    assert_eq!(committed, CommitOutcome::Stored);
 }
 
 fn reserve(writer: &Writer<'_>) -> RescueReservation {
     let (file, deadline) = (writer.stores().file(), writer.stores().deadline());
     file.check_write(deadline).unwrap();
     file.prove_write().unwrap();
-    let seal = Seal::make(writer.lease(), StoreKind::File, &writer.stores().keychain(), deadline).unwrap();
-    RescueReservation::make(writer.lease(), seal).unwrap()
+    let seal =
+        Seal::for_store(writer.lease(), StoreKind::File, &writer.stores().keychain(), deadline).unwrap();
+    RescueReservation::create(writer.lease(), seal).unwrap()
 }
 
 fn rescued(stored: &StoredDocument, response: TokenResponse) -> Rescue {

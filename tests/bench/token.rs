@@ -1,4 +1,4 @@
-//! What a fresh token costs a program that sends one with every request: the call, its parts, and its allocations.
+//! The time of getting a fresh token from memory: the call and its parts.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+    reason = "a benchmark may panic and print, and has no public interface"
 )]
 
 mod support;
@@ -33,7 +33,7 @@ fn manager(world: &World) -> AuthManager {
 fn token(manager: &AuthManager) -> Token {
     match pin!(manager.token()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(token) => token.unwrap(),
-        Poll::Pending => panic!("a fresh token was waited for"),
+        Poll::Pending => panic!("a fresh token was not returned at once"),
     }
 }
 
@@ -57,8 +57,8 @@ fn clock() -> codex_auth::Timestamp {
 }
 
 #[divan::bench(sample_size = 10_000)]
-fn standing(bencher: Bencher<'_, '_>) {
+fn status(bencher: Bencher<'_, '_>) {
     let world = World::fresh();
     let (snapshot, now) = (manager(&world).current(), Clock::system().now());
-    bencher.bench(|| -> SnapshotStatus { black_box(&snapshot).standing(black_box(now)) });
+    bencher.bench(|| -> SnapshotStatus { black_box(&snapshot).status(black_box(now)) });
 }

@@ -1,7 +1,7 @@
-//! How soon many processes that wait for one refresh have its token, counted from the winner's commit.
+//! How long after a commit many processes that wait for the refresh have its token.
 //!
-//! The processes are this program once more. One of them, the winner, gets the lease; its request is held by the
-//! authority until the others wait too.
+//! The processes run this program again. One of them, the winner, gets the lease; the authority holds its request until
+//! the others wait too.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
@@ -9,7 +9,7 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+    reason = "a benchmark may panic and print, and has no public interface"
 )]
 
 mod support;
@@ -25,23 +25,22 @@ use codex_auth::{Environment, Secret, store};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use scripted_authority::{Endpoint, Moment, Outcome};
 
-use self::support::{Promise, Times, World, header, line};
+use self::support::{Limits, Times, World, header, line};
 
 const ROUNDS: usize = 10;
-/// Set for a process that waits.
+/// Set in a waiting process.
 const WAITER: &str = "BENCH_WAITER";
-/// Long enough for anything that a loaded machine does.
+/// Far longer than any step takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between the last one's word that it asks and the release of the winner: by then each of them waits, in the longest
-/// of its pauses.
-const SETTLING: Duration = Duration::from_millis(500);
+/// Pause after the last process has started to wait: by then the polling interval of each is at its maximum.
+const SETTLE_TIME: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     if std::env::var_os(WAITER).is_some() {
         wait_for_a_token();
         return ExitCode::SUCCESS;
     }
-    let mut promise = Promise::default();
+    let mut limits = Limits::default();
     header(&format!("the last of several processes, {ROUNDS} rounds"));
     for processes in [1, 8, 64] {
         let (mut first, mut last) = (Times::default(), Times::default());
@@ -51,75 +50,75 @@ fn main() -> ExitCode {
             last.push(*arrivals.iter().max().unwrap());
         }
         let limit = Duration::from_millis(50) + Duration::from_millis(2) * u32::try_from(processes).unwrap();
-        let judgement = promise.judge(&last, limit);
+        let verdict = limits.check(&last, limit);
         line(&format!("{processes} waiting: the first has the token"), &first, "");
-        line(&format!("{processes} waiting: the last has it"), &last, &judgement);
+        line(&format!("{processes} waiting: the last has it"), &last, &verdict);
     }
-    promise.exit()
+    limits.exit()
 }
 
-/// What each of the waiting processes does: an embedder that finds its token stale.
+/// The waiting process: gets a token that is stale.
 fn wait_for_a_token() {
     let environment = Environment::of_process().unwrap();
     let manager = AuthManager::builder(store::locate(&environment).unwrap(), environment).open().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("asks");
+    println!("waiting");
     let token = runtime.block_on(manager.token()).unwrap();
-    println!("has {}", token.secret().map(Secret::fingerprint).unwrap());
+    println!("token {}", token.secret().map(Secret::fingerprint).unwrap());
 }
 
-/// How long after the winner's commit each of so many waiting processes has had the token.
+/// How long after the winner's commit each of the waiting processes had the token.
 fn round(processes: usize) -> Vec<Duration> {
     let world = World::expired();
-    let (tell, told) = channel();
+    let (sender, words) = channel();
     let held = world.authority.hold(Endpoint::Refresh, Moment::After);
     let mut winner = start(&world, &channel().0);
     held.arrived(PATIENCE).unwrap();
-    let waiting: Vec<_> = (0..processes).map(|_| start(&world, &tell)).collect();
+    let waiting: Vec<_> = (0..processes).map(|_| start(&world, &sender)).collect();
     for _ in 0..processes {
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap().1, "asks");
+        assert_eq!(words.recv_timeout(PATIENCE).unwrap().1, "waiting");
     }
-    thread::sleep(SETTLING);
+    thread::sleep(SETTLE_TIME);
     let (watcher, commits) = watch(&world);
     held.release();
     let committed = commits.recv_timeout(PATIENCE).unwrap();
-    let arrivals: Vec<_> = (0..processes).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+    let arrivals: Vec<_> = (0..processes).map(|_| words.recv_timeout(PATIENCE).unwrap()).collect();
     drop(watcher);
     assert!(winner.wait().unwrap().success());
     for mut child in waiting {
         assert!(child.wait().unwrap().success());
     }
     let counters = world.authority.counters();
-    assert_eq!(counters.of(Endpoint::Refresh), 1, "one request for all of them");
+    assert_eq!(counters.of(Endpoint::Refresh), 1, "one request for all");
     assert_eq!(counters.ended(Endpoint::Refresh, Outcome::Granted), 1);
-    assert!(arrivals.iter().all(|(_, word)| *word == arrivals[0].1), "one token for all of them");
+    assert!(arrivals.iter().all(|(_, word)| *word == arrivals[0].1), "one token for all");
     arrivals.into_iter().map(|(at, _)| at.saturating_duration_since(committed)).collect()
 }
 
-/// Starts a process in `world`; its words are told with the time at which they came.
-fn start(world: &World, tell: &Sender<(Instant, String)>) -> Child {
+/// Starts a waiting process; its output lines are sent with the time at which they arrived.
+fn start(world: &World, sender: &Sender<(Instant, String)>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.envs(world.variables()).env(WAITER, "1").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let (words, tell) = (BufReader::new(child.stdout.take().unwrap()), tell.clone());
+    let (words, sender) = (BufReader::new(child.stdout.take().unwrap()), sender.clone());
     thread::spawn(move || {
         for word in words.lines() {
-            let _ = tell.send((Instant::now(), word.unwrap()));
+            let _ = sender.send((Instant::now(), word.unwrap()));
         }
     });
     child
 }
 
-/// The moments at which `auth.json` is replaced.
+/// Watches for replacements of `auth.json`, whose times are received.
 fn watch(world: &World) -> (RecommendedWatcher, Receiver<Instant>) {
-    let (tell, told) = channel();
+    let (sender, times) = channel();
     let document = world.home().document();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access() && event.paths.contains(&document)) {
-            let _ = tell.send(Instant::now());
+            let _ = sender.send(Instant::now());
         }
     })
     .unwrap();
     watcher.watch(&world.path(), RecursiveMode::NonRecursive).unwrap();
-    (watcher, told)
+    (watcher, times)
 }

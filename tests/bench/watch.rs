@@ -1,4 +1,4 @@
-//! How soon another process has a token that somebody has put there, beside the soonest that anything could notice it.
+//! How long after a rewrite of `auth.json` another process has the new token, compared with the bare file event.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a benchmark makes its own world, stops where it is not as made, and has no public face"
+    reason = "a benchmark may panic and print, and has no public interface"
 )]
 
 mod support;
@@ -24,16 +24,16 @@ use codex_auth::watch::COALESCE_WINDOW;
 use codex_auth::{Environment, store};
 use scripted_authority::Account;
 
-use self::support::{Promise, Times, World, header, line, system};
+use self::support::{Limits, Times, World, header, line, system};
 
 const ROUNDS: usize = 300;
-/// What the library may add: reading, comparing, publishing.
+/// Limit of the time that the library adds: reading, comparing, publishing.
 const ADDED: Duration = Duration::from_millis(2);
-/// The part that a process of this program plays.
-const PART: &str = "BENCH_PART";
+/// The role of a helper process.
+const ROLE: &str = "BENCH_ROLE";
 
 fn main() -> ExitCode {
-    match std::env::var(PART).as_deref() {
+    match std::env::var(ROLE).as_deref() {
         Ok("bare") => bare(),
         Ok(_) => host(),
         Err(_) => return measure(),
@@ -41,92 +41,92 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Rewrites the document as another program does, and hears from both when they knew.
+/// Rewrites the document, and compares the times at which both helper processes detected it.
 fn measure() -> ExitCode {
     let world = World::fresh();
-    let mut bare = Part::start("bare", &world);
-    let mut host = Part::start("host", &world);
+    let mut bare = Helper::start("bare", &world);
+    let mut host = Helper::start("host", &world);
     let (mut soonest, mut library, mut added) = (Times::default(), Times::default(), Times::default());
     for round in 0..=ROUNDS {
-        // Apart from one another, as refreshes are: what comes closer is one look.
+        // Rewrites that are closer together are read as one.
         thread::sleep(COALESCE_WINDOW * 2);
         let new = world.path().join("new");
         fs::write(&new, world.authority.grant(Account::numbered(1)).auth_json()).unwrap();
-        let begun = now();
+        let started = now();
         fs::rename(&new, world.path().join("auth.json")).unwrap();
-        let [first, second] = [&mut bare, &mut host].map(|part| part.next() - begun);
+        let [first, second] = [&mut bare, &mut host].map(|helper| helper.next() - started);
         if round > 0 {
             soonest.push(first);
             library.push(second);
             added.push(second.saturating_sub(first));
         }
     }
-    let mut promise = Promise::default();
+    let mut limits = Limits::default();
     header(&format!("a rewrite by another process, {ROUNDS} rounds"));
-    line(system::SOONEST, &soonest, "");
+    line(system::FILE_EVENT, &soonest, "");
     line("AuthManager::watch: the new token", &library, "");
-    let within = promise.judge(&added, ADDED);
-    line("the difference, round by round", &added, &within);
-    promise.exit()
+    let verdict = limits.check(&added, ADDED);
+    line("the difference in each round", &added, &verdict);
+    limits.exit()
 }
 
-/// Says when each event of the document came, and does nothing else.
+/// Helper process: prints the time of each file event of the document.
 fn bare() {
     let home = PathBuf::from(std::env::var_os("CODEX_HOME").unwrap());
-    system::hear(&home, "auth.json", || println!("0"), || println!("{}", now().as_nanos()));
+    system::on_rename(&home, "auth.json", || println!("0"), || println!("{}", now().as_nanos()));
 }
 
-/// Says when each new token was there for everybody in this process.
+/// Helper process: prints the time at which each new token was published.
 fn host() {
     let environment = Environment::of_process().unwrap();
     let home = store::locate(&environment).unwrap();
     let manager = AuthManager::builder(home, environment).policy(AccountPolicy::Follow).open().unwrap();
-    let mut news = manager.subscribe();
+    let mut snapshots = manager.subscribe();
     let watching = manager.watch();
     let token = || manager.current().document().and_then(AuthDocument::bearer).unwrap().fingerprint();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    // Its own first look is over.
+    // Waits for the first read.
     runtime.block_on(watching.reads().wait_for(|looks| *looks > 0)).unwrap();
     println!("0");
     let mut known = token();
-    while runtime.block_on(news.changed()).is_ok() {
+    while runtime.block_on(snapshots.changed()).is_ok() {
         let at = now();
         assert_ne!(std::mem::replace(&mut known, token()), known);
         println!("{}", at.as_nanos());
     }
 }
 
-/// A process that plays a part; killed on drop.
-struct Part {
+/// A helper process; killed on drop.
+struct Helper {
     process: Child,
-    told: Lines<BufReader<ChildStdout>>,
+    times: Lines<BufReader<ChildStdout>>,
 }
 
-impl Part {
-    /// Starts one, and waits until it is listening.
-    fn start(part: &str, world: &World) -> Self {
+impl Helper {
+    /// Starts a helper process, and waits until it watches.
+    fn start(role: &str, world: &World) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.env(PART, part).envs(world.variables()).stdout(Stdio::piped());
+        command.env(ROLE, role).envs(world.variables()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let told = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut part = Self { process, told };
-        part.next();
-        part
+        let times = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut helper = Self { process, times };
+        helper.next();
+        helper
     }
 
     fn next(&mut self) -> Duration {
-        Duration::from_nanos(self.told.next().unwrap().unwrap().parse().unwrap())
+        Duration::from_nanos(self.times.next().unwrap().unwrap().parse().unwrap())
     }
 }
 
-impl Drop for Part {
+impl Drop for Helper {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// By the one clock that all processes have.
+/// The wall clock, which all processes share.
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The one integration-test binary; its rooms mirror `src/`.
+//! The integration tests; the modules mirror `src/`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,7 +7,7 @@
     clippy::disallowed_methods,
     reason = "tests make their own world, and stop where it is not as they made it"
 )]
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no public face")]
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no public interface")]
 
 mod app_server;
 mod authority;
@@ -29,7 +29,7 @@ mod memory;
 mod model;
 mod redaction;
 mod release;
-// The kills need their failpoints.
+// The kills need failpoints.
 #[cfg(feature = "failpoints")]
 mod soak;
 mod store;

@@ -1,4 +1,4 @@
-//! The names of a release: what makes the archives, and everything that fetches them, call them the same.
+//! The names of the release archives: everything that builds or downloads them uses the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,27 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// What stands behind `prefix` at the beginning of a line, up to `end`.
-fn all_behind<'a>(text: &'a str, prefix: &str, end: char) -> Vec<&'a str> {
+/// The texts between `prefix` at the beginning of a line and `end`.
+fn all_after<'a>(text: &'a str, prefix: &str, end: char) -> Vec<&'a str> {
     let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix(prefix));
     lines.map(|rest| rest.split(end).next().unwrap()).collect()
 }
 
-/// The targets of a release, as the supply chain is judged for them.
+/// The targets of a release, as listed in `deny.toml`.
 fn targets() -> Vec<String> {
     let deny = read("deny.toml");
-    let mut targets: Vec<_> = all_behind(&deny, "\"", '"').into_iter().map(str::to_owned).collect();
+    let mut targets: Vec<_> = all_after(&deny, "\"", '"').into_iter().map(str::to_owned).collect();
     targets.retain(|name| name.contains("-unknown-") || name.contains("-apple-"));
     targets.sort();
     assert_eq!(targets.len(), 4, "{targets:?}");
     targets
 }
 
-/// Where `cargo binstall` looks for the archive of a target.
+/// The URL from which `cargo binstall` downloads the archive of a target.
 fn address(target: &str) -> String {
     let manifest = read("Cargo.toml");
-    let [url] = all_behind(&manifest, "pkg-url = \"", '"')[..] else { panic!("{manifest}") };
-    let [repository] = all_behind(&manifest, "repository = \"", '"')[..] else { panic!("{manifest}") };
+    let [url] = all_after(&manifest, "pkg-url = \"", '"')[..] else { panic!("{manifest}") };
+    let [repository] = all_after(&manifest, "repository = \"", '"')[..] else { panic!("{manifest}") };
     let url = url.replace("{ repo }", repository).replace("{ target }", target);
     url.replace("{ version }", env!("CARGO_PKG_VERSION"))
 }
@@ -50,9 +50,9 @@ fn checksum_of(number: usize, target: &str) -> String {
 }
 
 #[test]
-fn every_target_is_built_packed_and_fetched_by_one_name() {
+fn every_target_has_one_archive_name() {
     let workflow = read(".github/workflows/release.yml");
-    let mut built = all_behind(&workflow, "- target: ", ' ');
+    let mut built = all_after(&workflow, "- target: ", ' ');
     built.sort_unstable();
     assert_eq!(built, targets());
     assert!(read(".github/package").contains("name=codex-$target\n"));
@@ -63,7 +63,7 @@ fn every_target_is_built_packed_and_fetched_by_one_name() {
 }
 
 #[test]
-fn the_formula_has_the_address_and_the_checksum_of_each_archive() {
+fn the_formula_has_url_and_checksum_of_each_archive() {
     let checksums: String =
         targets().iter().enumerate().map(|(number, target)| checksum_of(number, target)).collect();
     let output = formula(&checksums);
@@ -76,7 +76,7 @@ fn the_formula_has_the_address_and_the_checksum_of_each_archive() {
 }
 
 #[test]
-fn an_archive_without_a_checksum_is_no_release() {
+fn an_archive_without_a_checksum_is_rejected() {
     let three: String = targets().iter().skip(1).map(|target| checksum_of(7, target)).collect();
     let output = formula(&three);
     assert!(!output.status.success() && output.stdout.is_empty());
@@ -84,7 +84,7 @@ fn an_archive_without_a_checksum_is_no_release() {
 }
 
 #[test]
-fn without_a_certificate_nothing_is_signed_and_the_run_says_so() {
+fn without_a_certificate_nothing_is_signed_and_a_notice_is_shown() {
     let mut command = Command::new(root().join(".github/sign"));
     let output = command.arg("aarch64-apple-darwin").env_remove("SIGNING_CERTIFICATE").output().unwrap();
     assert!(output.status.success());

@@ -1,4 +1,4 @@
-//! Upgrades: the program file is replaced or removed under a keeper and an app server, and refreshes go on.
+//! Upgrades: a keeper and an app-server continue to refresh after their program file is replaced or removed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -13,15 +13,15 @@ use crate::keeper::process::{AT_WORK, Process, STANDING_BY};
 use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Machine, Run, eventually, program};
 
-/// As a program without a version in its pipe takes and answers a job.
+/// A program of a version that sends no protocol version.
 const OLDER: &str = "#!/bin/sh\ncat > /dev/null\necho '{\"done\":\"served\"}'\n";
 
-/// Runs its arguments where `/proc` is empty.
+/// Runs its arguments with an empty `/proc`.
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 const MASKED: &str = "mount -t tmpfs none /proc; exec \"$@\"";
 
-/// A program file of one test.
+/// An installed program file.
 struct Installed(PathBuf);
 
 impl Installed {
@@ -32,12 +32,12 @@ impl Installed {
     }
 
     fn copy_to(&self, path: &Path) {
-        // Not by this process: a child that another test starts just then would have it open for writing, and what is
-        // open for writing cannot be run.
+        // By another process: a child of another test could inherit the file open for writing, and such a file cannot
+        // be run.
         assert!(Command::new("cp").args([&program(), path]).status().unwrap().success());
     }
 
-    /// Puts another file in its place, as a package manager does.
+    /// Replaces the file, as a package manager does.
     fn replace(&self, by: Replacement) {
         let new = self.0.with_extension("new");
         match by {
@@ -55,7 +55,7 @@ impl Installed {
         fs::rename(new, &self.0).unwrap();
     }
 
-    /// The run of `world` that would be of the program under test.
+    /// A run of this program in `world`.
     fn run(&self, world: &World<'_>, words: &[&str]) -> Run {
         let run = Run::of(&self.0, words.iter().copied());
         let command = world.codex(words.iter().copied()).into_command();
@@ -101,15 +101,18 @@ fn a_keeper_refreshes_after_its_program_was_replaced_or_removed() {
 
         if !matches!(replacement, Replacement::Nothing) {
             keeper.signal("-HUP");
-            let told =
+            let warning =
                 format!("{} was replaced, but this keeper still runs the old version", installed.0.display());
-            keeper.until(&told);
+            keeper.until(&warning);
         }
         keeper.signal("-HUP");
         keeper.signal("-TERM");
         let (code, rest) = keeper.wait();
         assert_eq!(code, Some(0), "{replacement:?}: {rest:#?}");
-        assert!(!rest.iter().any(|line| line.contains("old version")), "said once: {rest:#?}");
+        assert!(
+            !rest.iter().any(|line| line.contains("old version")),
+            "the warning is logged once: {rest:#?}"
+        );
     }
 }
 
@@ -136,7 +139,7 @@ fn an_app_server_refreshes_after_its_program_was_replaced_or_removed() {
 }
 
 #[test]
-fn a_keeper_of_a_service_manager_finishes_and_ends_for_the_new_program() {
+fn a_managed_keeper_finishes_its_refresh_and_exits_for_an_upgrade() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
     let installed = Installed::new(&world.machine.home.beside("bin"));
@@ -150,19 +153,23 @@ fn a_keeper_of_a_service_manager_finishes_and_ends_for_the_new_program() {
     standby.until(STANDING_BY);
 
     installed.replace(Replacement::Newer);
-    // Without a signal both notice within seconds.
+    // Both detect it within seconds without a signal.
     keeper.until("was replaced; exiting so that the service manager starts the new version");
     hold.release();
-    assert_eq!(keeper.wait().0, Some(4), "the units start it again on this code");
-    assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token(), "what was under way is stored");
-    // It may have taken over meanwhile.
+    assert_eq!(keeper.wait().0, Some(4), "the units restart it on this code");
+    assert_eq!(
+        Some(world.stored_token("refresh_token")),
+        world.live_refresh_token(),
+        "the running refresh is stored"
+    );
+    // The standby may have become active meanwhile.
     standby.until("was replaced; exiting so that the service manager starts the new version");
     assert_eq!(standby.wait().0, Some(4));
     assert_eq!(world.requests(), 1);
 }
 
 #[test]
-fn a_keeper_that_was_called_by_a_link_watches_the_link() {
+fn a_keeper_started_through_a_link_watches_the_link() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let [old, new, bin] = ["1.0", "1.1", "bin"].map(|name| world.machine.home.beside(name));
@@ -170,7 +177,7 @@ fn a_keeper_that_was_called_by_a_link_watches_the_link() {
     Installed::new(&new);
     let link = bin.join("codex");
     symlink(old.join("codex"), &link).unwrap();
-    // By its name on the search path.
+    // By its name on PATH.
     let by_name = Installed("codex".into()).run(&world, &["sync", "run"]).env("PATH", &bin);
     let keeper = Process::start(by_name);
     keeper.until(AT_WORK);
@@ -181,7 +188,7 @@ fn a_keeper_that_was_called_by_a_link_watches_the_link() {
     keeper.until(&format!("{} was replaced", link.display()));
 }
 
-/// Without `/proc` the program cannot tell what it runs, and refreshes without a child.
+/// Without `/proc` the program cannot find its own file, and refreshes without a child process.
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 #[test]
@@ -193,7 +200,11 @@ fn a_refresh_needs_no_child_process() {
         let world = World::stale(&mut machine);
         let refresh = |words: &[&str]| world.codex(words.iter().copied()).through(way.iter().copied()).run();
         refresh(&["refresh"]).expect(0);
-        assert_eq!((world.requests(), Some(world.stored_token("refresh_token"))), (1, world.live_refresh_token()), "{way:?}");
+        assert_eq!(
+            (world.requests(), Some(world.stored_token("refresh_token"))),
+            (1, world.live_refresh_token()),
+            "{way:?}"
+        );
         assert!(!world.has_rescue());
         refresh(&["logout"]).expect(0);
         assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "{way:?}");
@@ -203,7 +214,7 @@ fn a_refresh_needs_no_child_process() {
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_login_is_refreshed_before_a_hand_over_without_a_child_process() {
+fn the_next_codex_gets_a_refreshed_login_without_a_child_process() {
     let mut machine = Machine::with_file();
     let world = World::stale(&mut machine);
     let next = world.machine.home.beside("next");
@@ -213,5 +224,8 @@ fn a_login_is_refreshed_before_a_hand_over_without_a_child_process() {
     let path = format!("{}:/usr/bin:/bin", next.display());
     let way = ["unshare", "--map-root-user", "--mount", "sh", "-euc", MASKED, "sh"];
     world.codex(["exec"]).env("PATH", path).through(way).run().expect(7);
-    assert_eq!((world.requests(), Some(world.stored_token("refresh_token"))), (1, world.live_refresh_token()));
+    assert_eq!(
+        (world.requests(), Some(world.stored_token("refresh_token"))),
+        (1, world.live_refresh_token())
+    );
 }

@@ -1,4 +1,4 @@
-//! What only the kernel can tell, as Linux does.
+//! File events and processor times of Linux.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use rustix::fs::inotify;
 
-/// The soonest notice that there is of a file that was renamed.
-pub const SOONEST: &str = "a bare loop over inotify: the event";
+/// The name of [`on_rename`] in the report.
+pub const FILE_EVENT: &str = "a bare loop over inotify: the event";
 
-/// Calls `heard` whenever a file of this name is renamed into `folder`, after calling `begun` once it would hear of it.
-pub fn hear(folder: &Path, name: &str, begun: impl FnOnce(), mut heard: impl FnMut()) -> ! {
+/// Calls `renamed` whenever a file `name` is renamed into `folder`. Calls `ready` once it is watching.
+pub fn on_rename(folder: &Path, name: &str, ready: impl FnOnce(), mut renamed: impl FnMut()) -> ! {
     let events = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
     inotify::add_watch(&events, folder, inotify::WatchFlags::MOVED_TO).unwrap();
-    begun();
+    ready();
     let mut buffer = [MaybeUninit::uninit(); 4_096];
     let mut reader = inotify::Reader::new(&events, &mut buffer);
     loop {
         let event = reader.next().unwrap();
-        if event.file_name().is_some_and(|told| told.to_bytes() == name.as_bytes()) {
-            heard();
+        if event.file_name().is_some_and(|file| file.to_bytes() == name.as_bytes()) {
+            renamed();
         }
     }
 }
 
-/// How long the threads of a process have had a processor, to the nanosecond.
-pub fn work(pid: u32) -> Duration {
+/// The processor time of a process's threads, in nanoseconds.
+pub fn processor_time(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let nanoseconds = threads.map(|thread| {
         let text = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();

@@ -1,4 +1,4 @@
-//! What only the kernel can tell, as macOS does.
+//! File events and processor times of macOS.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
 
-/// The soonest notice that there is of a file that was renamed.
-pub const SOONEST: &str = "a bare loop over FSEvents: the event";
+/// The name of [`on_rename`] in the report.
+pub const FILE_EVENT: &str = "a bare loop over FSEvents: the event";
 
-/// Calls `heard` whenever a file of this name is changed in `folder`, after calling `begun` once it would hear of it.
-pub fn hear(folder: &Path, name: &str, begun: impl FnOnce(), mut heard: impl FnMut()) -> ! {
-    let (tell, told) = channel();
-    let mut watcher = notify::recommended_watcher(tell).unwrap();
+/// Calls `renamed` whenever a file `name` is changed in `folder`. Calls `ready` once it is watching.
+pub fn on_rename(folder: &Path, name: &str, ready: impl FnOnce(), mut renamed: impl FnMut()) -> ! {
+    let (sender, events) = channel();
+    let mut watcher = notify::recommended_watcher(sender).unwrap();
     watcher.watch(folder, RecursiveMode::NonRecursive).unwrap();
-    begun();
+    ready();
     loop {
-        let event = told.recv().unwrap().unwrap();
+        let event = events.recv().unwrap().unwrap();
         if event.paths.iter().any(|path| path.ends_with(name)) {
-            heard();
+            renamed();
         }
     }
 }
 
-/// How long the threads of a process have had a processor, to the hundredth of a second.
-pub fn work(pid: u32) -> Duration {
+/// The processor time of a process's threads, in hundredths of a second.
+pub fn processor_time(pid: u32) -> Duration {
     let output = Command::new("ps").args(["-o", "time=", "-p", &pid.to_string()]).output().unwrap();
     let time = String::from_utf8(output.stdout).unwrap();
     let (minutes, seconds) = time.trim().rsplit_once(':').unwrap();

@@ -1,78 +1,78 @@
-//! Times as a table: the median and the worst of each, and what was promised of the median.
+//! Reports of times as a table: median, maximum, and whether the median is within its limit.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Several runs of one thing.
+/// The times of several runs.
 #[derive(Default)]
 pub struct Times(Vec<Duration>);
 
-#[allow(dead_code, reason = "not every benchmark reports by itself")]
+#[allow(dead_code, reason = "not every benchmark uses it")]
 impl Times {
     pub fn push(&mut self, time: Duration) {
         self.0.push(time);
     }
 
-    /// Does `work` and notes how long it took.
+    /// Calls `work` and adds the time that it took.
     pub fn of<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
-        let done = work();
-        self.push(begun.elapsed());
-        done
+        let started = Instant::now();
+        let result = work();
+        self.push(started.elapsed());
+        result
     }
 
-    /// The time that half of the runs stay within; other users of the machine leave it alone, and not the mean.
+    /// The median, which other load on the machine affects less than the mean.
     pub fn median(&self) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();
         sorted[sorted.len() / 2]
     }
 
-    pub fn worst(&self) -> Duration {
+    pub fn maximum(&self) -> Duration {
         self.0.iter().copied().max().unwrap()
     }
 }
 
-/// What was promised, kept until shown otherwise.
+/// Whether all limits were met so far.
 #[derive(Default)]
-pub struct Promise(Kept);
+pub struct Limits(LimitStatus);
 
 #[derive(Clone, Copy, Default)]
-enum Kept {
+enum LimitStatus {
     #[default]
-    Kept,
-    Broken,
+    Met,
+    Exceeded,
 }
 
-#[allow(dead_code, reason = "not every benchmark reports by itself")]
-impl Promise {
-    /// Says in words whether `times` keep within `limit`.
-    pub fn judge(&mut self, times: &Times, limit: Duration) -> String {
+#[allow(dead_code, reason = "not every benchmark uses it")]
+impl Limits {
+    /// Compares the median with `limit`, and returns the result as text.
+    pub fn check(&mut self, times: &Times, limit: Duration) -> String {
         if times.median() <= limit {
-            return format!("kept: {} at most", shown(limit));
+            return format!("met: {} at most", shown(limit));
         }
-        self.0 = Kept::Broken;
-        format!("BROKEN: {} at most", shown(limit))
+        self.0 = LimitStatus::Exceeded;
+        format!("EXCEEDED: {} at most", shown(limit))
     }
 
-    /// What the benchmark ends with.
+    /// The exit code of the benchmark.
     pub fn exit(&self) -> ExitCode {
         match self.0 {
-            Kept::Kept => ExitCode::SUCCESS,
-            Kept::Broken => ExitCode::FAILURE,
+            LimitStatus::Met => ExitCode::SUCCESS,
+            LimitStatus::Exceeded => ExitCode::FAILURE,
         }
     }
 }
 
-#[allow(dead_code, reason = "not every benchmark reports by itself")]
+#[allow(dead_code, reason = "not every benchmark uses it")]
 pub fn header(what: &str) {
-    println!("{what:<44} {:>10} {:>10}  promise", "median", "worst");
+    println!("{what:<44} {:>10} {:>10}  limit", "median", "maximum");
 }
 
-/// One line of the table; `promise` is empty where nothing was promised.
-#[allow(dead_code, reason = "not every benchmark reports by itself")]
-pub fn line(what: &str, times: &Times, promise: &str) {
-    println!("{what:<44} {:>10} {:>10}  {promise}", shown(times.median()), shown(times.worst()));
+/// Prints one line of the table; `verdict` is empty if there is no limit.
+#[allow(dead_code, reason = "not every benchmark uses it")]
+pub fn line(what: &str, times: &Times, verdict: &str) {
+    println!("{what:<44} {:>10} {:>10}  {verdict}", shown(times.median()), shown(times.maximum()));
 }
 
 fn shown(time: Duration) -> String {

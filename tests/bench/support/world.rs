@@ -1,4 +1,4 @@
-//! A home with a login of a scripted authority, kept in the file.
+//! A home with a login of a scripted authority in the file store.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,27 +7,28 @@ use std::path::PathBuf;
 use codex_auth::{Environment, Home};
 use scripted_authority::{Account, Authority};
 
-/// The variables that put a process of ours into a world.
+/// The environment variables that select a world.
 const HOME: &str = "CODEX_HOME";
 const REFRESH_URL: &str = "CODEX_REFRESH_TOKEN_URL_OVERRIDE";
-/// How long an access token lives, in seconds.
+/// Lifetime of an access token, in seconds.
 const LIFETIME: i64 = 3_600;
 
-/// A home, the authority, and the login that is in the one by the other.
+/// A home with a login, and its authority.
 pub struct World {
-    /// With the home in it: the folder above a home is watched too, and of the one for temporary files everybody has some.
+    /// Contains the home: the folder above a home is watched too, and other programs change the one for temporary
+    /// files.
     folder: tempfile::TempDir,
     pub authority: Authority,
 }
 
-#[allow(dead_code, reason = "not every benchmark needs all of it")]
+#[allow(dead_code, reason = "not every benchmark uses it")]
 impl World {
-    /// A login whose access token is good for an hour.
+    /// A login whose access token is valid for an hour.
     pub fn fresh() -> Self {
         Self::with(0)
     }
 
-    /// A login whose access token has ended, while tokens that are given from now on last an hour.
+    /// A login whose access token has expired; new tokens are valid for an hour.
     pub fn expired() -> Self {
         Self::with(-2 * LIFETIME)
     }
@@ -48,7 +49,7 @@ impl World {
         world
     }
 
-    /// The folder of the login, canonical.
+    /// The canonical path of the home.
     pub fn path(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap().join("home")
     }
@@ -57,12 +58,12 @@ impl World {
         Home::at(self.path()).unwrap()
     }
 
-    /// The variables that put a process of ours into this world.
+    /// The environment variables that select this world.
     pub fn variables(&self) -> [(&'static str, String); 2] {
         [(HOME, self.path().display().to_string()), (REFRESH_URL, self.authority.token_url())]
     }
 
-    /// What the library reads from them.
+    /// The environment that they make.
     pub fn environment(&self) -> Environment {
         let variables = self.variables();
         let value = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value);

@@ -1,16 +1,16 @@
-//! Commands of ours that a document names, put to the real program.
+//! Checks the commands and options that a document names against the real program.
 
 use super::markdown::{Document, Paragraph};
 use super::transcript::exchanges;
 use crate::support::TestHome;
 
-/// First words that are handed over to Codex.
+/// Commands that are passed on to Codex.
 const HANDED_OVER: &[&str] = &["exec", "a prompt"];
-/// Options of other programs, and of our scripts.
+/// Options of other programs and of this repository's scripts.
 const OF_OTHERS: &[&str] =
     &["--all-features", "--test", "--exact", "--nocapture", "--quick", "--minutes", "--seed"];
 
-/// The real program, and what its help says.
+/// The real program, with the commands and options of its help.
 pub struct Program {
     home: TestHome,
     commands: Vec<String>,
@@ -31,7 +31,7 @@ impl Program {
         program
     }
 
-    /// Takes the options from a command's help, and returns the names of its subcommands.
+    /// Adds the options in a command's help, and returns its subcommands.
     fn read_help(&mut self, command: &[&str]) -> Vec<String> {
         let help = self.home.codex(command.iter().copied().chain(["--help"])).run().expect(0).out;
         let words = help.split_whitespace().map(|word| word.trim_end_matches(','));
@@ -42,7 +42,7 @@ impl Program {
         names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
     }
 
-    /// The commands and options in blocks and in prose that the program does not know.
+    /// The commands and options of a document that the program does not know.
     pub fn faults(&self, document: &Document) -> Vec<String> {
         let in_prose = document
             .prose
@@ -65,7 +65,7 @@ impl Program {
         faults
     }
 
-    /// The error of the program for these arguments. It is asked for help with them, so that it does nothing.
+    /// The usage error for these arguments; `--help` is added, so that the program does nothing.
     fn refusal(&self, words: &[String]) -> Option<String> {
         let foreign = words.first().is_none_or(|word| HANDED_OVER.contains(&&**word) || word == "-c");
         if foreign {
@@ -75,21 +75,21 @@ impl Program {
         (ended.code != Some(0)).then(|| format!("`codex {}`: {}", words.join(" "), ended.err.trim()))
     }
 
-    /// The commands that no prose of a document names.
-    pub fn left_out(&self, document: &Document) -> Vec<String> {
+    /// The commands that a document does not mention in its text.
+    pub fn not_mentioned(&self, document: &Document) -> Vec<String> {
         let named: Vec<String> = document.prose.iter().flat_map(Paragraph::code).collect();
         let is_named = |command: &String| {
             let command = format!("codex {command}");
             named.iter().any(|code| *code == command || code.starts_with(&format!("{command} ")))
         };
-        // What is asked for by a longer name goes with it.
+        // A subcommand's mention includes the command.
         let commands =
             self.commands.iter().filter(|command| !["sync", "login status"].contains(&&***command));
         commands.filter(|command| !is_named(command)).cloned().collect()
     }
 }
 
-/// The arguments of every call of our program in a line of shell.
+/// The arguments of every call of `codex` in a line of shell.
 fn calls(line: &str) -> Vec<Vec<String>> {
     let mut found: Vec<Vec<String>> = Vec::new();
     let mut calling = false;
@@ -112,7 +112,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// The words and operators of a line of shell, as far as the documents go.
+/// Splits a line of shell into words and operators, as far as the documents need it.
 fn words(line: &str) -> Vec<String> {
     let (mut found, mut word, mut quote, mut quoted) = (Vec::new(), String::new(), None, false);
     let mut letters = line.chars().peekable();
@@ -120,7 +120,7 @@ fn words(line: &str) -> Vec<String> {
         match (quote, letter) {
             (Some('"'), '$') | (None, '$') if letters.peek() == Some(&'(') => {
                 letters.next();
-                // What is called within quotes is called all the same.
+                // Commands within quotes count too.
                 quote = None;
                 found.push("$(".to_owned());
             }
@@ -145,7 +145,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_way_of_calling_the_program_is_seen() {
+fn all_calls_of_the_program_in_a_line_are_found() {
     for (line, expected) in [
         ("codex status --json", vec![vec!["status", "--json"]]),
         ("curl -H \"$(codex token --header)\" url codex", vec![vec!["token", "--header"]]),

@@ -1,4 +1,4 @@
-//! A Markdown document: its fenced blocks, and its prose with code and links in it.
+//! A parser of Markdown documents: fenced blocks, and paragraphs with their code and links.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::structure::root;
 
 /// A document of this repository.
 pub struct Document {
-    /// Its path in the repository.
+    /// Path in the repository.
     pub name: String,
     pub blocks: Vec<Block>,
     pub prose: Vec<Paragraph>,
@@ -14,16 +14,16 @@ pub struct Document {
 
 /// A fenced block.
 pub struct Block {
-    /// The text behind its fence.
+    /// The text after the opening fence.
     pub info: String,
-    /// The heading that it stands under.
+    /// The heading above it.
     pub heading: String,
-    /// The line of its fence.
+    /// The line number of the opening fence.
     pub line: usize,
     pub text: Vec<String>,
 }
 
-/// A heading, a row of a table, or lines up to an empty one.
+/// A heading, a table row, or lines up to an empty one.
 pub struct Paragraph {
     pub line: usize,
     pub text: String,
@@ -75,17 +75,17 @@ impl Document {
         document
     }
 
-    /// Its blocks of commands.
+    /// The blocks that contain commands.
     pub fn commands(&self) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(|block| ["console", "sh"].contains(&block.language()))
     }
 
-    /// A line of it, for a message.
+    /// The position of a line, for a message.
     pub fn at(&self, line: usize) -> String {
         format!("{}:{line}", self.name)
     }
 
-    /// The names by which links reach its headings.
+    /// The link anchors of the headings.
     pub fn anchors(&self) -> Vec<String> {
         let headings = self.prose.iter().filter_map(|paragraph| paragraph.text.strip_prefix('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
@@ -93,27 +93,27 @@ impl Document {
 }
 
 impl Block {
-    /// The language of its text: the first word behind its fence.
+    /// The language: the first word after the opening fence.
     pub fn language(&self) -> &str {
         self.info.split(' ').next().unwrap_or_default()
     }
 }
 
 impl Paragraph {
-    /// What is set as code in it.
+    /// The inline code.
     pub fn code(&self) -> Vec<String> {
         let text = self.text.replace("\\|", "|");
         text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
-    /// Where its links and pictures lead.
+    /// The targets of links and images.
     pub fn links(&self) -> Vec<String> {
         let ends = self.text.split("](").skip(1);
         ends.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned()).collect()
     }
 }
 
-/// The name of a heading, as the hosts of repositories make it.
+/// The anchor of a heading, as GitHub generates it.
 fn anchor(heading: &str) -> String {
     heading
         .to_lowercase()

@@ -1,4 +1,4 @@
-//! The Markdown of this repository: what it shows is run, and what it names is looked for.
+//! The Markdown of this repository: its commands are run, and its references are checked.
 
 mod commands;
 // Linux: mounts.
@@ -41,28 +41,28 @@ fn none(faults: &[String]) {
 }
 
 #[test]
-fn the_program_understands_every_command_and_option_that_is_named() {
+fn every_documented_command_and_option_exists() {
     let program = commands::Program::new();
     let faults: Vec<_> = every().flat_map(|document| program.faults(&document)).collect();
     none(&faults);
 }
 
 #[test]
-fn the_readme_leaves_out_no_command_and_no_variable() {
+fn the_readme_mentions_every_command_and_variable() {
     let readme = Document::read("README.md");
-    none(&commands::Program::new().left_out(&readme));
+    none(&commands::Program::new().not_mentioned(&readme));
     none(&references::unexplained(&readme, &references::code()));
 }
 
 #[test]
-fn every_link_path_variable_and_test_that_is_named_is_there() {
+fn every_documented_link_path_variable_and_test_exists() {
     let code = references::code();
     let faults: Vec<_> = every().flat_map(|document| references::faults(&document, &code)).collect();
     none(&faults);
 }
 
 #[test]
-fn every_block_of_commands_has_a_scene_and_every_scene_a_block() {
+fn every_command_block_has_a_scene_and_every_scene_a_block() {
     for document in every() {
         for block in document.commands() {
             let scene = scene::scene(&document.name, &block.heading);
@@ -76,7 +76,7 @@ fn every_block_of_commands_has_a_scene_and_every_scene_a_block() {
 }
 
 #[test]
-fn what_is_shown_of_config_toml_does_what_it_is_for() {
+fn the_documented_config_toml_examples_work() {
     let mut blocks = 0;
     for document in every() {
         for block in document.blocks.iter().filter(|block| block.language() == "toml") {
@@ -101,7 +101,7 @@ fn what_is_shown_of_config_toml_does_what_it_is_for() {
 }
 
 #[test]
-fn the_picture_is_what_its_script_draws() {
+fn the_picture_is_up_to_date_with_its_script() {
     let drawn = Command::new(root().join("tests/picture")).output().unwrap();
     assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
     let kept = std::fs::read(root().join(".github/one-refresh.svg")).unwrap();

@@ -1,4 +1,4 @@
-//! What a document points to: links, paths of the repository, variables and tests.
+//! Checks the references of a document: links, paths in the repository, environment variables and tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::markdown::Document;
 use crate::structure::{Source, root, sources};
 
-/// What looks like a variable of ours and is the system's: a variable that nobody reads by its name, or a constant.
-const OF_THE_SYSTEM: &[&str] = &[
+/// Upper-case names that are no environment variables of this program.
+const OTHER_NAMES: &[&str] = &[
     "PATH",
     "EBUSY",
     "F_FULLFSYNC",
@@ -17,16 +17,16 @@ const OF_THE_SYSTEM: &[&str] = &[
     "RLIMIT_CORE",
     "SO_PEERCRED",
 ];
-/// Folders and files at the top of the repository, by which one of its paths is known.
+/// The beginnings by which a path in the repository is recognised.
 const TOPS: &[&str] = &["src/", "tests/", "platform/", ".config/", ".github/", ".ci/", "target/"];
 
-/// The text of every source file of the library, the program and the platform.
+/// The text of all source files of the library, the program and the platform.
 pub fn code() -> String {
     let all = ["src", "platform/src"].into_iter().flat_map(sources);
     all.map(|Source { text, .. }| text).collect()
 }
 
-/// What a document points to that is not there. `code` is what names and variables have to be known to.
+/// The invalid references of a document. `code` is searched for names and variables.
 pub fn faults(document: &Document, code: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for paragraph in &document.prose {
@@ -46,20 +46,20 @@ fn of_code(document: &Document, text: &str, code: &str) -> Option<String> {
     }
     if is_variable(text) {
         let constant = code.contains(&format!("const {text}:"));
-        let known = constant || code.contains(&format!("\"{text}\"")) || OF_THE_SYSTEM.contains(&text);
+        let known = constant || code.contains(&format!("\"{text}\"")) || OTHER_NAMES.contains(&text);
         return (!known).then(|| format!("nothing reads the variable {text}"));
     }
     if TOPS.iter().any(|top| text.starts_with(top)) {
         let text = text.split(' ').next()?;
         let known =
-            text.starts_with("target/") || root().join(text).exists() || beside(document, text).exists();
+            text.starts_with("target/") || root().join(text).exists() || resolve(document, text).exists();
         return (!known).then(|| format!("there is no {text}"));
     }
     None
 }
 
-/// A path that is named from the folder of the document.
-fn beside(document: &Document, name: &str) -> PathBuf {
+/// Resolves a path relative to the folder of the document.
+fn resolve(document: &Document, name: &str) -> PathBuf {
     root().join(&document.name).with_file_name(name)
 }
 
@@ -87,15 +87,15 @@ fn of_link(document: &Document, target: &str) -> Option<String> {
     (!known).then(|| format!("there is no heading {target}"))
 }
 
-/// The variables of ours that the program reads and a document does not explain. Those that it sets for itself, and the one of
-/// the tests, are its own.
+/// The environment variables of the program that a document does not explain.
 pub fn unexplained(document: &Document, code: &str) -> Vec<String> {
-    const ITS_OWN: [&str; 3] = ["CODEX_AUTH_CONFIG", "CODEX_AUTH_FAILPOINT", "CODEX_AUTH_VISITED"];
+    // Set by the program for its child processes, or only by tests.
+    const INTERNAL: [&str; 3] = ["CODEX_AUTH_CONFIG", "CODEX_AUTH_FAILPOINT", "CODEX_AUTH_VISITED"];
     let explained: Vec<String> = document.prose.iter().flat_map(super::markdown::Paragraph::code).collect();
     let mut read: Vec<_> =
         code.split('"').filter(|word| word.starts_with("CODEX_") && is_variable(word)).collect();
     read.sort_unstable();
     read.dedup();
-    read.retain(|name| !name.ends_with('_') && !ITS_OWN.contains(name));
+    read.retain(|name| !name.ends_with('_') && !INTERNAL.contains(name));
     read.into_iter().filter(|name| !explained.iter().any(|known| known == name)).map(str::to_owned).collect()
 }

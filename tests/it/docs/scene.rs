@@ -1,31 +1,31 @@
-//! Which machine the commands of a document are run on.
+//! The machine on which the commands of a document are run.
 
-/// What a machine is like before the first command under a heading.
+/// The state of the machine before the first command under a heading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scene {
-    /// Nobody is logged in, and a keychain is open.
+    /// No login, and an unlocked keychain.
     Keychain,
-    /// Nobody is logged in, and there is no keychain.
+    /// No login and no keychain.
     Nobody,
-    /// Somebody is logged in, in the file.
+    /// A login in the file.
     LoggedIn,
-    /// The same, with an access token that has ended.
+    /// A login in the file with an expired access token.
     Expired,
-    /// Somebody is logged in, in a keychain that is locked.
+    /// A login in a locked keychain.
     Locked,
-    /// Somebody is logged in, and the authority takes nothing back.
+    /// A login in the file, and an authority that revokes nothing.
     NoRevocation,
-    /// A keeper runs whose socket is at `/run/codex/sock`, and this machine has nothing else of it.
+    /// A keeper whose socket is mounted at `/run/codex/sock`, and no home of its own.
     Keeper,
-    /// The variable of a personal access token is set.
+    /// The environment variable of a personal access token is set.
     AccessToken,
-    /// The path of a newcomer, which `machine/newcomer.rs` walks.
+    /// Run by `machine/newcomer.rs`, which follows the README from the first to the last step.
     Newcomer,
-    /// Not run, for this reason. The program still reads every command of ours in it.
+    /// Not run, for this reason. The arguments of its commands are still checked.
     NotRun(&'static str),
 }
 
-/// The scene of every block of commands, by the document and the heading that it stands under.
+/// The scene of every block of commands, by document and heading.
 const SCENES: &[(&str, &str, Scene)] = &[
     ("README.md", "codex-auth", Scene::Keychain),
     ("README.md", "Install", Scene::Newcomer),

@@ -1,15 +1,15 @@
-//! The commands of a block, each with the output that the document shows for it.
+//! The commands of a block, each with the output that the document shows.
 
 use super::markdown::Block;
 
-/// A command, and what it shows.
+/// A command and its documented output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Exchange {
     pub command: String,
     pub shown: Vec<String>,
 }
 
-/// The exchanges of a block: in a `console` the commands are behind a `$`, in a `sh` they are all there is.
+/// The exchanges of a block. In a `console` block commands follow a `$`; a `sh` block contains only commands.
 pub fn exchanges(block: &Block) -> Vec<Exchange> {
     let mut found: Vec<Exchange> = Vec::new();
     for line in &block.text {
@@ -21,7 +21,7 @@ pub fn exchanges(block: &Block) -> Vec<Exchange> {
             }
             (Some(command), _) => found.push(Exchange { command: command.to_owned(), shown: Vec::new() }),
             (None, Some(last)) => last.shown.push(line.clone()),
-            (None, None) => panic!("a transcript opens with {line:?} and not with a command"),
+            (None, None) => panic!("a transcript begins with {line:?} and not with a command"),
         }
     }
     found

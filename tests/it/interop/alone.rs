@@ -1,6 +1,6 @@
-//! OpenAI's own Codex 0.169 without us: what it does to one login when eight of it refresh at once.
+//! OpenAI's Codex 0.169 without this program: eight processes refresh one login at once.
 //!
-//! The README compares us with this. What we make of the same is in `app_server/together.rs`.
+//! The README cites the result. The same with this program is in `app_server/together.rs`.
 
 use scripted_authority::{Endpoint, Moment, Outcome};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::support::{Machine, Run};
 const INSTANCES: usize = 8;
 
 #[test]
-fn eight_of_it_that_refresh_at_once_send_eight_requests_and_seven_are_left_without_a_token() {
+fn eight_codex_processes_send_eight_requests_and_seven_lose_their_token() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let home = &world.machine.home;

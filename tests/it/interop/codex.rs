@@ -1,4 +1,4 @@
-//! OpenAI's own Codex 0.169 beside us in one home: each reads, replaces and removes what the other wrote.
+//! OpenAI's Codex 0.169 and this program in one home: each reads, replaces and removes the login of the other.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::documents::golden;
 use crate::support::{Ended, Machine, Run, TestHome, over_both_stores};
 
-/// `tests/run` installs it and says where.
+/// The path of Codex 0.169, which `tests/run` installs.
 pub fn codex_0169() -> PathBuf {
     let path = std::env::var_os("CODEX_0169").map_or_else(
         || {
@@ -53,7 +53,7 @@ pub(super) fn they_are_logged_out(home: &TestHome) {
     assert!(status.err.contains("Not logged in"), "{status}");
 }
 
-/// What either of us writes for an API key.
+/// The document that both programs write for an API key.
 fn api_key(machine: &Machine, key: &str) -> String {
     match machine.store() {
         "keychain" => format!(r#"{{"auth_mode":"apikey","OPENAI_API_KEY":"{key}"}}"#),
@@ -62,15 +62,15 @@ fn api_key(machine: &Machine, key: &str) -> String {
 }
 
 over_both_stores!(
-    we_read_what_it_wrote_and_end_it,
-    it_reads_what_we_wrote_and_ends_it,
+    a_login_by_codex_is_read_and_removed,
+    codex_reads_and_removes_a_login_by_this_program,
     both_write_the_same_bytes_for_the_same_key,
-    a_login_over_the_others_replaces_it_and_leaves_one,
-    it_reads_our_chatgpt_login,
-    logins_of_both_at_once_leave_one_whole_document
+    a_login_over_that_of_the_other_replaces_it,
+    codex_reads_a_chatgpt_login_by_this_program,
+    concurrent_logins_of_both_leave_one_complete_document
 );
 
-fn we_read_what_it_wrote_and_end_it(machine: &mut Machine) {
+fn a_login_by_codex_is_read_and_removed(machine: &mut Machine) {
     their_login(&machine.home, "sk-theirs").run().expect(0);
     assert_eq!(machine.home.codex(["token"]).run().expect(0).out, "sk-theirs\n");
     let status = machine.home.codex(["status", "--json"]).run().expect(0).json();
@@ -80,7 +80,7 @@ fn we_read_what_it_wrote_and_end_it(machine: &mut Machine) {
     assert_eq!(machine.stored_text(), None);
 }
 
-fn it_reads_what_we_wrote_and_ends_it(machine: &mut Machine) {
+fn codex_reads_and_removes_a_login_by_this_program(machine: &mut Machine) {
     our_login(&machine.home, machine.store(), "sk-ours").run().expect(0);
     they_have_a_key(&machine.home);
     theirs(&machine.home, ["logout"]).run().expect(0);
@@ -98,7 +98,7 @@ fn both_write_the_same_bytes_for_the_same_key(machine: &mut Machine) {
     assert_eq!(machine.stored_text(), theirs);
 }
 
-fn a_login_over_the_others_replaces_it_and_leaves_one(machine: &mut Machine) {
+fn a_login_over_that_of_the_other_replaces_it(machine: &mut Machine) {
     for round in 0..2 {
         let (ours, theirs) = (format!("sk-ours-{round}"), format!("sk-theirs-{round}"));
         our_login(&machine.home, machine.store(), &ours).run().expect(0);
@@ -109,7 +109,7 @@ fn a_login_over_the_others_replaces_it_and_leaves_one(machine: &mut Machine) {
 }
 
 #[test]
-fn a_provenance_that_it_cannot_read_is_reported_and_no_other() {
+fn only_a_provenance_that_codex_cannot_read_is_reported() {
     let home = TestHome::new();
     let mut document: Value = serde_json::from_str(&golden("chatgpt")).unwrap();
     let both = json!({"issuer": "https://auth.openai.com", "client_id": "app"});
@@ -139,29 +139,29 @@ fn a_provenance_that_it_cannot_read_is_reported_and_no_other() {
             .unwrap()
             .iter()
             .find(|finding| reported(finding["message"].as_str().unwrap()));
-        let told = found.map(|finding| (&finding["standing"], &finding["remedy"]));
-        assert_eq!(told, (!is_read).then_some((&json!("warning"), &json!("codex login"))), "{provenance}");
+        let finding = found.map(|finding| (&finding["standing"], &finding["remedy"]));
+        assert_eq!(finding, (!is_read).then_some((&json!("warning"), &json!("codex login"))), "{provenance}");
     }
 }
 
-fn it_reads_our_chatgpt_login(machine: &mut Machine) {
+fn codex_reads_a_chatgpt_login_by_this_program(machine: &mut Machine) {
     for document in [golden("chatgpt"), golden("chatgpt_with_api_key"), golden("unknown_fields")] {
         machine.store_text(&document);
         let before = machine.stored_text();
         let status = their_status(&machine.home).expect(0);
         assert!(status.err.contains("Logged in using ChatGPT"), "{status}");
         machine.home.codex(["token"]).run().expect(0);
-        assert_eq!(machine.stored_text(), before, "looking changes nothing");
+        assert_eq!(machine.stored_text(), before, "reading changes nothing");
     }
 }
 
-/// Neither knows of the other's plans: the last one wins, and nothing is ever torn or doubled.
-fn logins_of_both_at_once_leave_one_whole_document(machine: &mut Machine) {
+/// The last login wins, and no document is torn or duplicated.
+fn concurrent_logins_of_both_leave_one_complete_document(machine: &mut Machine) {
     const ROUNDS: usize = 4;
     const EACH: usize = 3;
     let mut before = Vec::new();
     for round in 0..ROUNDS {
-        // The first round finds nothing, which is when a second item could be made.
+        // The first round begins without an item, which is when a second one could be created.
         let key = |number| format!("sk-{round}-{}", "k".repeat(300 * number + 1));
         let keys: Vec<_> = (0..2 * EACH).map(key).collect();
         let children: Vec<_> = keys
@@ -176,7 +176,7 @@ fn logins_of_both_at_once_leave_one_whole_document(machine: &mut Machine) {
         let document = machine.home.document();
         let expected: Vec<_> = keys.iter().chain(&before).map(|key| api_key(machine, key)).collect();
         let ended: Vec<_> = thread::scope(|scope| {
-            // An item is replaced by its service; a file is what a reader could find torn.
+            // The keychain replaces an item at once; only a file could be read half written.
             scope.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
                     if let Ok(whole) = fs::read_to_string(&document) {
@@ -213,7 +213,7 @@ fn both_follow_a_linked_document_and_keep_the_link() {
 }
 
 #[test]
-fn it_makes_the_lock_files_as_we_do() {
+fn both_create_the_lock_files_with_the_same_mode() {
     let modes = |login: &dyn Fn(&TestHome) -> Run| {
         let home = TestHome::new();
         login(&home).through(["sh", "-c", "umask 027; exec \"$0\" \"$@\""]).run().expect(0);

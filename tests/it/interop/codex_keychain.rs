@@ -1,11 +1,11 @@
-//! OpenAI's own Codex 0.169 and us with one item of the Secret Service, however each came to look there.
+//! OpenAI's Codex 0.169 and this program with one item of the Secret Service.
 
 use super::codex::{our_login, their_login, their_status, theirs, they_are_logged_out, they_have_a_key};
 use crate::support::session::{PrivateSession, inside};
 use crate::support::{TestHome, chatgpt, here, items};
 
 #[test]
-fn what_our_login_writes_into_the_configuration_sends_it_to_the_keychain() {
+fn a_login_into_the_keychain_makes_codex_use_it() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
@@ -13,12 +13,15 @@ fn what_our_login_writes_into_the_configuration_sends_it_to_the_keychain() {
         they_have_a_key(&home);
         assert!(!home.document().exists());
         let asked = theirs(&home, ["-c", "cli_auth_credentials_store=file", "login", "status"]).run();
-        assert!(asked.expect(1).err.contains("Not logged in"), "it was told where to look by us");
+        assert!(
+            asked.expect(1).err.contains("Not logged in"),
+            "only our config.toml sends Codex to the keychain"
+        );
     });
 }
 
 #[test]
-fn it_goes_on_reading_after_our_migrations_either_way() {
+fn codex_reads_the_login_after_migrations_in_both_directions() {
     let session = PrivateSession::unlocked();
     for (from, to) in [("file", "keychain"), ("keychain", "file")] {
         let home = TestHome::within(&session);
@@ -42,7 +45,7 @@ fn it_goes_on_reading_after_our_migrations_either_way() {
 }
 
 #[test]
-fn what_it_keeps_in_the_keychain_for_one_run_we_find_without_a_word_in_the_configuration() {
+fn a_keychain_login_of_codex_is_found_without_configuration() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
@@ -61,7 +64,7 @@ fn what_it_keeps_in_the_keychain_for_one_run_we_find_without_a_word_in_the_confi
 }
 
 #[test]
-fn with_auto_both_look_in_the_same_place_with_and_without_a_keychain() {
+fn with_auto_both_choose_the_same_store() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         for home in [TestHome::new(), TestHome::within(&session)] {
@@ -76,7 +79,7 @@ fn with_auto_both_look_in_the_same_place_with_and_without_a_keychain() {
 }
 
 #[test]
-fn two_items_that_it_refuses_are_one_again_after_our_migration() {
+fn a_migration_joins_two_items_that_codex_rejects() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);

@@ -1,5 +1,5 @@
-//! Golden documents in the very shapes that Codex writes or once wrote: what we read in them, and that writing one
-//! back changes not a byte.
+//! Golden documents in all formats that Codex writes or wrote: how they are read, and that writing them back changes no
+//! byte.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,15 +28,15 @@ fn parsed(name: &str) -> AuthDocument {
     AuthDocument::parse(golden(name).as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What a golden document says.
+/// The expected values of a golden document.
 struct Row {
     name: &'static str,
     mode: AuthMode,
     /// Account and user.
     identity: [Option<&'static str>; 2],
-    /// The refresh token that the fingerprint names.
+    /// The refresh token that has the fingerprint.
     refresh_token: Option<&'static str>,
-    /// The start of what is presented as bearer token.
+    /// The beginning of the bearer token.
     bearer: Option<&'static str>,
     oddities: usize,
 }
@@ -73,13 +73,13 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn every_golden_document_has_a_row_here() {
+fn every_golden_document_has_expected_values() {
     let listed: BTreeSet<_> = rows().iter().map(|row| format!("{}.json", row.name)).collect();
     assert_eq!(listed, names(&folder()).into_iter().collect());
 }
 
 #[test]
-fn a_golden_document_is_read_as_what_it_is() {
+fn golden_documents_have_the_expected_values() {
     for row in rows() {
         let (name, document) = (row.name, parsed(row.name));
         assert_eq!(document.mode(), Some(row.mode), "{name}");
@@ -98,7 +98,7 @@ fn a_golden_document_is_read_as_what_it_is() {
 }
 
 #[test]
-fn the_times_and_names_in_a_chatgpt_login_are_read() {
+fn times_email_and_plan_of_a_chatgpt_login_are_read() {
     let document = parsed("chatgpt");
     let moment = |seconds| Some(Timestamp::from_second(seconds).unwrap());
     assert_eq!(document.access_claims().expires_at, moment(4_102_444_800));
@@ -110,11 +110,11 @@ fn the_times_and_names_in_a_chatgpt_login_are_read() {
 }
 
 #[test]
-fn writing_a_golden_document_back_changes_not_a_byte() {
+fn writing_a_golden_document_back_changes_no_byte() {
     for Row { name, .. } in rows() {
         let (text, document) = (golden(name), parsed(name));
         assert_eq!(String::from_utf8_lossy(&document.to_pretty()), text, "{name}");
-        // Compact and back: the way through the keychain.
+        // Compact and back, as through the keychain.
         let item = document.to_compact();
         assert!(!item.contains(&b'\n'), "{name}");
         let back = AuthDocument::parse(&item).unwrap();
@@ -140,7 +140,7 @@ fn the_file_store_writes_and_reads_every_golden_document_byte_for_byte() {
 }
 
 #[test]
-fn what_we_make_ourselves_is_what_codex_makes() {
+fn created_documents_equal_those_of_codex() {
     let token = parsed("agent_identity_token").bearer().unwrap().clone();
     for (made, name) in [
         (AuthDocument::with_api_key(&Secret::from("sk-made-up")), "api_key"),
@@ -153,7 +153,7 @@ fn what_we_make_ourselves_is_what_codex_makes() {
 }
 
 #[test]
-fn no_two_golden_documents_hold_the_same_credential_but_those_with_strangers() {
+fn golden_documents_differ_unless_only_unknown_fields_do() {
     for one in rows() {
         for other in rows().iter().filter(|other| other.name > one.name) {
             let same = parsed(one.name).revision() == parsed(other.name).revision();
@@ -169,7 +169,7 @@ fn no_two_golden_documents_hold_the_same_credential_but_those_with_strangers() {
 }
 
 #[test]
-fn status_names_each_in_codexs_words_and_token_hands_out_what_is_a_bearer() {
+fn status_names_the_mode_as_codex_does_and_token_prints_bearer_tokens() {
     for row in rows() {
         let home = TestHome::new();
         home.write("auth.json", golden(row.name));

@@ -1,4 +1,4 @@
-//! OpenAI's own Codex 0.169 behind us on the search path: its users notice only that the login does not break.
+//! OpenAI's Codex 0.169 after this program on PATH: it works as before, and its login does not break.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -13,10 +13,10 @@ use super::codex::codex_0169;
 use crate::manager::world::World;
 use crate::support::{Machine, Run, TestHome, search_path};
 
-/// A model provider on this machine that answers every turn with one word. It ends with the test's process.
+/// A local model provider that answers every turn with one word. It ends with the test process.
 struct Provider {
     url: String,
-    /// The bearer tokens that turns were asked for with.
+    /// The bearer tokens of the requests.
     bearers: Arc<Mutex<Vec<String>>>,
 }
 
@@ -29,14 +29,14 @@ impl Provider {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let heard = Arc::clone(&heard);
-                // A client that hangs up has its reasons.
+                // A client may close the connection.
                 thread::spawn(move || stream.and_then(|stream| answer(stream, &heard)));
             }
         });
         Self { url, bearers }
     }
 
-    /// What sends a Codex to it.
+    /// The arguments that make Codex use it.
     fn settings(&self) -> [String; 8] {
         let Self { url, .. } = self;
         let provider = format!(
@@ -55,7 +55,7 @@ impl Provider {
     }
 }
 
-/// Reads one request and answers it.
+/// Reads one request and responds.
 fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
@@ -94,7 +94,7 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
     )
 }
 
-/// The search path with Codex 0.169 at its end.
+/// The `PATH` with Codex 0.169 at the end.
 fn path(home: &TestHome) -> OsString {
     let folder = home.path().with_file_name("next");
     if !folder.exists() {
@@ -105,11 +105,11 @@ fn path(home: &TestHome) -> OsString {
 }
 
 #[test]
-fn its_version_and_its_own_commands_are_reached_through_ours() {
+fn version_and_other_commands_reach_codex() {
     let home = TestHome::new();
     let through = |words: &[&str]| home.codex(words.iter().copied()).env("PATH", path(&home)).run().expect(0);
-    let told = through(&["--version"]).out;
-    assert_eq!(told, format!("codex-cli 0.169.0\ncodex-auth {}\n", env!("CARGO_PKG_VERSION")));
+    let version = through(&["--version"]).out;
+    assert_eq!(version, format!("codex-cli 0.169.0\ncodex-auth {}\n", env!("CARGO_PKG_VERSION")));
     for words in [&["exec", "--help"][..], &["-c", "model=o3", "mcp", "--help"], &["help", "exec"]] {
         let direct = Run::of(&codex_0169(), words.iter().copied()).envs(home.variables()).run().expect(0);
         assert_eq!(through(words).out, direct.out);
@@ -120,7 +120,7 @@ fn its_version_and_its_own_commands_are_reached_through_ours() {
 }
 
 #[test]
-fn eight_of_it_started_at_once_on_an_expired_login_work_after_one_request() {
+fn eight_codex_processes_with_an_expired_login_cost_one_request() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let home = &world.machine.home;
@@ -137,8 +137,8 @@ fn eight_of_it_started_at_once_on_an_expired_login_work_after_one_request() {
     let children: Vec<_> = (0..8).map(|_| start()).collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"pong\n"[..]), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"pong\n"[..]), "{stderr}");
     }
     assert_eq!(world.requests(), 1);
     let token = world.stored_token("access_token");

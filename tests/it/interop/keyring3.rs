@@ -1,4 +1,4 @@
-//! The crate and version that Codex keeps its item with, on a real gnome-keyring: both of us use one item.
+//! The crate and version with which Codex stores its item, on a real gnome-keyring: both programs use one item.
 
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,7 @@ use keyring3::secret_service::SsCredential;
 
 use crate::support::session::{PrivateSession, inside};
 use crate::support::writing::{self, remove, replace};
-use crate::support::{Machine, TestHome, account, chatgpt, here, item, items, names, add_second_item};
+use crate::support::{Machine, TestHome, account, add_second_item, chatgpt, here, item, items, names};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -24,7 +24,7 @@ macro_rules! on_a_machine_with_a_keychain {
                     let $machine = &machine;
                     $body
                 }
-                assert!(machine.session.as_mut().unwrap().dialogues().is_empty(), "somebody was asked");
+                assert!(machine.session.as_mut().unwrap().dialogues().is_empty(), "a dialog was shown");
             });
         })*
     };
@@ -42,7 +42,7 @@ fn api_key(key: &str) -> AuthDocument {
     AuthDocument::with_api_key(&Secret::from(key))
 }
 
-/// All attributes of the one item, but the one that the service adds to every item.
+/// All attributes of the item, except the one that the service adds to every item.
 fn attributes(home: &TestHome) -> HashMap<String, String> {
     let name = SsCredential::new_with_target(None, "Codex Auth", &account(home)).unwrap();
     let mut attributes = name.new_from_matching_item().unwrap().attributes;
@@ -51,7 +51,7 @@ fn attributes(home: &TestHome) -> HashMap<String, String> {
 }
 
 on_a_machine_with_a_keychain! {
-    fn it_reads_what_we_wrote_and_we_read_what_it_wrote(machine) {
+    fn each_reads_what_the_other_wrote(machine) {
         login(machine, "sk-ours");
         assert_eq!(machine.stored_text(), Some(compact("sk-ours")));
         machine.store_text(compact("sk-theirs"));
@@ -60,7 +60,7 @@ on_a_machine_with_a_keychain! {
         assert_eq!((&status["store"], &status["location"]), (&"keychain".into(), &machine.location().into()));
     }
 
-    fn pretty_text_of_another_program_is_read_too(machine) {
+    fn pretty_printed_text_is_read(machine) {
         machine.store_text(format!("\n{:#}\n", serde_json::json!({"OPENAI_API_KEY": "sk-theirs"})));
         assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-theirs\n");
     }
@@ -74,7 +74,7 @@ on_a_machine_with_a_keychain! {
         }
     }
 
-    fn an_item_that_it_made_stays_that_item_when_we_update_it(machine) {
+    fn an_item_made_by_codex_is_updated_in_place(machine) {
         machine.store_text(compact("sk-theirs"));
         let label = || item(&machine.home).get_attributes().unwrap().remove("label");
         let (before, name) = (label(), attributes(&machine.home));
@@ -92,7 +92,7 @@ on_a_machine_with_a_keychain! {
         assert!(matches!(item(&machine.home).get_secret(), Err(keyring3::Error::NoEntry)));
     }
 
-    fn our_item_has_exactly_the_attributes_that_it_would_have_given_it(machine) {
+    fn a_new_item_has_the_attributes_that_codex_would_set(machine) {
         login(machine, "sk-ours");
         let ours = attributes(&machine.home);
         let account = account(&machine.home);
@@ -108,7 +108,7 @@ on_a_machine_with_a_keychain! {
         assert_eq!(attributes(&machine.home), ours);
     }
 
-    fn eight_kilobytes_pass_either_way(machine) {
+    fn eight_kilobytes_can_be_read_by_both(machine) {
         let long = |account| chatgpt(account, &"r".repeat(8 * 1024), 1, 4_102_444_800);
         let store = machine.home.stores().keychain();
         let ours = AuthDocument::parse(long("acct-ours").as_bytes()).unwrap();
@@ -120,7 +120,7 @@ on_a_machine_with_a_keychain! {
         assert_eq!(String::from_utf8_lossy(&theirs.to_pretty()), long("acct-theirs"));
     }
 
-    fn a_change_of_its_is_a_move_of_the_store(machine) {
+    fn a_change_by_codex_refuses_the_commit(machine) {
         login(machine, "sk-ours");
         let (stores, kind) = (machine.home.stores(), StoreKind::Keychain);
         let seen = writing::seen(&stores, kind);
@@ -131,8 +131,8 @@ on_a_machine_with_a_keychain! {
         assert_eq!(machine.stored_text(), Some(compact("sk-theirs")));
     }
 
-    /// As keyring 1 made them, and as other tools do.
-    fn an_item_without_a_target_is_found_kept_and_completed(machine) {
+    /// As version 1 of the crate and other tools create them.
+    fn an_item_without_a_target_is_found_and_completed(machine) {
         let account = account(&machine.home);
         let planted = SsCredential::new_with_target(None, "Codex Auth", "planted").unwrap();
         keyring3::Entry::new_with_credential(Box::new(planted.clone())).set_secret(b"{}").unwrap();
@@ -145,14 +145,14 @@ on_a_machine_with_a_keychain! {
             true,
         );
         assert!(renamed.is_ok());
-        assert!(machine.stored_text().is_some(), "it finds such an item where there is no other");
+        assert!(machine.stored_text().is_some(), "the crate finds such an item if there is no other");
         login(machine, "sk-ours");
         assert_eq!(items(&machine.home), [compact("sk-ours").into_bytes()]);
         assert_eq!(attributes(&machine.home).get("target").map(String::as_str), Some("default"));
     }
 
-    /// Which Codex refuses for status, login and logout alike.
-    fn of_two_items_that_it_refuses_we_use_one_say_so_and_clear_the_other_away(machine) {
+    /// With two items, status, login and logout of Codex fail.
+    fn of_two_items_one_is_used_and_migrate_removes_the_other(machine) {
         let document = |issued| chatgpt("acct-1", "rt-1", issued, 4_102_444_800);
         machine.store_text(document(1));
         add_second_item(&machine.home, document(2).as_bytes());
@@ -175,7 +175,7 @@ on_a_machine_with_a_keychain! {
         assert_eq!(String::from_utf8_lossy(&kept.to_pretty()), document(2));
     }
 
-    fn with_two_items_a_login_makes_no_third_and_a_logout_takes_both(machine) {
+    fn with_two_items_a_login_adds_none_and_a_logout_removes_both(machine) {
         machine.store_text(compact("sk-1"));
         add_second_item(&machine.home, compact("sk-2").as_bytes());
         login(machine, "sk-ours");

@@ -1,7 +1,7 @@
-//! A machine of its own within this one: a root with nothing of the tester's but the system's programs, read-only.
+//! A container: a root folder with only the system's programs, read-only, in private namespaces.
 //!
-//! It lies in a mount, process and network namespace that ends with the test, on a file system in memory. So nothing has
-//! to be removed, and nothing that is mounted into it can be removed by mistake.
+//! Its mount, process and network namespaces end with the test, and its files are in memory. So nothing has to be
+//! removed, and nothing that is mounted into it can be removed by mistake.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,14 +14,14 @@ use codex_auth_platform::process::effective_uid;
 use super::terminal::Terminal;
 use crate::support::session::PrivateSession;
 
-/// Says that this process is in its namespaces already.
+/// Set in a process that runs in the private namespaces.
 const INSIDE: &str = "PRIVATE_MACHINE";
-/// Where the root of the machine is; any folder that every system has.
+/// The root folder of the container; any folder that every system has.
 const ROOT: &str = "/mnt";
-/// The home of whoever uses the machine.
+/// The home directory of the container's user.
 pub const HOME: &str = "/home/ada";
 
-/// Runs `body` in a copy of this test process that may make machines. `test` is the full name of the calling test.
+/// Runs `body` in a copy of this test process that can make containers. `test` is the full name of the calling test.
 pub fn inside(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
@@ -31,7 +31,7 @@ pub fn inside(test: &str, body: impl FnOnce()) {
     if effective_uid() != 0 {
         unshare.args(["--user", "--map-root-user"]);
     }
-    // The shell stays: the first process of a namespace has duties that a test knows nothing of.
+    // The shell stays as the first process of the namespace, which has to reap orphaned processes.
     let script = "mount -t proc proc /proc; ip link set lo up; \"$@\"; exit $?";
     unshare.args(["sh", "-euc", script, "sh"]).arg(std::env::current_exe().unwrap());
     let copy = unshare.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output();
@@ -41,13 +41,13 @@ pub fn inside(test: &str, body: impl FnOnce()) {
     print!("{out}");
 }
 
-/// A machine that was just set up. There is one at a time; it is of use [`inside`] only.
+/// A new container. Only one exists at a time, and only [`inside`].
 pub struct Container {
     environment: Vec<(String, OsString)>,
     session: Option<PrivateSession>,
 }
 
-/// Whether what is mounted can be written to.
+/// The access to a mount.
 #[derive(Clone, Copy)]
 pub enum Access {
     ReadOnly,
@@ -55,9 +55,9 @@ pub enum Access {
 }
 
 impl Container {
-    /// With nobody logged in and no keychain, but with one if there is a session.
+    /// A container without a login, with the keychain of `session` if there is one.
     pub fn new(session: Option<PrivateSession>) -> Self {
-        // The one before may still have a program running.
+        // A program of the previous container may still run.
         run("sh", &["-c", &format!("! mountpoint -q {ROOT} || umount --recursive --lazy {ROOT}")]);
         run("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", ROOT]);
         let environment = vec![
@@ -65,7 +65,7 @@ impl Container {
             ("LANG".to_owned(), "C.UTF-8".into()),
             ("PATH".to_owned(), format!("{HOME}/.cargo/bin:/opt/bin:/usr/local/bin:/usr/bin:/bin").into()),
             ("DBUS_SESSION_BUS_ADDRESS".to_owned(), "unix:path=/run/no-bus".into()),
-            // A browser that does what a person does with one: it follows where it is led.
+            // A browser that follows all redirects.
             ("BROWSER".to_owned(), "/opt/bin/browser".into()),
         ];
         let mut container = Self { environment, session: None };
@@ -110,17 +110,17 @@ impl Container {
         self.install("browser", "exec curl --silent --show-error --location --output /dev/null \"$1\"");
     }
 
-    /// Where something of the machine is, seen from outside.
+    /// The path of a file in the container, as seen from outside.
     pub fn path(&self, path: &str) -> PathBuf {
         Path::new(ROOT).join(path.trim_start_matches('/'))
     }
 
-    /// Where something in the home is, seen from outside.
+    /// The path of a file in the home directory, as seen from outside.
     pub fn home(&self, path: &str) -> PathBuf {
         self.path(HOME).join(path)
     }
 
-    /// Writes a file that only its owner can use, with its folder.
+    /// Writes an owner-only file, and creates its folder.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -128,14 +128,14 @@ impl Container {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// Puts a program on the search path that is this shell script.
+    /// Installs a shell script as a program on PATH.
     pub fn install(&self, program: &str, script: &str) {
         let path = format!("opt/bin/{program}");
         self.write(&path, &format!("#!/bin/sh\n{script}\n"));
         fs::set_permissions(self.path(&path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Shows a file or folder of this machine in that one.
+    /// Mounts a file or folder of the host into the container.
     pub fn mount(&self, what: &Path, at: &str, access: Access) {
         let at = self.path(at);
         if what.is_dir() {
@@ -145,24 +145,24 @@ impl Container {
             fs::write(&at, "").unwrap();
         }
         run("mount", &["--rbind".as_ref(), what.as_os_str(), at.as_os_str()]);
-        // In a namespace of users there is no taking away of what the tester could not write to either.
+        // In a user namespace, a mount that the tester cannot write to cannot be made read-only.
         if matches!(access, Access::ReadOnly) && effective_uid() == 0 {
             run("mount", &["-o".as_ref(), "remount,bind,ro".as_ref(), at.as_os_str()]);
         }
     }
 
-    /// Sets a variable for every terminal from now on.
+    /// Sets an environment variable for all later terminals.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.into()));
     }
 
-    /// Locks the keychain as it is after the machine was started.
+    /// Locks the keychain, as after a start of the machine.
     pub fn lock_keychain(&mut self) {
-        self.session.as_mut().expect("a machine with a keychain").lock_again();
+        self.session.as_mut().expect("a container with a keychain").lock_again();
     }
 
-    /// A terminal of its user, at home.
+    /// Opens a terminal in the home directory.
     pub fn terminal(&self) -> Terminal {
         let mut bash = Command::new("chroot");
         bash.args([ROOT, "env", "-C", HOME, "-i"]);

@@ -1,4 +1,4 @@
-//! Machines on which the docs are carried out, so that what they show is what happens.
+//! Containers in which the commands of the docs are run, to compare the documented output with the real one.
 
 mod container;
 mod newcomer;
@@ -15,7 +15,7 @@ use super::transcript::exchanges;
 use super::{every, none};
 use crate::support::here;
 
-/// Types all of a block, and says what does not come of it as the block says. A command of a `sh` block has to succeed.
+/// Runs all commands of a block and returns the differences. A command of a `sh` block has to succeed.
 fn faults(block: &Block, terminal: &mut Terminal, authority: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for exchange in exchanges(block) {
@@ -27,15 +27,15 @@ fn faults(block: &Block, terminal: &mut Terminal, authority: &str) -> Vec<String
                 faults.push(format!("{command} exits with {}:\n{shown}", outcome.code));
             }
         } else if !agrees(&exchange.shown, &shown) {
-            let said = exchange.shown.join("\n");
-            faults.push(format!("{command} is said to show\n{said}\nand shows\n{shown}"));
+            let documented = exchange.shown.join("\n");
+            faults.push(format!("the output of {command} is documented as\n{documented}\nand is\n{shown}"));
         }
     }
     faults
 }
 
-/// Runs everything that a document shows under headings of their own machines, and says what does not come of it.
-fn shown_wrongly(document: &Document) -> Vec<String> {
+/// Runs all blocks of a document and returns the differences.
+fn differences(document: &Document) -> Vec<String> {
     let mut wrong = Vec::new();
     for heading in headings(&document.name) {
         let on = scene(&document.name, heading).unwrap();
@@ -53,18 +53,18 @@ fn shown_wrongly(document: &Document) -> Vec<String> {
 }
 
 #[test]
-fn what_the_docs_show_is_what_happens() {
+fn the_documented_output_is_the_real_output() {
     container::inside(here!(), || {
-        none(&every().flat_map(|document| shown_wrongly(&document)).collect::<Vec<_>>());
+        none(&every().flat_map(|document| differences(&document)).collect::<Vec<_>>());
     });
 }
 
 #[test]
-fn a_transcript_that_is_wrong_is_found() {
+fn a_wrong_transcript_is_detected() {
     container::inside(here!(), || {
         let text = "# How do I use two accounts?\n```console\n$ codex status\nlogged in\n$ codex token\n…\nerror: x\n```\n\
             ```sh\ncodex status\ntrue\n```\n";
-        let found = shown_wrongly(&Document::parse("README.md", text));
+        let found = differences(&Document::parse("README.md", text));
         assert_eq!(found.len(), 3, "{found:#?}");
         assert!(found[2].contains("codex status exits with 1"), "{found:#?}");
     });

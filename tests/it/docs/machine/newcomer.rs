@@ -1,5 +1,5 @@
-//! The path of somebody new, from the README's own lines: clone, install, first login, second terminal, keeper, doctor,
-//! and everything gone again.
+//! A new user's steps with the commands of the README: clone, install, first login, second terminal, keeper, doctor,
+//! and uninstall.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::docs::transcript::exchanges;
 use crate::structure::root;
 use crate::support::here;
 
-/// A build from nothing, on a machine that does other things too.
+/// Enough for a clean build on a busy machine.
 const BUILD: Duration = Duration::from_secs(20 * 60);
-/// Far more than a watcher needs.
+/// Far longer than a watcher needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// No session of systemd can run here. This does what one would be asked to: it starts what the unit says, and ends it.
+/// A stand-in for systemd, which cannot run here: it starts and stops the command of the unit.
 const SYSTEMCTL: &str = r#"
 echo "systemctl $*" >> /run/calls
 unit="$HOME/.config/systemd/user/codex-auth.service"
@@ -42,8 +42,8 @@ case "$*" in
         exit 1 ;;
 esac"#;
 
-/// Gives the machine a compiler, what cargo has fetched already, and the repository under the address that the README
-/// has for it. Of a repository only what is committed gets there; `repository` is an empty folder for that.
+/// Provides a compiler, cargo's downloads, and the repository at the URL in the README. `repository` is an empty folder
+/// for a clone, which contains only committed files.
 fn prepare(container: &mut Container, repository: &Path) {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap().stdout;
     let sysroot = PathBuf::from(String::from_utf8(sysroot).unwrap().trim());
@@ -66,7 +66,7 @@ fn prepare(container: &mut Container, repository: &Path) {
     container.set("PATH", format!("{HOME}/.cargo/bin:/opt/bin:/opt/rust/bin:/usr/local/bin:/usr/bin:/bin"));
     container.set("CARGO_TARGET_DIR", "/opt/built");
     container.set("CARGO_NET_OFFLINE", "true");
-    // What a release is optimised for takes minutes and is proved elsewhere.
+    // The optimisation of a release takes minutes and is tested elsewhere.
     for (setting, value) in [("LTO", "off"), ("OPT_LEVEL", "0"), ("CODEGEN_UNITS", "16")] {
         container.set(&format!("CARGO_PROFILE_RELEASE_{setting}"), value);
     }
@@ -79,7 +79,7 @@ fn prepare(container: &mut Container, repository: &Path) {
     container.install("systemctl", SYSTEMCTL);
 }
 
-/// A block that is for a terminal of its own: it is typed at once, and what it shows is looked at in the end.
+/// A block for a second terminal: its command is typed at once, and its output is checked at the end.
 struct Second<'a> {
     block: &'a Block,
     terminal: Terminal,
@@ -90,20 +90,20 @@ impl<'a> Second<'a> {
         let mut terminal = container.terminal();
         let [exchange] = &exchanges(block)[..] else { panic!("a second terminal has one command") };
         terminal.type_in(&exchange.command);
-        // What the first terminal does next is to be seen here.
+        // Its output depends on the next commands of the first terminal.
         terminal.await_on_screen(PATIENCE, &exchange.command, |screen| screen.ends_with('\n'));
         Self { block, terminal }
     }
 
-    /// Waits until it shows what the document says.
+    /// Waits until it shows the documented output.
     fn end(mut self, authority: &str) {
-        let said = &exchanges(self.block)[0].shown;
-        let what = format!("it to show\n{}\n", said.join("\n"));
-        self.terminal.await_on_screen(PATIENCE, &what, |screen| agrees(said, &plain(screen, authority)));
+        let documented = &exchanges(self.block)[0].shown;
+        let what = format!("it to show\n{}\n", documented.join("\n"));
+        self.terminal.await_on_screen(PATIENCE, &what, |screen| agrees(documented, &plain(screen, authority)));
     }
 }
 
-/// The names of the programs that are installed.
+/// The names of the installed programs.
 fn programs() -> Vec<String> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let sections = manifest.split("[[bin]]").skip(1);
@@ -113,7 +113,7 @@ fn programs() -> Vec<String> {
     names
 }
 
-/// Every file below a folder of the machine, by its path, with what it holds.
+/// Every file below a folder, with its path and content.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -128,11 +128,11 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_lines_of_the_readme() {
+fn the_readme_leads_from_clone_to_login_and_back_to_a_clean_machine() {
     inside(here!(), || {
         let readme = Document::read("README.md");
         let mut stage = Stage::bare(None);
-        // On a disk: `codex doctor` has something to say against a login in memory.
+        // On a disk: `codex doctor` warns of a login in memory.
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         stage.container.mount(home.path(), HOME, Access::ReadWrite);
         let repository = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -171,14 +171,14 @@ fn somebody_new_gets_from_the_clone_to_a_login_that_is_kept_and_back_by_the_line
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-        // The service was what the README says that it is, and it is gone.
+        // The service had the documented name, and is removed.
         let calls = fs::read_to_string(stage.container.path("run/calls")).unwrap();
         assert!(calls.contains("--user restart codex-auth.service"), "{calls}");
         assert!(calls.contains("--user disable --now codex-auth.service"), "{calls}");
         let names = programs().join(" ");
         let gone = stage.container.terminal().run(&format!("command -v {names}; ls ~/.config/systemd/user"));
         assert_eq!(gone.shown, "");
-        // No secret is left, and none of them is good for anything.
+        // No secret is left, and none is valid any more.
         let secrets = stage.authority.issued_secrets();
         assert!(secrets.len() > 3);
         for (path, content) in

@@ -1,35 +1,38 @@
-//! Whether real output is what a document shows, but for times, numbers of processes and what the document leaves out.
+//! Compares real output with that of a document, ignoring times, process ids and parts that the document leaves out.
 
-/// Stands for lines, or for the rest of words, that a document leaves out.
-const LEFT_OUT: &str = "…";
+/// Marks lines, or the rest of a line, that a document leaves out.
+const ELLIPSIS: &str = "…";
 
-/// That what is shown is what a document says, but for what the document leaves out and what differs from run to run.
-pub fn agrees(said: &[String], shown: &str) -> bool {
-    assert!(said.is_empty() || said.iter().any(|line| line != LEFT_OUT), "a transcript that says nothing");
-    let said: Vec<_> = said.iter().map(|line| plain(line, "")).collect();
+/// Whether the output `shown` matches the documented lines.
+pub fn agrees(documented: &[String], shown: &str) -> bool {
+    assert!(
+        documented.is_empty() || documented.iter().any(|line| line != ELLIPSIS),
+        "a transcript that says nothing"
+    );
+    let documented: Vec<_> = documented.iter().map(|line| plain(line, "")).collect();
     let shown: Vec<_> = shown.lines().collect();
-    lines_agree(&said.iter().map(String::as_str).collect::<Vec<_>>(), &shown)
+    lines_agree(&documented.iter().map(String::as_str).collect::<Vec<_>>(), &shown)
 }
 
-fn lines_agree(said: &[&str], shown: &[&str]) -> bool {
-    match said {
+fn lines_agree(documented: &[&str], shown: &[&str]) -> bool {
+    match documented {
         [] => shown.is_empty(),
-        [LEFT_OUT, rest @ ..] => (0..=shown.len()).any(|at| lines_agree(rest, &shown[at..])),
+        [ELLIPSIS, rest @ ..] => (0..=shown.len()).any(|at| lines_agree(rest, &shown[at..])),
         [line, rest @ ..] => shown
             .split_first()
             .is_some_and(|(first, others)| words_agree(line, first) && lines_agree(rest, others)),
     }
 }
 
-fn words_agree(said: &str, shown: &str) -> bool {
-    let Some((begin, rest)) = said.split_once(LEFT_OUT) else { return said == shown };
+fn words_agree(documented: &str, shown: &str) -> bool {
+    let Some((begin, rest)) = documented.split_once(ELLIPSIS) else { return documented == shown };
     let Some(shown) = shown.strip_prefix(begin) else { return false };
     let ends = shown.char_indices().map(|(at, _)| at).chain([shown.len()]);
     ends.into_iter().any(|at| words_agree(rest, &shown[at..]))
 }
 
-/// What is shown without what differs from run to run: the address of the authority, which is OpenAI's in a document; times
-/// of day, spans from and to now, and the numbers of processes.
+/// Replaces what differs between runs: the address of the authority, which is OpenAI's in a document; times, durations,
+/// and process ids.
 pub fn plain(shown: &str, authority: &str) -> String {
     let address = authority.trim_start_matches("http://");
     let shown = if address.is_empty() { shown.to_owned() } else { shown.replace(address, "auth.openai.com") };
@@ -58,7 +61,7 @@ fn plain_line(line: &str) -> String {
     words.join(" ").replace("[number] s [number] s", "[number] s")
 }
 
-/// Whether this is a day and a time, as `2026-11-21T20:10:17`.
+/// Whether this is a date and time such as `2026-11-21T20:10:17`.
 fn is_moment(word: &str) -> bool {
     let shape: String =
         word.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();

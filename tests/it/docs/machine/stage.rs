@@ -1,4 +1,4 @@
-//! The machine of a scene: who is logged in there, at which authority, and what else runs.
+//! Sets up the container of a scene: its login, authority and background processes.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::docs::scene::Scene;
 use crate::support::program;
 use crate::support::session::PrivateSession;
 
-/// A machine, and the authority that it logs in at.
+/// A container with its authority.
 pub struct Stage {
     pub authority: Authority,
     pub container: Container,
-    /// What runs in the background.
+    /// Background processes.
     _keeper: Option<Terminal>,
 }
 
 impl Stage {
-    /// A machine without the program, and its authority, at which a visitor is Ada.
+    /// A container without the program, and an authority that approves every login as Ada.
     pub fn bare(session: Option<PrivateSession>) -> Self {
         let authority = Authority::start().unwrap();
         authority.visit_as(Self::ada());
@@ -31,7 +31,7 @@ impl Stage {
         Self { authority, container, _keeper: None }
     }
 
-    /// The machine of a scene.
+    /// The container of a scene.
     pub fn set(scene: Scene) -> Self {
         let keychain = matches!(scene, Scene::Keychain | Scene::Locked).then(PrivateSession::unlocked);
         let mut stage = Self::bare(keychain);
@@ -78,7 +78,7 @@ impl Stage {
         Account { email: "ada@example.com".into(), ..Account::numbered(1) }
     }
 
-    /// Logs Ada in with an access token that was given so many seconds from now.
+    /// Logs Ada in with an access token that was issued `from_now` seconds from now.
     fn log_in(&self, from_now: i64) {
         self.authority.adjust(|policy| policy.clock_offset = from_now);
         let grant = self.authority.grant(Self::ada());

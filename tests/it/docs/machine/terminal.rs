@@ -1,4 +1,4 @@
-//! A shell that commands are typed into, one after the other, as a reader of a document types them.
+//! A shell that runs the commands of a document one after the other.
 
 use std::io::{Read as _, Write as _};
 use std::process::{ChildStdin, Command, Stdio};
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::support::Guarded;
 
-/// Says that a command has ended, and how.
+/// Printed after every command, followed by its exit code.
 const END: &str = "\u{1}ended";
-/// Far more than anything takes but a build.
+/// Far longer than any command except a build takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A shell whose two output streams are one.
+/// A shell with combined output streams.
 pub struct Terminal {
     input: ChildStdin,
     shown: Receiver<Vec<u8>>,
@@ -21,14 +21,14 @@ pub struct Terminal {
     _process: Guarded,
 }
 
-/// What became of a command.
+/// The output and exit code of a command.
 pub struct Outcome {
     pub code: i32,
     pub shown: String,
 }
 
 impl Terminal {
-    /// Opens one by the command line of a `bash`.
+    /// Starts the command `bash` as the shell.
     pub fn open(mut bash: Command) -> Self {
         let mut process = Guarded(bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
         let (input, mut output) = (process.0.stdin.take().unwrap(), process.0.stdout.take().unwrap());
@@ -46,33 +46,33 @@ impl Terminal {
         terminal
     }
 
-    /// Types a command and waits for its end.
+    /// Runs a command.
     #[track_caller]
     pub fn run(&mut self, command: &str) -> Outcome {
         self.run_within(PATIENCE, command)
     }
 
-    /// The same for one that may take longer.
+    /// As [`Self::run`], with another timeout.
     #[track_caller]
-    pub fn run_within(&mut self, patience: Duration, command: &str) -> Outcome {
+    pub fn run_within(&mut self, timeout: Duration, command: &str) -> Outcome {
         self.type_in(command);
-        self.await_on_screen(patience, command, |screen| screen.contains(END) && screen.ends_with('\n'));
+        self.await_on_screen(timeout, command, |screen| screen.contains(END) && screen.ends_with('\n'));
         let (shown, code) = self.screen.split_once(END).unwrap();
         let outcome = Outcome { code: code.trim().parse().unwrap(), shown: shown.to_owned() };
         self.screen.clear();
         outcome
     }
 
-    /// Types a command and goes on.
+    /// Types a command and does not wait for it.
     pub fn type_in(&mut self, command: &str) {
         self.write(&format!("{{ {command}\n}} </dev/null; printf '{END} %s\\n' $?\n"));
     }
 
-    /// Waits until the screen is as it should be.
+    /// Waits until the output `matches`.
     #[track_caller]
-    pub fn await_on_screen(&mut self, patience: Duration, what: &str, is_it: impl Fn(&str) -> bool) {
-        while !is_it(&self.screen) {
-            let bytes = self.shown.recv_timeout(patience);
+    pub fn await_on_screen(&mut self, timeout: Duration, what: &str, matches: impl Fn(&str) -> bool) {
+        while !matches(&self.screen) {
+            let bytes = self.shown.recv_timeout(timeout);
             let bytes = bytes.unwrap_or_else(|error| panic!("{what}: {error}; it showed\n{}", self.screen));
             self.screen.push_str(&String::from_utf8_lossy(&bytes));
         }
