@@ -1,4 +1,4 @@
-//! What the kernel shows of our processes to whoever looks: no secret, in no argument and no variable.
+//! The kernel shows no secret in the arguments and environments of our processes.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,18 +9,18 @@ use codex_auth::Lease;
 
 use crate::manager::redaction::{self, traces};
 use crate::manager::world::World;
-use crate::redaction::{MARK, api_key, hides, nothing_beside_the_login};
+use crate::redaction::{MARK, api_key, assert_hidden, assert_no_secret_beside_the_login};
 use crate::support::{Ended, Machine, TestHome, over_both_stores};
 
 over_both_stores!(no_process_is_started_with_a_secret);
 
 #[test]
-fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
+fn a_waiting_process_shows_no_secret() {
     let home = TestHome::new();
     let lease = Lease::acquire(&home.home(), Duration::from_secs(5), |_| ()).unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    // Whoever asks there is heard, waits for as long as the other waits for the lease, and gets no answer.
+    // Accepts a connection and never answers, so that the command waits as long as the one that waits for the lease.
     std::thread::spawn(move || {
         let (mut stream, _) = silent.accept().unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(800))).unwrap();
@@ -38,13 +38,13 @@ fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
         let mut looks = 0;
         while child.try_wait().unwrap().is_none() {
             for file in ["cmdline", "environ", "comm", "status"] {
-                // A process that is hardened is closed to its own user too, and one that has ended has nothing.
+                // A hardened process cannot be read even by its own user, and an exited one has no files.
                 if let Ok(shown) = fs::read(process.join(file)) {
-                    hides(file, &String::from_utf8_lossy(&shown));
+                    assert_hidden(file, &String::from_utf8_lossy(&shown));
                     looks += usize::from(file == "cmdline" && !shown.is_empty());
                 }
             }
-            nothing_beside_the_login(&home);
+            assert_no_secret_beside_the_login(&home);
         }
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(exit), "it did not wait");
@@ -54,13 +54,13 @@ fn the_kernel_shows_no_secret_of_a_process_that_waits_with_one() {
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         };
-        hides("a login that waited in vain", &ended.to_string());
+        assert_hidden("a login that waited in vain", &ended.to_string());
     }
     drop(lease);
     assert!(!home.document().exists());
 }
 
-/// Arguments and environment of every process that takes part, seen by strace.
+/// Checks the arguments and environment of every process that a command starts, as seen by strace.
 fn no_process_is_started_with_a_secret(machine: &mut Machine) {
     let world = World::fresh(machine);
     let journal = world.machine.home.beside("strace").join("journal");
@@ -74,6 +74,10 @@ fn no_process_is_started_with_a_secret(machine: &mut Machine) {
             "the witness saw no child: {seen}"
         );
         let issued = world.authority.issued_secrets();
-        redaction::assert_hidden(&format!("the start of {arguments:?}"), &seen, &[&traces[..], &issued].concat());
+        redaction::assert_hidden(
+            &format!("the start of {arguments:?}"),
+            &seen,
+            &[&traces[..], &issued].concat(),
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! What is left in the memory of a program that goes on after a logout: no token, in no part of it that a core would hold.
+//! After a logout, no token remains in the writable memory of a running program.
 //!
-//! The program is closed to its user and makes no core by itself, so its memory is read as a debugger of root's reads it.
+//! The program protects its memory from its own user, so the tests read it as root, like a debugger.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,22 +17,22 @@ use crate::manager::world::World;
 use crate::support::{Guarded, Lines, Machine, over_both_stores};
 
 over_both_stores![
-    an_app_server_forgets_what_it_logged_out,
-    an_app_server_forgets_what_somebody_else_logged_out,
-    a_keeper_forgets_what_somebody_logged_out,
-    a_keeper_forgets_an_expired_login_that_it_was_asked_about,
-    a_watch_forgets_what_somebody_logged_out,
+    an_app_server_forgets_the_login_it_logged_out,
+    an_app_server_forgets_a_login_that_another_process_logged_out,
+    a_keeper_forgets_a_login_that_another_process_logged_out,
+    a_keeper_forgets_an_expired_login_after_status_requests,
+    a_watch_forgets_a_login_that_another_process_logged_out,
 ];
 
-/// Parts of a token of which each gives it away, at every place of it.
+/// The length of the parts of a token that are searched, in bytes.
 const CHUNK: usize = 24;
-/// Far more than it takes to let go of a snapshot.
+/// How long a program may take to drop its last snapshot.
 const WIPE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The memory of a process that it could have written to, by the system's words for each part: what a core has of it besides
-/// its program files.
+/// Returns the writable memory of a process, each mapping with its line in `/proc/PID/maps`.
 fn writable_memory(pid: u32) -> Vec<(String, Vec<u8>)> {
-    let memory = File::open(format!("/proc/{pid}/mem")).expect("the memory of others is read as root");
+    let memory =
+        File::open(format!("/proc/{pid}/mem")).expect("reading the memory of other processes requires root");
     let mut image = Vec::new();
     for line in fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines() {
         let mut words = line.split_whitespace();
@@ -43,7 +43,7 @@ fn writable_memory(pid: u32) -> Vec<(String, Vec<u8>)> {
         let (start, end) = range.split_once('-').unwrap();
         let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
         let mut part = vec![0; usize::try_from(end - start).unwrap()];
-        // What has been given back since the list was made is gone.
+        // A mapping may have been removed since the list was read.
         if memory.read_exact_at(&mut part, start).is_ok() {
             image.push((line.to_owned(), part));
         }
@@ -51,35 +51,35 @@ fn writable_memory(pid: u32) -> Vec<(String, Vec<u8>)> {
     image
 }
 
-/// Where parts of `stored_tokens` are in the memory of a process: which token, which part of it, and in what memory.
+/// Finds parts of `tokens` in the memory of a process, and describes each finding.
 fn find_tokens(pid: u32, tokens: &[String]) -> Vec<String> {
     let mut wanted = HashMap::new();
     for (number, token) in tokens.iter().enumerate() {
-        // Every JWT begins alike.
+        // All JWTs have the same header.
         let secret = token.split_once('.').map_or(token.as_str(), |(_, secret)| secret);
         for (part, bytes) in secret.as_bytes().chunks_exact(CHUNK).enumerate() {
             wanted.insert(bytes, format!("part {part} of token {number}"));
         }
     }
     assert!(wanted.len() >= tokens.len());
-    // Nearly everything is told apart from a token by how it begins.
-    let mut begins = vec![false; 1 << 16];
-    let beginning = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-    wanted.keys().for_each(|part| begins[beginning(part)] = true);
-    let mut traces = Vec::new();
+    // Comparing the first two bytes skips nearly everything.
+    let mut prefixes = vec![false; 1 << 16];
+    let prefix = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    wanted.keys().for_each(|part| prefixes[prefix(part)] = true);
+    let mut found = Vec::new();
     for (memory, bytes) in writable_memory(pid) {
-        for (at, window) in bytes.windows(CHUNK).enumerate().filter(|(_, window)| begins[beginning(window)]) {
-            traces.extend(wanted.get(window).map(|part| format!("{part} at {at:#x} of {memory}")));
+        for (at, window) in bytes.windows(CHUNK).enumerate().filter(|(_, window)| prefixes[prefix(window)]) {
+            found.extend(wanted.get(window).map(|part| format!("{part} at {at:#x} of {memory}")));
         }
     }
-    traces
+    found
 }
 
 fn stored_tokens(world: &World<'_>) -> Vec<String> {
     ["id_token", "access_token", "refresh_token"].map(|token| world.stored_token(token)).into()
 }
 
-/// A task that has just heard of the logout may still hold what it last looked at.
+/// Waits until no part of `tokens` is in the memory of the process. A task may hold its last snapshot for a moment.
 #[track_caller]
 fn assert_forgotten(pid: u32, tokens: &[String]) {
     let begun = Instant::now();
@@ -91,19 +91,19 @@ fn assert_forgotten(pid: u32, tokens: &[String]) {
     }
 }
 
-fn an_app_server_forgets_what_it_logged_out(machine: &mut Machine) {
+fn an_app_server_forgets_the_login_it_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
     let mut client = Client::from_run(world.codex(["app-server"]));
     let mut secrets = stored_tokens(&world);
     assert_eq!(client.token().as_ref(), secrets.get(1));
     client.call("getAuthStatus", json!({"includeToken": true, "refreshToken": true}));
     secrets.extend(stored_tokens(&world));
-    assert!(!find_tokens(client.pid(), &secrets).is_empty(), "it knows what it gives out");
+    assert!(!find_tokens(client.pid(), &secrets).is_empty(), "the search finds the tokens before the logout");
     client.call("account/logout", json!({}));
     assert_forgotten(client.pid(), &secrets);
 }
 
-fn an_app_server_forgets_what_somebody_else_logged_out(machine: &mut Machine) {
+fn an_app_server_forgets_a_login_that_another_process_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
     let mut client = Client::from_run(world.codex(["app-server"]));
     let secrets = stored_tokens(&world);
@@ -114,7 +114,7 @@ fn an_app_server_forgets_what_somebody_else_logged_out(machine: &mut Machine) {
     assert_forgotten(client.pid(), &secrets);
 }
 
-fn a_keeper_forgets_what_somebody_logged_out(machine: &mut Machine) {
+fn a_keeper_forgets_a_login_that_another_process_logged_out(machine: &mut Machine) {
     let world = World::stale(machine);
     let mut secrets = stored_tokens(&world);
     let keeper = Process::of(&world);
@@ -126,7 +126,7 @@ fn a_keeper_forgets_what_somebody_logged_out(machine: &mut Machine) {
     assert_forgotten(keeper.pid(), &secrets);
 }
 
-fn a_keeper_forgets_an_expired_login_that_it_was_asked_about(machine: &mut Machine) {
+fn a_keeper_forgets_an_expired_login_after_status_requests(machine: &mut Machine) {
     let world = World::expired(machine);
     let secrets = stored_tokens(&world);
     let busy = Step::status(503, "busy").with_header("Retry-After", "600");
@@ -142,12 +142,12 @@ fn a_keeper_forgets_an_expired_login_that_it_was_asked_about(machine: &mut Machi
     assert_forgotten(keeper.pid(), &secrets);
 }
 
-fn a_watch_forgets_what_somebody_logged_out(machine: &mut Machine) {
+fn a_watch_forgets_a_login_that_another_process_logged_out(machine: &mut Machine) {
     let world = World::fresh(machine);
     let mut watch = world.codex(["watch", "--json"]).start();
     let lines = Lines::of(watch.stdout.take().unwrap());
     let watch = Guarded(watch);
-    lines.next().expect("what there is");
+    lines.next().expect("the first event");
     let secrets = stored_tokens(&world);
     assert!(!find_tokens(watch.0.id(), &secrets).is_empty());
     world.codex(["logout"]).run().expect(0);

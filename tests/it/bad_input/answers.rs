@@ -20,16 +20,34 @@ enum PoisonState {
     Permanent,
 }
 
-use PoisonState::{Permanent, TenMinutes, NotPoisoned};
+use PoisonState::{NotPoisoned, Permanent, TenMinutes};
 
 /// HTTP status and error code, exit code, message, and poison, as Codex classifies them.
 const REFUSALS: &[(u16, &str, i32, &str, PoisonState)] = &[
     (401, "refresh_token_expired", 3, "the refresh token has expired (refresh_token_expired)", Permanent),
     (400, "refresh_token_expired", 3, "the refresh token has expired", Permanent),
     (500, "refresh_token_expired", 3, "the refresh token has expired", Permanent),
-    (401, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", Permanent),
-    (400, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", Permanent),
-    (429, "refresh_token_reused", 3, "was already used, by a program that did not save the new one", Permanent),
+    (
+        401,
+        "refresh_token_reused",
+        3,
+        "was already used, by a program that did not save the new one",
+        Permanent,
+    ),
+    (
+        400,
+        "refresh_token_reused",
+        3,
+        "was already used, by a program that did not save the new one",
+        Permanent,
+    ),
+    (
+        429,
+        "refresh_token_reused",
+        3,
+        "was already used, by a program that did not save the new one",
+        Permanent,
+    ),
     (401, "refresh_token_invalidated", 3, "the refresh token was revoked", Permanent),
     (403, "refresh_token_invalidated", 3, "the refresh token was revoked", Permanent),
     (400, "invalid_grant", 3, "the authority rejects the refresh token (invalid_grant)", Permanent),
@@ -83,14 +101,14 @@ fn for_each_case<T: Sync>(cases: &[T], check: impl Fn(&T, &World<'_>) + Sync) {
 
 #[test]
 fn a_refusal_is_reported_with_its_code_and_message_and_changes_nothing() {
-    for_each_case(REFUSALS, |&(status, code, exit, output, remember), world| {
+    for_each_case(REFUSALS, |&(status, code, exit, expected, remember), world| {
         let before = world.machine.home.read("auth.json");
         let error = json!({"code": code, "message": "Something happened.", "param": CANARY});
         let body = json!({"error": error, "access_token": CANARY, "detail": [CANARY]});
         world.authority.script(Endpoint::Refresh, Step::body(status, "application/json", &body.to_string()));
         let ended = refresh(world).refused(exit);
         let what = format!("{status} {code}\n{ended}");
-        assert!(ended.err.contains(output), "{what}");
+        assert!(ended.err.contains(expected), "{what}");
         assert_eq!(
             ended.err.contains("\nhint: log in again to replace it: codex login\n"),
             exit == 3,
@@ -160,10 +178,7 @@ fn a_response_without_an_access_token_is_stored_and_reported() {
         let before = world.document();
         world.authority.script(Endpoint::Refresh, Step::edited("access_token", edit.clone()));
         let ended = refresh(world).refused(4);
-        assert!(
-            ended.err.contains("sent no access token; the new refresh token is stored"),
-            "{ended}"
-        );
+        assert!(ended.err.contains("sent no access token; the new refresh token is stored"), "{ended}");
         assert_eq!(Some(world.stored_token("refresh_token")), world.live_refresh_token(), "{edit:?}");
         assert_eq!(world.document()["tokens"]["access_token"], before["tokens"]["access_token"]);
         refresh(world).expect(0);
@@ -222,7 +237,7 @@ fn a_token_is_not_sent_to_an_unsafe_address_and_stays_valid() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let before = world.machine.home.read("auth.json");
-    for (url, exit, output) in [
+    for (url, exit, expected) in [
         (
             "http://auth.example.test/oauth/token".to_owned(),
             1,
@@ -232,13 +247,17 @@ fn a_token_is_not_sent_to_an_unsafe_address_and_stays_valid() {
         ("nonsense".to_owned(), 1, "CODEX_REFRESH_TOKEN_URL_OVERRIDE"),
         (unknown.url("https"), 4, "cannot be reached over TLS: invalid peer certificate"),
         (format!("http://{vacant}/oauth/token"), 4, "cannot be reached: Connection refused"),
-        (world.authority.token_url(), 4, "answered 307 and redirects to 127.0.0.1; tokens are not sent to other addresses"),
+        (
+            world.authority.token_url(),
+            4,
+            "answered 307 and redirects to 127.0.0.1; tokens are not sent to other addresses",
+        ),
     ] {
         world.authority.clear_script();
         world.authority.script(Endpoint::Refresh, Step::redirect(&other.token_url()));
         let run = world.codex(["refresh", "-v"]).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", &url);
         let ended = run.run();
-        assert!(ended.err.contains(output), "{url}\n{ended}");
+        assert!(ended.err.contains(expected), "{url}\n{ended}");
         assert_eq!(ended.code, Some(exit), "{url}\n{ended}");
         assert_eq!(world.machine.home.read("auth.json"), before, "{url}");
         assert!(!world.has_rescue(), "{url}");

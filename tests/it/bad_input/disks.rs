@@ -1,11 +1,11 @@
-//! Disks that take no more: the login that was there stays whole, and nothing half-written is left.
+//! A full disk leaves the stored login whole and no half-written files.
 
 use std::fs;
 use std::io::Write as _;
 
 use crate::support::{Mounted, TestHome, snapshot_filters};
 
-/// The names in the home and in `codex-auth`, which are what a login makes and nothing else.
+/// Checks that the home and `codex-auth` contain only the files that a login creates.
 fn assert_no_leftovers(home: &std::path::Path) {
     for folder in [home.to_owned(), home.join("codex-auth")] {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
@@ -25,7 +25,7 @@ fn assert_no_leftovers(home: &std::path::Path) {
     }
 }
 
-/// A home on a file system of 64 KiB, with a login, and all but `pages` of the rest filled.
+/// Returns a home with a login on a file system of 64 KiB that has `pages` free pages.
 fn nearly_full(pages: u64) -> Mounted {
     let disk = Mounted::by(TestHome::new(), "mount -t tmpfs -o size=64k,mode=700 tmpfs \"$home\"");
     disk.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
@@ -58,7 +58,7 @@ fn a_full_disk_keeps_the_old_login_byte_for_byte() {
 }
 
 #[test]
-fn a_full_disk_does_not_keep_anyone_from_logging_out() {
+fn logging_out_works_on_a_full_disk() {
     let disk = nearly_full(0);
     let ended = disk.codex(["logout"]).run();
     assert!(!disk.path().join("auth.json").exists(), "{ended}");
@@ -67,7 +67,7 @@ fn a_full_disk_does_not_keep_anyone_from_logging_out() {
 }
 
 #[test]
-fn wherever_the_disk_runs_full_there_is_one_whole_login() {
+fn a_disk_that_becomes_full_at_any_step_leaves_one_whole_login() {
     for pages in 0..6 {
         let disk = nearly_full(pages);
         let ended = disk.codex(["login", "--store", "auto", "--with-api-key"]).input("sk-new").run();
@@ -84,7 +84,7 @@ fn wherever_the_disk_runs_full_there_is_one_whole_login() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_as_a_full_disk() {
+fn a_file_size_limit_has_the_effect_of_a_full_disk() {
     let home = TestHome::new();
     for limit in [0, 4, 30, 60, 80] {
         home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
@@ -101,7 +101,7 @@ fn a_limit_on_the_size_of_files_is_as_a_full_disk() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_does_not_keep_a_token_from_being_read() {
+fn a_file_size_limit_does_not_prevent_reading_a_token() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     for arguments in [["token"], ["status"]] {

@@ -1,17 +1,17 @@
-//! An `auth.json` or a keychain item that is not what it should be.
+//! An invalid `auth.json` or keychain item.
 
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Machine, TestHome, snapshot_filters, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, jwt, now, over_both_stores, snapshot_filters};
 
 over_both_stores![
-    what_is_no_document_is_named_and_kept,
-    what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_logout,
-    what_is_strange_in_a_document_does_not_keep_its_token_from_being_used,
+    an_invalid_document_is_named_and_kept,
+    an_invalid_document_is_not_migrated_and_is_replaced_by_a_login_and_removed_by_a_logout,
+    a_document_with_warnings_is_usable,
 ];
 
-/// What is stored, and what is said of it.
+/// Returns invalid documents with the error of each.
 fn invalid_documents() -> Vec<(Vec<u8>, &'static str)> {
     let twice = r#"{"OPENAI_API_KEY":"sk-marked-1","OPENAI_API_KEY":"sk-marked-2"}"#;
     let twice_inside = r#"{"tokens":{"access_token":"marked-1","access_token":"marked-2"}}"#;
@@ -35,28 +35,30 @@ fn invalid_documents() -> Vec<(Vec<u8>, &'static str)> {
         ("{\"auth_mode\":7}", "auth_mode must be a string"),
     ]
     .into_iter()
-    .map(|(text, said)| (text.as_bytes().to_vec(), said))
+    .map(|(text, message)| (text.as_bytes().to_vec(), message))
     .chain([(b"{\"OPENAI_API_KEY\":\"sk-marked\xff\"}".to_vec(), "it is not UTF-8")])
     .collect()
 }
 
-fn what_is_no_document_is_named_and_kept(machine: &mut Machine) {
-    for (bytes, said) in invalid_documents() {
+fn an_invalid_document_is_named_and_kept(machine: &mut Machine) {
+    for (bytes, message) in invalid_documents() {
         machine.store_text(&bytes);
         let before = (machine.stored_text(), machine.home.tree());
-        let start = format!("error: cannot parse {}: {said}\nhint: ", machine.location());
+        let start = format!("error: cannot parse {}: {message}\nhint: ", machine.location());
         for command in ["status", "token"] {
             let ended = machine.codex([command]).run().refused(1);
             assert!(ended.err.starts_with(&start), "{ended}");
         }
-        // Not even to those who ask for the cause is any of it shown.
+        // Even the cause of the error shows nothing of the document.
         let ended = machine.codex(["status", "--json", "-v"]).run().expect(1);
         assert!(!ended.to_string().contains("marked"), "{ended}");
         assert_eq!((machine.stored_text(), machine.home.tree()), before);
     }
 }
 
-fn what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_logout(machine: &mut Machine) {
+fn an_invalid_document_is_not_migrated_and_is_replaced_by_a_login_and_removed_by_a_logout(
+    machine: &mut Machine,
+) {
     for bytes in [b"".as_slice(), b"{\"OPENAI_API_KEY\":\"sk-ma", b"\xff{}"] {
         machine.store_text(bytes);
         let before = (machine.stored_text(), machine.home.names());
@@ -65,7 +67,7 @@ fn what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_log
         machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
         assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-new\n");
         machine.store_text(bytes);
-        // What holds no token that could be revoked may hold another secret.
+        // A document without a revocable token may hold another secret.
         machine.codex(["logout"]).run().expect(if bytes.is_empty() { 0 } else { 5 });
         machine.codex(["logout", "--force"]).run().expect(0);
         assert_eq!(machine.stored_text(), None);
@@ -75,7 +77,7 @@ fn what_is_no_document_is_not_moved_and_gives_way_to_the_next_login_and_to_a_log
     }
 }
 
-fn what_is_strange_in_a_document_does_not_keep_its_token_from_being_used(machine: &mut Machine) {
+fn a_document_with_warnings_is_usable(machine: &mut Machine) {
     let access = jwt(&serde_json::json!({"exp": now() + 3600}));
     for (mode, id_token, refresh) in [
         ("fromTheFuture", "e30.e30.e30", "rt"),
@@ -93,7 +95,7 @@ fn what_is_strange_in_a_document_does_not_keep_its_token_from_being_used(machine
 }
 
 #[test]
-fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
+fn a_file_of_ten_megabytes_is_neither_read_nor_replaced() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     let content = format!("{{\"OPENAI_API_KEY\":\"{}\"}}", "m".repeat(10_000_000));
@@ -114,13 +116,13 @@ fn a_file_of_ten_megabytes_is_not_read_and_not_replaced() {
 }
 
 #[test]
-fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
+fn a_path_that_is_not_a_file_is_an_error_without_waiting() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     let document = home.document();
     let path = document.to_str().unwrap();
     for make in [&["mkdir", path][..], &["mkfifo", path], &["mknod", path, "c", "1", "5"]] {
-        // Devices are for root to make.
+        // Only root can create devices.
         if make[0] == "mknod" && codex_auth_platform::process::effective_uid() != 0 {
             continue;
         }
@@ -146,7 +148,7 @@ fn what_is_no_file_is_named_and_left_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_link_to_itself_is_named_and_left() {
+fn a_link_to_itself_is_named_and_kept() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     std::os::unix::fs::symlink(home.document(), home.document()).unwrap();

@@ -1,4 +1,4 @@
-//! Homes that are missing, closed, read-only, or full of what others broke.
+//! Homes that are missing, unreadable, read-only, or have invalid files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,21 +16,21 @@ const EVERY_COMMAND: [&[&str]; 6] = [
 ];
 
 #[test]
-fn a_home_that_is_named_and_not_there_is_an_error_and_is_not_made() {
+fn a_missing_codex_home_is_an_error_and_is_not_created() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     let file = home.write("file", "content");
-    let mut told = String::new();
+    let mut output = String::new();
     for place in [home.file("missing"), file, home.file("file/below")] {
         for arguments in EVERY_COMMAND {
             let run = home.codex(arguments.iter().copied()).env("CODEX_HOME", &place);
             let err = run.input("sk-new").run().refused(1).err;
-            if !told.contains(&err) {
-                told.push_str(&err);
+            if !output.contains(&err) {
+                output.push_str(&err);
             }
         }
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     error: CODEX_HOME points to [home]/missing, which does not exist; create the folder or unset CODEX_HOME
     error: CODEX_HOME points to [home]/file, which is not a folder; correct or unset CODEX_HOME
     error: CODEX_HOME points to [home]/file/below, which is not a folder; correct or unset CODEX_HOME
@@ -39,38 +39,38 @@ fn a_home_that_is_named_and_not_there_is_an_error_and_is_not_made() {
 }
 
 #[test]
-fn a_home_that_is_closed_to_this_user_is_an_error_that_names_it() {
+fn an_unreadable_home_is_an_error_that_names_it() {
     let folder = Folder::new();
     let home = folder.home(0o000);
-    let mut told = String::new();
+    let mut output = String::new();
     for arguments in EVERY_COMMAND {
         let err = folder.codex(&home, arguments.iter().copied()).input("sk-new").run().refused(5).err;
         let err = err.replace(home.to_str().unwrap(), "[home]");
-        if !told.contains(&err) {
-            told.push_str(&err);
+        if !output.contains(&err) {
+            output.push_str(&err);
         }
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     error: [home]/config.toml cannot be read by this user; give it back to its owner, or run as that user
     ");
 }
 
 #[test]
-fn a_document_that_is_closed_to_this_user_is_an_error_and_never_nobody_logged_in() {
+fn an_unreadable_document_is_an_error_and_not_a_logged_out_state() {
     let folder = Folder::new();
     let home = folder.home(0o777);
     let document = home.join("auth.json");
     fs::write(&document, API_KEY).unwrap();
     fs::set_permissions(&document, fs::Permissions::from_mode(0o000)).unwrap();
-    let mut told = String::new();
+    let mut output = String::new();
     for arguments in EVERY_COMMAND {
         let err = folder.codex(&home, arguments.iter().copied()).input("sk-new").run().refused(5).err;
         let err = err.replace(home.to_str().unwrap(), "[home]");
-        if !told.contains(&err) {
-            told.push_str(&err);
+        if !output.contains(&err) {
+            output.push_str(&err);
         }
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     error: [home]/auth.json cannot be read by this user; give it back to its owner, or run as that user
     error: the copy in [home]/auth.json was not removed: [home]/auth.json cannot be read by this user; give it back to its owner, or run as that user
     hint: then run again: codex logout
@@ -80,7 +80,7 @@ fn a_document_that_is_closed_to_this_user_is_an_error_and_never_nobody_logged_in
 }
 
 #[test]
-fn a_home_without_write_permission_is_read_and_never_changed() {
+fn a_home_without_write_permission_is_read_and_not_changed() {
     let folder = Folder::new();
     let home = folder.home(0o755);
     fs::write(home.join("auth.json"), API_KEY).unwrap();
@@ -88,12 +88,12 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
     folder.set_mode(0o555);
     folder.codex(&home, ["status"]).run().expect(0);
     assert_eq!(folder.codex(&home, ["token"]).run().expect(0).out, "sk-test\n");
-    let mut told = String::new();
+    let mut output = String::new();
     for arguments in [&["login", "--with-api-key"][..], &["logout"], &["migrate", "--to", "file"]] {
         let err = folder.codex(&home, arguments.iter().copied()).input("sk-new").run().refused(5).err;
-        told.push_str(&format!("{}: {}", arguments[0], err.replace(home.to_str().unwrap(), "[home]")));
+        output.push_str(&format!("{}: {}", arguments[0], err.replace(home.to_str().unwrap(), "[home]")));
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     login: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
     hint: make the folder and the file writable for this user
     logout: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
@@ -106,7 +106,7 @@ fn a_home_without_write_permission_is_read_and_never_changed() {
 }
 
 #[test]
-fn a_home_keeps_the_mode_that_its_user_gave_it() {
+fn a_home_keeps_its_mode() {
     let home = TestHome::new();
     for mode in [0o700, 0o750, 0o755, 0o2775] {
         fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
@@ -116,11 +116,11 @@ fn a_home_keeps_the_mode_that_its_user_gave_it() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted() {
+fn an_invalid_configuration_is_an_error_with_the_line_number_and_no_quote() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     home.write("auth.json", API_KEY);
-    let mut told = String::new();
+    let mut output = String::new();
     for config in [
         b"model = \"o5\"\nauth_token = \"sk-marked\nother = 1\n".as_slice(),
         b"auth_token = sk-marked\n",
@@ -141,9 +141,9 @@ fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted()
                 assert_eq!(home.tree(), before, "{arguments:?}");
             }
         }
-        told.push_str(&home.codex(["token"]).run().refused(1).err);
+        output.push_str(&home.codex(["token"]).run().refused(1).err);
     }
-    insta::assert_snapshot!(told, @r#"
+    insta::assert_snapshot!(output, @r#"
     error: cannot parse [home]/config.toml: line 2 is not valid TOML: invalid basic string, expected `"`
     error: cannot parse [home]/config.toml: line 1 is not valid TOML: string values must be quoted, expected literal string
     error: cannot parse [home]/config.toml: line 1 is not valid TOML: key with no value, expected `=`
@@ -156,7 +156,7 @@ fn a_configuration_that_cannot_be_understood_is_named_by_line_and_never_quoted()
 }
 
 #[test]
-fn a_record_that_cannot_be_understood_is_started_afresh_and_the_login_stays() {
+fn an_invalid_state_file_is_replaced_and_the_login_stays() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
@@ -182,8 +182,8 @@ fn a_record_that_cannot_be_understood_is_started_afresh_and_the_login_stays() {
 }
 
 #[test]
-fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
-    let mut told = String::new();
+fn an_obstacle_in_place_of_a_file_is_named_and_kept() {
+    let mut output = String::new();
     for (name, is_folder) in [
         ("codex-auth", false),
         ("codex-auth/refresh.lock", true),
@@ -204,7 +204,7 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
         let ended = home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-new").run();
         assert!(matches!(ended.code, Some(1 | 5)) && ended.err.contains(name), "{name}: {ended}");
         let code = ended.code.unwrap();
-        told.push_str(&format!(
+        output.push_str(&format!(
             "{code} {}",
             ended.refused(code).err.replace(home.path().to_str().unwrap(), "[home]")
         ));
@@ -212,7 +212,7 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
         let kept = home.read("auth.json");
         assert!(kept == API_KEY || kept.contains("sk-new"), "{kept}");
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     5 error: [home]/codex-auth is not a directory; move it out of the way
     5 error: [home]/codex-auth/refresh.lock is not a regular file and cannot be a lock; remove it
     1 error: [home]/codex-auth/state.json is not a regular file; move it out of the way
@@ -222,7 +222,7 @@ fn what_stands_in_the_way_of_our_own_files_is_named_and_left() {
     ");
 }
 
-// Linux: file names of bytes.
+// Linux: file names that are not UTF-8.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_home_whose_path_is_not_utf8_works_in_every_command() {

@@ -1,4 +1,4 @@
-//! A Secret Service that is locked, missing, dead or silent: every command ends in time and says which it is.
+//! With a Secret Service that is locked, missing or silent, every command ends in time and names the problem.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use crate::support::session::PrivateSession;
 use crate::support::{Flock, TestHome, eventually, snapshot_filters};
 
-/// One keychain call may take this long here.
+/// The time limit of one keychain call.
 const CALL_TIMEOUT: &str = "300ms";
-/// The calls of one command one after another, and a machine that is busy.
+/// The time limit of a command with several keychain calls, on a busy machine.
 const COMMAND_LIMIT: Duration = Duration::from_secs(4);
 
-/// A service that took its name and answers nobody.
+/// A service that owns its bus name and never answers.
 fn frozen() -> PrivateSession {
     let session = PrivateSession::unlocked();
     session.freeze();
     session
 }
 
-/// What a user's keychain may be like.
+/// Creates a session with a keychain in a certain state.
 type Condition = fn() -> PrivateSession;
 
 const CONDITIONS: [(&str, Condition); 7] = [
@@ -34,8 +34,8 @@ const CONDITIONS: [(&str, Condition); 7] = [
 ];
 
 #[test]
-fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
-    let mut told = String::new();
+fn an_unreadable_keychain_is_never_reported_as_logged_out() {
+    let mut output = String::new();
     for (name, condition) in CONDITIONS {
         let session = condition();
         let home = TestHome::within(&session);
@@ -55,7 +55,7 @@ fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
             assert!(begun.elapsed() < COMMAND_LIMIT, "{name}: {arguments:?} took {:?}", begun.elapsed());
             assert_eq!(ended.out, "", "{name}: {arguments:?}");
             if arguments == ["status"] {
-                told.push_str(&format!("{name}: {}", ended.err));
+                output.push_str(&format!("{name}: {}", ended.err));
             }
             if !matches!(arguments[0], "login" | "logout") {
                 assert_eq!(home.tree(), before, "{name}: {arguments:?}");
@@ -63,7 +63,7 @@ fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
             assert!(!home.document().exists(), "{name}: {arguments:?}");
         }
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     locked: error: Secret Service is locked; unlock it and try again
     hint: unlock the keychain, for example by logging in to the desktop, or keep the login in a file: codex login --store file
     never unlocked: error: Secret Service has no default keyring yet; create one, for example by logging in to the desktop, and try again
@@ -82,7 +82,7 @@ fn a_login_that_may_be_in_there_is_never_said_to_be_absent() {
 }
 
 #[test]
-fn a_keychain_that_is_asked_for_and_cannot_be_used_leaves_the_login_in_the_file_as_it_was() {
+fn a_selected_keychain_that_is_unusable_leaves_the_login_in_the_file_unchanged() {
     for (name, condition) in CONDITIONS {
         let session = condition();
         let home = TestHome::within(&session);
@@ -97,8 +97,8 @@ fn a_keychain_that_is_asked_for_and_cannot_be_used_leaves_the_login_in_the_file_
 }
 
 #[test]
-fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
-    let mut told = String::new();
+fn without_a_selected_store_a_login_goes_to_the_file_and_the_reason_is_shown() {
+    let mut output = String::new();
     for (name, condition) in CONDITIONS {
         let session = condition();
         let home = TestHome::within(&session);
@@ -107,8 +107,8 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
         };
         let ended = codex(&["login", "--with-api-key"]).input("sk-new").run().expect(0);
         let line = ended.err.lines().nth(1).unwrap().replace(home.path().to_str().unwrap(), "[home]");
-        told.push_str(&format!("{name}: {line}\n"));
-        // From now on the keychain is nobody's business.
+        output.push_str(&format!("{name}: {line}\n"));
+        // From now on the keychain is not used.
         let begun = Instant::now();
         let ended = home.codex(["token"]).run().expect(0);
         assert_eq!((ended.out.as_str(), ended.err.as_str()), ("sk-new\n", ""), "{name}");
@@ -117,7 +117,7 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
         codex(&["logout"]).run().expect(0);
         assert!(!home.document().exists());
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     locked: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service is locked; unlock it and try again)
     never unlocked: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service has no default keyring yet; create one, for example by logging in to the desktop, and try again)
     no bus: kept in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
@@ -129,13 +129,14 @@ fn without_a_word_about_stores_a_login_goes_to_the_file_and_says_why() {
 }
 
 #[test]
-fn the_automatic_store_reads_the_file_past_a_keychain_that_cannot_be_used_and_says_so() {
+fn the_auto_store_reads_the_file_with_a_warning_if_the_keychain_is_unusable() {
     for (name, condition) in CONDITIONS {
         let session = condition();
         let home = TestHome::within(&session);
         home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
         home.write("auth.json", r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
-        let run = |command| home.codex([command]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).run().expect(0);
+        let run =
+            |command| home.codex([command]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).run().expect(0);
         assert_eq!(run("token").out, "sk-old\n", "{name}");
         let ended = run("status");
         assert!(
@@ -146,7 +147,7 @@ fn the_automatic_store_reads_the_file_past_a_keychain_that_cannot_be_used_and_sa
 }
 
 #[test]
-fn nobody_is_ever_asked_to_unlock_anything() {
+fn no_command_prompts_to_unlock_a_keychain() {
     for condition in [PrivateSession::locked_again, PrivateSession::never_unlocked] {
         let mut session = condition();
         let home = TestHome::within(&session);
@@ -159,7 +160,7 @@ fn nobody_is_ever_asked_to_unlock_anything() {
             &["migrate", "--to", "file"],
         ] {
             home.codex(arguments.iter().copied()).input("sk-new").run().expect(5);
-            // A terminal is no reason to ask either.
+            // Not even on a terminal.
             home.codex(arguments.iter().copied()).on_a_terminal().run();
         }
         assert_eq!(session.dialogues(), Vec::<String>::new());
@@ -167,16 +168,18 @@ fn nobody_is_ever_asked_to_unlock_anything() {
 }
 
 #[test]
-fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login() {
+fn a_service_that_stops_answering_during_a_commit_keeps_the_old_login() {
     let session = PrivateSession::unlocked();
     let home = TestHome::within(&session);
     let _filters = snapshot_filters(&home);
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-old").run().expect(0);
-    // The program makes auth.lock when it has looked and is about to write, and then waits for the other lock.
+    // The program creates auth.lock just before it writes, and then waits for the other lock.
     std::fs::remove_file(home.file("auth.lock")).unwrap();
     let lock = Flock::hold(&home.file("auth.json.lock"));
-    let run =
-        home.codex(["login", "--with-api-key"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).input("sk-new");
+    let run = home
+        .codex(["login", "--with-api-key"])
+        .env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT)
+        .input("sk-new");
     let child = run.start();
     eventually("the program to come to its commit", || home.file("auth.lock").exists());
     session.freeze();
@@ -185,24 +188,24 @@ fn a_service_that_stops_answering_in_the_middle_of_a_commit_keeps_the_old_login(
     let output = child.wait_with_output().unwrap();
     assert!(begun.elapsed() < COMMAND_LIMIT, "{:?}", begun.elapsed());
     assert_eq!(output.status.code(), Some(5));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with("error: Secret Service did not ") && told.contains("\nhint: "), "{told}");
+    let output = String::from_utf8(output.stderr).unwrap();
+    assert!(output.starts_with("error: Secret Service did not ") && output.contains("\nhint: "), "{output}");
     session.thaw();
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-old\n");
 }
 
 #[test]
-fn a_system_that_gives_no_more_threads_is_an_error_and_no_crash() {
+fn a_failure_to_start_a_thread_is_an_error_and_not_a_crash() {
     let uid = 64_099;
     let home = TestHome::new().owned_by(uid);
     home.write("config.toml", "cli_auth_credentials_store = \"keyring\"\n");
     chown(home.file("config.toml"), Some(uid), Some(uid)).unwrap();
     let socket = home.beside("bus").join("socket");
-    // Nobody answers: only what comes before that is of interest.
+    // The bus never answers: the threads are started before the first call.
     let _bus = UnixListener::bind(&socket).unwrap();
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
     let address = format!("unix:path={}", socket.display());
-    let mut told = String::new();
+    let mut output = String::new();
     for processes in 1..=6 {
         let run = home.codex(["status"]).env("DBUS_SESSION_BUS_ADDRESS", &address);
         let run = run.env("CODEX_AUTH_KEYCHAIN_TIMEOUT", CALL_TIMEOUT).by_user(uid);
@@ -212,7 +215,7 @@ fn a_system_that_gives_no_more_threads_is_an_error_and_no_crash() {
             ended.err.contains("\nerror: ") || ended.err.starts_with("error: Secret Service "),
             "{ended}"
         );
-        told.push_str(&ended.err);
+        output.push_str(&ended.err);
     }
-    assert_eq!(told.matches("cannot spawn async-io thread").count(), 1, "{told}");
+    assert_eq!(output.matches("cannot spawn async-io thread").count(), 1, "{output}");
 }

@@ -1,4 +1,4 @@
-//! What others left behind and what machines do: one clear line, the right exit code, nothing lost, nothing half-written.
+//! Invalid files, hostile responses and failing machines lead to one clear error, and nothing is lost or half-written.
 
 mod answers;
 // Linux: mounts.
@@ -7,7 +7,7 @@ mod disks;
 mod documents;
 mod homes;
 mod hostility;
-// Linux: items of others.
+// Linux: a private Secret Service.
 #[cfg(target_os = "linux")]
 mod keychains;
 // Linux: mounts.

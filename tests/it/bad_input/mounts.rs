@@ -1,10 +1,10 @@
-//! Homes that are mounted read-only, and documents that are mounted by themselves.
+//! Homes on read-only mounts, and documents that are mount points.
 
 use crate::support::{Mounted, TestHome, snapshot_filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
 #[test]
-fn a_read_only_mount_is_read_and_never_changed() {
+fn a_home_on_a_read_only_mount_is_read_and_not_changed() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     home.codex(["login", "--with-api-key"]).input("sk-test").run().expect(0);
@@ -13,12 +13,12 @@ fn a_read_only_mount_is_read_and_never_changed() {
     let mounted = Mounted::by(home, read_only);
     mounted.codex(["status"]).run().expect(0);
     assert_eq!(mounted.codex(["token"]).run().expect(0).out, "sk-test\n");
-    let mut told = String::new();
+    let mut output = String::new();
     for arguments in [&["login", "--with-api-key"][..], &["logout"], &["migrate", "--to", "file"]] {
         let err = mounted.codex(arguments.iter().copied()).input("sk-new").run().refused(5).err;
-        told.push_str(&format!("{}: {err}", arguments[0]));
+        output.push_str(&format!("{}: {err}", arguments[0]));
     }
-    insta::assert_snapshot!(told, @r"
+    insta::assert_snapshot!(output, @r"
     login: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
     hint: make the folder and the file writable for this user
     logout: error: [home] is read-only: a login in it can be used, but not stored, refreshed or removed
@@ -30,7 +30,7 @@ fn a_read_only_mount_is_read_and_never_changed() {
 }
 
 #[test]
-fn a_document_that_is_mounted_by_itself_is_written_in_place_for_a_login_alone_and_it_says_so() {
+fn a_document_that_is_a_mount_point_is_written_in_place_only_by_a_login_with_a_warning() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     home.write("auth.json", API_KEY);

@@ -1,12 +1,11 @@
-//! A host application that has tokens, and a clock that a test moves.
+//! A provider and a clock that tests control.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use codex_auth::external::{
-    ChatGptAccount, Error as Refusal, ExternalAuth, ExternalToken, ProviderContext, RequestReason as Why,
-    TokenFuture,
+    ChatGptAccount, Error, ExternalAuth, ExternalToken, ProviderContext, RequestReason as Why, TokenFuture,
 };
 use codex_auth::manager::AuthManager;
 use codex_auth::{Clock, Secret, Timestamp};
@@ -15,92 +14,92 @@ use tokio::sync::Notify;
 
 use crate::support::{TestHome, jwt};
 
-/// A host application with tokens, which does as it is told and remembers what it was asked.
+/// A provider with scripted answers, which records its requests.
 #[derive(Default)]
-pub struct Host {
-    /// What `resolve` answers, as long as it lasts.
-    at_hand: Mutex<Option<ExternalToken>>,
-    /// What `refresh` answers, one after the other.
-    answers: Mutex<VecDeque<Result<ExternalToken, Refusal>>>,
-    pub asked: Mutex<Vec<ProviderContext>>,
+pub struct FakeProvider {
+    /// The token that `resolve` returns.
+    available: Mutex<Option<ExternalToken>>,
+    /// The results of successive calls of `refresh`.
+    answers: Mutex<VecDeque<Result<ExternalToken, Error>>>,
+    pub requests: Mutex<Vec<ProviderContext>>,
     resolved: Mutex<u32>,
-    /// Where there is one, an answer waits for it.
+    /// If set, every answer waits for it.
     pub gate: Option<Notify>,
 }
 
-impl Host {
-    pub fn answering(answers: impl IntoIterator<Item = Result<ExternalToken, Refusal>>) -> Self {
+impl FakeProvider {
+    pub fn answering(answers: impl IntoIterator<Item = Result<ExternalToken, Error>>) -> Self {
         Self { answers: Mutex::new(answers.into_iter().collect()), ..Self::default() }
     }
 
-    /// The same, and every answer waits to be let go.
+    /// Makes every answer wait for the gate.
     pub fn gated(self) -> Self {
         Self { gate: Some(Notify::new()), ..self }
     }
 
-    pub fn asked(&self) -> Vec<Why> {
-        self.asked.lock().unwrap().iter().map(|context| context.reason).collect()
+    pub fn reasons(&self) -> Vec<Why> {
+        self.requests.lock().unwrap().iter().map(|context| context.reason).collect()
     }
 
-    pub fn has_now(&self, token: ExternalToken) {
-        *self.at_hand.lock().unwrap() = Some(token);
+    pub fn set_available(&self, token: ExternalToken) {
+        *self.available.lock().unwrap() = Some(token);
     }
 }
 
-impl ExternalAuth for Host {
+impl ExternalAuth for FakeProvider {
     fn name(&self) -> &str {
         "the editor"
     }
 
     fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
         *self.resolved.lock().unwrap() += 1;
-        Box::pin(async { Ok(self.at_hand.lock().unwrap().clone()) })
+        Box::pin(async { Ok(self.available.lock().unwrap().clone()) })
     }
 
     fn refresh(&self, context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
         Box::pin(async move {
-            self.asked.lock().unwrap().push(context);
+            self.requests.lock().unwrap().push(context);
             if let Some(gate) = &self.gate {
                 gate.notified().await;
             }
             let answer = self.answers.lock().unwrap().pop_front();
-            answer.unwrap_or_else(|| Err(Refusal::transient("the editor", "nothing left to say")))
+            answer.unwrap_or_else(|| Err(Error::transient("the editor", "no more answers")))
         })
     }
 }
 
 pub const NOW: i64 = 1_800_000_000;
 
-/// A clock that a test moves.
+/// A clock that tests advance.
 #[derive(Clone)]
-pub struct Hands(Arc<AtomicI64>);
+pub struct TestClock(Arc<AtomicI64>);
 
-impl Hands {
+impl TestClock {
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(NOW)))
     }
 
-    pub fn forward(&self, seconds: i64) {
+    pub fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds, Ordering::Relaxed);
     }
 
     pub fn clock(&self) -> Clock {
-        let hands = Arc::clone(&self.0);
-        Clock::from_fn(move || Timestamp::from_second(hands.load(Ordering::Relaxed)).unwrap())
+        let seconds = Arc::clone(&self.0);
+        Clock::from_fn(move || Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap())
     }
 }
 
-pub fn manager(home: &TestHome, provider: Arc<dyn ExternalAuth>, hands: &Hands) -> AuthManager {
+pub fn manager(home: &TestHome, provider: Arc<dyn ExternalAuth>, clock: &TestClock) -> AuthManager {
     let builder = AuthManager::builder(home.home(), home.environment());
-    builder.provider(provider).clock(hands.clock()).open().unwrap()
+    builder.provider(provider).clock(clock.clock()).open().unwrap()
 }
 
 pub fn bearer(text: &str) -> ExternalToken {
     ExternalToken::bearer(Secret::from(text))
 }
 
-/// A bearer token that is good for `seconds` from now.
-pub fn good_for(text: &str, seconds: i64) -> ExternalToken {
+/// A bearer token that is valid for `seconds` from now.
+pub fn valid_for(text: &str, seconds: i64) -> ExternalToken {
     bearer(text).with_expiry(Timestamp::from_second(NOW + seconds).unwrap())
 }
 
@@ -118,14 +117,14 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-pub async fn text(manager: &AuthManager) -> String {
+pub async fn token_text(manager: &AuthManager) -> String {
     manager.token().await.unwrap().secret().unwrap().expose().to_owned()
 }
 
-pub fn later() -> Refusal {
-    Refusal::transient("the editor", "the network is down")
+pub fn transient_error() -> Error {
+    Error::transient("the editor", "the network is down")
 }
 
-pub fn never() -> Refusal {
-    Refusal::permanent("the editor", "its user has signed out")
+pub fn permanent_error() -> Error {
+    Error::permanent("the editor", "its user has signed out")
 }

@@ -7,7 +7,10 @@ use codex_auth::external::{BearerCommand, RequestReason as Why};
 use codex_auth::manager::{Error, LoginChange, RecoveryStep, RefreshReason, ReloadOutcome};
 
 use super::command::command;
-use super::host::{TestClock, FakeProvider, NOW, bearer, block_on, chatgpt, valid_for, transient_error, manager, permanent_error, token_text};
+use super::host::{
+    FakeProvider, NOW, TestClock, bearer, block_on, chatgpt, manager, permanent_error, token_text,
+    transient_error, valid_for,
+};
 use crate::support::TestHome;
 
 #[test]
@@ -65,7 +68,11 @@ fn an_available_token_is_used_before_a_new_one_is_requested() {
 #[test]
 fn a_transient_error_leaves_the_valid_token_in_use() {
     let (home, clock) = (TestHome::new(), TestClock::new());
-    let host = Arc::new(FakeProvider::answering([Ok(valid_for("one", 3_600)), Err(transient_error()), Err(transient_error())]));
+    let host = Arc::new(FakeProvider::answering([
+        Ok(valid_for("one", 3_600)),
+        Err(transient_error()),
+        Err(transient_error()),
+    ]));
     let manager = manager(&home, Arc::clone(&host) as _, &clock);
     block_on(async {
         assert_eq!(token_text(&manager).await, "one");
@@ -222,7 +229,9 @@ fn without_a_refresh_interval_a_command_runs_again_only_after_a_401() {
         let refused = manager.token().await.unwrap();
         assert_eq!(refused.secret().unwrap().expose(), "token-1");
         let mut recovery = manager.recover(refused.snapshot());
-        let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else { panic!("the command did not run again") };
+        let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else {
+            panic!("the command did not run again")
+        };
         assert_eq!(token.secret().unwrap().expose(), "token-2");
     });
 }

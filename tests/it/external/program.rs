@@ -1,4 +1,4 @@
-//! `codex token` with a provider: its command, the environment, and the other way round as the command of another program.
+//! `codex token` with a token command, with environment variables, and as the token command of another program.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -20,7 +20,7 @@ fn with_provider(auth: &str) -> TestHome {
 }
 
 #[test]
-fn the_token_of_a_provider_is_all_that_is_printed() {
+fn only_the_token_of_the_provider_is_printed() {
     let home = with_provider("command = \"echo\"\nargs = [\"corp-token\"]");
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let ended = home.codex(["token", "--provider", "corp"]).run().expect(0);
@@ -33,7 +33,7 @@ fn the_token_of_a_provider_is_all_that_is_printed() {
 }
 
 #[test]
-fn a_provider_that_is_not_there_names_those_that_are_and_not_what_was_typed() {
+fn an_unknown_provider_is_an_error_that_lists_the_others_and_not_the_argument() {
     let home = with_provider("command = \"true\"");
     let ended = home.codex(["token", "--provider", "sk-marked"]).run().refused(1);
     assert!(ended.err.contains("these have one: corp") && !ended.err.contains("marked"), "{ended}");
@@ -41,12 +41,12 @@ fn a_provider_that_is_not_there_names_those_that_are_and_not_what_was_typed() {
 }
 
 #[test]
-fn a_failure_of_the_command_says_whether_to_try_again() {
+fn the_exit_code_says_whether_to_retry_a_failed_command() {
     for (auth, code) in [
         ("command = \"false\"", 4),
         ("command = \"sleep\"\nargs = [\"60\"]\ntimeout_ms = 50", 4),
         ("command = \"true\"", 1),
-        ("command = \"no-such-program-of-anybody\"", 1),
+        ("command = \"no-such-program\"", 1),
         ("command = \"\"", 1),
     ] {
         with_provider(auth).codex(["token", "--provider", "corp"]).run().refused(code);
@@ -54,7 +54,7 @@ fn a_failure_of_the_command_says_whether_to_try_again() {
 }
 
 #[test]
-fn a_command_inherits_the_environment_without_our_credentials_and_what_loaders_obey() {
+fn a_command_does_not_inherit_credential_and_loader_variables() {
     let home = with_provider("command = \"./show\"\ncwd = \"tools\"");
     fs::create_dir(home.file("tools")).unwrap();
     let script = home.write("tools/show", "#!/bin/sh\nenv > env.txt\necho token\n");
@@ -64,7 +64,7 @@ fn a_command_inherits_the_environment_without_our_credentials_and_what_loaders_o
         .env("CODEX_ACCESS_TOKEN", "at-marked")
         .env("VAULT_TOKEN", "theirs")
         .env("LD_LIBRARY_PATH", "/nowhere");
-    assert_eq!(run.run().expect(0).out, "token\n", "a folder of the configuration is one beside it");
+    assert_eq!(run.run().expect(0).out, "token\n", "cwd is relative to config.toml");
     let seen = home.read("tools/env.txt");
     assert!(seen.contains("VAULT_TOKEN=theirs") && seen.contains("CODEX_HOME=") && !seen.contains("marked"));
     assert!(!seen.contains("LD_LIBRARY_PATH"), "{seen}");
@@ -72,7 +72,7 @@ fn a_command_inherits_the_environment_without_our_credentials_and_what_loaders_o
 
 /// Upstream: `load_auth_keeps_codex_api_key_env_precedence`, `exec_uses_codex_api_key_env_var`.
 #[test]
-fn the_environment_comes_before_the_store_and_status_says_so() {
+fn the_environment_takes_precedence_over_the_store_and_status_reports_it() {
     let home = TestHome::new();
     let key = |run: Run| run.env("CODEX_API_KEY", "sk-env").env("CODEX_ACCESS_TOKEN", "at-env");
     assert_eq!(key(home.codex(["token"])).run().expect(0).out, "sk-env\n");
@@ -88,7 +88,7 @@ fn the_environment_comes_before_the_store_and_status_says_so() {
 }
 
 #[test]
-fn a_credential_of_the_environment_that_has_ended_is_not_given_out() {
+fn an_expired_credential_in_the_environment_is_not_printed() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-stored"}"#);
     let old = crate::support::jwt(&serde_json::json!({"exp": 1_000}));
@@ -97,9 +97,9 @@ fn a_credential_of_the_environment_that_has_ended_is_not_given_out() {
     assert_eq!(home.codex(["status"]).env("CODEX_ACCESS_TOKEN", &old).run().code, Some(3));
 }
 
-/// Codex kills a command that takes too long. The refresh in the child goes on, and the next command has its token.
+/// Codex kills a command that exceeds its time limit. The refresh continues in a helper process.
 #[test]
-fn a_token_command_that_is_killed_with_its_group_loses_nothing() {
+fn a_refresh_continues_when_the_token_command_is_killed_with_its_group() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
@@ -118,9 +118,9 @@ fn a_token_command_that_is_killed_with_its_group_loses_nothing() {
     assert_eq!(world.requests(), 1);
 }
 
-/// OpenAI's own Codex asks our `codex token` for the bearer token of a model provider, and sends it.
+/// OpenAI's Codex runs `codex token` for the bearer token of a model provider and sends the token.
 #[test]
-fn codex_0169_takes_our_token_command_for_its_model_provider() {
+fn codex_0169_accepts_codex_token_as_a_token_command() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let model = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,17 +1,17 @@
-//! Files of a home: state, rescue, login note.
+//! The formats of the state, the rescue and the login note.
 
 use codex_auth::store::{LoginNote, PoisonCause, SpendOutcome};
 use codex_auth::{HomeState, Secret, StoreKind};
 use scripted_authority::fingerprint;
 use serde_json::{Value, json};
 
-use super::{assert_form, fixture, parsed};
+use super::{assert_form, fixture, parse};
 use crate::manager::world::World;
 use crate::support::writing::writing;
 use crate::support::{Machine, TestHome, chatgpt};
 
 #[test]
-fn a_state_is_read_and_what_a_newer_version_added_survives_a_write() {
+fn a_state_is_read_and_unknown_fields_survive_a_write() {
     let home = TestHome::new();
     std::fs::create_dir(home.file("codex-auth")).unwrap();
     home.write("codex-auth/state.json", fixture("state.json"));
@@ -31,17 +31,17 @@ fn a_state_is_read_and_what_a_newer_version_added_survives_a_write() {
     assert_eq!(state.by.as_ref().unwrap().pid, 4711);
 
     writing(&home.stores(), |writer| writer.record(|_| {}).unwrap());
-    let mut expected = parsed(&fixture("state.json"));
+    let mut expected = parse(&fixture("state.json"));
     expected["generation"] = json!("<text>");
     expected["by"] = json!({"pid": "<number>", "program": "<text>"});
-    let written = parsed(&home.read("codex-auth/state.json"));
+    let written = parse(&home.read("codex-auth/state.json"));
     assert_form(&written, &expected);
-    assert_ne!(written["generation"], parsed(&fixture("state.json"))["generation"]);
+    assert_ne!(written["generation"], parse(&fixture("state.json"))["generation"]);
 }
 
-/// A document whose refresh token is the parent of the rescue in the fixture.
-fn parent() -> String {
-    let mut document = parsed(&chatgpt("acct-1", "rt-of-the-test", 0, 60));
+/// Returns a document whose refresh token is the parent of the rescue in the fixture.
+fn parent_document() -> String {
+    let mut document = parse(&chatgpt("acct-1", "rt-of-the-test", 0, 60));
     document["tokens"]["login_owner_id"] = json!("login-1");
     document.to_string()
 }
@@ -50,10 +50,10 @@ fn parent() -> String {
 fn a_plain_rescue_is_read() {
     let home = TestHome::new();
     std::fs::create_dir(home.file("codex-auth")).unwrap();
-    home.write("auth.json", parent());
+    home.write("auth.json", parent_document());
     home.write("codex-auth/rescue", fixture("rescue.json"));
     writing(&home.stores(), |writer| assert!(writer.recover().unwrap().is_empty()));
-    let tokens = &parsed(&home.read("auth.json"))["tokens"];
+    let tokens = &parse(&home.read("auth.json"))["tokens"];
     assert_eq!((&tokens["access_token"], &tokens["refresh_token"]), (&json!("at-child"), &json!("rt-child")));
     assert!(!home.file("codex-auth/rescue").exists());
 }
@@ -66,9 +66,9 @@ fn a_plain_rescue_is_written_in_that_form() {
     let spent = world.stored_token("refresh_token");
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
     let written = std::fs::read(world.machine.home.file("codex-auth/rescue")).unwrap();
-    // Behind the object is the space that was reserved for it.
+    // Reserved space follows the object; JSON ignores it.
     let written: Value = serde_json::from_slice(&written).unwrap();
-    let mut expected = parsed(&fixture("rescue.json"));
+    let mut expected = parse(&fixture("rescue.json"));
     for (key, value) in [
         ("parent", json!(fingerprint(&spent))),
         ("account_id", json!("<text>")),
@@ -110,7 +110,7 @@ mod sealed {
     const KEY: [u8; 32] = [7; 32];
     const NONCE: [u8; 12] = [9; 12];
 
-    /// The item in which the key of a home is.
+    /// Returns the keychain item of a home's sealing key.
     fn key_item(home: &TestHome) -> keyring3::Entry {
         let account = crate::support::account(home).replace("cli|", "rescue|");
         keyring3::Entry::new("codex-auth", &account).unwrap()
@@ -120,7 +120,8 @@ mod sealed {
         LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &KEY).unwrap())
     }
 
-    /// A line, a length of four bytes, a nonce, and the sealed text with its tag; what is bound to it is the folder.
+    /// Seals a rescue: a line, a length of four bytes, a nonce, and the ciphertext with its tag. The path of the folder
+    /// is the associated data.
     fn sealed(home: &TestHome, plain: &str) -> Vec<u8> {
         let folder = home.file("codex-auth");
         let mut text = plain.as_bytes().to_vec();
@@ -134,14 +135,14 @@ mod sealed {
     fn a_sealed_rescue_is_read_in_a_keychain() {
         session::inside(here!(), || {
             let machine = Machine::with_keychain();
-            machine.store_text(parent());
+            machine.store_text(parent_document());
             key_item(&machine.home).set_secret(STANDARD.encode(KEY).as_bytes()).unwrap();
             std::fs::create_dir(machine.home.file("codex-auth")).unwrap();
-            let mut rescue = parsed(&fixture("rescue.json"));
+            let mut rescue = parse(&fixture("rescue.json"));
             rescue["item"] = json!(crate::support::account(&machine.home));
             machine.home.write("codex-auth/rescue", sealed(&machine.home, &rescue.to_string()));
             writing(&machine.home.stores(), |writer| assert!(writer.recover().unwrap().is_empty()));
-            assert_eq!(parsed(&machine.stored_text().unwrap())["tokens"]["refresh_token"], "rt-child");
+            assert_eq!(parse(&machine.stored_text().unwrap())["tokens"]["refresh_token"], "rt-child");
         });
     }
 

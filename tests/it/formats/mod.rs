@@ -1,6 +1,6 @@
-//! The formats that other versions of the program read, each written down as a literal.
+//! The formats that other versions of the program read, each as a literal fixture.
 //!
-//! A fixture is never changed together with the code: formats only grow.
+//! A fixture never changes: formats only gain fields.
 
 mod disk;
 mod wire;
@@ -10,17 +10,17 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// A fixture, by its name.
+/// Reads the fixture called `name`.
 fn fixture(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats");
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-fn parsed(text: &str) -> Value {
+fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// That `found` is `expected`, in which `"<text>"`, `"<number>"` and `"<time>"` stand for any such value.
+/// Checks that `found` equals `expected`, in which `"<text>"`, `"<number>"` and `"<time>"` match any such value.
 #[track_caller]
 fn assert_form(found: &Value, expected: &Value) {
     if let Err(difference) = compare(found, expected, "") {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{assert_form, fixture, parse};
 use crate::keeper::process::Process;
-use crate::keeper::socket::{response_to, get, socket};
+use crate::keeper::socket::{get, response_to, socket};
 use crate::manager::world::World;
 use crate::support::Machine;
 

@@ -11,7 +11,8 @@ use crate::manager::world::World;
 use crate::support::{HelperProcess, Machine, TestHome, report, role, wait_for_input};
 
 /// The test that runs in the other process.
-const ACTOR_TEST: &str = "watch::host::a_host_with_the_stay_policy_keeps_its_token_and_reports_the_other_account";
+const ACTOR_TEST: &str =
+    "watch::host::a_host_with_the_stay_policy_keeps_its_token_and_reports_the_other_account";
 
 /// A process that follows changes through the library and prints each.
 pub struct HostProcess(HelperProcess);

@@ -29,7 +29,10 @@ fn a_host_without_subscriptions_is_kept_up_to_date() {
             world.machine.store_text(other.auth_json());
             let token = fingerprint(&other.tokens.access_token);
             eventually("the other account's token", || token_name(&manager.current()) == token);
-            assert!(begun.elapsed() < FALLBACK_POLL_INTERVAL, "the keychain is polled, not only read by the fallback poll");
+            assert!(
+                begun.elapsed() < FALLBACK_POLL_INTERVAL,
+                "the keychain is polled, not only read by the fallback poll"
+            );
         }
     });
 }

@@ -115,7 +115,8 @@ fn check_each_change(machine: &mut Machine, mode: WatchMode) {
     }
     host.finish();
     let stderr = watcher.interrupt();
-    let notes = stderr.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
+    let notes =
+        stderr.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
     assert_eq!((notes, stderr.len()), if mode == WatchMode::Native { (0, 0) } else { (1, 1) }, "{stderr:#?}");
 }
 

@@ -95,12 +95,12 @@ fn no_line_contains_a_secret_at_any_verbosity(machine: &mut Machine) {
     let mut child = Guarded(verbose(["watch", "--verbose"]).start());
     let lines = Lines::of(child.0.stdout.take().unwrap());
     let stderr = Lines::of(child.0.stderr.take().unwrap());
-    let mut lines_seen = lines.until(|line| line.contains("present"));
+    let mut seen = lines.until(|line| line.contains("present"));
     let (json, first) = Watcher::start(verbose(["watch", "--json"]), WatchMode::Native);
-    lines_seen.push(first.to_string());
+    seen.push(first.to_string());
     let mut hears = |word: &str, event: &str| {
-        lines_seen.extend(lines.until(|line| line.contains(word)));
-        lines_seen.push(json.expect_event(event).to_string());
+        seen.extend(lines.until(|line| line.contains(word)));
+        seen.push(json.expect_event(event).to_string());
     };
     world.codex(["refresh"]).run().expect(0);
     hears("refreshed", "refreshed");
@@ -115,10 +115,10 @@ fn no_line_contains_a_secret_at_any_verbosity(machine: &mut Machine) {
     world.codex(["logout", "--local"]).run().expect(0);
     hears("logout", "logout");
     child.0.kill().unwrap();
-    lines_seen.extend(stderr.rest());
-    lines_seen.extend(json.interrupt());
+    seen.extend(stderr.rest());
+    seen.extend(json.interrupt());
     for secret in world.authority.issued_secrets().iter().map(String::as_str).chain(["sk-of-the-test"]) {
-        assert!(!lines_seen.iter().any(|line| line.contains(secret)), "{lines_seen:#?}");
+        assert!(!seen.iter().any(|line| line.contains(secret)), "{seen:#?}");
     }
 }
 
@@ -128,8 +128,8 @@ fn a_line_has_the_time_event_account_store_and_author() {
     let world = World::empty(&mut machine);
     let mut child = Guarded(world.codex(["watch"]).start());
     let lines = Lines::of(child.0.stdout.take().unwrap());
-    let mut lines_seen = lines.until(|line| line.contains("present"));
-    let mut hears = |word: &str| lines_seen.extend(lines.until(|line| line.contains(word)));
+    let mut seen = lines.until(|line| line.contains("present"));
+    let mut hears = |word: &str| seen.extend(lines.until(|line| line.contains(word)));
     world.sign_in(&world.grant);
     hears("login");
     world.machine.store_text(world.authority.grant(Account::numbered(2)).auth_json());
@@ -144,12 +144,12 @@ fn a_line_has_the_time_event_account_store_and_author() {
     world.codex(["logout", "--local"]).run().expect(0);
     hears("logout");
     child.0.kill().unwrap();
-    lines_seen.extend(lines.rest());
+    seen.extend(lines.rest());
     let _filters = snapshot_filters(&world.machine.home);
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"\bit-[0-9a-f]{16}\b", "it");
     let _more = settings.bind_to_scope();
-    insta::assert_snapshot!(lines_seen.join("\n"), @r"
+    insta::assert_snapshot!(seen.join("\n"), @r"
     [moment]  now              not logged in
     [moment]  login            person1@example.com · file store · expires in [time] · by it (pid [pid])
     [moment]  account changed  person2@example.com · file store · expires in [time] · by another program
