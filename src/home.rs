@@ -136,8 +136,8 @@ impl Home {
         self.records(DOCUMENT.as_ref())
     }
 
-    /// Returns the records of the file `document` in this folder. One folder may hold several documents that other homes
-    /// link to, each with its own records.
+    /// Returns the records of the file `document` in this folder. One folder may hold several documents that other
+    /// homes link to, each with its own records.
     #[must_use]
     pub fn records(&self, document: &OsStr) -> RecordPaths {
         let folder = self.folder();
@@ -175,8 +175,8 @@ impl RecordPaths {
         self.folder.join("rescue")
     }
 
-    /// Returns the name of the key that seals the rescue: the first 16 hex digits of SHA-256 of the path of the document's
-    /// folder, or of the document itself if it is not called `auth.json`.
+    /// Returns the name of the key that seals the rescue: the first 16 hex digits of SHA-256 of the path of the
+    /// document's folder, or of the document itself if it is not called `auth.json`.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{self, AcquireOutcome, FileLock, LockFileMode, Mode, Wait};
+use codex_auth_platform::lock::{self, AcquireOutcome, FileLock, LockFileMode, Wait};
 
 use super::{Error, Lease, StoreContent, StoredDocument};
 use crate::document::{AuthDocument, Revision};
@@ -76,18 +76,14 @@ impl<'lease> CommitLocks<'lease> {
     fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
         let path = lease.home().first_commit_lock();
         Self::lock(lease, patience, |wait| {
-            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::UserUmask, wait, |_| {
-                stop_if_cancelled(lease)
-            })
+            FileLock::acquire_with(&path, LockFileMode::UserUmask, wait, |_| stop_if_cancelled(lease))
         })
     }
 
     fn second(lease: &Lease) -> Result<FileLock, Error> {
         let path = lease.target().commit_lock();
         Self::lock(lease, MAX_HOLD, |wait| {
-            FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, wait, |_| {
-                stop_if_cancelled(lease)
-            })
+            FileLock::acquire_with(&path, LockFileMode::Private, wait, |_| stop_if_cancelled(lease))
         })
     }
 

@@ -1,7 +1,7 @@
 //! The limit of the time that a command waits for locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The total time that one command may wait for locks. Clones share it.
@@ -14,20 +14,23 @@ pub struct LockDeadline(Arc<DeadlineShared>);
 #[derive(Debug)]
 struct DeadlineShared {
     left: AtomicU64,
-    cancelled: AtomicBool,
-    finishing: AtomicBool,
+    /// [`WAITING`], [`CANCELLED`] or [`CHANGING`].
+    state: AtomicU8,
 }
+
+/// Waits may be cancelled.
+const WAITING: u8 = 0;
+/// Waits must end.
+const CANCELLED: u8 = 1;
+/// A change has begun that must be completed.
+const CHANGING: u8 = 2;
 
 impl LockDeadline {
     /// Allows waits of `limit` in total.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         let left = AtomicU64::new(micros(limit));
-        Self(Arc::new(DeadlineShared {
-            left,
-            cancelled: AtomicBool::new(false),
-            finishing: AtomicBool::new(false),
-        }))
+        Self(Arc::new(DeadlineShared { left, state: AtomicU8::new(WAITING) }))
     }
 
     /// Returns the time left.
@@ -49,20 +52,32 @@ impl LockDeadline {
         self
     }
 
-    /// Ends the current wait and all later ones, for a command that was interrupted.
-    pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Relaxed);
+    /// Ends the current wait and all later ones, for a command that was interrupted. Returns `false` if a change has begun
+    /// that must be completed.
+    pub fn cancel(&self) -> bool {
+        self.advance_to(CANCELLED)
     }
 
     /// Returns whether waits must end now.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Relaxed) && !self.0.finishing.load(Ordering::Relaxed)
+        self.0.state.load(Ordering::Relaxed) == CANCELLED
     }
 
     /// Ignores cancellation from now on, because a change has begun that must be completed.
     pub(crate) fn ignore_cancel(&self) {
-        self.0.finishing.store(true, Ordering::Relaxed);
+        self.0.state.store(CHANGING, Ordering::Relaxed);
+    }
+
+    /// Begins a change that must be completed. Returns `false` if the waits were cancelled before.
+    pub(super) fn begin_change(&self) -> bool {
+        self.advance_to(CHANGING)
+    }
+
+    /// Leaves [`WAITING`] for `state`, and returns whether that is the state now.
+    fn advance_to(&self, state: u8) -> bool {
+        let advanced = self.0.state.compare_exchange(WAITING, state, Ordering::Relaxed, Ordering::Relaxed);
+        advanced.is_ok() || advanced == Err(state)
     }
 
     /// Runs `wait` with the time left, at most `most`, and deducts the time that it took.
@@ -110,5 +125,15 @@ mod tests {
         assert!(deadline.is_cancelled());
         deadline.ignore_cancel();
         assert!(!deadline.is_cancelled());
+    }
+
+    #[test]
+    fn a_cancellation_and_the_begin_of_a_change_exclude_each_other() {
+        let cancelled = LockDeadline::after(Duration::ZERO);
+        assert!(cancelled.cancel() && cancelled.cancel());
+        assert!(cancelled.is_cancelled() && !cancelled.begin_change());
+        let changing = LockDeadline::after(Duration::ZERO);
+        assert!(changing.begin_change() && changing.begin_change());
+        assert!(!changing.cancel() && !changing.is_cancelled());
     }
 }

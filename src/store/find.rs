@@ -207,7 +207,7 @@ impl Stores {
     /// The login is, or may be, in a store that cannot be read. Do not treat that as "not logged in".
     pub fn find(&self) -> Result<FindReport, Error> {
         let mut notes = self.config_notes();
-        let (selection, because) = match self.settings.config.store {
+        let (selection, reason) = match self.settings.config.store {
             StoreSetting::Selected(selection) => (selection, ChoiceReason::Configured),
             StoreSetting::Ephemeral => {
                 if let Ok(Some(unread)) = self.file().load(self.keychain_timeout) {
@@ -231,8 +231,8 @@ impl Stores {
             StoreSelection::Keychain => self.keychain().load(self.keychain_timeout)?,
         };
         match stored {
-            Some(stored) => Ok(self.report(stored, because, notes)),
-            None => self.find_elsewhere(selection, because, notes),
+            Some(stored) => Ok(self.report(stored, reason, notes)),
+            None => self.find_elsewhere(selection, reason, notes),
         }
     }
 
@@ -269,7 +269,7 @@ impl Stores {
     fn find_elsewhere(
         &self,
         selection: StoreSelection,
-        because: ChoiceReason,
+        reason: ChoiceReason,
         mut notes: Vec<StorageNote>,
     ) -> Result<FindReport, Error> {
         let recorded = self.recorded_kind(&mut notes)?;
@@ -282,17 +282,17 @@ impl Stores {
             _ => None,
         };
         let Some(elsewhere) = elsewhere else {
-            return Ok(FindReport { stored: None, reason: because, notes });
+            return Ok(FindReport { stored: None, reason, notes });
         };
         match self.store(elsewhere).load(self.keychain_timeout) {
             Ok(Some(stored)) => Ok(self.report(stored, ChoiceReason::LoginPresent, notes)),
-            Ok(None) => Ok(FindReport { stored: None, reason: because, notes }),
+            Ok(None) => Ok(FindReport { stored: None, reason, notes }),
             Err(error) if recorded.is_some() => Err(error),
             Err(error) => {
                 if error.may_hide_login() {
                     notes.push(StorageNote::KeychainSkipped { reason: error.to_string() });
                 }
-                Ok(FindReport { stored: None, reason: because, notes })
+                Ok(FindReport { stored: None, reason, notes })
             }
         }
     }
@@ -309,7 +309,7 @@ impl Stores {
     fn report(
         &self,
         stored: StoredDocument,
-        because: ChoiceReason,
+        reason: ChoiceReason,
         mut notes: Vec<StorageNote>,
     ) -> FindReport {
         let found = stored.location.kind();
@@ -318,7 +318,7 @@ impl Stores {
         if shared && configured != StoreSelection::Auto && configured != found.into() {
             notes.push(StorageNote::Misplaced { found, configured });
         }
-        FindReport { stored: Some(stored), reason: because, notes }
+        FindReport { stored: Some(stored), reason, notes }
     }
 
     fn config_notes(&self) -> Vec<StorageNote> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::lock::{
-    self, AcquireOutcome, DirectoryAcquireOutcome, DirectoryLock, FileLock, Holder, LockFileMode, Mode, Wait,
+    self, AcquireOutcome, DirectoryAcquireOutcome, DirectoryLock, FileLock, Holder, LockFileMode, Wait,
     Waiting,
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
@@ -205,7 +205,7 @@ impl FolderLock {
             let path = folder.refresh_lock();
             let file = match deadline.run_timed(Duration::MAX, |left| {
                 let wait = Wait::For(left);
-                FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, wait, &mut waiting)
+                FileLock::acquire_with(&path, LockFileMode::Private, wait, &mut waiting)
             })? {
                 AcquireOutcome::Locked(file) => file,
                 AcquireOutcome::Stopped(reason) => return gave_way(reason),

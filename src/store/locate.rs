@@ -36,8 +36,8 @@ pub fn is_home(home: &Home, path: &Path) -> bool {
     Home::at(path).is_ok_and(|other| other == *home)
 }
 
-/// Returns the files whose changes concern the login of `home`, in its own folder and in the folder of a linked document.
-/// They need not exist.
+/// Returns the files whose changes concern the login of `home`, in its own folder and in the folder of a linked
+/// document. They need not exist.
 #[must_use]
 pub fn watched_files(home: &Home) -> Vec<PathBuf> {
     let mut files = vec![home.document(), home.config()];
@@ -64,8 +64,8 @@ pub fn links_to(home: &Home) -> Vec<PathBuf> {
     above.filter(|path| path.is_symlink()).map(Path::to_owned).collect()
 }
 
-/// Returns the stamps of the [`watched_files`], in the same order; a changed file has another stamp, and a file that cannot
-/// be examined has none.
+/// Returns the stamps of the [`watched_files`], in the same order; a changed file has another stamp, and a file that
+/// cannot be examined has none.
 #[must_use]
 pub fn watched_stamps(home: &Home) -> Vec<Option<Stamp>> {
     watched_files(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::config::StoreKind;
 
-/// A token with a shorter lifetime, in seconds, is refreshed before the login is moved: a program that refreshed it while
-/// the old copy is removed would lose the response.
+/// A token with a shorter lifetime, in seconds, is refreshed before the login is moved: a program that refreshed it
+/// while the old copy is removed would lose the response.
 pub const MIN_TOKEN_LIFETIME_SECS: u64 = 600;
 /// How often a login is copied again because another program changed it meanwhile.
 const MAX_ATTEMPTS: usize = 3;
@@ -89,12 +89,12 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Err
 
 /// Moves the login to the store `to`; returns `None` without a login. The caller has completed any rescue.
 ///
-/// The order is: copy, read back, edit `config.toml`, then remove exactly the revision that was copied. If another program
-/// changes the old copy before its removal, it is copied again, up to three times; then everything is rolled back. After a
-/// failure or crash at any point the current login is in a store that is read.
+/// The order is: copy, read back, edit `config.toml`, then remove exactly the revision that was copied. If another
+/// program changes the old copy before its removal, it is copied again, up to three times; then everything is rolled
+/// back. After a failure or crash at any point the current login is in a store that is read.
 ///
-/// Another program that sends a refresh before the removal and commits after it finds no document and loses the response;
-/// this cannot be prevented here.
+/// Another program that sends a refresh before the removal and commits after it finds no document and loses the
+/// response; this cannot be prevented here.
 ///
 /// # Errors
 /// - As [`plan`].
@@ -166,8 +166,8 @@ fn copy(
     Err(Error::Contended)
 }
 
-/// Copies `source` over what was `seen`, then removes it from its old store. If another program has changed the old copy
-/// meanwhile, returns the newer document.
+/// Copies `source` over what was `seen`, then removes it from its old store. If another program has changed the old
+/// copy meanwhile, returns the newer document.
 fn copy_once(
     writer: &mut Writer<'_>,
     to: StoreKind,

@@ -5,8 +5,8 @@
 //!
 //! 1. the [`Lease`] of the home, which one process using this library holds at a time;
 //! 2. Codex's own two locks, for the duration of the commit ([`CommitLocks`]);
-//! 3. a compare-and-swap: the store is read again under the locks, and if it does not hold what the caller saw, nothing is
-//!    written or removed and the caller gets the current content;
+//! 3. a compare-and-swap: the store is read again under the locks, and if it does not hold what the caller saw, nothing
+//!    is written or removed and the caller gets the current content;
 //! 4. `state.json` with a new generation, which all other processes notice.
 
 mod choice;
@@ -92,7 +92,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The error that a write would return.
     fn check_write(&self, within: Duration) -> Result<(), Error>;
 
-    /// Checks by a trial that changes no document, beyond [`Self::check_write`], whether the document could be replaced.
+    /// Checks by a trial that changes no document, beyond [`Self::check_write`], whether the document could be
+    /// replaced.
     ///
     /// # Errors
     /// The error that a write would return.

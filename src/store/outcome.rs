@@ -102,8 +102,8 @@ impl SpendRecord {
         Self { fingerprint, outcome: ending, at, retry_at: None, failures: 0, message }
     }
 
-    /// Returns the time from `now` until the next attempt is allowed, if that is in the future. A record that this clock
-    /// cannot have written is ignored.
+    /// Returns the time from `now` until the next attempt is allowed, if that is in the future. A record that this
+    /// clock cannot have written is ignored.
     #[must_use]
     pub fn remaining_back_off(&self, now: Timestamp) -> Option<SignedDuration> {
         let left = self.retry_at?.duration_since(now);

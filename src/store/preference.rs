@@ -41,8 +41,8 @@ pub(super) enum LaterCopy {
     Second,
 }
 
-/// Returns which document of one login has the later token. `None` if they are different logins or the tokens have no or
-/// equal issue times.
+/// Returns which document of one login has the later token. `None` if they are different logins or the tokens have no
+/// or equal issue times.
 pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<LaterCopy> {
     if first.mode() != second.mode() || !first.is_same_login_as(second) {
         return None;

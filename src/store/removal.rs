@@ -31,8 +31,8 @@ impl Writer<'_> {
         self.stores.file().check_locks()
     }
 
-    /// Removes the document's file if it holds exactly `bytes`, which are too large for [`Self::read`] or not a document.
-    /// Returns `None` if the content has changed.
+    /// Removes the document's file if it holds exactly `bytes`, which are too large for [`Self::read`] or not a
+    /// document. Returns `None` if the content has changed.
     ///
     /// # Errors
     /// As [`Self::remove`].
@@ -48,8 +48,8 @@ impl Writer<'_> {
         self.record_removal(removed).map(Some)
     }
 
-    /// Removes the content of the store of `kind`, whatever it is, for a forced logout. Goes on without a commit lock that
-    /// is not free before `ends`.
+    /// Removes the content of the store of `kind`, whatever it is, for a forced logout. Goes on without a commit lock
+    /// that is not free before `ends`.
     ///
     /// # Errors
     /// The store cannot be used.

@@ -36,8 +36,8 @@ pub(super) enum OpenOutcome {
 }
 
 impl Seal {
-    /// Returns the protection for a rescue of a document in the store of `kind`. Creates the key under the lease if there
-    /// is none. Homes that share a document share its key.
+    /// Returns the protection for a rescue of a document in the store of `kind`. Creates the key under the lease if
+    /// there is none. Homes that share a document share its key.
     ///
     /// # Errors
     /// - [`Error::Keychain`]: the keychain cannot be used now.

@@ -96,8 +96,8 @@ impl fmt::Display for ChangeAuthor {
 }
 
 impl HomeState {
-    /// Reads the state of `home`. A missing file counts as empty. One that cannot be parsed counts as empty too, because
-    /// everything in it can be rediscovered; the note says so.
+    /// Reads the state of `home`. A missing file counts as empty. One that cannot be parsed counts as empty too,
+    /// because everything in it can be rediscovered; the note says so.
     ///
     /// # Errors
     /// [`Error::File`]: it exists and cannot be read.
@@ -170,7 +170,8 @@ impl HomeState {
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         let records = lease.records();
         match private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse) {
-            // `codex-auth` was deleted meanwhile; the lease also locks the folder around it, so no other process writes.
+            // `codex-auth` was deleted meanwhile; the lease also locks the folder around it, so no other process
+            // writes.
             Err(private_file::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 private_file::create_directory(records.folder())?;
                 private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse)?;

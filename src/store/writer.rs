@@ -18,7 +18,8 @@ use crate::failpoint;
 /// Changes the stores of a home under its lease.
 ///
 /// Every change compares first: content that the caller has not seen is neither replaced nor removed. Every change of a
-/// store is followed at once by a new generation of the state, so that all processes notice it even if a later step fails.
+/// store is followed at once by a new generation of the state, so that all processes notice it even if a later step
+/// fails.
 #[derive(Debug)]
 pub struct Writer<'lease> {
     lease: &'lease Lease,
@@ -115,11 +116,12 @@ impl<'lease> Writer<'lease> {
         self.stores.store(kind).read(commit.remaining()?)
     }
 
-    /// Replaces what the caller saw in the store of `kind` with `document`, applies `change` to the state, and reads the
-    /// document back.
+    /// Replaces what the caller saw in the store of `kind` with `document`, applies `change` to the state, and reads
+    /// the document back.
     ///
     /// # Errors
-    /// - The locks cannot be acquired or the store cannot be used; if [`Error::is_unknown`], read before deciding anything.
+    /// - The locks cannot be acquired or the store cannot be used; if [`Error::is_unknown`], read before deciding
+    ///   anything.
     /// - [`Error::WriteLost`]: the document was not read back.
     pub fn replace(
         &mut self,
@@ -165,8 +167,8 @@ impl<'lease> Writer<'lease> {
         Ok(ReplaceOutcome::Written(written))
     }
 
-    /// Removes what the caller saw from the store of `kind`. The document's file is the one that the lease found, also if
-    /// the link leads elsewhere by now.
+    /// Removes what the caller saw from the store of `kind`. The document's file is the one that the lease found, also
+    /// if the link leads elsewhere by now.
     ///
     /// # Errors
     /// The locks cannot be acquired or the store cannot be used; if [`Error::is_unknown`], read before deciding anything.
@@ -196,8 +198,8 @@ impl<'lease> Writer<'lease> {
         removed
     }
 
-    /// Merges `rescue` into the document that it descends from, keeping all other changes of that document, and reads it
-    /// back. Then records the commit and removes the rescue.
+    /// Merges `rescue` into the document that it descends from, keeping all other changes of that document, and reads
+    /// it back. Then records the commit and removes the rescue.
     ///
     /// The document's file is the one that the lease found, also if the link leads elsewhere by now.
     ///
@@ -225,7 +227,8 @@ impl<'lease> Writer<'lease> {
 
     fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
         let commit = CommitLocks::acquire(self.lease, WriteIntent::Save)?;
-        // If a link has replaced the file, the read fails; the rescue stays for a process with the lease of the link's target.
+        // If a link has replaced the file, the read fails; the rescue stays for a process with the lease of the link's
+        // target.
         let StoreContent::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
         if !self.can_merge(&stored.document, rescue) {
             return Ok(None);
@@ -238,16 +241,16 @@ impl<'lease> Writer<'lease> {
         Ok(Some(successor.revision()))
     }
 
-    /// Returns whether `document` holds the token that was spent for `rescue`, or is an older state of that login that was
-    /// restored.
+    /// Returns whether `document` holds the token that was spent for `rescue`, or is an older state of that login that
+    /// was restored.
     pub(super) fn can_merge(&self, document: &AuthDocument, rescue: &Rescue) -> bool {
         let Some(fingerprint) = document.fingerprint() else { return false };
         let old = fingerprint == rescue.parent || self.state.spent.contains(&fingerprint);
         old && !rescue.is_foreign_to(Some(document)) && !has_tokens_of(document, rescue)
     }
 
-    /// Removes the duplicates of the keychain item in use, except those that hold a login of another account. Returns how
-    /// many were removed.
+    /// Removes the duplicates of the keychain item in use, except those that hold a login of another account. Returns
+    /// how many were removed.
     ///
     /// # Errors
     /// As [`Self::remove`].
@@ -283,8 +286,9 @@ impl<'lease> Writer<'lease> {
         self.record(|state| state.store = store)
     }
 
-    /// Undoes a [`Self::replace`] after a later failure: restores the content of the store, `config.toml` and the recorded
-    /// store. Changes that another program made since are kept. Errors are ignored; the caller has the one that matters.
+    /// Undoes a [`Self::replace`] after a later failure: restores the content of the store, `config.toml` and the
+    /// recorded store. Changes that another program made since are kept. Errors are ignored; the caller has the one
+    /// that matters.
     pub fn roll_back(
         &mut self,
         kind: StoreKind,

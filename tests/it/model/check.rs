@@ -1,4 +1,4 @@
-//! Checks a model exhaustively: every promise holds and every occasion comes about, or a mutation breaks a promise.
+//! Exhaustive checks of a model: it keeps its promises, or a mutation breaks one.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
 
-/// Asserts that `model` keeps its promises in every state that can be reached.
+/// Asserts that `model` keeps its promises in every reachable state.
 pub fn holds<M>(name: &str, model: M)
 where
     M: Model + Copy + Send + Sync + 'static,
@@ -30,14 +30,14 @@ where
                     found.is_none(),
                     "not so: {}\n{}",
                     property.name,
-                    found.map_or_else(String::new, story)
+                    found.map_or_else(String::new, trace)
                 );
             }
         }
     }
 }
 
-/// Asserts that a run of `model`, which is wrong in one rule, breaks `promise`.
+/// Asserts that a run of `model`, which has one wrong rule, breaks `promise`.
 pub fn breaks<M>(mutation: impl Debug, model: M, promise: &'static str)
 where
     M: Model + Send + Sync + 'static,
@@ -50,11 +50,11 @@ where
     let Some(run) = checker.discovery(promise) else {
         panic!("{mutation:?} does no harm in {states} states: {promise}");
     };
-    println!("{mutation:?}, {states} states: not so: {promise}\n{}", story(run));
+    println!("{mutation:?}, {states} states: not so: {promise}\n{}", trace(run));
 }
 
-/// A run, step by step.
-fn story<S: Clone + Debug + PartialEq, A: Clone + Debug + PartialEq>(path: Path<S, A>) -> String {
+/// Formats a run step by step.
+fn trace<S: Clone + Debug + PartialEq, A: Clone + Debug + PartialEq>(path: Path<S, A>) -> String {
     let tell = |(state, action): (S, Option<A>)| match action {
         Some(action) => format!("  {state:?}\n    {action:?}\n"),
         None => format!("  {state:?}\n"),

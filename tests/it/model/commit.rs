@@ -1,29 +1,29 @@
-//! A process of ours, continued: the commit, what it does with an answer that brings no token, and how it dies.
+//! The steps of our process from the commit on, after a response without a token, and after a crash.
 
-use super::ours::{Attempt, Errand, Look, Outcome, Process, Step, Stray};
-use super::protocol::{Departure, Protocol};
+use super::process::{Attempt, CommitSource, Outcome, Process, Seen, Step, Stray};
+use super::protocol::{Mutation, Protocol};
 use super::world::{Answer, Backups, Breach, Exchange, Token, World};
 
-/// What a document that was read again under the commit locks means for an exchange.
+/// What the document, read again under the commit locks, means for an exchange.
 enum Verdict {
-    /// It still descends from what was spent.
+    /// It still holds the spent token.
     Write,
     AlreadyThere,
-    /// It is somebody else's now.
+    /// It is another login now.
     Refused(Stray),
 }
 
 impl Protocol {
-    /// Do the commit locks keep nobody out?
+    /// Returns whether no process of ours holds the commit locks.
     pub fn commit_locks_free(&self, world: &World) -> bool {
-        self.departs(Departure::NoCommitLocks) || !world.ours.iter().any(Process::has_commit_locks)
+        self.is(Mutation::NoCommitLocks) || !world.ours.iter().any(Process::has_commit_locks)
     }
 
     pub fn lock_and_read(
         &self,
         world: &mut World,
         who: usize,
-        errand: Errand,
+        errand: CommitSource,
         exchange: Exchange,
     ) -> Option<()> {
         if !self.commit_locks_free(world) {
@@ -31,7 +31,7 @@ impl Protocol {
         }
         let step = match self.judge(world, exchange) {
             Verdict::Write => {
-                if self.departs(Departure::ClearsRescueBeforeCommit) {
+                if self.is(Mutation::ClearsRescueBeforeCommit) {
                     world.rescue = None;
                 }
                 Step::Locked(errand, exchange)
@@ -44,7 +44,7 @@ impl Protocol {
     }
 
     fn judge(&self, world: &World, exchange: Exchange) -> Verdict {
-        if self.departs(Departure::NoCompareAndSwap) {
+        if self.is(Mutation::NoCompareAndSwap) {
             return Verdict::Write;
         }
         let Some(stored) = world.document else { return Verdict::Refused(Stray::Revoke) };
@@ -54,11 +54,11 @@ impl Protocol {
         } else if stored == exchange.parent {
             Verdict::Write
         } else if same_login && self.is_old(world, stored, exchange.parent) {
-            // Found by this model: a backup of an older token was put back while we asked. It is dead, ours lives.
+            // Found by this model: a backup of an older, dead token was restored during the request; ours is live.
             Verdict::Write
-        } else if same_login && !self.departs(Departure::RevokesItsDescendant) {
-            // Found by this model: the child was committed and its writer died before it could clear the rescue; then
-            // the peer refreshed. What is stored descends from the child, and revoking the child would end it too.
+        } else if same_login && !self.is(Mutation::RevokesAncestor) {
+            // Found by this model: the writer committed the child and died before it removed the rescue; then the peer
+            // refreshed. The stored token descends from the child, and revoking the child would revoke it too.
             Verdict::Refused(Stray::Leave)
         } else {
             Verdict::Refused(Stray::Revoke)
@@ -66,12 +66,11 @@ impl Protocol {
     }
 
     fn is_old(&self, world: &World, stored: Token, parent: Token) -> bool {
-        let old =
-            self.is_spent(world, stored) || stored.is_before(parent) && !self.departs(Departure::TrustsOlder);
-        old && !self.departs(Departure::YieldsToOlder)
+        let old = self.is_spent(world, stored) || stored.is_before(parent) && !self.is(Mutation::TrustsOlder);
+        old && !self.is(Mutation::AbortsForOlder)
     }
 
-    pub fn write(&self, world: &mut World, who: usize, errand: Errand, exchange: Exchange) {
+    pub fn write(&self, world: &mut World, who: usize, errand: CommitSource, exchange: Exchange) {
         let child = exchange.child;
         let breach = match world.document {
             None => Some(Breach::WroteAfterLogout),
@@ -87,87 +86,87 @@ impl Protocol {
         world.go(who, Step::Committed(errand, exchange));
     }
 
-    /// After a refused commit: whatever is stored now is what the caller gets.
+    /// After a refused commit the caller gets the stored token, whichever it is.
     pub fn publish_stored(&self, world: &mut World, who: usize) {
         match self.look(world, who) {
-            Look::LoggedOut => world.end(who, Outcome::LoggedOut),
-            Look::OtherAccount => world.end(who, Outcome::OtherAccount),
-            Look::Moved(token) => {
+            Seen::LoggedOut => world.end(who, Outcome::LoggedOut),
+            Seen::OtherAccount => world.end(who, Outcome::OtherAccount),
+            Seen::Changed(token) => {
                 world.adopt(who, token);
                 world.end(who, Outcome::Token);
             }
-            Look::Same(_) => world.end(who, Outcome::Poisoned),
+            Seen::Same(_) => world.end(who, Outcome::Poisoned),
         }
     }
 
-    /// `reused`: somebody has the successor. The grace of five seconds is a fair wait here: a living peer commits
-    /// within it (measured: under half a second), or has dropped its answer, or has died.
+    /// After `reused` another process has the successor. The grace period of five seconds is a fair wait here: a live
+    /// peer commits within it (measured: under half a second), or has dropped its response, or has died.
     pub fn look_after_reused(&self, world: &mut World, who: usize, token: Token) -> Option<()> {
-        let same = matches!(self.look(world, who), Look::Same(_));
-        let hopes = world.peer.will_replace(token) && !self.departs(Departure::NoGrace);
-        if same && (hopes || self.departs(Departure::GraceWithoutEnd)) {
+        let same = matches!(self.look(world, who), Seen::Same(_));
+        let hopes = world.peer.will_replace(token) && !self.is(Mutation::NoGrace);
+        if same && (hopes || self.is(Mutation::UnlimitedGrace)) {
             return None;
         }
         self.look_after_refusal(world, who, token);
         Some(())
     }
 
-    /// Moved: adopt. Else: poison. Either way the token is known to be dead from now on.
+    /// Adopts a changed document, else poisons the token. In both cases the token is known to be dead from now on.
     pub fn look_after_refusal(&self, world: &mut World, who: usize, token: Token) {
         let look = self.look(world, who);
-        // Found by this model: the peer's commits leave no trace in `spent`, but its victims know that they lost.
-        if !self.departs(Departure::ForgetsRefused) {
+        // Found by this model: the peer's commits are not in `spent`, but a refusal shows that the token is spent.
+        if !self.is(Mutation::ForgetsRefused) {
             world.state.spent.add(token);
         }
-        if matches!(look, Look::Same(_)) {
+        if matches!(look, Seen::Same(_)) {
             world.state.poison = Some(token);
         }
-        world.stir();
+        world.wake_waiters();
         match look {
-            Look::LoggedOut => world.end(who, Outcome::LoggedOut),
-            Look::OtherAccount => world.end(who, Outcome::OtherAccount),
-            Look::Moved(token) => {
+            Seen::LoggedOut => world.end(who, Outcome::LoggedOut),
+            Seen::OtherAccount => world.end(who, Outcome::OtherAccount),
+            Seen::Changed(token) => {
                 world.adopt(who, token);
                 world.end(who, Outcome::Token);
             }
-            Look::Same(_) => world.end(who, Outcome::Poisoned),
+            Seen::Same(_) => world.end(who, Outcome::Poisoned),
         }
     }
 
     pub fn back_off(&self, world: &mut World, who: usize, token: Token) {
-        if self.departs(Departure::PoisonsTransient) {
+        if self.is(Mutation::PoisonsTransient) {
             return self.look_after_refusal(world, who, token);
         }
         world.state.backing_off = Some(token);
-        world.stir();
+        world.wake_waiters();
         world.end(who, Outcome::BackingOff);
     }
 
-    /// The outcome is unknown: look again; one retry in the same lease; then back off.
+    /// The outcome is unknown: reads the store again, retries once under the same lease, then backs off.
     pub fn look_after_silence(&self, world: &mut World, who: usize, token: Token, attempt: Attempt) {
         match (self.look(world, who), attempt) {
-            (Look::LoggedOut, _) => world.end(who, Outcome::LoggedOut),
-            (Look::OtherAccount, _) => world.end(who, Outcome::OtherAccount),
-            (Look::Moved(token), _) => {
+            (Seen::LoggedOut, _) => world.end(who, Outcome::LoggedOut),
+            (Seen::OtherAccount, _) => world.end(who, Outcome::OtherAccount),
+            (Seen::Changed(token), _) => {
                 world.adopt(who, token);
                 world.end(who, Outcome::Token);
             }
-            (Look::Same(_), Attempt::First) => self.send(world, who, token, Attempt::Second),
-            (Look::Same(_), Attempt::Second) => self.back_off(world, who, token),
+            (Seen::Same(_), Attempt::First) => self.send(world, who, token, Attempt::Second),
+            (Seen::Same(_), Attempt::Second) => self.back_off(world, who, token),
         }
     }
 
-    /// Ended processes live on: their token grows stale, a back-off ends, a poisoned one sees another document.
-    pub fn begin_again(&self, world: &mut World, who: usize, outcome: Outcome) -> Option<()> {
+    /// A process that got an outcome continues: its token expires, a back-off ends, or a poisoned one sees a new
+    /// document.
+    pub fn restart(&self, world: &mut World, who: usize, outcome: Outcome) -> Option<()> {
         let memory = world.ours[who].memory;
         let again = match outcome {
             Outcome::Token => memory.is_some_and(|token| world.is_stale(token)),
             Outcome::BackingOff => world.state.backing_off != memory,
-            // Only for what it would adopt: an older document that comes back heals nothing.
+            // Only for a document that it would adopt: a restored older one does not help.
             Outcome::Poisoned => {
-                let cure =
-                    matches!(self.look(world, who), Look::Moved(token) if world.state.poison != Some(token));
-                cure || self.departs(Departure::WakesForAnyDocument) && world.document != memory
+                let cure = matches!(self.look(world, who), Seen::Changed(token) if world.state.poison != Some(token));
+                cure || self.is(Mutation::WakesForAnyDocument) && world.document != memory
             }
             Outcome::StoreUnavailable => true,
             Outcome::LoggedOut | Outcome::OtherAccount => false,
@@ -179,13 +178,13 @@ impl Protocol {
         Some(())
     }
 
-    /// The commit locks cannot be had in time, or the store cannot be written: the rescue stays for the next holder.
+    /// The commit locks are busy, or the store cannot be written: the rescue stays for the next holder.
     pub fn commit_fails(&self, world: &mut World, who: usize) -> Option<()> {
         match world.ours[who].step {
-            Step::Saved(Errand::Own, exchange) | Step::Locked(Errand::Own, exchange) => {
+            Step::Saved(CommitSource::Own, exchange) | Step::Locked(CommitSource::Own, exchange) => {
                 world.publish(who, exchange.child);
             }
-            Step::Saved(Errand::Rescue, _) | Step::Locked(Errand::Rescue, _) => {
+            Step::Saved(CommitSource::Rescue, _) | Step::Locked(CommitSource::Rescue, _) => {
                 world.end(who, Outcome::StoreUnavailable);
             }
             _ => return None,
@@ -193,7 +192,7 @@ impl Protocol {
         Some(())
     }
 
-    /// The authority could not do it and says so.
+    /// The authority reports a transient failure.
     pub fn fails_transiently(&self, world: &mut World, who: usize) -> Option<()> {
         let Step::Sent(token, _) = world.ours[who].step else { return None };
         world.asked.remove(token);
@@ -201,17 +200,17 @@ impl Protocol {
         Some(())
     }
 
-    /// The authority does it, and its answer never arrives.
+    /// The authority issues a token, and its response is lost.
     pub fn answer_is_lost(&self, world: &mut World, who: usize) -> Option<()> {
         let Step::Sent(token, attempt) = world.ours[who].step else { return None };
         world.asked.remove(token);
         let _ = world.redeem(token, self.on_reuse);
-        world.excuse_losses();
+        world.mark_losses_excused();
         world.go(who, Step::Unknown(token, attempt));
         Some(())
     }
 
-    /// The sender gives up waiting; the authority may still do it.
+    /// The sender's request times out; the authority may still issue a token.
     pub fn times_out(&self, world: &mut World, who: usize) -> Option<()> {
         let Step::Sent(token, attempt) = world.ours[who].step else { return None };
         world.asked.remove(token);
@@ -220,7 +219,7 @@ impl Protocol {
         Some(())
     }
 
-    /// Stopped, by a signal or with its container or machine, until after the deadline of its request. The answer
+    /// The process is stopped, by a signal or with its machine, until after the deadline of its request. The response
     /// arrives meanwhile.
     pub fn is_stopped(&self, world: &mut World, who: usize) -> Option<()> {
         let Step::Sent(parent, attempt) = world.ours[who].step else { return None };
@@ -229,14 +228,14 @@ impl Protocol {
         Some(())
     }
 
-    /// Continued: the answer is looked at before the clock.
-    pub fn goes_on(&self, world: &mut World, who: usize, exchange: Exchange, attempt: Attempt) {
-        let late = self.departs(Departure::LooksAtTheClockFirst);
+    /// The process continues, and reads the response before it checks its deadline.
+    pub fn resumes(&self, world: &mut World, who: usize, exchange: Exchange, attempt: Attempt) {
+        let late = self.is(Mutation::ChecksDeadlineFirst);
         let step = if late { Step::Unknown(exchange.parent, attempt) } else { Step::Answered(exchange) };
         world.go(who, step);
     }
 
-    /// Killed. The kernel releases its locks, files stay, and it starts anew with an empty memory.
+    /// The process is killed. The kernel releases its locks, files stay, and it restarts with empty memory.
     pub fn crashes(&self, world: &mut World, who: usize) -> Option<()> {
         let process = world.ours[who];
         let reborn = Process { memory: None, step: Step::WAITING };
@@ -250,7 +249,7 @@ impl Protocol {
                 world.late.add(token);
                 false
             }
-            // It knew what became of the token, and had told nobody yet.
+            // It knew the outcome, and had not recorded it yet.
             Step::Reused(token) | Step::Invalid(token) => {
                 world.asked.remove(token);
                 false
@@ -261,20 +260,20 @@ impl Protocol {
             }
             _ => false,
         };
-        // A foreign program had overwritten what this process still knew.
+        // Another program had overwritten a token that only this process still had.
         let alone =
             world.backups == Backups::Restored && process.memory.is_some_and(|own| !world.is_dead(own));
         if unavoidable || alone {
-            world.excuse_losses();
+            world.mark_losses_excused();
         }
         Some(())
     }
 
-    /// A request arrives after its sender has gone.
+    /// A request arrives after its sender has died.
     pub fn arrives_late(&self, world: &mut World, token: Token) -> Option<()> {
         world.late.remove(token);
         let _ = world.redeem(token, self.on_reuse);
-        world.excuse_losses();
+        world.mark_losses_excused();
         Some(())
     }
 }

@@ -1,16 +1,16 @@
 //! A model of the refresh protocol, checked exhaustively within its bounds.
 //!
-//! What is modelled: processes of ours ([`ours`], [`commit`]) that may die between any two steps; a Codex that takes no
-//! lease ([`peer`]); people and programs that log out, log in and put backups back; an authority whose tokens can be
-//! used once. What is not: time (waits are fair, ages and back-offs end at any moment), access tokens, answers for another
-//! account, the policy `follow`. Two stores with migrations and logouts are modelled in [`stores`], links in [`links`].
+//! It models our processes ([`process`], [`commit`]), which may die between any two steps; a Codex that takes no lease
+//! ([`peer`]); users and programs that log out, log in and restore backups; and an authority with single-use tokens. It
+//! does not model time (waits are fair, tokens expire and back-offs end at any moment), access tokens, responses for
+//! another account, or the policy `follow`. [`stores`] models two stores with migrations and logouts, [`links`] links.
 
 mod check;
 mod commit;
-mod departures;
 mod links;
-mod ours;
+mod mutations;
 mod peer;
+mod process;
 mod promises;
 mod protocol;
 mod stores;
@@ -24,20 +24,20 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
 use protocol::{Action, Protocol};
 use world::{OnReuse, World};
 
-/// With an authority that forgives nothing.
+/// Three of our processes, and an authority that revokes a login when a spent token is sent.
 const THREE_OF_OURS: Protocol = Protocol {
     ours: 3,
     peer_turns: 0,
     ages: 1,
-    misfortunes: 3,
+    failures: 3,
     on_reuse: OnReuse::RevokeFamily,
-    departure: None,
+    mutation: None,
 };
 
-const TWO_AND_A_PEER: Protocol = Protocol { ours: 2, peer_turns: 1, misfortunes: 2, ..THREE_OF_OURS };
+const TWO_AND_A_PEER: Protocol = Protocol { ours: 2, peer_turns: 1, failures: 2, ..THREE_OF_OURS };
 
 /// Whether any action is possible in `world`.
-fn can_go_on<M: Model>(protocol: &M, world: &M::State) -> bool {
+fn can_continue<M: Model>(protocol: &M, world: &M::State) -> bool {
     let mut actions = Vec::new();
     protocol.actions(world, &mut actions);
     actions.into_iter().any(|action| protocol.next_state(world, action).is_some())
@@ -55,27 +55,25 @@ fn two_of_ours_keep_every_promise_beside_a_peer_whatever_two_things_go_wrong() {
 
 #[test]
 fn two_of_ours_keep_every_promise_beside_a_peer_that_refreshes_twice() {
-    holds("two and a busy peer", Protocol { peer_turns: 2, misfortunes: 1, ..TWO_AND_A_PEER });
+    holds("two and a busy peer", Protocol { peer_turns: 2, failures: 1, ..TWO_AND_A_PEER });
 }
 
 #[test]
 fn two_of_ours_keep_every_promise_beside_a_peer_whatever_three_things_go_wrong_within_one_refresh() {
-    holds("two and a peer, once", Protocol { ages: 0, misfortunes: 3, ..TWO_AND_A_PEER });
+    holds("two and a peer, once", Protocol { ages: 0, failures: 3, ..TWO_AND_A_PEER });
 }
 
 #[test]
 fn three_of_ours_keep_every_promise_beside_a_peer_and_a_forgiving_authority() {
     let on_reuse = OnReuse::Refuse;
-    holds("three and a peer", Protocol { ours: 3, misfortunes: 1, on_reuse, ..TWO_AND_A_PEER });
+    holds("three and a peer", Protocol { ours: 3, failures: 1, on_reuse, ..TWO_AND_A_PEER });
 }
 
-/// Together with [`promises::ALL_END`], which looks at the ends of runs, this is the liveness of the protocol: the
-/// checker's own `eventually` overlooks runs that join others.
+/// Checks liveness, together with [`promises::ALL_END`], which checks the ends of runs. The checker's own `eventually`
+/// misses runs that join others.
 #[test]
-fn no_run_goes_on_for_ever() {
-    for protocol in
-        [Protocol { misfortunes: 2, ..THREE_OF_OURS }, Protocol { misfortunes: 1, ..TWO_AND_A_PEER }]
-    {
+fn every_run_ends() {
+    for protocol in [Protocol { failures: 2, ..THREE_OF_OURS }, Protocol { failures: 1, ..TWO_AND_A_PEER }] {
         assert_eq!(states_on_or_before_a_cycle(protocol), 0, "{protocol:?}");
     }
 }
@@ -98,14 +96,14 @@ fn holds(name: &str, protocol: Protocol) {
                 found.is_none(),
                 "not so: {}\n{}",
                 property.name,
-                found.map_or_else(String::new, story)
+                found.map_or_else(String::new, trace)
             ),
         }
     }
 }
 
-/// A run, step by step: who stood where before it, and what it did to the files.
-fn story(path: Path<World, Action>) -> String {
+/// Prints a run step by step: the state of each process before the step, and what the step changed.
+fn trace(path: Path<World, Action>) -> String {
     let tell = |(world, action): (World, Option<Action>)| {
         let World { document, rescue, state, ours, peer, .. } = world;
         let who = match action {
@@ -122,7 +120,7 @@ fn story(path: Path<World, Action>) -> String {
     path.into_vec().into_iter().map(tell).collect()
 }
 
-/// Takes away every state without a successor, again and again; what is left leads into a cycle.
+/// Removes states without a successor until none is left; returns the number of the others, which lead into a cycle.
 fn states_on_or_before_a_cycle(protocol: Protocol) -> usize {
     let mut numbers: HashMap<World, usize> = HashMap::new();
     let mut successors: Vec<usize> = Vec::new();

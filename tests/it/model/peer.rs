@@ -1,15 +1,15 @@
-//! The uncooperative peer, a Codex 0.169 (`codex-blackbox.md` 0 and 3), and the person and the programs around it.
+//! The peer that takes no lease, modelled on measurements of Codex 0.169, and the users and programs around it.
 
 use super::protocol::Protocol;
 use super::world::{Answer, Backups, Exchange, Login, Standing, Token, World};
 
-/// Where the peer's refresh stands. It takes no lease and leaves no rescue.
+/// The state of the peer's refresh. It takes no lease and leaves no rescue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     Idle,
     /// It has read the document and sent its token.
     Asked(Token),
-    /// It has a successor in memory alone.
+    /// It has a successor, only in memory.
     Holding(Exchange),
 }
 
@@ -18,14 +18,14 @@ impl Peer {
         matches!(self, Self::Holding(exchange) if exchange.child == token)
     }
 
-    /// Is the successor of `token` about to be committed?
+    /// Returns whether the successor of `token` is about to be committed.
     pub fn will_replace(self, token: Token) -> bool {
         matches!(self, Self::Holding(exchange) if exchange.parent == token)
     }
 }
 
 impl Protocol {
-    /// The peer's next step, if it can take one.
+    /// Takes the peer's next step, if it can take one.
     pub fn peer_step(&self, world: &mut World) -> Option<()> {
         match world.peer {
             Peer::Idle if world.turns > 0 => {
@@ -38,20 +38,20 @@ impl Protocol {
                     Answer::Reused | Answer::Invalid => Peer::Idle,
                 };
             }
-            // Under its two locks: it compares what is stored with what it read, and writes or drops its answer.
+            // Under its two locks it compares the document with what it read, and writes or drops its response.
             Peer::Holding(exchange) if self.commit_locks_free(world) => {
                 if world.document == Some(exchange.parent) {
                     world.document = Some(exchange.child);
                 }
                 world.peer = Peer::Idle;
-                world.excuse_losses();
+                world.mark_losses_excused();
             }
             _ => return None,
         }
         Some(())
     }
 
-    /// The peer ends in the middle of its refresh, or gives up waiting for `auth.json.lock`.
+    /// The peer dies during its refresh, or gives up waiting for `auth.json.lock`.
     pub fn peer_dies(&self, world: &mut World) -> Option<()> {
         match world.peer {
             Peer::Idle => return None,
@@ -59,11 +59,11 @@ impl Protocol {
             Peer::Holding(_) => {}
         }
         world.peer = Peer::Idle;
-        world.excuse_losses();
+        world.mark_losses_excused();
         Some(())
     }
 
-    /// The first half of the peer's logout, outside any lock. It may fail, and nobody is told.
+    /// The first half of the peer's logout, outside any lock. A failure is not reported.
     pub fn peer_revokes(&self, world: &mut World) -> Option<()> {
         let stored = world.document?;
         if world.authority[stored.login as usize].standing != Standing::Good {
@@ -73,18 +73,18 @@ impl Protocol {
         Some(())
     }
 
-    /// The second half: the document goes, whatever it holds by now.
+    /// The second half of the peer's logout removes the document, whatever it holds by now.
     pub fn peer_logs_out(&self, world: &mut World) -> Option<()> {
         if !self.commit_locks_free(world) {
             return None;
         }
         world.document.take()?;
-        // Whoever logs out gives up every token of the login, also those on their way.
+        // A logout gives up every token of the login, also those in flight.
         world.excused = [true; 3];
         Some(())
     }
 
-    /// A new login over whatever is there; the app-server's does not revoke the old one.
+    /// The peer stores a new login over any other; a login by the app-server does not revoke the old one.
     pub fn peer_logs_in(&self, world: &mut World, login: Login) -> Option<()> {
         let stored = world.document.is_some_and(|stored| stored.login == login);
         let grant = world.authority[login as usize];
@@ -98,7 +98,7 @@ impl Protocol {
         Some(())
     }
 
-    /// A backup, a dotfile manager or a person puts an older document of the same login back, without any lock.
+    /// A user or a backup program restores an older document of the same login, without any lock.
     pub fn is_restored(&self, world: &mut World, number: u8) -> Option<()> {
         let stored = world.document?;
         let older = Token { number, ..stored };
@@ -107,7 +107,7 @@ impl Protocol {
         }
         world.document = Some(older);
         world.backups = Backups::Restored;
-        world.excuse_losses();
+        world.mark_losses_excused();
         Some(())
     }
 }

@@ -1,6 +1,6 @@
-//! A process of ours: the refresh transaction as a machine whose steps are as atomic as the code's.
+//! Our process: the refresh transaction as a state machine whose steps are as atomic as in the library.
 
-use super::protocol::{Departure, Protocol};
+use super::protocol::{Mutation, Protocol};
 use super::world::{Answer, Breach, Exchange, Standing, Token, World};
 
 /// One process.
@@ -11,34 +11,34 @@ pub struct Process {
     pub step: Step,
 }
 
-/// Where a process stands. Everything between the first and the last is done under the lease.
+/// The step of a process. All steps between the first and the last are under the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// It needs a fresh token and waits for the lease.
     Waiting(Attention),
-    /// It has the lease: is there a rescue?
+    /// It has the lease, and checks for a rescue.
     Leased,
-    /// It looks again at the store.
+    /// It reads the store again.
     Looking,
-    /// The answer can be saved; the request goes out next.
+    /// The rescue is reserved; the request is sent next.
     Reserved(Token),
     Sent(Token, Attempt),
-    /// It was stopped for longer than its deadline, and the answer is in the socket.
+    /// It was stopped for longer than its deadline; the response is in the socket.
     Stopped(Exchange, Attempt),
-    /// A 2xx has arrived, in memory alone: the unavoidable window.
+    /// A token response has arrived, only in memory: the unavoidable window.
     Answered(Exchange),
     /// The rescue is on disk.
-    Saved(Errand, Exchange),
+    Saved(CommitSource, Exchange),
     /// It holds the commit locks, has read the document again, and will write.
-    Locked(Errand, Exchange),
-    Committed(Errand, Exchange),
-    /// `state.json` knows of the commit.
-    Recorded(Errand, Exchange),
-    /// The document moved while the authority was asked.
-    Refused(Errand, Exchange, Stray),
-    Revoked(Errand, Exchange),
-    /// `state.json` knows that the parent is spent all the same.
-    Dropped(Errand),
+    Locked(CommitSource, Exchange),
+    Committed(CommitSource, Exchange),
+    /// The commit is recorded in `state.json`.
+    Recorded(CommitSource, Exchange),
+    /// The document changed during the request.
+    Refused(CommitSource, Exchange, Stray),
+    Revoked(CommitSource, Exchange),
+    /// The parent is recorded as spent in `state.json` all the same.
+    Dropped(CommitSource),
     Reused(Token),
     Invalid(Token),
     Transient(Token),
@@ -46,36 +46,36 @@ pub enum Step {
     Ended(Outcome),
 }
 
-/// Whether the generation has changed since a waiter last looked.
+/// Whether the generation has changed since a waiter last read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Attention {
     Calm,
     Stirred,
 }
 
-/// Which request of a lease it is.
+/// The number of the request under one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Attempt {
     First,
     Second,
 }
 
-/// Whose exchange is being committed.
+/// The origin of the exchange that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Errand {
+pub enum CommitSource {
     Own,
-    /// A rescue that somebody left behind.
+    /// A rescue that a killed process left behind.
     Rescue,
 }
 
-/// What becomes of a successor that could not be committed.
+/// What is done with a successor that could not be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stray {
     Revoke,
     Leave,
 }
 
-/// What the caller is told.
+/// The outcome that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     Token,
@@ -83,18 +83,18 @@ pub enum Outcome {
     OtherAccount,
     Poisoned,
     BackingOff,
-    /// A rescue could not be finished, so nothing was spent.
+    /// A rescue could not be completed, so no token was spent.
     StoreUnavailable,
 }
 
-/// What a look at the store says to somebody with a snapshot.
+/// What reading the store means for a process with a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum Seen {
     LoggedOut,
     OtherAccount,
     /// A document to adopt.
-    Moved(Token),
-    /// The same as the snapshot, or an older one that is to be ignored.
+    Changed(Token),
+    /// The same as the snapshot, or an older one that is ignored.
     Same(Token),
 }
 
@@ -115,7 +115,7 @@ impl Process {
         matches!(self.step, Step::Ended(_))
     }
 
-    /// Does it have `token` in memory and is yet to write it?
+    /// Returns whether it has `token` in memory and will write it.
     pub fn will_save(&self, token: Token) -> bool {
         match self.step {
             Step::Stopped(exchange, _)
@@ -126,7 +126,7 @@ impl Process {
         }
     }
 
-    pub fn stir(&mut self) {
+    pub fn wake(&mut self) {
         if let Step::Waiting(attention) = &mut self.step {
             *attention = Attention::Stirred;
         }
@@ -156,31 +156,31 @@ impl World {
 }
 
 impl Protocol {
-    /// The next step of process `who`, if it can take one.
+    /// Takes the next step of process `who`, if it can take one.
     pub fn step(&self, world: &mut World, who: usize) -> Option<()> {
         match world.ours[who].step {
             Step::Waiting(_) => {
                 let taken = world.ours.iter().any(Process::has_lease);
-                if taken && !self.departs(Departure::NoLease) {
+                if taken && !self.is(Mutation::NoLease) {
                     return None;
                 }
                 world.go(who, Step::Leased);
             }
             Step::Leased => match world.rescue {
-                Some(rescue) if !self.departs(Departure::SpendsBeforeRescue) => {
-                    world.go(who, Step::Saved(Errand::Rescue, rescue));
+                Some(rescue) if !self.is(Mutation::SpendsBeforeRescue) => {
+                    world.go(who, Step::Saved(CommitSource::Rescue, rescue));
                 }
                 _ => world.go(who, Step::Looking),
             },
             Step::Looking => self.look_under_lease(world, who),
             Step::Reserved(token) => self.send(world, who, token, Attempt::First),
             Step::Sent(..) => return None,
-            Step::Stopped(exchange, attempt) => self.goes_on(world, who, exchange, attempt),
+            Step::Stopped(exchange, attempt) => self.resumes(world, who, exchange, attempt),
             Step::Answered(exchange) => {
-                if !self.departs(Departure::CommitsBeforeRescue) {
+                if !self.is(Mutation::CommitsBeforeRescue) {
                     world.rescue = Some(exchange);
                 }
-                world.go(who, Step::Saved(Errand::Own, exchange));
+                world.go(who, Step::Saved(CommitSource::Own, exchange));
             }
             Step::Saved(errand, exchange) => self.lock_and_read(world, who, errand, exchange)?,
             Step::Locked(errand, exchange) => self.write(world, who, errand, exchange),
@@ -193,8 +193,8 @@ impl Protocol {
             Step::Recorded(errand, exchange) => {
                 world.rescue = None;
                 match errand {
-                    Errand::Own => world.publish(who, exchange.child),
-                    Errand::Rescue => self.remember_rescued(world, who, exchange.child),
+                    CommitSource::Own => world.publish(who, exchange.child),
+                    CommitSource::Rescue => self.remember_rescued(world, who, exchange.child),
                 }
             }
             Step::Refused(errand, exchange, stray) => {
@@ -204,51 +204,51 @@ impl Protocol {
                 world.go(who, Step::Revoked(errand, exchange));
             }
             Step::Revoked(errand, exchange) => {
-                // A refused commit is a spent token too.
-                self.record_spent(world, Errand::Rescue, exchange.parent);
+                // The token is spent also if the commit was refused.
+                self.record_spent(world, CommitSource::Rescue, exchange.parent);
                 world.go(who, Step::Dropped(errand));
             }
             Step::Dropped(errand) => {
                 world.rescue = None;
                 match errand {
-                    Errand::Own => self.publish_stored(world, who),
-                    Errand::Rescue => world.go(who, Step::Looking),
+                    CommitSource::Own => self.publish_stored(world, who),
+                    CommitSource::Rescue => world.go(who, Step::Looking),
                 }
             }
             Step::Reused(token) => self.look_after_reused(world, who, token)?,
             Step::Invalid(token) => self.look_after_refusal(world, who, token),
             Step::Transient(token) => self.back_off(world, who, token),
             Step::Unknown(token, attempt) => self.look_after_silence(world, who, token, attempt),
-            Step::Ended(outcome) => self.begin_again(world, who, outcome)?,
+            Step::Ended(outcome) => self.restart(world, who, outcome)?,
         }
         Some(())
     }
 
-    /// A waiter sees a new generation: it adopts a commit, takes a failure as its own, or waits on.
-    pub fn heed(&self, world: &mut World, who: usize) -> Option<()> {
+    /// A waiter sees a new generation: it adopts a commit, returns the same failure, or waits on.
+    pub fn on_new_generation(&self, world: &mut World, who: usize) -> Option<()> {
         if world.ours[who].step != Step::Waiting(Attention::Stirred) {
             return None;
         }
         world.go(who, Step::WAITING);
         match self.look(world, who) {
-            Look::LoggedOut => world.end(who, Outcome::LoggedOut),
-            Look::OtherAccount => world.end(who, Outcome::OtherAccount),
-            Look::Moved(token) => {
+            Seen::LoggedOut => world.end(who, Outcome::LoggedOut),
+            Seen::OtherAccount => world.end(who, Outcome::OtherAccount),
+            Seen::Changed(token) => {
                 world.adopt(who, token);
                 if !world.is_stale(token) {
                     world.end(who, Outcome::Token);
                 }
             }
-            Look::Same(token) if world.state.poison == Some(token) => world.end(who, Outcome::Poisoned),
-            Look::Same(token) if world.state.backing_off == Some(token) => {
+            Seen::Same(token) if world.state.poison == Some(token) => world.end(who, Outcome::Poisoned),
+            Seen::Same(token) if world.state.backing_off == Some(token) => {
                 world.end(who, Outcome::BackingOff);
             }
-            Look::Same(_) => {}
+            Seen::Same(_) => {}
         }
         Some(())
     }
 
-    /// The authority's answer arrives.
+    /// The authority's response arrives.
     pub fn answer(&self, world: &mut World, who: usize) -> Option<()> {
         let Step::Sent(parent, _) = world.ours[who].step else { return None };
         let step = match world.redeem(parent, self.on_reuse) {
@@ -260,45 +260,45 @@ impl Protocol {
         Some(())
     }
 
-    /// What the store says, apart from documents that are known to be old.
-    pub fn look(&self, world: &World, who: usize) -> Look {
-        let Some(stored) = world.document else { return Look::LoggedOut };
+    /// Reads the store, ignoring documents that are known to be old.
+    pub fn look(&self, world: &World, who: usize) -> Seen {
+        let Some(stored) = world.document else { return Seen::LoggedOut };
         let spent = self.is_spent(world, stored);
         let Some(own) = world.ours[who].memory else {
-            return if spent { Look::Same(stored) } else { Look::Moved(stored) };
+            return if spent { Seen::Same(stored) } else { Seen::Changed(stored) };
         };
-        // Found by this model: `spent` knows only our own commits. What the peer's commit replaced can come back too.
-        let old = spent || stored.is_before(own) && !self.departs(Departure::TrustsOlder);
+        // Found by this model: `spent` has only our own commits; a token that the peer replaced can be restored too.
+        let old = spent || stored.is_before(own) && !self.is(Mutation::TrustsOlder);
         if stored == own {
-            Look::Same(own)
+            Seen::Same(own)
         } else if !stored.login.is_same_account(own.login) {
-            Look::OtherAccount
-        } else if old && !self.departs(Departure::AdoptsOlder) {
-            Look::Same(own)
+            Seen::OtherAccount
+        } else if old && !self.is(Mutation::AdoptsOlder) {
+            Seen::Same(own)
         } else {
-            Look::Moved(stored)
+            Seen::Changed(stored)
         }
     }
 
     pub fn is_spent(&self, world: &World, token: Token) -> bool {
-        world.state.spent.has(token) && !self.departs(Departure::IgnoresSpent)
+        world.state.spent.has(token) && !self.is(Mutation::IgnoresSpent)
     }
 
-    /// Found by this model: whoever removes a rescue says first what was spent, whatever became of the answer, because
-    /// the one who wrote the rescue may have died before saying so.
-    fn record_spent(&self, world: &mut World, errand: Errand, parent: Token) {
-        if errand == Errand::Own || !self.departs(Departure::RecordsOnlyCommits) {
+    /// Found by this model: before a rescue is removed, its parent is recorded as spent, whatever the outcome, because
+    /// the process that wrote the rescue may have died before recording it.
+    fn record_spent(&self, world: &mut World, errand: CommitSource, parent: Token) {
+        if errand == CommitSource::Own || !self.is(Mutation::RecordsOnlyCommits) {
             world.state.spent.add(parent);
         }
-        world.stir();
+        world.wake_waiters();
     }
 
-    /// Found by this model: whoever finishes a rescue is from then on the one who knows its token.
+    /// Found by this model: the process that completes a rescue adopts its token.
     fn remember_rescued(&self, world: &mut World, who: usize, child: Token) {
         let adopts = world.ours[who]
             .memory
             .is_none_or(|own| own.login.is_same_account(child.login) && !child.is_before(own));
-        if adopts && !self.departs(Departure::FinisherForgets) {
+        if adopts && !self.is(Mutation::ForgetsCompletedRescue) {
             world.adopt(who, child);
         }
         world.go(who, Step::Looking);
@@ -306,19 +306,19 @@ impl Protocol {
 
     fn look_under_lease(&self, world: &mut World, who: usize) {
         let token = match self.look(world, who) {
-            Look::LoggedOut => return world.end(who, Outcome::LoggedOut),
-            Look::OtherAccount => return world.end(who, Outcome::OtherAccount),
-            Look::Moved(token) => {
+            Seen::LoggedOut => return world.end(who, Outcome::LoggedOut),
+            Seen::OtherAccount => return world.end(who, Outcome::OtherAccount),
+            Seen::Changed(token) => {
                 world.adopt(who, token);
                 token
             }
-            Look::Same(token) => {
+            Seen::Same(token) => {
                 world.ours[who].memory = Some(token);
                 token
             }
         };
-        // Found by this model: a spent document whose successor nobody here remembers must not be sent again.
-        let spent = self.is_spent(world, token) && !self.departs(Departure::SendsSpent);
+        // Found by this model: a spent token must not be sent again, also if no process has its successor.
+        let spent = self.is_spent(world, token) && !self.is(Mutation::SendsSpent);
         if spent || world.state.poison == Some(token) {
             world.end(who, Outcome::Poisoned);
         } else if world.state.backing_off == Some(token) {

@@ -1,85 +1,85 @@
-//! The protocol as `stateright` sees it: its bounds, the ways to get it wrong, and what can happen next.
+//! The protocol as a `stateright` model: its bounds, mutations and actions.
 
 use stateright::{Model, Property};
 
-use super::ours::{Attention, Step};
+use super::process::{Attention, Step};
 use super::world::{Login, OnReuse, Token, World};
 
-/// Who takes part, how much may happen, and how the protocol departs from ours, if it does.
+/// The participants, the bounds, and the mutation of the protocol, if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
-    /// Processes of ours.
+    /// The number of our processes.
     pub ours: usize,
-    /// Refreshes that the peer begins; without any there is no peer.
+    /// The number of refreshes that the peer begins; 0 for no peer.
     pub peer_turns: u8,
-    /// How often all tokens grow stale again.
+    /// How often all tokens expire.
     pub ages: u8,
-    /// How many things go wrong: any of [`Misfortune`], in any order.
-    pub misfortunes: u8,
+    /// How many failures happen: any [`Failure`], in any order.
+    pub failures: u8,
     pub on_reuse: OnReuse,
-    pub departure: Option<Departure>,
+    pub mutation: Option<Mutation>,
 }
 
-/// A protocol that is wrong in one rule.
+/// A wrong rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub enum Mutation {
     NoLease,
-    /// A rescue is there, and the token is spent before it is finished.
+    /// A token is spent before an existing rescue is completed.
     SpendsBeforeRescue,
-    /// The answer is committed without having been written to the rescue.
+    /// The response is committed without being written to the rescue.
     CommitsBeforeRescue,
     ClearsRescueBeforeCommit,
     NoCommitLocks,
     NoCompareAndSwap,
     /// `reused` poisons at once.
     NoGrace,
-    /// `reused` is waited out until the document moves.
-    GraceWithoutEnd,
+    /// After `reused` the process waits until the document changes.
+    UnlimitedGrace,
     PoisonsTransient,
-    /// A process that was stopped finds its deadline over, and drops the answer that is in the socket.
-    LooksAtTheClockFirst,
-    /// A poisoned process takes any other document for a cure.
+    /// A process that was stopped checks its deadline first, and drops the response that is in the socket.
+    ChecksDeadlineFirst,
+    /// A poisoned process tries again with any other document.
     WakesForAnyDocument,
     IgnoresSpent,
-    /// Any stored document wins over the snapshot.
+    /// Any stored document replaces the snapshot.
     AdoptsOlder,
-    // What follows was open before this model was checked.
-    /// Only `spent` tells that a stored document is an old one.
+    // The following were errors of the protocol that this model found.
+    /// Only `spent` identifies an old document.
     TrustsOlder,
     /// A stored document whose fingerprint is in `spent` is sent all the same.
     SendsSpent,
-    /// A stored document that is known to be old refuses a commit.
-    YieldsToOlder,
-    /// Who finishes a rescue learns nothing from it.
-    FinisherForgets,
+    /// A commit is refused if the stored document is known to be old.
+    AbortsForOlder,
+    /// The process that completes a rescue does not adopt its token.
+    ForgetsCompletedRescue,
     /// A successor that is not needed is revoked although the stored document may descend from it.
-    RevokesItsDescendant,
-    /// `spent` has what the process itself committed, and not what a rescue tells.
+    RevokesAncestor,
+    /// `spent` has the process's own commits, but not the parents of rescues.
     RecordsOnlyCommits,
-    /// A fingerprint that the authority has refused for good is not remembered in `spent`.
+    /// A fingerprint that the authority has refused permanently is not added to `spent`.
     ForgetsRefused,
 }
 
-/// What happens next.
+/// An action of a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// One of ours takes its next step.
+    /// One of our processes takes its next step.
     Step(usize),
-    /// A waiting one sees a new generation.
+    /// A waiting process sees a new generation.
     Heed(usize),
-    /// The authority answers one of ours.
+    /// The authority responds to one of our processes.
     Answer(usize),
     /// The peer takes its next step.
     Peer,
     ArrivesLate(Token),
     TokensAge,
     BackOffEnds,
-    Befalls(Misfortune),
+    Befalls(Failure),
 }
 
-/// What goes wrong, or at least across.
+/// A failure, or interference from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfortune {
+pub enum Failure {
     Crash(usize),
     Transient(usize),
     AnswerLost(usize),
@@ -94,53 +94,52 @@ pub enum Misfortune {
 }
 
 impl Protocol {
-    pub fn departs(&self, departure: Departure) -> bool {
-        self.departure == Some(departure)
+    pub fn is(&self, departure: Mutation) -> bool {
+        self.mutation == Some(departure)
     }
 
     pub fn has_peer(&self) -> bool {
         self.peer_turns > 0
     }
 
-    fn befall(&self, world: &mut World, misfortune: Misfortune) -> Option<()> {
-        world.misfortunes -= 1;
+    fn fail(&self, world: &mut World, misfortune: Failure) -> Option<()> {
+        world.failures -= 1;
         match misfortune {
-            Misfortune::Crash(who) => self.crashes(world, who),
-            Misfortune::Transient(who) => self.fails_transiently(world, who),
-            Misfortune::AnswerLost(who) => self.answer_is_lost(world, who),
-            Misfortune::TimedOut(who) => self.times_out(world, who),
-            Misfortune::Stopped(who) => self.is_stopped(world, who),
-            Misfortune::CommitFails(who) => self.commit_fails(world, who),
-            Misfortune::PeerDies => self.peer_dies(world),
-            Misfortune::PeerRevokes => self.peer_revokes(world),
-            Misfortune::PeerLogsOut => self.peer_logs_out(world),
-            Misfortune::PeerLogsIn(login) => self.peer_logs_in(world, login),
-            Misfortune::Restored(number) => self.is_restored(world, number),
+            Failure::Crash(who) => self.crashes(world, who),
+            Failure::Transient(who) => self.fails_transiently(world, who),
+            Failure::AnswerLost(who) => self.answer_is_lost(world, who),
+            Failure::TimedOut(who) => self.times_out(world, who),
+            Failure::Stopped(who) => self.is_stopped(world, who),
+            Failure::CommitFails(who) => self.commit_fails(world, who),
+            Failure::PeerDies => self.peer_dies(world),
+            Failure::PeerRevokes => self.peer_revokes(world),
+            Failure::PeerLogsOut => self.peer_logs_out(world),
+            Failure::PeerLogsIn(login) => self.peer_logs_in(world, login),
+            Failure::Restored(number) => self.is_restored(world, number),
         }
     }
 
     fn misfortunes(&self, world: &World, actions: &mut Vec<Action>) {
         let mut may = |misfortune| actions.push(Action::Befalls(misfortune));
         for (who, process) in world.ours.iter().enumerate() {
-            may(Misfortune::Crash(who));
+            may(Failure::Crash(who));
             if matches!(process.step, Step::Sent(..)) {
-                may(Misfortune::Transient(who));
-                may(Misfortune::AnswerLost(who));
-                may(Misfortune::TimedOut(who));
-                may(Misfortune::Stopped(who));
+                may(Failure::Transient(who));
+                may(Failure::AnswerLost(who));
+                may(Failure::TimedOut(who));
+                may(Failure::Stopped(who));
             }
             if matches!(process.step, Step::Saved(..) | Step::Locked(..)) {
-                may(Misfortune::CommitFails(who));
+                may(Failure::CommitFails(who));
             }
         }
-        (0..world.document.map_or(0, |stored| stored.number))
-            .for_each(|older| may(Misfortune::Restored(older)));
+        (0..world.document.map_or(0, |stored| stored.number)).for_each(|older| may(Failure::Restored(older)));
         if self.has_peer() {
-            may(Misfortune::PeerDies);
-            may(Misfortune::PeerRevokes);
-            may(Misfortune::PeerLogsOut);
-            may(Misfortune::PeerLogsIn(Login::Again));
-            may(Misfortune::PeerLogsIn(Login::Other));
+            may(Failure::PeerDies);
+            may(Failure::PeerRevokes);
+            may(Failure::PeerLogsOut);
+            may(Failure::PeerLogsIn(Login::Again));
+            may(Failure::PeerLogsIn(Login::Other));
         }
     }
 }
@@ -150,11 +149,11 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(self.ours, self.peer_turns, self.misfortunes)]
+        vec![World::new(self.ours, self.peer_turns, self.failures)]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        // After a breach there is nothing more to learn.
+        // A run ends at a breach.
         if world.breach.is_some() {
             return;
         }
@@ -172,7 +171,7 @@ impl Model for Protocol {
         }
         actions.extend(world.late.iter().map(Action::ArrivesLate));
         actions.extend([Action::TokensAge, Action::BackOffEnds]);
-        if world.misfortunes > 0 {
+        if world.failures > 0 {
             self.misfortunes(world, actions);
         }
     }
@@ -182,13 +181,13 @@ impl Model for Protocol {
         let world = &mut next;
         match action {
             Action::Step(who) => self.step(world, who),
-            Action::Heed(who) => self.heed(world, who),
+            Action::Heed(who) => self.on_new_generation(world, who),
             Action::Answer(who) => self.answer(world, who),
             Action::Peer => self.peer_step(world),
             Action::ArrivesLate(token) => self.arrives_late(world, token),
             Action::TokensAge => (world.aged < self.ages).then(|| world.aged += 1),
             Action::BackOffEnds => world.state.backing_off.take().map(drop),
-            Action::Befalls(misfortune) => self.befall(world, misfortune),
+            Action::Befalls(misfortune) => self.fail(world, misfortune),
         }?;
         Some(next)
     }

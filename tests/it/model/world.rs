@@ -1,21 +1,21 @@
-//! The world of the model: tokens, what survives a crash, the authority's book, and what the properties must remember.
+//! The state of the model: tokens, files, the authority, and what the properties need to remember.
 
 use stateright::Representative;
 
-use super::ours::{Process, Step};
 use super::peer::Peer;
+use super::process::{Process, Step};
 
-/// Most tokens that one login can come to under the bounds of the tests.
-const MOST: u8 = 8;
+/// The most tokens of one login under the bounds of the tests.
+const MAX_TOKENS: u8 = 8;
 
 /// A login, which the authority calls a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Login {
-    /// The one that everybody starts with.
+    /// The first login.
     First,
-    /// A later one with the same account.
+    /// A later login with the same account.
     Again,
-    /// One with another account.
+    /// A login with another account.
     Other,
 }
 
@@ -27,7 +27,7 @@ impl Login {
     }
 }
 
-/// A refresh token; the document is nothing else to the model. Numbers are given out in order.
+/// A refresh token, which stands for the whole document. Numbers are assigned in order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token {
     pub login: Login,
@@ -41,8 +41,8 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// Is it known to be an earlier one of the same login? `login_owner_id` names the login, and the `iat` of the
-    /// access token is the authority's own clock.
+    /// Returns whether it is known to be an earlier token of the same login: `login_owner_id` names the login, and the
+    /// `iat` of the access token is by the authority's clock.
     pub fn is_before(self, other: Self) -> bool {
         self.login == other.login && self.number < other.number
     }
@@ -62,8 +62,8 @@ impl Tokens {
     pub const NONE: Self = Self(0);
 
     fn bit(token: Token) -> u32 {
-        assert!(token.number < MOST, "more tokens than the model is made for");
-        1 << (token.login as u32 * u32::from(MOST) + u32::from(token.number))
+        assert!(token.number < MAX_TOKENS, "more tokens than the model is made for");
+        1 << (token.login as u32 * u32::from(MAX_TOKENS) + u32::from(token.number))
     }
 
     pub fn has(self, token: Token) -> bool {
@@ -81,19 +81,19 @@ impl Tokens {
     pub fn iter(self) -> impl Iterator<Item = Token> {
         Login::ALL
             .into_iter()
-            .flat_map(|login| (0..MOST).map(move |number| Token { login, number }))
+            .flat_map(|login| (0..MAX_TOKENS).map(move |number| Token { login, number }))
             .filter(move |token| self.has(*token))
     }
 }
 
-/// What was spent and what came of it: the content of a rescue.
+/// A spent token and its successor: the content of a rescue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Exchange {
     pub parent: Token,
     pub child: Token,
 }
 
-/// `state.json`, as far as a refresh is concerned. Its generation is compared for equality only, so one bit in every
+/// The part of `state.json` that a refresh uses. The generation is only compared for equality, so one bit in every
 /// waiter stands for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
@@ -102,7 +102,7 @@ pub struct State {
     pub backing_off: Option<Token>,
 }
 
-/// How the authority thinks of a login.
+/// The state of a login at the authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     Good,
@@ -111,7 +111,7 @@ pub enum Standing {
     RevokedByUs,
 }
 
-/// A line in the authority's book: its newest token is the only one it takes.
+/// A login at the authority, which accepts only its newest token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     pub newest: u8,
@@ -126,7 +126,7 @@ pub enum OnReuse {
     RevokeFamily,
 }
 
-/// What the authority says to a refresh token.
+/// The authority's response to a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Issued(Token),
@@ -134,14 +134,14 @@ pub enum Answer {
     Invalid,
 }
 
-/// Whether a foreign program may have put an old document back.
+/// Whether another program may have restored an old document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backups {
     Untouched,
     Restored,
 }
 
-/// What may not happen and is seen in a step, not in a state.
+/// A forbidden step, which the state alone does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Breach {
     AskedTwice,
@@ -152,7 +152,7 @@ pub enum Breach {
     AdoptedSpent,
 }
 
-/// Everything, at one instant.
+/// The whole state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub document: Option<Token>,
@@ -161,19 +161,19 @@ pub struct World {
     pub authority: [Grant; 3],
     pub ours: Vec<Process>,
     pub peer: Peer,
-    /// How many more refreshes the peer begins.
+    /// The number of refreshes that the peer may still begin.
     pub turns: u8,
-    /// Requests whose sender is gone or has given up, still on their way.
+    /// Requests in flight whose sender has died or given up.
     pub late: Tokens,
     /// Tokens up to this number are stale.
     pub aged: u8,
-    /// How many more things go wrong.
-    pub misfortunes: u8,
+    /// The number of failures that may still happen.
+    pub failures: u8,
 
-    // What follows nobody in the model can see; it is for the properties.
-    /// Tokens that one of ours sent under a lease, unless their fate became unknown.
+    // The following is only for the properties; no participant can see it.
+    /// Tokens that one of our processes sent under a lease, unless the outcome became unknown.
     pub asked: Tokens,
-    /// Logins whose live token was lost by somebody else, or in the unavoidable window.
+    /// Logins whose live token was lost by another program, or in the unavoidable window.
     pub excused: [bool; 3],
     pub backups: Backups,
     pub breach: Option<Breach>,
@@ -193,7 +193,7 @@ impl World {
             turns,
             late: Tokens::default(),
             aged: 0,
-            misfortunes,
+            failures: misfortunes,
             asked: Tokens::default(),
             excused: [false, true, true],
             backups: Backups::Untouched,
@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// What the authority does with `token`.
+    /// Sends `token` to the authority.
     pub fn redeem(&mut self, token: Token, on_reuse: OnReuse) -> Answer {
         let grant = &mut self.authority[token.login as usize];
         if grant.standing != Standing::Good {
@@ -218,7 +218,7 @@ impl World {
         Answer::Issued(Token { number: grant.newest, ..token })
     }
 
-    /// Revoking any token of a login ends the login: RFC 7009 allows it, so it must be reckoned with.
+    /// Revokes the whole login, as RFC 7009 allows an authority to do for any token of it.
     pub fn revoke(&mut self, login: Login, by: Standing) {
         let grant = &mut self.authority[login as usize];
         if grant.standing == Standing::Good {
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    /// Will the authority refuse it for ever?
+    /// Returns whether the authority will always refuse it.
     pub fn is_dead(&self, token: Token) -> bool {
         let grant = self.authority[token.login as usize];
         grant.standing != Standing::Good || token.number < grant.newest
@@ -239,7 +239,7 @@ impl World {
         token.number <= self.aged
     }
 
-    /// Is the live token of `login` where it will be found again, or in the hands of someone about to put it there?
+    /// Returns whether the live token of `login` is in a file, or in the memory of a process that will write it.
     pub fn is_kept(&self, login: Login) -> bool {
         let grant = self.authority[login as usize];
         let live = Token { login, number: grant.newest };
@@ -248,13 +248,13 @@ impl World {
                 || self.rescue.is_some_and(|rescue| rescue.child == live)
                 || self.peer.holds(live)
                 || self.ours.iter().any(|process| process.will_save(live))
-                // A foreign program overwrote it; who remembers it may still mend that.
+                // Another program overwrote it; a process that still has it may restore it.
                 || (self.backups == Backups::Restored
                     && self.ours.iter().any(|process| process.memory == Some(live))))
     }
 
-    /// What is lost by now is nobody's fault of ours.
-    pub fn excuse_losses(&mut self) {
+    /// Excuses the logins that are lost by now, because our processes did not cause it.
+    pub fn mark_losses_excused(&mut self) {
         for login in Login::ALL {
             if !self.is_kept(login) {
                 self.excused[login as usize] = true;
@@ -262,10 +262,10 @@ impl World {
         }
     }
 
-    /// A new generation: every waiter will look.
-    pub fn stir(&mut self) {
+    /// Makes every waiter notice the new generation.
+    pub fn wake_waiters(&mut self) {
         for process in &mut self.ours {
-            process.stir();
+            process.wake();
         }
     }
 
@@ -274,7 +274,7 @@ impl World {
     }
 }
 
-/// Our processes are alike: which of them did what makes no difference to anybody.
+/// Our processes are interchangeable, so states that differ only in their order are one.
 impl Representative for World {
     fn representative(&self) -> Self {
         let mut world = self.clone();

@@ -1,4 +1,4 @@
-//! The commit locks: taken in Codex's order, held briefly, waited for within bounds, and made as Codex makes them.
+//! The commit locks: their order, the limits of holding and waiting, and how their files are created.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -9,10 +9,10 @@ use codex_auth::Lease;
 use codex_auth::store::{CommitLocks, Error, WriteIntent};
 
 use super::SOON;
-use crate::support::{Actor, Flock, Run, TestHome, eventually, here, names, part};
+use crate::support::{Flock, HelperProcess, Run, TestHome, eventually, here, names, role};
 
 const BOTH_LOCKS: [&str; 2] = ["auth.lock", "auth.json.lock"];
-/// How long a slow machine may take on top of a time limit.
+/// The time that a slow machine may add to a limit.
 const MARGIN: Duration = Duration::from_secs(4);
 
 fn login(home: &TestHome, key: &str) -> Run {
@@ -24,15 +24,16 @@ fn file_of(key: &str) -> String {
 }
 
 #[test]
-fn writers_of_ours_and_of_codexs_kind_are_never_inside_together() {
+fn our_commits_and_commits_of_codex_exclude_each_other() {
     const ROUNDS: usize = 20;
-    if part().is_some() {
+    if role().is_some() {
         let environment = codex_auth::Environment::of_process().unwrap();
         let home = codex_auth::store::locate(&environment).unwrap();
         for _ in 0..ROUNDS {
             let lease = Lease::acquire(&home, SOON, |_| {}).unwrap();
-            let commit = CommitLocks::begin(&lease, WriteIntent::Keep).unwrap();
-            let inside = fs::File::create_new(home.path().join("inside")).expect("nobody else is inside");
+            let commit = CommitLocks::acquire(&lease, WriteIntent::Save).unwrap();
+            let inside =
+                fs::File::create_new(home.path().join("inside")).expect("no other process is inside");
             inside.sync_all().unwrap();
             fs::remove_file(home.path().join("inside")).unwrap();
             drop(commit);
@@ -40,13 +41,13 @@ fn writers_of_ours_and_of_codexs_kind_are_never_inside_together() {
         return;
     }
     let home = TestHome::new();
-    let ours: Vec<_> = (0..2).map(|_| Actor::start(here!(), "write", &home)).collect();
+    let ours: Vec<_> = (0..2).map(|_| HelperProcess::start(here!(), "write", &home)).collect();
     let enter = "set -eC; : > inside; sync inside; rm inside";
     let theirs = format!(
         "for _ in $(seq {ROUNDS}); do flock auth.lock flock auth.json.lock sh -c '{enter}' || exit 1; done"
     );
     let theirs = Command::new("sh").args(["-c", &theirs]).current_dir(home.path()).output().unwrap();
-    ours.into_iter().for_each(Actor::finish);
+    ours.into_iter().for_each(HelperProcess::finish);
     assert!(theirs.status.success(), "{}", String::from_utf8_lossy(&theirs.stderr));
 }
 
@@ -82,12 +83,12 @@ fn the_first_lock_is_free_again_while_codex_keeps_the_second() {
 }
 
 #[test]
-fn the_first_lock_is_waited_for_and_then_the_login_is_kept() {
+fn a_login_waits_for_the_first_lock_and_is_then_stored() {
     let home = TestHome::new();
     login(&home, "sk-old").run().expect(0);
     let held = Flock::hold(&home.file("auth.lock"));
     let mut child = login(&home, "sk-new").start();
-    // It signs the lease when it has it; the commit locks come next.
+    // The process writes its pid into the lock file of the lease before it acquires the commit locks.
     let signature = format!("{} ", child.id());
     eventually("the lease", || home.read("codex-auth/refresh.lock").starts_with(&signature));
     assert!(child.try_wait().unwrap().is_none());
@@ -111,11 +112,11 @@ fn the_first_lock_is_waited_for_ten_seconds_at_most() {
 }
 
 #[test]
-fn whoever_holds_a_commit_keeps_everyone_else_out_of_both_locks() {
+fn a_commit_holds_both_locks_until_it_ends() {
     let home = TestHome::new();
     let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
     let free = |lock: &str| Flock::is_free(&home.file(lock));
-    let commit = CommitLocks::begin(&lease, WriteIntent::Keep).unwrap();
+    let commit = CommitLocks::acquire(&lease, WriteIntent::Save).unwrap();
     assert!(commit.remaining().unwrap() <= Duration::from_secs(2));
     assert_eq!(BOTH_LOCKS.map(free), [false, false]);
     drop(commit);
@@ -123,16 +124,16 @@ fn whoever_holds_a_commit_keeps_everyone_else_out_of_both_locks() {
 }
 
 #[test]
-fn a_commit_whose_time_is_up_does_nothing_more() {
+fn a_commit_has_no_time_left_after_its_limit() {
     let home = TestHome::new();
     let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
-    let commit = CommitLocks::begin(&lease, WriteIntent::Keep).unwrap();
+    let commit = CommitLocks::acquire(&lease, WriteIntent::Save).unwrap();
     eventually("the end of the commit", || commit.remaining().is_err());
     assert!(matches!(commit.remaining(), Err(Error::CommitTooSlow)));
 }
 
 #[test]
-fn the_second_lock_lies_beside_the_target_of_a_link_and_the_first_in_the_home() {
+fn the_second_lock_is_beside_the_target_of_a_link_and_the_first_in_the_home() {
     let home = TestHome::new();
     let elsewhere = home.beside("elsewhere");
     symlink("../elsewhere/login.json", home.document()).unwrap();
@@ -168,7 +169,7 @@ fn lock_files_have_the_modes_that_codex_gives_them_under_any_umask() {
 }
 
 #[test]
-fn lock_files_stay_the_same_empty_files_for_ever() {
+fn lock_files_stay_empty_and_are_never_replaced() {
     let home = TestHome::new();
     let files = || {
         ["auth.lock", "auth.json.lock", "codex-auth/refresh.lock"].map(|name| {
@@ -186,7 +187,7 @@ fn lock_files_stay_the_same_empty_files_for_ever() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_lock_is_not_followed() {
+fn a_lock_file_that_is_a_link_is_not_followed() {
     let home = TestHome::new();
     let elsewhere = home.beside("elsewhere");
     symlink(elsewhere.join("made"), home.file("auth.lock")).unwrap();

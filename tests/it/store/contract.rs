@@ -1,4 +1,4 @@
-//! The contract of `Store` and of the writer's changes, with every law held against every store.
+//! The contract of `Store` and `Writer`, tested for every store.
 
 use codex_auth::store::{Removal, RemoveOutcome, ReplaceOutcome, SeenRevision, StoreContent};
 use codex_auth::{AuthDocument, Fingerprint};
@@ -8,7 +8,7 @@ use super::worlds::{self, World, api_key, compact};
 use crate::support::writing::{content, remove, replace};
 use crate::support::{chatgpt, here};
 
-/// One test per law of these rooms of laws: `store_contract!(file, laws_of_every_store)`.
+/// Declares a module with one test per law in these lists: `store_contract!(file, laws_of_every_store)`.
 macro_rules! store_contract {
     ($store:ident, $($laws:ident),+) => {
         mod $store {
@@ -31,52 +31,52 @@ macro_rules! laws_of_every_store {
     ($world:path) => {
         laws! { $world;
             load_sees_the_last_write
-            strangers_in_a_document_survive
-            removing_nothing_is_no_error_and_what_was_removed_is_gone
-            a_save_over_what_moved_is_refused_and_shows_what_is_there
-            a_save_where_something_appeared_is_refused
-            a_save_over_what_vanished_is_refused
-            a_removal_of_what_moved_appeared_or_vanished_is_refused
-            what_is_not_the_credential_does_not_count_as_a_move
-            a_document_of_eight_kilobytes_comes_back_whole
+            unknown_fields_survive
+            removing_nothing_is_no_error_and_a_removal_leaves_nothing
+            a_save_over_changed_content_is_refused_and_returns_it
+            a_save_over_new_content_is_refused
+            a_save_over_removed_content_is_refused
+            a_removal_of_content_that_was_not_seen_is_refused
+            a_change_outside_the_credential_does_not_count_as_a_change
+            a_document_of_8_kib_is_read_back_whole
             two_handles_see_each_others_writes
         }
     };
 }
 
-/// What a store keeps that outlives its process.
+/// Laws of a store whose content outlives its process.
 macro_rules! laws_of_a_lasting_store {
     ($world:path) => {
         laws! { $world;
-            a_fresh_search_finds_what_was_written
+            find_returns_what_was_written
             a_write_that_fails_leaves_the_old_document_whole
-            what_is_no_document_is_replaced_only_by_who_saw_it
+            unparsable_content_is_replaced_only_if_it_was_seen
         }
     };
 }
 
-/// What a store keeps that other processes can reach.
+/// Laws of a store that other processes can access.
 macro_rules! laws_of_a_shared_store {
     ($world:path) => {
         laws! { $world;
-            another_process_sees_our_write_and_we_see_its
+            processes_see_each_others_writes
         }
     };
 }
 
 store_contract!(file, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
-store_contract!(file_by_a_link, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
-store_contract!(keychain_in_memory, laws_of_every_store, laws_of_a_lasting_store);
-store_contract!(keychain_of_the_system, laws_of_every_store, laws_of_a_lasting_store);
+store_contract!(linked_file, laws_of_every_store, laws_of_a_lasting_store, laws_of_a_shared_store);
+store_contract!(memory_keychain, laws_of_every_store, laws_of_a_lasting_store);
+store_contract!(system_keychain, laws_of_every_store, laws_of_a_lasting_store);
 
-// Linux: items of others.
+// Linux: other processes can access the item.
 #[cfg(target_os = "linux")]
 mod shared {
-    use super::{another_process_sees_our_write_and_we_see_its, here, worlds};
+    use super::{here, processes_see_each_others_writes, worlds};
 
-    mod keychain_of_the_system {
+    mod system_keychain {
         use super::*;
-        laws_of_a_shared_store!(worlds::keychain_of_the_system);
+        laws_of_a_shared_store!(worlds::system_keychain);
     }
 }
 
@@ -90,7 +90,7 @@ fn load_sees_the_last_write(world: &World) {
     }
 }
 
-fn strangers_in_a_document_survive(world: &World) {
+fn unknown_fields_survive(world: &World) {
     let text = chatgpt("acct-1", "rt-1", 1, 2)
         .replacen('{', r#"{"before": [1, null, {"a": 2.5}],"#, 1)
         .replacen(r#""tokens": {"#, r#""tokens": {"within": {"b": "ü"},"#, 1);
@@ -104,59 +104,59 @@ fn strangers_in_a_document_survive(world: &World) {
     );
 }
 
-fn removing_nothing_is_no_error_and_what_was_removed_is_gone(world: &World) {
-    assert!(matches!(world.remove(SeenRevision::Nothing), Ok(RemoveOutcome::Gone(Removal::Absent))));
+fn removing_nothing_is_no_error_and_a_removal_leaves_nothing(world: &World) {
+    assert!(matches!(world.remove(SeenRevision::Nothing), Ok(RemoveOutcome::Removed(Removal::Absent))));
     world.write(&api_key("sk-1"));
-    assert!(matches!(world.remove(world.seen()), Ok(RemoveOutcome::Gone(Removal::Removed))));
+    assert!(matches!(world.remove(world.seen()), Ok(RemoveOutcome::Removed(Removal::Removed))));
     assert_eq!(world.text(), None);
-    assert!(matches!(world.remove(SeenRevision::Nothing), Ok(RemoveOutcome::Gone(Removal::Absent))));
+    assert!(matches!(world.remove(SeenRevision::Nothing), Ok(RemoveOutcome::Removed(Removal::Absent))));
 }
 
-fn a_save_over_what_moved_is_refused_and_shows_what_is_there(world: &World) {
+fn a_save_over_changed_content_is_refused_and_returns_it(world: &World) {
     world.write(&api_key("sk-1"));
     let seen = world.seen();
     world.put(&api_key("sk-theirs").to_compact());
     let moved = world.save(seen, &api_key("sk-2")).unwrap();
-    let ReplaceOutcome::Moved(StoreContent::Document(there)) = moved else { panic!("{moved:?}") };
+    let ReplaceOutcome::Changed(StoreContent::Document(there)) = moved else { panic!("{moved:?}") };
     assert_eq!(there.document.revision(), api_key("sk-theirs").revision());
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
-fn a_save_where_something_appeared_is_refused(world: &World) {
+fn a_save_over_new_content_is_refused(world: &World) {
     let seen = world.seen();
     assert_eq!(seen, SeenRevision::Nothing);
     world.put(&api_key("sk-theirs").to_compact());
     assert!(matches!(
         world.save(seen, &api_key("sk-1")),
-        Ok(ReplaceOutcome::Moved(StoreContent::Document(_)))
+        Ok(ReplaceOutcome::Changed(StoreContent::Document(_)))
     ));
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
-fn a_save_over_what_vanished_is_refused(world: &World) {
+fn a_save_over_removed_content_is_refused(world: &World) {
     world.write(&api_key("sk-1"));
     let seen = world.seen();
-    let gone = remove(&world.elsewhere(), world.kind, seen);
-    assert!(matches!(gone, Ok(RemoveOutcome::Gone(Removal::Removed))));
-    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(ReplaceOutcome::Moved(_))));
+    let gone = remove(&world.other_handle(), world.kind, seen);
+    assert!(matches!(gone, Ok(RemoveOutcome::Removed(Removal::Removed))));
+    assert!(matches!(world.save(seen, &api_key("sk-2")), Ok(ReplaceOutcome::Changed(_))));
     assert_eq!(world.text(), None);
 }
 
-fn a_removal_of_what_moved_appeared_or_vanished_is_refused(world: &World) {
+fn a_removal_of_content_that_was_not_seen_is_refused(world: &World) {
     let vanished = SeenRevision::Credential(api_key("sk-1").revision());
-    assert!(matches!(world.remove(vanished), Ok(RemoveOutcome::Moved(StoreContent::Nothing))));
+    assert!(matches!(world.remove(vanished), Ok(RemoveOutcome::Changed(StoreContent::Nothing))));
     world.put(&api_key("sk-theirs").to_compact());
     for seen in [vanished, SeenRevision::Nothing, SeenRevision::Unparsable(Fingerprint::of("other"))] {
         let refused = world.remove(seen);
         assert!(
-            matches!(refused, Ok(RemoveOutcome::Moved(StoreContent::Document(_)))),
+            matches!(refused, Ok(RemoveOutcome::Changed(StoreContent::Document(_)))),
             "{seen:?}: {refused:?}"
         );
         assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
     }
 }
 
-fn what_is_not_the_credential_does_not_count_as_a_move(world: &World) {
+fn a_change_outside_the_credential_does_not_count_as_a_change(world: &World) {
     let text = chatgpt("acct-1", "rt-1", 1, 2);
     world.write(&parsed(&text));
     let seen = world.seen();
@@ -168,7 +168,7 @@ fn what_is_not_the_credential_does_not_count_as_a_move(world: &World) {
     assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
 }
 
-fn a_document_of_eight_kilobytes_comes_back_whole(world: &World) {
+fn a_document_of_8_kib_is_read_back_whole(world: &World) {
     let text = chatgpt("acct-1", &"r".repeat(8 * 1024), 1, 2);
     world.write(&parsed(&text));
     assert_eq!(world.text(), Some(compact(&parsed(&text))));
@@ -178,7 +178,7 @@ fn a_document_of_eight_kilobytes_comes_back_whole(world: &World) {
 
 fn two_handles_see_each_others_writes(world: &World) {
     world.write(&api_key("sk-ours"));
-    let elsewhere = world.elsewhere();
+    let elsewhere = world.other_handle();
     let there = content(&elsewhere, world.kind);
     let seen = there.seen();
     assert_eq!(there.stored().unwrap().document.revision(), api_key("sk-ours").revision());
@@ -187,37 +187,43 @@ fn two_handles_see_each_others_writes(world: &World) {
     assert_eq!(world.text(), Some(compact(&api_key("sk-theirs"))));
 }
 
-fn a_fresh_search_finds_what_was_written(world: &World) {
+fn find_returns_what_was_written(world: &World) {
     world.write(&api_key("sk-1"));
-    let found = world.elsewhere().find().unwrap().stored.unwrap();
+    let found = world.other_handle().find().unwrap().stored.unwrap();
     assert_eq!(found.document.revision(), api_key("sk-1").revision());
     assert_eq!(found.location, world.store().load(SOON).unwrap().unwrap().location);
 }
 
 fn a_write_that_fails_leaves_the_old_document_whole(world: &World) {
     world.write(&api_key("sk-old"));
-    world.see_it_fail();
+    world.fail_a_write();
     assert_eq!(world.text(), Some(compact(&api_key("sk-old"))));
     world.write(&api_key("sk-new"));
     assert_eq!(world.text(), Some(compact(&api_key("sk-new"))));
 }
 
-fn what_is_no_document_is_replaced_only_by_who_saw_it(world: &World) {
+fn unparsable_content_is_replaced_only_if_it_was_seen(world: &World) {
     world.put(b"{ this is no document");
     let seen = world.seen();
     assert!(matches!(seen, SeenRevision::Unparsable(_)));
     for other in [SeenRevision::Nothing, SeenRevision::Unparsable(Fingerprint::of("other"))] {
         let refused = world.save(other, &api_key("sk-1"));
-        assert!(matches!(refused, Ok(ReplaceOutcome::Moved(StoreContent::Unparsable { .. }))), "{refused:?}");
+        assert!(
+            matches!(refused, Ok(ReplaceOutcome::Changed(StoreContent::Unparsable { .. }))),
+            "{refused:?}"
+        );
         let refused = world.remove(other);
-        assert!(matches!(refused, Ok(RemoveOutcome::Moved(StoreContent::Unparsable { .. }))), "{refused:?}");
+        assert!(
+            matches!(refused, Ok(RemoveOutcome::Changed(StoreContent::Unparsable { .. }))),
+            "{refused:?}"
+        );
     }
     assert_eq!(world.seen(), seen);
     assert!(matches!(world.save(seen, &api_key("sk-1")), Ok(ReplaceOutcome::Written(_))));
     assert_eq!(world.text(), Some(compact(&api_key("sk-1"))));
 }
 
-fn another_process_sees_our_write_and_we_see_its(world: &World) {
+fn processes_see_each_others_writes(world: &World) {
     world.write(&api_key("sk-ours"));
     assert_eq!(world.home.codex(["token"]).run().expect(0).out, "sk-ours\n");
     let login = ["login", "--with-api-key", "--store", world.kind.as_str()];

@@ -1,4 +1,4 @@
-//! A keychain that fails in every way at the worst moment: each failure is its own error, and nothing is guessed.
+//! Keychain faults at every step: each is reported as the right error, and none damages the stored login.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use super::worlds::{api_key, compact, item};
 use crate::support::writing::{remove, replace, writing};
 use crate::support::{Flock, TestHome, eventually};
 
-/// How long the commit locks may be held (DESIGN 4.2), and what a slow machine adds.
+/// The longest time that the commit locks may be held, and what a slow machine adds.
 const MAX_HOLD: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(3);
 
@@ -53,7 +53,7 @@ impl Keychain {
     }
 
     fn keep(&self, selection: StoreSelection, key: &str) -> Result<StoreReport, Error> {
-        // Whoever logs in asks for a store, as `--store` does.
+        // As `--store` requests it.
         let choice: StoreChoice = self.stores.choose(Some(selection)).unwrap();
         writing(&self.stores, |writer| login::commit_login(writer, &choice, &api_key(key)))
     }
@@ -63,7 +63,7 @@ impl Keychain {
         items.iter().map(|item| String::from_utf8(item.secret.to_vec()).unwrap()).collect()
     }
 
-    /// Lets go of the calls that are held back as soon as there is one.
+    /// Releases held calls as soon as there is one.
     fn release_the_next(&self) -> thread::JoinHandle<()> {
         let memory = self.memory.clone();
         thread::spawn(move || {
@@ -82,9 +82,7 @@ fn every_call_distinguishes_a_locked_a_missing_and_an_unavailable_keychain_from_
     type Is = fn(&Error) -> bool;
     let conditions: [(MemoryState, Is); 3] = [
         (MemoryState::Locked, |error| matches!(error, Error::Keychain(KeychainError::Locked { .. }))),
-        (MemoryState::NotSetUp, |error| {
-            matches!(error, Error::Keychain(KeychainError::NotSetUp { .. }))
-        }),
+        (MemoryState::NotSetUp, |error| matches!(error, Error::Keychain(KeychainError::NotSetUp { .. }))),
         (MemoryState::Unavailable, |error| {
             matches!(error, Error::Keychain(KeychainError::Unavailable { .. }))
         }),
@@ -192,7 +190,7 @@ fn a_login_whose_reply_is_lost_reads_the_store_before_it_reports() {
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 }
 
-/// As another program's: it takes the commit locks, and is quicker than our look at what we wrote.
+/// The other program takes the commit locks and writes before we read back what we wrote.
 #[test]
 fn a_login_that_another_one_replaces_at_once_was_stored_all_the_same() {
     let keychain = Keychain::holding("sk-old");
@@ -247,7 +245,7 @@ fn an_unknown_keychain_write_of_the_automatic_store_makes_no_second_copy_in_the_
     let released = keychain.release_the_next();
     let kept = keychain.keep(StoreSelection::Auto, "sk-new").unwrap();
     released.join().unwrap();
-    assert_eq!(kept.location.kind(), StoreKind::Keychain, "it had arrived all the same");
+    assert_eq!(kept.location.kind(), StoreKind::Keychain, "the write took effect");
     assert!(!keychain.home.document().exists());
     assert_eq!(keychain.secrets(), [compact(&api_key("sk-new"))]);
 }

@@ -1,4 +1,4 @@
-//! One folder is one home and one document has one lock, however a folder or a link is spelled, moved or unmounted.
+//! One folder is one home and one document has one lock, however the folder or the link to it is spelled.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,10 +13,10 @@ use super::SOON;
 use crate::keeper::process::{AT_WORK, Process};
 use crate::support::{Mounted, Run, TestHome, names};
 
-/// What a command waits at most for a lock here: one that waits for itself exits with 6.
+/// The longest wait of a command for a lock; a command that waits for itself exits with 6.
 const LOCK_TIMEOUT: &str = "5s";
 
-/// An authority, and homes whose logins it gave.
+/// An authority, and a home with a login of it.
 pub struct Scene {
     pub authority: Authority,
     pub home: TestHome,
@@ -34,7 +34,7 @@ impl Scene {
         self.authority.grant(Account::numbered(number))
     }
 
-    /// Puts the document of `grant` into the folder, and returns its path.
+    /// Writes the document of `grant` into the folder, and returns its path.
     pub fn document(&self, name: &str, grant: &Grant) -> PathBuf {
         let path = self.folder.join(name);
         fs::write(&path, grant.auth_json()).unwrap();
@@ -55,9 +55,9 @@ impl Scene {
         run.env("CODEX_AUTH_LOCK_TIMEOUT", LOCK_TIMEOUT)
     }
 
-    /// That the document at `path` holds the live token of `grant`, and nothing was revoked.
+    /// Asserts that the document at `path` holds the live token of `grant`, and nothing was revoked.
     #[track_caller]
-    pub fn is_live(&self, path: &Path, grant: &Grant) {
+    pub fn assert_live(&self, path: &Path, grant: &Grant) {
         assert_eq!(refresh_token(path), self.authority.live_refresh_token(grant.id), "{}", path.display());
         assert_eq!(self.authority.counters().of(Endpoint::Revoke), 0, "{:#?}", self.authority.journal());
     }
@@ -72,7 +72,7 @@ fn refresh_token(path: &Path) -> Option<String> {
     document["tokens"]["refresh_token"].as_str().map(str::to_owned)
 }
 
-/// Points the link at `link` elsewhere, or puts one in the place of a file.
+/// Replaces the file or link at `link` with a link to `target`.
 pub fn link_to(target: &Path, link: &Path) {
     let new = link.with_file_name("new-link");
     symlink(target, &new).unwrap();
@@ -81,7 +81,7 @@ pub fn link_to(target: &Path, link: &Path) {
 
 type Spelling = (&'static str, fn(&TestHome) -> PathBuf);
 
-/// Ways to spell a home, or the link in it, that a program might take for two folders.
+/// Spellings of a home, or of the link in it, that a program might mistake for two folders.
 const SPELLINGS: [Spelling; 6] = [
     ("a link beside it, and the home by a link", |home| {
         fs::rename(home.document(), home.file("work.json")).unwrap();
@@ -119,7 +119,7 @@ const SPELLINGS: [Spelling; 6] = [
 ];
 
 #[track_caller]
-fn is_one_home(scene: &Scene, what: &str, codex: impl Fn(&[&str]) -> Run) {
+fn assert_one_home(scene: &Scene, what: &str, codex: impl Fn(&[&str]) -> Run) {
     let began = Instant::now();
     for arguments in
         [&["token"][..], &["refresh"], &["status"], &["login", "--store", "file", "--with-api-key"]]
@@ -139,7 +139,7 @@ fn is_one_home(scene: &Scene, what: &str, codex: impl Fn(&[&str]) -> Run) {
 }
 
 #[test]
-fn a_home_and_its_link_may_be_spelled_in_any_way() {
+fn every_spelling_of_a_home_and_its_link_is_one_home() {
     for (what, spell) in SPELLINGS {
         let scene = Scene::new();
         scene.authority.adjust(|policy| policy.clock_offset = -4_000);
@@ -147,7 +147,7 @@ fn a_home_and_its_link_may_be_spelled_in_any_way() {
         scene.authority.adjust(|policy| policy.clock_offset = 0);
         scene.home.write("auth.json", grant.auth_json());
         let spelled = spell(&scene.home);
-        is_one_home(&scene, what, |arguments| {
+        assert_one_home(&scene, what, |arguments| {
             scene.run(arguments.iter().copied()).env("CODEX_HOME", &spelled)
         });
         assert_eq!(scene.requests(), 2, "{what}");
@@ -195,12 +195,12 @@ fn two_homes_that_link_into_each_other_refresh_at_once() {
             assert!(output.status.success(), "{round}: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
-    scene.is_live(&one.document(), &grants[0]);
-    scene.is_live(&other.document(), &grants[1]);
+    scene.assert_live(&one.document(), &grants[0]);
+    scene.assert_live(&other.document(), &grants[1]);
 }
 
 #[test]
-fn two_homes_that_link_to_two_files_of_one_folder_leave_each_others_rescue() {
+fn two_homes_that_link_to_two_files_of_one_folder_do_not_touch_each_others_rescue() {
     let scene = Scene::new();
     let (work, private) = (&scene.home, TestHome::new());
     let grants = [scene.grant(1), scene.grant(2)];
@@ -225,7 +225,7 @@ fn two_homes_that_link_to_two_files_of_one_folder_leave_each_others_rescue() {
     let requests = scene.requests();
     scene.run(["refresh"]).run().expect(0);
     assert_eq!(refresh_token(&document), Some(successor));
-    assert_eq!(scene.requests(), requests, "the token that was saved is what was asked for");
+    assert_eq!(scene.requests(), requests, "the saved token is used without another request");
 }
 
 #[test]
@@ -247,13 +247,13 @@ fn homes_that_share_a_document_share_the_key_of_its_rescue() {
             let other = TestHome::within(world.machine.session.as_ref().unwrap());
             symlink(world.machine.home.document(), other.document()).unwrap();
             world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
-            let successor = world.live().unwrap();
+            let successor = world.live_refresh_token().unwrap();
             let run = world.codex(arguments.iter().copied()).env("CODEX_HOME", other.path());
             println!("{arguments:?}: {}", run.input("sk-1").run());
             assert_eq!(world.authority.state_of(&successor), TokenState::Live, "{arguments:?}");
             let ended = world.codex(["refresh"]).run();
             assert_eq!(ended.code, Some(0), "after {arguments:?}\n{ended}");
-            assert_eq!(world.kept("refresh_token"), successor, "{arguments:?}");
+            assert_eq!(world.stored_token("refresh_token"), successor, "{arguments:?}");
             assert_eq!(world.requests(), 1, "{arguments:?}");
             world.codex(["logout", "--local"]).run().expect(0);
         }
@@ -261,7 +261,7 @@ fn homes_that_share_a_document_share_the_key_of_its_rescue() {
 }
 
 #[test]
-fn a_folder_of_ours_that_is_deleted_lets_no_second_holder_in() {
+fn deleting_our_folder_lets_no_second_holder_in() {
     let home = TestHome::new();
     let login = |limit| {
         let run = home.codex(["login", "--store", "file", "--with-api-key"]);
@@ -278,32 +278,32 @@ fn a_folder_of_ours_that_is_deleted_lets_no_second_holder_in() {
 }
 
 #[test]
-fn a_hard_link_in_a_second_home_is_told() {
+fn a_hard_link_in_a_second_home_is_reported() {
     let (home, other) = (TestHome::new(), TestHome::new());
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-1").run().expect(0);
     fs::hard_link(home.document(), other.document()).unwrap();
     for home in [&home, &other] {
         for command in ["status", "doctor"] {
             let ended = home.codex([command]).run();
-            assert!((ended.out.clone() + &ended.err).contains("2 names (hard links)"), "{ended}");
+            assert!((ended.out.clone() + &ended.err).contains("2 hard links"), "{ended}");
         }
         let report = home.codex(["status", "--json"]).run().json();
         assert!(report["warnings"].to_string().contains("hard links"), "{report:#}");
     }
     let ended = home.codex(["logout"]).run().expect(0);
-    assert!(ended.err.contains("2 names (hard links)"), "{ended}");
+    assert!(ended.err.contains("2 hard links"), "{ended}");
     assert!(other.document().exists());
 }
 
 #[test]
-fn a_keeper_whose_path_leads_to_another_folder_ends_and_says_so() {
+fn a_keeper_whose_path_leads_to_another_folder_exits_with_an_error() {
     let scene = Scene::new();
     let (home, other) = (&scene.home, scene.home.beside("other"));
     home.write("auth.json", scene.grant(1).auth_json());
     fs::write(other.join("auth.json"), scene.grant(2).auth_json()).unwrap();
     let (above, link) = (home.beside("above"), home.path().with_file_name("link"));
     symlink(&other, above.join("home")).unwrap();
-    // The last component, and one before it.
+    // The last component of the path, and one before it.
     for (spelled, link, target) in [
         (link.clone(), link, other),
         (home.path().with_file_name("way").join("home"), home.path().with_file_name("way"), above),
@@ -314,7 +314,7 @@ fn a_keeper_whose_path_leads_to_another_folder_ends_and_says_so() {
         keeper.until(AT_WORK);
         let began = Instant::now();
         link_to(&target, &link);
-        let (code, log) = keeper.ended();
+        let (code, log) = keeper.wait();
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
         let last = log.last().unwrap();
         assert!(last.starts_with("error: ") && last.contains("/other now"), "{log:#?}");

@@ -1,4 +1,4 @@
-//! Taking over the login that Codex keeps in an item of its own, where the system guards every item for its maker.
+//! Importing the login from Codex's own keychain item, on a system where only its creator may read an item.
 
 use codex_auth::config::StoreSelection;
 use codex_auth::login::{ImportOutcome, import};
@@ -14,7 +14,7 @@ use super::SOON;
 use crate::support::writing::writing;
 use crate::support::{TestHome, account};
 
-/// A home beside a Codex that is logged in and shares nothing.
+/// A home beside a Codex that is logged in with its own keychain item.
 struct World {
     home: TestHome,
     memory: Memory,
@@ -58,7 +58,7 @@ impl World {
         item.unwrap().document
     }
 
-    fn take(&self, document: &AuthDocument) -> Result<ImportOutcome, Error> {
+    fn import(&self, document: &AuthDocument) -> Result<ImportOutcome, Error> {
         let stores = self.stores();
         let choice = stores.choose(Some(StoreSelection::Keychain)).unwrap();
         writing(&stores, |writer| import(writer, &choice, document))
@@ -79,23 +79,23 @@ impl World {
 }
 
 #[test]
-fn the_item_of_codex_is_asked_for_once_kept_here_and_then_refreshed_so_that_ours_lives() {
+fn an_import_reads_the_item_of_codex_once_stores_a_copy_and_refreshes_it() {
     let world = World::new();
     let theirs = world.read_theirs();
-    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Stored(_))));
+    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::Stored(_))));
     let old = world.grant.tokens.refresh_token.clone();
-    assert_eq!(world.refresh_token(&world.ours()), Some(old.clone()), "it is safe before it is spent");
+    assert_eq!(world.refresh_token(&world.ours()), Some(old.clone()), "it is stored before it is spent");
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 0);
     world.refresh();
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 1);
     assert_eq!(world.refresh_token(&world.ours()), world.authority.live_refresh_token(world.grant.id));
-    assert_eq!(world.refresh_token(&world.theirs()), Some(old), "not ours to change");
+    assert_eq!(world.refresh_token(&world.theirs()), Some(old), "the item of Codex is unchanged");
     assert_eq!(world.memory.calls(Operation::ReadWithPrompt), 1);
     assert_eq!(HomeState::read(&world.home.home()).unwrap().0.store, Some(StoreKind::Keychain));
 }
 
 #[test]
-fn nothing_else_touches_the_item_of_codex_and_nobody_is_asked_where_there_is_no_terminal() {
+fn nothing_else_accesses_the_item_of_codex_and_no_prompt_appears_without_a_terminal() {
     let world = World::new();
     let stores = world.stores();
     assert!(stores.find().unwrap().stored.is_none());
@@ -109,25 +109,25 @@ fn nothing_else_touches_the_item_of_codex_and_nobody_is_asked_where_there_is_no_
 }
 
 #[test]
-fn another_login_is_not_overwritten_and_what_was_taken_over_before_is_known() {
+fn an_import_does_not_overwrite_another_login_and_recognises_an_earlier_import() {
     let world = World::new();
     let theirs = world.read_theirs();
     let other =
         AuthDocument::parse(world.authority.grant(Account::numbered(2)).auth_json().as_bytes()).unwrap();
-    world.take(&other).unwrap();
-    assert!(matches!(world.take(&theirs), Err(Error::Occupied { .. })));
+    world.import(&other).unwrap();
+    assert!(matches!(world.import(&theirs), Err(Error::Occupied { .. })));
     world.memory.client().delete(&world.ours(), &ItemSelection::All, SOON).unwrap();
-    world.take(&theirs).unwrap();
-    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::AlreadyStored)), "the refresh may have failed");
+    world.import(&theirs).unwrap();
+    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::AlreadyStored)), "the refresh may have failed");
     world.refresh();
-    assert!(matches!(world.take(&theirs), Ok(ImportOutcome::Superseded)));
+    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::Superseded)));
     let again =
         AuthDocument::parse(world.authority.grant(Account::numbered(1)).auth_json().as_bytes()).unwrap();
-    assert!(matches!(world.take(&again), Err(Error::Occupied { .. })), "another login of the same person");
+    assert!(matches!(world.import(&again), Err(Error::Occupied { .. })), "another login of the same person");
 }
 
 #[test]
-fn without_an_item_there_is_nothing_to_take_over_and_a_strange_one_is_named() {
+fn without_an_item_there_is_nothing_to_import_and_an_unparsable_one_is_reported() {
     let world = World::new();
     world.memory.client().delete(&world.theirs(), &ItemSelection::All, SOON).unwrap();
     let keychain = world.stores().keychain();

@@ -1,4 +1,4 @@
-//! The lease between processes: one at a time, named while it is waited for, and free when its holder is dead.
+//! The lease between processes: one holder at a time, named to waiters, and free when the holder dies.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,70 +11,70 @@ use codex_auth::{AuthDocument, Environment, Lease, StoreKind, store};
 
 use super::SOON;
 use super::worlds::api_key;
-use crate::support::{Actor, Run, TestHome, await_cue, here, names, part, tell};
+use crate::support::{HelperProcess, Run, TestHome, here, names, report, role, wait_for_input};
 
 fn login(home: &TestHome, key: &str) -> Run {
     home.codex(["login", "--store", "file", "--with-api-key"]).input(key)
 }
 
-/// A login that soon gives up.
-fn impatient(home: &TestHome) -> Run {
+/// A login that waits 300 ms for a lock.
+fn login_with_short_timeout(home: &TestHome) -> Run {
     login(home, "sk-impatient").env("CODEX_AUTH_LOCK_TIMEOUT", "300ms")
 }
 
-/// The part of a process that takes the lease of its home, says so, and keeps it until it is told to stop.
+/// The helper process: acquires the lease of its home, reports it, and holds it until it gets input.
 fn hold_the_lease() {
     let home = store::locate(&Environment::of_process().unwrap()).unwrap();
     let lease = Lease::acquire(&home, SOON, |waiting| {
         let holder = waiting.holder().map_or(0, |holder| holder.pid);
-        tell(&format!("waiting for {holder}."));
+        report(&format!("waiting for {holder}."));
     });
-    // A part that fails ends here, and the test that waits for its words ends with it.
+    // A helper that fails ends here, and the test that waits for its report fails.
     let lease = lease.unwrap();
-    tell("held.");
-    await_cue();
+    report("held.");
+    wait_for_input();
     drop(lease);
 }
 
 #[test]
 fn a_second_process_waits_until_the_first_has_finished() {
-    if part().is_some() {
+    if role().is_some() {
         return hold_the_lease();
     }
     let home = TestHome::new();
-    let first = Actor::until(here!(), "hold", &home, "held.");
+    let first = HelperProcess::until(here!(), "hold", &home, "held.");
     let waiting = format!("waiting for {}.", first.pid());
-    let mut second = Actor::until(here!(), "hold", &home, &waiting);
+    let mut second = HelperProcess::until(here!(), "hold", &home, &waiting);
     first.finish();
     second.await_word("held.");
     second.finish();
 }
 
 #[test]
-fn who_gives_up_says_who_is_in_the_way_and_exits_with_six() {
-    if part().is_some() {
+fn a_lock_timeout_names_the_holder_and_exits_with_6() {
+    if role().is_some() {
         return hold_the_lease();
     }
     let home = TestHome::new();
     login(&home, "sk-old").run().expect(0);
-    let holder = Actor::until(here!(), "hold", &home, "held.");
+    let holder = HelperProcess::until(here!(), "hold", &home, "held.");
     let named = format!("codex-auth (pid {})", holder.pid());
     for ended in [
-        impatient(&home).run().expect(6),
+        login_with_short_timeout(&home).run().expect(6),
         home.codex(["logout", "--local"]).env("CODEX_AUTH_LOCK_TIMEOUT", "300ms").run().expect(6),
     ] {
         assert!(ended.err.contains(&named) && ended.err.contains("hint: "), "{ended}");
         assert!(ended.err.contains("refresh.lock"), "{ended}");
     }
-    // Who only reads needs no lease.
+    // Reading needs no lease.
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-old\n");
     home.codex(["status"]).run().expect(0);
     holder.finish();
-    impatient(&home).run().expect(0);
+    login_with_short_timeout(&home).run().expect(0);
 }
 
 #[test]
-fn a_handle_of_the_same_process_waits_too() {
+fn a_second_lease_in_the_same_process_waits_too() {
     let home = TestHome::new();
     let lease = Lease::acquire(&home.home(), SOON, |_| {}).unwrap();
     let second = Lease::acquire(&home.home(), Duration::ZERO, |_| {});
@@ -85,36 +85,36 @@ fn a_handle_of_the_same_process_waits_too() {
 }
 
 #[test]
-fn a_holder_that_was_killed_is_in_nobodys_way() {
-    if part().is_some() {
+fn the_lease_of_a_killed_process_is_free() {
+    if role().is_some() {
         return hold_the_lease();
     }
     let home = TestHome::new();
-    // Dropping an actor kills it as `kill -9` does.
-    drop(Actor::until(here!(), "hold", &home, "held."));
-    impatient(&home).run().expect(0);
+    // Dropping a helper process kills it with SIGKILL.
+    drop(HelperProcess::until(here!(), "hold", &home, "held."));
+    login_with_short_timeout(&home).run().expect(0);
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-impatient\n");
 }
 
 #[test]
-fn a_waiter_gets_the_lease_of_a_holder_that_is_killed() {
-    if part().is_some() {
+fn a_waiter_acquires_the_lease_when_its_holder_is_killed() {
+    if role().is_some() {
         return hold_the_lease();
     }
     let home = TestHome::new();
-    let first = Actor::until(here!(), "hold", &home, "held.");
-    let mut second = Actor::until(here!(), "hold", &home, &format!("waiting for {}.", first.pid()));
+    let first = HelperProcess::until(here!(), "hold", &home, "held.");
+    let mut second = HelperProcess::until(here!(), "hold", &home, &format!("waiting for {}.", first.pid()));
     drop(first);
     second.await_word("held.");
     let named = format!("codex-auth (pid {})", second.pid());
-    let ended = impatient(&home).run().expect(6);
-    assert!(ended.err.contains(&named), "the note is the dead one's: {ended}");
+    let ended = login_with_short_timeout(&home).run().expect(6);
+    assert!(ended.err.contains(&named), "the note names the killed process: {ended}");
     second.finish();
 }
 
 #[test]
-fn two_places_that_share_a_document_share_the_lease_and_the_record() {
-    if part().is_some() {
+fn two_homes_that_share_a_document_share_the_lease_and_the_state() {
+    if role().is_some() {
         return hold_the_lease();
     }
     let (owner, guest) = (TestHome::new(), TestHome::new());
@@ -124,30 +124,30 @@ fn two_places_that_share_a_document_share_the_lease_and_the_record() {
     assert_eq!(names(&owner.file("codex-auth")), ["refresh.lock", "state.json"]);
     assert_eq!(names(&guest.file("codex-auth")), ["link", "refresh.lock"]);
     for (holding, other) in [(&owner, &guest), (&guest, &owner)] {
-        let holder = Actor::until(here!(), "hold", holding, "held.");
-        let ended = impatient(other).run().expect(6);
+        let holder = HelperProcess::until(here!(), "hold", holding, "held.");
+        let ended = login_with_short_timeout(other).run().expect(6);
         assert!(ended.err.contains(&format!("(pid {})", holder.pid())), "{ended}");
         holder.finish();
-        impatient(other).run().expect(0);
+        login_with_short_timeout(other).run().expect(0);
     }
 }
 
 #[test]
-fn places_of_their_own_do_not_wait_for_each_other() {
-    if part().is_some() {
+fn separate_homes_do_not_wait_for_each_other() {
+    if role().is_some() {
         return hold_the_lease();
     }
     let (home, other) = (TestHome::new(), TestHome::new());
-    let holder = Actor::until(here!(), "hold", &home, "held.");
-    impatient(&other).run().expect(0);
+    let holder = HelperProcess::until(here!(), "hold", &home, "held.");
+    login_with_short_timeout(&other).run().expect(0);
     holder.finish();
 }
 
 #[test]
-fn of_eight_logins_at_once_all_succeed_and_no_reader_sees_anything_but_a_whole_document() {
+fn eight_concurrent_logins_succeed_and_readers_see_only_whole_documents() {
     const LOGINS: usize = 8;
     let home = TestHome::new();
-    // Of different lengths, so that a torn one could not pass.
+    // Of different lengths, so that a torn write would be noticed.
     let keys: Vec<_> = (0..LOGINS).map(|number| format!("sk-{}", "k".repeat(500 * number + 1))).collect();
     let wholes: Vec<_> =
         keys.iter().chain([&"sk-first".to_owned()]).map(|key| api_key(key).to_pretty()).collect();

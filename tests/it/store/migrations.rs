@@ -1,4 +1,4 @@
-//! Moves and logins beside a program that commits as Codex does, and where `config.toml` cannot follow: no login is lost.
+//! Migrations and logins while another program commits, or `config.toml` cannot be written: no login is lost.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use scripted_authority::{Account, Authority, Endpoint, TokenState};
 use serde_json::{Value, json};
 
 use crate::manager::rival::Locks;
-use crate::manager::world::{merged, post};
+use crate::manager::world::{merged, spend};
 use crate::support::session::{PrivateSession, inside};
 use crate::support::{Flock, Mounted, Run, TestHome, chatgpt, eventually, here, item, items, jwt, now};
 
@@ -17,14 +17,14 @@ const FILE: &str = "cli_auth_credentials_store = \"file\" # mine\n";
 const KEYCHAIN: &str = "cli_auth_credentials_store = \"keyring\" # mine\n";
 const EPHEMERAL: &str = "cli_auth_credentials_store = \"ephemeral\" # mine\n";
 
-/// One of the two stores, read and written with none of our code.
+/// One of the two stores, accessed without our library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum StoreSide {
     File,
     Keychain,
 }
 
-impl Place {
+impl StoreSide {
     const BOTH: [Self; 2] = [Self::File, Self::Keychain];
 
     fn other(self) -> Self {
@@ -54,8 +54,8 @@ impl Place {
     }
 }
 
-/// A home with a login in this store, selected in `config.toml`.
-fn world(session: &PrivateSession, place: Place) -> TestHome {
+/// Returns a home with a login in this store, which `config.toml` selects.
+fn world(session: &PrivateSession, place: StoreSide) -> TestHome {
     let home = TestHome::within(session);
     home.write("config.toml", place.config());
     place.write(&home, &chatgpt("acct-1", "rt-0", now(), now() + 7200));
@@ -63,8 +63,8 @@ fn world(session: &PrivateSession, place: Place) -> TestHome {
 }
 
 /// Commits a new token to `place` every `pause` until `ended`, as Codex does: under its two locks, without a lease, and
-/// only where the login still is. Returns the last token.
-fn rotate(home: &TestHome, place: Place, pause: Duration, ended: &AtomicBool) -> String {
+/// only while the login is stored. Returns the last token.
+fn rotate(home: &TestHome, place: StoreSide, pause: Duration, ended: &AtomicBool) -> String {
     let mut last = "rt-0".to_owned();
     for number in 1.. {
         if ended.load(Ordering::SeqCst) {
@@ -85,17 +85,17 @@ fn rotate(home: &TestHome, place: Place, pause: Duration, ended: &AtomicBool) ->
     last
 }
 
-fn holds(home: &TestHome, place: Place, token: &str) -> bool {
+fn holds(home: &TestHome, place: StoreSide, token: &str) -> bool {
     place.read(home).is_some_and(|document| document.contains(&format!("\"{token}\"")))
 }
 
 #[test]
-fn a_migration_beside_a_program_that_commits_as_codex_does_loses_no_token() {
+fn a_migration_loses_no_token_while_another_program_commits() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let mut ends = Vec::new();
         for (from, pause) in
-            Place::BOTH.into_iter().flat_map(|from| [5, 20, 50, 100].map(|pause| (from, pause)))
+            StoreSide::BOTH.into_iter().flat_map(|from| [5, 20, 50, 100].map(|pause| (from, pause)))
         {
             let home = world(&session, from);
             let ended = AtomicBool::new(false);
@@ -105,27 +105,30 @@ fn a_migration_beside_a_program_that_commits_as_codex_does_loses_no_token() {
                 ended.store(true, Ordering::SeqCst);
                 (run, rival.join().unwrap())
             });
-            let told = format!("{from:?} every {pause} ms, last {last}: {run}");
-            assert!(holds(&home, from, &last) || holds(&home, from.other(), &last), "lost: {told}");
+            let context = format!("{from:?} every {pause} ms, last {last}: {run}");
+            assert!(holds(&home, from, &last) || holds(&home, from.other(), &last), "lost: {context}");
             if run.code == Some(0) {
-                assert!(holds(&home, from.other(), &last) && from.read(&home).is_none(), "{told}");
+                assert!(holds(&home, from.other(), &last) && from.read(&home).is_none(), "{context}");
             } else {
-                // A program that commits without a pause may keep us from the lock.
-                assert!(matches!(run.code, Some(4 | 6)), "{told}");
-                assert!(holds(&home, from, &last) && from.other().read(&home).is_none(), "{told}");
-                assert_eq!(home.read("config.toml"), from.config(), "{told}");
+                // A program that commits without a pause may keep the lock busy.
+                assert!(matches!(run.code, Some(4 | 6)), "{context}");
+                assert!(holds(&home, from, &last) && from.other().read(&home).is_none(), "{context}");
+                assert_eq!(home.read("config.toml"), from.config(), "{context}");
                 assert_eq!(
                     home.codex(["status", "--json"]).run().expect(0).json()["store"],
                     from.word(),
-                    "{told}"
+                    "{context}"
                 );
             }
-            ends.push(told.lines().next().unwrap().to_owned());
+            ends.push(context.lines().next().unwrap().to_owned());
             home.codex(["logout", "--local"]).run().expect(0);
         }
         println!("{}", ends.join("\n"));
-        assert!(ends.iter().any(|told| told.contains("exit 4")), "nobody was in the way: {ends:#?}");
-        assert!(ends.iter().any(|told| told.contains("exit 0")), "nobody came through: {ends:#?}");
+        assert!(
+            ends.iter().any(|context| context.contains("exit 4")),
+            "no migration was disturbed: {ends:#?}"
+        );
+        assert!(ends.iter().any(|context| context.contains("exit 0")), "no migration succeeded: {ends:#?}");
     });
 }
 
@@ -133,7 +136,7 @@ fn a_migration_beside_a_program_that_commits_as_codex_does_loses_no_token() {
 fn a_newer_copy_in_the_other_store_is_moved_and_never_removed() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        for to in Place::BOTH {
+        for to in StoreSide::BOTH {
             let home = world(&session, to);
             to.other().write(&home, &chatgpt("acct-1", "rt-newer", now() + 60, now() + 7260));
             let ended = home.codex(["migrate", "--to", to.word()]).run().expect(0);
@@ -145,10 +148,10 @@ fn a_newer_copy_in_the_other_store_is_moved_and_never_removed() {
 }
 
 #[test]
-fn a_copy_that_a_program_renews_while_the_login_stays_is_not_lost() {
+fn a_copy_that_another_program_refreshes_during_a_migration_is_not_lost() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        for (to, pause) in Place::BOTH.into_iter().flat_map(|to| [2, 10, 30].map(|pause| (to, pause))) {
+        for (to, pause) in StoreSide::BOTH.into_iter().flat_map(|to| [2, 10, 30].map(|pause| (to, pause))) {
             let home = world(&session, to);
             to.other().write(&home, &chatgpt("acct-1", "rt-0", now() - 60, now() + 7140));
             let ended = AtomicBool::new(false);
@@ -158,7 +161,7 @@ fn a_copy_that_a_program_renews_while_the_login_stays_is_not_lost() {
                 ended.store(true, Ordering::SeqCst);
                 (run, rival.join().unwrap())
             });
-            // Of two copies of one login the later token counts.
+            // Of two copies of one login the one with the later token is used.
             let kept = holds(&home, to, &last) || holds(&home, to.other(), &last);
             assert!(kept, "{to:?} every {pause} ms, last {last}: {run}");
             home.codex(["logout", "--local"]).run().expect(0);
@@ -167,7 +170,7 @@ fn a_copy_that_a_program_renews_while_the_login_stays_is_not_lost() {
 }
 
 #[test]
-fn an_ephemeral_store_in_the_configuration_deletes_nothing_and_is_never_written() {
+fn an_ephemeral_store_setting_deletes_nothing_and_is_never_written() {
     for by_option in [false, true] {
         let home = TestHome::new();
         let codex = |arguments: &[&str]| {
@@ -189,13 +192,13 @@ fn an_ephemeral_store_in_the_configuration_deletes_nothing_and_is_never_written(
         ] {
             let ended = codex(arguments).run();
             assert_ne!(ended.code, Some(101), "{arguments:?}: {ended}");
-            let told = format!("{by_option} {arguments:?}: {ended}");
+            let context = format!("{by_option} {arguments:?}: {ended}");
             assert!(
                 arguments[0] != "login" || ended.code == Some(1) && ended.err.contains("ephemeral"),
-                "{told}"
+                "{context}"
             );
-            assert_eq!(home.read("auth.json"), document, "{told}");
-            assert_eq!(home.read("config.toml").contains("ephemeral"), !by_option, "{told}");
+            assert_eq!(home.read("auth.json"), document, "{context}");
+            assert_eq!(home.read("config.toml").contains("ephemeral"), !by_option, "{context}");
         }
         codex(&["login", "--store", "file", "--with-api-key"]).run().expect(0);
         assert!(home.read("auth.json").contains("sk-new"));
@@ -203,7 +206,7 @@ fn an_ephemeral_store_in_the_configuration_deletes_nothing_and_is_never_written(
     }
 }
 
-/// Ways in which `config.toml` cannot be written while the rest of the home can: lines of shell.
+/// Shell scripts after which `config.toml` cannot be written, although the rest of the home can.
 const OBSTACLES: [&str; 3] = [
     "mount --bind \"$home/config.toml\" \"$home/config.toml\"; mount -o remount,bind,ro \"$home/config.toml\"",
     "mkdir \"$home/../store\"; mv \"$home/config.toml\" \"$home/../store\"; ln -s ../store/config.toml \"$home/config.toml\"
@@ -213,7 +216,7 @@ const OBSTACLES: [&str; 3] = [
 ];
 
 #[test]
-fn a_login_that_the_configuration_could_not_follow_is_refused_before_anything_is_asked() {
+fn a_login_that_cannot_edit_the_configuration_fails_before_any_request() {
     for obstacle in OBSTACLES {
         let authority = Authority::start().unwrap();
         let grant = authority.grant(Account::numbered(1));
@@ -224,7 +227,7 @@ fn a_login_that_the_configuration_could_not_follow_is_refused_before_anything_is
         let before = mounted.home.tree();
         for way in [&["--with-api-key"][..], &["--device-auth"], &["--no-browser"], &[]] {
             let run = mounted.codex(["login", "--store", "auto"].into_iter().chain(way.iter().copied()));
-            let ended = at(run, &authority).input("sk-new").run();
+            let ended = with_authority(run, &authority).input("sk-new").run();
             assert!(ended.err.contains("config.toml"), "{obstacle}: {ended}");
             ended.refused(5);
         }
@@ -233,18 +236,18 @@ fn a_login_that_the_configuration_could_not_follow_is_refused_before_anything_is
     }
 }
 
-fn at(run: Run, authority: &Authority) -> Run {
+fn with_authority(run: Run, authority: &Authority) -> Run {
     let run = run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", authority.token_url());
     let run = run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", authority.revoke_url());
     run.env("CODEX_APP_SERVER_LOGIN_ISSUER", authority.url())
 }
 
 #[test]
-fn a_move_that_the_configuration_could_not_follow_changes_nothing() {
+fn a_migration_that_cannot_edit_the_configuration_changes_nothing() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         for (from, obstacle) in
-            Place::BOTH.into_iter().flat_map(|from| OBSTACLES.map(|obstacle| (from, obstacle)))
+            StoreSide::BOTH.into_iter().flat_map(|from| OBSTACLES.map(|obstacle| (from, obstacle)))
         {
             let home = world(&session, from);
             let mounted = Mounted::by(home, obstacle);
@@ -257,7 +260,7 @@ fn a_move_that_the_configuration_could_not_follow_changes_nothing() {
     });
 }
 
-/// The files of a home but ours, with what is in them, and the keychain item.
+/// Returns `auth.json` and `config.toml` of a home with their content, and the keychain items.
 fn picture(home: &TestHome) -> (Vec<(String, String)>, Vec<Vec<u8>>) {
     let files = ["auth.json", "config.toml"];
     let files = files
@@ -266,22 +269,22 @@ fn picture(home: &TestHome) -> (Vec<(String, String)>, Vec<Vec<u8>>) {
     (files.collect(), items(home))
 }
 
-/// Has the rename that puts the new `config.toml` in its place fail.
+/// The rename of the new `config.toml`, as a call to fail.
 const CONFIG: (&str, &str) = ("config.toml", "rename,renameat,renameat2");
-/// Has the removal of `auth.json` fail.
+/// The removal of `auth.json`, as a call to fail.
 const REMOVAL: (&str, &str) = ("auth.json", "unlink,unlinkat");
 
-/// `run` with these calls about this file failing.
+/// Makes these system calls on this file fail in `run`.
 fn with_failing(run: Run, (file, calls): (&str, &str)) -> Run {
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error=EIO"));
     run.through(["strace", "-f", "-o", "/dev/null", "-P", file, "-e", &trace, "-e", &inject])
 }
 
 #[test]
-fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() {
+fn a_failure_to_write_the_configuration_after_the_copy_rolls_everything_back() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
-        for from in Place::BOTH {
+        for from in StoreSide::BOTH {
             let authority = Authority::start().unwrap();
             let grant = authority.grant(Account::numbered(1));
             let home = world(&session, from);
@@ -291,7 +294,7 @@ fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() 
                 &["migrate", "--to", from.other().word()][..],
                 &["login", "--store", from.other().word(), "--with-api-key"],
             ] {
-                let run = at(home.codex(arguments.iter().copied()), &authority).input("sk-new");
+                let run = with_authority(home.codex(arguments.iter().copied()), &authority).input("sk-new");
                 let ended = with_failing(run, CONFIG).run();
                 assert!(ended.err.contains("config.toml"), "{from:?} {arguments:?}: {ended}");
                 ended.refused(5);
@@ -306,18 +309,18 @@ fn a_configuration_that_cannot_be_written_after_the_copy_puts_everything_back() 
     });
 }
 
-/// The file has changed by then, and only its durability is in doubt.
+/// After a failed sync the file has changed, but may not be durable.
 #[test]
-fn a_folder_that_cannot_be_synced_at_any_step_never_hides_the_login() {
+fn a_failed_sync_at_any_step_never_hides_the_login() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let mut failed = 0;
-        for (number, from) in (1..8).flat_map(|number| Place::BOTH.map(|from| (number, from))) {
+        for (number, from) in (1..8).flat_map(|number| StoreSide::BOTH.map(|from| (number, from))) {
             let authority = Authority::start().unwrap();
             let grant = authority.grant(Account::numbered(1));
             let home = world(&session, from);
             from.write(&home, &grant.auth_json());
-            let run = at(home.codex(["migrate", "--to", from.other().word()]), &authority);
+            let run = with_authority(home.codex(["migrate", "--to", from.other().word()]), &authority);
             let inject = format!("inject=fsync:error=EIO:when={number}");
             let ended =
                 run.through(["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync", "-e", &inject]).run();
@@ -332,11 +335,11 @@ fn a_folder_that_cannot_be_synced_at_any_step_never_hides_the_login() {
 }
 
 #[test]
-fn an_old_copy_that_cannot_be_removed_puts_everything_back() {
+fn a_failure_to_remove_the_old_copy_rolls_everything_back() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         for config in [None, Some(""), Some("model = \"o5\" # mine\n"), Some(FILE)] {
-            let home = world(&session, Place::File);
+            let home = world(&session, StoreSide::File);
             match config {
                 Some(text) => drop(home.write("config.toml", text)),
                 None => fs::remove_file(home.file("config.toml")).unwrap(),
@@ -354,7 +357,7 @@ fn an_old_copy_that_cannot_be_removed_puts_everything_back() {
 }
 
 #[test]
-fn a_login_revokes_the_token_that_it_replaced_and_not_one_from_before() {
+fn a_login_revokes_the_token_that_it_replaced_and_not_an_earlier_one() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::numbered(1));
     let home = TestHome::new();
@@ -362,13 +365,13 @@ fn a_login_revokes_the_token_that_it_replaced_and_not_one_from_before() {
     home.write("auth.json", &read);
     let lock = Flock::hold(&home.file("auth.lock"));
     let run = home.codex(["login", "--revoke-old", "--store", "file", "--with-api-key"]);
-    let mut child = at(run, &authority).input("sk-new").start();
+    let mut child = with_authority(run, &authority).input("sk-new").start();
     let lease = home.file("codex-auth/refresh.lock");
-    // It reads what is there, and waits to replace that.
+    // The login has read the store and waits for the commit lock.
     eventually("the lease", || lease.exists() && !Flock::is_free(&lease));
-    let answer = post(&authority, &grant.tokens.refresh_token);
+    let answer = spend(&authority, &grant.tokens.refresh_token);
     let live = authority.live_refresh_token(grant.id).unwrap();
-    Place::File.write(&home, &merged(&read, &answer));
+    StoreSide::File.write(&home, &merged(&read, &answer));
     drop(lock);
     assert!(child.wait().unwrap().success());
     assert!(home.read("auth.json").contains("sk-new"));

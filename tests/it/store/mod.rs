@@ -18,10 +18,10 @@ mod migrations;
 #[cfg(target_os = "linux")]
 mod order;
 // Linux: another user.
+mod import;
 #[cfg(target_os = "linux")]
 mod owner;
 mod selection;
-mod take_over;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod volumes;

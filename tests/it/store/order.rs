@@ -1,5 +1,4 @@
-//! The order of system calls, seen by strace: locks outside in, the new file made durable before anybody sees it, and
-//! reads that leave no trace.
+//! The order of system calls, recorded by strace: locks, a durable file, release; and reads that change nothing.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,14 +6,14 @@ use std::process::Stdio;
 
 use crate::support::{Run, TestHome, chatgpt, now};
 
-/// The system calls of a run that ends well, each with the files that it was about.
+/// Returns the system calls of a successful run, each with the paths of its file descriptors.
 fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
     let journal = home.beside("strace").join("journal");
     let way = ["strace", "-f", "-y", "-s", "256", "-o", journal.to_str().unwrap()];
     run.through(way).input(input).run().expect(0);
     let text = fs::read_to_string(journal).unwrap();
     let mut calls: Vec<String> = Vec::new();
-    // Where the first half of a call stands, by the thread that made it.
+    // The index of the first half of an interrupted call, by thread.
     let mut unfinished: HashMap<&str, usize> = HashMap::new();
     for (thread, line) in text.lines().filter_map(|line| line.split_once(' ')) {
         let line = line.trim();
@@ -32,13 +31,13 @@ fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
     calls
 }
 
-/// The number of the first call after `start` that has all these parts.
+/// Returns the index of the first call from `start` on that contains all `parts`.
 fn next(calls: &[String], start: usize, parts: &[&str]) -> usize {
     let found = (start..calls.len()).find(|&at| parts.iter().all(|part| calls[at].contains(part)));
     found.unwrap_or_else(|| panic!("no {parts:?} in\n{}", calls[start..].join("\n")))
 }
 
-/// Sees that each step comes after the one before, and hands out where they were.
+/// Asserts that each step comes after the one before, and returns their indices.
 fn in_order(calls: &[String], steps: &[&[&str]]) -> Vec<usize> {
     let mut at = 0;
     let step = |parts: &&[&str]| {
@@ -49,7 +48,7 @@ fn in_order(calls: &[String], steps: &[&[&str]]) -> Vec<usize> {
 }
 
 #[test]
-fn a_save_takes_the_locks_outside_in_and_lets_go_when_the_new_file_is_durable() {
+fn a_save_acquires_the_locks_in_order_and_releases_them_after_the_file_is_durable() {
     let home = TestHome::new();
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
     let run = home.codex(["login", "--store", "file", "--with-api-key"]);
@@ -63,7 +62,7 @@ fn a_save_takes_the_locks_outside_in_and_lets_go_when_the_new_file_is_durable() 
             &["flock(", "/auth.lock>, LOCK_EX", "= 0"],
             &["open", "/auth.json.lock\", O_RDWR|O_CREAT", "0600)"],
             &["flock(", "/auth.json.lock>, LOCK_EX|LOCK_NB", "= 0"],
-            // The compare of the compare-and-swap.
+            // The comparison of the compare-and-swap.
             &["open", "/auth.json\", O_RDONLY"],
             &["openat(", &folder, "\".auth.json.", "O_CREAT|O_EXCL", "0600)"],
             &["write(", "/.auth.json.", r#""{\n  \"auth_mode\": \"apikey\""#],
@@ -74,7 +73,7 @@ fn a_save_takes_the_locks_outside_in_and_lets_go_when_the_new_file_is_durable() 
             &["close(", "/auth.json.lock>"],
             &["/auth.lock>, LOCK_UN"],
             &["close(", "/auth.lock>"],
-            // What others need to know, before anyone else may write.
+            // Other processes are notified before the lease is released.
             &["rename", "\"state.json\"", "= 0"],
             &["/codex-auth/refresh.lock>, LOCK_UN"],
         ],
@@ -91,7 +90,7 @@ fn a_save_takes_the_locks_outside_in_and_lets_go_when_the_new_file_is_durable() 
 }
 
 #[test]
-fn a_removal_takes_the_same_locks_and_is_durable_before_they_end() {
+fn a_removal_acquires_the_same_locks_and_is_durable_before_their_release() {
     let home = TestHome::new();
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-old").run().expect(0);
     let calls = calls(&home, home.codex(["logout", "--local"]), "");
@@ -126,7 +125,7 @@ fn status_and_token_read_one_file_and_start_nothing() {
             let before = home.names();
             let mut calls = calls(&home, home.codex(arguments.iter().copied()), "");
             if arguments[0] == "token" {
-                // A keeper is asked first, at the one socket that would be its.
+                // The keeper is asked first, at its socket.
                 let steps: [&[&str]; 2] = [&["socket(AF_UNIX"], &["connect(", "/codex-auth/keeper/sock"]];
                 let asked = in_order(&calls, &steps);
                 calls.drain(asked[0]..=asked[1]);
@@ -168,12 +167,12 @@ fn status_and_token_read_one_file_and_start_nothing() {
 }
 
 #[test]
-fn the_witness_would_see_a_process_and_a_socket() {
+fn strace_sees_processes_and_sockets() {
     let home = TestHome::new();
     let journal = home.beside("strace").join("journal");
     let mut command =
         home.codex(["status"]).through(["strace", "-f", "-o", journal.to_str().unwrap()]).into_command();
-    // Here nothing is in the file, so the keychain is asked, by a thread and over a socket.
+    // Nothing is in the file, so the keychain is read, by a thread and over a socket.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     assert_eq!(command.status().unwrap().code(), Some(1));
     let text = fs::read_to_string(journal).unwrap();

@@ -1,4 +1,4 @@
-//! Places that are not quite ours: root in the home of somebody else, a file that is a mount point, a read-only folder.
+//! Homes of other owners: root in the home of another user, a file that is a mount point, a read-only folder.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::support::session::{PrivateSession, inside};
 use crate::support::{Ended, Mounted, Run, TestHome, here, items};
 
-/// Two users that are neither root nor one another.
-const SOMEBODY: u32 = 12_345;
-const ANOTHER: u32 = 12_346;
+/// Two different users, neither of them root.
+const OWNER: u32 = 12_345;
+const OTHER_OWNER: u32 = 12_346;
 
 fn file_of(key: &str) -> String {
     format!("{{\n  \"auth_mode\": \"apikey\",\n  \"OPENAI_API_KEY\": \"{key}\"\n}}")
@@ -19,8 +19,8 @@ fn login(home: &TestHome, key: &str) -> Run {
     home.codex(["login", "--store", "file", "--with-api-key"]).input(key)
 }
 
-/// Everything in a folder, itself included, that does not belong to `uid`.
-fn strangers(folder: &Path, uid: u32) -> Vec<PathBuf> {
+/// Returns everything in a folder, itself included, that does not belong to `uid`.
+fn not_owned_by(folder: &Path, uid: u32) -> Vec<PathBuf> {
     let mut strange = Vec::new();
     let mut paths = vec![folder.to_owned()];
     while let Some(path) = paths.pop() {
@@ -35,88 +35,88 @@ fn strangers(folder: &Path, uid: u32) -> Vec<PathBuf> {
     strange
 }
 
-/// The owner logs in, sees it and logs out, by their own rights.
-fn owner_can_go_on(home: &TestHome) {
-    let as_owner = |run: Run| -> Ended { run.by_user(SOMEBODY).run() };
+/// Asserts that the owner can log in, read the token and log out.
+fn assert_owner_can_continue(home: &TestHome) {
+    let as_owner = |run: Run| -> Ended { run.by_user(OWNER).run() };
     as_owner(login(home, "sk-owner")).expect(0);
     assert_eq!(as_owner(home.codex(["token"])).expect(0).out, "sk-owner\n");
     as_owner(home.codex(["logout", "--local"])).expect(0);
     as_owner(home.codex(["status"])).expect(1);
     as_owner(login(home, "sk-again")).expect(0);
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn what_root_makes_in_the_home_of_another_user_is_theirs_to_read_lock_and_replace() {
-    let home = TestHome::new().owned_by(SOMEBODY);
+fn files_that_root_creates_in_the_home_of_another_user_belong_to_that_user() {
+    let home = TestHome::new().owned_by(OWNER);
     for key in ["sk-first", "sk-second"] {
         login(&home, key).run().expect(0);
-        assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-        let token = home.codex(["token"]).by_user(SOMEBODY).run().expect(0);
+        assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
+        let token = home.codex(["token"]).by_user(OWNER).run().expect(0);
         assert_eq!(token.out, format!("{key}\n"));
     }
-    owner_can_go_on(&home);
+    assert_owner_can_continue(&home);
     home.codex(["logout", "--local"]).run().expect(0);
     assert_eq!(home.names(), ["auth.json.lock", "auth.lock", "codex-auth"]);
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-    owner_can_go_on(&home);
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
+    assert_owner_can_continue(&home);
 }
 
 #[test]
-fn a_migration_by_root_leaves_everything_to_the_owner() {
+fn a_migration_by_root_keeps_the_owner_of_every_file() {
     let session = PrivateSession::unlocked();
-    let home = TestHome::within(&session).owned_by(SOMEBODY);
+    let home = TestHome::within(&session).owned_by(OWNER);
     login(&home, "sk-1").run().expect(0);
     home.codex(["migrate", "--to", "keychain"]).run().expect(0);
     assert_eq!(home.names(), ["auth.json.lock", "auth.lock", "codex-auth", "config.toml"]);
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
     home.codex(["migrate", "--to", "file"]).run().expect(0);
     assert_eq!(home.read("auth.json"), file_of("sk-1"));
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-    assert_eq!(home.codex(["token"]).by_user(SOMEBODY).run().expect(0).out, "sk-1\n");
-    owner_can_go_on(&home);
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
+    assert_eq!(home.codex(["token"]).by_user(OWNER).run().expect(0).out, "sk-1\n");
+    assert_owner_can_continue(&home);
 }
 
 #[test]
-fn what_root_left_there_before_becomes_the_owners() {
-    let home = TestHome::new().owned_by(SOMEBODY);
+fn a_login_by_root_gives_older_files_of_root_to_the_owner_of_the_home() {
+    let home = TestHome::new().owned_by(OWNER);
     for name in ["auth.json", "auth.lock", "auth.json.lock"] {
         home.write(name, if name == "auth.json" { file_of("sk-old") } else { String::new() });
         assert_eq!(fs::metadata(home.file(name)).unwrap().uid(), 0, "the tests run as root");
     }
     login(&home, "sk-new").run().expect(0);
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-    owner_can_go_on(&home);
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
+    assert_owner_can_continue(&home);
 }
 
 #[test]
-fn a_configuration_that_root_edits_stays_the_owners_and_keeps_its_comments() {
+fn a_configuration_that_root_edits_keeps_its_owner_and_comments() {
     let session = PrivateSession::unlocked();
-    let home = TestHome::within(&session).owned_by(SOMEBODY);
+    let home = TestHome::within(&session).owned_by(OWNER);
     let config = home.write("config.toml", "# mine\nmodel = \"o\" # why\n");
-    chown(&config, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    chown(&config, Some(OWNER), Some(OWNER)).unwrap();
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-1").run().expect(0);
     assert_eq!(
         home.read("config.toml"),
         "# mine\nmodel = \"o\" # why\ncli_auth_credentials_store = \"keyring\"\n"
     );
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn where_the_document_is_linked_to_a_third_users_folder_each_gets_their_own() {
-    let home = TestHome::new().owned_by(SOMEBODY);
+fn files_beside_a_linked_document_belong_to_the_owner_of_its_folder() {
+    let home = TestHome::new().owned_by(OWNER);
     let elsewhere = home.beside("elsewhere");
-    chown(&elsewhere, Some(ANOTHER), Some(ANOTHER)).unwrap();
+    chown(&elsewhere, Some(OTHER_OWNER), Some(OTHER_OWNER)).unwrap();
     symlink(elsewhere.join("auth.json"), home.document()).unwrap();
-    std::os::unix::fs::lchown(home.document(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    std::os::unix::fs::lchown(home.document(), Some(OWNER), Some(OWNER)).unwrap();
     login(&home, "sk-1").run().expect(0);
-    assert_eq!(strangers(&home.path(), SOMEBODY), Vec::<PathBuf>::new());
-    assert_eq!(strangers(&elsewhere, ANOTHER), Vec::<PathBuf>::new());
+    assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
+    assert_eq!(not_owned_by(&elsewhere, OTHER_OWNER), Vec::<PathBuf>::new());
     assert_eq!(fs::read_to_string(elsewhere.join("auth.json")).unwrap(), file_of("sk-1"));
 }
 
-/// A home whose `auth.json` is mounted from elsewhere, with where it is mounted from.
+/// Mounts a file outside the home as its `auth.json`; returns that file too.
 fn with_a_mounted_file(home: TestHome) -> (Mounted, PathBuf) {
     let outside = home.beside("outside").join("login.json");
     fs::write(&outside, file_of("sk-old")).unwrap();
@@ -127,7 +127,7 @@ fn with_a_mounted_file(home: TestHome) -> (Mounted, PathBuf) {
 }
 
 #[test]
-fn a_file_that_is_a_mount_point_is_written_in_place_for_a_login_with_a_backup_and_a_word() {
+fn a_login_writes_a_file_that_is_a_mount_point_in_place_with_a_backup_and_a_warning() {
     let (mounted, outside) = with_a_mounted_file(TestHome::new());
     let before = fs::metadata(&outside).unwrap().ino();
     let login = ["login", "--store", "file", "--with-api-key"];
@@ -143,7 +143,7 @@ fn a_file_that_is_a_mount_point_is_written_in_place_for_a_login_with_a_backup_an
 }
 
 #[test]
-fn a_token_that_is_removed_from_a_mounted_configuration_stays_in_no_backup() {
+fn a_legacy_token_that_is_removed_from_a_mounted_configuration_is_left_in_no_backup() {
     let home = TestHome::new();
     home.write("config.toml", "model = 'o5'\nauth_token = \"marked\"\n");
     let mounted = Mounted::by(home, "mount --bind \"$home/config.toml\" \"$home/config.toml\"");
@@ -155,7 +155,7 @@ fn a_token_that_is_removed_from_a_mounted_configuration_stays_in_no_backup() {
 }
 
 #[test]
-fn a_file_that_is_a_mount_point_is_read_and_neither_removed_nor_migrated_over() {
+fn a_file_that_is_a_mount_point_is_neither_removed_nor_replaced_by_a_migration() {
     let session = PrivateSession::unlocked();
     let home = TestHome::within(&session);
     home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-kept").run().expect(0);
@@ -171,7 +171,7 @@ fn a_file_that_is_a_mount_point_is_read_and_neither_removed_nor_migrated_over() 
 }
 
 #[test]
-fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
+fn a_read_only_home_is_read_and_nothing_is_written_there_or_elsewhere() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
@@ -191,7 +191,7 @@ fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
         ] {
             let ended = mounted.codex(arguments.iter().copied()).input("sk-new").run().expect(5);
             assert!(ended.err.contains("hint: "), "{ended}");
-            // Who could not write here has written nothing elsewhere.
+            // A command that cannot write the home writes nothing elsewhere.
             assert_eq!(items(&mounted.home), Vec::<Vec<u8>>::new(), "{ended}");
         }
         assert_eq!(mounted.home.names(), names);
@@ -201,7 +201,7 @@ fn a_read_only_place_is_read_and_nothing_is_written_there_or_elsewhere() {
 }
 
 #[test]
-fn a_read_only_place_without_a_login_is_told_apart_from_one_that_cannot_be_used() {
+fn a_read_only_home_without_a_login_counts_as_logged_out() {
     let mounted =
         Mounted::by(TestHome::new(), "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"");
     mounted.codex(["status"]).run().expect(1);

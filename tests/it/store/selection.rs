@@ -1,4 +1,4 @@
-//! Which store: where a login is found, which of two copies counts, and where a new one goes, each with its reason.
+//! Selecting a store: where a login is found, which of two copies is used, and where a new login goes.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::worlds::{api_key, compact, item};
 use crate::support::writing::{self, remove, replace, writing};
 use crate::support::{TestHome, chatgpt};
 
-/// A place with a keychain in memory.
+/// A home with a keychain in memory.
 struct Scene {
     home: TestHome,
     memory: Memory,
@@ -27,7 +27,7 @@ impl Scene {
         Self { home: TestHome::new(), memory: Memory::new() }
     }
 
-    /// What is configured, what `state.json` names, and the copies in the keychain and in the file.
+    /// Creates a home with this configured store, recorded store, and copies in the keychain and in the file.
     fn with(config: &str, recorded: &str, keychain: Option<Copy>, file: Option<Copy>) -> Self {
         let scene = Self::new();
         if !config.is_empty() {
@@ -54,8 +54,8 @@ impl Scene {
         item(&self.stores())
     }
 
-    /// Everything that a reader might have changed.
-    fn picture(&self) -> (Vec<(String, Vec<u8>, SystemTime)>, usize) {
+    /// Returns everything that a reader might change.
+    fn file_contents(&self) -> (Vec<(String, Vec<u8>, SystemTime)>, usize) {
         let mut files = Vec::new();
         picture(&self.home.path(), &mut files);
         files.sort();
@@ -74,7 +74,7 @@ fn picture(folder: &Path, files: &mut Vec<(String, Vec<u8>, SystemTime)>) {
     }
 }
 
-/// A ChatGPT login: whose, and when the authority made its access token.
+/// A ChatGPT login: its account, and the issue time of its access token.
 #[derive(Clone, Copy, Debug)]
 struct Copy(&'static str, i64);
 
@@ -84,7 +84,7 @@ impl Copy {
     }
 }
 
-/// A note by its name; the texts are the business of the commands' tests.
+/// A short name for a note; the tests of the commands check the texts.
 fn name(note: &StorageNote) -> &'static str {
     match note {
         StorageNote::Duplicates { .. } => "duplicates",
@@ -106,7 +106,7 @@ fn name(note: &StorageNote) -> &'static str {
 }
 
 #[test]
-fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_counts() {
+fn the_login_is_found_by_configuration_then_state_and_the_later_of_two_copies_is_used() {
     use ChoiceReason::{Configured, Default, LoginPresent, Recorded};
     const OLD: Option<Copy> = Some(Copy("a", 1));
     const NEW: Option<Copy> = Some(Copy("a", 2));
@@ -123,7 +123,7 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         &'static [&'static str],
     );
     let rows: &[Row] = &[
-        // config, record, keychain, file -> found, because, notes
+        // config, state, keychain, file -> found, reason, notes
         ("", "", None, None, None, Default, &[]),
         ("", "", None, OLD, FILE, Default, &[]),
         ("", "", OLD, None, KEYCHAIN, LoginPresent, &["misplaced"]),
@@ -153,33 +153,33 @@ fn the_login_is_found_by_configuration_then_record_and_of_two_copies_the_later_c
         ("auto", "keychain", OLD, NEW, FILE, Configured, &["other copy: later"]),
         ("auto", "", OLD, OLD, KEYCHAIN, Configured, &["other copy: keychain"]),
         ("auto", "file", OLD, OLD, FILE, Configured, &["other copy: recorded"]),
-        // Of two different logins no clock can choose.
+        // Issue times of two different logins are not compared.
         ("auto", "", OLD, OTHER, KEYCHAIN, Configured, &["other copy: keychain"]),
         ("auto", "file", OTHER, OLD, FILE, Configured, &["other copy: recorded"]),
         ("auto", "keychain", OLD, OTHER, KEYCHAIN, Configured, &["other copy: recorded"]),
         ("ephemeral", "", OLD, OLD, None, Configured, &["not read"]),
     ];
-    for (config, recorded, keychain, file, kind, because, notes) in rows {
+    for (config, recorded, keychain, file, kind, reason, notes) in rows {
         let row = format!("{config:?} {recorded:?} {keychain:?} {file:?}");
         let scene = Scene::with(config, recorded, *keychain, *file);
-        let before = scene.picture();
+        let before = scene.file_contents();
         let found = scene.stores().find().unwrap();
         assert_eq!(found.stored.as_ref().map(|stored| stored.location.kind()), *kind, "{row}");
-        assert_eq!(found.reason, *because, "{row}");
-        let told: Vec<_> =
+        assert_eq!(found.reason, *reason, "{row}");
+        let names: Vec<_> =
             found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).map(name).collect();
-        assert_eq!(told, *notes, "{row}");
+        assert_eq!(names, *notes, "{row}");
         let held = if *kind == FILE { *file } else { *keychain };
         if let Some(stored) = &found.stored {
             let held = AuthDocument::parse(held.unwrap().text().as_bytes()).unwrap();
             assert_eq!(compact(&stored.document), compact(&held), "{row}");
         }
-        assert_eq!(scene.picture(), before, "a reader changed something: {row}");
+        assert_eq!(scene.file_contents(), before, "a reader changed something: {row}");
     }
 }
 
 #[test]
-fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
+fn a_keychain_that_may_hold_the_login_and_cannot_be_read_is_an_error() {
     let file = Some(Copy("a", 1));
     for (config, recorded, file, state) in [
         ("keyring", "", None, MemoryState::Locked),
@@ -197,7 +197,7 @@ fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
     ] {
         let scene = Scene::with(config, recorded, None, file);
         scene.memory.set_state(state);
-        let before = scene.picture();
+        let before = scene.file_contents();
         let row = format!("{config:?} {recorded:?} {file:?} {state:?}");
         let error = scene.stores().find().expect_err(&row);
         assert!(matches!(error, Error::Keychain(_)), "{row}: {error:?}");
@@ -205,12 +205,12 @@ fn a_keychain_that_may_hold_the_login_and_cannot_be_looked_into_is_an_error() {
             matches!(error, Error::Keychain(KeychainError::Locked { .. })),
             state == MemoryState::Locked
         );
-        assert_eq!(scene.picture(), before);
+        assert_eq!(scene.file_contents(), before);
     }
 }
 
 #[test]
-fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could_have() {
+fn an_unreadable_keychain_that_does_not_hold_the_login_is_skipped_with_a_note() {
     let file = Some(Copy("a", 1));
     for (config, recorded, file, state, notes) in [
         ("auto", "", file, MemoryState::Locked, &["passed over"][..]),
@@ -229,18 +229,18 @@ fn a_keychain_that_cannot_hold_the_login_is_passed_over_and_named_where_it_could
         let row = format!("{config:?} {recorded:?} {file:?} {state:?}");
         let found = scene.stores().find().expect(&row);
         assert_eq!(found.stored.is_some(), file.is_some(), "{row}");
-        let told: Vec<_> =
+        let names: Vec<_> =
             found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes).map(name).collect();
-        assert_eq!(told, notes, "{row}");
+        assert_eq!(names, notes, "{row}");
     }
 }
 
 #[test]
-fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept() {
-    use ChoiceReason::{Requested, Configured, LoginPresent, KeychainUsable};
+fn a_new_login_goes_to_the_requested_configured_current_or_best_store() {
+    use ChoiceReason::{Configured, KeychainUsable, LoginPresent, Requested};
     use StoreSelection::{Auto, File, Keychain};
     let copy = Some(Copy("a", 1));
-    for (config, recorded, keychain, file, asked, kind, because) in [
+    for (config, recorded, keychain, file, asked, kind, reason) in [
         ("keyring", "", copy, None, Some(File), File, Requested),
         ("ephemeral", "", None, None, Some(Auto), Auto, Requested),
         ("file", "keychain", copy, None, None, File, Configured),
@@ -253,14 +253,10 @@ fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept()
         ("", "file", None, None, None, Keychain, KeychainUsable),
     ] {
         let scene = Scene::with(config, recorded, keychain, file);
-        let before = scene.picture();
+        let before = scene.file_contents();
         let choice = scene.stores().choose(asked).unwrap();
-        assert_eq!(
-            (choice.selection, &choice.reason),
-            (kind, &because),
-            "{config:?} {recorded:?} {asked:?}"
-        );
-        assert_eq!(scene.picture(), before);
+        assert_eq!((choice.selection, &choice.reason), (kind, &reason), "{config:?} {recorded:?} {asked:?}");
+        assert_eq!(scene.file_contents(), before);
     }
     for state in [MemoryState::Locked, MemoryState::NotSetUp, MemoryState::Unavailable] {
         let scene = Scene::new();
@@ -277,7 +273,7 @@ fn a_new_login_goes_where_it_is_asked_for_configured_kept_already_or_best_kept()
 }
 
 #[test]
-fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the_same_one() {
+fn the_item_in_use_has_the_later_token_or_is_parsable_or_is_always_the_same() {
     let text = |copy: Copy| copy.text().into_bytes();
     let (old, new, garbage) = (text(Copy("a", 1)), text(Copy("a", 2)), b"no document".to_vec());
     for (items, used, preference) in [
@@ -299,11 +295,11 @@ fn of_several_items_the_later_token_counts_then_what_can_be_read_then_always_the
 }
 
 #[test]
-fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
+fn a_write_goes_to_the_item_in_use_and_a_removal_removes_all_items() {
     let scene = Scene::with("keyring", "", Some(Copy("a", 1)), None);
     let newer = scene.memory.add_foreign(&scene.name(), Copy("a", 2).text().as_bytes());
     scene.memory.add_foreign(&scene.name(), b"no document");
-    // What tells nothing else apart is when the service saw it written, in whole seconds.
+    // Items that are otherwise equal are ordered by the service's modification time, in whole seconds.
     let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
     for item in scene.memory.items(&scene.name()) {
         scene.memory.set_modified(&item.id, Some(earlier));
@@ -325,7 +321,7 @@ fn a_write_goes_to_the_item_that_is_read_and_a_removal_takes_them_all() {
 }
 
 #[test]
-fn only_the_item_in_use_is_left_when_the_others_are_cleared_away() {
+fn removing_duplicates_leaves_only_the_item_in_use() {
     let scene = Scene::with("keyring", "", Some(Copy("a", 2)), None);
     scene.memory.add_foreign(&scene.name(), Copy("a", 1).text().as_bytes());
     scene.memory.add_foreign(&scene.name(), b"no document");
@@ -339,7 +335,7 @@ fn only_the_item_in_use_is_left_when_the_others_are_cleared_away() {
 }
 
 #[test]
-fn a_copy_that_cannot_be_read_is_named_and_does_not_hide_the_one_that_can() {
+fn an_unreadable_copy_is_reported_and_does_not_hide_the_readable_one() {
     let scene = Scene::with("auto", "", Some(Copy("a", 1)), None);
     scene.home.write("auth.json", "no document");
     let stored = scene.stores().find().unwrap().stored.unwrap();
@@ -354,14 +350,14 @@ fn a_copy_that_cannot_be_read_is_named_and_does_not_hide_the_one_that_can() {
 }
 
 #[test]
-fn what_lies_about_a_place_is_told_and_changes_nothing() {
+fn problems_of_a_home_are_reported_and_nothing_is_changed() {
     let scene = Scene::with("", "keychain", Some(Copy("a", 1)), None);
     scene.home.write("codex-auth/state.json", "{ no record");
     scene.home.write("config.toml", "auth_token = \"old\"\n");
-    let before = scene.picture();
+    let before = scene.file_contents();
     let found = scene.stores().find().unwrap();
     assert!(found.stored.is_some());
     let notes: Vec<_> = found.notes.iter().map(name).collect();
     assert_eq!(notes, ["legacy token", "state unreadable", "misplaced"]);
-    assert_eq!(scene.picture(), before);
+    assert_eq!(scene.file_contents(), before);
 }

@@ -1,4 +1,4 @@
-//! Links, homes and folders above them that lead into a volume which is not mounted: never "not logged in".
+//! Links into a volume that is not mounted: reported as an error, never as "not logged in".
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ const COMMANDS: [&[&str]; 9] = [
 ];
 
 #[test]
-fn a_link_that_leads_into_a_volume_that_is_not_mounted_is_no_logout() {
+fn a_link_into_an_unmounted_volume_does_not_count_as_logged_out() {
     type World = (&'static str, fn(&TestHome, &Path) -> Vec<(&'static str, PathBuf)>);
-    // What is set in the environment, and the link that every message names.
+    // The environment variables, and the link that every message names.
     let worlds: [World; 4] = [
         ("auth.json into a missing folder", |home, volume| {
             symlink(volume.join("codex/auth.json"), home.document()).unwrap();
@@ -51,24 +51,24 @@ fn a_link_that_leads_into_a_volume_that_is_not_mounted_is_no_logout() {
         for arguments in COMMANDS.into_iter().chain([&["login", "--device-auth"][..], &["sync", "run"]]) {
             let run = scene.run(arguments.iter().copied()).without("CODEX_HOME").input("sk-1");
             let run = variables.iter().fold(run, |run, (name, path)| run.env(name, path));
-            // A keeper that went to work would not end.
+            // A keeper that started would not exit.
             let ended = run.through(["timeout", "20"]).run();
-            let told = format!("{what}: {arguments:?}\n{ended}");
-            assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{told}");
-            assert!(!ended.err.contains("not logged in"), "{told}");
+            let context = format!("{what}: {arguments:?}\n{ended}");
+            assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{context}");
+            assert!(!ended.err.contains("not logged in"), "{context}");
             match arguments[0] {
-                // It tells everything else as well.
-                "doctor" => assert_ne!(ended.code, Some(0), "{told}"),
-                _ => assert_eq!(ended.code, Some(5), "{told}"),
+                // It reports everything else as well.
+                "doctor" => assert_ne!(ended.code, Some(0), "{context}"),
+                _ => assert_eq!(ended.code, Some(5), "{context}"),
             }
-            assert!(names(&scene.folder).is_empty(), "{told}");
+            assert!(names(&scene.folder).is_empty(), "{context}");
         }
         assert_eq!(scene.home.names(), before, "{what}");
     }
 }
 
 #[test]
-fn a_volume_that_is_gone_after_a_login_through_a_link_is_no_logout() {
+fn a_volume_that_is_unmounted_after_a_login_through_a_link_does_not_count_as_logged_out() {
     let scene = Scene::new();
     let home = TestHome::new();
     let volume = home.beside("volume");
@@ -80,14 +80,14 @@ fn a_volume_that_is_gone_after_a_login_through_a_link_is_no_logout() {
     mounted.change("umount \"$home/../volume\"").expect(0);
     for arguments in COMMANDS {
         let ended = codex(arguments).run();
-        let told = format!("{arguments:?}\n{ended}");
-        assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{told}");
+        let context = format!("{arguments:?}\n{ended}");
+        assert!((ended.out.clone() + &ended.err).contains("home/auth.json"), "{context}");
         if arguments[0] != "doctor" {
-            assert_eq!(ended.code, Some(5), "{told}");
+            assert_eq!(ended.code, Some(5), "{context}");
         }
-        assert!(names(&volume).is_empty(), "{told}");
+        assert!(names(&volume).is_empty(), "{context}");
     }
-    // Where nothing was mounted in the first place a link to a new file is good for a login.
+    // Where no login was stored before, a link to a new file can take one.
     let fresh = TestHome::new();
     symlink(fresh.beside("volume").join("auth.json"), fresh.document()).unwrap();
     fresh.codex(["status"]).run().expect(1);

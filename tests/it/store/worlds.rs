@@ -1,4 +1,4 @@
-//! Every store in a world of its own, so that one law can be held against each.
+//! Every store with its own home, so that one law can be tested for each.
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,55 +13,55 @@ use crate::support::session::{PrivateSession, inside};
 use crate::support::writing::{self, remove, replace};
 use crate::support::{TestHome, item as theirs, names};
 
-/// A store with what surrounds it.
+/// A store, its home and the backend behind it.
 pub struct World {
     pub home: TestHome,
     pub kind: StoreKind,
     stores: Stores,
-    around: Box<dyn Surroundings>,
+    backend: Box<dyn Backend>,
 }
 
-/// What can happen to a store from outside.
-trait Surroundings {
-    /// The stores as another process would open them.
-    fn afresh(&self, home: &TestHome) -> Stores {
+/// The disk or keychain behind a store, accessed without our library.
+trait Backend {
+    /// Opens the stores as another process would.
+    fn open(&self, home: &TestHome) -> Stores {
         home.stores()
     }
 
-    /// Puts bytes into the store as another program does, past all our code.
+    /// Writes bytes into the store as another program does.
     fn put(&self, world: &World, bytes: &[u8]);
 
-    /// Sees a write fail that the store cannot carry out, and mends what was broken for it.
-    fn see_it_fail(&self, world: &World);
+    /// Asserts that a write fails while the backend is broken, and restores the backend.
+    fn fail_a_write(&self, world: &World);
 }
 
 impl World {
-    fn new(home: TestHome, kind: StoreKind, around: impl Surroundings + 'static) -> Self {
-        Self { kind, stores: around.afresh(&home), around: Box::new(around), home }
+    fn new(home: TestHome, kind: StoreKind, backend: impl Backend + 'static) -> Self {
+        Self { kind, stores: backend.open(&home), backend: Box::new(backend), home }
     }
 
     pub fn store(&self) -> Box<dyn Store> {
         self.stores.store(self.kind)
     }
 
-    /// What another process works with.
-    pub fn elsewhere(&self) -> Stores {
-        self.around.afresh(&self.home)
+    /// Opens the stores again, as another process would.
+    pub fn other_handle(&self) -> Stores {
+        self.backend.open(&self.home)
     }
 
     pub fn put(&self, bytes: &[u8]) {
-        self.around.put(self, bytes);
+        self.backend.put(self, bytes);
     }
 
-    pub fn see_it_fail(&self) {
-        self.around.see_it_fail(self);
+    pub fn fail_a_write(&self) {
+        self.backend.fail_a_write(self);
     }
 
     pub fn seen(&self) -> SeenRevision {
         writing::seen(&self.stores, self.kind)
     }
 
-    /// Saves over whatever is there.
+    /// Replaces the content, whatever it is.
     pub fn write(&self, document: &AuthDocument) {
         assert!(matches!(self.save(self.seen(), document), Ok(ReplaceOutcome::Written(_))));
     }
@@ -74,13 +74,13 @@ impl World {
         remove(&self.stores, self.kind, seen)
     }
 
-    /// The document in the store, as text.
+    /// Returns the document in the store, as text.
     pub fn text(&self) -> Option<String> {
         self.store().load(SOON).unwrap().map(|stored| compact(&stored.document))
     }
 
-    /// A save that must fail, and for certain.
-    fn refused(&self, seen: SeenRevision) {
+    /// Asserts that a save fails with a known outcome.
+    fn assert_refused(&self, seen: SeenRevision) {
         let error = self.save(seen, &api_key("sk-never")).unwrap_err();
         assert!(!error.is_unknown(), "{error}");
     }
@@ -94,7 +94,7 @@ pub fn compact(document: &AuthDocument) -> String {
     String::from_utf8(document.to_compact().to_vec()).unwrap()
 }
 
-/// The name of the keychain item of a home.
+/// Returns the name of the keychain item of a home.
 pub fn item(stores: &Stores) -> ItemName {
     match stores.location(StoreKind::Keychain) {
         DocumentLocation::Keychain { service, account } => ItemName::new(service, account),
@@ -108,7 +108,7 @@ pub fn file(_test: &str, law: fn(&World)) {
 }
 
 /// A file store whose document is a link into another folder.
-pub fn file_by_a_link(_test: &str, law: fn(&World)) {
+pub fn linked_file(_test: &str, law: fn(&World)) {
     let home = TestHome::new();
     let target = home.beside("elsewhere").join("login.json");
     symlink(&target, home.document()).unwrap();
@@ -118,12 +118,12 @@ pub fn file_by_a_link(_test: &str, law: fn(&World)) {
 }
 
 /// The keychain store over the keychain in memory.
-pub fn keychain_in_memory(_test: &str, law: fn(&World)) {
+pub fn memory_keychain(_test: &str, law: fn(&World)) {
     law(&World::new(TestHome::new(), StoreKind::Keychain, Memory::new()));
 }
 
 /// The keychain store over the real keychain of this system.
-pub fn keychain_of_the_system(test: &str, law: fn(&World)) {
+pub fn system_keychain(test: &str, law: fn(&World)) {
     inside(test, || in_a_keyring(StoreKind::Keychain, law));
 }
 
@@ -135,16 +135,16 @@ fn in_a_keyring(kind: StoreKind, law: fn(&World)) {
 /// A disk that can be full.
 struct Disk;
 
-impl Surroundings for Disk {
+impl Backend for Disk {
     fn put(&self, world: &World, bytes: &[u8]) {
         fs::write(world.home.document(), bytes).unwrap();
     }
 
-    fn see_it_fail(&self, world: &World) {
+    fn fail_a_write(&self, world: &World) {
         let document = world.home.document().canonicalize().unwrap();
         let folder = document.parent().unwrap();
         let before = names(folder);
-        // Its process may not make any file longer than nothing.
+        // The process may not write any file longer than 0 bytes.
         let full = ["sh", "-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""];
         let login = ["login", "--store", world.kind.as_str(), "--with-api-key"];
         let ended = world.home.codex(login).input("sk-never").through(full).run().expect(5);
@@ -154,8 +154,8 @@ impl Surroundings for Disk {
     }
 }
 
-impl Surroundings for Memory {
-    fn afresh(&self, home: &TestHome) -> Stores {
+impl Backend for Memory {
+    fn open(&self, home: &TestHome) -> Stores {
         Stores::with_keychain(home.home(), &home.environment(), self.client()).unwrap()
     }
 
@@ -163,26 +163,26 @@ impl Surroundings for Memory {
         self.connect().write(&item(&world.stores), &WriteTarget::OnlyItem, bytes).unwrap();
     }
 
-    fn see_it_fail(&self, world: &World) {
+    fn fail_a_write(&self, world: &World) {
         self.inject(Operation::Write, Fault::Failed);
-        world.refused(world.seen());
+        world.assert_refused(world.seen());
     }
 }
 
-/// A real keychain, which its user may lock.
+/// The system's keychain, in a private session.
 struct Keyring(RefCell<PrivateSession>);
 
-impl Surroundings for Keyring {
+impl Backend for Keyring {
     fn put(&self, world: &World, bytes: &[u8]) {
         theirs(&world.home).set_secret(bytes).unwrap();
     }
 
-    fn see_it_fail(&self, world: &World) {
+    fn fail_a_write(&self, world: &World) {
         let seen = world.seen();
         let mut session = self.0.borrow_mut();
         session.lock_again();
-        world.refused(seen);
+        world.assert_refused(seen);
         session.unlock_again();
-        assert!(session.dialogues().is_empty(), "somebody was asked for a password");
+        assert!(session.dialogues().is_empty(), "a password prompt appeared");
     }
 }

@@ -1,7 +1,7 @@
-//! A model of homes whose documents are links: they share a lock, a state and a rescue, or must not.
+//! A model of homes whose documents are links: which of them share a lock, a state and a rescue.
 //!
-//! What is modelled: two processes, each with a home, that refresh, may die between any two steps and complete what was
-//! left behind; links that are pointed elsewhere at any moment; an authority that forgives no token that is sent twice.
+//! It models two processes, each with a home, that refresh, may die between any two steps and complete a rescue; links
+//! that change at any moment; and an authority that revokes a login when a token is sent twice.
 
 mod mutations;
 mod protocol;
@@ -15,8 +15,8 @@ use protocol::Protocol;
 use world::{Breach, Step, World};
 
 const ONE_REQUEST: &str = "no token is sent twice";
-const ACCOUNTS_APART: &str = "no token is written over another login";
-const NOTHING_LOST: &str = "every login lives, and its live token is kept";
+const ACCOUNTS_APART: &str = "another login is never overwritten";
+const NOTHING_LOST: &str = "every login is alive, and its live token is kept";
 const NO_LEFTOVERS: &str = "in the end no document that is linked to has a rescue";
 const ALL_END: &str = "every run ends";
 
@@ -26,12 +26,12 @@ const SHARED: Protocol = Protocol {
     folders: [0, 1, 2, 3],
     links: [2, 2],
     turns: 1,
-    misfortunes: 2,
+    failures: 2,
     mutation: None,
 };
-/// Each home links to a document of its own, both in one folder.
+/// Each home links to its own document, both in one folder.
 const ONE_FOLDER: Protocol = Protocol { folders: [0, 1, 2, 2], links: [2, 3], ..SHARED };
-/// Each home links into the other one.
+/// Each home links to a document in the other one.
 const CROSSWISE: Protocol = Protocol { folders: [0, 1, 1, 0], links: [2, 3], ..SHARED };
 /// One home has a document, under another name, and the other one links to it.
 const INTO_A_HOME: Protocol = Protocol { folders: [0, 1, 0, 3], links: [2, 2], ..SHARED };
@@ -66,12 +66,12 @@ fn promises() -> Vec<Property<Protocol>> {
         Property::always(ALL_END, |protocol: &Protocol, world: &World| {
             world.is_over() && world.last
                 || world.breach.is_some()
-                || crate::model::can_go_on(protocol, world)
+                || crate::model::can_continue(protocol, world)
         }),
-        Property::sometimes("a commit goes where the link led before", |_, world: &World| {
+        Property::sometimes("a commit goes to the previous target of a link", |_, world: &World| {
             world.committed_elsewhere
         }),
-        Property::sometimes("the last holder commits what was left behind", |_, world: &World| {
+        Property::sometimes("the last holder commits a rescue", |_, world: &World| {
             world.last && world.processes.iter().any(|process| matches!(process.step, Step::Recording(_)))
         }),
         Property::sometimes("every login is refreshed", |_, world: &World| {

@@ -1,11 +1,11 @@
-//! Linked homes as `stateright` sees them: the bounds, the ways to get a rule wrong, and what can happen next.
+//! Linked homes as a `stateright` model: its bounds, mutations and actions.
 
 use stateright::{Model, Property};
 
 use super::super::world::{Answer, Login, Standing, Token};
 use super::world::{Breach, File, Folder, Spent, Step, World};
 
-/// Who links where, how much may happen, and which rule is wrong, if one is.
+/// The links, the bounds, and the mutation, if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     pub logins: [Option<Login>; 4],
@@ -13,38 +13,38 @@ pub struct Protocol {
     pub folders: [Folder; 4],
     pub links: [File; 2],
     pub turns: u8,
-    pub misfortunes: u8,
+    pub failures: u8,
     pub mutation: Option<Mutation>,
 }
 
-/// A rule that is wrong.
+/// A wrong rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// Only the home is locked, and not the folder that it links into.
+    /// Only the home is locked, not the folder that it links into.
     LocksTheHomeOnly,
     /// The home is locked first, whatever the order of the paths.
     LocksTheHomeFirst,
-    /// A folder that is the home's own is locked a second time.
+    /// The home's own folder is locked a second time as the document's folder.
     LocksTwice,
     /// Two documents of one folder have one state and one rescue.
     RecordsOfTheFolder,
-    /// State and rescue are the home's, and not the document's.
+    /// State and rescue belong to the home, not to the document.
     RecordsOfTheHome,
-    /// The commit follows the link as it is by then, and compares.
+    /// The commit follows the link again, and compares.
     CommitsThroughTheLink,
-    /// The commit follows the link as it is by then, and writes.
+    /// The commit follows the link again, and writes without comparing.
     WritesThroughTheLink,
 }
 
-/// What happens next.
+/// An action of a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Step(usize),
     /// Killed: the kernel releases its locks.
     Crash(usize),
-    /// Somebody points the link of a home at another file.
+    /// The link of a home is changed to another file.
     Relink(usize, File),
-    /// Both homes have their last holder.
+    /// The last holder of each home starts.
     Last,
 }
 
@@ -53,7 +53,7 @@ impl Protocol {
         self.mutation == Some(mutation)
     }
 
-    /// The folders whose locks process `who` takes, in order.
+    /// Returns the folders that process `who` locks, in order.
     fn locks(&self, who: usize, pinned: File) -> Vec<Folder> {
         let mut folders = vec![who, self.folders[pinned]];
         if self.is(Mutation::LocksTheHomeOnly) {
@@ -80,7 +80,7 @@ impl Protocol {
         })
     }
 
-    /// Where the state and the rescue of a document are.
+    /// Returns the index of the state and the rescue of a document.
     fn records(&self, who: usize, file: File) -> usize {
         match self.mutation {
             Some(Mutation::RecordsOfTheFolder) => self.folders[file],
@@ -104,7 +104,7 @@ impl Protocol {
                 match locks.get(held) {
                     Some(folder) if self.is_locked(world, *folder) => return None,
                     Some(_) => Step::Locking(held + 1),
-                    // While it waited the link may have been pointed elsewhere.
+                    // The link may have changed during the wait.
                     None if world.links[who] != file => Step::Idle,
                     None => Step::Leased,
                 }
@@ -151,7 +151,7 @@ impl Protocol {
         Some(())
     }
 
-    /// The file that is read and written: the pinned one.
+    /// Returns the file that is read and written, which is the pinned one.
     fn target(&self, world: &World, who: usize) -> File {
         let through = self.is(Mutation::CommitsThroughTheLink) || self.is(Mutation::WritesThroughTheLink);
         if through && matches!(world.processes[who].step, Step::Saved(_)) {
@@ -161,7 +161,7 @@ impl Protocol {
         }
     }
 
-    /// Replaces the parent by the child; a child whose parent is not there is revoked, unless that login is.
+    /// Replaces the parent with the child. If the parent is not stored, revokes the child unless its login is stored.
     fn commit(&self, world: &mut World, who: usize, spent: Spent) {
         let target = self.target(world, who);
         let records = self.records(who, world.processes[who].pinned);
@@ -192,7 +192,7 @@ impl Protocol {
         match step {
             Step::Idle | Step::Ended => return None,
             Step::Sent(token) => world.asked.remove(token),
-            // The window that cannot be closed.
+            // The unavoidable window.
             Step::Answered(spent) => {
                 world.asked.remove(spent.parent);
                 world.excused[spent.child.login as usize] |= !world.is_kept(spent.child.login);
@@ -208,7 +208,7 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(self.logins, self.links, self.turns, self.misfortunes)]
+        vec![World::new(self.logins, self.links, self.turns, self.failures)]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -219,7 +219,7 @@ impl Model for Protocol {
         if world.is_over() && !world.last {
             actions.push(Action::Last);
         }
-        if world.misfortunes > 0 {
+        if world.failures > 0 {
             actions.extend([Action::Crash(0), Action::Crash(1)]);
         }
         if world.turns > 0 {
@@ -235,7 +235,7 @@ impl Model for Protocol {
         match action {
             Action::Step(who) => self.step(world, who)?,
             Action::Crash(who) => {
-                world.misfortunes -= 1;
+                world.failures -= 1;
                 self.crash(world, who)?;
             }
             Action::Relink(who, file) => {
@@ -244,7 +244,7 @@ impl Model for Protocol {
                 world.links[who] = file;
             }
             Action::Last => {
-                (world.last, world.turns, world.misfortunes) = (true, 0, 0);
+                (world.last, world.turns, world.failures) = (true, 0, 0);
                 world.processes.iter_mut().for_each(|process| process.step = Step::Idle);
             }
         }

@@ -1,4 +1,4 @@
-//! The world of linked homes: documents, what is beside them, and the processes that refresh them.
+//! The state of the linked homes: documents, their records, and the processes that refresh them.
 
 use super::super::world::{Answer, Grant, Login, Standing, Token, Tokens};
 
@@ -7,7 +7,7 @@ pub type File = usize;
 /// A folder, with its lock: home 0, home 1, and two others.
 pub type Folder = usize;
 
-/// What was spent and what came of it.
+/// A spent token and its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spent {
     pub parent: Token,
@@ -24,7 +24,7 @@ pub struct Records {
 /// A process, which refreshes the login of its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
-    /// The file that the link led to when the lease was begun.
+    /// The target of the link when the lease was acquired.
     pub pinned: File,
     pub step: Step,
 }
@@ -39,20 +39,20 @@ pub enum Step {
     Sent(Token),
     Answered(Spent),
     Saved(Spent),
-    /// It is committed, or not needed: it is to be recorded.
+    /// The child is committed or not needed, and is recorded next.
     Recording(Spent),
     Clearing,
     Ended,
 }
 
-/// What may not happen and is seen in a step, not in a state.
+/// A forbidden step, which the state alone does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Breach {
     AskedTwice,
     OverwroteAnotherLogin,
 }
 
-/// Everything, at one instant.
+/// The whole state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub documents: [Option<Token>; 4],
@@ -61,16 +61,16 @@ pub struct World {
     pub links: [File; 2],
     pub processes: [Process; 2],
     pub authority: [Grant; 3],
-    /// How often a link is pointed elsewhere.
+    /// The number of changes of a link that may still happen.
     pub turns: u8,
-    pub misfortunes: u8,
-    /// The last holders of both homes complete what was left behind, and do nothing else.
+    pub failures: u8,
+    /// Whether the last holders run, which only complete rescues.
     pub last: bool,
 
-    // What follows no process can see; it is for the properties.
+    // The following is only for the properties; no participant can see it.
     pub asked: Tokens,
     pub excused: [bool; 3],
-    /// A commit went to a file that the home did not link to any more.
+    /// Whether a commit went to a file that the home did not link to any more.
     pub committed_elsewhere: bool,
     pub breach: Option<Breach>,
 }
@@ -84,7 +84,7 @@ impl World {
             processes: [Process { pinned: 0, step: Step::Idle }; 2],
             authority: [Grant { newest: 0, standing: Standing::Good }; 3],
             turns,
-            misfortunes,
+            failures: misfortunes,
             last: false,
             asked: Tokens::NONE,
             excused: Login::ALL.map(|login| !logins.contains(&Some(login))),
@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    /// An authority that forgives nothing.
+    /// Sends `token` to the authority, which revokes the login if it is spent.
     pub fn redeem(&mut self, token: Token) -> Answer {
         let grant = &mut self.authority[token.login as usize];
         if grant.standing != Standing::Good {
@@ -113,7 +113,7 @@ impl World {
             && self.documents.contains(&Some(Token { login, number: grant.newest }))
     }
 
-    /// Whether `login` is alive, and its live token in a document, a rescue, or the memory of who received it.
+    /// Returns whether `login` is alive, and its live token in a document, a rescue, or the memory of its receiver.
     pub fn is_kept(&self, login: Login) -> bool {
         let grant = self.authority[login as usize];
         let live = Token { login, number: grant.newest };

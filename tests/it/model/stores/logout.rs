@@ -1,4 +1,5 @@
-//! A logout: the file is revoked and then removed; the keychain is removed first, with its login in the rescue.
+//! A logout: a login in the file is revoked and then removed; one in the keychain is saved to the rescue and removed
+//! first.
 
 use super::super::world::Token;
 use super::protocol::{Mutation, Protocol};
@@ -6,7 +7,7 @@ use super::step::{Left, Logout, PutBack, Step};
 use super::world::{Kind, Rescue, State, World};
 
 impl Protocol {
-    /// Found by this model: that every copy can be removed is checked before any is revoked.
+    /// Found by this model: every copy is checked to be removable before any is revoked.
     pub fn begin_logout(&self, world: &mut World) {
         let first = world.find().map_or(Kind::File, |(kind, _)| kind);
         let stuck = world.read(Kind::File).is_some() && !world.removable;
@@ -84,7 +85,7 @@ impl Protocol {
         kind == Kind::File && !world.removable && !self.is(Mutation::RevokesBeforeChecking)
     }
 
-    /// The authority cannot be reached: the login stays, and its token is handed out again.
+    /// The authority cannot be reached: the login stays and can be used again.
     pub fn logout_revocation_fails(&self, world: &mut World, step: Logout) -> Option<()> {
         match step {
             Logout::Revoke(..) => {
@@ -98,7 +99,7 @@ impl Protocol {
             Logout::RevokeHeld(token, _) => world.holder = put_back(token),
             _ => return None,
         }
-        world.told_of_copy = true;
+        world.copy_reported = true;
         Some(())
     }
 }

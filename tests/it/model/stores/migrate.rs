@@ -1,16 +1,16 @@
-//! A migration: copy, record, select, then remove exactly what was copied; whatever fails is put back.
+//! A migration: copy, record, select, then remove exactly what was copied; a failure is rolled back.
 
 use super::protocol::{Mutation, Protocol};
 use super::step::{Migrate, Move, Step};
 use super::world::{Breach, Kind, World};
 
-/// How often a login that another program changes meanwhile is copied.
-const TRIES: u8 = 3;
+/// How often a login is copied again because another program changed it meanwhile.
+const MAX_ATTEMPTS: u8 = 3;
 
 impl Protocol {
     pub fn plan_migration(&self, world: &mut World, to: Kind) {
         let Some((mut kind, mut source)) = world.find() else { return world.end() };
-        // Found by this model: of two copies the later one is moved, or stays, wherever it is.
+        // Found by this model: of two copies the later one is used, whichever store it is in.
         if (kind == to || !self.is(Mutation::CopiesTheOlder))
             && let Some(copy) = world.read(kind.other())
             && source.is_before(copy)
@@ -22,7 +22,7 @@ impl Protocol {
         }
         let there = world.read(to);
         let (selected, recorded) = (world.selected, world.state.store);
-        let plan = Move { to, source, seen: there, there, selected, recorded, tries: TRIES };
+        let plan = Move { to, source, seen: there, there, selected, recorded, tries: MAX_ATTEMPTS };
         let occupied = there.is_some_and(|there| there.login != source.login);
         world.holder = match (kind == to, occupied) {
             (true, _) => Step::Migrate(Migrate::Stay, plan),
@@ -36,8 +36,8 @@ impl Protocol {
         let next = |step| Step::Migrate(step, plan);
         world.holder = match step {
             Migrate::Copy => {
-                // Found by this model: what is compared must be what was found not to be another login.
-                let again = plan.tries == TRIES && self.is(Mutation::ReadsDestinationAgain);
+                // Found by this model: the replacement must compare with the content that was checked.
+                let again = plan.tries == MAX_ATTEMPTS && self.is(Mutation::ReadsDestinationAgain);
                 let seen = if again { world.read(to) } else { plan.seen };
                 let written = self.replace(world, to, seen, source);
                 next(if written { Migrate::Record } else { Migrate::RestoreSelection })

@@ -1,4 +1,4 @@
-//! The teeth of the model: every rule that is wrong breaks the promise that it should.
+//! Mutations of the protocol: every wrong rule breaks the promise that it should.
 
 use super::super::check;
 use super::TWO_COMMANDS;

@@ -1,4 +1,4 @@
-//! What two stores promise, and what must come about somewhere for the promises to mean anything.
+//! The promises of the two stores, and the situations that must be reached for them to mean anything.
 
 use stateright::Property;
 
@@ -8,13 +8,13 @@ use super::step::{Migrate, Recover, Step};
 use super::world::{Breach, Kind, World};
 
 pub const NOTHING_LOST: &str = "the live token is in a store, a rescue or the memory of its receiver";
-pub const NOTHING_UNSEEN: &str = "nothing is removed or replaced that was not seen";
+pub const NOTHING_UNSEEN: &str = "no unseen content is removed or replaced";
 pub const ONE_REQUEST: &str = "no token is sent twice";
-pub const ACCOUNTS_APART: &str = "no token is written over another login";
+pub const ACCOUNTS_APART: &str = "another login is never overwritten";
 pub const ROLLED_BACK: &str = "a migration that failed leaves no copy";
-pub const NO_LEFTOVERS: &str = "in the end there is no rescue, and no logout on its way";
+pub const NO_LEFTOVERS: &str = "in the end there is no rescue and no unfinished logout";
 pub const ALL_STORED: &str = "in the end every live token is in a store";
-pub const NO_DEAD_COPY: &str = "in the end no store holds a login that we have revoked";
+pub const NO_DEAD_COPY: &str = "in the end no store holds a login that we revoked";
 pub const ALL_END: &str = "every run ends";
 
 pub fn promises() -> Vec<Property<Protocol>> {
@@ -42,11 +42,13 @@ pub fn promises() -> Vec<Property<Protocol>> {
         }),
         Property::always(NO_DEAD_COPY, |_, world: &World| {
             world.holder != Step::Closed
-                || world.told_of_copy
+                || world.copy_reported
                 || !world.stores.into_iter().flatten().any(|token| world.is_revoked(token.login))
         }),
         Property::always(ALL_END, |protocol: &Protocol, world: &World| {
-            world.holder == Step::Closed || world.breach.is_some() || crate::model::can_go_on(protocol, world)
+            world.holder == Step::Closed
+                || world.breach.is_some()
+                || crate::model::can_continue(protocol, world)
         }),
     ]
 }
@@ -64,7 +66,7 @@ pub fn occasions(misfortunes: u8) -> Vec<Property<Protocol>> {
             "the documented loss: a foreign request in flight across the removal",
             |_, world: &World| world.documented.in_flight,
         ),
-        Property::sometimes("a login is in the rescue alone", |_, world: &World| {
+        Property::sometimes("a login is only in the rescue", |_, world: &World| {
             is_held(world.holder) && world.stores == [None; 2]
         }),
         Property::sometimes("an interrupted logout is completed from the store", |_, world: &World| {
@@ -77,16 +79,16 @@ pub fn occasions(misfortunes: u8) -> Vec<Property<Protocol>> {
             "a login is put back, and live",
             |_, world: &World| matches!(world.holder, Step::PutBack(_, token, _) if world.read(Kind::Keychain) == Some(token)),
         ),
-        Property::sometimes("a login is ended, and nothing is left of it", |_, world: &World| {
+        Property::sometimes("a login is ended and completely removed", |_, world: &World| {
             world.holder == Step::Closed && world.stores == [None; 2]
         }),
     ];
     if misfortunes > 1 {
         occasions.extend([
-            Property::sometimes("the documented loss: neither revoked nor put back", |_, world: &World| {
+            Property::sometimes("the documented loss: neither revoked nor restored", |_, world: &World| {
                 world.documented.not_put_back
             }),
-            Property::sometimes("a login is put back that was revoked", |_, world: &World| {
+            Property::sometimes("a revoked login is restored", |_, world: &World| {
                 world.documented.put_back_dead
             }),
         ]);

@@ -1,4 +1,4 @@
-//! The two stores as `stateright` sees them: the bounds, the ways to get a rule wrong, and what can happen next.
+//! The two stores as a `stateright` model: its bounds, mutations and actions.
 
 use stateright::{Model, Property};
 
@@ -7,44 +7,44 @@ use super::step::{Command, PutBack, Recover, Refresh, Step};
 use super::step::{Logout, Migrate};
 use super::world::{Kind, Rival, Spent, World};
 
-/// How much may happen, and which rule is wrong, if one is.
+/// The bounds, and the mutation, if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     pub commands: u8,
     pub turns: u8,
-    pub misfortunes: u8,
+    pub failures: u8,
     pub mutation: Option<Mutation>,
 }
 
-/// A rule that is wrong.
+/// A wrong rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// A removal removes what is there, whatever was seen before.
+    /// A removal does not compare with what was seen.
     RemovesWhatItReads,
-    /// A store is written whatever was seen before.
+    /// A replacement does not compare with what was seen.
     ReplacesWhatItReads,
-    /// The destination of a migration is read once to see whose it is, and again to compare with.
+    /// The destination of a migration is read once for the check, and again for the comparison.
     ReadsDestinationAgain,
     /// An older copy is moved over a newer one at the destination.
     CopiesTheOlder,
-    /// A migration that fails leaves what it copied.
+    /// A failed migration leaves its copy.
     LeavesTheCopy,
-    /// A file that cannot be removed is revoked all the same.
+    /// A login in a file that cannot be removed is revoked all the same.
     RevokesBeforeChecking,
     /// A copy is revoked before it is known whether the other one can be removed.
     ChecksEachCopyAlone,
-    /// The rescue of a removed login is revoked although the store holds what another program made of that login.
+    /// The rescue of a removed login is revoked although the store holds a successor that another program stored.
     RevokesTheAncestor,
-    /// A logout that finds another token than it has marked takes the mark away before it looks again.
+    /// A logout that finds another token than the marked one removes the mark before it reads again.
     UnmarksBetweenTries,
     /// A login is removed from the keychain without a rescue.
     HoldsNothing,
     PutsNothingBack,
     PutsBackOverNewer,
-    /// The next holder drops the rescue of a removed login.
+    /// The next holder discards the rescue of a removed login.
     DropsRemovedLogin,
     IgnoresInterruptedLogout,
-    /// The next holder ends the very token that was marked, in one store.
+    /// The next holder ends only the marked token, in one store.
     CompletesOneCopy,
 }
 
@@ -58,7 +58,7 @@ pub enum Action {
     RevocationFails,
     /// `config.toml` cannot be written.
     SelectFails,
-    /// Another program logs in over what is in its store, which need not be the selected one.
+    /// Another program logs in, in its own store, which need not be the selected one.
     RivalLogsIn(Kind),
 }
 
@@ -132,7 +132,7 @@ impl Protocol {
         if matches!(world.holder, Step::Free | Step::Closed) {
             return None;
         }
-        // What became of it is unknown: it may be sent again.
+        // Its outcome is unknown: it may be sent again.
         match world.holder {
             Step::Refresh(Refresh::Sent(_, token)) => world.asked.remove(token),
             Step::Refresh(Refresh::Answered(spent)) => world.asked.remove(spent.parent),
@@ -149,9 +149,9 @@ impl Protocol {
         match world.holder {
             Step::Logout(step) => return self.logout_revocation_fails(world, step),
             Step::Recover(Recover::RevokeRemoved(token), command) => {
-                // Whether it was revoked before its holder died cannot be told: in doubt it is kept.
+                // It may have been revoked before its holder died; in doubt it is kept.
                 world.documented.put_back_dead |= world.is_revoked(token.login);
-                world.told_of_copy = true;
+                world.copy_reported = true;
                 world.holder = Step::PutBack(PutBack::Write, token, Some(command));
             }
             Step::Recover(Recover::RevokeStored(..), _) => world.end(),
@@ -169,7 +169,7 @@ impl Protocol {
         }
         let overwritten = world.stores[kind as usize].replace(other);
         world.excused[Login::Other as usize] = false;
-        // It is not ours to keep what another program has overwritten: a copy is only that.
+        // A token that another program overwrites need not be kept.
         if let Some(overwritten) = overwritten {
             world.excused[overwritten.login as usize] = true;
         }
@@ -182,7 +182,7 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        let world = |kind| World::new(kind, self.commands, self.turns, self.misfortunes);
+        let world = |kind| World::new(kind, self.commands, self.turns, self.failures);
         let mut stuck = World { removable: false, ..world(Kind::File) };
         let alone = stuck.clone();
         stuck.stores[Kind::Keychain as usize] = stuck.read(Kind::File);
@@ -190,7 +190,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        // After a breach, or the end, there is nothing more to learn.
+        // A run ends at a breach, or with the last holder.
         if world.breach.is_some() || world.holder == Step::Closed {
             return;
         }
@@ -203,7 +203,7 @@ impl Model for Protocol {
             Command::Last,
         ];
         actions.extend(commands.map(Action::Start));
-        if world.misfortunes > 0 {
+        if world.failures > 0 {
             actions.extend([Action::Crash, Action::RevocationFails, Action::SelectFails]);
             actions.extend(Kind::ALL.map(Action::RivalLogsIn));
         }
@@ -231,7 +231,7 @@ impl Model for Protocol {
             action,
             Action::Crash | Action::RevocationFails | Action::SelectFails | Action::RivalLogsIn(_)
         ) {
-            world.misfortunes -= 1;
+            world.failures -= 1;
         }
         Some(next)
     }
@@ -239,13 +239,13 @@ impl Model for Protocol {
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = super::promises::promises();
         if self.mutation.is_none() {
-            properties.extend(super::promises::occasions(self.misfortunes));
+            properties.extend(super::promises::occasions(self.failures));
         }
         properties
     }
 }
 
-/// Whether a logout has the login in the rescue only.
+/// Returns whether a logout has the login only in the rescue.
 pub fn is_held(step: Step) -> bool {
     matches!(step, Step::Logout(Logout::RevokeHeld(..)))
 }

@@ -1,4 +1,4 @@
-//! The holder of the lease completes a rescue and a logout, and refreshes: one writer, in steps.
+//! The steps of the lease's holder: completing a rescue or a logout, and refreshing.
 
 use super::super::world::{Answer, Standing, Token};
 use super::protocol::{Mutation, Protocol};
@@ -6,7 +6,7 @@ use super::step::{Command, PutBack, Recover, Refresh, Step};
 use super::world::{Breach, Kind, Rescue, Spent, State, World};
 
 impl Protocol {
-    /// Writes `token` if the store holds what was seen, as [`Self::remove`] removes it.
+    /// Writes `token` under the commit locks if the store holds what was seen.
     pub fn replace(&self, world: &mut World, kind: Kind, seen: Option<Token>, token: Token) -> bool {
         let now = world.read(kind);
         if now != seen && !self.is(Mutation::ReplacesWhatItReads) {
@@ -21,7 +21,8 @@ impl Protocol {
         true
     }
 
-    /// Removes what was seen, under the commit locks; `false` if the store holds something else, or cannot be changed.
+    /// Removes what was seen, under the commit locks; returns `false` if the store holds something else or cannot be
+    /// changed.
     pub fn remove(&self, world: &mut World, kind: Kind, seen: Token) -> bool {
         let now = world.read(kind);
         if kind == Kind::File && !world.removable {
@@ -44,7 +45,7 @@ impl Protocol {
                 None => next(Recover::Logout),
                 Some(Rescue::Commit(spent)) => self.complete_refresh(world, spent, command),
                 Some(Rescue::Revoke(_)) if self.is(Mutation::DropsRemovedLogin) => next(Recover::Recorded),
-                // The login is in its store still: the logout is completed from there.
+                // The login is still stored: the logout is completed from there.
                 Some(Rescue::Revoke(token)) => self.complete_removal(world, token, command),
             },
             Recover::Merged(spent) => {
@@ -52,7 +53,7 @@ impl Protocol {
                 next(Recover::Recorded)
             }
             Recover::RevokeChild(token) => {
-                // This ends no login that anybody has: another one is stored.
+                // Another login is stored, so this ends no login in use.
                 world.authority[token.login as usize].standing = Standing::RevokedByOthers;
                 next(Recover::Recorded)
             }
@@ -100,8 +101,8 @@ impl Protocol {
         let stored = world.read(Kind::Keychain).filter(|stored| stored.login == token.login);
         let step = match stored {
             Some(stored) if stored == token => Recover::Recorded,
-            // Found by this model: another program has refreshed it before it was removed, or after it was put back.
-            // Revoking what is held would end what is stored.
+            // Found by this model: another program refreshed it before it was removed, or after it was restored.
+            // Revoking the token in the rescue would end the stored login.
             Some(newer) if !self.is(Mutation::RevokesTheAncestor) => {
                 world.state.logging_out = world.state.logging_out.map(|_| newer);
                 Recover::Recorded
@@ -135,8 +136,8 @@ impl Protocol {
         if self.is(Mutation::IgnoresInterruptedLogout) {
             return ready;
         }
-        // Found by this model: what was marked may be revoked already, and another program may have refreshed it before
-        // that; and the other store may have a copy.
+        // Found by this model: the marked token may be revoked already, another program may have refreshed it before
+        // that, and the other store may have a copy.
         let found = Kind::ALL.into_iter().find_map(|kind| {
             let is_it = |stored: &Token| {
                 *stored == ending || stored.login == ending.login && !self.is(Mutation::CompletesOneCopy)
@@ -189,7 +190,7 @@ impl Protocol {
         world.holder = match step {
             Refresh::Sent(kind, parent) => match world.redeem(parent) {
                 Answer::Issued(child) => Step::Refresh(Refresh::Answered(Spent { kind, parent, child })),
-                // The grace: a rival that has the successor commits it first.
+                // The grace period: a rival that has the successor commits it first.
                 _ if world.rival_will_replace(parent) => return None,
                 _ => {
                     world.state.spent.add(parent);
@@ -200,7 +201,7 @@ impl Protocol {
                 world.rescue = Some(Rescue::Commit(spent));
                 Step::Refresh(Refresh::Saved(spent))
             }
-            // From here on the holder does what completes a rescue.
+            // From here on the steps are those of completing a rescue.
             Refresh::Saved(spent) => self.complete_refresh(world, spent, Command::Refreshed),
         };
         Some(())

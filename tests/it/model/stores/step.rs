@@ -1,4 +1,4 @@
-//! Where the holder of the lease stands, each step as atomic as the code's.
+//! The steps of the lease's holder, each as atomic as in the library.
 
 use super::super::world::Token;
 use super::world::{Kind, Spent};
@@ -6,19 +6,19 @@ use super::world::{Kind, Spent};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     Refresh,
-    /// A refresh that has its answer in the rescue.
+    /// A refresh whose response is in the rescue.
     Refreshed,
     Migrate(Kind),
     Logout,
-    /// The last holder: it completes what was left behind and does nothing else.
+    /// The last holder, which only completes a rescue or a logout.
     Last,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Nobody holds the lease.
+    /// The lease is free.
     Free,
-    /// Everything has ended, and the last holder has run.
+    /// The last holder has run.
     Closed,
     Recover(Recover, Command),
     /// The command itself is next.
@@ -33,9 +33,9 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recover {
     Rescue,
-    /// A rescue is committed and is to be recorded.
+    /// A rescue is committed, and is recorded next.
     Merged(Spent),
-    /// The rescue is recorded and is to be cleared.
+    /// The rescue is recorded, and is removed next.
     Recorded,
     /// The child is recorded as not needed, and belongs to no stored login.
     RevokeChild(Token),
@@ -54,14 +54,14 @@ pub enum Refresh {
     Saved(Spent),
 }
 
-/// A migration on its way.
+/// A running migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Move {
     pub to: Kind,
     pub source: Token,
-    /// What is expected at the destination.
+    /// The content that is expected at the destination.
     pub seen: Option<Token>,
-    /// What was at the destination before.
+    /// The previous content of the destination.
     pub there: Option<Token>,
     pub selected: Kind,
     pub recorded: Option<Kind>,
@@ -95,14 +95,14 @@ pub enum Logout {
     Reset,
 }
 
-/// Whether the other store is still to be dealt with.
+/// Whether the other store still has to be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Left {
     Other,
     Nothing,
 }
 
-/// Putting a login back into the keychain.
+/// Restoring a login in the keychain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PutBack {
     Write,
@@ -111,7 +111,7 @@ pub enum PutBack {
 }
 
 impl Step {
-    /// Does the holder have `token` in memory and is yet to write it?
+    /// Returns whether the holder has `token` in memory and will write it.
     pub fn will_save(self, token: Token) -> bool {
         matches!(self, Self::Refresh(Refresh::Answered(spent) | Refresh::Saved(spent)) if spent.child == token)
     }

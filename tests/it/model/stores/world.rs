@@ -1,4 +1,4 @@
-//! The world of the two stores: their documents, what survives a crash, and what the properties must remember.
+//! The state of the two stores: documents, files, and what the properties need to remember.
 
 use super::super::world::{Answer, Grant, Login, Standing, Token, Tokens};
 use super::step::Step;
@@ -21,7 +21,7 @@ impl Kind {
     }
 }
 
-/// What was spent and what came of it, and the store it belongs to.
+/// A spent token, its successor, and the store it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spent {
     pub kind: Kind,
@@ -45,17 +45,18 @@ pub struct State {
     pub logging_out: Option<Token>,
 }
 
-/// A foreign program, as Codex was measured: it takes no lease, and commits by compare-and-swap under the commit locks.
+/// Another program, modelled on measurements of Codex: it takes no lease, and commits by compare-and-swap under the
+/// commit locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rival {
     Idle,
-    /// Its request is on its way.
+    /// Its request is in flight.
     Asked(Kind, Token),
-    /// It has the answer in memory.
+    /// It has the response in memory.
     Holding(Spent),
 }
 
-/// What may not happen and is seen in a step, not in a state.
+/// A forbidden step, which the state alone does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Breach {
     AskedTwice,
@@ -65,43 +66,43 @@ pub enum Breach {
     LeftACopy,
 }
 
-/// A loss that the docs name.
+/// A documented loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Documented {
-    /// A foreign request was in flight while its document was removed.
+    /// Another program's request was in flight while its document was removed.
     pub in_flight: bool,
-    /// A login could be neither revoked nor put back, because a newer one was stored meanwhile.
+    /// A login could be neither revoked nor restored, because a newer one was stored meanwhile.
     pub not_put_back: bool,
-    /// A login was put back because the authority could not be reached, and had been revoked already.
+    /// A login was restored because the authority could not be reached, but had been revoked already.
     pub put_back_dead: bool,
 }
 
-/// Everything, at one instant. At most one process of ours holds the lease: the first model shows that.
+/// The whole state of the model. At most one of our processes holds the lease; the refresh model checks that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub stores: [Option<Token>; 2],
-    /// What `config.toml` selects.
+    /// The store that `config.toml` selects.
     pub selected: Kind,
     pub state: State,
     pub rescue: Option<Rescue>,
     pub authority: [Grant; 3],
-    /// Where the holder of the lease stands.
+    /// The step of the lease's holder.
     pub holder: Step,
-    /// How many more commands are started.
+    /// The number of commands that may still start.
     pub commands: u8,
     pub rival: Rival,
-    /// How many more refreshes the rival begins.
+    /// The number of refreshes that the rival may still begin.
     pub turns: u8,
-    pub misfortunes: u8,
+    pub failures: u8,
     /// Whether the file can be removed: not if it is immutable, or a mount point.
     pub removable: bool,
 
-    // What follows no process can see; it is for the properties.
+    // The following is only for the properties; no participant can see it.
     pub asked: Tokens,
     pub excused: [bool; 3],
     pub documented: Documented,
-    /// The authority could not be reached during a logout: its caller knows that a copy stays.
-    pub told_of_copy: bool,
+    /// Whether the authority could not be reached during a logout, whose caller knows that a copy stays.
+    pub copy_reported: bool,
     pub breach: Option<Breach>,
 }
 
@@ -124,12 +125,12 @@ impl World {
             commands,
             rival: Rival::Idle,
             turns,
-            misfortunes,
+            failures: misfortunes,
             removable: true,
             asked: Tokens::NONE,
             excused: [false, true, true],
             documented: Documented::default(),
-            told_of_copy: false,
+            copy_reported: false,
             breach: None,
         }
     }
@@ -138,7 +139,7 @@ impl World {
         self.stores[kind as usize]
     }
 
-    /// The login that is read: the selected store, else the one that the state names.
+    /// Returns the login in the selected store, else in the one that the state names.
     pub fn find(&self) -> Option<(Kind, Token)> {
         let recorded = self.state.store.unwrap_or(self.selected);
         [self.selected, recorded].into_iter().find_map(|kind| Some((kind, self.read(kind)?)))
@@ -156,7 +157,7 @@ impl World {
         Answer::Issued(Token { number: grant.newest, ..token })
     }
 
-    /// Revoking any token of a login ends the login.
+    /// Revokes the whole login of `token`.
     pub fn revoke(&mut self, token: Token) {
         self.authority[token.login as usize].standing = Standing::RevokedByUs;
     }
@@ -165,13 +166,14 @@ impl World {
         self.authority[login as usize].standing == Standing::RevokedByUs
     }
 
-    /// Whether the live token of `login` is in a store.
+    /// Returns whether the live token of `login` is in a store.
     pub fn is_stored(&self, login: Login) -> bool {
         let live = Token { login, number: self.authority[login as usize].newest };
         self.stores.contains(&Some(live))
     }
 
-    /// Whether the live token of `login`, if it has one, is in a store, a rescue, or the memory of whoever received it.
+    /// Returns whether the live token of `login`, if it has one, is in a store, a rescue, or the memory of its
+    /// receiver.
     pub fn is_kept(&self, login: Login) -> bool {
         let grant = self.authority[login as usize];
         let live = Token { login, number: grant.newest };
@@ -186,7 +188,7 @@ impl World {
             || self.holder.will_save(live)
     }
 
-    /// What is lost by now is a documented loss.
+    /// Records the logins that are lost by now as documented losses.
     pub fn excuse_losses(&mut self) -> bool {
         let lost = Login::ALL.into_iter().filter(|login| !self.is_kept(*login)).collect::<Vec<_>>();
         let new = lost.iter().any(|login| !self.excused[*login as usize]);
