@@ -1,22 +1,22 @@
-//! Holds the architecture: which room may import which, how long a file is, how it opens, and that dependencies are used.
+//! Tests of the source code: allowed imports, names, file sizes, file docs, and unused dependencies.
 
-mod circles;
+mod cycles;
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use self::circles::{arrows, circle};
-use self::source::words;
+use self::cycles::{cycle, imports_of};
 pub use self::source::{Source, root, sources};
+use self::source::{public_types, words};
 
-/// The most lines of a file before its tests.
-const LONGEST: usize = 400;
+/// The maximum number of lines of a file before its tests.
+const MAX_LINES: usize = 400;
 
-/// Which rooms each room of the library may import. A room that is not named may not be imported.
-const RULES: &[(&str, &[&str])] = &[
+/// The modules of the library that each module may import, from the bottom up.
+const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("home", &[]),
@@ -27,30 +27,14 @@ const RULES: &[(&str, &[&str])] = &[
     ("guide", &[]),
     ("claims", &["secret"]),
     ("document", &["claims", "secret"]),
-    ("store", &["claims", "clock", "config", "document", "failpoint", "home", "remedy", "secret"]),
+    ("store", &["config", "document", "failpoint", "home", "remedy", "secret"]),
     ("authority", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
-    (
-        "login",
-        &[
-            "authority",
-            "claims",
-            "clock",
-            "config",
-            "document",
-            "failpoint",
-            "home",
-            "remedy",
-            "secret",
-            "store",
-        ],
-    ),
-    ("watch", &["home"]),
+    ("watch", &[]),
     (
         "manager",
         &[
             "authority",
-            "claims",
             "clock",
             "config",
             "document",
@@ -63,32 +47,50 @@ const RULES: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    (
+        "login",
+        &[
+            "authority",
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "home",
+            "manager",
+            "remedy",
+            "secret",
+            "store",
+        ],
+    ),
     ("keeper", &["clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"]),
     ("error", &["config", "login", "manager", "remedy", "store"]),
 ];
 
-/// The modules of the platform that a room may use. A room that is not named may use none.
-const SEAMS: &[(&str, &[&str])] = &[
-    // A home is canonical by construction, which only the file system can tell.
+/// The modules of the platform crate that each module may import.
+const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
+    // A home resolves its canonical path.
     ("home", &["filesystem", "private_file"]),
-    ("store", &["filesystem", "keychain", "lock", "private_file", "process", "search_path"]),
-    // For the one file it reads, the certificates that the user adds; links among those are usual.
+    ("store", &["filesystem", "keychain", "lock", "private_file", "search_path"]),
+    // Reads certificate files, which may be links.
     ("authority", &["private_file"]),
     ("external", &["process"]),
     ("failpoint", &["failpoint"]),
-    ("login", &["filesystem", "peer", "port", "process"]),
+    ("login", &["port"]),
     ("watch", &["filesystem"]),
     ("keeper", &["filesystem", "lock", "peer"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service"]),
 ];
 
-/// Rooms whose files import each other in one direction only.
-const ACYCLIC: &[&str] = &["authority", "document", "external", "keeper"];
+/// Modules whose files have no import cycle.
+const ACYCLIC: &[&str] = &["authority", "bin", "document", "external", "keeper", "login"];
 
-/// Files that open with two sentences.
+/// Names that types of several modules share.
+const SHARED_NAMES: &[&str] = &["Client", "Error"];
+
+/// Files whose docs begin with two sentences.
 const TWO_SENTENCES: &[&str] = &["bin/codex/status.rs", "manager/recovery.rs", "store/preference.rs"];
 
-fn everything() -> Vec<Source> {
+fn all_sources() -> Vec<Source> {
     ["src", "platform/src", "platform/tests", "tests/it", "tests/bench", "tests/authority/src"]
         .into_iter()
         .flat_map(sources)
@@ -100,13 +102,17 @@ fn allowed(table: &'static [(&str, &[&str])], room: &str) -> &'static [&'static 
 }
 
 #[test]
-fn a_room_imports_only_what_lies_below_it() {
+fn a_module_imports_only_allowed_modules() {
     let mut wrong = Vec::new();
     for source in sources("src").iter().filter(|source| source.room != "lib" && source.room != "bin") {
-        assert!(RULES.iter().any(|(room, _)| *room == source.room), "a room without a rule: {}", source.room);
+        assert!(
+            ALLOWED_IMPORTS.iter().any(|(room, _)| *room == source.room),
+            "not in the table: {}",
+            source.room
+        );
         for import in source.imports("crate") {
             let room = import.path.first().map_or("the crate's root", String::as_str);
-            if room != source.room && !allowed(RULES, &source.room).contains(&room) {
+            if room != source.room && !allowed(ALLOWED_IMPORTS, &source.room).contains(&room) {
                 wrong.push(format!("{} imports {room}", source.path.display()));
             }
         }
@@ -115,26 +121,64 @@ fn a_room_imports_only_what_lies_below_it() {
 }
 
 #[test]
-fn the_rules_point_down_only() {
-    for (at, (room, below)) in RULES.iter().enumerate() {
+fn allowed_imports_point_down_only() {
+    for (at, (room, below)) in ALLOWED_IMPORTS.iter().enumerate() {
         for name in *below {
             assert!(
-                RULES[..at].iter().any(|(known, _)| known == name),
-                "{room} may import {name}, which is not below"
+                ALLOWED_IMPORTS[..at].iter().any(|(known, _)| known == name),
+                "{room} may import {name}, which is not above it in the table"
             );
         }
     }
 }
 
 #[test]
-fn the_files_of_a_room_import_each_other_in_one_direction() {
+fn the_files_of_a_module_have_no_import_cycle() {
     let sources = sources("src");
-    let circles: Vec<_> = ACYCLIC.iter().filter_map(|room| circle(&arrows(room, &sources))).collect();
-    assert!(circles.is_empty(), "{circles:#?}");
+    let cycles: Vec<_> = ACYCLIC.iter().filter_map(|room| cycle(&imports_of(room, &sources))).collect();
+    assert!(cycles.is_empty(), "{cycles:#?}");
 }
 
 #[test]
-fn the_platform_is_reached_only_through_the_rooms_that_may() {
+fn no_two_public_types_share_a_name() {
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for source in ["src", "platform/src"].into_iter().flat_map(sources) {
+        for name in public_types(source.tokens()) {
+            places.entry(name).or_default().push(source.path.display().to_string());
+        }
+    }
+    // The systems implement the same types in files of their own.
+    places.retain(|name, files| {
+        files.retain(|file| !file.ends_with("macos.rs"));
+        files.len() > 1 && !SHARED_NAMES.contains(&name.as_str())
+    });
+    assert!(places.is_empty(), "{places:#?}");
+}
+
+#[test]
+fn every_allowed_import_is_used() {
+    let mut unused = Vec::new();
+    for (table, first) in [(ALLOWED_IMPORTS, "crate"), (PLATFORM_IMPORTS, "codex_auth_platform")] {
+        let mut used = BTreeSet::new();
+        for source in sources("src") {
+            for import in source.imports(first) {
+                let name = match first {
+                    "crate" => import.path.first(),
+                    _ => import.path.get(1).filter(|_| import.path[0] == first),
+                };
+                used.extend(name.map(|name| (source.room.clone(), name.clone())));
+            }
+        }
+        for (room, names) in table {
+            let edges = names.iter().map(|name| ((*room).to_owned(), (*name).to_owned()));
+            unused.extend(edges.filter(|edge| !used.contains(edge)));
+        }
+    }
+    assert!(unused.is_empty(), "{unused:#?}");
+}
+
+#[test]
+fn a_module_imports_only_allowed_platform_modules() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         let imports = source.imports("codex_auth_platform").into_iter();
@@ -142,7 +186,7 @@ fn the_platform_is_reached_only_through_the_rooms_that_may() {
             .filter(|import| import.path[..].first().is_some_and(|first| first == "codex_auth_platform"))
         {
             let name = name.path.get(1).map_or("*", String::as_str);
-            if !allowed(SEAMS, &source.room).contains(&name) {
+            if !allowed(PLATFORM_IMPORTS, &source.room).contains(&name) {
                 wrong.push(format!("{} uses platform::{name}", source.path.display()));
             }
         }
@@ -151,19 +195,19 @@ fn the_platform_is_reached_only_through_the_rooms_that_may() {
 }
 
 #[test]
-fn the_platform_knows_nothing_of_what_is_built_on_it() {
-    let strangers = ["auth.json", "token", "http", "tokio", "codex"];
+fn the_platform_does_not_mention_the_library() {
+    let words = ["auth.json", "token", "http", "tokio", "codex"];
     let mut wrong = Vec::new();
     for source in sources("platform/src") {
         for (number, line) in source.text.lines().enumerate() {
             let line = line.to_lowercase();
-            // The crate's own name is the one exception; URLs in comments are no protocol.
+            // Except its own name, and URLs in comments.
             let line = line
                 .replace("codex_auth_platform", "")
                 .replace("codex-auth-platform", "")
                 .replace("https://", "");
-            for stranger in strangers.iter().filter(|stranger| line.contains(**stranger)) {
-                wrong.push(format!("{}:{} says {stranger}", source.path.display(), number + 1));
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{}:{} mentions {word}", source.path.display(), number + 1));
             }
         }
     }
@@ -171,7 +215,7 @@ fn the_platform_knows_nothing_of_what_is_built_on_it() {
 }
 
 #[test]
-fn operating_systems_are_told_apart_in_the_platform_alone_and_architectures_nowhere() {
+fn only_the_platform_distinguishes_systems_and_nothing_architectures() {
     for source in sources("src").iter().chain(&sources("platform/src")) {
         let mut found = BTreeSet::new();
         words(source.tokens(), &mut found);
@@ -211,9 +255,9 @@ fn every_dependency_is_used() {
     }
 }
 
-/// Under `support` each system has its own file, as in the platform; elsewhere a test is there or not, with its reason.
+/// `support` has a file for each system; elsewhere a comment gives the reason why a test is only for one.
 #[test]
-fn a_test_that_one_system_lacks_says_why() {
+fn a_test_for_one_system_gives_a_reason() {
     let table = fs::read_to_string(root().join("tests/it/README.md")).unwrap();
     let (_, table) = table.split_once("## Tests of one system\n").unwrap();
     let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
@@ -251,9 +295,9 @@ fn the_library_and_the_program_forbid_unsafe_code() {
 }
 
 #[test]
-fn a_file_opens_with_one_sentence_about_it() {
+fn the_docs_of_a_file_begin_with_one_sentence() {
     let mut wrong = Vec::new();
-    for source in everything() {
+    for source in all_sources() {
         let lines = source.text.lines().map_while(|line| line.strip_prefix("//! "));
         let sentence = lines.collect::<Vec<_>>().join(" ");
         let one = !sentence.contains(". ") || TWO_SENTENCES.iter().any(|file| source.path.ends_with(file));
@@ -264,7 +308,7 @@ fn a_file_opens_with_one_sentence_about_it() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The line of the inline tests of a file, which are its last item.
+/// The line of the unit tests of a file, if these are its last item.
 fn tests_of(source: &Source) -> Option<usize> {
     let tokens: Vec<_> = source.tokens().into_iter().collect();
     let [.., TokenTree::Punct(mark), TokenTree::Group(cfg), TokenTree::Ident(item), _, body] = &tokens[..]
@@ -276,11 +320,11 @@ fn tests_of(source: &Source) -> Option<usize> {
 }
 
 #[test]
-fn a_file_can_be_read_in_one_go() {
+fn no_file_is_too_long() {
     let mut wrong = Vec::new();
-    for source in everything().iter().filter(|source| !source.path.ends_with("document/tests.rs")) {
+    for source in all_sources().iter().filter(|source| !source.path.ends_with("document/tests.rs")) {
         let lines = tests_of(source).map_or_else(|| source.text.lines().count(), |line| line - 1);
-        if lines > LONGEST {
+        if lines > MAX_LINES {
             wrong.push(format!("{} has {lines} lines before its tests", source.path.display()));
         }
     }
@@ -288,7 +332,7 @@ fn a_file_can_be_read_in_one_go() {
 }
 
 #[test]
-fn no_test_file_is_forgotten() {
+fn every_test_file_is_compiled() {
     for source in sources("tests/it").iter().filter(|source| source.room != "main") {
         let name = source.path.file_stem().unwrap().to_string_lossy().into_owned();
         let folder = source.path.parent().unwrap();

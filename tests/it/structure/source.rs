@@ -1,4 +1,4 @@
-//! Source files, read as tokens: which paths their code names, without comments and strings.
+//! Source files as tokens, and the paths in their code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,11 +8,11 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// A source file.
 pub struct Source {
-    /// The room: the first part of its path below `src`.
+    /// The top-level module: the first part of its path below `src`.
     pub room: String,
     pub path: PathBuf,
     pub text: String,
-    /// The module that the file is, from the root of its crate.
+    /// The module path of the file. Programs are below `bin`.
     pub module: Vec<String>,
 }
 
@@ -21,7 +21,7 @@ impl Source {
         self.text.parse().unwrap_or_else(|error| panic!("{}: {error}", self.path.display()))
     }
 
-    /// Every path in the code that begins with `crate`, `self`, `super` or `first`, without comments and strings.
+    /// Returns every path in the code that begins with `crate`, `self`, `super` or `first`.
     pub fn imports(&self, first: &str) -> Vec<Import> {
         let mut reader = Reader { first, found: Vec::new() };
         reader.read(self.tokens(), &self.module);
@@ -32,9 +32,9 @@ impl Source {
 /// A path in the code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
-    /// Its words from the root of the crate, or from the name of another crate.
+    /// The path from the root of the library, or from the name of another crate.
     pub path: Vec<String>,
-    /// The name under which a `pub use` passes it on.
+    /// The name under which a `pub use` exports it.
     pub reexport: Option<String>,
 }
 
@@ -86,7 +86,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The paths of a `use`, whose lists may lie within each other.
+    /// Reads the paths of a `use`, which can have nested lists.
     fn tree(&mut self, tokens: &[TokenTree], before: &[String], module: &[String], public: bool) {
         for item in tokens.split(|token| is(token, ',')).filter(|item| !item.is_empty()) {
             let (words, end) = path(item, 0);
@@ -111,7 +111,8 @@ impl Reader<'_> {
             Some("self") => drop(words.next()),
             Some("crate") => {
                 words.next();
-                path.clear();
+                let root = if module[0] == "bin" { 2 } else { 0 };
+                path.truncate(root);
             }
             Some("super") => {}
             Some(word) if word == self.first => path.clear(),
@@ -129,7 +130,7 @@ fn is(token: &TokenTree, letter: char) -> bool {
     matches!(token, TokenTree::Punct(mark) if mark.as_char() == letter)
 }
 
-/// The words of the path at `at`, and where it ends.
+/// The words of the path at `at`, and its end.
 fn path(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
     let mut words = Vec::new();
     while let Some(TokenTree::Ident(word)) = tokens.get(at) {
@@ -172,7 +173,36 @@ pub fn sources(folder: &str) -> Vec<Source> {
     found
 }
 
-/// Every word of the code, those in attributes included.
+/// The names of public types in the code, `pub(crate)` included, without those in modules of tests.
+pub fn public_types(tokens: TokenStream) -> Vec<String> {
+    const KINDS: [&str; 4] = ["struct", "enum", "trait", "type"];
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    let word = |at: usize| match tokens.get(at) {
+        Some(TokenTree::Ident(word)) => Some(word.to_string()),
+        _ => None,
+    };
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Ident(public) if public == "pub" => {
+                let restricted = matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
+                let kind = at + 1 + usize::from(restricted);
+                if word(kind).is_some_and(|kind| KINDS.contains(&kind.as_str())) {
+                    found.extend(word(kind + 1));
+                }
+            }
+            TokenTree::Group(body) if at > 1 && word(at - 2).is_some_and(|item| item == "mod") => {
+                if word(at - 1).is_none_or(|name| name != "tests") {
+                    found.extend(public_types(body.stream()));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Adds every word of the code, including those in attributes.
 pub fn words(tokens: TokenStream, into: &mut BTreeSet<String>) {
     for token in tokens {
         match token {
@@ -184,7 +214,7 @@ pub fn words(tokens: TokenStream, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn paths_are_read_as_rust_reads_them() {
+fn paths_are_resolved_as_by_rust() {
     let text = r##"
         //! crate::doc
         use crate::{a::X, b, c::{self, D as E}};
