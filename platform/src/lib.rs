@@ -14,3 +14,5 @@ pub mod process;
 pub mod search_path;
 pub mod service;
 mod space;
+mod sync;
+pub mod text;

@@ -130,7 +130,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
     }
-    private_file::create_directory(private_file::parent_folder(path)).map_err(io::Error::other)?;
+    private_file::create_directory(crate::filesystem::parent_folder(path)).map_err(io::Error::other)?;
     let mut new = path.as_os_str().to_owned();
     new.push(TEMPORARY_SUFFIX);
     let new = PathBuf::from(new);

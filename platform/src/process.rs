@@ -7,17 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions};
-
-/// The signal that stops a process group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StopSignal {
-    /// SIGTERM: the processes may clean up, or ignore it.
-    Ask,
-    /// SIGKILL: the processes end at once.
-    Force,
-}
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 /// What a signal to a process group reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +73,7 @@ pub enum Error {
 }
 
 /// Starts the child in a new session, without a terminal and its signals, and in a new process group, for
-/// [`end_group`]. Do not combine with [`start_in_new_group`], which would make the child fail to start.
+/// [`kill_group`]. Do not combine with [`start_in_new_group`], which would make the child fail to start.
 pub fn start_in_new_session(command: &mut Command) -> &mut Command {
     let start = || rustix::process::setsid().map(drop).map_err(io::Error::from);
     // SAFETY: only async-signal-safe code may run between fork and exec; this is one system call, and its error is a
@@ -125,27 +115,23 @@ pub fn own_executable() -> io::Result<PathBuf> {
     imp::own_executable()
 }
 
-/// Starts the child in a new process group of our session, for [`end_group`].
+/// Starts the child in a new process group of our session, for [`kill_group`].
 pub fn start_in_new_group(command: &mut Command) -> &mut Command {
     command.process_group(0)
 }
 
-/// Signals a child that leads its own group, and all of its descendants that stayed in the group. Call this before
-/// waiting for the child: afterwards its process id may belong to another process.
+/// Kills a child that leads its own group, and all of its descendants that stayed in the group, with SIGKILL. Call
+/// this before waiting for the child: afterwards its process id may belong to another process.
 ///
 /// # Errors
 /// [`Error::NotAGroup`]; [`Error::Signal`].
-pub fn end_group(pid: u32, how: StopSignal) -> Result<SignalOutcome, Error> {
+pub fn kill_group(pid: u32) -> Result<SignalOutcome, Error> {
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // The group 1 would mean every process.
     let Some(group) = group.filter(|group| !group.is_init() && group.as_raw_pid() != our_group()) else {
         return Err(Error::NotAGroup { pid });
     };
-    let signal = match how {
-        StopSignal::Ask => rustix::process::Signal::TERM,
-        StopSignal::Force => rustix::process::Signal::KILL,
-    };
-    match rustix::process::kill_process_group(group, signal) {
+    match rustix::process::kill_process_group(group, Signal::KILL) {
         Ok(()) => Ok(SignalOutcome::Sent),
         Err(Errno::SRCH) => Ok(SignalOutcome::NoSuchGroup),
         Err(error) => Err(Error::Signal { pid, source: error.into() }),
@@ -190,13 +176,6 @@ pub fn running_programs(program: &str, variable: &str) -> Result<Vec<RunningProc
 /// Returns the effective user id of this process.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
-}
-
-/// Returns whether a process has this number, including processes of other users and ended ones that were not
-/// collected.
-pub fn exists(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-    matches!(rustix::process::test_kill_process(pid), Ok(()) | Err(Errno::PERM))
 }
 
 #[cfg(target_os = "linux")]

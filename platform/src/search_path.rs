@@ -1,12 +1,11 @@
 //! Finds programs on a search path and skips those that another user could have planted.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
+use crate::filesystem::{FileId, identity};
 use crate::process;
 
 /// Any of the three execute bits.
@@ -14,51 +13,10 @@ const EXECUTE: u32 = 0o111;
 /// Write bits of group and others.
 const WRITE_BY_OTHERS: u32 = 0o022;
 
-/// Identifies a program file by device and inode, under whatever name or link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProgramId {
-    device: u64,
-    inode: u64,
-}
-
-impl ProgramId {
-    /// Returns the id of the file that `path` leads to, or `None` if there is none.
-    #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|file| Self::of_file(&file))
-    }
-
-    /// Returns the id of the program that this process runs; on macOS, of the file now at its path.
-    #[must_use]
-    pub fn of_this_program() -> Option<Self> {
-        Self::of(Path::new(process::own_command().ok()?.get_program()))
-    }
-
-    fn of_file(file: &Metadata) -> Self {
-        Self { device: file.dev(), inode: file.ino() }
-    }
-}
-
-impl fmt::Display for ProgramId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.device, self.inode)
-    }
-}
-
-/// A text that is not a [`ProgramId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a device and an inode, separated by a colon")]
-#[non_exhaustive]
-pub struct InvalidProgramId;
-
-impl FromStr for ProgramId {
-    type Err = InvalidProgramId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidProgramId> {
-        let (device, inode) = text.split_once(':').ok_or(InvalidProgramId)?;
-        let number = |text: &str| text.parse().map_err(|_| InvalidProgramId);
-        Ok(Self { device: number(device)?, inode: number(inode)? })
-    }
+/// Returns the id of the program that this process runs; on macOS, of the file now at its path.
+#[must_use]
+pub fn own_program_id() -> Option<FileId> {
+    identity(Path::new(process::own_command().ok()?.get_program()))
 }
 
 /// Returns the programs called `name` in the folders of `search_path`, in order, each file once and without the
@@ -68,14 +26,14 @@ impl FromStr for ProgramId {
 /// their owner may write, and files that belong to neither root nor this user.
 #[must_use]
 pub fn find_programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
-    let mut seen: Vec<_> = ProgramId::of_this_program().into_iter().collect();
+    let mut seen: Vec<_> = own_program_id().into_iter().collect();
     let mut found = Vec::new();
     for folder in std::env::split_paths(search_path).filter(|folder| folder.is_absolute()) {
         let path = folder.join(name);
         let Ok(file) = std::fs::metadata(&path) else { continue };
-        let identity = ProgramId::of_file(&file);
-        if is_trusted(&file) && !seen.contains(&identity) {
-            seen.push(identity);
+        let id = FileId::of(&file);
+        if is_trusted(&file) && !seen.contains(&id) {
+            seen.push(id);
             found.push(path);
         }
     }
@@ -90,10 +48,10 @@ pub fn find_programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
 #[must_use]
 pub fn invoked_path(name: &str, search_path: &OsStr) -> Option<PathBuf> {
     let called = std::env::args_os().next()?;
-    resolve_invocation(Path::new(&called), name, search_path, ProgramId::of_this_program()?)
+    resolve_invocation(Path::new(&called), name, search_path, own_program_id()?)
 }
 
-fn resolve_invocation(called: &Path, name: &str, search_path: &OsStr, ours: ProgramId) -> Option<PathBuf> {
+fn resolve_invocation(called: &Path, name: &str, search_path: &OsStr, ours: FileId) -> Option<PathBuf> {
     let path = if called.components().count() > 1 || called.is_absolute() {
         std::path::absolute(called).ok()?
     } else {
@@ -102,7 +60,7 @@ fn resolve_invocation(called: &Path, name: &str, search_path: &OsStr, ours: Prog
         paths.find(|path| std::fs::metadata(path).is_ok_and(|file| is_executable(&file)))?
     };
     let beside = path.with_file_name(name);
-    [path, beside].into_iter().find(|path| ProgramId::of(path) == Some(ours))
+    [path, beside].into_iter().find(|path| identity(path) == Some(ours))
 }
 
 /// Returns the file name of what `path` leads to, with all links resolved, or `None` if there is no file.
@@ -156,16 +114,12 @@ mod tests {
         .unwrap();
         assert_eq!(find_programs("tool", &path), std::slice::from_ref(&good));
 
-        let identity = ProgramId::of(&good).unwrap();
-        assert_eq!(ProgramId::of(&folder.path().join("again/tool")), Some(identity));
-        assert_ne!(ProgramId::of_this_program(), Some(identity));
+        let id = identity(&good).unwrap();
+        assert_eq!(identity(&folder.path().join("again/tool")), Some(id));
+        assert_ne!(own_program_id(), Some(id));
         symlink("again/tool", folder.path().join("other")).unwrap();
         assert_eq!(resolved_file_name(&folder.path().join("other")).as_deref(), Some(OsStr::new("tool")));
         assert_eq!(resolved_file_name(&folder.path().join("missing/tool")), None);
-        assert_eq!(identity.to_string().parse(), Ok(identity));
-        for wrong in ["", "1", ":", "1:", "-1:2", "1:2:3", "a:b"] {
-            assert_eq!(wrong.parse::<ProgramId>(), Err(InvalidProgramId), "{wrong}");
-        }
     }
 
     #[test]
@@ -184,7 +138,7 @@ mod tests {
         file("other/tool");
         let link = root.join("bin/tool");
         symlink(&target, &link).unwrap();
-        let ours = ProgramId::of(&target).unwrap();
+        let ours = identity(&target).unwrap();
         let path = |folders: &[&str]| std::env::join_paths(folders.iter().map(|sub| root.join(sub))).unwrap();
         let called = |name: &Path, folders: &[&str]| resolve_invocation(name, "tool", &path(folders), ours);
         for (name, folders, found) in [

@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use codex_auth_platform::process::{
-    Error, ProcessVariable, SignalOutcome, StopSignal, effective_uid, end_group, exists,
-    remove_loader_variables, running_programs, start_in_new_group, start_in_new_session, wait_for_exit,
+    Error, ProcessVariable, SignalOutcome, kill_group, remove_loader_variables, running_programs,
+    start_in_new_group, start_in_new_session, wait_for_exit,
 };
 use rustix::process::Pid;
 use subprocess::{LiveProcess, RunAs, this_test};
 
-const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
 /// Returns a shell that prints a line when it runs and then waits for input; `program` is `sh` or a copy of it.
@@ -102,7 +101,7 @@ fn waiting_for_a_child_does_not_collect_it() {
     assert_eq!(receiver.recv(), Ok(true));
     // A second wait succeeds, and the group can still be signalled.
     assert!(wait_for_exit(pid).is_ok());
-    assert_eq!(end_group(pid, StopSignal::Force).unwrap(), SignalOutcome::Sent);
+    assert_eq!(kill_group(pid).unwrap(), SignalOutcome::Sent);
     assert_eq!(running.child.wait().unwrap().signal(), Some(SIGKILL));
     assert!(wait_for_exit(pid).is_err(), "it was collected");
     for pid in [0, u32::MAX] {
@@ -112,24 +111,14 @@ fn waiting_for_a_child_does_not_collect_it() {
 
 #[test]
 fn a_signal_ends_every_process_of_a_group() {
-    for (how, signal, script) in [
-        (StopSignal::Ask, SIGTERM, "sh -c 'echo @runs; read a' <&0 & read b"),
-        (StopSignal::Force, SIGKILL, "trap '' TERM; sh -c 'echo @runs; read a' <&0 & read b"),
-    ] {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        start_in_new_group(&mut command);
-        let mut running = LiveProcess::start(command, "@runs");
-        let pid = running.child.id();
-        if how == StopSignal::Force {
-            assert_eq!(end_group(pid, StopSignal::Ask).unwrap(), SignalOutcome::Sent);
-            assert_eq!(running.child.try_wait().unwrap(), None, "it does not listen");
-        }
-        assert_eq!(end_group(pid, how).unwrap(), SignalOutcome::Sent);
-        assert_eq!(running.child.wait().unwrap().signal(), Some(signal));
-        // The grandchild also has the output pipe, so the pipe ends when both have ended.
-        running.wait_for_output_end();
-    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' TERM; sh -c 'echo @runs; read a' <&0 & read b"]);
+    start_in_new_group(&mut command);
+    let mut running = LiveProcess::start(command, "@runs");
+    assert_eq!(kill_group(running.child.id()).unwrap(), SignalOutcome::Sent);
+    assert_eq!(running.child.wait().unwrap().signal(), Some(SIGKILL));
+    // The grandchild also has the output pipe, so the pipe ends when both have ended.
+    running.wait_for_output_end();
 }
 
 #[test]
@@ -138,26 +127,16 @@ fn signalling_a_group_that_has_ended_is_no_error() {
     start_in_new_group(&mut command);
     let mut child = command.spawn().unwrap();
     child.wait().unwrap();
-    assert_eq!(end_group(child.id(), StopSignal::Force).unwrap(), SignalOutcome::NoSuchGroup);
+    assert_eq!(kill_group(child.id()).unwrap(), SignalOutcome::NoSuchGroup);
 }
 
 #[test]
 fn only_the_group_of_a_child_is_signalled() {
     let ours = u32::try_from(session_and_group(0).1).unwrap();
     for pid in [0, 1, ours, u32::MAX, 1 << 31] {
-        let outcome = end_group(pid, StopSignal::Force);
+        let outcome = kill_group(pid);
         assert!(matches!(outcome, Err(Error::NotAGroup { .. })), "{pid}: {outcome:?}");
     }
-}
-
-#[test]
-fn a_process_exists_until_it_was_waited_for() {
-    let mut child = Command::new("true").spawn().unwrap();
-    let pid = child.id();
-    assert!(exists(pid) && exists(std::process::id()) && exists(1));
-    child.wait().unwrap();
-    assert!(!exists(pid) && !exists(0) && !exists(u32::MAX));
-    assert_eq!(effective_uid(), rustix::process::geteuid().as_raw());
 }
 
 #[cfg(target_os = "linux")]
@@ -208,5 +187,5 @@ fn own_ended_and_foreign_processes_are_not_listed() {
     while running_programs(&waiters, "PLACE").unwrap().iter().any(killed) {
         std::thread::yield_now();
     }
-    assert!(exists(running.child.id()), "it was not waited for yet");
+    assert_eq!(rustix::process::test_kill_process(pid_of(&running)), Ok(()), "it was not collected yet");
 }

@@ -7,7 +7,7 @@ use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use codex_auth_platform::process::{self, StopSignal};
+use codex_auth_platform::process;
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
@@ -147,7 +147,7 @@ impl RunningCommand {
 impl Drop for RunningCommand {
     fn drop(&mut self) {
         if !self.reaped {
-            let _ = process::end_group(self.child.id(), StopSignal::Force);
+            let _ = process::kill_group(self.child.id());
             // The command may have left its group.
             let _ = self.child.kill();
             let _ = self.child.wait();

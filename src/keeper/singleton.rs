@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::filesystem::{self, FileId, Presence};
-use codex_auth_platform::lock::{self, FileLock, Holder, LockFileMode, Mode, Wait};
+use codex_auth_platform::lock::{self, FileLock, Holder, LockFileMode, Wait};
 
 use super::client::{Client, ProbeResult};
 use crate::config::Environment;
@@ -81,7 +81,7 @@ impl KeeperLock {
         let mut probe = SocketProbe::new(Client::of(&home, environment));
         let mut announced = false;
         loop {
-            match FileLock::acquire(&path, Mode::Exclusive, LockFileMode::Private, Wait::No) {
+            match FileLock::acquire(&path, LockFileMode::Private, Wait::No) {
                 Ok(lock) => return Ok(Self::of(home, lock)),
                 Err(lock::Error::Held { holder, .. }) => {
                     if !std::mem::replace(&mut announced, true) {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{self, AcquireOutcome, FileLock, LockFileMode, Wait};
 
-use super::{Error, Lease, StoreContent, StoredDocument};
-use crate::document::{AuthDocument, Revision};
-use crate::secret::Fingerprint;
+use super::error::Error;
+use super::lease::Lease;
 
 /// The longest wait for `auth.lock`.
 const FIRST_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,46 +127,4 @@ impl<'lease> CommitLocks<'lease> {
 
 fn stop_if_cancelled(lease: &Lease) -> ControlFlow<()> {
     if lease.deadline().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-/// The content of a store when the caller read it; a replacement or removal requires that it has not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SeenRevision {
-    /// Nothing was stored.
-    Nothing,
-    /// A document of this revision.
-    Credential(Revision),
-    /// Bytes with this fingerprint, which are not a document.
-    Unparsable(Fingerprint),
-}
-
-impl StoreContent {
-    /// Returns the value for a later comparison.
-    #[must_use]
-    pub fn seen(&self) -> SeenRevision {
-        match self {
-            Self::Nothing => SeenRevision::Nothing,
-            Self::Document(stored) => SeenRevision::Credential(stored.document.revision()),
-            Self::Unparsable { bytes, .. } => SeenRevision::Unparsable(Fingerprint::of_bytes(bytes)),
-        }
-    }
-
-    /// Returns the document, if it is one.
-    #[must_use]
-    pub fn document(&self) -> Option<&AuthDocument> {
-        match self {
-            Self::Document(stored) => Some(&stored.document),
-            _ => None,
-        }
-    }
-
-    /// Returns the document with its location, if it is one.
-    #[must_use]
-    pub fn stored(self) -> Option<StoredDocument> {
-        match self {
-            Self::Document(stored) => Some(*stored),
-            _ => None,
-        }
-    }
 }

@@ -13,7 +13,9 @@ use codex_auth_platform::lock::{
 };
 use codex_auth_platform::private_file::{self, DirectoryState, FolderLocation};
 
-use super::{DocumentTarget, Error, LockDeadline};
+use super::deadline::LockDeadline;
+use super::error::Error;
+use super::locate::DocumentTarget;
 use crate::home::{Home, RecordPaths};
 
 /// The cross-process refresh lock of a home.

@@ -35,12 +35,14 @@ impl ChangeListener {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::{Arc, Mutex};
     use std::thread;
 
     use zbus::MatchRule;
     use zbus::blocking::{Connection, MessageIterator};
     use zbus::message::Type;
+
+    use crate::sync::lock;
 
     const COLLECTION_INTERFACE: &str = "org.freedesktop.Secret.Collection";
 
@@ -96,9 +98,5 @@ mod imp {
             notify();
         }
         Ok(())
-    }
-
-    fn lock(connection: &Mutex<SignalConnection>) -> std::sync::MutexGuard<'_, SignalConnection> {
-        connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

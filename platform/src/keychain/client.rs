@@ -1,31 +1,18 @@
-//! The connection of this process to its keychain: a worker thread, a queue, and a deadline on every call.
-//!
-//! A keychain call can hang for good: in the handshake with a bus, in a stopped service, behind an unanswered prompt.
-//! So it never runs on the caller's thread. A caller whose deadline passes returns; if its call was running, its
-//! worker is abandoned with its connection (a thread does not keep a process from exiting), and a new worker serves
-//! the waiting calls.
+//! The keychain of this process, with a deadline on every call.
 
-use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{
-    CallEffect, Error, Item, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain, LastModified,
-    Operation, Readiness, WriteTarget, native,
-};
-
-/// Maximum number of abandoned workers whose calls have not ended; beyond it, calls fail at once.
-///
-/// Every poll calls a hung service again, and each such call costs a thread until the service answers or goes away.
-const MAX_ABANDONED_WORKERS: usize = 16;
+use super::contract::{Cancellation, Keychain};
+#[cfg(doc)]
+use super::error::CallEffect;
+use super::error::{Error, Operation};
+use super::item::{Item, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget};
+use super::native;
+use super::worker::CallQueue;
 
 /// A handle to one keychain connection, shared by its clones and usable from any thread.
 ///
@@ -62,13 +49,8 @@ impl Client {
         service: &'static str,
         connect: impl Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
     ) -> Self {
-        let shared = ClientShared {
-            service,
-            connect: Box::new(connect),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        };
-        Self { handle: Arc::new(ClientHandle { shared: Arc::new(shared) }), sharing: native::SHARING }
+        let queue = Arc::new(CallQueue::new(service, connect));
+        Self { handle: Arc::new(ClientHandle { queue }), sharing: native::SHARING }
     }
 
     /// Overrides who may rewrite an item, for a keychain other than this operating system's.
@@ -82,21 +64,13 @@ impl Client {
         self.sharing
     }
 
-    /// Calls [`Keychain::readiness`] within a deadline.
-    ///
-    /// # Errors
-    /// Those of [`Keychain::readiness`], [`Error::TimedOut`] and [`Error::Panicked`].
-    pub fn readiness(&self, within: Duration) -> Result<Readiness, Error> {
-        self.call(Operation::Readiness, within, |keychain| keychain.readiness())
-    }
-
     /// Calls [`Keychain::read`] within a deadline.
     ///
     /// # Errors
     /// Those of [`Keychain::read`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn read(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
         let name = name.clone();
-        self.call(Operation::Read, within, move |keychain| keychain.read(&name))
+        self.handle.queue.call(Operation::Read, within, move |keychain| keychain.read(&name))
     }
 
     /// Calls [`Keychain::read_with_prompt`] within a deadline, which includes the time the user takes to answer.
@@ -105,7 +79,9 @@ impl Client {
     /// Those of [`Keychain::read_with_prompt`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn read_with_prompt(&self, name: &ItemName, within: Duration) -> Result<Vec<Item>, Error> {
         let name = name.clone();
-        self.call(Operation::ReadWithPrompt, within, move |keychain| keychain.read_with_prompt(&name))
+        self.handle
+            .queue
+            .call(Operation::ReadWithPrompt, within, move |keychain| keychain.read_with_prompt(&name))
     }
 
     /// Calls [`Keychain::modified`] within a deadline.
@@ -114,7 +90,7 @@ impl Client {
     /// Those of [`Keychain::modified`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn modified(&self, name: &ItemName, within: Duration) -> Result<LastModified, Error> {
         let name = name.clone();
-        self.call(Operation::Modified, within, move |keychain| keychain.modified(&name))
+        self.handle.queue.call(Operation::Modified, within, move |keychain| keychain.modified(&name))
     }
 
     /// Calls [`Keychain::contains`] within a deadline.
@@ -123,7 +99,7 @@ impl Client {
     /// Those of [`Keychain::contains`], [`Error::TimedOut`] and [`Error::Panicked`].
     pub fn contains(&self, name: &ItemName, within: Duration) -> Result<bool, Error> {
         let name = name.clone();
-        self.call(Operation::Modified, within, move |keychain| keychain.contains(&name))
+        self.handle.queue.call(Operation::Modified, within, move |keychain| keychain.contains(&name))
     }
 
     /// Calls [`Keychain::write`] within a deadline.
@@ -138,7 +114,9 @@ impl Client {
         within: Duration,
     ) -> Result<ItemWrite, Error> {
         let (name, slot, secret) = (name.clone(), slot.clone(), Zeroizing::new(secret.to_vec()));
-        self.call(Operation::Write, within, move |keychain| keychain.write(&name, &slot, &secret))
+        self.handle
+            .queue
+            .call(Operation::Write, within, move |keychain| keychain.write(&name, &slot, &secret))
     }
 
     /// Calls [`Keychain::delete`] within a deadline.
@@ -152,262 +130,38 @@ impl Client {
         within: Duration,
     ) -> Result<usize, Error> {
         let (name, selection) = (name.clone(), selection.clone());
-        self.call(Operation::Delete, within, move |keychain| keychain.delete(&name, &selection))
-    }
-
-    fn call<T: Send + 'static>(
-        &self,
-        operation: Operation,
-        within: Duration,
-        work: impl FnOnce(&mut dyn Keychain) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let shared = &self.handle.shared;
-        let (reply, answer) = mpsc::channel();
-        let run = move |session: &mut WorkerSession<'_>| {
-            // A caller that timed out no longer receives; the secret in the result is wiped when it is dropped.
-            let _ = reply.send(session.attempt(operation, work));
-        };
-        let ticket = shared.enqueue(operation, Box::new(run))?;
-        match answer.recv_timeout(within) {
-            Ok(answer) => answer,
-            Err(_) => shared.abandon_call(ticket, operation, within, &answer),
-        }
+        self.handle.queue.call(Operation::Delete, within, move |keychain| keychain.delete(&name, &selection))
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("service", &self.handle.shared.service).finish_non_exhaustive()
+        f.debug_struct("Client").field("service", &self.handle.queue.service()).finish_non_exhaustive()
     }
 }
 
-/// Signals that no caller waits for a connection any more.
-///
-/// A caller that times out cancels the connection for good. An implementation checks this before each step that
-/// changes something, so that a call that hung for an hour does not overwrite what was written since.
-#[derive(Clone, Debug, Default)]
-pub struct Cancellation {
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Cancellation {
-    /// Returns whether the connection was cancelled, which is final.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
-    }
-
-    fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-    }
-}
-
-/// State shared by the clones of a client. The worker holds only the inner part, so that dropping the last clone ends
-/// it.
+/// Shared by the clones of a client, but not by the worker, so that dropping the last clone ends it.
 struct ClientHandle {
-    shared: Arc<ClientShared>,
+    queue: Arc<CallQueue>,
 }
 
 impl Drop for ClientHandle {
     fn drop(&mut self) {
-        self.shared.state().closed = true;
-        self.shared.changed.notify_all();
-    }
-}
-
-/// The function that [`Client::new`] receives.
-trait Connect: Send + Sync {
-    fn connect(&self, cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error>;
-}
-
-impl<F: Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync> Connect for F {
-    fn connect(&self, cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
-        self(cancellation)
-    }
-}
-
-struct ClientShared {
-    service: &'static str,
-    connect: Box<dyn Connect>,
-    // No foreign code runs under this lock, so it is held briefly and never poisoned half-way.
-    state: Mutex<ClientState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct ClientState {
-    waiting: VecDeque<CallRequest>,
-    /// The cancellation of the current worker; a cancelled worker takes no further call.
-    worker: Option<Cancellation>,
-    abandoned_workers: usize,
-    last_ticket: u64,
-    closed: bool,
-}
-
-struct CallRequest {
-    ticket: u64,
-    run: Box<dyn FnOnce(&mut WorkerSession<'_>) + Send>,
-}
-
-impl ClientShared {
-    fn state(&self) -> MutexGuard<'_, ClientState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enqueue(
-        self: &Arc<Self>,
-        operation: Operation,
-        run: Box<dyn FnOnce(&mut WorkerSession<'_>) + Send>,
-    ) -> Result<u64, Error> {
-        let mut state = self.state();
-        if state.abandoned_workers >= MAX_ABANDONED_WORKERS {
-            let source =
-                format!("{MAX_ABANDONED_WORKERS} earlier calls are still waiting for an answer").into();
-            return Err(Error::Unavailable { service: self.service, source });
-        }
-        state.last_ticket += 1;
-        let ticket = state.last_ticket;
-        state.waiting.push_back(CallRequest { ticket, run });
-        if let Err(error) = self.ensure_worker(&mut state) {
-            state.waiting.pop_back();
-            let (service, effect) = (self.service, CallEffect::Unchanged);
-            return Err(Error::Failed { service, operation, effect, source: error.into() });
-        }
-        drop(state);
-        self.changed.notify_one();
-        Ok(ticket)
-    }
-
-    /// Starts a worker if there is none.
-    fn ensure_worker(self: &Arc<Self>, state: &mut ClientState) -> std::io::Result<()> {
-        if state.worker.is_none() {
-            let (shared, cancellation) = (Arc::clone(self), Cancellation::default());
-            state.worker = Some(cancellation.clone());
-            let thread = thread::Builder::new().name("keychain".into());
-            thread.spawn(move || shared.run_worker(cancellation)).inspect_err(|_| state.worker = None)?;
-        }
-        Ok(())
-    }
-
-    /// Ends the wait for a call: returns its result if that arrived just now, or else the timeout and its effect.
-    fn abandon_call<T>(
-        self: &Arc<Self>,
-        ticket: u64,
-        operation: Operation,
-        after: Duration,
-        answer: &Receiver<Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let mut state = self.state();
-        // A worker takes a call under this lock, so the call is queued, answered or running.
-        let place = state.waiting.iter().position(|job| job.ticket == ticket);
-        let withdrawn = place.and_then(|place| state.waiting.remove(place));
-        let effect = if withdrawn.is_some() {
-            CallEffect::Unchanged
-        } else if let Ok(answer) = answer.try_recv() {
-            return answer;
-        } else {
-            if let Some(cancellation) = state.worker.take() {
-                cancellation.cancel();
-                state.abandoned_workers += 1;
-            }
-            if !state.waiting.is_empty() {
-                // Without a thread, the waiting calls reach their own deadlines.
-                let _ = self.ensure_worker(&mut state);
-            }
-            operation.effect_if_interrupted()
-        };
-        drop(state);
-        Err(Error::TimedOut { service: self.service, operation, after, effect })
-    }
-
-    /// Runs calls on one connection until the worker is cancelled or the client is dropped.
-    fn run_worker(&self, cancellation: Cancellation) {
-        let mut session = WorkerSession { shared: self, cancellation, connection: None };
-        let mut state = self.state();
-        while !session.cancellation.is_cancelled() && !state.closed {
-            let Some(job) = state.waiting.pop_front() else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            drop(state);
-            (job.run)(&mut session);
-            state = self.state();
-        }
-        if session.cancellation.is_cancelled() {
-            state.abandoned_workers -= 1;
-        }
-        drop(state);
-        session.disconnect();
-    }
-}
-
-/// The connection of a worker.
-struct WorkerSession<'a> {
-    shared: &'a ClientShared,
-    cancellation: Cancellation,
-    connection: Option<Box<dyn Keychain>>,
-}
-
-impl WorkerSession<'_> {
-    /// Runs one call, connecting first if necessary; a panic becomes an error.
-    fn attempt<T>(
-        &mut self,
-        operation: Operation,
-        work: impl FnOnce(&mut dyn Keychain) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let service = self.shared.service;
-        let answer = catch_unwind(AssertUnwindSafe(|| {
-            let connection = match &mut self.connection {
-                Some(connection) => connection,
-                none => none.insert(self.shared.connect.connect(&self.cancellation)?),
-            };
-            work(connection.as_mut())
-        }))
-        .unwrap_or_else(|payload| {
-            drop_payload(payload);
-            Err(Error::Panicked { service, operation, effect: operation.effect_if_interrupted() })
-        });
-        if answer.as_ref().is_err_and(needs_new_connection) {
-            // Before the result is sent, so that the caller's deadline covers a disconnect that hangs.
-            self.disconnect();
-        }
-        answer
-    }
-
-    fn disconnect(&mut self) {
-        let connection = self.connection.take();
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(connection))) {
-            drop_payload(payload);
-        }
-    }
-}
-
-/// Drops a panic's payload unseen: it may quote a secret, and its own drop may panic.
-fn drop_payload(payload: Box<dyn Any + Send>) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second);
-    }
-}
-
-/// Returns whether a new connection could do better after this error.
-fn needs_new_connection(error: &Error) -> bool {
-    match error {
-        Error::Failed { .. }
-        | Error::Panicked { .. }
-        | Error::TimedOut { .. }
-        | Error::Unavailable { .. } => true,
-        Error::Ambiguous { .. }
-        | Error::Denied { .. }
-        | Error::Locked { .. }
-        | Error::NotSetUp { .. }
-        | Error::ItemMissing { .. } => false,
+        self.queue.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
     use std::time::Instant;
 
-    use super::super::{Fault, Memory, MemoryState};
+    use super::super::error::CallEffect;
+    use super::super::memory::{Fault, Memory, MemoryState};
+    use super::super::worker::MAX_ABANDONED_WORKERS;
     use super::*;
 
     /// Longer than any call takes that is answered at all.
@@ -437,12 +191,13 @@ mod tests {
     fn each_state_of_a_keychain_has_its_own_result() {
         let memory = Memory::new();
         let client = memory.client();
-        let answers = || (client.readiness(LONG), client.read(&name(), LONG).map(|items| items.len()));
-        assert!(matches!(answers(), (Ok(Readiness::Unlocked), Ok(0))));
+        let answers =
+            || (client.modified(&name(), LONG), client.read(&name(), LONG).map(|items| items.len()));
+        assert!(matches!(answers(), (Ok(LastModified::NoItem), Ok(0))));
         memory.set_state(MemoryState::Locked);
-        assert!(matches!(answers(), (Ok(Readiness::Locked), Err(Error::Locked { .. }))));
+        assert!(matches!(answers(), (Err(Error::Locked { .. }), Err(Error::Locked { .. }))));
         memory.set_state(MemoryState::NotSetUp);
-        assert!(matches!(answers(), (Ok(Readiness::NotSetUp), Err(Error::NotSetUp { .. }))));
+        assert!(matches!(answers(), (Err(Error::NotSetUp { .. }), Err(Error::NotSetUp { .. }))));
         memory.set_state(MemoryState::Unavailable);
         assert!(matches!(answers(), (Err(Error::Unavailable { .. }), Err(Error::Unavailable { .. }))));
     }
@@ -511,7 +266,7 @@ mod tests {
         // The abandoned worker continues now, and no later call waits for it.
         let begun = Instant::now();
         while secrets(&memory).is_empty() {
-            client.readiness(LONG).unwrap();
+            client.contains(&name(), LONG).unwrap();
             assert!(begun.elapsed() < LONG, "the write that was under way was not done");
         }
     }
@@ -574,8 +329,8 @@ mod tests {
             }
             panic!("no connection today");
         });
-        assert!(matches!(client.readiness(SHORT), Err(Error::TimedOut { .. })));
-        assert!(matches!(client.readiness(LONG), Err(Error::Panicked { .. })));
+        assert!(matches!(client.contains(&name(), SHORT), Err(Error::TimedOut { .. })));
+        assert!(matches!(client.contains(&name(), LONG), Err(Error::Panicked { .. })));
         drop(held);
     }
 
@@ -588,9 +343,6 @@ mod tests {
             }
         }
         impl Keychain for Closing {
-            fn readiness(&mut self) -> Result<Readiness, Error> {
-                Ok(Readiness::Unlocked)
-            }
             fn read(&mut self, _: &ItemName) -> Result<Vec<Item>, Error> {
                 Ok(Vec::new())
             }
@@ -609,7 +361,7 @@ mod tests {
         }
         let (closing, closed) = mpsc::channel();
         let client = Client::new("test keychain", move |_| Ok(Box::new(Closing(closing.clone()))));
-        client.readiness(LONG).unwrap();
+        client.contains(&name(), LONG).unwrap();
         drop(client.clone());
         assert!(closed.try_recv().is_err());
         drop(client);
@@ -621,14 +373,14 @@ mod tests {
         let memory = Memory::new();
         let client = memory.client();
         for _ in 0..MAX_ABANDONED_WORKERS {
-            memory.inject(Operation::Readiness, Fault::NoReply);
+            memory.inject(Operation::Modified, Fault::NoReply);
             // Long enough for its turn on a busy machine: a call that never began abandons no worker.
-            assert!(matches!(client.readiness(5 * SHORT), Err(Error::TimedOut { .. })));
+            assert!(matches!(client.contains(&name(), 5 * SHORT), Err(Error::TimedOut { .. })));
         }
-        assert!(matches!(client.readiness(LONG), Err(Error::Unavailable { .. })));
+        assert!(matches!(client.contains(&name(), LONG), Err(Error::Unavailable { .. })));
         memory.release();
         let begun = Instant::now();
-        while client.readiness(LONG).is_err() {
+        while client.contains(&name(), LONG).is_err() {
             assert!(begun.elapsed() < LONG, "calls that have ended still count");
         }
     }

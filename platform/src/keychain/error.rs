@@ -3,25 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::ItemName;
-#[cfg(doc)]
-use super::Keychain;
+use super::item::ItemName;
 
 /// A keychain operation, for messages and test hooks.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// [`Keychain::delete`].
+    /// [`Keychain::delete`](super::Keychain::delete).
     Delete,
-    /// [`Keychain::modified`].
+    /// [`Keychain::modified`](super::Keychain::modified).
     Modified,
-    /// [`Keychain::read`].
+    /// [`Keychain::read`](super::Keychain::read).
     Read,
-    /// [`Keychain::read_with_prompt`].
+    /// [`Keychain::read_with_prompt`](super::Keychain::read_with_prompt).
     ReadWithPrompt,
-    /// [`Keychain::readiness`].
-    Readiness,
-    /// [`Keychain::write`].
+    /// [`Keychain::write`](super::Keychain::write).
     Write,
 }
 
@@ -30,7 +26,7 @@ impl Operation {
     pub(super) fn effect_if_interrupted(self) -> CallEffect {
         match self {
             Self::Delete | Self::Write => CallEffect::Unknown,
-            Self::Modified | Self::Read | Self::ReadWithPrompt | Self::Readiness => CallEffect::Unchanged,
+            Self::Modified | Self::Read | Self::ReadWithPrompt => CallEffect::Unchanged,
         }
     }
 }
@@ -42,7 +38,6 @@ impl fmt::Display for Operation {
             Self::Modified => "read when an item changed",
             Self::Read => "read an item",
             Self::ReadWithPrompt => "read an item of another program",
-            Self::Readiness => "check whether it is unlocked",
             Self::Write => "write an item",
         })
     }

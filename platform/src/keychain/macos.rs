@@ -7,7 +7,7 @@
 //! not report when an item was modified.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use apple_native_keyring_store::keychain::Store;
 use keyring_core::api::CredentialStoreApi;
@@ -16,10 +16,11 @@ use security_framework::base::Error as SecurityError;
 use security_framework::os::macos::keychain::{KeychainUserInteractionLock, SecKeychain};
 use zeroize::Zeroizing;
 
-use super::{
-    Cancellation, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
-    LastModified, Operation, Readiness, WriteTarget,
-};
+use super::contract::{Cancellation, Keychain, Readiness};
+use super::error::{Error, Operation};
+use super::item::{Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget};
+
+use crate::sync::lock;
 
 pub(super) const SERVICE: &str = "macOS Keychain";
 pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
@@ -38,11 +39,6 @@ struct LoginKeychain {
 }
 
 impl Keychain for LoginKeychain {
-    fn readiness(&mut self) -> Result<Readiness, Error> {
-        let _guard = PromptGuard::new(Operation::Readiness)?;
-        readiness(Operation::Readiness)
-    }
-
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
         let _guard = without_prompts(Operation::Read)?;
         match self.entry(Operation::Read, name)?.get_secret() {
@@ -126,11 +122,7 @@ fn only_id() -> ItemId {
 /// Disables prompts and checks that the keychain is unlocked.
 fn without_prompts(operation: Operation) -> Result<PromptGuard, Error> {
     let guard = PromptGuard::new(operation)?;
-    match readiness(operation)? {
-        Readiness::Unlocked => Ok(guard),
-        Readiness::Locked => Err(Error::Locked { service: SERVICE }),
-        Readiness::NotSetUp => Err(Error::NotSetUp { service: SERVICE }),
-    }
+    readiness(operation)?.require_unlocked(SERVICE).map(|()| guard)
 }
 
 fn readiness(operation: Operation) -> Result<Readiness, Error> {
@@ -171,7 +163,7 @@ static PROMPTS: Mutex<PromptState> = Mutex::new(PromptState { calls: 0, switch: 
 
 impl PromptGuard {
     fn new(operation: Operation) -> Result<Self, Error> {
-        let mut state = PROMPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&PROMPTS);
         if state.calls == 0
             && SecKeychain::user_interaction_allowed().map_err(|e| system_error(operation, e))?
         {
@@ -185,7 +177,7 @@ impl PromptGuard {
 
 impl Drop for PromptGuard {
     fn drop(&mut self) {
-        let mut state = PROMPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&PROMPTS);
         state.calls -= 1;
         if state.calls == 0 {
             state.switch = None;

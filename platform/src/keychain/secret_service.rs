@@ -23,9 +23,11 @@ use zbus_secret_service_keyring_store::Store;
 use zbus_secret_service_keyring_store::cred::Wrapper;
 use zeroize::Zeroizing;
 
-use super::{
-    CallEffect, Cancellation, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
-    LastModified, Operation, Readiness, WriteTarget, newest_first,
+use super::bus;
+use super::contract::{Cancellation, Keychain, Readiness};
+use super::error::{CallEffect, Error, Operation};
+use super::item::{
+    Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget, newest_first,
 };
 
 pub(super) const SERVICE: &str = "Secret Service";
@@ -47,7 +49,7 @@ const KEYRING_3_ATTRIBUTES: [(&str, &str); 2] = [("target", "default"), ("applic
 
 /// Connects to the bus of this session without calling the service.
 pub(super) fn connect(cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
-    let bus = super::bus::session().map_err(|error| unavailable(error.into()))?;
+    let bus = bus::session().map_err(|error| unavailable(error.into()))?;
     Ok(Box::new(SecretService { cancellation: cancellation.clone(), bus, session: None }))
 }
 
@@ -65,10 +67,6 @@ struct ServiceSession {
 }
 
 impl Keychain for SecretService {
-    fn readiness(&mut self) -> Result<Readiness, Error> {
-        self.default_collection().map_err(|error| bus_error(Operation::Readiness, error))
-    }
-
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
         let mut found = self.search_unlocked(Operation::Read, name)?;
         loop {
@@ -191,10 +189,8 @@ impl SecretService {
     /// A service need not find items in a locked collection, so "no item" is true only if that one is unlocked.
     fn search_unlocked(&self, operation: Operation, name: &ItemName) -> Result<Vec<OwnedObjectPath>, Error> {
         let unlocked = (|| {
-            match self.default_collection()? {
-                Readiness::Unlocked => {}
-                Readiness::Locked => return Ok(Err(Error::Locked { service: SERVICE })),
-                Readiness::NotSetUp => return Ok(Err(Error::NotSetUp { service: SERVICE })),
+            if let Err(error) = self.default_collection()?.require_unlocked(SERVICE) {
+                return Ok(Err(error));
             }
             let body = (attributes(name),);
             let (unlocked, locked): (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>) =

@@ -7,18 +7,30 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fs2::FileExt;
-use rustix::fs::{CWD, FileType, Mode as Permissions, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::error::Error;
 use super::waiting::LockAttempt;
-use super::{Error, LockFileMode, Mode};
+use crate::filesystem::{FileId, parent_folder};
 use crate::hardening::with_inherited_umask;
 use crate::private_file::{
     self, OpenFolder, SAFE_OPEN, TemporaryFile, check_can_replace_in, check_writable, is_contended,
-    parent_folder,
 };
 
-pub(super) fn attempt(path: &Path, mode: Mode, creation: LockFileMode) -> Result<LockAttempt<File>, Error> {
+/// The mode of a lock file that has to be created. Links are never followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockFileMode {
+    /// 0600, also for an existing file of this user with a looser mode: a process that cannot open the file cannot
+    /// lock it.
+    Private,
+    /// 0666 less the user's umask from before [`harden`](crate::hardening::harden), as programs without a mode of
+    /// their own create files.
+    UserUmask,
+}
+
+pub(super) fn attempt(path: &Path, creation: LockFileMode) -> Result<LockAttempt<File>, Error> {
     let (opened, owner) = match foreign_folder(path)? {
         None => (open(path, creation, OFlags::CREATE)?, None),
         Some(foreign) => {
@@ -40,11 +52,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: LockFileMode) -> Result
     if owner.is_some_and(|owner| owner != metadata.uid()) {
         return Ok(LockAttempt::Replaced);
     }
-    let locked = match mode {
-        Mode::Shared => FileExt::try_lock_shared(&file),
-        Mode::Exclusive => FileExt::try_lock_exclusive(&file),
-    };
-    match locked {
+    match FileExt::try_lock_exclusive(&file) {
         Ok(()) => {}
         Err(error) if is_contended(&error) => return Ok(LockAttempt::Held),
         // NFS requires a file that is open for writing.
@@ -54,9 +62,7 @@ pub(super) fn attempt(path: &Path, mode: Mode, creation: LockFileMode) -> Result
         Err(error) => return Err(lock_error(path, error)),
     }
     match std::fs::symlink_metadata(path) {
-        Ok(now) if (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()) => {
-            Ok(LockAttempt::Locked(file))
-        }
+        Ok(now) if FileId::of(&now) == FileId::of(&metadata) => Ok(LockAttempt::Locked(file)),
         Ok(_) => Ok(LockAttempt::Replaced),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Replaced),
         Err(error) => Err(failed(error)),
@@ -75,7 +81,7 @@ fn open(path: &Path, creation: LockFileMode, create: OFlags) -> Result<Option<Fi
             Ok(Some(file))
         }
         Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            match rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Permissions::empty()) {
+            match rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Mode::empty()) {
                 Ok(descriptor) => Ok(Some(File::from(descriptor))),
                 Err(_) => Err(Error::ReadOnly { path: path.to_owned(), source: error.into() }),
             }
@@ -102,7 +108,7 @@ pub(super) fn replace(path: &Path) -> Result<File, Error> {
 
 /// Opens a lock file for reading; `None` if there is none.
 pub(super) fn open_for_reading(path: &Path) -> Result<Option<File>, Error> {
-    let file = match rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Permissions::empty()) {
+    let file = match rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(open_error(path, error.into())),
@@ -155,7 +161,7 @@ fn any_file(folder: &Path) -> Option<File> {
         |name: &OsStr| matches!(folder.entry(name), Ok(Some(entry)) if entry.kind == FileType::RegularFile);
     let names = folder.names().ok()?;
     let mut names = names.iter().filter(|name| is_regular(name));
-    names.find_map(|name| folder.open_entry(name, OFlags::RDONLY, Permissions::empty()).ok())
+    names.find_map(|name| folder.open_entry(name, OFlags::RDONLY, Mode::empty()).ok())
 }
 
 /// Converts the error of a failed lock request.
@@ -231,7 +237,7 @@ fn ensure_owner(
             return Err(Error::NotAFile { path: path.to_owned() });
         }
         Some(entry) if entry.uid == owner => return Ok(OwnershipCheck::Theirs),
-        Some(_) => match folder.open_entry(name, OFlags::RDWR, Permissions::empty()) {
+        Some(_) => match folder.open_entry(name, OFlags::RDWR, Mode::empty()) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
@@ -268,10 +274,10 @@ fn with_creation_umask<T>(creation: LockFileMode, work: impl FnOnce() -> T) -> T
     }
 }
 
-fn permissions(creation: LockFileMode) -> Permissions {
+fn permissions(creation: LockFileMode) -> Mode {
     match creation {
-        LockFileMode::Private => Permissions::from_raw_mode(0o600),
-        LockFileMode::UserUmask => Permissions::from_raw_mode(0o666),
+        LockFileMode::Private => Mode::from_raw_mode(0o600),
+        LockFileMode::UserUmask => Mode::from_raw_mode(0o666),
     }
 }
 

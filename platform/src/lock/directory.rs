@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{Mode as Permissions, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::waiting::{self, LockAttempt, Waiting};
-use super::{Error, Wait};
+use super::error::Error;
+use super::waiting::{self, LockAttempt, Wait, Waiting};
 use crate::filesystem::FileId;
 use crate::private_file::is_contended;
 
@@ -90,7 +89,7 @@ pub fn check_can_open_directory(path: &Path) -> Result<(), Error> {
 
 fn open(path: &Path) -> Result<File, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::open(path, flags, Permissions::empty());
+    let opened = rustix::fs::open(path, flags, Mode::empty());
     opened.map(File::from).map_err(|error| open_error(path, error))
 }
 
@@ -106,9 +105,7 @@ fn attempt(path: &Path) -> Result<LockAttempt<io::Result<File>>, Error> {
     let failed = |source| Error::Io { path: path.to_owned(), source };
     let locked = file.metadata().map_err(failed)?;
     match std::fs::metadata(path) {
-        Ok(now) if (now.dev(), now.ino()) == (locked.dev(), locked.ino()) => {
-            Ok(LockAttempt::Locked(Ok(file)))
-        }
+        Ok(now) if FileId::of(&now) == FileId::of(&locked) => Ok(LockAttempt::Locked(Ok(file))),
         Ok(_) => Ok(LockAttempt::Replaced),
         // The next attempt reports that it is gone, or finds the one put there meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LockAttempt::Replaced),

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::note_marker;
 use crate::private_file::SAFE_OPEN;
+use crate::text::printable;
 
 /// The maximum length of a note, in bytes.
 const NOTE_LIMIT: u64 = 512;
@@ -48,12 +49,12 @@ fn read(file: &File) -> Option<Holder> {
     let note = String::from_utf8_lossy(&note);
     let (line, _) = note.split_once('\n')?;
     let (pid, program) = line.split_once(' ')?;
-    Some(Holder { pid: pid.parse().ok()?, program: printable(program) })
+    Some(Holder { pid: pid.parse().ok()?, program: first_line(program) })
 }
 
 /// Writes a note for `program` into `file`, whose lock this process holds, and marks it.
 pub(super) fn write(file: &File, program: &str) -> io::Result<()> {
-    let note = format!("{} {}\n", std::process::id(), printable(program));
+    let note = format!("{} {}\n", std::process::id(), first_line(program));
     // Written before the rest is cut off, so that the first line is complete at all times.
     file.write_all_at(note.as_bytes(), 0)?;
     file.set_len(note.len() as u64)?;
@@ -85,8 +86,7 @@ impl fmt::Display for HolderName<'_> {
     }
 }
 
-/// The first line of it, in 64 characters that do nothing to a terminal.
-fn printable(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    line.chars().filter(|letter| !letter.is_control()).take(64).collect()
+/// Returns the first line of `text`, in at most 64 printable characters.
+fn first_line(text: &str) -> String {
+    printable(text.lines().next().unwrap_or_default(), 64)
 }

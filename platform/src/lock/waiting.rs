@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Error, Holder, Wait, holder};
+use super::error::Error;
+use super::note::{Holder, holder};
 use crate::private_file::random;
 
 /// The pause after the first failed attempt; it doubles up to [`LONGEST_PAUSE`].
@@ -12,6 +13,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 /// How often in a row the file or directory may be replaced while it is being locked.
 const REPLACED_TRIES: u32 = 64;
+
+/// How long to wait for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Try once.
+    No,
+    /// Wait at most this long, by the monotonic clock.
+    For(Duration),
+}
 
 /// The outcome of one attempt.
 pub(super) enum LockAttempt<L> {

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
+use super::error::Error;
 use super::folder::SAFE_OPEN;
-use super::{Error, Links, resolve};
+use super::paths::{Links, resolve};
+
+use crate::filesystem::FileId;
 
 /// How often a file that changes while it is read is read again.
 const MAX_READS: usize = 8;
@@ -83,8 +86,7 @@ pub struct FileOwnership {
 /// ms on most Linux kernels before 6.13, which made it finer).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    device: u64,
-    inode: u64,
+    file: FileId,
     size: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
@@ -95,8 +97,7 @@ pub struct Stamp {
 impl Stamp {
     pub(super) fn of(found: &Metadata) -> Self {
         Self {
-            device: found.dev(),
-            inode: found.ino(),
+            file: FileId::of(found),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),

@@ -3,13 +3,15 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::contents::Exposure;
+use super::error::Error;
 use super::folder::{self, OpenFolder};
-use super::{Error, Exposure, predicate};
+use crate::filesystem::parent_folder;
 
 /// The outcome of [`create_directory`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,7 @@ pub enum DirectoryState {
 /// [`Error::NoSpace`]; [`Error::Unsynced`]; [`Error::Io`].
 pub fn create_directory(path: &Path) -> Result<DirectoryOutcome, Error> {
     let failed = |error| Error::from_write("create the directory", path, 0, error);
-    let above = folder::parent_folder(path);
+    let above = parent_folder(path);
     if directory_state(above)? == DirectoryState::Missing {
         create_directory(above)?;
     }
@@ -84,33 +86,6 @@ pub fn create_directory(path: &Path) -> Result<DirectoryOutcome, Error> {
     Ok(DirectoryOutcome::New)
 }
 
-/// Checks whether [`create_directory`] would succeed at `path` now. Creates and changes nothing.
-///
-/// # Errors
-/// Those of [`create_directory`], except [`Error::NoSpace`] and [`Error::Unsynced`]; [`Error::Flagged`].
-pub fn check_can_create_directory(path: &Path) -> Result<(), Error> {
-    let above = folder::parent_folder(path);
-    if directory_state(above)? == DirectoryState::Missing {
-        return check_can_create_directory(above);
-    }
-    let around = OpenFolder::parent_of(path);
-    let (folder, name) = around.map_err(|error| Error::from_write("create the directory", path, 0, error))?;
-    match folder.entry(name).map_err(|error| Error::from_read("open", path, error))? {
-        None => predicate::check_can_replace_in(&folder, name, path),
-        Some(entry) if entry.kind == FileType::Symlink => Err(Error::Link { path: path.to_owned() }),
-        Some(entry) if entry.kind != FileType::Directory => {
-            Err(Error::NotADirectory { path: path.to_owned() })
-        }
-        Some(entry)
-            if Exposure::of_mode(folder::bits(entry.mode)) != Exposure::Private
-                && entry.uid != folder.expected_owner() =>
-        {
-            Err(Error::ForeignOwner { path: path.to_owned(), uid: entry.uid, source: None })
-        }
-        Some(_) => Ok(()),
-    }
-}
-
 /// Returns what can be done in the folder `path`; links are followed. For root, a folder without write permission is
 /// writable.
 ///
@@ -133,14 +108,6 @@ pub fn directory_state(path: &Path) -> Result<DirectoryState, Error> {
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(DirectoryState::ReadOnly),
         Err(error) => Err(Error::from_read("read the metadata of", path, error.into())),
     }
-}
-
-/// Returns the absolute path of an existing file or folder, without links, `.` and `..`.
-///
-/// # Errors
-/// [`Error::Unreadable`] and [`Error::Io`], of kind `NotFound` if there is nothing.
-pub fn canonical(path: &Path) -> Result<PathBuf, Error> {
-    std::fs::canonicalize(path).map_err(|error| Error::from_read("find", path, error))
 }
 
 fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<DirectoryOutcome, Error> {

@@ -11,6 +11,8 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use crate::filesystem::parent_folder;
+
 /// Flags of every open in this crate: close on exec, follow no links, do not wait, acquire no terminal.
 pub(crate) const SAFE_OPEN: OFlags =
     OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -152,14 +154,6 @@ impl OpenFolder {
 pub(crate) enum OwnershipChange {
     Unchanged,
     Given { uid: u32 },
-}
-
-/// Returns the folder part of a path; the working directory for a bare name.
-pub(crate) fn parent_folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }
 
 /// Fails if permissions, flags or the file system forbid new names in the folder `path`. Succeeds if the system does

@@ -8,9 +8,12 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use super::attributes::{self, Attributes};
-use super::folder::FolderEntry;
-use super::{DirectoryState, Error, Links, OpenFolder, directory_state, parent_folder, resolve};
-use crate::filesystem::{self, MountPoint};
+use super::contents::Exposure;
+use super::directory::{DirectoryState, directory_state};
+use super::error::Error;
+use super::folder::{self, FolderEntry, OpenFolder};
+use super::paths::{Links, resolve};
+use crate::filesystem::{self, MountPoint, parent_folder};
 
 /// In a folder with this bit, only the owners of a file and of the folder may rename or remove the file.
 const STICKY: u32 = 0o1000;
@@ -82,6 +85,35 @@ pub fn check_can_reserve(path: &Path, size: u64) -> Result<(), Error> {
         return Err(Error::NoSpace { path, needed: size, source });
     }
     Ok(())
+}
+
+/// Checks whether [`create_directory`](super::create_directory) would succeed at `path` now. Creates and changes
+/// nothing.
+///
+/// # Errors
+/// Those of [`create_directory`](super::create_directory), except [`Error::NoSpace`] and [`Error::Unsynced`];
+/// [`Error::Flagged`].
+pub fn check_can_create_directory(path: &Path) -> Result<(), Error> {
+    let above = parent_folder(path);
+    if directory_state(above)? == DirectoryState::Missing {
+        return check_can_create_directory(above);
+    }
+    let around = OpenFolder::parent_of(path);
+    let (folder, name) = around.map_err(|error| Error::from_write("create the directory", path, 0, error))?;
+    match folder.entry(name).map_err(|error| Error::from_read("open", path, error))? {
+        None => check_can_replace_in(&folder, name, path),
+        Some(entry) if entry.kind == FileType::Symlink => Err(Error::Link { path: path.to_owned() }),
+        Some(entry) if entry.kind != FileType::Directory => {
+            Err(Error::NotADirectory { path: path.to_owned() })
+        }
+        Some(entry)
+            if Exposure::of_mode(folder::bits(entry.mode)) != Exposure::Private
+                && entry.uid != folder.expected_owner() =>
+        {
+            Err(Error::ForeignOwner { path: path.to_owned(), uid: entry.uid, source: None })
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Checks like [`check_can_replace`] in a folder that is already open.

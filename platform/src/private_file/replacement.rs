@@ -8,9 +8,12 @@ use fs2::FileExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::folder::{self, OwnershipChange};
+use super::contents::{Exposure, Stamp, read};
+use super::error::Error;
+use super::folder::{self, OpenFolder, OwnershipChange};
+use super::paths::{Links, resolve};
+use super::predicate;
 use super::temporary::{self, TemporaryFile};
-use super::{Error, Exposure, Links, OpenFolder, Stamp, predicate, read, resolve};
 use crate::filesystem::{self, MountPoint};
 use crate::space;
 
@@ -69,7 +72,6 @@ pub enum ReplacementNote {
 pub struct Replacement {
     target: PathBuf,
     mount_policy: MountPolicy,
-    size: u64,
     method: ReplacementMethod,
     notes: Vec<ReplacementNote>,
 }
@@ -84,9 +86,10 @@ impl Replacement {
     /// Creates a file of `size` bytes beside the one that `path` leads to, and makes it durable.
     ///
     /// # Errors
-    /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::MountPoint`] unless `mount_policy` is [`MountPolicy::InPlace`];
-    /// [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`]; [`Error::NoSpace`]; [`Error::Io`], of
-    /// kind `NotFound` if the folder is missing. Nothing is changed or left behind then.
+    /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::MountPoint`] unless `mount_policy` is
+    /// [`MountPolicy::InPlace`]; [`Error::ReadOnly`], [`Error::Flagged`] and [`Error::ForeignOwner`];
+    /// [`Error::NoSpace`]; [`Error::Io`], of kind `NotFound` if the folder is missing. Nothing is changed or left
+    /// behind then.
     pub fn reserve(path: &Path, size: u64, links: Links, mount_policy: MountPolicy) -> Result<Self, Error> {
         let replacement = Self::prepare(path, size, links, mount_policy)?;
         match &replacement.method {
@@ -109,7 +112,7 @@ impl Replacement {
     /// halfway leaves part of each, and the backup. [`Error::Unsynced`] if the new content is there and its
     /// durability is in doubt.
     pub fn commit(self, bytes: &[u8]) -> Result<ReplacementReport, Error> {
-        let Self { target, mount_policy, mut notes, method, .. } = self;
+        let Self { target, mount_policy, mut notes, method } = self;
         let mut temporary = match method {
             ReplacementMethod::Rename(temporary) => temporary,
             ReplacementMethod::Overwrite(file) => return overwrite(&target, &file, bytes, notes),
@@ -180,17 +183,7 @@ impl Replacement {
                 ReplacementMethod::Rename(temporary)
             }
         };
-        Ok(Self { target, mount_policy, size, method, notes })
-    }
-
-    /// The file that will be replaced.
-    pub fn target(&self) -> &Path {
-        &self.target
-    }
-
-    /// How many bytes were reserved.
-    pub fn size(&self) -> u64 {
-        self.size
+        Ok(Self { target, mount_policy, method, notes })
     }
 }
 

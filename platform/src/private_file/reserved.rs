@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::folder::{self, OwnershipChange};
-use super::{Error, OpenFolder};
+use super::error::Error;
+use super::folder::{self, OpenFolder, OwnershipChange};
 use crate::space::{self, SpaceReservation};
 
 /// Fills a file whose space cannot be reserved beyond its end.

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Error, ManagerCall, Service, Start, single_line};
+use super::description::{Error, ManagerCall, Service, Start, single_line};
 
 /// The prefix of agent labels.
 const DOMAIN: &str = "io.github";

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Error, ManagerCall, Service, Start, single_line};
+use super::description::{Error, ManagerCall, Service, Start, single_line};
 
 /// Folders that are empty for a service with a private `/tmp`.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{
-    AcquireOutcome, Error, FileLock, LockFileMode, LockState, Mode, Wait, holder, state,
+    AcquireOutcome, Error, FileLock, LockFileMode, LockState, Wait, holder, state,
 };
 use subprocess::{LiveProcess, RunAs, this_test};
 
@@ -35,11 +35,7 @@ use subprocess::{LiveProcess, RunAs, this_test};
 const LONG: Wait = Wait::For(Duration::from_secs(60));
 
 fn exclusive(path: &Path, wait: Wait) -> Result<FileLock, Error> {
-    FileLock::acquire(path, Mode::Exclusive, LockFileMode::Private, wait)
-}
-
-fn shared(path: &Path) -> Result<FileLock, Error> {
-    FileLock::acquire(path, Mode::Shared, LockFileMode::Private, Wait::No)
+    FileLock::acquire(path, LockFileMode::Private, wait)
 }
 
 #[track_caller]
@@ -62,13 +58,7 @@ fn a_lock_excludes_other_handles_until_it_is_dropped() {
     let first = exclusive(&path, Wait::No).unwrap();
     assert_eq!(first.path(), path);
     assert_held(&exclusive(&path, Wait::No));
-    assert_held(&shared(&path));
     drop(first);
-    let (one, other) = (shared(&path).unwrap(), shared(&path).unwrap());
-    assert_held(&exclusive(&path, Wait::No));
-    drop(one);
-    assert_held(&exclusive(&path, Wait::No));
-    drop(other);
     drop(exclusive(&path, Wait::No).unwrap());
     assert!(path.exists());
 }
@@ -130,7 +120,7 @@ fn the_lock_of_a_killed_holder_is_free() {
     let mut running =
         LiveProcess::start(subprocess::role_command(name, "holder", &path, &RunAs::Plain), "@held");
     let mut tries = 0;
-    let outcome = FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, LONG, |_| {
+    let outcome = FileLock::acquire_with(&path, LockFileMode::Private, LONG, |_| {
         tries += 1;
         if tries == 2 {
             running.kill();
@@ -199,7 +189,7 @@ fn a_wait_can_be_stopped_by_the_caller() {
     let held = exclusive(&path, Wait::No).unwrap();
     held.write_note("me");
     let mut seen = Vec::new();
-    let outcome = FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, LONG, |waiting| {
+    let outcome = FileLock::acquire_with(&path, LockFileMode::Private, LONG, |waiting| {
         seen.push((waiting.waited(), waiting.holder().unwrap().pid));
         assert_eq!(waiting.path(), path);
         if seen.len() == 3 { ControlFlow::Break("enough") } else { ControlFlow::Continue(()) }
@@ -234,9 +224,6 @@ fn a_lock_excludes_flock_of_util_linux_both_ways() {
         |mode| Command::new("flock").args(["-n", mode]).arg(&path).arg("true").status().unwrap().success();
     let ours = exclusive(&path, Wait::No).unwrap();
     assert!(!theirs("-x") && !theirs("-s"));
-    drop(ours);
-    let ours = shared(&path).unwrap();
-    assert!(!theirs("-x") && theirs("-s"));
     drop(ours);
 
     let mut command = Command::new("flock");
@@ -338,7 +325,7 @@ fn a_lock_on_a_replaced_file_does_not_count() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lock");
     let former = exclusive(&path, Wait::No).unwrap();
-    let outcome = FileLock::acquire_with(&path, Mode::Exclusive, LockFileMode::Private, LONG, |_| {
+    let outcome = FileLock::acquire_with(&path, LockFileMode::Private, LONG, |_| {
         fs::remove_file(&path).unwrap();
         ControlFlow::<()>::Continue(())
     });

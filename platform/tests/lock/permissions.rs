@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use codex_auth_platform::lock::{Error, FileLock, LockFileMode, Mode, Wait, holder};
+use codex_auth_platform::lock::{Error, FileLock, LockFileMode, Wait, holder};
 
 use crate::subprocess::{self, LiveProcess, OTHER_UID, RunAs, this_test};
 use crate::{LONG, assert_held, exclusive};
@@ -14,10 +14,7 @@ use crate::{LONG, assert_held, exclusive};
 fn a_lock_file_has_the_requested_mode() {
     let name = this_test!();
     if let Some((_, path)) = subprocess::role() {
-        drop(
-            FileLock::acquire(&path.join("ordinary"), Mode::Exclusive, LockFileMode::UserUmask, Wait::No)
-                .unwrap(),
-        );
+        drop(FileLock::acquire(&path.join("ordinary"), LockFileMode::UserUmask, Wait::No).unwrap());
         drop(exclusive(&path.join("private"), Wait::No).unwrap());
         return subprocess::report_done();
     }
@@ -32,7 +29,7 @@ fn a_lock_file_has_the_requested_mode() {
     let loose = folder.path().join("loose");
     fs::write(&loose, "").unwrap();
     fs::set_permissions(&loose, PermissionsExt::from_mode(0o666)).unwrap();
-    drop(FileLock::acquire(&loose, Mode::Exclusive, LockFileMode::UserUmask, Wait::No).unwrap());
+    drop(FileLock::acquire(&loose, LockFileMode::UserUmask, Wait::No).unwrap());
     assert_eq!(subprocess::mode(&loose), 0o666);
     drop(exclusive(&loose, Wait::No).unwrap());
     assert_eq!(subprocess::mode(&loose), 0o600);
@@ -62,12 +59,7 @@ fn a_readable_lock_file_can_be_locked_and_one_that_cannot_be_created_is_read_onl
         "@held",
     );
     running.wait_for_line("@refused");
-    assert_held(&FileLock::acquire(
-        &folder.path().join("readable"),
-        Mode::Exclusive,
-        LockFileMode::UserUmask,
-        Wait::No,
-    ));
+    assert_held(&FileLock::acquire(&folder.path().join("readable"), LockFileMode::UserUmask, Wait::No));
     assert_eq!(holder(&folder.path().join("readable")), None);
 }
 

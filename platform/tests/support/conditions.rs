@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::keychain::{
-    CallEffect, Client, Error, ItemName, ItemSelection, ItemWrite, LastModified, Readiness, WriteTarget,
+    CallEffect, Client, Error, ItemName, ItemSelection, ItemWrite, LastModified, WriteTarget,
 };
 
 use crate::contract::{CALL_TIMEOUT, name};
@@ -14,15 +14,14 @@ use crate::support::PrivateSession;
 /// Long enough for a healthy call, and short enough to wait for in a test of a hung call.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Makes all five calls and returns their errors, readiness last.
-fn refusals(client: &Client, within: Duration) -> [Option<Error>; 5] {
+/// Makes all four calls and returns their errors.
+fn refusals(client: &Client, within: Duration) -> [Option<Error>; 4] {
     let name = name("account");
     [
         client.read(&name, within).err(),
         client.modified(&name, within).err(),
         client.write(&name, &WriteTarget::OnlyItem, b"new", within).err(),
         client.delete(&name, &ItemSelection::All, within).err(),
-        client.readiness(within).err(),
     ]
 }
 
@@ -57,7 +56,7 @@ in_a_session! {
             }
             assert!(begun.elapsed() < CALL_TIMEOUT, "{:?}", begun.elapsed());
         }
-        // This process now ends with ten threads in handshakes; the exit status of the copy shows that it can.
+        // This process now ends with eight threads in handshakes; the exit status of the copy shows that it can.
     }
 
     fn calls_to_a_hung_service_fail_at_once_after_a_limit() {
@@ -67,7 +66,7 @@ in_a_session! {
         let (mut hung, begun) = (0, Instant::now());
         let refusal = loop {
             assert!(begun.elapsed() < CALL_TIMEOUT, "{hung} calls hang and the next one is still made");
-            match client.readiness(Duration::from_millis(1)) {
+            match client.contains(&name("account"), Duration::from_millis(1)) {
                 Err(Error::TimedOut { .. }) => hung += 1,
                 other => break other.unwrap_err(),
             }
@@ -76,7 +75,7 @@ in_a_session! {
         assert!(matches!(refusal, Error::Unavailable { .. }) && hung >= 16, "{refusal} after {hung}");
         session.thaw();
         let begun = Instant::now();
-        while client.readiness(CALL_TIMEOUT).is_err() {
+        while client.contains(&name("account"), CALL_TIMEOUT).is_err() {
             assert!(begun.elapsed() < CALL_TIMEOUT, "a call that has ended still counts as hanging");
         }
     }
@@ -96,8 +95,7 @@ in_a_session! {
         plant(&other, &bare(&name), b"one");
         assert_eq!(secrets(&client, &name), [b"one"]);
         items::lock(&other);
-        assert_eq!(client.readiness(CALL_TIMEOUT).unwrap(), Readiness::Unlocked);
-        for refusal in refusals(&client, CALL_TIMEOUT).into_iter().take(4) {
+        for refusal in refusals(&client, CALL_TIMEOUT) {
             assert!(matches!(refusal, Some(Error::Locked { .. })), "{refusal:?}");
         }
         assert!(session.dialogues().is_empty());
@@ -109,7 +107,6 @@ in_a_session! {
         let (client, name) = (Client::system(), name("account"));
         client.write(&name, &WriteTarget::OnlyItem, b"one", CALL_TIMEOUT).unwrap();
         items::lock(LOGIN);
-        assert_eq!(client.readiness(CALL_TIMEOUT).unwrap(), Readiness::Locked);
         assert!(matches!(client.read(&name, CALL_TIMEOUT), Err(Error::Locked { .. })));
         assert!(session.dialogues().is_empty());
     }
@@ -238,7 +235,7 @@ in_a_session! {
         session.thaw();
         // Until the abandoned workers have received their answers and ended.
         let begun = Instant::now();
-        while client.readiness(CALL_TIMEOUT).is_err() || workers() > 1 {
+        while client.contains(&name, CALL_TIMEOUT).is_err() || workers() > 1 {
             assert!(begun.elapsed() < CALL_TIMEOUT, "{} workers are left", workers());
         }
         assert_eq!(secrets(&client, &name), [b"one"]);

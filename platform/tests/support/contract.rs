@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use codex_auth_platform::keychain::{
-    CallEffect, Client, Error, Item, ItemName, ItemSelection, ItemWrite, LastModified, Readiness, WriteTarget,
+    CallEffect, Client, Error, Item, ItemName, ItemSelection, ItemWrite, LastModified, WriteTarget,
 };
 
 /// Longer than any healthy call takes; only a failing test waits for it.
@@ -61,7 +61,6 @@ pub(crate) fn name(account: &str) -> ItemName {
 
 pub(crate) fn an_unlocked_keychain_without_the_item_has_no_entry(subject: &Subject) {
     let name = name("none");
-    assert_eq!(subject.client.readiness(CALL_TIMEOUT).unwrap(), Readiness::Unlocked);
     assert!(subject.read(&name).is_empty());
     assert_eq!(subject.client.modified(&name, CALL_TIMEOUT).unwrap(), LastModified::NoItem);
     assert_eq!(subject.delete(&name), 0);

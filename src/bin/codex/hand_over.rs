@@ -11,14 +11,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Subcommand as _};
 use codex_auth::config::{Environment, ExecChain, Overrides};
 use codex_auth::manager::{AccountPolicy, Job};
 use codex_auth::redaction;
-use codex_auth_platform::process;
-use codex_auth_platform::search_path::{self, ProgramId};
+use codex_auth_platform::filesystem::{self, FileId};
+use codex_auth_platform::{process, search_path};
 
-use crate::app_server;
 use crate::child::{self, ProcessFallback, WaitNotice};
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
@@ -31,6 +29,14 @@ pub(crate) const OWN_NAME: &str = "codex-auth";
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the next program may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The command line of this program, as far as the decision needs it.
+pub(crate) struct Definition {
+    /// Whether this program has the command, and handles it with these arguments.
+    pub(crate) is_own_command: fn(&str, &[OsString]) -> bool,
+    /// Formats the help.
+    pub(crate) help: fn() -> String,
+}
 
 /// A command line, parsed as far as needed to decide which program handles it.
 struct CommandLine<'a> {
@@ -53,9 +59,9 @@ pub(crate) enum HandOver {
 ///
 /// # Errors
 /// The next program cannot be run, or a value of `-c` is invalid.
-pub(crate) fn hand_over(words: &[OsString]) -> Result<HandOver, CommandError> {
+pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<HandOver, CommandError> {
     let line = CommandLine::read(words);
-    if line.is_ours() {
+    if line.is_ours(definition) {
         return match line.assignments.as_slice() {
             [] => Ok(HandOver::Ours),
             assignments => Err(exec_self(
@@ -75,9 +81,9 @@ pub(crate) fn hand_over(words: &[OsString]) -> Result<HandOver, CommandError> {
         return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
     }
     match words {
-        [_, only] if only == "--version" || only == "-V" => versions(&next, &crate::early_output()),
+        [_, only] if only == "--version" || only == "-V" => versions(&next, &Output::of_process()),
         [_, only] if only == "--help" || only == "-h" => {
-            help(&next, &crate::early_output())?;
+            help(&next, definition, &Output::of_process())?;
             Err(exec_next(&next, words, &chain))
         }
         _ => {
@@ -101,7 +107,7 @@ pub(crate) fn next_as_child() -> Option<Command> {
         return None;
     }
     let mut command = Command::new(next(&chain)?);
-    if let Some(ours) = ProgramId::of_this_program() {
+    if let Some(ours) = search_path::own_program_id() {
         command.env(ExecChain::VARIABLE, chain.variable_for_child(ours));
     }
     Some(command)
@@ -148,12 +154,9 @@ impl<'a> CommandLine<'a> {
     }
 
     /// Whether the first word is exactly one of our commands.
-    fn is_ours(&self) -> bool {
+    fn is_ours(&self, definition: &Definition) -> bool {
         let first = self.words.get(self.rest).and_then(|word| word.to_str());
-        first.is_some_and(|first| {
-            let known = crate::Command::has_subcommand(first);
-            known && (first != "app-server" || app_server::is_ours(&self.words[self.rest + 1..]))
-        })
+        first.is_some_and(|first| (definition.is_own_command)(first, &self.words[self.rest + 1..]))
     }
 
     /// The words without the options `-c`.
@@ -175,7 +178,7 @@ pub(crate) fn name_of_this_run() -> &'static str {
 pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
     search_path::invoked_path(NAME, &environment.path).or_else(|| {
         let file = process::own_executable().ok()?;
-        (ProgramId::of(&file)? == ProgramId::of_this_program()?).then_some(file)
+        (filesystem::identity(&file)? == search_path::own_program_id()?).then_some(file)
     })
 }
 
@@ -185,19 +188,19 @@ fn is_own_name(words: &[OsString]) -> bool {
 }
 
 fn next(chain: &ExecChain) -> Option<PathBuf> {
-    let visited: Vec<ProgramId> = chain.visited.iter().filter_map(|text| text.parse().ok()).collect();
+    let visited: Vec<FileId> = chain.visited.iter().filter_map(|text| text.parse().ok()).collect();
     search_path::find_programs(NAME, &chain.path)
         .into_iter()
         // A link to `codex-auth` leads back to this program.
         .filter(|path| search_path::resolved_file_name(path).is_none_or(|name| name != OWN_NAME))
-        .find(|path| ProgramId::of(path).is_none_or(|identity| !visited.contains(&identity)))
+        .find(|path| filesystem::identity(path).is_none_or(|identity| !visited.contains(&identity)))
 }
 
 /// Replaces this process by `next`; returns only on an error.
 fn exec_next(next: &Path, words: &[OsString], chain: &ExecChain) -> CommandError {
     let mut command = Command::new(next);
     command.args(words.iter().skip(1));
-    if let Some(ours) = ProgramId::of_this_program() {
+    if let Some(ours) = search_path::own_program_id() {
         command.env(ExecChain::VARIABLE, chain.variable_for_exec(ours));
     }
     let error = command.exec();
@@ -248,8 +251,8 @@ enum RefreshProgress {
 }
 
 /// Prints the help of this program, which the next program's help follows.
-fn help(next: &Path, output: &Output) -> Result<(), CommandError> {
-    let ours = crate::TopArguments::command().render_help();
+fn help(next: &Path, definition: &Definition, output: &Output) -> Result<(), CommandError> {
+    let ours = (definition.help)();
     output.data(&format!("{ours}\nAny other command goes to {}, whose help follows.\n", next.display()))?;
     Ok(())
 }

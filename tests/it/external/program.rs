@@ -107,7 +107,7 @@ fn a_refresh_continues_when_the_token_command_is_killed_with_its_group() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = codex_auth_platform::process::start_in_new_group(&mut command).spawn().unwrap();
     hold.arrived(TEST_TIMEOUT).unwrap();
-    codex_auth_platform::process::end_group(child.id(), codex_auth_platform::process::StopSignal::Force)
+    codex_auth_platform::process::kill_group(child.id())
         .unwrap();
     child.wait().unwrap();
     hold.release();

@@ -4,10 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use super::super::{
-    Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, WriteTarget, newest_first,
+use super::super::error::Error;
+use super::super::item::{
+    Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, WriteTarget, newest_first,
 };
-use super::SERVICE;
+
+/// The name of the keychain in errors.
+pub(super) const SERVICE: &str = "memory keychain";
 
 #[derive(Debug)]
 pub(super) struct Items {

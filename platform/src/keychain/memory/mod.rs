@@ -7,16 +7,16 @@ mod items;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use self::items::Items;
-use super::{
-    CallEffect, Client, Error, Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, Keychain,
-    LastModified, Operation, Readiness, WriteTarget,
-};
+use self::items::{Items, SERVICE};
+use super::client::Client;
+use super::contract::Keychain;
+use super::error::{CallEffect, Error, Operation};
+use super::item::{Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget};
 
-const SERVICE: &str = "memory keychain";
+use crate::sync::{lock, wait, wait_timeout};
 
 /// A keychain in memory; clones are handles to the same one.
 ///
@@ -122,7 +122,7 @@ impl Memory {
     pub fn wait_for_held(&self, calls: usize) {
         let mut core = self.core();
         while core.held < calls {
-            core = self.handle.shared.changed.wait(core).unwrap_or_else(PoisonError::into_inner);
+            core = wait(&self.handle.shared.changed, core);
         }
     }
 
@@ -196,7 +196,7 @@ struct MemoryShared {
 
 impl MemoryShared {
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.core)
     }
 }
 
@@ -215,15 +215,6 @@ struct Connection {
 }
 
 impl Keychain for Connection {
-    fn readiness(&mut self) -> Result<Readiness, Error> {
-        let answer = self.call(Operation::Readiness, |_| Ok(Readiness::Unlocked));
-        match answer {
-            Err(Error::Locked { .. }) => Ok(Readiness::Locked),
-            Err(Error::NotSetUp { .. }) => Ok(Readiness::NotSetUp),
-            answer => answer,
-        }
-    }
-
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
         self.call(Operation::Read, |core| core.items.readable(name))
     }
@@ -310,11 +301,9 @@ impl Connection {
         self.shared.changed.notify_all();
         while core.releases == release && !core.dropped {
             core = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => self.shared.changed.wait(core).unwrap_or_else(PoisonError::into_inner),
+                None => wait(&self.shared.changed, core),
                 Some(Duration::ZERO) => break,
-                Some(left) => {
-                    self.shared.changed.wait_timeout(core, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(left) => wait_timeout(&self.shared.changed, core, left),
             };
         }
         core.held -= 1;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use codex_auth_platform::hardening;
-use codex_auth_platform::process::{self, StopSignal};
+use codex_auth_platform::process;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -287,7 +287,7 @@ impl RunningServer {
         if let Some(ended) = ended
             && tokio::time::timeout(EXIT_TIMEOUT, ended).await.is_err()
         {
-            let _ = process::end_group(self.process, StopSignal::Force);
+            let _ = process::kill_group(self.process);
         }
     }
 }

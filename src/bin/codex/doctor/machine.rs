@@ -3,8 +3,8 @@
 use std::env::consts;
 
 use codex_auth::keeper::{self, ClientError};
+use codex_auth_platform::filesystem;
 use codex_auth_platform::process::RunningProcess;
-use codex_auth_platform::search_path::ProgramId;
 use codex_auth_platform::service;
 
 use super::Examination;
@@ -52,7 +52,7 @@ fn keeper(subject: &Examination) -> Finding {
 /// A service that names a program which an upgrade has removed since, so that it cannot start.
 fn service(subject: &Examination) -> Option<Finding> {
     let installation = Installation::of(&subject.home, &subject.environment).ok()?;
-    let program = installation.program().filter(|program| ProgramId::of(program).is_none())?;
+    let program = installation.program().filter(|program| filesystem::identity(program).is_none())?;
     let message = format!("{} runs {}, which does not exist", installation.file.display(), program.display());
     Some(Finding::problem("service", message).remedy("codex sync install --now"))
 }

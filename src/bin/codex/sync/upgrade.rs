@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_auth::Environment;
-use codex_auth_platform::search_path::ProgramId;
+use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::service;
 use tokio::time::{Instant, Interval, interval_at};
 
@@ -17,7 +17,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct UpgradeCheck {
     /// `None` if the path is not known, or after the warning that the file was replaced.
     path: Option<PathBuf>,
-    image: Option<ProgramId>,
+    image: Option<FileId>,
     /// Whether a service manager restarts this process when it exits with a code other than 0.
     is_restarted: bool,
     interval: Interval,
@@ -26,7 +26,7 @@ pub(super) struct UpgradeCheck {
 impl UpgradeCheck {
     pub(super) fn watch(environment: &Environment) -> Self {
         let path = hand_over::own_path(environment);
-        let image = path.as_deref().and_then(ProgramId::of);
+        let image = path.as_deref().and_then(filesystem::identity);
         let service = &environment.service_variables;
         let variable =
             |name: &str| service.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
@@ -54,7 +54,7 @@ impl UpgradeCheck {
     pub(super) fn is_due(&mut self) -> bool {
         let Some(path) = &self.path else { return false };
         // While the file is missing, the service manager could not start it.
-        if ProgramId::of(path).is_none_or(|found| Some(found) == self.image) {
+        if filesystem::identity(path).is_none_or(|found| Some(found) == self.image) {
             return false;
         }
         if self.is_restarted {

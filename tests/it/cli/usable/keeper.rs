@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
-use codex_auth_platform::lock::{LockFileMode, FileLock, Mode, Wait};
+use codex_auth_platform::lock::{LockFileMode, FileLock, Wait};
 use scripted_authority::{Endpoint, Step};
 use serde_json::{Value, json};
 
@@ -109,7 +109,6 @@ fn a_login_that_another_process_holds_is_usable_once_that_has_finished() {
 
     let held = FileLock::acquire(
         &scene.file("codex-auth/refresh.lock"),
-        Mode::Exclusive,
         LockFileMode::Private,
         Wait::No,
     )

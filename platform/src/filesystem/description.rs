@@ -1,7 +1,6 @@
-//! The type of a file system, mount points, file identity, and whether a folder can be watched.
+//! The type of a file system, mount points, and whether a folder can be watched.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
@@ -75,31 +74,6 @@ pub enum WatchSupport {
     },
 }
 
-/// Identifies a file or folder by device and inode for as long as it exists; a replacement has another id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    pub(crate) fn of(found: &std::fs::Metadata) -> Self {
-        Self { device: found.dev(), inode: found.ino() }
-    }
-}
-
-/// Whether something exists at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the caller handles each")]
-pub enum Presence {
-    /// The file or folder with this id exists.
-    Present(FileId),
-    /// Nothing exists there.
-    Absent,
-    /// The system does not say, because a folder on the way is closed to this user or cannot be read now.
-    Unknown,
-}
-
 /// The file system of a path could not be determined.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot determine the file system of {path}")]
@@ -120,28 +94,9 @@ pub fn describe(path: &Path) -> Result<FileSystem, Error> {
     let failed = |source| Error { path: path.to_owned(), source };
     match describe_existing(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            describe_existing(crate::private_file::parent_folder(path)).map_err(failed)
+            describe_existing(parent_folder(path)).map_err(failed)
         }
         outcome => outcome.map_err(failed),
-    }
-}
-
-/// Returns the id of what is at `path`, links followed, or `None` if nothing can be found there.
-pub fn identity(path: &Path) -> Option<FileId> {
-    match presence(path) {
-        Presence::Present(identity) => Some(identity),
-        Presence::Absent | Presence::Unknown => None,
-    }
-}
-
-/// Returns whether something exists at `path`, links followed.
-pub fn presence(path: &Path) -> Presence {
-    match std::fs::metadata(path) {
-        Ok(found) => Presence::Present(FileId::of(&found)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Presence::Absent
-        }
-        Err(_) => Presence::Unknown,
     }
 }
 
@@ -175,6 +130,14 @@ pub fn watch_support(path: &Path) -> WatchSupport {
     WatchSupport::Poll { reason }
 }
 
+/// Returns the folder part of a path; the working directory for a bare name.
+pub(crate) fn parent_folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 fn describe_existing(path: &Path) -> io::Result<FileSystem> {
     let read_only = rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY);
     let (kind, name) = kind_and_name(path)?;
@@ -195,7 +158,7 @@ mod imp {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
     use rustix::io::Errno;
 
-    use super::{FileSystemKind, MountPoint, Path, PathBuf, io};
+    use super::{FileSystemKind, MountPoint, Path, PathBuf, io, parent_folder};
 
     /// Numbers of `linux/magic.h`, or of the file system's own source.
     const KNOWN: &[(u32, FileSystemKind, &str)] = &[
@@ -260,7 +223,7 @@ mod imp {
     /// Returns whether `/proc/self/mountinfo` lists the path.
     pub(super) fn mount_point_listed(path: &Path) -> io::Result<MountPoint> {
         let name = path.file_name();
-        let folder = crate::private_file::parent_folder(path).canonicalize()?;
+        let folder = parent_folder(path).canonicalize()?;
         let path = name.map_or_else(|| path.canonicalize(), |name| Ok(folder.join(name)))?;
         let list = std::fs::read("/proc/self/mountinfo")?;
         let mut lines = list.split(|byte| *byte == b'\n');
@@ -273,7 +236,7 @@ mod imp {
 
     pub(crate) fn is_mounted_in_another_view(mount: u64, path: &Path) -> bool {
         let Some(name) = path.file_name() else { return false };
-        let Ok(folder) = crate::private_file::parent_folder(path).canonicalize() else { return false };
+        let Ok(folder) = parent_folder(path).canonicalize() else { return false };
         let Ok(list) = std::fs::read("/proc/self/mountinfo") else { return false };
         let mounts = || list.split(|byte| *byte == b'\n').filter_map(Mount::read);
         let by_id = |id| mounts().find(|mount| mount.id == id);
@@ -367,7 +330,7 @@ mod imp {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    use super::{FileSystemKind, MountPoint, Path, io};
+    use super::{FileSystemKind, MountPoint, Path, io, parent_folder};
 
     pub(super) fn kind_and_name(path: &Path) -> io::Result<(FileSystemKind, String)> {
         let found = rustix::fs::statfs(path)?;
@@ -385,7 +348,7 @@ mod imp {
 
     pub(super) fn mount_point_at(path: &Path) -> io::Result<MountPoint> {
         let name = path.file_name();
-        let folder = crate::private_file::parent_folder(path).canonicalize()?;
+        let folder = parent_folder(path).canonicalize()?;
         let path = name.map_or_else(|| path.canonicalize(), |name| Ok(folder.join(name)))?;
         if path.symlink_metadata()?.is_symlink() {
             return Ok(MountPoint::No);

@@ -1,0 +1,81 @@
+//! The errors of locks on files and directories.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::note::{Holder, HolderName};
+
+/// A lock could not be acquired.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process still holds it.
+    #[error("{path} is still locked by {} after {waited:.1?}; try again when that has finished", HolderName(.holder.as_ref()))]
+    Held {
+        /// The lock file or directory.
+        path: PathBuf,
+        /// How long this process waited.
+        waited: Duration,
+        /// The holder by its own note.
+        holder: Option<Holder>,
+    },
+    /// The lock file cannot be created or opened, so what it guards can be read but not changed.
+    #[error(
+        "no lock at {path}, so nothing can be changed here; make it and its folder writable for this user"
+    )]
+    ReadOnly {
+        /// The lock file.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder, link, pipe, socket or device has the name of the lock file.
+    #[error("{path} is not a regular file and cannot be a lock; remove it")]
+    NotAFile {
+        /// The path in question.
+        path: PathBuf,
+    },
+    /// Something other than a directory is at the path.
+    #[error("{path} is not a directory and cannot be locked as one; move it out of the way")]
+    NotADirectory {
+        /// The path in question.
+        path: PathBuf,
+    },
+    /// The directory cannot be opened, which is necessary to lock it.
+    #[error("the directory {path} cannot be read by this user, so it cannot be locked; make it readable")]
+    Unreadable {
+        /// The directory.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process keeps replacing the lock file or directory before it can be locked.
+    #[error(
+        "{path} is replaced again and again, so it cannot be locked; find and stop the program that replaces it"
+    )]
+    Unstable {
+        /// The lock file or directory.
+        path: PathBuf,
+    },
+    /// The file system does not support locks.
+    #[error("{path} cannot be locked: its file system has no locks; use a folder on another disk")]
+    Unsupported {
+        /// The lock file.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// Any other error, such as a missing folder.
+    #[error("cannot lock {path}")]
+    Io {
+        /// The lock file or directory.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+}
