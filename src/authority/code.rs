@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Authority;
-use super::endpoint::client_id;
+use super::endpoint::{Endpoint, client_id};
 use super::error::MissingResponse;
 use super::issuer::Issuer;
 use super::request::{LoginRequest, RequestBody, RequestError};
@@ -60,17 +60,7 @@ impl Authority {
             ("client_id", client_id(&provenance)),
             ("code_verifier", authorization.verifier.expose()),
         ];
-        let endpoint = &issuer.token_endpoint();
-        let secret = authorization.code.clone();
-        let request = LoginRequest {
-            endpoint,
-            body: RequestBody::Form(&fields),
-            redacted: secret,
-            timeout: REQUEST_TIMEOUT,
-        };
-        let body = request.fetch(self).await?;
-        TokenResponse::from_json(&body)
-            .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
+        self.post_form(&issuer.token_endpoint(), &fields, &authorization.code).await
     }
 
     /// Requests the API key of an account, as Codex does after a browser login.
@@ -86,16 +76,23 @@ impl Authority {
             ("subject_token", id_token.expose()),
             ("subject_token_type", ID_TOKEN),
         ];
-        let (endpoint, secret) = (&issuer.token_endpoint(), id_token.clone());
-        let request = LoginRequest {
+        let endpoint = issuer.token_endpoint();
+        let response = self.post_form(&endpoint, &fields, id_token).await?;
+        required(response.access_token, "access_token").map_err(|error| RequestError::Unanswered {
             endpoint,
-            body: RequestBody::Form(&fields),
-            redacted: secret,
-            timeout: REQUEST_TIMEOUT,
-        };
-        let body = request.fetch(self).await?;
-        TokenResponse::from_json(&body)
-            .and_then(|response| required(response.access_token, "access_token"))
+            cause: MissingResponse::Undecodable(error),
+        })
+    }
+
+    async fn post_form(
+        &self,
+        endpoint: &Endpoint,
+        fields: &[(&'static str, &str)],
+        secret: &Secret,
+    ) -> Result<TokenResponse, RequestError> {
+        let (body, redacted) = (RequestBody::Form(fields), secret.clone());
+        let request = LoginRequest { endpoint, body, redacted, timeout: REQUEST_TIMEOUT };
+        TokenResponse::from_json(&request.fetch(self).await?)
             .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
     }
 }

@@ -62,6 +62,7 @@ pub use self::route::{ProbeResponse, ProxyRoute, Route, TrustRoots};
 pub use self::token::{
     InvalidTokenResponse, Refresh, Revocation, RevocationOutcome, StaleTokenReason, TokenResponse,
 };
+use crate::backoff::{exponential, jittered};
 use crate::config::{Environment, Network};
 
 /// The minimum timeout of the second attempt of a refresh.
@@ -228,9 +229,7 @@ impl RetryDecision {
             } => *retry_after,
             _ => return Self::Never,
         };
-        let pause = FIRST_RETRY_DELAY * 2_u32.pow(tries.saturating_sub(1));
-        // Jitter between half and all of the delay, so that concurrent clients do not retry in step.
-        let part = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        Self::After(pause.mul_f64(0.5 + part / 2.0).max(asked.unwrap_or_default()))
+        let pause = jittered(exponential(FIRST_RETRY_DELAY, Duration::MAX, tries));
+        Self::After(pause.max(asked.unwrap_or_default()))
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::callback::{BadCallback, CallbackOutcome, Delivery, PendingCallback};
+use super::error::Error;
 use super::exchange::{ApiKeyRequest, exchange};
 use super::listener::{CallbackListener, LoginVerdict};
+use super::pending::PendingLogin;
 use super::pkce::Pkce;
-use super::setup::random;
-use super::{Error, LoginSetup, PendingLogin, port};
+use super::port;
+use super::setup::{LoginSetup, random};
 use crate::authority::{Authorization, AuthorizeRequest};
 use crate::home::Home;
 use crate::secret::Secret;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::error::Error;
 use super::exchange::{ApiKeyRequest, exchange};
-use super::{Error, LoginSetup, PendingLogin};
+use super::pending::PendingLogin;
+use super::setup::LoginSetup;
 use crate::authority::{Authorization, DeviceCode, DeviceStart, PollOutcome, RequestError};
 use crate::remedy::ErrorKind;
 

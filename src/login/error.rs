@@ -61,6 +61,9 @@ pub enum Error {
     /// The operating system provided no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]
     Random(getrandom::Error),
+    /// The task that stored the login panicked. It may be stored.
+    #[error("the login could not be stored: {0}")]
+    Panicked(#[source] io::Error),
     /// A request to the authority failed.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -1,68 +1,16 @@
 //! Exchanges a code for tokens on a thread that revokes them if the caller does not store them.
 
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::runtime::Builder;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::{Error, LoginSetup, PendingLogin};
+use super::error::Error;
+use super::pending::{OpenExchange, PendingLogin};
+use super::setup::LoginSetup;
 use crate::authority::{self, Authorization, Endpoint, FirstTokens, Revocation, TokenResponse, client_id};
 use crate::document::AuthDocument;
-
-/// The logins whose tokens may exist at the authority and are neither stored nor revoked yet. Clones share one list.
-///
-/// Await [`Self::finish`] before the program exits.
-#[derive(Clone, Default)]
-pub struct PendingExchanges(Arc<ExchangeList>);
-
-#[derive(Default)]
-struct ExchangeList {
-    open: watch::Sender<usize>,
-    failure: Mutex<Option<authority::Error>>,
-}
-
-impl PendingExchanges {
-    /// Waits until the tokens of every login are stored or revoked. That takes at most the timeouts of a token exchange
-    /// and a revocation, unless the caller itself still holds a [`PendingLogin`].
-    ///
-    /// # Errors
-    /// A revocation failed since the last call: the tokens may stay valid until they expire.
-    pub async fn finish(&self) -> Result<(), authority::Error> {
-        // The sender lives in `self`, so this cannot fail.
-        let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
-        let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failure.map_or(Ok(()), Err)
-    }
-
-    fn open(&self) -> OpenExchange {
-        self.0.open.send_modify(|open| *open += 1);
-        OpenExchange(self.clone())
-    }
-}
-
-impl fmt::Debug for PendingExchanges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchanges").field("open", &*self.0.open.borrow()).finish_non_exhaustive()
-    }
-}
-
-/// One entry of [`PendingExchanges`], removed on drop.
-struct OpenExchange(PendingExchanges);
-
-impl OpenExchange {
-    fn record_failure(&self, error: authority::Error) {
-        self.0.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-}
-
-impl Drop for OpenExchange {
-    fn drop(&mut self) {
-        self.0.0.open.send_modify(|open| *open -= 1);
-    }
-}
 
 /// Whether to request an API key with the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

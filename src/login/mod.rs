@@ -39,6 +39,7 @@ mod permission;
 mod pkce;
 #[cfg(feature = "browser-login")]
 mod port;
+mod session;
 mod setup;
 mod supersede;
 mod token;
@@ -48,11 +49,11 @@ pub use self::browser::{BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, Pas
 pub use self::commit::{StoreReport, commit_login};
 pub use self::device::{DEVICE_CODE_LIFETIME, DeviceLogin};
 pub use self::error::{Error, OccupiedPort};
-pub use self::exchange::PendingExchanges;
 pub use self::import::{ImportOutcome, import};
 pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
-pub use self::pending::PendingLogin;
+pub use self::pending::{PendingExchanges, PendingLogin};
 pub use self::permission::permit_document;
+pub use self::session::{CommittedLogin, LoginSession};
 pub use self::setup::LoginSetup;
 pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome, supersede};
 pub use self::token::{VerifiedToken, access_token};

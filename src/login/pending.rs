@@ -1,14 +1,18 @@
-//! A login that was obtained and is not stored yet.
+//! Logins that were obtained and are neither stored nor revoked yet.
 
-use tokio::sync::oneshot;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{oneshot, watch};
 
 use super::commit::{StoreReport, commit_login};
+use crate::authority;
 use crate::document::AuthDocument;
 use crate::store::{self, StoreChoice, Stores, Writer};
 
 /// A login that was obtained and is not stored yet. Dropping it revokes the tokens that the authority issued for it.
 ///
-/// The revocation runs on a thread of the library; [`super::PendingExchanges::finish`] waits for it.
+/// The revocation runs on a thread of the library; [`PendingExchanges::finish`] waits for it.
 #[derive(Debug)]
 #[must_use = "a login that is dropped is revoked"]
 pub struct PendingLogin {
@@ -64,5 +68,57 @@ impl From<AuthDocument> for PendingLogin {
     /// Wraps a credential that the user supplied: the authority issued nothing for it, and nothing is revoked.
     fn from(document: AuthDocument) -> Self {
         Self { document, committed: None }
+    }
+}
+
+/// The logins whose tokens may exist at the authority and are neither stored nor revoked yet. Clones share one list.
+///
+/// Await [`Self::finish`] before the program exits.
+#[derive(Clone, Default)]
+pub struct PendingExchanges(Arc<ExchangeList>);
+
+#[derive(Default)]
+struct ExchangeList {
+    open: watch::Sender<usize>,
+    failure: Mutex<Option<authority::Error>>,
+}
+
+impl PendingExchanges {
+    /// Waits until the tokens of every login are stored or revoked. That takes at most the timeouts of a token exchange
+    /// and a revocation, unless the caller itself still holds a [`PendingLogin`].
+    ///
+    /// # Errors
+    /// A revocation failed since the last call: the tokens may stay valid until they expire.
+    pub async fn finish(&self) -> Result<(), authority::Error> {
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+        let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn open(&self) -> OpenExchange {
+        self.0.open.send_modify(|open| *open += 1);
+        OpenExchange(self.clone())
+    }
+}
+
+impl fmt::Debug for PendingExchanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanges").field("open", &*self.0.open.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// One entry of [`PendingExchanges`], removed on drop.
+pub(super) struct OpenExchange(PendingExchanges);
+
+impl OpenExchange {
+    pub(super) fn record_failure(&self, error: authority::Error) {
+        self.0.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+impl Drop for OpenExchange {
+    fn drop(&mut self) {
+        self.0.0.open.send_modify(|open| *open -= 1);
     }
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Error;
+use super::error::Error;
 use super::setup::random;
 use crate::secret::{Secret, digest};
 

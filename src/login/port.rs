@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::{Error, OccupiedPort};
+use super::error::{Error, OccupiedPort};
 use crate::home::Home;
 use crate::store::{LoginNote, RunningLogin};
 

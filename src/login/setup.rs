@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::Error;
-use super::exchange::PendingExchanges;
+use super::error::Error;
+use super::pending::PendingExchanges;
 use crate::authority::{Authority, FirstTokens, Issuer};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, LoginMethod};

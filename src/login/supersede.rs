@@ -1,6 +1,7 @@
 //! Revokes the login that a new one replaced.
 
-use super::{LoginSetup, StoreReport};
+use super::commit::StoreReport;
+use super::setup::LoginSetup;
 use crate::authority::{self, Revocation, RevocationOutcome};
 use crate::document::{AuthDocument, Identity};
 

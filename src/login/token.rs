@@ -1,6 +1,7 @@
 //! Logs in with an existing token, which is verified before it is stored.
 
-use super::{Error, LoginSetup};
+use super::error::Error;
+use super::setup::LoginSetup;
 use crate::authority::{AgentToken, Endpoint, Profile, RequestError};
 use crate::document::AuthDocument;
 use crate::secret::Secret;

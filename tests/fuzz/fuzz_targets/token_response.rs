@@ -1,4 +1,4 @@
-//! Responses to a refresh: no new refresh token is lost, and a response that is written to disk is read back.
+//! Responses to a refresh: no new refresh token is lost, and no identity makes the parser panic.
 #![no_main]
 
 use codex_auth::authority::TokenResponse;
@@ -13,7 +13,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(refresh_token) = refresh_token.filter(|token| !token.is_empty()) {
         assert_eq!(response.refresh_token.as_ref().map(|token| token.expose()), Some(refresh_token));
     }
-    let reparsed = TokenResponse::from_json(&response.to_json()).expect("a written response can be read");
-    assert_eq!(*reparsed.to_json(), *response.to_json());
-    assert_eq!(reparsed.identity(), response.identity());
+    let _ = response.identity();
 });

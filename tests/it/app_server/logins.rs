@@ -1,5 +1,6 @@
 //! Logins that a client starts: one at a time, stored as by `codex login`, and announced.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -247,6 +248,34 @@ fn a_login_whose_commit_has_begun_cannot_be_cancelled() {
     assert_eq!((&completed["loginId"], &completed["error"]), (&id, &Value::Null));
     assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
     assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
+}
+
+#[test]
+fn a_login_checks_the_store_first_and_completes_a_refresh_that_was_killed() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    let old = world.with_login_of(1);
+    world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+    let rescued = world.authority.live_refresh_token(old.id).unwrap();
+    assert_ne!(rescued, old.tokens.refresh_token);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::from_run(world.codex(["app-server"]));
+
+    let (ours, moved) = (world.machine.home.file("codex-auth"), world.machine.home.file("moved"));
+    fs::rename(&ours, &moved).unwrap();
+    fs::write(&ours, "").unwrap();
+    client.error("account/login/start", json!({"type": "chatgptDeviceCode"}), -32603);
+    assert_eq!(world.requests(Endpoint::DeviceCode), 0, "the store is checked before the user is asked");
+    fs::remove_file(&ours).unwrap();
+    fs::rename(&moved, &ours).unwrap();
+
+    let started = start(&mut client, "chatgptDeviceCode");
+    let completed = client.notification("account/login/completed");
+    assert_eq!((&completed["loginId"], &completed["error"]), (&started["loginId"], &Value::Null));
+    eventually("the rescued token to end", || world.state_of(&rescued) != TokenState::Live);
+    assert_eq!((world.live_grants(), client.end()), (1, Some(0)));
+    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert!(!world.machine.home.file("codex-auth/rescue").exists());
 }
 
 fn cancel(client: &mut Client, id: &Value) {

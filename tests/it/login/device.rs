@@ -62,7 +62,7 @@ fn a_failure_at_any_request_leaves_the_login_before(machine: &mut Machine) {
         (Endpoint::DeviceCode, Step::body(200, "application/json", "{}"), 4, "the response is unusable"),
         (Endpoint::DevicePoll, Step::status(401, "authorization_declined"), 1, "refused the login"),
         (Endpoint::DevicePoll, Step::status(400, "expired_token"), 1, "answered 400 (expired_token: "),
-        (Endpoint::DevicePoll, Step::redirect("http://evil.example/"), 1, "points to evil.example"),
+        (Endpoint::DevicePoll, Step::redirect("http://evil.example/"), 1, "redirects to evil.example"),
         (Endpoint::Exchange, Step::status(400, "invalid_grant"), 1, "answered 400 (invalid_grant: "),
         (Endpoint::Exchange, Step::closed_before(), 4, "token closed the connection before the response was complete"),
         (Endpoint::Exchange, Step::closed_after(), 4, "token closed the connection before the response was complete"),

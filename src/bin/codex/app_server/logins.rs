@@ -1,21 +1,20 @@
 //! Logins that the client starts: one at a time, stored as `codex login` stores them.
 
-use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::io;
+use std::sync::Mutex;
 
 use codex_auth::config::{Config, ForbiddenLogin, LoginMethod};
 use codex_auth::login::{
-    self, BrowserLogin, BrowserMessage, DeviceLogin, LoginSetup, OldLoginPolicy, PendingExchanges,
-    PendingLogin, StoreReport, credential_from_input, supersede,
+    self, BrowserLogin, BrowserMessage, CommittedLogin, DeviceLogin, LoginSession, PendingExchanges,
+    PendingLogin, credential_from_input,
 };
-use codex_auth::store::{LeaseOutcome, Waiting};
-use codex_auth::{AuthDocument, Lease, Secret, Stores, manager};
+use codex_auth::{AuthDocument, Secret, Stores, store};
+use codex_auth_platform::sync::lock;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::message::RpcError;
-use super::server::Server;
 use crate::context::CommandContext;
 use crate::error::CommandError;
 
@@ -36,50 +35,24 @@ pub(super) struct Logins {
 /// A login that waits for a person to complete it.
 pub(super) struct ActiveLogin {
     id: String,
-    cancellation: CancelRequest,
+    session: LoginSession,
     cancel: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-/// The result of a login by a person, and the browser that shows whether it was stored.
+/// A login that a person completed, and the browser that shows whether it was stored.
 pub(super) struct ObtainedLogin {
-    setup: LoginSetup,
-    outcome: Result<PendingLogin, String>,
+    session: LoginSession,
+    login: PendingLogin,
     browser: Option<BrowserLogin>,
-    cancellation: CancelRequest,
     prefix: &'static str,
-}
-
-/// Decides between the cancellation and the commit of a login: the first to be requested wins.
-#[derive(Clone, Default)]
-struct CancelRequest(Arc<OnceLock<Decision>>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Decision {
-    Cancel,
-    Commit,
-}
-
-impl CancelRequest {
-    /// Requests a cancellation. Returns `false` if the commit has begun.
-    fn request(&self) -> bool {
-        *self.0.get_or_init(|| Decision::Cancel) == Decision::Cancel
-    }
-
-    fn is_requested(&self) -> bool {
-        self.0.get() == Some(&Decision::Cancel)
-    }
-
-    /// Begins the commit. Returns `false` if the login was cancelled.
-    fn begin_commit(&self) -> bool {
-        *self.0.get_or_init(|| Decision::Commit) == Decision::Commit
-    }
 }
 
 impl ActiveLogin {
     /// Cancels it, notifies the client, and waits until its task has ended.
     pub(super) async fn cancel(self) {
-        self.cancellation.request();
+        // A commit that has begun is completed.
+        let _ = self.session.cancel();
         let _ = self.cancel.send(());
         let _ = self.task.await;
     }
@@ -94,9 +67,9 @@ impl Logins {
         if !is_uuid(id) {
             return Err(RpcError::invalid(format!("invalid login id: {}", crate::output::plain(id))));
         }
-        let mut active = self.lock();
+        let mut active = lock(&self.active);
         let can_be_cancelled = |active: &mut ActiveLogin| {
-            active.id.eq_ignore_ascii_case(id) && !active.task.is_finished() && active.cancellation.request()
+            active.id.eq_ignore_ascii_case(id) && !active.task.is_finished() && active.session.cancel()
         };
         Ok(active.take_if(can_be_cancelled))
     }
@@ -111,23 +84,24 @@ impl Logins {
 
     /// Cancels the running login, if there is one.
     pub(super) async fn cancel_all(&self) {
-        let active = self.lock().take();
+        let active = lock(&self.active).take();
         if let Some(active) = active {
             active.cancel().await;
         }
     }
 
     /// Stores an API key as the login.
-    pub(super) async fn store_api_key(&self, session: &CommandContext, key: &Secret) -> Result<(), RpcError> {
+    pub(super) async fn store_api_key(&self, context: &CommandContext, key: &Secret) -> Result<(), RpcError> {
         let key = credential_from_input(key.expose().as_bytes())
             .map_err(|error| RpcError::invalid(format!("the API key cannot be used: {error}")))?;
-        config(session)?
-            .restrictions
-            .permit_method(LoginMethod::Api)
-            .map_err(|_| RpcError::invalid("API key login is disabled. Use ChatGPT login instead."))?;
-        let login = AuthDocument::with_api_key(&key).into();
-        let stored = commit(session, login, CancelRequest::default()).await;
-        stored.map(drop).map_err(|error| RpcError::internal(format!("failed to save the API key: {error}")))
+        let failed = |error: login::Error| match error {
+            login::Error::Forbidden(_) => {
+                RpcError::invalid("API key login is disabled. Use ChatGPT login instead.")
+            }
+            error => RpcError::internal(format!("failed to save the API key: {}", CommandError::from(error))),
+        };
+        let session = begin(context, LoginMethod::Api).await.map_err(failed)?;
+        session.commit(AuthDocument::with_api_key(&key), |_| ()).await.map(drop).map_err(failed)
     }
 
     /// Checks that the configuration permits tokens of this workspace.
@@ -142,105 +116,95 @@ impl Logins {
         config.restrictions.permit_workspace(Some(account_id))
     }
 
-    /// Starts a browser login, cancelling a running login.
-    pub(super) async fn start_browser(&self, server: &Arc<Server>) -> Result<Value, RpcError> {
-        let setup = self.prepare(server).await?;
-        let mut login = BrowserLogin::start(&setup, server.session.home())
+    /// Starts a browser login, cancelling a running login. `on_end` gets its id and outcome.
+    pub(super) async fn start_browser<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        context: &CommandContext,
+        on_end: impl FnOnce(String, Result<ObtainedLogin, String>) -> F + Send + 'static,
+    ) -> Result<Value, RpcError> {
+        let session = self.prepare(context).await?;
+        let mut browser = BrowserLogin::start(session.setup(), context.home())
             .await
             .map_err(|error| start_failed("failed to start login server", &error))?;
-        let url = login.authorize_url().to_owned();
-        let cancellation = CancelRequest::default();
-        let id = self.begin(server, BROWSER, cancellation.clone(), async move {
-            let outcome = login.obtain().await.map_err(|error| error.to_string());
-            ObtainedLogin { setup, outcome, browser: Some(login), cancellation, prefix: BROWSER }
-        })?;
+        let url = browser.authorize_url().to_owned();
+        let cancellable = session.clone();
+        let obtain = async move {
+            let login = browser.obtain().await?;
+            Ok(ObtainedLogin { session, login, browser: Some(browser), prefix: BROWSER })
+        };
+        let id = self.begin(BROWSER, cancellable, obtain, on_end)?;
         Ok(json!({"type": "chatgpt", "loginId": id, "authUrl": url}))
     }
 
-    /// Starts a device-code login, cancelling a running login.
-    pub(super) async fn start_device(&self, server: &Arc<Server>) -> Result<Value, RpcError> {
-        let setup = self.prepare(server).await?;
-        let mut login = DeviceLogin::start(&setup)
+    /// Starts a device-code login, cancelling a running login. `on_end` gets its id and outcome.
+    pub(super) async fn start_device<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        context: &CommandContext,
+        on_end: impl FnOnce(String, Result<ObtainedLogin, String>) -> F + Send + 'static,
+    ) -> Result<Value, RpcError> {
+        let session = self.prepare(context).await?;
+        let mut device = DeviceLogin::start(session.setup())
             .await
             .map_err(|error| start_failed("failed to request device code", &error))?;
-        let (url, code) = (login.verification_url().to_owned(), login.user_code().to_owned());
-        let cancellation = CancelRequest::default();
-        let id = self.begin(server, DEVICE, cancellation.clone(), async move {
-            let outcome = login.obtain().await.map_err(|error| error.to_string());
-            ObtainedLogin { setup, outcome, browser: None, cancellation, prefix: DEVICE }
-        })?;
+        let (url, code) = (device.verification_url().to_owned(), device.user_code().to_owned());
+        let cancellable = session.clone();
+        let obtain = async move {
+            let login = device.obtain().await?;
+            Ok(ObtainedLogin { session, login, browser: None, prefix: DEVICE })
+        };
+        let id = self.begin(DEVICE, cancellable, obtain, on_end)?;
         Ok(json!({"type": "chatgptDeviceCode", "loginId": id, "verificationUrl": url, "userCode": code}))
     }
 
-    async fn prepare(&self, server: &Arc<Server>) -> Result<LoginSetup, RpcError> {
-        let config = config(&server.session)?;
-        config
-            .restrictions
-            .permit_method(LoginMethod::ChatGpt)
-            .map_err(|_| RpcError::invalid("ChatGPT login is disabled. Use API key login instead."))?;
+    /// Checks that the user may log in and that the login can be stored, then cancels a running login.
+    async fn prepare(&self, context: &CommandContext) -> Result<LoginSession, RpcError> {
+        let session = begin(context, LoginMethod::ChatGpt).await.map_err(|error| match error {
+            login::Error::Forbidden(_) => {
+                RpcError::invalid("ChatGPT login is disabled. Use API key login instead.")
+            }
+            error => RpcError::internal(CommandError::from(error)),
+        })?;
         self.cancel_all().await;
-        let setup = LoginSetup::new(&server.session.environment, &config).map_err(RpcError::internal)?;
-        Ok(setup.with_exchanges(self.exchanges.clone()))
+        Ok(session.with_exchanges(self.exchanges.clone()))
     }
 
-    /// Spawns a task that runs `obtain` and finishes the login. Returns the id of the login.
-    fn begin(
+    /// Spawns a task that runs `obtain` until it ends or is cancelled, and then `on_end`. Returns the id of the login.
+    fn begin<F: Future<Output = ()> + Send + 'static>(
         &self,
-        server: &Arc<Server>,
         prefix: &'static str,
-        cancellation: CancelRequest,
-        obtain: impl Future<Output = ObtainedLogin> + Send + 'static,
+        session: LoginSession,
+        obtain: impl Future<Output = Result<ObtainedLogin, login::Error>> + Send + 'static,
+        on_end: impl FnOnce(String, Result<ObtainedLogin, String>) -> F + Send + 'static,
     ) -> Result<String, RpcError> {
         let id = uuid().map_err(RpcError::internal)?;
         let (cancel, cancelled) = oneshot::channel();
-        let (server, login_id) = (Arc::clone(server), id.clone());
+        let login_id = id.clone();
         let task = tokio::spawn(async move {
             let obtained = tokio::select! {
                 biased;
-                Ok(()) = cancelled => None,
-                obtained = obtain => Some(obtained),
+                Ok(()) = cancelled => Err(format!("{prefix}{NOT_COMPLETED}")),
+                obtained = obtain => obtained.map_err(|error| format!("{prefix}{error}")),
             };
-            match obtained {
-                None => {
-                    server.notify_completed(Some(&login_id), Some(&format!("{prefix}{NOT_COMPLETED}"))).await
-                }
-                Some(ObtainedLogin { outcome: Err(why), .. }) => {
-                    server.notify_completed(Some(&login_id), Some(&format!("{prefix}{why}"))).await;
-                }
-                Some(obtained) => server.finish_login(&login_id, obtained).await,
-            }
+            on_end(login_id, obtained).await;
         });
-        *self.lock() = Some(ActiveLogin { id: id.clone(), cancellation, cancel, task });
+        *lock(&self.active) = Some(ActiveLogin { id: id.clone(), session, cancel, task });
         Ok(id)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ActiveLogin>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ObtainedLogin {
     /// Stores it, shows the result in the browser, and in the background revokes the tokens of the login that it
     /// replaced.
-    pub(super) async fn commit(self, session: &CommandContext) -> Result<(), String> {
-        let Self { setup, outcome, browser, cancellation, prefix } = self;
-        let login = outcome?;
-        let document = login.document().clone();
-        match commit(session, login, cancellation).await {
-            Ok(Some(stored)) => {
-                tokio::spawn(async move {
-                    let announced = async {
-                        if let Some(browser) = browser {
-                            browser.announce(BrowserMessage::LoggedIn).await;
-                        }
-                    };
-                    tokio::join!(announced, supersede(&setup, OldLoginPolicy::default(), &stored, &document));
-                });
+    pub(super) async fn commit(self) -> Result<(), String> {
+        let Self { session, login, browser, prefix } = self;
+        match session.commit(login, |_| ()).await {
+            Ok(committed) => {
+                tokio::spawn(announce(committed, browser));
                 Ok(())
             }
-            Ok(None) => Err(format!("{prefix}{NOT_COMPLETED}")),
+            Err(login::Error::Store(store::Error::Interrupted)) => Err(format!("{prefix}{NOT_COMPLETED}")),
             Err(error) => {
-                let why = error.to_string();
+                let why = CommandError::from(error).to_string();
                 if let Some(browser) = browser {
                     browser.announce(BrowserMessage::NotStored(&why)).await;
                 }
@@ -250,38 +214,27 @@ impl ObtainedLogin {
     }
 }
 
+async fn announce(committed: CommittedLogin, browser: Option<BrowserLogin>) {
+    let announcement = async {
+        if let Some(browser) = browser {
+            browser.announce(BrowserMessage::LoggedIn).await;
+        }
+    };
+    committed.announce(announcement).await;
+}
+
 /// Reads `config.toml` again.
 fn config(session: &CommandContext) -> Result<Config, RpcError> {
     let stores = Stores::open(session.home().clone(), &session.environment).map_err(RpcError::internal)?;
     Ok(stores.settings().config.clone())
 }
 
-/// Stores `login` under the lease. Returns `None` if it is cancelled before the lease is acquired.
-async fn commit(
-    session: &CommandContext,
-    login: PendingLogin,
-    cancellation: CancelRequest,
-) -> Result<Option<StoreReport>, CommandError> {
-    let (home, environment) = (session.home().clone(), session.environment.clone());
-    let work = move || -> Result<Option<StoreReport>, CommandError> {
-        let stores = Stores::open(home, &environment)?;
-        let choice = stores.choose(None)?;
-        let unless_cancelled = |_: &Waiting<'_>| match cancellation.is_requested() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        match Lease::acquire_with(stores.home(), environment.lock_timeout, unless_cancelled)? {
-            LeaseOutcome::Held(lease) if cancellation.begin_commit() => {
-                // A rescue that cannot be completed must not prevent a new login.
-                let _ = manager::finish_rescue(&lease, &environment);
-                Ok(Some(login.commit(&mut stores.writer(&lease)?, &choice)?))
-            }
-            LeaseOutcome::Held(_) | LeaseOutcome::Stopped(()) => Ok(None),
-        }
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(CommandError::new(crate::error::Exit::Failed, format!("the login could not be stored: {error}")))
-    })
+/// Begins a login with `config.toml` as it is now.
+async fn begin(context: &CommandContext, method: LoginMethod) -> Result<LoginSession, login::Error> {
+    let (home, environment) = (context.home().clone(), context.environment.clone());
+    let work = move || LoginSession::begin(&Stores::open(home, &environment)?, &environment, method, None);
+    let begun = tokio::task::spawn_blocking(work).await;
+    begun.unwrap_or_else(|error| Err(login::Error::Panicked(io::Error::other(error))))
 }
 
 fn start_failed(what: &str, error: &login::Error) -> RpcError {
@@ -309,15 +262,6 @@ fn is_uuid(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_of_cancellation_and_commit_wins() {
-        let cancelled = CancelRequest::default();
-        assert!(!cancelled.is_requested() && cancelled.request() && cancelled.request());
-        assert!(cancelled.is_requested() && !cancelled.begin_commit());
-        let committed = CancelRequest::default();
-        assert!(committed.begin_commit() && !committed.request() && !committed.is_requested());
-    }
 
     #[test]
     fn uuids_are_random_and_anything_else_is_rejected() {

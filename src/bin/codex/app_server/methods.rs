@@ -5,6 +5,7 @@ use std::sync::Arc;
 use codex_auth::config::ForbiddenLogin;
 use codex_auth::manager::logout::LogoutScope;
 use codex_auth::manager::{AuthManager, Job, JobOutcome};
+use codex_auth_platform::sync::lock;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::protocol::{
     ACCOUNT_READ, AUTH_STATUS, AccountRead, AuthStatus, HandedInTokens, LOGIN_CANCEL, LOGIN_START,
     LoginCancel, LoginStart, parameters,
 };
-use super::server::{Server, Turn, lock};
+use super::server::{Server, Turn};
 use crate::child;
 
 impl Server {
@@ -90,6 +91,8 @@ impl Server {
     }
 
     async fn start_login(self: &Arc<Self>, turn: &Turn, params: Option<&RawValue>) {
+        let server = Arc::clone(self);
+        let on_end = move |id: String, obtained| async move { server.finish_login(&id, obtained).await };
         let outcome = match parameters(params) {
             Ok(LoginStart::ChatgptAuthTokens(tokens)) => return self.hand_in(turn, &tokens).await,
             _ if self.accounts.handed_in().is_some() => Err(RpcError::invalid(
@@ -109,8 +112,8 @@ impl Server {
                     Err(error) => Err(error),
                 }
             }
-            Ok(LoginStart::Chatgpt) => self.logins.start_browser(self).await,
-            Ok(LoginStart::ChatgptDeviceCode) => self.logins.start_device(self).await,
+            Ok(LoginStart::Chatgpt) => self.logins.start_browser(&self.session, on_end).await,
+            Ok(LoginStart::ChatgptDeviceCode) => self.logins.start_device(&self.session, on_end).await,
             // `concerns_account` sends these to the next Codex.
             Ok(LoginStart::Other) => Err(RpcError::invalid("Invalid request: unknown type")),
             Err(error) => Err(error),
@@ -169,10 +172,14 @@ impl Server {
         }
     }
 
-    /// Stores a login that a person completed, and notifies the client.
-    pub(super) async fn finish_login(&self, login_id: &str, obtained: ObtainedLogin) {
+    /// Stores a login that was obtained, and notifies the client of its outcome.
+    async fn finish_login(&self, login_id: &str, obtained: Result<ObtainedLogin, String>) {
+        let obtained = match obtained {
+            Ok(obtained) => obtained,
+            Err(error) => return self.notify_completed(Some(login_id), Some(&error)).await,
+        };
         let _hold = self.hold_notifications();
-        let failure = obtained.commit(&self.session).await.err();
+        let failure = obtained.commit().await.err();
         let _ = self.accounts.stored().reload().await;
         self.notify_completed(Some(login_id), failure.as_deref()).await;
         if failure.is_none() {

@@ -5,49 +5,50 @@ use std::thread;
 use std::time::Duration;
 
 use codex_auth::Secret;
-use codex_auth::login::{BrowserLogin, BrowserMessage, BROWSER_LOGIN_TIMEOUT, PasteError, PasteHandle, PendingLogin};
+use codex_auth::login::{
+    BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, PasteError, PasteHandle, PendingLogin,
+};
 use codex_auth_platform::hardening;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::interval;
 use webbrowser::BrowserOptions;
 
-use super::interrupt::{self, Interrupts};
-use super::keeping::LoginTarget;
+use super::commit::LoginTarget;
+use super::interrupt::Interrupts;
 use super::{BrowserOpening, screen};
-use crate::CommandOutcome;
-use crate::error::CommandError;
+use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
+use crate::runtime;
 
-pub(super) fn run(keeping: &LoginTarget, who: BrowserOpening, output: &mut Output) -> CommandOutcome {
-    interrupt::run(async {
+pub(super) fn run(target: &LoginTarget, who: BrowserOpening, output: &mut Output) -> CommandOutcome {
+    runtime::run(async {
         let mut interrupts = Interrupts::listen()?;
-        let done = log_in(keeping, who, &mut interrupts, output).await;
-        interrupts.wait_for_revocation(&keeping.setup, done, output).await
+        let done = log_in(target, who, &mut interrupts, output).await;
+        interrupts.wait_for_revocation(target.setup(), done, output).await
     })
 }
 
 async fn log_in(
-    keeping: &LoginTarget,
+    target: &LoginTarget,
     who: BrowserOpening,
     interrupts: &mut Interrupts,
     output: &mut Output,
 ) -> CommandOutcome {
-    let start = async { Ok(BrowserLogin::start(&keeping.setup, keeping.session.home()).await?) };
+    let start = async { Ok(BrowserLogin::start(target.setup(), target.context.home()).await?) };
     let mut login = interrupts.or(start).await?;
-    keeping.tell_who_is_signed_in(output);
+    target.report_signed_in(output);
     let obtained = {
         let mut person = match who {
-            BrowserOpening::Ours => open(&login, keeping, output),
+            BrowserOpening::Ours => open(&login, target, output),
             BrowserOpening::Theirs => PasteInput { opened: None, lines: invite(&login, output) },
         };
         interrupts.or(waited_for(&mut login, &mut person, output)).await?
     };
-    let document = obtained.document().clone();
-    match keeping.commit(obtained, interrupts, output).await {
-        Ok(kept) => {
+    match target.commit(obtained, interrupts, output).await {
+        Ok(committed) => {
             let announce = login.announce(BrowserMessage::LoggedIn);
-            keeping.finish(&document, kept, announce, interrupts, output).await
+            target.finish(&committed, announce, interrupts, output).await
         }
         Err(error) => {
             let why = error.to_string();
@@ -70,9 +71,9 @@ struct PasteInput {
 }
 
 /// Opens the person's browser. Programs that do so may take their time, so nobody waits for them.
-fn open(login: &BrowserLogin, keeping: &LoginTarget, output: &Output) -> PasteInput {
+fn open(login: &BrowserLogin, target: &LoginTarget, output: &Output) -> PasteInput {
     let url = login.authorize_url().to_owned();
-    output.say(&format!("opening a browser to sign in at {}", keeping.setup.issuer()));
+    output.say(&format!("opening a browser to sign in at {}", target.setup().issuer()));
     output.say("if none opens, open this address yourself:");
     output.say("");
     output.say(&format!("    {url}"));

@@ -1,112 +1,92 @@
-//! From a credential that was obtained to one that is kept, told of, and alone.
+//! Commits a login, reports it, and reports what happened to the login that it replaced.
 
-use codex_auth::login::{LoginSetup, OldLoginPolicy, PendingLogin, StoreReport, access_token, supersede};
-use codex_auth::store::{self, StoreChoice};
-use codex_auth::{AuthDocument, Lease, Secret, manager};
+use codex_auth::login::{self, CommittedLogin, LoginSession, LoginSetup, PendingLogin, access_token};
+use codex_auth::{AuthDocument, Secret, store};
 
-use super::interrupt::{self, Interrupts, interrupted};
+use super::interrupt::{Interrupts, interrupted};
 use super::report::{self, LoginReport};
-use crate::CommandOutcome;
 use crate::context::{CommandContext, WaitingLine, account};
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
+use crate::runtime;
 
-/// Where a login will be kept, and what becomes of the one before.
+/// The home and the session of one login.
 pub(super) struct LoginTarget {
-    pub(super) session: CommandContext,
-    pub(super) setup: LoginSetup,
-    pub(super) choice: StoreChoice,
-    pub(super) old: OldLoginPolicy,
+    pub(super) context: CommandContext,
+    pub(super) session: LoginSession,
 }
 
 impl LoginTarget {
-    /// Says whose login is at stake. One that cannot be read is no reason to refuse a new one, nor news.
-    pub(super) fn tell_who_is_signed_in(&self, output: &Output) {
-        if let Some(stored) = self.session.stores.find().ok().and_then(|found| found.stored) {
+    pub(super) fn setup(&self) -> &LoginSetup {
+        self.session.setup()
+    }
+
+    /// Reports who is signed in. A stored login that cannot be read does not prevent a new one and is not reported.
+    pub(super) fn report_signed_in(&self, output: &Output) {
+        if let Some(stored) = self.context.stores.find().ok().and_then(|found| found.stored) {
             report::signed_in(&stored, output);
         }
     }
 
-    /// Keeps what a person has handed in.
-    pub(super) fn keep_at_once(&self, document: &AuthDocument, output: &mut Output) -> CommandOutcome {
-        interrupt::run(async {
+    /// Commits a credential that the user supplied.
+    pub(super) fn commit_supplied(&self, document: AuthDocument, output: &mut Output) -> CommandOutcome {
+        runtime::run(async {
             let mut interrupts = Interrupts::listen()?;
-            let kept = self.commit(document.clone().into(), &mut interrupts, output).await?;
-            self.finish(document, kept, async {}, &mut interrupts, output).await
+            let committed = self.commit(document.into(), &mut interrupts, output).await?;
+            self.finish(&committed, async {}, &mut interrupts, output).await
         })
     }
 
-    /// The same for a token that somebody else has to vouch for first.
-    pub(super) fn keep_verified(&self, token: &Secret, output: &mut Output) -> CommandOutcome {
-        interrupt::run(async {
+    /// Commits a token that the user supplied, after verifying it.
+    pub(super) fn commit_verified(&self, token: &Secret, output: &mut Output) -> CommandOutcome {
+        runtime::run(async {
             let mut interrupts = Interrupts::listen()?;
-            let verified = interrupts.or(async { Ok(access_token(&self.setup, token).await?) }).await?;
+            let verified = interrupts.or(async { Ok(access_token(self.setup(), token).await?) }).await?;
             report::verified(&verified.profile, output);
-            let kept = self.commit(verified.document.clone().into(), &mut interrupts, output).await?;
-            self.finish(&verified.document, kept, async {}, &mut interrupts, output).await
+            let committed = self.commit(verified.document.into(), &mut interrupts, output).await?;
+            self.finish(&committed, async {}, &mut interrupts, output).await
         })
     }
 
-    /// Commits `login` under the lease. An interruption ends the waiting for locks; what is begun after that is finished, since it takes a moment only and is best not left half-way.
-    ///
-    /// A login that is not stored is revoked in the background.
+    /// Commits `login`. An interruption ends the wait for locks; a commit that has begun is completed.
     pub(super) async fn commit(
         &self,
         login: PendingLogin,
         interrupts: &mut Interrupts,
         output: &Output,
-    ) -> Result<StoreReport, CommandError> {
-        let deadline = &self.session.deadline;
-        let mut work = {
-            let (stores, deadline) = (self.session.stores.clone(), deadline.clone());
-            let choice = self.choice.clone();
-            let environment = self.session.environment.clone();
-            let mut line = WaitingLine::new(output);
-            tokio::task::spawn_blocking(move || {
-                let lease = Lease::acquire(stores.home(), &deadline, |waiting| line.tell(waiting))?;
-                if deadline.is_cancelled() {
-                    return Err(store::Error::Interrupted);
-                }
-                // What cannot be completed now is no reason to refuse a login.
-                let _ = manager::finish_rescue(&lease, &environment);
-                login.commit(&mut stores.writer(&lease)?, &choice)
-            })
-        };
-        let done: Result<StoreReport, store::Error> = loop {
+    ) -> Result<CommittedLogin, CommandError> {
+        let mut line = WaitingLine::new(output);
+        let commit = self.session.commit(login, move |waiting| line.tell(waiting));
+        tokio::pin!(commit);
+        loop {
             tokio::select! {
-                done = &mut work => match done {
-                    Ok(done) => break done,
-                    Err(error) => {
-                        let why = format!("the login could not be kept: {error}");
-                        return Err(CommandError::new(Exit::Failed, why).hint("see what is kept: codex status"));
-                    }
-                },
-                () = interrupts.next() => deadline.cancel(),
+                committed = &mut commit => return committed.map_err(|error| match error {
+                    login::Error::Store(store::Error::Interrupted) => interrupted(),
+                    login::Error::Panicked(_) => CommandError::from(error).hint("see what is stored: codex status"),
+                    error => error.into(),
+                }),
+                () = interrupts.next() => {
+                    let _ = self.session.cancel();
+                }
             }
-        };
-        match done {
-            Ok(kept) => Ok(kept),
-            Err(store::Error::Interrupted) => Err(interrupted()),
-            Err(error) => Err(error.into()),
         }
     }
 
-    /// Tells of the login, and then takes the tokens of the one before back. The login stands whatever becomes of that.
+    /// Reports the login, and then what happened to the one that it replaced. An interruption ends the wait for that.
     pub(super) async fn finish(
         &self,
-        document: &AuthDocument,
-        kept: StoreReport,
-        announce: impl Future<Output = ()>,
+        committed: &CommittedLogin,
+        announcement: impl Future<Output = ()>,
         interrupts: &mut Interrupts,
         output: &mut Output,
     ) -> CommandOutcome {
+        let (document, kept) = (committed.document(), committed.report());
         output.head("account", account(Some(document)));
-        report::logged_in(document, &kept, output);
-        let supersede = supersede(&self.setup, self.old, &kept, document);
+        report::logged_in(document, kept, output);
         let superseded = tokio::select! {
-            ((), superseded) = async { tokio::join!(announce, supersede) } => Some(superseded),
+            superseded = committed.announce(announcement) => Some(superseded),
             () = interrupts.next() => None,
         };
-        report::ended(&LoginReport { document, kept: &kept, superseded: superseded.as_ref() }, output)
+        report::ended(&LoginReport { document, kept, superseded: superseded.as_ref() }, output)
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use codex_auth::login::{self, DeviceLogin, PendingLogin};
 use tokio::time::interval;
 
-use super::interrupt::{self, Interrupts};
-use super::keeping::LoginTarget;
+use super::commit::LoginTarget;
+use super::interrupt::Interrupts;
 use super::screen;
-use crate::CommandOutcome;
-use crate::error::CommandError;
+use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
+use crate::runtime;
 
 /// How it ended, if not well.
 pub(super) enum DeviceFailure {
@@ -25,11 +25,11 @@ impl From<CommandError> for DeviceFailure {
     }
 }
 
-pub(super) fn run(keeping: &LoginTarget, output: &mut Output) -> Result<(), DeviceFailure> {
+pub(super) fn run(target: &LoginTarget, output: &mut Output) -> Result<(), DeviceFailure> {
     let mut not_enabled = None;
-    let done = interrupt::run(async {
+    let done = runtime::run(async {
         let mut interrupts = Interrupts::listen()?;
-        let started = interrupts.or(async { Ok(DeviceLogin::start(&keeping.setup).await) }).await?;
+        let started = interrupts.or(async { Ok(DeviceLogin::start(target.setup()).await) }).await?;
         let login = match started {
             Err(error @ login::Error::DeviceNotEnabled { .. }) => {
                 not_enabled = Some(error);
@@ -37,8 +37,8 @@ pub(super) fn run(keeping: &LoginTarget, output: &mut Output) -> Result<(), Devi
             }
             started => started?,
         };
-        let done = log_in(login, keeping, &mut interrupts, output).await;
-        interrupts.wait_for_revocation(&keeping.setup, done, output).await
+        let done = log_in(login, target, &mut interrupts, output).await;
+        interrupts.wait_for_revocation(target.setup(), done, output).await
     });
     match not_enabled {
         Some(error) => Err(DeviceFailure::NotEnabled(error)),
@@ -48,20 +48,19 @@ pub(super) fn run(keeping: &LoginTarget, output: &mut Output) -> Result<(), Devi
 
 async fn log_in(
     mut login: DeviceLogin,
-    keeping: &LoginTarget,
+    target: &LoginTarget,
     interrupts: &mut Interrupts,
     output: &mut Output,
 ) -> CommandOutcome {
-    keeping.tell_who_is_signed_in(output);
-    show(&login, keeping, output);
+    target.report_signed_in(output);
+    show(&login, target, output);
     let obtained = interrupts.or(waited_for(&mut login)).await?;
-    let document = obtained.document().clone();
-    let kept = keeping.commit(obtained, interrupts, output).await?;
-    keeping.finish(&document, kept, async {}, interrupts, output).await
+    let committed = target.commit(obtained, interrupts, output).await?;
+    target.finish(&committed, async {}, interrupts, output).await
 }
 
-fn show(login: &DeviceLogin, keeping: &LoginTarget, output: &Output) {
-    let environment = &keeping.session.environment;
+fn show(login: &DeviceLogin, target: &LoginTarget, output: &Output) {
+    let environment = &target.context.environment;
     output.say("on any device, open this address and sign in:");
     output.say("");
     output.say(&format!("    {}", login.verification_url()));

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use codex_auth::login::LoginSetup;
-use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -100,15 +99,4 @@ fn end_line() {
 
 pub(super) fn interrupted() -> CommandError {
     CommandError::new(Exit::Interrupted, "interrupted; nothing was changed")
-}
-
-/// Runs `work` on this thread. What it left behind on others, such as the looking up of a name, is not waited for.
-pub(super) fn run<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error: io::Error| CommandError::new(Exit::Failed, format!("cannot start: {error}")))?;
-    let done = runtime.block_on(work);
-    runtime.shutdown_timeout(Duration::ZERO);
-    done
 }

@@ -1,9 +1,9 @@
 //! `codex login`: obtains a credential, keeps it, and only then touches the one before.
 
 mod browser;
+mod commit;
 mod device;
 mod interrupt;
-mod keeping;
 mod piped;
 mod report;
 mod screen;
@@ -14,13 +14,14 @@ use clap::{Args, Subcommand};
 use codex_auth::AuthDocument;
 use codex_auth::authority::Issuer;
 use codex_auth::config::{LoginMethod, StoreSelection, UserLocation};
-use codex_auth::login::{self, LoginSetup, OldLoginPolicy};
+use codex_auth::login::{self, LoginSession, OldLoginPolicy};
 
-use self::keeping::LoginTarget;
-use crate::context::{CommandContext, STORES};
-use crate::error::{CommandError, Exit};
+use self::commit::LoginTarget;
+use crate::arguments::STORES;
+use crate::context::CommandContext;
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
-use crate::{CommandOutcome, status};
+use crate::status;
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
@@ -139,34 +140,36 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
         return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")
             .hint("printenv OPENAI_API_KEY | codex login --with-api-key"));
     }
-    let session = CommandContext::open(output)?;
-    let config = &session.stores.settings().config;
-    let mut setup = LoginSetup::new(&session.environment, config).map_err(codex_auth::Error::from)?;
-    if let Some(issuer) = &arguments.issuer {
-        let issuer = Issuer::parse("--issuer", issuer);
-        setup = setup.with_issuer(issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?);
-    }
-    let way = arguments.way(&session, output);
+    let issuer = arguments.issuer.as_deref().map(|address| Issuer::parse("--issuer", address)).transpose();
+    let issuer = issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?;
+    let context = CommandContext::open(output)?;
+    let way = arguments.way(&context, output);
     let method = if way == LoginWay::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
-    config.restrictions.permit_method(method).map_err(|error| forbidden(method, &error.into()))?;
-    let choice = session.stores.choose(arguments.store)?;
-    session.stores.check(&choice)?;
-    let keeping = LoginTarget { session, setup, choice, old: arguments.old_login() };
+    let session = LoginSession::begin(&context.stores, &context.environment, method, arguments.store);
+    let mut session = session.map_err(|error| match error {
+        error @ login::Error::Forbidden(_) => forbidden(method, &error),
+        error => error.into(),
+    })?;
+    if let Some(issuer) = issuer {
+        session = session.with_issuer(issuer);
+    }
+    let session = session.with_old_login_policy(arguments.old_login());
+    let target = LoginTarget { context, session };
     match way {
         LoginWay::ApiKey => {
             let key = piped::secret("API key", "printenv OPENAI_API_KEY | codex login --with-api-key")?;
-            keeping.keep_at_once(&AuthDocument::with_api_key(&key), output)
+            target.commit_supplied(AuthDocument::with_api_key(&key), output)
         }
         LoginWay::AccessToken => {
             let usage = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
             let token = piped::secret("access token", usage)?;
-            keeping.keep_verified(&token, output)
+            target.commit_verified(&token, output)
         }
-        LoginWay::Browser(who) => browser::run(&keeping, who, output),
-        LoginWay::Device => match device::run(&keeping, output) {
+        LoginWay::Browser(who) => browser::run(&target, who, output),
+        LoginWay::Device => match device::run(&target, output) {
             Err(device::DeviceFailure::NotEnabled(error)) if io::stdin().is_terminal() => {
                 output.say(&format!("{error}; going on with a browser"));
-                browser::run(&keeping, BrowserOpening::Theirs, output)
+                browser::run(&target, BrowserOpening::Theirs, output)
             }
             Err(device::DeviceFailure::NotEnabled(error)) => {
                 Err(CommandError::from(codex_auth::Error::from(error))

@@ -6,8 +6,8 @@ use codex_auth::login::{RevocationSkipped, StoreReport, SupersedeOutcome};
 use codex_auth::store::StoredDocument;
 use serde_json::{Value, json};
 
-use crate::CommandOutcome;
 use crate::context::{kept_in, warnings};
+use crate::error::CommandOutcome;
 use crate::output::{Output, plain};
 
 /// A login that is over.
