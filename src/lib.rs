@@ -122,6 +122,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+mod backoff;
 pub mod claims;
 pub mod clock;
 pub mod config;
@@ -140,6 +141,7 @@ pub mod redaction;
 pub mod remedy;
 pub mod secret;
 pub mod store;
+mod sync_lock;
 pub mod watch;
 
 pub use jiff::Timestamp;

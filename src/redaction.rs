@@ -1,5 +1,8 @@
 //! Makes foreign text safe to print: one line, no control characters, nothing that looks like a token.
 
+use codex_auth_platform::text::is_printable;
+pub use codex_auth_platform::text::printable;
+
 /// The shortest word that may be a token, in bytes.
 const MIN_TOKEN: usize = 8;
 /// The longest word that is not taken for a token whatever its letters, in bytes.
@@ -32,19 +35,6 @@ pub fn is_plain_word(word: &str) -> bool {
     let is_secret = ["sk-", "at-", "rt-"].iter().any(|prefix| word.starts_with(prefix));
     let letters = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_');
     (1..=24).contains(&word.len()) && letters && !is_secret
-}
-
-/// Returns the first `longest` printable characters of `text`, without control characters and bidirectional marks.
-#[must_use]
-pub fn printable(text: &str, longest: usize) -> String {
-    text.chars().filter(|letter| is_printable(*letter)).take(longest).collect()
-}
-
-/// Returns whether a terminal shows `letter` as it is: control characters steer the terminal, and bidirectional marks
-/// reorder the line.
-fn is_printable(letter: char) -> bool {
-    let turns = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
-    !letter.is_control() && !turns && letter != '\u{feff}'
 }
 
 /// Returns whether `letter` occurs in tokens: base64, base64url, hexadecimal digits, and the dots of a JWT.

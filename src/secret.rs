@@ -1,12 +1,13 @@
 //! A secret string that cannot be displayed and is wiped when dropped, and its fingerprint.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A token or key.
 ///
@@ -84,6 +85,30 @@ pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] 
     let mut hasher = Box::new(Sha256::new());
     texts.into_iter().for_each(|text| hasher.update(text));
     hasher.finalize_reset().into()
+}
+
+/// Returns the bytes that `write` writes into memory. It is called twice, first to count them: a buffer that grew would leave
+/// unwiped copies behind.
+pub(crate) fn write_exact<E>(write: impl Fn(&mut dyn io::Write) -> Result<(), E>) -> Zeroizing<Vec<u8>> {
+    let mut count = ByteCount(0);
+    // Writing into memory does not fail.
+    let _infallible = write(&mut count);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
+    let _infallible = write(&mut *bytes);
+    bytes
+}
+
+struct ByteCount(usize);
+
+impl io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The first 16 hex digits of SHA-256 of a secret: identifies the secret without revealing it.

@@ -1,184 +1,188 @@
 //! The JSON object of a document: keeps the order of keys, refuses duplicates, and is wiped when dropped.
 
 use std::fmt;
-use std::io;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
-use zeroize::{Zeroize, Zeroizing};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
-/// The fields of a document in their order, including unknown ones.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Fields(Map<String, Value>);
+use crate::secret::write_exact;
+
+/// The greatest depth of nested arrays and objects, as in serde_json.
+const MAX_DEPTH: usize = 127;
+
+/// A JSON object with its fields in their order, including unknown ones.
+///
+/// `serde_json::Map` keeps the order only with the feature `preserve_order`, which would change it in host applications too.
+#[derive(Clone, Default)]
+pub(super) struct Fields(Vec<(String, Json)>);
+
+/// A JSON value. A number is kept as it is written, so it may have any size.
+#[derive(Clone)]
+pub(super) enum Json {
+    Null,
+    Bool(bool),
+    Number(Box<RawValue>),
+    String(Zeroizing<String>),
+    Array(Vec<Self>),
+    Object(Fields),
+}
 
 impl Fields {
-    pub(super) fn new() -> Self {
-        Self(Map::new())
+    /// Parses one JSON object with nothing behind it. The error quotes nothing of the text.
+    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        let raw: &RawValue = serde_json::from_str(text)?;
+        match Json::parse(raw, MAX_DEPTH)? {
+            Json::Object(fields) => Ok(fields),
+            _ => Err(de::Error::custom("the outermost value is not an object")),
+        }
     }
 
-    /// Parses one JSON object with nothing behind it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let fields = Self::deserialize(&mut reader)?;
-        reader.end()?;
-        Ok(fields)
+    /// Returns the value of `key`, unless it is absent or `null`.
+    pub(super) fn value(&self, key: &str) -> Option<&Json> {
+        let (_, value) = self.0.iter().find(|(name, _)| name == key)?;
+        (!matches!(value, Json::Null)).then_some(value)
     }
 
-    pub(super) fn value(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+    /// Returns the object that is the value of `key`.
+    pub(super) fn object_mut(&mut self, key: &str) -> Option<&mut Self> {
+        match self.0.iter_mut().find(|(name, _)| name == key)? {
+            (_, Json::Object(fields)) => Some(fields),
+            _ => None,
+        }
     }
 
-    pub(super) fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.0.get_mut(key)
-    }
-
-    /// Replaces the value of `key`, or adds the field at the end. The old value is wiped.
-    pub(super) fn set(&mut self, key: &str, value: Value) {
-        if let Some(mut old) = self.0.insert(key.to_owned(), value) {
-            wipe(&mut old);
+    /// Replaces the value of `key`, or adds the field at the end.
+    pub(super) fn set(&mut self, key: &str, value: impl Into<Json>) {
+        match self.0.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = value.into(),
+            None => self.0.push((key.to_owned(), value.into())),
         }
     }
 
     /// Returns the text indented by two spaces and without a newline at the end, as Codex writes its file.
     pub(super) fn pretty(&self) -> Zeroizing<Vec<u8>> {
-        self.written(|sink, map| serde_json::to_writer_pretty(sink, map))
+        write_exact(|sink| serde_json::to_writer_pretty(sink, self))
     }
 
     /// Returns the text without white space, as Codex writes its keychain item.
     pub(super) fn compact(&self) -> Zeroizing<Vec<u8>> {
-        self.written(|sink, map| serde_json::to_writer(sink, map))
-    }
-
-    /// Writes twice, first only to count: a buffer that grew would leave unwiped copies behind.
-    fn written(
-        &self,
-        write: impl Fn(Sink<'_>, &Map<String, Value>) -> serde_json::Result<()>,
-    ) -> Zeroizing<Vec<u8>> {
-        let mut length = 0;
-        // Writing into memory does not fail.
-        let _infallible = write(Sink::Count(&mut length), &self.0);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
-        let _infallible = write(Sink::Keep(&mut bytes), &self.0);
-        bytes
+        write_exact(|sink| serde_json::to_writer(sink, self))
     }
 }
 
-impl Drop for Fields {
-    fn drop(&mut self) {
-        self.0.values_mut().for_each(wipe);
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Strict.deserialize(deserializer)? {
-            Value::Object(map) => Ok(Self(map)),
-            mut other => {
-                wipe(&mut other);
-                Err(de::Error::custom("the outermost value is not an object"))
-            }
+impl Json {
+    fn parse(raw: &RawValue, depth: usize) -> Result<Self, serde_json::Error> {
+        let text = raw.get();
+        if text.starts_with(['{', '[']) && depth == 0 {
+            return Err(de::Error::custom("it is nested too deeply"));
         }
+        Ok(match text.as_bytes() {
+            [b'{', ..] => {
+                let Entries(entries) = serde_json::from_str(text)?;
+                let mut keys: Vec<_> = entries.iter().map(|(key, _)| key).collect();
+                keys.sort_unstable();
+                if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return Err(de::Error::custom("a key appears twice"));
+                }
+                let parse = |(key, raw)| Ok((key, Self::parse(raw, depth - 1)?));
+                Self::Object(Fields(entries.into_iter().map(parse).collect::<Result<_, serde_json::Error>>()?))
+            }
+            [b'[', ..] => {
+                let items: Vec<&RawValue> = serde_json::from_str(text)?;
+                Self::Array(items.into_iter().map(|raw| Self::parse(raw, depth - 1)).collect::<Result<_, _>>()?)
+            }
+            [b'"', ..] => Self::String(Zeroizing::new(serde_json::from_str(text)?)),
+            b"null" => Self::Null,
+            b"true" => Self::Bool(true),
+            b"false" => Self::Bool(false),
+            _ => Self::Number(raw.to_owned()),
+        })
+    }
+
+    /// Returns the text of a string.
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the fields of an object.
+    pub(super) fn as_object(&self) -> Option<&Fields> {
+        match self {
+            Self::Object(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
+    /// Returns the text without white space.
+    pub(super) fn compact(&self) -> Zeroizing<Vec<u8>> {
+        write_exact(|sink| serde_json::to_writer(sink, self))
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::String(Zeroizing::new(text.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for Json {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or(Self::Null, Self::from)
+    }
+}
+
+impl From<Fields> for Json {
+    fn from(fields: Fields) -> Self {
+        Self::Object(fields)
     }
 }
 
 impl Serialize for Fields {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
 }
 
-/// Overwrites every string below `value`.
-pub(super) fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(values) => values.iter_mut().for_each(wipe),
-        Value::Object(map) => map.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-enum Sink<'a> {
-    Count(&'a mut usize),
-    Keep(&'a mut Vec<u8>),
-}
-
-impl io::Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Count(length) => **length += bytes.len(),
-            Self::Keep(kept) => kept.extend_from_slice(bytes),
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(raw) => raw.serialize(serializer),
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(fields) => fields.serialize(serializer),
         }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
-/// Reads any JSON value and refuses an object with a duplicate key, as Codex does.
-struct Strict;
+/// The fields of an object whose values are not parsed yet.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries<'de>;
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(Self)? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Self)?;
-            if map.insert(key, value).is_some() {
-                return Err(de::Error::custom("a key appears twice"));
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
             }
         }
-        Ok(Value::Object(map))
+
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }

@@ -4,32 +4,29 @@
 //! 0.169 refuse a whole file: an unknown `auth_mode`, an `id_token` that is not a JWT, a missing token. Such a document
 //! loads here and the fault is reported as a [`DocumentWarning`].
 
-mod external;
 mod freshness;
 mod identity;
 mod json;
-mod login;
 mod mode;
+mod new;
 mod salvage;
-mod successor;
 mod tokens;
 
 use std::fmt;
 use std::str::FromStr as _;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
-pub use self::external::ExternalLogin;
+
 pub(crate) use self::freshness::Validity;
 pub use self::freshness::{Freshness, Staleness};
 pub use self::identity::Identity;
-use self::json::Fields;
-pub use self::login::NewLogin;
+use self::json::{Fields, Json};
 pub use self::mode::AuthMode;
+pub use self::new::{ExternalLogin, NewLogin, NewTokens};
 pub use self::salvage::{SalvagedTokens, salvage};
-pub use self::successor::NewTokens;
+
 pub use self::tokens::{Provenance, TokenOwner, Tokens};
 use crate::claims::{self, Claims};
 use crate::secret::{Fingerprint, Secret, digest};
@@ -73,21 +70,19 @@ impl AuthDocument {
         if bytes.starts_with(b"\xef\xbb\xbf") {
             return Err(Error::Encoding { what: "starts with a byte order mark" });
         }
-        if std::str::from_utf8(bytes).is_err() {
-            return Err(Error::Encoding { what: "is not UTF-8" });
-        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::Encoding { what: "is not UTF-8" })?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::Empty);
         }
-        Fields::parse(bytes).map_err(Error::Json).and_then(Self::from_fields)
+        Fields::parse(text).map_err(Error::Json).and_then(Self::from_fields)
     }
 
     /// Creates the document of a login by API key, as `codex login --with-api-key` writes it.
     #[must_use]
     pub fn with_api_key(key: &Secret) -> Self {
-        let mut fields = Fields::new();
-        fields.set(AUTH_MODE, AuthMode::ApiKey.as_str().into());
-        fields.set(API_KEY, key.expose().into());
+        let mut fields = Fields::default();
+        fields.set(AUTH_MODE, AuthMode::ApiKey.as_str());
+        fields.set(API_KEY, key.expose());
         let mut document = Self::blank(fields);
         document.mode = Some(AuthMode::ApiKey);
         document.api_key = Some(key.clone());
@@ -98,9 +93,9 @@ impl AuthDocument {
     /// do not know the mode would refuse the file.
     #[must_use]
     pub fn with_personal_access_token(token: &Secret) -> Self {
-        let mut fields = Fields::new();
-        fields.set(API_KEY, Value::Null);
-        fields.set(PERSONAL_ACCESS_TOKEN, token.expose().into());
+        let mut fields = Fields::default();
+        fields.set(API_KEY, Json::Null);
+        fields.set(PERSONAL_ACCESS_TOKEN, token.expose());
         let mut document = Self::blank(fields);
         document.personal_access_token = Some(token.clone());
         document
@@ -109,10 +104,10 @@ impl AuthDocument {
     /// Creates the document of a login by agent identity token, a JWT.
     #[must_use]
     pub fn with_agent_identity(token: &Secret) -> Self {
-        let mut fields = Fields::new();
-        fields.set(AUTH_MODE, AuthMode::AgentIdentity.as_str().into());
-        fields.set(API_KEY, Value::Null);
-        fields.set(AGENT_IDENTITY, token.expose().into());
+        let mut fields = Fields::default();
+        fields.set(AUTH_MODE, AuthMode::AgentIdentity.as_str());
+        fields.set(API_KEY, Json::Null);
+        fields.set(AGENT_IDENTITY, token.expose());
         let mut document = Self::blank(fields);
         document.mode = Some(AuthMode::AgentIdentity);
         document.agent_identity = Some(token.clone());
@@ -137,42 +132,43 @@ impl AuthDocument {
     fn from_fields(fields: Fields) -> Result<Self, Error> {
         let mut document = Self::blank(fields);
         let fields = &document.fields;
-        document.mode = string(fields, AUTH_MODE)?.map(AuthMode::from_name);
-        document.api_key = string(fields, API_KEY)?.map(Secret::from);
-        document.personal_access_token = string(fields, PERSONAL_ACCESS_TOKEN)?.map(Secret::from);
+        let text = |name: &'static str| string(fields.value(name), name);
+        document.mode = text(AUTH_MODE)?.map(AuthMode::from_name);
+        document.api_key = text(API_KEY)?.map(Secret::from);
+        document.personal_access_token = text(PERSONAL_ACCESS_TOKEN)?.map(Secret::from);
         document.agent_identity = match fields.value(AGENT_IDENTITY) {
-            Some(Value::String(token)) => Some(Secret::from(token.as_str())),
-            None | Some(Value::Object(_)) => None,
+            Some(Json::String(token)) => Some(Secret::from(token.as_str())),
+            None | Some(Json::Object(_)) => None,
             Some(_) => return Err(Error::Field { name: AGENT_IDENTITY, expected: "a string or an object" }),
         };
         for key in [BEDROCK_API_KEY, BEDROCK_ACCESS_KEYS] {
-            if fields.value(key).is_some_and(|value| !value.is_object()) {
+            if fields.value(key).is_some_and(|value| value.as_object().is_none()) {
                 return Err(Error::Field { name: key, expected: "an object" });
             }
         }
-        let mut oddities = Vec::new();
+        let mut warnings = Vec::new();
         if let Some(AuthMode::Unknown(word)) = &document.mode {
-            oddities.push(DocumentWarning::UnknownMode(word.clone()));
+            warnings.push(DocumentWarning::UnknownMode(word.clone()));
         }
-        document.last_refresh = match string(fields, LAST_REFRESH)?.map(Timestamp::from_str) {
+        document.last_refresh = match text(LAST_REFRESH)?.map(Timestamp::from_str) {
             Some(Ok(moment)) => Some(moment),
             Some(Err(_)) => {
-                oddities.push(DocumentWarning::LastRefresh);
+                warnings.push(DocumentWarning::LastRefresh);
                 None
             }
             None => None,
         };
         if let Some(value) = fields.value(TOKENS) {
-            let Value::Object(map) = value else {
+            let Json::Object(fields) = value else {
                 return Err(Error::Field { name: TOKENS, expected: "an object" });
             };
-            let tokens = Tokens::read(map, &mut oddities)?;
-            document.claims = tokens.read_claims(&mut oddities);
+            let tokens = Tokens::read(fields, &mut warnings)?;
+            document.claims = tokens.read_claims(&mut warnings);
             document.access_claims =
                 tokens.access_token.as_ref().and_then(|token| Claims::read(token).ok()).unwrap_or_default();
             document.tokens = Some(tokens);
         }
-        document.warnings = oddities;
+        document.warnings = warnings;
         Ok(document)
     }
 
@@ -276,18 +272,14 @@ impl AuthDocument {
     pub fn revision(&self) -> Revision {
         let keys =
             [AUTH_MODE, API_KEY, AGENT_IDENTITY, PERSONAL_ACCESS_TOKEN, BEDROCK_API_KEY, BEDROCK_ACCESS_KEYS];
-        let tokens = ["id_token", "access_token", "refresh_token", "account_id"];
-        let values =
-            keys.into_iter().map(|key| self.fields.value(key)).chain(tokens.into_iter().map(|key| {
-                self.fields.value(TOKENS).and_then(|tokens| tokens.get(key)).filter(|value| !value.is_null())
-            }));
-        let texts: Vec<_> =
-            values.map(|value| Zeroizing::new(value.map(Value::to_string).unwrap_or_default())).collect();
+        let token_keys = ["id_token", "access_token", "refresh_token", "account_id"];
+        let tokens = self.fields.value(TOKENS).and_then(Json::as_object);
+        let values = keys.into_iter().map(|key| self.fields.value(key));
+        let values = values.chain(token_keys.into_iter().map(|key| tokens?.value(key)));
+        let texts: Vec<_> = values.map(|value| value.map(Json::compact).unwrap_or_default()).collect();
         // The lengths make the boundaries of the texts part of the digest.
         let lengths: Vec<_> = texts.iter().map(|text| format!("{} ", text.len())).collect();
-        let parts =
-            lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_bytes(), text.as_bytes()]);
-        Revision(digest(parts))
+        Revision(digest(lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_bytes(), text])))
     }
 
     /// Returns the faults that did not keep the document from loading.
@@ -304,7 +296,7 @@ impl fmt::Debug for AuthDocument {
             .field("identity", &self.identity())
             .field("fingerprint", &self.fingerprint())
             .field("last_refresh", &self.last_refresh)
-            .field("oddities", &self.warnings)
+            .field("warnings", &self.warnings)
             .finish_non_exhaustive()
     }
 }
@@ -362,10 +354,10 @@ pub enum Error {
     },
 }
 
-fn string<'a>(fields: &'a Fields, name: &'static str) -> Result<Option<&'a str>, Error> {
-    match fields.value(name) {
+fn string<'a>(value: Option<&'a Json>, name: &'static str) -> Result<Option<&'a str>, Error> {
+    match value {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Json::String(text)) => Ok(Some(text)),
         Some(_) => Err(Error::Field { name, expected: "a string" }),
     }
 }

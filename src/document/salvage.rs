@@ -285,7 +285,7 @@ mod tests {
             [b"\xef\xbb\xbf", WHOLE.as_bytes()].concat(),
             [WHOLE.as_bytes(), b"}}] and \"more\""].concat(),
             [WHOLE.as_bytes(), &[0; 500]].concat(),
-            broken("{\"auth_mode\"", "{\"future\":1e999,\"auth_mode\""),
+            broken("{\"auth_mode\"", "{\"future\":nul,\"auth_mode\""),
             broken("{\"auth_mode\"", "{\"auth_mode\":1,\"auth_mode\""),
             broken("\"last_refresh\":null", "\"last_refresh\":"),
             broken("\"auth_mode\":\"chatgpt\"", "\"auth_mode\":\"chatgpt"),
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn the_tokens_object_is_preferred_to_other_places() {
         assert_found(r#"{"tokens":{"refresh_token":"a"},"refresh_token":"b"}"#, "a", "");
-        assert_found(r#"{"refresh_token":"b","x":1e999}"#, "b", "");
+        assert_found(r#"{"refresh_token":"b","x":nul}"#, "b", "");
         // The end of a longer document that was overwritten in place.
         assert_found(&format!(r#"{WHOLE}sh_token":"old"}},"refresh_token":"old"}}"#), "rt", "at");
         assert_found(&format!(r#"{WHOLE}{{"tokens":{{"refresh_token":"old"}}}}"#), "rt", "at");
@@ -350,10 +350,10 @@ mod tests {
 
     #[test]
     fn tokens_of_other_objects_are_not_taken() {
-        assert_nothing(r#"{"other":{"refresh_token":"a"},"x":1e999}"#);
-        assert_nothing(r#"{"other":{"tokens":{"refresh_token":"a"}},"x":1e999}"#);
-        assert_nothing(r#"{"list":[{"refresh_token":"a"}],"tokens":[{"access_token":"b"}],"x":1e999}"#);
-        assert_found(r#"{"tokens":{"refresh_token":"a","more":{"refresh_token":"b"}},"x":1e999}"#, "a", "");
+        assert_nothing(r#"{"other":{"refresh_token":"a"},"x":nul}"#);
+        assert_nothing(r#"{"other":{"tokens":{"refresh_token":"a"}},"x":nul}"#);
+        assert_nothing(r#"{"list":[{"refresh_token":"a"}],"tokens":[{"access_token":"b"}],"x":nul}"#);
+        assert_found(r#"{"tokens":{"refresh_token":"a","more":{"refresh_token":"b"}},"x":nul}"#, "a", "");
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
             "{",
             "null",
             r#"{"note":"refresh_token"}"#,
-            r#"{"note":"\"refresh_token\":\"a\"","x":1e999}"#,
+            r#"{"note":"\"refresh_token\":\"a\"","x":nul}"#,
             r#"{"note":["refresh_token","a"]}"#,
             r#"{"refresh_token":7,"access_token":["a"]}"#,
             r#"{"refresh_token":{"value":"a"}}"#,

@@ -55,6 +55,44 @@ fn unknown_fields_keep_their_place() {
 }
 
 #[test]
+fn unknown_numbers_are_written_as_they_were_read() {
+    for number in ["123456789012345678901234567890", "1e400", "-0", "1.0", "1E+5", "0.1000000000000000055511151231257827"] {
+        let compact = format!(r#"{{"z":{number},"tokens":{{"b":{number},"a":[{{"y":{number},"x":null}}]}}}}"#);
+        let document = AuthDocument::parse(compact.as_bytes()).unwrap();
+        assert_eq!(document.to_compact().as_slice(), compact.as_bytes());
+        let pretty = format!(
+            "{{\n  \"z\": {number},\n  \"tokens\": {{\n    \"b\": {number},\n    \"a\": [\n      {{\n        \"y\": {number},\n        \"x\": null\n      }}\n    ]\n  }}\n}}"
+        );
+        assert_eq!(document.to_pretty().as_slice(), pretty.as_bytes());
+        let again = AuthDocument::parse(pretty.as_bytes()).unwrap();
+        assert_eq!(again.to_compact().as_slice(), compact.as_bytes());
+    }
+}
+
+#[test]
+fn duplicate_keys_are_refused_at_any_depth() {
+    for text in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"a":1,"b":2,"\u0061":3}"#,
+        r#"{"tokens":{"a":1,"a":2}}"#,
+        r#"{"a":[{"b":{"c":1,"d":2,"c":3}}]}"#,
+        r#"{"auth_mode":"chatgpt","auth_mode":"chatgpt"}"#,
+    ] {
+        assert!(matches!(AuthDocument::parse(text.as_bytes()), Err(Error::Json(_))), "{text}");
+    }
+}
+
+#[test]
+fn nesting_is_limited() {
+    for (depth, is_ok) in [(126, true), (127, false), (100_000, false)] {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let text = format!(r#"{{"a":{}1{}}}"#, open.repeat(depth), close.repeat(depth));
+            assert_eq!(AuthDocument::parse(text.as_bytes()).is_ok(), is_ok, "{depth} {open}");
+        }
+    }
+}
+
+#[test]
 fn the_mode_is_the_declared_one_or_follows_from_the_fields() {
     for (value, mode) in [
         (json!({"OPENAI_API_KEY": "k", "tokens": {}}), Some(AuthMode::ApiKey)),
@@ -269,16 +307,13 @@ fn a_new_login_is_written_as_codex_writes_it() {
     };
     let now: Timestamp = "2026-11-21T14:00:00.5Z".parse().unwrap();
     let written = AuthDocument::with_chatgpt_login(&login, now).unwrap();
-    let whole = json!({
-        "auth_mode": "chatgpt", "OPENAI_API_KEY": null,
-        "tokens": {
-            "id_token": id_token, "access_token": "access", "refresh_token": "rt-0",
-            "oauth_provenance": {"issuer": "https://a.example", "client_id": "app_1"},
-            "login_owner_id": "owner", "account_id": "acct-1",
-        },
-        "last_refresh": "2026-11-21T14:00:00.500000000Z",
-    });
-    assert_eq!(written.to_compact().to_vec(), whole.to_string().into_bytes());
+    let text = format!(
+        "{}{id_token}{}{}",
+        r#"{"auth_mode":"chatgpt","OPENAI_API_KEY":null,"tokens":{"id_token":""#,
+        r#"","access_token":"access","refresh_token":"rt-0","oauth_provenance":{"issuer":"https://a.example","#,
+        r#""client_id":"app_1"},"login_owner_id":"owner","account_id":"acct-1"},"last_refresh":"2026-11-21T14:00:00.500000000Z"}"#,
+    );
+    assert_eq!(str::from_utf8(&written.to_compact()).unwrap(), text);
     assert_eq!(written.identity().account_id.as_deref(), Some("acct-1"));
     assert!(written.warnings().is_empty());
     login.id_token = Secret::from("no jwt");
@@ -310,6 +345,7 @@ proptest! {
         whole["tokens"][&name] = value;
         let document = document(&whole);
         prop_assert_eq!(document.to_compact().to_vec(), whole.to_string().into_bytes());
+        prop_assert_eq!(document.to_pretty().to_vec(), serde_json::to_string_pretty(&whole).unwrap().into_bytes());
         let again = AuthDocument::parse(&document.to_pretty()).unwrap();
         prop_assert_eq!(again.to_compact(), document.to_compact());
     }

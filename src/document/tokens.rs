@@ -1,8 +1,7 @@
 //! The tokens of a ChatGPT login.
 
-use serde_json::{Map, Value};
-
-use super::{DocumentWarning, Error};
+use super::json::{Fields, Json};
+use super::{DocumentWarning, Error, string};
 use crate::claims::{self, Claims};
 use crate::secret::Secret;
 
@@ -40,31 +39,28 @@ pub enum TokenOwner {
 }
 
 impl Tokens {
-    pub(super) fn read(map: &Map<String, Value>, oddities: &mut Vec<DocumentWarning>) -> Result<Self, Error> {
-        let text = |key: &str, name: &'static str| match map.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.as_str())),
-            Some(_) => Err(Error::Field { name, expected: "a string" }),
-        };
+    pub(super) fn read(fields: &Fields, warnings: &mut Vec<DocumentWarning>) -> Result<Self, Error> {
+        let text = |key: &str, name: &'static str| string(fields.value(key), name);
         // Builds of August 2025 could write the decoded claims as an object.
-        let id_token = match map.get("id_token") {
-            Some(Value::Object(_)) => {
-                oddities.push(DocumentWarning::IdToken(claims::Error::Parts));
+        let id_token = match fields.value("id_token") {
+            Some(Json::Object(_)) => {
+                warnings.push(DocumentWarning::IdToken(claims::Error::Parts));
                 None
             }
             _ => text("id_token", "tokens.id_token")?,
         };
         let refresh_token = text("refresh_token", "tokens.refresh_token")?;
         for (name, missing) in [
-            ("tokens.id_token", map.get("id_token").is_none_or(Value::is_null)),
+            ("tokens.id_token", fields.value("id_token").is_none()),
             ("tokens.refresh_token", refresh_token.is_none()),
         ] {
             if missing {
-                oddities.push(DocumentWarning::Missing(name));
+                warnings.push(DocumentWarning::Missing(name));
             }
         }
-        if !Provenance::is_known_form(map.get("oauth_provenance")) {
-            oddities.push(DocumentWarning::Provenance);
+        let provenance = fields.value("oauth_provenance");
+        if !Provenance::is_known_form(provenance) {
+            warnings.push(DocumentWarning::Provenance);
         }
         let is_placeholder = refresh_token.is_some_and(|token| token.eq_ignore_ascii_case(PLACEHOLDER));
         Ok(Self {
@@ -77,17 +73,17 @@ impl Tokens {
             account_id: text("account_id", "tokens.account_id")?
                 .filter(|id| !id.is_empty())
                 .map(str::to_owned),
-            login_id: map.get("login_owner_id").and_then(Value::as_str).map(str::to_owned),
-            provenance: Provenance::read(map.get("oauth_provenance")),
+            login_id: fields.value("login_owner_id").and_then(Json::as_str).map(str::to_owned),
+            provenance: Provenance::read(provenance),
         })
     }
 
-    pub(super) fn read_claims(&self, oddities: &mut Vec<DocumentWarning>) -> Claims {
+    pub(super) fn read_claims(&self, warnings: &mut Vec<DocumentWarning>) -> Claims {
         match self.id_token.as_ref().map(Claims::read) {
             None => Claims::default(),
             Some(Ok(claims)) => claims,
             Some(Err(error)) => {
-                oddities.push(DocumentWarning::IdToken(error));
+                warnings.push(DocumentWarning::IdToken(error));
                 Claims::default()
             }
         }
@@ -113,20 +109,22 @@ impl Provenance {
 
     /// Returns whether Codex 0.169 can read `value` (measured): absent, or an object or array of both strings, which
     /// may be empty.
-    fn is_known_form(value: Option<&Value>) -> bool {
+    fn is_known_form(value: Option<&Json>) -> bool {
         match value {
-            None | Some(Value::Null) => true,
-            Some(Value::Object(map)) => {
-                ["issuer", "client_id"].iter().all(|key| map.get(*key).is_some_and(Value::is_string))
+            None => true,
+            Some(Json::Object(fields)) => {
+                ["issuer", "client_id"].iter().all(|key| fields.value(key).and_then(Json::as_str).is_some())
             }
-            Some(Value::Array(texts)) => texts.len() == 2 && texts.iter().all(Value::is_string),
+            Some(Json::Array(items)) => items.len() == 2 && items.iter().all(|item| item.as_str().is_some()),
             Some(_) => false,
         }
     }
 
     /// Reads an issuer and a client id; values that are missing, empty or not strings are `None`.
-    fn read(value: Option<&Value>) -> Self {
-        let text = |key: &str| value?.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    fn read(value: Option<&Json>) -> Self {
+        let fields = value.and_then(Json::as_object);
+        let text =
+            |key: &str| fields?.value(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         Self { issuer: text("issuer"), client_id: text("client_id") }
     }
 }

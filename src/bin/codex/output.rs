@@ -7,6 +7,7 @@ use std::path::Path;
 use codex_auth::Timestamp;
 use codex_auth::config::{Colour, Environment};
 use jiff::SignedDuration;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::error::CommandError;
@@ -20,7 +21,20 @@ pub(crate) struct Output {
     json: bool,
     verbose: bool,
     colour: Colour,
-    head: Map<String, Value>,
+    head: Vec<(String, Value)>,
+}
+
+/// A JSON report: the head, without fields that the report itself has, and the report.
+struct Report<'a> {
+    head: &'a [(String, Value)],
+    fields: &'a Map<String, Value>,
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let head = self.head.iter().filter(|(name, _)| !self.fields.contains_key(name));
+        serializer.collect_map(head.map(|(name, value)| (name, value)).chain(self.fields))
+    }
 }
 
 impl Output {
@@ -31,6 +45,15 @@ impl Output {
         Self { json, verbose, colour: Colour::Auto, head }
     }
 
+    /// The output of the program before its options are parsed.
+    pub(crate) fn of_process() -> Self {
+        let mut output = Self::new(false, false);
+        if let Ok(environment) = Environment::of_process() {
+            output.configure(&environment);
+        }
+        output
+    }
+
     /// Takes over what the user has set.
     pub(crate) fn configure(&mut self, environment: &Environment) {
         self.colour = environment.colour;
@@ -38,7 +61,10 @@ impl Output {
 
     /// A field that every report of this run begins with.
     pub(crate) fn head(&mut self, name: &str, value: Value) {
-        self.head.insert(name.to_owned(), value);
+        match self.head.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.head.push((name.to_owned(), value)),
+        }
     }
 
     /// Whether the report is to be JSON.
@@ -54,18 +80,13 @@ impl Output {
 
     /// Writes `report` as JSON to stdout, behind the head.
     pub(crate) fn report(&self, report: Value) -> io::Result<()> {
-        let mut whole = self.head.clone();
-        if let Value::Object(fields) = report {
-            whole.extend(fields);
-        }
-        self.data(&format!("{:#}", Value::Object(whole)))
+        let fields = if let Value::Object(fields) = report { fields } else { Map::new() };
+        self.data(&serde_json::to_string_pretty(&Report { head: &self.head, fields: &fields })?)
     }
 
     /// Writes `report` as one line of JSON to stdout, behind the head.
-    pub(crate) fn report_line(&self, report: Map<String, Value>) -> io::Result<()> {
-        let mut whole = self.head.clone();
-        whole.extend(report);
-        self.data(&Value::Object(whole).to_string())
+    pub(crate) fn report_line(&self, report: &Map<String, Value>) -> io::Result<()> {
+        self.data(&serde_json::to_string(&Report { head: &self.head, fields: report })?)
     }
 
     /// Says a line to the person at the terminal.

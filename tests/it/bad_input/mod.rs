@@ -7,7 +7,7 @@ mod disks;
 mod documents;
 mod homes;
 mod hostility;
-// Linux: a private Secret Service.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keychains;
 // Linux: mounts.

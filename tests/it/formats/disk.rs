@@ -97,7 +97,7 @@ fn the_note_of_a_browser_login_is_a_port_and_a_token() {
     drop(note);
 }
 
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod sealed {
     use base64::Engine as _;

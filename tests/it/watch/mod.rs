@@ -1,13 +1,13 @@
 //! Every process that watches a login reports each change by another process once and promptly.
 
-// Linux: runs as another user.
+// Linux: another user.
 #[cfg(target_os = "linux")]
 mod closed;
 mod convergence;
 mod host;
 #[cfg(feature = "failpoints")]
 mod killed;
-// Linux: writes the items of other programs.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keychain;
 mod matrix;
