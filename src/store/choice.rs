@@ -3,7 +3,11 @@
 use codex_auth_platform::keychain::ItemSharing;
 use codex_auth_platform::search_path;
 
-use super::{ChoiceReason, Error, FindReport, Lease, StorageNote, Store as _, Stores};
+use super::Store as _;
+use super::content::StorageNote;
+use super::error::Error;
+use super::find::{ChoiceReason, FindReport, Stores};
+use super::lease::Lease;
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 
 /// The store chosen for a new login.

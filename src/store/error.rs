@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use codex_auth_platform::{keychain, lock, private_file};
 
-use super::DocumentLocation;
+use super::content::DocumentLocation;
 use crate::remedy::{ErrorKind, Remedy};
 use crate::{config, document};
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 use codex_auth_platform::lock;
 use codex_auth_platform::private_file::{self, Exposure, Links, MountPolicy, Removal};
 
-use super::{
-    CommitLocks, DocumentLocation, DocumentTarget, Error, StorageNote, Store, StoreContent, StoredDocument,
-    WriteIntent, WriteReport,
-};
+use super::Store;
+use super::commit::{CommitLocks, WriteIntent};
+use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument, WriteReport};
+use super::error::Error;
+use super::locate::DocumentTarget;
+use super::settings::check_in_place;
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Home;
@@ -43,7 +45,7 @@ impl FileStore {
 
     /// Checks whether a login could be written now, also in place over a file that is a mount point.
     pub(super) fn check_login(&self) -> Result<(), Error> {
-        super::settings::check_in_place(&self.path()?)?;
+        check_in_place(&self.path()?)?;
         self.check_locks()
     }
 
@@ -124,7 +126,7 @@ impl Store for FileStore {
             }
             _ => None,
         };
-        let notes = replaced.notes.into_iter().filter_map(report).collect();
+        let notes = replaced.into_iter().filter_map(report).collect();
         Ok(WriteReport { location: DocumentLocation::File(path), notes })
     }
 

@@ -8,11 +8,16 @@ use codex_auth_platform::keychain::{self, Client, ItemSharing, LastModified};
 use codex_auth_platform::private_file::{self, DirectoryState};
 use zeroize::Zeroizing;
 
-use super::preference::{self, RankedCopies};
-use super::{
-    DocumentLocation, DocumentTarget, Error, FileStore, HomeState, KeychainStore, Lease, SettingsFile,
-    StorageNote, Store, StoredDocument, Writer,
-};
+use super::Store;
+use super::content::{DocumentLocation, StorageNote, StoredDocument};
+use super::error::Error;
+use super::file::FileStore;
+use super::keychain::KeychainStore;
+use super::lease::Lease;
+use super::locate::DocumentTarget;
+use super::preference::preferred_store;
+use super::settings::SettingsFile;
+use super::state::HomeState;
 use crate::config::{Environment, LegacyToken, Overrides, StoreKind, StoreSelection, StoreSetting};
 use crate::home::Home;
 
@@ -170,16 +175,12 @@ impl Stores {
         }
     }
 
-    /// Returns the writer of the stores under `lease`. It reads the configuration again and writes to the document's
-    /// file that the lease found.
-    ///
-    /// # Errors
-    /// As [`SettingsFile::read`]; [`Error::File`]: `state.json` is there and cannot be read.
-    pub fn writer<'lease>(&self, lease: &'lease Lease) -> Result<Writer<'lease>, Error> {
+    /// Reads the configuration again and pins the document to the file that the lease found.
+    pub(super) fn under_lease(&self, lease: &Lease) -> Result<Self, Error> {
         let home = lease.home().clone();
         let settings = SettingsFile::read(&home)?.with_overrides(&self.overrides, &home)?;
         let pinned = Some(lease.target().clone());
-        Writer::new(lease, Self { home, settings, pinned, ..self.clone() })
+        Ok(Self { home, settings, pinned, ..self.clone() })
     }
 
     /// Returns whether the login is, or would be looked up, in the keychain.
@@ -246,10 +247,11 @@ impl Stores {
             (Ok(None), file) => file,
             (Ok(Some(keychain)), Ok(None)) => Ok(Some(keychain)),
             (Ok(Some(keychain)), Ok(Some(file))) => {
-                let RankedCopies { mut first, second, preference } =
-                    preference::rank(keychain, file, recorded);
-                first.notes.push(StorageNote::OtherCopy { other: second.location, preference });
-                Ok(Some(first))
+                let (kind, preference) = preferred_store(&keychain.document, &file.document, recorded);
+                let (mut used, other) =
+                    if kind == StoreKind::File { (file, keychain) } else { (keychain, file) };
+                used.notes.push(StorageNote::OtherCopy { other: other.location, preference });
+                Ok(Some(used))
             }
             (Ok(Some(mut keychain)), Err(error)) => {
                 keychain.notes.push(StorageNote::OtherUnreadable { reason: error.to_string() });

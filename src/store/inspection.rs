@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use codex_auth_platform::lock::{self, Holder, LockState};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
-use super::rescue::MAX_RESCUE_BYTES;
-use super::{DocumentTarget, Error, Lease};
+use super::error::Error;
+use super::lease::Lease;
+use super::locate::DocumentTarget;
+use super::rescue::{MAX_RESCUE_BYTES, rescues_set_aside};
 use crate::home::Home;
 
 /// The result of [`inspect`].
@@ -216,7 +218,7 @@ fn leftovers(home: &Home, target: &DocumentTarget, locks: &[LockReport]) -> Vec<
     {
         found.push(Leftover::Rescue(records.rescue()));
     }
-    found.extend(super::recover::set_aside(&records).unwrap_or_default().into_iter().map(Leftover::Rescue));
+    found.extend(rescues_set_aside(&records).unwrap_or_default().into_iter().map(Leftover::Rescue));
     let backup = with_suffix(&target.document(), ".bak");
     if is_there(&backup) {
         found.push(Leftover::Backup(backup));

@@ -9,11 +9,12 @@ use codex_auth_platform::keychain::{
 use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
 
-use super::preference::{self, CopyPreference, LaterCopy};
-use super::{
-    CommitLocks, DocumentLocation, Error, Lease, StorageNote, Store, StoreContent, StoredDocument,
-    WriteReport,
-};
+use super::Store;
+use super::commit::CommitLocks;
+use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument, WriteReport};
+use super::error::Error;
+use super::lease::Lease;
+use super::preference::{CopyPreference, LaterCopy, later};
 use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
 use crate::home::{Home, RecordPaths};
@@ -246,9 +247,7 @@ fn preferred(items: &[Item]) -> Option<(&Item, ParseResult, CopyPreference)> {
     let mut reason = CopyPreference::First;
     for (item, other) in items {
         let decision = match (&document, &other) {
-            (Ok(ours), Ok(theirs)) => {
-                preference::later(ours, theirs).map(|later| (later, CopyPreference::LaterToken))
-            }
+            (Ok(ours), Ok(theirs)) => later(ours, theirs).map(|later| (later, CopyPreference::LaterToken)),
             (Err(_), Ok(_)) => Some((LaterCopy::Second, CopyPreference::Readable)),
             (Ok(_), Err(_)) => Some((LaterCopy::First, CopyPreference::Readable)),
             (Err(_), Err(_)) => None,

@@ -1,12 +1,27 @@
-//! Locating the home by the rules of `CODEX_HOME`, and the files whose changes concern its login.
+//! Locating the home, its document, and the files whose changes concern its login.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, Links, Stamp};
+use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy, Stamp};
 
-use super::{DocumentTarget, Error};
+use super::error::Error;
 use crate::config::{Environment, HomeSetting};
-use crate::home::Home;
+use crate::home::{Home, RecordPaths};
+
+/// Names in `codex-auth` that cannot be the name of a document's folder.
+const RESERVED_NAMES: &[&str] = &[
+    "accounts.toml",
+    "history",
+    "keeper",
+    "keeper.lock",
+    "link",
+    "login",
+    "refresh.lock",
+    "rescue",
+    "state.json",
+];
+const MAX_PATH_BYTES: u64 = 16 * 1024;
 
 /// Returns the home that the environment names. As for Codex, a folder that `CODEX_HOME` names must exist; the default
 /// home is created when something is saved.
@@ -69,4 +84,109 @@ pub fn links_to(home: &Home) -> Vec<PathBuf> {
 #[must_use]
 pub fn watched_stamps(home: &Home) -> Vec<Option<Stamp>> {
     watched_files(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
+}
+
+/// The location of a home's document: its own `auth.json`, or the file that this links to.
+///
+/// Two homes that link to one document have the same target, and so the same lock, state and rescue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentTarget {
+    folder: Home,
+    name: OsString,
+}
+
+impl DocumentTarget {
+    /// Follows `auth.json` of `home`. The document itself need not exist.
+    ///
+    /// # Errors
+    /// - [`Error::File`]: the link cannot be followed, or leads into a folder that does not exist.
+    /// - [`Error::LinkEmptied`]: a login was stored in its target before, and nothing of it is left there.
+    /// - [`Error::ReservedName`]: its target has the name of one of our own files.
+    pub fn of(home: &Home) -> Result<Self, Error> {
+        let link = home.document();
+        let real = private_file::resolve(&link, Links::Follow)?;
+        if real == link {
+            let name = real.file_name().unwrap_or_default().to_owned();
+            return Ok(Self { folder: home.clone(), name });
+        }
+        let dangling = || private_file::Error::DanglingLink { link: link.clone(), target: real.clone() };
+        let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
+            return Err(private_file::Error::NotAFile { path: real }.into());
+        };
+        let folder = Home::at(parent).ok().filter(Home::is_found).ok_or_else(dangling)?;
+        if is_reserved(name) {
+            return Err(Error::ReservedName { link, target: real });
+        }
+        let target = Self { folder, name: name.to_owned() };
+        if private_file::stamp(&target.document(), Links::Refuse)?.is_none()
+            && target.was_written_through(home)
+        {
+            return Err(Error::LinkEmptied { link, target: target.document() });
+        }
+        Ok(target)
+    }
+
+    /// Returns the document's file, which is not a link.
+    #[must_use]
+    pub fn document(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
+    }
+
+    /// Returns the folder of the document.
+    #[must_use]
+    pub fn folder(&self) -> &Home {
+        &self.folder
+    }
+
+    /// Returns the paths of the document's state and rescue.
+    #[must_use]
+    pub fn records(&self) -> RecordPaths {
+        self.folder.records(&self.name)
+    }
+
+    /// Returns the second of Codex's commit locks, beside the document.
+    #[must_use]
+    pub fn commit_lock(&self) -> PathBuf {
+        let mut name = self.name.clone();
+        name.push(".lock");
+        self.folder.path().join(name)
+    }
+
+    /// Records in `home` where its link leads, to detect [`Error::LinkEmptied`] later.
+    pub(super) fn record_link(&self, home: &Home) -> Result<(), Error> {
+        let (path, bytes) = (home.link_note(), self.document().into_os_string().into_encoded_bytes());
+        if self.recorded_link(home).as_deref() != Some(bytes.as_slice()) {
+            private_file::replace(&path, &bytes, Links::Refuse, MountPolicy::Refuse)?;
+        }
+        Ok(())
+    }
+
+    /// Checks whether [`Self::record_link`] could succeed now.
+    pub(super) fn check_record_link(&self, home: &Home) -> Result<(), Error> {
+        let is_recorded =
+            self.recorded_link(home).as_deref() == Some(self.document().as_os_str().as_encoded_bytes());
+        if is_recorded || private_file::directory_state(&home.folder())? == DirectoryState::Missing {
+            return Ok(());
+        }
+        Ok(private_file::check_can_replace(&home.link_note(), Links::Refuse)?)
+    }
+
+    /// Returns whether a login was written through the link of `home` before, but the `codex-auth` folder beside the
+    /// document is gone. Every writer creates that folder and none removes it, so the volume is not mounted.
+    fn was_written_through(&self, home: &Home) -> bool {
+        let document = self.document();
+        self.recorded_link(home).is_some_and(|noted| noted == document.as_os_str().as_encoded_bytes())
+            && matches!(private_file::directory_state(&self.folder.folder()), Ok(DirectoryState::Missing))
+    }
+
+    fn recorded_link(&self, home: &Home) -> Option<Vec<u8>> {
+        let read = private_file::read(&home.link_note(), MAX_PATH_BYTES, Links::Refuse);
+        read.ok().flatten().map(|contents| contents.bytes.to_vec())
+    }
+}
+
+/// Returns whether one of our files, or a rescue that was set aside, has this name.
+fn is_reserved(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    RESERVED_NAMES.contains(&name.as_str()) || name.starts_with("rescue.")
 }

@@ -3,7 +3,7 @@
 use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy};
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::Error;
 use crate::home::Home;
 use crate::secret::Secret;
 

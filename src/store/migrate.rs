@@ -2,11 +2,13 @@
 
 use codex_auth_platform::private_file::Removal;
 
-use super::preference::{self, LaterCopy, is_copy};
-use super::{
-    DocumentLocation, Error, RemoveOutcome, ReplaceOutcome, Seal, SeenRevision, StorageNote, StoreContent,
-    StoredDocument, Stores, WriteIntent, Writer,
-};
+use super::commit::WriteIntent;
+use super::content::{DocumentLocation, SeenRevision, StorageNote, StoreContent, StoredDocument};
+use super::error::Error;
+use super::find::Stores;
+use super::preference::{LaterCopy, is_copy, later};
+use super::seal::Seal;
+use super::writer::{RemoveOutcome, ReplaceOutcome, Writer};
 use crate::config::StoreKind;
 
 /// A token with a shorter lifetime, in seconds, is refreshed before the login is moved: a program that refreshed it
@@ -71,7 +73,7 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Err
     }
     // Of two copies the later one is moved, whichever store it is in.
     if let Ok(Some(other)) = stores.store(stored.location.kind().other()).load(stores.deadline())
-        && preference::later(&stored.document, &other.document) == Some(LaterCopy::Second)
+        && later(&stored.document, &other.document) == Some(LaterCopy::Second)
     {
         stored = other;
     }
@@ -139,7 +141,7 @@ fn copy(
         if !is_copy(&copy.document, &stored.document) {
             return Err(Error::Occupied { location: copy.location.clone() });
         }
-        if preference::later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
+        if later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
             return Err(Error::Contended);
         }
     }
@@ -223,7 +225,7 @@ fn remove_older(
         let reason = "it is another login; log out of it first if it is not wanted";
         return done.not_removed.push((kind, reason.to_owned()));
     }
-    if preference::later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
+    if later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
         return done.not_removed.push((kind, Error::Contended.to_string()));
     }
     match writer.remove(kind, seen) {

@@ -11,6 +11,7 @@
 
 mod choice;
 mod commit;
+mod content;
 mod deadline;
 mod error;
 mod file;
@@ -20,22 +21,17 @@ mod keychain;
 mod lease;
 mod locate;
 mod login_note;
+mod logout;
 pub mod migrate;
-mod note;
-mod outcome;
 mod preference;
-mod readiness;
 mod recover;
-mod removal;
 pub mod rescue;
 mod seal;
 mod settings;
 mod state;
-mod target;
 mod writer;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{
@@ -44,29 +40,30 @@ pub use codex_auth_platform::keychain::{
 };
 pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState as LockStanding, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
-use zeroize::Zeroizing;
 
 pub use self::choice::StoreChoice;
-pub use self::commit::{CommitLocks, SeenRevision, WriteIntent};
+pub use self::commit::{CommitLocks, WriteIntent};
+pub use self::content::{
+    DocumentLocation, SeenRevision, StorageNote, StoreContent, StoredDocument, WriteReport,
+};
 pub use self::deadline::LockDeadline;
 pub use self::error::Error;
 pub use self::file::FileStore;
 pub use self::find::{ChoiceReason, FindReport, Stores};
 pub use self::keychain::{KeychainStore, PromptPolicy};
 pub use self::lease::{Lease, LeaseOutcome, create_folders, holder};
-pub use self::locate::{is_home, links_to, locate, watched_files, watched_stamps};
+pub use self::locate::{DocumentTarget, is_home, links_to, locate, watched_files, watched_stamps};
 pub use self::login_note::{LoginNote, RunningLogin};
-pub use self::note::StorageNote;
-pub use self::outcome::{MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord};
 pub use self::preference::CopyPreference;
-pub use self::recover::OrphanRescue;
+pub use self::recover::{CommitOutcome, OrphanRescue};
 pub use self::seal::Seal;
 pub use self::settings::SettingsFile;
-pub use self::state::{ChangeAuthor, HomeState};
-pub use self::target::DocumentTarget;
-pub use self::writer::{CommitOutcome, RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
+pub use self::state::{
+    ChangeAuthor, HomeState, MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord,
+};
+pub use self::writer::{RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
 use crate::config::StoreKind;
-use crate::document::{self, AuthDocument};
+use crate::document::AuthDocument;
 
 /// Storage for one document.
 ///
@@ -128,82 +125,6 @@ pub trait Store: fmt::Debug + Send + Sync {
             StoreContent::Nothing => Ok(None),
             StoreContent::Document(stored) => Ok(Some(*stored)),
             StoreContent::Unparsable { location, source, .. } => Err(Error::Document { location, source }),
-        }
-    }
-}
-
-/// The content of a store.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
-pub enum StoreContent {
-    /// Nothing is stored.
-    Nothing,
-    /// A document.
-    Document(Box<StoredDocument>),
-    /// Something that is not a document.
-    Unparsable {
-        /// Where it is stored.
-        location: DocumentLocation,
-        /// Why it could not be parsed.
-        source: document::Error,
-        /// The whole content, which may hold tokens.
-        bytes: Zeroizing<Vec<u8>>,
-    },
-}
-
-/// A document with the location it was read from.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StoredDocument {
-    /// The document.
-    pub document: AuthDocument,
-    /// Where it is stored.
-    pub location: DocumentLocation,
-    /// Warnings about how it is stored, to show to the user.
-    pub notes: Vec<StorageNote>,
-}
-
-/// The result of a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WriteReport {
-    /// Where the document is stored now.
-    pub location: DocumentLocation,
-    /// Warnings to show to the user.
-    pub notes: Vec<StorageNote>,
-}
-
-/// Where a document is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DocumentLocation {
-    /// A file, with links followed.
-    File(PathBuf),
-    /// An item of the system's keychain.
-    Keychain {
-        /// The item's service attribute.
-        service: String,
-        /// The item's account attribute.
-        account: String,
-    },
-}
-
-impl DocumentLocation {
-    /// Returns the kind of store that it is in.
-    #[must_use]
-    pub fn kind(&self) -> StoreKind {
-        match self {
-            Self::File(_) => StoreKind::File,
-            Self::Keychain { .. } => StoreKind::Keychain,
-        }
-    }
-}
-
-impl fmt::Display for DocumentLocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Keychain { service, account } => write!(f, "item \"{service}\" of {account}"),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::StoredDocument;
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 
@@ -55,31 +54,18 @@ pub(super) fn later(first: &AuthDocument, second: &AuthDocument) -> Option<Later
     }
 }
 
-/// Two copies, the preferred one first.
-#[derive(Debug)]
-pub(super) struct RankedCopies {
-    pub(super) first: StoredDocument,
-    pub(super) second: StoredDocument,
-    pub(super) preference: CopyPreference,
-}
-
-/// Ranks a copy in the keychain and one in the file.
-pub(super) fn rank(
-    keychain: StoredDocument,
-    file: StoredDocument,
+/// Returns which of two copies is preferred, the one in the keychain or the one in the file, and why.
+pub(super) fn preferred_store(
+    keychain: &AuthDocument,
+    file: &AuthDocument,
     recorded: Option<StoreKind>,
-) -> RankedCopies {
-    let (winner, preference) = match (later(&keychain.document, &file.document), recorded) {
+) -> (StoreKind, CopyPreference) {
+    match (later(keychain, file), recorded) {
         (Some(LaterCopy::First), _) => (StoreKind::Keychain, CopyPreference::LaterToken),
         (Some(LaterCopy::Second), _) => (StoreKind::File, CopyPreference::LaterToken),
         (None, Some(kind)) => (kind, CopyPreference::Recorded),
         (None, None) => (StoreKind::Keychain, CopyPreference::Keychain),
-    };
-    let (first, second) = match winner {
-        StoreKind::File => (file, keychain),
-        StoreKind::Keychain => (keychain, file),
-    };
-    RankedCopies { first, second, preference }
+    }
 }
 
 /// Returns whether `copy` is the same login, or an older state of it.
@@ -97,30 +83,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::DocumentLocation;
 
-    fn copy(kind: StoreKind, account: &str, issued: Option<i64>) -> StoredDocument {
+    fn copy(token: &str, account: &str, issued: Option<i64>) -> AuthDocument {
         let user = (account != "legacy").then_some("u");
         let access = URL_SAFE_NO_PAD.encode(json!({ "iat": issued }).to_string());
         let claims = json!({"https://api.openai.com/auth": {"chatgpt_user_id": user}});
         let id = URL_SAFE_NO_PAD.encode(claims.to_string());
         let document = json!({"auth_mode": "chatgpt", "tokens": {
             "id_token": format!("e30.{id}.c2ln"), "access_token": format!("e30.{access}.c2ln"),
-            "refresh_token": kind.as_str(), "account_id": account
+            "refresh_token": token, "account_id": account
         }});
-        let location = match kind {
-            StoreKind::File => DocumentLocation::File("auth.json".into()),
-            _ => DocumentLocation::Keychain { service: "s".to_owned(), account: "a".to_owned() },
-        };
-        let document = AuthDocument::parse(document.to_string().as_bytes()).unwrap();
-        StoredDocument { document, location, notes: Vec::new() }
+        AuthDocument::parse(document.to_string().as_bytes()).unwrap()
     }
 
     #[test]
     fn the_later_token_wins_between_copies_of_one_login_and_the_recorded_store_otherwise() {
         use CopyPreference::{Keychain, LaterToken, Recorded};
         let file = Some(StoreKind::File);
-        for (ours, theirs, recorded, kind, why) in [
+        for (ours, theirs, recorded, kind, reason) in [
             (("a", Some(2)), ("a", Some(1)), file, StoreKind::Keychain, LaterToken),
             (("a", Some(1)), ("a", Some(2)), None, StoreKind::File, LaterToken),
             (("a", Some(1)), ("a", Some(1)), file, StoreKind::File, Recorded),
@@ -129,11 +109,9 @@ mod tests {
             (("a", Some(1)), ("b", Some(2)), None, StoreKind::Keychain, Keychain),
             (("legacy", Some(1)), ("legacy", Some(2)), None, StoreKind::Keychain, Keychain),
         ] {
-            let keychain = copy(StoreKind::Keychain, ours.0, ours.1);
-            let ranked = rank(keychain, copy(StoreKind::File, theirs.0, theirs.1), recorded);
-            let chosen = (ranked.first.location.kind(), ranked.preference);
-            assert_eq!(chosen, (kind, why), "{ours:?} {theirs:?} {recorded:?}");
-            assert_ne!(ranked.second.location.kind(), kind);
+            let (keychain, file) = (copy("rt-1", ours.0, ours.1), copy("rt-2", theirs.0, theirs.1));
+            let preferred = preferred_store(&keychain, &file, recorded);
+            assert_eq!(preferred, (kind, reason), "{ours:?} {theirs:?} {recorded:?}");
         }
     }
 }

@@ -1,28 +1,27 @@
 //! Completing what a killed process left behind: a rescue or a logout.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::lock;
 use codex_auth_platform::private_file::{self, Links};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::rescue::{self, MAX_RESCUE_BYTES, Rescue, RescuePurpose, RescueReservation};
+use super::Store;
+use super::commit::{CommitLocks, WriteIntent};
+use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument};
+use super::error::Error;
+use super::file::FileStore;
+use super::locate::DocumentTarget;
+use super::rescue::{self, MAX_RESCUE_BYTES, RESCUE_NAME, Rescue, RescuePurpose, rescues_set_aside};
 use super::seal::{self, OpenOutcome};
-use super::{
-    CommitOutcome, DocumentLocation, DocumentTarget, Error, FileStore, Seal, SeenRevision, StorageNote,
-    Store as _, StoreContent, StoredDocument, Stores, Writer,
-};
+use super::state::{HomeState, SpendRecord};
+use super::writer::Writer;
 use crate::config::StoreKind;
-use crate::document::{AuthDocument, NewTokens};
+use crate::document::{AuthDocument, NewTokens, Revision};
+use crate::failpoint;
 use crate::home::RecordPaths;
-use crate::secret::{Fingerprint, Secret};
-
-/// The file name of a rescue; one that was set aside has a dot and a time after it.
-const RESCUE_NAME: &str = "rescue";
-/// The most rescues that were set aside and are tried again.
-const MAX_SET_ASIDE: usize = 16;
+use crate::secret::Fingerprint;
 
 /// A rescue whose tokens belong to no stored login. Its file stays until they are revoked and [`Writer::remove_orphan`]
 /// is called.
@@ -32,6 +31,19 @@ pub struct OrphanRescue {
     /// Its content.
     pub rescue: Rescue,
     path: PathBuf,
+}
+
+/// The outcome of [`Writer::commit_rescue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the store may have changed, so that nothing was written"]
+#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
+pub enum CommitOutcome {
+    /// The successor is stored and was read back; the rescue is removed.
+    Stored,
+    /// The successor was stored, and another program has replaced it since; the rescue is removed.
+    ReplacedSince,
+    /// The store does not hold the spent token; nothing was written, and the rescue stays.
+    Changed,
 }
 
 impl Writer<'_> {
@@ -63,7 +75,7 @@ impl Writer<'_> {
                     Err(reason) => self.set_aside(&path, reason)?,
                 },
             }
-            for path in set_aside(&records)? {
+            for path in rescues_set_aside(&records)? {
                 // One that still cannot be used is tried again by the next holder of the lease.
                 let read = private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse);
                 let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
@@ -86,7 +98,7 @@ impl Writer<'_> {
     }
 
     /// Decrypts and parses the rescue in `bytes`; the inner error says why it cannot be used.
-    fn open_rescue(
+    pub(super) fn open_rescue(
         &self,
         bytes: Zeroizing<Vec<u8>>,
         records: &RecordPaths,
@@ -155,7 +167,7 @@ impl Writer<'_> {
                 return Ok(None);
             }
             RescuePurpose::Replaced => return Ok(Some(OrphanRescue { rescue, path })),
-            RescuePurpose::Commit if stored.is_some_and(|document| has_tokens_of(document, &rescue)) => {
+            RescuePurpose::Commit if stored.is_some_and(|document| rescue.is_in(document)) => {
                 // The holder may have died after the commit and before recording it.
                 self.record(|state| state.committed(&rescue))?;
                 private_file::remove(&path, Links::Refuse)?;
@@ -170,6 +182,57 @@ impl Writer<'_> {
             return Ok(None);
         }
         self.abandon(path, rescue)
+    }
+
+    /// Merges `rescue` into the document that it descends from, keeping all other changes of that document, and reads
+    /// it back. Then records the commit and removes the rescue.
+    ///
+    /// The document's file is the one that the lease found, also if the link leads elsewhere by now.
+    ///
+    /// # Errors
+    /// The store cannot be used; the rescue stays.
+    pub fn commit_rescue(&mut self, rescue: &Rescue) -> Result<CommitOutcome, Error> {
+        self.commit_rescue_at(&self.lease().records().rescue(), rescue)
+    }
+
+    /// As [`Self::commit_rescue`], for a rescue in the file `path`.
+    pub(super) fn commit_rescue_at(&mut self, path: &Path, rescue: &Rescue) -> Result<CommitOutcome, Error> {
+        let store = self.stores.store(rescue.kind());
+        let Some(revision) = self.merge(&*store, rescue)? else { return Ok(CommitOutcome::Changed) };
+        failpoint::at("committed");
+        let now = store.read(self.stores.deadline())?;
+        // If the state cannot be written, the rescue stays, and the next holder of the lease records the commit.
+        if self.record(|state| state.committed(rescue)).is_ok() {
+            failpoint::at("recorded");
+            let _ = private_file::remove(path, Links::Refuse);
+        }
+        failpoint::at("cleared");
+        let is_it = matches!(&now, StoreContent::Document(stored) if stored.document.revision() == revision);
+        Ok(if is_it { CommitOutcome::Stored } else { CommitOutcome::ReplacedSince })
+    }
+
+    fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
+        let commit = CommitLocks::acquire(self.lease(), WriteIntent::Save)?;
+        // If a link has replaced the file, the read fails; the rescue stays for a process with the lease of the link's
+        // target.
+        let StoreContent::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
+        if !self.can_merge(&stored.document, rescue) {
+            return Ok(None);
+        }
+        let successor = stored
+            .document
+            .with_new_tokens(&rescue.tokens, rescue.received_at)
+            .map_err(|source| Error::Document { location: stored.location.clone(), source })?;
+        store.write(&commit, &successor)?;
+        Ok(Some(successor.revision()))
+    }
+
+    /// Returns whether `document` holds the token that was spent for `rescue`, or is an older state of that login that
+    /// was restored.
+    pub(super) fn can_merge(&self, document: &AuthDocument, rescue: &Rescue) -> bool {
+        let Some(fingerprint) = document.fingerprint() else { return false };
+        let old = fingerprint == rescue.parent || self.state.spent.contains(&fingerprint);
+        old && !rescue.is_foreign_to(Some(document)) && !rescue.is_in(document)
     }
 
     /// Records that the parent of `rescue` is spent, so that a restored copy of it is not sent again. Returns an
@@ -240,27 +303,6 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Returns the rescue, for a forced logout; the file stays. Sets one aside that cannot be used now.
-    ///
-    /// # Errors
-    /// The rescue cannot be read or set aside.
-    pub fn read_rescue(&mut self) -> Result<Option<Rescue>, Error> {
-        let path = self.lease().records().rescue();
-        let contents = private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse)?;
-        let Some(contents) = contents.filter(|contents| !private_file::is_blank(&contents.bytes)) else {
-            return Ok(None);
-        };
-        let reason = match self.open_rescue(contents.bytes, &self.lease().records()) {
-            Ok(Ok(rescue)) if self.is_of_this_home(&rescue) => return Ok(Some(rescue)),
-            Ok(Ok(_)) => "it belongs to another home that shares this document",
-            Ok(Err(reason)) => reason,
-            Err(Error::RescueSealed { .. }) => "the keychain cannot be used",
-            Err(error) => return Err(error),
-        };
-        self.set_aside(&path, reason)?;
-        Ok(None)
-    }
-
     /// Renames an orphan whose tokens could not be revoked, to make room for a new rescue. The next holder of the lease
     /// tries again.
     ///
@@ -270,62 +312,8 @@ impl Writer<'_> {
         self.set_aside(&orphan.path, "its tokens could not be revoked")
     }
 
-    /// Returns the login whose logout was interrupted, if it is still stored.
-    ///
-    /// # Errors
-    /// As [`super::Store::read`].
-    pub fn interrupted_logout(&self) -> Result<Option<(SeenRevision, StoredDocument)>, Error> {
-        if self.state.logging_out.is_none() {
-            return Ok(None);
-        }
-        for kind in [StoreKind::File, StoreKind::Keychain] {
-            let content = match self.read(kind) {
-                Err(Error::Keychain(_)) if self.state.store != Some(kind) => continue,
-                content => content?,
-            };
-            let seen = content.seen();
-            if let Some(stored) = content.stored()
-                && self.state.logout_token(&stored.document).is_some()
-            {
-                return Ok(Some((seen, stored)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Saves a login whose logout was interrupted to the rescue before a new login replaces it, so that its tokens are
-    /// still revoked. Returns the fingerprint of its token.
-    ///
-    /// # Errors
-    /// As [`Self::interrupted_logout`] and [`RescueReservation::create`].
-    pub fn save_interrupted_logout(&mut self) -> Result<Option<Fingerprint>, Error> {
-        let Some((_, stored)) = self.interrupted_logout()? else { return Ok(None) };
-        let path = self.lease().records().rescue();
-        if private_file::stamp(&path, Links::Refuse)?.is_some() {
-            self.set_aside(&path, "a logout that was interrupted is completed first")?;
-        }
-        self.save_to_rescue(&stored, RescuePurpose::Replaced)?;
-        Ok(stored.document.logout_fingerprint())
-    }
-
-    /// Saves a login that is being ended to the rescue, from which it is restored or revoked.
-    ///
-    /// # Errors
-    /// As [`RescueReservation::create`] and [`RescueReservation::write`].
-    pub fn save_to_rescue(&self, stored: &StoredDocument, purpose: RescuePurpose) -> Result<(), Error> {
-        let Some(parent) = stored.document.logout_fingerprint() else { return Ok(()) };
-        let kind = stored.location.kind();
-        let seal = Seal::for_store(self.lease(), kind, &self.stores.keychain(), self.stores.deadline())?;
-        RescueReservation::create(self.lease(), seal)?.write(&Rescue::of_login(
-            stored,
-            parent,
-            purpose,
-            Timestamp::now(),
-        ))
-    }
-
     /// Renames the rescue at `path`, to make room for a new one.
-    fn set_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
+    pub(super) fn set_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
         if path.file_name() != Some(OsStr::new(RESCUE_NAME)) {
             return Ok(());
         }
@@ -336,7 +324,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn is_of_this_home(&self, rescue: &Rescue) -> bool {
+    pub(super) fn is_of_this_home(&self, rescue: &Rescue) -> bool {
         match (&rescue.item, self.stores.keychain().location()) {
             (None, _) => true,
             (Some(item), DocumentLocation::Keychain { account, .. }) => *item == account,
@@ -345,63 +333,18 @@ impl Writer<'_> {
     }
 }
 
-impl Stores {
-    /// Returns a note for each rescue that was set aside. Takes no lock.
-    #[must_use]
-    pub fn rescues_set_aside(&self) -> Vec<StorageNote> {
-        let found = DocumentTarget::of(self.home()).and_then(|target| set_aside(&target.records()));
-        let reason = "it was set aside";
-        found
-            .unwrap_or_default()
-            .into_iter()
-            .map(|path| StorageNote::RescueSetAside { path, reason })
-            .collect()
-    }
-
-    /// Returns `stored` as it will be once its rescue is committed, if there is one. Takes no lock. Ignores the rescue
-    /// while a process holds the lease.
-    #[must_use]
-    pub fn with_uncommitted_rescue(&self, stored: &StoredDocument) -> Option<StoredDocument> {
-        let target = DocumentTarget::of(self.home()).ok()?;
-        let records = target.records();
-        let bytes = private_file::read(&records.rescue(), MAX_RESCUE_BYTES, Links::Refuse).ok()??.bytes;
-        if private_file::is_blank(&bytes) || lock::holder(&target.folder().refresh_lock()).is_some() {
-            return None;
+impl HomeState {
+    /// Records that `rescue` is committed.
+    pub(super) fn committed(&mut self, rescue: &Rescue) {
+        if rescue.child().is_some_and(|child| child != rescue.parent) {
+            self.mark_spent(rescue.parent);
         }
-        let Ok(OpenOutcome::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline())
-        else {
-            return None;
-        };
-        let rescue = rescue::decode(&plain)?;
-        let is_its = rescue.purpose == RescuePurpose::Commit
-            && rescue.kind() == stored.location.kind()
-            && stored.document.fingerprint() == Some(rescue.parent)
-            && !rescue.is_foreign_to(Some(&stored.document));
-        let document = stored.document.with_new_tokens(&rescue.tokens, rescue.received_at).ok();
-        document.filter(|_| is_its).map(|document| StoredDocument { document, ..stored.clone() })
+        self.received_at = Some(rescue.received_at);
+        self.poison = None;
+        self.outcome = Some(SpendRecord::committed(rescue.parent, rescue.received_at));
     }
-}
-
-/// Returns the rescues that were set aside, oldest first.
-pub(super) fn set_aside(records: &RecordPaths) -> Result<Vec<PathBuf>, Error> {
-    let is_one = |name: &OsString| {
-        let name = name.to_str().and_then(|name| name.strip_prefix(RESCUE_NAME)?.strip_prefix('.'));
-        name.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let mut names: Vec<_> = private_file::names(records.folder())?.into_iter().filter(is_one).collect();
-    names.sort();
-    names.truncate(MAX_SET_ASIDE);
-    Ok(names.into_iter().map(|name| records.folder().join(name)).collect())
 }
 
 fn is_in_file(stored: &StoredDocument) -> bool {
     stored.location.kind() == StoreKind::File
-}
-
-/// Returns whether every token of `rescue` is in `document`.
-pub(super) fn has_tokens_of(document: &AuthDocument, rescue: &Rescue) -> bool {
-    let Some(tokens) = document.tokens() else { return false };
-    let same = |given: &Option<Secret>, stored: &Option<Secret>| given.is_none() || given == stored;
-    same(&rescue.tokens.access_token, &tokens.access_token)
-        && same(&rescue.tokens.refresh_token, &tokens.refresh_token)
 }

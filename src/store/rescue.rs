@@ -6,12 +6,21 @@
 //!
 //! [`Writer::recover`]: super::Writer::recover
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use codex_auth_platform::lock;
 use codex_auth_platform::private_file::{self, Links, ReservedFile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{DocumentLocation, Error, Lease, Seal, StoredDocument};
+use super::content::{DocumentLocation, StorageNote, StoredDocument};
+use super::error::Error;
+use super::find::Stores;
+use super::lease::Lease;
+use super::locate::DocumentTarget;
+use super::seal::{self, OpenOutcome, Seal};
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, Identity, NewTokens, Provenance};
 use crate::home::RecordPaths;
@@ -19,6 +28,11 @@ use crate::secret::{Fingerprint, Secret};
 
 /// The reserved space; every accepted token response is smaller.
 const RESERVED_BYTES: u64 = 320 * 1024;
+/// The file name of a rescue; one that was set aside has a dot and a time after it.
+pub(super) const RESCUE_NAME: &str = "rescue";
+/// The most rescues that were set aside and are tried again.
+const MAX_SET_ASIDE: usize = 16;
+
 /// The largest rescue that is read.
 pub(super) const MAX_RESCUE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -113,6 +127,15 @@ impl Rescue {
             || document.tokens().is_none()
     }
 
+    /// Returns whether every received token is in `document`.
+    pub(super) fn is_in(&self, document: &AuthDocument) -> bool {
+        let Some(tokens) = document.tokens() else { return false };
+        let same =
+            |received: &Option<Secret>, stored: &Option<Secret>| received.is_none() || received == stored;
+        same(&self.tokens.access_token, &tokens.access_token)
+            && same(&self.tokens.refresh_token, &tokens.refresh_token)
+    }
+
     /// Changes the purpose to [`RescuePurpose::Refused`].
     #[must_use]
     pub fn into_refused(self) -> Self {
@@ -173,6 +196,72 @@ impl RescueReservation {
         let bytes = self.seal.seal(encode(rescue)?, &self.records)?;
         Ok(self.file.write(&bytes)?)
     }
+}
+
+impl Stores {
+    /// Checks whether a refresh of the document in the store of `kind` could be saved now: in the rescue, under Codex's
+    /// commit locks, and in the store itself. Creates, changes and locks nothing, and ignores who holds a lock.
+    ///
+    /// # Errors
+    /// The error that the refresh would return before spending a token, where a check without a trial finds it.
+    pub fn check_refresh(&self, kind: StoreKind) -> Result<(), Error> {
+        let target = self.pinned.clone().map_or_else(|| DocumentTarget::of(&self.home), Ok)?;
+        let store = self.store(kind);
+        store.check_write(self.deadline())?;
+        if kind == StoreKind::Keychain {
+            // A missing sealing key is created by the refresh; one that cannot be read is an error.
+            self.keychain().sealing_key(&target.records(), self.deadline())?;
+            self.file().check_locks()?;
+        }
+        RescueReservation::check(&target.records())
+    }
+
+    /// Returns a note for each rescue that was set aside. Takes no lock.
+    #[must_use]
+    pub fn rescues_set_aside(&self) -> Vec<StorageNote> {
+        let found = DocumentTarget::of(self.home()).and_then(|target| rescues_set_aside(&target.records()));
+        let reason = "it was set aside";
+        found
+            .unwrap_or_default()
+            .into_iter()
+            .map(|path| StorageNote::RescueSetAside { path, reason })
+            .collect()
+    }
+
+    /// Returns `stored` as it will be once its rescue is committed, if there is one. Takes no lock. Ignores the rescue
+    /// while a process holds the lease.
+    #[must_use]
+    pub fn with_uncommitted_rescue(&self, stored: &StoredDocument) -> Option<StoredDocument> {
+        let target = DocumentTarget::of(self.home()).ok()?;
+        let records = target.records();
+        let bytes = private_file::read(&records.rescue(), MAX_RESCUE_BYTES, Links::Refuse).ok()??.bytes;
+        if private_file::is_blank(&bytes) || lock::holder(&target.folder().refresh_lock()).is_some() {
+            return None;
+        }
+        let Ok(OpenOutcome::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline())
+        else {
+            return None;
+        };
+        let rescue = decode(&plain)?;
+        let is_its = rescue.purpose == RescuePurpose::Commit
+            && rescue.kind() == stored.location.kind()
+            && stored.document.fingerprint() == Some(rescue.parent)
+            && !rescue.is_foreign_to(Some(&stored.document));
+        let document = stored.document.with_new_tokens(&rescue.tokens, rescue.received_at).ok();
+        document.filter(|_| is_its).map(|document| StoredDocument { document, ..stored.clone() })
+    }
+}
+
+/// Returns the rescues that were set aside, oldest first.
+pub(super) fn rescues_set_aside(records: &RecordPaths) -> Result<Vec<PathBuf>, Error> {
+    let is_one = |name: &OsString| {
+        let name = name.to_str().and_then(|name| name.strip_prefix(RESCUE_NAME)?.strip_prefix('.'));
+        name.is_some_and(|time| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut names: Vec<_> = private_file::names(records.folder())?.into_iter().filter(is_one).collect();
+    names.sort();
+    names.truncate(MAX_SET_ASIDE);
+    Ok(names.into_iter().map(|name| records.folder().join(name)).collect())
 }
 
 /// Parses a decrypted rescue.

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use codex_auth_platform::keychain;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use super::{Error, KeychainError, KeychainStore, Lease};
+use super::error::Error;
+use super::keychain::KeychainStore;
+use super::lease::Lease;
 use crate::config::StoreKind;
 use crate::home::RecordPaths;
 
@@ -32,7 +35,7 @@ pub(super) enum OpenOutcome {
     /// The keychain can be read, but has no key that decrypts it.
     NoKey,
     /// The keychain cannot be read now.
-    Unavailable(KeychainError),
+    Unavailable(keychain::Error),
 }
 
 impl Seal {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use codex_auth_platform::private_file::{self, Links, MountPolicy};
 
-use super::{Error, Lease};
+use super::error::Error;
+use super::lease::Lease;
 use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection, StoreSetting};
 use crate::home::Home;
 
@@ -144,8 +145,7 @@ impl SettingsFile {
         let config = Config::parse(&text).map_err(failed)?;
         let written = match text == fresh.text {
             true => Ok(Vec::new()),
-            false => private_file::replace(&path, text.as_bytes(), Links::Follow, MountPolicy::InPlace)
-                .map(|replaced| replaced.notes),
+            false => private_file::replace(&path, text.as_bytes(), Links::Follow, MountPolicy::InPlace),
         };
         // After a failed sync the file has changed all the same, and may have to be restored.
         if matches!(written, Ok(_) | Err(private_file::Error::Unsynced { .. })) {

@@ -1,19 +1,17 @@
 //! The writer: the only way to change the stores, the state and the rescue of a home.
 
-use std::path::Path;
-
 use codex_auth_platform::private_file::{self, Links, Removal};
 
-use super::recover::{self, has_tokens_of};
-use super::rescue::Rescue;
-use super::state::ChangeAuthor;
-use super::{
-    CommitLocks, Error, HomeState, Lease, SeenRevision, SpendRecord, StorageNote, Store, StoreContent,
-    Stores, WriteIntent, WriteReport,
-};
+use super::commit::{CommitLocks, WriteIntent};
+use super::content::{SeenRevision, StorageNote, StoreContent, WriteReport};
+use super::error::Error;
+use super::find::Stores;
+use super::lease::Lease;
+use super::rescue::rescues_set_aside;
+use super::settings::SettingsFile;
+use super::state::{ChangeAuthor, HomeState};
 use crate::config::{LegacyToken, StoreKind, StoreSelection};
-use crate::document::{AuthDocument, Revision};
-use crate::failpoint;
+use crate::document::AuthDocument;
 
 /// Changes the stores of a home under its lease.
 ///
@@ -50,25 +48,7 @@ pub enum RemoveOutcome {
     Changed(StoreContent),
 }
 
-/// The outcome of [`Writer::commit_rescue`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "the store may have changed, so that nothing was written"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
-pub enum CommitOutcome {
-    /// The successor is stored and was read back; the rescue is removed.
-    Stored,
-    /// The successor was stored, and another program has replaced it since; the rescue is removed.
-    ReplacedSince,
-    /// The store does not hold the spent token; nothing was written, and the rescue stays.
-    Changed,
-}
-
 impl<'lease> Writer<'lease> {
-    pub(super) fn new(lease: &'lease Lease, stores: Stores) -> Result<Self, Error> {
-        let (state, note) = HomeState::read_at(&lease.records())?;
-        Ok(Self { lease, stores, state, notes: note.into_iter().collect() })
-    }
-
     /// Returns the lease.
     pub fn lease(&self) -> &'lease Lease {
         self.lease
@@ -198,57 +178,6 @@ impl<'lease> Writer<'lease> {
         removed
     }
 
-    /// Merges `rescue` into the document that it descends from, keeping all other changes of that document, and reads
-    /// it back. Then records the commit and removes the rescue.
-    ///
-    /// The document's file is the one that the lease found, also if the link leads elsewhere by now.
-    ///
-    /// # Errors
-    /// The store cannot be used; the rescue stays.
-    pub fn commit_rescue(&mut self, rescue: &Rescue) -> Result<CommitOutcome, Error> {
-        self.commit_rescue_at(&self.lease.records().rescue(), rescue)
-    }
-
-    /// As [`Self::commit_rescue`], for a rescue in the file `path`.
-    pub(super) fn commit_rescue_at(&mut self, path: &Path, rescue: &Rescue) -> Result<CommitOutcome, Error> {
-        let store = self.stores.store(rescue.kind());
-        let Some(revision) = self.merge(&*store, rescue)? else { return Ok(CommitOutcome::Changed) };
-        failpoint::at("committed");
-        let now = store.read(self.stores.deadline())?;
-        // If the state cannot be written, the rescue stays, and the next holder of the lease records the commit.
-        if self.record(|state| state.committed(rescue)).is_ok() {
-            failpoint::at("recorded");
-            let _ = private_file::remove(path, Links::Refuse);
-        }
-        failpoint::at("cleared");
-        let is_it = matches!(&now, StoreContent::Document(stored) if stored.document.revision() == revision);
-        Ok(if is_it { CommitOutcome::Stored } else { CommitOutcome::ReplacedSince })
-    }
-
-    fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
-        let commit = CommitLocks::acquire(self.lease, WriteIntent::Save)?;
-        // If a link has replaced the file, the read fails; the rescue stays for a process with the lease of the link's
-        // target.
-        let StoreContent::Document(stored) = store.read(commit.remaining()?)? else { return Ok(None) };
-        if !self.can_merge(&stored.document, rescue) {
-            return Ok(None);
-        }
-        let successor = stored
-            .document
-            .with_new_tokens(&rescue.tokens, rescue.received_at)
-            .map_err(|source| Error::Document { location: stored.location.clone(), source })?;
-        store.write(&commit, &successor)?;
-        Ok(Some(successor.revision()))
-    }
-
-    /// Returns whether `document` holds the token that was spent for `rescue`, or is an older state of that login that
-    /// was restored.
-    pub(super) fn can_merge(&self, document: &AuthDocument, rescue: &Rescue) -> bool {
-        let Some(fingerprint) = document.fingerprint() else { return false };
-        let old = fingerprint == rescue.parent || self.state.spent.contains(&fingerprint);
-        old && !rescue.is_foreign_to(Some(document)) && !has_tokens_of(document, rescue)
-    }
-
     /// Removes the duplicates of the keychain item in use, except those that hold a login of another account. Returns
     /// how many were removed.
     ///
@@ -359,28 +288,29 @@ impl<'lease> Writer<'lease> {
     /// # Errors
     /// [`Error::Keychain`].
     pub fn remove_sealing_key(&self) -> Result<(), Error> {
-        if recover::set_aside(&self.lease.records())?.is_empty() {
+        if rescues_set_aside(&self.lease.records())?.is_empty() {
             self.stores.keychain().remove_sealing_key(self.lease, self.stores.deadline())?;
         }
         Ok(())
     }
 }
 
+impl Stores {
+    /// Returns the writer of the stores under `lease`. It reads the configuration again and writes to the document's
+    /// file that the lease found.
+    ///
+    /// # Errors
+    /// As [`SettingsFile::read`]; [`Error::File`]: `state.json` is there and cannot be read.
+    pub fn writer<'lease>(&self, lease: &'lease Lease) -> Result<Writer<'lease>, Error> {
+        let stores = self.under_lease(lease)?;
+        let (state, note) = HomeState::read_at(&lease.records())?;
+        Ok(Writer { lease, stores, state, notes: note.into_iter().collect() })
+    }
+}
+
 /// `config.toml` and the recorded store at one moment.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
-    settings: super::SettingsFile,
+    settings: SettingsFile,
     store: Option<StoreKind>,
-}
-
-impl HomeState {
-    /// Records that `rescue` is committed.
-    pub(super) fn committed(&mut self, rescue: &Rescue) {
-        if rescue.child().is_some_and(|child| child != rescue.parent) {
-            self.mark_spent(rescue.parent);
-        }
-        self.received_at = Some(rescue.received_at);
-        self.poison = None;
-        self.outcome = Some(SpendRecord::committed(rescue.parent, rescue.received_at));
-    }
 }

@@ -10,15 +10,15 @@ use super::world::OnReuse;
 use super::{THREE_OF_OURS, TWO_AND_A_PEER, states_on_or_before_a_cycle, trace};
 
 /// Asserts that `protocol` with this mutation breaks `promise`.
-fn breaks(protocol: Protocol, departure: Mutation, promise: &'static str) {
-    let protocol = Protocol { mutation: Some(departure), ..protocol };
+fn breaks(protocol: Protocol, mutation: Mutation, promise: &'static str) {
+    let protocol = Protocol { mutation: Some(mutation), ..protocol };
     let stop = HasDiscoveries::AnyOf([promise].into());
     let checker = protocol.checker().finish_when(stop).spawn_bfs().join();
     let states = checker.unique_state_count();
     let Some(run) = checker.discovery(promise) else {
-        panic!("{departure:?} does no harm in {states} states: {promise}");
+        panic!("{mutation:?} does no harm in {states} states: {promise}");
     };
-    println!("{departure:?}, {states} states: not so: {promise}\n{}", trace(run));
+    println!("{mutation:?}, {states} states: not so: {promise}\n{}", trace(run));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn an_unlimited_grace_period_leaves_a_process_waiting_forever() {
 
 #[test]
 fn waking_a_poisoned_process_for_any_document_loops_forever() {
-    let departure = Some(Mutation::WakesForAnyDocument);
+    let mutation = Some(Mutation::WakesForAnyDocument);
     assert_ne!(states_on_or_before_a_cycle(Protocol { failures: 1, mutation, ..TWO_AND_A_PEER }), 0);
 }
 

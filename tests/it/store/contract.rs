@@ -69,7 +69,7 @@ store_contract!(linked_file, laws_of_every_store, laws_of_a_lasting_store, laws_
 store_contract!(memory_keychain, laws_of_every_store, laws_of_a_lasting_store);
 store_contract!(system_keychain, laws_of_every_store, laws_of_a_lasting_store);
 
-// Linux: other processes can access the item.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod shared {
     use super::{here, processes_see_each_others_writes, worlds};

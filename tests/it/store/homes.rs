@@ -317,7 +317,7 @@ fn a_keeper_whose_path_leads_to_another_folder_exits_with_an_error() {
         let (code, log) = keeper.wait();
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
         let last = log.last().unwrap();
-        assert!(last.starts_with("error: ") && last.contains("/other now"), "{log:#?}");
+        assert!(last.starts_with("error: ") && last.contains("now leads to "), "{log:#?}");
         assert_eq!(code, Some(4), "{log:#?}");
     }
     assert_eq!(scene.requests(), 0);

@@ -17,8 +17,8 @@ mod migrations;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 mod order;
-// Linux: another user.
 mod import;
+// Linux: another user.
 #[cfg(target_os = "linux")]
 mod owner;
 mod selection;

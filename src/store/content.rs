@@ -1,10 +1,132 @@
-//! Warnings about how a login is stored.
+//! What a store holds: a document, its location and warnings about how it is stored.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{CopyPreference, DocumentLocation};
+use zeroize::Zeroizing;
+
+use super::preference::CopyPreference;
 use crate::config::{StoreKind, StoreSelection};
-use crate::document::DocumentWarning;
+use crate::document::{self, AuthDocument, DocumentWarning, Revision};
+use crate::secret::Fingerprint;
+
+/// The content of a store.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
+pub enum StoreContent {
+    /// Nothing is stored.
+    Nothing,
+    /// A document.
+    Document(Box<StoredDocument>),
+    /// Something that is not a document.
+    Unparsable {
+        /// Where it is stored.
+        location: DocumentLocation,
+        /// Why it could not be parsed.
+        source: document::Error,
+        /// The whole content, which may hold tokens.
+        bytes: Zeroizing<Vec<u8>>,
+    },
+}
+
+impl StoreContent {
+    /// Returns the value for a later comparison.
+    #[must_use]
+    pub fn seen(&self) -> SeenRevision {
+        match self {
+            Self::Nothing => SeenRevision::Nothing,
+            Self::Document(stored) => SeenRevision::Credential(stored.document.revision()),
+            Self::Unparsable { bytes, .. } => SeenRevision::Unparsable(Fingerprint::of_bytes(bytes)),
+        }
+    }
+
+    /// Returns the document, if it is one.
+    #[must_use]
+    pub fn document(&self) -> Option<&AuthDocument> {
+        match self {
+            Self::Document(stored) => Some(&stored.document),
+            _ => None,
+        }
+    }
+
+    /// Returns the document with its location, if it is one.
+    #[must_use]
+    pub fn stored(self) -> Option<StoredDocument> {
+        match self {
+            Self::Document(stored) => Some(*stored),
+            _ => None,
+        }
+    }
+}
+
+/// The content of a store when the caller read it; a replacement or removal requires that it has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SeenRevision {
+    /// Nothing was stored.
+    Nothing,
+    /// A document of this revision.
+    Credential(Revision),
+    /// Bytes with this fingerprint, which are not a document.
+    Unparsable(Fingerprint),
+}
+
+/// A document with the location it was read from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoredDocument {
+    /// The document.
+    pub document: AuthDocument,
+    /// Where it is stored.
+    pub location: DocumentLocation,
+    /// Warnings about how it is stored, to show to the user.
+    pub notes: Vec<StorageNote>,
+}
+
+/// The result of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteReport {
+    /// Where the document is stored now.
+    pub location: DocumentLocation,
+    /// Warnings to show to the user.
+    pub notes: Vec<StorageNote>,
+}
+
+/// Where a document is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DocumentLocation {
+    /// A file, with links followed.
+    File(PathBuf),
+    /// An item of the system's keychain.
+    Keychain {
+        /// The item's service attribute.
+        service: String,
+        /// The item's account attribute.
+        account: String,
+    },
+}
+
+impl DocumentLocation {
+    /// Returns the kind of store that it is in.
+    #[must_use]
+    pub fn kind(&self) -> StoreKind {
+        match self {
+            Self::File(_) => StoreKind::File,
+            Self::Keychain { .. } => StoreKind::Keychain,
+        }
+    }
+}
+
+impl fmt::Display for DocumentLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Keychain { service, account } => write!(f, "item \"{service}\" of {account}"),
+        }
+    }
+}
 
 /// A warning about how the login is stored. `Display` is one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
