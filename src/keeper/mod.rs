@@ -25,6 +25,7 @@ pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus
 use self::schedule::{Due, due};
 pub use self::singleton::{Error, KeeperLock};
 pub use self::socket::KeeperSocket;
+use crate::backoff::random_fraction;
 use crate::clock::Clock;
 use crate::home::Home;
 use crate::manager::{self, AuthManager, JobFailure, RefreshReason, Snapshot, WatchHandle};
@@ -91,10 +92,7 @@ impl Keeper {
     #[must_use]
     pub fn new(lock: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
         let watch = manager.watch();
-        let mut random = [0; 4];
-        // Without random bytes the position is 0.
-        let _ = getrandom::fill(&mut random);
-        let spread = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+        let spread = random_fraction();
         let home = lock.home().clone();
         let shared = KeeperShared { lock, home, manager, refresher, clock, flight: Mutex::new(()), spread };
         Self { shared: Arc::new(shared), watch }

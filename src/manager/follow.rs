@@ -1,14 +1,15 @@
 //! Watches the stored login and publishes a new snapshot after every change.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch::{self as latest, Receiver, Sender};
 
-use super::{AuthManager, Snapshot};
+use super::auth_manager::AuthManager;
+use super::snapshot::Snapshot;
 use crate::home::Home;
 use crate::store::{self, DocumentLocation, Holder, HomeState, KeychainChanges, LastModified, Stores};
 use crate::watch::{COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, Watch, WatchMethod, WatchTrigger};
@@ -35,8 +36,20 @@ pub struct WatchHandle {
     reads: Receiver<u64>,
 }
 
+impl AuthManager {
+    /// Publishes a new snapshot for every change that another process makes to the login, until the handle is dropped.
+    /// Processes that live longer than one request should use it.
+    ///
+    /// A logout empties the snapshot; a new login replaces a poisoned one; a store that cannot be read leaves the snapshot
+    /// with [`Divergence::Unreadable`]. [`AccountPolicy`] decides whether another account is used. Takes no lock.
+    #[must_use = "dropping the handle stops the watch"]
+    pub fn watch(&self) -> WatchHandle {
+        WatchHandle::start(self.clone())
+    }
+}
+
 impl WatchHandle {
-    pub(super) fn start(manager: AuthManager) -> Self {
+    fn start(manager: AuthManager) -> Self {
         let watch = Watch::new(watched(&manager.0.engine.home));
         let trigger = Arc::new(watch.trigger());
         manager.0.watch_triggers.add(&trigger);
@@ -87,23 +100,6 @@ impl Drop for WatchHandle {
     }
 }
 
-/// Triggers of the watches that read the store again after a transaction of this process. Dropped ones are removed.
-#[derive(Debug, Default)]
-pub(super) struct WatchTriggers(Mutex<Vec<Weak<WatchTrigger>>>);
-
-impl WatchTriggers {
-    fn add(&self, trigger: &Arc<WatchTrigger>) {
-        let mut triggers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        triggers.retain(|trigger| trigger.strong_count() > 0);
-        triggers.push(Arc::downgrade(trigger));
-    }
-
-    pub(super) fn wake(&self) {
-        let triggers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        triggers.iter().filter_map(Weak::upgrade).for_each(|trigger| trigger.wake());
-    }
-}
-
 struct LoginFollower {
     manager: AuthManager,
     watch: Watch,
@@ -151,7 +147,7 @@ impl LoginFollower {
                         RecordSource::Pending(holder) => Some(holder.into()),
                     };
                     let outcome = self.manager.apply_read(found, author);
-                    self.manager.remember(stamps);
+                    self.manager.0.last_read.record(stamps);
                     tracing::trace!(?outcome, "read the store");
                     break;
                 }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Error;
-use super::helper_job::JobFailure;
+use super::error::{Error, JobFailure};
 use crate::remedy::{ErrorKind, Remedy};
 use crate::store::{self, DocumentLocation, FileError};
 

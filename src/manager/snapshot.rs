@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::error::Error;
+use super::error::{Error, Unusable, Usability, forbidden};
 use super::read_order::ReadTicket;
-use super::unusable::{Unusable, forbidden};
-use super::usability::Usability;
 use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};

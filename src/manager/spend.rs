@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::engine::{AccountPolicy, Engine, block_on};
+use super::engine::{AccountPolicy, Engine, block_on, end_orphan};
 use super::error::Error;
 use super::read_order::ReadTicket;
-use super::recover::end_orphan;
 use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{
     self, Refresh, RefusalDuration, RefusalReason as Refusal, RetryAdvice, TokenResponse,
 };
+use crate::backoff::{exponential, jittered};
 use crate::config::StoreKind;
 use crate::failpoint;
 use crate::secret::Fingerprint;
@@ -27,8 +27,8 @@ const SUCCESSOR_WAIT: Duration = Duration::from_secs(5);
 /// How often the keychain is read meanwhile, because it need not signal changes.
 const KEYCHAIN_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The pause after the first failure, and the longest one, before jitter.
-const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(2);
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// A refresh token that is being spent, under the lease and with disk space reserved for the response.
 pub(super) struct TokenSpend<'a> {
@@ -300,11 +300,10 @@ impl TokenSpend<'_> {
         let before = state.outcome.as_ref().filter(|outcome| outcome.fingerprint == self.parent());
         let failures = before.map_or(0, |outcome| outcome.failures) + 1;
         let pause = match retry_after {
-            Some(retry_after) => {
-                SignedDuration::try_from(retry_after).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)
-            }
-            None => jittered((FIRST_PAUSE * 2_i32.pow(failures.min(8) - 1)).min(LONGEST_PAUSE)),
+            Some(retry_after) => retry_after,
+            None => jittered(exponential(FIRST_PAUSE, LONGEST_PAUSE, failures)),
         };
+        let pause = SignedDuration::try_from(pause).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF);
         let mut retry_at = at.checked_add(pause).ok();
         if ending == SpendOutcome::Unknown {
             // The token may have been spent, so a retry is useless while the access token is valid.
@@ -321,15 +320,4 @@ impl TokenSpend<'_> {
         let _ = self.writer.record(|state| state.outcome = Some(outcome));
         error.into()
     }
-}
-
-/// Returns a random duration between half of `pause` and `pause`, so that machines do not retry at the same time.
-fn jittered(pause: SignedDuration) -> SignedDuration {
-    let mut random = [0; 4];
-    // Without random bytes, use the whole pause.
-    if getrandom::fill(&mut random).is_err() {
-        return pause;
-    }
-    let share = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
-    pause.mul_f64(0.5 + share / 2.0)
 }

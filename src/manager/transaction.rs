@@ -1,25 +1,25 @@
-//! The refresh transaction: acquires the lease, recovers, decides whether to spend the refresh token, and spends it.
+//! The refresh transaction, up to the request, and the status report that makes the same checks.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::engine::{AccountPolicy, Engine};
-use super::error::Error;
+use super::engine::{AccountPolicy, Engine, recover};
+use super::error::{Error, Unusable, Usability};
 use super::read_order::ReadTicket;
-use super::recover;
 use super::request::{CallerBase, RefreshReason, has_expired};
-use super::snapshot::Snapshot;
+use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
 use super::spend;
-use super::unusable::Unusable;
 use crate::authority::{self, Endpoint, Refresh, StaleTokenReason};
+use crate::config::Environment;
 use crate::document::{AuthDocument, AuthMode};
 use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::rescue::RescueReservation;
 use crate::store::{
-    self, DocumentTarget, HomeState, Lease, LeaseOutcome, LockDeadline, Poison, Seal, SpendOutcome, Stamp,
-    StoredDocument, Stores, Waiting, Writer,
+    self, DocumentTarget, FindReport, HomeState, Lease, LeaseOutcome, LockDeadline, Poison, Seal,
+    SpendOutcome, Stamp, StoredDocument, Stores, Waiting, Writer,
 };
 
 /// Automatic reasons do not spend a token that was received less than this ago.
@@ -89,7 +89,7 @@ impl Transaction<'_> {
         };
         failpoint::at("leased");
         let mut writer = self.engine.stores()?.writer(&lease)?;
-        recover::recover(self.engine, &mut writer)?;
+        recover(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
         let (stored, spending) = match self.plan(writer.stores(), writer.state())? {
             RefreshPlan::Serve(snapshot) => return Ok(AttemptOutcome::Served(snapshot)),
@@ -116,7 +116,7 @@ impl Transaction<'_> {
         let lease = Lease::acquire_with(&self.engine.home, &self.deadline, on_wait)?;
         let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
         let mut writer = self.engine.stores()?.writer(&lease)?;
-        recover::recover(self.engine, &mut writer)?;
+        recover(self.engine, &mut writer)?;
         Ok(writer.update_copy(from, spent, self.engine.clock.now())?)
     }
 
@@ -302,4 +302,90 @@ fn reserve(writer: &Writer<'_>, stored: &StoredDocument) -> Result<RescueReserva
     stores.store(kind).prove_write()?;
     let seal = Seal::for_store(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
     Ok(RescueReservation::create(writer.lease(), seal)?)
+}
+
+/// The status of the login of a home. Creates, changes and locks nothing, and sends no request.
+#[derive(Debug)]
+pub struct LoginStatus {
+    engine: Engine,
+    find_report: FindReport,
+    snapshot: Snapshot,
+}
+
+impl LoginStatus {
+    /// Reads the login from `stores`.
+    ///
+    /// # Errors
+    /// As [`Stores::find`], or `state.json` cannot be read.
+    pub fn read(stores: &Stores, environment: &Environment) -> Result<Self, store::Error> {
+        let engine = Engine::new(stores.home().clone(), environment.clone(), AccountPolicy::Follow);
+        let (found, snapshot) = engine.find(stores)?;
+        Ok(Self { engine, find_report: found, snapshot })
+    }
+
+    /// Returns which stores were read, and what they hold.
+    #[must_use]
+    pub fn find_report(&self) -> &FindReport {
+        &self.find_report
+    }
+
+    /// Returns the snapshot of the login.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Returns whether a token can be obtained. If the stored one is stale, this checks everything that a refresh needs.
+    #[must_use]
+    pub fn usability(&self) -> Usability {
+        usability(&self.engine, &self.snapshot)
+    }
+
+    /// Checks whether the login can be refreshed now, also while its token is fresh.
+    ///
+    /// # Errors
+    /// The error with which a forced refresh would fail before it sends a request.
+    pub fn check_refresh(&self) -> Result<(), Error> {
+        preview(&self.engine, &self.snapshot, RefreshReason::Forced)
+    }
+}
+
+/// Whether the token of `snapshot` is stale at `now` and has a refresh token.
+pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
+    matches!(snapshot.status(now), SnapshotStatus::Stale | SnapshotStatus::Expired)
+        && snapshot.fingerprint().is_some()
+}
+
+/// Returns whether a token of `snapshot` can be obtained. Reads files and the keychain only if its token is not fresh.
+pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
+    let now = engine.clock.now();
+    let usability = snapshot.usability(now);
+    let standing = snapshot.status(now);
+    if usability.reason().is_some() || !is_due(snapshot, now) {
+        return usability;
+    }
+    match preview(engine, snapshot, RefreshReason::Stale) {
+        // A token that has not expired is served if its refresh fails, unless only a login helps.
+        Err(error) if standing == SnapshotStatus::Expired || error.wants_login() => {
+            Usability::Unusable(error)
+        }
+        Ok(()) if standing == SnapshotStatus::Expired => {
+            store::holder(&engine.home).map_or(Usability::Usable, Usability::Busy)
+        }
+        _ => Usability::Usable,
+    }
+}
+
+/// Makes the checks of a refresh up to the request.
+fn preview(engine: &Engine, snapshot: &Snapshot, reason: RefreshReason) -> Result<(), Error> {
+    Lease::check(&engine.home)?;
+    if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) {
+        // Its tokens are in the rescue; committing them needs only the lease.
+        return Ok(());
+    }
+    let (state, _) = HomeState::read(&engine.home)?;
+    // `plan` waits for no lock.
+    let deadline = LockDeadline::after(Duration::ZERO);
+    let transaction = Transaction { engine, reason, base: CallerBase::of(snapshot), deadline };
+    transaction.plan(&engine.stores()?, &state).map(drop)
 }

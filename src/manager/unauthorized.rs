@@ -1,10 +1,11 @@
-//! Recovery from a 401 response: reload, then refresh once, then give up. A provider is called once.
+//! Recovery from a 401 response: reload, then refresh once, then give up.
 
 use std::sync::Arc;
 
+use super::auth_manager::{AuthManager, ReloadOutcome, Token, usable_token};
 use super::error::Error;
 use super::request::RefreshReason;
-use super::{AuthManager, ReloadOutcome, Snapshot, Token, usable_token};
+use super::snapshot::Snapshot;
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
@@ -41,8 +42,16 @@ pub enum RecoveryStep {
     Exhausted,
 }
 
+impl AuthManager {
+    /// Starts the recovery from a 401 response to the token of `snapshot`.
+    #[must_use]
+    pub fn recover(&self, snapshot: &Snapshot) -> UnauthorizedRecovery {
+        UnauthorizedRecovery::new(self.clone(), snapshot)
+    }
+}
+
 impl UnauthorizedRecovery {
-    pub(super) fn new(manager: AuthManager, snapshot: &Snapshot) -> Self {
+    fn new(manager: AuthManager, snapshot: &Snapshot) -> Self {
         let refused = snapshot.bearer().map(Secret::fingerprint);
         let step = match () {
             () if manager.0.provider.is_some() => NextStep::AskProvider,

@@ -1,110 +1,23 @@
-//! Logout: revokes the tokens of a login and removes every stored copy.
+//! Revokes the tokens of a store's content and removes it, for a logout.
 
-use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::engine::Engine;
+use super::engine::{Engine, RestoreOutcome, restore, revoke};
 use super::error::Error;
 use super::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
-use super::recover::{self, RestoreOutcome, restore, revoke};
-use crate::authority::{self, Revocation};
-use crate::config::{LegacyToken, StoreKind};
-use crate::document::AuthDocument;
+use crate::authority::{self, Endpoint, Revocation, client_id};
+use crate::config::StoreKind;
+use crate::document::{AuthDocument, Provenance, salvage};
 use crate::failpoint;
 use crate::store::rescue::RescuePurpose;
 use crate::store::{
-    self, HomeState, Lease, LeaseOutcome, LockDeadline, Removal, SeenRevision, StorageNote, StoreContent,
-    StoredDocument, Waiting, Writer,
+    self, HomeState, Removal, SeenRevision, StorageNote, StoreContent, StoredDocument, Writer,
 };
 
 /// How often a copy is removed again that another program has replaced meanwhile.
 const MAX_ATTEMPTS: usize = 3;
-/// Maximum time that a forced logout waits for other processes.
-const FORCED_WAIT: Duration = Duration::from_secs(5);
 
-/// Logs a home out. Succeeds also without a login. Locks: the lease, throughout.
-///
-/// In the file store, tokens are revoked and then the file is removed. In the keychain, the item is removed first, because
-/// some services refuse removal without notice; its content is in the rescue meanwhile and is restored if the revocation
-/// fails. `on_wait` may end the wait for the lease; later the logout is completed, by the next lease holder if necessary.
-///
-/// # Errors
-/// - [`Error::Interrupted`]: `on_wait` ended the wait; nothing was changed.
-/// - [`Error::Authority`]: the revocation failed; with [`LogoutScope::Revoke`] nothing is removed, so it can be retried.
-/// - [`Error::Store`]: the lease cannot be acquired, or a copy could not be removed; nothing was revoked.
-pub(super) fn run(
-    engine: &Engine,
-    scope: LogoutScope,
-    deadline: &LockDeadline,
-    on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
-) -> Result<LogoutReport, Error> {
-    let ends = Instant::now() + FORCED_WAIT;
-    let lease = match scope {
-        LogoutScope::Force => {
-            Lease::acquire_or_skip_locks(&engine.home, deadline.at_most(FORCED_WAIT), on_wait)?
-        }
-        _ => Lease::acquire_with(&engine.home, deadline, on_wait)?,
-    };
-    let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
-    let mut writer = engine.stores()?.writer(&lease)?;
-    let mut report = LogoutReport::nothing();
-    match scope {
-        LogoutScope::Revoke => {
-            let is_interrupted = writer.state().logging_out.is_some();
-            recover::recover(engine, &mut writer)?;
-            if is_interrupted {
-                report.add_revocation(LogoutRevocation::Revoked);
-            }
-        }
-        // The rescue of a killed process is revoked instead of completed, which could take too long.
-        _ => end_rescue(engine, &mut writer, scope, &mut report),
-    }
-    let mut ending = LoginRemoval { engine, writer: &mut writer, scope, force_until: ends };
-    if scope == LogoutScope::Revoke && !ending.check_all(&mut report) {
-        return Ok(report);
-    }
-    for kind in ending.in_order() {
-        ending.remove_from(kind, &mut report)?;
-    }
-    report.legacy_token_removed = match writer.remove_legacy_token() {
-        Ok(before) => before == LegacyToken::Present,
-        Err(error) => {
-            report.notes.push(error.to_string());
-            false
-        }
-    };
-    if report.failed.is_empty() {
-        clear(&mut writer, scope)?;
-    }
-    report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
-    Ok(report)
-}
-
-/// Revokes the tokens of the rescue; [`clear`] removes it.
-fn end_rescue(engine: &Engine, writer: &mut Writer<'_>, scope: LogoutScope, report: &mut LogoutReport) {
-    match writer.read_rescue() {
-        Ok(None) => {}
-        Ok(Some(_)) if scope == LogoutScope::Local => report.add_revocation(LogoutRevocation::NotTried),
-        Ok(Some(rescue)) => report.add_revocation(match recover::revoke_unfinished(engine, &rescue) {
-            Ok(()) => LogoutRevocation::Revoked,
-            Err(error) => LogoutRevocation::Failed(error.to_string()),
-        }),
-        Err(error) => report.add_revocation(LogoutRevocation::Failed(error.to_string())),
-    }
-}
-
-/// Removes sealing key, rescue and state of the removed login.
-fn clear(writer: &mut Writer<'_>, scope: LogoutScope) -> Result<(), Error> {
-    if writer.uses_keychain() {
-        // The next login creates another key.
-        let _ = writer.remove_sealing_key();
-    }
-    match writer.clear_rescue().and_then(|()| writer.record(HomeState::forget_login)) {
-        Err(error) if scope != LogoutScope::Force => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
+/// A logout of the content of stores.
 pub(super) struct LoginRemoval<'a, 'lease> {
     pub(super) engine: &'a Engine,
     pub(super) writer: &'a mut Writer<'lease>,
@@ -113,14 +26,14 @@ pub(super) struct LoginRemoval<'a, 'lease> {
 }
 
 impl LoginRemoval<'_, '_> {
-    fn in_order(&self) -> [StoreKind; 2] {
+    pub(super) fn in_order(&self) -> [StoreKind; 2] {
         let found = self.writer.stores().find().ok().and_then(|found| found.stored);
         let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
         [first, first.other()]
     }
 
     /// Checks before any revocation that every copy can be removed; otherwise a revoked token would stay stored.
-    fn check_all(&self, report: &mut LogoutReport) -> bool {
+    pub(super) fn check_all(&self, report: &mut LogoutReport) -> bool {
         for kind in self.in_order() {
             if matches!(
                 self.writer.read(kind),
@@ -134,7 +47,7 @@ impl LoginRemoval<'_, '_> {
     }
 
     /// Revokes and removes the content of one store, until it is empty.
-    fn remove_from(&mut self, kind: StoreKind, report: &mut LogoutReport) -> Result<(), Error> {
+    pub(super) fn remove_from(&mut self, kind: StoreKind, report: &mut LogoutReport) -> Result<(), Error> {
         let mut before: Option<AuthDocument> = None;
         for _ in 0..MAX_ATTEMPTS {
             let content = match self.writer.read(kind) {
@@ -301,7 +214,7 @@ impl LoginRemoval<'_, '_> {
         Ok(self.writer.record(HomeState::clear_logout_mark)?)
     }
 
-    pub(super) fn remove(
+    fn remove(
         &mut self,
         kind: StoreKind,
         seen: SeenRevision,
@@ -317,7 +230,143 @@ impl LoginRemoval<'_, '_> {
     }
 }
 
-pub(super) enum LoginRemovalOutcome {
+/// The result of one removal.
+enum LoginRemovalOutcome {
     Removed(Removal, LogoutRevocation),
+    /// Another program has replaced the content.
     Changed(LogoutRevocation),
+}
+
+impl LoginRemoval<'_, '_> {
+    /// Removes bytes that are no valid document. Tokens found in them are revoked at the default endpoint.
+    fn remove_unparsable(
+        &mut self,
+        kind: StoreKind,
+        seen: SeenRevision,
+        bytes: &[u8],
+        why: store::Error,
+    ) -> Result<LoginRemovalOutcome, Error> {
+        if bytes.trim_ascii().is_empty() {
+            return self.remove(kind, seen, LogoutRevocation::NotNeeded);
+        }
+        if self.scope == LogoutScope::Local {
+            return self.remove(kind, seen, LogoutRevocation::NotTried);
+        }
+        if self.scope != LogoutScope::Force {
+            self.writer.check_remove(kind)?;
+        }
+        match (self.revoke_salvaged(bytes), self.scope) {
+            (Some(Ok(())), _) => self.remove(kind, seen, LogoutRevocation::Revoked),
+            (Some(Err(error)), LogoutScope::Force) => {
+                self.remove(kind, seen, LogoutRevocation::Failed(error.to_string()))
+            }
+            (Some(Err(error)), _) => Err(error),
+            (None, LogoutScope::Force) => self.remove(kind, seen, LogoutRevocation::Failed(why.to_string())),
+            (None, _) => Err(why.into()),
+        }
+    }
+
+    /// Revokes the tokens found in `bytes`; returns `None` if there are none.
+    fn revoke_salvaged(&self, bytes: &[u8]) -> Option<Result<(), Error>> {
+        let salvaged = salvage(bytes)?;
+        let provenance = Provenance::default();
+        let revocation = Endpoint::revoke(&self.engine.environment, &provenance)
+            .map_err(authority::Error::from)
+            .map(|endpoint| match (salvaged.refresh_token, salvaged.access_token) {
+                (Some(token), _) => {
+                    Some(Revocation::of_refresh_token(endpoint, client_id(&provenance).to_owned(), token))
+                }
+                (None, Some(token)) => Some(Revocation::of_access_token(endpoint, token)),
+                (None, None) => None,
+            });
+        match revocation {
+            Ok(revocation) => revocation.map(|revocation| revoke(self.engine, &revocation)),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Handles a store that cannot be read. A keychain that reports no item and that was never used is skipped; otherwise
+    /// the copy is reported as not removed, or removed by force.
+    fn remove_unread(
+        &mut self,
+        kind: StoreKind,
+        error: store::Error,
+        report: &mut LogoutReport,
+    ) -> Result<(), Error> {
+        let location = self.writer.stores().location(kind);
+        if kind == StoreKind::Keychain && !self.writer.keychain_may_hold_login(&error) {
+            let holds = || self.writer.stores().keychain().has_item(self.writer.stores().deadline());
+            if !error.may_hide_login() || !matches!(holds(), Ok(true)) {
+                if error.may_hide_login() {
+                    report.notes.push(StorageNote::KeychainSkipped { reason: error.to_string() }.to_string());
+                }
+                return Ok(());
+            }
+        }
+        if kind == StoreKind::File
+            && self.scope != LogoutScope::Local
+            && let Ok(Some(bytes)) = self.writer.stores().raw_file()
+        {
+            match self.remove_oversized(&bytes) {
+                Ok(Some((removal, done))) => {
+                    report.add_revocation(done);
+                    if removal == Removal::Removed {
+                        report.removed.push(RemovedCopy::from(&location));
+                    }
+                    return Ok(());
+                }
+                Err(error @ Error::Store(_)) if self.scope == LogoutScope::Revoke => {
+                    report.add_remaining(&location, &error);
+                    return Ok(());
+                }
+                Err(failed) if self.scope == LogoutScope::Revoke => return Err(failed),
+                _ => {}
+            }
+        }
+        if self.scope == LogoutScope::Force || (self.scope == LogoutScope::Local && kind == StoreKind::File) {
+            return self.force_remove(kind, report, Some(error));
+        }
+        report.add_remaining(&location, &error.into());
+        Ok(())
+    }
+
+    /// Revokes the tokens in a file that is too large for a document, and removes it; returns `None` if there are none.
+    fn remove_oversized(&mut self, bytes: &[u8]) -> Result<Option<(Removal, LogoutRevocation)>, Error> {
+        if self.scope != LogoutScope::Force {
+            self.writer.check_remove(StoreKind::File)?;
+        }
+        let done = match self.revoke_salvaged(bytes) {
+            None => return Ok(None),
+            Some(Ok(())) => LogoutRevocation::Revoked,
+            Some(Err(error)) if self.scope == LogoutScope::Force => {
+                LogoutRevocation::Failed(error.to_string())
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        if self.scope == LogoutScope::Force {
+            return Ok(Some((self.writer.force_remove(StoreKind::File, self.force_until)?, done)));
+        }
+        let removal = self.writer.remove_unparsable_file(bytes)?.ok_or(store::Error::Contended)?;
+        Ok(Some((removal, done)))
+    }
+
+    /// Removes the content of a store without reading it.
+    fn force_remove(
+        &mut self,
+        kind: StoreKind,
+        report: &mut LogoutReport,
+        unread: Option<store::Error>,
+    ) -> Result<(), Error> {
+        match self.writer.force_remove(kind, self.force_until) {
+            Ok(Removal::Absent) => {}
+            Ok(Removal::Removed) => {
+                report.removed.push(RemovedCopy::from(&self.writer.stores().location(kind)));
+                if let Some(error) = unread {
+                    report.add_revocation(LogoutRevocation::Failed(error.to_string()));
+                }
+            }
+            Err(error) => report.add_remaining(&self.writer.stores().location(kind), &error.into()),
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,220 @@
+//! A refresh or logout as a value, which this process or a child process runs.
+//!
+//! A command may be killed, time out or replace itself at any moment; a child process in its own session survives that.
+//! The job holds fingerprints and no secret: the process that runs it reads the store.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::{self, AccountPolicy, Engine};
+use super::error::{Error, JobFailure};
+use super::logout::{LogoutReport, LogoutRevocation, LogoutScope};
+use super::removal::LoginRemoval;
+use super::request::{CallerBase, RefreshReason};
+use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
+use super::transaction::Transaction;
+use crate::config::{Environment, LegacyToken};
+use crate::home::Home;
+use crate::store::{HomeState, Lease, LeaseOutcome, LockDeadline, Waiting, Writer};
+
+/// Maximum time that a forced logout waits for other processes.
+const FORCED_WAIT: Duration = Duration::from_secs(5);
+
+/// A refresh or logout to run, serialized as JSON for a child process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Job {
+    task: JobTask,
+    policy: AccountPolicy,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum JobTask {
+    Freshen,
+    Refresh { reason: RefreshReason, base: CallerBase },
+    Logout { scope: LogoutScope },
+}
+
+/// The outcome of a [`Job`], serialized as JSON by a child process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobOutcome {
+    /// The store holds a token that serves the request.
+    Served,
+    /// The new tokens are in the rescue only; the next lease holder commits them. The text says why.
+    Uncommitted(String),
+    /// The login was removed.
+    LoggedOut(LogoutReport),
+    /// It failed.
+    Failed(JobFailure),
+}
+
+impl Job {
+    /// Returns a refresh for a caller that holds `snapshot`.
+    #[must_use]
+    pub fn refresh(reason: RefreshReason, snapshot: &Snapshot, policy: AccountPolicy) -> Self {
+        Self { task: JobTask::Refresh { reason, base: CallerBase::of(snapshot) }, policy }
+    }
+
+    /// Returns a refresh that runs only if the stored login is stale and can be refreshed.
+    #[must_use]
+    pub fn freshen(policy: AccountPolicy) -> Self {
+        Self { task: JobTask::Freshen, policy }
+    }
+
+    /// Returns a logout.
+    #[must_use]
+    pub fn logout(scope: LogoutScope) -> Self {
+        Self { task: JobTask::Logout { scope }, policy: AccountPolicy::Follow }
+    }
+
+    /// Runs the job on this thread. While another process holds the lease, `on_wait` is called before each further try and
+    /// may end the wait; then nothing was changed.
+    #[must_use]
+    pub fn run(
+        self,
+        home: Home,
+        environment: &Environment,
+        on_wait: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> JobOutcome {
+        self.run_within(home, environment, &LockDeadline::after(environment.lock_timeout), on_wait)
+    }
+
+    /// Runs the job as [`Self::run`] does, with `deadline` for all locks. Cancelling `deadline` ends every wait, until a
+    /// token is sent or Codex's commit locks are held.
+    #[must_use]
+    pub fn run_within(
+        self,
+        home: Home,
+        environment: &Environment,
+        deadline: &LockDeadline,
+        mut on_wait: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> JobOutcome {
+        let engine = Engine::new(home, environment.clone(), self.policy);
+        let done = match self.task {
+            JobTask::Freshen => freshen(&engine, deadline, &mut on_wait),
+            JobTask::Refresh { reason, base } => refresh(&engine, reason, base, deadline, &mut on_wait),
+            JobTask::Logout { scope } => {
+                logout(&engine, scope, deadline, &mut on_wait).map(JobOutcome::LoggedOut)
+            }
+        };
+        done.unwrap_or_else(|error| JobOutcome::Failed(JobFailure::from(&error)))
+    }
+}
+
+type WaitHook<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
+
+fn freshen(
+    engine: &Engine,
+    deadline: &LockDeadline,
+    on_wait: &mut WaitHook<'_>,
+) -> Result<JobOutcome, Error> {
+    let snapshot = engine.load()?;
+    match snapshot.status(engine.clock.now()) {
+        SnapshotStatus::Stale | SnapshotStatus::Expired if snapshot.fingerprint().is_some() => {
+            refresh(engine, RefreshReason::Stale, CallerBase::of(&snapshot), deadline, on_wait)
+        }
+        _ => Ok(JobOutcome::Served),
+    }
+}
+
+fn refresh(
+    engine: &Engine,
+    reason: RefreshReason,
+    base: CallerBase,
+    deadline: &LockDeadline,
+    on_wait: &mut WaitHook<'_>,
+) -> Result<JobOutcome, Error> {
+    let snapshot = Transaction { engine, reason, base, deadline: deadline.clone() }.run(on_wait)?;
+    Ok(match snapshot.divergence() {
+        Some(Divergence::Uncommitted(error)) => JobOutcome::Uncommitted(error.to_string()),
+        _ => JobOutcome::Served,
+    })
+}
+
+/// Logs a home out. Succeeds also without a login. Locks: the lease, throughout.
+///
+/// In the file store, tokens are revoked and then the file is removed. In the keychain, the item is removed first, because
+/// some services refuse removal without notice; its content is in the rescue meanwhile and is restored if the revocation
+/// fails. `on_wait` may end the wait for the lease; later the logout is completed, by the next lease holder if necessary.
+///
+/// # Errors
+/// - [`Error::Interrupted`]: `on_wait` ended the wait; nothing was changed.
+/// - [`Error::Authority`]: the revocation failed; with [`LogoutScope::Revoke`] nothing is removed, so it can be retried.
+/// - [`Error::Store`]: the lease cannot be acquired, or a copy could not be removed; nothing was revoked.
+fn logout(
+    engine: &Engine,
+    scope: LogoutScope,
+    deadline: &LockDeadline,
+    on_wait: &mut WaitHook<'_>,
+) -> Result<LogoutReport, Error> {
+    let ends = Instant::now() + FORCED_WAIT;
+    let lease = match scope {
+        LogoutScope::Force => {
+            Lease::acquire_or_skip_locks(&engine.home, deadline.at_most(FORCED_WAIT), on_wait)?
+        }
+        _ => Lease::acquire_with(&engine.home, deadline, on_wait)?,
+    };
+    let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
+    let mut writer = engine.stores()?.writer(&lease)?;
+    let mut report = LogoutReport::nothing();
+    match scope {
+        LogoutScope::Revoke => {
+            let is_interrupted = writer.state().logging_out.is_some();
+            engine::recover(engine, &mut writer)?;
+            if is_interrupted {
+                report.add_revocation(LogoutRevocation::Revoked);
+            }
+        }
+        // The rescue of a killed process is revoked instead of completed, which could take too long.
+        _ => end_rescue(engine, &mut writer, scope, &mut report),
+    }
+    let mut ending = LoginRemoval { engine, writer: &mut writer, scope, force_until: ends };
+    if scope == LogoutScope::Revoke && !ending.check_all(&mut report) {
+        return Ok(report);
+    }
+    for kind in ending.in_order() {
+        ending.remove_from(kind, &mut report)?;
+    }
+    report.legacy_token_removed = match writer.remove_legacy_token() {
+        Ok(before) => before == LegacyToken::Present,
+        Err(error) => {
+            report.notes.push(error.to_string());
+            false
+        }
+    };
+    if report.failed.is_empty() {
+        clear(&mut writer, scope)?;
+    }
+    report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
+    Ok(report)
+}
+
+/// Revokes the tokens of the rescue; [`clear`] removes it.
+fn end_rescue(engine: &Engine, writer: &mut Writer<'_>, scope: LogoutScope, report: &mut LogoutReport) {
+    match writer.read_rescue() {
+        Ok(None) => {}
+        Ok(Some(_)) if scope == LogoutScope::Local => report.add_revocation(LogoutRevocation::NotTried),
+        Ok(Some(rescue)) => report.add_revocation(match engine::revoke_unfinished(engine, &rescue) {
+            Ok(()) => LogoutRevocation::Revoked,
+            Err(error) => LogoutRevocation::Failed(error.to_string()),
+        }),
+        Err(error) => report.add_revocation(LogoutRevocation::Failed(error.to_string())),
+    }
+}
+
+/// Removes sealing key, rescue and state of the removed login.
+fn clear(writer: &mut Writer<'_>, scope: LogoutScope) -> Result<(), Error> {
+    if writer.uses_keychain() {
+        // The next login creates another key.
+        let _ = writer.remove_sealing_key();
+    }
+    match writer.clear_rescue().and_then(|()| writer.record(HomeState::forget_login)) {
+        Err(error) if scope != LogoutScope::Force => Err(error.into()),
+        _ => Ok(()),
+    }
+}
