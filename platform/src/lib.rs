@@ -14,5 +14,5 @@ pub mod process;
 pub mod search_path;
 pub mod service;
 mod space;
-mod sync;
+pub mod sync;
 pub mod text;

@@ -12,6 +12,7 @@ use super::error::MissingResponse;
 use super::issuer::Issuer;
 use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::{InvalidTokenResponse, to_json};
+use crate::redaction::printable;
 use crate::secret::Secret;
 
 /// The timeout of one request.
@@ -89,7 +90,7 @@ impl Authority {
         let begun: CodeResponse =
             answer.into_body().and_then(|body| parse(&body)).map_err(|c| request.unanswered(c))?;
         Ok(DeviceStart::Started(DeviceCode {
-            user_code: begun.user_code.chars().filter(|letter| !letter.is_control()).collect(),
+            user_code: printable(&begun.user_code, usize::MAX),
             interval: begun.interval.map_or(DEFAULT_INTERVAL, Interval::duration),
             id: Secret::new(begun.device_auth_id),
             endpoint: issuer.endpoint(POLL_PATH),

@@ -10,6 +10,7 @@ use super::error::MissingResponse;
 use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::InvalidTokenResponse;
 use crate::config::Environment;
+use crate::redaction::printable;
 use crate::secret::Secret;
 
 /// The timeout of the look-up.
@@ -79,8 +80,7 @@ struct ProfileResponse {
 
 /// Removes control characters; an empty string becomes `None`.
 pub(super) fn single_line(text: Option<String>) -> Option<String> {
-    text.map(|text| text.chars().filter(|letter| !letter.is_control()).collect::<String>())
-        .filter(|text| !text.is_empty())
+    text.map(|text| printable(&text, usize::MAX)).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

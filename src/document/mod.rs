@@ -18,7 +18,6 @@ use std::str::FromStr as _;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-
 pub(crate) use self::freshness::Validity;
 pub use self::freshness::{Freshness, Staleness};
 pub use self::identity::Identity;
@@ -29,6 +28,7 @@ pub use self::salvage::{SalvagedTokens, salvage};
 
 pub use self::tokens::{Provenance, TokenOwner, Tokens};
 use crate::claims::{self, Claims};
+use crate::redaction::printable;
 use crate::secret::{Fingerprint, Secret, digest};
 
 const AUTH_MODE: &str = "auth_mode";
@@ -364,7 +364,7 @@ fn string<'a>(value: Option<&'a Json>, name: &'static str) -> Result<Option<&'a 
 
 /// Returns `word` without control characters, of at most 40 characters.
 fn shown(word: &str) -> String {
-    word.chars().filter(|letter| !letter.is_control()).take(40).collect()
+    printable(word, 40)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::redaction::printable;
 use crate::secret::Secret;
 
 /// What a callback contained.
@@ -73,9 +74,7 @@ impl PendingCallback {
         if state.map(Secret::new).is_none_or(|state| state != self.state) {
             return Err(BadCallback::WrongState);
         }
-        let shown = |text: String| -> String {
-            text.chars().filter(|letter| !letter.is_control()).take(300).collect()
-        };
+        let shown = |text: String| printable(&text, 300);
         Ok(match (error, code.filter(|code| !code.is_empty())) {
             (Some(error), _) => {
                 CallbackOutcome::Refused { code: shown(error), description: description.map(shown) }

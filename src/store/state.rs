@@ -17,6 +17,7 @@ use super::locate::DocumentTarget;
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::{Home, RecordPaths};
+use crate::redaction::printable;
 use crate::secret::Fingerprint;
 
 const MAX_STATE_BYTES: u64 = 256 * 1024;
@@ -94,9 +95,7 @@ impl From<Holder> for ChangeAuthor {
 
 impl fmt::Display for ChangeAuthor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let printable =
-            self.program.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
-        write!(f, "{printable} (pid {})", self.pid)
+        write!(f, "{} (pid {})", printable(&self.program, 64), self.pid)
     }
 }
 

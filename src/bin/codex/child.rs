@@ -23,9 +23,8 @@ use codex_auth_platform::{peer, process};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::CommandOutcome;
 use crate::context::CommandContext;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
 /// The hidden command of the child process.

@@ -1,13 +1,11 @@
 //! `codex completions`: prints a completion script, generated from the definition of the arguments.
 
-use std::ffi::OsStr;
-
-use clap::builder::{PossibleValue, TypedValueParser};
-use clap::{Arg, Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
+use crate::error::CommandOutcome;
+use crate::hand_over;
 use crate::output::Output;
-use crate::{CommandOutcome, hand_over};
 
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArguments {
@@ -17,11 +15,14 @@ pub(crate) struct CompletionsArguments {
 }
 
 /// The script completes the name by which the program was called.
-pub(crate) fn run(arguments: &CompletionsArguments, output: &mut Output) -> CommandOutcome {
+pub(crate) fn run(
+    arguments: &CompletionsArguments,
+    mut definition: Command,
+    output: &Output,
+) -> CommandOutcome {
     let mut script = Vec::new();
-    let mut command = crate::TopArguments::command();
-    command.build();
-    let mut command = shown(&command);
+    definition.build();
+    let mut command = shown(&definition);
     clap_complete::generate(arguments.shell, &mut command, hand_over::name_of_this_run(), &mut script);
     Ok(output.data(String::from_utf8_lossy(&script).trim_end())?)
 }
@@ -40,23 +41,4 @@ fn shown(command: &Command) -> Command {
         shown = shown.about(about.clone());
     }
     shown
-}
-
-/// Parses one of a few words, and lists them for completions.
-#[derive(Clone, Debug)]
-pub(crate) struct WordParser<T> {
-    pub(crate) words: &'static [&'static str],
-    pub(crate) parse: fn(&str) -> Result<T, String>,
-}
-
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for WordParser<T> {
-    type Value = T;
-
-    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, word: &OsStr) -> Result<T, clap::Error> {
-        self.parse.parse_ref(command, argument, word)
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.words.iter().map(PossibleValue::new)))
-    }
 }

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_auth::config::StoreSelection;
 use codex_auth::document::AuthDocument;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, LockDeadline, StorageNote, Waiting};
@@ -12,7 +11,6 @@ use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
 use serde_json::{Value, json};
 
-use crate::completions::WordParser;
 use crate::error::CommandError;
 use crate::output::{Output, path_text};
 
@@ -87,15 +85,6 @@ impl WaitingLine {
             waiting.holder().map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
         self.output.say(&format!("waiting for {holder}, which is changing this login"));
     }
-}
-
-/// What `--store` can be.
-pub(crate) const STORES: WordParser<StoreSelection> =
-    WordParser { words: &["keychain", "file", "auto"], parse: selection };
-
-/// `--store`, in our words and in Codex's.
-fn selection(word: &str) -> Result<StoreSelection, String> {
-    StoreSelection::from_name(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
 }
 
 /// Whose login it is, for a report: the workspace is that of the access token, and `account_id` the one that the document

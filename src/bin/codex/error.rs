@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
 use codex_auth::manager::JobFailure;
-use codex_auth::store::HOW_TO_UNLOCK;
 use codex_auth::{ErrorKind, config, login, store};
 
 /// The exit codes that scripts rely on.
@@ -79,6 +78,9 @@ pub(crate) struct CommandError {
     told: bool,
 }
 
+/// The result of a command.
+pub(crate) type CommandOutcome = Result<(), CommandError>;
+
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), told: false }
@@ -115,6 +117,11 @@ impl CommandError {
     /// A failure that the command's own report has told already.
     pub(crate) fn told(exit: Exit) -> Self {
         Self { told: true, ..Self::new(exit, "") }
+    }
+
+    /// The system refused something that the command needs from its beginning on.
+    pub(crate) fn cannot_start(what: &str, error: &io::Error) -> Self {
+        Self::new(Exit::Failed, format!("cannot start {what}: {error}"))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -212,7 +219,7 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         Remedy::MakeWritable => "make the folder and the file writable for this user",
         Remedy::MountFolder => "mount the folder of the login into the container, not the file",
         Remedy::UnlockKeychain => {
-            return format!("{HOW_TO_UNLOCK}, or keep the login in a file: codex login --store file").into();
+            return "unlock the keychain, or keep the login in a file: codex login --store file".into();
         }
         Remedy::UseFileStore => {
             "where there is no keychain, keep the login in a file: codex login --store file"

@@ -10,10 +10,8 @@ use codex_auth::manager::{AccountPolicy, RefreshReason};
 use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
-use crate::CommandOutcome;
 use crate::context::{CommandContext, account, kept_in};
-use crate::error::{CommandError, Exit};
-use crate::migrate::MigrateArguments;
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
 
@@ -26,16 +24,17 @@ item once, which the system may ask you to allow, and refreshes its token at onc
 That invalidates Codex's copy: Codex then has to log in again, or to share the file.
 Import it? [y/N]";
 
-pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandOutcome {
+/// Imports into the store `to`, or into the one that is chosen without it; `confirmed` skips the question.
+pub(crate) fn run(to: Option<StoreKind>, confirmed: bool, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     output.head("account", account(None));
     let keychain = session.stores.keychain();
     if keychain.shares_codex_item() {
         return shared(&keychain.location(), output);
     }
-    let choice = session.stores.choose(arguments.to.map(StoreSelection::from))?;
+    let choice = session.stores.choose(to.map(StoreSelection::from))?;
     session.stores.check(&choice)?;
-    let prompts = confirm(arguments, output)?;
+    let prompts = confirm(confirmed, output)?;
     let theirs =
         keychain.read_codex_item(prompts, DIALOG_TIMEOUT).map_err(|error| not_readable(error, prompts))?;
     let theirs = theirs.ok_or_else(no_login)?;
@@ -66,9 +65,9 @@ fn shared(location: &DocumentLocation, output: &Output) -> CommandOutcome {
 
 /// Asks the user for confirmation. The system's dialog is allowed only if there is a terminal, so that someone can
 /// answer.
-fn confirm(arguments: &MigrateArguments, output: &Output) -> Result<PromptPolicy, CommandError> {
+fn confirm(confirmed: bool, output: &Output) -> Result<PromptPolicy, CommandError> {
     let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !arguments.yes {
+    if !confirmed {
         if !is_terminal {
             let why =
                 "importing the login invalidates Codex's copy, and there is no terminal to confirm that";

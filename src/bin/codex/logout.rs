@@ -3,14 +3,13 @@
 use clap::Args;
 use codex_auth::error::Remedy;
 use codex_auth::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
-use codex_auth::manager::{Job, JobFailure, RefreshOutcome};
-use codex_auth::store::HOW_TO_UNLOCK;
+use codex_auth::manager::{Job, JobFailure, JobOutcome};
 use serde_json::json;
 
+use crate::child;
 use crate::context::CommandContext;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
-use crate::{CommandOutcome, child};
 
 #[derive(Args, Debug)]
 pub(crate) struct LogoutArguments {
@@ -34,7 +33,7 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         (_, true) => LogoutScope::Local,
         _ => LogoutScope::Revoke,
     };
-    if session.stores.is_untouched()? {
+    if session.stores.is_home_missing()? {
         if output.is_json() {
             output.report(shape(&LogoutReport::nothing()))?;
         } else {
@@ -43,8 +42,8 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         return Ok(());
     }
     match child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)? {
-        RefreshOutcome::LoggedOut(report) => told(&report, scope, output),
-        RefreshOutcome::Failed(failure) => {
+        JobOutcome::LoggedOut(report) => told(&report, scope, output),
+        JobOutcome::Failed(failure) => {
             let failed = CommandError::from(failure);
             Err(if failed.kind() == Exit::TryAgain {
                 failed
@@ -104,7 +103,7 @@ fn remains(mut failure: JobFailure, scope: LogoutScope) -> CommandError {
         Some(Remedy::UnlockKeychain | Remedy::UseFileStore) => {
             // Logging in elsewhere would not remove this copy.
             failure.remedy = None;
-            CommandError::from(failure).hint(HOW_TO_UNLOCK).hint(again)
+            CommandError::from(failure).hint(again)
         }
         Some(Remedy::ForceLogout) => CommandError::from(failure),
         Some(Remedy::Wait) if scope != LogoutScope::Force => {

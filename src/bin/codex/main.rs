@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod app_server;
+mod arguments;
 mod child;
 mod completions;
 mod context;
@@ -17,6 +18,7 @@ mod migrate;
 mod output;
 mod provider;
 mod refresh;
+mod runtime;
 mod status;
 mod sync;
 mod token;
@@ -26,13 +28,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind as ClapKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use codex_auth::Environment;
 use codex_auth_platform::hardening;
 use zeroizing_alloc::ZeroAlloc;
 
 use self::error::{CommandError, Exit};
-use self::hand_over::HandOver;
+use self::hand_over::{Definition, HandOver};
 use self::output::Output;
 
 #[cfg(target_env = "musl")]
@@ -95,13 +97,20 @@ enum Command {
     Transaction(child::ChildArguments),
 }
 
+const DEFINITION: Definition =
+    Definition { is_own_command, help: || TopArguments::command().render_help().to_string() };
+
+fn is_own_command(name: &str, arguments: &[OsString]) -> bool {
+    Command::has_subcommand(name) && (name != "app-server" || app_server::is_ours(arguments))
+}
+
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    match hand_over::hand_over(&words) {
+    match hand_over::hand_over(&words, &DEFINITION) {
         Ok(HandOver::Done(code)) => return code,
         Ok(HandOver::Ours) => {}
         Err(error) => {
-            early_output().failure(&error);
+            Output::of_process().failure(&error);
             return error.exit();
         }
     }
@@ -139,8 +148,8 @@ fn main() -> ExitCode {
         Command::AppServer(arguments) => app_server::run(&arguments, &mut output),
         Command::Transaction(arguments) => child::serve(&arguments, &mut output),
         Command::Doctor(arguments) => doctor::run(&arguments, &mut output),
-        Command::Completions(arguments) => completions::run(&arguments, &mut output),
-        Command::Man(arguments) => man::run(&arguments, &mut output),
+        Command::Completions(arguments) => completions::run(&arguments, TopArguments::command(), &output),
+        Command::Man(arguments) => man::run(&arguments, TopArguments::command(), &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -178,7 +187,7 @@ fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     }
     let see_help = "see what there is: codex --help";
     if error.kind() == ClapKind::InvalidSubcommand {
-        early_output().failure(&hand_over::unknown_command(words).hint(see_help));
+        Output::of_process().failure(&hand_over::unknown_command(words).hint(see_help));
         return Exit::Usage.into();
     }
     let mut problem = error.kind().as_str().unwrap_or("the command line makes no sense").to_owned();
@@ -194,21 +203,9 @@ fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if let Some(why) = std::error::Error::source(error) {
         failed = failed.hint(why.to_string());
     }
-    early_output().failure(&failed.hint(see_help));
+    Output::of_process().failure(&failed.hint(see_help));
     Exit::Usage.into()
 }
-
-/// For what is said before a command is known.
-fn early_output() -> Output {
-    let mut output = Output::new(false, false);
-    if let Ok(environment) = Environment::of_process() {
-        output.configure(&environment);
-    }
-    output
-}
-
-/// How a command ends when it does not fail outright.
-type CommandOutcome = Result<(), CommandError>;
 
 #[cfg(test)]
 mod tests {

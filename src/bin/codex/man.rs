@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use codex_auth::Clock;
@@ -12,8 +12,7 @@ use codex_auth_platform::hardening::with_inherited_umask;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::CommandOutcome;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::hand_over::OWN_NAME;
 use crate::output::Output;
 
@@ -35,15 +34,15 @@ fn date(word: &str) -> Result<Date, String> {
     word.parse().map_err(|_| "write it as 2026-11-21".to_owned())
 }
 
-pub(crate) fn run(arguments: &ManArguments, output: &mut Output) -> CommandOutcome {
-    let mut command = crate::TopArguments::command();
-    command.build();
+pub(crate) fn run(arguments: &ManArguments, mut definition: Command, output: &Output) -> CommandOutcome {
+    definition.build();
     let today = || Clock::system().now().to_zoned(TimeZone::UTC).date();
     let date = arguments.date.unwrap_or_else(today);
-    let pages = with_inherited_umask(|| write_pages(&command, date, &arguments.folder)).map_err(|error| {
-        let message = format!("cannot write manual pages into {}: {error}", arguments.folder.display());
-        CommandError::new(Exit::Failed, message).hint("name a folder that this user can write to")
-    })?;
+    let pages =
+        with_inherited_umask(|| write_pages(&definition, date, &arguments.folder)).map_err(|error| {
+            let message = format!("cannot write manual pages into {}: {error}", arguments.folder.display());
+            CommandError::new(Exit::Failed, message).hint("name a folder that this user can write to")
+        })?;
     output.say(&format!("wrote {pages} manual pages into {}", arguments.folder.display()));
     Ok(())
 }

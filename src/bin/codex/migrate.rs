@@ -10,12 +10,12 @@ use codex_auth::store::migrate::{
 use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
-use crate::completions::WordParser;
+use crate::arguments::WordParser;
 use crate::context::{CommandContext, account, kept_in, other_programs, warnings};
-use crate::error::CommandError;
+use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::refresh::refreshed;
-use crate::{CommandOutcome, import, status};
+use crate::{import, status};
 
 const TARGETS: WordParser<StoreKind> = WordParser { words: &["keychain", "file"], parse: target };
 
@@ -44,7 +44,7 @@ pub(crate) struct MigrateArguments {
 
 pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandOutcome {
     let Some(to) = arguments.to.filter(|_| !arguments.from_codex) else {
-        return import::run(arguments, output);
+        return import::run(arguments.to, arguments.yes, output);
     };
     let session = CommandContext::open(output)?;
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());

@@ -9,6 +9,7 @@ use codex_auth::manager::AuthManager;
 
 use crate::context::CommandContext;
 use crate::error::{CommandError, Exit};
+use crate::runtime;
 
 /// The credential in the environment that `codex exec` would use instead of the stored login.
 pub(crate) fn of_environment(environment: &Environment) -> Option<EnvironmentToken> {
@@ -41,10 +42,7 @@ pub(crate) fn of_command(session: &CommandContext, name: &str) -> Result<Externa
     let manager =
         AuthManager::builder(session.home().clone(), session.environment.clone()).provider(provider);
     let manager = manager.open().map_err(codex_auth::Error::from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime =
-        runtime.map_err(|error| CommandError::new(Exit::Failed, format!("cannot start: {error}")))?;
-    let token = runtime.block_on(manager.token()).map_err(codex_auth::Error::from)?;
+    let token = runtime::run(async { Ok(manager.token().await.map_err(codex_auth::Error::from)?) })?;
     token
         .snapshot()
         .external_token()

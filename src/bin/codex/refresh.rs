@@ -7,11 +7,11 @@ use codex_auth::manager::{self, AccountPolicy, Job, JobOutcome, RefreshReason, S
 use codex_auth::store::{LockDeadline, StorageNote};
 use serde_json::json;
 
+use crate::child;
 use crate::context::{CommandContext, account, warnings};
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, relative};
 use crate::status::unusable;
-use crate::{CommandOutcome, child};
 
 #[derive(Args, Debug)]
 pub(crate) struct RefreshArguments {

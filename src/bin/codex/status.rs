@@ -7,9 +7,9 @@ use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
 use crate::context::{CommandContext, account, kept_in, selected_elsewhere, warnings};
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, Paint, plain, relative};
-use crate::{CommandOutcome, provider};
+use crate::provider;
 
 #[derive(Args, Debug)]
 pub(crate) struct StatusArguments {
@@ -22,7 +22,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let session = CommandContext::open(output)?;
     let status = LoginStatus::read(&session.stores, &session.environment)?;
     let usability = status.usability();
-    let (found, snapshot) = (status.found(), status.snapshot());
+    let (found, snapshot) = (status.find_report(), status.snapshot());
     let document = snapshot.document();
     let mode = document.and_then(AuthDocument::mode);
     output.head("account", account(document));
@@ -47,7 +47,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
             "store": snapshot.location().map(|location| location.kind().as_str()),
             "location": snapshot.location().map(ToString::to_string),
-            "because": found.because.to_string(),
+            "because": found.reason.to_string(),
             "warnings": warnings,
         }))?;
     } else {
@@ -90,7 +90,7 @@ fn show(
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
     }
-    fields.push(("kept in", format!("{} ({})", kept_in(location), status.found().because)));
+    fields.push(("kept in", format!("{} ({})", kept_in(location), status.find_report().reason)));
     if let Some(moment) = snapshot.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }

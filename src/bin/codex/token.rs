@@ -11,11 +11,11 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::context::{CommandContext, account, warnings};
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text, relative};
+use crate::provider;
 use crate::refresh::refreshed;
 use crate::status::unusable;
-use crate::{CommandOutcome, provider};
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct TokenArguments {
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
     let short = |snapshot: &Snapshot| {
         lasts(snapshot, now).zip(arguments.min_ttl).is_some_and(|(lasts, min)| lasts < min)
     };
-    let reason = match (snapshot.standing(now), arguments.min_ttl) {
+    let reason = match (snapshot.status(now), arguments.min_ttl) {
         (SnapshotStatus::Fresh, Some(min)) if short(&snapshot) && refreshable(&snapshot) => {
             Some(RefreshReason::MinTtl(min.as_secs().unsigned_abs()))
         }
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
             Some(RefreshReason::Stale)
         }
         // What could not be stored before may be by now.
-        _ if matches!(snapshot.departure(), Some(Divergence::Uncommitted(_))) => Some(RefreshReason::Stale),
+        _ if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) => Some(RefreshReason::Stale),
         _ => None,
     };
     let snapshot = match reason {
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
 /// What the keeper of this home has at hand. Whatever else it says, the store is looked into as if there were none.
 fn at_hand(home: &Home, environment: &Environment, arguments: &TokenArguments) -> Option<IssuedToken> {
     let client = Client::of(home, environment)?;
-    client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), RefreshPolicy::AtHand).ok()
+    client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), RefreshPolicy::CachedOnly).ok()
 }
 
 /// A token from the keeper that the user names, which refreshes if it must.
@@ -125,7 +125,7 @@ fn print_provided(
     output: &mut Output,
 ) -> CommandOutcome {
     let now = Clock::system().now();
-    if !token.lives(now) {
+    if !token.is_valid_at(now) {
         let ended = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
         return Err(ended.hint("set another, or unset it to use what is stored"));
     }

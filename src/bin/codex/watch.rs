@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::CommandOutcome;
 use crate::context::{CommandContext, account};
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, Paint, plain, relative};
+use crate::runtime;
 
 /// How long a home may be missing before it counts as deleted, so that it can be replaced meanwhile.
 const DELETED_AFTER: Duration = Duration::from_secs(1);
@@ -41,12 +41,7 @@ pub(crate) fn run(_arguments: &WatchArguments, output: &mut Output) -> CommandOu
     let session = CommandContext::open(output)?;
     let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| cannot_start(&error))?;
-    let end = runtime.block_on(follow(&session, &manager, output));
-    // Threads that wait for the home or the reader are left behind.
-    runtime.shutdown_background();
-    match end? {
+    match runtime::run(follow(&session, &manager, output))? {
         WatchEnd::OutputClosed => Ok(()),
         WatchEnd::HomeDeleted => {
             output.say(&format!("{} was deleted; nothing is left to watch", session.home().path().display()));
@@ -63,7 +58,7 @@ async fn follow(
 ) -> Result<WatchEnd, CommandError> {
     // Before the first line, so that a reader of that line can interrupt.
     let interrupt = signal(SignalKind::interrupt());
-    let mut interrupt = interrupt.map_err(|error| cannot_start(&error))?;
+    let mut interrupt = interrupt.map_err(|error| CommandError::cannot_start("a signal handler", &error))?;
     let mut snapshots = manager.subscribe();
     let mut reported = snapshots.borrow_and_update().clone();
     let watching = manager.watch();
@@ -133,7 +128,7 @@ impl WatchReport<'_> {
         };
         let author = snapshot.author().filter(|_| event.has_author());
         let by = author.map(|author| json!({"pid": author.pid, "program": author.program}));
-        Ok(self.output.report_line(Map::from_iter([
+        Ok(self.output.report_line(&Map::from_iter([
             ("at".to_owned(), json!(stamp(now))),
             ("event".to_owned(), word),
             ("account".to_owned(), account(snapshot.document())),
@@ -192,10 +187,6 @@ impl WatchReport<'_> {
 /// Whether the store has not been readable yet, so that it is unknown whether a login is stored.
 fn is_unknown(snapshot: &Snapshot) -> bool {
     snapshot.document().is_none() && matches!(snapshot.divergence(), Some(Divergence::Unreadable(_)))
-}
-
-fn cannot_start(error: &io::Error) -> CommandError {
-    CommandError::new(Exit::Failed, format!("cannot start: {error}"))
 }
 
 /// Formats a time to the second, in UTC.

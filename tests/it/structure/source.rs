@@ -191,10 +191,12 @@ pub fn public_types(tokens: TokenStream) -> Vec<String> {
                     found.extend(word(kind + 1));
                 }
             }
-            TokenTree::Group(body) if at > 1 && word(at - 2).is_some_and(|item| item == "mod") => {
-                if word(at - 1).is_none_or(|name| name != "tests") {
-                    found.extend(public_types(body.stream()));
-                }
+            TokenTree::Group(body)
+                if at > 1
+                    && word(at - 2).is_some_and(|item| item == "mod")
+                    && word(at - 1).is_none_or(|name| name != "tests") =>
+            {
+                found.extend(public_types(body.stream()));
             }
             _ => {}
         }
@@ -248,4 +250,10 @@ fn paths_are_resolved_as_by_rust() {
         ("room::m", ""),
     ];
     assert_eq!(found, expected.map(|(path, name)| (path.to_owned(), name.to_owned())));
+}
+
+#[test]
+fn public_types_are_found_outside_tests() {
+    let text = "pub struct A; struct B; pub(crate) enum C {} pub mod m { pub trait D {} } mod tests { pub struct E; }";
+    assert_eq!(public_types(text.parse().unwrap()), ["A", "C", "D"]);
 }

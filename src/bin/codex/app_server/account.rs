@@ -1,7 +1,7 @@
 //! The account that a client sees: the tokens that it handed in, else a token of the environment, else the stored
 //! login.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use codex_auth::claims::PlanType;
@@ -14,6 +14,7 @@ use codex_auth::manager::{
 };
 use codex_auth::secret::Fingerprint;
 use codex_auth::{Clock, Secret};
+use codex_auth_platform::sync::lock;
 use serde_json::{Value, json};
 
 use super::message::RpcError;
@@ -109,12 +110,12 @@ impl Accounts {
 
     /// The manager of the tokens that the client handed in, if it did.
     pub(super) fn handed_in(&self) -> Option<AuthManager> {
-        self.handed_in.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.handed_in).clone()
     }
 
     /// Uses the tokens that the client handed in, or with `None` stops using them.
     pub(super) fn hand_in(&self, manager: Option<AuthManager>) {
-        *self.handed_in.lock().unwrap_or_else(PoisonError::into_inner) = manager;
+        *lock(&self.handed_in) = manager;
     }
 
     pub(super) fn view(&self) -> AccountView {
@@ -244,13 +245,13 @@ impl Accounts {
             tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
         }
         let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + RETRY_PAUSE));
-        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = pause;
+        *lock(&self.pause) = pause;
         let _ = self.stored.reload().await;
     }
 
     /// The token that the client knows.
     pub(super) fn known(&self) -> KnownToken {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.known)
     }
 
     /// Records the stored token as known to the client, if the response contains it or the request demanded a newer
@@ -260,11 +261,11 @@ impl Accounts {
             return;
         }
         let token = self.stored.current().bearer_fingerprint();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        *lock(&self.known) = token;
     }
 
     fn is_paused(&self, snapshot: &Snapshot) -> bool {
-        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = lock(&self.pause);
         pause.is_some_and(|(token, until)| token == fingerprint(snapshot) && Instant::now() < until)
     }
 

@@ -1,12 +1,13 @@
 //! A provider of ChatGPT tokens that the client hands in and renews.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use codex_auth::claims::PlanType;
 use codex_auth::external::{
     ChatGptAccount, Error, ExternalAuth, ExternalToken, ProviderContext, TokenFuture,
 };
+use codex_auth_platform::sync::lock;
 use serde_json::value::RawValue;
 
 use super::client::Client;
@@ -41,7 +42,7 @@ impl ExternalAuth for ClientTokens {
     }
 
     fn resolve(&self) -> TokenFuture<'_, Option<ExternalToken>> {
-        let token = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let token = lock(&self.current).clone();
         Box::pin(async { Ok(Some(token)) })
     }
 
@@ -56,7 +57,7 @@ impl ExternalAuth for ClientTokens {
             if token.account().map(|account| &account.id) != context.previous_account_id.as_ref() {
                 return Err(Error::transient(NAME, "it returned a token of another workspace"));
             }
-            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
+            *lock(&self.current) = token.clone();
             Ok(token)
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use codex_auth::config::{Config, ForbiddenLogin, LoginMethod};
 use codex_auth::login::{
     self, BrowserLogin, BrowserMessage, CommittedLogin, DeviceLogin, LoginSession, PendingExchanges,
-    PendingLogin, credential_from_input,
+    PendingLogin,
 };
 use codex_auth::{AuthDocument, Secret, Stores, store};
 use codex_auth_platform::sync::lock;
@@ -92,7 +92,7 @@ impl Logins {
 
     /// Stores an API key as the login.
     pub(super) async fn store_api_key(&self, context: &CommandContext, key: &Secret) -> Result<(), RpcError> {
-        let key = credential_from_input(key.expose().as_bytes())
+        let key = Secret::from_input(key.expose().as_bytes())
             .map_err(|error| RpcError::invalid(format!("the API key cannot be used: {error}")))?;
         let failed = |error: login::Error| match error {
             login::Error::Forbidden(_) => {

@@ -22,11 +22,11 @@ use clap::Args;
 
 use self::account::Accounts;
 use self::lines::{LineLimit, Outbox, STALL_LIMIT};
-use self::server::{LONGEST_LINE, Server, arguments_of, cannot_start};
+use self::server::{LONGEST_LINE, Server, arguments_of};
 use crate::context::CommandContext;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
-use crate::{CommandOutcome, log};
+use crate::{log, runtime};
 
 /// How long a client that has closed its output may take to read the remaining lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,19 +70,15 @@ pub(crate) fn run(arguments: &AppServerArguments, output: &mut Output) -> Comman
     let overrides = arguments_of(&session.environment.overrides);
     let arguments =
         overrides.into_iter().map(OsString::from).chain(arguments.arguments.iter().cloned()).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| cannot_start(&error))?;
-    let done = runtime.block_on(serve(session, accounts, arguments));
-    // Threads that wait for a lock or a server are left behind; a child process that refreshes continues by itself.
-    runtime.shutdown_background();
-    done
+    runtime::run(serve(session, accounts, arguments))
 }
 
 async fn serve(session: CommandContext, accounts: Accounts, arguments: Vec<OsString>) -> CommandOutcome {
     let limit = LineLimit::new(LONGEST_LINE);
     let lines = lines::read("codex read", io::BufReader::new(io::stdin()), limit.clone());
-    let mut lines = lines.map_err(|error| cannot_start(&error))?;
-    let (outbox, mut written) = Outbox::open(io::stdout()).map_err(|error| cannot_start(&error))?;
+    let mut lines = lines.map_err(|error| CommandError::cannot_start("a thread", &error))?;
+    let outbox = Outbox::open(io::stdout());
+    let (outbox, mut written) = outbox.map_err(|error| CommandError::cannot_start("a thread", &error))?;
     let client = outbox.clone();
     let server = Server::new(session, accounts, outbox, limit, arguments);
     let (queues, tasks) = server.start();

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use codex_auth_platform::hardening;
 use codex_auth_platform::process;
+use codex_auth_platform::sync::lock;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -326,8 +327,4 @@ fn not_sent(error: SendError) -> RpcError {
 
 fn ended() -> RpcError {
     RpcError::internal("the app-server of the next codex has exited; the next request starts it again")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

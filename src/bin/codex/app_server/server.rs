@@ -1,9 +1,10 @@
 //! The server: routes the client's lines to the account methods or the next app-server, and reports account changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use codex_auth::config::Overrides;
+use codex_auth_platform::sync::lock;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -21,7 +22,6 @@ use super::protocol::{
 use super::queue::{Receiver, Sender, queue};
 use super::turns::{TurnKind, Turns};
 use crate::context::CommandContext;
-use crate::error::CommandError;
 use crate::output::path_text;
 
 /// The longest line that is read while no next app-server runs, in bytes.
@@ -284,13 +284,4 @@ fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
 /// The `-c` arguments with which the next app-server gets `overrides`.
 pub(super) fn arguments_of(overrides: &Overrides) -> Vec<String> {
     overrides.to_string().lines().flat_map(|line| ["-c".to_owned(), line.to_owned()]).collect()
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Why the server cannot begin.
-pub(super) fn cannot_start(error: &std::io::Error) -> CommandError {
-    CommandError::new(crate::error::Exit::Failed, format!("cannot start: {error}"))
 }

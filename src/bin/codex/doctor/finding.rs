@@ -78,7 +78,7 @@ impl Finding {
     }
 
     /// Turns the finding into a warning.
-    pub(super) fn as_warning(self) -> Self {
+    pub(super) fn into_warning(self) -> Self {
         Self { level: FindingLevel::Warning, ..self }
     }
 
@@ -109,7 +109,7 @@ impl Finding {
                 lines.push_str(&format!("\n{indent}to fix it: {remedy}, or: codex doctor --fix"));
             }
             (None, AutomaticFix::ByFlag) => {
-                lines.push_str(&format!("\n{indent}to fix it: codex doctor --fix"))
+                lines.push_str(&format!("\n{indent}to fix it: codex doctor --fix"));
             }
             (None, AutomaticFix::ByHand) => {}
         }

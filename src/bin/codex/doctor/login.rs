@@ -101,7 +101,7 @@ fn login(subject: &Examination, restrictions: &Restrictions, status: &LoginStatu
     match status.check_refresh() {
         Err(error) if refreshable => {
             // The login works until its token expires.
-            let found = if error.wants_login() { failed(&error) } else { failed(&error).as_warning() };
+            let found = if error.wants_login() { failed(&error) } else { failed(&error).into_warning() };
             findings.push(found);
         }
         _ => findings.push(Finding::ok(

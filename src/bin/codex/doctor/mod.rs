@@ -15,8 +15,7 @@ use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use serde_json::json;
 
 use self::finding::{AutomaticFix, Finding, FindingLevel};
-use crate::CommandOutcome;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text};
 
 #[derive(Args, Debug)]

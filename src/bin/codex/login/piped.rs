@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _};
 
 use codex_auth::Secret;
-use codex_auth::login::{self, INPUT_LIMIT};
+use codex_auth::secret::INPUT_LIMIT;
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Exit};
@@ -22,7 +22,7 @@ pub(super) fn secret(what: &str, usage: &str) -> Result<Secret, CommandError> {
     let mut input = Zeroizing::new(Vec::with_capacity(INPUT_LIMIT + 1));
     let read = stdin.lock().take(INPUT_LIMIT as u64 + 1).read_to_end(&mut input);
     read.map_err(|error| CommandError::new(Exit::Failed, format!("cannot read standard input: {error}")))?;
-    login::credential_from_input(&input).map_err(|error| {
+    Secret::from_input(&input).map_err(|error| {
         CommandError::new(Exit::Failed, format!("no {what} on standard input: {error}")).hint(usage)
     })
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use self::service::Installation;
 
-use crate::CommandOutcome;
+use crate::error::CommandOutcome;
 use crate::output::Output;
 
 #[derive(Args, Debug)]

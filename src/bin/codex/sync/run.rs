@@ -12,9 +12,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::supervisor::{ServiceState, Supervisor, Watchdog};
 use super::upgrade::UpgradeCheck;
 use crate::context::CommandContext;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
-use crate::{CommandOutcome, child, log};
+use crate::{child, log, runtime};
 
 /// Refreshes in a child process, which continues if the keeper is killed.
 struct ChildRefresher;
@@ -40,12 +40,7 @@ impl Refresher for ChildRefresher {
 pub(super) fn run(output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     log::start(&session.environment, Some(LogLevel::Info));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| cannot_start(&error))?;
-    let outcome = runtime.block_on(keep(&session));
-    // A second signal does not wait for the child process either.
-    runtime.shutdown_background();
-    outcome
+    runtime::run(keep(&session))
 }
 
 async fn keep(session: &CommandContext) -> CommandOutcome {
@@ -143,7 +138,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, CommandError> {
-        let listen = |kind| signal(kind).map_err(|error| cannot_start(&error));
+        let listen =
+            |kind| signal(kind).map_err(|error| CommandError::cannot_start("a signal handler", &error));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -176,8 +172,4 @@ fn failed(error: keeper::Error) -> CommandError {
         keeper::Error::Lock(_) => CommandError::new(Exit::StoreUnavailable, error.to_string()),
         _ => CommandError::new(Exit::TryAgain, error.to_string()),
     }
-}
-
-fn cannot_start(error: &std::io::Error) -> CommandError {
-    CommandError::new(Exit::Failed, format!("cannot start: {error}"))
 }

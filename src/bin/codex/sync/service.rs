@@ -7,9 +7,8 @@ use codex_auth::config::{Environment, UserFolders};
 use codex_auth::{Home, keeper, store};
 use codex_auth_platform::service::{self, ManagerCall, Service, ServiceFolders, ServiceManager, Start};
 
-use crate::CommandOutcome;
 use crate::context::CommandContext;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::hand_over;
 use crate::output::Output;
 

@@ -6,10 +6,9 @@ use codex_auth::{Clock, Environment, store};
 use codex_auth_platform::service;
 use serde_json::json;
 
-use crate::CommandOutcome;
-use crate::error::{CommandError, Exit};
+use super::service::Installation;
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text, plain, relative};
-use crate::sync::Installation;
 
 #[derive(Args, Debug)]
 pub(crate) struct SyncStatusArguments {
