@@ -1,4 +1,4 @@
-//! Agent identities: JWTs that are truly signed, and the published key that verifies them.
+//! Agent identity tokens: JWTs with valid signatures, and the published key that verifies them.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::grants::Account;
 use crate::tokens::segment;
 
-/// A 2048-bit RSA key that was made for these tests and protects nothing.
+/// A 2048-bit RSA key for these tests only.
 const KEY: &[u8] = include_bytes!("agent_key.der");
 const KEY_ID: &str = "scripted-agent-key";
 const ISSUER: &str = "https://chatgpt.com/codex-backend/agent-identity";
@@ -27,7 +27,7 @@ pub enum Signing {
     /// RS256 with the published key.
     #[default]
     Valid,
-    /// RS256, and the signature fits another text.
+    /// RS256, with the signature of another token.
     Forged,
     /// RS256 with a key id that is not published.
     UnknownKey,
@@ -42,7 +42,7 @@ impl AgentKey {
         KeyPair::from_der(KEY).map(Self)
     }
 
-    /// A JWT for an account, good from `now` for `lifetime` seconds, and the private key inside it.
+    /// Returns a JWT for an account, valid for `lifetime` seconds from `now`, with the private key in it.
     pub(crate) fn identity(
         &self,
         account: &Account,
@@ -79,7 +79,7 @@ impl AgentKey {
         Ok((format!("{text}.{signature}"), private_key))
     }
 
-    /// The key set that clients fetch.
+    /// Returns the key set that clients fetch.
     pub(crate) fn key_set(&self) -> Value {
         let parts = PublicKeyComponents::<Vec<u8>>::from(self.0.public());
         json!({"keys": [{
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// As a client does it: with nothing but the JWT and the published key set.
+    /// Verifies as a client does, with the JWT and the published key set only.
     fn verifies(token: &str, key_set: &Value) -> bool {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
         let (text, signature) = token.rsplit_once('.').unwrap();

@@ -1,4 +1,4 @@
-//! A running authority and everything a test can do to it; all of it from plain, synchronous code.
+//! A running authority, with a synchronous interface for tests.
 
 use std::fmt;
 use std::io;
@@ -27,31 +27,32 @@ pub enum StartError {
     /// The embedded signing key of agent identities was rejected.
     #[error("the embedded signing key was rejected: {0}")]
     Key(ring::error::KeyRejected),
-    /// The port is taken, or the system has no sockets or threads left.
+    /// The port is in use, or the system has no sockets or threads left.
     #[error("the authority cannot listen on 127.0.0.1:{port}")]
     Listen {
-        /// The port that was asked for.
+        /// The requested port.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Where an authority listens and what it offers.
+/// The options of an authority.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
-    /// The rules to begin with.
+    /// The initial policy.
     pub policy: Policy,
-    /// Whether `/control/*` is offered: anyone on this machine who knows the port can then do what the owner can.
+    /// Whether to offer `/control/*`, with which any local process that knows the port can do what the owner can.
     pub control: bool,
 }
 
-/// An OAuth authority on the loopback interface, on a thread and runtime of its own, until it is dropped.
+/// An OAuth authority on the loopback interface, on its own thread and runtime, until it is dropped.
 ///
-/// It listens before [`Authority::start`] returns. A request that has arrived whole is carried out whatever its client
-/// does afterwards, as a real authority would. Dropping it closes the port and all connections, and releases nobody.
+/// It listens when [`Authority::start`] returns. A request that has arrived completely is carried out even if its
+/// client leaves, as by a real authority. Dropping it closes the port and all connections, and releases no held
+/// request.
 pub struct Authority {
     url: String,
     shared: Arc<Shared>,
@@ -60,12 +61,12 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority with the default policy on a free port, without a control endpoint.
+    /// Starts an authority with the default policy on a free port, without a control endpoint.
     pub fn start() -> Result<Self, StartError> {
         Self::start_with(Options::default())
     }
 
-    /// An authority as described.
+    /// Starts an authority with these options.
     pub fn start_with(options: Options) -> Result<Self, StartError> {
         let Options { port, policy, control } = options;
         let failed = |source| StartError::Listen { port, source };
@@ -86,52 +87,52 @@ impl Authority {
         Ok(Self { url, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The issuer: `http://127.0.0.1:PORT`.
+    /// Returns the issuer, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// For `CODEX_REFRESH_TOKEN_URL_OVERRIDE`.
+    /// Returns the value for `CODEX_REFRESH_TOKEN_URL_OVERRIDE`.
     pub fn token_url(&self) -> String {
         format!("{}/oauth/token", self.url)
     }
 
-    /// For `CODEX_REVOKE_TOKEN_URL_OVERRIDE`.
+    /// Returns the value for `CODEX_REVOKE_TOKEN_URL_OVERRIDE`.
     pub fn revoke_url(&self) -> String {
         format!("{}/oauth/revoke", self.url)
     }
 
-    /// Answers 200 to a live access token and 401 to any other.
+    /// Returns a URL that answers 200 to a live access token and 401 to any other.
     pub fn resource_url(&self) -> String {
         format!("{}/resource", self.url)
     }
 
-    /// Signs an account in as Codex's client, without any ceremony.
+    /// Signs an account in for Codex's client.
     pub fn grant(&self, account: Account) -> Grant {
         self.grant_to(CODEX_CLIENT_ID, account)
     }
 
-    /// Signs an account in as any client; its tokens are refused to every other.
+    /// Signs an account in for any client; other clients cannot use its tokens.
     pub fn grant_to(&self, client_id: &str, account: Account) -> Grant {
         self.shared.lock().grant(account, client_id)
     }
 
-    /// Who signs in by browser and device from now on.
+    /// Sets the account that signs in by browser and device from now on.
     pub fn visit_as(&self, account: Account) {
         self.shared.lock().visitor = account;
     }
 
-    /// A personal access token, `at-…`, that whoami knows.
+    /// Issues a personal access token, `at-…`, that whoami knows.
     pub fn personal_access_token(&self, account: Account) -> String {
         self.shared.lock().personal_access_token(account)
     }
 
-    /// An agent identity that lives for an access token's lifetime; nothing if the system has no randomness left.
+    /// Issues an agent identity with the lifetime of an access token; `None` if the system has no randomness left.
     pub fn agent_identity(&self, account: &Account, signing: Signing) -> Option<String> {
         self.shared.lock().agent_identity(account, signing)
     }
 
-    /// Decides on a device code that is waiting; whether there was one.
+    /// Decides on a device code. Returns whether it was waiting.
     pub fn decide_device(&self, user_code: &str, decision: Decision) -> bool {
         self.shared.lock().decide_device(user_code, decision)
     }
@@ -141,64 +142,64 @@ impl Authority {
         self.shared.lock().grants.end(grant, ending);
     }
 
-    /// What an access or refresh token is worth now.
+    /// Returns the state of an access or refresh token.
     pub fn state_of(&self, token: &str) -> TokenState {
         let state = self.shared.lock();
         state.grants.state(token, state.policy.now())
     }
 
-    /// The one refresh token of a grant that can still be spent: what a client must not lose.
+    /// Returns the only refresh token of a grant that can still be spent: the one that a client must not lose.
     pub fn live_refresh_token(&self, grant: GrantId) -> Option<String> {
         let state = self.shared.lock();
         state.grants.live_refresh(grant, state.policy.now()).map(str::to_owned)
     }
 
-    /// A grant with the newest tokens that were made for it, whether or not a client got to see them.
+    /// Returns a grant with the newest tokens that were made for it, whether or not a client received them.
     pub fn latest(&self, grant: GrantId) -> Option<Grant> {
         self.shared.lock().latest.get(&grant).cloned()
     }
 
-    /// The rules of this moment.
+    /// Returns the current policy.
     pub fn policy(&self) -> Policy {
         self.shared.lock().policy.clone()
     }
 
-    /// Changes the rules, for requests that have not taken effect yet and tokens that are not issued yet.
+    /// Changes the policy for requests that have not taken effect yet and for tokens that are not issued yet.
     pub fn adjust(&self, change: impl FnOnce(&mut Policy)) {
         change(&mut self.shared.lock().policy);
     }
 
-    /// The fate of one request: of the next one, or the next after those that have one already.
+    /// Scripts one request: the next one that has no step yet.
     pub fn script(&self, endpoint: Endpoint, step: Step) -> StepId {
         self.shared.lock().script.push(endpoint, step)
     }
 
-    /// The fate of every request for which nothing is scripted.
+    /// Scripts every request that has no step.
     pub fn script_always(&self, endpoint: Endpoint, step: Step) {
         self.shared.lock().script.stand(endpoint, step);
     }
 
-    /// Back to ordinary: forgets what has not happened yet. Whoever is held stays held.
+    /// Removes all steps that were not used. Held requests stay held.
     pub fn clear_script(&self) {
         self.shared.lock().script.clear();
     }
 
-    /// Scripts an ordinary request that stands still until it is released.
+    /// Scripts a request that is held until it is released, and is otherwise ordinary.
     pub fn hold(&self, endpoint: Endpoint, moment: Moment) -> Hold<'_> {
         Hold { authority: self, id: self.script(endpoint, Step::held(moment)) }
     }
 
-    /// Lets a held request go on; one that has not come yet will not be held.
+    /// Releases a held request; one that has not arrived will not be held.
     pub fn release(&self, step: StepId) {
         self.shared.lock().script.release(step);
     }
 
-    /// Lets everyone go who is held now; how many were.
+    /// Releases all requests that are held now, and returns how many.
     pub fn release_all(&self) -> usize {
         self.shared.lock().script.release_all()
     }
 
-    /// Waits until a request has met a scripted step: has arrived, or stands where the step holds it.
+    /// Waits until a request has met a scripted step: it has arrived, or is held where the step says.
     pub fn wait_for_step(&self, step: StepId, within: Duration) -> Result<Entry, TimedOut> {
         self.shared.wait_for_step(step, within)
     }
@@ -213,7 +214,7 @@ impl Authority {
         self.shared.wait_for_requests(endpoint, count, within)
     }
 
-    /// Waits until some request in the journal is as described, and returns the first that is.
+    /// Waits until a journal entry matches, and returns the first.
     pub fn wait_for_entry(
         &self,
         within: Duration,
@@ -223,17 +224,17 @@ impl Authority {
         found.ok_or_else(|| TimedOut { within, what: "a request as described".to_owned() })
     }
 
-    /// The newest 65,536 requests, in the order of arrival. Holds no secret.
+    /// Returns the newest 65,536 requests in the order of arrival. They contain no secret.
     pub fn journal(&self) -> Vec<Entry> {
         self.shared.lock().journal.entries()
     }
 
-    /// How many requests ended in which way since the start.
+    /// Returns the number of requests by endpoint and outcome.
     pub fn counters(&self) -> Counters {
         self.shared.lock().journal.counters().clone()
     }
 
-    /// Every secret that was ever issued, so that a test can look for them where they must not be.
+    /// Returns every secret that was ever issued, so that tests can search output for them.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.lock().mint.issued()
     }
@@ -249,13 +250,13 @@ impl Drop for Authority {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It has nothing to say.
+            // The thread returns nothing.
             let _ = thread.join();
         }
     }
 }
 
-/// A request that will stand still, or does; dropping it lets the request go.
+/// A request that is or will be held; dropping this releases it.
 #[derive(Debug)]
 #[must_use = "a hold that is dropped holds nobody"]
 pub struct Hold<'a> {
@@ -264,14 +265,14 @@ pub struct Hold<'a> {
 }
 
 impl Hold<'_> {
-    /// Waits until the request stands still.
+    /// Waits until the request is held.
     pub fn arrived(&self, within: Duration) -> Result<Entry, TimedOut> {
         self.authority.wait_for_step(self.id, within)
     }
 
-    /// Lets it go on.
+    /// Releases it.
     pub fn release(self) {
-        // Dropping does it.
+        // `Drop` releases it.
     }
 }
 
@@ -284,7 +285,7 @@ impl Drop for Hold<'_> {
 fn run(runtime: Runtime, accept: impl Future<Output = ()> + Send + 'static, stopped: oneshot::Receiver<()>) {
     runtime.block_on(async {
         tokio::spawn(accept);
-        // Either way it is over.
+        // An unknown step is released already.
         let _ = stopped.await;
     });
     runtime.shutdown_background();

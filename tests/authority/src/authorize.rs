@@ -1,4 +1,4 @@
-//! `/oauth/authorize`: the page a browser visits, and the codes that it brings home.
+//! `/oauth/authorize`: the page that a browser visits, and the codes that it receives.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::request::{Arrival, serve};
 use crate::state::{self, Shared};
 use crate::token_endpoint::knows_client;
 
-/// Seconds for which a code can be redeemed, and a consent page answered.
+/// How many seconds a code can be redeemed, and a consent page answered.
 const CODE_LIFETIME: i64 = 600;
-/// base64url of a SHA-256 has this many characters.
+/// The length of a SHA-256 in base64url.
 const CHALLENGE_LENGTH: usize = 43;
 
 pub(crate) async fn authorize(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -31,7 +31,7 @@ pub(crate) async fn authorize(State(shared): State<Arc<Shared>>, request: Reques
     serve(shared, Endpoint::Authorize, seen, move |state| ask(state, query.as_ref())).await
 }
 
-/// The button of the consent page.
+/// The button that was pressed on the consent page.
 pub(crate) async fn decide(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let arrival = Arrival::read(request).await;
     let form = arrival.form().unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) async fn decide(State(shared): State<Arc<Shared>>, request: Request) 
     .await
 }
 
-/// What the redeemer of a code has to know.
+/// A code that was issued, with what its redeemer must prove.
 #[derive(Debug)]
 pub(crate) struct Proof<'a> {
     pub(crate) client_id: &'a str,
@@ -55,14 +55,14 @@ pub(crate) struct Proof<'a> {
     pub(crate) verifier: &'a str,
 }
 
-/// Why a code is worth nothing, and what it bought before.
+/// Why a code cannot be redeemed, and the grant that it was redeemed for before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) why: &'static str,
     pub(crate) bought: Option<GrantId>,
 }
 
-/// Codes on their way, and pages that wait for a button.
+/// Codes that are not redeemed, and consent pages without an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Codes {
     codes: HashMap<String, Code>,
@@ -91,7 +91,7 @@ struct Asked {
 }
 
 impl Codes {
-    /// Makes a code redeemable by whoever can prove the challenge.
+    /// Issues a code that can be redeemed with the verifier of the challenge.
     pub(crate) fn add(
         &mut self,
         code: String,
@@ -114,7 +114,7 @@ impl Codes {
         self.codes.insert(code, made);
     }
 
-    /// Uses a code up, also when the proof is wrong.
+    /// Redeems a code. It is used up even if the proof is wrong.
     pub(crate) fn redeem(&mut self, code: &str, proof: &Proof<'_>, now: i64) -> Result<Account, Refused> {
         let refused = |why| Refused { why, bought: None };
         let Some(code) = self.codes.get_mut(code).filter(|code| code.until > now) else {
@@ -140,23 +140,23 @@ impl Codes {
     }
 }
 
-/// The S256 challenge of a verifier.
+/// Returns the S256 challenge of a verifier.
 pub(crate) fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))
 }
 
-/// 43 to 128 unreserved characters, as RFC 7636 has it.
+/// Whether it is 43 to 128 unreserved characters (RFC 7636).
 fn is_verifier(text: &str) -> bool {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     (43..=128).contains(&text.len()) && text.bytes().all(unreserved)
 }
 
-/// Text made harmless inside HTML.
+/// Escapes text for HTML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// A small page that a screen reader can read.
+/// Returns a small page that works with a screen reader.
 pub(crate) fn page(title: &str, main: &str) -> Reply {
     Reply::html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -180,7 +180,7 @@ impl Asked {
 fn ask(state: &mut state::State, query: Option<&BTreeMap<String, String>>) -> Reply {
     let Some(query) = query else { return error_page("A parameter is repeated.") };
     let parameter = |name: &str| query.get(name).map_or("", String::as_str);
-    // Nobody is redirected to an address that is not known to be the client's.
+    // Never redirect to an address that is not registered for the client.
     if !knows_client(state, parameter("client_id")) {
         return error_page("Unknown client_id.");
     }
@@ -234,7 +234,7 @@ fn grant_code(state: &mut state::State, asked: Asked) -> Reply {
     reply
 }
 
-/// A loopback address with a port, and the callback path of Codex.
+/// Whether it is a loopback address with a port and Codex's callback path.
 fn is_registered(redirect_uri: &str, redirects: Redirects) -> bool {
     let hosts = ["http://localhost:", "http://127.0.0.1:", "http://[::1]:"];
     let port = hosts

@@ -1,4 +1,4 @@
-//! `/control/*`: what the library's methods do, for programs that hold the authority at arm's length.
+//! `/control/*`: the methods of the library for programs in other processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,11 @@ use crate::policy::CODEX_CLIENT_ID;
 use crate::request::HOLD_LIMIT;
 use crate::state::{Shared, TimedOut};
 
-/// A script of many steps fits, and a gigantic field too.
+/// The maximum body: fits many steps and a very long field.
 const BODY_LIMIT: usize = 16 * 1_048_576;
 const MOST_AT_ONCE: usize = 10_000;
 
-/// Every call is `/control/NAME` with its arguments as a JSON object, which may be left out where it would be empty.
+/// Serves `/control/NAME`, with arguments as a JSON object that may be omitted if empty.
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new().route("/{call}", any(answer)).with_state(shared)
 }
@@ -63,7 +63,7 @@ async fn answer(State(shared): State<Arc<Shared>>, Path(call): Path<String>, req
     let Ok(body) = to_bytes(request.into_body(), BODY_LIMIT).await else {
         return (StatusCode::PAYLOAD_TOO_LARGE, "the arguments are too long").into_response();
     };
-    // Some calls block until something happens.
+    // Some calls block until an event.
     let done = tokio::task::spawn_blocking(move || {
         let arguments: &[u8] = if body.is_empty() { b"{}" } else { &body };
         perform(&shared, &call, arguments)
@@ -170,7 +170,7 @@ fn ten_seconds() -> u64 {
     10_000
 }
 
-/// A string goes out as plain text, anything else as JSON.
+/// Sends a string as plain text, anything else as JSON.
 fn perform(shared: &Shared, call: &str, arguments: &[u8]) -> Result<Value, Refusal> {
     Ok(match call {
         "grant" => {

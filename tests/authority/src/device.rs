@@ -1,4 +1,4 @@
-//! The device flow: a code to type on another machine, polls until somebody decides, and the page to type it on.
+//! The device flow: codes, polls, and the page on which a code is approved.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::request::{Arrival, serve};
 use crate::state::{self, Shared};
 use crate::token_endpoint::{knows_client, refuse};
 
-/// Seconds for which a device code can be approved.
+/// How many seconds a device code can be approved.
 const LIFETIME: i64 = 900;
 
-/// What a person decides about a device code.
+/// The user's decision on a device code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// The visitor of the moment signs in.
+    /// Approved for the current visitor.
     Approved,
-    /// The device is turned away.
+    /// Denied.
     Denied,
 }
 
-/// The codes that devices wait for.
+/// The device codes that were issued.
 #[derive(Debug, Default)]
 pub(crate) struct Devices(HashMap<String, Device>);
 
@@ -45,7 +45,7 @@ struct Device {
 }
 
 impl Devices {
-    /// Decides on a code that is still waiting; whether there was one.
+    /// Decides on a code. Returns whether it was waiting.
     pub(crate) fn decide(&mut self, user_code: &str, decision: Decision, now: i64) -> bool {
         let waiting = |device: &&mut Device| {
             device.user_code == user_code && device.until > now && device.decision.is_none()
@@ -162,7 +162,7 @@ fn answer(state: &mut state::State, request: Option<PollRequest>) -> Reply {
     else {
         return refuse(state, 400, "expired_token", "no such device code");
     };
-    // A tenth of grace for the timers of others.
+    // Allow clients' timers to be a tenth early.
     let interval = Duration::from_millis(policy.device_interval.saturating_mul(900));
     let early = device.polled.is_some_and(|polled| polled.elapsed() < interval);
     if early && policy.pacing == Pacing::Enforced {
@@ -187,7 +187,7 @@ fn answer(state: &mut state::State, request: Option<PollRequest>) -> Reply {
     }
 }
 
-/// The authority makes both halves of the PKCE pair here, as OpenAI's does.
+/// The authority makes both halves of the PKCE pair, as OpenAI's does.
 fn approve(state: &mut state::State, device_auth_id: &str) -> Reply {
     let Some(device) = state.devices.0.remove(device_auth_id) else {
         return refuse(state, 400, "expired_token", "no such device code");
@@ -206,7 +206,7 @@ fn approve(state: &mut state::State, device_auth_id: &str) -> Reply {
     }))
 }
 
-/// Four letters and five digits, made from the hexadecimal end of the device's id.
+/// Returns four letters and five digits, derived from the device's id.
 fn user_code_of(device_auth_id: &str) -> String {
     const LETTERS: &[char; 16] =
         &['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'J', 'K', 'L', 'M', 'N', 'P', 'Q', 'R'];

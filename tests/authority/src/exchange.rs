@@ -1,4 +1,4 @@
-//! The form requests of `/oauth/token`: tokens for a code, proven by PKCE, and an API key for an id token.
+//! The form requests of `/oauth/token`: tokens for a code with PKCE, and an API key for an id token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) async fn exchange(shared: Arc<Shared>, arrival: Arrival) -> Response 
     .await
 }
 
-/// The values of exactly these fields, none of them empty.
+/// Returns the values of exactly these fields, none of them empty.
 fn fields<const N: usize>(form: &BTreeMap<String, String>, names: [&str; N]) -> Option<[String; N]> {
     let complete = names.iter().all(|name| form.get(*name).is_some_and(|value| !value.is_empty()));
     (complete && form.len() == N).then(|| names.map(|name| form.get(name).cloned().unwrap_or_default()))
@@ -62,7 +62,7 @@ fn code(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
             token_answer(state, &grant.tokens, true)
         }
         Err(refused) => {
-            // A code that comes twice may have been stolen: what it bought is taken back.
+            // A code that is redeemed twice may have been stolen: revoke the grant.
             if let Some(id) = refused.bought {
                 state.grants.end(id, Ending::WholeGrant);
             }
@@ -73,7 +73,7 @@ fn code(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
 
 fn api_key(state: &mut State, form: &BTreeMap<String, String>) -> Reply {
     let mut form = form.clone();
-    // Codex's measured request is not known to name its client; one that is named has to be known.
+    // It is unknown whether Codex names its client here; a named client must be known.
     if form.remove("client_id").is_some_and(|client_id| !knows_client(state, &client_id)) {
         return refuse(state, 401, "invalid_client", "unknown client_id");
     }

@@ -1,4 +1,4 @@
-//! The script: what goes wrong with the next request of an endpoint, and requests that are held until a test lets go.
+//! The script: the fault of the next request of an endpoint, and requests that are held until a test releases them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::grants::Account;
 
-/// What a request asked for.
+/// The endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
@@ -27,7 +27,7 @@ pub enum Endpoint {
     Exchange,
     /// The keys of agent identities.
     Jwks,
-    /// Anything that is not here.
+    /// Any unknown path.
     Other,
     /// `POST /oauth/token` as JSON, and anything sent there that is neither JSON nor a form.
     Refresh,
@@ -39,49 +39,49 @@ pub enum Endpoint {
     Whoami,
 }
 
-/// Names one scripted step.
+/// The id of a scripted step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(pub u64);
 
-/// One request's fate. The default is an ordinary one.
+/// What happens to one request. The default is nothing out of the ordinary.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
-    /// What the client gets to see.
+    /// The response that the client gets.
     pub answer: Answer,
-    /// Milliseconds that pass before the request may take effect.
+    /// The delay in milliseconds before the request may take effect.
     pub delay_ms: u64,
-    /// Whether the request stands still until it is released, and where.
+    /// Whether and where the request is held until it is released.
     pub hold: Option<Moment>,
 }
 
-/// Before or after the request takes effect.
+/// Where a request is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
-    /// The tokens are as they were.
+    /// Before it takes effect: the tokens are unchanged.
     Before,
-    /// The token is spent, and nobody was told.
+    /// After it took effect: the token is spent, and the client has no response.
     After,
 }
 
-/// Whether a request that gets a scripted answer took effect behind it.
+/// Whether a request with a scripted response takes effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// It did: a refresh has spent its token.
+    /// It does: a refresh spends its token.
     Taken,
-    /// It did not: nothing has changed.
+    /// It does not: nothing changes.
     #[default]
     Withheld,
 }
 
-/// What the client gets to see.
+/// The response that the client gets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Answer {
-    /// This body, whatever it is.
+    /// A response with this body.
     Body {
         /// The HTTP status.
         status: u16,
@@ -89,89 +89,89 @@ pub enum Answer {
         content_type: String,
         /// The bytes.
         text: String,
-        /// Whether the request took effect.
+        /// Whether the request takes effect.
         #[serde(default)]
         effect: Effect,
     },
-    /// No answer: the connection is closed.
+    /// No response: the connection is closed.
     Closed {
-        /// Whether the request took effect.
+        /// Whether the request takes effect.
         #[serde(default)]
         effect: Effect,
     },
-    /// The authority's own answer with fields of its JSON changed; an answer that refuses stays as it is.
+    /// The ordinary response with changed JSON fields; an error response is unchanged.
     Edited {
-        /// What is done to which field.
+        /// The edits by field name.
         edits: BTreeMap<String, Edit>,
     },
-    /// 200 and a JSON string of this many bytes that never closes.
+    /// 200 and a JSON string of this many bytes without an end.
     Flood {
-        /// How many; sent in pieces, none of them kept.
+        /// The number of bytes, sent in pieces that are not kept.
         bytes: u64,
-        /// Whether the request took effect.
+        /// Whether the request takes effect.
         #[serde(default)]
         effect: Effect,
     },
     /// A redirect, 307.
     Redirect {
-        /// Where to.
+        /// The target.
         location: String,
-        /// Whether the request took effect.
+        /// Whether the request takes effect.
         #[serde(default)]
         effect: Effect,
     },
-    /// A refusal in the policy's shape.
+    /// An error response in the policy's format.
     Status {
         /// The HTTP status.
         status: u16,
-        /// The code in the body.
+        /// The error code.
         code: String,
         /// Further headers, such as `Retry-After`.
         #[serde(default)]
         headers: BTreeMap<String, String>,
-        /// Whether the request took effect.
+        /// Whether the request takes effect.
         #[serde(default)]
         effect: Effect,
     },
-    /// The authority's own answer.
+    /// The ordinary response.
     #[default]
     True,
-    /// The authority's own answer, cut off in the middle of its body.
+    /// The ordinary response, cut off in the middle of its body.
     Truncated,
 }
 
-/// What is done to one field of an answer.
+/// A change of one field of a response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edit {
     /// The empty string.
     Empty,
-    /// A string of this many bytes, 64 MiB at most.
+    /// A string of this many bytes, at most 64 MiB.
     Gigantic(usize),
-    /// A JWT for another account than the grant's: any field gets an id token for it.
+    /// An id token for another account than the grant's.
     IssuedTo(Account),
     /// The field is left out.
     Missing,
     /// `null`.
     Null,
-    /// Any value, such as one of the wrong type.
+    /// Any value, for example one of the wrong type.
     Value(Value),
 }
 
 impl Step {
-    /// A refusal with a code, without effect.
+    /// An error response with a code, without effect.
     pub fn status(status: u16, code: &str) -> Self {
         let (headers, effect) = (BTreeMap::new(), Effect::Withheld);
         Answer::Status { status, code: code.to_owned(), headers, effect }.into()
     }
 
-    /// Any body, without effect.
+    /// A response with any body, without effect.
     pub fn body(status: u16, content_type: &str, text: &str) -> Self {
         let (content_type, text) = (content_type.to_owned(), text.to_owned());
         Answer::Body { status, content_type, text, effect: Effect::Withheld }.into()
     }
 
-    /// A body of this many bytes, without effect.
+    /// A response of this many bytes, without effect.
     pub fn flood(bytes: u64) -> Self {
         Answer::Flood { bytes, effect: Effect::Withheld }.into()
     }
@@ -181,32 +181,32 @@ impl Step {
         Answer::Redirect { location: location.to_owned(), effect: Effect::Withheld }.into()
     }
 
-    /// The connection closes before the request took effect.
+    /// Closes the connection without effect.
     pub fn closed_before() -> Self {
         Answer::Closed { effect: Effect::Withheld }.into()
     }
 
-    /// The connection closes after the request took effect: the answer is lost.
+    /// Closes the connection after the request took effect: the response is lost.
     pub fn closed_after() -> Self {
         Answer::Closed { effect: Effect::Taken }.into()
     }
 
-    /// The true answer, cut off in the middle.
+    /// The ordinary response, cut off in the middle.
     pub fn truncated() -> Self {
         Answer::Truncated.into()
     }
 
-    /// The true answer with one field changed; call [`Step::and_edited`] for more.
+    /// The ordinary response with one field changed; [`Step::and_edited`] changes more.
     pub fn edited(field: &str, edit: Edit) -> Self {
         Answer::Edited { edits: BTreeMap::from([(field.to_owned(), edit)]) }.into()
     }
 
-    /// An ordinary request that stands still until it is released.
+    /// An ordinary request that is held until it is released.
     pub fn held(moment: Moment) -> Self {
         Self { hold: Some(moment), ..Self::default() }
     }
 
-    /// With one more field changed; of a step that edits nothing, an edited one.
+    /// Changes one more field; a step of another kind becomes an edited one.
     #[must_use]
     pub fn and_edited(mut self, field: &str, edit: Edit) -> Self {
         if let Answer::Edited { edits } = &mut self.answer {
@@ -217,7 +217,7 @@ impl Step {
         }
     }
 
-    /// With a header on the refusal; other answers stay as they are.
+    /// Adds a header to an error response; other responses are unchanged.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         if let Answer::Status { headers, .. } = &mut self.answer {
@@ -226,7 +226,7 @@ impl Step {
         self
     }
 
-    /// Taking effect behind the scripted answer.
+    /// Makes the request take effect.
     #[must_use]
     pub fn after_effect(mut self) -> Self {
         if let Some(effect) = self.answer.effect_mut() {
@@ -235,14 +235,14 @@ impl Step {
         self
     }
 
-    /// Later by this much.
+    /// Delays the request.
     #[must_use]
     pub fn delayed(mut self, by: Duration) -> Self {
         self.delay_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self
     }
 
-    /// Held as well.
+    /// Also holds the request.
     #[must_use]
     pub fn and_held(mut self, moment: Moment) -> Self {
         self.hold = Some(moment);
@@ -280,7 +280,7 @@ impl Answer {
     }
 }
 
-/// The queue of each endpoint, what happens when it is empty, and who is held.
+/// The steps of each endpoint, the default steps, and the held requests.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     queues: BTreeMap<Endpoint, VecDeque<(StepId, Step)>>,
@@ -291,7 +291,7 @@ pub(crate) struct Script {
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// The number of the request that met the step, once it stands where it is to be held.
+    /// The number of the request that met the step, once it is held.
     met_by: Option<u64>,
     released: bool,
     held: Option<oneshot::Sender<()>>,
@@ -304,18 +304,18 @@ impl Script {
         id
     }
 
-    /// What happens to every request that finds the queue empty.
+    /// Sets the step of every request for which none is queued.
     pub(crate) fn stand(&mut self, endpoint: Endpoint, step: Step) {
         self.standing.insert(endpoint, step);
     }
 
-    /// Forgets what has not happened yet; whoever is held stays held.
+    /// Removes all steps that were not used. Held requests stay held.
     pub(crate) fn clear(&mut self) {
         self.queues.clear();
         self.standing.clear();
     }
 
-    /// The fate of the request that just came. A step that a test may ask about or hold has a name.
+    /// Takes the step for a request that has arrived. A step that a test may wait for has an id.
     pub(crate) fn take(&mut self, endpoint: Endpoint) -> (Option<StepId>, Step) {
         if let Some((id, step)) = self.queues.get_mut(&endpoint).and_then(VecDeque::pop_front) {
             return (Some(id), step);
@@ -328,7 +328,7 @@ impl Script {
         self.progress.entry(id).or_default().met_by = Some(number);
     }
 
-    /// Where the held request waits; nothing if it was released before it came.
+    /// Returns what the held request waits for; `None` if it was released before it arrived.
     pub(crate) fn hold(&mut self, id: StepId, number: u64) -> Option<oneshot::Receiver<()>> {
         let progress = self.progress.entry(id).or_default();
         progress.met_by = Some(number);
@@ -348,12 +348,12 @@ impl Script {
         let progress = self.progress.entry(id).or_default();
         progress.released = true;
         if let Some(held) = progress.held.take() {
-            // Its client may have left; then there is nobody to tell.
+            // The client may have left.
             let _ = held.send(());
         }
     }
 
-    /// Lets everyone go who is held at this moment; how many were.
+    /// Releases all requests that are held now, and returns how many.
     pub(crate) fn release_all(&mut self) -> usize {
         let held = self.progress.values_mut().filter_map(|progress| {
             let held = progress.held.take()?;

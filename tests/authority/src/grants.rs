@@ -1,4 +1,4 @@
-//! The life of tokens: a state machine without clock, network or randomness, which decides what each token is worth.
+//! The states of tokens: a state machine without clock, network or randomness.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{AccessLife, Policy, Reuse, Revocation, Rotation};
 
-/// Who signs in. A field that is empty is left out of the claims.
+/// An account. An empty field is omitted from the claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Account {
     /// The workspace, `chatgpt_account_id`.
     pub account_id: String,
-    /// The person, `chatgpt_user_id`.
+    /// The user, `chatgpt_user_id`.
     pub user_id: String,
-    /// The address in the id token.
+    /// The e-mail address in the id token.
     pub email: String,
     /// The plan, `chatgpt_plan_type`.
     pub plan: String,
 }
 
 impl Account {
-    /// An account named by its number: `acct-N`, `user-N`, `personN@example.com`, plan `plus`.
+    /// Returns account number N: `acct-N`, `user-N`, `personN@example.com`, plan `plus`.
     pub fn numbered(number: u32) -> Self {
         Self {
             account_id: format!("acct-{number}"),
@@ -38,42 +38,42 @@ impl Default for Account {
     }
 }
 
-/// Names one login: every token that descends from it belongs to the same family.
+/// The id of one login; all tokens that descend from it are of this grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantId(pub u64);
 
-/// What a token is worth at this moment.
+/// The state of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// Past its lifetime.
+    /// It has expired.
     Expired,
-    /// Good.
+    /// It is valid.
     Live,
-    /// Ended by a revocation, by the reuse of a relative, or by the tests.
+    /// It was revoked: on request, by the reuse of another token of its grant, or by the test.
     Revoked,
-    /// Spent, and replaced by a successor.
+    /// It was spent and has a successor.
     Spent,
-    /// Never issued here.
+    /// It was never issued here.
     Unknown,
 }
 
-/// Which tokens a test ends, and as what.
+/// Which tokens a test ends, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// The access tokens of the grant are refused; its refresh token stays good.
+    /// The access tokens are revoked; the refresh token stays valid.
     AccessInvalidated,
-    /// The refresh token is past its lifetime.
+    /// The refresh token expires.
     RefreshExpired,
-    /// The refresh token is invalidated; access tokens stay good.
+    /// The refresh token is revoked; access tokens stay valid.
     RefreshInvalidated,
-    /// Everything of the grant is invalidated.
+    /// All tokens of the grant are revoked.
     WholeGrant,
 }
 
-/// The access and refresh token of one answer, and until when they are good.
+/// The access and refresh token of one response, and their expiry.
 #[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub(crate) access: String,
@@ -93,7 +93,7 @@ struct Grant {
 struct Token {
     grant: GrantId,
     until: i64,
-    /// `Live` here still means "unless `until` has passed".
+    /// `Live` holds only until `until`.
     state: TokenState,
 }
 
@@ -112,13 +112,13 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
-    /// Opens a family without tokens.
+    /// Creates a grant without tokens.
     pub(crate) fn open(&mut self, account: Account, client_id: &str) -> GrantId {
         self.grants.push(Grant { account, client_id: client_id.to_owned(), refresh: None });
         GrantId(self.grants.len() as u64)
     }
 
-    /// Makes a pair live; its refresh token becomes the newest of the family.
+    /// Makes a pair valid; its refresh token becomes the newest of the grant.
     pub(crate) fn issue(&mut self, id: GrantId, pair: Pair) {
         let token = |until| Token { grant: id, until, state: TokenState::Live };
         self.access.insert(pair.access, token(pair.access_until));
@@ -128,9 +128,9 @@ impl Grants {
         }
     }
 
-    /// Spends a refresh token, or says why it cannot be spent.
+    /// Spends a refresh token, or returns why it cannot be spent.
     ///
-    /// A token of another client is unknown. Of a token that was spent before, the family may die here.
+    /// A token of another client is unknown. The reuse of a spent token may end its grant, by policy.
     pub(crate) fn spend(
         &mut self,
         refresh: &str,
@@ -160,14 +160,14 @@ impl Grants {
         Ok(id)
     }
 
-    /// Revokes an access or refresh token; the answer is what it was worth before.
+    /// Revokes an access or refresh token, and returns its previous state.
     pub(crate) fn revoke(&mut self, token: &str, now: i64, revocation: Revocation) -> TokenState {
         let before = self.state(token, now);
         if let Some(found) = self.access.get_mut(token) {
             found.state = TokenState::Revoked;
         } else if let Some(found) = self.refresh.get_mut(token) {
             let id = found.grant;
-            // A spent token stays known as spent, so that its next use is still seen as a reuse.
+            // A spent token stays spent, so that its next use is still seen as a reuse.
             if found.state == TokenState::Live {
                 found.state = TokenState::Revoked;
             }
@@ -178,7 +178,7 @@ impl Grants {
         before
     }
 
-    /// Ends living tokens of a grant; those that are spent or dead stay what they are.
+    /// Ends the valid tokens of a grant; others keep their state.
     pub(crate) fn end(&mut self, id: GrantId, ending: Ending) {
         let (access, refresh) = match ending {
             Ending::AccessInvalidated => (Some(TokenState::Revoked), None),
@@ -196,20 +196,20 @@ impl Grants {
         }
     }
 
-    /// What any token is worth.
+    /// Returns the state of any token.
     pub(crate) fn state(&self, token: &str, now: i64) -> TokenState {
         let found = self.access.get(token).or_else(|| self.refresh.get(token));
         found.map_or(TokenState::Unknown, |found| found.state_at(now))
     }
 
-    /// What an access token is worth, and to whom it belongs.
+    /// Returns the state of an access token and its grant.
     pub(crate) fn access(&self, token: &str, now: i64) -> (TokenState, Option<&Account>) {
         let found = self.access.get(token);
         let account = found.and_then(|found| self.account(found.grant));
         (found.map_or(TokenState::Unknown, |found| found.state_at(now)), account)
     }
 
-    /// The refresh token of a grant that can be spent now, if there is one.
+    /// Returns the refresh token of a grant that can be spent now.
     pub(crate) fn live_refresh(&self, id: GrantId, now: i64) -> Option<&str> {
         let newest = self.grant(id)?.refresh.as_deref()?;
         (self.refresh_state(newest, now) == TokenState::Live).then_some(newest)
@@ -251,7 +251,7 @@ mod tests {
 
     const CLIENT: &str = "client";
 
-    /// A grant with tokens `a0`, `r0`; every refresh makes the next number.
+    /// A grant with the tokens `a0` and `r0`; each refresh makes the next number.
     struct Family {
         grants: Grants,
         id: GrantId,

@@ -1,4 +1,4 @@
-//! What the authority saw, in order and without a secret: one entry a request, and counts.
+//! The journal of requests, in order and without secrets, and counts by outcome.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::Endpoint;
 
-/// How many entries are kept; counts go on beyond it.
+/// How many entries are kept; the counts go on.
 const KEPT: usize = 65_536;
 
 /// How a request ended.
@@ -16,29 +16,29 @@ const KEPT: usize = 65_536;
 pub enum Outcome {
     /// The connection was closed on purpose.
     Closed,
-    /// The authority did what was asked.
+    /// The request was granted.
     Granted,
-    /// It has not ended: it is held, delayed, or on its way.
+    /// It has not ended: it is held, delayed or being processed.
     Pending,
-    /// The authority refused, by its own rules.
+    /// The request was refused by the authority's own rules.
     Refused,
-    /// The answer came from the script.
+    /// The response was scripted.
     Scripted,
 }
 
-/// One request. No field holds a token: tokens are named by fingerprint, and anything else a client sent that is an
-/// issued secret is blotted out.
+/// One request. It contains no secret: a presented token is recorded as its fingerprint, and any other field that is an
+/// issued secret is replaced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Counts from one, in the order of arrival, over all endpoints.
+    /// The number of the request over all endpoints, from 1.
     pub number: u64,
-    /// What was asked for.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Names the token that was presented, if one was: refresh token, code, bearer token, token to revoke.
+    /// The fingerprint of the presented token: refresh token, code, bearer token, or token to revoke.
     pub fingerprint: Option<String>,
     /// `refresh_reason` of a refresh.
     pub refresh_reason: Option<String>,
-    /// `client_id`, where one was sent.
+    /// `client_id`, if it was sent.
     pub client_id: Option<String>,
     /// The `originator` header.
     pub originator: Option<String>,
@@ -48,15 +48,15 @@ pub struct Entry {
     pub content_type: Option<String>,
     /// The query of an authorize request.
     pub query: BTreeMap<String, String>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Whether the authority did what was asked, whatever the client was told.
+    /// Whether the request took effect, whatever the response.
     pub took_effect: bool,
-    /// The status of the answer.
+    /// The HTTP status of the response.
     pub status: Option<u16>,
-    /// The code of a refusal.
+    /// The error code of the response.
     pub code: Option<String>,
-    /// The client closed the connection before the answer was ready.
+    /// Whether the client closed the connection before the response was ready.
     pub abandoned: bool,
     /// Milliseconds from the start of the authority to the arrival of the whole request.
     pub arrived_ms: u64,
@@ -64,23 +64,23 @@ pub struct Entry {
     pub ended_ms: Option<u64>,
 }
 
-/// How many requests ended in which way; those under way count as pending.
+/// The number of requests by endpoint and outcome; those that have not ended count as pending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Counters(BTreeMap<Endpoint, BTreeMap<Outcome, u64>>);
 
 impl Counters {
-    /// All requests of an endpoint.
+    /// Returns the number of requests of an endpoint.
     pub fn of(&self, endpoint: Endpoint) -> u64 {
         self.0.get(&endpoint).map_or(0, |outcomes| outcomes.values().sum())
     }
 
-    /// The requests of an endpoint that ended in one way.
+    /// Returns the number of requests of an endpoint with one outcome.
     pub fn ended(&self, endpoint: Endpoint, outcome: Outcome) -> u64 {
         self.0.get(&endpoint).and_then(|outcomes| outcomes.get(&outcome)).copied().unwrap_or(0)
     }
 
-    /// All requests.
+    /// Returns the number of all requests.
     pub fn all(&self) -> u64 {
         self.0.values().flat_map(BTreeMap::values).sum()
     }
@@ -99,7 +99,7 @@ impl Counters {
     }
 }
 
-/// What a client sent, as far as the journal keeps it.
+/// The recorded fields of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sighting {
     pub(crate) fingerprint: Option<String>,
@@ -111,7 +111,7 @@ pub(crate) struct Sighting {
     pub(crate) query: BTreeMap<String, String>,
 }
 
-/// How a request ended, for the journal.
+/// The end of a request, for the journal.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
     pub(crate) outcome: Outcome,
@@ -132,7 +132,7 @@ impl Journal {
         Self { started: Instant::now(), last: 0, entries: VecDeque::new(), counters: Counters::default() }
     }
 
-    /// Opens an entry; the answer is its number.
+    /// Opens an entry, and returns its number.
     pub(crate) fn open(
         &mut self,
         endpoint: Endpoint,
@@ -217,7 +217,7 @@ impl Journal {
     }
 }
 
-/// The value without issued secrets, cut at 256 characters.
+/// Returns the value without issued secrets, cut at 256 characters.
 fn blot(value: &str, is_secret: impl Fn(&str) -> bool) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut clean = String::new();

@@ -1,8 +1,8 @@
 //! A strict, scripted OAuth authority for the tests of codex-auth: in this process, or as a program.
 //!
-//! It behaves as OpenAI's authority is known to, and strictly: a refresh token is good for one use, a request has
-//! exactly the fields that Codex sends, a code is redeemed once and by its prover. On top of that it does on request
-//! what a real one does on a bad day: see [`Step`]. It writes down what it saw, without secrets: see [`Entry`].
+//! It behaves like OpenAI's authority, and strictly: a refresh token is single-use, a request has exactly the fields
+//! that Codex sends, and a code is redeemed once with its PKCE verifier. On request it fails: see [`Step`]. It records
+//! all requests without secrets: see [`Entry`].
 //!
 //! ```
 //! use scripted_authority::{Account, Authority, Endpoint, Reuse, Step, TokenState};
@@ -12,11 +12,11 @@
 //! let grant = authority.grant(Account::numbered(1));
 //! assert!(grant.auth_json().starts_with("{\n  \"auth_mode\": \"chatgpt\""));
 //!
-//! // The next refresh rotates the token and loses the answer; the one after it finds a busy server.
+//! // The next refresh rotates the token and loses the response; the one after it gets a 503.
 //! authority.script(Endpoint::Refresh, Step::closed_after());
 //! authority.script(Endpoint::Refresh, Step::status(503, "busy").with_header("Retry-After", "2"));
 //!
-//! // … start whatever refreshes at `authority.token_url()` here …
+//! // … start a program that refreshes at `authority.token_url()` here …
 //! assert_eq!(authority.state_of(&grant.tokens.refresh_token), TokenState::Live);
 //! assert_eq!(authority.counters().of(Endpoint::Refresh), 0);
 //! # Ok::<_, scripted_authority::StartError>(())
@@ -24,16 +24,16 @@
 //!
 //! # Races without sleeps
 //!
-//! [`Authority::hold`] lets a request stand still before or after it took effect, and [`Hold::arrived`] waits until it
-//! does: between the two a test may kill the client, rewrite its files, or start another. Whatever has arrived is
-//! carried out even if its client is gone by then.
+//! [`Authority::hold`] holds a request before or after it takes effect, and [`Hold::arrived`] waits until it is held.
+//! Meanwhile a test may kill the client, rewrite its files, or start another. A request that has arrived is carried out
+//! even if its client has left.
 //!
 //! # The program
 //!
 //! `scripted-authority` prints one line of JSON with its addresses when it is ready, offers the methods of
-//! [`Authority`] as `/control/NAME`, and ends when its stdin does, or on SIGTERM. Arguments are a JSON object in the
-//! body, by any HTTP method; those in parentheses may be left out, and a body without arguments too. Refusals are
-//! `{"error": …}` with 400 (arguments), 404 (no such call or grant) or 408 (a wait in vain).
+//! [`Authority`] as `/control/NAME`, and ends at the end of its stdin or on SIGTERM. Arguments are a JSON object in the
+//! body, with any HTTP method; those in parentheses are optional, and so is a body without arguments. Errors are
+//! `{"error": …}` with 400 (arguments), 404 (no such call or grant) or 408 (timeout).
 //!
 //! | call | arguments | answer |
 //! |---|---|---|
@@ -61,14 +61,14 @@
 //!
 //! # Bounds
 //!
-//! 8,192 connections at once, 64 KiB a request body, five minutes a hold or delay, 65,536 journal entries. Secrets and
-//! tokens are remembered for as long as the authority lives; that alone grows with use.
+//! 8,192 concurrent connections, 64 KiB per request body, five minutes per hold or delay, 65,536 journal entries.
+//! Secrets and tokens are kept until the authority is dropped.
 //!
 //! # Limitations
 //!
-//! IPv4 loopback and plain HTTP only. Signatures of ordinary tokens are worthless on purpose; those of agent
-//! identities are real. No session, no password, no organisation: whoever visits is signed in as
-//! [`Authority::visit_as`] says.
+//! IPv4 loopback and plain HTTP only. The signatures of ordinary tokens are invalid on purpose; those of agent
+//! identities are valid. There are no sessions, passwords or organisations: every visitor is signed in as the account
+//! that [`Authority::visit_as`] sets.
 
 #![forbid(unsafe_code)]
 #![allow(

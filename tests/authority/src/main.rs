@@ -1,4 +1,4 @@
-//! The scripted authority as a program: one line of JSON when it is ready, `/control/*`, gone with its stdin.
+//! The scripted authority as a program: prints one line of JSON when ready, serves `/control/*`, ends with its stdin.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Nobody is left to hear that nobody could be told.
+/// Writing the error failed too, and is not reported.
 fn finish(_: io::Result<()>, code: ExitCode) -> ExitCode {
     code
 }
@@ -115,7 +115,7 @@ fn serve(invocation: Invocation) -> Result<(), Box<dyn std::error::Error>> {
     if !invocation.keep_running {
         let over = over.take();
         std::thread::spawn(move || {
-            // What comes is of no interest, only that it ends.
+            // Only the end of the input matters.
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             drop(over);
         });

@@ -1,4 +1,4 @@
-//! The rules an authority can be told to live by; every one can be changed while it runs.
+//! The policy of an authority, which can be changed while it runs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,48 +7,48 @@ use serde::{Deserialize, Serialize};
 /// The client id of Codex 0.169, known to every authority unless its policy says otherwise.
 pub const CODEX_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 
-/// What the authority does where a real one could do this or that.
+/// The choices in which real authorities differ.
 ///
-/// The default is the strict everyday case: single-use refresh tokens, tokens of an hour, no clock error.
+/// The default is strict: single-use refresh tokens, access tokens of an hour, no clock error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// How long an access token is honoured.
+    /// How long an access token is valid.
     pub access: AccessLife,
-    /// Seconds between `iat` and `exp` of an access token; zero or less makes tokens that are born expired.
+    /// The seconds between `iat` and `exp` of an access token; zero or less makes expired tokens.
     pub access_lifetime: i64,
-    /// The client ids that are known.
+    /// The known client ids.
     pub client_ids: Vec<String>,
-    /// Seconds by which the authority's clock is ahead of ours.
+    /// The seconds by which the authority's clock is ahead of the machine's.
     pub clock_offset: i64,
-    /// What a visitor of the authorize page meets.
+    /// How the authorize page responds.
     pub consent: Consent,
-    /// What becomes of a device code that nobody decides on.
+    /// What happens to a device code without a decision.
     pub device: DeviceFlow,
-    /// Seconds between two polls that the device flow asks for.
+    /// The poll interval of the device flow in seconds.
     pub device_interval: u64,
-    /// Where a refusal carries its code.
+    /// The format of error responses.
     pub error_shape: ErrorShape,
-    /// How an access token tells when it expires.
+    /// The `exp` claim of access tokens.
     pub expiry: Expiry,
-    /// What a device that polls too fast gets.
+    /// The response to polls that are too frequent.
     pub pacing: Pacing,
-    /// Which redirect URIs are registered.
+    /// The registered redirect URIs.
     pub redirects: Redirects,
-    /// Seconds for which a refresh token can be spent.
+    /// How many seconds a refresh token can be spent.
     pub refresh_lifetime: i64,
-    /// What the second use of a refresh token costs.
+    /// The effect of spending a refresh token twice.
     pub reuse: Reuse,
-    /// How far the revocation of a refresh token reaches.
+    /// What the revocation of a refresh token ends.
     pub revocation: Revocation,
-    /// Whether a refresh hands out a new refresh token.
+    /// Whether a refresh rotates the refresh token.
     pub rotation: Rotation,
-    /// What the revocation of a token that is not live gets.
+    /// The response to the revocation of a token that is not valid.
     pub stale_revocation: StaleRevocation,
 }
 
 impl Policy {
-    /// The authority's clock, in seconds since 1970.
+    /// Returns the authority's clock in seconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         i64::try_from(since).unwrap_or(i64::MAX).saturating_add(self.clock_offset)
@@ -78,17 +78,17 @@ impl Default for Policy {
     }
 }
 
-/// How long an access token is honoured.
+/// How long an access token is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessLife {
-    /// Until its `exp`, whatever happens to the refresh token.
+    /// Until its `exp`, independent of the refresh token.
     UntilExpiry,
     /// Until its `exp`, or until the next refresh of its grant.
     UntilRefresh,
 }
 
-/// What a visitor of the authorize page meets.
+/// How the authorize page responds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Consent {
@@ -105,23 +105,23 @@ pub enum Consent {
     Straight,
 }
 
-/// What becomes of a device code that nobody decides on.
+/// What happens to a device code without a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceFlow {
     /// It is approved at the first poll.
     Approves,
-    /// It is approved after this many polls that were told to wait.
+    /// It is approved after this many pending polls.
     ApprovesAfter(u32),
     /// It is denied at the first poll.
     Denies,
-    /// The flow is not enabled: asking for a code gets 404.
+    /// The flow is disabled: a request for a code gets 404.
     NotEnabled,
     /// It stays pending until `Authority::decide_device` or the verification page decides.
     Waits,
 }
 
-/// Where a refusal carries its code.
+/// The format of error responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorShape {
@@ -133,7 +133,7 @@ pub enum ErrorShape {
     TopLevel,
 }
 
-/// How an access token tells when it expires.
+/// The `exp` claim of access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expiry {
@@ -155,17 +155,17 @@ pub enum Expiry {
     Text,
 }
 
-/// What a device that polls faster than the interval gets.
+/// The response to polls that are too frequent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pacing {
-    /// 429 `slow_down`, and nothing is decided by that poll.
+    /// 429 `slow_down`; the poll does not count.
     Enforced,
     /// The ordinary answer.
     Ignored,
 }
 
-/// Which redirect URIs are registered; the path is always `/auth/callback`.
+/// The registered redirect URIs; the path is always `/auth/callback`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Redirects {
@@ -175,41 +175,41 @@ pub enum Redirects {
     CodexPorts,
 }
 
-/// What the second use of a refresh token costs.
+/// The effect of spending a refresh token twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reuse {
-    /// That request is refused; the living tokens of the grant stay.
+    /// The request is refused; the valid tokens of the grant stay valid.
     RefusesToken,
-    /// That request is refused and every token of the grant dies.
+    /// The request is refused, and every token of the grant is revoked.
     RevokesFamily,
 }
 
-/// How far the revocation of a refresh token reaches.
+/// What the revocation of a refresh token ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Revocation {
-    /// It alone ends; access tokens live until they expire.
+    /// The token only; access tokens stay valid until they expire.
     TokenOnly,
-    /// Every token of its grant ends, also when it is an older one that was spent long ago.
+    /// Every token of its grant, also for a token that was spent before.
     WholeGrant,
 }
 
-/// Whether a refresh hands out a new refresh token.
+/// Whether a refresh rotates the refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
-    /// The token stays as it is and the answer has no `refresh_token`.
+    /// The token stays valid, and the response has no `refresh_token`.
     Keeps,
-    /// Every token can be spent once and is replaced.
+    /// Every token is single-use and replaced.
     SingleUse,
 }
 
-/// What the revocation of an unknown, spent or dead token gets.
+/// The response to the revocation of an unknown, spent or revoked token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleRevocation {
-    /// 200, as RFC 7009 wants.
+    /// 200, as RFC 7009 requires.
     Accepted,
     /// 400 `invalid_token`.
     Refused,

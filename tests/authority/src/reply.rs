@@ -1,4 +1,4 @@
-//! Answers: the authority's own, and the ways in which a script spoils them.
+//! Responses: the ordinary ones, and the ways in which a script changes them.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -15,16 +15,16 @@ use crate::faults::{Answer, Edit};
 use crate::policy::ErrorShape;
 
 const JSON: &str = "application/json";
-/// The longest field there is.
+/// The maximum length of a field.
 const GIGANTIC: usize = 64 * 1_048_576;
-/// One piece of a flood.
+/// The size of one piece of a flood.
 const PIECE: &[u8] = &[b'a'; 65_536];
 
-/// The authority's own answer.
+/// The ordinary response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// The code of a refusal; without one the request was granted.
+    /// The error code; `None` if the request was granted.
     pub(crate) code: Option<String>,
     content: Content,
     headers: Vec<(&'static str, String)>,
@@ -45,7 +45,7 @@ impl Reply {
         Self { status: 200, code: None, content: Content::Html(text), headers: Vec::new() }
     }
 
-    /// See other: the visitor goes on by GET, also after a form.
+    /// 303 See Other: the browser follows with GET, also after a form.
     pub(crate) fn see_other(location: String) -> Self {
         Self {
             status: 303,
@@ -60,7 +60,7 @@ impl Reply {
         Self { status, code: Some(code.to_owned()), content, headers: Vec::new() }
     }
 
-    /// The same answer, counted as a refusal: an error page, or a redirect that carries an error.
+    /// Counts the response as a refusal: an error page, or a redirect with an error.
     pub(crate) fn counted_as(mut self, status: u16, code: &str) -> Self {
         self.status = status;
         self.code = Some(code.to_owned());
@@ -108,14 +108,14 @@ impl Reply {
     }
 }
 
-/// What leaves the house: a response, or nothing but the end of the connection.
+/// A response, or the end of the connection.
 #[derive(Debug)]
 pub(crate) enum Departure {
     Response(Response),
     Closed,
 }
 
-/// Puts the scripted answer in front of the authority's own, which is missing where the effect was withheld.
+/// Applies the scripted response to the ordinary one, which is `None` if the effect was withheld.
 pub(crate) fn depart(
     answer: Answer,
     reply: Option<Reply>,
@@ -171,7 +171,7 @@ fn torn(reply: Reply) -> Response {
     response(status, headers, Body::new(Torn { half: Some(half), flushed: false }))
 }
 
-/// A header that cannot be sent is left out; a status that does not exist becomes 500.
+/// Builds a response. An invalid header is omitted; an invalid status becomes 500.
 fn plain(status: u16, headers: &[(&str, &str)], body: Body) -> Response {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
@@ -211,7 +211,7 @@ impl HttpBody for Torn {
             return Poll::Ready(Some(Ok(Frame::data(half))));
         }
         if !self.flushed {
-            // hyper drops what it has buffered when a body fails at once; one pause lets it write.
+            // hyper drops its buffer if a body fails at once; a pause lets it write.
             self.flushed = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -220,7 +220,7 @@ impl HttpBody for Torn {
     }
 }
 
-/// The opening of a JSON string and then as many letters as were asked for.
+/// The beginning of a JSON string, then as many letters as requested.
 struct Flood {
     left: u64,
     opened: bool,

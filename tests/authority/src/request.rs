@@ -1,4 +1,4 @@
-//! One request from its arrival to its answer: read whole, written down, held or delayed, carried out, answered.
+//! One request from arrival to response: read, recorded, held or delayed, carried out, answered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::server::HangUp;
 use crate::state::{Shared, State};
 use crate::tokens::fingerprint;
 
-/// No honest request of this protocol is larger.
+/// The maximum body of a request.
 const BODY_LIMIT: usize = 65_536;
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// Nobody is held or delayed for longer; then the connection closes.
+/// The maximum hold or delay; then the connection closes.
 pub(crate) const HOLD_LIMIT: Duration = Duration::from_secs(300);
 
-/// A whole request. A body that is too long or too slow counts as empty, and is refused as such.
+/// A complete request. A body that is too long or too slow counts as empty and is refused.
 pub(crate) struct Arrival {
     parts: Parts,
     body: Bytes,
@@ -37,7 +37,7 @@ impl Arrival {
         Self { parts, body: body.ok().and_then(Result::ok).unwrap_or_default() }
     }
 
-    /// The media type without its parameters.
+    /// Returns the media type without its parameters.
     pub(crate) fn media_type(&self) -> Option<&str> {
         let value = self.header(CONTENT_TYPE.as_str())?;
         Some(value.split(';').next().unwrap_or(value).trim())
@@ -47,24 +47,24 @@ impl Arrival {
         self.header(AUTHORIZATION.as_str())?.strip_prefix("Bearer ")
     }
 
-    /// A JSON body, if it says that it is one and has exactly the fields of `T`.
+    /// Parses the body if its type is JSON and it has exactly the fields of `T`.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         let is_json = self.media_type() == Some("application/json");
         is_json.then(|| serde_json::from_slice(&self.body).ok()).flatten()
     }
 
-    /// A form body, if it says that it is one and repeats no field.
+    /// Parses the body if its type is form and no field is repeated.
     pub(crate) fn form(&self) -> Option<BTreeMap<String, String>> {
         let is_form = self.media_type() == Some("application/x-www-form-urlencoded");
         is_form.then(|| pairs(&self.body)).flatten()
     }
 
-    /// The query, if it repeats no field.
+    /// Parses the query if no field is repeated.
     pub(crate) fn query(&self) -> Option<BTreeMap<String, String>> {
         pairs(self.parts.uri.query().unwrap_or("").as_bytes())
     }
 
-    /// What the journal keeps of it, where no body is understood.
+    /// Returns the fields for the journal if no body is parsed.
     pub(crate) fn sighting(&self, token: Option<&str>) -> Sighting {
         let header = |name| self.header(name).map(str::to_owned);
         Sighting {
@@ -81,7 +81,7 @@ impl Arrival {
     }
 }
 
-/// Carries a request out. Once it is written down, nothing that its client does stops it.
+/// Carries a request out. Once it is recorded, its client cannot stop it.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     endpoint: Endpoint,
@@ -104,7 +104,7 @@ pub(crate) async fn serve(
     presence.left = false;
     match departure {
         Ok(Departure::Response(response)) => response,
-        // A task that panicked has no answer either.
+        // A task that panicked has no response either.
         Ok(Departure::Closed) | Err(_) => HangUp.into_response(),
     }
 }
@@ -195,7 +195,7 @@ fn ending(answer: &Answer, reply: Option<&Reply>) -> Ending {
     Ending { outcome, status, code }
 }
 
-/// Notes a client that leaves before its answer is ready: hyper drops its future then.
+/// Records a client that leaves before its response is ready: hyper then drops its future.
 struct Presence {
     shared: Arc<Shared>,
     number: u64,

@@ -1,4 +1,4 @@
-//! What tokens are good for: a protected resource, whoami for personal tokens, and the keys of agent identities.
+//! The protected resource, whoami for personal access tokens, and the keys of agent identities.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::request::{Arrival, serve};
 use crate::state::{self, Shared};
 use crate::token_endpoint::refuse;
 
-/// 200 and the account of a live access token, else 401.
+/// Returns 200 and the account of a live access token, else 401.
 pub(crate) async fn resource(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let arrival = Arrival::read(request).await;
     let token = arrival.bearer().map(str::to_owned);
@@ -30,7 +30,7 @@ pub(crate) async fn resource(State(shared): State<Arc<Shared>>, request: Request
     .await
 }
 
-/// The account of a personal access token.
+/// Returns the account of a personal access token.
 pub(crate) async fn whoami(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let arrival = Arrival::read(request).await;
     let token = arrival.bearer().map(str::to_owned);

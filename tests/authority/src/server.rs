@@ -1,4 +1,4 @@
-//! The listener: loopback only, every connection taken, and hung up on where the script says so.
+//! The listener: loopback only, accepts every connection, and closes those that the script says to close.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -25,13 +25,13 @@ use crate::request::{Arrival, serve};
 use crate::state::Shared;
 use crate::{authorize, control, device, resource, revoke, token_endpoint};
 
-/// 64 processes with 64 connections each, and as many again in the time they take to close.
+/// Room for 64 processes with 64 connections each, and as many that are closing.
 const CONNECTIONS: usize = 8_192;
 const BACKLOG: i32 = 4_096;
-/// More than the 90 s for which clients usually keep an idle connection, so that it is never us who close first.
+/// More than the 90 s for which clients usually keep an idle connection, so that the client closes first.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Put into a response, it makes the server close the connection without sending anything.
+/// An extension of a response that makes the server close the connection without sending anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HangUp;
 
@@ -57,14 +57,14 @@ pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Takes connections until it is dropped.
+/// Accepts connections until it is dropped.
 pub(crate) async fn accept(listener: tokio::net::TcpListener, router: Router) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        // Never closed, so there always is a permit to wait for.
+        // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of files: those who wait stay in the backlog until somebody leaves.
+            // Out of file descriptors: clients wait in the backlog until one is free.
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         };
@@ -76,7 +76,7 @@ pub(crate) async fn accept(listener: tokio::net::TcpListener, router: Router) {
     }
 }
 
-/// All endpoints; those of the control only where they were asked for.
+/// Routes all endpoints; `/control/*` only if it is enabled.
 pub(crate) fn routes(shared: Arc<Shared>, with_control: bool) -> Router {
     let mut router = Router::new()
         .route("/oauth/token", post(token_endpoint::token))
@@ -102,7 +102,7 @@ pub(crate) fn routes(shared: Arc<Shared>, with_control: bool) -> Router {
 }
 
 async fn converse(stream: TcpStream, router: Router) {
-    // Without it a small answer may wait for an acknowledgement.
+    // Without it a small response may wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -116,7 +116,7 @@ async fn converse(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .serve_connection(TokioIo::new(stream), service);
-    // An error here is a client that left, or the script.
+    // The client left, or the script closed the connection.
     let _ = connection.await;
 }
 
@@ -136,7 +136,7 @@ async fn refuse_route(shared: Arc<Shared>, request: Request, status: u16, code: 
     .await
 }
 
-/// Best effort: with fewer files, connections wait in the backlog instead of being served at once.
+/// Raises the limit of open files, best effort: with fewer, connections wait in the backlog.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     // macOS refuses more than 10,240 whatever the hard limit says.

@@ -1,4 +1,4 @@
-//! Everything an authority knows, behind one mutex, and the condition that wakes waiting tests.
+//! The state of an authority behind one mutex, and the condition variable for waiting tests.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) devices: Devices,
     /// Every grant with its newest tokens.
     pub(crate) latest: HashMap<GrantId, Grant>,
-    /// Who signs in by the browser or a device.
+    /// The account that signs in by browser and device.
     pub(crate) visitor: Account,
     pub(crate) personal: HashMap<String, Account>,
     pub(crate) agent_key: AgentKey,
@@ -61,7 +61,7 @@ impl State {
         grant
     }
 
-    /// New tokens for a grant whose old ones are spent; where refresh tokens are kept, with the old one.
+    /// Issues tokens for a grant whose old ones are spent; with the old refresh token if the policy does not rotate.
     pub(crate) fn renew(&mut self, id: GrantId, client_id: &str) -> Option<Tokens> {
         let latest = self.latest.get_mut(&id)?;
         let (mut tokens, mut pair) = self.mint.tokens(&latest.account, client_id, &self.policy, &self.issuer);
@@ -75,14 +75,14 @@ impl State {
         Some(tokens)
     }
 
-    /// A personal access token that whoami knows.
+    /// Issues a personal access token that whoami knows.
     pub(crate) fn personal_access_token(&mut self, account: Account) -> String {
         let token = self.mint.opaque("at-");
         self.personal.insert(token.clone(), account);
         token
     }
 
-    /// An agent identity that lives as long as an access token.
+    /// Issues an agent identity with the lifetime of an access token.
     pub(crate) fn agent_identity(&mut self, account: &Account, signing: Signing) -> Option<String> {
         let now = self.policy.now();
         let lifetime = self.policy.access_lifetime;
@@ -109,16 +109,16 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A handler that panicked is a failed request; the test should still see the rest.
+        // A handler that panicked is a failed request; the test goes on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those in [`Shared::wait`].
+    /// Wakes the threads in [`Shared::wait`].
     pub(crate) fn announce(&self) {
         self.changed.notify_all();
     }
 
-    /// Blocks this thread until `look` finds something or the time is over.
+    /// Blocks this thread until `look` returns a value or the time is over.
     pub(crate) fn wait<T>(
         &self,
         within: Duration,
@@ -144,7 +144,7 @@ impl Shared {
         found.ok_or_else(|| TimedOut { within, what: format!("a request to meet step {}", step.0) })
     }
 
-    /// Waits until so many requests have arrived.
+    /// Waits until this many requests have arrived.
     pub(crate) fn wait_for_requests(
         &self,
         endpoint: Endpoint,
@@ -156,18 +156,18 @@ impl Shared {
     }
 }
 
-/// Nothing came in the time that was given.
+/// A wait that timed out.
 #[derive(Debug, thiserror::Error)]
 #[error("waited {within:?} in vain for {what}")]
 #[non_exhaustive]
 pub struct TimedOut {
-    /// How long.
+    /// The time limit.
     pub within: Duration,
-    /// For what.
+    /// The awaited event.
     pub what: String,
 }
 
-/// The time by the authority's clock.
+/// Returns the time of the authority's clock.
 fn issued_at(policy: &Policy) -> Timestamp {
     let now = Timestamp::now();
     now.checked_add(SignedDuration::from_secs(policy.clock_offset)).unwrap_or(now)

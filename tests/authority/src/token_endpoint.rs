@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: tells the three kinds of request apart, and refreshes.
+//! `POST /oauth/token`: dispatches the three kinds of request, and refreshes.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(crate) async fn token(State(shared): State<Arc<Shared>>, request: Request) -
     }
 }
 
-/// What every client id has to pass.
+/// Checks the client id.
 pub(crate) fn knows_client(state: &state::State, client_id: &str) -> bool {
     state.policy.client_ids.iter().any(|known| known == client_id)
 }
@@ -44,7 +44,7 @@ pub(crate) fn refuse(state: &state::State, status: u16, code: &str, message: &st
     Reply::refusal(state.policy.error_shape, status, code, message)
 }
 
-/// The answer that hands out tokens.
+/// Returns the response with tokens.
 pub(crate) fn token_answer(state: &state::State, tokens: &Tokens, with_refresh: bool) -> Reply {
     let mut answer = json!({
         "id_token": tokens.id_token,
@@ -59,7 +59,7 @@ pub(crate) fn token_answer(state: &state::State, tokens: &Tokens, with_refresh: 
     Reply::json(answer)
 }
 
-/// Exactly what Codex sends; a field more or less is not a refresh.
+/// The fields that Codex sends; with any other set it is not a refresh.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RefreshRequest {

@@ -1,4 +1,4 @@
-//! The strings an authority hands out: JWTs with OpenAI's claims, opaque tokens, and the auth.json of a login.
+//! The tokens that an authority issues: JWTs with OpenAI's claims, opaque tokens, and the auth.json of a login.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,19 +14,19 @@ use sha2::{Digest, Sha256};
 use crate::grants::{Account, GrantId, Pair};
 use crate::policy::{Expiry, Policy};
 
-/// The first 16 hex digits of SHA-256: names a token without telling it.
+/// Returns the first 16 hex digits of the token's SHA-256.
 pub fn fingerprint(token: &str) -> String {
     Sha256::digest(token).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The three tokens of one answer. `Debug` shows fingerprints.
+/// The tokens of one response. `Debug` shows fingerprints.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// A JWT about the person.
+    /// The id token, a JWT.
     pub id_token: String,
-    /// What the resource takes.
+    /// The access token.
     pub access_token: String,
-    /// What the next refresh spends.
+    /// The refresh token.
     pub refresh_token: String,
 }
 
@@ -40,21 +40,21 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// One login and its tokens, as a client would have it.
+/// One login with its tokens, as a client has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grant {
-    /// Names the family of these tokens.
+    /// The id of the grant.
     pub id: GrantId,
-    /// Who signed in.
+    /// The account.
     pub account: Account,
     /// The tokens.
     pub tokens: Tokens,
-    /// When the tokens were made, by the authority's clock: a login that is as old as its tokens.
+    /// When the tokens were issued, by the authority's clock.
     pub issued_at: Timestamp,
 }
 
 impl Grant {
-    /// The whole text of Codex's `auth.json` for this login: its key order, two-space indent, no newline at the end.
+    /// Returns the text of Codex's `auth.json` for this login: its key order, two-space indent, no newline at the end.
     pub fn auth_json(&self) -> String {
         self.auth_json_refreshed_at(self.issued_at)
     }
@@ -67,7 +67,7 @@ impl Grant {
             tokens: AuthTokens { tokens: &self.tokens, account_id: present(&self.account.account_id) },
             last_refresh: format!("{last_refresh:.9}"),
         };
-        // Strings alone: there is nothing that could fail to serialize.
+        // Serialising strings cannot fail.
         serde_json::to_string_pretty(&file).unwrap_or_default()
     }
 }
@@ -85,20 +85,20 @@ struct AuthFile<'a> {
 struct AuthTokens<'a> {
     #[serde(flatten)]
     tokens: &'a Tokens,
-    /// Written as null where there is none.
+    /// Serialised as null if it is `None`.
     account_id: Option<&'a str>,
 }
 
-/// Makes every secret, each of them once, and remembers them all.
+/// Creates every secret once, and remembers all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Mint {
     issued: HashSet<String>,
 }
 
 impl Mint {
-    /// An opaque secret that was never issued before.
+    /// Returns a new opaque secret.
     pub(crate) fn opaque(&mut self, prefix: &str) -> String {
-        // Unique and unguessable enough for a test; no randomness source that can fail.
+        // Unique, which is enough for a test, without a source of randomness that can fail.
         let word = || RandomState::new().build_hasher().finish();
         loop {
             let secret = format!("{prefix}{:016x}{:016x}", word(), word());
@@ -108,7 +108,7 @@ impl Mint {
         }
     }
 
-    /// The tokens of one answer, and their lifetimes for the state machine.
+    /// Returns the tokens of one response and their lifetimes.
     pub(crate) fn tokens(
         &mut self,
         account: &Account,
@@ -138,7 +138,7 @@ impl Mint {
         (Tokens { id_token, access_token, refresh_token }, pair)
     }
 
-    /// An id token for any account.
+    /// Returns an id token for any account.
     pub(crate) fn id_token(
         &mut self,
         account: &Account,
@@ -156,7 +156,7 @@ impl Mint {
         self.jwt(claims)
     }
 
-    /// Counts a string that was made elsewhere among the secrets.
+    /// Remembers a secret that was made elsewhere.
     pub(crate) fn remember(&mut self, secret: &str) {
         self.issued.insert(secret.to_owned());
     }
@@ -177,7 +177,7 @@ impl Mint {
             "{}.{}.{}",
             segment(&json!({"alg": "RS256", "kid": "scripted", "typ": "JWT"})),
             segment(&Value::Object(claims)),
-            // Clients never verify these, and a wrong signature shows it if one begins to.
+            // Clients do not verify these; an invalid signature shows it if one begins to.
             URL_SAFE_NO_PAD.encode("signed by nobody"),
         );
         self.issued.insert(token.clone());
@@ -185,7 +185,7 @@ impl Mint {
     }
 }
 
-/// One base64url segment of a JWT.
+/// Returns one base64url segment of a JWT.
 pub(crate) fn segment(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
@@ -211,7 +211,7 @@ fn known(claims: &[(&str, &String)]) -> Value {
     claims.iter().filter_map(|(name, value)| Some((*name, present(value)?))).collect()
 }
 
-/// An empty field of an account stands for one that it does not have.
+/// Returns `None` for an empty field of an account.
 fn present(field: &str) -> Option<&str> {
     (!field.is_empty()).then_some(field)
 }

@@ -1,4 +1,4 @@
-//! A small HTTP client over a socket, which tells a closed connection from a cut-off answer from a whole one.
+//! A small HTTP client that distinguishes a closed connection, a partial response and a complete one.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use scripted_authority::{CODEX_CLIENT_ID, Grant};
 use serde_json::{Value, json};
 
-/// Longer than any step here takes; a test that waits for it has failed.
+/// The timeout of every step.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// What came back before the connection closed.
+/// What was received before the connection closed.
 #[derive(Debug)]
 pub(crate) enum Heard {
     Nothing,
@@ -55,7 +55,7 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) fn send(
     url: &str,
     method: &str,
@@ -65,7 +65,7 @@ pub(crate) fn send(
 ) -> io::Result<Heard> {
     let mut stream = request(url, method, path, headers, body)?;
     let mut bytes = Vec::new();
-    // A reset after some bytes leaves those bytes.
+    // Keep the bytes that arrived before a reset.
     let ended = stream.read_to_end(&mut bytes);
     if bytes.is_empty() {
         return Ok(Heard::Nothing);
@@ -79,7 +79,7 @@ pub(crate) fn send(
     Ok(if ended.is_ok() && complete { Heard::Whole(answer) } else { Heard::CutOff })
 }
 
-/// Sends a request and does not wait for the answer.
+/// Sends a request and does not wait for the response.
 pub(crate) fn request(
     url: &str,
     method: &str,
@@ -116,7 +116,7 @@ pub(crate) fn fetch(url: &str, path: &str, bearer: &str) -> Answer {
     send(url, "GET", path, &[("Authorization", &bearer)], "").unwrap().whole()
 }
 
-/// The body of a refresh as Codex sends it.
+/// Returns the body of a refresh as Codex sends it.
 pub(crate) fn refresh_body(refresh_token: &str) -> Value {
     json!({
         "client_id": CODEX_CLIENT_ID,
@@ -130,7 +130,7 @@ pub(crate) fn refresh(url: &str, refresh_token: &str) -> Answer {
     post(url, "/oauth/token", &refresh_body(refresh_token))
 }
 
-/// A refresh of which anything may come back.
+/// Sends a refresh and returns whatever comes back.
 pub(crate) fn try_refresh(url: &str, grant: &Grant) -> Heard {
     let body = refresh_body(&grant.tokens.refresh_token).to_string();
     send(url, "POST", "/oauth/token", &[JSON], &body).unwrap()

@@ -1,4 +1,4 @@
-//! Signing in by device code: waiting, deciding, pacing, and what the code buys.
+//! The device flow: waiting, deciding, polling too fast, and redeeming the code.
 
 use scripted_authority::{Account, Authority, CODEX_CLIENT_ID, Decision, DeviceFlow, Endpoint, Pacing, Step};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Bad days on request: each fault as the client sees it, and what became of the token behind it.
+//! Scripted faults: what the client sees, and the state of the token afterwards.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! 64 processes with 64 connections each, as far as one process can play them.
+//! Load: 64 clients with 64 connections each, simulated by one process.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -47,7 +47,7 @@ fn four_thousand_connections_at_once_are_all_answered_and_one_token_is_spent_onc
     assert_eq!(counters.ended(Endpoint::Refresh, Outcome::Refused), (PROCESSES * CONNECTIONS - 1) as u64);
 }
 
-/// Reads one whole answer, and leaves the connection open.
+/// Reads one complete response and leaves the connection open.
 fn status(stream: &TcpStream) -> u16 {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();

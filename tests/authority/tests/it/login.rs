@@ -1,4 +1,4 @@
-//! Signing in by browser: the authorize endpoint, the exchange, PKCE, and the API key.
+//! The browser flow: the authorize endpoint, the exchange with PKCE, and the API key.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ fn visit(authority: &Authority, query: &BTreeMap<&str, String>) -> Answer {
     send(authority.url(), "GET", &format!("/oauth/authorize?{query}"), &[], "").unwrap().whole()
 }
 
-/// The parameters that a redirect brings to the client's callback.
+/// Returns the query parameters of a redirect.
 fn brought(answer: &Answer) -> BTreeMap<String, String> {
     assert_eq!(answer.status, 303);
     let location = answer.header("location").unwrap();

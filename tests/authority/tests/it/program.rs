@@ -1,4 +1,4 @@
-//! The program: its one line, its control, its options, and its end.
+//! The program: its output, its control endpoint, its options, and its end.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, post, refresh, send};
 
-/// The program while it runs; killed if a test fails first.
+/// The running program; killed on drop.
 struct Program {
     child: Child,
     url: String,

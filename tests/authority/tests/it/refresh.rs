@@ -1,4 +1,4 @@
-//! Refreshing and revoking: single use, families, strictness, and every shape of a refusal.
+//! Refreshes and revocations: single use, grants, strict requests, and all formats of an error response.
 
 use scripted_authority::{
     AccessLife, Account, Authority, CODEX_CLIENT_ID, Edit, Ending, Endpoint, ErrorShape, Outcome, Reuse,

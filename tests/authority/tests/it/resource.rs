@@ -1,4 +1,4 @@
-//! What tokens are good for: the resource, whoami, the keys of agent identities, and times.
+//! The resource, whoami, the keys of agent identities, and expiry.
 
 use scripted_authority::{Account, Authority, Ending, Endpoint, Outcome, Signing};
 
