@@ -146,6 +146,7 @@ impl Error {
             self,
             Self::Keychain(
                 keychain::Error::Locked { .. }
+                    | keychain::Error::PromptRequired { .. }
                     | keychain::Error::TimedOut { .. }
                     | keychain::Error::Failed { .. }
                     | keychain::Error::Panicked { .. }
@@ -190,7 +191,9 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         Some(match self {
-            Self::Keychain(keychain::Error::Locked { .. }) => Remedy::UnlockKeychain,
+            Self::Keychain(keychain::Error::Locked { .. } | keychain::Error::PromptRequired { .. }) => {
+                Remedy::UnlockKeychain
+            }
             Self::Keychain(
                 keychain::Error::Unavailable { .. }
                 | keychain::Error::NotSetUp { .. }

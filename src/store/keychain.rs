@@ -1,10 +1,11 @@
 //! The keychain store: the document in an item of the system's keychain, on Linux the item that Codex uses.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use codex_auth_platform::keychain::{
-    Client, Item, ItemName, ItemSelection, ItemSharing, LastModified, WriteTarget,
+    Client, Item, ItemId, ItemName, ItemSelection, ItemSharing, LastModified, WriteTarget,
 };
 use codex_auth_platform::private_file::Removal;
 use zeroize::Zeroizing;
@@ -15,9 +16,9 @@ use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument
 use super::error::Error;
 use super::lease::Lease;
 use super::preference::{CopyPreference, LaterCopy, later};
-use crate::config::StoreKind;
 use crate::document::{self, AuthDocument};
 use crate::home::{Home, RecordPaths};
+use crate::sync_lock::lock;
 
 /// The service of items that only this library uses.
 const OWN_SERVICE: &str = "codex-auth";
@@ -37,6 +38,8 @@ pub struct KeychainStore {
     name: ItemName,
     codex_name: ItemName,
     client: Client,
+    /// The item that the last read preferred, so that a write under the commit locks need not search for it again.
+    last_read: Arc<Mutex<Option<ItemId>>>,
 }
 
 /// Whether the system may prompt the user.
@@ -57,7 +60,7 @@ impl KeychainStore {
         let [codexs, ours] =
             [CODEX_SERVICE, OWN_SERVICE].map(|service| ItemName::new(service, format!("cli|{hash}")));
         let name = if client.sharing() == ItemSharing::OwnerOnly { ours } else { codexs.clone() };
-        Self { name, codex_name: codexs, client }
+        Self { name, codex_name: codexs, client, last_read: Arc::default() }
     }
 
     /// Checks, within `within`, whether an item could be read and written now.
@@ -174,12 +177,9 @@ impl KeychainStore {
 }
 
 impl Store for KeychainStore {
-    fn kind(&self) -> StoreKind {
-        StoreKind::Keychain
-    }
-
     fn read(&self, within: Duration) -> Result<StoreContent, Error> {
         let items = self.client.read(&self.name, within)?;
+        *lock(&self.last_read) = preferred(&items).map(|(item, ..)| item.id.clone());
         let Some((item, document, preference)) = preferred(&items) else { return Ok(StoreContent::Nothing) };
         let document = match document {
             Ok(document) => document,
@@ -205,9 +205,7 @@ impl Store for KeychainStore {
     }
 
     fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
-        let items = self.client.read(&self.name, commit.remaining()?)?;
-        let slot =
-            preferred(&items).map_or(WriteTarget::OnlyItem, |(item, ..)| WriteTarget::Item(item.id.clone()));
+        let slot = lock(&self.last_read).clone().map_or(WriteTarget::OnlyItem, WriteTarget::Item);
         self.client.write(&self.name, &slot, &document.to_compact(), commit.remaining()?)?;
         Ok(WriteReport { location: self.location(), notes: Vec::new() })
     }

@@ -35,8 +35,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{
-    ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, HOW_TO_UNLOCK,
-    LastModified,
+    ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, LastModified,
 };
 pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState as LockStanding, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
@@ -74,9 +73,6 @@ use crate::document::AuthDocument;
 /// - A call that fails leaves the old document whole, except where [`Error::is_unknown`] is true.
 /// - No call prompts, and none exceeds its deadline by much more than one disk access.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Which store this is.
-    fn kind(&self) -> StoreKind;
-
     /// Reads the store, within `within`. Takes no lock.
     ///
     /// # Errors

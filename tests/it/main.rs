@@ -21,6 +21,9 @@ mod keeper;
 // Linux: strace and procfs.
 #[cfg(target_os = "linux")]
 mod kernel;
+// Linux: Secret Services.
+#[cfg(target_os = "linux")]
+mod keyrings;
 mod login;
 mod manager;
 // Linux: procfs.

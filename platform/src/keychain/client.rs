@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::contract::{Cancellation, Keychain};
+use super::context::CallContext;
+use super::contract::Keychain;
 #[cfg(doc)]
 use super::error::CallEffect;
 use super::error::{Error, Operation};
@@ -23,9 +24,9 @@ use super::worker::CallQueue;
 /// # Deadlines
 ///
 /// Every call waits for at most `within`, including the time to connect and for earlier calls, and then fails with
-/// [`Error::TimedOut`]. A call that had not begun by then is never carried out. A call that had begun cannot be taken
+/// [`Error::TimedOut`]; twice as long if the service answers each step of the call within that time. A call that had not begun by then is never carried out. A call that had begun cannot be taken
 /// back: the effect of a write or deletion is then [`CallEffect::Unknown`]. Its implementation begins no further step
-/// ([`Cancellation`]), so only requests that the service already received may still take effect.
+/// ([`CallContext`]), so only requests that the service already received may still take effect.
 ///
 /// While 16 calls hang, further ones fail with [`Error::Unavailable`].
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Client {
     /// may. It receives the cancellation of its connection.
     pub fn new(
         service: &'static str,
-        connect: impl Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
+        connect: impl Fn(&CallContext) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
     ) -> Self {
         let queue = Arc::new(CallQueue::new(service, connect));
         Self { handle: Arc::new(ClientHandle { queue }), sharing: native::SHARING }
@@ -62,6 +63,28 @@ impl Client {
     /// Returns whether a program may rewrite an item that another program created.
     pub fn sharing(&self) -> ItemSharing {
         self.sharing
+    }
+
+    /// Lets the service prompt its user, for 30 s at most, where it asks before it deletes an item. Forbidden at first:
+    /// only a program at a terminal has a user who would see the prompt.
+    pub fn allow_prompts(&self) {
+        self.handle.queue.policy().allow_prompts();
+    }
+
+    /// Returns whether [`Self::allow_prompts`] was called.
+    pub fn allows_prompts(&self) -> bool {
+        self.handle.queue.policy().allows_prompts()
+    }
+
+    /// Returns whether a call may still start a service that is not running.
+    pub fn may_start_service(&self) -> bool {
+        self.handle.queue.policy().may_start_service()
+    }
+
+    /// Forbids calls to start a service that is not running. Once a service has answered, no call starts one: a keychain
+    /// that its user has closed stays closed.
+    pub fn forbid_service_start(&self) {
+        self.handle.queue.policy().forbid_service_start();
     }
 
     /// Calls [`Keychain::read`] within a deadline.

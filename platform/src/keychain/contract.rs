@@ -1,7 +1,4 @@
-//! The contract of every keychain, and the cancellation of its calls.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+//! The contract of every keychain.
 
 use super::error::Error;
 use super::item::{Item, ItemName, ItemSelection, ItemWrite, LastModified, WriteTarget};
@@ -73,26 +70,6 @@ pub trait Keychain: Send {
     ///
     /// Those of [the trait](Self). With [`ItemSelection::All`], some items may be gone after a failure.
     fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error>;
-}
-
-/// Signals that no caller waits for a connection any more.
-///
-/// A caller that times out cancels the connection for good. An implementation checks this before each step that
-/// changes something, so that a call that hung for an hour does not overwrite what was written since.
-#[derive(Clone, Debug, Default)]
-pub struct Cancellation {
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Cancellation {
-    /// Returns whether the connection was cancelled, which is final.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-    }
 }
 
 /// The state of a keychain's default collection.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::item::ItemName;
+use super::native;
 
 /// A keychain operation, for messages and test hooks.
 #[non_exhaustive]
@@ -66,6 +67,14 @@ impl fmt::Display for CallEffect {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The keychain is unlocked, and its service asks its user before it lets this program at an item.
+    #[error("{service} asks its user before it lets a program {operation}; {}", native::how_to_allow(service, *operation))]
+    PromptRequired {
+        /// The name of the service.
+        service: &'static str,
+        /// The operation.
+        operation: Operation,
+    },
     /// Several items have the name and the call needs one; nothing was changed.
     #[error("{service} holds {copies} items for {name}; delete all but one")]
     Ambiguous {
@@ -83,7 +92,7 @@ pub enum Error {
         service: &'static str,
     },
     /// The service, or the connection to it, failed in another way.
-    #[error("{service} could not {operation}; {effect}")]
+    #[error("{service} could not {operation}: {source}; {effect}")]
     Failed {
         /// The kind of keychain.
         service: &'static str,
@@ -95,7 +104,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The collection is locked, or the service would prompt before it grants access.
-    #[error("{service} is locked; unlock it and try again")]
+    #[error("{service} is locked; {}", native::how_to_unlock(service))]
     Locked {
         /// The kind of keychain.
         service: &'static str,
@@ -133,7 +142,7 @@ pub enum Error {
         effect: CallEffect,
     },
     /// This process cannot reach the service.
-    #[error("{service} cannot be reached; start it for this session or choose another store")]
+    #[error("{service} cannot be reached: {source}; start it for this session or choose another store")]
     Unavailable {
         /// The kind of keychain.
         service: &'static str,
@@ -157,7 +166,8 @@ impl Error {
             Self::Failed { effect, .. } | Self::Panicked { effect, .. } | Self::TimedOut { effect, .. } => {
                 *effect
             }
-            Self::Ambiguous { .. }
+            Self::PromptRequired { .. }
+            | Self::Ambiguous { .. }
             | Self::Denied { .. }
             | Self::Locked { .. }
             | Self::NotSetUp { .. }
@@ -179,6 +189,7 @@ mod tests {
         let source = || Box::<dyn std::error::Error + Send + Sync>::from("why");
         let service = "Secret Service";
         for error in [
+            Error::PromptRequired { service, operation },
             Error::Ambiguous { service, name: name.clone(), copies: 2 },
             Error::Denied { service },
             Error::Failed { service, operation, effect, source: source() },
@@ -191,7 +202,7 @@ mod tests {
         ] {
             let message = error.to_string();
             assert!(message.contains(service) && message.contains("; "), "{message}");
-            assert!(!message.ends_with('.') && !message.contains("why"), "{message}");
+            assert!(!message.ends_with('.'), "{message}");
         }
     }
 }

@@ -47,7 +47,8 @@ pub struct Item {
     pub id: ItemId,
     /// The stored bytes; wiped when dropped.
     pub secret: Zeroizing<Vec<u8>>,
-    /// When it was last modified, by the service's clock in whole seconds; `None` if the service does not report it.
+    /// When it was last modified, by the service's clock in whole seconds; `None` if the service does not report it, and
+    /// possibly for the only item of its name.
     pub modified: Option<SystemTime>,
 }
 

@@ -16,7 +16,7 @@ use security_framework::base::Error as SecurityError;
 use security_framework::os::macos::keychain::{KeychainUserInteractionLock, SecKeychain};
 use zeroize::Zeroizing;
 
-use super::contract::{Cancellation, Keychain, Readiness};
+use super::contract::{CallContext, Keychain, Readiness};
 use super::error::{Error, Operation};
 use super::item::{Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget};
 
@@ -24,17 +24,24 @@ use crate::sync::lock;
 
 pub(super) const SERVICE: &str = "macOS Keychain";
 pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
-pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain in this session: security unlock-keychain";
+
+pub(super) fn how_to_unlock(_: &str) -> &'static str {
+    "unlock it in this session and try again: security unlock-keychain"
+}
+
+pub(super) fn how_to_allow(_: &str, _: Operation) -> &'static str {
+    "run the command in a terminal and allow it"
+}
 
 /// Opens the store without touching the keychain itself.
-pub(super) fn connect(cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
+pub(super) fn connect(cancellation: &CallContext) -> Result<Box<dyn Keychain>, Error> {
     let store =
         Store::new().map_err(|error| Error::Unavailable { service: SERVICE, source: error.into() })?;
     Ok(Box::new(LoginKeychain { cancellation: cancellation.clone(), store }))
 }
 
 struct LoginKeychain {
-    cancellation: Cancellation,
+    cancellation: CallContext,
     store: Arc<Store>,
 }
 

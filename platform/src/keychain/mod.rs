@@ -27,12 +27,14 @@
 mod bus;
 mod changes;
 mod client;
+mod context;
 mod contract;
 mod error;
 mod item;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
-// The operating systems differ only here: each `native` has SERVICE, SHARING, HOW_TO_UNLOCK and connect().
+// The operating systems differ only here: each `native` has SERVICE, SHARING, how_to_unlock(), how_to_allow() and
+// connect().
 #[cfg(target_os = "macos")]
 #[path = "macos.rs"]
 mod native;
@@ -41,30 +43,43 @@ mod native;
 mod native;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod native {
-    use super::contract::{Cancellation, Keychain};
+    use super::context::CallContext;
+    use super::contract::Keychain;
     use super::error::Error;
     use super::item::ItemSharing;
 
     pub(super) const SERVICE: &str = "keychain";
     pub(super) const SHARING: ItemSharing = ItemSharing::OwnerOnly;
-    pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain";
 
-    pub(super) fn connect(_: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
+    pub(super) fn how_to_unlock(_: &str) -> &'static str {
+        "unlock it and try again"
+    }
+
+    pub(super) fn how_to_allow(_: &str, _: super::Operation) -> &'static str {
+        "allow it and try again"
+    }
+
+    pub(super) fn connect(_: &CallContext) -> Result<Box<dyn Keychain>, Error> {
         Err(Error::Unavailable { service: SERVICE, source: "this operating system has none".into() })
     }
 }
+#[cfg(target_os = "linux")]
+mod prompt;
+#[cfg(target_os = "linux")]
+mod service_bus;
+#[cfg(target_os = "linux")]
+mod service_error;
+#[cfg(target_os = "linux")]
+mod service_program;
+#[cfg(target_os = "linux")]
+mod service_session;
 mod worker;
 
 pub use changes::ChangeListener;
 pub use client::Client;
-pub use contract::{Cancellation, Keychain};
+pub use context::CallContext;
+pub use contract::Keychain;
 pub use error::{CallEffect, Error, Operation};
 pub use item::{Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget};
 #[cfg(any(test, feature = "test-support"))]
 pub use memory::{Fault, Memory, MemoryState};
-
-/// Whether a program may rewrite an item that another program created, on this operating system.
-pub const SHARING: ItemSharing = native::SHARING;
-
-/// How a user unlocks a locked keychain on this operating system: the start of a sentence.
-pub const HOW_TO_UNLOCK: &str = native::HOW_TO_UNLOCK;

@@ -1,81 +1,60 @@
-//! The Secret Service of a Linux session, over D-Bus.
+//! The Secret Service of a Linux session, used over D-Bus.
 //!
 //! Secrets go through the `keyring` store, over an encrypted session. That store unlocks what it finds locked, which
 //! prompts or hangs, and answers "no entry" for a keyring that was never set up (measured with
-//! zbus-secret-service-keyring-store 1.0.1). So each call first checks over a plain connection whether there is a
-//! default collection, whether it or a matching item is locked, and which items match, and only then calls the store.
-//! A keyring that is locked between the check and the call can still show the service's own dialogue.
+//! zbus-secret-service-keyring-store 1.0.1). So each call first searches by itself, and asks for the state of the default
+//! collection where the search alone does not tell. A keyring that is locked between the search and the call can still
+//! bring up the service's own dialogue.
 //!
-//! A new item has the attributes `service`, `username`, `target=default` and `application=rust-keyring`, as keyring 3
-//! writes them, so that programs built on it find our items as theirs. The store creates an item with the first three
+//! Every message to a slow service counts, so the connection, the session, the handles of items and what is known of
+//! their attributes are kept.
+//!
+//! An item that we make carries `service`, `username`, `target=default` and `application=rust-keyring`, the attributes
+//! of keyring 3, so that programs built on it find our items as theirs. The store creates an item with the first three
 //! and adds the last in a second request. If this process dies in between, `application` is missing; nothing searches
-//! by it, and the next write adds it.
+//! by it, and the next write completes it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use keyring_core::Entry;
-use keyring_core::api::CredentialStoreApi;
-use zbus::blocking::Connection;
-use zbus::zvariant::{DynamicType, ObjectPath, OwnedObjectPath, OwnedValue, Type, Value};
-use zbus_secret_service_keyring_store::Store;
-use zbus_secret_service_keyring_store::cred::Wrapper;
+use zbus::zvariant::OwnedObjectPath;
 use zeroize::Zeroizing;
 
 use super::bus;
-use super::contract::{Cancellation, Keychain, Readiness};
+use super::context::CallContext;
+use super::contract::Keychain;
 use super::error::{CallEffect, Error, Operation};
 use super::item::{
     Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget, newest_first,
 };
+use super::prompt::PromptOutcome;
+use super::service_bus::ServiceBus;
+use super::service_error::{bus_error, failed, store_error, unavailable};
+use super::service_session::ServiceSession;
 
-pub(super) const SERVICE: &str = "Secret Service";
+pub(super) use super::service_program::{SERVICE, how_to_allow, how_to_unlock};
+
 pub(super) const SHARING: ItemSharing = ItemSharing::AnyProgram;
-pub(super) const HOW_TO_UNLOCK: &str = "unlock the keychain, for example by logging in to the desktop";
 
-/// Names of the Secret Service API draft 0.2, freedesktop.org.
-const BUS_NAME: &str = "org.freedesktop.secrets";
-const ROOT: &str = "/org/freedesktop/secrets";
-const SERVICE_INTERFACE: &str = "org.freedesktop.Secret.Service";
-const COLLECTION_INTERFACE: &str = "org.freedesktop.Secret.Collection";
-const ITEM_INTERFACE: &str = "org.freedesktop.Secret.Item";
-const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
-/// The path that means "no object" in the API.
-const NO_OBJECT: &str = "/";
-
-/// Attributes that keyring 3 adds to the two of a name.
-const KEYRING_3_ATTRIBUTES: [(&str, &str); 2] = [("target", "default"), ("application", "rust-keyring")];
-
-/// Connects to the bus of this session without calling the service.
-pub(super) fn connect(cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
+/// Connects to the bus of this session; no message goes to the service yet.
+pub(super) fn connect(context: &CallContext) -> Result<Box<dyn Keychain>, Error> {
     let bus = bus::session().map_err(|error| unavailable(error.into()))?;
-    Ok(Box::new(SecretService { cancellation: cancellation.clone(), bus, session: None }))
+    Ok(Box::new(SecretService { service: ServiceBus::new(bus, context.clone()), session: None }))
 }
 
 struct SecretService {
-    cancellation: Cancellation,
-    bus: Connection,
-    /// Opened by the first call that carries a secret; searches need none.
+    service: ServiceBus,
+    /// Opened by the first call that carries a secret; searching needs none.
     session: Option<ServiceSession>,
-}
-
-/// An encrypted session, valid as long as the process that granted it.
-struct ServiceSession {
-    owner: String,
-    store: Arc<Store>,
 }
 
 impl Keychain for SecretService {
     fn read(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        let mut found = self.search_unlocked(Operation::Read, name)?;
+        let mut found = self.service.search_unlocked(Operation::Read, name)?;
         loop {
             let error = match self.fetch(name, &found) {
                 Ok(items) => return Ok(items),
                 Err(error) => error,
             };
-            // An item that was deleted meanwhile is no failure; read what is there now.
-            let now = self.search_unlocked(Operation::Read, name)?;
+            // An item that was deleted meanwhile is no failure.
+            let now = self.service.search_unlocked(Operation::Read, name)?;
             if now == found {
                 return Err(error);
             }
@@ -83,16 +62,18 @@ impl Keychain for SecretService {
         }
     }
 
-    /// The Secret Service guards no item from the user's other programs, so it never prompts.
+    /// The service guards no item from the other programs of its user, so there is no one to ask.
     fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
         self.read(name)
     }
 
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error> {
         let mut latest = LastModified::NoItem;
-        for path in self.search_unlocked(Operation::Modified, name)? {
-            latest = match (latest, self.item_modified(&path).map_err(|e| bus_error(Operation::Modified, e))?)
-            {
+        for path in self.service.search_unlocked(Operation::Modified, name)? {
+            latest = match (
+                latest,
+                self.service.item_modified(&path).map_err(|e| bus_error(Operation::Modified, e))?,
+            ) {
                 (LastModified::At(one), Some(other)) => LastModified::At(one.max(other)),
                 (_, Some(time)) => LastModified::At(time),
                 (LastModified::NoItem, None) => LastModified::Unknown,
@@ -103,68 +84,58 @@ impl Keychain for SecretService {
     }
 
     fn contains(&mut self, name: &ItemName) -> Result<bool, Error> {
-        let body = (attributes(name),);
-        let (unlocked, locked): (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>) = self
-            .call(ROOT, SERVICE_INTERFACE, "SearchItems", &body)
-            .map_err(|error| bus_error(Operation::Modified, error))?;
-        Ok(!(unlocked.is_empty() && locked.is_empty()))
+        let found = self.service.search(name).map_err(|error| bus_error(Operation::Modified, error))?;
+        Ok(!(found.unlocked.is_empty() && found.locked.is_empty()))
     }
 
     fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
-        let found = self.search_unlocked(Operation::Write, name)?;
         let path = match slot {
-            WriteTarget::Item(id) => match found.into_iter().find(|path| path.as_str() == id.0) {
-                Some(path) => Some(path),
-                None => return Err(Error::ItemMissing { service: SERVICE, name: name.clone() }),
+            WriteTarget::Item(id) => match OwnedObjectPath::try_from(id.0.as_str()) {
+                Ok(path) => Some(path),
+                Err(_) => return Err(Error::ItemMissing { service: SERVICE, name: name.clone() }),
             },
-            WriteTarget::OnlyItem if found.len() > 1 => {
-                return Err(Error::Ambiguous { service: SERVICE, name: name.clone(), copies: found.len() });
+            WriteTarget::OnlyItem => {
+                let found = self.service.search_unlocked(Operation::Write, name)?;
+                if found.len() > 1 {
+                    return Err(Error::Ambiguous {
+                        service: SERVICE,
+                        name: name.clone(),
+                        copies: found.len(),
+                    });
+                }
+                found.into_iter().next()
             }
-            WriteTarget::OnlyItem => found.into_iter().next(),
         };
-        let store = self.store(Operation::Write)?;
         match path {
-            Some(path) => {
-                let entry = entry_at(&store, name, &path, Operation::Write)?;
-                self.check_not_cancelled(Operation::Write)?;
-                entry
-                    .set_secret(secret)
-                    .map_err(|error| store_error(Operation::Write, CallEffect::Unknown, error))?;
-                self.add_missing_attributes(&[path]);
-                Ok(ItemWrite::Updated)
-            }
-            None => {
-                self.check_not_cancelled(Operation::Write)?;
-                create(&store, name, secret)?;
-                self.add_missing_attributes(
-                    &self.search_unlocked(Operation::Write, name).unwrap_or_default(),
-                );
-                Ok(ItemWrite::Created)
-            }
+            Some(path) => self.update(name, &path, secret).map(|()| ItemWrite::Updated),
+            None => self.create(name, secret).map(|()| ItemWrite::Created),
         }
     }
 
     fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {
-        let mut found = self.search_unlocked(Operation::Delete, name)?;
+        let mut found = self.service.search_unlocked(Operation::Delete, name)?;
         if let ItemSelection::Item(id) = selection {
             found.retain(|path| path.as_str() == id.0);
         }
         let mut deleted = 0;
-        // After an error, something may have been deleted all the same.
+        // Whatever an error says, something may have been done by then.
         let too_late = |source| failed(Operation::Delete, CallEffect::Unknown, source);
         for path in found {
             self.check_not_cancelled(Operation::Delete)?;
-            match self.call::<_, OwnedObjectPath>(&path, ITEM_INTERFACE, "Delete", &()) {
-                Ok(prompt) if prompt.as_str() == NO_OBJECT => deleted += 1,
-                // The service wants to prompt first. We do not start its prompt, so nothing is shown.
-                Ok(_) if deleted == 0 => return Err(Error::Locked { service: SERVICE }),
-                Ok(_) => return Err(too_late("the service requires a prompt".into())),
+            match self.service.delete_one(&path) {
+                Ok(PromptOutcome::Accepted) => deleted += 1,
+                Ok(PromptOutcome::Dismissed) if deleted == 0 => {
+                    return Err(self.service.prompt_required(Operation::Delete));
+                }
+                Ok(PromptOutcome::Dismissed) => {
+                    return Err(too_late(self.service.prompt_required(Operation::Delete).into()));
+                }
                 Err(error) => {
-                    if self
+                    let now = self
+                        .service
                         .search_unlocked(Operation::Delete, name)
-                        .map_err(|e| too_late(e.into()))?
-                        .contains(&path)
-                    {
+                        .map_err(|e| too_late(e.into()))?;
+                    if now.contains(&path) {
                         return Err(too_late(error.into()));
                     }
                 }
@@ -174,209 +145,108 @@ impl Keychain for SecretService {
     }
 }
 
-/// Requests over the plain connection.
 impl SecretService {
-    /// Stops a cancelled call before it changes something.
+    /// Refuses to go on where no caller waits for the result.
     fn check_not_cancelled(&self, operation: Operation) -> Result<(), Error> {
-        if self.cancellation.is_cancelled() {
-            return Err(failed(operation, operation.effect_if_interrupted(), "its caller timed out".into()));
+        if self.service.context.is_cancelled() {
+            return Err(failed(
+                operation,
+                operation.effect_if_interrupted(),
+                "its caller stopped waiting".into(),
+            ));
         }
         Ok(())
     }
 
-    /// Returns the items of this name, after checking that they and the default collection are unlocked.
+    /// Adds what an item lacks of our attributes and leaves the others as they are.
     ///
-    /// A service need not find items in a locked collection, so "no item" is true only if that one is unlocked.
-    fn search_unlocked(&self, operation: Operation, name: &ItemName) -> Result<Vec<OwnedObjectPath>, Error> {
-        let unlocked = (|| {
-            if let Err(error) = self.default_collection()?.require_unlocked(SERVICE) {
-                return Ok(Err(error));
-            }
-            let body = (attributes(name),);
-            let (unlocked, locked): (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>) =
-                self.call(ROOT, SERVICE_INTERFACE, "SearchItems", &body)?;
-            Ok(if locked.is_empty() { Ok(unlocked) } else { Err(Error::Locked { service: SERVICE }) })
-        })();
-        unlocked.unwrap_or_else(|error| Err(bus_error(operation, error)))
+    /// One without `target` would be missed by keyring 3 outside the default collection, and stored a second time.
+    fn add_missing_attributes(&mut self, path: &OwnedObjectPath) {
+        if self.session.as_ref().is_some_and(|session| session.is_complete(path)) {
+            return;
+        }
+        // The secret is stored by now, and reported so. Some services keep only attributes of their own choice; where
+        // this failed otherwise, the first write of the next process does it.
+        let _ = self.service.add_missing_attributes_to(path);
+        if let Some(session) = &mut self.session {
+            session.set_complete(path.clone());
+        }
     }
 
-    fn default_collection(&self) -> zbus::Result<Readiness> {
-        let default_alias = || -> zbus::Result<Option<OwnedObjectPath>> {
-            let path: OwnedObjectPath = self.call(ROOT, SERVICE_INTERFACE, "ReadAlias", &("default",))?;
-            Ok(Some(path).filter(|path| path.as_str() != NO_OBJECT))
+    /// The session with the process that sent the last reply.
+    fn session(&mut self, operation: Operation) -> Result<&mut ServiceSession, Error> {
+        let session = match self.session.take() {
+            Some(session) if session.owner() == self.service.sender() => session,
+            _ => ServiceSession::open(self.service.sender().to_owned(), operation)?,
         };
-        // Asked twice: gnome-keyring 42 was seen to report none right after it was written to.
-        let path = match default_alias()? {
-            Some(path) => Some(path),
-            None => default_alias()?,
-        };
-        let Some(path) = path else { return Ok(Readiness::NotSetUp) };
-        let locked = bool::try_from(self.property(&path, COLLECTION_INTERFACE, "Locked")?)?;
-        Ok(if locked { Readiness::Locked } else { Readiness::Unlocked })
-    }
-
-    fn item_modified(&self, path: &OwnedObjectPath) -> zbus::Result<Option<SystemTime>> {
-        let seconds = u64::try_from(self.property(path, ITEM_INTERFACE, "Modified")?)?;
-        // A service that keeps no times answers 0.
-        Ok((seconds != 0).then_some(seconds).and_then(|s| UNIX_EPOCH.checked_add(Duration::from_secs(s))))
-    }
-
-    /// Adds our attributes where items lack them, and leaves others as they are.
-    ///
-    /// Keyring 3 would not find an item without `target` outside the default collection, and would add a second one.
-    fn add_missing_attributes(&self, paths: &[OwnedObjectPath]) {
-        for path in paths {
-            // The secret is stored already. Some services keep only attributes of their own choice; after another
-            // failure, the next write tries again.
-            let _ = self.add_missing_attributes_to(path);
-        }
-    }
-
-    fn add_missing_attributes_to(&self, path: &OwnedObjectPath) -> zbus::Result<()> {
-        let present = self.property(path, ITEM_INTERFACE, "Attributes")?;
-        let mut attributes = HashMap::<String, String>::try_from(present)?;
-        let before = attributes.len();
-        for (key, value) in KEYRING_3_ATTRIBUTES {
-            attributes.entry(key.into()).or_insert_with(|| value.into());
-        }
-        if attributes.len() > before {
-            let body = (ITEM_INTERFACE, "Attributes", Value::from(attributes));
-            self.call::<_, ()>(path, PROPERTIES_INTERFACE, "Set", &body)?;
-        }
-        Ok(())
-    }
-
-    fn property(&self, path: &OwnedObjectPath, interface: &str, name: &str) -> zbus::Result<OwnedValue> {
-        self.call(path, PROPERTIES_INTERFACE, "Get", &(interface, name))
-    }
-
-    fn call<'p, B, R>(
-        &self,
-        path: impl TryInto<ObjectPath<'p>, Error: Into<zbus::Error>>,
-        interface: &str,
-        method: &str,
-        body: &B,
-    ) -> zbus::Result<R>
-    where
-        B: serde::Serialize + DynamicType,
-        R: serde::de::DeserializeOwned + Type,
-    {
-        let answer = self.bus.call_method(Some(BUS_NAME), path, Some(interface), method, body)?;
-        answer.body().deserialize()
-    }
-}
-
-/// Requests that carry a secret.
-impl SecretService {
-    /// Returns the store, over a session with the process that now owns the service's name.
-    fn store(&mut self, operation: Operation) -> Result<Arc<Store>, Error> {
-        let bus = "org.freedesktop.DBus";
-        let owner: String = self
-            .bus
-            .call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), "GetNameOwner", &(BUS_NAME,))
-            .and_then(|answer| answer.body().deserialize())
-            .map_err(|error| bus_error(operation, error))?;
-        if let Some(session) = &self.session
-            && session.owner == owner
-        {
-            return Ok(Arc::clone(&session.store));
-        }
-        let store = Store::new().map_err(|error| store_error(operation, CallEffect::Unchanged, error))?;
-        self.session = Some(ServiceSession { owner, store: Arc::clone(&store) });
-        Ok(store)
+        self.service.context.report_progress();
+        Ok(self.session.insert(session))
     }
 
     fn fetch(&mut self, name: &ItemName, paths: &[OwnedObjectPath]) -> Result<Vec<Item>, Error> {
-        if paths.is_empty() {
-            return Ok(Vec::new());
-        }
-        let store = self.store(Operation::Read)?;
         let mut items = Vec::with_capacity(paths.len());
         for path in paths {
-            let secret = entry_at(&store, name, path, Operation::Read)?
+            let secret = self
+                .session(Operation::Read)?
+                .entry(name, path, Operation::Read)?
                 .get_secret()
                 .map_err(|error| store_error(Operation::Read, CallEffect::Unchanged, error))?;
             let secret = Zeroizing::new(secret);
-            let modified = self.item_modified(path).map_err(|error| bus_error(Operation::Read, error))?;
+            self.service.context.report_progress();
+            // Only the order of several items needs it.
+            let modified = match paths {
+                [_] => None,
+                _ => self.service.item_modified(path).map_err(|error| bus_error(Operation::Read, error))?,
+            };
             items.push(Item { id: ItemId(path.to_string()), secret, modified });
         }
         newest_first(&mut items);
         Ok(items)
     }
-}
 
-/// Returns the store's entry for an item; the store offers a search only.
-fn entry_at(
-    store: &Store,
-    name: &ItemName,
-    path: &OwnedObjectPath,
-    operation: Operation,
-) -> Result<Entry, Error> {
-    let found = store
-        .search(&attributes(name))
-        .map_err(|error| store_error(operation, CallEffect::Unchanged, error))?;
-    let is_it = |entry: &Entry| {
-        entry.as_any().downcast_ref::<Wrapper>().is_some_and(|item| item.get_path() == path.as_str())
-    };
-    found.into_iter().find(is_it).ok_or_else(|| Error::ItemMissing { service: SERVICE, name: name.clone() })
-}
-
-fn create(store: &Store, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
-    let label = format!("{} ({})", name.service(), name.account());
-    // With `target`, the store also names the collection that the item goes to.
-    let modifiers = HashMap::from([("target", "default"), ("label", label.as_str())]);
-    let entry = store
-        .build(name.service(), name.account(), Some(&modifiers))
-        .map_err(|error| store_error(Operation::Write, CallEffect::Unchanged, error))?;
-    entry.set_secret(secret).map_err(|error| store_error(Operation::Write, CallEffect::Unknown, error))
-}
-
-/// The attributes that we and keyring 3 search by.
-fn attributes(name: &ItemName) -> HashMap<&str, &str> {
-    HashMap::from([("service", name.service()), ("username", name.account())])
-}
-
-/// Converts a bus error of a call that has changed nothing.
-fn bus_error(operation: Operation, error: zbus::Error) -> Error {
-    let gone = match &error {
-        zbus::Error::MethodError(name, ..) => {
-            let name = name.as_str();
-            matches!(
-                name.strip_prefix("org.freedesktop.DBus.Error."),
-                Some("ServiceUnknown" | "NameHasNoOwner" | "Disconnected" | "NoServer" | "TimedOut")
-            ) || name.starts_with("org.freedesktop.DBus.Error.Spawn.")
+    fn update(&mut self, name: &ItemName, path: &OwnedObjectPath, secret: &[u8]) -> Result<(), Error> {
+        let entry = match self.session(Operation::Write)?.entry(name, path, Operation::Write) {
+            Ok(entry) => entry,
+            Err(error) => return Err(self.missing_or(name, path, error)),
+        };
+        self.check_not_cancelled(Operation::Write)?;
+        if let Err(error) = entry.set_secret(secret) {
+            let error = store_error(Operation::Write, CallEffect::Unknown, error);
+            return Err(self.missing_or(name, path, error));
         }
-        // The bus closed the connection.
-        zbus::Error::InputOutput(_) => true,
-        _ => false,
-    };
-    let locked = matches!(&error, zbus::Error::MethodError(name, ..)
-        if name.as_str() == "org.freedesktop.Secret.Error.IsLocked");
-    match (gone, locked) {
-        (true, _) => unavailable(error.into()),
-        (_, true) => Error::Locked { service: SERVICE },
-        _ => failed(operation, CallEffect::Unchanged, error.into()),
+        self.service.context.report_progress();
+        self.add_missing_attributes(path);
+        Ok(())
     }
-}
 
-/// Converts an error of the store. `NoStorageAccess` means locked, and is found before anything was changed.
-fn store_error(operation: Operation, effect: CallEffect, error: keyring_core::Error) -> Error {
-    match error {
-        keyring_core::Error::NoStorageAccess(_) => Error::Locked { service: SERVICE },
-        keyring_core::Error::PlatformFailure(source) => failed(operation, effect, source),
-        // Some other errors own the bytes of a secret; their messages do not contain them.
-        other => failed(operation, effect, other.to_string().into()),
+    /// Creates an item. One that other processes could not read, or that got no secret, is removed again.
+    fn create(&mut self, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
+        self.check_not_cancelled(Operation::Write)?;
+        let created = self.session(Operation::Write)?.create(name, secret);
+        self.service.context.report_progress();
+        let refused = match (created, self.service.search(name)) {
+            // KeePassXC lets only the connection that made an item at it, as long as it asks its user about items.
+            (Ok(()), Ok(found)) if !found.locked.is_empty() => self.service.prompt_required(Operation::Read),
+            (Ok(()), Ok(found)) => {
+                found.unlocked.iter().for_each(|path| self.add_missing_attributes(path));
+                return Ok(());
+            }
+            (Ok(()), Err(_)) => return Ok(()),
+            (Err(error), _) => error,
+        };
+        // There was none before, so what is there now is what this call made. No dialogue appears for items that the
+        // session's own connection made.
+        if let Some(session) = &self.session {
+            session.delete(name);
+        }
+        Err(refused)
     }
-}
 
-fn failed(
-    operation: Operation,
-    effect: CallEffect,
-    source: Box<dyn std::error::Error + Send + Sync>,
-) -> Error {
-    Error::Failed { service: SERVICE, operation, effect, source }
-}
-
-fn unavailable(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::Unavailable { service: SERVICE, source }
+    /// The error for an item that is gone, else `error`.
+    fn missing_or(&mut self, name: &ItemName, path: &OwnedObjectPath, error: Error) -> Error {
+        match self.service.search_unlocked(Operation::Write, name) {
+            Ok(found) if !found.contains(path) => Error::ItemMissing { service: SERVICE, name: name.clone() },
+            _ => error,
+        }
+    }
 }

@@ -11,9 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::contract::{Cancellation, Keychain};
+use super::context::{CallContext, CallPolicy};
+use super::contract::Keychain;
 use super::error::{CallEffect, Error, Operation};
 use crate::sync::{lock, wait};
 
@@ -24,12 +25,12 @@ pub(super) const MAX_ABANDONED_WORKERS: usize = 16;
 
 /// The function that [`CallQueue::new`] receives.
 trait Connect: Send + Sync {
-    fn connect(&self, cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error>;
+    fn connect(&self, context: &CallContext) -> Result<Box<dyn Keychain>, Error>;
 }
 
-impl<F: Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync> Connect for F {
-    fn connect(&self, cancellation: &Cancellation) -> Result<Box<dyn Keychain>, Error> {
-        self(cancellation)
+impl<F: Fn(&CallContext) -> Result<Box<dyn Keychain>, Error> + Send + Sync> Connect for F {
+    fn connect(&self, context: &CallContext) -> Result<Box<dyn Keychain>, Error> {
+        self(context)
     }
 }
 
@@ -40,13 +41,14 @@ pub(super) struct CallQueue {
     // No foreign code runs under this lock, so it is held briefly and never poisoned half-way.
     state: Mutex<QueueState>,
     changed: Condvar,
+    policy: Arc<CallPolicy>,
 }
 
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<CallRequest>,
-    /// The cancellation of the current worker; a cancelled worker takes no further call.
-    worker: Option<Cancellation>,
+    /// The context of the current worker; a cancelled worker takes no further call.
+    worker: Option<CallContext>,
     abandoned_workers: usize,
     last_ticket: u64,
     closed: bool,
@@ -60,9 +62,15 @@ struct CallRequest {
 impl CallQueue {
     pub(super) fn new(
         service: &'static str,
-        connect: impl Fn(&Cancellation) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
+        connect: impl Fn(&CallContext) -> Result<Box<dyn Keychain>, Error> + Send + Sync + 'static,
     ) -> Self {
-        Self { service, connect: Box::new(connect), state: Mutex::default(), changed: Condvar::new() }
+        let (state, changed, policy) = Default::default();
+        Self { service, connect: Box::new(connect), state, changed, policy }
+    }
+
+    /// Returns what calls may do, and their progress.
+    pub(super) fn policy(&self) -> &CallPolicy {
+        &self.policy
     }
 
     /// Returns the name of the keychain in errors.
@@ -76,7 +84,8 @@ impl CallQueue {
         self.changed.notify_all();
     }
 
-    /// Runs one call on the worker, within a deadline.
+    /// Runs one call on the worker, within a deadline: twice that for a service that is slow and answers each step of the
+    /// call within it.
     pub(super) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         operation: Operation,
@@ -89,9 +98,21 @@ impl CallQueue {
             let _ = reply.send(session.attempt(operation, work));
         };
         let ticket = self.enqueue(operation, Box::new(run))?;
-        match answer.recv_timeout(within) {
-            Ok(answer) => answer,
-            Err(_) => self.abandon_call(ticket, operation, within, &answer),
+        let (begin, mut progress) = (Instant::now(), self.policy.progress());
+        let (mut wait, mut after) = (within, Duration::ZERO);
+        loop {
+            if let Ok(answer) = answer.recv_timeout(wait) {
+                return answer;
+            }
+            after += wait;
+            let (now, is_prompting) = (self.policy.progress(), self.policy.is_prompting());
+            // A prompt has a limit of its own.
+            let limit = if is_prompting { Duration::MAX } else { within * 2 };
+            wait = limit.saturating_sub(begin.elapsed()).min(within);
+            if wait.is_zero() || (now == progress && !is_prompting) {
+                return self.abandon_call(ticket, operation, after, &answer);
+            }
+            progress = now;
         }
     }
 
@@ -126,10 +147,10 @@ impl CallQueue {
     /// Starts a worker if there is none.
     fn ensure_worker(self: &Arc<Self>, state: &mut QueueState) -> std::io::Result<()> {
         if state.worker.is_none() {
-            let (queue, cancellation) = (Arc::clone(self), Cancellation::default());
-            state.worker = Some(cancellation.clone());
+            let (queue, context) = (Arc::clone(self), CallContext::new(Arc::clone(&self.policy)));
+            state.worker = Some(context.clone());
             let thread = thread::Builder::new().name("keychain".into());
-            thread.spawn(move || queue.run_worker(cancellation)).inspect_err(|_| state.worker = None)?;
+            thread.spawn(move || queue.run_worker(context)).inspect_err(|_| state.worker = None)?;
         }
         Ok(())
     }
@@ -151,8 +172,8 @@ impl CallQueue {
         } else if let Ok(answer) = answer.try_recv() {
             return answer;
         } else {
-            if let Some(cancellation) = state.worker.take() {
-                cancellation.cancel();
+            if let Some(context) = state.worker.take() {
+                context.cancel();
                 state.abandoned_workers += 1;
             }
             if !state.waiting.is_empty() {
@@ -166,10 +187,10 @@ impl CallQueue {
     }
 
     /// Runs calls on one connection until the worker is cancelled or the client is dropped.
-    fn run_worker(&self, cancellation: Cancellation) {
-        let mut session = WorkerSession { queue: self, cancellation, connection: None };
+    fn run_worker(&self, context: CallContext) {
+        let mut session = WorkerSession { queue: self, context, connection: None };
         let mut state = self.state();
-        while !session.cancellation.is_cancelled() && !state.closed {
+        while !session.context.is_cancelled() && !state.closed {
             let Some(job) = state.waiting.pop_front() else {
                 state = wait(&self.changed, state);
                 continue;
@@ -178,7 +199,7 @@ impl CallQueue {
             (job.run)(&mut session);
             state = self.state();
         }
-        if session.cancellation.is_cancelled() {
+        if session.context.is_cancelled() {
             state.abandoned_workers -= 1;
         }
         drop(state);
@@ -189,7 +210,7 @@ impl CallQueue {
 /// The connection of a worker.
 struct WorkerSession<'a> {
     queue: &'a CallQueue,
-    cancellation: Cancellation,
+    context: CallContext,
     connection: Option<Box<dyn Keychain>>,
 }
 
@@ -204,7 +225,7 @@ impl WorkerSession<'_> {
         let answer = catch_unwind(AssertUnwindSafe(|| {
             let connection = match &mut self.connection {
                 Some(connection) => connection,
-                none => none.insert(self.queue.connect.connect(&self.cancellation)?),
+                none => none.insert(self.queue.connect.connect(&self.context)?),
             };
             work(connection.as_mut())
         }))
@@ -241,7 +262,8 @@ fn needs_new_connection(error: &Error) -> bool {
         | Error::Panicked { .. }
         | Error::TimedOut { .. }
         | Error::Unavailable { .. } => true,
-        Error::Ambiguous { .. }
+        Error::PromptRequired { .. }
+        | Error::Ambiguous { .. }
         | Error::Denied { .. }
         | Error::Locked { .. }
         | Error::NotSetUp { .. }

@@ -283,7 +283,7 @@ impl Monitor {
     }
 }
 
-/// Returns the configuration of a bus for this user alone, which starts no services.
+/// Returns the configuration of a bus for this user alone, which starts only services that a test describes in the folder `services`.
 fn bus_config(socket: &Path) -> String {
     format!(
         r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -291,6 +291,7 @@ fn bus_config(socket: &Path) -> String {
 <busconfig>
   <type>session</type>
   <listen>unix:path={}</listen>
+  <servicedir>{}</servicedir>
   <policy context="default">
     <allow send_destination="*" eavesdrop="true"/>
     <allow eavesdrop="true"/>
@@ -298,6 +299,7 @@ fn bus_config(socket: &Path) -> String {
   </policy>
 </busconfig>
 "#,
-        socket.display()
+        socket.display(),
+        socket.with_file_name("services").display()
     )
 }

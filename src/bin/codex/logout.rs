@@ -41,20 +41,14 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         }
         return Ok(());
     }
-    match child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)? {
-        JobOutcome::LoggedOut(report) => told(&report, scope, output),
-        JobOutcome::Failed(failure) => {
-            let failed = CommandError::from(failure);
-            Err(if failed.kind() == Exit::TryAgain {
-                failed
-                    .hint("the login is kept, so that you can try again")
-                    .hint("to remove it all the same: codex logout --force")
-            } else {
-                failed
-            })
-        }
-        _ => Err(CommandError::new(Exit::Failed, "unexpected reply from the helper process")),
-    }
+    let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
+    let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
+        error if error.kind() == Exit::TryAgain => error
+            .hint("the login is kept, so that you can try again")
+            .hint("to remove it all the same: codex logout --force"),
+        error => error,
+    })?;
+    told(&report, scope, output)
 }
 
 fn told(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {

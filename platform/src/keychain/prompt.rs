@@ -1,0 +1,56 @@
+//! Prompts of the Secret Service: a dialogue that the service shows before it does what it was asked.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use zbus::blocking::{Connection, MessageIterator};
+use zbus::zvariant::OwnedValue;
+use zbus::{MatchRule, message};
+
+use super::bus::{Method, ServiceStart, call};
+
+pub(super) const INTERFACE: &str = "org.freedesktop.Secret.Prompt";
+
+/// How a prompt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PromptOutcome {
+    Accepted,
+    /// By the user, or because `limit` passed.
+    Dismissed,
+}
+
+/// Has `service` show the prompt at `path` and waits for its end. After `limit` the prompt is dismissed.
+pub(super) fn follow(
+    bus: &Connection,
+    service: &str,
+    path: &str,
+    limit: Duration,
+) -> zbus::Result<PromptOutcome> {
+    let rule = MatchRule::builder()
+        .msg_type(message::Type::Signal)
+        .interface(INTERFACE)?
+        .member("Completed")?
+        .path(path)?
+        .build();
+    let completions = MessageIterator::for_match_rule(rule, bus, None)?;
+    let method = |name| Method { destination: service, path, interface: INTERFACE, name };
+    let (_ended, end) = channel::<()>();
+    thread::scope(|scope| {
+        // Moved in, so that its end is seen when this closure returns.
+        let _ended = _ended;
+        let timer = thread::Builder::new().name("keychain prompt".to_owned());
+        timer.spawn_scoped(scope, move || {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                // The service then reports the prompt as dismissed.
+                let _ = call::<_, ()>(bus, method("Dismiss"), &(), ServiceStart::Forbidden);
+            }
+        })?;
+        call::<_, ()>(bus, method("Prompt"), &("",), ServiceStart::Forbidden)?;
+        for completion in completions {
+            let (dismissed, _): (bool, OwnedValue) = completion?.body().deserialize()?;
+            return Ok(if dismissed { PromptOutcome::Dismissed } else { PromptOutcome::Accepted });
+        }
+        Ok(PromptOutcome::Dismissed)
+    })
+}
