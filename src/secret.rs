@@ -27,6 +27,27 @@ impl Secret {
         Self(SecretString::from(exact))
     }
 
+    /// Reads a credential that a user enters or a command prints, without the white space around it.
+    ///
+    /// # Errors
+    /// [`InputError`]; it quotes nothing of the input.
+    pub fn from_input(input: &[u8]) -> Result<Self, InputError> {
+        if input.len() > INPUT_LIMIT {
+            return Err(InputError::TooLong);
+        }
+        let text = std::str::from_utf8(input).map_err(|_| InputError::Encoding)?.trim();
+        if text.is_empty() {
+            return Err(InputError::Empty);
+        }
+        if text.contains(char::is_whitespace) {
+            return Err(InputError::WhiteSpace);
+        }
+        if text.contains(char::is_control) {
+            return Err(InputError::Control);
+        }
+        Ok(Self::from(text))
+    }
+
     /// Returns the plain text, which is then outside the protection of this type.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -75,6 +96,30 @@ impl From<&str> for Secret {
     fn from(plain: &str) -> Self {
         Self(SecretString::from(plain))
     }
+}
+
+/// The maximum length of a credential in bytes; real ones have a few kilobytes.
+pub const INPUT_LIMIT: usize = 64 * 1024;
+
+/// Why an input is not a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// It contains control characters, such as a terminal's escape sequences.
+    #[error("it contains control characters")]
+    Control,
+    /// It is empty or white space only.
+    #[error("it is empty")]
+    Empty,
+    /// It is not UTF-8.
+    #[error("it is not UTF-8")]
+    Encoding,
+    /// It is longer than [`INPUT_LIMIT`].
+    #[error("it is longer than 64 KiB")]
+    TooLong,
+    /// It has several words or lines.
+    #[error("it contains white space")]
+    WhiteSpace,
 }
 
 /// Returns SHA-256 of the concatenated `texts`.

@@ -87,11 +87,15 @@ impl Json {
                     return Err(de::Error::custom("a key appears twice"));
                 }
                 let parse = |(key, raw)| Ok((key, Self::parse(raw, depth - 1)?));
-                Self::Object(Fields(entries.into_iter().map(parse).collect::<Result<_, serde_json::Error>>()?))
+                Self::Object(Fields(
+                    entries.into_iter().map(parse).collect::<Result<_, serde_json::Error>>()?,
+                ))
             }
             [b'[', ..] => {
                 let items: Vec<&RawValue> = serde_json::from_str(text)?;
-                Self::Array(items.into_iter().map(|raw| Self::parse(raw, depth - 1)).collect::<Result<_, _>>()?)
+                Self::Array(
+                    items.into_iter().map(|raw| Self::parse(raw, depth - 1)).collect::<Result<_, _>>()?,
+                )
             }
             [b'"', ..] => Self::String(Zeroizing::new(serde_json::from_str(text)?)),
             b"null" => Self::Null,

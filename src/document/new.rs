@@ -107,8 +107,7 @@ impl AuthDocument {
     /// [`Error::Field`]: the document has no `tokens` to merge into.
     pub fn with_new_tokens(&self, tokens: &NewTokens, now: Timestamp) -> Result<Self, Error> {
         let mut fields = self.fields.clone();
-        let stored =
-            fields.object_mut(TOKENS).ok_or(Error::Field { name: TOKENS, expected: "an object" })?;
+        let stored = fields.object_mut(TOKENS).ok_or(Error::Field { name: TOKENS, expected: "an object" })?;
         let id_token = tokens.id_token.as_ref().filter(|token| Claims::read(token).is_ok());
         for (key, token) in [
             ("id_token", id_token),

@@ -56,8 +56,16 @@ fn unknown_fields_keep_their_place() {
 
 #[test]
 fn unknown_numbers_are_written_as_they_were_read() {
-    for number in ["123456789012345678901234567890", "1e400", "-0", "1.0", "1E+5", "0.1000000000000000055511151231257827"] {
-        let compact = format!(r#"{{"z":{number},"tokens":{{"b":{number},"a":[{{"y":{number},"x":null}}]}}}}"#);
+    for number in [
+        "123456789012345678901234567890",
+        "1e400",
+        "-0",
+        "1.0",
+        "1E+5",
+        "0.1000000000000000055511151231257827",
+    ] {
+        let compact =
+            format!(r#"{{"z":{number},"tokens":{{"b":{number},"a":[{{"y":{number},"x":null}}]}}}}"#);
         let document = AuthDocument::parse(compact.as_bytes()).unwrap();
         assert_eq!(document.to_compact().as_slice(), compact.as_bytes());
         let pretty = format!(

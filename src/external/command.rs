@@ -16,10 +16,9 @@ use zeroize::Zeroizing;
 
 use super::{Error, error};
 use crate::config::{CREDENTIAL_VARIABLES, ProviderCommand};
-use crate::secret::Secret;
+use crate::secret::{INPUT_LIMIT, InputError, Secret};
 
-/// The most output that is read, in bytes. Tokens have a few thousand.
-const MAX_OUTPUT: usize = 64 * 1024;
+
 /// How much of standard error is kept, in bytes. The rest is read and discarded.
 const MAX_STDERR: usize = 4 * 1024;
 /// How much is read in one call, in bytes.
@@ -41,13 +40,13 @@ pub(super) async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
             });
         }
     };
-    let RunEnd::Exited = end else { return Err(running.not_a_token("it is longer than 64 KiB")) };
+    let RunEnd::Exited = end else { return Err(running.not_a_token(InputError::TooLong)) };
     let status = running.status()?;
     if !status.success() {
         let (status, stderr) = (status.to_string(), running.stderr_text());
         return Err(Error::Failed { program: command.program.clone(), status, stderr });
     }
-    token(&running.stdout.bytes).map_err(|problem| running.not_a_token(problem))
+    Secret::from_input(&running.stdout.bytes).map_err(|problem| running.not_a_token(problem))
 }
 
 /// How a run ended.
@@ -87,7 +86,7 @@ impl RunningCommand {
         let (stdout, stderr) =
             (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
         let (stdout, stderr) =
-            (CapturedOutput::new(stdout, MAX_OUTPUT), CapturedOutput::new(stderr, MAX_STDERR));
+            (CapturedOutput::new(stdout, INPUT_LIMIT), CapturedOutput::new(stderr, MAX_STDERR));
         let mut running = Self { program: program.clone(), child, stdout, stderr, exit, reaped: false };
         // Waits without collecting the exit status, so that the process id stays reserved until `status` is called.
         let waiter = move || {
@@ -130,7 +129,7 @@ impl RunningCommand {
         status.map_err(|source| Error::OutputUnreadable { program: self.program.clone(), source })
     }
 
-    fn not_a_token(&self, problem: &'static str) -> Error {
+    fn not_a_token(&self, problem: InputError) -> Error {
         Error::NotAToken { program: self.program.clone(), problem, stderr: self.stderr_text() }
     }
 
@@ -231,17 +230,3 @@ fn resolve_program(program: &str, folder: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Returns the token in the output of a command, or what is wrong with the output.
-fn token(printed: &[u8]) -> Result<Secret, &'static str> {
-    let text = std::str::from_utf8(printed).map_err(|_| "it is not UTF-8")?.trim();
-    if text.is_empty() {
-        return Err("it printed nothing");
-    }
-    if text.contains(char::is_whitespace) {
-        return Err("there is white space inside it");
-    }
-    if text.contains(char::is_control) {
-        return Err("there are control characters in it");
-    }
-    Ok(Secret::from(text))
-}

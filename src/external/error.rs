@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::claims;
 use crate::redaction::redact;
 use crate::remedy::ErrorKind;
+use crate::secret::InputError;
 
 /// The longest foreign message that is kept, in characters.
 const MAX_MESSAGE: usize = 300;
@@ -83,7 +84,7 @@ pub enum Error {
         /// The program.
         program: String,
         /// What is wrong with its output.
-        problem: &'static str,
+        problem: InputError,
         /// What it wrote to standard error.
         stderr: String,
     },

@@ -28,7 +28,7 @@ mod device;
 mod error;
 mod exchange;
 mod import;
-mod input;
+
 #[cfg(feature = "browser-login")]
 mod listener;
 #[cfg(feature = "browser-login")]
@@ -50,7 +50,7 @@ pub use self::commit::{StoreReport, commit_login};
 pub use self::device::{DEVICE_CODE_LIFETIME, DeviceLogin};
 pub use self::error::{Error, OccupiedPort};
 pub use self::import::{ImportOutcome, import};
-pub use self::input::{INPUT_LIMIT, InputError, credential_from_input};
+
 pub use self::pending::{PendingExchanges, PendingLogin};
 pub use self::permission::permit_document;
 pub use self::session::{CommittedLogin, LoginSession};

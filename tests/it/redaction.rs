@@ -230,7 +230,7 @@ fn debug_shows_no_secret() {
     ] {
         check("made document", &made);
     }
-    check("input", &login::credential_from_input(api_key().as_bytes()));
+    check("input", &Secret::from_input(api_key().as_bytes()));
 
     let home = TestHome::new();
     home.write("auth.json", &text);

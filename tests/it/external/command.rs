@@ -128,10 +128,10 @@ fn too_much_standard_error_is_discarded() {
 #[test]
 fn output_that_is_not_a_token_is_refused_with_the_reason() {
     for (script, message) in [
-        ("exit 0", "sh did not print a token: it printed nothing"),
-        ("printf ' \\n\\t'", "sh did not print a token: it printed nothing"),
-        ("printf 'a\\nb\\n'", "sh did not print a token: there is white space inside it"),
-        ("printf 'a\\033[1mb'", "sh did not print a token: there are control characters in it"),
+        ("exit 0", "sh did not print a token: it is empty"),
+        ("printf ' \\n\\t'", "sh did not print a token: it is empty"),
+        ("printf 'a\\nb\\n'", "sh did not print a token: it contains white space"),
+        ("printf 'a\\033[1mb'", "sh did not print a token: it contains control characters"),
         ("printf '\\377'", "sh did not print a token: it is not UTF-8"),
         ("echo token; exit 1", "sh failed with exit status: 1"),
         ("kill -KILL $$", "sh failed with signal: 9 (SIGKILL)"),
