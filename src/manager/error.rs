@@ -161,6 +161,11 @@ impl JobFailure {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { message: message.into(), causes: Vec::new(), kind, remedy: None }
     }
+
+    /// The outcome does not fit the job.
+    pub(super) fn unexpected() -> Self {
+        Self::new(ErrorKind::Failed, "unexpected reply from the helper process")
+    }
 }
 
 impl From<&Error> for JobFailure {

@@ -17,6 +17,7 @@ use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
 use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
 use crate::home::Home;
+use crate::remedy::ErrorKind;
 use crate::store::{HomeState, Lease, LeaseOutcome, LockDeadline, Waiting, Writer};
 
 /// Maximum time that a forced logout waits for other processes.
@@ -51,6 +52,36 @@ pub enum JobOutcome {
     LoggedOut(LogoutReport),
     /// It failed.
     Failed(JobFailure),
+}
+
+impl JobOutcome {
+    /// Returns the result of a refresh.
+    ///
+    /// # Errors
+    /// No new token is in the store, or the job was no refresh.
+    pub fn into_refreshed(self) -> Result<(), JobFailure> {
+        match self {
+            Self::Served => Ok(()),
+            Self::Uncommitted(why) => Err(JobFailure::new(
+                ErrorKind::StoreUnavailable,
+                format!("new tokens were received and saved to disk, but could not be stored yet: {why}"),
+            )),
+            Self::LoggedOut(_) => Err(JobFailure::unexpected()),
+            Self::Failed(failure) => Err(failure),
+        }
+    }
+
+    /// Returns the result of a logout.
+    ///
+    /// # Errors
+    /// The login was not removed, or the job was no logout.
+    pub fn into_logged_out(self) -> Result<LogoutReport, JobFailure> {
+        match self {
+            Self::LoggedOut(report) => Ok(report),
+            Self::Failed(failure) => Err(failure),
+            Self::Served | Self::Uncommitted(_) => Err(JobFailure::unexpected()),
+        }
+    }
 }
 
 impl Job {

@@ -9,6 +9,7 @@
 
 mod auth_manager;
 mod builder;
+mod child;
 mod engine;
 mod error;
 mod follow;
@@ -26,6 +27,7 @@ mod unauthorized;
 
 pub use self::auth_manager::{AuthManager, ReloadOutcome, Token};
 pub use self::builder::Builder;
+pub use self::child::{ChildRunner, NoJob, ProcessFallback, serve_parent};
 pub use self::engine::{AccountPolicy, finish_rescue, move_login};
 pub use self::error::{Error, JobFailure, Unusable, Usability};
 pub use self::follow::WatchHandle;

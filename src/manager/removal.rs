@@ -295,7 +295,7 @@ impl LoginRemoval<'_, '_> {
     ) -> Result<(), Error> {
         let location = self.writer.stores().location(kind);
         if kind == StoreKind::Keychain && !self.writer.keychain_may_hold_login(&error) {
-            let holds = || self.writer.stores().keychain().has_item(self.writer.stores().deadline());
+            let holds = || self.writer.stores().keychain().has_item(self.writer.stores().timeout());
             if !error.may_hide_login() || !matches!(holds(), Ok(true)) {
                 if error.may_hide_login() {
                     report.notes.push(StorageNote::KeychainSkipped { reason: error.to_string() }.to_string());

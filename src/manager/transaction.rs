@@ -300,7 +300,7 @@ fn poison_of(state: &HomeState, document: &AuthDocument, engine: &Engine, now: T
 fn reserve(writer: &Writer<'_>, stored: &StoredDocument) -> Result<RescueReservation, Error> {
     let (kind, stores) = (stored.location.kind(), writer.stores());
     stores.store(kind).prove_write()?;
-    let seal = Seal::for_store(writer.lease(), kind, &stores.keychain(), stores.deadline())?;
+    let seal = Seal::for_store(writer.lease(), kind, &stores.keychain(), stores.timeout())?;
     Ok(RescueReservation::create(writer.lease(), seal)?)
 }
 

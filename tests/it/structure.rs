@@ -84,8 +84,9 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("external", &["process"]),
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
-    ("login", &["port"]),
+    ("login", &["port", "process", "tcp_client"]),
     ("watch", &["filesystem"]),
+    ("manager", &["process"]),
     ("keeper", &["filesystem", "lock", "peer"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync"]),
 ];

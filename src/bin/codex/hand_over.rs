@@ -12,12 +12,12 @@ use std::thread;
 use std::time::Duration;
 
 use codex_auth::config::{Environment, ExecChain, Overrides};
-use codex_auth::manager::{AccountPolicy, Job};
+use codex_auth::manager::{AccountPolicy, Job, ProcessFallback};
 use codex_auth::redaction;
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::{process, search_path};
 
-use crate::child::{self, ProcessFallback, WaitNotice};
+use crate::child;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 
@@ -234,7 +234,7 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
             Err(_) => ProcessFallback::Refused,
         };
         let job = Job::freshen(AccountPolicy::Follow);
-        let _ = child::run_with(&job, WaitNotice::None, &overrides, may_run_here);
+        let _ = child::run_with(&job, overrides, may_run_here);
         let _ = send.send(RefreshProgress::Done);
     });
     if started.is_ok() && matches!(progress.recv_timeout(REFRESH_TIMEOUT), Ok(RefreshProgress::RunsHere)) {

@@ -3,7 +3,7 @@
 use clap::Args;
 use codex_auth::error::Remedy;
 use codex_auth::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
-use codex_auth::manager::{Job, JobFailure, JobOutcome};
+use codex_auth::manager::{Job, JobFailure};
 use serde_json::json;
 
 use crate::child;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::context::{CommandContext, account, warnings};
-use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::error::{CommandError, CommandOutcome};
 use crate::output::{Output, relative};
 use crate::status::unusable;
 
@@ -62,16 +62,13 @@ pub(crate) fn refreshed(
     policy: AccountPolicy,
     deadline: &LockDeadline,
 ) -> Result<(), CommandError> {
-    match child::run_within(&Job::refresh(reason, snapshot, policy), child::WaitNotice::Terminal, deadline)? {
-        JobOutcome::Served => Ok(()),
-        JobOutcome::Uncommitted(why) => Err(CommandError::new(
-            Exit::StoreUnavailable,
-            format!("new tokens were received and saved to disk, but could not be stored yet: {why}"),
-        )
-        .hint("fix that and run the command again; no token is lost")),
-        JobOutcome::Failed(failure) => Err(failure.into()),
-        _ => Err(CommandError::new(Exit::Failed, "unexpected reply from the child process")),
-    }
+    let job = Job::refresh(reason, snapshot, policy);
+    let outcome = child::run_within(&job, child::WaitNotice::Terminal, deadline)?;
+    let is_uncommitted = matches!(outcome, JobOutcome::Uncommitted(_));
+    outcome.into_refreshed().map_err(|failure| match CommandError::from(failure) {
+        error if is_uncommitted => error.hint("fix that and run the command again; no token is lost"),
+        error => error,
+    })
 }
 
 fn nothing_to_do(mode: &AuthMode, output: &Output) -> CommandOutcome {

@@ -239,12 +239,11 @@ impl Accounts {
             (_, RefreshDemand::IfStale) => RefreshReason::Stale,
         };
         let job = Job::refresh(reason, &snapshot, AccountPolicy::Follow);
-        let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
-        let refreshed = matches!(done, Ok(Ok(JobOutcome::Served)));
-        if let Ok(Ok(JobOutcome::Failed(failure))) = &done {
+        let refreshed = child::run_in_background(job).await.and_then(JobOutcome::into_refreshed);
+        if let Err(failure) = &refreshed {
             tracing::warn!(causes = ?failure.causes, "not refreshed: {}", failure.message);
         }
-        let pause = (!refreshed).then(|| (fingerprint(&snapshot), Instant::now() + RETRY_PAUSE));
+        let pause = refreshed.is_err().then(|| (fingerprint(&snapshot), Instant::now() + RETRY_PAUSE));
         *lock(&self.pause) = pause;
         let _ = self.stored.reload().await;
     }

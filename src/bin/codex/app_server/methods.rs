@@ -76,17 +76,13 @@ impl Server {
             return Ok(());
         }
         let job = Job::logout(LogoutScope::Revoke);
-        let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
-        let failed =
-            |why: String| RpcError::internal(format!("failed to log out, and the login is kept: {why}"));
-        match done {
-            Ok(Ok(JobOutcome::LoggedOut(report))) => match report.failed.first() {
-                None => Ok(()),
-                Some(left) => Err(RpcError::internal(left.failure.message.clone())),
-            },
-            Ok(Ok(JobOutcome::Failed(failure))) => Err(failed(failure.message)),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            _ => Err(failed("unexpected reply from the child process".to_owned())),
+        let report = child::run_in_background(job).await.and_then(JobOutcome::into_logged_out);
+        let report = report.map_err(|failure| {
+            RpcError::internal(format!("failed to log out, and the login is kept: {}", failure.message))
+        })?;
+        match report.failed.first() {
+            None => Ok(()),
+            Some(left) => Err(RpcError::internal(&left.failure.message)),
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use codex_auth::config::LogLevel;
 use codex_auth::keeper::{Keeper, KeeperLock, KeeperSocket, RefreshFuture, Refresher};
-use codex_auth::manager::{AccountPolicy, AuthManager, Job, JobFailure, JobOutcome, RefreshReason, Snapshot};
+use codex_auth::manager::{AccountPolicy, AuthManager, Job, RefreshReason, Snapshot};
 use codex_auth::store::Holder;
-use codex_auth::{ErrorKind, keeper};
+use codex_auth::keeper;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::supervisor::{ServiceState, Supervisor, Watchdog};
@@ -22,18 +22,7 @@ struct ChildRefresher;
 impl Refresher for ChildRefresher {
     fn refresh(&self, reason: RefreshReason, base: Arc<Snapshot>) -> RefreshFuture {
         let job = Job::refresh(reason, &base, AccountPolicy::Follow);
-        Box::pin(async move {
-            let done = tokio::task::spawn_blocking(move || child::run(&job, child::WaitNotice::None)).await;
-            match done {
-                Ok(Ok(JobOutcome::Served)) => Ok(()),
-                Ok(Ok(JobOutcome::Failed(failure))) => Err(failure),
-                Ok(Ok(JobOutcome::Uncommitted(why))) => {
-                    Err(JobFailure::new(ErrorKind::StoreUnavailable, why))
-                }
-                Ok(Err(error)) => Err(JobFailure::new(ErrorKind::TryAgain, error.to_string())),
-                _ => Err(JobFailure::new(ErrorKind::TryAgain, "unexpected reply from the child process")),
-            }
-        })
+        Box::pin(async move { child::run_in_background(job).await?.into_refreshed() })
     }
 }
 
