@@ -15,4 +15,5 @@ pub mod search_path;
 pub mod service;
 mod space;
 pub mod sync;
+pub mod tcp_client;
 pub mod text;

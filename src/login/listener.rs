@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use codex_auth_platform::process::effective_uid;
+use codex_auth_platform::tcp_client::{TcpClientOwner, client_owner};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName,
     HeaderValue, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -30,8 +34,8 @@ use crate::secret::Secret;
 
 /// How long a client may take to send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The maximum size of a request; a browser's has a tenth of this.
-const MAX_REQUEST: usize = 16 * 1024;
+/// The maximum size of a request. A browser sends the cookies of every program that ever used localhost.
+const MAX_REQUEST: usize = 256 * 1024;
 /// How many connections may be open without a request; beyond that the oldest is closed.
 const MAX_IDLE: usize = 128;
 /// How long a browser has to fetch the last page.
@@ -140,9 +144,10 @@ async fn serve(sockets: Vec<TcpListener>, shared: Arc<ListenerShared>) {
         tokio::select! {
             () = wait_for_close(&mut closing) => break,
             accepted = accept(&sockets) => match accepted {
-                Ok(stream) => {
+                Ok((stream, peer)) => {
                     let id = idle.next_id();
-                    let connection = serve_connection(stream, Arc::clone(&shared), Arc::clone(&idle), id);
+                    let client = ClientAccess::of(&stream, peer);
+                    let connection = serve_connection(stream, client, Arc::clone(&shared), Arc::clone(&idle), id);
                     idle.add(id, connections.spawn(connection));
                     // Serve requests that have arrived before the next connection.
                     tokio::task::yield_now().await;
@@ -163,13 +168,13 @@ async fn wait_for_close(closing: &mut watch::Receiver<ListenerSockets>) {
 }
 
 /// Accepts a connection on any of the sockets.
-async fn accept(sockets: &[TcpListener]) -> io::Result<TcpStream> {
+async fn accept(sockets: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     poll_fn(|context| {
         let ready = sockets.iter().find_map(|socket| match socket.poll_accept(context) {
             Poll::Ready(accepted) => Some(accepted),
             Poll::Pending => None,
         });
-        ready.map_or(Poll::Pending, |accepted| Poll::Ready(accepted.map(|(stream, _)| stream)))
+        ready.map_or(Poll::Pending, Poll::Ready)
     })
     .await
 }
@@ -202,8 +207,30 @@ impl IdleConnections {
     }
 }
 
+/// Whether a client may complete the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientAccess {
+    Allowed,
+    /// Another user of this machine, or a client that hides its owner by closing its socket.
+    Refused,
+}
+
+impl ClientAccess {
+    /// Decides by the owner of the client's socket. A client elsewhere has none: it came through a port that was
+    /// forwarded, by a container engine or ssh.
+    fn of(stream: &TcpStream, peer: SocketAddr) -> Self {
+        let owner = stream.local_addr().map(|local| client_owner(peer, local));
+        match owner {
+            Ok(TcpClientOwner::User(uid)) if uid == 0 || uid == effective_uid() => Self::Allowed,
+            Ok(TcpClientOwner::User(_) | TcpClientOwner::Closed) => Self::Refused,
+            Ok(TcpClientOwner::Unknown) | Err(_) => Self::Allowed,
+        }
+    }
+}
+
 async fn serve_connection(
     stream: TcpStream,
+    client: ClientAccess,
     shared: Arc<ListenerShared>,
     idle: Arc<IdleConnections>,
     id: usize,
@@ -214,7 +241,7 @@ async fn serve_connection(
         idle.remove(id);
         let (shared, last) = (&shared, &last);
         async move {
-            let (answer, is_last) = answer(shared, &request).await;
+            let (answer, is_last) = answer(shared, client, &request).await;
             last.store(is_last, Ordering::Relaxed);
             Ok::<_, std::convert::Infallible>(answer)
         }
@@ -234,9 +261,16 @@ async fn serve_connection(
 }
 
 /// Returns the response, and whether it is the last page of the login.
-async fn answer(shared: &ListenerShared, request: &Request<Incoming>) -> (Response<String>, bool) {
+async fn answer(
+    shared: &ListenerShared,
+    client: ClientAccess,
+    request: &Request<Incoming>,
+) -> (Response<String>, bool) {
     let whole = |page: &Page| (page_response(page), false);
-    if !has_local_host(shared.port, request) {
+    if client == ClientAccess::Refused {
+        return whole(&page::other_user());
+    }
+    if !has_local_host(request) {
         return whole(&page::misdirected());
     }
     if request.method() != Method::GET {
@@ -317,13 +351,14 @@ fn may_yield(shared: &ListenerShared, request: &Request<Incoming>) -> bool {
         .is_some_and(|token| Secret::from(token) == shared.cancel_token)
 }
 
-/// Whether the `Host` header names this machine, which rules out DNS rebinding.
-fn has_local_host(port: u16, request: &Request<Incoming>) -> bool {
+/// Whether the `Host` header names this machine, which rules out DNS rebinding. The port is another one where it was
+/// forwarded.
+fn has_local_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Some((name, named)) = host.to_str().ok().and_then(|host| host.rsplit_once(':')) else { return false };
-    let name = name.to_ascii_lowercase();
-    named == port.to_string() && ["localhost", "127.0.0.1", "[::1]"].contains(&name.as_str())
+    let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let is_plain = !host.as_str().contains('@');
+    is_plain && ["localhost", "127.0.0.1", "[::1]"].contains(&host.host().to_ascii_lowercase().as_str())
 }
 
 fn page_response(page: &Page) -> Response<String> {

@@ -70,6 +70,12 @@ pub(super) fn not_found() -> Page {
     refusal(StatusCode::NOT_FOUND, "Not found", "There is no page at this address.")
 }
 
+/// A request of another user of this machine.
+pub(super) fn other_user() -> Page {
+    let what = "This login belongs to another user of this machine.";
+    refusal(StatusCode::FORBIDDEN, "Not your login", what)
+}
+
 /// A request whose `Host` is not this machine.
 pub(super) fn misdirected() -> Page {
     let what = "Open this address on the machine itself, as localhost or 127.0.0.1.";
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_page_fetches_nothing_and_runs_nothing() {
-        for page in [success(), failure("no"), other_login(), late(), yielded(), not_found(), misdirected()] {
+        for page in [success(), failure("no"), other_login(), late(), yielded(), not_found(), misdirected(), other_user()] {
             for way_out in
                 ["<script", "<link", "<img", "<iframe", "<form", "http:", "https:", "url(", "@import"]
             {

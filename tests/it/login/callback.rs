@@ -1,17 +1,18 @@
-//! What comes to the listener and is not what it waits for: the login still completes for the right one.
+//! Unexpected requests to the listener: the login still completes for the right one.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use scripted_authority::{Endpoint, Moment};
 
 use super::world::{Login, PATIENCE, World};
-use crate::support::{Machine, in_private_network, here, web};
+use crate::support::{Machine, here, in_private_network, web};
 
 const LISTENER: &str = "127.0.0.1:1455";
 
-/// A login that waits, beset by `hostile`, and then completed as it should be.
+/// Runs `hostile` against a waiting login, then completes it.
 fn completes_in_spite_of(hostile: impl FnOnce(&World<'_>, &str)) {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
@@ -31,7 +32,7 @@ fn completes(world: &World<'_>, login: Login, url: &str) {
     world.nothing_is_left();
 }
 
-/// The state that is in the address of a login.
+/// Returns the state in the URL of a login.
 fn state_of(url: &str) -> &str {
     url.split_once("&state=").unwrap().1.split('&').next().unwrap()
 }
@@ -42,7 +43,7 @@ fn status_of(request: &str) -> u16 {
 }
 
 #[test]
-fn a_wrong_state_is_turned_away_whatever_comes_with_it() {
+fn a_callback_with_a_wrong_state_is_refused() {
     in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let state = state_of(url);
@@ -67,7 +68,7 @@ fn a_wrong_state_is_turned_away_whatever_comes_with_it() {
 }
 
 #[test]
-fn a_code_is_taken_once_and_a_second_tab_is_told_so() {
+fn a_code_is_accepted_once_and_a_second_tab_says_so() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -84,7 +85,7 @@ fn a_code_is_taken_once_and_a_second_tab_is_told_so() {
         let late = web::get(&second);
         assert_eq!(late.status, 409);
         assert!(late.body.contains("Another tab was first"), "{}", late.body);
-        // The first tab, loaded again, waits for how it ends.
+        // The first tab, reloaded, waits for the result.
         let (authority, path) = web::parts(&first);
         let mut again = TcpStream::connect(authority).unwrap();
         again.write_all(format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).unwrap();
@@ -99,15 +100,15 @@ fn a_code_is_taken_once_and_a_second_tab_is_told_so() {
 }
 
 #[test]
-fn a_request_that_names_another_host_is_turned_away() {
+fn a_request_with_another_host_is_refused() {
     in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let path = format!("/auth/callback?code=stolen&state={}", state_of(url));
             for host in [
                 "Host: evil.example:1455",
                 "Host: evil.example",
-                "Host: localhost",
-                "Host: localhost:1457",
+                "Host: evil.example@localhost:1455",
+                "Host: localhost:port",
                 "Host: 127.0.0.1.evil.example:1455",
                 "Host: 127.0.0.1:1455\r\nHost: evil.example:1455",
                 "X: y",
@@ -115,10 +116,46 @@ fn a_request_that_names_another_host_is_turned_away() {
                 let request = format!("GET {path} HTTP/1.1\r\n{host}\r\n\r\n");
                 assert!(matches!(status_of(&request), 400 | 421), "{host}");
             }
-            for host in ["localhost:1455", "127.0.0.1:1455", "[::1]:1455", "LOCALHOST:1455"] {
+            // A port that was forwarded is another one.
+            for host in
+                ["localhost:1455", "127.0.0.1", "[::1]:80", "LOCALHOST:1455", "localhost:8080", "localhost"]
+            {
                 let request = format!("GET /nothing HTTP/1.1\r\nHost: {host}\r\n\r\n");
                 assert_eq!(status_of(&request), 404, "{host}");
             }
+        });
+    });
+}
+
+#[test]
+fn the_cookies_of_every_program_on_localhost_are_no_obstacle() {
+    in_private_network(here!(), || {
+        completes_in_spite_of(|_, _| {
+            let cookies = "a".repeat(4_000);
+            let cookies: String = (0..20).map(|number| format!("cookie{number}={cookies}; ")).collect();
+            let request = format!("GET /nothing HTTP/1.1\r\nHost: {LISTENER}\r\nCookie: {cookies}\r\n\r\n");
+            assert_eq!(status_of(&request), 404);
+        });
+    });
+}
+
+#[test]
+fn another_user_of_the_machine_cannot_complete_a_login() {
+    in_private_network(here!(), || {
+        completes_in_spite_of(|_, url| {
+            let url = format!("http://{LISTENER}/auth/callback?code=stolen&state={}", state_of(url));
+            let mut other = Command::new("setpriv");
+            other.args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "curl",
+                "--silent",
+                "--show-error",
+            ]);
+            let answer = other.args(["--write-out", "%{http_code}", &url]).output().unwrap();
+            let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+            assert!(answer.contains("another user of this machine") && answer.ends_with("403"), "{answer}");
         });
     });
 }
@@ -140,7 +177,7 @@ fn anything_but_a_visit_is_turned_away() {
 }
 
 #[test]
-fn a_query_of_a_megabyte_is_turned_away() {
+fn a_query_of_a_megabyte_is_refused() {
     in_private_network(here!(), || {
         completes_in_spite_of(|_, url| {
             let state = state_of(url);
@@ -148,7 +185,7 @@ fn a_query_of_a_megabyte_is_turned_away() {
             let request =
                 format!("GET /auth/callback?state={state}&code={long} HTTP/1.1\r\nHost: {LISTENER}\r\n\r\n");
             let mut stream = TcpStream::connect(LISTENER).unwrap();
-            // It may hang up before all of it is there.
+            // The listener may close the connection before all of it is sent.
             let _ = stream.write_all(request.as_bytes());
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer);
@@ -160,7 +197,7 @@ fn a_query_of_a_megabyte_is_turned_away() {
 }
 
 #[test]
-fn a_thousand_idle_connections_and_a_slow_one_keep_nobody_out() {
+fn idle_and_slow_connections_do_not_block_the_callback() {
     in_private_network(here!(), || {
         completes_in_spite_of(|_, _| {
             let mut slow = TcpStream::connect(LISTENER).unwrap();
@@ -194,7 +231,7 @@ fn a_thousand_visits_at_once_are_answered() {
 }
 
 #[test]
-fn what_is_no_request_at_all_is_survived() {
+fn bytes_that_are_not_http_are_ignored() {
     in_private_network(here!(), || {
         completes_in_spite_of(|_, _| {
             for bytes in [
