@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_redeemed_once_by_whoever_proves_it() {
+    fn a_code_is_redeemed_once_with_its_verifier() {
         let mut codes = codes();
         assert_eq!(codes.redeem("code", &proof(), 1), Ok(Account::default()));
         codes.redeemed("code", GrantId(7));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_proof_uses_the_code_up() {
+    fn a_wrong_verifier_uses_the_code_up() {
         let wrong = [
             Proof { verifier: "other", ..proof() },
             Proof { client_id: "other", ..proof() },

@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_reads_as_json_and_withholds_its_effect_unless_told() {
+    fn a_step_parses_from_json_and_withholds_its_effect_by_default() {
         let step: Step = serde_json::from_value(json!({
             "answer": {"kind": "status", "status": 429, "code": "slow_down", "headers": {"retry-after": "7"}},
             "delay_ms": 5,

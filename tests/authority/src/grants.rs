@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reuse_ends_the_family_when_the_policy_says_so() {
+    fn a_reuse_revokes_the_grant_by_policy() {
         let mut family = Family::new(Policy { reuse: Reuse::RevokesFamily, ..Policy::default() });
         assert_eq!(family.refresh(0, 1), Ok(()));
         assert_eq!(family.refresh(0, 1), Err(TokenState::Spent));
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_token_is_spent_again_and_again() {
+    fn a_token_that_is_not_rotated_can_be_spent_repeatedly() {
         let mut family = Family::new(Policy { rotation: Rotation::Keeps, ..Policy::default() });
         assert_eq!(family.refresh(0, 1), Ok(()));
         assert_eq!(family.refresh(0, 2), Ok(()));
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_access_token_dies_at_the_refresh_when_the_policy_says_so() {
+    fn a_refresh_revokes_the_old_access_token_by_policy() {
         let mut family = Family::new(Policy { access: AccessLife::UntilRefresh, ..Policy::default() });
         assert_eq!(family.refresh(0, 1), Ok(()));
         assert_eq!(family.grants.access("a0", 1).0, TokenState::Revoked);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_expire_and_another_client_knows_none() {
+    fn tokens_expire_and_are_unknown_to_other_clients() {
         let mut family = Family::new(Policy::default());
         assert_eq!(family.grants.access("a0", 100).0, TokenState::Expired);
         assert_eq!(family.refresh(0, 1_000), Err(TokenState::Expired));
@@ -377,7 +377,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_token_is_spent_twice_and_none_rises_again(
+        fn no_token_is_spent_twice_or_becomes_valid_again(
             acts in prop::collection::vec(act(), 0..60),
             family_revoke in any::<bool>(),
             whole_grant in any::<bool>(),

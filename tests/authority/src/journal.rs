@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_in_the_wrong_place_is_blotted_out() {
+    fn a_secret_in_another_field_is_replaced() {
         let is_secret = |word: &str| word == "rt-1" || word == "a.b.c";
         assert_eq!(blot("codex/1 (rt-1; a.b.c)", is_secret), "codex/1 ((secret); (secret))");
         assert_eq!(blot("start-1", is_secret), "start-1");

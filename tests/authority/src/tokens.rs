@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_account_does_not_have_is_neither_claimed_nor_written() {
+    fn empty_fields_of_an_account_are_omitted() {
         let account = Account { account_id: String::new(), email: String::new(), ..Account::default() };
         let (tokens, _) = Mint::default().tokens(&account, "client", &Policy::default(), "http://issuer");
         let claims = payload(&tokens.id_token);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn every_expiry_is_written_as_the_policy_says() {
+    fn the_expiry_has_the_format_of_the_policy() {
         let exp =
             |expiry| payload(&tokens(&Policy { expiry, ..Policy::default() }).1.access_token)["exp"].clone();
         assert!(exp(Expiry::Integer).is_i64());

@@ -1,4 +1,4 @@
-//! The authority, as a client of the scripted one and of servers that are worse.
+//! The client of the authority, against the scripted authority and against raw servers.
 
 mod network;
 mod redaction;
@@ -18,30 +18,30 @@ use scripted_authority::{Account, Authority as Scripted, Grant};
 
 const REFRESH_URL: &str = "CODEX_REFRESH_TOKEN_URL_OVERRIDE";
 
-/// Long enough for a busy machine, short enough for a test that waits for the end of it.
+/// Timeouts that suffice on a busy machine and are short enough for tests that wait for their end.
 const SOON: Deadlines = Deadlines {
     connect: Duration::from_secs(5),
     refresh: Duration::from_secs(20),
     revoke: Duration::from_secs(20),
 };
 
-/// An environment of these variables alone.
+/// Returns an environment of these variables only.
 fn environment(variables: &[(&str, &str)]) -> Environment {
     let value = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
     Environment::read(|name| if name == "CODEX_HOME" { Some("/nowhere".into()) } else { value(name) })
         .unwrap()
 }
 
-/// What `work` comes to, on a runtime that is gone afterwards.
+/// Runs `work` on a new runtime.
 fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done = runtime.block_on(work);
-    // A name that is still looked up is not waited for.
+    // Do not wait for a name lookup that is under way.
     runtime.shutdown_background();
     done
 }
 
-/// One refresh of `token` with these variables and deadlines.
+/// Refreshes `token` once with these variables and time limits.
 fn refresh_with(
     variables: &[(&str, &str)],
     deadlines: Deadlines,
@@ -63,7 +63,7 @@ fn request(environment: &Environment, token: &str) -> Result<Refresh, Error> {
     })
 }
 
-/// A scripted authority with somebody signed in.
+/// A scripted authority with one grant.
 struct World {
     server: Scripted,
     grant: Grant,
@@ -76,7 +76,7 @@ impl World {
         Self { server, grant }
     }
 
-    /// Refreshes the token of the grant, once.
+    /// Refreshes the token of the grant once.
     fn refresh(&self) -> Result<TokenResponse, Error> {
         self.refresh_within(SOON)
     }

@@ -1,4 +1,4 @@
-//! Which way a token goes: to https or this machine, through the proxy that the user named, and around it.
+//! Addresses and proxies: tokens go to `https` or this machine only, through the configured proxy or around it.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use super::tls::Signer;
 use super::{REFRESH_URL, SOON, World, refresh_with};
 use crate::support::here;
 
-/// For addresses where nobody answers.
+/// Time limits for addresses that do not answer.
 const BRIEF: Deadlines = Deadlines {
     connect: Duration::from_millis(300),
     refresh: Duration::from_secs(20),
     revoke: Duration::from_secs(20),
 };
-/// Every name under which programs look for a proxy; the first two are not for us.
+/// The variables in which programs look for a proxy; the first two are not used here.
 const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-/// A network for documentation, where no machine is.
+/// An address in a documentation network (RFC 5737), where no machine answers.
 const ELSEWHERE: &str = "https://192.0.2.1/oauth/token";
 
 #[test]
@@ -45,7 +45,7 @@ fn another_machine_is_reached_through_the_proxy_and_the_proxy_sees_no_token() {
         let signer = Signer::new();
         let server = signer.server(&["auth.example.test"]);
         let between = proxy(Some(server.port()));
-        // The scheme may be left out, and a password is for the proxy alone.
+        // The scheme is optional, and the password is sent to the proxy only.
         let way = format!("user:pass@127.0.0.1:{}", between.port());
         let certificate = signer.certificate();
         let variables = [
@@ -76,7 +76,7 @@ fn a_proxy_that_refuses_means_that_nothing_was_sent() {
 }
 
 #[test]
-fn a_proxy_that_only_the_process_knows_of_is_not_used() {
+fn a_proxy_that_is_set_in_the_process_environment_only_is_not_used() {
     const INSIDE: &str = "CODEX_AUTH_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         let error = refresh_with(&[(REFRESH_URL, ELSEWHERE)], BRIEF, "rt-1").unwrap_err();
@@ -141,7 +141,7 @@ fn hosts_that_the_user_excepts_are_reached_directly() {
 }
 
 #[test]
-fn a_proxy_that_is_none_is_named_by_its_variable_and_not_shown() {
+fn an_invalid_proxy_is_named_by_its_variable_and_not_shown() {
     let variables = [(REFRESH_URL, ELSEWHERE), ("all_proxy", "ftp://marked:marked@proxy.example")];
     let error = refresh_with(&variables, BRIEF, "rt-marked").unwrap_err();
     assert!(

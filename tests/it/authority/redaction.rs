@@ -1,4 +1,4 @@
-//! No token in any error, whatever the authority puts into its answers.
+//! Errors contain no token, whatever the authority responds.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Deadlines, REFRESH_URL, SOON, World, environment, request, run};
 
-/// Everything that a caller could print of it.
+/// Returns every printable form of an error.
 fn shown(error: &Error) -> String {
     let mut text = format!("{error}\n{error:?}\n{error:#?}\n");
     let mut source = error.source();
@@ -50,7 +50,7 @@ fn no_error_shows_a_token_that_the_authority_has_issued() {
         Step::body(200, "text/plain", &said),
         Step::edited("access_token", Edit::Empty),
     ]);
-    // What spends the tokens comes last.
+    // The calls that spend the tokens come last.
     steps.extend([Step::truncated(), Step::closed_after(), Step::default()]);
     let variables = [(REFRESH_URL, server.token_url())];
     let environment = environment(&variables.each_ref().map(|(key, value)| (*key, value.as_str())));
@@ -80,7 +80,7 @@ fn no_error_shows_a_token_that_the_authority_has_issued() {
     assert!(errors > 100, "{errors}");
     for secret in server.issued_secrets() {
         assert!(!all.contains(&secret), "{secret} is in {all}");
-        // Not a telling part of it either.
+        // Nor a part of it.
         let part = &secret[..secret.len().min(24)];
         assert!(!all.contains(part), "{part} of {secret} is in {all}");
         assert!(!all.to_lowercase().contains(&part.to_lowercase()), "{part}");

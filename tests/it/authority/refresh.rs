@@ -1,4 +1,4 @@
-//! A refresh that is granted: what is sent, what comes back, and what is made of odd answers.
+//! Successful refreshes: what is sent, what comes back, and unusual responses.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Deadlines, REFRESH_URL, SOON, World, environment, request, run};
 
 #[test]
-fn a_refresh_brings_what_the_authority_made_and_says_what_codex_says() {
+fn a_refresh_sends_codexs_request_and_returns_the_new_tokens() {
     let World { server, grant } = World::new();
     let environment = environment(&[(REFRESH_URL, &server.token_url())]);
     let authority = Authority::new(&environment);
@@ -28,7 +28,7 @@ fn a_refresh_brings_what_the_authority_made_and_says_what_codex_says() {
     ] {
         let mut request = request(&environment, &token).unwrap();
         request.reason = reason;
-        // A runtime each time: what one of them leaves behind is nothing to the next.
+        // A new runtime each time, so that none inherits state.
         let response = run(authority.refresh(&request)).unwrap();
         let newest = server.latest(grant.id).unwrap().tokens;
         let text = |token: &Option<Secret>| token.as_ref().map(|token| token.expose().to_owned());
@@ -53,7 +53,7 @@ fn a_refresh_brings_what_the_authority_made_and_says_what_codex_says() {
 }
 
 #[test]
-fn the_client_and_the_issuer_of_a_document_are_the_ones_that_are_asked() {
+fn a_refresh_uses_the_client_and_issuer_of_the_document() {
     let server = Scripted::start().unwrap();
     server.adjust(|policy| policy.client_ids.push("app_other".to_owned()));
     let grant = server.grant_to("app_other", Account::numbered(1));
@@ -89,7 +89,7 @@ fn refresh_without_id_token() {
 }
 
 #[test]
-fn an_answer_for_somebody_else_says_so() {
+fn a_response_for_another_user_is_recognised() {
     let World { server, grant } = World::new();
     server.script(At::Refresh, Step::edited("id_token", Edit::IssuedTo(Account::numbered(2))));
     let world = World { server, grant };
@@ -98,7 +98,7 @@ fn an_answer_for_somebody_else_says_so() {
 }
 
 #[test]
-fn a_success_that_cannot_be_understood_may_have_spent_the_token() {
+fn a_success_that_cannot_be_parsed_may_have_spent_the_token() {
     let fields = ["id_token", "access_token", "refresh_token"];
     let odd = [
         (Edit::Empty, None),
@@ -111,7 +111,7 @@ fn a_success_that_cannot_be_understood_may_have_spent_the_token() {
     let mut steps = Vec::new();
     for name in fields {
         for (edit, what) in &odd {
-            // Without a successor nothing is worth keeping.
+            // Without a new refresh token the response is useless.
             let step = Step::edited("refresh_token", Edit::Missing).and_edited(name, edit.clone());
             steps.push((step, what.unwrap_or(InvalidTokenResponse::Empty { name })));
         }
@@ -141,7 +141,7 @@ fn a_success_that_cannot_be_understood_may_have_spent_the_token() {
 }
 
 #[test]
-fn a_successor_is_kept_whatever_stands_beside_it() {
+fn a_new_refresh_token_is_kept_although_other_fields_are_invalid() {
     for edit in [Edit::Empty, Edit::Null, Edit::Value(json!(5)), Edit::Value(json!({"token": ["x"]}))] {
         let world = World::new();
         world
@@ -155,7 +155,7 @@ fn a_successor_is_kept_whatever_stands_beside_it() {
 }
 
 #[test]
-fn a_connection_that_closes_leaves_it_open_whether_the_token_is_spent() {
+fn a_closed_connection_means_that_the_token_may_be_spent() {
     for (step, state) in [
         (Step::closed_before(), TokenState::Live),
         (Step::closed_after(), TokenState::Spent),
@@ -176,7 +176,7 @@ fn a_connection_that_closes_leaves_it_open_whether_the_token_is_spent() {
 }
 
 #[test]
-fn an_authority_that_hangs_is_left_at_the_deadline() {
+fn a_request_to_an_authority_that_hangs_times_out() {
     let deadlines = Deadlines { refresh: Duration::from_millis(300), ..SOON };
     for moment in [Moment::Before, Moment::After] {
         let world = World::new();
@@ -188,7 +188,7 @@ fn an_authority_that_hangs_is_left_at_the_deadline() {
         assert!(error.to_string().contains("did not answer within 0.3 seconds"), "{error}");
         hold.arrived(Duration::from_secs(5)).unwrap();
     }
-    // An answer that begins and does not end is no answer either.
+    // A response that begins and does not end is none.
     let world = World::new();
     let slow = super::server::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"access_token\":");
     let error = super::refresh_with(

@@ -1,4 +1,4 @@
-//! Every row of `codex-behaviour.md` 3.5, and when to come back.
+//! Error responses as Codex 0.169 sorts them, and `Retry-After`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +43,7 @@ const TABLE: &[(u16, &str, Row)] = &[
 ];
 
 #[test]
-fn a_refusal_is_sorted_as_codex_sorts_it_wherever_its_code_stands() {
+fn a_refusal_is_sorted_as_by_codex_in_every_format() {
     for shape in [ErrorShape::Flat, ErrorShape::Nested, ErrorShape::TopLevel] {
         let world = World::new();
         world.server.adjust(|policy| policy.error_shape = shape);
@@ -80,7 +80,7 @@ fn a_refusal_is_sorted_as_codex_sorts_it_wherever_its_code_stands() {
 }
 
 #[test]
-fn a_refusal_without_a_readable_body_goes_by_its_status() {
+fn a_refusal_without_a_readable_body_is_sorted_by_its_status() {
     for (status, kind) in
         [(401, RetryAdvice::Permanent), (400, RetryAdvice::Transient), (500, RetryAdvice::Transient)]
     {
@@ -92,7 +92,7 @@ fn a_refusal_without_a_readable_body_goes_by_its_status() {
             assert!(!error.to_string().contains("html"), "{error}");
         }
     }
-    // More than is read of any answer.
+    // More than the maximum that is read.
     let world = World::new();
     let flood = format!("{{\"error\":\"refresh_token_expired\",\"x\":\"{}\"}}", "x".repeat(300 * 1024));
     world.server.script(At::Refresh, Step::body(401, "application/json", &flood));
@@ -107,14 +107,14 @@ fn a_refusal_without_a_readable_body_goes_by_its_status() {
 }
 
 #[test]
-fn the_words_of_each_class_name_the_next_step() {
+fn each_message_names_the_next_step() {
     let world = World::new();
     let said = |status, code| {
         world.server.script(At::Refresh, Step::status(status, code));
         let error = world.refresh().unwrap_err().to_string();
         let (endpoint, words) = error.split_once(' ').unwrap();
         assert_eq!(endpoint, world.server.token_url().trim_start_matches("http://"));
-        // The scripted authority has one message for all; what it is does not matter here.
+        // The scripted authority has one message for all codes; its text does not matter here.
         words.to_owned()
     };
     let words = said(401, "refresh_token_reused");
@@ -148,7 +148,7 @@ fn retry_after_is_honoured_for_an_hour_at_most() {
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_is_named_by_its_host_alone() {
+fn a_redirect_is_not_followed_and_only_its_host_is_shown() {
     let other = Scripted::start().unwrap();
     for (location, host) in [
         (other.token_url(), "127.0.0.1"),

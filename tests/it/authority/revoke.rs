@@ -1,4 +1,4 @@
-//! Taking tokens back: which, in what words, and how often it is tried.
+//! Revocations: which token, with which request, and how often it is retried.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::{SOON, World, environment, run};
 
 const REVOKE_URL: &str = "CODEX_REVOKE_TOKEN_URL_OVERRIDE";
 
-/// Takes back what `document` holds.
+/// Revokes the tokens of `document`.
 fn revoke(server: &Scripted, document: &str, deadlines: Deadlines) -> Result<RevocationOutcome, Error> {
     let environment = environment(&[(REVOKE_URL, &server.revoke_url())]);
     let document = AuthDocument::parse(document.as_bytes()).unwrap();
@@ -35,7 +35,7 @@ impl World {
 }
 
 #[test]
-fn a_refresh_token_is_taken_back_by_its_client() {
+fn a_refresh_token_is_revoked_with_its_client_id() {
     let world = World::new();
     assert_eq!(world.revoke().unwrap(), RevocationOutcome::Revoked);
     assert_eq!(world.server.state_of(&world.grant.tokens.refresh_token), TokenState::Revoked);
@@ -47,7 +47,7 @@ fn a_refresh_token_is_taken_back_by_its_client() {
 }
 
 #[test]
-fn an_access_token_is_taken_back_by_nobody_in_particular() {
+fn an_access_token_is_revoked_without_a_client_id() {
     let world = World::new();
     let access = &world.grant.tokens.access_token;
     let document = format!(r#"{{"tokens":{{"access_token":"{access}","refresh_token":""}}}}"#);
@@ -57,7 +57,7 @@ fn an_access_token_is_taken_back_by_nobody_in_particular() {
 }
 
 #[test]
-fn a_token_that_is_worth_nothing_any_more_counts_as_taken_back() {
+fn an_invalid_token_counts_as_revoked() {
     let world = World::new();
     world.server.adjust(|policy| policy.stale_revocation = StaleRevocation::Refused);
     assert_eq!(world.revoke().unwrap(), RevocationOutcome::Revoked);
@@ -77,7 +77,7 @@ fn a_token_that_is_worth_nothing_any_more_counts_as_taken_back() {
 }
 
 #[test]
-fn a_refusal_that_says_nothing_of_the_token_is_a_failure_and_not_repeated() {
+fn a_refusal_that_does_not_concern_the_token_is_not_retried() {
     for (status, code) in [
         (400, "invalid_request"),
         (401, "invalid_client"),
@@ -99,7 +99,7 @@ fn a_refusal_that_says_nothing_of_the_token_is_a_failure_and_not_repeated() {
 }
 
 #[test]
-fn what_may_pass_is_tried_again() {
+fn transient_failures_are_retried() {
     for step in [
         Step::status(429, "slow_down"),
         Step::status(500, "server_error"),
@@ -115,19 +115,19 @@ fn what_may_pass_is_tried_again() {
 }
 
 #[test]
-fn it_is_tried_four_times_and_then_reported() {
+fn a_revocation_is_reported_after_four_attempts() {
     let world = World::new();
     world.server.script_always(At::Revoke, Step::status(500, "server_error"));
     let started = Instant::now();
     let error = world.revoke().unwrap_err();
     assert_eq!(error.kind(), RetryAdvice::Transient, "{error:?}");
     assert_eq!(world.server.counters().all(), 4);
-    // Half of a quarter, a half and one second.
+    // The minimum delays: half of a quarter, a half and one second.
     assert!(started.elapsed() >= Duration::from_millis(875), "{:?}", started.elapsed());
 }
 
 #[test]
-fn a_wait_beyond_the_deadline_is_not_begun() {
+fn a_delay_beyond_the_time_limit_is_not_begun() {
     let world = World::new();
     world.server.script_always(At::Revoke, Step::status(429, "slow_down").with_header("Retry-After", "60"));
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! Servers that an honest authority is not: raw bytes, TLS of any certificate, and a proxy that writes down who it is for.
+//! Servers for cases that the scripted authority does not cover: raw bytes, TLS with any certificate, and a proxy.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,11 +10,11 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What a TLS server answers to whatever it is asked.
+/// The response of a TLS server to any request.
 pub const GRANTED: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"access_token\":\"at-over-a-wire\"}";
 
-/// A server on 127.0.0.1, one connection after another, until it is dropped.
+/// A server on 127.0.0.1 that serves one connection after another until it is dropped.
 pub struct Server {
     address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
@@ -23,7 +23,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves each connection by `serve`, and keeps what that says it heard.
+    /// Serves each connection with `serve`, and records what it returns.
     fn start(serve: impl Fn(TcpStream) -> io::Result<String> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,19 +48,19 @@ impl Server {
         self.address.port()
     }
 
-    /// The token endpoint here.
+    /// Returns the token endpoint of this server.
     pub fn url(&self, scheme: &str) -> String {
         format!("{scheme}://{}/oauth/token", self.address)
     }
 
-    /// Waits for the end of the connection that is being served, if there is one, and says what was heard on all.
+    /// Waits for the end of the current connection, and returns what was received on all of them.
     pub fn ended(mut self) -> Vec<String> {
         self.stop();
         self.heard.lock().unwrap().clone()
     }
 
     fn stop(&mut self) {
-        // Only once: by then the port may be somebody else's.
+        // Only once: another process may have the port by then.
         let Some(thread) = self.thread.take() else { return };
         self.stopped.store(true, Ordering::SeqCst);
         let _woken = TcpStream::connect(self.address);
@@ -74,7 +74,7 @@ impl Drop for Server {
     }
 }
 
-/// Answers with these bytes, and closes when its client does.
+/// Sends these bytes after the request, and closes when the client does.
 pub fn answering(bytes: &'static [u8]) -> Server {
     Server::start(move |mut stream| {
         let request = request(&mut stream)?;
@@ -84,7 +84,7 @@ pub fn answering(bytes: &'static [u8]) -> Server {
     })
 }
 
-/// Says these bytes before it is asked anything, and no more.
+/// Sends these bytes before any request.
 pub fn speaking(bytes: &'static [u8]) -> Server {
     Server::start(move |mut stream| {
         stream.write_all(bytes)?;
@@ -95,7 +95,7 @@ pub fn speaking(bytes: &'static [u8]) -> Server {
     })
 }
 
-/// Answers [`GRANTED`] to who accepts this certificate.
+/// Sends [`GRANTED`] to clients that accept this certificate.
 pub fn over_tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Server {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -111,13 +111,13 @@ pub fn over_tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>
         let request = request(&mut stream)?;
         stream.write_all(GRANTED)?;
         stream.flush()?;
-        // As with an authority, it is the client who closes.
+        // As with a real authority, the client closes first.
         let _rest = io::copy(&mut stream, &mut io::sink());
         Ok(request)
     })
 }
 
-/// Writes down what it is asked to connect to, and connects to `port` on this machine instead, or refuses.
+/// A proxy that records the requested address and connects to `port` on this machine instead, or refuses.
 pub fn proxy(port: Option<u16>) -> Server {
     Server::start(move |mut client| {
         let head = request(&mut client)?;
@@ -139,7 +139,7 @@ pub fn proxy(port: Option<u16>) -> Server {
     })
 }
 
-/// A request, to the end of its body.
+/// Reads a request to the end of its body.
 fn request(stream: &mut impl Read) -> io::Result<String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

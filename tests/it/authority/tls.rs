@@ -1,4 +1,4 @@
-//! Whom the client believes: certificates of the system, of the user, and of nobody.
+//! TLS: which certificates the client trusts.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::{REFRESH_URL, SOON, refresh_with};
 const CODEX_CA: &str = "CODEX_CA_CERTIFICATE";
 const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
-/// Somebody who signs certificates, and a folder to put them in.
+/// A certificate authority, and a folder for its files.
 pub struct Signer {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl Signer {
         Self { issuer, folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A server that shows a certificate for `names`.
+    /// Starts a server with a certificate for `names`.
     pub fn server(&self, names: &[&str]) -> Server {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
@@ -37,14 +37,14 @@ impl Signer {
         over_tls(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
     }
 
-    /// A file of these parts.
+    /// Writes a file of these parts.
     pub fn file(&self, name: &str, parts: &[&str]) -> String {
         let path: PathBuf = self.folder.path().join(name);
         fs::write(&path, parts.concat()).unwrap();
         path.into_os_string().into_string().unwrap()
     }
 
-    /// A file of its own certificate.
+    /// Writes a file of its own certificate.
     pub fn certificate(&self) -> String {
         self.file("own.pem", &[&self.issuer.pem()])
     }
@@ -64,7 +64,7 @@ fn accepted(variables: &[(&str, &str)], server: &Server) {
 }
 
 #[test]
-fn a_server_that_nobody_vouches_for_gets_no_token() {
+fn a_server_with_an_untrusted_certificate_gets_no_token() {
     let signer = Signer::new();
     let server = signer.server(&["127.0.0.1"]);
     let error = refused(&[], &server);
@@ -86,11 +86,11 @@ fn a_certificate_for_another_host_is_not_enough() {
 }
 
 #[test]
-fn what_speaks_no_tls_gets_no_token() {
+fn a_server_without_tls_gets_no_token() {
     let server = speaking(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     let error = refused(&[], &server);
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
-    // One that hangs up is not unsafe but absent.
+    // A server that closes the connection is unreachable, not unsafe.
     let error = refused(&[], &speaking(b""));
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
 }
@@ -113,7 +113,7 @@ fn ca_own_variable_comes_before_ssl_cert_file() {
     let (signer, other) = (Signer::new(), Signer::new());
     let server = signer.server(&["127.0.0.1"]);
     accepted(&[(CODEX_CA, &signer.certificate()), (SSL_CERT_FILE, &other.certificate())], &server);
-    // The other is not even read.
+    // The other variable is not even read.
     accepted(&[(CODEX_CA, &signer.certificate()), (SSL_CERT_FILE, "/nowhere")], &server);
     let error = refused(&[(CODEX_CA, &other.certificate()), (SSL_CERT_FILE, &signer.certificate())], &server);
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Tls(_), .. }), "{error:?}");
@@ -133,7 +133,7 @@ fn ca_bundle_of_several_certificates() {
 #[test]
 fn ca_label_of_a_trusted_certificate_is_accepted() {
     let signer = Signer::new();
-    // What OpenSSL puts behind the certificate: that it is trusted for servers.
+    // OpenSSL appends that the certificate is trusted for servers.
     let trust = [0x30, 0x0c, 0x30, 0x0a, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
     let trusted = STANDARD.encode([signer.issuer.der().as_ref(), &trust].concat());
     let lines: Vec<_> =
@@ -191,7 +191,7 @@ fn ca_file_that_is_malformed_is_rejected_with_a_hint() {
 }
 
 #[test]
-fn a_cause_that_is_mended_is_forgotten() {
+fn a_fixed_cause_is_noticed() {
     let signer = Signer::new();
     let server = signer.server(&["127.0.0.1"]);
     let file = signer.file("late.pem", &[]);

@@ -1,4 +1,4 @@
-//! Signing in by browser, from the address that is shown to the page that says that it is done.
+//! Browser logins, from the URL that is shown to the final page.
 
 use codex_auth::{AuthDocument, Timestamp};
 use scripted_authority::{Consent, Edit, Endpoint, ErrorShape, Outcome, Step, TokenState};
@@ -85,7 +85,7 @@ fn a_login_that_was_declined_leaves_the_one_before(machine: &mut Machine) {
     world.still_works(&old);
 }
 
-/// How a login ends that the authority refuses, and what its browser is shown.
+/// Returns the output of a login that the authority refuses, and the last page.
 fn refused(world: &World<'_>, error: &str, description: &str) -> (crate::support::Ended, String) {
     let (error, description) = (error.to_owned(), description.to_owned());
     world.authority.adjust(|policy| policy.consent = Consent::Refuses { error, description });
@@ -136,11 +136,11 @@ fn creates_missing_codex_home_dir() {
 }
 
 #[test]
-fn the_browser_of_the_person_is_opened_at_the_address_that_is_shown() {
+fn the_users_browser_is_opened_at_the_shown_url() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        // A browser that visits the address, and says where it was sent.
+        // A fake browser that requests the URL and records the redirect.
         let browser = world.machine.home.beside("bin").join("browser");
         let visited = world.machine.home.path().with_file_name("visited");
         let script = format!("#!/bin/sh\nprintf %s \"$1\" > {0}.new\nmv {0}.new {0}\n", visited.display());
@@ -168,9 +168,9 @@ fn an_account_without_an_api_key_is_logged_in_without_one() {
     });
 }
 
-/// The four ways in which a token endpoint says what is wrong.
+/// The four formats of an error response.
 #[test]
-fn parse_token_endpoint_error_in_each_of_its_shapes() {
+fn parse_token_endpoint_error_in_every_format() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -195,7 +195,7 @@ fn parse_token_endpoint_error_in_each_of_its_shapes() {
 }
 
 #[test]
-fn an_answer_without_all_three_tokens_is_no_login_and_what_came_is_not_shown() {
+fn a_response_without_all_three_tokens_is_refused_and_not_shown() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);

@@ -1,4 +1,4 @@
-//! Tokens that the authority issued to a login that was cancelled are revoked, wherever the login was.
+//! Cancelled logins: tokens that were issued are revoked, at whatever step the login was.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ fn a_future_that_is_dropped_during_the_exchange_revokes_the_tokens() {
         let obtaining = runtime.spawn(async move { login.obtain().await.map(drop) });
         hold.arrived(PATIENCE).unwrap();
         obtaining.abort();
-        // The revocation does not need the runtime of the caller.
+        // The revocation does not need the caller's runtime.
         drop(runtime);
         hold.release();
         everything_is_revoked(&world, grants);
@@ -95,7 +95,7 @@ fn a_future_that_is_dropped_before_it_took_the_tokens_revokes_them() {
 }
 
 #[test]
-fn a_login_that_is_dropped_unkept_revokes_its_tokens() {
+fn a_login_that_is_dropped_without_a_commit_revokes_its_tokens() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let setup = setup(&world);
@@ -109,7 +109,7 @@ fn a_login_that_is_dropped_unkept_revokes_its_tokens() {
 }
 
 #[test]
-fn an_answer_without_every_token_is_refused_and_what_is_in_it_revoked() {
+fn a_response_without_every_token_is_refused_and_its_tokens_are_revoked() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let setup = setup(&world);
@@ -153,7 +153,7 @@ fn a_browser_login_that_is_dropped_while_it_asks_for_the_api_key_revokes_its_tok
             drop(login);
             let _ = tokio::task::spawn_blocking(move || browser.join()).await;
         });
-        // The answer about the API key is not waited for.
+        // The response about the API key is not awaited.
         everything_is_revoked(&world, 1);
         hold.release();
     });
@@ -183,7 +183,7 @@ fn an_interruption_during_the_exchange_revokes_the_tokens_before_the_program_end
 }
 
 #[test]
-fn an_interruption_of_a_login_that_waits_for_a_person_ends_it_at_once() {
+fn an_interruption_ends_a_login_that_waits_for_the_user_at_once() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let mut login = device_login(&world);
@@ -192,14 +192,14 @@ fn an_interruption_of_a_login_that_waits_for_a_person_ends_it_at_once() {
     let interrupted = Instant::now();
     login.signal("INT");
     let ended = login.finish().expect(130);
-    // 200 ms on a machine that does nothing else.
+    // 200 ms on an idle machine.
     assert!(interrupted.elapsed() < Duration::from_secs(1), "{:?}", interrupted.elapsed());
     assert!(!ended.err.contains("to revoke"), "{ended}");
     assert_eq!((world.requests(Endpoint::Exchange), world.requests(Endpoint::Revoke)), (0, 0));
 }
 
 #[test]
-fn a_second_interruption_ends_the_program_and_says_that_the_login_may_live_on() {
+fn a_second_interruption_ends_the_program_and_says_that_the_tokens_may_stay_valid() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
@@ -210,7 +210,7 @@ fn a_second_interruption_ends_the_program_and_says_that_the_login_may_live_on() 
     login.line_with("to revoke the unfinished login");
     login.signal("INT");
     let ended = login.finish().expect(130);
-    assert!(ended.err.contains("error: interrupted; the cancelled login may live on at "), "{ended}");
+    assert!(ended.err.contains("error: interrupted; the cancelled login may stay valid at "), "{ended}");
     hold.release();
 }
 
@@ -227,7 +227,7 @@ fn a_cancelled_login_that_cannot_be_revoked_is_reported() {
     login.line_with("to revoke the unfinished login");
     hold.release();
     let ended = login.finish().expect(130);
-    assert!(ended.err.contains("error: interrupted; the cancelled login may live on at "), "{ended}");
+    assert!(ended.err.contains("error: interrupted; the cancelled login may stay valid at "), "{ended}");
     assert!(ended.err.contains("answered 400 (odd"), "{ended}");
     world.hides_secrets(&ended.to_string());
 }

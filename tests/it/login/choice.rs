@@ -1,4 +1,4 @@
-//! Which way in is taken where none is asked for, and which one is left when the first is closed.
+//! The choice between browser and device code, and the fallback if the first is unavailable.
 
 use scripted_authority::{Decision, DeviceFlow, Endpoint};
 
@@ -8,12 +8,12 @@ use crate::support::{Machine, in_private_network, here, web};
 const SSH: (&str, &str) = ("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22");
 
 #[test]
-fn an_ssh_session_without_a_display_gets_a_device_code_and_hears_why() {
+fn an_ssh_session_without_a_display_uses_a_device_code_and_says_why() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let mut login = Login::start(world.codex(["login"]).env(SSH.0, SSH.1));
-    login.line_with("this is an SSH session without a display, so the login is by device code");
-    login.line_with("to use a browser all the same: codex login --no-browser");
+    login.line_with("this is an SSH session without a display, so a device code is used");
+    login.line_with("to use a browser: codex login --no-browser");
     let code = login.code();
     assert!(world.authority.decide_device(&code, Decision::Approved));
     login.finish().expect(0);
@@ -21,7 +21,7 @@ fn an_ssh_session_without_a_display_gets_a_device_code_and_hears_why() {
 }
 
 #[test]
-fn a_display_or_a_word_of_the_person_makes_it_a_browser() {
+fn a_display_or_an_option_selects_the_browser() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -50,7 +50,7 @@ fn a_device_login_that_is_not_enabled_goes_on_with_a_pasted_address() {
             login.line_with("device code logins are not enabled at 127.0.0.1:");
             let url = login.url();
             login.line_with("paste it here, and press Enter:");
-            // The browser is on another machine: it gets the code, and does not get through to the listener.
+            // The browser is on another machine: it gets the code and cannot reach the listener.
             let address = web::get(&url).location().unwrap();
             login.type_in("nothing of the kind");
             login.line_with("not the address at which the browser ended");
@@ -83,28 +83,28 @@ fn where_no_browser_opens_the_address_can_be_pasted_too() {
 }
 
 #[test]
-fn a_device_login_that_is_not_enabled_asks_nothing_without_a_terminal() {
+fn a_device_login_that_is_not_enabled_fails_without_a_terminal() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let old = world.with_login_of(1);
     world.authority.adjust(|policy| policy.device = DeviceFlow::NotEnabled);
     let ended = world.codex(["login", "--device-auth"]).run().refused(1);
     assert!(
-        ended.err.ends_with("hint: sign in with a browser instead: codex login --no-browser\n"),
+        ended.err.ends_with("hint: log in with a browser: codex login --no-browser\n"),
         "{ended}"
     );
     world.still_works(&old);
 }
 
 #[test]
-fn whoever_is_signed_in_is_named_and_nobody_is_asked() {
+fn the_signed_in_user_is_named_without_a_question() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         world.with_login_of(2);
         let mut login = world.browser_login(&["--json"]);
         login.line_with(
-            "person2@example.com (plus) is signed in here, and stays so until the new login is safe",
+            "person2@example.com (plus) is logged in here until the new login is stored",
         );
         web::follow(&login.url());
         let report = login.finish().expect(0).json();
@@ -114,7 +114,7 @@ fn whoever_is_signed_in_is_named_and_nobody_is_asked() {
 }
 
 #[test]
-fn the_issuer_of_the_command_line_counts_before_that_of_the_environment() {
+fn the_issuer_option_overrides_the_environment() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);

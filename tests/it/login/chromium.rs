@@ -1,6 +1,6 @@
-//! A real browser signs in: what it ends at can be seen in light and dark, and heard.
+//! Logins with a real Chromium: the final pages in light and dark mode, and their accessibility tree.
 //!
-//! Pictures of the pages are left in `target/tmp/pages`, to be looked at.
+//! Screenshots are stored in `target/tmp/pages`.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::devtools::Chromium;
 use super::world::World;
 use crate::support::{Machine, in_private_network, here};
 
-/// `tests/run` installs it.
+/// Installed by `tests/run`.
 fn axe() -> String {
     let folder = std::env::var_os("AXE_CORE").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules/axe-core"),
@@ -23,7 +23,7 @@ fn axe() -> String {
     })
 }
 
-/// Looks at the page that is open in every way that people do.
+/// Checks the open page in both modes and several widths, and takes screenshots.
 fn looks_good(browser: &mut Chromium, name: &str, heading: &str) {
     browser.evaluate(&axe());
     let mut grounds = Vec::new();
@@ -59,7 +59,7 @@ fn looks_good(browser: &mut Chromium, name: &str, heading: &str) {
 }
 
 #[test]
-fn a_real_browser_follows_the_address_to_the_page_that_says_that_it_is_done() {
+fn a_real_browser_shows_the_success_page() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -81,7 +81,7 @@ fn a_real_browser_follows_the_address_to_the_page_that_says_that_it_is_done() {
 }
 
 #[test]
-fn a_real_browser_is_shown_what_went_wrong_and_what_to_do() {
+fn a_real_browser_shows_the_failure_and_what_to_do() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -99,7 +99,7 @@ fn a_real_browser_is_shown_what_went_wrong_and_what_to_do() {
 }
 
 #[test]
-fn a_real_browser_is_shown_whose_page_it_is_not() {
+fn a_real_browser_shows_that_a_callback_belongs_to_another_login() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -108,7 +108,7 @@ fn a_real_browser_is_shown_whose_page_it_is_not() {
         let url = login.url();
         browser.visit("http://localhost:1455/auth/callback?code=stolen&state=wrong");
         looks_good(&mut browser, "stranger", "Another sign-in");
-        // The login goes on, by the same browser.
+        // The login goes on in the same browser.
         browser.visit(&url);
         assert_eq!(browser.evaluate("location.pathname"), "/success");
         login.finish().expect(0);

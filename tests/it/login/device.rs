@@ -1,4 +1,4 @@
-//! Signing in by device code: shown here, decided on elsewhere.
+//! Device-code logins.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::{Ended, Machine, over_both_stores};
 
 over_both_stores![
     integration_succeeds,
-    a_person_who_declines_leaves_the_login_before,
+    a_declined_device_login_leaves_the_stored_one,
     a_failure_at_any_request_leaves_the_login_before,
 ];
 
@@ -39,7 +39,7 @@ fn integration_succeeds(machine: &mut Machine) {
     world.codex(["refresh"]).run().expect(0);
 }
 
-fn a_person_who_declines_leaves_the_login_before(machine: &mut Machine) {
+fn a_declined_device_login_leaves_the_stored_one(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
     let mut login = begun(&world, &[]);
@@ -50,7 +50,7 @@ fn a_person_who_declines_leaves_the_login_before(machine: &mut Machine) {
     world.still_works(&old);
 }
 
-/// `handles_usercode_http_failure`, `handles_error_payload`, and every other.
+/// Upstream: `handles_usercode_http_failure`, `handles_error_payload`; and every other request.
 fn a_failure_at_any_request_leaves_the_login_before(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
@@ -94,7 +94,7 @@ fn polls_keep_the_interval_that_the_authority_asks_for() {
 }
 
 #[test]
-fn an_interval_of_nothing_is_a_second_and_not_a_flood() {
+fn an_interval_of_zero_is_one_second() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| {
@@ -108,7 +108,7 @@ fn an_interval_of_nothing_is_a_second_and_not_a_flood() {
 }
 
 #[test]
-fn a_poll_that_is_called_too_fast_is_followed_by_slower_ones() {
+fn polls_slow_down_when_the_authority_asks_for_it() {
     let slowed = |step: Step| {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -127,7 +127,7 @@ fn a_poll_that_is_called_too_fast_is_followed_by_slower_ones() {
 }
 
 #[test]
-fn a_network_that_fails_for_a_while_does_not_end_the_waiting() {
+fn a_temporary_network_failure_does_not_end_the_wait() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
@@ -138,7 +138,7 @@ fn a_network_that_fails_for_a_while_does_not_end_the_waiting() {
 }
 
 #[test]
-fn the_report_is_json_and_the_code_is_told_beside_it() {
+fn the_report_is_json_and_the_code_goes_to_stderr() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let mut login = begun(&world, &["--json"]);
@@ -152,7 +152,7 @@ fn the_report_is_json_and_the_code_is_told_beside_it() {
 }
 
 #[test]
-fn a_terminal_is_shown_the_code_large_an_address_to_scan_and_the_time_that_is_left() {
+fn a_terminal_shows_a_large_code_a_qr_code_and_a_countdown() {
     let on = |rows: u32, columns: u32, locale: &str, no_color: &str| {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -161,7 +161,7 @@ fn a_terminal_is_shown_the_code_large_an_address_to_scan_and_the_time_that_is_le
         let run = run.env("TERM", "xterm").env("NO_COLOR", no_color);
         let mut login = Login::on_a_terminal(run.through(["sh", "-c", &size, "sh"]));
         login.line_with("type this code");
-        // Drawn in blocks or not, it stands there as it is, too.
+        // The code is also there as plain text.
         let code = loop {
             let line = login.line_with("");
             if line.contains('-') && !line.contains('█') {
@@ -190,9 +190,9 @@ fn last(ended: &Ended) -> &str {
     ended.err.lines().last().unwrap()
 }
 
-/// Nobody is asked to sign in for a login that could not be stored.
+/// The user is not asked to sign in for a login that could not be stored.
 #[test]
-fn what_no_login_can_be_stored_beside_is_said_before_a_person_signs_in() {
+fn a_store_that_cannot_be_written_is_reported_before_the_user_signs_in() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     let folder = world.machine.home.file("codex-auth");
@@ -209,10 +209,10 @@ fn what_no_login_can_be_stored_beside_is_said_before_a_person_signs_in() {
     assert_eq!(world.authority.counters().all(), 0);
 }
 
-/// The document becomes one that cannot be read while the login waits to be stored.
+/// The document becomes unreadable while the login waits to be stored.
 #[cfg(feature = "failpoints")]
 #[test]
-fn a_login_that_is_refused_at_the_last_moment_is_revoked() {
+fn a_login_that_cannot_be_stored_is_revoked() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);

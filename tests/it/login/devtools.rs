@@ -1,4 +1,4 @@
-//! A real browser, without a screen, driven by the protocol of its developer tools.
+//! A headless Chromium, controlled through the DevTools protocol.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Guarded, eventually};
 
-/// Far longer than a page takes on a loaded machine; only a failing test waits for it.
+/// The timeout of every step, far longer than a page takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Chromium of Debian's package, with one page open. It ends with its owner.
+/// Debian's Chromium with one open page; ends when dropped.
 pub struct Chromium {
     process: Guarded,
     folder: tempfile::TempDir,
@@ -26,14 +26,14 @@ pub struct Chromium {
     messages: Receiver<Value>,
     session: Value,
     last: u64,
-    /// What it has told since the last command that leads to another page, the answers apart.
+    /// The events since the last navigation.
     events: Vec<String>,
-    /// What the browser had to complain of.
+    /// The errors that the browser reported.
     pub complaints: Vec<String>,
 }
 
 impl Drop for Chromium {
-    /// Its other processes write into the profile for a moment longer than it lives itself.
+    /// Chromium's other processes write to the profile for a moment after it has ended.
     fn drop(&mut self) {
         let group = format!("-{}", self.process.0.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
@@ -46,7 +46,7 @@ impl Drop for Chromium {
 }
 
 impl Chromium {
-    /// Starts it with a profile of its own, and opens a page.
+    /// Starts it with a new profile and opens a page.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pipe = |name: &str| {
@@ -60,7 +60,7 @@ impl Chromium {
         command.args([
             "--headless=new",
             "--remote-debugging-pipe",
-            // The tests may run as root, and in a container; what is visited is ours.
+            // The tests may run as root and in a container; only local pages are visited.
             "--no-sandbox",
             "--disable-dev-shm-usage",
             "--disable-gpu",
@@ -72,11 +72,11 @@ impl Chromium {
         ]);
         command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
         command.env("commands", &commands).env("answers", &answers).env("HOME", folder.path());
-        // It is killed in the end, and leaves what it has in the temporary directory.
+        // It is killed in the end and leaves files in the temporary directory.
         command.env("TMPDIR", folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let process = Guarded(command.spawn().expect("sh is installed"));
-        // Either end waits for the other to open its own.
+        // Each side waits for the other to open its pipe.
         let commands = OpenOptions::new().write(true).open(commands).unwrap();
         let answers = File::open(answers).unwrap();
         let mut browser = Self {
@@ -98,21 +98,21 @@ impl Chromium {
         browser
     }
 
-    /// Opens `url` and waits until it and whatever it leads to is loaded.
+    /// Opens `url` and waits until it and its redirects are loaded.
     pub fn visit(&mut self, url: &str) {
         self.events.clear();
         self.call("Page.navigate", &json!({ "url": url }));
         self.event("Page.loadEventFired");
     }
 
-    /// Clicks on what `selector` names, and waits for the page that it leads to.
+    /// Clicks on `selector` and waits for the page that it opens.
     pub fn click(&mut self, selector: &str) {
         self.events.clear();
         self.evaluate(&format!("document.querySelector('{selector}').click()"));
         self.event("Page.loadEventFired");
     }
 
-    /// What `script` comes to in the page.
+    /// Evaluates `script` in the page.
     pub fn evaluate(&mut self, script: &str) -> Value {
         let asked = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
         let answer = self.call("Runtime.evaluate", &asked);
@@ -120,7 +120,7 @@ impl Chromium {
         answer["result"]["value"].clone()
     }
 
-    /// Shows the page as to somebody who likes `scheme`, in a window that is `width` wide.
+    /// Sets the preferred colour scheme and the width of the window.
     pub fn show(&mut self, scheme: &str, width: u32) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
@@ -128,7 +128,7 @@ impl Chromium {
         self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// A picture of what is shown, for people to look at.
+    /// Takes a screenshot.
     pub fn picture(&mut self, name: &str) {
         let picture = self.call("Page.captureScreenshot", &json!({"format": "png"}));
         let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
@@ -137,7 +137,7 @@ impl Chromium {
         std::fs::write(folder.join(name).with_extension("png"), bytes).unwrap();
     }
 
-    /// What somebody hears who does not see the page: the role and the name of whatever has one.
+    /// Returns the accessibility tree: role and name of every node.
     pub fn heard(&mut self) -> Vec<(String, String)> {
         let tree = self.call("Accessibility.getFullAXTree", &json!({}));
         let text = |node: &Value, field: &str| node[field]["value"].as_str().unwrap_or_default().to_owned();
@@ -162,7 +162,7 @@ impl Chromium {
         answer["result"].clone()
     }
 
-    /// Waits for an event, unless it was told already while an answer was waited for.
+    /// Waits for an event, unless it arrived before.
     fn event(&mut self, name: &str) {
         if !self.events.iter().any(|event| event == name) {
             self.until(|message| message["method"] == name);
@@ -185,7 +185,7 @@ impl Chromium {
     }
 }
 
-/// What the browser says, read on a thread of its own until it ends; each message ends with a zero byte.
+/// Reads the browser's messages on a thread until it ends; each ends with a zero byte.
 fn messages(answers: File) -> Receiver<Value> {
     let (tell, told) = channel();
     thread::spawn(move || {

@@ -1,11 +1,11 @@
-//! A disk that is full when a login begins, or when it is to be kept.
+//! Logins on a disk that is full at the start or at the commit.
 
 use scripted_authority::{Endpoint, Grant, TokenState};
 
 use super::world::{Login, World};
 use crate::support::{Machine, Mounted, TestHome, in_private_network, here, web};
 
-/// A home on a disk of its own, with the login of `grant`.
+/// Mounts a small disk as a home with the login of `grant`.
 fn small_disk(grant: &Grant) -> Mounted {
     let mount = "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$home\"";
     let disk = Mounted::by(TestHome::new(), mount);
@@ -20,7 +20,7 @@ fn fill(disk: &Mounted) {
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_start_troubles_nobody_with_a_browser() {
+fn a_full_disk_is_reported_before_a_browser_is_opened() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -36,7 +36,7 @@ fn a_disk_that_is_full_from_the_start_troubles_nobody_with_a_browser() {
 }
 
 #[test]
-fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are_given_back() {
+fn a_disk_that_fills_up_leaves_the_stored_login_and_the_new_tokens_are_revoked() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -50,7 +50,7 @@ fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are
         let pages = web::follow(&url);
         let ended = login.finish().expect(5);
         assert!(
-            ended.err.contains("hint: free some space; the login that was there is untouched"),
+            ended.err.contains("hint: free some space; the stored login is unchanged"),
             "{ended}"
         );
         let page = &pages.last().unwrap().body;
@@ -65,7 +65,7 @@ fn a_disk_that_fills_up_meanwhile_leaves_the_login_before_and_the_new_tokens_are
 }
 
 #[test]
-fn a_configuration_that_cannot_be_written_is_said_before_a_person_logs_in() {
+fn a_config_that_cannot_be_written_is_reported_before_the_user_logs_in() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);

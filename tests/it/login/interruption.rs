@@ -1,4 +1,4 @@
-//! Ctrl-C, `kill -9`, a network that goes away and a disk that is full, at every step: the login before still works.
+//! Logins that are interrupted, killed, or cut off from the network at every step: the login before still works.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ in_private_network_over_both_stores![
     a_network_that_fails_at_any_step_leaves_the_one_before,
 ];
 
-/// Where a login stands still.
+/// The step at which a login is held.
 #[derive(Clone, Copy, Debug)]
 enum At {
     /// It waits for the browser.
     Browser,
-    /// The authority has the code, and has not made tokens of it, or nobody has heard of them.
+    /// The authority has the code, before or after it issued tokens.
     Exchange(Moment),
-    /// It asks for the API key.
+    /// It requests the API key.
     ApiKey,
-    /// It waits for the lease, with the tokens in hand.
+    /// It has tokens and waits for the lease.
     Lease,
 }
 
@@ -66,7 +66,7 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
     let before = world.requests(Endpoint::ApiKey);
     let browser = (!matches!(at, At::Browser)).then(|| {
         let callback = web::get(&url).location().unwrap();
-        // It will be hung up on.
+        // The connection will be closed.
         std::thread::spawn(move || web::send(web::parts(&callback).0, &visit(&callback)))
     });
     match (&hold, at) {
@@ -78,7 +78,7 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
     }
     login.signal(signal);
     if signal != "KILL" && matches!(at, At::Exchange(_)) {
-        // The tokens of an exchange can only be revoked when they have arrived.
+        // Tokens can only be revoked after they have arrived.
         drop(hold.take());
     }
     let ended = login.finish();
@@ -118,7 +118,7 @@ fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine)
         assert!(page.contains(told) && page.contains("Nothing was changed"), "{page}");
         assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token, "{step:?}");
     }
-    // Nobody listens at the authority any more.
+    // The authority no longer listens.
     let run =
         world.codex(["login", "--device-auth"]).env("CODEX_APP_SERVER_LOGIN_ISSUER", "http://127.0.0.1:9");
     let ended = run.run().refused(4);
@@ -127,7 +127,7 @@ fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine)
 }
 
 #[test]
-fn an_interruption_after_the_commit_leaves_the_new_login_and_says_what_was_not_done() {
+fn an_interruption_after_the_commit_keeps_the_new_login_and_reports_what_was_skipped() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -139,7 +139,7 @@ fn an_interruption_after_the_commit_leaves_the_new_login_and_says_what_was_not_d
         login.signal("INT");
         let ended = login.finish().expect(0);
         let warning =
-            "warning: interrupted before the tokens of the login before were revoked; they may live on";
+            "warning: interrupted before the tokens of the old login were revoked; they may stay valid";
         assert_eq!(ended.err.lines().last(), Some(warning), "{ended}");
         assert_ne!(world.kept("refresh_token"), old.tokens.refresh_token);
         world.codex(["token"]).run().expect(0);
@@ -162,7 +162,7 @@ fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
                 let mut login = BrowserLogin::start(&setup, stores.home()).await.unwrap();
                 assert!(login.authorize_url().contains("127.0.0.1%3A1455"));
                 assert!(world.machine.home.file("codex-auth/login").exists());
-                // The person has not come back when the host cancels.
+                // The user has not come back when the host cancels.
                 let waited = tokio::time::timeout(Duration::from_millis(50), login.obtain()).await;
                 assert!(waited.is_err());
                 drop(login);

@@ -1,6 +1,6 @@
-//! Signing in: by browser, by device code, by token; and what becomes of the login before.
+//! Logins by browser, by device code and by token, and what happens to the login before.
 //!
-//! The cases of the upstream tests (`codex-behaviour.md` 9.5), and where each is held here:
+//! Codex's own tests of its login, and where each is covered here:
 //!
 //! | upstream | here |
 //! |---|---|
@@ -13,16 +13,16 @@
 //! | `falls_back_to_registered_fallback_port_when_default_port_is_in_use` | `ports` |
 //! | `cancels_previous_login_server_when_port_is_in_use` | `ports` |
 //! | `parse_token_endpoint_error_…` (4) | `browser`, one case each |
-//! | `redact_sensitive_…`, `sanitize_url_for_logging_…` | nothing is logged; `browser` searches all that is said |
-//! | `compose_success_url_…` | there is nothing to compose: `browser` holds that the address is `/success` alone |
+//! | `redact_sensitive_…`, `sanitize_url_for_logging_…` | nothing is logged; `browser` searches all output |
+//! | `compose_success_url_…` | nothing is composed: `browser` checks that the path is `/success` |
 //! | `render_login_error_page_escapes_dynamic_fields`, `…uses_entitlement_copy` | `login::page` (unit), `browser` |
 //! | `persist_tokens_async_revokes_previous_auth_without_failing_login` | `transaction` |
 //! | `…does_not_revoke_reused_refresh_token` | `transaction` |
 //! | device `integration_succeeds` | `device`, over both stores |
 //! | device `rejects_workspace_mismatch` | `restrictions` |
 //! | device `handles_usercode_http_failure`, `handles_error_payload` | `device` |
-//! | device `persists_without_api_key_on_exchange_failure` | `device`: an API key is not even asked for |
-//! | certificates (7) | `authority::tls`: the client is the same one |
+//! | device `persists_without_api_key_on_exchange_failure` | `device`: no API key is requested |
+//! | certificates (7) | `authority::tls`: it is the same client |
 
 mod browser;
 mod callback;

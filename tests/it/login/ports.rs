@@ -1,4 +1,4 @@
-//! The two ports that a browser can come back to, and who has them.
+//! The two ports of the redirect URI.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -43,7 +43,7 @@ fn cancels_previous_login_server_when_port_is_in_use() {
         assert!(ended.err.ends_with("error: another login for this home was started and has taken over\n"));
         assert_ne!(first_url, url);
         assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token);
-        // The address of the first leads nowhere now.
+        // The URL of the first login does not work any more.
         assert_eq!(web::follow(&first_url).last().unwrap().status, 400);
         web::follow(&url);
         second.finish().expect(0);
@@ -52,7 +52,7 @@ fn cancels_previous_login_server_when_port_is_in_use() {
 }
 
 #[test]
-fn a_login_of_another_place_keeps_its_port_and_both_complete() {
+fn a_login_of_another_home_keeps_its_port_and_both_complete() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -73,7 +73,7 @@ fn a_login_of_another_place_keeps_its_port_and_both_complete() {
 }
 
 #[test]
-fn two_taken_ports_are_an_error_that_names_the_holder_and_the_way_out() {
+fn two_occupied_ports_are_an_error_that_names_the_process_and_the_fix() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -87,7 +87,7 @@ fn two_taken_ports_are_an_error_that_names_the_holder_and_the_way_out() {
                 format!(
                     "error: both ports for the browser's redirect are in use: 1455 by {us}, 1457 by {us}"
                 ),
-                "hint: end one of them, or sign in with a code instead: codex login --device-auth".to_owned(),
+                "hint: end one of them, or log in with a device code: codex login --device-auth".to_owned(),
             ]
         );
         drop(strangers);
@@ -101,7 +101,7 @@ fn ended_lines(ended: &crate::support::Ended) -> Vec<String> {
 }
 
 #[test]
-fn the_note_of_a_login_is_for_its_owner_alone_and_goes_with_it() {
+fn the_note_of_a_login_is_private_and_removed_with_it() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -120,7 +120,7 @@ fn the_note_of_a_login_is_for_its_owner_alone_and_goes_with_it() {
 }
 
 #[test]
-fn the_note_of_a_login_that_was_killed_is_in_nobodys_way() {
+fn the_note_of_a_killed_login_does_not_block_the_next() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -129,7 +129,7 @@ fn the_note_of_a_login_that_was_killed_is_in_nobodys_way() {
         killed.signal("KILL");
         assert_eq!(killed.finish().code, None);
         assert!(world.machine.home.file("codex-auth/login").exists());
-        // Somebody else has the port by now, and does not know the word.
+        // Another program has the port by now and does not know the token.
         let stranger = TcpListener::bind("127.0.0.1:1455").unwrap();
         let mut login = world.browser_login(&[]);
         let url = login.url();

@@ -1,4 +1,4 @@
-//! What `config.toml` forbids: before anything is asked of a person, and when it is known whose login it is.
+//! The restrictions in `config.toml`: checked before the user is asked, and again for the account that signed in.
 
 use scripted_authority::{DeviceFlow, Endpoint, TokenState};
 
@@ -7,7 +7,7 @@ use crate::support::{Machine, in_private_network, in_private_network_over_both_s
 
 in_private_network_over_both_stores![forced_chatgpt_workspace_id_mismatch_blocks_login];
 
-/// Adds lines to the configuration of the machine.
+/// Adds lines to the machine's `config.toml`.
 fn configure(world: &World<'_>, lines: &str) {
     let home = &world.machine.home;
     let before = std::fs::read_to_string(home.file("config.toml")).unwrap_or_default();
@@ -38,7 +38,7 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
     assert!(ended.err.contains(told), "{ended}");
 
     assert_eq!(world.requests(Endpoint::Revoke), 2, "tokens that are not kept are given back");
-    // The login before is of no allowed workspace either, and works again without the rule.
+    // The stored login is not of an allowed workspace either; it works again without the rule.
     world.codex(["token"]).run().refused(3);
     let config = world.machine.home.read("config.toml");
     let lines = config.lines().filter(|line| !line.starts_with("forced_chatgpt_workspace_id"));
@@ -47,7 +47,7 @@ fn forced_chatgpt_workspace_id_mismatch_blocks_login(machine: &mut Machine) {
 }
 
 #[test]
-fn a_login_of_an_allowed_workspace_is_kept_and_an_api_key_has_none() {
+fn a_login_of_an_allowed_workspace_is_stored_and_an_api_key_has_no_workspace() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -61,7 +61,7 @@ fn a_login_of_an_allowed_workspace_is_kept_and_an_api_key_has_none() {
 }
 
 #[test]
-fn a_forbidden_way_in_is_refused_before_anybody_is_asked_for_anything() {
+fn a_forbidden_method_is_refused_before_the_user_is_asked() {
     in_private_network(here!(), || {
         for (forced, lines, hint) in [
             (
@@ -74,7 +74,7 @@ fn a_forbidden_way_in_is_refused_before_anybody_is_asked_for_anything() {
                 ][..],
                 "use an API key: printenv OPENAI_API_KEY | codex login --with-api-key",
             ),
-            ("chatgpt", &[&["login", "--with-api-key"]], "sign in with your account: codex login"),
+            ("chatgpt", &[&["login", "--with-api-key"]], "log in with your account: codex login"),
         ] {
             let mut machine = Machine::with_file();
             let world = World::new(&mut machine);

@@ -1,4 +1,4 @@
-//! Signing in with a token that one has already: vouched for before it is kept.
+//! Logins with an existing token, which is verified before it is stored.
 
 use scripted_authority::{Account, Endpoint, Signing, Step};
 use serde_json::{Value, json};
@@ -7,33 +7,33 @@ use super::world::World;
 use crate::support::{Ended, Machine, over_both_stores};
 
 over_both_stores![
-    a_personal_access_token_is_kept_without_a_mode_that_older_builds_would_refuse,
-    an_agent_identity_token_is_kept_with_its_mode,
-    a_token_that_nobody_vouches_for_leaves_the_login_before,
+    a_personal_access_token_is_stored_without_a_mode_that_older_builds_refuse,
+    an_agent_identity_token_is_stored_with_its_mode,
+    a_token_that_cannot_be_verified_leaves_the_stored_login,
 ];
 
 fn logged_in_with(world: &World<'_>, token: &str) -> Ended {
     world.codex(["login", "-v", "--with-access-token"]).input(token).run()
 }
 
-/// Points `config.toml` at the authority for the keys of agent identities.
+/// Sets the address of the agent identity keys in `config.toml`.
 fn trust_its_keys(world: &World<'_>, path: &str) {
     let home = &world.machine.home;
     let before = std::fs::read_to_string(home.file("config.toml")).unwrap_or_default();
     home.write("config.toml", format!("chatgpt_base_url = \"{}{path}\"\n{before}", world.authority.url()));
 }
 
-fn a_personal_access_token_is_kept_without_a_mode_that_older_builds_would_refuse(machine: &mut Machine) {
+fn a_personal_access_token_is_stored_without_a_mode_that_older_builds_refuse(machine: &mut Machine) {
     let world = World::new(machine);
     let token = world.authority.personal_access_token(Account::numbered(1));
     let ended = logged_in_with(&world, &format!("{token}\n")).expect(0);
-    assert!(ended.err.starts_with("the token is good, and belongs to person1@example.com\n"), "{ended}");
+    assert!(ended.err.starts_with("the token belongs to person1@example.com\n"), "{ended}");
     world.hides_secrets(&ended.to_string());
     assert_eq!(world.document(), json!({"OPENAI_API_KEY": null, "personal_access_token": token}));
     assert_eq!(world.codex(["token"]).run().expect(0).out, format!("{token}\n"));
 }
 
-fn an_agent_identity_token_is_kept_with_its_mode(machine: &mut Machine) {
+fn an_agent_identity_token_is_stored_with_its_mode(machine: &mut Machine) {
     let world = World::new(machine);
     for path in ["/backend-api", "/api/codex"] {
         trust_its_keys(&world, path);
@@ -49,7 +49,7 @@ fn an_agent_identity_token_is_kept_with_its_mode(machine: &mut Machine) {
     }
 }
 
-fn a_token_that_nobody_vouches_for_leaves_the_login_before(machine: &mut Machine) {
+fn a_token_that_cannot_be_verified_leaves_the_stored_login(machine: &mut Machine) {
     let world = World::new(machine);
     let old = world.with_login_of(1);
     trust_its_keys(&world, "/backend-api");

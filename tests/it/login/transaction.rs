@@ -1,4 +1,4 @@
-//! The order of a login: what it took the place of is touched last, and only as far as it should be.
+//! The transaction of a login: the login that it replaces is revoked last, by policy.
 
 use codex_auth::manager::{AuthManager, RecoveryStep};
 use scripted_authority::{Account, Decision, Endpoint, Revocation, Step, TokenState};
@@ -8,16 +8,16 @@ use crate::support::{Machine, in_private_network_over_both_stores, over_both_sto
 
 in_private_network_over_both_stores![
     persist_tokens_async_revokes_previous_auth_without_failing_login,
-    of_two_logins_at_once_the_last_to_commit_wins_and_both_tell_the_truth,
+    of_two_concurrent_logins_the_last_to_commit_wins_and_both_report_it,
 ];
 
 over_both_stores![
-    the_tokens_of_another_account_are_let_live_and_that_is_said,
-    what_becomes_of_the_tokens_before_can_be_decided,
-    where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_new_login,
+    the_tokens_of_another_account_are_not_revoked_and_the_output_says_so,
+    options_decide_whether_the_old_tokens_are_revoked,
+    a_running_program_uses_the_new_login_after_the_grant_is_revoked,
 ];
 
-/// Logs in by device code, as whoever visits.
+/// Logs in with a device code as the current visitor.
 fn logged_in(world: &World<'_>, more: &[&str]) -> crate::support::Ended {
     let mut login = Login::start(world.codex(["login", "--device-auth"].iter().chain(more).copied()));
     let code = login.code();
@@ -29,20 +29,20 @@ fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mu
     let world = World::new(machine);
     let old = world.with_login_of(1);
     let mut login = world.browser_login(&[]);
-    login.line_with("person1@example.com (plus) is signed in here, and stays so until the new login is safe");
+    login.line_with("person1@example.com (plus) is logged in here until the new login is stored");
     web::follow(&login.url());
     let ended = login.finish().expect(0);
     let lines: Vec<_> = ended.err.lines().rev().take(3).collect();
-    assert_eq!(lines[0], "revoked the tokens of the login before");
-    assert!(lines[1].starts_with("kept in the "), "{ended}");
-    assert_eq!(lines[2], "logged in as person1@example.com (plus), in place of the login before");
+    assert_eq!(lines[0], "revoked the tokens of the old login");
+    assert!(lines[1].starts_with("stored in the "), "{ended}");
+    assert_eq!(lines[2], "logged in as person1@example.com (plus), in place of the old login");
     assert_eq!(world.state_of(&old.tokens.refresh_token), TokenState::Revoked);
     assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
     let asked: Vec<_> = world.authority.journal().into_iter().map(|entry| entry.endpoint).collect();
     let order = [Endpoint::Authorize, Endpoint::Exchange, Endpoint::ApiKey, Endpoint::Revoke];
     assert_eq!(asked, order, "the old login is touched last");
 
-    // The authority fails: the login stands, and it is said that the old tokens may live.
+    // The authority fails: the new login is stored, and the output says that the old tokens may stay valid.
     let older = world.kept("refresh_token");
     world.authority.script_always(Endpoint::Revoke, Step::status(400, "odd"));
     let mut login = world.browser_login(&[]);
@@ -51,7 +51,7 @@ fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mu
     let ended = login.finish().expect(0);
     let warning = ended.err.lines().last().unwrap();
     assert!(
-        warning.starts_with("warning: the tokens of the login before may live on until they expire: "),
+        warning.starts_with("warning: the tokens of the old login may stay valid until they expire: "),
         "{ended}"
     );
     assert_eq!(world.state_of(&older), TokenState::Live);
@@ -59,13 +59,13 @@ fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mu
     assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.kept("access_token"));
 }
 
-fn the_tokens_of_another_account_are_let_live_and_that_is_said(machine: &mut Machine) {
+fn the_tokens_of_another_account_are_not_revoked_and_the_output_says_so(machine: &mut Machine) {
     let world = World::new(machine);
     let other = world.with_login_of(2);
     let ended = logged_in(&world, &[]).expect(0);
     assert_eq!(
         ended.err.lines().last().unwrap(),
-        "the login before was of another account (person2@example.com (plus)), and its tokens live on; \
+        "the old login was of another account (person2@example.com (plus)), so its tokens stay valid; \
          `codex login --revoke-old` would have revoked them"
     );
     assert_eq!(world.state_of(&other.tokens.refresh_token), TokenState::Live);
@@ -73,7 +73,7 @@ fn the_tokens_of_another_account_are_let_live_and_that_is_said(machine: &mut Mac
     assert_eq!(world.document()["tokens"]["account_id"], "acct-1");
 }
 
-fn what_becomes_of_the_tokens_before_can_be_decided(machine: &mut Machine) {
+fn options_decide_whether_the_old_tokens_are_revoked(machine: &mut Machine) {
     let world = World::new(machine);
     let other = world.with_login_of(2);
     let report = logged_in(&world, &["--revoke-old", "--json"]).expect(0).json();
@@ -89,7 +89,7 @@ fn what_becomes_of_the_tokens_before_can_be_decided(machine: &mut Machine) {
     assert!(report["old_tokens"].is_null(), "an API key cannot be taken back");
 }
 
-/// What Codex saw: the reuse of a token is no reason to end it. Here a copy of the very same document is logged in over.
+/// Codex's case: the reuse of a token does not end it. Here a copy of the same document is logged in over.
 #[test]
 fn does_not_revoke_reused_refresh_token() {
     let mut machine = Machine::with_file();
@@ -108,8 +108,8 @@ fn does_not_revoke_reused_refresh_token() {
     assert_eq!(world.state_of(&grant.tokens.refresh_token), TokenState::Live);
 }
 
-/// A program that holds the old access token is answered 401 from then on, and that is all: it looks, and goes on.
-fn where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_new_login(
+/// A program that holds the old access token gets a 401, reads the store again and goes on.
+fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(
     machine: &mut Machine,
 ) {
     let world = World::new(machine);
@@ -136,13 +136,13 @@ fn where_a_revocation_ends_the_whole_grant_a_running_program_goes_on_with_the_ne
     world.codex(["refresh"]).run().expect(0);
 }
 
-fn of_two_logins_at_once_the_last_to_commit_wins_and_both_tell_the_truth(machine: &mut Machine) {
+fn of_two_concurrent_logins_the_last_to_commit_wins_and_both_report_it(machine: &mut Machine) {
     let world = World::new(machine);
     let begin = || Login::start(world.codex(["login", "--device-auth"]));
     let (mut one, mut other) = (begin(), begin());
     let codes = [one.code(), other.code()];
     world.authority.visit_as(Account::numbered(1));
-    // Both have their code exchanged before either goes on.
+    // Both codes are exchanged before either login goes on.
     let holds = [0, 1].map(|_| world.authority.hold(Endpoint::Exchange, scripted_authority::Moment::After));
     for code in &codes {
         assert!(world.authority.decide_device(code, Decision::Approved));
@@ -154,10 +154,10 @@ fn of_two_logins_at_once_the_last_to_commit_wins_and_both_tell_the_truth(machine
     let ended = [one.finish().expect(0), other.finish().expect(0)];
     let kept = world.kept("refresh_token");
     assert_eq!(world.state_of(&kept), TokenState::Live, "the one that is kept is good");
-    let replaced = ended.iter().filter(|ended| ended.err.contains("in place of the login before")).count();
+    let replaced = ended.iter().filter(|ended| ended.err.contains("in place of the old login")).count();
     assert_eq!(replaced, 1, "{}\n{}", ended[0], ended[1]);
     let revoked =
-        ended.iter().filter(|ended| ended.err.contains("revoked the tokens of the login before")).count();
+        ended.iter().filter(|ended| ended.err.contains("revoked the tokens of the old login")).count();
     assert_eq!(revoked, 1, "{}\n{}", ended[0], ended[1]);
     world.codex(["refresh"]).run().expect(0);
 }

@@ -1,4 +1,4 @@
-//! A machine, the authority that it logs in at, and a login that goes on.
+//! A test machine, its authority, and a running login.
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Ended, Guarded, Machine, Run};
 
-/// Long enough for anything that a loaded machine does.
+/// The timeout of every step.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine and its authority.
@@ -21,18 +21,18 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Nobody is logged in.
+    /// Creates a world without a login.
     pub fn new(machine: &'a mut Machine) -> Self {
         let authority = Authority::start().unwrap();
         authority.visit_as(Account::numbered(1));
         Self { machine, authority }
     }
 
-    /// Puts a login of `account` on the machine, as it was before any test began.
+    /// Stores a login of `account`.
     pub fn with_login_of(&self, account: u32) -> Grant {
         let grant = self.authority.grant(Account::numbered(account));
         if self.machine.session.is_some() {
-            // By way of a migration, which makes the key that goes with it.
+            // A migration also creates the sealing key.
             self.machine.home.write("config.toml", "");
             self.machine.home.write("auth.json", grant.auth_json());
             self.codex(["migrate", "--to", "keychain"]).run().expect(0);
@@ -42,7 +42,7 @@ impl<'a> World<'a> {
         grant
     }
 
-    /// A run of the program that knows the authority.
+    /// Returns a run of the program that uses the authority.
     pub fn codex<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Run {
         self.machine
             .codex(arguments)
@@ -52,39 +52,39 @@ impl<'a> World<'a> {
             .env("CODEX_AUTHAPI_BASE_URL", self.authority.url())
     }
 
-    /// A login by a browser that the test plays.
+    /// Starts a browser login in which the test plays the browser.
     pub fn browser_login(&self, more: &[&str]) -> Login {
         let line = ["login", "--no-browser"].iter().chain(more).copied();
         Login::start(self.codex(line))
     }
 
-    /// The document on the machine.
+    /// Returns the stored document.
     pub fn document(&self) -> Value {
         serde_json::from_str(&self.machine.stored_text().expect("somebody is logged in")).unwrap()
     }
 
-    /// One of the tokens on the machine.
+    /// Returns one of the stored tokens.
     pub fn kept(&self, token: &str) -> String {
         self.document()["tokens"][token].as_str().unwrap().to_owned()
     }
 
-    /// How many requests came to `endpoint`.
+    /// Returns how many requests `endpoint` got.
     pub fn requests(&self, endpoint: Endpoint) -> u64 {
         self.authority.counters().of(endpoint)
     }
 
-    /// What the authority makes of a token.
+    /// Returns the state of a token.
     pub fn state_of(&self, token: &str) -> TokenState {
         self.authority.state_of(token)
     }
 
-    /// How many grants can still be refreshed.
+    /// Returns how many grants can still be refreshed.
     pub fn live_grants(&self) -> usize {
         let all = (1..).map(GrantId).take_while(|grant| self.authority.latest(*grant).is_some());
         all.filter(|grant| self.authority.live_refresh_token(*grant).is_some()).count()
     }
 
-    /// That the login of `grant` is what it was, byte for byte, and does what it is for.
+    /// Asserts that the login of `grant` is unchanged and can be refreshed.
     #[track_caller]
     pub fn still_works(&self, grant: &Grant) {
         let kept: Value = serde_json::from_str(&self.machine.stored_text().unwrap()).unwrap();
@@ -97,7 +97,7 @@ impl<'a> World<'a> {
         assert_eq!(self.codex(["status"]).run().code, Some(0));
     }
 
-    /// That nothing of a login that is over is left in the way of the next.
+    /// Asserts that a login that ended left no note and no port in use.
     #[track_caller]
     pub fn nothing_is_left(&self) {
         assert!(!self.machine.home.file("codex-auth/login").exists(), "the note is still there");
@@ -106,7 +106,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Nothing that the authority ever issued is in `text`.
+    /// Asserts that `text` contains no issued secret.
     #[track_caller]
     pub fn hides_secrets(&self, text: &str) {
         for secret in self.authority.issued_secrets() {
@@ -115,7 +115,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// A login that goes on: the program, and what it says.
+/// A running login and its output.
 pub struct Login {
     process: Guarded,
     stdin: Option<ChildStdin>,
@@ -125,7 +125,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// Starts it with all three streams piped; nothing is said to it until [`Self::type_in`].
+    /// Starts it with all three streams piped; [`Self::type_in`] writes to its stdin.
     pub fn start(run: Run) -> Self {
         Self::of(run.into_command())
     }
@@ -139,7 +139,7 @@ impl Login {
         Self { process: Guarded(child), stdin, stdout, said, heard: String::new() }
     }
 
-    /// Starts it on a terminal, whose words are then all one stream.
+    /// Starts it on a terminal, where stdout and stderr are one stream.
     pub fn on_a_terminal(run: Run) -> Self {
         let mut command = run.on_a_terminal().into_command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -153,7 +153,7 @@ impl Login {
         self.process.0.id()
     }
 
-    /// Waits for a line with `text` in it.
+    /// Waits for a line that contains `text`.
     #[track_caller]
     pub fn line_with(&mut self, text: &str) -> String {
         loop {
@@ -170,13 +170,13 @@ impl Login {
         }
     }
 
-    /// The address that it wants to be visited at.
+    /// Returns the URL to open.
     #[track_caller]
     pub fn url(&mut self) -> String {
         self.line_with("/oauth/authorize?")
     }
 
-    /// The code that it wants to be typed.
+    /// Returns the code to type.
     #[track_caller]
     pub fn code(&mut self) -> String {
         self.line_with("type this code");
@@ -190,13 +190,13 @@ impl Login {
         stdin.flush().unwrap();
     }
 
-    /// Sends it a signal, by its name.
+    /// Sends it the signal with this name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn finish(mut self) -> Ended {
         drop(self.stdin.take());
         let mut out = String::new();

@@ -27,7 +27,7 @@ fn unpaced(device: DeviceFlow) -> Authority {
 }
 
 #[test]
-fn an_approved_device_gets_a_code_that_buys_tokens() {
+fn an_approved_device_gets_a_code_for_tokens() {
     let authority = unpaced(DeviceFlow::Waits);
     authority.visit_as(Account::numbered(4));
     let begun = begin(&authority);
@@ -68,7 +68,7 @@ fn the_verification_page_decides() {
 }
 
 #[test]
-fn the_policy_decides_where_nobody_does() {
+fn the_policy_decides_without_a_user() {
     let authority = unpaced(DeviceFlow::ApprovesAfter(2));
     let begun = begin(&authority);
     let seen: Vec<_> = (0..3).map(|_| poll(&authority, &begun).status).collect();

@@ -33,7 +33,7 @@ fn a_connection_closed_after_has_spent_the_token() {
 }
 
 #[test]
-fn a_truncated_answer_is_cut_off_and_has_spent_the_token() {
+fn a_truncated_response_has_spent_the_token() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     authority.script(Endpoint::Refresh, Step::truncated());
@@ -68,7 +68,7 @@ fn scripted_answers_come_in_order_and_spend_nothing_unless_told() {
 }
 
 #[test]
-fn a_standing_step_meets_every_request_until_it_is_cleared() {
+fn a_default_step_applies_to_every_request_until_it_is_cleared() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     authority.script_always(Endpoint::Refresh, Step::status(503, "down"));
@@ -90,7 +90,7 @@ fn a_delay_comes_before_the_effect() {
 }
 
 #[test]
-fn a_held_request_is_announced_and_goes_on_when_released() {
+fn a_held_request_is_reported_and_goes_on_when_released() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     for (moment, meanwhile) in [(Moment::Before, TokenState::Live), (Moment::After, TokenState::Spent)] {
@@ -130,7 +130,7 @@ fn the_second_of_two_held_requests_loses() {
 }
 
 #[test]
-fn what_has_arrived_is_carried_out_though_its_client_is_gone() {
+fn a_request_is_carried_out_although_its_client_left() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     let hold = authority.hold(Endpoint::Refresh, Moment::Before);
@@ -148,7 +148,7 @@ fn what_has_arrived_is_carried_out_though_its_client_is_gone() {
 }
 
 #[test]
-fn a_wait_in_vain_says_so() {
+fn a_wait_that_times_out_is_an_error() {
     let authority = Authority::start().unwrap();
     let hold = authority.hold(Endpoint::Refresh, Moment::Before);
     assert!(hold.arrived(Duration::from_millis(1)).is_err());
@@ -157,7 +157,7 @@ fn a_wait_in_vain_says_so() {
 }
 
 #[test]
-fn the_port_is_free_and_clients_are_cut_off_after_the_drop() {
+fn dropping_it_frees_the_port_and_closes_connections() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     let hold = authority.script(Endpoint::Refresh, Step::held(Moment::Before));

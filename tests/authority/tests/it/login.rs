@@ -53,7 +53,7 @@ fn exchange(authority: &Authority, code: &str, verifier: &str) -> Answer {
 }
 
 #[test]
-fn a_visit_brings_a_code_that_buys_tokens_once() {
+fn a_visit_returns_a_code_that_is_exchanged_once() {
     let authority = Authority::start().unwrap();
     authority.visit_as(Account::numbered(3));
     let brought = brought(&visit(&authority, &authorize_query()));
@@ -82,7 +82,7 @@ fn a_visit_brings_a_code_that_buys_tokens_once() {
 }
 
 #[test]
-fn a_wrong_verifier_buys_nothing() {
+fn a_wrong_verifier_is_refused() {
     let authority = Authority::start().unwrap();
     let code = brought(&visit(&authority, &authorize_query()))["code"].clone();
     let wrong = VERIFIER.replacen('a', "b", 1);
@@ -107,7 +107,7 @@ fn nobody_is_redirected_to_an_unknown_address() {
 }
 
 #[test]
-fn an_incomplete_request_is_sent_back_with_an_error() {
+fn an_incomplete_request_is_redirected_with_an_error() {
     let authority = Authority::start().unwrap();
     for (field, value, error) in [
         ("code_challenge_method", "plain", "invalid_request"),
@@ -122,7 +122,7 @@ fn an_incomplete_request_is_sent_back_with_an_error() {
 }
 
 #[test]
-fn a_refusal_brings_the_error_of_the_policy() {
+fn a_refusal_redirects_with_the_error_of_the_policy() {
     let authority = Authority::start().unwrap();
     authority.adjust(|policy| {
         policy.consent =

@@ -52,7 +52,7 @@ impl Drop for Program {
 }
 
 #[test]
-fn it_tells_its_addresses_and_ends_with_its_stdin() {
+fn it_prints_its_addresses_and_ends_with_its_stdin() {
     let mut program = Program::start(&[]);
     for (name, path) in
         [("token_url", "/oauth/token"), ("revoke_url", "/oauth/revoke"), ("control_url", "/control")]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{JSON, fetch, post, refresh, refresh_body, send};
 
 #[test]
-fn a_refresh_hands_out_new_tokens_and_its_token_is_spent() {
+fn a_refresh_returns_new_tokens_and_spends_the_old_one() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     let answer = refresh(authority.url(), &grant.tokens.refresh_token);
@@ -25,7 +25,7 @@ fn a_refresh_hands_out_new_tokens_and_its_token_is_spent() {
 }
 
 #[test]
-fn a_reuse_ends_the_family_if_told_so() {
+fn a_reuse_revokes_the_grant_if_the_policy_says_so() {
     let authority = Authority::start().unwrap();
     authority.adjust(|policy| policy.reuse = Reuse::RevokesFamily);
     let grant = authority.grant(Account::default());
@@ -59,7 +59,7 @@ fn dead_tokens_are_refused_by_name() {
 }
 
 #[test]
-fn a_refusal_has_the_shape_that_the_policy_says() {
+fn an_error_response_has_the_format_of_the_policy() {
     let authority = Authority::start().unwrap();
     let body = |shape| {
         authority.adjust(|policy| policy.error_shape = shape);
@@ -104,7 +104,7 @@ fn a_request_that_is_not_exactly_a_refresh_is_refused_and_spends_nothing() {
 }
 
 #[test]
-fn a_kept_refresh_token_is_not_in_the_answer_and_stays_good() {
+fn a_token_that_is_not_rotated_stays_valid_and_is_not_in_the_response() {
     let authority = Authority::start().unwrap();
     authority.adjust(|policy| policy.rotation = Rotation::Keeps);
     let grant = authority.grant(Account::default());
@@ -134,7 +134,7 @@ fn fields_of_an_answer_are_edited_on_request() {
 }
 
 #[test]
-fn a_revocation_reaches_as_far_as_the_policy_says() {
+fn a_revocation_ends_what_the_policy_says() {
     let authority = Authority::start().unwrap();
     let revoke = |token: &str| {
         let hint = if token.starts_with("rt-") { "refresh_token" } else { "access_token" };
@@ -179,7 +179,7 @@ fn a_revocation_without_its_fields_is_refused() {
 }
 
 #[test]
-fn an_old_access_token_can_die_at_the_refresh() {
+fn a_refresh_can_revoke_the_old_access_token() {
     let authority = Authority::start().unwrap();
     authority.adjust(|policy| policy.access = AccessLife::UntilRefresh);
     let grant = authority.grant(Account::default());
@@ -191,7 +191,7 @@ fn an_old_access_token_can_die_at_the_refresh() {
 }
 
 #[test]
-fn the_journal_tells_everything_but_secrets() {
+fn the_journal_contains_everything_but_secrets() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::default());
     let token = &grant.tokens.refresh_token;

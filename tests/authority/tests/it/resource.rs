@@ -5,7 +5,7 @@ use scripted_authority::{Account, Authority, Ending, Endpoint, Outcome, Signing}
 use crate::client::{fetch, post, refresh};
 
 #[test]
-fn the_resource_takes_live_access_tokens_alone() {
+fn the_resource_accepts_live_access_tokens_only() {
     let authority = Authority::start().unwrap();
     let grant = authority.grant(Account::numbered(2));
     let answer = fetch(authority.url(), "/resource", &grant.tokens.access_token);
