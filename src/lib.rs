@@ -104,7 +104,7 @@
 //!
 //! # Modules
 //!
-//! - Plain values: [`secret`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
+//! - Plain values: [`secret`], [`redaction`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
 //! - Input and output: [`store`] accesses files and keychains, [`authority`] the OAuth server, [`external`] other
 //!   sources of tokens, and [`watch`] reports changed files.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process; `keeper`

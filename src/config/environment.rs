@@ -1,171 +1,20 @@
-//! The table of all environment variables, and their values.
+//! The values of the environment variables.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Error, Network, Overrides, TerminalEnv, duration};
+use jiff::SignedDuration;
+
+use super::error::Error;
+use super::network::Network;
+use super::overrides::Overrides;
+use super::terminal_env::TerminalEnv;
+use super::variables::{
+    ACCESS_TOKEN, API_KEY, CLICOLOR_FORCE, CONFIG, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT, LOG, NO_COLOR, PATH, RUNTIME_FOLDER,
+    SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
+};
 use crate::secret::Secret;
-
-/// An environment variable that this library or program reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Variable {
-    /// The name.
-    pub name: &'static str,
-    /// The purpose, in one line.
-    pub purpose: &'static str,
-}
-
-const HOME: Variable = Variable {
-    name: "CODEX_HOME",
-    purpose: "the folder of the login; it must exist (default: .codex in the home directory)",
-};
-const API_KEY: Variable = Variable {
-    name: "CODEX_API_KEY",
-    purpose: "an API key that `codex token` prints instead of the stored token",
-};
-const ACCESS_TOKEN: Variable = Variable {
-    name: "CODEX_ACCESS_TOKEN",
-    purpose: "a personal access token (at-…) or agent identity token, if CODEX_API_KEY is not set",
-};
-const LOCK_TIMEOUT: Variable = Variable {
-    name: "CODEX_AUTH_LOCK_TIMEOUT",
-    purpose: "how long to wait for a process that is changing the login (default: 60s)",
-};
-const KEYCHAIN_TIMEOUT: Variable = Variable {
-    name: "CODEX_AUTH_KEYCHAIN_TIMEOUT",
-    purpose: "how long one keychain call may take (default: 5s)",
-};
-pub(super) const REFRESH_URL: Variable = Variable {
-    name: "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
-    purpose: "the URL for refreshing tokens: https, or http to this machine",
-};
-pub(super) const REVOKE_URL: Variable = Variable {
-    name: "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
-    purpose: "the URL for revoking tokens (default: /oauth/revoke on the host of CODEX_REFRESH_TOKEN_URL_OVERRIDE)",
-};
-pub(super) const LOGIN_ISSUER: Variable = Variable {
-    name: "CODEX_APP_SERVER_LOGIN_ISSUER",
-    purpose: "the authority for new logins (default: https://auth.openai.com)",
-};
-pub(super) const AUTHAPI_URL: Variable = Variable {
-    name: "CODEX_AUTHAPI_BASE_URL",
-    purpose: "the base URL for checking personal access tokens (default: https://auth.openai.com/api/accounts)",
-};
-pub(super) const CA_CERTIFICATE: Variable = Variable {
-    name: "CODEX_CA_CERTIFICATE",
-    purpose: "a PEM file of certificates to trust in addition to those of the system",
-};
-pub(super) const SSL_CERT_FILE: Variable =
-    Variable { name: "SSL_CERT_FILE", purpose: "the same, if CODEX_CA_CERTIFICATE is not set" };
-pub(super) const SSL_CERT_DIR: Variable = Variable {
-    name: "SSL_CERT_DIR",
-    purpose: "a folder of certificates to trust in addition to those of the system; ignored on macOS",
-};
-pub(super) const HTTPS_PROXY: Variable =
-    Variable { name: "HTTPS_PROXY", purpose: "the proxy for https requests: an http, https or socks5 URL" };
-pub(super) const HTTPS_PROXY_LOWER: Variable =
-    Variable { name: "https_proxy", purpose: "the same, if HTTPS_PROXY is not set" };
-pub(super) const ALL_PROXY: Variable =
-    Variable { name: "ALL_PROXY", purpose: "the same, if neither HTTPS_PROXY nor https_proxy is set" };
-pub(super) const ALL_PROXY_LOWER: Variable =
-    Variable { name: "all_proxy", purpose: "the same, if none of the three is set" };
-pub(super) const NO_PROXY: Variable =
-    Variable { name: "NO_PROXY", purpose: "hosts to connect to without a proxy, separated by commas" };
-pub(super) const NO_PROXY_LOWER: Variable =
-    Variable { name: "no_proxy", purpose: "the same, if NO_PROXY is not set" };
-const SOCKET: Variable = Variable {
-    name: "CODEX_AUTH_SOCKET",
-    purpose: "the socket of the keeper that `codex token` asks (default: the one in CODEX_HOME)",
-};
-const LOG: Variable = Variable {
-    name: "CODEX_AUTH_LOG",
-    purpose: "the log level on stderr: error, warn, info, debug or trace; no level logs secrets",
-};
-const RUNTIME_FOLDER: Variable = Variable {
-    name: "XDG_RUNTIME_DIR",
-    purpose: "the folder of the keeper's socket if the path of CODEX_HOME is too long for one",
-};
-const NO_COLOR: Variable = Variable { name: "NO_COLOR", purpose: "turns colours off" };
-pub(super) const CONFIG: Variable = Variable {
-    name: "CODEX_AUTH_CONFIG",
-    purpose: "overrides of config.toml, as TOML; -c sets it for the program's child processes",
-};
-pub(super) const VISITED: Variable = Variable {
-    name: "CODEX_AUTH_VISITED",
-    purpose: "the programs called codex that passed this command line on; set by the program itself",
-};
-pub(super) const PATH: Variable =
-    Variable { name: "PATH", purpose: "the folders that are searched for other programs called codex" };
-
-pub(super) const SSH_CONNECTION: Variable =
-    Variable { name: "SSH_CONNECTION", purpose: "if set, the user is at another machine" };
-pub(super) const SSH_TTY: Variable = Variable { name: "SSH_TTY", purpose: "the same" };
-pub(super) const DISPLAY: Variable =
-    Variable { name: "DISPLAY", purpose: "if set, a browser can open here, even over SSH" };
-pub(super) const WAYLAND_DISPLAY: Variable = Variable { name: "WAYLAND_DISPLAY", purpose: "the same" };
-pub(super) const TERM: Variable =
-    Variable { name: "TERM", purpose: "the type of the terminal; `dumb` turns large graphics off" };
-pub(super) const LC_ALL: Variable =
-    Variable { name: "LC_ALL", purpose: "if it ends in UTF-8, the terminal shows Unicode" };
-pub(super) const LC_CTYPE: Variable =
-    Variable { name: "LC_CTYPE", purpose: "the same, if LC_ALL is not set" };
-pub(super) const LANG: Variable =
-    Variable { name: "LANG", purpose: "the same, if neither LC_ALL nor LC_CTYPE is set" };
-
-/// The variables that a service manager sets for the processes it starts.
-const SERVICE_VARIABLES: [Variable; 3] = [
-    Variable {
-        name: "NOTIFY_SOCKET",
-        purpose: "the socket on which the keeper notifies systemd that it is ready; set by systemd",
-    },
-    Variable { name: "SYSTEMD_EXEC_PID", purpose: "the process that systemd started; set by systemd" },
-    Variable { name: "XPC_SERVICE_NAME", purpose: "the agent that launchd started; set by launchd" },
-];
-
-/// All variables that this library and program read.
-pub const VARIABLES: &[Variable] = &[
-    HOME,
-    API_KEY,
-    ACCESS_TOKEN,
-    LOCK_TIMEOUT,
-    KEYCHAIN_TIMEOUT,
-    SOCKET,
-    LOG,
-    RUNTIME_FOLDER,
-    REFRESH_URL,
-    REVOKE_URL,
-    LOGIN_ISSUER,
-    AUTHAPI_URL,
-    CA_CERTIFICATE,
-    SSL_CERT_FILE,
-    SSL_CERT_DIR,
-    HTTPS_PROXY,
-    HTTPS_PROXY_LOWER,
-    ALL_PROXY,
-    ALL_PROXY_LOWER,
-    NO_PROXY,
-    NO_PROXY_LOWER,
-    NO_COLOR,
-    CONFIG,
-    VISITED,
-    PATH,
-    SSH_CONNECTION,
-    SSH_TTY,
-    DISPLAY,
-    WAYLAND_DISPLAY,
-    TERM,
-    LC_ALL,
-    LC_CTYPE,
-    LANG,
-    SERVICE_VARIABLES[0],
-    SERVICE_VARIABLES[1],
-    SERVICE_VARIABLES[2],
-];
-
-/// The variables that hold a credential. Token commands do not inherit them.
-pub const CREDENTIAL_VARIABLES: &[Variable] = &[API_KEY, ACCESS_TOKEN];
 
 /// The values of the environment variables, read once.
 #[derive(Clone, Debug)]
@@ -265,6 +114,8 @@ pub enum HomeSetting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Colour {
+    /// `CLICOLOR_FORCE` is set.
+    Always,
     /// On a terminal.
     Auto,
     /// `NO_COLOR` is set.
@@ -323,7 +174,11 @@ impl Environment {
             lock_timeout: limit(LOCK_TIMEOUT, Duration::from_secs(60))?,
             keychain_timeout: limit(KEYCHAIN_TIMEOUT, Duration::from_secs(5))?,
             network: Network::read(value),
-            colour: if value(NO_COLOR).is_some() { Colour::Never } else { Colour::Auto },
+            colour: match (value(NO_COLOR), value(CLICOLOR_FORCE)) {
+                (Some(_), _) => Colour::Never,
+                (None, Some(force)) if force != OsStr::new("0") => Colour::Always,
+                _ => Colour::Auto,
+            },
             path: value(PATH).unwrap_or_default(),
             terminal: TerminalEnv::read(value),
             socket: value(SOCKET).map(PathBuf::from),
@@ -346,10 +201,58 @@ impl Environment {
     }
 }
 
+fn duration(text: &OsStr) -> Option<Duration> {
+    let text = text.to_str()?.trim();
+    let span = match text.parse::<u32>() {
+        Ok(seconds) => SignedDuration::from_secs(seconds.into()),
+        Err(_) => text.parse().ok()?,
+    };
+    Duration::try_from(span).ok()
+}
+
 /// Returns the step at which a test stops this process, and the action there.
 #[cfg(feature = "failpoints")]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(crate) fn failpoint() -> Option<(String, String)> {
     let text = std::env::var("CODEX_AUTH_FAILPOINT").ok()?;
     text.split_once('=').map(|(step, action)| (step.to_owned(), action.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_that_is_read_is_in_the_table() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let _ = Environment::read(|name| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        });
+        let asked = asked.into_inner();
+        assert!(asked.len() >= 20, "{asked:?}");
+        for name in asked {
+            assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let environment = Environment::read(|name| match name {
+            "CODEX_HOME" => Some("/place".into()),
+            "CODEX_AUTH_LOCK_TIMEOUT" => Some("2m".into()),
+            "CODEX_AUTH_KEYCHAIN_TIMEOUT" => Some("7".into()),
+            "NO_COLOR" => Some("".into()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(environment.home, HomeSetting::Named("/place".into()));
+        assert_eq!(environment.lock_timeout, Duration::from_secs(120));
+        assert_eq!(environment.keychain_timeout, Duration::from_secs(7));
+        assert_eq!(environment.colour, Colour::Auto);
+        for wrong in ["soon", "-1s", "1e9 years"] {
+            let read = Environment::read(|name| (name == "CODEX_AUTH_LOCK_TIMEOUT").then(|| wrong.into()));
+            assert!(matches!(read, Err(Error::Duration { name: "CODEX_AUTH_LOCK_TIMEOUT" })), "{wrong}");
+        }
+    }
 }

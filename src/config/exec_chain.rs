@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 
-use super::environment::{PATH, VISITED};
+use super::variables::{PATH, VISITED};
 
 /// The greatest depth of programs that start one another; beyond it we assume a loop.
 const MAX_DEPTH: u32 = 16;

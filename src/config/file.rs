@@ -2,10 +2,11 @@
 
 use toml_edit::{DocumentMut, Item};
 
-use super::line_ends::LineEndings;
-use super::{Error, Restrictions, StoreSelection, StoreSetting};
+use super::error::Error;
+use super::restrictions::Restrictions;
+use super::store::{StoreSelection, StoreSetting};
 
-pub(super) const STORE_KEY: &str = "cli_auth_credentials_store";
+pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 const LEGACY_TOKEN_KEY: &str = "auth_token";
 const CHATGPT_URL_KEY: &str = "chatgpt_base_url";
 
@@ -69,16 +70,24 @@ impl Config {
     /// # Errors
     /// [`Error::Toml`].
     pub fn with_store(text: &str, selection: StoreSelection) -> Result<String, Error> {
+        Self::with_store_value(text, selection.codex_name())
+    }
+
+    /// As [`Self::with_store`], with the value of the key.
+    ///
+    /// # Errors
+    /// [`Error::Toml`].
+    pub(crate) fn with_store_value(text: &str, value: &str) -> Result<String, Error> {
         let mut document = toml(text)?;
         let ends = LineEndings::of(text);
         match document.get_mut(STORE_KEY) {
-            Some(Item::Value(value)) => {
-                let decor = value.decor().clone();
-                *value = selection.codex_name().into();
-                *value.decor_mut() = decor;
+            Some(Item::Value(old)) => {
+                let decor = old.decor().clone();
+                *old = value.into();
+                *old.decor_mut() = decor;
             }
             _ => {
-                document[STORE_KEY] = toml_edit::value(selection.codex_name());
+                document[STORE_KEY] = toml_edit::value(value);
             }
         }
         Ok(ends.apply(&document.to_string()))
@@ -89,18 +98,30 @@ impl Config {
     /// # Errors
     /// [`Error::Toml`].
     pub fn without_legacy_token(text: &str) -> Result<String, Error> {
+        Self::without(text, LEGACY_TOKEN_KEY)
+    }
+
+    /// Returns `text` without `cli_auth_credentials_store` and everything else unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Toml`].
+    pub(crate) fn without_store(text: &str) -> Result<String, Error> {
+        Self::without(text, STORE_KEY)
+    }
+
+    fn without(text: &str, key: &str) -> Result<String, Error> {
         let mut document = toml(text)?;
         let ends = LineEndings::of(text);
         // toml_edit attaches comments to the key below them; keep them.
         let comments = document
-            .key(LEGACY_TOKEN_KEY)
+            .key(key)
             .and_then(|key| key.leaf_decor().prefix())
             .and_then(|prefix| prefix.as_str())
             .map(str::to_owned)
             .unwrap_or_default();
-        let next = document.iter().skip_while(|(key, _)| *key != LEGACY_TOKEN_KEY).nth(1);
+        let next = document.iter().skip_while(|(other, _)| *other != key).nth(1);
         let next = next.map(|(key, _)| key.to_owned());
-        document.remove(LEGACY_TOKEN_KEY);
+        document.remove(key);
         let before = |own: Option<&str>| format!("{comments}{}", own.unwrap_or_default());
         match next.and_then(|next| document.as_table_mut().get_key_value_mut(&next)) {
             Some((_, Item::Table(table))) => {
@@ -128,6 +149,26 @@ pub(super) fn toml(text: &str) -> Result<DocumentMut, Error> {
         let problem = error.message().lines().next().unwrap_or("not understood").to_owned();
         Error::Toml { line, problem }
     })
+}
+
+/// The line endings of a text. The TOML parser turns all of them into `Lf`.
+#[derive(Clone, Copy)]
+enum LineEndings {
+    CrLf,
+    Lf,
+}
+
+impl LineEndings {
+    fn of(text: &str) -> Self {
+        if text.contains("\r\n") { Self::CrLf } else { Self::Lf }
+    }
+
+    fn apply(self, text: &str) -> String {
+        match self {
+            Self::Lf => text.to_owned(),
+            Self::CrLf => text.replace("\r\n", "\n").replace('\n', "\r\n"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use super::environment::{
+use super::variables::{
     ALL_PROXY, ALL_PROXY_LOWER, AUTHAPI_URL, CA_CERTIFICATE, HTTPS_PROXY, HTTPS_PROXY_LOWER, LOGIN_ISSUER,
     NO_PROXY, NO_PROXY_LOWER, REFRESH_URL, REVOKE_URL, SSL_CERT_DIR, SSL_CERT_FILE, Variable,
 };

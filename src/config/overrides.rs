@@ -4,10 +4,10 @@ use std::fmt;
 
 use toml_edit::{DocumentMut, Value};
 
-use super::environment::CONFIG;
-use super::file::{STORE_KEY, toml};
+use super::error::Error;
+use super::file::{Config, STORE_KEY, toml};
 use super::restrictions::{METHOD_KEY, WORKSPACE_KEY};
-use super::{Config, Error};
+use super::variables::CONFIG;
 
 /// The keys of `config.toml` that can be overridden.
 pub const OVERRIDE_KEYS: &[&str] = &[STORE_KEY, METHOD_KEY, WORKSPACE_KEY];
@@ -42,6 +42,12 @@ impl Overrides {
             document[key] = toml_edit::value(value.parse::<Value>().unwrap_or_else(|_| value.into()));
         }
         Self::checked(document)
+    }
+
+    /// Returns whether the store is set.
+    #[must_use]
+    pub fn set_store(&self) -> bool {
+        self.0.contains_key(STORE_KEY)
     }
 
     /// Returns whether there are no overrides.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml_edit::{Item, TableLike};
 
-use super::Error;
+use super::error::Error;
 use super::file::toml;
 
 const PROVIDER_KEY: &str = "model_provider";
@@ -92,7 +92,7 @@ pub fn provider_command(text: &str, name: &str) -> Result<ProviderCommand, Error
             .filter(with_command)
             .map(|(name, _)| name.to_owned())
             .collect();
-        return Err(Error::NoProvider { known });
+        return Err(Error::NoProvider { name: name.to_owned(), known });
     };
     if let Some(key) = CONFLICTING_KEYS.into_iter().find(|key| is_set(provider.get(key))) {
         return Err(Error::Provider { key, expected: "left out if auth.command is set" });
@@ -218,12 +218,12 @@ mod tests {
     fn an_error_lists_the_providers_that_have_a_command() {
         let text = "[model_providers.a]\nname = \"A\"\n[model_providers.b.auth]\ncommand = \"t\"\n";
         for name in ["a", "c"] {
-            let Err(Error::NoProvider { known }) = provider_command(text, name) else {
+            let Err(Error::NoProvider { known, .. }) = provider_command(text, name) else {
                 panic!("{name} has none")
             };
             assert_eq!(known, ["b"]);
         }
-        assert!(matches!(provider_command("", "a"), Err(Error::NoProvider { known }) if known.is_empty()));
+        assert!(matches!(provider_command("", "a"), Err(Error::NoProvider { known, .. }) if known.is_empty()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use toml_edit::{DocumentMut, Item};
 
-use super::Error;
+use super::error::Error;
 
 pub(super) const METHOD_KEY: &str = "forced_login_method";
 pub(super) const WORKSPACE_KEY: &str = "forced_chatgpt_workspace_id";

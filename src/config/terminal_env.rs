@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::environment::{
+use super::variables::{
     DISPLAY, LANG, LC_ALL, LC_CTYPE, SSH_CONNECTION, SSH_TTY, TERM, Variable, WAYLAND_DISPLAY,
 };
 

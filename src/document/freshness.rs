@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AuthDocument, AuthMode};
+use super::auth_document::AuthDocument;
+use super::mode::AuthMode;
 
 /// How long before its expiry a token is stale, as for Codex.
 const REFRESH_MARGIN: SignedDuration = SignedDuration::from_mins(5);

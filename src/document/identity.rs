@@ -1,6 +1,7 @@
 //! The owner of a login, and whether two documents are the same login.
 
-use super::{AuthDocument, Tokens};
+use super::auth_document::AuthDocument;
+use super::tokens::Tokens;
 
 /// The account id and user id of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

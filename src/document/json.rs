@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::error::Error;
 use crate::secret::write_exact;
 
 /// The greatest depth of nested arrays and objects, as in serde_json.
@@ -161,6 +162,15 @@ impl Serialize for Json {
             Self::Array(items) => serializer.collect_seq(items),
             Self::Object(fields) => fields.serialize(serializer),
         }
+    }
+}
+
+/// Returns the text of `value`, the field `name`, if it is present.
+pub(super) fn string<'a>(value: Option<&'a Json>, name: &'static str) -> Result<Option<&'a str>, Error> {
+    match value {
+        None => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Error::Field { name, expected: "a string" }),
     }
 }
 

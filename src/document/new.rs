@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 
+use super::auth_document::{API_KEY, AUTH_MODE, AuthDocument, LAST_REFRESH, TOKENS};
+use super::error::Error;
 use super::json::{Fields, Json};
-use super::{API_KEY, AUTH_MODE, AuthDocument, AuthMode, Error, LAST_REFRESH, Provenance, TOKENS};
+use super::mode::AuthMode;
+use super::tokens::Provenance;
 use crate::claims::{self, Claims, PlanType};
 use crate::secret::Secret;
 

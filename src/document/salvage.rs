@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::TOKENS;
+use super::auth_document::TOKENS;
 use super::tokens::PLACEHOLDER;
 use crate::secret::Secret;
 
@@ -248,7 +248,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::AuthDocument;
+    use super::super::auth_document::AuthDocument;
     use super::*;
 
     const WHOLE: &str = r#"{"auth_mode":"chatgpt","tokens":{"id_token":"e30.e30.e30","access_token":"at","refresh_token":"rt","account_id":"a"},"last_refresh":null}"#;

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::claims;
+use crate::secret::Secret;
 
 fn jwt(payload: &Value) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload.to_string()))

@@ -1,7 +1,7 @@
 //! The tokens of a ChatGPT login.
 
-use super::json::{Fields, Json};
-use super::{DocumentWarning, Error, string};
+use super::error::{DocumentWarning, Error};
+use super::json::{Fields, Json, string};
 use crate::claims::{self, Claims};
 use crate::secret::Secret;
 

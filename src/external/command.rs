@@ -1,4 +1,4 @@
-//! Runs a command that prints a token, with limits on time and output.
+//! A command that prints tokens, as a provider, with limits on time and output.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{self, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use codex_auth_platform::process;
 use tokio::io::Interest;
@@ -14,18 +15,54 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
-use super::{Error, error};
+use super::error::{Error, redacted_stderr};
+use super::provider::{ExternalAuth, ProviderContext, TokenFuture};
+use super::token::ExternalToken;
 use crate::config::{CREDENTIAL_VARIABLES, ProviderCommand};
 use crate::secret::{INPUT_LIMIT, InputError, Secret};
-
 
 /// How much of standard error is kept, in bytes. The rest is read and discarded.
 const MAX_STDERR: usize = 4 * 1024;
 /// How much is read in one call, in bytes.
 const CHUNK: usize = 8 * 1024;
 
+/// A command that prints a bearer token.
+///
+/// It runs in its own process group, without a shell, standard input, or the credential variables of this process. The
+/// whole group is killed if the command exceeds its time limit, prints more than 64 KiB, or the future is dropped.
+/// Processes that it leaves behind when it exits are not killed.
+///
+/// Outside the manager, its futures need a tokio runtime with I/O and time drivers.
+#[derive(Clone, Debug)]
+pub struct BearerCommand {
+    name: String,
+    command: ProviderCommand,
+}
+
+impl BearerCommand {
+    /// Creates a provider from the command of the model provider `name`.
+    #[must_use]
+    pub fn new(name: impl Into<String>, command: ProviderCommand) -> Self {
+        Self { name: name.into(), command }
+    }
+}
+
+impl ExternalAuth for BearerCommand {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn refresh(&self, _context: ProviderContext) -> TokenFuture<'_, ExternalToken> {
+        Box::pin(async { Ok(ExternalToken::bearer(run(&self.command).await?)) })
+    }
+
+    fn refresh_interval(&self) -> Option<Duration> {
+        self.command.refresh_interval
+    }
+}
+
 /// Runs `command` and returns the token that it prints, without the white space around it.
-pub(super) async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
+async fn run(command: &ProviderCommand) -> Result<Secret, Error> {
     let mut running = RunningCommand::start(command)?;
     let deadline = Instant::now() + command.timeout;
     let end = tokio::select! {
@@ -137,8 +174,8 @@ impl RunningCommand {
     fn stderr_text(&self) -> String {
         let stderr = String::from_utf8_lossy(&self.stderr.bytes);
         match std::str::from_utf8(&self.stdout.bytes).unwrap_or_default().trim() {
-            "" => error::redacted_stderr(stderr.as_bytes()),
-            printed => error::redacted_stderr(stderr.replace(printed, "…").as_bytes()),
+            "" => redacted_stderr(stderr.as_bytes()),
+            printed => redacted_stderr(stderr.replace(printed, "…").as_bytes()),
         }
     }
 }
@@ -229,4 +266,3 @@ fn resolve_program(program: &str, folder: Option<&Path>) -> PathBuf {
         _ => program.into(),
     }
 }
-

@@ -1,6 +1,8 @@
 //! A credential in an environment variable, as a provider.
 
-use super::{Error, ExternalAuth, ExternalToken, ProviderContext, TokenFuture};
+use super::error::Error;
+use super::provider::{ExternalAuth, ProviderContext, TokenFuture};
+use super::token::ExternalToken;
 use crate::config::Environment;
 use crate::document::AuthMode;
 use crate::secret::Secret;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Error;
+use super::error::Error;
 use crate::claims::{Claims, PlanType};
 use crate::document::{AuthDocument, ExternalLogin, Identity};
 use crate::secret::{Fingerprint, Secret};

@@ -222,7 +222,7 @@ fn debug_shows_no_secret() {
     check("identity and claims", &(document.identity(), document.claims(), document.access_claims()));
     check("revision", &document.revision());
     let key = Secret::from(api_key());
-    check("secret", &(&key, document.bearer(), document.api_key()));
+    check("secret", &(&key, document.bearer()));
     for made in [
         AuthDocument::with_api_key(&key),
         AuthDocument::with_personal_access_token(&key),

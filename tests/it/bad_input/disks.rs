@@ -47,7 +47,7 @@ fn a_full_disk_keeps_the_old_login_byte_for_byte() {
     --- stdout
     --- stderr
     error: no space for 57 bytes in [home]/auth.json; free some, or raise the quota
-    hint: free some space; the login that was there is untouched
+    hint: free some space; the stored login is unchanged
     ");
     assert_eq!(fs::read(disk.path().join("auth.json")).unwrap(), before);
     assert_no_leftovers(&disk.path());

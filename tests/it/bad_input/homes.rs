@@ -175,8 +175,8 @@ fn an_invalid_state_file_is_replaced_and_the_login_stays() {
     }
     fs::write(&state, "{").unwrap();
     insta::assert_snapshot!(home.codex(["login", "--with-api-key"]).input("sk-test").run().err, @r"
-    logged in with apikey, in place of the login before
-    kept in the file store, [home]/auth.json (it already holds a login)
+    logged in with an API key, in place of the old login
+    stored in the file store, [home]/auth.json (it already holds a login)
     warning: cannot parse [home]/codex-auth/state.json, which will be replaced: EOF while parsing an object at line 1 column 1
     ");
 }

@@ -40,8 +40,8 @@ fn a_document_that_is_a_mount_point_is_written_in_place_only_by_a_login_with_a_w
     exit 0
     --- stdout
     --- stderr
-    logged in with apikey, in place of the login before
-    kept in the file store, [home]/auth.json (config.toml says so)
+    logged in with an API key, in place of the old login
+    stored in the file store, [home]/auth.json (config.toml says so)
     warning: [home]/auth.json is a mount point and was written in place (the old content is in [home]/auth.json.bak); mount its folder instead
     ");
     assert!(mounted.home.read("auth.json").contains("sk-new"));

@@ -1,0 +1,65 @@
+//! Invalid settings.
+
+/// An invalid setting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The value of a variable is not a duration.
+    #[error("{name} must be a duration such as 5s, 500ms or 2m")]
+    Duration {
+        /// The variable.
+        name: &'static str,
+    },
+    /// The value of a variable is not a log level.
+    #[error("{name} must be one of error, warn, info, debug and trace")]
+    LogLevel {
+        /// The variable.
+        name: &'static str,
+    },
+    /// `CODEX_AUTH_CONFIG` cannot be parsed.
+    #[error("CODEX_AUTH_CONFIG is invalid: {0}")]
+    Overrides(#[source] Box<Self>),
+    /// The named model provider does not exist or has no token command.
+    #[error("{}", no_provider(name, known))]
+    NoProvider {
+        /// The name.
+        name: String,
+        /// The providers that have a token command.
+        known: Vec<String>,
+    },
+    /// A key of a model provider has an invalid value.
+    #[error("{key} of the model provider must be {expected}")]
+    Provider {
+        /// The key, relative to the provider.
+        key: &'static str,
+        /// The required value.
+        expected: &'static str,
+    },
+    /// `CODEX_HOME` is not set and the user has no home directory.
+    #[error("cannot find the home directory of this user; set CODEX_HOME to the folder of the login")]
+    NoHome,
+    /// The text is not TOML.
+    #[error("line {line} is not valid TOML: {problem}")]
+    Toml {
+        /// The line number, from one.
+        line: usize,
+        /// The message of the parser, which does not quote the text.
+        problem: String,
+    },
+    /// A key that concerns the login has an invalid value.
+    #[error("{key} must be {expected}")]
+    Key {
+        /// The key.
+        key: &'static str,
+        /// The required value.
+        expected: &'static str,
+    },
+}
+
+fn no_provider(name: &str, known: &[String]) -> String {
+    let missing = format!("no token command for the model provider '{name}'");
+    match known {
+        [] => format!("{missing}: there is no [model_providers.{name}.auth]"),
+        known => format!("{missing}; the providers with one are {}", known.join(", ")),
+    }
+}
