@@ -9,16 +9,6 @@ use std::process::Command;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-/// What a signal to a process group reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the group exists or it does not")]
-pub enum SignalOutcome {
-    /// The signal was sent.
-    Sent,
-    /// The group no longer exists.
-    NoSuchGroup,
-}
-
 /// A process of this user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -121,19 +111,19 @@ pub fn start_in_new_group(command: &mut Command) -> &mut Command {
 }
 
 /// Kills a child that leads its own group, and all of its descendants that stayed in the group, with SIGKILL. Call
-/// this before waiting for the child: afterwards its process id may belong to another process.
+/// this before waiting for the child: afterwards its process id may belong to another process. A group that has ended
+/// is no error.
 ///
 /// # Errors
 /// [`Error::NotAGroup`]; [`Error::Signal`].
-pub fn kill_group(pid: u32) -> Result<SignalOutcome, Error> {
+pub fn kill_group(pid: u32) -> Result<(), Error> {
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // The group 1 would mean every process.
     let Some(group) = group.filter(|group| !group.is_init() && group.as_raw_pid() != our_group()) else {
         return Err(Error::NotAGroup { pid });
     };
     match rustix::process::kill_process_group(group, Signal::KILL) {
-        Ok(()) => Ok(SignalOutcome::Sent),
-        Err(Errno::SRCH) => Ok(SignalOutcome::NoSuchGroup),
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(Error::Signal { pid, source: error.into() }),
     }
 }

@@ -12,7 +12,6 @@ use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument
 use super::error::Error;
 use super::locate::DocumentTarget;
 use super::settings::check_in_place;
-use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::Home;
 
@@ -38,9 +37,9 @@ impl FileStore {
         Self { home, pinned: None }
     }
 
-    /// Returns the file store of `home` with the document at `target`, where a lease found it.
-    pub(super) fn pinned(home: Home, target: DocumentTarget) -> Self {
-        Self { home, pinned: Some(target) }
+    /// Returns the file store of `home` with the document where a lease found it.
+    pub(super) fn pinned(home: Home, pinned: Option<DocumentTarget>) -> Self {
+        Self { home, pinned }
     }
 
     /// Checks whether a login could be written now, also in place over a file that is a mount point.
@@ -49,7 +48,8 @@ impl FileStore {
         self.check_locks()
     }
 
-    fn target(&self) -> Result<DocumentTarget, Error> {
+    /// Returns the location of the document: the pinned one, or where the home's `auth.json` leads now.
+    pub(super) fn target(&self) -> Result<DocumentTarget, Error> {
         self.pinned.clone().map_or_else(|| DocumentTarget::of(&self.home), Ok)
     }
 
@@ -73,10 +73,6 @@ impl FileStore {
 }
 
 impl Store for FileStore {
-    fn kind(&self) -> StoreKind {
-        StoreKind::File
-    }
-
     fn read(&self, _within: Duration) -> Result<StoreContent, Error> {
         let path = self.path()?;
         let Some(contents) = self.bytes(MAX_DOCUMENT_BYTES)? else { return Ok(StoreContent::Nothing) };

@@ -1,16 +1,41 @@
 //! Reading and editing the `config.toml` of a home.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, Links, MountPolicy};
 
 use super::error::Error;
 use super::lease::Lease;
-use crate::config::{self, Config, ModelProvider, Overrides, ProviderCommand, StoreSelection, StoreSetting};
+use crate::config::{
+    self, Config, ModelProvider, Overrides, ProviderCommand, STORE_KEY, StoreSelection, StoreSetting,
+};
 use crate::home::Home;
 
 const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A change of the store in `config.toml`. `Display` says what was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SettingChange {
+    /// The file.
+    pub path: PathBuf,
+    /// The value before, as Codex spells it.
+    pub before: Option<&'static str>,
+    /// The value after; `None` if the key was removed.
+    pub after: Option<&'static str>,
+    /// Whether the file was created for it.
+    pub created: bool,
+}
+
+impl fmt::Display for SettingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.after {
+            Some(value) => write!(f, "set {STORE_KEY} = \"{value}\" in {}", self.path.display()),
+            None => write!(f, "removed {STORE_KEY} from {}", self.path.display()),
+        }
+    }
+}
 
 /// The configuration file of a home, as text and parsed.
 ///
@@ -77,8 +102,60 @@ impl SettingsFile {
     ///
     /// # Errors
     /// [`Error::File`]: the file cannot be written; it is unchanged.
-    pub(super) fn set_store(&mut self, lease: &Lease, selection: StoreSelection) -> Result<(), Error> {
-        self.edit(lease, |text| Config::with_store(text, selection)).map(drop)
+    pub(super) fn set_store(
+        &mut self,
+        lease: &Lease,
+        selection: StoreSelection,
+    ) -> Result<Option<SettingChange>, Error> {
+        let before = Self::read(lease.home())?;
+        self.edit(lease, |text| Config::with_store(text, selection))?;
+        Ok(self.change_since(&before, lease.home()))
+    }
+
+    /// Restores the value that was replaced by `set`, or removes the key or the file that was created for it. Does
+    /// nothing if the value is not `set` any more.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be written; it is unchanged.
+    pub(super) fn unset_store(
+        &mut self,
+        lease: &Lease,
+        set: &str,
+        replaced: Option<&str>,
+        created: bool,
+    ) -> Result<Option<SettingChange>, Error> {
+        let before = Self::read(lease.home())?;
+        if before.config.store.codex_name() != Some(set) {
+            return Ok(None);
+        }
+        self.edit(lease, |text| match replaced {
+            Some(value) => Config::with_store_value(text, value),
+            None => Config::without_store(text),
+        })?;
+        if created && self.text.trim().is_empty() {
+            private_file::remove(&lease.home().config(), Links::Follow)?;
+            *self = Self::default();
+        }
+        Ok(self.change_since(&before, lease.home()))
+    }
+
+    /// Returns the change that selecting `selection` would make.
+    pub(super) fn planned_change(&self, selection: StoreSelection, home: &Home) -> SettingChange {
+        SettingChange {
+            path: home.config(),
+            before: self.config.store.codex_name(),
+            after: Some(selection.codex_name()),
+            created: !self.exists,
+        }
+    }
+
+    fn change_since(&self, before: &Self, home: &Home) -> Option<SettingChange> {
+        (self.text != before.text).then(|| SettingChange {
+            path: home.config(),
+            before: before.config.store.codex_name(),
+            after: self.config.store.codex_name(),
+            created: !before.exists,
+        })
     }
 
     /// Removes the `auth_token` of old builds.
@@ -119,7 +196,7 @@ impl SettingsFile {
                 self.clone_from(before);
                 Ok(())
             }
-            StoreSetting::Selected(selection) => self.set_store(lease, selection),
+            StoreSetting::Selected(selection) => self.set_store(lease, selection).map(drop),
             _ => Ok(()),
         }
     }

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::StatVfsMountFlags;
-
 use imp::{kind_and_name, mount_point_at};
 
 /// Returns whether another mount of the same folder has something mounted on the file `path`. Such a mount prevents
@@ -28,16 +26,6 @@ pub enum FileSystemKind {
     Unknown,
 }
 
-/// Whether a file system is mounted for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FileSystemAccess {
-    /// Mounted for reading and writing.
-    ReadWrite,
-    /// Mounted read-only.
-    ReadOnly,
-}
-
 /// The file system at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,8 +35,6 @@ pub struct FileSystem {
     /// Its type as the system names it, such as `nfs` or `apfs`; the type number in hexadecimal if it has no known
     /// name.
     pub name: String,
-    /// How it is mounted.
-    pub access: FileSystemAccess,
 }
 
 /// Whether something is mounted at a path.
@@ -139,13 +125,7 @@ pub(crate) fn parent_folder(path: &Path) -> &Path {
 }
 
 fn describe_existing(path: &Path) -> io::Result<FileSystem> {
-    let read_only = rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY);
-    let (kind, name) = kind_and_name(path)?;
-    Ok(FileSystem {
-        kind,
-        name,
-        access: if read_only { FileSystemAccess::ReadOnly } else { FileSystemAccess::ReadWrite },
-    })
+    kind_and_name(path).map(|(kind, name)| FileSystem { kind, name })
 }
 
 #[cfg(target_os = "linux")]

@@ -16,7 +16,8 @@ use security_framework::base::Error as SecurityError;
 use security_framework::os::macos::keychain::{KeychainUserInteractionLock, SecKeychain};
 use zeroize::Zeroizing;
 
-use super::contract::{CallContext, Keychain, Readiness};
+use super::context::CallContext;
+use super::contract::{Keychain, Readiness};
 use super::error::{Error, Operation};
 use super::item::{Item, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite, LastModified, WriteTarget};
 
@@ -34,14 +35,14 @@ pub(super) fn how_to_allow(_: &str, _: Operation) -> &'static str {
 }
 
 /// Opens the store without touching the keychain itself.
-pub(super) fn connect(cancellation: &CallContext) -> Result<Box<dyn Keychain>, Error> {
+pub(super) fn connect(context: &CallContext) -> Result<Box<dyn Keychain>, Error> {
     let store =
         Store::new().map_err(|error| Error::Unavailable { service: SERVICE, source: error.into() })?;
-    Ok(Box::new(LoginKeychain { cancellation: cancellation.clone(), store }))
+    Ok(Box::new(LoginKeychain { context: context.clone(), store }))
 }
 
 struct LoginKeychain {
-    cancellation: CallContext,
+    context: CallContext,
     store: Arc<Store>,
 }
 
@@ -108,7 +109,7 @@ impl LoginKeychain {
 
     /// Stops a cancelled call before it changes something.
     fn check_not_cancelled(&self, operation: Operation) -> Result<(), Error> {
-        if self.cancellation.is_cancelled() {
+        if self.context.is_cancelled() {
             return Err(failed(operation, "its caller timed out".into()));
         }
         Ok(())

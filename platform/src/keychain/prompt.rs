@@ -33,7 +33,7 @@ pub(super) fn follow(
         .member("Completed")?
         .path(path)?
         .build();
-    let completions = MessageIterator::for_match_rule(rule, bus, None)?;
+    let mut completions = MessageIterator::for_match_rule(rule, bus, None)?;
     let method = |name| Method { destination: service, path, interface: INTERFACE, name };
     let (_ended, end) = channel::<()>();
     thread::scope(|scope| {
@@ -47,10 +47,8 @@ pub(super) fn follow(
             }
         })?;
         call::<_, ()>(bus, method("Prompt"), &("",), ServiceStart::Forbidden)?;
-        for completion in completions {
-            let (dismissed, _): (bool, OwnedValue) = completion?.body().deserialize()?;
-            return Ok(if dismissed { PromptOutcome::Dismissed } else { PromptOutcome::Accepted });
-        }
-        Ok(PromptOutcome::Dismissed)
+        let Some(completion) = completions.next() else { return Ok(PromptOutcome::Dismissed) };
+        let (dismissed, _): (bool, OwnedValue) = completion?.body().deserialize()?;
+        Ok(if dismissed { PromptOutcome::Dismissed } else { PromptOutcome::Accepted })
     })
 }

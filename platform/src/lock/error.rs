@@ -11,7 +11,10 @@ use super::note::{Holder, HolderName};
 #[non_exhaustive]
 pub enum Error {
     /// Another process still holds it.
-    #[error("{path} is still locked by {} after {waited:.1?}; try again when that has finished", HolderName(.holder.as_ref()))]
+    #[error(
+        "{path} is still locked by {} after {waited:.1?}; try again when that has finished",
+        HolderName(.holder.as_ref())
+    )]
     Held {
         /// The lock file or directory.
         path: PathBuf,
@@ -22,7 +25,7 @@ pub enum Error {
     },
     /// The lock file cannot be created or opened, so what it guards can be read but not changed.
     #[error(
-        "no lock at {path}, so nothing can be changed here; make it and its folder writable for this user"
+        "cannot lock {path}: {source}; make it and its folder writable for this user"
     )]
     ReadOnly {
         /// The lock file.
@@ -70,7 +73,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Any other error, such as a missing folder.
-    #[error("cannot lock {path}")]
+    #[error("cannot lock {path}: {source}")]
     Io {
         /// The lock file or directory.
         path: PathBuf,

@@ -23,21 +23,6 @@ pub enum Removal {
     Absent,
 }
 
-/// The outcome of [`repair`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RepairOutcome {
-    /// Only its owner can access the file.
-    NotNeeded,
-    /// The mode was changed to 0600.
-    Repaired {
-        /// The former permission bits.
-        from: u32,
-    },
-    /// There is no such file.
-    Absent,
-}
-
 /// Renames a file within its folder durably; an existing file of the new name is replaced.
 ///
 /// # Errors
@@ -92,35 +77,36 @@ pub fn remove(path: &Path, links: Links) -> Result<Removal, Error> {
     Ok(Removal::Removed)
 }
 
-/// Sets a file with a looser mode to 0600, through the handle that was checked.
+/// Sets a file with a looser mode to 0600, through the handle that was checked. A missing file is no error.
 ///
 /// # Errors
 /// Those of [`resolve`]; [`Error::NotAFile`]; [`Error::ForeignOwner`] for a loose file that is not ours to change (as
 /// root in another user's folder: one that is not that user's); [`Error::ReadOnly`]; [`Error::Unreadable`];
 /// [`Error::Io`].
-pub fn repair(path: &Path, links: Links) -> Result<RepairOutcome, Error> {
+pub fn repair(path: &Path, links: Links) -> Result<(), Error> {
     let target = resolve(path, links)?;
     let (folder, name) = match OpenFolder::parent_of(&target) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RepairOutcome::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::from_read("open the folder of", &target, error)),
     };
     let file = match folder.open_entry(name, OFlags::RDONLY, Mode::empty()) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RepairOutcome::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::from_read("open", &target, error)),
     };
     let found = file.metadata().map_err(|error| Error::from_read("read the metadata of", &target, error))?;
     if !found.is_file() {
         return Err(Error::NotAFile { path: target });
     }
-    let Exposure::Loose { mode } = Exposure::of(&found) else { return Ok(RepairOutcome::NotNeeded) };
+    if Exposure::of(&found) == Exposure::Private {
+        return Ok(());
+    }
     if found.uid() != folder.expected_owner() {
         return Err(Error::ForeignOwner { path: target, uid: found.uid(), source: None });
     }
     rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)
-        .map_err(|error| Error::from_write("change the mode of", &target, 0, error.into()))?;
-    Ok(RepairOutcome::Repaired { from: mode })
+        .map_err(|error| Error::from_write("change the mode of", &target, 0, error.into()))
 }
 
 /// Removes the temporary files that killed writers of this file left beside it, and returns how many.

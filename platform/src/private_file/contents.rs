@@ -17,13 +17,11 @@ use crate::filesystem::FileId;
 /// How often a file that changes while it is read is read again.
 const MAX_READS: usize = 8;
 
-/// The content of a file and the file's metadata.
+/// The content of a file and its metadata.
 #[non_exhaustive]
 pub struct Contents {
     /// All bytes; wiped on drop, as are the buffers they were read through.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// The file as it was before it was read.
-    pub stamp: Stamp,
     /// Whether other users can access it.
     pub exposure: Exposure,
     /// The user id of its owner.
@@ -35,7 +33,6 @@ pub struct Contents {
 impl std::fmt::Debug for Contents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Contents")
-            .field("stamp", &self.stamp)
             .field("exposure", &self.exposure)
             .field("owner", &self.owner)
             .finish_non_exhaustive()
@@ -103,17 +100,12 @@ impl Stamp {
             changed: (found.ctime(), found.ctime_nsec()),
         }
     }
-
-    /// Returns the length of the file in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
 }
 
 /// Reads a whole file of at most `limit` bytes; `None` if there is none, or only a link to none.
 ///
 /// Opens the file once and checks it through that handle. If it changes meanwhile, as when a program writes in place,
-/// it is read again a few times; after that the last bytes are returned, with a stamp that the file no longer has.
+/// it is read again a few times; after that the last bytes are returned.
 ///
 /// # Errors
 /// Those of [`resolve`]; [`Error::NotAFile`], without waiting for the other end of a pipe; [`Error::TooLarge`];
@@ -136,16 +128,15 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, E
         let Some(bytes) = read_all(&file, before.size(), limit).map_err(failed)? else {
             return Err(Error::TooLarge { path: target, limit });
         };
-        let stamp = Stamp::of(&before);
-        let after = Stamp::of(&file.metadata().map_err(failed)?);
-        if stamp == after || reads == MAX_READS {
+        let is_unchanged = Stamp::of(&before) == Stamp::of(&file.metadata().map_err(failed)?);
+        if is_unchanged || reads == MAX_READS {
             let (exposure, owner, names) = (Exposure::of(&before), before.uid(), before.nlink());
-            return Ok(Some(Contents { bytes, stamp, exposure, owner, names }));
+            return Ok(Some(Contents { bytes, exposure, owner, names }));
         }
     }
 }
 
-/// Returns the stamp that [`read`] would return, with one system call; `None` if there is no file, or only a link to
+/// Returns the stamp of a file, with one system call; `None` if there is no file, or only a link to
 /// none. The owners of links are not checked, because nothing is read through them.
 ///
 /// # Errors

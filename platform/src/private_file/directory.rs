@@ -13,21 +13,6 @@ use super::error::Error;
 use super::folder::{self, OpenFolder};
 use crate::filesystem::parent_folder;
 
-/// The outcome of [`create_directory`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DirectoryOutcome {
-    /// The folder is new, empty and 0700.
-    New,
-    /// The folder existed, accessible to its owner alone.
-    Existed,
-    /// The folder existed and was changed to 0700.
-    ModeRepaired {
-        /// The former permission bits.
-        from: u32,
-    },
-}
-
 /// What can be done in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,7 +34,7 @@ pub enum DirectoryState {
 /// [`Error::Link`] and [`Error::NotADirectory`] for something else at the path; [`Error::ForeignOwner`] if it is
 /// loose and not ours to change, or a new one cannot be given to the owner of the folder above; [`Error::ReadOnly`];
 /// [`Error::NoSpace`]; [`Error::Unsynced`]; [`Error::Io`].
-pub fn create_directory(path: &Path) -> Result<DirectoryOutcome, Error> {
+pub fn create_directory(path: &Path) -> Result<(), Error> {
     let failed = |error| Error::from_write("create the directory", path, 0, error);
     let above = parent_folder(path);
     if directory_state(above)? == DirectoryState::Missing {
@@ -82,8 +67,7 @@ pub fn create_directory(path: &Path) -> Result<DirectoryOutcome, Error> {
         rustix::fs::fchmod(&made, Mode::RWXU).map_err(|error| failed(error.into()))?;
     }
     give_if_empty(&folder, &made, path).inspect_err(|_| folder.remove_folder(name))?;
-    folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })?;
-    Ok(DirectoryOutcome::New)
+    folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })
 }
 
 /// Returns what can be done in the folder `path`; links are followed. For root, a folder without write permission is
@@ -110,7 +94,7 @@ pub fn directory_state(path: &Path) -> Result<DirectoryState, Error> {
     }
 }
 
-fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<DirectoryOutcome, Error> {
+fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<(), Error> {
     let failed = |error| Error::from_read("open", path, error);
     match folder.entry(name).map_err(failed)? {
         Some(entry) if entry.kind == FileType::Symlink => return Err(Error::Link { path: path.to_owned() }),
@@ -118,19 +102,20 @@ fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<D
             return Err(Error::NotADirectory { path: path.to_owned() });
         }
         Some(entry) if Exposure::of_mode(folder::bits(entry.mode)) == Exposure::Private => {
-            return Ok(DirectoryOutcome::Existed);
+            return Ok(());
         }
         _ => {}
     }
     let found = open(folder, name).map_err(failed)?;
     let metadata = found.metadata().map_err(failed)?;
-    let Exposure::Loose { mode } = Exposure::of(&metadata) else { return Ok(DirectoryOutcome::Existed) };
+    if Exposure::of(&metadata) == Exposure::Private {
+        return Ok(());
+    }
     if metadata.uid() != folder.expected_owner() {
         return Err(Error::ForeignOwner { path: path.to_owned(), uid: metadata.uid(), source: None });
     }
     rustix::fs::fchmod(&found, Mode::RWXU)
-        .map_err(|error| Error::from_write("change the mode of", path, 0, error.into()))?;
-    Ok(DirectoryOutcome::ModeRepaired { from: mode })
+        .map_err(|error| Error::from_write("change the mode of", path, 0, error.into()))
 }
 
 /// As root in another user's folder, gives the new folder to that user, but only if it is empty: between its creation

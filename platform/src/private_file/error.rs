@@ -1,6 +1,7 @@
 //! The errors of private files, classified by what the caller can do about them.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -70,7 +71,7 @@ pub enum Error {
         limit: u64,
     },
     /// This process may not read the file.
-    #[error("{path} cannot be read by this user; give it back to its owner, or run as that user")]
+    #[error("{path} cannot be read by this user{}", how_to_read(.path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -138,7 +139,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Any other error.
-    #[error("cannot {action} {path}")]
+    #[error("cannot {action} {path}: {source}")]
     Io {
         /// The action that failed.
         action: &'static str,
@@ -179,5 +180,18 @@ impl Error {
             Some(Errno::NXIO) => Self::NotAFile { path },
             _ => Self::Io { action, path, source },
         }
+    }
+}
+
+/// Returns who may read `path`, and what this user can do.
+fn how_to_read(path: &Path) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    match std::fs::symlink_metadata(path).map(|file| file.uid()) {
+        Ok(owner) if owner == user => format!("; make it readable: chmod u+r {}", path.display()),
+        Ok(owner) => format!(
+            " (uid {user}), it belongs to uid {owner}; run as that user, or as root: chown {user} {}",
+            path.display()
+        ),
+        Err(_) => "; check the owner and the mode of the folders above it".to_owned(),
     }
 }

@@ -26,15 +26,13 @@ mod reserved;
 mod temporary;
 
 pub use attributes::Flag;
-pub use changes::{Removal, RepairOutcome, leftovers, names, remove, remove_leftovers, rename, repair};
+pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, repair};
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
-pub use directory::{DirectoryOutcome, DirectoryState, create_directory, directory_state};
+pub use directory::{DirectoryState, create_directory, directory_state};
 pub use error::Error;
 pub use paths::{FolderLocation, Links, canonical, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
-pub use replacement::{
-    MountPolicy, Replacement, ReplacementNote, ReplacementReport, replace, test_replacement,
-};
+pub use replacement::{MountPolicy, Replacement, ReplacementNote, replace, test_replacement};
 pub use reserved::{ReservedFile, is_blank};
 
 pub(crate) use folder::{OpenFolder, SAFE_OPEN, check_writable};

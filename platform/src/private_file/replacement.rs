@@ -8,7 +8,7 @@ use fs2::FileExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::contents::{Exposure, Stamp, read};
+use super::contents::{Exposure, read};
 use super::error::Error;
 use super::folder::{self, OpenFolder, OwnershipChange};
 use super::paths::{Links, resolve};
@@ -26,16 +26,6 @@ pub enum MountPolicy {
     /// Copy the content to `{name}.bak` beside it if possible, then overwrite it. A reader may see part of the new
     /// content, and a crash may leave that.
     InPlace,
-}
-
-/// The result of a replacement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReplacementReport {
-    /// The stamp of the new file.
-    pub stamp: Stamp,
-    /// Side effects that a person may want to know.
-    pub notes: Vec<ReplacementNote>,
 }
 
 /// A side effect of a replacement.
@@ -103,7 +93,7 @@ impl Replacement {
     }
 
     /// Replaces the content of the file with `bytes`: written once, synced, renamed, and the folder synced. When this
-    /// returns, the content is durable and visible to every process.
+    /// returns, the content is durable and visible to every process. Returns the side effects.
     ///
     /// More bytes than were reserved can be committed; those may fail for lack of space.
     ///
@@ -111,7 +101,7 @@ impl Replacement {
     /// Those of [`reserve`](Self::reserve), and the old content is still complete; but a write in place that fails
     /// halfway leaves part of each, and the backup. [`Error::Unsynced`] if the new content is there and its
     /// durability is in doubt.
-    pub fn commit(self, bytes: &[u8]) -> Result<ReplacementReport, Error> {
+    pub fn commit(self, bytes: &[u8]) -> Result<Vec<ReplacementNote>, Error> {
         let Self { target, mount_policy, mut notes, method } = self;
         let mut temporary = match method {
             ReplacementMethod::Rename(temporary) => temporary,
@@ -137,13 +127,11 @@ impl Replacement {
                 return Err(refused.unwrap_or_else(|| Error::from_write("replace", &target, needed, error)));
             }
         }
-        let unsynced = |source| Error::Unsynced { path: target.clone(), source };
-        temporary.folder().sync().map_err(unsynced)?;
+        temporary.folder().sync().map_err(|source| Error::Unsynced { path: target.clone(), source })?;
         if let Some(Exposure::Loose { mode }) = old {
             notes.push(ReplacementNote::ModeRepaired { from: mode });
         }
-        let stamp = Stamp::of(&temporary.file().metadata().map_err(unsynced)?);
-        Ok(ReplacementReport { stamp, notes })
+        Ok(notes)
     }
 
     /// Checks everything that may refuse, before space is reserved.
@@ -212,7 +200,7 @@ pub fn replace(
     bytes: &[u8],
     links: Links,
     mount_policy: MountPolicy,
-) -> Result<ReplacementReport, Error> {
+) -> Result<Vec<ReplacementNote>, Error> {
     Replacement::prepare(path, bytes.len() as u64, links, mount_policy)?.commit(bytes)
 }
 
@@ -249,7 +237,7 @@ fn overwrite(
     mut file: &File,
     bytes: &[u8],
     mut notes: Vec<ReplacementNote>,
-) -> Result<ReplacementReport, Error> {
+) -> Result<Vec<ReplacementNote>, Error> {
     let needed = bytes.len() as u64;
     let failed = |error| Error::from_write("write", target, needed, error);
     space::reserve(file, needed).map_err(failed)?;
@@ -263,10 +251,9 @@ fn overwrite(
     {
         notes.push(ReplacementNote::ModeRepaired { from: mode });
     }
-    let unsynced = |source| Error::Unsynced { path: target.to_owned(), source };
-    folder::sync(file).map_err(unsynced)?;
+    folder::sync(file).map_err(|source| Error::Unsynced { path: target.to_owned(), source })?;
     notes.push(ReplacementNote::WrittenInPlace { backup });
-    Ok(ReplacementReport { stamp: Stamp::of(&file.metadata().map_err(unsynced)?), notes })
+    Ok(notes)
 }
 
 /// Saves the content of a file as `{name}.bak`; `None` if its folder does not allow that.

@@ -18,7 +18,7 @@ mod writing;
 use std::ffi::OsString;
 use std::path::Path;
 
-use codex_auth_platform::private_file::{self, Error, Links, MountPolicy, ReplacementReport};
+use codex_auth_platform::private_file::{self, Error, Links, MountPolicy, ReplacementNote};
 
 const MANY: u64 = 1 << 20;
 
@@ -28,7 +28,7 @@ fn bytes(path: &Path) -> Vec<u8> {
     private_file::read(path, MANY, Links::Follow).unwrap().unwrap().bytes.to_vec()
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<ReplacementReport, Error> {
+fn replace(path: &Path, bytes: &[u8]) -> Result<Vec<ReplacementNote>, Error> {
     private_file::replace(path, bytes, Links::Follow, MountPolicy::Refuse)
 }
 
