@@ -258,7 +258,7 @@ impl Drop for Authority {
 
 /// A request that is or will be held; dropping this releases it.
 #[derive(Debug)]
-#[must_use = "a hold that is dropped holds nobody"]
+#[must_use = "the request is released when this is dropped"]
 pub struct Hold<'a> {
     authority: &'a Authority,
     id: StepId,

@@ -179,10 +179,10 @@ fn answer(state: &mut state::State, request: Option<PollRequest>) -> Reply {
     }
     match device.decision {
         Some(Decision::Approved) => approve(state, &request.device_auth_id),
-        Some(Decision::Denied) => refuse(state, 401, "authorization_declined", "the person declined"),
+        Some(Decision::Denied) => refuse(state, 401, "authorization_declined", "the user declined"),
         None => {
             device.waited += 1;
-            refuse(state, 403, "authorization_pending", "nobody has decided yet")
+            refuse(state, 403, "authorization_pending", "not decided yet")
         }
     }
 }

@@ -297,7 +297,7 @@ mod tests {
         let mut family = Family::new(Policy::default());
         assert_eq!(family.refresh(0, 1), Ok(()));
         assert_eq!(family.refresh(0, 1), Err(TokenState::Spent));
-        assert_eq!(family.refresh(1, 1), Ok(()), "a reuse costs nobody else without family revocation");
+        assert_eq!(family.refresh(1, 1), Ok(()), "a reuse ends no other token without family revocation");
         assert_eq!(family.grants.live_refresh(family.id, 1), Some("r2"));
     }
 

@@ -222,10 +222,10 @@ fn blot(value: &str, is_secret: impl Fn(&str) -> bool) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut clean = String::new();
     for piece in value.split_inclusive(|c| !is_word(c)) {
-        let word = piece.trim_end_matches(|c| !is_word(c));
-        if is_secret(word) {
+        let text = piece.trim_end_matches(|c| !is_word(c));
+        if is_secret(text) {
             clean.push_str("(secret)");
-            clean.push_str(&piece[word.len()..]);
+            clean.push_str(&piece[text.len()..]);
         } else {
             clean.push_str(piece);
         }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_secret_in_another_field_is_replaced() {
-        let is_secret = |word: &str| word == "rt-1" || word == "a.b.c";
+        let is_secret = |text: &str| text == "rt-1" || text == "a.b.c";
         assert_eq!(blot("codex/1 (rt-1; a.b.c)", is_secret), "codex/1 ((secret); (secret))");
         assert_eq!(blot("start-1", is_secret), "start-1");
         assert_eq!(blot(&"x".repeat(1_000), is_secret).len(), 256);

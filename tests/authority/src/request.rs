@@ -91,7 +91,7 @@ pub(crate) async fn serve(
     let (number, step_id, step) = {
         let state = &mut *shared.lock();
         let mint = &state.mint;
-        let number = state.journal.open(endpoint, seen, |word| mint.is_secret(word));
+        let number = state.journal.open(endpoint, seen, |text| mint.is_secret(text));
         let (step_id, step) = state.script.take(endpoint);
         if let (Some(id), None) = (step_id, step.hold) {
             state.script.meet(id, number);

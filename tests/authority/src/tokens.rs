@@ -99,9 +99,9 @@ impl Mint {
     /// Returns a new opaque secret.
     pub(crate) fn opaque(&mut self, prefix: &str) -> String {
         // Unique, which is enough for a test, without a source of randomness that can fail.
-        let word = || RandomState::new().build_hasher().finish();
+        let random = || RandomState::new().build_hasher().finish();
         loop {
-            let secret = format!("{prefix}{:016x}{:016x}", word(), word());
+            let secret = format!("{prefix}{:016x}{:016x}", random(), random());
             if self.issued.insert(secret.clone()) {
                 return secret;
             }
@@ -161,8 +161,8 @@ impl Mint {
         self.issued.insert(secret.to_owned());
     }
 
-    pub(crate) fn is_secret(&self, word: &str) -> bool {
-        self.issued.contains(word)
+    pub(crate) fn is_secret(&self, text: &str) -> bool {
+        self.issued.contains(text)
     }
 
     pub(crate) fn issued(&self) -> Vec<String> {

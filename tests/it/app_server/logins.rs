@@ -9,7 +9,7 @@ use scripted_authority::{Decision, DeviceFlow, Endpoint, Moment, TokenState};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::login::world::{PATIENCE, World};
+use crate::login::world::{TEST_TIMEOUT, World};
 use crate::support::{Flock, Machine, in_private_network, eventually, here, over_both_stores};
 
 over_both_stores![an_api_key_is_stored_and_announced, a_device_login_shows_its_code_and_is_announced];
@@ -37,7 +37,7 @@ fn an_api_key_is_stored_and_announced(machine: &mut Machine) {
 /// Upstream: device code succeeds.
 fn a_device_login_shows_its_code_and_is_announced(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     let mut client = Client::from_run(world.codex(["app-server"]));
     let started = start(&mut client, "chatgptDeviceCode");
     assert!(started["verificationUrl"].as_str().unwrap().starts_with(world.authority.url()), "{started}");
@@ -45,7 +45,7 @@ fn a_device_login_shows_its_code_and_is_announced(machine: &mut Machine) {
     let completed = client.notification("account/login/completed");
     assert_eq!((&completed["loginId"], &completed["error"]), (&started["loginId"], &Value::Null));
     assert_eq!(client.notification("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
-    assert_eq!(client.token(), Some(world.kept("access_token")));
+    assert_eq!(client.token(), Some(world.stored_token("access_token")));
     // The login that it replaced was revoked.
     eventually("the old token to end", || world.state_of(&old.tokens.refresh_token) != TokenState::Live);
 }
@@ -55,7 +55,7 @@ fn a_device_login_shows_its_code_and_is_announced(machine: &mut Machine) {
 fn a_failed_device_login_changes_nothing() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     let mut client = Client::from_run(world.codex(["app-server"]));
     let started = start(&mut client, "chatgptDeviceCode");
     assert!(world.authority.decide_device(started["userCode"].as_str().unwrap(), Decision::Denied));
@@ -122,7 +122,7 @@ fn a_browser_login_is_stored_and_announced() {
             client.notification("account/updated"),
             json!({"authMode": "chatgpt", "planType": "plus"})
         );
-        assert_eq!(client.token(), Some(world.kept("access_token")));
+        assert_eq!(client.token(), Some(world.stored_token("access_token")));
     });
 }
 
@@ -155,7 +155,7 @@ fn a_device_login_that_is_cancelled_during_the_exchange_is_revoked() {
     for (grants, moment) in [(1, Moment::Before), (2, Moment::After)] {
         let hold = world.authority.hold(Endpoint::Exchange, moment);
         let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         cancel(&mut client, &id);
         hold.release();
         eventually("the tokens to be revoked", || {
@@ -176,7 +176,7 @@ fn a_browser_login_that_is_cancelled_during_the_exchange_is_revoked() {
         let back = visit(started["authUrl"].as_str().unwrap());
         // The connection will be closed.
         let browser = std::thread::spawn(move || std::panic::catch_unwind(|| visit(&back)));
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         cancel(&mut client, &started["loginId"]);
         hold.release();
         eventually("the tokens to be revoked", || {
@@ -196,13 +196,13 @@ fn the_end_of_the_conversation_waits_for_revocations() {
     let exchange = world.authority.hold(Endpoint::Exchange, Moment::After);
     let revocation = world.authority.hold(Endpoint::Revoke, Moment::Before);
     start(&mut client, "chatgptDeviceCode");
-    exchange.arrived(PATIENCE).unwrap();
+    exchange.arrived(TEST_TIMEOUT).unwrap();
     client.close_input();
     assert_eq!(client.notification("account/login/completed")["success"], false);
     std::thread::scope(|scope| {
         let server = scope.spawn(move || client.end());
         exchange.release();
-        revocation.arrived(PATIENCE).unwrap();
+        revocation.arrived(TEST_TIMEOUT).unwrap();
         assert!(!server.is_finished());
         revocation.release();
         assert_eq!(server.join().unwrap(), Some(0));
@@ -216,11 +216,11 @@ fn a_login_cancelled_while_it_waits_for_the_lease_is_not_stored() {
     let world = World::new(&mut machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
     let mut client = Client::from_run(world.codex(["app-server"]));
-    let lease = Lease::acquire(&world.machine.home.home(), PATIENCE, |_| ()).unwrap();
+    let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| ()).unwrap();
     let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
     world
         .authority
-        .wait_for_entry(PATIENCE, |entry| {
+        .wait_for_entry(TEST_TIMEOUT, |entry| {
             (entry.endpoint, entry.outcome) == (Endpoint::Exchange, scripted_authority::Outcome::Granted)
         })
         .unwrap();
@@ -246,7 +246,7 @@ fn a_login_whose_commit_has_begun_cannot_be_cancelled() {
     drop(commit);
     let completed = client.notification("account/login/completed");
     assert_eq!((&completed["loginId"], &completed["error"]), (&id, &Value::Null));
-    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
     assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
 }
 
@@ -254,7 +254,7 @@ fn a_login_whose_commit_has_begun_cannot_be_cancelled() {
 fn a_login_checks_the_store_first_and_completes_a_refresh_that_was_killed() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
     let rescued = world.authority.live_refresh_token(old.id).unwrap();
     assert_ne!(rescued, old.tokens.refresh_token);
@@ -274,7 +274,7 @@ fn a_login_checks_the_store_first_and_completes_a_refresh_that_was_killed() {
     assert_eq!((&completed["loginId"], &completed["error"]), (&started["loginId"], &Value::Null));
     eventually("the rescued token to end", || world.state_of(&rescued) != TokenState::Live);
     assert_eq!((world.live_grants(), client.end()), (1, Some(0)));
-    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
     assert!(!world.machine.home.file("codex-auth/rescue").exists());
 }
 

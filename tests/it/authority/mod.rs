@@ -19,7 +19,7 @@ use scripted_authority::{Account, Authority as Scripted, Grant};
 const REFRESH_URL: &str = "CODEX_REFRESH_TOKEN_URL_OVERRIDE";
 
 /// Timeouts that suffice on a busy machine and are short enough for tests that wait for their end.
-const SOON: Deadlines = Deadlines {
+const TEST_DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_secs(5),
     refresh: Duration::from_secs(20),
     revoke: Duration::from_secs(20),
@@ -78,7 +78,7 @@ impl World {
 
     /// Refreshes the token of the grant once.
     fn refresh(&self) -> Result<TokenResponse, Error> {
-        self.refresh_within(SOON)
+        self.refresh_within(TEST_DEADLINES)
     }
 
     fn refresh_within(&self, deadlines: Deadlines) -> Result<TokenResponse, Error> {

@@ -8,11 +8,11 @@ use scripted_authority::TokenState;
 
 use super::server::proxy;
 use super::tls::Signer;
-use super::{REFRESH_URL, SOON, World, refresh_with};
+use super::{REFRESH_URL, TEST_DEADLINES, World, refresh_with};
 use crate::support::here;
 
 /// Time limits for addresses that do not answer.
-const BRIEF: Deadlines = Deadlines {
+const SHORT_DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_millis(300),
     refresh: Duration::from_secs(20),
     revoke: Duration::from_secs(20),
@@ -21,14 +21,14 @@ const BRIEF: Deadlines = Deadlines {
 const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 /// An address in a documentation network (RFC 5737), where no machine answers.
-const ELSEWHERE: &str = "https://192.0.2.1/oauth/token";
+const UNREACHABLE_URL: &str = "https://192.0.2.1/oauth/token";
 
 #[test]
 fn plain_http_to_another_machine_is_refused_before_anything_is_sent() {
     let listener = proxy(None);
     let way = format!("http://127.0.0.1:{}", listener.port());
     let variables = [(REFRESH_URL, "http://auth.example.test/oauth/token"), ("HTTPS_PROXY", way.as_str())];
-    let error = refresh_with(&variables, SOON, "rt-marked").unwrap_err();
+    let error = refresh_with(&variables, TEST_DEADLINES, "rt-marked").unwrap_err();
     assert!(matches!(&error, Error::Endpoint(_)), "{error:?}");
     assert_eq!(error.kind(), RetryAdvice::NotSent);
     assert_eq!(
@@ -53,7 +53,7 @@ fn another_machine_is_reached_through_the_proxy_and_the_proxy_sees_no_token() {
             ("CODEX_CA_CERTIFICATE", certificate.as_str()),
             (variable, way.as_str()),
         ];
-        let response = refresh_with(&variables, SOON, "rt-marked").unwrap();
+        let response = refresh_with(&variables, TEST_DEADLINES, "rt-marked").unwrap();
         assert_eq!(response.access_token.unwrap().expose(), "at-over-a-wire");
         let seen = between.ended().concat();
         assert!(seen.starts_with("CONNECT auth.example.test:443 "), "{seen}");
@@ -69,7 +69,9 @@ fn another_machine_is_reached_through_the_proxy_and_the_proxy_sees_no_token() {
 fn a_proxy_that_refuses_means_that_nothing_was_sent() {
     let between = proxy(None);
     let way = format!("http://marked:marked@127.0.0.1:{}", between.port());
-    let error = refresh_with(&[(REFRESH_URL, ELSEWHERE), ("HTTPS_PROXY", &way)], SOON, "rt-1").unwrap_err();
+    let error =
+        refresh_with(&[(REFRESH_URL, UNREACHABLE_URL), ("HTTPS_PROXY", &way)], TEST_DEADLINES, "rt-1")
+            .unwrap_err();
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("marked"), "{error:?}");
     assert_eq!(between.ended().len(), 1);
@@ -79,7 +81,7 @@ fn a_proxy_that_refuses_means_that_nothing_was_sent() {
 fn a_proxy_that_is_set_in_the_process_environment_only_is_not_used() {
     const INSIDE: &str = "CODEX_AUTH_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
-        let error = refresh_with(&[(REFRESH_URL, ELSEWHERE)], BRIEF, "rt-1").unwrap_err();
+        let error = refresh_with(&[(REFRESH_URL, UNREACHABLE_URL)], SHORT_DEADLINES, "rt-1").unwrap_err();
         assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
         return;
     }
@@ -107,7 +109,7 @@ fn this_machine_is_never_reached_through_a_proxy() {
     for host in ["127.0.0.1", "localhost", "LocalHost"] {
         let url = format!("http://{host}:{port}/oauth/token");
         let variables: Vec<_> = ways.into_iter().chain([(REFRESH_URL, url.as_str())]).collect();
-        let response = refresh_with(&variables, SOON, &token).unwrap();
+        let response = refresh_with(&variables, TEST_DEADLINES, &token).unwrap();
         assert_eq!(world.server.state_of(&token), TokenState::Spent);
         token = response.refresh_token.unwrap().expose().to_owned();
     }
@@ -118,7 +120,7 @@ fn this_machine_is_never_reached_through_a_proxy() {
         let url = format!("https://{host}:{}/oauth/token", server.port());
         let mine = [(REFRESH_URL, url.as_str()), ("CODEX_CA_CERTIFICATE", certificate.as_str())];
         let variables: Vec<_> = ways.into_iter().chain(mine).collect();
-        refresh_with(&variables, SOON, "rt-marked").unwrap();
+        refresh_with(&variables, TEST_DEADLINES, "rt-marked").unwrap();
     }
     assert_eq!(between.ended(), [""; 0]);
 }
@@ -129,8 +131,8 @@ fn hosts_that_the_user_excepts_are_reached_directly() {
         for list in ["192.0.2.1", "example.test, 192.0.2.0/24", "*"] {
             let between = proxy(None);
             let way = format!("http://127.0.0.1:{}", between.port());
-            let variables = [(REFRESH_URL, ELSEWHERE), ("HTTPS_PROXY", way.as_str()), (variable, list)];
-            let error = refresh_with(&variables, BRIEF, "rt-marked").unwrap_err();
+            let variables = [(REFRESH_URL, UNREACHABLE_URL), ("HTTPS_PROXY", way.as_str()), (variable, list)];
+            let error = refresh_with(&variables, SHORT_DEADLINES, "rt-marked").unwrap_err();
             assert!(
                 matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }),
                 "{error:?}"
@@ -142,8 +144,8 @@ fn hosts_that_the_user_excepts_are_reached_directly() {
 
 #[test]
 fn an_invalid_proxy_is_named_by_its_variable_and_not_shown() {
-    let variables = [(REFRESH_URL, ELSEWHERE), ("all_proxy", "ftp://marked:marked@proxy.example")];
-    let error = refresh_with(&variables, BRIEF, "rt-marked").unwrap_err();
+    let variables = [(REFRESH_URL, UNREACHABLE_URL), ("all_proxy", "ftp://marked:marked@proxy.example")];
+    let error = refresh_with(&variables, SHORT_DEADLINES, "rt-marked").unwrap_err();
     assert!(
         matches!(&error, Error::Client(HttpClientError::Proxy { variable: "all_proxy", .. })),
         "{error:?}"

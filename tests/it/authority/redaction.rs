@@ -9,7 +9,7 @@ use codex_auth::document::Provenance;
 use scripted_authority::{Edit, Endpoint as At, ErrorShape, Step};
 use serde_json::json;
 
-use super::{Deadlines, REFRESH_URL, SOON, World, environment, request, run};
+use super::{Deadlines, REFRESH_URL, TEST_DEADLINES, World, environment, request, run};
 
 /// Returns every printable form of an error.
 fn shown(error: &Error) -> String {
@@ -26,15 +26,15 @@ fn shown(error: &Error) -> String {
 fn no_error_shows_a_token_that_the_authority_has_issued() {
     let World { server, grant } = World::new();
     let tokens = &grant.tokens;
-    let said: String = [&tokens.refresh_token, &tokens.access_token, &tokens.id_token]
+    let quoted: String = [&tokens.refresh_token, &tokens.access_token, &tokens.id_token]
         .map(|token| format!("your token {token}, (\"{token}\") and token={token}; "))
         .concat();
     let echo = |status: u16| {
         [
-            json!({"error": {"code": tokens.refresh_token, "message": said}}),
-            json!({"error": tokens.access_token, "error_description": said}),
-            json!({"code": tokens.id_token, "message": said}),
-            json!({"error": "refresh_token_reused", "error_description": said}),
+            json!({"error": {"code": tokens.refresh_token, "message": quoted}}),
+            json!({"error": tokens.access_token, "error_description": quoted}),
+            json!({"code": tokens.id_token, "message": quoted}),
+            json!({"error": "refresh_token_reused", "error_description": quoted}),
             json!({"access_token": tokens.access_token, "refresh_token": [tokens.refresh_token]}),
             json!({"access_token": tokens.access_token, "id_token": tokens.id_token, "refresh_token": ""}),
             json!([tokens.refresh_token]),
@@ -47,15 +47,17 @@ fn no_error_shows_a_token_that_the_authority_has_issued() {
         Step::redirect(&format!("https://example.test/{}?t={}", tokens.refresh_token, tokens.access_token)),
         Step::status(503, &tokens.refresh_token),
         Step::status(401, &tokens.access_token).with_header("Retry-After", &tokens.refresh_token),
-        Step::body(200, "text/plain", &said),
+        Step::body(200, "text/plain", &quoted),
         Step::edited("access_token", Edit::Empty),
     ]);
     // The calls that spend the tokens come last.
     steps.extend([Step::truncated(), Step::closed_after(), Step::default()]);
     let variables = [(REFRESH_URL, server.token_url())];
     let environment = environment(&variables.each_ref().map(|(key, value)| (*key, value.as_str())));
-    let authority =
-        Authority::with_deadlines(&environment, Deadlines { revoke: Duration::from_millis(150), ..SOON });
+    let authority = Authority::with_deadlines(
+        &environment,
+        Deadlines { revoke: Duration::from_millis(150), ..TEST_DEADLINES },
+    );
     let request = request(&environment, &tokens.refresh_token).unwrap();
     let endpoint = Endpoint::revoke(&environment, &Provenance::default()).unwrap();
     let refresh_token = Secret::from(tokens.refresh_token.as_str());

@@ -12,7 +12,7 @@ use scripted_authority::{
 };
 use serde_json::json;
 
-use super::{Deadlines, REFRESH_URL, SOON, World, environment, request, run};
+use super::{Deadlines, REFRESH_URL, TEST_DEADLINES, World, environment, request, run};
 
 #[test]
 fn a_refresh_sends_codexs_request_and_returns_the_new_tokens() {
@@ -177,7 +177,7 @@ fn a_closed_connection_means_that_the_token_may_be_spent() {
 
 #[test]
 fn a_request_to_an_authority_that_hangs_times_out() {
-    let deadlines = Deadlines { refresh: Duration::from_millis(300), ..SOON };
+    let deadlines = Deadlines { refresh: Duration::from_millis(300), ..TEST_DEADLINES };
     for moment in [Moment::Before, Moment::After] {
         let world = World::new();
         let hold = world.server.hold(At::Refresh, moment);
@@ -203,8 +203,11 @@ fn a_request_to_an_authority_that_hangs_times_out() {
 fn an_empty_token_is_never_sent() {
     let world = World::new();
     let variables = [(REFRESH_URL, world.server.token_url())];
-    let error =
-        super::refresh_with(&variables.each_ref().map(|(key, value)| (*key, value.as_str())), SOON, "");
+    let error = super::refresh_with(
+        &variables.each_ref().map(|(key, value)| (*key, value.as_str())),
+        TEST_DEADLINES,
+        "",
+    );
     assert!(matches!(error, Err(Error::NoToken { .. })), "{error:?}");
     assert_eq!(error.unwrap_err().kind(), RetryAdvice::NotSent);
     assert_eq!(world.server.counters().all(), 0);

@@ -8,7 +8,7 @@ use scripted_authority::{
     Answer, Authority as Scripted, Effect, Endpoint as At, ErrorShape, Step, TokenState,
 };
 
-use super::{REFRESH_URL, SOON, World, refresh_with};
+use super::{REFRESH_URL, TEST_DEADLINES, World, refresh_with};
 
 enum Row {
     Permanent(RefusalReason, RefusalDuration),
@@ -48,7 +48,7 @@ fn a_refusal_is_sorted_as_by_codex_in_every_format() {
         let world = World::new();
         world.server.adjust(|policy| policy.error_shape = shape);
         for (status, code, row) in TABLE {
-            let said = (!code.is_empty()).then(|| code.to_lowercase());
+            let expected = (!code.is_empty()).then(|| code.to_lowercase());
             world.server.script(At::Refresh, Step::status(*status, code));
             let error = world.refresh().unwrap_err();
             let named = format!("{shape:?} {status} {code}: {error:?}");
@@ -58,14 +58,14 @@ fn a_refusal_is_sorted_as_by_codex_in_every_format() {
                     else {
                         unreachable!()
                     };
-                    assert_eq!((why, how_long, code, answered), (reason, hold, &said, status), "{named}");
+                    assert_eq!((why, how_long, code, answered), (reason, hold, &expected, status), "{named}");
                     assert_eq!(error.kind(), RetryAdvice::Permanent, "{named}");
                 }
                 (
                     Row::Transient,
                     Error::Transient { cause: RequestFailure::Status { status: answered, code, .. }, .. },
                 ) => {
-                    assert_eq!((answered, code), (status, &said), "{named}");
+                    assert_eq!((answered, code), (status, &expected), "{named}");
                     assert_eq!(error.kind(), RetryAdvice::Transient, "{named}");
                 }
                 _ => panic!("{named}"),
@@ -109,21 +109,27 @@ fn a_refusal_without_a_readable_body_is_sorted_by_its_status() {
 #[test]
 fn each_message_names_the_next_step() {
     let world = World::new();
-    let said = |status, code| {
+    let message_of = |status, code| {
         world.server.script(At::Refresh, Step::status(status, code));
         let error = world.refresh().unwrap_err().to_string();
-        let (endpoint, words) = error.split_once(' ').unwrap();
+        let (endpoint, message) = error.split_once(' ').unwrap();
         assert_eq!(endpoint, world.server.token_url().trim_start_matches("http://"));
         // The scripted authority has one message for all codes; its text does not matter here.
-        words.to_owned()
+        message.to_owned()
     };
-    let words = said(401, "refresh_token_reused");
-    assert!(words.starts_with("refused the refresh token (refresh_token_reused"), "{words}");
-    assert!(words.ends_with("): it was already used; log in again"), "{words}");
-    let words = said(401, "whatever");
-    assert!(words.ends_with(": it is not accepted; try again in ten minutes, or log in again"), "{words}");
-    let words = said(503, "busy");
-    assert!(words.starts_with("answered 503 (busy") && words.ends_with("); try again later"), "{words}");
+    let message = message_of(401, "refresh_token_reused");
+    assert!(message.starts_with("refused the refresh token (refresh_token_reused"), "{message}");
+    assert!(message.ends_with("): it was already used; log in again"), "{message}");
+    let message = message_of(401, "whatever");
+    assert!(
+        message.ends_with(": it is not accepted; try again in ten minutes, or log in again"),
+        "{message}"
+    );
+    let message = message_of(503, "busy");
+    assert!(
+        message.starts_with("answered 503 (busy") && message.ends_with("); try again later"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -186,11 +192,12 @@ fn nobody_listening_means_that_nothing_was_sent() {
     for url in
         [format!("http://{vacant}/oauth/token"), format!("http://localhost:{}/oauth/token", vacant.port())]
     {
-        let error = refresh_with(&[(REFRESH_URL, &url)], SOON, "rt-marked").unwrap_err();
+        let error = refresh_with(&[(REFRESH_URL, &url)], TEST_DEADLINES, "rt-marked").unwrap_err();
         assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
         assert!(error.to_string().contains("cannot be reached: Connection refused"), "{error}");
     }
-    let error = refresh_with(&[(REFRESH_URL, "https://nobody.invalid/t")], SOON, "rt-marked").unwrap_err();
+    let error =
+        refresh_with(&[(REFRESH_URL, "https://nobody.invalid/t")], TEST_DEADLINES, "rt-marked").unwrap_err();
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
     assert!(error.to_string().starts_with("nobody.invalid/t cannot be reached: "), "{error}");
 }

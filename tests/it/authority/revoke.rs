@@ -12,7 +12,7 @@ use scripted_authority::{
     Account, Authority as Scripted, Endpoint as At, Moment, StaleRevocation, Step, TokenState, fingerprint,
 };
 
-use super::{SOON, World, environment, run};
+use super::{TEST_DEADLINES, World, environment, run};
 
 const REVOKE_URL: &str = "CODEX_REVOKE_TOKEN_URL_OVERRIDE";
 
@@ -26,7 +26,7 @@ fn revoke(server: &Scripted, document: &str, deadlines: Deadlines) -> Result<Rev
 
 impl World {
     fn revoke(&self) -> Result<RevocationOutcome, Error> {
-        self.revoke_within(SOON)
+        self.revoke_within(TEST_DEADLINES)
     }
 
     fn revoke_within(&self, deadlines: Deadlines) -> Result<RevocationOutcome, Error> {
@@ -51,7 +51,7 @@ fn an_access_token_is_revoked_without_a_client_id() {
     let world = World::new();
     let access = &world.grant.tokens.access_token;
     let document = format!(r#"{{"tokens":{{"access_token":"{access}","refresh_token":""}}}}"#);
-    assert_eq!(revoke(&world.server, &document, SOON).unwrap(), RevocationOutcome::Revoked);
+    assert_eq!(revoke(&world.server, &document, TEST_DEADLINES).unwrap(), RevocationOutcome::Revoked);
     let entry = world.server.journal().pop().unwrap();
     assert_eq!((entry.fingerprint, entry.client_id), (Some(fingerprint(access)), None));
 }
@@ -146,7 +146,8 @@ fn revoke_request_times_out() {
     let world = World::new();
     let hold = world.server.hold(At::Revoke, Moment::Before);
     let started = Instant::now();
-    let error = world.revoke_within(Deadlines { revoke: Duration::from_millis(300), ..SOON }).unwrap_err();
+    let error =
+        world.revoke_within(Deadlines { revoke: Duration::from_millis(300), ..TEST_DEADLINES }).unwrap_err();
     assert!(matches!(&error, Error::Unknown { cause: MissingResponse::TimedOut(_), .. }), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(world.server.counters().all(), 1);

@@ -17,7 +17,7 @@ pub const GRANTED: &[u8] =
 /// A server on 127.0.0.1 that serves one connection after another until it is dropped.
 pub struct Server {
     address: SocketAddr,
-    heard: Arc<Mutex<Vec<String>>>,
+    received: Arc<Mutex<Vec<String>>>,
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -27,9 +27,9 @@ impl Server {
     fn start(serve: impl Fn(TcpStream) -> io::Result<String> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::new(Mutex::new(Vec::new()));
         let stopped = Arc::new(AtomicBool::new(false));
-        let (notes, stop) = (Arc::clone(&heard), Arc::clone(&stopped));
+        let (notes, stop) = (Arc::clone(&received), Arc::clone(&stopped));
         let thread = thread::spawn(move || {
             for stream in listener.incoming() {
                 if stop.load(Ordering::SeqCst) {
@@ -37,11 +37,11 @@ impl Server {
                 }
                 let stream = stream.unwrap();
                 stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                let said = serve(stream).unwrap_or_else(|error| format!("failed: {error}"));
-                notes.lock().unwrap().push(said);
+                let record = serve(stream).unwrap_or_else(|error| format!("failed: {error}"));
+                notes.lock().unwrap().push(record);
             }
         });
-        Self { address, heard, stopped, thread: Some(thread) }
+        Self { address, received, stopped, thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {
@@ -56,7 +56,7 @@ impl Server {
     /// Waits for the end of the current connection, and returns what was received on all of them.
     pub fn ended(mut self) -> Vec<String> {
         self.stop();
-        self.heard.lock().unwrap().clone()
+        self.received.lock().unwrap().clone()
     }
 
     fn stop(&mut self) {
@@ -89,9 +89,9 @@ pub fn speaking(bytes: &'static [u8]) -> Server {
     Server::start(move |mut stream| {
         stream.write_all(bytes)?;
         stream.shutdown(Shutdown::Write)?;
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard)?;
-        Ok(String::from_utf8_lossy(&heard).into_owned())
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        Ok(String::from_utf8_lossy(&received).into_owned())
     })
 }
 

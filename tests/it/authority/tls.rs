@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::server::{Server, over_tls, speaking};
-use super::{REFRESH_URL, SOON, refresh_with};
+use super::{REFRESH_URL, TEST_DEADLINES, refresh_with};
 
 const CODEX_CA: &str = "CODEX_CA_CERTIFICATE";
 const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
@@ -53,13 +53,13 @@ impl Signer {
 fn refused(variables: &[(&str, &str)], server: &Server) -> Error {
     let url = server.url("https");
     let variables: Vec<_> = variables.iter().copied().chain([(REFRESH_URL, url.as_str())]).collect();
-    refresh_with(&variables, SOON, "rt-marked").unwrap_err()
+    refresh_with(&variables, TEST_DEADLINES, "rt-marked").unwrap_err()
 }
 
 fn accepted(variables: &[(&str, &str)], server: &Server) {
     let url = server.url("https");
     let variables: Vec<_> = variables.iter().copied().chain([(REFRESH_URL, url.as_str())]).collect();
-    let response = refresh_with(&variables, SOON, "rt-marked").unwrap();
+    let response = refresh_with(&variables, TEST_DEADLINES, "rt-marked").unwrap();
     assert_eq!(response.access_token.unwrap().expose(), "at-over-a-wire");
 }
 
@@ -73,8 +73,8 @@ fn a_server_with_an_untrusted_certificate_gets_no_token() {
     let text = error.to_string();
     assert!(text.contains("/oauth/token cannot be reached over TLS: invalid peer certificate"), "{text}");
     assert!(text.ends_with("set CODEX_CA_CERTIFICATE to its certificate"), "{text}");
-    let heard = server.ended();
-    assert!(heard.iter().all(|heard| heard.starts_with("failed: ")), "{heard:?}");
+    let records = server.ended();
+    assert!(records.iter().all(|records| records.starts_with("failed: ")), "{records:?}");
 }
 
 #[test]
@@ -178,10 +178,7 @@ fn ca_file_that_is_malformed_is_rejected_with_a_hint() {
         matches!(&error, Error::Client(HttpClientError::CaBundle { problem: CaProblem::Malformed, .. })),
         "{error:?}"
     );
-    assert!(
-        error.to_string().contains("which contains a malformed certificate; set it to a PEM"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("which contains a malformed certificate; set it to a PEM"), "{error}");
     let folder = signer.folder.path().to_str().unwrap();
     let error = refused(&[(CODEX_CA, folder)], &server);
     assert!(error.to_string().contains("which cannot be read"), "{error}");

@@ -5,7 +5,7 @@ use scripted_authority::{Consent, Edit, Endpoint, ErrorShape, Outcome, Step, Tok
 
 use super::world::{Login, World};
 use crate::interop::codex::theirs;
-use crate::support::{Machine, TestHome, in_private_network, in_private_network_over_both_stores, here, web};
+use crate::support::{Machine, TestHome, here, in_private_network, in_private_network_over_both_stores, web};
 
 in_private_network_over_both_stores![
     end_to_end_login_flow_persists_auth_json,
@@ -36,7 +36,7 @@ fn end_to_end_login_flow_persists_auth_json(machine: &mut Machine) {
     let text = world.machine.stored_text().unwrap();
     let parsed = AuthDocument::parse(text.as_bytes()).unwrap();
     assert!(parsed.warnings().is_empty() && parsed.last_refresh().unwrap() >= begun);
-    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
 
     let asked: Vec<_> = world.authority.journal().into_iter().map(|entry| entry.endpoint).collect();
     assert_eq!(asked, [Endpoint::Authorize, Endpoint::Exchange, Endpoint::ApiKey]);
@@ -62,18 +62,18 @@ fn end_to_end_login_flow_persists_auth_json(machine: &mut Machine) {
         assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
         let policy = page.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        world.hides_secrets(&page.body);
+        world.assert_no_secret_in(&page.body);
     }
     assert_eq!(ended.out, "");
-    world.hides_secrets(&format!("{url}\n{ended}"));
-    world.nothing_is_left();
-    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.kept("access_token"));
+    world.assert_no_secret_in(&format!("{url}\n{ended}"));
+    world.assert_nothing_left();
+    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.stored_token("access_token"));
     world.codex(["refresh"]).run().expect(0);
 }
 
 fn a_login_that_was_declined_leaves_the_one_before(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     let (ended, page) = refused(&world, "access_denied", "the visitor cancelled");
     assert_eq!(
         ended.err.lines().last(),
@@ -81,8 +81,8 @@ fn a_login_that_was_declined_leaves_the_one_before(machine: &mut Machine) {
     );
     assert!(page.contains("The authority refused the login: the visitor cancelled."), "{page}");
     assert!(page.contains("Nothing was changed on your machine"), "{page}");
-    world.nothing_is_left();
-    world.still_works(&old);
+    world.assert_nothing_left();
+    world.assert_still_works(&old);
 }
 
 /// Returns the output of a login that the authority refuses, and the last page.
@@ -102,9 +102,9 @@ fn oauth_access_denied_missing_entitlement_blocks_login_with_clear_error() {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
         let (ended, page) = refused(&world, "access_denied", "missing_codex_entitlement");
-        let told =
+        let message =
             "Codex is not enabled for this account or its workspace; ask the administrator of the workspace";
-        assert!(ended.err.contains(told) && page.contains(told), "{ended}\n{page}");
+        assert!(ended.err.contains(message) && page.contains(message), "{ended}\n{page}");
         assert!(world.machine.stored_text().is_none());
     });
 }
@@ -125,13 +125,13 @@ fn creates_missing_codex_home_dir() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let person = TestHome::new();
-        let run = world.codex(["login", "--no-browser"]).without("CODEX_HOME").env("HOME", person.path());
+        let home = TestHome::new();
+        let run = world.codex(["login", "--no-browser"]).without("CODEX_HOME").env("HOME", home.path());
         let mut login = Login::start(run);
         web::follow(&login.url());
         login.finish().expect(0);
-        assert!(person.read(".codex/auth.json").contains("\"auth_mode\": \"chatgpt\""));
-        assert_eq!(person.names(), [".codex"]);
+        assert!(home.read(".codex/auth.json").contains("\"auth_mode\": \"chatgpt\""));
+        assert_eq!(home.names(), [".codex"]);
     });
 }
 
@@ -176,7 +176,7 @@ fn parse_token_endpoint_error_in_every_format() {
         let world = World::new(&mut machine);
         let coded = "answered 400 (invalid_grant: as the script says); start the login again";
         let plain = Step::body(502, "text/plain", "down for a moment");
-        for (shape, step, exit, told) in [
+        for (shape, step, exit, message) in [
             (ErrorShape::Flat, Step::status(400, "invalid_grant"), 1, coded),
             (ErrorShape::Nested, Step::status(400, "invalid_grant"), 1, coded),
             (ErrorShape::TopLevel, Step::status(400, "invalid_grant"), 1, coded),
@@ -187,8 +187,8 @@ fn parse_token_endpoint_error_in_every_format() {
             let mut login = world.browser_login(&[]);
             let pages = web::follow(&login.url());
             let ended = login.finish().expect(exit);
-            assert!(ended.err.lines().last().unwrap().ends_with(told), "{ended}");
-            assert!(pages.last().unwrap().body.contains(told), "{:?}", pages.last());
+            assert!(ended.err.lines().last().unwrap().ends_with(message), "{ended}");
+            assert!(pages.last().unwrap().body.contains(message), "{:?}", pages.last());
             assert!(world.machine.stored_text().is_none());
         }
     });
@@ -206,7 +206,7 @@ fn a_response_without_all_three_tokens_is_refused_and_not_shown() {
                 web::follow(&login.url());
                 let ended = login.finish().expect(4);
                 assert!(ended.err.contains(field), "{ended}");
-                world.hides_secrets(&ended.to_string());
+                world.assert_no_secret_in(&ended.to_string());
             }
         }
         assert!(world.machine.stored_text().is_none());

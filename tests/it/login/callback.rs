@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use scripted_authority::{Endpoint, Moment};
 
-use super::world::{Login, PATIENCE, World};
+use super::world::{Login, TEST_TIMEOUT, World};
 use crate::support::{Machine, here, in_private_network, web};
 
 const LISTENER: &str = "127.0.0.1:1455";
@@ -26,10 +26,10 @@ fn completes(world: &World<'_>, login: Login, url: &str) {
     let pages = web::follow(url);
     assert_eq!(pages.last().unwrap().url, "http://127.0.0.1:1455/success", "{pages:#?}");
     let ended = login.finish().expect(0);
-    world.hides_secrets(&ended.to_string());
+    world.assert_no_secret_in(&ended.to_string());
     assert!(world.machine.stored_text().is_some());
     assert_eq!(world.requests(Endpoint::Exchange), 1, "one code was exchanged, once");
-    world.nothing_is_left();
+    world.assert_nothing_left();
 }
 
 /// Returns the state in the URL of a login.
@@ -81,7 +81,7 @@ fn a_code_is_accepted_once_and_a_second_tab_says_so() {
             let first = first.clone();
             std::thread::spawn(move || web::follow(&first))
         };
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         let late = web::get(&second);
         assert_eq!(late.status, 409);
         assert!(late.body.contains("Another tab was first"), "{}", late.body);
@@ -270,8 +270,8 @@ fn neither_the_success_page_nor_the_way_to_end_it_is_there_for_strangers() {
             for path in ["/success", "/failed", "/cancel", "/", "/auth/callback/", "/favicon.ico"] {
                 assert_eq!(web::get(&format!("http://{LISTENER}{path}")).status, 404, "{path}");
             }
-            let word = "Authorization: Bearer guessed";
-            let request = format!("GET /cancel HTTP/1.1\r\nHost: {LISTENER}\r\n{word}\r\n\r\n");
+            let header = "Authorization: Bearer guessed";
+            let request = format!("GET /cancel HTTP/1.1\r\nHost: {LISTENER}\r\n{header}\r\n\r\n");
             assert_eq!(status_of(&request), 404);
         });
     });

@@ -9,8 +9,8 @@ use scripted_authority::{DeviceFlow, Edit, Endpoint, Moment, Outcome, Step};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::world::{Login, PATIENCE, World};
-use crate::support::{Machine, in_private_network, eventually, here, web};
+use super::world::{Login, TEST_TIMEOUT, World};
+use crate::support::{Machine, eventually, here, in_private_network, web};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -54,7 +54,7 @@ fn a_future_that_is_dropped_during_the_exchange_revokes_the_tokens() {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut login = runtime.block_on(DeviceLogin::start(&setup)).unwrap();
         let obtaining = runtime.spawn(async move { login.obtain().await.map(drop) });
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         obtaining.abort();
         // The revocation does not need the caller's runtime.
         drop(runtime);
@@ -74,9 +74,9 @@ fn a_future_that_is_dropped_before_it_took_the_tokens_revokes_them() {
     {
         let mut obtaining = Box::pin(login.obtain());
         std::thread::scope(|scope| {
-            let (tell, arrived) = oneshot::channel();
+            let (sender, arrived) = oneshot::channel();
             let hold = &hold;
-            scope.spawn(move || tell.send(hold.arrived(PATIENCE).is_ok()));
+            scope.spawn(move || sender.send(hold.arrived(TEST_TIMEOUT).is_ok()));
             runtime.block_on(async {
                 tokio::select! {
                     _ = &mut obtaining => panic!("the exchange is held"),
@@ -85,7 +85,7 @@ fn a_future_that_is_dropped_before_it_took_the_tokens_revokes_them() {
             });
         });
         hold.release();
-        let granted = world.authority.wait_for_entry(PATIENCE, |entry| {
+        let granted = world.authority.wait_for_entry(TEST_TIMEOUT, |entry| {
             (entry.endpoint, entry.outcome) == (Endpoint::Exchange, Outcome::Granted)
         });
         granted.unwrap();
@@ -171,7 +171,7 @@ fn an_interruption_during_the_exchange_revokes_the_tokens_before_the_program_end
     for (grants, signal) in [(1, "INT"), (2, "TERM")] {
         let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
         let mut login = device_login(&world);
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         login.signal(signal);
         login.line_with("to revoke the unfinished login");
         hold.release();
@@ -188,7 +188,7 @@ fn an_interruption_ends_a_login_that_waits_for_the_user_at_once() {
     let world = World::new(&mut machine);
     let mut login = device_login(&world);
     login.code();
-    world.authority.wait_for_requests(Endpoint::DevicePoll, 1, PATIENCE).unwrap();
+    world.authority.wait_for_requests(Endpoint::DevicePoll, 1, TEST_TIMEOUT).unwrap();
     let interrupted = Instant::now();
     login.signal("INT");
     let ended = login.finish().expect(130);
@@ -205,7 +205,7 @@ fn a_second_interruption_ends_the_program_and_says_that_the_tokens_may_stay_vali
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
     let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
     let mut login = device_login(&world);
-    hold.arrived(PATIENCE).unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     login.signal("INT");
     login.line_with("to revoke the unfinished login");
     login.signal("INT");
@@ -222,12 +222,12 @@ fn a_cancelled_login_that_cannot_be_revoked_is_reported() {
     world.authority.script_always(Endpoint::Revoke, Step::status(400, "odd"));
     let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
     let mut login = device_login(&world);
-    hold.arrived(PATIENCE).unwrap();
+    hold.arrived(TEST_TIMEOUT).unwrap();
     login.signal("INT");
     login.line_with("to revoke the unfinished login");
     hold.release();
     let ended = login.finish().expect(130);
     assert!(ended.err.contains("error: interrupted; the cancelled login may stay valid at "), "{ended}");
     assert!(ended.err.contains("answered 400 (odd"), "{ended}");
-    world.hides_secrets(&ended.to_string());
+    world.assert_no_secret_in(&ended.to_string());
 }

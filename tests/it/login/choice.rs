@@ -3,7 +3,7 @@
 use scripted_authority::{Decision, DeviceFlow, Endpoint};
 
 use super::world::{Login, World};
-use crate::support::{Machine, in_private_network, here, web};
+use crate::support::{Machine, here, in_private_network, web};
 
 const SSH: (&str, &str) = ("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22");
 
@@ -61,7 +61,7 @@ fn a_device_login_that_is_not_enabled_goes_on_with_a_pasted_address() {
             assert_eq!(ended.code, Some(0), "{ended}");
             assert!(ended.err.contains("logged in as person1@example.com"), "{ended}");
             assert!(world.machine.stored_text().is_some());
-            world.nothing_is_left();
+            world.assert_nothing_left();
         }
     });
 }
@@ -86,14 +86,11 @@ fn where_no_browser_opens_the_address_can_be_pasted_too() {
 fn a_device_login_that_is_not_enabled_fails_without_a_terminal() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     world.authority.adjust(|policy| policy.device = DeviceFlow::NotEnabled);
     let ended = world.codex(["login", "--device-auth"]).run().refused(1);
-    assert!(
-        ended.err.ends_with("hint: log in with a browser: codex login --no-browser\n"),
-        "{ended}"
-    );
-    world.still_works(&old);
+    assert!(ended.err.ends_with("hint: log in with a browser: codex login --no-browser\n"), "{ended}");
+    world.assert_still_works(&old);
 }
 
 #[test]
@@ -101,11 +98,9 @@ fn the_signed_in_user_is_named_without_a_question() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        world.with_login_of(2);
+        world.log_in(2);
         let mut login = world.browser_login(&["--json"]);
-        login.line_with(
-            "person2@example.com (plus) is logged in here until the new login is stored",
-        );
+        login.line_with("person2@example.com (plus) is logged in here until the new login is stored");
         web::follow(&login.url());
         let report = login.finish().expect(0).json();
         assert_eq!((&report["replaced"], &report["old_tokens"]), (&true.into(), &"left-alive".into()));

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::devtools::Chromium;
 use super::world::World;
-use crate::support::{Machine, in_private_network, here};
+use crate::support::{Machine, here, in_private_network};
 
 /// Installed by `tests/run`.
 fn axe() -> String {
@@ -41,17 +41,14 @@ fn looks_good(browser: &mut Chromium, name: &str, heading: &str) {
     }
     assert_ne!(grounds[0], grounds[1], "{name} is the same in light and dark");
 
-    let heard = browser.heard();
-    let hears = |role: &str, name: &str| heard.iter().any(|(r, n)| r == role && n == name);
-    assert!(hears("heading", heading) && heard.iter().any(|(role, _)| role == "main"), "{heard:#?}");
-    assert!(
-        !heard.iter().any(|(role, _)| role == "image"),
-        "the sign says nothing that the words do not: {heard:#?}"
-    );
+    let nodes = browser.accessibility_nodes();
+    let has_node = |role: &str, name: &str| nodes.iter().any(|(r, n)| r == role && n == name);
+    assert!(has_node("heading", heading) && nodes.iter().any(|(role, _)| role == "main"), "{nodes:#?}");
+    assert!(!nodes.iter().any(|(role, _)| role == "image"), "the sign is decorative: {nodes:#?}");
     let title = browser.evaluate("document.title");
     assert_eq!(title, format!("{heading} · Codex"));
 
-    assert_eq!(browser.evaluate("document.referrer"), "", "nobody learns where the browser came from");
+    assert_eq!(browser.evaluate("document.referrer"), "", "no referrer");
     assert_eq!(browser.evaluate("performance.getEntriesByType('resource').length"), 0, "nothing was fetched");
     assert_eq!(browser.evaluate("document.scripts.length"), 0);
     let policy = browser.complaints.iter().find(|complaint| complaint.contains("Content Security Policy"));
@@ -93,8 +90,8 @@ fn a_real_browser_shows_the_failure_and_what_to_do() {
         assert_eq!(browser.evaluate("location.href"), "http://127.0.0.1:1455/failed");
         login.finish().expect(1);
         looks_good(&mut browser, "failed", "The sign-in did not succeed");
-        let said = browser.evaluate("document.querySelector('main').innerText");
-        assert!(said.as_str().unwrap().contains("refused the login: the visitor cancelled."), "{said}");
+        let text = browser.evaluate("document.querySelector('main').innerText");
+        assert!(text.as_str().unwrap().contains("refused the login: the visitor cancelled."), "{text}");
     });
 }
 
@@ -107,7 +104,7 @@ fn a_real_browser_shows_that_a_callback_belongs_to_another_login() {
         let mut login = world.browser_login(&[]);
         let url = login.url();
         browser.visit("http://localhost:1455/auth/callback?code=stolen&state=wrong");
-        looks_good(&mut browser, "stranger", "Another sign-in");
+        looks_good(&mut browser, "other-login", "Another sign-in");
         // The login goes on in the same browser.
         browser.visit(&url);
         assert_eq!(browser.evaluate("location.pathname"), "/success");

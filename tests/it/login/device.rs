@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use scripted_authority::{Decision, DeviceFlow, Endpoint, Outcome, Pacing, Step, TokenState};
 
-use super::world::{Login, PATIENCE, World};
+use super::world::{Login, TEST_TIMEOUT, World};
 #[cfg(feature = "failpoints")]
 use crate::support::Pause;
 use crate::support::{Ended, Machine, over_both_stores};
@@ -26,56 +26,76 @@ fn integration_succeeds(machine: &mut Machine) {
     let mut login = begun(&world, &[]);
     assert_eq!(login.line_with("/codex/device"), format!("{}/codex/device", world.authority.url()));
     let code = login.code();
-    world.authority.wait_for_requests(Endpoint::DevicePoll, 2, PATIENCE).unwrap();
+    world.authority.wait_for_requests(Endpoint::DevicePoll, 2, TEST_TIMEOUT).unwrap();
     assert!(world.authority.decide_device(&code, Decision::Approved), "{code}");
     let ended = login.finish().expect(0);
     assert!(ended.err.contains("logged in as person1@example.com (plus)\n"), "{ended}");
-    world.hides_secrets(&ended.to_string());
+    world.assert_no_secret_in(&ended.to_string());
     let document = world.document();
     assert!(document["OPENAI_API_KEY"].is_null(), "persists_without_api_key_on_exchange_failure");
     assert_eq!(world.requests(Endpoint::ApiKey), 0);
     assert_eq!(document["tokens"]["account_id"], "acct-1");
-    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
     world.codex(["refresh"]).run().expect(0);
 }
 
 fn a_declined_device_login_leaves_the_stored_one(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     let mut login = begun(&world, &[]);
     let code = login.code();
     assert!(world.authority.decide_device(&code, Decision::Denied));
     let ended = login.finish().expect(1);
     assert_eq!(last(&ended), "error: the authority refused the login: authorization_declined");
-    world.still_works(&old);
+    world.assert_still_works(&old);
 }
 
 /// Upstream: `handles_usercode_http_failure`, `handles_error_payload`; and every other request.
 fn a_failure_at_any_request_leaves_the_login_before(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
-    for (endpoint, step, exit, told) in [
+    for (endpoint, step, exit, message) in [
         (Endpoint::DeviceCode, Step::status(503, "busy"), 4, "usercode answered 503 (busy: "),
         (Endpoint::DeviceCode, Step::status(400, "odd"), 1, "usercode answered 400 (odd: "),
-        (Endpoint::DeviceCode, Step::closed_before(), 4, "usercode closed the connection before the response was complete"),
+        (
+            Endpoint::DeviceCode,
+            Step::closed_before(),
+            4,
+            "usercode closed the connection before the response was complete",
+        ),
         (Endpoint::DeviceCode, Step::body(200, "application/json", "{}"), 4, "the response is unusable"),
         (Endpoint::DevicePoll, Step::status(401, "authorization_declined"), 1, "refused the login"),
         (Endpoint::DevicePoll, Step::status(400, "expired_token"), 1, "answered 400 (expired_token: "),
         (Endpoint::DevicePoll, Step::redirect("http://evil.example/"), 1, "redirects to evil.example"),
         (Endpoint::Exchange, Step::status(400, "invalid_grant"), 1, "answered 400 (invalid_grant: "),
-        (Endpoint::Exchange, Step::closed_before(), 4, "token closed the connection before the response was complete"),
-        (Endpoint::Exchange, Step::closed_after(), 4, "token closed the connection before the response was complete"),
-        (Endpoint::Exchange, Step::truncated(), 4, "token closed the connection before the response was complete"),
+        (
+            Endpoint::Exchange,
+            Step::closed_before(),
+            4,
+            "token closed the connection before the response was complete",
+        ),
+        (
+            Endpoint::Exchange,
+            Step::closed_after(),
+            4,
+            "token closed the connection before the response was complete",
+        ),
+        (
+            Endpoint::Exchange,
+            Step::truncated(),
+            4,
+            "token closed the connection before the response was complete",
+        ),
     ] {
         world.authority.script(endpoint, step.clone());
         let ended = begun(&world, &["-v"]).finish().expect(exit);
-        assert!(ended.err.contains(told), "{step:?}: {ended}");
-        world.hides_secrets(&ended.to_string());
+        assert!(ended.err.contains(message), "{step:?}: {ended}");
+        world.assert_no_secret_in(&ended.to_string());
         world.authority.clear_script();
-        assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token);
+        assert_eq!(world.stored_token("refresh_token"), old.tokens.refresh_token);
     }
-    world.still_works(&old);
+    world.assert_still_works(&old);
 }
 
 #[test]
@@ -148,7 +168,7 @@ fn the_report_is_json_and_the_code_goes_to_stderr() {
     let report = ended.json();
     assert_eq!((&report["logged_in"], &report["method"]), (&true.into(), &"chatgpt".into()));
     assert_eq!(report["account"]["email"], "person1@example.com");
-    world.hides_secrets(&ended.to_string());
+    world.assert_no_secret_in(&ended.to_string());
 }
 
 #[test]

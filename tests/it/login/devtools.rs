@@ -138,7 +138,7 @@ impl Chromium {
     }
 
     /// Returns the accessibility tree: role and name of every node.
-    pub fn heard(&mut self) -> Vec<(String, String)> {
+    pub fn accessibility_nodes(&mut self) -> Vec<(String, String)> {
         let tree = self.call("Accessibility.getFullAXTree", &json!({}));
         let text = |node: &Value, field: &str| node[field]["value"].as_str().unwrap_or_default().to_owned();
         let nodes = tree["nodes"].as_array().unwrap().iter();
@@ -173,7 +173,7 @@ impl Chromium {
         loop {
             let message = self.messages.recv_timeout(PATIENCE);
             let message =
-                message.unwrap_or_else(|error| panic!("chromium: {error}; it told {:?}", self.events));
+                message.unwrap_or_else(|error| panic!("chromium: {error}; events: {:?}", self.events));
             if message["method"] == "Log.entryAdded" {
                 self.complaints.push(message["params"]["entry"]["text"].to_string());
             }
@@ -187,12 +187,12 @@ impl Chromium {
 
 /// Reads the browser's messages on a thread until it ends; each ends with a zero byte.
 fn messages(answers: File) -> Receiver<Value> {
-    let (tell, told) = channel();
+    let (sender, messages) = channel();
     thread::spawn(move || {
         let messages = BufReader::new(answers).split(0).map_while(Result::ok);
         let _ = messages
             .map(|text| serde_json::from_slice(&text).unwrap())
-            .try_for_each(|message| tell.send(message));
+            .try_for_each(|message| sender.send(message));
     });
-    told
+    messages
 }

@@ -3,7 +3,7 @@
 use scripted_authority::{Endpoint, Grant, TokenState};
 
 use super::world::{Login, World};
-use crate::support::{Machine, Mounted, TestHome, in_private_network, here, web};
+use crate::support::{Machine, Mounted, TestHome, here, in_private_network, web};
 
 /// Mounts a small disk as a home with the login of `grant`.
 fn small_disk(grant: &Grant) -> Mounted {
@@ -49,16 +49,13 @@ fn a_disk_that_fills_up_leaves_the_stored_login_and_the_new_tokens_are_revoked()
         fill(&disk);
         let pages = web::follow(&url);
         let ended = login.finish().expect(5);
-        assert!(
-            ended.err.contains("hint: free some space; the stored login is unchanged"),
-            "{ended}"
-        );
+        assert!(ended.err.contains("hint: free some space; the stored login is unchanged"), "{ended}");
         let page = &pages.last().unwrap().body;
         assert!(page.contains("The sign-in did not succeed") && page.contains("No space for"), "{page}");
         let kept = std::fs::read_to_string(disk.path().join("auth.json")).unwrap();
         assert_eq!(kept, grant.auth_json());
         assert_eq!(world.state_of(&grant.tokens.refresh_token), TokenState::Live);
-        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "nobody has the new tokens");
+        assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1, "the new tokens are revoked");
         let token = disk.codex(["token"]).run().expect(0);
         assert_eq!(token.out.trim_end(), grant.tokens.access_token);
     });

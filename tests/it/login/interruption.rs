@@ -6,8 +6,10 @@ use codex_auth::Lease;
 use codex_auth::login::{BrowserLogin, LoginSetup};
 use scripted_authority::{Endpoint, Moment, Step};
 
-use super::world::{PATIENCE, World};
-use crate::support::{Machine, in_private_network, in_private_network_over_both_stores, eventually, here, web};
+use super::world::{TEST_TIMEOUT, World};
+use crate::support::{
+    Machine, eventually, here, in_private_network, in_private_network_over_both_stores, web,
+};
 
 in_private_network_over_both_stores![
     a_login_that_is_ended_at_any_step_leaves_the_one_before,
@@ -32,7 +34,7 @@ const STEPS: [At; 5] =
 
 fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     for signal in ["INT", "TERM", "HUP", "KILL"] {
         for at in STEPS {
             let live = world.live_grants();
@@ -43,14 +45,14 @@ fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine
                 "{signal} at {at:?} took {:?}",
                 begun.elapsed()
             );
-            assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token, "{signal} at {at:?}");
+            assert_eq!(world.stored_token("refresh_token"), old.tokens.refresh_token, "{signal} at {at:?}");
             if signal != "KILL" {
-                world.nothing_is_left();
+                world.assert_nothing_left();
                 assert_eq!(world.live_grants(), live, "{signal} at {at:?}");
             }
         }
     }
-    world.still_works(&old);
+    world.assert_still_works(&old);
 }
 
 fn ended_at(world: &World<'_>, at: At, signal: &str) {
@@ -70,7 +72,7 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
         std::thread::spawn(move || web::send(web::parts(&callback).0, &visit(&callback)))
     });
     match (&hold, at) {
-        (Some(hold), _) => drop(hold.arrived(PATIENCE).unwrap()),
+        (Some(hold), _) => drop(hold.arrived(TEST_TIMEOUT).unwrap()),
         (None, At::Lease) => {
             eventually("the tokens to be in hand", || world.requests(Endpoint::ApiKey) > before);
         }
@@ -101,8 +103,8 @@ pub fn visit(url: &str) -> String {
 
 fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
-    for (step, told) in [
+    let old = world.log_in(1);
+    for (step, message) in [
         (Step::closed_before(), "closed the connection before the response was complete"),
         (Step::closed_after(), "closed the connection before the response was complete"),
         (Step::truncated(), "closed the connection before the response was complete"),
@@ -113,17 +115,17 @@ fn a_network_that_fails_at_any_step_leaves_the_one_before(machine: &mut Machine)
         let mut login = world.browser_login(&[]);
         let pages = web::follow(&login.url());
         let ended = login.finish().expect(4);
-        assert!(ended.err.contains(told), "{step:?}: {ended}");
+        assert!(ended.err.contains(message), "{step:?}: {ended}");
         let page = &pages.last().unwrap().body;
-        assert!(page.contains(told) && page.contains("Nothing was changed"), "{page}");
-        assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token, "{step:?}");
+        assert!(page.contains(message) && page.contains("Nothing was changed"), "{page}");
+        assert_eq!(world.stored_token("refresh_token"), old.tokens.refresh_token, "{step:?}");
     }
     // The authority no longer listens.
     let run =
         world.codex(["login", "--device-auth"]).env("CODEX_APP_SERVER_LOGIN_ISSUER", "http://127.0.0.1:9");
     let ended = run.run().refused(4);
     assert!(ended.err.contains("cannot be reached: Connection refused"), "{ended}");
-    world.still_works(&old);
+    world.assert_still_works(&old);
 }
 
 #[test]
@@ -131,17 +133,17 @@ fn an_interruption_after_the_commit_keeps_the_new_login_and_reports_what_was_ski
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let old = world.with_login_of(1);
+        let old = world.log_in(1);
         let hold = world.authority.hold(Endpoint::Revoke, Moment::Before);
         let mut login = world.browser_login(&[]);
         web::follow(&login.url());
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
         login.signal("INT");
         let ended = login.finish().expect(0);
         let warning =
             "warning: interrupted before the tokens of the old login were revoked; they may stay valid";
         assert_eq!(ended.err.lines().last(), Some(warning), "{ended}");
-        assert_ne!(world.kept("refresh_token"), old.tokens.refresh_token);
+        assert_ne!(world.stored_token("refresh_token"), old.tokens.refresh_token);
         world.codex(["token"]).run().expect(0);
     });
 }
@@ -151,7 +153,7 @@ fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let old = world.with_login_of(1);
+        let old = world.log_in(1);
         let environment = world.machine.home.environment();
         let stores = world.machine.home.stores();
         let issuer = codex_auth::authority::Issuer::parse("the test", world.authority.url()).unwrap();
@@ -167,9 +169,9 @@ fn dropping_a_login_of_the_library_frees_its_port_and_its_note() {
                 assert!(waited.is_err());
                 drop(login);
                 tokio::task::yield_now().await;
-                world.nothing_is_left();
+                world.assert_nothing_left();
             }
         });
-        world.still_works(&old);
+        world.assert_still_works(&old);
     });
 }

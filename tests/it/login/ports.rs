@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use super::world::{Login, World};
-use crate::support::{Machine, TestHome, in_private_network, here, web};
+use crate::support::{Machine, TestHome, here, in_private_network, web};
 
 #[test]
 fn falls_back_to_registered_fallback_port_when_default_port_is_in_use() {
@@ -15,15 +15,15 @@ fn falls_back_to_registered_fallback_port_when_default_port_is_in_use() {
             let mut machine = Machine::with_file();
             let world = World::new(&mut machine);
             world.authority.adjust(|policy| policy.redirects = scripted_authority::Redirects::CodexPorts);
-            let stranger = TcpListener::bind(address).unwrap();
+            let other = TcpListener::bind(address).unwrap();
             let mut login = world.browser_login(&[]);
             let url = login.url();
             assert!(url.contains("redirect_uri=http%3A%2F%2F127.0.0.1%3A1457%2Fauth%2Fcallback&"), "{url}");
             let pages = web::follow(&url);
             assert_eq!(pages.last().unwrap().url, "http://127.0.0.1:1457/success");
             login.finish().expect(0);
-            stranger.set_nonblocking(true).unwrap();
-            assert!(stranger.accept().is_err(), "whoever has the port was not troubled");
+            other.set_nonblocking(true).unwrap();
+            assert!(other.accept().is_err(), "the other program got no connection");
         }
     });
 }
@@ -33,7 +33,7 @@ fn cancels_previous_login_server_when_port_is_in_use() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let old = world.with_login_of(1);
+        let old = world.log_in(1);
         let mut first = world.browser_login(&[]);
         let first_url = first.url();
         let mut second = world.browser_login(&[]);
@@ -42,12 +42,12 @@ fn cancels_previous_login_server_when_port_is_in_use() {
         let ended = first.finish().expect(1);
         assert!(ended.err.ends_with("error: another login for this home was started and has taken over\n"));
         assert_ne!(first_url, url);
-        assert_eq!(world.kept("refresh_token"), old.tokens.refresh_token);
+        assert_eq!(world.stored_token("refresh_token"), old.tokens.refresh_token);
         // The URL of the first login does not work any more.
         assert_eq!(web::follow(&first_url).last().unwrap().status, 400);
         web::follow(&url);
         second.finish().expect(0);
-        world.nothing_is_left();
+        world.assert_nothing_left();
     });
 }
 
@@ -68,7 +68,7 @@ fn a_login_of_another_home_keeps_its_port_and_both_complete() {
             login.finish().expect(0);
         }
         assert!(other.document().exists() && world.machine.stored_text().is_some());
-        world.nothing_is_left();
+        world.assert_nothing_left();
     });
 }
 
@@ -77,8 +77,8 @@ fn two_occupied_ports_are_an_error_that_names_the_process_and_the_fix() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let old = world.with_login_of(1);
-        let strangers = [1455, 1457].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let old = world.log_in(1);
+        let others = [1455, 1457].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
         let ended = world.browser_login(&[]).finish().refused(1);
         let us = format!("{} (pid {})", std::env::current_exe().unwrap().display(), std::process::id());
         assert_eq!(
@@ -90,9 +90,9 @@ fn two_occupied_ports_are_an_error_that_names_the_process_and_the_fix() {
                 "hint: end one of them, or log in with a device code: codex login --device-auth".to_owned(),
             ]
         );
-        drop(strangers);
-        world.nothing_is_left();
-        world.still_works(&old);
+        drop(others);
+        world.assert_nothing_left();
+        world.assert_still_works(&old);
     });
 }
 
@@ -130,13 +130,13 @@ fn the_note_of_a_killed_login_does_not_block_the_next() {
         assert_eq!(killed.finish().code, None);
         assert!(world.machine.home.file("codex-auth/login").exists());
         // Another program has the port by now and does not know the token.
-        let stranger = TcpListener::bind("127.0.0.1:1455").unwrap();
+        let other = TcpListener::bind("127.0.0.1:1455").unwrap();
         let mut login = world.browser_login(&[]);
         let url = login.url();
         assert!(url.contains("127.0.0.1%3A1457"), "{url}");
         web::follow(&url);
         login.finish().expect(0);
-        drop(stranger);
-        world.nothing_is_left();
+        drop(other);
+        world.assert_nothing_left();
     });
 }

@@ -28,7 +28,7 @@ fn a_personal_access_token_is_stored_without_a_mode_that_older_builds_refuse(mac
     let token = world.authority.personal_access_token(Account::numbered(1));
     let ended = logged_in_with(&world, &format!("{token}\n")).expect(0);
     assert!(ended.err.starts_with("the token belongs to person1@example.com\n"), "{ended}");
-    world.hides_secrets(&ended.to_string());
+    world.assert_no_secret_in(&ended.to_string());
     assert_eq!(world.document(), json!({"OPENAI_API_KEY": null, "personal_access_token": token}));
     assert_eq!(world.codex(["token"]).run().expect(0).out, format!("{token}\n"));
 }
@@ -39,7 +39,7 @@ fn an_agent_identity_token_is_stored_with_its_mode(machine: &mut Machine) {
         trust_its_keys(&world, path);
         let token = world.authority.agent_identity(&Account::numbered(1), Signing::Valid).unwrap();
         let ended = logged_in_with(&world, &token).expect(0);
-        world.hides_secrets(&ended.to_string());
+        world.assert_no_secret_in(&ended.to_string());
         let kept: Value = world.document();
         assert_eq!((&kept["auth_mode"], &kept["agent_identity"]), (&json!("agentIdentity"), &json!(token)));
         world
@@ -51,7 +51,7 @@ fn an_agent_identity_token_is_stored_with_its_mode(machine: &mut Machine) {
 
 fn a_token_that_cannot_be_verified_leaves_the_stored_login(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     trust_its_keys(&world, "/backend-api");
     let personal = world.authority.personal_access_token(Account::numbered(1));
     let agent = |signing| world.authority.agent_identity(&Account::numbered(1), signing).unwrap();
@@ -60,17 +60,27 @@ fn a_token_that_cannot_be_verified_leaves_the_stored_login(machine: &mut Machine
     world.authority.adjust(|policy| policy.access_lifetime = 3_600);
     let ordinary = |_: ()| None;
     let failing = |endpoint, step| Some((endpoint, step));
-    for (token, script, exit, told) in [
+    for (token, script, exit, message) in [
         ("at-nobody-knows-this", ordinary(()), 1, "the authority does not accept this personal access token"),
         (&personal, failing(Endpoint::Whoami, Step::status(500, "down")), 4, "whoami answered 500"),
         (&personal, failing(Endpoint::Whoami, Step::closed_before()), 4, "whoami closed the connection"),
-        (&personal, failing(Endpoint::Whoami, Step::body(200, "text/html", "<p>")), 4, "the response is unusable"),
+        (
+            &personal,
+            failing(Endpoint::Whoami, Step::body(200, "text/html", "<p>")),
+            4,
+            "the response is unusable",
+        ),
         (&agent(Signing::Forged), ordinary(()), 1, "agent identity token: its signature is invalid"),
         (&agent(Signing::UnknownKey), ordinary(()), 1, "agent identity token: its key is not published"),
         (&agent(Signing::Unsigned), ordinary(()), 1, "agent identity token: it is not signed with RS256"),
         (&expired, ordinary(()), 1, "agent identity token: it has expired"),
         (&agent(Signing::Valid), failing(Endpoint::Jwks, Step::status(503, "busy")), 4, "jwks answered 503"),
-        (&agent(Signing::Valid), failing(Endpoint::Jwks, Step::closed_before()), 4, "jwks closed the connection"),
+        (
+            &agent(Signing::Valid),
+            failing(Endpoint::Jwks, Step::closed_before()),
+            4,
+            "jwks closed the connection",
+        ),
         (
             &agent(Signing::Valid),
             failing(Endpoint::Jwks, Step::redirect("http://evil.example/")),
@@ -82,9 +92,9 @@ fn a_token_that_cannot_be_verified_leaves_the_stored_login(machine: &mut Machine
             world.authority.script(endpoint, step);
         }
         let ended = logged_in_with(&world, token).expect(exit);
-        assert!(ended.err.contains(told), "{told}: {ended}");
+        assert!(ended.err.contains(message), "{message}: {ended}");
         assert!(!ended.err.contains("panicked"), "{ended}");
-        world.hides_secrets(&ended.to_string());
+        world.assert_no_secret_in(&ended.to_string());
     }
-    world.still_works(&old);
+    world.assert_still_works(&old);
 }

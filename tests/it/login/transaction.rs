@@ -3,7 +3,7 @@
 use codex_auth::manager::{AuthManager, RecoveryStep};
 use scripted_authority::{Account, Decision, Endpoint, Revocation, Step, TokenState};
 
-use super::world::{Login, PATIENCE, World};
+use super::world::{Login, TEST_TIMEOUT, World};
 use crate::support::{Machine, in_private_network_over_both_stores, over_both_stores, web};
 
 in_private_network_over_both_stores![
@@ -27,7 +27,7 @@ fn logged_in(world: &World<'_>, more: &[&str]) -> crate::support::Ended {
 
 fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mut Machine) {
     let world = World::new(machine);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     let mut login = world.browser_login(&[]);
     login.line_with("person1@example.com (plus) is logged in here until the new login is stored");
     web::follow(&login.url());
@@ -37,13 +37,13 @@ fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mu
     assert!(lines[1].starts_with("stored in the "), "{ended}");
     assert_eq!(lines[2], "logged in as person1@example.com (plus), in place of the old login");
     assert_eq!(world.state_of(&old.tokens.refresh_token), TokenState::Revoked);
-    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
+    assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
     let asked: Vec<_> = world.authority.journal().into_iter().map(|entry| entry.endpoint).collect();
     let order = [Endpoint::Authorize, Endpoint::Exchange, Endpoint::ApiKey, Endpoint::Revoke];
     assert_eq!(asked, order, "the old login is touched last");
 
     // The authority fails: the new login is stored, and the output says that the old tokens may stay valid.
-    let older = world.kept("refresh_token");
+    let older = world.stored_token("refresh_token");
     world.authority.script_always(Endpoint::Revoke, Step::status(400, "odd"));
     let mut login = world.browser_login(&[]);
     let pages = web::follow(&login.url());
@@ -55,13 +55,13 @@ fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mu
         "{ended}"
     );
     assert_eq!(world.state_of(&older), TokenState::Live);
-    assert_eq!(world.state_of(&world.kept("refresh_token")), TokenState::Live);
-    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.kept("access_token"));
+    assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
+    assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.stored_token("access_token"));
 }
 
 fn the_tokens_of_another_account_are_not_revoked_and_the_output_says_so(machine: &mut Machine) {
     let world = World::new(machine);
-    let other = world.with_login_of(2);
+    let other = world.log_in(2);
     let ended = logged_in(&world, &[]).expect(0);
     assert_eq!(
         ended.err.lines().last().unwrap(),
@@ -75,11 +75,11 @@ fn the_tokens_of_another_account_are_not_revoked_and_the_output_says_so(machine:
 
 fn options_decide_whether_the_old_tokens_are_revoked(machine: &mut Machine) {
     let world = World::new(machine);
-    let other = world.with_login_of(2);
+    let other = world.log_in(2);
     let report = logged_in(&world, &["--revoke-old", "--json"]).expect(0).json();
     assert_eq!((&report["old_tokens"], &report["replaced"]), (&"revoked".into(), &true.into()));
     assert_eq!(world.state_of(&other.tokens.refresh_token), TokenState::Revoked);
-    let mine = world.kept("refresh_token");
+    let mine = world.stored_token("refresh_token");
     let report = logged_in(&world, &["--keep-old", "--json"]).expect(0).json();
     assert_eq!(report["old_tokens"], "left-alive");
     assert_eq!(world.state_of(&mine), TokenState::Live);
@@ -94,7 +94,7 @@ fn options_decide_whether_the_old_tokens_are_revoked(machine: &mut Machine) {
 fn does_not_revoke_reused_refresh_token() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let grant = world.with_login_of(1);
+    let grant = world.log_in(1);
     world.authority.script(
         Endpoint::Exchange,
         Step::edited(
@@ -109,12 +109,10 @@ fn does_not_revoke_reused_refresh_token() {
 }
 
 /// A program that holds the old access token gets a 401, reads the store again and goes on.
-fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(
-    machine: &mut Machine,
-) {
+fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(machine: &mut Machine) {
     let world = World::new(machine);
     world.authority.adjust(|policy| policy.revocation = Revocation::WholeGrant);
-    let old = world.with_login_of(1);
+    let old = world.log_in(1);
     let home = world.machine.home.home();
     let running = AuthManager::builder(home, world.machine.home.environment()).open().unwrap();
     let held = running.current();
@@ -124,7 +122,11 @@ fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(
         assert_eq!(world.state_of(token), TokenState::Revoked, "the whole grant has ended");
     }
     for token in ["access_token", "refresh_token"] {
-        assert_eq!(world.state_of(&world.kept(token)), TokenState::Live, "the new login is another grant");
+        assert_eq!(
+            world.state_of(&world.stored_token(token)),
+            TokenState::Live,
+            "the new login is another grant"
+        );
     }
     let recovered = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -132,7 +134,7 @@ fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(
         .unwrap()
         .block_on(running.recover(&held).next());
     let RecoveryStep::Reloaded(token) = recovered.unwrap() else { panic!("the new one is there already") };
-    assert_eq!(token.secret().unwrap().expose(), world.kept("access_token"));
+    assert_eq!(token.secret().unwrap().expose(), world.stored_token("access_token"));
     world.codex(["refresh"]).run().expect(0);
 }
 
@@ -148,11 +150,11 @@ fn of_two_concurrent_logins_the_last_to_commit_wins_and_both_report_it(machine: 
         assert!(world.authority.decide_device(code, Decision::Approved));
     }
     for hold in &holds {
-        hold.arrived(PATIENCE).unwrap();
+        hold.arrived(TEST_TIMEOUT).unwrap();
     }
     drop(holds);
     let ended = [one.finish().expect(0), other.finish().expect(0)];
-    let kept = world.kept("refresh_token");
+    let kept = world.stored_token("refresh_token");
     assert_eq!(world.state_of(&kept), TokenState::Live, "the one that is kept is good");
     let replaced = ended.iter().filter(|ended| ended.err.contains("in place of the old login")).count();
     assert_eq!(replaced, 1, "{}\n{}", ended[0], ended[1]);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::{Ended, Guarded, Machine, Run};
 
 /// The timeout of every step.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A machine and its authority.
 pub struct World<'a> {
@@ -29,7 +29,7 @@ impl<'a> World<'a> {
     }
 
     /// Stores a login of `account`.
-    pub fn with_login_of(&self, account: u32) -> Grant {
+    pub fn log_in(&self, account: u32) -> Grant {
         let grant = self.authority.grant(Account::numbered(account));
         if self.machine.session.is_some() {
             // A migration also creates the sealing key.
@@ -60,11 +60,11 @@ impl<'a> World<'a> {
 
     /// Returns the stored document.
     pub fn document(&self) -> Value {
-        serde_json::from_str(&self.machine.stored_text().expect("somebody is logged in")).unwrap()
+        serde_json::from_str(&self.machine.stored_text().expect("a login is stored")).unwrap()
     }
 
     /// Returns one of the stored tokens.
-    pub fn kept(&self, token: &str) -> String {
+    pub fn stored_token(&self, token: &str) -> String {
         self.document()["tokens"][token].as_str().unwrap().to_owned()
     }
 
@@ -86,7 +86,7 @@ impl<'a> World<'a> {
 
     /// Asserts that the login of `grant` is unchanged and can be refreshed.
     #[track_caller]
-    pub fn still_works(&self, grant: &Grant) {
+    pub fn assert_still_works(&self, grant: &Grant) {
         let kept: Value = serde_json::from_str(&self.machine.stored_text().unwrap()).unwrap();
         let before: Value = serde_json::from_str(&grant.auth_json()).unwrap();
         assert_eq!(kept, before, "the login before was changed");
@@ -99,7 +99,7 @@ impl<'a> World<'a> {
 
     /// Asserts that a login that ended left no note and no port in use.
     #[track_caller]
-    pub fn nothing_is_left(&self) {
+    pub fn assert_nothing_left(&self) {
         assert!(!self.machine.home.file("codex-auth/login").exists(), "the note is still there");
         for port in [1455, 1457] {
             assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(), "{port} is still taken");
@@ -108,7 +108,7 @@ impl<'a> World<'a> {
 
     /// Asserts that `text` contains no issued secret.
     #[track_caller]
-    pub fn hides_secrets(&self, text: &str) {
+    pub fn assert_no_secret_in(&self, text: &str) {
         for secret in self.authority.issued_secrets() {
             assert!(!text.contains(&secret), "{secret} in\n{text}");
         }
@@ -120,8 +120,8 @@ pub struct Login {
     process: Guarded,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
-    said: Receiver<String>,
-    heard: String,
+    lines: Receiver<String>,
+    output: String,
 }
 
 impl Login {
@@ -134,9 +134,9 @@ impl Login {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
-        let said = listen(lines);
+        let lines = listen(lines);
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        Self { process: Guarded(child), stdin, stdout, said, heard: String::new() }
+        Self { process: Guarded(child), stdin, stdout, lines, output: String::new() }
     }
 
     /// Starts it on a terminal, where stdout and stderr are one stream.
@@ -144,9 +144,9 @@ impl Login {
         let mut command = run.on_a_terminal().into_command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let said = listen(BufReader::new(child.stdout.take().unwrap()));
+        let lines = listen(BufReader::new(child.stdout.take().unwrap()));
         let stdin = child.stdin.take();
-        Self { process: Guarded(child), stdin, stdout: None, said, heard: String::new() }
+        Self { process: Guarded(child), stdin, stdout: None, lines, output: String::new() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -157,15 +157,15 @@ impl Login {
     #[track_caller]
     pub fn line_with(&mut self, text: &str) -> String {
         loop {
-            match self.said.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(TEST_TIMEOUT) {
                 Ok(line) => {
-                    self.heard.push_str(&line);
+                    self.output.push_str(&line);
                     if line.contains(text) {
                         return line.trim().to_owned();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => panic!("waited for {text:?} after\n{}", self.heard),
-                Err(RecvTimeoutError::Disconnected) => panic!("it never said {text:?}:\n{}", self.heard),
+                Err(RecvTimeoutError::Timeout) => panic!("waited for {text:?} after\n{}", self.output),
+                Err(RecvTimeoutError::Disconnected) => panic!("it never wrote {text:?}:\n{}", self.output),
             }
         }
     }
@@ -203,23 +203,23 @@ impl Login {
         if let Some(mut stdout) = self.stdout.take() {
             stdout.read_to_string(&mut out).unwrap();
         }
-        let mut err = std::mem::take(&mut self.heard);
-        err.extend(self.said.iter());
+        let mut err = std::mem::take(&mut self.output);
+        err.extend(self.lines.iter());
         let code = self.process.0.wait().unwrap().code();
         Ended { code, out, err }
     }
 }
 
 fn listen(mut lines: impl std::io::BufRead + Send + 'static) -> Receiver<String> {
-    let (tell, said) = channel();
+    let (sender, received) = channel();
     thread::spawn(move || {
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            if tell.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                 return;
             }
             line.clear();
         }
     });
-    said
+    received
 }

@@ -215,6 +215,6 @@ fn the_journal_contains_everything_but_secrets() {
     assert_eq!(authority.counters().all(), 2);
 
     let shown = format!("{journal:?}{grant:?}{authority:?}{}", json!(journal));
-    let told = authority.issued_secrets().into_iter().filter(|secret| shown.contains(secret.as_str()));
-    assert_eq!(told.count(), 0);
+    let leaked = authority.issued_secrets().into_iter().filter(|secret| shown.contains(secret.as_str()));
+    assert_eq!(leaked.count(), 0);
 }
