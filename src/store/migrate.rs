@@ -1,6 +1,7 @@
 //! Moving a login to another store: copy, read back, select, and only then remove what was copied.
 
 use codex_auth_platform::private_file::Removal;
+use jiff::Timestamp;
 
 use super::commit::WriteIntent;
 use super::content::{DocumentLocation, SeenRevision, StorageNote, StoreContent, StoredDocument};
@@ -8,12 +9,13 @@ use super::error::Error;
 use super::find::Stores;
 use super::preference::{LaterCopy, is_copy, later};
 use super::seal::Seal;
+use super::settings::SettingChange;
 use super::writer::{RemoveOutcome, ReplaceOutcome, Writer};
 use crate::config::StoreKind;
 
 /// A token with a shorter lifetime, in seconds, is refreshed before the login is moved: a program that refreshed it
 /// while the old copy is removed would lose the response.
-pub const MIN_TOKEN_LIFETIME_SECS: u64 = 600;
+const MIN_TOKEN_LIFETIME_SECS: u64 = 600;
 /// How often a login is copied again because another program changed it meanwhile.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -27,8 +29,24 @@ pub struct MigrationPlan {
     pub to: StoreKind,
     /// Whether the document has to be copied.
     pub action: MigrationMove,
+    /// The change of `config.toml`.
+    pub setting: Option<SettingChange>,
     /// Warnings to show to the user.
     pub notes: Vec<StorageNote>,
+}
+
+impl MigrationPlan {
+    /// Returns the remaining lifetime, in seconds, that the token must have before the move; `None` if it need not be
+    /// refreshed.
+    #[must_use]
+    pub fn required_lifetime(&self, now: Timestamp) -> Option<u64> {
+        let document = &self.stored.document;
+        let left = document.expires_at(now)?.duration_since(now).as_secs();
+        let expires_soon = left < i64::try_from(MIN_TOKEN_LIFETIME_SECS).unwrap_or(i64::MAX);
+        let is_refreshed =
+            self.action == MigrationMove::Copy && document.fingerprint().is_some() && expires_soon;
+        is_refreshed.then_some(MIN_TOKEN_LIFETIME_SECS)
+    }
 }
 
 /// Whether a migration copies the document.
@@ -51,6 +69,8 @@ pub struct MigrationReport {
     pub action: MigrationMove,
     /// Where copies were removed.
     pub removed: Vec<DocumentLocation>,
+    /// The change of `config.toml`.
+    pub setting: Option<SettingChange>,
     /// The copies that could not be removed, and why. The login was moved all the same.
     pub not_removed: Vec<(StoreKind, String)>,
     /// Warnings to show to the user.
@@ -67,26 +87,31 @@ pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Err
     let found = stores.find()?;
     let Some(mut stored) = found.stored else { return Ok(None) };
     let destination = stores.store(to);
-    destination.check_write(stores.deadline())?;
+    destination.check_write(stores.timeout())?;
     if stores.setting_for(to.into()).is_some() {
         stores.settings().check_writable(stores.home())?;
     }
     // Of two copies the later one is moved, whichever store it is in.
-    if let Ok(Some(other)) = stores.store(stored.location.kind().other()).load(stores.deadline())
+    if let Ok(Some(other)) = stores.store(stored.location.kind().other()).load(stores.timeout())
         && later(&stored.document, &other.document) == Some(LaterCopy::Second)
     {
         stored = other;
     }
     let action = if stored.location.kind() == to { MigrationMove::Stay } else { MigrationMove::Copy };
     if action == MigrationMove::Copy {
-        stores.store(to.other()).check_remove(stores.deadline())?;
-        if let Ok(Some(there)) = destination.load(stores.deadline())
+        stores.store(to.other()).check_remove(stores.timeout())?;
+        if let Ok(Some(there)) = destination.load(stores.timeout())
             && !is_copy(&there.document, &stored.document)
         {
             return Err(Error::Occupied { location: there.location });
         }
     }
-    Ok(Some(MigrationPlan { stored, to, action, notes: found.notes }))
+    let setting = stores.setting_for(to.into());
+    let setting = setting.map(|selection| stores.settings().planned_change(selection, stores.home()));
+    // The move itself puts the login where `config.toml` points.
+    let is_fixed = |note: &StorageNote| matches!(note, StorageNote::Misplaced { .. });
+    let notes = found.notes.into_iter().filter(|note| !is_fixed(note)).collect();
+    Ok(Some(MigrationPlan { stored, to, action, setting, notes }))
 }
 
 /// Moves the login to the store `to`; returns `None` without a login. The caller has completed any rescue.
@@ -111,13 +136,14 @@ pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migratio
         location: stored.location.clone(),
         action,
         removed: Vec::new(),
+        setting: None,
         not_removed: Vec::new(),
         notes,
     };
     match action {
         MigrationMove::Copy => copy(writer, to, stored, &mut done)?,
         MigrationMove::Stay => {
-            writer.select(to.into())?;
+            done.setting = writer.select(to.into())?;
             writer.record(|state| state.store = Some(to))?;
             remove_older(writer, to.other(), &stored, &mut done);
         }
@@ -146,7 +172,7 @@ fn copy(
         }
     }
     if to == StoreKind::Keychain && stored.document.fingerprint().is_some() {
-        Seal::for_store(writer.lease(), to, &writer.stores().keychain(), writer.stores().deadline())?;
+        Seal::for_store(writer.lease(), to, &writer.stores().keychain(), writer.stores().timeout())?;
     }
     let (mut source, mut seen) = (stored, there.seen());
     for left in (0..MAX_ATTEMPTS).rev() {
@@ -184,7 +210,7 @@ fn copy_once(
         }
         ReplaceOutcome::Changed(_) => return Err(Error::Contended),
     }
-    writer.select(to.into())?;
+    done.setting = writer.select(to.into())?.or(done.setting.take());
     let from = to.other();
     let copied = SeenRevision::Credential(source.document.revision());
     match writer.remove(from, copied) {

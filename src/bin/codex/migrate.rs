@@ -4,9 +4,7 @@ use clap::Args;
 use codex_auth::StoreKind;
 use codex_auth::manager::{self, AccountPolicy, RefreshReason};
 use codex_auth::store::DocumentLocation;
-use codex_auth::store::migrate::{
-    self, MIN_TOKEN_LIFETIME_SECS, MigrationMove, MigrationPlan, MigrationReport,
-};
+use codex_auth::store::migrate::{self, MigrationMove, MigrationPlan, MigrationReport};
 use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
@@ -20,6 +18,7 @@ use crate::{import, status};
 const TARGETS: WordParser<StoreKind> = WordParser { words: &["keychain", "file"], parse: target };
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::MIGRATE)]
 pub(crate) struct MigrateArguments {
     /// The new store: keychain or file
     #[arg(long, value_name = "STORE", value_parser = TARGETS, hide_possible_values = true, required_unless_present = "from_codex")]
@@ -74,14 +73,9 @@ fn refresh_before_move(
     plan: &MigrationPlan,
     output: &Output,
 ) -> Result<(), CommandError> {
-    let now = session.clock.now();
-    let left = plan.stored.document.expires_at(now).map(|end| end.duration_since(now).as_secs());
-    let refreshable = plan.stored.document.fingerprint().is_some();
-    if plan.action == MigrationMove::Copy
-        && refreshable
-        && left.is_some_and(|left| left < i64::try_from(MIN_TOKEN_LIFETIME_SECS).unwrap_or(i64::MAX))
+    if let Some(lifetime) = plan.required_lifetime(session.clock.now())
         && let Err(error) = refreshed(
-            RefreshReason::MinTtl(MIN_TOKEN_LIFETIME_SECS),
+            RefreshReason::MinTtl(lifetime),
             &*session.snapshot()?,
             AccountPolicy::Stay,
             &session.deadline,
@@ -99,7 +93,9 @@ fn preview(
     output: &Output,
 ) -> CommandOutcome {
     let to = session.stores.location(plan.to);
+    let setting = plan.setting.as_ref().map(|setting| format!("would {setting}"));
     if output.is_json() {
+        setting.iter().for_each(|line| output.say(line));
         output.report(json!({
             "dry_run": true,
             "from": plan.stored.location.to_string(),
@@ -114,12 +110,11 @@ fn preview(
         MigrationMove::Copy => {
             output.say(&format!("would copy the login from the {}", kept_in(&plan.stored.location)));
             output.say(&format!("      to the {}, read it back and compare", kept_in(&to)));
-            output.say(
-                "      then set cli_auth_credentials_store in config.toml if Codex needs it, and remove the old copy",
-            );
+            output.say("      then remove the old copy");
         }
         _ => output.say(&format!("the login is already in the {}", kept_in(&plan.stored.location))),
     }
+    setting.iter().for_each(|line| output.say(line));
     plan.stored.notes.iter().chain(&plan.notes).for_each(|note| output.warn(&note.to_string()));
     Ok(())
 }
@@ -135,6 +130,9 @@ fn report(
         .iter()
         .map(|(kind, reason)| format!("a copy in the {kind} store was left: {reason}"))
         .collect();
+    if let Some(setting) = &done.setting {
+        output.inform(&setting.to_string());
+    }
     if output.is_json() {
         output.report(json!({
             "dry_run": false,
@@ -148,11 +146,11 @@ fn report(
         return Ok(());
     }
     match done.action {
-        MigrationMove::Copy => output.say(&format!("moved the login to the {}", kept_in(&done.location))),
-        _ => output.say(&format!("the login is already in the {}", kept_in(&done.location))),
+        MigrationMove::Copy => output.inform(&format!("moved the login to the {}", kept_in(&done.location))),
+        _ => output.inform(&format!("the login is already in the {}", kept_in(&done.location))),
     }
     for location in &done.removed {
-        output.say(&format!("removed a copy from the {}", kept_in(location)));
+        output.inform(&format!("removed a copy from the {}", kept_in(location)));
     }
     done.notes.iter().for_each(|note| output.warn(&note.to_string()));
     left.iter().for_each(|line| output.warn(line));
@@ -160,5 +158,5 @@ fn report(
 }
 
 fn target(word: &str) -> Result<StoreKind, String> {
-    StoreKind::from_name(word).ok_or_else(|| "a login can be moved to keychain or file".to_owned())
+    StoreKind::from_name(word).ok_or_else(|| "keychain or file".to_owned())
 }

@@ -25,12 +25,12 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let bearers = Arc::<Mutex<Vec<String>>>::default();
-        let heard = Arc::clone(&bearers);
+        let seen = Arc::clone(&bearers);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let heard = Arc::clone(&heard);
+                let seen = Arc::clone(&seen);
                 // A client may close the connection.
-                thread::spawn(move || stream.and_then(|stream| answer(stream, &heard)));
+                thread::spawn(move || stream.and_then(|stream| answer(stream, &seen)));
             }
         });
         Self { url, bearers }
@@ -56,7 +56,7 @@ impl Provider {
 }
 
 /// Reads one request and responds.
-fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
+fn answer(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
     reader.read_line(&mut request)?;
@@ -73,7 +73,7 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let bearer = headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    heard.lock().unwrap().push(bearer.unwrap_or_default().to_owned());
+    seen.lock().unwrap().push(bearer.unwrap_or_default().to_owned());
     let message = json!({
         "type": "message", "role": "assistant", "id": "m", "content": [{"type": "output_text", "text": "pong"}],
     });

@@ -2,11 +2,11 @@
 
 mod alone;
 pub mod codex;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;
 mod documents;
 mod hand_over;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keyring3;

@@ -37,6 +37,7 @@ const WITHOUT_VALUE: [&str; 3] = ["--stdio", "--strict-config", "--analytics-def
 const WITH_VALUE: [&str; 4] = ["-c", "--config", "--enable", "--disable"];
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::APP_SERVER)]
 pub(crate) struct AppServerArguments {
     /// Arguments for the app-server of the next codex on PATH, which handles the other methods
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]

@@ -68,14 +68,14 @@ mod tests {
     fn a_slow_change_delays_reads_for_a_limited_time_and_other_changes_until_it_ends() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.unwrap().block_on(async {
-            let said = Arc::new(Mutex::new(Vec::new()));
-            let say = |word: &'static str| {
-                let said = Arc::clone(&said);
-                async move { said.lock().unwrap().push(word) }
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let record = |word: &'static str| {
+                let order = Arc::clone(&order);
+                async move { order.lock().unwrap().push(word) }
             };
             let mut turns = Turns::default();
             let (release, released) = oneshot::channel::<()>();
-            let login = say("login");
+            let login = record("login");
             turns
                 .begin(TurnKind::Change, async move {
                     let _ = released.await;
@@ -83,19 +83,19 @@ mod tests {
                 })
                 .await;
             let begun = Instant::now();
-            turns.begin(TurnKind::Read, say("first read")).await;
+            turns.begin(TurnKind::Read, record("first read")).await;
             let delayed = begun.elapsed();
-            turns.begin(TurnKind::Read, say("second read")).await;
+            turns.begin(TurnKind::Read, record("second read")).await;
             assert!(
                 delayed >= MAX_DELAY && begun.elapsed() - delayed < MAX_DELAY,
                 "only the first is delayed"
             );
-            turns.begin(TurnKind::Change, say("logout")).await;
-            turns.begin(TurnKind::Read, say("third read")).await;
+            turns.begin(TurnKind::Change, record("logout")).await;
+            turns.begin(TurnKind::Read, record("third read")).await;
             release.send(()).unwrap();
             turns.finish().await;
-            let said = said.lock().unwrap();
-            assert_eq!(*said, ["first read", "second read", "third read", "login", "logout"]);
+            let order = order.lock().unwrap();
+            assert_eq!(*order, ["first read", "second read", "third read", "login", "logout"]);
         });
     }
 }

@@ -7,7 +7,7 @@ use codex_auth::store::inspection::{self, EntryRole, FolderAccess, HomeEntry, Ho
 use codex_auth_platform::filesystem::{self, FileSystem, FileSystemKind, MountPoint, WatchSupport};
 use codex_auth_platform::process;
 
-use super::Examination;
+use super::examination::Examination;
 use super::finding::Finding;
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {

@@ -7,7 +7,7 @@ use codex_auth::manager::{self, LoginStatus};
 use codex_auth::store::{self, FindReport, HomeState, KeychainError, SpendOutcome, StorageNote};
 use codex_auth::{StoreKind, Stores};
 
-use super::Examination;
+use super::examination::Examination;
 use super::finding::Finding;
 use crate::context::kept_in;
 use crate::output::relative;
@@ -161,7 +161,7 @@ impl KeychainRole {
 /// Checks the keychain. A failure is a problem only if the login uses the keychain.
 fn keychain(stores: &Stores, role: KeychainRole) -> Finding {
     let keychain = stores.keychain();
-    match (keychain.check(stores.deadline()), role) {
+    match (keychain.check(stores.timeout()), role) {
         (Err(error), KeychainRole::None) => Finding::ok("keychain", unused_state(&error)),
         (Ok(()), KeychainRole::None) => Finding::ok("keychain", "unlocked; the login is not in it"),
         (Ok(()), KeychainRole::Holds) => {

@@ -7,7 +7,7 @@ use codex_auth_platform::filesystem;
 use codex_auth_platform::process::RunningProcess;
 use codex_auth_platform::service;
 
-use super::Examination;
+use super::examination::Examination;
 use super::finding::Finding;
 use crate::context::other_programs;
 use crate::hand_over;

@@ -3,6 +3,7 @@
 //! It never refreshes, writes nothing without `--fix`, and prints no secret, so its report can be pasted into a bug
 //! report. The only request it sends is an empty one to the authority.
 
+mod examination;
 mod finding;
 mod folders;
 mod login;
@@ -10,15 +11,15 @@ mod machine;
 mod network;
 
 use clap::Args;
-use codex_auth::store::{self, inspection};
-use codex_auth::{Clock, Environment, Home, Lease, Stores};
 use serde_json::json;
 
+use self::examination::Examination;
 use self::finding::{AutomaticFix, Finding, FindingLevel};
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::output::{Output, path_text};
+use crate::output::Output;
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::DOCTOR)]
 pub(crate) struct DoctorArguments {
     /// Fix what is safe to fix: modes that are too open, and leftovers of killed processes
     #[arg(long)]
@@ -29,24 +30,16 @@ pub(crate) struct DoctorArguments {
     pub(crate) json: bool,
 }
 
-/// What the checks examine.
-struct Examination {
-    environment: Environment,
-    home: Home,
-    clock: Clock,
-    stores: Result<Stores, CommandError>,
-}
-
 pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOutcome {
     let mut findings = vec![machine::version()];
     let mut fixed = Vec::new();
     match Examination::open(output) {
         Err(error) => findings.push(Finding::failed("place", &error)),
         Ok(subject) => {
-            let mut found = subject.findings();
+            let mut found = check(&subject);
             if arguments.fix && found.iter().any(|finding| finding.fix == AutomaticFix::ByFlag) {
                 let outcome = subject.fix();
-                let after = subject.findings();
+                let after = check(&subject);
                 fixed = found.into_iter().filter(|finding| finding.fix == AutomaticFix::ByFlag).collect();
                 fixed.retain(|finding| !after.contains(finding));
                 found = after;
@@ -57,31 +50,18 @@ pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOu
     }
     report(&findings, &fixed, output)?;
     let healthy = findings.iter().all(|finding| finding.level != FindingLevel::Problem);
-    if healthy { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
+    if healthy { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
 }
 
-impl Examination {
-    fn open(output: &mut Output) -> Result<Self, CommandError> {
-        let environment = Environment::of_process()?;
-        output.configure(&environment);
-        let home = store::locate(&environment)?;
-        output.head("place", json!(path_text(home.path())));
-        // The report is meant to be shared, so it does not name the account.
-        output.head("account", json!(null));
-        let stores = Stores::open(home.clone(), &environment).map_err(CommandError::from);
-        Ok(Self { environment, home, clock: Clock::system(), stores })
-    }
-
-    /// Runs all checks.
-    fn findings(&self) -> Vec<Finding> {
-        [folders::findings(self), login::findings(self), network::findings(self), machine::findings(self)]
-            .concat()
-    }
-
-    fn fix(&self) -> Result<(), CommandError> {
-        let lease = Lease::acquire(&self.home, self.environment.lock_timeout, |_waiting| {})?;
-        Ok(inspection::fix(&lease)?)
-    }
+/// Runs all checks.
+fn check(subject: &Examination) -> Vec<Finding> {
+    [
+        folders::findings(subject),
+        login::findings(subject),
+        network::findings(subject),
+        machine::findings(subject),
+    ]
+    .concat()
 }
 
 fn report(findings: &[Finding], fixed: &[Finding], output: &Output) -> Result<(), CommandError> {
@@ -97,10 +77,10 @@ fn report(findings: &[Finding], fixed: &[Finding], output: &Output) -> Result<()
         return Ok(());
     }
     for finding in fixed {
-        output.data(&finding.fixed(output))?;
+        output.text(&finding.fixed(output))?;
     }
     for finding in findings {
-        output.data(&finding.lines(output))?;
+        output.text(&finding.lines(output))?;
     }
     let counted = |number: usize, what: &str| match number {
         1 => format!("1 {what}"),

@@ -8,7 +8,7 @@ use codex_auth::document::Provenance;
 use codex_auth::{AuthDocument, Timestamp};
 use jiff::SignedDuration;
 
-use super::Examination;
+use super::examination::Examination;
 use super::finding::Finding;
 use crate::output::span;
 

@@ -32,11 +32,11 @@ impl Terminal {
     pub fn open(mut bash: Command) -> Self {
         let mut process = Guarded(bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
         let (input, mut output) = (process.0.stdin.take().unwrap(), process.0.stdout.take().unwrap());
-        let (tell, shown) = channel();
+        let (sender, shown) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(read @ 1..) = output.read(&mut bytes) {
-                if tell.send(bytes[..read].to_vec()).is_err() {
+                if sender.send(bytes[..read].to_vec()).is_err() {
                     return;
                 }
             }
