@@ -18,7 +18,7 @@ use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
-use crate::store::{HomeState, Lease, LeaseOutcome, LockDeadline, Waiting, Writer};
+use crate::store::{HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Waiting, Writer};
 
 /// Maximum time that a forced logout waits for other processes.
 const FORCED_WAIT: Duration = Duration::from_secs(5);
@@ -29,6 +29,37 @@ const FORCED_WAIT: Duration = Duration::from_secs(5);
 pub struct Job {
     task: JobTask,
     policy: AccountPolicy,
+    #[serde(default, skip_serializing_if = "KeychainAccess::is_default")]
+    keychain: KeychainAccess,
+}
+
+/// What the parent allows the keychain's service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct KeychainAccess {
+    allows_prompts: bool,
+    forbids_start: bool,
+}
+
+impl KeychainAccess {
+    fn of_this_process() -> Self {
+        let keychain = KeychainClient::system();
+        Self { allows_prompts: keychain.allows_prompts(), forbids_start: !keychain.may_start_service() }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Applies it to this process.
+    fn apply(self) {
+        let keychain = KeychainClient::system();
+        if self.allows_prompts {
+            keychain.allow_prompts();
+        }
+        if self.forbids_start {
+            keychain.forbid_service_start();
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,19 +119,23 @@ impl Job {
     /// Returns a refresh for a caller that holds `snapshot`.
     #[must_use]
     pub fn refresh(reason: RefreshReason, snapshot: &Snapshot, policy: AccountPolicy) -> Self {
-        Self { task: JobTask::Refresh { reason, base: CallerBase::of(snapshot) }, policy }
+        Self::new(JobTask::Refresh { reason, base: CallerBase::of(snapshot) }, policy)
     }
 
     /// Returns a refresh that runs only if the stored login is stale and can be refreshed.
     #[must_use]
     pub fn freshen(policy: AccountPolicy) -> Self {
-        Self { task: JobTask::Freshen, policy }
+        Self::new(JobTask::Freshen, policy)
     }
 
     /// Returns a logout.
     #[must_use]
     pub fn logout(scope: LogoutScope) -> Self {
-        Self { task: JobTask::Logout { scope }, policy: AccountPolicy::Follow }
+        Self::new(JobTask::Logout { scope }, AccountPolicy::Follow)
+    }
+
+    fn new(task: JobTask, policy: AccountPolicy) -> Self {
+        Self { task, policy, keychain: KeychainAccess::of_this_process() }
     }
 
     /// Runs the job on this thread. While another process holds the lease, `on_wait` is called before each further try and
@@ -125,6 +160,7 @@ impl Job {
         deadline: &LockDeadline,
         mut on_wait: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> JobOutcome {
+        self.keychain.apply();
         let engine = Engine::new(home, environment.clone(), self.policy);
         let done = match self.task {
             JobTask::Freshen => freshen(&engine, deadline, &mut on_wait),
@@ -219,7 +255,7 @@ fn logout(
         }
     };
     if report.failed.is_empty() {
-        clear(&mut writer, scope)?;
+        clear(&mut writer, scope, &mut report)?;
     }
     report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
     Ok(report)
@@ -238,11 +274,15 @@ fn end_rescue(engine: &Engine, writer: &mut Writer<'_>, scope: LogoutScope, repo
     }
 }
 
-/// Removes sealing key, rescue and state of the removed login.
-fn clear(writer: &mut Writer<'_>, scope: LogoutScope) -> Result<(), Error> {
+/// Removes sealing key, rescue and state of the removed login, and what it set in `config.toml`.
+fn clear(writer: &mut Writer<'_>, scope: LogoutScope, report: &mut LogoutReport) -> Result<(), Error> {
     if writer.uses_keychain() {
         // The next login creates another key.
         let _ = writer.remove_sealing_key();
+    }
+    match writer.undo_selection() {
+        Ok(change) => report.setting = change.map(|change| change.to_string()),
+        Err(error) => report.notes.push(error.to_string()),
     }
     match writer.clear_rescue().and_then(|()| writer.record(HomeState::forget_login)) {
         Err(error) if scope != LogoutScope::Force => Err(error.into()),
