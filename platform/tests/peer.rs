@@ -128,7 +128,7 @@ fn bind_replaces_a_socket_and_makes_its_folder_private() {
     let (mut theirs, _) = second.accept().unwrap();
     theirs.read_exact(&mut [0]).unwrap();
     first.set_nonblocking(true).unwrap();
-    assert_eq!(first.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody finds the first any more");
+    assert_eq!(first.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "the first is no longer found");
     assert_eq!(subprocess::names(path.parent().unwrap()), ["socket"]);
     drop(second);
     assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);

@@ -154,7 +154,7 @@ impl ServiceBus {
                 interface: prompt::INTERFACE,
                 name: "Dismiss",
             };
-            // It was never shown, so this only tells the service to forget it.
+            // It was never shown, so the service only forgets it.
             let _ = bus::call::<_, ()>(&self.bus, method, &(), ServiceStart::Forbidden);
             Ok(PromptOutcome::Dismissed)
         }

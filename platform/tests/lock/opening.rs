@@ -26,11 +26,9 @@ fn checked(path: &Path) -> Result<(), Error> {
     let answer = check_can_open(path);
     assert_eq!(seen(), before);
     let locked = exclusive(path, Wait::No).map(drop);
-    assert_eq!(
-        answer.as_ref().map_err(ToString::to_string),
-        locked.as_ref().map_err(ToString::to_string),
-        "{answer:?}, {locked:?}"
-    );
+    // The error of the system may differ.
+    let variant = |outcome: &Result<(), Error>| outcome.as_ref().map_err(std::mem::discriminant).copied();
+    assert_eq!(variant(&answer), variant(&locked), "{answer:?}, {locked:?}");
     answer
 }
 

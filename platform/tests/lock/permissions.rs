@@ -40,7 +40,7 @@ fn a_readable_lock_file_can_be_locked_and_one_that_cannot_be_created_is_read_onl
     let name = this_test!();
     if let Some((_, path)) = subprocess::role() {
         let lock = exclusive(&path.join("readable"), Wait::No).unwrap();
-        lock.write_note("nobody sees this");
+        lock.write_note("not written");
         subprocess::print_line("@held");
         for name in ["closed", "missing"] {
             let outcome = exclusive(&path.join(name), Wait::No);

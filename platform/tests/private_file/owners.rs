@@ -104,11 +104,7 @@ fn a_link_of_another_user_is_not_followed() {
             "{outcome:?}"
         );
     }
-    assert_eq!(
-        bytes(&theirs.path().join("link")),
-        b"content",
-        "in a folder of their own it is no stranger's"
-    );
+    assert_eq!(bytes(&theirs.path().join("link")), b"content", "followed in a folder of the same user");
 }
 
 #[test]

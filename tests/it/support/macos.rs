@@ -26,7 +26,7 @@ pub fn terminal<'a>(words: impl Iterator<Item = &'a OsStr>) -> Command {
 /// `run` by a user other than root.
 pub fn bound_by_permissions(run: Run) -> Run {
     assert_ne!(
-        codex_auth_platform::process::user(),
+        codex_auth_platform::process::effective_uid(),
         0,
         "root is bound by no permissions; run the tests as a user"
     );
