@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_platform_verifier::Verifier;
 
-use super::endpoint::LOCALHOST;
+use super::endpoint::{Endpoint, LOCALHOST};
 use super::error::{CaProblem, HttpClientError, Transport};
 use super::ticks::ConnectTimeout;
 use crate::config::{Network, NetworkSetting};
@@ -103,6 +103,27 @@ pub(super) fn proxy_url(setting: &NetworkSetting) -> Result<Url, HttpClientError
         return Err(refused());
     }
     Ok(url)
+}
+
+/// Returns the proxy of requests to `endpoint`: its variable, and its host and port.
+pub(super) fn proxy_of(network: &Network, endpoint: &Endpoint) -> Option<(&'static str, String)> {
+    let setting = chosen_proxy(network).filter(|_| !endpoint.is_plain() && !endpoint.is_loopback())?;
+    let host = endpoint.url().host_str()?;
+    let excepted = network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy());
+    let is_excepted = excepted.is_some_and(|list| {
+        let domains = list.split(',').map(|entry| entry.trim().trim_start_matches('.'));
+        domains
+            .filter(|domain| !domain.is_empty())
+            .any(|domain| host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+    });
+    let url = proxy_url(setting).ok().filter(|_| !is_excepted)?;
+    Some((setting.variable, address(&url)))
+}
+
+/// Returns host and port of `url`.
+pub(super) fn address(url: &Url) -> String {
+    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
 /// Builds the proxy that `setting` names, for every host but this machine and those in `excepted`.

@@ -164,6 +164,16 @@ impl RefusalDuration {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestFailure {
+    /// No connection through the proxy, so nothing was sent.
+    #[error("cannot be reached through the proxy {address} ({variable}): {source}")]
+    Proxy {
+        /// The variable that names the proxy.
+        variable: &'static str,
+        /// Its host and port.
+        address: String,
+        /// The error of the network.
+        source: Transport,
+    },
     /// There was no connection, so nothing was sent.
     #[error("cannot be reached: {0}")]
     Connection(#[source] Transport),
@@ -300,6 +310,7 @@ impl fmt::Display for RefusalText<'_> {
 
 pub(super) fn next_step(cause: &RequestFailure, retry_after: Option<Duration>) -> String {
     match (cause, retry_after) {
+        (RequestFailure::Proxy { variable, .. }, _) => format!("check the proxy, or unset {variable}"),
         (RequestFailure::Connection(_), _) => "check the network, then try again".to_owned(),
         (RequestFailure::Redirect { .. }, _) => {
             "tokens are not sent to other addresses; check the address".to_owned()

@@ -144,7 +144,8 @@ impl Authority {
         let whole = self.0.deadlines.refresh;
         let timeout = whole.saturating_sub(passed).max(MIN_RETRY_TIMEOUT.min(whole));
         let call = TokenCall { endpoint, token: refresh_token, timeout };
-        let answer = call.send(self.client(call.endpoint)?, request.body()).await?;
+        let answer = call.send(self.client(call.endpoint)?, request.body()).await;
+        let answer = answer.map_err(|error| self.naming_proxy(error))?;
         if answer.is_success() { call.tokens(answer) } else { Err(call.refresh_error(&answer)) }
     }
 
@@ -170,7 +171,7 @@ impl Authority {
                     return Ok(RevocationOutcome::AlreadyInvalid);
                 }
                 Ok(answer) => call.revocation_error(&answer),
-                Err(error) => error,
+                Err(error) => self.naming_proxy(error),
             };
             tries += 1;
             let left = total.saturating_sub(started.elapsed());
@@ -178,6 +179,26 @@ impl Authority {
                 RetryDecision::After(pause) if pause < left => tokio::time::sleep(pause).await,
                 RetryDecision::After(_) | RetryDecision::Never => return Err(error),
             }
+        }
+    }
+
+    /// Returns `cause` with the proxy that failed, if requests to `endpoint` go through one.
+    fn with_proxy(&self, endpoint: &Endpoint, cause: RequestFailure) -> RequestFailure {
+        match (cause, client::proxy_of(&self.0.network, endpoint)) {
+            (RequestFailure::Connection(source), Some((variable, address))) => {
+                RequestFailure::Proxy { variable, address, source }
+            }
+            (cause, _) => cause,
+        }
+    }
+
+    fn naming_proxy(&self, error: Error) -> Error {
+        match error {
+            Error::Transient { endpoint, cause, retry_after } => {
+                let cause = self.with_proxy(&endpoint, cause);
+                Error::Transient { endpoint, cause, retry_after }
+            }
+            error => error,
         }
     }
 
@@ -221,7 +242,10 @@ impl RetryDecision {
             return Self::Never;
         }
         let asked = match error {
-            Error::Unknown { .. } | Error::Transient { cause: RequestFailure::Connection(_), .. } => None,
+            Error::Unknown { .. }
+            | Error::Transient {
+                cause: RequestFailure::Connection(_) | RequestFailure::Proxy { .. }, ..
+            } => None,
             Error::Transient {
                 cause: RequestFailure::Status { status: 429 | 500.., .. },
                 retry_after,

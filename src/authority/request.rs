@@ -53,6 +53,7 @@ impl LoginRequest<'_> {
         HttpResponse::exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
             ExchangeError::NotSent(error) => error.into(),
             ExchangeError::NotConnected(cause) => {
+                let cause = authority.with_proxy(self.endpoint, cause);
                 RequestError::Refused { endpoint: self.endpoint.clone(), cause, retry_after: None }
             }
             ExchangeError::NoResponse(cause) => self.unanswered(cause),

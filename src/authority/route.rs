@@ -84,10 +84,9 @@ impl Authority {
             None => ProxyRoute::Direct,
             Some(setting) => {
                 let url = client::proxy_url(setting)?;
-                let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
                 ProxyRoute::Proxy {
                     variable: setting.variable,
-                    address: format!("{}{port}", url.host_str().unwrap_or_default()),
+                    address: client::address(&url),
                     exceptions: network.no_proxy.as_ref().map(|setting| setting.variable),
                 }
             }
@@ -106,6 +105,7 @@ impl Authority {
             let error = Transport::new(error);
             let cause =
                 if error.is_tls() { RequestFailure::Tls(error) } else { RequestFailure::Connection(error) };
+            let cause = self.with_proxy(endpoint, cause);
             Error::Transient { endpoint: endpoint.clone(), cause, retry_after: None }
         })?;
         let date =

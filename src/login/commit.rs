@@ -5,7 +5,8 @@ use crate::document::AuthDocument;
 use crate::failpoint;
 use crate::store::{
     self, ChoiceReason, DocumentLocation, Error, HomeState, Removal, RemoveOutcome, ReplaceOutcome, Seal,
-    SeenRevision, StorageNote, StoreChoice, StoreContent, StoredDocument, WriteIntent, WriteReport, Writer,
+    SeenRevision, SettingChange, StorageNote, StoreChoice, StoreContent, StoredDocument, WriteIntent,
+    WriteReport, Writer,
 };
 
 /// How many times a store that another program changes meanwhile is read again.
@@ -23,6 +24,8 @@ pub struct StoreReport {
     pub superseded: Option<AuthDocument>,
     /// The locations from which other copies were removed.
     pub removed: Vec<DocumentLocation>,
+    /// The change of `config.toml`.
+    pub setting: Option<SettingChange>,
     /// Further logins that were overwritten or removed in either store.
     pub also_superseded: Vec<AuthDocument>,
     /// Notes for the user.
@@ -97,6 +100,7 @@ pub fn commit_login(
         reason: choice.reason.clone(),
         superseded: written.superseded.filter(|old| ended.is_none() || old.logout_fingerprint() != ended),
         removed,
+        setting: written.setting,
         also_superseded,
         notes,
     })
@@ -107,6 +111,7 @@ struct SelectedLogin {
     written: WriteReport,
     superseded: Option<AuthDocument>,
     replaced: Vec<AuthDocument>,
+    setting: Option<SettingChange>,
     other: Result<StoreContent, Error>,
 }
 
@@ -118,7 +123,7 @@ fn store_in(
     old: Option<&StoredDocument>,
 ) -> Result<SelectedLogin, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
-        Seal::for_store(writer.lease(), kind, &writer.stores().keychain(), writer.stores().deadline())?;
+        Seal::for_store(writer.lease(), kind, &writer.stores().keychain(), writer.stores().timeout())?;
     }
     let before = writer.store_settings();
     let other = writer.read(kind.other());
@@ -138,16 +143,19 @@ fn store_in(
                 there = now;
                 continue;
             }
-            Ok(ReplaceOutcome::Written(written)) => writer.select(choice.selection).map(|()| written),
+            Ok(ReplaceOutcome::Written(written)) => {
+                writer.select(choice.selection).map(|setting| (written, setting))
+            }
             Err(error) => Err(error),
         };
         return match finished {
-            Ok(written) => {
+            Ok((written, setting)) => {
                 let superseded = superseded.cloned();
                 Ok(SelectedLogin {
                     written,
                     superseded,
                     replaced: there.document().cloned().into_iter().collect(),
+                    setting,
                     other,
                 })
             }

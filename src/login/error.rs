@@ -52,6 +52,9 @@ pub enum Error {
     /// The browser came back without a code.
     #[error("the browser came back without a code; start the login again")]
     NoCode,
+    /// The input has the form of no token.
+    #[error("the input is neither a personal access token (at-…) nor an agent identity token")]
+    NotAToken,
     /// The agent identity token is invalid.
     #[error("not a valid agent identity token: {0}")]
     BadAgentToken(#[from] AgentTokenError),

@@ -62,6 +62,12 @@ impl LoginSession {
         Self { setup: self.setup.with_exchanges(exchanges), ..self }
     }
 
+    /// Returns the policy for the replaced login.
+    #[must_use]
+    pub fn old_login_policy(&self) -> OldLoginPolicy {
+        self.policy
+    }
+
     /// Returns the same session with another policy for the replaced login.
     #[must_use]
     pub fn with_old_login_policy(self, policy: OldLoginPolicy) -> Self {

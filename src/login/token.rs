@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::setup::LoginSetup;
-use crate::authority::{AgentToken, Endpoint, Profile, RequestError};
+use crate::authority::{AgentToken, AgentTokenError, Endpoint, Profile, RequestError};
 use crate::document::AuthDocument;
 use crate::secret::Secret;
 
@@ -24,7 +24,7 @@ pub struct VerifiedToken {
 ///
 /// # Errors
 /// - [`Error::Forbidden`]: `config.toml` forbids this kind of login or its workspace.
-/// - [`Error::BadPersonalToken`], [`Error::BadAgentToken`]: it is invalid.
+/// - [`Error::NotAToken`], [`Error::BadPersonalToken`], [`Error::BadAgentToken`]: it is invalid.
 /// - [`Error::Request`]: it could not be verified.
 pub async fn access_token(setup: &LoginSetup, token: &Secret) -> Result<VerifiedToken, Error> {
     setup.permit_chatgpt()?;
@@ -32,7 +32,10 @@ pub async fn access_token(setup: &LoginSetup, token: &Secret) -> Result<Verified
         let document = AuthDocument::with_personal_access_token(token);
         VerifiedToken { document, profile: personal_token_profile(setup, token).await? }
     } else {
-        let parsed = AgentToken::parse(token)?;
+        let parsed = AgentToken::parse(token).map_err(|error| match error {
+            AgentTokenError::Malformed => Error::NotAToken,
+            error => error.into(),
+        })?;
         let endpoint = Endpoint::agent_keys(setup.config.chatgpt_url.as_deref())?;
         let keys = setup.authority.agent_keys(&endpoint).await?;
         let profile = keys.verify(&parsed, setup.clock.now())?;

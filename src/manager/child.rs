@@ -168,7 +168,9 @@ fn run_in_child(
     job: &Job,
     on_wait: &mut dyn FnMut(Duration, Option<&str>),
 ) -> Result<Result<JobOutcome, JobFailure>, StartError> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // A child process writes nothing but its log there.
+    let stderr = if tracing::enabled!(tracing::Level::ERROR) { Stdio::inherit() } else { Stdio::null() };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = process::start_in_new_session(&mut command).spawn().map_err(StartError::Spawn)?;
     let lines = match send_job(&mut child, ready_within, job) {
         Ok(lines) => lines,
@@ -178,6 +180,7 @@ fn run_in_child(
             return Err(not_started);
         }
     };
+    tracing::debug!("child process {} has the job", child.id());
     let mut done = None;
     for line in lines {
         match serde_json::from_str(&line) {
@@ -189,7 +192,8 @@ fn run_in_child(
             Err(_) => {}
         }
     }
-    let _ = child.wait();
+    let ended = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+    tracing::debug!("the child process ended: {ended}");
     let killed = "the helper process that changes the login was killed; try again";
     Ok(done.ok_or_else(|| JobFailure::new(ErrorKind::TryAgain, killed)))
 }

@@ -46,6 +46,9 @@ pub struct LogoutReport {
     pub failed: Vec<RemainingCopy>,
     /// Whether an `auth_token` of an old build was removed from `config.toml`.
     pub legacy_token_removed: bool,
+    /// The other change of `config.toml`: the store that a login had set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting: Option<String>,
     /// Warnings for the user.
     pub notes: Vec<String>,
 }
@@ -85,6 +88,7 @@ impl LogoutReport {
             removed: Vec::new(),
             failed: Vec::new(),
             legacy_token_removed: false,
+            setting: None,
             notes: Vec::new(),
         }
     }

@@ -20,13 +20,6 @@ pub struct StoreChoice {
     pub reason: ChoiceReason,
 }
 
-/// Whether OpenAI's Codex is on the search path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OtherCodex {
-    Absent,
-    Installed,
-}
-
 impl Stores {
     /// Chooses the store for a new login: the `requested` one, else the configured one, else the one that already holds
     /// a login, else the keychain if it is usable and Codex can read the item there, else the file.
@@ -35,44 +28,35 @@ impl Stores {
     /// - [`Error::EphemeralConfigured`]: the configuration asks to keep the login in memory only.
     /// - As [`Self::find`].
     pub fn choose(&self, requested: Option<StoreSelection>) -> Result<StoreChoice, Error> {
-        if let Some(selection) = requested {
-            return Ok(StoreChoice { selection, reason: ChoiceReason::Requested });
-        }
-        match self.settings.config.store {
-            StoreSetting::Ephemeral => return Err(Error::EphemeralConfigured),
-            StoreSetting::Selected(selection) => {
-                return Ok(StoreChoice { selection, reason: ChoiceReason::Configured });
+        let (selection, reason) = match (requested, self.settings.config.store) {
+            (Some(selection), _) => (selection, ChoiceReason::Requested),
+            (None, StoreSetting::Ephemeral) => {
+                return Err(Error::EphemeralConfigured { by: self.setting_source() });
             }
-            StoreSetting::Unset => {}
-        }
-        // Unparsable content is not a login, but it shows which store was used.
+            (None, StoreSetting::Selected(selection)) => (selection, self.configured()),
+            (None, StoreSetting::Unset) => self.best_store()?,
+        };
+        Ok(StoreChoice { selection, reason })
+    }
+
+    fn best_store(&self) -> Result<(StoreSelection, ChoiceReason), Error> {
         match self.find() {
             Ok(FindReport { stored: Some(stored), .. }) => {
-                let selection = stored.location.kind().into();
-                return Ok(StoreChoice { selection, reason: ChoiceReason::LoginPresent });
+                return Ok((stored.location.kind().into(), ChoiceReason::LoginPresent));
             }
+            // Unparsable content is not a login, but it shows which store was used.
             Err(Error::Document { location, .. }) => {
-                return Ok(StoreChoice {
-                    selection: location.kind().into(),
-                    reason: ChoiceReason::LoginPresent,
-                });
+                return Ok((location.kind().into(), ChoiceReason::LoginPresent));
             }
-            Ok(_) => {}
             Err(error) => return Err(error),
+            Ok(_) => {}
         }
-        Ok(match (self.client.sharing(), self.other_codex()) {
-            (ItemSharing::OwnerOnly, OtherCodex::Installed) => {
-                StoreChoice { selection: StoreSelection::File, reason: ChoiceReason::SharedWithCodex }
-            }
-            _ => match self.keychain().check(self.deadline()) {
-                Ok(()) => {
-                    StoreChoice { selection: StoreSelection::Keychain, reason: ChoiceReason::KeychainUsable }
-                }
-                Err(error) => StoreChoice {
-                    selection: StoreSelection::File,
-                    reason: ChoiceReason::KeychainUnusable(error.to_string()),
-                },
-            },
+        if self.is_codex_excluded() {
+            return Ok((StoreSelection::File, ChoiceReason::SharedWithCodex));
+        }
+        Ok(match self.keychain().check(self.timeout()) {
+            Ok(()) => (StoreSelection::Keychain, ChoiceReason::KeychainUsable),
+            Err(error) => (StoreSelection::File, ChoiceReason::KeychainUnusable(error.to_string())),
         })
     }
 
@@ -90,7 +74,7 @@ impl Stores {
             self.settings.check_writable(&self.home)?;
         }
         match kind {
-            StoreKind::Keychain => self.keychain().check_write(self.deadline()),
+            StoreKind::Keychain => self.keychain().check_write(self.timeout()),
             StoreKind::File if !self.home.is_found() => Ok(()),
             // A login may be written in place over a file that is a mount point.
             StoreKind::File => self.file().check_login(),
@@ -104,7 +88,7 @@ impl Stores {
         match selection {
             StoreSelection::File => (StoreKind::File, None),
             StoreSelection::Keychain => (StoreKind::Keychain, None),
-            StoreSelection::Auto => match self.keychain().check(self.deadline()) {
+            StoreSelection::Auto => match self.keychain().check(self.timeout()) {
                 Ok(()) => (StoreKind::Keychain, None),
                 Err(error) => {
                     (StoreKind::File, Some(StorageNote::KeychainSkipped { reason: error.to_string() }))
@@ -117,9 +101,7 @@ impl Stores {
     /// change. An installed Codex that cannot read our keychain item is left on the file; `state.json` alone then names
     /// the keychain.
     pub(super) fn setting_for(&self, selection: StoreSelection) -> Option<StoreSelection> {
-        let ours_alone = self.client.sharing() == ItemSharing::OwnerOnly
-            && selection == StoreSelection::Keychain
-            && self.other_codex() == OtherCodex::Installed;
+        let ours_alone = selection == StoreSelection::Keychain && self.is_codex_excluded();
         let wanted = if ours_alone { StoreSelection::File } else { selection };
         match self.settings.config.store {
             StoreSetting::Unset if wanted == StoreSelection::File => None,
@@ -128,13 +110,9 @@ impl Stores {
         }
     }
 
-    /// Searches `PATH` only where keychain items are not shared with Codex; elsewhere the result does not matter.
-    fn other_codex(&self) -> OtherCodex {
-        match self.client.sharing() {
-            ItemSharing::OwnerOnly if !search_path::find_programs("codex", &self.search_path).is_empty() => {
-                OtherCodex::Installed
-            }
-            _ => OtherCodex::Absent,
-        }
+    /// Returns whether a Codex on the search path could not read our keychain item.
+    fn is_codex_excluded(&self) -> bool {
+        self.client.sharing() == ItemSharing::OwnerOnly
+            && !search_path::find_programs("codex", &self.search_path).is_empty()
     }
 }

@@ -97,14 +97,8 @@ impl<'lease> CommitLocks<'lease> {
         }
     }
 
-    /// Returns the lease that the locks were acquired under.
-    pub fn lease(&self) -> &'lease Lease {
-        self.lease
-    }
-
     /// Returns the reason for the write.
-    #[must_use]
-    pub fn intent(&self) -> WriteIntent {
+    pub(super) fn intent(&self) -> WriteIntent {
         self.intent
     }
 

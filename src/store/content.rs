@@ -196,11 +196,13 @@ pub enum StorageNote {
     },
     /// `config.toml` keeps every program from reading a stored login.
     #[error(
-        "config.toml says cli_auth_credentials_store = \"ephemeral\", so the login in {location} is not read; `codex logout` revokes and removes it"
+        "{by} says cli_auth_credentials_store = \"ephemeral\", so the login in {location} is not read; `codex logout` revokes and removes it"
     )]
     NotRead {
         /// Where the login is stored.
         location: DocumentLocation,
+        /// `config.toml` or `-c`.
+        by: &'static str,
     },
     /// A copy of the old login could not be removed.
     #[error("the copy in the {kind} store could not be removed: {reason}")]
@@ -221,13 +223,15 @@ pub enum StorageNote {
     Document(#[from] DocumentWarning),
     /// The login is not in the configured store.
     #[error(
-        "the login is in the {found} store, where Codex does not look (config.toml says {configured}); run `codex migrate --to {found}`"
+        "the login is in the {found} store, where Codex does not look ({by} says {configured}); run `codex migrate --to {found}`"
     )]
     Misplaced {
         /// The store that holds the login.
         found: StoreKind,
         /// The store that `config.toml` selects, or its default.
         configured: StoreSelection,
+        /// `config.toml`, `-c` or the default.
+        by: &'static str,
     },
     /// `config.toml` still has the `auth_token` of old builds.
     #[error("{} still holds the auth_token of an old version; `codex logout` removes it", path.display())]

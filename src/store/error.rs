@@ -118,11 +118,18 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The home directory of the user, which contains the default home, does not exist.
+    #[error("the home directory {} does not exist; create it, or set HOME or CODEX_HOME", path.display())]
+    NoHomeDirectory {
+        /// The home directory.
+        path: PathBuf,
+    },
     /// The configuration keeps logins in memory only, which this library does not support.
-    #[error(
-        "config.toml says cli_auth_credentials_store = \"ephemeral\", which keeps a login in memory only"
-    )]
-    EphemeralConfigured,
+    #[error("{by} says cli_auth_credentials_store = \"ephemeral\", which keeps a login in memory only")]
+    EphemeralConfigured {
+        /// `config.toml` or `-c`.
+        by: &'static str,
+    },
     /// The operating system returned no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]
     Random(getrandom::Error),
@@ -164,10 +171,11 @@ impl Error {
             }
             Self::Config { .. }
             | Self::Document { .. }
-            | Self::EphemeralConfigured
+            | Self::EphemeralConfigured { .. }
             | Self::Occupied { .. }
             | Self::ReservedName { .. }
-            | Self::Home { .. } => ErrorKind::Failed,
+            | Self::Home { .. }
+            | Self::NoHomeDirectory { .. } => ErrorKind::Failed,
             Self::File(
                 private_file::Error::NotAFile { .. }
                 | private_file::Error::NoParent { .. }
@@ -208,7 +216,7 @@ impl Error {
             Self::Lock(lock::Error::Unsupported { .. }) => Remedy::ChangeDisk,
             Self::Lock(lock::Error::Held { .. }) | Self::Contended => Remedy::Wait,
             Self::Document { .. } | Self::WriteLost { .. } => Remedy::LogInAgain,
-            Self::EphemeralConfigured => Remedy::ChooseStore,
+            Self::EphemeralConfigured { .. } => Remedy::ChooseStore,
             Self::RescueSealed { .. } => Remedy::UnlockKeychain,
             Self::Occupied { .. } => Remedy::LogOutThere,
             Self::ReadOnlyHome { .. } => Remedy::MakeWritable,

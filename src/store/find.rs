@@ -31,8 +31,8 @@ pub struct Stores {
     pub(super) settings: SettingsFile,
     overrides: Overrides,
     pub(super) client: Client,
-    pub(super) pinned: Option<DocumentTarget>,
-    keychain_timeout: Duration,
+    pinned: Option<DocumentTarget>,
+    timeout: Duration,
     pub(super) search_path: OsString,
 }
 
@@ -56,6 +56,8 @@ pub enum ChoiceReason {
     Requested,
     /// `config.toml` names it.
     Configured,
+    /// An override of the command line names it.
+    Overridden,
     /// It already holds a login.
     LoginPresent,
     /// The keychain cannot be used, for this reason.
@@ -75,6 +77,7 @@ impl fmt::Display for ChoiceReason {
         f.write_str(match self {
             Self::Requested => "you asked for it",
             Self::Configured => "config.toml says so",
+            Self::Overridden => "-c says so",
             Self::LoginPresent => "it already holds a login",
             Self::KeychainUnusable(reason) => return write!(f, "the keychain cannot be used: {reason}"),
             Self::KeychainUsable => "the keychain can be used",
@@ -106,7 +109,7 @@ impl Stores {
             overrides: environment.overrides.clone(),
             client,
             pinned: None,
-            keychain_timeout: environment.keychain_timeout,
+            timeout: environment.keychain_timeout,
             search_path: environment.path.clone(),
         })
     }
@@ -125,17 +128,14 @@ impl Stores {
 
     /// Returns the time limit of one store call outside of a commit.
     #[must_use]
-    pub fn deadline(&self) -> Duration {
-        self.keychain_timeout
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Returns the file store.
     #[must_use]
     pub fn file(&self) -> FileStore {
-        match &self.pinned {
-            Some(target) => FileStore::pinned(self.home.clone(), target.clone()),
-            None => FileStore::new(self.home.clone()),
-        }
+        FileStore::pinned(self.home.clone(), self.pinned.clone())
     }
 
     /// Returns the keychain store.
@@ -197,7 +197,7 @@ impl Stores {
     /// # Errors
     /// [`Error::Keychain`].
     pub fn keychain_modified(&self) -> Result<LastModified, Error> {
-        self.keychain().modified(self.keychain_timeout)
+        self.keychain().modified(self.timeout)
     }
 
     /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there,
@@ -209,12 +209,12 @@ impl Stores {
     pub fn find(&self) -> Result<FindReport, Error> {
         let mut notes = self.config_notes();
         let (selection, reason) = match self.settings.config.store {
-            StoreSetting::Selected(selection) => (selection, ChoiceReason::Configured),
+            StoreSetting::Selected(selection) => (selection, self.configured()),
             StoreSetting::Ephemeral => {
-                if let Ok(Some(unread)) = self.file().load(self.keychain_timeout) {
-                    notes.push(StorageNote::NotRead { location: unread.location });
+                if let Ok(Some(unread)) = self.file().load(self.timeout) {
+                    notes.push(StorageNote::NotRead { location: unread.location, by: self.setting_source() });
                 }
-                return Ok(FindReport { stored: None, reason: ChoiceReason::Configured, notes });
+                return Ok(FindReport { stored: None, reason: self.configured(), notes });
             }
             StoreSetting::Unset => match self.recorded_kind(&mut notes)? {
                 // The keychain is recorded without being configured only if Codex uses the file, so both may hold a
@@ -224,12 +224,9 @@ impl Stores {
             },
         };
         let stored = match selection {
-            StoreSelection::Auto => {
-                let recorded = self.recorded_kind(&mut notes)?;
-                self.load_automatic(recorded)?
-            }
-            StoreSelection::File => self.file().load(self.keychain_timeout)?,
-            StoreSelection::Keychain => self.keychain().load(self.keychain_timeout)?,
+            StoreSelection::Auto => self.load_automatic(self.recorded_kind(&mut notes)?)?,
+            StoreSelection::File => self.file().load(self.timeout)?,
+            StoreSelection::Keychain => self.keychain().load(self.timeout)?,
         };
         match stored {
             Some(stored) => Ok(self.report(stored, reason, notes)),
@@ -239,11 +236,8 @@ impl Stores {
 
     /// Reads the keychain, then the file. Of two copies, returns the preferred one and removes none. If the keychain
     /// may hold the login and cannot be read, that is an error unless the file holds one.
-    ///
-    /// # Errors
-    /// As [`Self::find`].
-    pub fn load_automatic(&self, recorded: Option<StoreKind>) -> Result<Option<StoredDocument>, Error> {
-        match (self.keychain().load(self.keychain_timeout), self.file().load(self.keychain_timeout)) {
+    fn load_automatic(&self, recorded: Option<StoreKind>) -> Result<Option<StoredDocument>, Error> {
+        match (self.keychain().load(self.timeout), self.file().load(self.timeout)) {
             (Ok(None), file) => file,
             (Ok(Some(keychain)), Ok(None)) => Ok(Some(keychain)),
             (Ok(Some(keychain)), Ok(Some(file))) => {
@@ -286,7 +280,7 @@ impl Stores {
         let Some(elsewhere) = elsewhere else {
             return Ok(FindReport { stored: None, reason, notes });
         };
-        match self.store(elsewhere).load(self.keychain_timeout) {
+        match self.store(elsewhere).load(self.timeout) {
             Ok(Some(stored)) => Ok(self.report(stored, ChoiceReason::LoginPresent, notes)),
             Ok(None) => Ok(FindReport { stored: None, reason, notes }),
             Err(error) if recorded.is_some() => Err(error),
@@ -300,10 +294,7 @@ impl Stores {
     }
 
     fn recorded_kind(&self, notes: &mut Vec<StorageNote>) -> Result<Option<StoreKind>, Error> {
-        let (state, note) = match &self.pinned {
-            Some(target) => HomeState::read_at(&target.records())?,
-            None => HomeState::read(&self.home)?,
-        };
+        let (state, note) = HomeState::read_at(&self.file().target()?.records())?;
         notes.extend(note.filter(|note| !notes.contains(note)));
         Ok(state.store)
     }
@@ -318,9 +309,26 @@ impl Stores {
         let configured = self.settings.config.store.selection().unwrap_or(StoreSelection::File);
         let shared = self.client.sharing() == ItemSharing::AnyProgram || found == StoreKind::File;
         if shared && configured != StoreSelection::Auto && configured != found.into() {
-            notes.push(StorageNote::Misplaced { found, configured });
+            notes.push(StorageNote::Misplaced { found, configured, by: self.setting_source() });
         }
         FindReport { stored: Some(stored), reason, notes }
+    }
+
+    /// Returns the reason for the configured store.
+    pub(super) fn configured(&self) -> ChoiceReason {
+        match self.overrides.set_store() {
+            true => ChoiceReason::Overridden,
+            false => ChoiceReason::Configured,
+        }
+    }
+
+    /// Returns what selects the store that Codex uses, for messages.
+    pub(super) fn setting_source(&self) -> &'static str {
+        match self.settings.config.store {
+            _ if self.overrides.set_store() => "-c",
+            StoreSetting::Unset => "the default",
+            _ => "config.toml",
+        }
     }
 
     fn config_notes(&self) -> Vec<StorageNote> {

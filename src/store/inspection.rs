@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use codex_auth_platform::lock::{self, Holder, LockState};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
+use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::lease::Lease;
 use super::locate::DocumentTarget;
-use super::rescue::{MAX_RESCUE_BYTES, rescues_set_aside};
+use super::rescue::{self, rescues_set_aside};
 use crate::home::Home;
 
 /// The result of [`inspect`].
@@ -172,7 +173,7 @@ fn entries(home: &Home, target: &DocumentTarget) -> Result<Vec<HomeEntry>, Error
     let mut found = Vec::new();
     let folders = [(home.path().to_owned(), Links::Follow), (target.folder().folder(), Links::Refuse)];
     for (path, links) in folders.into_iter().chain(files(home, target)) {
-        let part = match &path {
+        let role = match &path {
             path if path == home.path() => EntryRole::Home,
             path if *path == home.document() => EntryRole::Document,
             path if *path == home.config() => EntryRole::Config,
@@ -181,7 +182,7 @@ fn entries(home: &Home, target: &DocumentTarget) -> Result<Vec<HomeEntry>, Error
         if let Some(private_file::FileOwnership { path, owner, mode, .. }) =
             private_file::ownership(&path, links)?
         {
-            found.push(HomeEntry { role: part, path, owner, mode });
+            found.push(HomeEntry { role, path, owner, mode });
         }
     }
     Ok(found)
@@ -212,10 +213,9 @@ fn leftovers(home: &Home, target: &DocumentTarget, locks: &[LockReport]) -> Vec<
     let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
     let records = target.records();
     // A blank rescue is the reserved space of a running request.
-    let rescue = private_file::read(&records.rescue(), MAX_RESCUE_BYTES, Links::Refuse);
-    if !matches!(rescue, Ok(None))
-        && !rescue.is_ok_and(|found| found.is_some_and(|found| private_file::is_blank(&found.bytes)))
-    {
+    let is_empty =
+        |bytes: Option<Zeroizing<Vec<u8>>>| bytes.is_none_or(|bytes| private_file::is_blank(&bytes));
+    if !rescue::read(&records.rescue()).is_ok_and(is_empty) {
         found.push(Leftover::Rescue(records.rescue()));
     }
     found.extend(rescues_set_aside(&records).unwrap_or_default().into_iter().map(Leftover::Rescue));

@@ -28,10 +28,18 @@ const MAX_PATH_BYTES: u64 = 16 * 1024;
 ///
 /// # Errors
 /// - [`Error::Home`]: `CODEX_HOME` does not name a folder.
+/// - [`Error::NoHomeDirectory`]: `CODEX_HOME` is not set, and the home directory does not exist.
 /// - [`Error::File`]: the folder is not available, or cannot be examined.
 pub fn locate(environment: &Environment) -> Result<Home, Error> {
     let path = match &environment.home {
-        HomeSetting::Default(path) => return Ok(Home::at(path)?),
+        HomeSetting::Default(path) => {
+            return match Home::at(path) {
+                Err(private_file::Error::NoParent { parent, .. }) => {
+                    Err(Error::NoHomeDirectory { path: parent })
+                }
+                home => Ok(home?),
+            };
+        }
         HomeSetting::Named(path) => path,
     };
     let problem = match Home::at(path) {

@@ -4,6 +4,7 @@ use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::lease::create_folders;
 use crate::home::Home;
 use crate::secret::Secret;
 
@@ -41,13 +42,10 @@ impl LoginNote {
     /// # Errors
     /// [`Error::ReadOnlyHome`], [`Error::File`]: nothing can be stored in this home.
     pub fn write(home: &Home, port: u16, token: &Secret) -> Result<Self, Error> {
-        if private_file::directory_state(home.path())? == DirectoryState::Missing {
-            private_file::create_directory(home.path())?;
-        }
         if private_file::directory_state(home.path())? == DirectoryState::ReadOnly {
             return Err(Error::ReadOnlyHome { path: home.path().to_owned() });
         }
-        private_file::create_directory(&home.folder())?;
+        create_folders(home)?;
         let written = NoteFile { port, token: token.expose().to_owned() };
         // Encoding a number and a string cannot fail.
         let bytes = serde_json::to_vec(&written).unwrap_or_default();

@@ -9,7 +9,7 @@ use super::Store as _;
 use super::commit::{CommitLocks, WriteIntent};
 use super::content::{SeenRevision, StoredDocument};
 use super::error::Error;
-use super::rescue::{MAX_RESCUE_BYTES, Rescue, RescuePurpose, RescueReservation};
+use super::rescue::{self, Rescue, RescuePurpose, RescueReservation};
 use super::seal::Seal;
 use super::writer::Writer;
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
@@ -36,7 +36,7 @@ impl Writer<'_> {
     /// # Errors
     /// The error that the removal would return.
     pub fn check_remove(&self, kind: StoreKind) -> Result<(), Error> {
-        self.stores.store(kind).check_remove(self.stores.deadline())?;
+        self.stores.store(kind).check_remove(self.stores.timeout())?;
         self.stores.file().check_locks()
     }
 
@@ -74,11 +74,11 @@ impl Writer<'_> {
     /// The rescue cannot be read or set aside.
     pub fn read_rescue(&mut self) -> Result<Option<Rescue>, Error> {
         let path = self.lease().records().rescue();
-        let contents = private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse)?;
-        let Some(contents) = contents.filter(|contents| !private_file::is_blank(&contents.bytes)) else {
+        let bytes = rescue::read(&path)?.filter(|bytes| !private_file::is_blank(bytes));
+        let Some(bytes) = bytes else {
             return Ok(None);
         };
-        let reason = match self.open_rescue(contents.bytes, &self.lease().records()) {
+        let reason = match self.open_rescue(bytes, &self.lease().records()) {
             Ok(Ok(rescue)) if self.is_of_this_home(&rescue) => return Ok(Some(rescue)),
             Ok(Ok(_)) => "it belongs to another home that shares this document",
             Ok(Err(reason)) => reason,
@@ -134,7 +134,7 @@ impl Writer<'_> {
     pub fn save_to_rescue(&self, stored: &StoredDocument, purpose: RescuePurpose) -> Result<(), Error> {
         let Some(parent) = stored.document.logout_fingerprint() else { return Ok(()) };
         let kind = stored.location.kind();
-        let seal = Seal::for_store(self.lease(), kind, &self.stores.keychain(), self.stores.deadline())?;
+        let seal = Seal::for_store(self.lease(), kind, &self.stores.keychain(), self.stores.timeout())?;
         RescueReservation::create(self.lease(), seal)?.write(&Rescue::of_login(
             stored,
             parent,

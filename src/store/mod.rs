@@ -56,12 +56,11 @@ pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::preference::CopyPreference;
 pub use self::recover::{CommitOutcome, OrphanRescue};
 pub use self::seal::Seal;
-pub use self::settings::SettingsFile;
+pub use self::settings::{SettingChange, SettingsFile};
 pub use self::state::{
-    ChangeAuthor, HomeState, MAX_BACK_OFF, Poison, PoisonCause, SpendOutcome, SpendRecord,
+    ChangeAuthor, HomeState, MAX_BACK_OFF, Poison, PoisonCause, SettingRecord, SpendOutcome, SpendRecord,
 };
 pub use self::writer::{RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
-use crate::config::StoreKind;
 use crate::document::AuthDocument;
 
 /// Storage for one document.

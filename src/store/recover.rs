@@ -13,7 +13,7 @@ use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument
 use super::error::Error;
 use super::file::FileStore;
 use super::locate::DocumentTarget;
-use super::rescue::{self, MAX_RESCUE_BYTES, RESCUE_NAME, Rescue, RescuePurpose, rescues_set_aside};
+use super::rescue::{self, RESCUE_NAME, Rescue, RescuePurpose, rescues_set_aside};
 use super::seal::{self, OpenOutcome};
 use super::state::{HomeState, SpendRecord};
 use super::writer::Writer;
@@ -22,6 +22,9 @@ use crate::document::{AuthDocument, NewTokens, Revision};
 use crate::failpoint;
 use crate::home::RecordPaths;
 use crate::secret::Fingerprint;
+
+/// The reason to set aside a rescue of a login in a keychain that cannot be used.
+const KEYCHAIN_UNUSABLE: &str = "it belongs to a login in the keychain, which cannot be used";
 
 /// A rescue whose tokens belong to no stored login. Its file stays until they are revoked and [`Writer::remove_orphan`]
 /// is called.
@@ -63,8 +66,7 @@ impl Writer<'_> {
         let mut orphans = Vec::new();
         for records in self.records_to_recover() {
             let path = records.rescue();
-            let read = private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse)?;
-            match read.map(|contents| contents.bytes) {
+            match rescue::read(&path)? {
                 None => {}
                 // The reserved space of a request that got no response.
                 Some(bytes) if private_file::is_blank(&bytes) => {
@@ -77,9 +79,8 @@ impl Writer<'_> {
             }
             for path in rescues_set_aside(&records)? {
                 // One that still cannot be used is tried again by the next holder of the lease.
-                let read = private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse);
-                let Some(bytes) = read.ok().flatten().map(|contents| contents.bytes) else { continue };
-                if let Ok(Ok(rescue)) = self.open_rescue(bytes, &records)
+                if let Ok(Some(bytes)) = rescue::read(&path)
+                    && let Ok(Ok(rescue)) = self.open_rescue(bytes, &records)
                     && self.is_of_this_home(&rescue)
                     && let Ok(orphan) = self.complete_rescue(path, rescue)
                 {
@@ -104,20 +105,21 @@ impl Writer<'_> {
         records: &RecordPaths,
     ) -> Result<Result<Rescue, &'static str>, Error> {
         let path = records.rescue();
-        Ok(match seal::open(bytes, records, &self.stores.keychain(), self.stores.deadline())? {
+        Ok(match seal::open(bytes, records, &self.stores.keychain(), self.stores.timeout())? {
             OpenOutcome::Plain(plain) => match rescue::decode(&plain) {
                 Some(rescue) => Ok(rescue),
                 None => Err("it is not a complete token response"),
             },
             OpenOutcome::NoKey => Err("the keychain has no key that decrypts it"),
-            OpenOutcome::Unavailable(source) => match self.stores.find() {
-                // It belongs to a login in the keychain, which the one in the file has replaced.
-                Ok(found) if found.stored.as_ref().is_some_and(is_in_file) => {
-                    Err("it belongs to a login in the keychain, which cannot be used")
-                }
-                _ => return Err(Error::RescueSealed { path, source }),
-            },
+            // The one in the file has replaced the login that it belongs to.
+            OpenOutcome::Unavailable(_) if self.is_login_in_file() => Err(KEYCHAIN_UNUSABLE),
+            OpenOutcome::Unavailable(source) => return Err(Error::RescueSealed { path, source }),
         })
+    }
+
+    fn is_login_in_file(&self) -> bool {
+        let is_in_file = |stored: StoredDocument| stored.location.kind() == StoreKind::File;
+        self.stores.find().is_ok_and(|found| found.stored.is_some_and(is_in_file))
     }
 
     /// Commits `rescue`, removes it, or returns it as an orphan.
@@ -127,61 +129,53 @@ impl Writer<'_> {
             return Ok(None);
         }
         let content = match self.read(rescue.kind()) {
-            Err(Error::Keychain(_))
-                if self.stores.find().is_ok_and(|found| found.stored.as_ref().is_some_and(is_in_file)) =>
-            {
-                self.set_aside(&path, "it belongs to a login in the keychain, which cannot be used")?;
+            Err(Error::Keychain(_)) if self.is_login_in_file() => {
+                self.set_aside(&path, KEYCHAIN_UNUSABLE)?;
                 return Ok(None);
             }
             content => content?,
         };
-        let stored = match &content {
-            StoreContent::Document(stored) => Some(&stored.document),
-            _ => None,
-        };
-        match rescue.purpose {
+        let stored = content.document();
+        let is_completed = match rescue.purpose {
             // The login is still stored; the logout is completed from there.
             RescuePurpose::Revoke
                 if rescue.document.as_ref().map(AuthDocument::revision)
                     == stored.map(AuthDocument::revision) =>
             {
-                private_file::remove(&path, Links::Refuse)?;
-                return Ok(None);
+                true
             }
             // The login was put back, or another program has refreshed it since: an ancestor of a live token is not
             // revoked, and an interrupted logout continues with the stored document.
-            RescuePurpose::Revoke if stored.is_some_and(|document| !rescue.is_foreign_to(Some(document))) => {
+            RescuePurpose::Revoke if !rescue.is_foreign_to(stored) => {
                 if let Some(document) = stored
                     && self.state.logging_out == Some(rescue.parent)
                 {
                     self.record(|state| state.mark_logout(document))?;
                 }
-                private_file::remove(&path, Links::Refuse)?;
-                return Ok(None);
+                true
             }
-            // The login that was to be replaced is still stored; the new one was not.
-            RescuePurpose::Replaced
-                if stored.is_some_and(|document| document.logout_fingerprint() == Some(rescue.parent)) =>
-            {
-                private_file::remove(&path, Links::Refuse)?;
-                return Ok(None);
+            // If the login that was to be replaced is still stored, the new one was not.
+            RescuePurpose::Replaced => {
+                if stored.and_then(AuthDocument::logout_fingerprint) != Some(rescue.parent) {
+                    return Ok(Some(OrphanRescue { rescue, path }));
+                }
+                true
             }
-            RescuePurpose::Replaced => return Ok(Some(OrphanRescue { rescue, path })),
             RescuePurpose::Commit if stored.is_some_and(|document| rescue.is_in(document)) => {
                 // The holder may have died after the commit and before recording it.
                 self.record(|state| state.committed(&rescue))?;
-                private_file::remove(&path, Links::Refuse)?;
-                return Ok(None);
+                true
             }
-            _ => {}
+            RescuePurpose::Commit if stored.is_some_and(|document| self.can_merge(document, &rescue)) => {
+                self.commit_rescue_at(&path, &rescue)? != CommitOutcome::Changed
+            }
+            _ => false,
+        };
+        if !is_completed {
+            return self.abandon(path, rescue);
         }
-        let descends = rescue.purpose == RescuePurpose::Commit
-            && stored.is_some_and(|document| self.can_merge(document, &rescue));
-        if descends && self.commit_rescue_at(&path, &rescue)? != CommitOutcome::Changed {
-            private_file::remove(&path, Links::Refuse)?;
-            return Ok(None);
-        }
-        self.abandon(path, rescue)
+        private_file::remove(&path, Links::Refuse)?;
+        Ok(None)
     }
 
     /// Merges `rescue` into the document that it descends from, keeping all other changes of that document, and reads
@@ -196,11 +190,11 @@ impl Writer<'_> {
     }
 
     /// As [`Self::commit_rescue`], for a rescue in the file `path`.
-    pub(super) fn commit_rescue_at(&mut self, path: &Path, rescue: &Rescue) -> Result<CommitOutcome, Error> {
+    fn commit_rescue_at(&mut self, path: &Path, rescue: &Rescue) -> Result<CommitOutcome, Error> {
         let store = self.stores.store(rescue.kind());
         let Some(revision) = self.merge(&*store, rescue)? else { return Ok(CommitOutcome::Changed) };
         failpoint::at("committed");
-        let now = store.read(self.stores.deadline())?;
+        let now = store.read(self.stores.timeout())?;
         // If the state cannot be written, the rescue stays, and the next holder of the lease records the commit.
         if self.record(|state| state.committed(rescue)).is_ok() {
             failpoint::at("recorded");
@@ -229,7 +223,7 @@ impl Writer<'_> {
 
     /// Returns whether `document` holds the token that was spent for `rescue`, or is an older state of that login that
     /// was restored.
-    pub(super) fn can_merge(&self, document: &AuthDocument, rescue: &Rescue) -> bool {
+    fn can_merge(&self, document: &AuthDocument, rescue: &Rescue) -> bool {
         let Some(fingerprint) = document.fingerprint() else { return false };
         let old = fingerprint == rescue.parent || self.state.spent.contains(&fingerprint);
         old && !rescue.is_foreign_to(Some(document)) && !rescue.is_in(document)
@@ -283,9 +277,9 @@ impl Writer<'_> {
         at: Timestamp,
     ) -> Result<(), Error> {
         let StoreContent::Document(here) = self.read(StoreKind::File)? else { return Ok(()) };
-        let there = FileStore::pinned(self.lease().home().clone(), from.clone());
+        let there = FileStore::pinned(self.lease().home().clone(), Some(from.clone()));
         // Without a readable document there is no successor to copy.
-        let Ok(Some(there)) = there.load(self.stores.deadline()) else { return Ok(()) };
+        let Ok(Some(there)) = there.load(self.stores.timeout()) else { return Ok(()) };
         let is_spent = |stored: &StoredDocument| stored.document.fingerprint() == Some(parent);
         if from == self.lease().target() || !is_spent(&here) || is_spent(&there) {
             return Ok(());
@@ -343,8 +337,4 @@ impl HomeState {
         self.poison = None;
         self.outcome = Some(SpendRecord::committed(rescue.parent, rescue.received_at));
     }
-}
-
-fn is_in_file(stored: &StoredDocument) -> bool {
-    stored.location.kind() == StoreKind::File
 }

@@ -7,7 +7,7 @@
 //! [`Writer::recover`]: super::Writer::recover
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use codex_auth_platform::lock;
 use codex_auth_platform::private_file::{self, Links, ReservedFile};
@@ -34,7 +34,7 @@ pub(super) const RESCUE_NAME: &str = "rescue";
 const MAX_SET_ASIDE: usize = 16;
 
 /// The largest rescue that is read.
-pub(super) const MAX_RESCUE_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_RESCUE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A token response that is not committed yet.
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ impl RescueReservation {
     /// As [`Self::create`].
     pub(super) fn check(records: &RecordPaths) -> Result<(), Error> {
         let path = records.rescue();
-        private_file::read(&path, MAX_RESCUE_BYTES, Links::Refuse)?;
+        read(&path)?;
         Ok(private_file::check_can_reserve(&path, RESERVED_BYTES)?)
     }
 
@@ -205,12 +205,12 @@ impl Stores {
     /// # Errors
     /// The error that the refresh would return before spending a token, where a check without a trial finds it.
     pub fn check_refresh(&self, kind: StoreKind) -> Result<(), Error> {
-        let target = self.pinned.clone().map_or_else(|| DocumentTarget::of(&self.home), Ok)?;
+        let target = self.file().target()?;
         let store = self.store(kind);
-        store.check_write(self.deadline())?;
+        store.check_write(self.timeout())?;
         if kind == StoreKind::Keychain {
             // A missing sealing key is created by the refresh; one that cannot be read is an error.
-            self.keychain().sealing_key(&target.records(), self.deadline())?;
+            self.keychain().sealing_key(&target.records(), self.timeout())?;
             self.file().check_locks()?;
         }
         RescueReservation::check(&target.records())
@@ -234,11 +234,11 @@ impl Stores {
     pub fn with_uncommitted_rescue(&self, stored: &StoredDocument) -> Option<StoredDocument> {
         let target = DocumentTarget::of(self.home()).ok()?;
         let records = target.records();
-        let bytes = private_file::read(&records.rescue(), MAX_RESCUE_BYTES, Links::Refuse).ok()??.bytes;
+        let bytes = read(&records.rescue()).ok()??;
         if private_file::is_blank(&bytes) || lock::holder(&target.folder().refresh_lock()).is_some() {
             return None;
         }
-        let Ok(OpenOutcome::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.deadline())
+        let Ok(OpenOutcome::Plain(plain)) = seal::open(bytes, &records, &self.keychain(), self.timeout())
         else {
             return None;
         };
@@ -262,6 +262,11 @@ pub(super) fn rescues_set_aside(records: &RecordPaths) -> Result<Vec<PathBuf>, E
     names.sort();
     names.truncate(MAX_SET_ASIDE);
     Ok(names.into_iter().map(|name| records.folder().join(name)).collect())
+}
+
+/// Reads the file of a rescue, which may be blank reserved space, a sealed or a plain rescue.
+pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    Ok(private_file::read(path, MAX_RESCUE_BYTES, Links::Refuse)?.map(|contents| contents.bytes))
 }
 
 /// Parses a decrypted rescue.

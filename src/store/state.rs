@@ -14,6 +14,7 @@ use super::content::StorageNote;
 use super::error::Error;
 use super::lease::Lease;
 use super::locate::DocumentTarget;
+use super::settings::SettingChange;
 use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::home::{Home, RecordPaths};
@@ -61,11 +62,28 @@ pub struct HomeState {
     /// Whether the keychain may hold an old login, because it could not be used when a new login was stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left_in_keychain: bool,
+    /// The store that this program set in `config.toml`, which a logout undoes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<SettingRecord>,
     /// The process that made the last change; `None` if this library adopted a change of another program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<ChangeAuthor>,
     #[serde(flatten)]
     others: Map<String, Value>,
+}
+
+/// A value of `cli_auth_credentials_store` that this program wrote into `config.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SettingRecord {
+    /// The value, as Codex spells it.
+    pub set: String,
+    /// The value before; `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Whether the file was created for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub created: bool,
 }
 
 /// A process that changed a login, to show to the user.
@@ -156,6 +174,18 @@ impl HomeState {
         let same_login =
             login_of(document).zip(self.logging_out_login.as_deref()).is_some_and(|(a, b)| a == b);
         document.logout_fingerprint().filter(|fingerprint| same_login || *fingerprint == marked)
+    }
+
+    /// Remembers `change`. After several changes the value before the first one counts.
+    pub(super) fn remember_setting(&mut self, change: &SettingChange) {
+        let Some(after) = change.after else { return };
+        let known = self.setting.take().filter(|known| Some(&*known.set) == change.before);
+        let (before, created) = match known {
+            Some(known) => (known.before, known.created),
+            None => (change.before.map(str::to_owned), change.created),
+        };
+        let is_change = before.as_deref() != Some(after);
+        self.setting = is_change.then(|| SettingRecord { set: after.to_owned(), before, created });
     }
 
     /// Clears everything about the login, which has ended. Unknown fields are kept.

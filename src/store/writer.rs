@@ -8,8 +8,8 @@ use super::error::Error;
 use super::find::Stores;
 use super::lease::Lease;
 use super::rescue::rescues_set_aside;
-use super::settings::SettingsFile;
-use super::state::{ChangeAuthor, HomeState};
+use super::settings::{SettingChange, SettingsFile};
+use super::state::{ChangeAuthor, HomeState, SettingRecord};
 use crate::config::{LegacyToken, StoreKind, StoreSelection};
 use crate::document::AuthDocument;
 
@@ -84,7 +84,7 @@ impl<'lease> Writer<'lease> {
     /// As [`Store::read`] and [`Lease::check_folders`].
     pub fn read(&self, kind: StoreKind) -> Result<StoreContent, Error> {
         self.lease.check_folders()?;
-        self.stores.store(kind).read(self.stores.deadline())
+        self.stores.store(kind).read(self.stores.timeout())
     }
 
     /// Reads the store of `kind` under the commit locks, so that no program is in the middle of a commit.
@@ -128,7 +128,7 @@ impl<'lease> Writer<'lease> {
             change(state);
         })?;
         let revision = document.revision();
-        let now = store.read(self.stores.deadline());
+        let now = store.read(self.stores.timeout());
         let mut written = match (written, &now) {
             (Ok(written), _) => written,
             // The write may have succeeded all the same; the store was read to find out.
@@ -198,21 +198,33 @@ impl<'lease> Writer<'lease> {
     ///
     /// # Errors
     /// [`Error::File`]: the file cannot be written; it is unchanged.
-    pub fn select(&mut self, selection: StoreSelection) -> Result<(), Error> {
-        match self.stores.setting_for(selection) {
-            Some(selection) => self.stores.settings.set_store(self.lease, selection),
-            None => Ok(()),
+    pub fn select(&mut self, selection: StoreSelection) -> Result<Option<SettingChange>, Error> {
+        let Some(selection) = self.stores.setting_for(selection) else { return Ok(None) };
+        let change = self.stores.settings.set_store(self.lease, selection)?;
+        if let Some(change) = &change {
+            tracing::info!("{change}");
+            self.record(|state| state.remember_setting(change))?;
         }
+        Ok(change)
+    }
+
+    /// Undoes the changes of [`Self::select`], unless the user has changed the value since. The caller records the state.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be written; it is unchanged.
+    pub fn undo_selection(&mut self) -> Result<Option<SettingChange>, Error> {
+        let Some(SettingRecord { set, before, created }) = self.state.setting.take() else { return Ok(None) };
+        self.stores.settings.unset_store(self.lease, &set, before.as_deref(), created)
     }
 
     /// Restores `config.toml` and the recorded store.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn restore_settings(&mut self, before: &StoreSettings) -> Result<(), Error> {
+    fn restore_settings(&mut self, before: &StoreSettings) -> Result<(), Error> {
         self.stores.settings.restore(self.lease, &before.settings)?;
-        let store = before.store;
-        self.record(|state| state.store = store)
+        let (store, setting) = (before.store, before.setting.clone());
+        self.record(|state| (state.store, state.setting) = (store, setting))
     }
 
     /// Undoes a [`Self::replace`] after a later failure: restores the content of the store, `config.toml` and the
@@ -241,7 +253,11 @@ impl<'lease> Writer<'lease> {
     /// Returns the settings for a later [`Self::restore_settings`].
     #[must_use]
     pub fn store_settings(&self) -> StoreSettings {
-        StoreSettings { settings: self.stores.settings.clone(), store: self.state.store }
+        StoreSettings {
+            settings: self.stores.settings.clone(),
+            store: self.state.store,
+            setting: self.state.setting.clone(),
+        }
     }
 
     /// Removes the `auth_token` of old builds from `config.toml`, and returns whether there was one.
@@ -289,7 +305,7 @@ impl<'lease> Writer<'lease> {
     /// [`Error::Keychain`].
     pub fn remove_sealing_key(&self) -> Result<(), Error> {
         if rescues_set_aside(&self.lease.records())?.is_empty() {
-            self.stores.keychain().remove_sealing_key(self.lease, self.stores.deadline())?;
+            self.stores.keychain().remove_sealing_key(self.lease, self.stores.timeout())?;
         }
         Ok(())
     }
@@ -313,4 +329,5 @@ impl Stores {
 pub struct StoreSettings {
     settings: SettingsFile,
     store: Option<StoreKind>,
+    setting: Option<SettingRecord>,
 }

@@ -31,5 +31,5 @@ pub(crate) const STORES: WordParser<StoreSelection> =
 
 /// Also accepts Codex's names.
 fn selection(word: &str) -> Result<StoreSelection, String> {
-    StoreSelection::from_name(word).ok_or_else(|| "the stores are: keychain, file, auto".to_owned())
+    StoreSelection::from_name(word).ok_or_else(|| "keychain, file or auto".to_owned())
 }

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// The hidden command of the child process.
 pub(crate) const COMMAND: &str = "transaction";
@@ -111,7 +111,7 @@ impl Spinner {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new_spinner();
+            let bar = output::spinner();
             bar.enable_steady_tick(SPINNER_TICK);
             bar
         });

@@ -4,10 +4,11 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use crate::error::CommandOutcome;
-use crate::hand_over;
+use crate::name;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::COMPLETIONS)]
 pub(crate) struct CompletionsArguments {
     /// Shell: bash, elvish, fish, powershell or zsh
     #[arg(hide_possible_values = true)]
@@ -23,7 +24,7 @@ pub(crate) fn run(
     let mut script = Vec::new();
     definition.build();
     let mut command = shown(&definition);
-    clap_complete::generate(arguments.shell, &mut command, hand_over::name_of_this_run(), &mut script);
+    clap_complete::generate(arguments.shell, &mut command, name::of_this_run(), &mut script);
     Ok(output.data(String::from_utf8_lossy(&script).trim_end())?)
 }
 

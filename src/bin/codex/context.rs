@@ -1,20 +1,21 @@
-//! What every command starts from: the environment, the home and its stores.
+//! What commands share: the environment, the home, its stores, and words for them.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use codex_auth::document::AuthDocument;
+use codex_auth::keeper::KeeperAccount;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, LockDeadline, StorageNote, Waiting};
-use codex_auth::{Clock, Environment, Home, Lease, Stores};
+use codex_auth::{AuthMode, Clock, Environment, Home, Lease, Stores};
 use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
 use serde_json::{Value, json};
 
 use crate::error::CommandError;
-use crate::output::{Output, path_text};
+use crate::output::{Output, path_text, plain};
 
-/// How long to wait in silence.
+/// The wait after which a command says what it waits for.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// One run of the program on one home.
@@ -35,13 +36,14 @@ impl CommandContext {
         Self::at(home, environment, output)
     }
 
-    /// The same where the home is known already.
+    /// As [`Self::open`], for a home that is known already.
     pub(crate) fn at(
         home: Home,
         environment: Environment,
         output: &mut Output,
     ) -> Result<Self, CommandError> {
         output.head("place", json!(path_text(home.path())));
+        tracing::debug!("home {}", home.path().display());
         let stores = Stores::open(home, &environment)?;
         let deadline = LockDeadline::after(environment.lock_timeout);
         Ok(Self { environment, stores, clock: Clock::system(), deadline })
@@ -51,59 +53,50 @@ impl CommandContext {
         self.stores.home()
     }
 
-    /// What is stored now, with what is known of its refresh token.
+    /// The stored login, with the state of its refresh token.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, CommandError> {
         let manager = AuthManager::builder(self.home().clone(), self.environment.clone());
         Ok(manager.open().map_err(codex_auth::Error::from)?.current())
     }
 
-    /// Takes the lease; a person who has to wait is told for whom.
+    /// Acquires the lease, and says on a terminal which process it waits for.
     pub(crate) fn lease(&self, output: &Output) -> Result<Lease, CommandError> {
         let mut line = WaitingLine::new(output);
-        Ok(Lease::acquire(self.home(), &self.deadline, |waiting| line.tell(waiting))?)
+        Ok(Lease::acquire(self.home(), &self.deadline, |waiting| line.show(waiting))?)
     }
 }
 
-/// Tells a person once that they have to wait for the lease, and for whom.
+/// Says once, on a terminal, which process a command waits for.
 #[derive(Debug)]
 pub(crate) struct WaitingLine {
     output: Output,
-    told: bool,
+    shown: bool,
 }
 
 impl WaitingLine {
     pub(crate) fn new(output: &Output) -> Self {
-        Self { output: output.clone(), told: !io::stderr().is_terminal() }
+        Self { output: output.clone(), shown: !io::stderr().is_terminal() }
     }
 
-    pub(crate) fn tell(&mut self, waiting: &Waiting<'_>) {
-        if self.told || waiting.waited() < SILENCE {
+    pub(crate) fn show(&mut self, waiting: &Waiting<'_>) {
+        if self.shown || waiting.waited() < SILENCE {
             return;
         }
-        self.told = true;
+        self.shown = true;
         let holder =
             waiting.holder().map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-        self.output.say(&format!("waiting for {holder}, which is changing this login"));
+        self.output.inform(&format!("waiting for {holder}, which is changing this login"));
     }
 }
 
-/// Whose login it is, for a report: the workspace is that of the access token, and `account_id` the one that the document
-/// names if it is another.
+/// The account of a report: its `id` is the workspace of the access token. `account_id` is there only where the document
+/// names another workspace.
 pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
-    match document.filter(|document| document.tokens().is_some()) {
-        None => Value::Null,
-        Some(document) => {
-            let mut account = json!({
-                "id": document.workspace(),
-                "email": document.claims().email,
-                "plan": document.claims().plan.as_ref().map(codex_auth::claims::PlanType::as_str),
-            });
-            if let Some(selected) = selected_elsewhere(document) {
-                account["account_id"] = selected.into();
-            }
-            account
-        }
+    let mut account = json!(KeeperAccount::of(document));
+    if let Some(selected) = document.and_then(selected_elsewhere).filter(|_| !account.is_null()) {
+        account["account_id"] = selected.into();
     }
+    account
 }
 
 /// The workspace that the document names, where its access token acts for another.
@@ -111,17 +104,29 @@ pub(crate) fn selected_elsewhere(document: &AuthDocument) -> Option<String> {
     document.identity().account_id.filter(|id| document.workspace().as_ref() != Some(id))
 }
 
-/// Notes as the warnings of a report.
+/// The warnings of a report.
 pub(crate) fn warnings<'a>(notes: impl IntoIterator<Item = &'a StorageNote>) -> Vec<String> {
     notes.into_iter().map(ToString::to_string).collect()
 }
 
-/// A store as people call it, with where it is.
+/// A store with its location, for people.
 pub(crate) fn kept_in(location: &store::DocumentLocation) -> String {
     format!("{} store, {location}", location.kind())
 }
 
-/// Other processes of this user that are called codex and use `home`, as far as the system tells.
+/// The credential of a login, for people: "an API key".
+pub(crate) fn credential(mode: Option<&AuthMode>) -> String {
+    match mode {
+        Some(AuthMode::ApiKey) => "an API key".to_owned(),
+        Some(AuthMode::AgentIdentity) => "an agent identity token".to_owned(),
+        Some(AuthMode::PersonalAccessToken) => "a personal access token".to_owned(),
+        Some(AuthMode::ChatGpt) => "a ChatGPT account".to_owned(),
+        Some(mode) => format!("a credential of the kind {}", plain(mode.as_str())),
+        None => "a credential".to_owned(),
+    }
+}
+
+/// The running processes called codex that use `home`, as far as the system shows them.
 pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<RunningProcess> {
     let here = |running: &RunningProcess| match &running.variable {
         ProcessVariable::Set(path) => store::is_home(home, path.as_ref()),

@@ -1,4 +1,4 @@
-//! How a command fails: one line, the hints that go with it, and the exit code.
+//! The error of a command: one line, its hints and the exit code.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,43 +9,37 @@ use codex_auth::error::Remedy;
 use codex_auth::manager::JobFailure;
 use codex_auth::{ErrorKind, config, login, store};
 
-/// The exit codes that scripts rely on.
+/// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Failed, or not logged in.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 2,
     /// Only a new login helps.
     LogInAgain = 3,
-    /// The same again may work.
+    /// The same command may succeed later.
     TryAgain = 4,
     /// No keychain, locked, not writable.
     StoreUnavailable = 5,
     /// Gave up waiting for a lock.
     LockTimeout = 6,
-    /// A person, or whoever ends processes, wanted it to end.
+    /// A signal ended it.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// Each of them, with what it means; success is none of them.
+    /// Each code with its meaning; 0 is not among them.
     pub(crate) const MEANINGS: [(Self, &str); 7] = [
         (Self::Failed, "failed, or not logged in"),
-        (Self::Usage, "the command line makes no sense"),
-        (
-            Self::LogInAgain,
-            "only a new login helps: the one there is expired, revoked, refused or of another account",
-        ),
-        (
-            Self::TryAgain,
-            "the same again may work: the network, or the authority, did not answer as it should",
-        ),
+        (Self::Usage, "wrong usage"),
+        (Self::LogInAgain, "log in again: the login is expired, revoked, refused or of another account"),
+        (Self::TryAgain, "try again: the network or the server failed"),
         (
             Self::StoreUnavailable,
-            "the store is unavailable: no keychain, a locked one, or nothing can be written",
+            "the store is unavailable: no keychain, a locked one, or a folder that cannot be written",
         ),
-        (Self::LockTimeout, "gave up waiting for another process that holds the login"),
+        (Self::LockTimeout, "gave up waiting for a lock that another process holds"),
         (Self::Interrupted, "interrupted"),
     ];
 
@@ -68,14 +62,22 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A command that failed. `Display` is the one line.
+/// The hint where no login is stored.
+pub(crate) const LOG_IN_FIRST: &str = "log in first: codex login";
+
+/// How an access token is handed in.
+pub(crate) const PIPE_AN_ACCESS_TOKEN: &str = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
+/// How an API key is handed in.
+pub(crate) const PIPE_AN_API_KEY: &str = "printenv OPENAI_API_KEY | codex login --with-api-key";
+
+/// Why a command failed. `Display` is one line.
 #[derive(Debug)]
 pub(crate) struct CommandError {
     exit: Exit,
     message: String,
     hints: Vec<String>,
     causes: Vec<String>,
-    told: bool,
+    reported: bool,
 }
 
 /// The result of a command.
@@ -83,7 +85,7 @@ pub(crate) type CommandOutcome = Result<(), CommandError>;
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), told: false }
+        Self { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), reported: false }
     }
 
     fn sorted(
@@ -102,21 +104,28 @@ impl CommandError {
         let mut failed = Self::new(exit, message);
         let mut above = failed.message.clone();
         for cause in causes {
-            // A message may already tell its own cause.
+            // Some messages include their cause.
             if !above.contains(&cause) {
                 failed.causes.push(cause.clone());
             }
             above = cause;
         }
-        match remedy.map(advice) {
-            Some(advice) => failed.hint(advice),
-            None => failed,
+        match (kind, remedy.map(advice)) {
+            (ErrorKind::NotLoggedIn, _) => failed.hint(LOG_IN_FIRST),
+            (_, Some(advice)) => failed.hint(advice),
+            (_, None) => failed,
         }
     }
 
-    /// A failure that the command's own report has told already.
-    pub(crate) fn told(exit: Exit) -> Self {
-        Self { told: true, ..Self::new(exit, "") }
+    /// A failure that the output of the command shows already.
+    pub(crate) fn reported(exit: Exit) -> Self {
+        Self { reported: true, ..Self::new(exit, "") }
+    }
+
+    /// Adds a hint before the others.
+    pub(crate) fn first_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.insert(0, hint.into());
+        self
     }
 
     /// The system refused something that the command needs from its beginning on.
@@ -153,8 +162,8 @@ impl CommandError {
         &self.causes
     }
 
-    pub(crate) fn is_told(&self) -> bool {
-        self.told
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reported
     }
 }
 
@@ -179,12 +188,14 @@ impl From<JobFailure> for CommandError {
 
 impl From<login::Error> for CommandError {
     fn from(error: login::Error) -> Self {
-        let needs_no_port = matches!(error, login::Error::PortsTaken(_));
-        let error = Self::from(codex_auth::Error::from(error));
-        if needs_no_port {
-            return error.hint("end one of them, or sign in with a code instead: codex login --device-auth");
-        }
-        error
+        let hint = match &error {
+            login::Error::PortsTaken(_) => {
+                "end one of them, or log in with a device code: codex login --device-auth"
+            }
+            login::Error::NotAToken => PIPE_AN_ACCESS_TOKEN,
+            _ => return codex_auth::Error::from(error).into(),
+        };
+        Self::from(codex_auth::Error::from(error)).hint(hint)
     }
 }
 
@@ -209,23 +220,21 @@ impl From<io::Error> for CommandError {
 fn advice(remedy: Remedy) -> Cow<'static, str> {
     let advice = match remedy {
         Remedy::ChangeDisk => "set CODEX_HOME to a folder on a disk of this machine",
-        Remedy::ChooseStore => "name one that lasts, for example: codex login --store file",
+        Remedy::ChooseStore => "choose a store that keeps it: codex login --store file",
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
-        Remedy::FreeSpace => "free some space; the login that was there is untouched",
+        Remedy::FreeSpace => "free some space; the stored login is unchanged",
         Remedy::LogInAgain => "log in again to replace it: codex login",
         Remedy::LogOutThere => {
-            "remove the one that is not wanted, or log in again where you want it: codex login --store STORE"
+            "log out of the one that you do not want, or log in again: codex login --store STORE"
         }
         Remedy::MakeWritable => "make the folder and the file writable for this user",
-        Remedy::MountFolder => "mount the folder of the login into the container, not the file",
+        Remedy::MountFolder => "mount the folder into the container, not the file",
         Remedy::UnlockKeychain => {
-            return "unlock the keychain, or keep the login in a file: codex login --store file".into();
+            return "unlock the keychain, or store the login in a file: codex login --store file".into();
         }
-        Remedy::UseFileStore => {
-            "where there is no keychain, keep the login in a file: codex login --store file"
-        }
-        Remedy::Wait => "wait until the other program has finished, then try again",
-        _ => "see `codex --help`",
+        Remedy::UseFileStore => "without a keychain, store the login in a file: codex login --store file",
+        Remedy::Wait => "wait until the other process has finished, then try again",
+        _ => "see codex --help",
     };
     advice.into()
 }

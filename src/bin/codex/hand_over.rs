@@ -13,18 +13,16 @@ use std::time::Duration;
 
 use codex_auth::config::{Environment, ExecChain, Overrides};
 use codex_auth::manager::{AccountPolicy, Job, ProcessFallback};
-use codex_auth::redaction;
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::{process, search_path};
 
 use crate::child;
 use crate::error::{CommandError, Exit};
+use crate::name;
 use crate::output::Output;
 
-/// The name that this program shares with Codex.
-const NAME: &str = "codex";
-/// The second name of this program, under which it handles every command itself.
-pub(crate) const OWN_NAME: &str = "codex-auth";
+/// Options that may stand before a command.
+const BEFORE_COMMANDS: [&str; 5] = ["--json", "-q", "--quiet", "-v", "--verbose"];
 /// Maximum time that a refresh delays the next program.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the next program may take to print its version.
@@ -71,7 +69,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
             )),
         };
     }
-    if is_own_name(words) {
+    if name::is_own(words) {
         return Ok(HandOver::Ours);
     }
     let chain = ExecChain::of_process();
@@ -82,7 +80,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
     }
     match words {
         [_, only] if only == "--version" || only == "-V" => versions(&next, &Output::of_process()),
-        [_, only] if only == "--help" || only == "-h" => {
+        [_, only] if only == "--help" || only == "-h" || only == "help" => {
             help(&next, definition, &Output::of_process())?;
             Err(exec_next(&next, words, &chain))
         }
@@ -103,7 +101,7 @@ pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
 /// A command that starts the next program as a child; `None` if there is none, or under the name `codex-auth`.
 pub(crate) fn next_as_child() -> Option<Command> {
     let chain = ExecChain::of_process();
-    if name_of_this_run() == OWN_NAME || chain.is_too_deep() {
+    if name::of_this_run() == name::OWN || chain.is_too_deep() {
         return None;
     }
     let mut command = Command::new(next(&chain)?);
@@ -113,21 +111,35 @@ pub(crate) fn next_as_child() -> Option<Command> {
     Some(command)
 }
 
-/// The error for a command that is unknown and cannot be passed on. A word that may be a secret is not repeated.
-pub(crate) fn unknown_command(words: &[OsString]) -> CommandError {
-    let word =
-        words.get(CommandLine::read(words).rest).map(|word| word.to_string_lossy()).unwrap_or_default();
-    let mut message = "unknown command".to_owned();
-    if redaction::is_plain_word(&word) {
-        message.push_str(&format!(" '{word}'"));
+/// The error for an `unknown` command that cannot be passed on.
+pub(crate) fn not_passed_on(unknown: String, words: &[OsString]) -> CommandError {
+    if name::is_own(words) {
+        return CommandError::new(Exit::Usage, unknown)
+            .hint("under the name codex, other commands go to the next codex on PATH");
     }
-    if is_own_name(words) {
-        let failed = CommandError::new(Exit::Usage, message);
-        return failed.hint("under the name codex, other commands go to the next codex on PATH");
+    let message = format!("{unknown}, and no other codex was found on PATH to pass it to");
+    let failed = CommandError::new(Exit::Usage, message);
+    let refused = search_path::refused_programs(name::SHARED, &ExecChain::of_process().path);
+    if refused.is_empty() {
+        return failed.hint("install OpenAI's Codex in a folder on PATH, before or after this program");
     }
-    message.push_str(", and no other codex was found on PATH to pass it to");
-    CommandError::new(Exit::Usage, message)
-        .hint("install OpenAI's Codex and add its folder to PATH, before or after the folder of this program")
+    refused.iter().fold(failed, |failed, refused| failed.hint(refused.to_string()))
+}
+
+/// Returns the first word after the options that may stand before a command.
+pub(crate) fn first_word(words: &[OsString]) -> Option<&OsStr> {
+    words.get(CommandLine::read(words).rest).map(OsString::as_os_str)
+}
+
+/// Returns `words` with `help` as an option: `codex help login` is `codex login --help`.
+pub(crate) fn with_help_option(words: &[OsString]) -> Vec<OsString> {
+    let mut words = words.to_vec();
+    let rest = CommandLine::read(&words).rest;
+    if words.get(rest).is_some_and(|word| word == "help") {
+        words.remove(rest);
+        words.push("--help".into());
+    }
+    words
 }
 
 impl<'a> CommandLine<'a> {
@@ -143,7 +155,7 @@ impl<'a> CommandLine<'a> {
     /// The option at `rest`, if it is one of ours: the value of `-c`, and the number of words.
     fn next_option(&self) -> Option<(Option<&'a str>, usize)> {
         let word = self.words.get(self.rest)?.to_str()?;
-        if word == "-v" || word == "--verbose" {
+        if BEFORE_COMMANDS.contains(&word) {
             return Some((None, 1));
         }
         let (assignment, used) = match word {
@@ -153,46 +165,40 @@ impl<'a> CommandLine<'a> {
         Overrides::is_override(assignment).then_some((Some(assignment), used))
     }
 
-    /// Whether the first word is exactly one of our commands.
+    /// Whether the first word is exactly one of our commands, or `help` for one of them.
     fn is_ours(&self, definition: &Definition) -> bool {
-        let first = self.words.get(self.rest).and_then(|word| word.to_str());
-        first.is_some_and(|first| (definition.is_own_command)(first, &self.words[self.rest + 1..]))
+        let word = |at: usize| self.words.get(at).and_then(|word| word.to_str());
+        match word(self.rest) {
+            Some("help") => word(self.rest + 1).is_some_and(|word| (definition.is_own_command)(word, &[])),
+            first => {
+                first.is_some_and(|first| (definition.is_own_command)(first, &self.words[self.rest + 1..]))
+            }
+        }
     }
 
     /// The words without the options `-c`.
     fn without_assignments(&self) -> impl Iterator<Item = &'a OsString> {
-        let verbose = |word: &&OsString| *word == "-v" || *word == "--verbose";
+        let option = |word: &&OsString| BEFORE_COMMANDS.iter().any(|option| *word == option);
         let rest = self.rest.min(self.words.len());
-        self.words[..rest].iter().filter(verbose).chain(&self.words[rest..])
+        self.words[..rest].iter().filter(option).chain(&self.words[rest..])
     }
-}
-
-/// The name by which this program was called.
-pub(crate) fn name_of_this_run() -> &'static str {
-    let words: Vec<_> = std::env::args_os().take(1).collect();
-    if is_own_name(&words) { OWN_NAME } else { NAME }
 }
 
 /// The path by which this program was called, which an upgrade keeps, else the path of its file; `None` if the file was
 /// replaced or removed.
 pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
-    search_path::invoked_path(NAME, &environment.path).or_else(|| {
+    search_path::invoked_path(name::SHARED, &environment.path).or_else(|| {
         let file = process::own_executable().ok()?;
         (filesystem::identity(&file)? == search_path::own_program_id()?).then_some(file)
     })
 }
 
-fn is_own_name(words: &[OsString]) -> bool {
-    let name = words.first().map(Path::new).and_then(Path::file_name);
-    name == Some(OsStr::new(OWN_NAME))
-}
-
 fn next(chain: &ExecChain) -> Option<PathBuf> {
     let visited: Vec<FileId> = chain.visited.iter().filter_map(|text| text.parse().ok()).collect();
-    search_path::find_programs(NAME, &chain.path)
+    search_path::find_programs(name::SHARED, &chain.path)
         .into_iter()
         // A link to `codex-auth` leads back to this program.
-        .filter(|path| search_path::resolved_file_name(path).is_none_or(|name| name != OWN_NAME))
+        .filter(|path| search_path::resolved_file_name(path).is_none_or(|file| file != name::OWN))
         .find(|path| filesystem::identity(path).is_none_or(|identity| !visited.contains(&identity)))
 }
 
@@ -220,7 +226,7 @@ fn exec_self(line: &CommandLine<'_>, overrides: &Overrides) -> CommandError {
 }
 
 fn invalid_override(error: &codex_auth::config::Error) -> CommandError {
-    CommandError::new(Exit::Usage, error.to_string())
+    CommandError::new(Exit::Usage, format!("-c: {error}"))
 }
 
 /// Refreshes a stale login, waiting for [`REFRESH_TIMEOUT`] at most.
@@ -261,7 +267,7 @@ fn versions(next: &Path, output: &Output) -> Result<HandOver, CommandError> {
     if let Some(version) = version(next) {
         output.data(&version)?;
     }
-    output.data(&format!("{OWN_NAME} {}", env!("CARGO_PKG_VERSION")))?;
+    output.data(&format!("{} {}", name::OWN, env!("CARGO_PKG_VERSION")))?;
     Ok(HandOver::Done(ExitCode::SUCCESS))
 }
 

@@ -12,12 +12,13 @@ use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::LOGOUT)]
 pub(crate) struct LogoutArguments {
-    /// Remove the login even if the tokens cannot be revoked, waiting for other processes 5 seconds at most
+    /// Remove the login even if its tokens cannot be revoked; wait at most 5 seconds for other processes
     #[arg(long, conflicts_with = "local")]
     force: bool,
 
-    /// Only remove the login here; the authority is not told, and tokens live on until they expire
+    /// Remove the login without revoking its tokens, which stay valid until they expire
     #[arg(long)]
     local: bool,
 
@@ -35,31 +36,34 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
     };
     if session.stores.is_home_missing()? {
         if output.is_json() {
-            output.report(shape(&LogoutReport::nothing()))?;
+            output.report(json_report(&LogoutReport::nothing()))?;
         } else {
-            output.say("not logged in");
+            output.inform("not logged in");
         }
         return Ok(());
     }
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
     let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
         error if error.kind() == Exit::TryAgain => error
-            .hint("the login is kept, so that you can try again")
-            .hint("to remove it all the same: codex logout --force"),
+            .hint("the login is still stored, so that you can try again")
+            .hint("to remove it without revoking its tokens: codex logout --force"),
         error => error,
     })?;
-    told(&report, scope, output)
+    show(&report, scope, output)
 }
 
-fn told(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
+fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
+    if let Some(change) = &report.setting {
+        output.inform(change);
+    }
     if output.is_json() {
-        output.report(shape(report))?;
+        output.report(json_report(report))?;
     } else {
         for RemovedCopy { store, location, .. } in &report.removed {
-            output.say(&format!("removed the login from the {store} store, {location}"));
+            output.inform(&format!("removed the login from the {store} store, {location}"));
         }
         if report.legacy_token_removed {
-            output.say("removed the auth_token of an old version from config.toml");
+            output.inform("removed the auth_token of an old version from config.toml");
         }
         report.notes.iter().for_each(|note| output.warn(note));
         match &report.revocations {
@@ -67,7 +71,9 @@ fn told(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
                 output.warn("the tokens were not revoked (--local) and stay valid until they expire");
             }
             LogoutRevocation::Failed(why) => {
-                output.warn(&format!("the tokens were not revoked and may live on until they expire: {why}"));
+                output.warn(&format!(
+                    "the tokens were not revoked and may stay valid until they expire: {why}"
+                ));
             }
             _ => {}
         }
@@ -75,39 +81,39 @@ fn told(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
     let Some(first) = report.failed.first() else {
         if !output.is_json() {
             let is_none = report.removed.is_empty() && report.revocations == LogoutRevocation::NotNeeded;
-            output.say(if is_none { "not logged in" } else { "logged out" });
+            output.inform(if is_none { "not logged in" } else { "logged out" });
         }
         return Ok(());
     };
     if !output.is_json() {
         if report.revocations == LogoutRevocation::Revoked && report.removed.is_empty() {
-            output.warn("the tokens were revoked; what is left gives out none that is good for anything");
+            output.warn("the tokens were revoked; the remaining copy is of no use");
         }
-        // The first is the error.
+        // The first becomes the error.
         report.failed.iter().skip(1).for_each(|remaining| output.warn(&remaining.failure.message));
     }
     let failed = remains(first.failure.clone(), scope);
-    Err(if output.is_json() { CommandError::told(failed.kind()) } else { failed })
+    Err(if output.is_json() { CommandError::reported(failed.kind()) } else { failed })
 }
 
-/// The error for a copy that is, or may be, there still.
+/// The error for a copy that was not removed.
 fn remains(mut failure: JobFailure, scope: LogoutScope) -> CommandError {
     let again = "then run again: codex logout";
     match failure.remedy {
         Some(Remedy::UnlockKeychain | Remedy::UseFileStore) => {
-            // Logging in elsewhere would not remove this copy.
+            // Another store for the next login would not remove this copy.
             failure.remedy = None;
             CommandError::from(failure).hint(again)
         }
         Some(Remedy::ForceLogout) => CommandError::from(failure),
         Some(Remedy::Wait) if scope != LogoutScope::Force => {
-            CommandError::from(failure).hint("to remove it all the same: codex logout --force")
+            CommandError::from(failure).hint("to remove it without waiting: codex logout --force")
         }
         _ => CommandError::from(failure).hint(again),
     }
 }
 
-fn shape(report: &LogoutReport) -> serde_json::Value {
+fn json_report(report: &LogoutReport) -> serde_json::Value {
     json!({
         "logged_out": report.failed.is_empty(),
         "revoked": report.revocations == LogoutRevocation::Revoked,

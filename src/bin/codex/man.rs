@@ -13,13 +13,15 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::hand_over::OWN_NAME;
+use crate::help;
+use crate::name::OWN;
 use crate::output::Output;
 
 /// The section of the pages in the system's manual.
 const SECTION: &str = "1";
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::MAN)]
 pub(crate) struct ManArguments {
     /// Where to write the pages; created if it does not exist
     #[arg(value_name = "DIR")]
@@ -31,7 +33,7 @@ pub(crate) struct ManArguments {
 }
 
 fn date(word: &str) -> Result<Date, String> {
-    word.parse().map_err(|_| "write it as 2026-11-21".to_owned())
+    word.parse().map_err(|_| "a date such as 2026-11-21".to_owned())
 }
 
 pub(crate) fn run(arguments: &ManArguments, mut definition: Command, output: &Output) -> CommandOutcome {
@@ -43,7 +45,7 @@ pub(crate) fn run(arguments: &ManArguments, mut definition: Command, output: &Ou
             let message = format!("cannot write manual pages into {}: {error}", arguments.folder.display());
             CommandError::new(Exit::Failed, message).hint("name a folder that this user can write to")
         })?;
-    output.say(&format!("wrote {pages} manual pages into {}", arguments.folder.display()));
+    output.inform(&format!("wrote {pages} manual pages into {}", arguments.folder.display()));
     Ok(())
 }
 
@@ -82,22 +84,25 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone())
         .section(SECTION)
         .date(date.to_string())
-        .source(format!("{OWN_NAME} {}", env!("CARGO_PKG_VERSION")))
+        .source(format!("{OWN} {}", env!("CARGO_PKG_VERSION")))
         .manual("User Commands");
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     let mut own = Roff::new();
-    if let Some(more) = command.get_after_long_help().or_else(|| command.get_after_help()) {
-        for paragraph in more.to_string().split("\n\n") {
-            own.control("PP", []).text([roman(paragraph)]);
-        }
+    let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    // Examples, exit codes and the link have sections of their own.
+    let is_prose = |paragraph: &&str| {
+        ![help::EXAMPLES, help::EXIT_CODES, help::MORE].iter().any(|heading| paragraph.starts_with(heading))
+    };
+    for paragraph in end.split("\n\n").filter(is_prose).filter(|paragraph| !paragraph.is_empty()) {
+        own.control("PP", []).text([roman(paragraph)]);
     }
     if is_program(command) {
         own.control("PP", []).text([roman(format!(
             "Any other command goes unchanged to the next program called codex on PATH. Under its second name, \
-             {OWN_NAME}, the program passes no command on."
+             {OWN}, the program passes no command on."
         ))]);
     }
     own.to_writer(&mut page)?;
@@ -107,12 +112,33 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     }
     if is_program(command) {
         program_sections().to_writer(&mut page)?;
-    } else {
-        let mut own = Roff::new();
-        own.control("SH", ["SEE ALSO"]).text([bold("codex"), roman(format!("({SECTION})"))]);
-        own.to_writer(&mut page)?;
     }
+    examples(&end).to_writer(&mut page)?;
+    let mut own = Roff::new();
+    own.control("SH", ["SEE ALSO"]);
+    if !is_program(command) {
+        own.text([
+            bold("codex"),
+            roman(format!("({SECTION}), for the environment, the files and the exit codes")),
+        ]);
+        own.control("PP", []);
+    }
+    own.text([roman(help::LINK)]);
+    own.to_writer(&mut page)?;
     Ok(page)
+}
+
+/// Returns the section of the examples at the `end` of a help page.
+fn examples(end: &str) -> Roff {
+    let mut own = Roff::new();
+    if let Some(examples) = end.split("\n\n").find_map(|paragraph| paragraph.strip_prefix(help::EXAMPLES)) {
+        own.control("SH", ["EXAMPLES"]).control("nf", []);
+        for line in examples.trim_matches('\n').lines() {
+            own.text([roman(line.trim())]);
+        }
+        own.control("fi", []);
+    }
+    own
 }
 
 /// The sections that are only on the page of the program.

@@ -1,25 +1,32 @@
-//! What the program says: data to stdout, talk to stderr; aligned, short, and coloured on a terminal only.
+//! Data on stdout and messages on stderr: aligned, and coloured on a terminal.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
+use clap::builder::StyledStr;
 use codex_auth::Timestamp;
-use codex_auth::config::{Colour, Environment};
+use codex_auth::config::{Colour, Environment, TerminalKind};
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::error::CommandError;
+use crate::error::{CommandError, Exit};
+use crate::name;
 
-/// The number of the JSON reports' shape; it rises when a field changes its meaning or goes.
+/// The version of the JSON reports; it rises when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
-/// Where a command's words go.
+/// Writes the data and the messages of a command.
+///
+/// Commands in messages begin with the name that this run was called by, `codex` or `codex-auth`.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     json: bool,
     verbose: bool,
+    quiet: bool,
     colour: Colour,
     head: Vec<(String, Value)>,
 }
@@ -38,28 +45,28 @@ impl Serialize for Report<'_> {
 }
 
 impl Output {
-    pub(crate) fn new(json: bool, verbose: bool) -> Self {
-        // A program that reads reports finds these in every one of them.
+    pub(crate) fn new(json: bool, verbose: bool, quiet: bool) -> Self {
+        // Every report has these fields.
         let head = [("schema", json!(SCHEMA)), ("place", Value::Null), ("account", Value::Null)];
         let head = head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { json, verbose, colour: Colour::Auto, head }
+        Self { json, verbose, quiet, colour: Colour::Auto, head }
     }
 
     /// The output of the program before its options are parsed.
     pub(crate) fn of_process() -> Self {
-        let mut output = Self::new(false, false);
+        let mut output = Self::new(false, false, false);
         if let Ok(environment) = Environment::of_process() {
             output.configure(&environment);
         }
         output
     }
 
-    /// Takes over what the user has set.
+    /// Applies the settings of the user.
     pub(crate) fn configure(&mut self, environment: &Environment) {
         self.colour = environment.colour;
     }
 
-    /// A field that every report of this run begins with.
+    /// Sets a field that every report of this run begins with.
     pub(crate) fn head(&mut self, name: &str, value: Value) {
         match self.head.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
@@ -78,33 +85,53 @@ impl Output {
         quiet_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
     }
 
-    /// Writes `report` as JSON to stdout, behind the head.
+    /// Writes a line for people to stdout.
+    pub(crate) fn text(&self, line: &str) -> io::Result<()> {
+        self.data(&in_own_name(line))
+    }
+
+    /// Writes `report` as JSON to stdout, after the head.
     pub(crate) fn report(&self, report: Value) -> io::Result<()> {
-        let fields = if let Value::Object(fields) = report { fields } else { Map::new() };
+        let mut fields = if let Value::Object(fields) = report { fields } else { Map::new() };
+        fields.values_mut().for_each(rename_commands);
         self.data(&serde_json::to_string_pretty(&Report { head: &self.head, fields: &fields })?)
     }
 
-    /// Writes `report` as one line of JSON to stdout, behind the head.
+    /// Writes `report` as one line of JSON to stdout, after the head.
     pub(crate) fn report_line(&self, report: &Map<String, Value>) -> io::Result<()> {
-        self.data(&serde_json::to_string(&Report { head: &self.head, fields: report })?)
+        let mut fields = report.clone();
+        fields.values_mut().for_each(rename_commands);
+        self.data(&serde_json::to_string(&Report { head: &self.head, fields: &fields })?)
     }
 
-    /// Says a line to the person at the terminal.
+    /// Writes a line to stderr that the user needs, such as an address to open.
     pub(crate) fn say(&self, line: &str) {
-        // Nobody is left to be told that stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        // Without stderr there is nowhere to report the failure.
+        let _ = writeln!(io::stderr().lock(), "{}", in_own_name(line));
     }
 
-    /// Says a warning, unless it is in the JSON report.
+    /// Writes a line to stderr that says what was done; none with `--quiet`.
+    pub(crate) fn inform(&self, line: &str) {
+        if !self.quiet {
+            self.say(line);
+        }
+    }
+
+    /// Writes a warning to stderr, unless it is in the JSON report.
     pub(crate) fn warn(&self, warning: &str) {
         if !self.json {
             self.say(&format!("{} {warning}", self.on_stderr("warning:", Paint::Yellow)));
         }
     }
 
-    /// Says why a command failed and what to do, and writes it as a report where one is expected.
+    /// Writes what to do next to stderr.
+    pub(crate) fn hint(&self, hint: &str) {
+        self.say(&format!("{} {hint}", self.on_stderr("hint:", Paint::Cyan)));
+    }
+
+    /// Writes why a command failed and what to do about it, also as a report where one is expected.
     pub(crate) fn failure(&self, error: &CommandError) {
-        if error.is_told() {
+        if error.is_reported() {
             return;
         }
         self.say(&format!("{} {error}", self.on_stderr("error:", Paint::Red)));
@@ -113,15 +140,32 @@ impl Output {
                 self.say(&format!("  caused by: {cause}"));
             }
         }
-        for hint in error.hints() {
-            self.say(&format!("{} {hint}", self.on_stderr("hint:", Paint::Cyan)));
+        if error.kind() == Exit::Usage {
+            self.say("");
         }
+        error.hints().iter().for_each(|hint| self.hint(hint));
         if self.json {
-            let told = json!({"error": {
+            let report = json!({"error": {
                 "exit": error.code(), "kind": error.word(), "message": error.to_string(), "hints": error.hints()
             }});
-            let _ = self.report(told);
+            let _ = self.report(report);
         }
+    }
+
+    /// Writes a help page to stdout.
+    pub(crate) fn help(&self, page: &StyledStr) {
+        let page = self.page(page, io::stdout().is_terminal());
+        let _ = self.data(page.trim_end());
+    }
+
+    /// Writes a help page to stderr.
+    pub(crate) fn help_on_stderr(&self, page: &StyledStr) {
+        self.say(self.page(page, io::stderr().is_terminal()).trim_end());
+    }
+
+    fn page(&self, page: &StyledStr, terminal: bool) -> String {
+        let page = if self.is_coloured(terminal) { page.ansi().to_string() } else { page.to_string() };
+        in_own_name(&page).into_owned()
     }
 
     /// Writes fields to stdout with their values aligned.
@@ -146,15 +190,30 @@ impl Output {
     }
 
     fn painted(&self, text: &str, paint: Paint, terminal: bool) -> String {
-        if terminal && self.colour == Colour::Auto {
-            format!("\x1b[{}m{text}\x1b[0m", paint.code())
-        } else {
-            text.to_owned()
+        match self.is_coloured(terminal) {
+            true => format!("\x1b[{}m{text}\x1b[0m", paint.code()),
+            false => text.to_owned(),
+        }
+    }
+
+    fn is_coloured(&self, terminal: bool) -> bool {
+        match self.colour {
+            Colour::Always => true,
+            Colour::Auto => terminal,
+            _ => false,
         }
     }
 }
 
-/// The few colours there are.
+/// A line that moves on a terminal: in ASCII where the locale has nothing else.
+pub(crate) fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let is_rich =
+        Environment::of_process().is_ok_and(|environment| environment.terminal.kind == TerminalKind::Rich);
+    if is_rich { bar } else { bar.with_style(ProgressStyle::default_spinner().tick_chars("|/-\\ ")) }
+}
+
+/// The colours in use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Paint {
     Cyan,
@@ -176,24 +235,64 @@ impl Paint {
     }
 }
 
+/// `text` with each command of this program, such as `codex login`, by the name that this run was called by: whoever has
+/// called `codex-auth` may have another `codex` on PATH.
+pub(crate) fn in_own_name(text: &str) -> Cow<'_, str> {
+    match name::of_this_run() {
+        name::OWN => in_second_name(text).into(),
+        _ => text.into(),
+    }
+}
+
+/// Applies [`in_own_name`] to every text of a report.
+fn rename_commands(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(own) = in_own_name(text) {
+                *text = own;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(rename_commands),
+        Value::Object(fields) => fields.values_mut().for_each(rename_commands),
+        _ => {}
+    }
+}
+
+fn in_second_name(text: &str) -> String {
+    let is_part_of_a_word = |letter: char| letter.is_alphanumeric() || "/-_.".contains(letter);
+    let mut own = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("codex ") {
+        let (before, command) = rest.split_at(at);
+        let after = &command["codex ".len()..];
+        let word = after.split(|letter: char| !letter.is_alphanumeric() && letter != '-').next();
+        let is_ours = word.is_some_and(|word| name::COMMANDS.contains(&word));
+        own.push_str(before);
+        let is_name = is_ours && !before.ends_with(is_part_of_a_word);
+        own.push_str(if is_name { "codex-auth " } else { "codex " });
+        rest = after;
+    }
+    own + rest
+}
+
 /// A path for a JSON report. Bytes that are not UTF-8 are replaced: JSON cannot hold them, and `json!(path)` panics.
 pub(crate) fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A text of somebody else's, fit for one line of a terminal: without control characters, and not too long.
+/// A text of another program's, for one line of a terminal: without control characters, 120 characters at most.
 pub(crate) fn plain(text: &str) -> String {
     codex_auth::redaction::printable(text, 120)
 }
 
-/// A moment as people say it: "in 3 h 12 min", "48 min ago".
+/// A time relative to now: "in 3 h 12 min", "48 min ago".
 pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
     let distance = moment.duration_since(now);
     let length = span(distance);
     if distance.is_negative() { format!("{length} ago") } else { format!("in {length}") }
 }
 
-/// A time span as people say it, whichever way it goes: "3 h 12 min".
+/// A time span without its sign: "3 h 12 min".
 pub(crate) fn span(span: SignedDuration) -> String {
     let seconds = span.as_secs().unsigned_abs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
@@ -207,7 +306,7 @@ pub(crate) fn span(span: SignedDuration) -> String {
     }
 }
 
-/// A reader that has seen enough is no failure.
+/// A reader that closed its end of the pipe is no failure.
 fn quiet_pipe(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -220,9 +319,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_people_say_them() {
+    fn times_are_relative_to_now() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        for (seconds, told) in [
+        for (seconds, expected) in [
             (11_520, "in 3 h 12 min"),
             (-2_880, "48 min ago"),
             (7_200, "in 2 h"),
@@ -233,7 +332,21 @@ mod tests {
             (-86_400 * 8, "8 d ago"),
         ] {
             let moment = Timestamp::from_second(now.as_second() + seconds).unwrap();
-            assert_eq!(relative(moment, now), told);
+            assert_eq!(relative(moment, now), expected);
+        }
+    }
+
+    #[test]
+    fn commands_of_ours_are_named_by_the_second_name_and_nothing_else_is() {
+        for (text, expected) in [
+            ("log in first: codex login", "log in first: codex-auth login"),
+            ("`codex logout` removes both", "`codex-auth logout` removes both"),
+            ("codex --help, or codex exec", "codex-auth --help, or codex exec"),
+            ("cannot run /usr/bin/codex login", "cannot run /usr/bin/codex login"),
+            ("the next codex on PATH", "the next codex on PATH"),
+            ("mcodex login codex login", "mcodex login codex-auth login"),
+        ] {
+            assert_eq!(in_second_name(text), expected);
         }
     }
 }

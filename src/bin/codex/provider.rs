@@ -35,7 +35,9 @@ pub(crate) fn warning(token: &EnvironmentToken) -> String {
 
 /// Runs the token command of the model provider `name` and returns the token that it prints.
 pub(crate) fn of_command(session: &CommandContext, name: &str) -> Result<ExternalToken, CommandError> {
-    let mut command = session.stores.settings().provider_command(name)?;
+    let mut command = session.stores.settings().provider_command(name).map_err(|error| {
+        CommandError::new(Exit::Failed, format!("{}: {error}", session.home().config().display()))
+    })?;
     // A relative folder in config.toml is relative to the home.
     command.folder = command.folder.map(|folder| session.home().path().join(folder));
     let provider = Arc::new(BearerCommand::new(name, command));

@@ -8,12 +8,13 @@ use codex_auth::store::{LockDeadline, StorageNote};
 use serde_json::json;
 
 use crate::child;
-use crate::context::{CommandContext, account, warnings};
+use crate::context::{CommandContext, account, credential, warnings};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::{Output, relative};
 use crate::status::unusable;
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::REFRESH)]
 pub(crate) struct RefreshArguments {
     /// Report as JSON
     #[arg(long)]
@@ -23,6 +24,10 @@ pub(crate) struct RefreshArguments {
 pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     let snapshot = session.snapshot()?;
+    tracing::debug!(
+        "stored: {}",
+        snapshot.location().map_or_else(|| "nothing".to_owned(), ToString::to_string)
+    );
     output.head("account", account(snapshot.document()));
     let mode = snapshot.document().and_then(AuthDocument::mode);
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
@@ -48,34 +53,36 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
         return Ok(());
     }
     let aside = session.stores.rescues_set_aside();
-    let until =
-        expires_at.map(|moment| format!("; the token expires {}", relative(moment, session.clock.now())));
-    output.say(&format!("refreshed{}", until.unwrap_or_default()));
+    let until = expires_at.map(|moment| format!("; the token expires {}", relative(moment, now)));
+    output.inform(&format!("refreshed{}", until.unwrap_or_default()));
     snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())
 }
 
-/// Refreshes in a child, or takes over what somebody else has refreshed.
+/// Refreshes in a child process, or adopts the token that another process has refreshed meanwhile.
 pub(crate) fn refreshed(
     reason: RefreshReason,
     snapshot: &Snapshot,
     policy: AccountPolicy,
     deadline: &LockDeadline,
 ) -> Result<(), CommandError> {
+    tracing::debug!("refreshing in a child process: {reason:?}");
     let job = Job::refresh(reason, snapshot, policy);
     let outcome = child::run_within(&job, child::WaitNotice::Terminal, deadline)?;
     let is_uncommitted = matches!(outcome, JobOutcome::Uncommitted(_));
     outcome.into_refreshed().map_err(|failure| match CommandError::from(failure) {
         error if is_uncommitted => error.hint("fix that and run the command again; no token is lost"),
         error => error,
-    })
+    })?;
+    tracing::debug!("a fresh token is stored");
+    Ok(())
 }
 
 fn nothing_to_do(mode: &AuthMode, output: &Output) -> CommandOutcome {
     if output.is_json() {
         output.report(json!({"refreshed": false, "expires_at": null, "warnings": []}))?;
     } else {
-        output.say(&format!("nothing to refresh: a login by {mode} stays as it is"));
+        output.inform(&format!("nothing to refresh: logged in with {}", credential(Some(mode))));
     }
     Ok(())
 }

@@ -7,11 +7,12 @@ use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
 use crate::context::{CommandContext, account, kept_in, selected_elsewhere, warnings};
-use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit, LOG_IN_FIRST};
 use crate::output::{Output, Paint, plain, relative};
 use crate::provider;
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::STATUS)]
 pub(crate) struct StatusArguments {
     /// Report as JSON
     #[arg(long)]
@@ -56,7 +57,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     }
     match (credential, unusable) {
         (Some(_), None) => Ok(()),
-        (Some(_), Some(_)) => Err(CommandError::told(Exit::LogInAgain)),
+        (Some(_), Some(_)) => Err(CommandError::reported(Exit::LogInAgain)),
         (None, _) => verdict(&usability, output),
     }
 }
@@ -90,7 +91,7 @@ fn show(
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
     }
-    fields.push(("kept in", format!("{} ({})", kept_in(location), status.find_report().reason)));
+    fields.push(("stored in", format!("{} ({})", kept_in(location), status.find_report().reason)));
     if let Some(moment) = snapshot.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }
@@ -113,16 +114,16 @@ fn verdict(usability: &Usability, output: &Output) -> CommandOutcome {
     let Some(reason) = usability.reason() else { return Ok(()) };
     let failed = unusable(reason);
     if !output.is_json() {
-        failed.hints().iter().for_each(|hint| output.say(&format!("hint: {hint}")));
+        failed.hints().iter().for_each(|hint| output.hint(hint));
     }
-    Err(CommandError::told(failed.kind()))
+    Err(CommandError::reported(failed.kind()))
 }
 
 /// Why no token can be had, as an error of a command.
 pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
     let failed = CommandError::from(codex_auth::Error::from(reason.clone()));
     let hint = match (reason, failed.kind()) {
-        (manager::Error::Unusable(Unusable::NotLoggedIn), _) => "log in first: codex login",
+        (manager::Error::Unusable(Unusable::NotLoggedIn), _) => LOG_IN_FIRST,
         (manager::Error::Unusable(Unusable::Forbidden(_)), _) => {
             "log in for a workspace that is allowed: codex login"
         }

@@ -18,6 +18,7 @@ use crate::refresh::refreshed;
 use crate::status::unusable;
 
 #[derive(Args, Debug, Default)]
+#[command(after_help = crate::help::TOKEN)]
 pub(crate) struct TokenArguments {
     /// How long the token must still be good for, for example 90s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -37,6 +38,10 @@ pub(crate) struct TokenArguments {
 }
 
 pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOutcome {
+    // Clap does not see a `--json` before the command.
+    if arguments.header && output.is_json() {
+        return Err(CommandError::new(Exit::Usage, "--json and --header exclude each other"));
+    }
     if let Some(name) = &arguments.provider {
         let session = CommandContext::open(output)?;
         let token = provider::of_command(&session, name)?;
@@ -198,7 +203,7 @@ fn refreshable(snapshot: &Snapshot) -> bool {
 fn duration(text: &str) -> Result<SignedDuration, String> {
     let span = match text.parse::<u32>() {
         Ok(seconds) => SignedDuration::from_secs(seconds.into()),
-        Err(_) => text.parse().map_err(|_| "not a time span such as 90s, 10m or 1h".to_owned())?,
+        Err(_) => text.parse().map_err(|_| "a time span such as 90s, 10m or 1h".to_owned())?,
     };
-    if span.is_negative() { Err("a time span cannot be negative".to_owned()) } else { Ok(span) }
+    if span.is_negative() { Err("a time span that is not negative".to_owned()) } else { Ok(span) }
 }

@@ -24,6 +24,7 @@ use crate::runtime;
 const DELETED_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::WATCH)]
 pub(crate) struct WatchArguments {
     /// Report as JSON, one object per line
     #[arg(long)]
@@ -47,7 +48,7 @@ pub(crate) fn run(_arguments: &WatchArguments, output: &mut Output) -> CommandOu
             output.say(&format!("{} was deleted; nothing is left to watch", session.home().path().display()));
             Ok(())
         }
-        WatchEnd::Interrupted => Err(CommandError::told(Exit::Interrupted)),
+        WatchEnd::Interrupted => Err(CommandError::reported(Exit::Interrupted)),
     }
 }
 

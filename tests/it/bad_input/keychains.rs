@@ -64,15 +64,15 @@ fn an_unreadable_keychain_is_never_reported_as_logged_out() {
         }
     }
     insta::assert_snapshot!(output, @r"
-    locked: error: Secret Service is locked; unlock it and try again
-    hint: unlock the keychain, for example by logging in to the desktop, or store the login in a file: codex login --store file
+    locked: error: GNOME Keyring is locked; log in to the desktop, or unlock the login keyring in Passwords and Keys, and try again
+    hint: unlock the keychain, or store the login in a file: codex login --store file
     never unlocked: error: Secret Service has no default keyring yet; create one, for example by logging in to the desktop, and try again
     hint: without a keychain, store the login in a file: codex login --store file
-    no bus: error: Secret Service cannot be reached; start it for this session or choose another store
+    no bus: error: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmptHrDeU/bus`: No such file or directory (os error 2); start it for this session or choose another store
     hint: without a keychain, store the login in a file: codex login --store file
-    a dead socket: error: Secret Service cannot be reached; start it for this session or choose another store
+    a dead socket: error: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmpTTFBgG/bus`: Connection refused (os error 111); start it for this session or choose another store
     hint: without a keychain, store the login in a file: codex login --store file
-    no service: error: Secret Service cannot be reached; start it for this session or choose another store
+    no service: error: Secret Service cannot be reached: org.freedesktop.DBus.Error.ServiceUnknown: The name org.freedesktop.secrets was not provided by any .service files; start it for this session or choose another store
     hint: without a keychain, store the login in a file: codex login --store file
     a bus that never answers: error: Secret Service did not read an item within 300ms; nothing was changed, try again
     hint: without a keychain, store the login in a file: codex login --store file
@@ -118,11 +118,11 @@ fn without_a_selected_store_a_login_goes_to_the_file_and_the_reason_is_shown() {
         assert!(!home.document().exists());
     }
     insta::assert_snapshot!(output, @r"
-    locked: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service is locked; unlock it and try again)
+    locked: stored in the file store, [home]/auth.json (the keychain cannot be used: GNOME Keyring is locked; log in to the desktop, or unlock the login keyring in Passwords and Keys, and try again)
     never unlocked: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service has no default keyring yet; create one, for example by logging in to the desktop, and try again)
-    no bus: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
-    a dead socket: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
-    no service: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached; start it for this session or choose another store)
+    no bus: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmpsyBByr/bus`: No such file or directory (os error 2); start it for this session or choose another store)
+    a dead socket: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmpd5ODBR/bus`: Connection refused (os error 111); start it for this session or choose another store)
+    no service: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service cannot be reached: org.freedesktop.DBus.Error.ServiceUnknown: The name org.freedesktop.secrets was not provided by any .service files; start it for this session or choose another store)
     a bus that never answers: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not read when an item changed within 300ms; nothing was changed, try again)
     a service that never answers: stored in the file store, [home]/auth.json (the keychain cannot be used: Secret Service did not read when an item changed within 300ms; nothing was changed, try again)
     ");

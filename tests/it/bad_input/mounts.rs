@@ -50,7 +50,7 @@ fn a_document_that_is_a_mount_point_is_written_in_place_only_by_a_login_with_a_w
     --- stdout
     --- stderr
     error: the copy in [home]/auth.json was not removed: [home]/auth.json is mounted by itself and cannot be replaced safely; mount the folder instead of the file
-    hint: mount the folder of the login into the container, not the file
+    hint: mount the folder into the container, not the file
     hint: then run again: codex logout
     ");
     assert!(mounted.home.read("auth.json").contains("sk-new"));

@@ -93,6 +93,8 @@ fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
         &["-ccli_auth_credentials_store=file", "status"],
         &["--config=forced_login_method=api", "status"],
         &["status", "--what"],
+        &["help", "login"],
+        &["--json", "-q", "status"],
     ] {
         let ended = run(words);
         assert_ne!(ended.code, Some(7), "{words:?} is ours\n{ended}");
@@ -102,7 +104,7 @@ fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
         &["stat"],
         &["Status"],
         &["lgoin"],
-        &["help"],
+        &["help", "exec"],
         &["a prompt"],
         &["--model", "o3"],
         &["-c", "model=o3", "status"],
@@ -129,8 +131,9 @@ fn without_a_next_codex_a_strange_word_is_misuse() {
     --- stdout
     --- stderr
     error: unknown command 'exec', and no other codex was found on PATH to pass it to
-    hint: install OpenAI's Codex and add its folder to PATH, before or after the folder of this program
-    hint: see what there is: codex --help
+
+    hint: install OpenAI's Codex in a folder on PATH, before or after this program
+    hint: codex --help
     ");
     let nothing = home.codex([]).run().expect(2);
     assert!(nothing.err.contains("Usage: codex") && nothing.out.is_empty(), "{nothing}");
@@ -209,7 +212,9 @@ fn a_key_of_the_login_can_be_set_for_one_run() {
     exit 2
     --- stdout
     --- stderr
-    error: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+    error: -c: cli_auth_credentials_store must be one of "file", "keyring", "auto", "ephemeral"
+
+    hint: codex status --help
     "#);
     let broken = home.codex(["status"]).env("CODEX_AUTH_CONFIG", "a = = 1").run().refused(1);
     assert!(broken.err.contains("CODEX_AUTH_CONFIG is invalid: line 1"), "{broken}");
@@ -228,7 +233,7 @@ fn help_and_version_are_those_of_both() {
             "{told}"
         );
     }
-    for word in ["--help", "-h"] {
+    for word in ["--help", "-h", "help"] {
         let told = run(word).out;
         let (ours, theirs) = told.split_once("\nAny other command goes to ").unwrap();
         assert!(ours.contains("  login ") && theirs.contains(&format!("help by {word}\n")), "{told}");

@@ -25,8 +25,8 @@ fn an_api_key_is_written_to_the_file_as_codex_writes_it_whatever_the_umask() {
         exit 0
         --- stdout
         --- stderr
-        logged in with apikey
-        kept in the file store, [home]/auth.json (you asked for it)
+        logged in with an API key
+        stored in the file store, [home]/auth.json (you asked for it)
         "));
         assert_eq!(
             home.read("auth.json"),
@@ -45,14 +45,14 @@ fn a_new_login_takes_the_place_of_the_old_one_and_says_so(machine: &mut Machine)
     let kept: Value = serde_json::from_str(&machine.stored_text().unwrap()).unwrap();
     assert_eq!(kept, json!({"auth_mode": "apikey", "OPENAI_API_KEY": "sk-new"}));
     let ended = machine.codex(["login", "--with-api-key"]).input("sk-newer").run().expect(0);
-    assert!(ended.err.starts_with("logged in with apikey, in place of the login before\n"), "{ended}");
+    assert!(ended.err.starts_with("logged in with an API key, in place of the old login\n"), "{ended}");
     assert_eq!(ended.out, "");
 }
 
 fn a_login_over_what_is_no_document_replaces_it(machine: &mut Machine) {
     machine.store_text("{\"auth_mode\": \"apikey\", \"OPENAI_A");
     let ended = machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
-    assert!(ended.err.starts_with("logged in with apikey\nkept in the"), "{ended}");
+    assert!(ended.err.starts_with("logged in with an API key\nstored in the"), "{ended}");
     assert!(machine.stored_text().unwrap().contains("sk-new"));
 }
 
@@ -61,14 +61,15 @@ fn the_automatic_store_is_the_file_where_there_is_no_keychain_and_says_so() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     let ended = home.codex(["login", "--store", "auto", "--with-api-key"]).input("sk-new").run();
-    insta::assert_snapshot!(ended, @r"
+    insta::assert_snapshot!(ended, @r#"
     exit 0
     --- stdout
     --- stderr
-    logged in with apikey
-    kept in the file store, [home]/auth.json (you asked for it)
-    warning: the keychain is not used: Secret Service cannot be reached; start it for this session or choose another store
-    ");
+    set cli_auth_credentials_store = "auto" in [home]/config.toml
+    logged in with an API key
+    stored in the file store, [home]/auth.json (you asked for it)
+    warning: the keychain is not used: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmp3ZwABn/no-bus`: No such file or directory (os error 2); start it for this session or choose another store
+    "#);
     assert!(home.read("auth.json").contains("sk-new"));
     assert_eq!(home.read("config.toml"), "cli_auth_credentials_store = \"auto\"\n");
 }
@@ -83,7 +84,7 @@ fn a_login_that_lives_in_memory_by_configuration_is_refused_with_a_way_out() {
     --- stdout
     --- stderr
     error: config.toml says cli_auth_credentials_store = "ephemeral", which keeps a login in memory only
-    hint: name one that lasts, for example: codex login --store file
+    hint: choose a store that keeps it: codex login --store file
     "#);
     assert_eq!(home.names(), ["config.toml"]);
 }
@@ -93,10 +94,9 @@ fn what_is_no_access_token_is_refused_and_the_old_login_stays(machine: &mut Mach
     machine.store_text(old);
     for junk in ["junk", "e30.e30", "e30.???.c2ln", "e30.W10.c2ln", "sk-not-this-one"] {
         let ended = machine.codex(["login", "--with-access-token"]).input(junk).run().expect(1);
-        let why =
-            "error: this is not an agent identity token that can be relied on: it does not have the form";
+        let why = "error: the input is neither a personal access token (at-…) nor an agent identity token\n";
         assert!(ended.err.starts_with(why), "{ended}");
-        assert!(ended.err.lines().count() == 1 && !ended.err.contains(junk), "{ended}");
+        assert!(ended.err.lines().count() == 2 && !ended.err.contains(junk), "{ended}");
     }
     assert_eq!(machine.stored_text().unwrap(), old);
 }
@@ -140,15 +140,19 @@ fn a_terminal_on_standard_input_is_refused_with_a_hint() {
     insta::assert_snapshot!(run("--with-api-key"), @r"
     exit 2
     --- stdout
-    ESC[31merror:ESC[0m the API key is read from a pipe, and standard input is a terminal
+    ESC[31merror:ESC[0m the API key must come from a pipe, but standard input is a terminal
+
     ESC[36mhint:ESC[0m printenv OPENAI_API_KEY | codex login --with-api-key
+    ESC[36mhint:ESC[0m codex login --help
     --- stderr
     ");
     insta::assert_snapshot!(run("--with-access-token"), @r"
     exit 2
     --- stdout
-    ESC[31merror:ESC[0m the access token is read from a pipe, and standard input is a terminal
+    ESC[31merror:ESC[0m the access token must come from a pipe, but standard input is a terminal
+
     ESC[36mhint:ESC[0m printenv CODEX_ACCESS_TOKEN | codex login --with-access-token
+    ESC[36mhint:ESC[0m codex login --help
     --- stderr
     ");
     assert!(home.names().is_empty());
@@ -190,16 +194,16 @@ fn the_report_says_what_was_done_and_where() {
       "schema": 1,
       "place": "[home]",
       "account": null,
+      "because": "you asked for it",
+      "location": "[home]/auth.json",
       "logged_in": true,
       "method": "apikey",
-      "store": "file",
-      "location": "[home]/auth.json",
-      "because": "you asked for it",
-      "replaced": true,
       "old_tokens": "left-alive",
       "removed": [],
+      "replaced": true,
+      "store": "file",
       "warnings": [
-        "the keychain is not used: Secret Service cannot be reached; start it for this session or choose another store"
+        "the keychain is not used: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmpih5tGn/no-bus`: No such file or directory (os error 2); start it for this session or choose another store"
       ]
     }
     --- stderr

@@ -42,7 +42,7 @@ fn what_is_no_document_and_has_no_token_is_removed_by_force_alone(machine: &mut 
     assert!(ended.err.contains("was not removed") && ended.err.contains("codex logout --force"), "{ended}");
     assert!(machine.stored_text().is_some());
     let ended = machine.codex(["logout", "--force"]).run().expect(0);
-    assert!(ended.err.contains("may live on"), "{ended}");
+    assert!(ended.err.contains("may stay valid"), "{ended}");
     assert_eq!(machine.stored_text(), None);
 }
 
@@ -65,13 +65,13 @@ fn the_report_says_what_was_removed(machine: &mut Machine) {
       "schema": 1,
       "place": "[home]",
       "account": null,
+      "failed": [],
+      "legacy_token_removed": false,
       "logged_out": true,
-      "revoked": false,
       "removed": [
         "[location]"
       ],
-      "failed": [],
-      "legacy_token_removed": false,
+      "revoked": false,
       "warnings": []
     }
     --- stderr

@@ -4,7 +4,7 @@ mod doctor;
 mod generated;
 mod hand_over;
 mod interrupts;
-// Linux: items of others.
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keychain;
 mod login;
@@ -12,6 +12,7 @@ mod logout;
 // macOS: its keychain.
 #[cfg(target_os = "macos")]
 mod macos;
+mod messages;
 mod migrate;
 mod second_name;
 mod status;
@@ -20,6 +21,7 @@ mod status;
 mod sync;
 mod talk;
 mod token;
-// Linux: mounts, strace and items of others.
+// Linux: mounts, strace and keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod usable;
+mod usage;

@@ -10,7 +10,12 @@ use std::process::Command;
 use super::hand_over::{TELLS, before, folder, path, placed};
 use crate::support::{Run, TestHome, program};
 
-/// Our second program.
+/// A run of the program by its second name, at `path`.
+pub(super) fn second(home: &TestHome, path: &Path, words: &[&str]) -> Run {
+    Run::of(path, words.iter().copied()).envs(home.variables())
+}
+
+/// The second program.
 const SECOND: &str = env!("CARGO_BIN_EXE_codex-auth");
 
 #[test]
@@ -18,12 +23,9 @@ fn under_our_second_name_everything_is_ours() {
     let home = TestHome::new();
     let own = folder(&home, "own", "unused", "");
     symlink(program(), own.join("codex-auth")).unwrap();
-    let run = |words: &[&str]| {
-        let run = Run::of(&own.join("codex-auth"), words.iter().copied()).envs(home.variables());
-        before(&home, TELLS, run).run()
-    };
+    let run = |words: &[&str]| before(&home, TELLS, second(&home, &own.join("codex-auth"), words)).run();
     let ended = run(&["exec"]).refused(2);
-    assert!(ended.err.starts_with("error: unknown command 'exec'\n"), "{ended}");
+    assert!(ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"), "{ended}");
     assert!(run(&["status"]).expect(1).out.contains("not logged in"));
     assert!(run(&["--version"]).expect(0).out.contains(env!("CARGO_PKG_VERSION")));
     let help = run(&["--help"]).expect(0);
@@ -45,12 +47,9 @@ fn the_second_program_is_ours_under_our_second_name() {
     let links = home.beside("links");
     symlink(folder.join("codex-auth"), links.join("codex-auth")).unwrap();
     for second in [folder.join("codex-auth"), links.join("codex-auth")] {
-        let run = |words: &[&str]| {
-            let run = Run::of(&second, words.iter().copied()).envs(home.variables());
-            before(&home, TELLS, run).run()
-        };
+        let run = |words: &[&str]| before(&home, TELLS, self::second(&home, &second, words)).run();
         let ended = run(&["exec"]).refused(2);
-        assert!(ended.err.starts_with("error: unknown command 'exec'\n"), "{ended}");
+        assert!(ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"), "{ended}");
         assert!(run(&["--help"]).expect(0).out.contains("Usage: codex-auth"));
         assert!(run(&["status"]).expect(1).out.contains("not logged in"));
     }

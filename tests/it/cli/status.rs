@@ -82,7 +82,7 @@ fn a_fresh_login_is_usable(machine: &mut Machine) {
       method     chatgpt
       account    ada@example.com (plus)
       workspace  acct-1
-      kept in    [store] store, [location] ([why])
+      stored in  [store] store, [location] ([why])
       expires    in [time]
       refreshed  [time] ago
       usable     yes
@@ -104,21 +104,21 @@ fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
       "schema": 1,
       "place": "[home]",
       "account": {
-        "id": "acct-1",
         "email": "ada@example.com",
+        "id": "acct-1",
         "plan": "plus"
       },
-      "logged_in": true,
-      "method": "chatgpt",
-      "provider": null,
-      "usable": true,
-      "reason": null,
+      "because": "[why]",
       "busy": null,
       "expires_at": "[moment]",
       "last_refresh": "[moment]",
-      "store": "[store]",
       "location": "[location]",
-      "because": "[why]",
+      "logged_in": true,
+      "method": "chatgpt",
+      "provider": null,
+      "reason": null,
+      "store": "[store]",
+      "usable": true,
       "warnings": []
     }
     --- stderr
@@ -277,7 +277,7 @@ fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() 
     --- stdout
       method       apikey
       fingerprint  [fingerprint]
-      kept in      file store, [home]/auth.json (it is the default)
+      stored in    file store, [home]/auth.json (it is the default)
       usable       yes
     --- stderr
     warning: [home]/config.toml still holds the auth_token of an old version; `codex logout` removes it
@@ -298,7 +298,7 @@ fn a_file_that_others_can_read_is_reported_and_left_as_it_is() {
     --- stdout
       method       apikey
       fingerprint  [fingerprint]
-      kept in      file store, [home]/auth.json (it is the default)
+      stored in    file store, [home]/auth.json (it is the default)
       usable       yes
     --- stderr
     warning: [home]/auth.json has mode 644, so other users can read it; the next write makes it 600, or run: chmod 600 [home]/auth.json

@@ -10,30 +10,51 @@ fn help_is_short_and_names_every_command() {
     insta::assert_snapshot!(home.codex(["--help"]).run(), @r"
     exit 0
     --- stdout
-    Keeps one login alive and in one place for everything on this machine that uses it
+    Keeps one login alive for every program on this machine
 
     Usage: codex [OPTIONS] <COMMAND>
 
     Commands:
-      login        Log in: keep a credential for everything on this machine
-      logout       Log out: remove the login from this machine
-      status       Show who is logged in, how, where it is kept and until when
-      token        Print one valid access token
+      login        Log in: store a credential for every program on this machine
+      logout       Log out: revoke the tokens and remove the login from this machine
+      status       Show the account, the store, the expiry and whether the login is usable
+      token        Print an access token, refreshed if it is about to expire
       refresh      Get a new access token now
       migrate      Move the login to another store
-      watch        Show every change of the login, by whichever program, until interrupted
-      sync         Keep the login fresh ahead of time, so that no program ever waits for it
-      doctor       Look for what is wrong with a login, and say what mends it
-      app-server   Answer an editor's questions about the account, and pass its other requests on
+      watch        Print every change of the login, by any program, until interrupted
+      sync         Keep the login fresh in the background
+      doctor       Find what is wrong with a login, and print how to fix it
+      app-server   Answer an editor's requests about the account, and pass on the others
       completions  Print a completion script for a shell
       man          Write the manual pages into a folder
 
     Options:
-      -v, --verbose  Show what caused an error, down to the system's own words
+          --json     Report as JSON
+      -q, --quiet    Print only data, warnings and errors
+      -v, --verbose  Show what caused an error, down to the message of the operating system
       -h, --help     Print help
       -V, --version  Print version
 
-    Before a command, -c KEY=VALUE sets a key of config.toml that concerns the login, for one run.
+    codex help COMMAND prints the help of a command. Before a command, -c KEY=VALUE sets a key of
+    config.toml that concerns the login, for one run.
+
+    Examples:
+      codex login                  log in with a browser
+      codex login --device-auth    log in on a remote or headless machine
+      codex status                 show the account, the store and the expiry
+      codex token                  print an access token
+
+    Exit codes:
+        0  done
+        1  failed, or not logged in
+        2  wrong usage
+        3  log in again: the login is expired, revoked, refused or of another account
+        4  try again: the network or the server failed
+        5  the store is unavailable: no keychain, a locked one, or a folder that cannot be written
+        6  gave up waiting for a lock that another process holds
+      130  interrupted
+
+    More: https://github.com/codex-auth/codex-auth
     --- stderr
     ");
     for command in [
@@ -70,13 +91,11 @@ fn misuse_exits_with_2_and_says_so_on_stderr() {
     exit 2
     --- stdout
     --- stderr
-    error: unrecognized subcommand 'lgoin'
+    error: unknown command 'lgoin', and no other codex was found on PATH to pass it to
 
-      tip: a similar subcommand exists: 'login'
-
-    Usage: codex [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    hint: did you mean `codex login`?
+    hint: install OpenAI's Codex in a folder on PATH, before or after this program
+    hint: codex --help
     ");
     for line in [&[][..], &["status", "--yaml"], &["token", "now"], &["completions"], &["completions", "cmd"]]
     {
@@ -89,7 +108,7 @@ fn misuse_exits_with_2_and_says_so_on_stderr() {
 fn there_is_no_colour_where_there_is_no_terminal() {
     let home = TestHome::new();
     let plain = |arguments: &[&str]| {
-        let ended = home.codex(arguments.iter().copied()).env("CLICOLOR_FORCE", "1").run();
+        let ended = home.codex(arguments.iter().copied()).env("CLICOLOR", "1").run();
         assert!(!ended.to_string().contains('\u{1b}'), "{ended}");
     };
     plain(&["status"]);
@@ -110,7 +129,7 @@ fn a_terminal_shows_colour_unless_its_user_wants_none() {
     --- stdout
       ESC[2mmethod     ESC[0m  apikey
       ESC[2mfingerprintESC[0m  f3abf2a6cc4f0098
-      ESC[2mkept in    ESC[0m  file store, [home]/auth.json (it is the default)
+      ESC[2mstored in  ESC[0m  file store, [home]/auth.json (it is the default)
       ESC[2musable     ESC[0m  ESC[32myesESC[0m
     --- stderr
     ");
@@ -118,7 +137,7 @@ fn a_terminal_shows_colour_unless_its_user_wants_none() {
     insta::assert_snapshot!(plain.out, @r"
     method       apikey
     fingerprint  [fingerprint]
-    kept in      file store, [home]/auth.json (it is the default)
+    stored in    file store, [home]/auth.json (it is the default)
     usable       yes
     ");
     // An empty variable counts as unset (no-color.org).

@@ -37,13 +37,13 @@ fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
       "schema": 1,
       "place": "[home]",
       "account": {
-        "id": "acct-1",
         "email": "ada@example.com",
+        "id": "acct-1",
         "plan": "plus"
       },
+      "expires_at": "[moment]",
       "provider": null,
       "token": "[token]",
-      "expires_at": "[moment]",
       "warnings": []
     }
     --- stderr
@@ -77,11 +77,11 @@ fn without_a_login_there_is_no_token(machine: &mut Machine) {
       "account": null,
       "error": {
         "exit": 1,
-        "kind": "failed",
-        "message": "not logged in",
         "hints": [
           "log in first: codex login"
-        ]
+        ],
+        "kind": "failed",
+        "message": "not logged in"
       }
     }
     --- stderr

@@ -21,19 +21,30 @@ fn end_to_end_login_flow_persists_auth_json(machine: &mut Machine) {
     let ended = login.finish().expect(0);
 
     let document = world.document();
-    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&document), ["auth_mode", "OPENAI_API_KEY", "tokens", "last_refresh"]);
-    assert_eq!(
-        keys(&document["tokens"]),
-        ["id_token", "access_token", "refresh_token", "oauth_provenance", "login_owner_id", "account_id"]
-    );
+    let text = world.machine.stored_text().unwrap();
+    let keys = [
+        "auth_mode",
+        "OPENAI_API_KEY",
+        "tokens",
+        "id_token",
+        "access_token",
+        "refresh_token",
+        "oauth_provenance",
+        "login_owner_id",
+        "account_id",
+        "last_refresh",
+    ];
+    let positions =
+        keys.map(|key| text.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key}: {text}")));
+    assert!(positions.is_sorted(), "{text}");
+    let fields = |value: &serde_json::Value| value.as_object().unwrap().len();
+    assert_eq!((fields(&document), fields(&document["tokens"])), (4, 6));
     assert_eq!(document["auth_mode"], "chatgpt");
     assert!(document["OPENAI_API_KEY"].as_str().unwrap().starts_with("sk-"));
     assert_eq!(document["tokens"]["account_id"], "acct-1");
     assert_eq!(document["tokens"]["oauth_provenance"]["issuer"], world.authority.url());
     assert_eq!(document["tokens"]["oauth_provenance"]["client_id"], scripted_authority::CODEX_CLIENT_ID);
     assert_eq!(document["tokens"]["login_owner_id"].as_str().unwrap().len(), 43);
-    let text = world.machine.stored_text().unwrap();
     let parsed = AuthDocument::parse(text.as_bytes()).unwrap();
     assert!(parsed.warnings().is_empty() && parsed.last_refresh().unwrap() >= begun);
     assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);

@@ -97,7 +97,7 @@ fn a_document_without_a_token_in_it_stays_until_it_is_forced(machine: &mut Machi
     assert!(ended.err.ends_with("revoking its tokens: codex logout --force\n"), "{ended}");
     assert_eq!(world.machine.stored_text(), before);
     let ended = world.codex(["logout", "--force"]).run().expect(0);
-    assert!(ended.err.contains("may live on"), "{ended}");
+    assert!(ended.err.contains("may stay valid"), "{ended}");
     assert_eq!(world.machine.stored_text(), None);
 }
 

@@ -266,7 +266,7 @@ fn a_new_login_goes_to_the_requested_configured_current_or_best_store() {
         assert!(matches!(choice.reason, ChoiceReason::KeychainUnusable(_)), "{choice:?}");
     }
     let scene = Scene::with("ephemeral", "", None, None);
-    assert!(matches!(scene.stores().choose(None), Err(Error::EphemeralConfigured)));
+    assert!(matches!(scene.stores().choose(None), Err(Error::EphemeralConfigured { .. })));
     let scene = Scene::new();
     scene.home.write("auth.json", "no document");
     assert_eq!(scene.stores().choose(None).unwrap().reason, LoginPresent);

@@ -136,7 +136,7 @@ impl Ended {
     pub fn refused(self, code: i32) -> Self {
         let mut lines = self.err.lines().filter(|line| !line.starts_with("warning: "));
         let named = lines.next().is_some_and(|line| line.starts_with("error: "));
-        assert!(named && lines.all(|line| line.starts_with("hint: ")), "\n{self}");
+        assert!(named && lines.all(|line| line.is_empty() || line.starts_with("hint: ")), "\n{self}");
         assert!(!self.err.contains("panicked"), "\n{self}");
         self.expect(code)
     }

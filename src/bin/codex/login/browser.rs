@@ -1,4 +1,4 @@
-//! `codex login`: opens a browser, or lets a person open one wherever it is.
+//! `codex login` by browser: opens one, or prints the address to open.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::thread;
@@ -37,7 +37,7 @@ async fn log_in(
 ) -> CommandOutcome {
     let start = async { Ok(BrowserLogin::start(target.setup(), target.context.home()).await?) };
     let mut login = interrupts.or(start).await?;
-    target.report_signed_in(output);
+    target.show_old_login(output);
     let obtained = {
         let mut person = match who {
             BrowserOpening::Ours => open(&login, target, output),
@@ -62,37 +62,37 @@ async fn log_in(
     }
 }
 
-/// What the person does meanwhile.
+/// What the user does until the login is obtained.
 struct PasteInput {
     /// Whether a browser could be opened, once that is known.
     opened: Option<oneshot::Receiver<io::Result<()>>>,
-    /// What they paste.
+    /// The lines that the user pastes.
     lines: Option<UnboundedReceiver<Secret>>,
 }
 
-/// Opens the person's browser. Programs that do so may take their time, so nobody waits for them.
+/// Opens the user's browser on another thread: the program that does so may take long.
 fn open(login: &BrowserLogin, target: &LoginTarget, output: &Output) -> PasteInput {
     let url = login.authorize_url().to_owned();
-    output.say(&format!("opening a browser to sign in at {}", target.setup().issuer()));
-    output.say("if none opens, open this address yourself:");
+    output.say(&format!("opening a browser to log in at {}", target.setup().issuer()));
+    output.say("if no browser opens, open this address:");
     output.say("");
     output.say(&format!("    {url}"));
     output.say("");
-    let (tell, opened) = oneshot::channel();
+    let (sender, opened) = oneshot::channel();
     thread::spawn(move || {
         let mut quiet = BrowserOptions::new();
         quiet.with_suppress_output(true);
-        // What a person downloads with it is theirs to share.
+        // The files that the browser creates are the user's, not ours.
         let done = hardening::with_inherited_umask(|| {
             webbrowser::open_browser_with_options(webbrowser::Browser::Default, &url, &quiet)
         });
-        // The login may be over by now.
-        let _ = tell.send(done);
+        // The login may have ended.
+        let _ = sender.send(done);
     });
     PasteInput { opened: Some(opened), lines: None }
 }
 
-/// Lets the person open a browser, wherever it is.
+/// Prints the address, to be opened in any browser.
 fn invite(login: &BrowserLogin, output: &Output) -> Option<UnboundedReceiver<Secret>> {
     output.say("open this address in any browser, and sign in:");
     output.say("");
@@ -101,20 +101,20 @@ fn invite(login: &BrowserLogin, output: &Output) -> Option<UnboundedReceiver<Sec
     pasted(login.redirect_uri(), output)
 }
 
-/// Takes the address that a browser ends at from the terminal, if there is one.
+/// Reads the address that a browser ends at from the terminal, if there is one.
 fn pasted(redirect_uri: &str, output: &Output) -> Option<UnboundedReceiver<Secret>> {
     if !io::stdin().is_terminal() {
         return None;
     }
     output.say(
-        "a browser on another machine ends at a page that it cannot show; then copy the whole address of",
+        "a browser on another machine ends at a page that does not load; copy the whole address of that page,",
     );
-    output.say(&format!("that page, which begins with {redirect_uri}, paste it here, and press Enter:"));
-    let (tell, lines) = unbounded_channel();
-    // It may wait for a line for ever; the process does not wait for it.
+    output.say(&format!("which begins with {redirect_uri}, paste it here, and press Enter:"));
+    let (sender, lines) = unbounded_channel();
+    // This thread may block for ever; the process does not wait for it.
     thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
-            if tell.send(Secret::new(line)).is_err() {
+            if sender.send(Secret::new(line)).is_err() {
                 return;
             }
         }
@@ -128,7 +128,7 @@ async fn waited_for(
     output: &Output,
 ) -> Result<PendingLogin, CommandError> {
     let (paste, redirect_uri) = (login.paste(), login.redirect_uri().to_owned());
-    // A line that moves would be in the way of what is pasted.
+    // A countdown would overwrite what the user pastes.
     let mut countdown = person.lines.is_none().then(|| screen::Countdown::new("you to sign in"));
     let mut left = BROWSER_LOGIN_TIMEOUT;
     let mut second = interval(Duration::from_secs(1));
@@ -140,6 +140,7 @@ async fn waited_for(
             () = not_opened(&mut person.opened) => {
                 countdown = None;
                 output.say("no browser could be opened here");
+                output.hint("on a remote or headless machine: codex login --device-auth");
                 person.lines = pasted(&redirect_uri, output);
             }
             line = next(&mut person.lines) => take(&paste, &line, output),
@@ -153,7 +154,7 @@ async fn waited_for(
     }
 }
 
-/// Waits for the word that no browser could be opened; for ever if one was.
+/// Waits until opening a browser has failed; for ever if it succeeded.
 async fn not_opened(opened: &mut Option<oneshot::Receiver<io::Result<()>>>) {
     if let Some(word) = opened {
         let failed = matches!(word.await, Ok(Err(_)));
@@ -165,7 +166,7 @@ async fn not_opened(opened: &mut Option<oneshot::Receiver<io::Result<()>>>) {
     std::future::pending::<()>().await;
 }
 
-/// The next line that is pasted. Without a terminal, or at its end, none ever comes.
+/// The next line that the user pastes; waits for ever without a terminal, or at its end.
 async fn next(lines: &mut Option<UnboundedReceiver<Secret>>) -> Secret {
     if let Some(open) = lines {
         if let Some(line) = open.recv().await {

@@ -21,10 +21,21 @@ impl LoginTarget {
         self.session.setup()
     }
 
-    /// Reports who is signed in. A stored login that cannot be read does not prevent a new one and is not reported.
-    pub(super) fn report_signed_in(&self, output: &Output) {
+    /// Says who is logged in and what happens to that login. One that cannot be read is left out: a new login replaces it.
+    pub(super) fn show_old_login(&self, output: &Output) {
         if let Some(stored) = self.context.stores.find().ok().and_then(|found| found.stored) {
-            report::signed_in(&stored, output);
+            report::logged_in_before(&stored, self.session.old_login_policy(), output);
+        }
+    }
+
+    /// Says what happens to the tokens of the old login, before they are revoked.
+    fn notice(&self, committed: &CommittedLogin, output: &Output) -> impl Future<Output = ()> + use<> {
+        let old = committed.report().superseded.clone();
+        let (policy, output) = (self.session.old_login_policy(), output.clone());
+        async move {
+            if let Some(old) = old {
+                report::old_tokens(&old, policy, &output);
+            }
         }
     }
 
@@ -33,7 +44,8 @@ impl LoginTarget {
         runtime::run(async {
             let mut interrupts = Interrupts::listen()?;
             let committed = self.commit(document.into(), &mut interrupts, output).await?;
-            self.finish(&committed, async {}, &mut interrupts, output).await
+            let notice = self.notice(&committed, output);
+            self.finish(&committed, notice, &mut interrupts, output).await
         })
     }
 
@@ -44,7 +56,8 @@ impl LoginTarget {
             let verified = interrupts.or(async { Ok(access_token(self.setup(), token).await?) }).await?;
             report::verified(&verified.profile, output);
             let committed = self.commit(verified.document.into(), &mut interrupts, output).await?;
-            self.finish(&committed, async {}, &mut interrupts, output).await
+            let notice = self.notice(&committed, output);
+            self.finish(&committed, notice, &mut interrupts, output).await
         })
     }
 
@@ -56,7 +69,7 @@ impl LoginTarget {
         output: &Output,
     ) -> Result<CommittedLogin, CommandError> {
         let mut line = WaitingLine::new(output);
-        let commit = self.session.commit(login, move |waiting| line.tell(waiting));
+        let commit = self.session.commit(login, move |waiting| line.show(waiting));
         tokio::pin!(commit);
         loop {
             tokio::select! {

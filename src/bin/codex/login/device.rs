@@ -1,4 +1,4 @@
-//! `codex login --device-auth`: a code that is shown here and typed on another device.
+//! `codex login --device-auth`: shows a code that is typed on another device.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::runtime;
 
-/// How it ended, if not well.
+/// Why a device login failed.
 pub(super) enum DeviceFailure {
     Failed(CommandError),
-    /// The authority knows no such logins; a browser may do.
+    /// The server does not offer device logins; a browser may work.
     NotEnabled(login::Error),
 }
 
@@ -52,7 +52,7 @@ async fn log_in(
     interrupts: &mut Interrupts,
     output: &mut Output,
 ) -> CommandOutcome {
-    target.report_signed_in(output);
+    target.show_old_login(output);
     show(&login, target, output);
     let obtained = interrupts.or(waited_for(&mut login)).await?;
     let committed = target.commit(obtained, interrupts, output).await?;
@@ -70,11 +70,11 @@ fn show(login: &DeviceLogin, target: &LoginTarget, output: &Output) {
         picture.iter().for_each(|line| output.say(line));
     }
     output.say("");
-    output.say("then type this code, which is good for 15 minutes:");
+    output.say("then type this code, which is valid for 15 minutes:");
     output.say("");
     screen::large(login.user_code(), environment.terminal).iter().for_each(|line| output.say(line));
     output.say("");
-    output.say("never type a code that somebody else has sent you");
+    output.say("never type a code that another person has sent you");
 }
 
 async fn waited_for(login: &mut DeviceLogin) -> Result<PendingLogin, CommandError> {

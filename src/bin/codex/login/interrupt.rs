@@ -1,4 +1,4 @@
-//! Being interrupted: by Ctrl-C, by whoever ends the process, or by the terminal that goes away.
+//! Interruptions of a login: SIGINT, SIGTERM and SIGHUP.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::sleep;
 use crate::error::{CommandError, Exit};
 use crate::output::Output;
 
-/// A wait that is shorter is not worth a line.
+/// The wait after which a message says what is waited for.
 const SILENT_WAIT: Duration = Duration::from_secs(1);
 
-/// The signals that ask this program to leave. While they are listened for, none of them ends it by itself.
+/// The signals that ask this program to end. While it listens for them, they do not end it by default.
 pub(super) struct Interrupts([Signal; 3]);
 
 impl Interrupts {
@@ -30,7 +30,7 @@ impl Interrupts {
         ]))
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
@@ -40,7 +40,7 @@ impl Interrupts {
         }
     }
 
-    /// What `work` comes to, unless one of them comes first: then it is dropped, and with it whatever it holds.
+    /// Returns the result of `work`, or drops it and fails at the next signal.
     pub(super) async fn or<T>(
         &mut self,
         work: impl Future<Output = Result<T, CommandError>>,
@@ -55,7 +55,7 @@ impl Interrupts {
     }
 
     /// Waits until the authority has revoked a login that was not stored, and returns `done`, the outcome of the command.
-    /// A further interruption ends the wait; the error then says that the login may live on.
+    /// A further interruption ends the wait; the error then says that the login may stay valid.
     pub(super) async fn wait_for_revocation<T>(
         &mut self,
         setup: &LoginSetup,
@@ -63,7 +63,7 @@ impl Interrupts {
         output: &Output,
     ) -> Result<T, CommandError> {
         let issuer = setup.issuer();
-        let tell = async {
+        let notice = async {
             sleep(SILENT_WAIT).await;
             output.say(&format!("waiting for {issuer} to revoke the unfinished login; Ctrl-C ends the wait"));
             std::future::pending::<()>().await;
@@ -78,19 +78,19 @@ impl Interrupts {
                 end_line();
                 String::new()
             }
-            () = tell => String::new(),
+            () = notice => String::new(),
         };
         done.map_err(|error| match error.kind() {
             Exit::Interrupted => CommandError::new(
                 Exit::Interrupted,
-                format!("interrupted; the cancelled login may live on at {issuer}{why}"),
+                format!("interrupted; the cancelled login may stay valid at {issuer}{why}"),
             ),
-            _ => error.hint(format!("the login that was not stored may live on at {issuer}{why}")),
+            _ => error.hint(format!("the login that was not stored may stay valid at {issuer}{why}")),
         })
     }
 }
 
-/// The terminal has put ^C where the next word would stand.
+/// Ends the line on which the terminal has printed ^C.
 fn end_line() {
     if io::stderr().is_terminal() {
         let _ = writeln!(io::stderr());

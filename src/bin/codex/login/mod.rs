@@ -1,4 +1,4 @@
-//! `codex login`: obtains a credential, keeps it, and only then touches the one before.
+//! `codex login`: obtains a credential, stores it, and only then revokes the old one.
 
 mod browser;
 mod commit;
@@ -19,7 +19,7 @@ use codex_auth::login::{self, LoginSession, OldLoginPolicy};
 use self::commit::LoginTarget;
 use crate::arguments::STORES;
 use crate::context::CommandContext;
-use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIPE_AN_API_KEY};
 use crate::output::Output;
 use crate::status;
 
@@ -29,11 +29,11 @@ pub(crate) struct LoginArguments {
     #[command(subcommand)]
     command: Option<LoginCommand>,
 
-    /// Where to keep it: keychain, file or auto (default: where the login is now, else the keychain where one is usable)
+    /// Where to store the login: keychain, file or auto (default: where the login is now, else a usable keychain)
     #[arg(long, value_name = "STORE", value_parser = STORES, hide_possible_values = true)]
     store: Option<StoreSelection>,
 
-    /// Show a code to type on another device; for a machine without a browser
+    /// Show a code to type on another device: for a remote or headless machine
     #[arg(long, group = "way")]
     device_auth: bool,
 
@@ -45,35 +45,41 @@ pub(crate) struct LoginArguments {
     #[arg(long, group = "way")]
     with_access_token: bool,
 
-    /// Show the address instead of opening a browser, and take the address that the browser ends at
+    /// Print the address instead of opening a browser, and read the address that the browser ends at
     #[arg(long, group = "way")]
     no_browser: bool,
 
-    /// The authority to sign in at
+    /// The server to log in at
     #[arg(long, value_name = "URL", alias = "experimental_issuer")]
     issuer: Option<String>,
 
-    /// Revoke the tokens of the login before, also those of another account
+    /// Revoke the tokens of the old login, also those of another account
     #[arg(long, conflicts_with = "keep_old")]
     revoke_old: bool,
 
-    /// Let the tokens of the login before live until they expire
+    /// Do not revoke the tokens of the old login
     #[arg(long)]
     keep_old: bool,
 
-    /// Report as JSON when it is done; the address and the code are still told on standard error
+    /// Report as JSON at the end; the address and the code are printed on standard error
     #[arg(long)]
     json: bool,
 
-    /// Refused: what stands in a command line can be read by every program of this machine
+    /// Refused: every program on this machine can read a command line
     #[arg(long, value_name = "KEY", hide = true)]
     api_key: Option<String>,
 }
 
-const AFTER_HELP: &str = "\
-Without a way to sign in, a browser is opened; in an SSH session without a display, a device code is shown instead.\n
-Whoever is signed in stays so until the new login is safe. Then the tokens of the login before are revoked if they are \
-of the same account; those of another account are let live.";
+const AFTER_HELP: &str = concat!(
+    "By default a browser is opened; in an SSH session without a display, a device code is shown instead.\n\n",
+    "The old login stays in use until the new one is stored. Then its tokens are revoked if it is of the same account.\n\n",
+    crate::help::examples![
+        "codex login",
+        "codex login --device-auth",
+        "codex login --store keychain",
+        "printenv OPENAI_API_KEY | codex login --with-api-key",
+    ]
+);
 
 #[derive(Debug, Subcommand)]
 enum LoginCommand {
@@ -81,7 +87,7 @@ enum LoginCommand {
     Status(status::StatusArguments),
 }
 
-/// How a person signs in.
+/// How the credential is obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoginWay {
     AccessToken,
@@ -123,8 +129,8 @@ impl LoginArguments {
         } else if self.no_browser {
             LoginWay::Browser(BrowserOpening::Theirs)
         } else if session.environment.terminal.user == UserLocation::Remote {
-            output.say("this is an SSH session without a display, so the login is by device code");
-            output.say("to use a browser all the same: codex login --no-browser");
+            output.say("this is an SSH session without a display, so a device code is used");
+            output.say("to use a browser: codex login --no-browser");
             LoginWay::Device
         } else {
             LoginWay::Browser(BrowserOpening::Ours)
@@ -138,7 +144,7 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     }
     if arguments.api_key.is_some() {
         return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")
-            .hint("printenv OPENAI_API_KEY | codex login --with-api-key"));
+            .hint(PIPE_AN_API_KEY));
     }
     let issuer = arguments.issuer.as_deref().map(|address| Issuer::parse("--issuer", address)).transpose();
     let issuer = issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?;
@@ -157,23 +163,22 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     let target = LoginTarget { context, session };
     match way {
         LoginWay::ApiKey => {
-            let key = piped::secret("API key", "printenv OPENAI_API_KEY | codex login --with-api-key")?;
+            let key = piped::secret("API key", PIPE_AN_API_KEY)?;
             target.commit_supplied(AuthDocument::with_api_key(&key), output)
         }
         LoginWay::AccessToken => {
-            let usage = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
-            let token = piped::secret("access token", usage)?;
+            let token = piped::secret("access token", PIPE_AN_ACCESS_TOKEN)?;
             target.commit_verified(&token, output)
         }
         LoginWay::Browser(who) => browser::run(&target, who, output),
         LoginWay::Device => match device::run(&target, output) {
             Err(device::DeviceFailure::NotEnabled(error)) if io::stdin().is_terminal() => {
-                output.say(&format!("{error}; going on with a browser"));
+                output.say(&format!("{error}; continuing with a browser"));
                 browser::run(&target, BrowserOpening::Theirs, output)
             }
             Err(device::DeviceFailure::NotEnabled(error)) => {
                 Err(CommandError::from(codex_auth::Error::from(error))
-                    .hint("sign in with a browser instead: codex login --no-browser"))
+                    .hint("log in with a browser: codex login --no-browser"))
             }
             Err(device::DeviceFailure::Failed(error)) => Err(error),
             Ok(()) => Ok(()),
@@ -181,10 +186,10 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     }
 }
 
-/// The administrator's rule, with the way that it leaves open.
+/// The error for a method that `config.toml` forbids, with the method that it allows.
 fn forbidden(method: LoginMethod, error: &login::Error) -> CommandError {
     let open = match method {
-        LoginMethod::Api => "sign in with your account: codex login",
+        LoginMethod::Api => "log in with your account: codex login",
         _ => "use an API key: printenv OPENAI_API_KEY | codex login --with-api-key",
     };
     CommandError::new(Exit::Failed, error.to_string()).hint(open)

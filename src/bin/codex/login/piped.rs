@@ -1,4 +1,4 @@
-//! A credential that is piped in.
+//! Reads a credential from a pipe.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
@@ -8,17 +8,17 @@ use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Exit};
 
-/// Reads a credential from standard input. A terminal is refused: what is typed there is seen, and ends in its history.
+/// Reads a credential from standard input, which must not be a terminal: text typed there is visible and may be logged.
 pub(super) fn secret(what: &str, usage: &str) -> Result<Secret, CommandError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(CommandError::new(
             Exit::Usage,
-            format!("the {what} is read from a pipe, and standard input is a terminal"),
+            format!("the {what} must come from a pipe, but standard input is a terminal"),
         )
         .hint(usage));
     }
-    // One more than the limit tells a long input from one that just fits; a buffer that grew would leave copies.
+    // One byte more than the limit shows that the input is too long. A buffer that grows would leave copies.
     let mut input = Zeroizing::new(Vec::with_capacity(INPUT_LIMIT + 1));
     let read = stdin.lock().take(INPUT_LIMIT as u64 + 1).read_to_end(&mut input);
     read.map_err(|error| CommandError::new(Exit::Failed, format!("cannot read standard input: {error}")))?;

@@ -1,58 +1,73 @@
-//! What `codex login` says: who is signed in, where it is kept, and what became of the login before.
+//! The messages of `codex login`: the account, the store, and what happens to the tokens of an older login.
 
 use codex_auth::AuthDocument;
 use codex_auth::authority::{Profile, RevocationOutcome};
-use codex_auth::login::{RevocationSkipped, StoreReport, SupersedeOutcome};
+use codex_auth::login::{OldLoginPolicy, RevocationSkipped, StoreReport, SupersedeOutcome};
 use codex_auth::store::StoredDocument;
 use serde_json::{Value, json};
 
-use crate::context::{kept_in, warnings};
+use crate::context::{credential, kept_in, warnings};
 use crate::error::CommandOutcome;
 use crate::output::{Output, plain};
 
-/// A login that is over.
+/// A login that has ended well.
 pub(super) struct LoginReport<'a> {
     pub(super) document: &'a AuthDocument,
     pub(super) kept: &'a StoreReport,
-    /// What became of the tokens of the login before; `None` when an interruption came in between.
+    /// What happened to the tokens of the older login; `None` after an interruption.
     pub(super) superseded: Option<&'a SupersedeOutcome>,
 }
 
-/// Who is signed in before anything is done.
-pub(super) fn signed_in(stored: &StoredDocument, output: &Output) {
-    output.say(&format!(
-        "{} is signed in here, and stays so until the new login is safe",
-        who(&stored.document)
-    ));
+/// Says who is logged in, and what will happen to the tokens of that login.
+pub(super) fn logged_in_before(stored: &StoredDocument, policy: OldLoginPolicy, output: &Output) {
+    output.inform(&format!("{} is logged in here until the new login is stored", who(&stored.document)));
+    old_tokens(&stored.document, policy, output);
 }
 
-/// Whose token it is that was handed in.
+/// Says what will happen to the tokens of the `old` login, and which option changes that.
+pub(super) fn old_tokens(old: &AuthDocument, policy: OldLoginPolicy, output: &Output) {
+    if old.fingerprint().is_none() {
+        return;
+    }
+    output.inform(match policy {
+        OldLoginPolicy::RevokeAlways => "the tokens of the old login are revoked (--revoke-old)",
+        OldLoginPolicy::Keep => "the tokens of the old login stay valid until they expire (--keep-old)",
+        _ => {
+            "the tokens of the old login are revoked if it is of the same account; --keep-old leaves them valid, \
+             --revoke-old revokes those of another account too"
+        }
+    });
+}
+
+/// Says whose token was handed in.
 pub(super) fn verified(profile: &Profile, output: &Output) {
     if let Some(owner) = profile.email.as_ref().or(profile.account_id.as_ref()) {
-        output.say(&format!("the token is good, and belongs to {}", plain(owner)));
+        output.inform(&format!("the token belongs to {}", plain(owner)));
     }
 }
 
-/// That it is kept: said at once, whatever else is still to be done.
+/// Says that the login is stored, before the old tokens are revoked.
 pub(super) fn logged_in(document: &AuthDocument, kept: &StoreReport, output: &Output) {
+    if let Some(change) = &kept.setting {
+        output.inform(&change.to_string());
+    }
     if output.is_json() {
         return;
     }
-    let mode = document.mode().map_or_else(|| "a credential".to_owned(), |mode| mode.to_string());
     let account = match document.tokens() {
         Some(_) => format!("logged in as {}", who(document)),
-        None => format!("logged in with {mode}"),
+        None => format!("logged in with {}", credential(document.mode().as_ref())),
     };
-    let replaced = if kept.superseded.is_some() { ", in place of the login before" } else { "" };
-    output.say(&format!("{account}{replaced}"));
-    output.say(&format!("kept in the {} ({})", kept_in(&kept.location), kept.reason));
+    let replaced = if kept.superseded.is_some() { ", in place of the old login" } else { "" };
+    output.inform(&format!("{account}{replaced}"));
+    output.inform(&format!("stored in the {} ({})", kept_in(&kept.location), kept.reason));
     for location in &kept.removed {
-        output.say(&format!("removed the copy in the {}", kept_in(location)));
+        output.inform(&format!("removed the copy in the {}", kept_in(location)));
     }
     kept.notes.iter().for_each(|note| output.warn(&note.to_string()));
 }
 
-/// What became of the login before, and everything as JSON where that is asked for.
+/// Says what happened to the old tokens, or reports everything as JSON.
 pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome {
     let LoginReport { document, kept, superseded } = report;
     let old = kept.superseded.as_ref().map(who).unwrap_or_default();
@@ -60,13 +75,13 @@ pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome
         match superseded {
             Some(SupersedeOutcome::NothingToRevoke) => {}
             Some(SupersedeOutcome::Failed(_)) | None => output.warn(&became(*superseded, &old)),
-            Some(_) => output.say(&became(*superseded, &old)),
+            Some(_) => output.inform(&became(*superseded, &old)),
         }
         return Ok(());
     }
-    let mut told = warnings(&kept.notes);
+    let mut warnings = warnings(&kept.notes);
     if matches!(superseded, Some(SupersedeOutcome::Failed(_)) | None) {
-        told.push(became(*superseded, &old));
+        warnings.push(became(*superseded, &old));
     }
     output.report(json!({
         "logged_in": true,
@@ -77,33 +92,31 @@ pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome
         "replaced": kept.superseded.is_some(),
         "old_tokens": word(*superseded),
         "removed": kept.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "warnings": told,
+        "warnings": warnings,
     }))?;
     Ok(())
 }
 
 fn became(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
-    let ways = "`codex login --revoke-old` would have revoked them";
+    let flag = "`codex login --revoke-old` would have revoked them";
     match superseded {
         Some(SupersedeOutcome::Revoked(RevocationOutcome::AlreadyInvalid)) => {
-            "the tokens of the login before were worth nothing any more".to_owned()
+            "the tokens of the old login were invalid already".to_owned()
         }
-        Some(SupersedeOutcome::Revoked(_)) => "revoked the tokens of the login before".to_owned(),
+        Some(SupersedeOutcome::Revoked(_)) => "revoked the tokens of the old login".to_owned(),
         Some(SupersedeOutcome::Skipped(RevocationSkipped::ByPolicy)) => {
-            format!("the tokens of the login before ({old}) live on until they expire, as you asked")
+            format!("the tokens of the old login ({old}) stay valid until they expire (--keep-old)")
         }
         Some(SupersedeOutcome::Skipped(RevocationSkipped::OtherAccount)) => {
-            format!("the login before was of another account ({old}), and its tokens live on; {ways}")
+            format!("the old login was of another account ({old}), so its tokens stay valid; {flag}")
         }
         Some(SupersedeOutcome::Skipped(_)) => {
-            format!(
-                "whether the login before ({old}) was of the same account cannot be told, so its tokens live on; {ways}"
-            )
+            format!("the old login ({old}) does not name its account, so its tokens stay valid; {flag}")
         }
         Some(SupersedeOutcome::Failed(error)) => {
-            format!("the tokens of the login before may live on until they expire: {error}")
+            format!("the tokens of the old login may stay valid until they expire: {error}")
         }
-        _ => "interrupted before the tokens of the login before were revoked; they may live on".to_owned(),
+        _ => "interrupted before the tokens of the old login were revoked; they may stay valid".to_owned(),
     }
 }
 
@@ -117,7 +130,7 @@ fn word(superseded: Option<&SupersedeOutcome>) -> Value {
     })
 }
 
-/// Whose login it is, for people: the e-mail address and the plan, else the account, else the kind of credential.
+/// The e-mail address and plan of a login, else its account, else the kind of credential.
 fn who(document: &AuthDocument) -> String {
     let claims = document.claims();
     let name = claims.email.clone().or_else(|| document.identity().account_id);
@@ -125,9 +138,6 @@ fn who(document: &AuthDocument) -> String {
     match (name, &claims.plan) {
         (Some(name), Some(plan)) => format!("{name} ({})", plain(plan.as_str())),
         (Some(name), None) => name,
-        (None, _) => {
-            let mode = document.mode().map_or_else(|| "a credential".to_owned(), |mode| mode.to_string());
-            format!("somebody with {}", plain(&mode))
-        }
+        (None, _) => format!("a login with {}", credential(document.mode().as_ref())),
     }
 }

@@ -1,4 +1,4 @@
-//! What a person looks at while a login waits for them: a line that counts down, a code in large letters, an address to scan.
+//! The terminal output of a waiting login: a countdown, the code in large letters, and a QR code.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -9,26 +9,28 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use terminal_size::{Height, Width, terminal_size_of};
 
-/// What a terminal is taken for that does not say how large it is.
-const USUAL: (u16, u16) = (80, 24);
+use crate::output;
+
+/// The columns and lines of a terminal that does not report its size.
+const DEFAULT_SIZE: (u16, u16) = (80, 24);
 const INDENT: &str = "    ";
 /// The columns of a letter in blocks.
-const LETTER: usize = 7;
-/// The light frame of a code, without which cameras do not find it.
-const QUIET: usize = 8;
-/// The lines above and below a code: what is out of sight cannot be scanned.
-const BESIDE: usize = 18;
+const LETTER_WIDTH: usize = 7;
+/// The width of the light frame around a QR code, which cameras need, left and right together.
+const QUIET_ZONE: usize = 8;
+/// The lines that are printed above and below a QR code, all of which have to be visible to scan it.
+const LINES_AROUND: usize = 18;
 
-/// A line that moves on a terminal, and is not there otherwise.
+/// A line on a terminal that shows the time left; nothing elsewhere.
 pub(super) struct Countdown {
     line: Option<ProgressBar>,
     what: &'static str,
 }
 
 impl Countdown {
-    /// Waits for `what`.
+    /// A countdown of a wait for `what`.
     pub(super) fn new(what: &'static str) -> Self {
-        let line = io::stderr().is_terminal().then(ProgressBar::new_spinner);
+        let line = io::stderr().is_terminal().then(output::spinner);
         Self { line, what }
     }
 
@@ -50,10 +52,10 @@ impl Drop for Countdown {
     }
 }
 
-/// `code` so that it cannot be overlooked, where the terminal can show that; and always as it is, to be copied.
+/// `code` in large letters, where the terminal can show them, and below that as plain text to copy.
 pub(super) fn large(code: &str, surroundings: TerminalEnv) -> Vec<String> {
     let mut lines = match TerminalSize::of(surroundings) {
-        Some(room) if code.chars().count() * LETTER + INDENT.len() <= room.columns => blocks(code),
+        Some(room) if code.chars().count() * LETTER_WIDTH + INDENT.len() <= room.columns => blocks(code),
         _ => Vec::new(),
     };
     if !lines.is_empty() {
@@ -63,37 +65,37 @@ pub(super) fn large(code: &str, surroundings: TerminalEnv) -> Vec<String> {
     lines
 }
 
-/// `address` for the camera of a telephone, where the terminal can show it whole: dark on light whatever its colours are,
-/// so not where colours are unwanted.
+/// A QR code of `address`, where the terminal can show all of it. It needs dark on light, so there is none without colours.
 pub(super) fn scannable(address: &str, environment: &Environment) -> Vec<String> {
-    let room = TerminalSize::of(environment.terminal).filter(|_| environment.colour == Colour::Auto);
+    let room = TerminalSize::of(environment.terminal).filter(|_| environment.colour != Colour::Never);
     let Some(room) = room else { return Vec::new() };
     let Ok(code) = QrCode::with_error_correction_level(address, EcLevel::L) else { return Vec::new() };
     let picture = code.render::<Dense1x2>().quiet_zone(true).build();
     let lines: Vec<_> = picture.lines().map(|line| format!("{INDENT}\x1b[30;107m{line}\x1b[0m")).collect();
-    let fits = code.width() + QUIET + INDENT.len() <= room.columns && lines.len() + BESIDE <= room.lines;
+    let fits =
+        code.width() + QUIET_ZONE + INDENT.len() <= room.columns && lines.len() + LINES_AROUND <= room.lines;
     if fits { lines } else { Vec::new() }
 }
 
-/// How much a terminal shows at once.
+/// The size of a terminal.
 struct TerminalSize {
     columns: usize,
     lines: usize,
 }
 
 impl TerminalSize {
-    /// None on a terminal that shows plain text only, and where there is none.
+    /// `None` without a terminal, or on one that shows plain text only.
     fn of(surroundings: TerminalEnv) -> Option<Self> {
         if surroundings.kind != TerminalKind::Rich || !io::stderr().is_terminal() {
             return None;
         }
         let size = terminal_size_of(io::stderr());
-        let (columns, lines) = size.map_or(USUAL, |(Width(columns), Height(lines))| (columns, lines));
+        let (columns, lines) = size.map_or(DEFAULT_SIZE, |(Width(columns), Height(lines))| (columns, lines));
         Some(Self { columns: columns.into(), lines: lines.into() })
     }
 }
 
-/// Five lines of blocks; none where a letter has no picture.
+/// Five lines of blocks; empty if a letter has no picture.
 fn blocks(code: &str) -> Vec<String> {
     let Some(pictures) = code.chars().map(picture).collect::<Option<Vec<_>>>() else { return Vec::new() };
     let dots = |row: u16| (0..3).rev().map(move |column| if row >> column & 1 == 1 { "██" } else { "  " });
@@ -105,7 +107,7 @@ fn blocks(code: &str) -> Vec<String> {
     (0..5).rev().map(line).collect()
 }
 
-/// A letter as five rows of three dots, a row in each octal digit.
+/// The picture of a letter: five rows of three dots, a row in each octal digit.
 fn picture(letter: char) -> Option<u16> {
     const LETTERS: [u16; 26] = [
         0o25755, 0o65656, 0o34443, 0o65556, 0o74647, 0o74644, 0o34553, 0o55755, 0o72227, 0o11152, 0o55655,

@@ -14,6 +14,7 @@ use crate::error::CommandOutcome;
 use crate::output::Output;
 
 #[derive(Args, Debug)]
+#[command(after_help = crate::help::SYNC)]
 pub(crate) struct SyncArguments {
     #[command(subcommand)]
     command: SyncCommand,
@@ -32,10 +33,10 @@ enum SyncCommand {
 }
 
 impl SyncArguments {
-    pub(crate) fn json(&self) -> bool {
+    pub(crate) fn json(&self) -> Option<bool> {
         match &self.command {
-            SyncCommand::Run | SyncCommand::Install(_) | SyncCommand::Uninstall(_) => false,
-            SyncCommand::Status(status) => status.json,
+            SyncCommand::Run | SyncCommand::Install(_) | SyncCommand::Uninstall(_) => None,
+            SyncCommand::Status(status) => Some(status.json),
         }
     }
 }

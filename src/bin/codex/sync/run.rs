@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use codex_auth::config::LogLevel;
+use codex_auth::keeper;
 use codex_auth::keeper::{Keeper, KeeperLock, KeeperSocket, RefreshFuture, Refresher};
 use codex_auth::manager::{AccountPolicy, AuthManager, Job, RefreshReason, Snapshot};
 use codex_auth::store::Holder;
-use codex_auth::keeper;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::supervisor::{ServiceState, Supervisor, Watchdog};
@@ -138,7 +138,7 @@ impl Signals {
 
     async fn next(&mut self) -> SignalEvent {
         tokio::select! {
-            _ = self.interrupt.recv() => SignalEvent::Stop(Err(CommandError::told(Exit::Interrupted))),
+            _ = self.interrupt.recv() => SignalEvent::Stop(Err(CommandError::reported(Exit::Interrupted))),
             _ = self.terminate.recv() => SignalEvent::Stop(Ok(())),
             _ = self.hangup.recv() => SignalEvent::Reload,
         }
@@ -147,7 +147,7 @@ impl Signals {
 
 /// Ends the keeper with an exit code on which the installed units and agents restart it.
 fn restart() -> CommandOutcome {
-    Err(CommandError::told(Exit::TryAgain))
+    Err(CommandError::reported(Exit::TryAgain))
 }
 
 enum SignalEvent {

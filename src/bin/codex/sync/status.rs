@@ -65,7 +65,7 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         });
     }
     // Scripts use the exit code.
-    if status.is_some() { Ok(()) } else { Err(CommandError::told(Exit::Failed)) }
+    if status.is_some() { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
 }
 
 fn show(

@@ -46,7 +46,7 @@ fn what_a_folder_does_not_allow_is_told() {
     set_mode(&home.join("auth.json"), 0o644);
     folder.set_mode(0o555);
     let report = Report::of(|arguments| folder.codex(&home, arguments.iter().copied()));
-    report.says("warning", "place", "is read, and never refreshed", "writable");
+    report.says("warning", "place", "is read and never refreshed", "writable");
 }
 
 // Linux: mounts.

@@ -154,7 +154,7 @@ fn a_login_that_yields_no_token_is_a_problem_and_a_failure_that_passes_a_warning
     patient.look().says("warning", "login", "the last refresh, 0 s ago, failed", "codex refresh");
     patient.codex(["refresh"]).run().expect(0);
     patient.home.write("auth.json", patient.grant.auth_json());
-    patient.look().says("problem", "login", "an old copy: its refresh token has been spent", "codex login");
+    patient.look().says("problem", "login", "an old copy: its refresh token was already used", "codex login");
 
     let patient = Patient::healthy();
     patient.authority.end(patient.grant.id, Ending::RefreshInvalidated);
@@ -194,6 +194,6 @@ fn a_report_can_be_pasted_anywhere_because_no_secret_and_no_person_is_in_it() {
         for secret in [mark, access.as_str(), "@example.com", "sesame"] {
             assert!(!whole.contains(secret), "{secret} in\n{whole}");
         }
-        assert!(whole.contains("auth_token of an old version"), "{whole}");
+        assert!(whole.contains("auth_token, a key of an old version"), "{whole}");
     }
 }

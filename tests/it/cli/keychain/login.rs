@@ -19,8 +19,9 @@ fn an_api_key_goes_into_codexs_own_item_and_the_configuration_says_so_with_its_l
             exit 0
             --- stdout
             --- stderr
-            logged in with apikey
-            kept in the keychain store, item "Codex Auth" of cli|[hash] (you asked for it)
+            set cli_auth_credentials_store = "keyring" in [home]/config.toml
+            logged in with an API key
+            stored in the keychain store, item "Codex Auth" of cli|[hash] (you asked for it)
             "#));
             let secret = String::from_utf8(item(&home).get_secret().unwrap()).unwrap();
             assert_eq!(secret, r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
@@ -49,8 +50,9 @@ fn a_login_in_the_other_store_is_removed_and_named() {
         exit 0
         --- stdout
         --- stderr
-        logged in with apikey, in place of the login before
-        kept in the keychain store, item "Codex Auth" of cli|[hash] (you asked for it)
+        set cli_auth_credentials_store = "keyring" in [home]/config.toml
+        logged in with an API key, in place of the old login
+        stored in the keychain store, item "Codex Auth" of cli|[hash] (you asked for it)
         removed the copy in the file store, [home]/auth.json
         "#);
         assert!(!home.document().exists() && item(&home).get_secret().is_ok());
@@ -58,8 +60,9 @@ fn a_login_in_the_other_store_is_removed_and_named() {
         exit 0
         --- stdout
         --- stderr
-        logged in with apikey, in place of the login before
-        kept in the file store, [home]/auth.json (you asked for it)
+        set cli_auth_credentials_store = "file" in [home]/config.toml
+        logged in with an API key, in place of the old login
+        stored in the file store, [home]/auth.json (you asked for it)
         removed the copy in the keychain store, item "Codex Auth" of cli|[hash]
         "#);
         assert!(home.document().exists() && item(&home).get_secret().is_err());
@@ -79,8 +82,9 @@ fn the_automatic_store_is_the_keychain_where_there_is_one() {
         exit 0
         --- stdout
         --- stderr
-        logged in with apikey, in place of the login before
-        kept in the keychain store, item "Codex Auth" of cli|[hash] (you asked for it)
+        set cli_auth_credentials_store = "auto" in [home]/config.toml
+        logged in with an API key, in place of the old login
+        stored in the keychain store, item "Codex Auth" of cli|[hash] (you asked for it)
         removed the copy in the file store, [home]/auth.json
         "#);
         assert!(!home.document().exists() && item(&home).get_secret().is_ok());

@@ -41,8 +41,7 @@ fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_goes_all_th
         --- stdout
         --- stderr
         removed the login from the file store, [home]/auth.json
-        error: the copy in [item] was not removed: Secret Service is locked; unlock it and try again
-        hint: unlock the keychain, for example by logging in to the desktop
+        error: the copy in [item] was not removed: GNOME Keyring is locked; log in to the desktop, or unlock the login keyring in Passwords and Keys, and try again
         hint: then run again: codex logout
         "));
         assert!(!home.document().exists());
@@ -83,7 +82,7 @@ fn a_keychain_that_nobody_said_was_used_and_that_is_locked_is_only_mentioned() {
     --- stdout
     --- stderr
     removed the login from the file store, [home]/auth.json
-    warning: the keychain is not used: Secret Service is locked; unlock it and try again
+    warning: the keychain is not used: GNOME Keyring is locked; log in to the desktop, or unlock the login keyring in Passwords and Keys, and try again
     logged out
     ");
 }

@@ -28,6 +28,7 @@ fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
         exit 0
         --- stdout
         --- stderr
+        set cli_auth_credentials_store = "keyring" in [home]/config.toml
         moved the login to the keychain store, item "Codex Auth" of cli|[hash]
         removed a copy from the file store, [home]/auth.json
         "#);
@@ -50,21 +51,22 @@ fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
           "schema": 1,
           "place": "[home]",
           "account": {
-            "id": "acct-1",
             "email": "ada@example.com",
+            "id": "acct-1",
             "plan": "plus"
           },
           "dry_run": false,
           "from": "item \"Codex Auth\" of cli|[hash]",
-          "to": "[home]/auth.json",
           "moves": true,
+          "other_programs": [],
           "removed": [
             "item \"Codex Auth\" of cli|[hash]"
           ],
-          "other_programs": [],
+          "to": "[home]/auth.json",
           "warnings": []
         }
         --- stderr
+        set cli_auth_credentials_store = "file" in [home]/config.toml
         "#);
         assert_eq!(home.read("auth.json"), document);
         assert!(items(&home).is_empty());
@@ -87,7 +89,8 @@ fn a_dry_run_tells_and_touches_nothing() {
         --- stderr
         would copy the login from the file store, [home]/auth.json
               to the keychain store, item "Codex Auth" of cli|[hash], read it back and compare
-              then set cli_auth_credentials_store in config.toml if Codex needs it, and remove the old copy
+              then remove the old copy
+        would set cli_auth_credentials_store = "keyring" in [home]/config.toml
         "#);
         insta::assert_snapshot!(home.codex(["migrate", "--to", "keychain", "--dry-run", "--json"]).run(), @r#"
         exit 0
@@ -96,18 +99,19 @@ fn a_dry_run_tells_and_touches_nothing() {
           "schema": 1,
           "place": "[home]",
           "account": {
-            "id": "acct-1",
             "email": "ada@example.com",
+            "id": "acct-1",
             "plan": "plus"
           },
           "dry_run": true,
           "from": "[home]/auth.json",
-          "to": "item \"Codex Auth\" of cli|[hash]",
           "moves": true,
           "other_programs": [],
+          "to": "item \"Codex Auth\" of cli|[hash]",
           "warnings": []
         }
         --- stderr
+        would set cli_auth_credentials_store = "keyring" in [home]/config.toml
         "#);
         assert_eq!(home.tree(), before);
         assert!(items(&home).is_empty());

@@ -17,7 +17,7 @@ fn two_items_in_the_keychain_work_and_are_reported() {
           method     chatgpt
           account    ada@example.com (plus)
           workspace  acct-1
-          kept in    [store] store, [location] (config.toml says so)
+          stored in  [store] store, [location] (config.toml says so)
           expires    in [time]
           refreshed  [time] ago
           usable     yes
@@ -47,7 +47,7 @@ fn a_copy_in_the_other_store_is_reported_with_what_decided() {
           method     chatgpt
           account    ada@example.com (plus)
           workspace  acct-1
-          kept in    file store, [home]/auth.json (config.toml says so)
+          stored in  file store, [home]/auth.json (config.toml says so)
           expires    in [time]
           refreshed  [time] ago
           usable     yes

@@ -41,7 +41,7 @@ const fn obstacle(
 
 /// What can be in the way wherever the login is kept.
 pub const EVERYWHERE: &[Obstacle] = &[
-    obstacle("a read-only mount", read_only, 5, "cannot be changed here", "writable for this user"),
+    obstacle("a read-only mount", read_only, 5, "is read-only", "writable for this user"),
     obstacle("a full disk", full, 5, "no space for", "free some space"),
     obstacle("no locks", |scene| scene.way = NO_LOCKS, 5, "its file system has no locks", "CODEX_HOME"),
     obstacle("auth.lock is a folder", |scene| folder(scene, "auth.lock"), 5, "cannot be a lock", ""),
@@ -90,16 +90,16 @@ pub const OF_A_FILE: &[Obstacle] = &[
             fs::set_permissions(scene.mounted.path(), fs::Permissions::from_mode(0o555)).unwrap();
         },
         5,
-        "cannot be changed here",
+        "is read-only",
         "writable for this user",
     ),
-    obstacle("auth.lock of root", |scene| foreign(scene, "auth.lock"), 5, "no lock at", "writable"),
-    obstacle("auth.json.lock of root", |scene| foreign(scene, "auth.json.lock"), 5, "no lock at", "writable"),
+    obstacle("auth.lock of root", |scene| foreign(scene, "auth.lock"), 5, "cannot lock", "writable"),
+    obstacle("auth.json.lock of root", |scene| foreign(scene, "auth.json.lock"), 5, "cannot lock", "writable"),
     obstacle(
         "refresh.lock of root",
         |scene| foreign(scene, "codex-auth/refresh.lock"),
         5,
-        "no lock at",
+        "cannot lock",
         "writable",
     ),
 ];

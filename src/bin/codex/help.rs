@@ -1,0 +1,65 @@
+//! The texts that help pages end with, and `codex help`.
+
+use crate::error::Exit;
+
+/// Where the documentation is.
+pub(crate) const LINK: &str = env!("CARGO_PKG_REPOSITORY");
+/// The line before the examples, by which manual pages find them.
+pub(crate) const EXAMPLES: &str = "Examples:";
+/// The line before the exit codes of the overview.
+pub(crate) const EXIT_CODES: &str = "Exit codes:";
+/// What the last line of a help page begins with.
+pub(crate) const MORE: &str = "More:";
+
+/// Makes the end of a help page: examples, and where to read on.
+macro_rules! examples {
+    ($($example:literal),+ $(,)?) => {
+        concat!(
+            "Examples:\n",
+            $("  ", $example, "\n",)+
+            "\nMore: codex --help, or ", env!("CARGO_PKG_REPOSITORY"),
+        )
+    };
+}
+
+pub(crate) use examples;
+
+pub(crate) const LOGOUT: &str = examples!["codex logout", "codex logout --force", "codex logout --json"];
+pub(crate) const STATUS: &str = examples!["codex status", "codex status --json | jq .usable"];
+pub(crate) const TOKEN: &str = examples![
+    "codex token",
+    "codex token --min-ttl 10m",
+    "codex token --header | curl --header @- https://example.org/",
+    "codex token --json | jq -r .expires_at",
+];
+pub(crate) const REFRESH: &str = examples!["codex refresh", "codex refresh --json"];
+pub(crate) const MIGRATE: &str =
+    examples!["codex migrate --to keychain --dry-run", "codex migrate --to keychain"];
+pub(crate) const WATCH: &str = examples!["codex watch", "codex watch --json | jq -r .event"];
+pub(crate) const SYNC: &str = examples!["codex sync install --now", "codex sync status"];
+pub(crate) const DOCTOR: &str = examples!["codex doctor", "codex doctor --fix"];
+pub(crate) const APP_SERVER: &str = examples!["codex app-server", "codex app-server --listen stdio://"];
+pub(crate) const COMPLETIONS: &str = examples![
+    "codex completions bash > ~/.local/share/bash-completion/completions/codex",
+    "codex completions fish > ~/.config/fish/completions/codex.fish",
+];
+pub(crate) const MAN: &str = examples!["codex man ~/.local/share/man/man1"];
+
+/// The end of the help page of the whole program.
+pub(crate) fn overview() -> String {
+    let mut text = format!(
+        "codex help COMMAND prints the help of a command. Before a command, -c KEY=VALUE sets a key of config.toml that \
+         concerns the login, for one run.\n\n\
+         {EXAMPLES}\n  \
+           codex login                  log in with a browser\n  \
+           codex login --device-auth    log in on a remote or headless machine\n  \
+           codex status                 show the account, the store and the expiry\n  \
+           codex token                  print an access token\n\n\
+         {EXIT_CODES}\n    0  done\n"
+    );
+    for (exit, meaning) in Exit::MEANINGS {
+        text.push_str(&format!("  {:3}  {meaning}\n", exit as u8));
+    }
+    text.push_str(&format!("\n{MORE} {LINK}"));
+    text
+}

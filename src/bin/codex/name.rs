@@ -1,0 +1,39 @@
+//! The name by which this program was called.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// The name that this program shares with Codex.
+pub(crate) const SHARED: &str = "codex";
+/// The second name of this program, under which it handles every command itself.
+pub(crate) const OWN: &str = "codex-auth";
+
+/// What follows the name of the program in messages about its own commands.
+pub(crate) const COMMANDS: [&str; 15] = [
+    "--help",
+    "-c",
+    "app-server",
+    "completions",
+    "doctor",
+    "help",
+    "login",
+    "logout",
+    "man",
+    "migrate",
+    "refresh",
+    "status",
+    "sync",
+    "token",
+    "watch",
+];
+
+/// Returns the name by which this program was called.
+pub(crate) fn of_this_run() -> &'static str {
+    let words: Vec<_> = std::env::args_os().take(1).collect();
+    if is_own(&words) { OWN } else { SHARED }
+}
+
+/// Returns whether `words` call the program by its second name.
+pub(crate) fn is_own(words: &[OsString]) -> bool {
+    words.first().map(Path::new).and_then(Path::file_name) == Some(OsStr::new(OWN))
+}
