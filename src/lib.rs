@@ -141,7 +141,6 @@ pub mod redaction;
 pub mod remedy;
 pub mod secret;
 pub mod store;
-mod sync_lock;
 pub mod watch;
 
 pub use jiff::Timestamp;

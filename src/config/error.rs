@@ -1,5 +1,7 @@
 //! Invalid settings.
 
+use crate::redaction::is_plain_word;
+
 /// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,10 +58,14 @@ pub enum Error {
     },
 }
 
+/// Names the provider unless `name` may be a secret that was given by mistake.
 fn no_provider(name: &str, known: &[String]) -> String {
-    let missing = format!("no token command for the model provider '{name}'");
+    let (missing, table) = match is_plain_word(name) {
+        true => (format!("no token command for the model provider '{name}'"), name),
+        false => ("no token command for this model provider".to_owned(), "NAME"),
+    };
     match known {
-        [] => format!("{missing}: there is no [model_providers.{name}.auth]"),
+        [] => format!("{missing}: there is no [model_providers.{table}.auth]"),
         known => format!("{missing}; the providers with one are {}", known.join(", ")),
     }
 }

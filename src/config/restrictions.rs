@@ -134,10 +134,9 @@ fn describe(method: LoginMethod) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn read(text: &str) -> Result<Restrictions, Error> {
-        Config::parse(text).map(|config| config.restrictions)
+        Restrictions::read(&text.parse().unwrap())
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn only_the_token_of_the_provider_is_printed() {
 fn an_unknown_provider_is_an_error_that_lists_the_others_and_not_the_argument() {
     let home = with_provider("command = \"true\"");
     let ended = home.codex(["token", "--provider", "sk-marked"]).run().refused(1);
-    assert!(ended.err.contains("these have one: corp") && !ended.err.contains("marked"), "{ended}");
+    assert!(ended.err.contains("the providers with one are corp") && !ended.err.contains("marked"), "{ended}");
     TestHome::new().codex(["token", "--provider", "corp"]).run().refused(1);
 }
 

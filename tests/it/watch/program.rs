@@ -95,7 +95,7 @@ fn no_line_contains_a_secret_at_any_verbosity(machine: &mut Machine) {
     let mut child = Guarded(verbose(["watch", "--verbose"]).start());
     let lines = Lines::of(child.0.stdout.take().unwrap());
     let stderr = Lines::of(child.0.stderr.take().unwrap());
-    let mut seen = lines.until(|line| line.contains("present"));
+    let mut seen = lines.until(|line| line.contains("now"));
     let (json, first) = Watcher::start(verbose(["watch", "--json"]), WatchMode::Native);
     seen.push(first.to_string());
     let mut hears = |word: &str, event: &str| {
@@ -128,7 +128,7 @@ fn a_line_has_the_time_event_account_store_and_author() {
     let world = World::empty(&mut machine);
     let mut child = Guarded(world.codex(["watch"]).start());
     let lines = Lines::of(child.0.stdout.take().unwrap());
-    let mut seen = lines.until(|line| line.contains("present"));
+    let mut seen = lines.until(|line| line.contains("now"));
     let mut hears = |word: &str| seen.extend(lines.until(|line| line.contains(word)));
     world.sign_in(&world.grant);
     hears("login");
