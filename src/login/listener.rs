@@ -54,7 +54,6 @@ pub(super) struct CallbackListener {
 
 #[derive(Debug)]
 struct ListenerShared {
-    port: u16,
     callback: Arc<PendingCallback>,
     /// The token that a later login presents to get the port.
     cancel_token: Secret,
@@ -101,7 +100,6 @@ impl CallbackListener {
         cancel_token: Secret,
     ) -> Self {
         let shared = Arc::new(ListenerShared {
-            port: bound.port,
             callback,
             cancel_token,
             verdict: watch::Sender::new(None),
@@ -357,7 +355,11 @@ fn has_local_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
-    let is_plain = !host.as_str().contains('@');
+    // The parser accepts a user, and a port that is not a number.
+    let is_plain = host
+        .as_str()
+        .strip_prefix(host.host())
+        .is_some_and(|port| port.is_empty() || host.port_u16().is_some());
     is_plain && ["localhost", "127.0.0.1", "[::1]"].contains(&host.host().to_ascii_lowercase().as_str())
 }
 
