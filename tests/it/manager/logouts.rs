@@ -67,14 +67,13 @@ fn spoiled(document: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("garbage behind it", format!("{document}}}").into_bytes()),
         ("cut off", open.as_bytes().to_vec()),
         ("a key twice", format!("{open},\"auth_mode\":\"chatgpt\"}}").into_bytes()),
-        ("a number that is too large", format!("{open},\"theirs\":1e999}}").into_bytes()),
         ("not UTF-8", [open.as_bytes(), b",\"theirs\":\"\xff\"}"].concat()),
     ]
 }
 
 fn an_unreadable_document_is_revoked_by_the_tokens_in_it_and_removed(machine: &mut Machine) {
     let world = World::empty(machine);
-    for number in 0..6 {
+    for number in 0..5 {
         let grant = world.authority.grant(Account::numbered(number + 1));
         let mut document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
         // Not used: the provenance of a damaged document is not trusted.
