@@ -1,8 +1,8 @@
 //! Parses the redirect URI that a browser opens or a user pastes, and checks its state.
 
 use std::sync::Mutex;
-use std::sync::PoisonError;
 
+use codex_auth_platform::sync::lock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::redaction::printable;
@@ -86,7 +86,7 @@ impl PendingCallback {
 
     /// Delivers a callback; only the first is accepted.
     pub(super) fn deliver(&self, outcome: CallbackOutcome) -> Delivery {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.first);
         match &*first {
             Some(before) if *before == outcome => Delivery::Repeated,
             Some(_) => Delivery::Late,

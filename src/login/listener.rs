@@ -5,11 +5,12 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use codex_auth_platform::process::effective_uid;
+use codex_auth_platform::sync::lock;
 use codex_auth_platform::tcp_client::{TcpClientOwner, client_owner};
 use hyper::body::Incoming;
 use hyper::header::{
@@ -190,7 +191,7 @@ impl IdleConnections {
     }
 
     fn add(&self, id: usize, connection: AbortHandle) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         waiting.push_back((id, connection));
         if waiting.len() > MAX_IDLE
             && let Some((_, oldest)) = waiting.pop_front()
@@ -200,7 +201,7 @@ impl IdleConnections {
     }
 
     fn remove(&self, id: usize) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         waiting.retain(|(other, _)| *other != id);
     }
 }

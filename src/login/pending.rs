@@ -1,8 +1,9 @@
 //! Logins that were obtained and are neither stored nor revoked yet.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use codex_auth_platform::sync::lock;
 use tokio::sync::{oneshot, watch};
 
 use super::commit::{StoreReport, commit_login};
@@ -92,7 +93,7 @@ impl PendingExchanges {
     pub async fn finish(&self) -> Result<(), authority::Error> {
         // The sender lives in `self`, so this cannot fail.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
-        let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = lock(&self.0.failure).take();
         failure.map_or(Ok(()), Err)
     }
 
@@ -113,7 +114,7 @@ pub(super) struct OpenExchange(PendingExchanges);
 
 impl OpenExchange {
     pub(super) fn record_failure(&self, error: authority::Error) {
-        self.0.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        lock(&self.0.0.failure).get_or_insert(error);
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, Weak};
 
+use codex_auth_platform::sync::lock;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -18,7 +19,6 @@ use crate::external::{self, Persistence};
 use crate::failpoint;
 use crate::secret::Secret;
 use crate::store::{self, LockDeadline};
-use crate::sync_lock::lock;
 use crate::watch::WatchTrigger;
 
 /// The login of a home, for one process. Clones share one state.

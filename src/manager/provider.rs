@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use codex_auth_platform::sync::lock;
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::block_on;
 use super::error::Error;
 use super::snapshot::{Snapshot, SnapshotStatus};
 use crate::external::{self, ExternalAuth, ExternalToken, ProviderContext};
-use crate::sync_lock::lock;
 
 /// A token is stale this long before it expires, or in the last quarter of its lifetime if that is shorter.
 const STALE_MARGIN: SignedDuration = SignedDuration::from_mins(5);

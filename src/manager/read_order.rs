@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use codex_auth_platform::sync::lock;
+
 use crate::home::Home;
 use crate::store::{self, DocumentLocation, Stamp};
-use crate::sync_lock::lock;
 
 /// Minimum interval between keychain reads while logged out or poisoned.
 const KEYCHAIN_READ_INTERVAL: Duration = Duration::from_secs(2);

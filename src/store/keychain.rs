@@ -8,6 +8,7 @@ use codex_auth_platform::keychain::{
     Client, Item, ItemId, ItemName, ItemSelection, ItemSharing, LastModified, WriteTarget,
 };
 use codex_auth_platform::private_file::Removal;
+use codex_auth_platform::sync::lock;
 use zeroize::Zeroizing;
 
 use super::Store;
@@ -18,7 +19,6 @@ use super::lease::Lease;
 use super::preference::{CopyPreference, LaterCopy, later};
 use crate::document::{self, AuthDocument};
 use crate::home::{Home, RecordPaths};
-use crate::sync_lock::lock;
 
 /// The service of items that only this library uses.
 const OWN_SERVICE: &str = "codex-auth";

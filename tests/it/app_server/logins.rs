@@ -241,7 +241,8 @@ fn a_login_whose_commit_has_begun_cannot_be_cancelled() {
     // one.
     let commit = Flock::hold(&world.machine.home.file("auth.json.lock"));
     let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
-    eventually("the commit to begin", || world.machine.home.file("auth.lock").exists());
+    let first = world.machine.home.file("auth.lock");
+    eventually("the commit to begin", || first.exists() && !Flock::is_free(&first));
     assert_eq!(client.call("account/login/cancel", json!({"loginId": id})), json!({"status": "notFound"}));
     drop(commit);
     let completed = client.notification("account/login/completed");

@@ -26,7 +26,9 @@ pub fn imports_of(room: &str, sources: &[Source]) -> Imports {
     let mut found = Imports::new();
     for file in &files {
         let to = found.entry(file.module.join("::")).or_default();
-        for import in file.imports("crate").iter().filter(|import| import.reexport.is_none()) {
+        for import in
+            file.imports("crate").iter().filter(|import| import.reexport.is_none() && !import.in_tests)
+        {
             let item = import.path.get(1).filter(|_| import.path[0] == room);
             let of = item.and_then(|item| reexports.get(item)).cloned();
             to.extend(of.or_else(|| file_of(&import.path)).map(|of| of.join("::")));

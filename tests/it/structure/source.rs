@@ -36,6 +36,8 @@ pub struct Import {
     pub path: Vec<String>,
     /// The name under which a `pub use` exports it.
     pub reexport: Option<String>,
+    /// Whether it is in the unit tests of the file.
+    pub in_tests: bool,
 }
 
 struct Reader<'a> {
@@ -122,7 +124,8 @@ impl Reader<'_> {
             path.pop();
         }
         path.extend(words.cloned());
-        self.found.push(Import { path, reexport });
+        let in_tests = module.last().is_some_and(|name| name == "tests");
+        self.found.push(Import { path, reexport, in_tests });
     }
 }
 
