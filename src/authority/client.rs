@@ -112,12 +112,27 @@ pub(super) fn proxy_of(network: &Network, endpoint: &Endpoint) -> Option<(&'stat
     let excepted = network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy());
     let is_excepted = excepted.is_some_and(|list| {
         let domains = list.split(',').map(|entry| entry.trim().trim_start_matches('.'));
-        domains
-            .filter(|domain| !domain.is_empty())
-            .any(|domain| host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+        domains.filter(|domain| !domain.is_empty()).any(|domain| {
+            let is_below = host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+            host == domain || is_below || is_in_network(host, domain)
+        })
     });
     let url = proxy_url(setting).ok().filter(|_| !is_excepted)?;
     Some((setting.variable, address(&url)))
+}
+
+/// Whether `host` is an address in `network`, such as `10.0.0.0/8`.
+fn is_in_network(host: &str, network: &str) -> bool {
+    let address = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    let Some((base, length)) = network.split_once('/') else { return false };
+    let (Some(host), Some(base), Ok(length)) = (address(host), address(base), length.parse::<u32>()) else {
+        return false;
+    };
+    let bits = |address| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
+    };
+    host.is_ipv4() == base.is_ipv4() && (bits(host) ^ bits(base)).leading_zeros() >= length
 }
 
 /// Returns host and port of `url`.
@@ -221,6 +236,21 @@ mod tests {
         for value in ["ftp://p", "http://", "http://p:99999", "http://marked p", "://marked"] {
             let error = proxy(&setting(value), "").unwrap_err();
             assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_network_contains_the_addresses_with_its_prefix() {
+        for (host, network, expected) in [
+            ("192.0.2.1", "192.0.2.0/24", true),
+            ("192.0.3.1", "192.0.2.0/24", false),
+            ("192.0.2.1", "0.0.0.0/0", true),
+            ("[2001:db8::1]", "2001:db8::/32", true),
+            ("192.0.2.1", "::/0", false),
+            ("a.example", "192.0.2.0/24", false),
+            ("192.0.2.1", "192.0.2.0", false),
+        ] {
+            assert_eq!(is_in_network(host, network), expected, "{host} {network}");
         }
     }
 

@@ -72,7 +72,9 @@ fn a_proxy_that_refuses_means_that_nothing_was_sent() {
     let error =
         refresh_with(&[(REFRESH_URL, UNREACHABLE_URL), ("HTTPS_PROXY", &way)], TEST_DEADLINES, "rt-1")
             .unwrap_err();
-    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
+    assert!(matches!(&error, Error::Transient { cause: RequestFailure::Proxy { .. }, .. }), "{error:?}");
+    let message = format!("through the proxy 127.0.0.1:{} (HTTPS_PROXY): ", between.port());
+    assert!(error.to_string().contains(&message), "{error}");
     assert!(!format!("{error} {error:?}").contains("marked"), "{error:?}");
     assert_eq!(between.ended().len(), 1);
 }
