@@ -239,7 +239,7 @@ impl KeeperShared {
                 json(StatusCode::OK, &self.status().await)
             }
             "/v1/token" => match TokenQuery::read(request.uri().query()) {
-                Ok(wanted) => self.token(&wanted, reads).await,
+                Ok(query) => self.token(&query, reads).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
             },
             _ => malformed("the paths are /v1/status and /v1/token", StatusCode::NOT_FOUND),
@@ -262,7 +262,7 @@ impl KeeperShared {
         }
     }
 
-    async fn token(self: &Arc<Self>, wanted: &TokenQuery, reads: &Receiver<u64>) -> Response<Full<Bytes>> {
+    async fn token(self: &Arc<Self>, query: &TokenQuery, reads: &Receiver<u64>) -> Response<Full<Bytes>> {
         // The response must show the effect of every command that has exited.
         self.manager.catch_up().await;
         let mut snapshot = self.manager.current();
@@ -272,8 +272,8 @@ impl KeeperShared {
             let failure = JobFailure::from(&error);
             return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
         }
-        if !self.serves(&snapshot, wanted) && wanted.permission == RefreshPermission::Wait {
-            let reason = wanted
+        if !self.serves(&snapshot, query) && query.permission == RefreshPermission::Wait {
+            let reason = query
                 .min_ttl
                 .map_or(RefreshReason::Stale, |min| RefreshReason::MinTtl(min.unsigned_abs().as_secs()));
             if let Err(failure) = self.refresh(reason, snapshot).await
@@ -292,9 +292,9 @@ impl KeeperShared {
             return refused(&KeeperRefusal::Unreadable(why), StatusCode::SERVICE_UNAVAILABLE);
         }
         // After a refresh any valid token is returned; without one the caller can still refresh by itself.
-        let enough = match wanted.permission {
+        let enough = match query.permission {
             RefreshPermission::Wait => self.is_valid(&snapshot),
-            RefreshPermission::None => self.serves(&snapshot, wanted),
+            RefreshPermission::None => self.serves(&snapshot, query),
         };
         match snapshot.bearer().filter(|_| enough) {
             Some(bearer) => {
@@ -310,11 +310,11 @@ impl KeeperShared {
     }
 
     /// Whether its token satisfies the request.
-    fn serves(&self, snapshot: &Snapshot, wanted: &TokenQuery) -> bool {
+    fn serves(&self, snapshot: &Snapshot, query: &TokenQuery) -> bool {
         let now = self.clock.now();
         let lasts =
             |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
-        snapshot.status(now) == SnapshotStatus::Fresh && wanted.min_ttl.is_none_or(lasts)
+        snapshot.status(now) == SnapshotStatus::Fresh && query.min_ttl.is_none_or(lasts)
     }
 }
 
@@ -334,19 +334,19 @@ enum RefreshPermission {
 
 impl TokenQuery {
     fn read(query: Option<&str>) -> Result<Self, &'static str> {
-        let mut wanted = Self { min_ttl: None, permission: RefreshPermission::None };
+        let mut parsed = Self { min_ttl: None, permission: RefreshPermission::None };
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("min_ttl", seconds)) => {
                     let seconds =
                         seconds.parse::<u32>().map_err(|_| "min_ttl must be a number of seconds")?;
-                    wanted.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
+                    parsed.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
                 }
-                Some(("wait", "yes")) => wanted.permission = RefreshPermission::Wait,
+                Some(("wait", "yes")) => parsed.permission = RefreshPermission::Wait,
                 _ => return Err("the parameters are min_ttl=SECONDS and wait=yes"),
             }
         }
-        Ok(wanted)
+        Ok(parsed)
     }
 }
 

@@ -101,22 +101,16 @@ impl AuthManager {
     pub async fn token(&self) -> Result<Token, Error> {
         let now = self.0.engine.clock.now();
         let snapshot = self.current();
-        let standing = snapshot.status(now);
+        let status = snapshot.status(now);
         if let Some(provider) = &self.0.provider
-            && standing != SnapshotStatus::Fresh
+            && status != SnapshotStatus::Fresh
         {
-            return self.provided_token(provider, snapshot, standing).await;
+            return self.provided_token(provider, snapshot, status).await;
         }
-        match standing {
-            SnapshotStatus::Fresh => return Ok(Token(snapshot)),
-            // There may have been a login since the last read.
-            SnapshotStatus::Poisoned | SnapshotStatus::Empty if self.may_have_changed(&snapshot) => {
-                self.reload().await?;
-            }
-            SnapshotStatus::Poisoned
-            | SnapshotStatus::Empty
-            | SnapshotStatus::Stale
-            | SnapshotStatus::Expired => {}
+        let is_unusable = matches!(status, SnapshotStatus::Poisoned | SnapshotStatus::Empty);
+        // There may have been a login since the last read.
+        if is_unusable && self.may_have_changed(&snapshot) {
+            self.reload().await?;
         }
         let snapshot = self.current();
         match snapshot.status(now) {
@@ -124,12 +118,10 @@ impl AuthManager {
             SnapshotStatus::Poisoned => Err(poisoned(&snapshot)),
             SnapshotStatus::Empty => Err(empty(&snapshot)),
             SnapshotStatus::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
-            standing => match self.refresh(RefreshReason::Stale).await {
+            status => match self.refresh(RefreshReason::Stale).await {
                 Ok(snapshot) => usable_token(snapshot),
-                Err(error) if standing == SnapshotStatus::Stale && !error.wants_login() => {
-                    Ok(Token(snapshot))
-                }
-                Err(Error::OtherAccount) if standing == SnapshotStatus::Stale => Ok(Token(snapshot)),
+                Err(error) if status == SnapshotStatus::Stale && !error.wants_login() => Ok(Token(snapshot)),
+                Err(Error::OtherAccount) if status == SnapshotStatus::Stale => Ok(Token(snapshot)),
                 Err(error) => Err(error),
             },
         }
@@ -144,12 +136,12 @@ impl AuthManager {
         if self.0.provider.is_some() {
             return self.refresh_provided(reason).await;
         }
-        let wanted = RefreshRequest { reason, base: CallerBase::of(&self.current()) };
-        let (manager, request) = (self.clone(), wanted.clone());
-        let covers = |flight: &RefreshRequest, wanted: &RefreshRequest, outcome: &FlightResult| {
-            wanted.is_covered_by(flight, outcome, self.0.engine.clock.now())
+        let request = RefreshRequest { reason, base: CallerBase::of(&self.current()) };
+        let (manager, own) = (self.clone(), request.clone());
+        let covers = |flight: &RefreshRequest, request: &RefreshRequest, outcome: &FlightResult| {
+            request.is_covered_by(flight, outcome, self.0.engine.clock.now())
         };
-        self.0.flights.join(wanted, covers, move || manager.run_transaction(request)).await
+        self.0.flights.join(request, covers, move || manager.run_transaction(own)).await
     }
 
     /// Reads the store again, or calls the provider, also after a permanent failure of it. Takes no lock.
@@ -250,22 +242,22 @@ impl AuthManager {
     pub(super) async fn provided_token(
         &self,
         provider: &Provider,
-        held: Arc<Snapshot>,
-        standing: SnapshotStatus,
+        current: Arc<Snapshot>,
+        status: SnapshotStatus,
     ) -> Result<Token, Error> {
-        if let Some(refusal) = held.refusal() {
+        if let Some(refusal) = current.refusal() {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
-        let request = match provider.pause_error() {
+        let outcome = match provider.pause_error() {
             Some(error) => Err(error),
             None => self.join_request(ProviderRequest::Current).await,
         };
-        match request {
+        match outcome {
             Ok(snapshot) => Ok(Token(snapshot)),
             // A stale token is served until the provider fails permanently.
-            Err(error) if standing == SnapshotStatus::Stale && self.current().refusal().is_none() => {
+            Err(error) if status == SnapshotStatus::Stale && self.current().refusal().is_none() => {
                 tracing::debug!(%error, "the provider failed; the stale token is used meanwhile");
-                Ok(Token(held))
+                Ok(Token(current))
             }
             Err(error) => Err(error),
         }
@@ -309,36 +301,36 @@ impl AuthManager {
     /// Calls the provider and publishes its token. Runs on the thread of a flight.
     fn call_provider(&self, request: ProviderRequest) -> Result<Arc<Snapshot>, Error> {
         let Some(provider) = &self.0.provider else { return Err(Error::LoggedOut) };
-        let (held, now) = (self.current(), self.0.engine.clock.now());
-        let token = match provider.call(request, &held, now) {
+        let (current, now) = (self.current(), self.0.engine.clock.now());
+        let token = match provider.call(request, &current, now) {
             Ok(token) => token,
             Err(error) => {
-                self.apply_provider_failure(provider, &held, &error, now);
+                self.apply_provider_failure(provider, &current, &error, now);
                 return Err(error);
             }
         };
         provider.end_pause();
-        let crosses = token.identity().contradicts(&held.identity());
-        if crosses && request == ProviderRequest::Another(external::RequestReason::Unauthorized) {
+        let is_other_account = token.identity().contradicts(&current.identity());
+        if is_other_account && request == ProviderRequest::Another(external::RequestReason::Unauthorized) {
             return Err(Error::OtherAccount);
         }
         // The same token does not end a permanent failure.
-        if let Some(refusal) = held.refusal()
-            && Some(token.fingerprint()) == held.bearer_fingerprint()
+        if let Some(refusal) = current.refusal()
+            && Some(token.fingerprint()) == current.bearer_fingerprint()
         {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
         Ok(self.publish_provided(provider.snapshot(token, now)))
     }
 
-    fn apply_provider_failure(&self, provider: &Provider, held: &Snapshot, error: &Error, now: Timestamp) {
+    fn apply_provider_failure(&self, provider: &Provider, current: &Snapshot, error: &Error, now: Timestamp) {
         match error {
             // The token remains valid.
             Error::Provider(refusal) if matches!(**refusal, external::Error::NotRefreshable { .. }) => {}
             Error::Provider(refusal) if refusal.persistence() == Persistence::Permanent => {
-                self.publish_provided(held.with_refusal(Arc::clone(refusal)));
+                self.publish_provided(current.with_refusal(Arc::clone(refusal)));
             }
-            error => provider.start_pause(error, held.status(now)),
+            error => provider.start_pause(error, current.status(now)),
         }
     }
 }

@@ -13,8 +13,8 @@ use super::error::{Error, JobFailure};
 use super::logout::{LogoutReport, LogoutRevocation, LogoutScope};
 use super::removal::LoginRemoval;
 use super::request::{CallerBase, RefreshReason};
-use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
-use super::transaction::Transaction;
+use super::snapshot::{Divergence, Snapshot};
+use super::transaction::{Transaction, is_due};
 use crate::config::{Environment, LegacyToken};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
@@ -181,12 +181,10 @@ fn freshen(
     on_wait: &mut WaitHook<'_>,
 ) -> Result<JobOutcome, Error> {
     let snapshot = engine.load()?;
-    match snapshot.status(engine.clock.now()) {
-        SnapshotStatus::Stale | SnapshotStatus::Expired if snapshot.fingerprint().is_some() => {
-            refresh(engine, RefreshReason::Stale, CallerBase::of(&snapshot), deadline, on_wait)
-        }
-        _ => Ok(JobOutcome::Served),
+    if is_due(&snapshot, engine.clock.now()) {
+        return refresh(engine, RefreshReason::Stale, CallerBase::of(&snapshot), deadline, on_wait);
     }
+    Ok(JobOutcome::Served)
 }
 
 fn refresh(
@@ -219,7 +217,7 @@ fn logout(
     deadline: &LockDeadline,
     on_wait: &mut WaitHook<'_>,
 ) -> Result<LogoutReport, Error> {
-    let ends = Instant::now() + FORCED_WAIT;
+    let force_until = Instant::now() + FORCED_WAIT;
     let lease = match scope {
         LogoutScope::Force => {
             Lease::acquire_or_skip_locks(&engine.home, deadline.at_most(FORCED_WAIT), on_wait)?
@@ -240,12 +238,12 @@ fn logout(
         // The rescue of a killed process is revoked instead of completed, which could take too long.
         _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
-    let mut ending = LoginRemoval { engine, writer: &mut writer, scope, force_until: ends };
-    if scope == LogoutScope::Revoke && !ending.check_all(&mut report) {
+    let mut removal = LoginRemoval { engine, writer: &mut writer, scope, force_until };
+    if scope == LogoutScope::Revoke && !removal.check_all(&mut report) {
         return Ok(report);
     }
-    for kind in ending.in_order() {
-        ending.remove_from(kind, &mut report)?;
+    for kind in removal.in_order() {
+        removal.remove_from(kind, &mut report)?;
     }
     report.legacy_token_removed = match writer.remove_legacy_token() {
         Ok(before) => before == LegacyToken::Present,

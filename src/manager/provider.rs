@@ -69,9 +69,9 @@ impl Provider {
     }
 
     /// Starts a pause after a failure. It doubles each time while a token is valid, and stays short otherwise.
-    pub(super) fn start_pause(&self, error: &Error, held: SnapshotStatus) {
+    pub(super) fn start_pause(&self, error: &Error, current: SnapshotStatus) {
         let mut pause = lock(&self.pause);
-        let length = match (pause.as_ref(), held) {
+        let length = match (pause.as_ref(), current) {
             (Some(before), SnapshotStatus::Fresh | SnapshotStatus::Stale) => {
                 (before.length * 2).min(LONGEST_PAUSE)
             }
@@ -88,7 +88,7 @@ impl Provider {
     pub(super) fn call(
         &self,
         request: ProviderRequest,
-        held: &Snapshot,
+        current: &Snapshot,
         now: Timestamp,
     ) -> Result<ExternalToken, Error> {
         let reason = match request {
@@ -98,14 +98,14 @@ impl Provider {
                 if let Some(token) = token.filter(|token| token.is_valid_at(now)) {
                     return Ok(token);
                 }
-                if held.is_login() {
+                if current.is_login() {
                     external::RequestReason::Expired
                 } else {
                     external::RequestReason::Missing
                 }
             }
         };
-        let context = ProviderContext::new(reason, held.identity().account_id);
+        let context = ProviderContext::new(reason, current.identity().account_id);
         let token = block_on(self.source.refresh(context))??;
         if token.is_valid_at(now) {
             return Ok(token);

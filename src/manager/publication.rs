@@ -65,7 +65,7 @@ impl LoginChange {
             return Some(match () {
                 () if healed => Self::Healed,
                 () if new.has_failed_permanently() => Self::Poisoned,
-                () if moved(old, new) => Self::WorkspaceChanged,
+                () if is_other_workspace(old, new) => Self::WorkspaceChanged,
                 () if is_login(old, new) => Self::Login,
                 () => Self::Refreshed,
             });
@@ -87,7 +87,7 @@ impl LoginChange {
 }
 
 /// Whether the tokens of `new` act for another workspace; `false` if either does not say which.
-fn moved(old: &Snapshot, new: &Snapshot) -> bool {
+fn is_other_workspace(old: &Snapshot, new: &Snapshot) -> bool {
     old.workspace().zip(new.workspace()).is_some_and(|(old, new)| old != new)
 }
 

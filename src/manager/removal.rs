@@ -48,15 +48,15 @@ impl LoginRemoval<'_, '_> {
 
     /// Revokes and removes the content of one store, until it is empty.
     pub(super) fn remove_from(&mut self, kind: StoreKind, report: &mut LogoutReport) -> Result<(), Error> {
-        let mut before: Option<AuthDocument> = None;
+        let mut previous: Option<AuthDocument> = None;
         for _ in 0..MAX_ATTEMPTS {
             let content = match self.writer.read(kind) {
                 Ok(content) => content,
                 Err(error @ store::Error::FolderReplaced { .. }) => return Err(error.into()),
                 Err(error) => return self.remove_unread(kind, error, report),
             };
-            if let Some((before, now)) = before.as_ref().zip(content.document())
-                && !now.is_same_login_as(before)
+            if let Some((previous, now)) = previous.as_ref().zip(content.document())
+                && !now.is_same_login_as(previous)
             {
                 let location = self.writer.stores().location(kind);
                 report.add_remaining(
@@ -65,14 +65,14 @@ impl LoginRemoval<'_, '_> {
                 );
                 return Ok(());
             }
-            before = content.document().cloned().or(before);
+            previous = content.document().cloned().or(previous);
             let seen = content.seen();
             let location = match &content {
                 StoreContent::Nothing => return Ok(()),
                 StoreContent::Document(stored) => stored.location.clone(),
                 StoreContent::Unparsable { location, .. } => location.clone(),
             };
-            let ended = match content {
+            let outcome = match content {
                 StoreContent::Document(stored) => {
                     let hard_links =
                         stored.notes.iter().filter(|note| matches!(note, StorageNote::HardLinked { .. }));
@@ -85,7 +85,7 @@ impl LoginRemoval<'_, '_> {
                 }
                 StoreContent::Nothing => return Ok(()),
             };
-            match ended {
+            match outcome {
                 Ok(LoginRemovalOutcome::Removed(removal, done)) => {
                     report.add_revocation(done);
                     if removal == Removal::Removed {

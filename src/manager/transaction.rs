@@ -360,16 +360,14 @@ pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
 pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     let now = engine.clock.now();
     let usability = snapshot.usability(now);
-    let standing = snapshot.status(now);
+    let status = snapshot.status(now);
     if usability.reason().is_some() || !is_due(snapshot, now) {
         return usability;
     }
     match preview(engine, snapshot, RefreshReason::Stale) {
         // A token that has not expired is served if its refresh fails, unless only a login helps.
-        Err(error) if standing == SnapshotStatus::Expired || error.wants_login() => {
-            Usability::Unusable(error)
-        }
-        Ok(()) if standing == SnapshotStatus::Expired => {
+        Err(error) if status == SnapshotStatus::Expired || error.wants_login() => Usability::Unusable(error),
+        Ok(()) if status == SnapshotStatus::Expired => {
             store::holder(&engine.home).map_or(Usability::Usable, Usability::Busy)
         }
         _ => Usability::Usable,
