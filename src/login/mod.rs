@@ -1,20 +1,22 @@
 //! Logs in: obtains a credential, commits it, then revokes the one that it replaced.
 //!
-//! All kinds of login follow this order; a failure at any step leaves the stored login unchanged:
+//! All kinds of login follow this order; a failure before step 4 leaves the stored login unchanged:
 //!
-//! 1. `config.toml` is checked before the user is asked for anything ([`crate::config::Restrictions`]);
+//! 1. [`LoginSession::begin`] checks `config.toml` and the store before the user is asked for anything;
 //! 2. the credential is obtained by [`BrowserLogin`], [`DeviceLogin`] or [`access_token`], or supplied by the user;
 //! 3. its account is checked against `config.toml`;
-//! 4. it is committed under the lease ([`PendingLogin::commit`], [`commit_login()`]);
-//! 5. the browser shows the result ([`BrowserLogin::announce`]);
-//! 6. the tokens of the replaced login are revoked if they are of the same account ([`supersede`]).
+//! 4. [`LoginSession::commit`] stores it under the lease, after completing what a killed process left behind;
+//! 5. [`CommittedLogin::announce`] shows the result, for example with [`BrowserLogin::announce`], and revokes the
+//!    tokens of the replaced login as far as [`OldLoginPolicy`] says.
+//!
+//! [`commit_login()`] is step 4 alone, for a caller that holds the lease.
 //!
 //! `start` of a flow returns what to show, and `obtain` waits for the user. Dropping the flow or its future cancels the
 //! login and frees its port. The futures need a tokio runtime of either flavour with its I/O and time drivers.
 //!
 //! # Cancelling
 //!
-//! Issued tokens are either stored or revoked: a [`PendingLogin`] that is dropped without [`PendingLogin::commit`]
+//! Issued tokens are either stored or revoked: a [`PendingLogin`] that is dropped without [`LoginSession::commit`]
 //! revokes its tokens. The exchange and the revocation run on a thread of the library, so dropping a future during the
 //! exchange leaves no tokens either. That thread ends with the process: await [`PendingExchanges::finish`] before
 //! exiting.
@@ -55,5 +57,5 @@ pub use self::pending::{PendingExchanges, PendingLogin};
 pub use self::permission::permit_document;
 pub use self::session::{CommittedLogin, LoginSession};
 pub use self::setup::LoginSetup;
-pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome, supersede};
+pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome};
 pub use self::token::{VerifiedToken, access_token};

@@ -142,7 +142,16 @@ mod tests {
 
     #[test]
     fn a_page_fetches_nothing_and_runs_nothing() {
-        for page in [success(), failure("no"), other_login(), late(), yielded(), not_found(), misdirected(), other_user()] {
+        for page in [
+            success(),
+            failure("no"),
+            other_login(),
+            late(),
+            yielded(),
+            not_found(),
+            misdirected(),
+            other_user(),
+        ] {
             for way_out in
                 ["<script", "<link", "<img", "<iframe", "<form", "http:", "https:", "url(", "@import"]
             {

@@ -40,7 +40,11 @@ impl PendingLogin {
     ///
     /// # Errors
     /// As [`commit_login()`].
-    pub fn commit(self, writer: &mut Writer<'_>, choice: &StoreChoice) -> Result<StoreReport, store::Error> {
+    pub(super) fn commit(
+        self,
+        writer: &mut Writer<'_>,
+        choice: &StoreChoice,
+    ) -> Result<StoreReport, store::Error> {
         let report = commit_login(writer, choice, &self.document);
         let is_stored = match &report {
             Ok(_) => true,

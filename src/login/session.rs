@@ -28,8 +28,8 @@ pub struct LoginSession {
 }
 
 impl LoginSession {
-    /// Checks that `config.toml` permits `method`, and that a login can be stored in `store` or in the store that is chosen
-    /// without it. Changes nothing and takes no lock. Blocks while it calls the keychain.
+    /// Checks that `config.toml` permits `method`, and that a login can be stored in `store` or in the store that is
+    /// chosen without it. Changes nothing and takes no lock. Blocks while it calls the keychain.
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` forbids the method.
@@ -80,14 +80,15 @@ impl LoginSession {
         &self.setup
     }
 
-    /// Cancels [`Self::commit`], now or when it is called. Returns `false` if the commit has begun: then it is completed.
+    /// Cancels [`Self::commit`], now or when it is called. Returns `false` if the commit has begun: then it is
+    /// completed.
     #[must_use = "a commit that has begun is not cancelled"]
     pub fn cancel(&self) -> bool {
         self.deadline.cancel()
     }
 
-    /// Stores `login` under the lease, after completing what a killed process left behind. Calls `on_wait` while another
-    /// process holds the lease. A login that is not stored is revoked in the background; await
+    /// Stores `login` under the lease, after completing what a killed process left behind. Calls `on_wait` while
+    /// another process holds the lease. A login that is not stored is revoked in the background; await
     /// [`PendingExchanges::finish`] before exiting.
     ///
     /// [`Self::cancel`] or dropping the future ends the wait for the lease or for Codex's `auth.lock`. After that the
@@ -95,7 +96,8 @@ impl LoginSession {
     ///
     /// # Errors
     /// - [`Error::Store`] with [`store::Error::Interrupted`]: it was cancelled; nothing was changed.
-    /// - [`Error::Store`]: as [`PendingLogin::commit`].
+    /// - [`Error::Store`]: as [`super::commit_login()`]; the tokens are revoked unless the login may be stored all the
+    ///   same.
     /// - [`Error::Panicked`]: the login may be stored.
     pub async fn commit(
         &self,
@@ -157,8 +159,8 @@ impl CommittedLogin {
         &self.report
     }
 
-    /// Runs `announcement`, which reports the success to the user, and revokes the replaced login at the same time, as
-    /// [`supersede`] does. The login stays stored whatever the outcome, and if the future is dropped.
+    /// Runs `announcement`, which reports the success to the user, and revokes the replaced login at the same time, by
+    /// the session's policy. The login stays stored whatever the outcome, and if the future is dropped.
     pub async fn announce(&self, announcement: impl Future<Output = ()>) -> SupersedeOutcome {
         let Self { session, document, report } = self;
         let ((), outcome) =

@@ -49,7 +49,7 @@ pub enum RevocationSkipped {
 ///
 /// An authority may revoke the whole grant with the refresh token, which also ends the old access token. A program that
 /// uses it gets a 401, reads the store again and finds the new one.
-pub async fn supersede(
+pub(super) async fn supersede(
     setup: &LoginSetup,
     policy: OldLoginPolicy,
     report: &StoreReport,
