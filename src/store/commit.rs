@@ -4,9 +4,10 @@
 //! and 0.171), so this library holds both locks for at most two seconds, including every store call in between.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::lock::{self, AcquireOutcome, FileLock, LockFileMode, Wait};
+use codex_auth_platform::lock::{AcquireOutcome, FileLock, LockFileMode, Wait};
 
 use super::error::Error;
 use super::lease::Lease;
@@ -47,11 +48,11 @@ impl<'lease> CommitLocks<'lease> {
     /// - As [`Lease::check_folders`].
     pub fn acquire(lease: &'lease Lease, intent: WriteIntent) -> Result<Self, Error> {
         lease.check_folders()?;
-        let first = Self::first(lease, FIRST_LOCK_TIMEOUT)?;
+        let first = Self::acquire_first(lease, FIRST_LOCK_TIMEOUT)?;
         if !lease.deadline().begin_change() {
             return Err(Error::Interrupted);
         }
-        let second = Self::second(lease)?;
+        let second = Self::acquire_second(lease)?;
         // The folders may have been replaced during the wait.
         lease.check_folders()?;
         Ok(Self {
@@ -66,32 +67,29 @@ impl<'lease> CommitLocks<'lease> {
     /// As [`Self::acquire`], for a forced removal: goes on without a lock that is not free before `ends`.
     pub(super) fn force(lease: &'lease Lease, ends: Instant) -> Self {
         let left = ends.saturating_duration_since(Instant::now());
-        let first = Self::first(lease, left).ok();
-        let second = first.as_ref().and_then(|_| Self::second(lease).ok());
+        let first = Self::acquire_first(lease, left).ok();
+        let second = first.as_ref().and_then(|_| Self::acquire_second(lease).ok());
         let ends = Instant::now() + MAX_HOLD;
         Self { lease, intent: WriteIntent::Save, expires_at: ends, _second: second, _first: first }
     }
 
-    fn first(lease: &Lease, patience: Duration) -> Result<FileLock, Error> {
-        let path = lease.home().first_commit_lock();
-        Self::lock(lease, patience, |wait| {
-            FileLock::acquire_with(&path, LockFileMode::UserUmask, wait, |_| stop_if_cancelled(lease))
-        })
+    fn acquire_first(lease: &Lease, timeout: Duration) -> Result<FileLock, Error> {
+        Self::lock(lease, &lease.home().first_commit_lock(), LockFileMode::UserUmask, timeout)
     }
 
-    fn second(lease: &Lease) -> Result<FileLock, Error> {
-        let path = lease.target().commit_lock();
-        Self::lock(lease, MAX_HOLD, |wait| {
-            FileLock::acquire_with(&path, LockFileMode::Private, wait, |_| stop_if_cancelled(lease))
-        })
+    fn acquire_second(lease: &Lease) -> Result<FileLock, Error> {
+        Self::lock(lease, &lease.target().commit_lock(), LockFileMode::Private, MAX_HOLD)
     }
 
-    fn lock(
-        lease: &Lease,
-        patience: Duration,
-        acquire: impl FnOnce(Wait) -> Result<AcquireOutcome<()>, lock::Error>,
-    ) -> Result<FileLock, Error> {
-        match lease.deadline().run_timed(patience, |left| acquire(Wait::For(left)))? {
+    fn lock(lease: &Lease, path: &Path, mode: LockFileMode, timeout: Duration) -> Result<FileLock, Error> {
+        let deadline = lease.deadline();
+        let outcome = deadline.run_timed(timeout, |left| {
+            FileLock::acquire_with(path, mode, Wait::For(left), |_| match deadline.is_cancelled() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+        match outcome {
             AcquireOutcome::Locked(lock) => Ok(lock),
             AcquireOutcome::Stopped(()) => Err(Error::Interrupted),
         }
@@ -117,8 +115,4 @@ impl<'lease> CommitLocks<'lease> {
             left => Ok(left),
         }
     }
-}
-
-fn stop_if_cancelled(lease: &Lease) -> ControlFlow<()> {
-    if lease.deadline().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

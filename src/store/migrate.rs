@@ -132,7 +132,7 @@ pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migratio
         return Ok(None);
     };
     notes.extend(writer.take_notes());
-    let mut done = MigrationReport {
+    let mut report = MigrationReport {
         location: stored.location.clone(),
         action,
         removed: Vec::new(),
@@ -141,24 +141,24 @@ pub fn migrate(writer: &mut Writer<'_>, to: StoreKind) -> Result<Option<Migratio
         notes,
     };
     match action {
-        MigrationMove::Copy => copy(writer, to, stored, &mut done)?,
+        MigrationMove::Copy => copy(writer, to, stored, &mut report)?,
         MigrationMove::Stay => {
-            done.setting = writer.select(to.into())?;
+            report.setting = writer.select(to.into())?;
             writer.record(|state| state.store = Some(to))?;
-            remove_older(writer, to.other(), &stored, &mut done);
+            remove_older(writer, to.other(), &stored, &mut report);
         }
     }
     if to == StoreKind::Keychain && writer.remove_duplicates()? > 0 {
-        done.removed.push(done.location.clone());
+        report.removed.push(report.location.clone());
     }
-    Ok(Some(done))
+    Ok(Some(report))
 }
 
 fn copy(
     writer: &mut Writer<'_>,
     to: StoreKind,
     stored: StoredDocument,
-    done: &mut MigrationReport,
+    report: &mut MigrationReport,
 ) -> Result<(), Error> {
     let before = writer.store_settings();
     let there = writer.read(to)?;
@@ -176,7 +176,7 @@ fn copy(
     }
     let (mut source, mut seen) = (stored, there.seen());
     for left in (0..MAX_ATTEMPTS).rev() {
-        match copy_once(writer, to, seen, &source, done) {
+        match copy_once(writer, to, seen, &source, report) {
             Ok(None) => return Ok(()),
             Ok(Some(newer)) if left > 0 => {
                 seen = SeenRevision::Credential(source.document.revision());
@@ -201,21 +201,21 @@ fn copy_once(
     to: StoreKind,
     seen: SeenRevision,
     source: &StoredDocument,
-    done: &mut MigrationReport,
+    report: &mut MigrationReport,
 ) -> Result<Option<StoredDocument>, Error> {
     match writer.replace(to, seen, &source.document, WriteIntent::Save, |_| {})? {
         ReplaceOutcome::Written(written) => {
-            done.location = written.location;
-            done.notes.extend(written.notes);
+            report.location = written.location;
+            report.notes.extend(written.notes);
         }
         ReplaceOutcome::Changed(_) => return Err(Error::Contended),
     }
-    done.setting = writer.select(to.into())?.or(done.setting.take());
+    report.setting = writer.select(to.into())?.or(report.setting.take());
     let from = to.other();
     let copied = SeenRevision::Credential(source.document.revision());
     match writer.remove(from, copied) {
         Ok(RemoveOutcome::Removed(Removal::Absent)) => {}
-        Ok(RemoveOutcome::Removed(Removal::Removed)) => done.removed.push(source.location.clone()),
+        Ok(RemoveOutcome::Removed(Removal::Removed)) => report.removed.push(source.location.clone()),
         Ok(RemoveOutcome::Changed(StoreContent::Document(newer)))
             if is_copy(&newer.document, &source.document) =>
         {
@@ -223,10 +223,10 @@ fn copy_once(
         }
         Ok(RemoveOutcome::Changed(_)) => return Err(Error::Contended),
         Err(error) => match writer.read(from).map(|now| now.seen()) {
-            Ok(SeenRevision::Nothing) => done.removed.push(source.location.clone()),
+            Ok(SeenRevision::Nothing) => report.removed.push(source.location.clone()),
             Ok(now) if now == copied => return Err(error),
             // The old copy may be gone, so the new one must stay.
-            _ => done.not_removed.push((from, error.to_string())),
+            _ => report.not_removed.push((from, error.to_string())),
         },
     }
     Ok(None)
@@ -237,27 +237,27 @@ fn remove_older(
     writer: &mut Writer<'_>,
     kind: StoreKind,
     stored: &StoredDocument,
-    done: &mut MigrationReport,
+    report: &mut MigrationReport,
 ) {
     let content = match writer.read(kind) {
         Ok(content) => content,
         // Without a usable keychain there is no copy to remove.
         Err(_) if kind == StoreKind::Keychain => return,
-        Err(error) => return done.not_removed.push((kind, error.to_string())),
+        Err(error) => return report.not_removed.push((kind, error.to_string())),
     };
     let seen = content.seen();
     let Some(copy) = content.stored() else { return };
     if !is_copy(&copy.document, &stored.document) {
         let reason = "it is another login; log out of it first if it is not wanted";
-        return done.not_removed.push((kind, reason.to_owned()));
+        return report.not_removed.push((kind, reason.to_owned()));
     }
     if later(&stored.document, &copy.document) == Some(LaterCopy::Second) {
-        return done.not_removed.push((kind, Error::Contended.to_string()));
+        return report.not_removed.push((kind, Error::Contended.to_string()));
     }
     match writer.remove(kind, seen) {
-        Ok(RemoveOutcome::Removed(Removal::Removed)) => done.removed.push(copy.location),
+        Ok(RemoveOutcome::Removed(Removal::Removed)) => report.removed.push(copy.location),
         Ok(RemoveOutcome::Removed(_)) => {}
-        Ok(RemoveOutcome::Changed(_)) => done.not_removed.push((kind, Error::Contended.to_string())),
-        Err(error) => done.not_removed.push((kind, error.to_string())),
+        Ok(RemoveOutcome::Changed(_)) => report.not_removed.push((kind, Error::Contended.to_string())),
+        Err(error) => report.not_removed.push((kind, error.to_string())),
     }
 }

@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use codex_auth_platform::keychain::{
     ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, LastModified,
 };
-pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState as LockStanding, Waiting};
+pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
 
 pub use self::choice::StoreChoice;

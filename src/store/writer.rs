@@ -81,7 +81,7 @@ impl<'lease> Writer<'lease> {
     /// Reads the store of `kind`.
     ///
     /// # Errors
-    /// As [`Store::read`] and [`Lease::check_folders`].
+    /// As [`super::Store::read`] and [`Lease::check_folders`].
     pub fn read(&self, kind: StoreKind) -> Result<StoreContent, Error> {
         self.lease.check_folders()?;
         self.stores.store(kind).read(self.stores.timeout())
@@ -90,7 +90,7 @@ impl<'lease> Writer<'lease> {
     /// Reads the store of `kind` under the commit locks, so that no program is in the middle of a commit.
     ///
     /// # Errors
-    /// As [`CommitLocks::acquire`] and [`Store::read`].
+    /// As [`CommitLocks::acquire`] and [`super::Store::read`].
     pub fn read_between_commits(&self, kind: StoreKind) -> Result<StoreContent, Error> {
         let commit = CommitLocks::acquire(self.lease, WriteIntent::Save)?;
         self.stores.store(kind).read(commit.remaining()?)
@@ -250,7 +250,7 @@ impl<'lease> Writer<'lease> {
         let _ = put_back.and_then(|()| self.restore_settings(before));
     }
 
-    /// Returns the settings for a later [`Self::restore_settings`].
+    /// Returns the current settings, for a later [`Self::roll_back`].
     #[must_use]
     pub fn store_settings(&self) -> StoreSettings {
         StoreSettings {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use codex_auth::store::LockStanding;
+use codex_auth::store::LockState;
 use codex_auth::store::inspection::{self, EntryRole, FolderAccess, HomeEntry, HomeInspection, Leftover};
 use codex_auth_platform::filesystem::{self, FileSystem, FileSystemKind, MountPoint, WatchSupport};
 use codex_auth_platform::process;
@@ -133,7 +133,7 @@ fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
 
 fn locks(inspection: &HomeInspection) -> Vec<Finding> {
     let held = inspection.locks.iter().filter_map(|lock| match &lock.state {
-        LockStanding::Held { holder } => {
+        LockState::Held { holder } => {
             let path = lock.path.display();
             let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
             let finding =
@@ -153,7 +153,7 @@ fn locks(inspection: &HomeInspection) -> Vec<Finding> {
 
 fn leftovers(inspection: &HomeInspection) -> Vec<Finding> {
     // While a lock is held, the files may belong to work in progress.
-    let in_progress = inspection.locks.iter().any(|lock| matches!(lock.state, LockStanding::Held { .. }));
+    let in_progress = inspection.locks.iter().any(|lock| matches!(lock.state, LockState::Held { .. }));
     let finding = |leftover: &Leftover| {
         let found = match leftover {
             Leftover::Backup(path) => {
