@@ -58,7 +58,7 @@ fn shared(location: &DocumentLocation, output: &Output) -> CommandOutcome {
             json!({"taken_over": false, "shared": true, "from": location.to_string(), "warnings": []}),
         )?;
     } else {
-        output.say(&format!("nothing to import: Codex and this program share the {}", kept_in(location)));
+        output.inform(&format!("nothing to import: Codex and this program share the {}", kept_in(location)));
     }
     Ok(())
 }
@@ -117,6 +117,11 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
         ImportOutcome::Stored(kept) => kept.notes.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     };
+    if let ImportOutcome::Stored(stored) = taken
+        && let Some(change) = &stored.setting
+    {
+        output.inform(&change.to_string());
+    }
     if output.is_json() {
         output.report(json!({
             "taken_over": !matches!(taken, ImportOutcome::Superseded),
@@ -130,7 +135,7 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
         ImportOutcome::Superseded => "the login of Codex was imported before; it is in the",
         _ => "imported the login of Codex; it is in the",
     };
-    output.say(&format!("{done} {}", kept_in(&location)));
+    output.inform(&format!("{done} {}", kept_in(&location)));
     warnings.iter().for_each(|warning| output.warn(warning));
     if location.kind() == StoreKind::Keychain {
         output.say("Codex has to log in again, or share the file (cli_auth_credentials_store = \"file\"):");

@@ -1,4 +1,4 @@
-//! `codex status`: who is logged in, how, where and until when. It never refreshes and never leaves the machine.
+//! `codex status`: shows the account, the store and the expiry, without a refresh or a network request.
 
 use clap::Args;
 use codex_auth::document::AuthDocument;
@@ -28,7 +28,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let mode = document.and_then(AuthDocument::mode);
     output.head("account", account(document));
     let credential = provider::of_environment(&session.environment);
-    // What `codex token` would say.
+    // The same answer as that of `codex token`.
     let unusable = match &credential {
         Some(credential) => provider::unusable(credential, &session),
         None => usability.reason().map(ToString::to_string),
@@ -119,13 +119,13 @@ fn verdict(usability: &Usability, output: &Output) -> CommandOutcome {
     Err(CommandError::reported(failed.kind()))
 }
 
-/// Why no token can be had, as an error of a command.
+/// The error of a command that needs a token.
 pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
     let failed = CommandError::from(codex_auth::Error::from(reason.clone()));
     let hint = match (reason, failed.kind()) {
         (manager::Error::Unusable(Unusable::NotLoggedIn), _) => LOG_IN_FIRST,
         (manager::Error::Unusable(Unusable::Forbidden(_)), _) => {
-            "log in for a workspace that is allowed: codex login"
+            "log in to a workspace that config.toml allows: codex login"
         }
         (manager::Error::Unusable(_), Exit::LogInAgain) => "log in again: codex login",
         (manager::Error::Unusable(_), exit) => return CommandError::new(exit, reason.to_string()),

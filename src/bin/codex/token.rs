@@ -1,4 +1,4 @@
-//! `codex token`: one valid access token on stdout, for scripts and for programs that ask a command for their token.
+//! `codex token`: prints a valid access token, for scripts and for programs that run a command to get one.
 
 use std::path::Path;
 
@@ -20,15 +20,15 @@ use crate::status::unusable;
 #[derive(Args, Debug, Default)]
 #[command(after_help = crate::help::TOKEN)]
 pub(crate) struct TokenArguments {
-    /// How long the token must still be good for, for example 90s, 10m or 1h
+    /// Minimum time until the token expires, for example 90s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_ttl: Option<SignedDuration>,
 
-    /// Print the token of a model provider instead, by the command that config.toml names for it
+    /// Print the token of a model provider instead, from its command in config.toml
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
 
-    /// Report as JSON, the token included
+    /// Report as JSON, including the token
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -47,18 +47,18 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
         let token = provider::of_command(&session, name)?;
         return print_provided(name, &token, Some(&session), arguments, output);
     }
-    // Whoever has been given the socket or a credential alone has no place to look into.
+    // A process that has only a socket or a credential needs no home.
     let environment = Environment::of_process()?;
     if let Some(credential) = provider::of_environment(&environment) {
         return print_provided(credential.variable(), credential.token(), None, arguments, output);
     }
     if let Some(path) = &environment.socket {
-        return print_given(&asked_for(path, arguments)?, arguments, output);
+        return print_issued(&from_socket(path, arguments)?, arguments, output);
     }
     let home = store::locate(&environment)?;
-    // Before anything that the keeper has read already.
-    if let Some(given) = at_hand(&home, &environment, arguments) {
-        return print_given(&given, arguments, output);
+    // The running keeper has read the store already.
+    if let Some(issued) = cached_by_keeper(&home, &environment, arguments) {
+        return print_issued(&issued, arguments, output);
     }
     let session = CommandContext::at(home, environment, output)?;
     let snapshot = session.snapshot()?;
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
         (SnapshotStatus::Stale | SnapshotStatus::Expired, _) if refreshable(&snapshot) => {
             Some(RefreshReason::Stale)
         }
-        // What could not be stored before may be by now.
+        // A response that could not be stored before may be stored now.
         _ if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) => Some(RefreshReason::Stale),
         _ => None,
     };
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
         Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow, &session.deadline) {
             Ok(()) => session.snapshot()?,
             Err(error) if error.kind() == Exit::StoreUnavailable => {
-                // New tokens that could not be stored are good all the same.
+                // New tokens that could not be stored are valid all the same.
                 let latest = session.snapshot()?;
                 if !alive(&latest, now) {
                     return Err(error);
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
                 output.warn(&error.to_string());
                 latest
             }
-            // It lives still, and the authority may be back before it ends.
+            // The token is still valid, and the authority may be available before it expires.
             Err(error) if alive(&snapshot, now) && error.kind() != Exit::LogInAgain => {
                 output.warn(&format!("the token could not be refreshed: {error}"));
                 snapshot
@@ -103,20 +103,24 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
     print(&snapshot, now, arguments, output)
 }
 
-/// What the keeper of this home has at hand. Whatever else it says, the store is looked into as if there were none.
-fn at_hand(home: &Home, environment: &Environment, arguments: &TokenArguments) -> Option<IssuedToken> {
+/// Returns the token that the keeper of this home has in memory. After any other answer the store is read.
+fn cached_by_keeper(
+    home: &Home,
+    environment: &Environment,
+    arguments: &TokenArguments,
+) -> Option<IssuedToken> {
     let client = Client::of(home, environment)?;
     client.token(arguments.min_ttl.map(SignedDuration::unsigned_abs), RefreshPolicy::CachedOnly).ok()
 }
 
-/// A token from the keeper that the user names, which refreshes if it must.
-fn asked_for(socket: &Path, arguments: &TokenArguments) -> Result<IssuedToken, CommandError> {
+/// Returns a token from the keeper behind `CODEX_AUTH_SOCKET`, which refreshes it if necessary.
+fn from_socket(socket: &Path, arguments: &TokenArguments) -> Result<IssuedToken, CommandError> {
     let min_ttl = arguments.min_ttl.map(SignedDuration::unsigned_abs);
     Client::at(socket).token(min_ttl, RefreshPolicy::Wait).map_err(|error| match error {
         ClientError::Refused(KeeperRefusal::Failed(failure)) => failure.into(),
         error @ ClientError::Unreachable { .. } => {
             CommandError::new(Exit::StoreUnavailable, error.to_string())
-                .hint("start the keeper there, codex sync run, or unset CODEX_AUTH_SOCKET")
+                .hint("start the keeper of that socket (codex sync run), or unset CODEX_AUTH_SOCKET")
         }
         error => CommandError::new(Exit::TryAgain, error.to_string()),
     })
@@ -131,20 +135,20 @@ fn print_provided(
 ) -> CommandOutcome {
     let now = Clock::system().now();
     if !token.is_valid_at(now) {
-        let ended = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
-        return Err(ended.hint("set another, or unset it to use what is stored"));
+        let expired = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
+        return Err(expired.hint("set another one, or unset it to use the stored login"));
     }
     output.head("place", session.map_or(Value::Null, |session| json!(path_text(session.home().path()))));
     output.head("account", Value::Null);
     warn_if_short(token.expires_at(), now, arguments, output);
-    say(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)
+    write_token(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)
 }
 
-fn print_given(given: &IssuedToken, arguments: &TokenArguments, output: &mut Output) -> CommandOutcome {
-    output.head("place", json!(given.home));
-    output.head("account", json!(given.account));
-    warn_if_short(given.expires_at, Clock::system().now(), arguments, output);
-    say(None, &given.token, given.expires_at, &[], arguments, output)
+fn print_issued(issued: &IssuedToken, arguments: &TokenArguments, output: &mut Output) -> CommandOutcome {
+    output.head("place", json!(issued.home));
+    output.head("account", json!(issued.account));
+    warn_if_short(issued.expires_at, Clock::system().now(), arguments, output);
+    write_token(None, &issued.token, issued.expires_at, &[], arguments, output)
 }
 
 fn print(snapshot: &Snapshot, now: Timestamp, arguments: &TokenArguments, output: &Output) -> CommandOutcome {
@@ -154,10 +158,10 @@ fn print(snapshot: &Snapshot, now: Timestamp, arguments: &TokenArguments, output
     let Some(bearer) = snapshot.document().and_then(AuthDocument::bearer) else {
         return Err(unusable(&Unusable::NotLoggedIn.into()));
     };
-    say(None, bearer, snapshot.expires_at(now), &warnings(snapshot.notes()), arguments, output)
+    write_token(None, bearer, snapshot.expires_at(now), &warnings(snapshot.notes()), arguments, output)
 }
 
-fn say(
+fn write_token(
     provider: Option<&str>,
     token: &Secret,
     expires_at: Option<Timestamp>,
@@ -184,7 +188,7 @@ fn warn_if_short(expires_at: Option<Timestamp>, now: Timestamp, arguments: &Toke
     if let Some((end, min)) = expires_at.zip(arguments.min_ttl)
         && end.duration_since(now) < min
     {
-        output.warn(&format!("the token expires {}, which is sooner than asked for", relative(end, now)));
+        output.warn(&format!("the token expires {}, sooner than --min-ttl requires", relative(end, now)));
     }
 }
 

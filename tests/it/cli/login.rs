@@ -68,7 +68,7 @@ fn the_automatic_store_is_the_file_where_there_is_no_keychain_and_says_so() {
     set cli_auth_credentials_store = "auto" in [home]/config.toml
     logged in with an API key
     stored in the file store, [home]/auth.json (you asked for it)
-    warning: the keychain is not used: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmp3ZwABn/no-bus`: No such file or directory (os error 2); start it for this session or choose another store
+    warning: the keychain is not used: Secret Service cannot be reached: Failed to connect to address `unix:path=[no-bus]`: No such file or directory (os error 2); start it for this session or choose another store
     "#);
     assert!(home.read("auth.json").contains("sk-new"));
     assert_eq!(home.read("config.toml"), "cli_auth_credentials_store = \"auto\"\n");
@@ -203,10 +203,11 @@ fn the_report_says_what_was_done_and_where() {
       "replaced": true,
       "store": "file",
       "warnings": [
-        "the keychain is not used: Secret Service cannot be reached: Failed to connect to address `unix:path=/tmp/.tmpih5tGn/no-bus`: No such file or directory (os error 2); start it for this session or choose another store"
+        "the keychain is not used: Secret Service cannot be reached: Failed to connect to address `unix:path=[no-bus]`: No such file or directory (os error 2); start it for this session or choose another store"
       ]
     }
     --- stderr
+    set cli_auth_credentials_store = "auto" in [home]/config.toml
     "#);
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);

@@ -11,6 +11,7 @@ pub fn snapshot_filters(home: &TestHome) -> SettingsBindDropGuard {
     let path = home.path().display().to_string();
     for (pattern, word) in [
         (r"cli\|[0-9a-f]{16}".to_owned(), "cli|[hash]"),
+        (r"unix:path=/\S*/no-bus".to_owned(), "unix:path=[no-bus]"),
         (regex_of(&path), "[home]"),
         (r"(fingerprint +)[0-9a-f]{16}".to_owned(), "${1}[fingerprint]"),
         (r"\bin \d+ (d|h|min|s)( \d+ (h|min))?\b".to_owned(), "in [time]"),

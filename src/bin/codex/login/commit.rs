@@ -33,7 +33,7 @@ impl LoginTarget {
         let old = committed.report().superseded.clone();
         let (policy, output) = (self.session.old_login_policy(), output.clone());
         async move {
-            if let Some(old) = old {
+            if let Some(old) = old.filter(|_| !output.is_json()) {
                 report::old_tokens(&old, policy, &output);
             }
         }

@@ -95,9 +95,9 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
         return Ok(());
     }
     service::write(file, &text).map_err(|error| failed(&error))?;
-    output.say(&format!("wrote {}", file.display()));
+    output.inform(&format!("wrote {}", file.display()));
     run(&calls, output)?;
-    output.say(match start {
+    output.inform(match start {
         Start::Now => "the keeper is running, and starts at every login",
         _ => "the keeper starts at the next login",
     });
@@ -111,7 +111,7 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
     let session = CommandContext::open(output)?;
     let Installation { manager, service, file } = Installation::of(session.home(), &session.environment)?;
     if service::read(&file).is_none() {
-        output.say(&format!("not installed: {} does not exist", file.display()));
+        output.inform(&format!("not installed: {} does not exist", file.display()));
         return Ok(());
     }
     let before = manager.disable_calls(&service);
@@ -124,7 +124,7 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
     // If the manager cannot be reached, the service does not run either, and only the file has to be removed.
     let stopped = run(&before, output);
     service::remove(&file).map_err(|error| failed(&error))?;
-    output.say(&format!("removed {}", file.display()));
+    output.inform(&format!("removed {}", file.display()));
     stopped.and_then(|()| run(&manager.reload_calls(), output))
 }
 
@@ -158,7 +158,7 @@ fn service_of(home: &Home, environment: &Environment) -> Service {
 fn run(calls: &[ManagerCall], output: &Output) -> CommandOutcome {
     for call in calls {
         call.run().map_err(|error| failed(&error))?;
-        output.say(&format!("ran {call}"));
+        output.inform(&format!("ran {call}"));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, here, item, items, now, add_second_item};
+use crate::support::{Machine, TestHome, add_second_item, chatgpt, here, item, items, now, snapshot_filters};
 
 const CONFIG: &str = "# mine\nmodel = \"o5\" # why\n\n[tools]\nweb = true\n";
 
@@ -124,7 +124,7 @@ fn a_keychain_that_cannot_be_used_leaves_everything_as_it_was() {
     let conditions: [(Condition, &str); 4] = [
         (PrivateSession::no_bus, "Secret Service cannot be reached"),
         (PrivateSession::without_service, "Secret Service cannot be reached"),
-        (PrivateSession::locked_again, "Secret Service is locked"),
+        (PrivateSession::locked_again, "GNOME Keyring is locked"),
         (PrivateSession::never_unlocked, "Secret Service has no default keyring yet"),
     ];
     for (condition, reason) in conditions {
@@ -217,6 +217,25 @@ fn a_move_does_not_write_an_older_copy_over_a_newer_one() {
         home.write("auth.json", &newer);
         let ended = home.codex(["migrate", "--to", "file"]).run();
         assert_eq!(home.read("auth.json"), newer, "{ended}");
+    });
+}
+
+#[test]
+fn a_login_that_is_in_the_keychain_already_is_selected_without_a_false_warning() {
+    inside(here!(), || {
+        let session = PrivateSession::unlocked();
+        let home = TestHome::within(&session);
+        item(&home).set_secret(chatgpt("acct-1", "rt-1", now(), now() + 3600).as_bytes()).unwrap();
+        let ended = home.codex(["migrate", "--to", "keychain"]).run().expect(0);
+        let set = format!(
+            "set cli_auth_credentials_store = \"keyring\" in {}\n",
+            home.file("config.toml").display()
+        );
+        assert!(ended.err.starts_with(&set) && !ended.err.contains("warning:"), "{ended}");
+        assert_eq!(home.codex(["status"]).run().expect(0).err, "");
+        let ended = home.codex(["logout", "--local"]).run().expect(0);
+        assert!(ended.err.contains("removed cli_auth_credentials_store from "), "{ended}");
+        assert!(!home.file("config.toml").exists(), "it was created for the key");
     });
 }
 

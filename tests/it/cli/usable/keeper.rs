@@ -90,7 +90,7 @@ fn a_keychain_that_is_locked_under_a_keeper_is_not_usable() {
         item(&scene.mounted.home).set_secret(expired.auth_json().as_bytes()).unwrap();
         let reason = || scene.codex(&["sync", "status", "--json"]).run().json()["reason"].clone();
         let says = |words: &str| reason().as_str().is_some_and(|reason| reason.contains(words));
-        eventually("the authority to be left alone", || says("is not asked again before"));
+        eventually("the authority to be left alone", || says("not retrying for another"));
         scene.machine.session.as_mut().unwrap().lock_again();
         let reason = scene.codex(&["sync", "status", "--json"]).run().json()["reason"].clone();
         assert!(reason.as_str().is_some_and(|reason| reason.contains("is locked")), "{reason}");

@@ -68,7 +68,7 @@ pub const EVERYWHERE: &[Obstacle] = &[
     ),
     obstacle("a spent token", spent, 3, "is an old copy", "codex login"),
     obstacle("a revoked token", revoked, 3, "was revoked", "codex login"),
-    obstacle("an authority that failed", failed, 4, "is not asked again before", ""),
+    obstacle("an authority that failed", failed, 4, "not retrying for another", ""),
     obstacle("an issuer that is no address", no_address, 1, "issuer is not an address", "authority below"),
     obstacle("an issuer without https", no_https, 1, "would send tokens to evil.example", "authority below"),
     obstacle(
