@@ -33,7 +33,7 @@ impl DeviceLogin {
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` allows API keys only. Nothing was sent.
-    /// - [`Error::DeviceNotEnabled`]: try [`super::BrowserLogin`].
+    /// - [`Error::DeviceNotEnabled`]: try a browser login.
     /// - [`Error::Request`].
     pub async fn start(setup: &LoginSetup) -> Result<Self, Error> {
         setup.permit_chatgpt()?;

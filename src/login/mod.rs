@@ -3,10 +3,10 @@
 //! All kinds of login follow this order; a failure before step 4 leaves the stored login unchanged:
 //!
 //! 1. [`LoginSession::begin`] checks `config.toml` and the store before the user is asked for anything;
-//! 2. the credential is obtained by [`BrowserLogin`], [`DeviceLogin`] or [`access_token`], or supplied by the user;
+//! 2. the credential is obtained by `BrowserLogin`, [`DeviceLogin`] or [`access_token`], or supplied by the user;
 //! 3. its account is checked against `config.toml`;
 //! 4. [`LoginSession::commit`] stores it under the lease, after completing what a killed process left behind;
-//! 5. [`CommittedLogin::announce`] shows the result, for example with [`BrowserLogin::announce`], and revokes the
+//! 5. [`CommittedLogin::announce`] shows the result, for example with `BrowserLogin::announce`, and revokes the
 //!    tokens of the replaced login as far as [`OldLoginPolicy`] says.
 //!
 //! [`commit_login()`] is step 4 alone, for a caller that holds the lease.

@@ -120,7 +120,8 @@ impl Engine {
 
 /// Blocks this thread until `request` completes on a new runtime.
 ///
-/// Inside a tokio runtime the request runs on a new thread, because tokio panics when one of its threads starts a runtime.
+/// Inside a tokio runtime the request runs on a new thread, because tokio panics when one of its threads starts a
+/// runtime.
 pub(super) fn block_on<T: Send>(request: impl Future<Output = T> + Send) -> Result<T, Error> {
     if Handle::try_current().is_err() {
         return block_this_thread_on(request);
@@ -169,7 +170,7 @@ pub(super) fn end_orphan(
     Ok(writer.remove_orphan(orphan)?)
 }
 
-/// Completes a refresh or logout that a killed process left behind. Call it before [`crate::login::keep`] or
+/// Completes a refresh or logout that a killed process left behind. Call it before [`crate::login::commit_login`] or
 /// [`crate::store::migrate`], so that the tokens of the login that they replace are not lost. Requires the lease; takes
 /// Codex's commit locks if there is a document to commit.
 ///
@@ -192,8 +193,8 @@ fn revoke_child(engine: &Engine, rescue: &Rescue) {
     }
 }
 
-/// Completes an interrupted logout: revokes and removes every stored copy of the login, also one that another program has
-/// refreshed meanwhile. Its token is no longer served, so this is retried until it succeeds or a login replaces it.
+/// Completes an interrupted logout: revokes and removes every stored copy of the login, also one that another program
+/// has refreshed meanwhile. Its token is no longer served, so this is retried until it succeeds or a login replaces it.
 fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
     if writer.state().logging_out.is_none() {
         return Ok(());
@@ -278,8 +279,8 @@ pub(super) fn revoke_unfinished(engine: &Engine, rescue: &Rescue) -> Result<(), 
     }
 }
 
-/// Moves the login to the store `to`; returns `None` if there is none. Requires the lease; takes Codex's commit locks for
-/// each change.
+/// Moves the login to the store `to`; returns `None` if there is none. Requires the lease; takes Codex's commit locks
+/// for each change.
 ///
 /// # Errors
 /// - As [`migrate::migrate`]: the login was not moved.
