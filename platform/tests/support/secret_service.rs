@@ -118,7 +118,7 @@ impl PrivateSession {
 
     /// Starts the service and unlocks the login keyring, which is created if necessary.
     pub(crate) fn start_unlocked(&mut self) {
-        self.start_service(&["--unlock"], Some("correct horse\n"));
+        self.start_service(&["--unlock"], Some(PASSWORD));
     }
 
     /// Unlocks the login keyring, as the user would.
@@ -152,6 +152,19 @@ impl PrivateSession {
         assert!(address.contains("unix:path="), "dbus-daemon said {address:?}");
         self.bus = Some(bus);
         self.monitor = Some(Monitor::attach(&self.folder));
+    }
+
+    /// Starts an unlocked service like [`Self::unlocked`], and starts it again whenever it crashes: gnome-keyring 42 aborts
+    /// when a property is read of an item that was deleted meanwhile.
+    pub(crate) fn unlocked_and_restarted() -> Self {
+        let mut session = Self::without_service();
+        let daemon = "setpriv --pdeathsig KILL gnome-keyring-daemon --foreground --components=secrets --unlock";
+        let mut service = command(&session.folder, "sh");
+        service.args(["-c", &format!("while :; do printf %s '{PASSWORD}' | {daemon}; done")]);
+        service.stdout(Stdio::null()).stderr(Stdio::null());
+        session.service = Some(Guarded(service.spawn().unwrap()));
+        session.monitor().await_owner(true);
+        session
     }
 
     /// Stops the service process: it stays on the bus and does not answer.
@@ -201,6 +214,9 @@ fn command(folder: &Folder, program: &str) -> Command {
     command.stdin(Stdio::null());
     command
 }
+
+/// The password of the login keyring.
+const PASSWORD: &str = "correct horse\n";
 
 const MARK_INTERFACE: &str = "private.session";
 

@@ -114,7 +114,7 @@ struct Case {
 #[test]
 fn keeps_its_promises() {
     session::inside(here!(), || {
-        let keychain = PrivateSession::unlocked();
+        let keychain = PrivateSession::unlocked_and_restarted();
         let variables = keychain.environment();
         let mut stage = Stage::new(&variables);
         let calls = Command::ALL.map(|command| {
@@ -183,6 +183,7 @@ fn shuffle(random: &mut Random, cases: &mut [Case]) {
 
 fn play(stage: &mut Stage<'_>, case: &Case, soak: &Mutex<&mut Soak>) {
     stage.set(case.command);
+    let owner = stage.scene.keychain_owner();
     let granted = stage.granted();
     let _ = std::fs::remove_file(&stage.trace);
     let run = inject(case.command.run(&stage.scene), &case.call, case.fault, &stage.trace);
@@ -209,8 +210,13 @@ fn play(stage: &mut Stage<'_>, case: &Case, soak: &Mutex<&mut Soak>) {
     let last = scene.codex(0, ["logout"]).run();
     let after_logout: Vec<_> = scene.leftovers();
     let held = scene.held_locks();
+    let keychain_crashed = owner != scene.keychain_owner();
 
     let mut soak = soak.lock().unwrap();
+    soak.count("cases that gnome-keyring did not survive, not judged", usize::from(keychain_crashed));
+    if keychain_crashed {
+        return;
+    }
     let detail = || {
         format!(
             "{case:?}\n  {lines:#?}\n  {after_fault:?}\n  stored {stored:?}\n  lost {lost:?}\n{ended}\n{}\n{last}",

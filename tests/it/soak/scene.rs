@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,15 @@ impl Scene {
         held
     }
 
+    /// Returns the unique bus name of the keychain's service, which changes when it crashes and starts again.
+    pub fn keychain_owner(&self) -> Option<String> {
+        let mut send = Command::new("dbus-send");
+        send.args(["--session", "--print-reply=literal", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"]);
+        send.args(["org.freedesktop.DBus.GetNameOwner", "string:org.freedesktop.secrets"]);
+        let output = send.envs(self.homes[0].variables()).output().unwrap();
+        self.has_keychain.then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Returns every stored document with the name of its store, or an error for an unparsable one.
     pub fn documents(&self) -> Vec<(String, Result<Value, String>)> {
         let mut found = Vec::new();
@@ -123,7 +133,13 @@ impl Scene {
             found.push(("auth.json".to_owned(), parse(&bytes)));
         }
         for (number, home) in self.homes.iter().enumerate().filter(|_| self.has_keychain) {
-            match item(home).get_secret() {
+            let mut secret = item(home).get_secret();
+            let until = Instant::now() + PATIENCE;
+            // The service has crashed and starts again.
+            while matches!(secret, Err(keyring3::Error::PlatformFailure(_))) && Instant::now() < until {
+                secret = item(home).get_secret();
+            }
+            match secret {
                 Err(keyring3::Error::NoEntry) => {}
                 secret => found.push((format!("item of home {number}"), parse(&secret.unwrap()))),
             }
