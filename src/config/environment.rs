@@ -11,8 +11,8 @@ use super::network::Network;
 use super::overrides::Overrides;
 use super::terminal_env::TerminalEnv;
 use super::variables::{
-    ACCESS_TOKEN, API_KEY, CLICOLOR_FORCE, CONFIG, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT, LOG, NO_COLOR, PATH, RUNTIME_FOLDER,
-    SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
+    ACCESS_TOKEN, API_KEY, CLICOLOR_FORCE, CONFIG, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT, LOG, NO_COLOR, PATH,
+    RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
 };
 use crate::secret::Secret;
 

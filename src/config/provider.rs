@@ -223,7 +223,9 @@ mod tests {
             };
             assert_eq!(known, ["b"]);
         }
-        assert!(matches!(provider_command("", "a"), Err(Error::NoProvider { known, .. }) if known.is_empty()));
+        assert!(
+            matches!(provider_command("", "a"), Err(Error::NoProvider { known, .. }) if known.is_empty())
+        );
     }
 
     #[test]

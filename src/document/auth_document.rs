@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr as _;
 
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use super::error::{DocumentWarning, Error};
@@ -58,11 +57,7 @@ impl AuthDocument {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::Empty);
         }
-        let is_other_json =
-            || !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
-        Fields::parse(text)
-            .map_err(|error| if is_other_json() { Error::NotAnObject } else { Error::Json(error) })
-            .and_then(Self::from_fields)
+        Fields::parse(text).and_then(Self::from_fields)
     }
 
     /// Creates the document of a login by API key, as `codex login --with-api-key` writes it.

@@ -32,11 +32,11 @@ pub(super) enum Json {
 
 impl Fields {
     /// Parses one JSON object with nothing behind it. The error quotes nothing of the text.
-    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        let raw: &RawValue = serde_json::from_str(text)?;
-        match Json::parse(raw, MAX_DEPTH)? {
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        let raw: &RawValue = serde_json::from_str(text).map_err(Error::Json)?;
+        match Json::parse(raw, MAX_DEPTH).map_err(Error::Json)? {
             Json::Object(fields) => Ok(fields),
-            _ => Err(de::Error::custom("the outermost value is not an object")),
+            _ => Err(Error::NotAnObject),
         }
     }
 

@@ -154,8 +154,8 @@ fn a_parse_error_says_why_and_shows_nothing_of_the_text() {
         (br#"{"OPENAI_API_KEY":"marked"} x"#, "JSON"),
         (br#"{"OPENAI_API_KEY":"marked","OPENAI_API_KEY":"marked"}"#, "JSON"),
         (br#"{"tokens":{"marked":1,"marked":2}}"#, "JSON"),
-        (br#""marked""#, "JSON"),
-        (br#"["marked"]"#, "JSON"),
+        (br#""marked""#, "not a JSON object"),
+        (br#"["marked"]"#, "not a JSON object"),
         (deep.as_bytes(), "JSON"),
         (br#"{"OPENAI_API_KEY":7}"#, "OPENAI_API_KEY must be a string"),
         (br#"{"tokens":"marked"}"#, "tokens must be an object"),
@@ -164,9 +164,9 @@ fn a_parse_error_says_why_and_shows_nothing_of_the_text() {
         (br#"{"last_refresh":1700000000}"#, "last_refresh must be a string"),
     ] {
         let error = AuthDocument::parse(bytes).unwrap_err();
-        let told = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert!(error.to_string().contains(part), "{error} for {}", String::from_utf8_lossy(bytes));
-        assert!(!format!("{error} {error:?} {told}").contains("marked"), "{error:?}");
+        assert!(!format!("{error} {error:?} {cause}").contains("marked"), "{error:?}");
     }
 }
 

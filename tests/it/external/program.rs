@@ -36,7 +36,10 @@ fn only_the_token_of_the_provider_is_printed() {
 fn an_unknown_provider_is_an_error_that_lists_the_others_and_not_the_argument() {
     let home = with_provider("command = \"true\"");
     let ended = home.codex(["token", "--provider", "sk-marked"]).run().refused(1);
-    assert!(ended.err.contains("the providers with one are corp") && !ended.err.contains("marked"), "{ended}");
+    assert!(
+        ended.err.contains("the providers with one are corp") && !ended.err.contains("marked"),
+        "{ended}"
+    );
     TestHome::new().codex(["token", "--provider", "corp"]).run().refused(1);
 }
 
@@ -107,8 +110,7 @@ fn a_refresh_continues_when_the_token_command_is_killed_with_its_group() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = codex_auth_platform::process::start_in_new_group(&mut command).spawn().unwrap();
     hold.arrived(TEST_TIMEOUT).unwrap();
-    codex_auth_platform::process::kill_group(child.id())
-        .unwrap();
+    codex_auth_platform::process::kill_group(child.id()).unwrap();
     child.wait().unwrap();
     hold.release();
     eventually("the child to commit", || {

@@ -51,7 +51,7 @@ impl Watcher {
         let mut child = run.through(mode.wrapper().iter().copied()).start();
         let output = Lines::of(child.stdout.take().unwrap());
         let stderr = Lines::of(child.stderr.take().unwrap());
-        let watcher = Self { process: Guarded(child), stdout: output, stderr: stderr };
+        let watcher = Self { process: Guarded(child), stdout: output, stderr };
         let first = watcher.next_event();
         assert_eq!(first["event"], "present", "{first}");
         (watcher, first)
