@@ -13,10 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!token.is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic()));
     }
     let Ok(document) = AuthDocument::parse(bytes) else { return };
-    let before: Value = serde_json::from_slice(bytes).expect("a document is JSON");
+    // A document may have a number that is too large for `Value`.
+    let before = serde_json::from_slice::<Value>(bytes).ok();
     for written in [document.to_pretty(), document.to_compact()] {
-        let after: Value = serde_json::from_slice(&written).expect("a written document is JSON");
-        assert_eq!(before, after);
+        assert_eq!(before, serde_json::from_slice::<Value>(&written).ok());
         let reparsed = AuthDocument::parse(&written).expect("a written document can be read");
         assert_eq!(*reparsed.to_pretty(), *document.to_pretty());
         assert_eq!(reparsed.fingerprint(), document.fingerprint());
