@@ -66,6 +66,7 @@ pub struct ChildRunner {
     command: String,
     overrides: Overrides,
     lock_timeout: Option<Duration>,
+    logs: bool,
 }
 
 impl ChildRunner {
@@ -73,7 +74,7 @@ impl ChildRunner {
     /// calls [`serve_parent`].
     #[must_use]
     pub fn new(command: impl Into<String>) -> Self {
-        Self { command: command.into(), overrides: Overrides::default(), lock_timeout: None }
+        Self { command: command.into(), overrides: Overrides::default(), lock_timeout: None, logs: false }
     }
 
     /// Sets settings that override `config.toml`.
@@ -86,6 +87,12 @@ impl ChildRunner {
     #[must_use]
     pub fn lock_timeout(self, timeout: Duration) -> Self {
         Self { lock_timeout: Some(timeout), ..self }
+    }
+
+    /// Sets whether the child writes its log to the standard error of this process. It then keeps that open until it ends.
+    #[must_use]
+    pub fn logs(self, logs: bool) -> Self {
+        Self { logs, ..self }
     }
 
     /// Runs `job` in a child process and blocks until it has ended. If no child can be started, `may_run_here` decides
@@ -122,6 +129,7 @@ impl ChildRunner {
         if let Some(timeout) = self.lock_timeout {
             command.env("CODEX_AUTH_LOCK_TIMEOUT", format!("{}ms", timeout.as_millis()));
         }
+        command.stderr(if self.logs { Stdio::inherit() } else { Stdio::null() });
         // In tests the child needs these variables: libfaketime sets its clock through them.
         #[cfg(not(feature = "failpoints"))]
         process::remove_loader_variables(&mut command);
@@ -168,9 +176,7 @@ fn run_in_child(
     job: &Job,
     on_wait: &mut dyn FnMut(Duration, Option<&str>),
 ) -> Result<Result<JobOutcome, JobFailure>, StartError> {
-    // A child process writes nothing but its log there.
-    let stderr = if tracing::enabled!(tracing::Level::ERROR) { Stdio::inherit() } else { Stdio::null() };
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = process::start_in_new_session(&mut command).spawn().map_err(StartError::Spawn)?;
     let lines = match send_job(&mut child, ready_within, job) {
         Ok(lines) => lines,

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use codex_auth::ErrorKind;
 use codex_auth::config::Overrides;
 use codex_auth::manager::{ChildRunner, Job, JobFailure, JobOutcome, ProcessFallback, serve_parent};
 use codex_auth::store::LockDeadline;
+use codex_auth::{Environment, ErrorKind};
 use codex_auth_platform::peer;
 use indicatif::ProgressBar;
 
@@ -38,9 +38,15 @@ pub(crate) enum WaitNotice {
     Terminal,
 }
 
+/// A runner whose child writes a log if this process was asked for one; the keeper's own log does not count.
+fn runner() -> ChildRunner {
+    let logs = Environment::of_process().is_ok_and(|environment| environment.log.is_some());
+    ChildRunner::new(COMMAND).logs(logs)
+}
+
 /// Runs `job` in a child process on a thread of the runtime. If none can be started, runs it on that thread.
 pub(crate) async fn run_in_background(job: Job) -> Result<JobOutcome, JobFailure> {
-    let work = move || ChildRunner::new(COMMAND).run(&job, |_, _| {}, || ProcessFallback::Allowed);
+    let work = move || runner().run(&job, |_, _| {}, || ProcessFallback::Allowed);
     let outcome = tokio::task::spawn_blocking(work).await;
     outcome.unwrap_or_else(|error| Err(JobFailure::new(ErrorKind::TryAgain, error.to_string())))
 }
@@ -53,7 +59,7 @@ pub(crate) fn run_within(
     deadline: &LockDeadline,
 ) -> Result<JobOutcome, JobFailure> {
     let mut spinner = Spinner::new(notice);
-    let runner = ChildRunner::new(COMMAND).lock_timeout(deadline.left());
+    let runner = runner().lock_timeout(deadline.left());
     let outcome =
         runner.run(job, |waited, holder| spinner.waiting(waited, holder), || ProcessFallback::Allowed);
     deadline.deduct(spinner.waited);
@@ -67,7 +73,7 @@ pub(crate) fn run_with(
     overrides: Overrides,
     may_run_here: impl FnOnce() -> ProcessFallback,
 ) -> Result<JobOutcome, JobFailure> {
-    ChildRunner::new(COMMAND).overrides(overrides).run(job, |_, _| {}, may_run_here)
+    runner().overrides(overrides).run(job, |_, _| {}, may_run_here)
 }
 
 /// Runs the job from standard input and writes its outcome to standard output: the child's side of [`run_within`].

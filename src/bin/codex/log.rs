@@ -21,6 +21,8 @@ pub(crate) fn start(environment: &Environment, default: Option<LogLevel>) {
     // Other libraries may log secrets that pass through them.
     let ours = Targets::new().with_target("codex_auth", level).with_target("codex", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false);
+    // Reporting a failed write would panic if standard error is closed, also in the middle of a refresh.
+    let lines = lines.log_internal_errors(false);
     // An existing subscriber is kept.
     let _ = tracing_subscriber::registry().with(lines).with(ours).try_init();
 }

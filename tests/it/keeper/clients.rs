@@ -66,7 +66,7 @@ fn the_socket_alone_is_enough_for_a_process_without_a_home() {
     keeper.signal("-TERM");
     assert_eq!(keeper.wait().0, Some(0));
     let ended = run(&["token"]).refused(5);
-    assert!(ended.err.contains("hint: start the keeper there, codex sync run"), "{ended}");
+    assert!(ended.err.contains("hint: start the keeper of that socket (codex sync run)"), "{ended}");
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn a_token_for_a_forbidden_workspace_is_not_served_and_not_revoked() {
     // The authority issues tokens for the previous workspace.
     for arguments in [&["refresh"][..], &["token"], &["token", "--min-ttl", "2h"]] {
         let ended = world.codex(arguments.iter().copied()).run().refused(3);
-        assert!(ended.out.is_empty() && ended.err.contains("config.toml allows acct-2 only"), "{ended}");
+        assert!(ended.out.is_empty() && ended.err.contains("config.toml allows only acct-2"), "{ended}");
     }
     let status = world.codex(["status", "--json"]).run().expect(3).json();
     assert_eq!((&status["logged_in"], &status["usable"]), (&json!(true), &json!(false)));
