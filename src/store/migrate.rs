@@ -210,7 +210,7 @@ fn copy_once(
         }
         ReplaceOutcome::Changed(_) => return Err(Error::Contended),
     }
-    report.setting = writer.select(to.into())?.or(report.setting.take());
+    report.setting = writer.select(to.into())?.or_else(|| report.setting.take());
     let from = to.other();
     let copied = SeenRevision::Credential(source.document.revision());
     match writer.remove(from, copied) {

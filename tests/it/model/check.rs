@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::time::Instant;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
 
@@ -13,26 +12,28 @@ where
     M::State: Clone + Debug + Hash + Send + Sync + PartialEq + 'static,
     M::Action: Clone + Debug + Send + Sync + PartialEq + 'static,
 {
-    let began = Instant::now();
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    assert_promises(name, &model, &checker, trace);
+}
+
+/// Asserts that `checker` found no broken promise of `model`, and reached every situation.
+pub fn assert_promises<M: Model>(
+    name: &str,
+    model: &M,
+    checker: &impl Checker<M>,
+    trace: fn(Path<M::State, M::Action>) -> String,
+) where
+    M::State: Clone + PartialEq,
+    M::Action: Clone + PartialEq,
+{
     let (states, unique) = (checker.state_count(), checker.unique_state_count());
-    println!(
-        "{name}: {unique} unique states of {states}, depth {}, {:.1?}",
-        checker.max_depth(),
-        began.elapsed()
-    );
+    println!("{name}: {unique} unique states of {states}, depth {}", checker.max_depth());
     for property in model.properties() {
-        let found = checker.discovery(property.name);
-        match property.expectation {
-            Expectation::Sometimes => assert!(found.is_some(), "never reached: {}", property.name),
-            _ => {
-                assert!(
-                    found.is_none(),
-                    "not so: {}\n{}",
-                    property.name,
-                    found.map_or_else(String::new, trace)
-                );
-            }
+        let (found, name) = (checker.discovery(property.name), property.name);
+        if matches!(property.expectation, Expectation::Sometimes) {
+            assert!(found.is_some(), "never reached: {name}");
+        } else if let Some(run) = found {
+            panic!("not so: {name}\n{}", trace(run));
         }
     }
 }

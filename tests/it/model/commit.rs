@@ -13,6 +13,20 @@ enum Verdict {
     Refused(Stray),
 }
 
+impl World {
+    fn publish_seen(&mut self, who: usize, seen: Seen) {
+        match seen {
+            Seen::LoggedOut => self.end(who, Outcome::LoggedOut),
+            Seen::OtherAccount => self.end(who, Outcome::OtherAccount),
+            Seen::Changed(token) => {
+                self.adopt(who, token);
+                self.end(who, Outcome::Token);
+            }
+            Seen::Same(_) => self.end(who, Outcome::Poisoned),
+        }
+    }
+}
+
 impl Protocol {
     /// Returns whether no process of ours holds the commit locks.
     pub fn commit_locks_free(&self, world: &World) -> bool {
@@ -88,15 +102,7 @@ impl Protocol {
 
     /// After a refused commit the caller gets the stored token, whichever it is.
     pub fn publish_stored(&self, world: &mut World, who: usize) {
-        match self.look(world, who) {
-            Seen::LoggedOut => world.end(who, Outcome::LoggedOut),
-            Seen::OtherAccount => world.end(who, Outcome::OtherAccount),
-            Seen::Changed(token) => {
-                world.adopt(who, token);
-                world.end(who, Outcome::Token);
-            }
-            Seen::Same(_) => world.end(who, Outcome::Poisoned),
-        }
+        world.publish_seen(who, self.look(world, who));
     }
 
     /// After `reused` another process has the successor. The grace period of five seconds is a fair wait here: a live
@@ -113,24 +119,16 @@ impl Protocol {
 
     /// Adopts a changed document, else poisons the token. In both cases the token is known to be dead from now on.
     pub fn look_after_refusal(&self, world: &mut World, who: usize, token: Token) {
-        let look = self.look(world, who);
+        let seen = self.look(world, who);
         // Found by this model: the peer's commits are not in `spent`, but a refusal shows that the token is spent.
         if !self.is(Mutation::ForgetsRefused) {
             world.state.spent.add(token);
         }
-        if matches!(look, Seen::Same(_)) {
+        if matches!(seen, Seen::Same(_)) {
             world.state.poison = Some(token);
         }
         world.wake_waiters();
-        match look {
-            Seen::LoggedOut => world.end(who, Outcome::LoggedOut),
-            Seen::OtherAccount => world.end(who, Outcome::OtherAccount),
-            Seen::Changed(token) => {
-                world.adopt(who, token);
-                world.end(who, Outcome::Token);
-            }
-            Seen::Same(_) => world.end(who, Outcome::Poisoned),
-        }
+        world.publish_seen(who, seen);
     }
 
     pub fn back_off(&self, world: &mut World, who: usize, token: Token) {

@@ -17,9 +17,8 @@ mod stores;
 mod world;
 
 use std::collections::HashMap;
-use std::time::Instant;
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
+use stateright::{Checker, HasDiscoveries, Model, Path};
 
 use protocol::{Action, Protocol};
 use world::{OnReuse, World};
@@ -79,27 +78,9 @@ fn every_run_ends() {
 }
 
 fn holds(name: &str, protocol: Protocol) {
-    let began = Instant::now();
     let stop = HasDiscoveries::AnyFailures;
     let checker = protocol.checker().symmetry().finish_when(stop).spawn_dfs().join();
-    let (states, unique) = (checker.state_count(), checker.unique_state_count());
-    println!(
-        "{name}: {unique} unique states of {states}, depth {}, {:.1?}",
-        checker.max_depth(),
-        began.elapsed()
-    );
-    for property in protocol.properties() {
-        let found = checker.discovery(property.name);
-        match property.expectation {
-            Expectation::Sometimes => assert!(found.is_some(), "never reached: {}", property.name),
-            _ => assert!(
-                found.is_none(),
-                "not so: {}\n{}",
-                property.name,
-                found.map_or_else(String::new, trace)
-            ),
-        }
-    }
+    check::assert_promises(name, &protocol, &checker, trace);
 }
 
 /// Prints a run step by step: the state of each process before the step, and what the step changed.

@@ -1,24 +1,14 @@
 //! Mutations of the protocol: every wrong rule breaks the promise that it should.
 
-use stateright::{Checker, HasDiscoveries, Model};
-
 use super::promises::{
     ACCOUNTS_APART, ALL_END, LOGOUT_HOLDS, NO_SPENT_TOKEN, NOTHING_LOST, ONE_REQUEST, ONLY_DEAD_POISONED,
 };
 use super::protocol::{Mutation, Protocol};
 use super::world::OnReuse;
-use super::{THREE_OF_OURS, TWO_AND_A_PEER, states_on_or_before_a_cycle, trace};
+use super::{THREE_OF_OURS, TWO_AND_A_PEER, check, states_on_or_before_a_cycle};
 
-/// Asserts that `protocol` with this mutation breaks `promise`.
 fn breaks(protocol: Protocol, mutation: Mutation, promise: &'static str) {
-    let protocol = Protocol { mutation: Some(mutation), ..protocol };
-    let stop = HasDiscoveries::AnyOf([promise].into());
-    let checker = protocol.checker().finish_when(stop).spawn_bfs().join();
-    let states = checker.unique_state_count();
-    let Some(run) = checker.discovery(promise) else {
-        panic!("{mutation:?} does no harm in {states} states: {promise}");
-    };
-    println!("{mutation:?}, {states} states: not so: {promise}\n{}", trace(run));
+    check::breaks(mutation, Protocol { mutation: Some(mutation), ..protocol }, promise);
 }
 
 #[test]

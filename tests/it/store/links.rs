@@ -117,7 +117,7 @@ fn a_link_that_dangles_after_the_request_is_reported_and_nothing_is_lost() {
         let document = scene.document("one.json", &grant);
         symlink(&document, scene.home.document()).unwrap();
         let output = refresh_paused_at(&scene, step, || {
-            link_to(&scene.folder.join("gone/one.json"), &scene.home.document())
+            link_to(&scene.folder.join("gone/one.json"), &scene.home.document());
         });
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(5) && err.contains("auth.json"), "{step}: {err}");
