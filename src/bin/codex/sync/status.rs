@@ -2,6 +2,7 @@
 
 use clap::Args;
 use codex_auth::keeper::{Client, ClientError, KeeperStatus};
+use codex_auth::redaction::printable;
 use codex_auth::{Clock, Environment, store};
 use codex_auth_platform::service;
 use serde_json::json;
@@ -59,9 +60,9 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         show(status, socket.as_deref(), installed.as_deref(), output)?;
     } else {
         output.data("no keeper is running")?;
-        output.say(match installed {
-            Some(_) => "hint: it is installed; to start it: codex sync install --now",
-            None => "hint: to start one at every login: codex sync install --now",
+        output.hint(match installed {
+            Some(_) => "it is installed; to start it: codex sync install --now",
+            None => "to start one at every login: codex sync install --now",
         });
     }
     // Scripts use the exit code.
@@ -87,12 +88,12 @@ fn show(
     fields.push((
         "usable",
         match (&status.reason, &status.busy) {
-            (Some(why), _) => format!("no: {}", codex_auth::redaction::printable(why, 200)),
+            (Some(why), _) => format!("no: {}", printable(why, 200)),
             (None, Some(holder)) => format!("yes, when {} has finished", plain(holder)),
             (None, None) => "yes".to_owned(),
         },
     ));
-    fields.extend(socket.map(|socket| ("answers at", socket.to_owned())));
+    fields.extend(socket.map(|socket| ("socket", socket.to_owned())));
     fields.push(("service", installed.unwrap_or("not installed").to_owned()));
     Ok(output.fields(&fields)?)
 }
