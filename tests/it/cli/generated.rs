@@ -1,4 +1,4 @@
-//! Completions and manual pages: they are those of the definition, and the programs that read them have no complaint.
+//! Completions and manual pages: they match the definition of the arguments, and other programs read them.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::{Run, TestHome, names, program};
 
-/// What there is to know of the program: the options of each command, by the words that call it.
+/// The options of each command, by the words that call it.
 fn definition(home: &TestHome) -> BTreeMap<Vec<String>, Vec<String>> {
     let mut known = BTreeMap::new();
     let mut rest = vec![Vec::new()];
@@ -38,7 +38,7 @@ fn definition(home: &TestHome) -> BTreeMap<Vec<String>, Vec<String>> {
     known
 }
 
-/// The manual pages in a folder of their own, which was not there before.
+/// Writes the manual pages into a new folder.
 fn pages(home: &TestHome) -> PathBuf {
     let folder = home.path().with_file_name("share").join("man1");
     let ended = home.codex(["man", folder.to_str().unwrap()]).run().expect(0);
@@ -54,7 +54,7 @@ fn script(home: &TestHome, shell: &str) -> PathBuf {
     home.write(&format!("codex.{shell}"), ended.out)
 }
 
-/// What a program says that has nothing to complain of.
+/// The output of a program that reports no error.
 fn accepted(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -76,17 +76,17 @@ fn every_command_has_a_manual_page_with_its_options() {
     assert_eq!(names(&folder), expected);
     assert!(expected.contains(&"codex-sync-run.1".to_owned()) && expected.len() > 15, "{expected:?}");
     for (words, options) in &known {
-        let told = shown(&folder.join(page(words)));
+        let printed = shown(&folder.join(page(words)));
         for option in options {
-            assert!(told.contains(option), "{words:?} {option}\n{told}");
+            assert!(printed.contains(option), "{words:?} {option}\n{printed}");
         }
     }
 }
 
-/// A manual page as a person reads it.
+/// A manual page as mandoc shows it.
 fn shown(page: &Path) -> String {
     let typed = accepted(Command::new("mandoc").args(["-T", "utf8", "-O", "width=1000"]).arg(page));
-    // Bold is a letter typed twice, in the same place.
+    // mandoc writes a bold letter twice, with a backspace between.
     typed.chars().fold(String::new(), |mut shown, letter| {
         match letter {
             '\u{8}' => drop::<Option<_>>(shown.pop()),
@@ -97,7 +97,7 @@ fn shown(page: &Path) -> String {
 }
 
 #[test]
-fn the_readers_of_manual_pages_have_no_complaint() {
+fn groff_and_mandoc_accept_the_manual_pages() {
     let home = TestHome::new();
     let folder = pages(&home);
     for name in names(&folder) {
@@ -110,32 +110,36 @@ fn the_readers_of_manual_pages_have_no_complaint() {
 }
 
 #[test]
-fn the_page_of_the_program_tells_what_holds_for_every_command() {
+fn the_page_of_the_program_has_environment_files_and_exit_codes() {
     let home = TestHome::new();
-    let told = shown(&pages(&home).join("codex.1"));
+    let printed = shown(&pages(&home).join("codex.1"));
     for heading in ["COMMANDS", "ENVIRONMENT", "FILES", "EXIT STATUS"] {
-        assert!(told.contains(heading), "{heading}\n{told}");
+        assert!(printed.contains(heading), "{heading}\n{printed}");
     }
     for variable in codex_auth::config::VARIABLES {
-        assert!(told.contains(variable.name) && told.contains(variable.purpose), "{}\n{told}", variable.name);
+        assert!(
+            printed.contains(variable.name) && printed.contains(variable.purpose),
+            "{}\n{printed}",
+            variable.name
+        );
     }
     for word in ["auth.json", "codex-auth/rescue", "codex-sync(1)", "130"] {
-        assert!(told.contains(word), "{word}\n{told}");
+        assert!(printed.contains(word), "{word}\n{printed}");
     }
-    assert!(!told.contains("transaction"), "{told}");
+    assert!(!printed.contains("transaction"), "{printed}");
 }
 
 #[test]
-fn a_folder_that_takes_no_pages_is_named() {
+fn a_folder_that_cannot_be_written_is_named() {
     let home = TestHome::new();
     let file = home.write("file", "");
     let ended = home.codex(["man", file.to_str().unwrap()]).run().refused(1);
-    let told = format!("error: cannot write manual pages into {}: ", file.display());
-    assert!(ended.err.starts_with(&told) && ended.err.contains("hint: name a folder"), "{ended}");
+    let printed = format!("error: cannot write manual pages into {}: ", file.display());
+    assert!(ended.err.starts_with(&printed) && ended.err.contains("hint: name a folder"), "{ended}");
 }
 
 #[test]
-fn every_command_and_option_is_completed_and_nothing_hidden_is() {
+fn completions_have_every_command_and_option_and_nothing_hidden() {
     let home = TestHome::new();
     let known = definition(&home);
     for shell in ["bash", "zsh", "fish"] {
@@ -161,23 +165,23 @@ fn bash_and_fish_complete_commands_options_and_stores() {
     let home = TestHome::new();
     let (bash, fish) = (script(&home, "bash"), script(&home, "fish"));
     let in_bash = |words: &[&str]| {
-        // What bash does for a person who presses the key: the words so far, and which of them is meant.
+        // Calls the completion function as bash does for the Tab key.
         let complete = r#"source "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _codex codex "${@: -1}" "${@: -2:1}"
             printf '%s\n' "${COMPREPLY[@]}""#;
-        let told = accepted(Command::new("bash").args(["-c", complete]).arg(&bash).args(words));
-        told.lines().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+        let printed = accepted(Command::new("bash").args(["-c", complete]).arg(&bash).args(words));
+        printed.lines().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
     };
     let in_fish = |words: &[&str]| {
         let complete = "source $argv[1]; complete -C \"$argv[2]\"";
         let line = words.join(" ");
-        let told = accepted(
+        let printed = accepted(
             Command::new("fish")
                 .args(["--no-config", "-c", complete])
                 .arg(&fish)
                 .arg(line)
                 .env("HOME", home.path()),
         );
-        told.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+        printed.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for (words, expected) in [
         (&["codex", "lo"][..], &["login", "logout"][..]),
@@ -187,9 +191,9 @@ fn bash_and_fish_complete_commands_options_and_stores() {
         (&["codex", "sync", "un"], &["uninstall"]),
         (&["codex", "tran"], &[]),
     ] {
-        for (shell, mut told) in [("bash", in_bash(words)), ("fish", in_fish(words))] {
-            told.sort();
-            assert_eq!(told, expected, "{shell} {words:?}");
+        for (shell, mut printed) in [("bash", in_bash(words)), ("fish", in_fish(words))] {
+            printed.sort();
+            assert_eq!(printed, expected, "{shell} {words:?}");
         }
     }
 }
@@ -207,7 +211,7 @@ fn the_second_name_is_completed_too() {
 }
 
 #[test]
-fn manual_pages_are_as_open_as_the_user_wants_them() {
+fn manual_pages_follow_the_umask() {
     let home = TestHome::new();
     let folder = home.path().with_file_name("open");
     let run = home.codex(["man", folder.to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! Handing over: what is not ours goes whole to the next `codex` on the search path, with a login that is fresh.
+//! Command lines of other programs go unchanged to the next `codex` on PATH, with a fresh login.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,7 +13,7 @@ use scripted_authority::{Ending, Endpoint, Moment, Step};
 use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Ended, Machine, Run, TestHome, eventually, program, search_path};
 
-/// Tells all there is to tell of how it was called.
+/// A program that prints its pid, its arguments and its input.
 pub(super) const TELLS: &str = r#"#!/bin/sh
 printf 'next %s\n' "$$"
 for word in "$@"; do printf '<%s>\n' "$word"; done
@@ -22,12 +22,12 @@ echo said >&2
 exit 7
 "#;
 
-/// Tells the access token that it finds.
+/// A program that prints the stored access token.
 const READS: &str = r#"#!/bin/sh
 sed -n 's/.*"access_token": "\(.*\)".*/\1/p' "$CODEX_HOME/auth.json"
 "#;
 
-/// A folder for the search path, with a program in it.
+/// Creates a folder with a program, for PATH.
 pub(super) fn folder(home: &TestHome, name: &str, program: &str, text: &str) -> PathBuf {
     let folder = home.beside(name);
     fs::write(folder.join("text"), text).unwrap();
@@ -35,19 +35,19 @@ pub(super) fn folder(home: &TestHome, name: &str, program: &str, text: &str) -> 
     folder
 }
 
-/// Puts a program in its home, by another process: what this one has open for writing, be it in a fork, cannot be run.
+/// Installs a program by another process: a file that this process or its fork has open for writing cannot be run.
 pub(super) fn placed(from: &Path, to: &Path) {
     assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
 }
 
-/// The search path with these folders before the tester's.
+/// PATH with these folders before those of the test run.
 pub(super) fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString {
     let others = search_path();
     let folders = folders.into_iter().map(Path::to_owned).chain(std::env::split_paths(&others));
     std::env::join_paths(folders).unwrap()
 }
 
-/// A run with one next codex, which is this text.
+/// A run with `text` as the next codex on PATH.
 pub(super) fn before(home: &TestHome, text: &str, run: Run) -> Run {
     let folder = home.path().with_file_name("next");
     let folder = if folder.exists() { folder } else { self::folder(home, "next", "codex", text) };
@@ -55,16 +55,16 @@ pub(super) fn before(home: &TestHome, text: &str, run: Run) -> Run {
 }
 
 #[test]
-fn what_is_not_ours_goes_whole_to_the_next_codex() {
+fn other_commands_go_unchanged_to_the_next_codex() {
     let home = TestHome::new();
     let words = ["exec", "--json", "two words", "", "line\nend", "-c", "status", "'\"$HOME`"];
     let child = before(&home, TELLS, home.codex(words)).input("typed").start();
     let pid = child.id();
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     let each: String = words.iter().map(|word| format!("<{word}>\n")).collect();
     assert_eq!(
-        told,
+        printed,
         format!("next {pid}\n{each}typed"),
         "the same process, the same words, the same streams"
     );
@@ -72,13 +72,13 @@ fn what_is_not_ours_goes_whole_to_the_next_codex() {
 
     let mut command = before(&home, TELLS, home.codex([])).into_command();
     command.arg(OsStr::from_bytes(b"\xff\xfe"));
-    let told = command.output().unwrap().stdout;
-    assert!(told.ends_with(b"<\xff\xfe>\n"), "{told:?}");
-    assert!(home.names().is_empty(), "nothing is made where nobody is logged in");
+    let printed = command.output().unwrap().stdout;
+    assert!(printed.ends_with(b"<\xff\xfe>\n"), "{printed:?}");
+    assert!(home.names().is_empty(), "nothing is created without a login");
 }
 
 #[test]
-fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
+fn the_first_word_decides_which_program_runs() {
     let home = TestHome::new();
     let run = |words: &[&str]| before(&home, TELLS, home.codex(words.iter().copied())).run();
     let key = "cli_auth_credentials_store=file";
@@ -124,7 +124,7 @@ fn a_command_line_is_ours_or_the_next_programs_by_its_first_word() {
 }
 
 #[test]
-fn without_a_next_codex_a_strange_word_is_misuse() {
+fn without_a_next_codex_an_unknown_command_is_a_usage_error() {
     let home = TestHome::new();
     insta::assert_snapshot!(home.codex(["exec", "hello"]).run(), @r"
     exit 2
@@ -140,7 +140,7 @@ fn without_a_next_codex_a_strange_word_is_misuse() {
 }
 
 #[test]
-fn programs_that_others_may_have_planted_are_passed_over() {
+fn programs_that_other_users_can_write_are_skipped() {
     let home = TestHome::new();
     let (good, loose) = (folder(&home, "good", "codex", TELLS), folder(&home, "loose", "codex", TELLS));
     fs::set_permissions(loose.join("codex"), fs::Permissions::from_mode(0o775)).unwrap();
@@ -148,7 +148,7 @@ fn programs_that_others_may_have_planted_are_passed_over() {
     fs::set_permissions(plain.join("codex"), fs::Permissions::from_mode(0o644)).unwrap();
     let exec = |path: &OsStr| {
         let mut command = home.codex(["exec"]).env("PATH", path).into_command();
-        // Relative entries would be found from here.
+        // Relative entries are relative to this folder.
         command.current_dir(&good).output().unwrap()
     };
     for planted in [loose.as_os_str(), plain.as_os_str(), OsStr::new("."), OsStr::new(":::"), OsStr::new("")]
@@ -160,7 +160,7 @@ fn programs_that_others_may_have_planted_are_passed_over() {
 }
 
 #[test]
-fn two_copies_of_ours_do_not_hand_over_to_each_other_for_ever() {
+fn two_copies_of_this_program_do_not_run_each_other_endlessly() {
     let home = TestHome::new();
     let copies = ["one", "other"].map(|name| {
         let folder = home.beside(name);
@@ -177,7 +177,7 @@ fn two_copies_of_ours_do_not_hand_over_to_each_other_for_ever() {
 }
 
 #[test]
-fn a_codex_that_calls_codex_again_is_served_and_one_that_never_stops_is_stopped() {
+fn a_codex_that_calls_codex_again_works_and_an_endless_loop_ends() {
     let home = TestHome::new();
     let ours = program();
     let ours = ours.parent().unwrap();
@@ -207,7 +207,7 @@ fn a_key_of_the_login_can_be_set_for_one_run() {
     assert_eq!(with(file, &["token"]).run().expect(0).out, "sk-1\n");
     assert_eq!(home.read("config.toml"), config);
     with(file, &["logout", "--local"]).run().expect(0);
-    assert!(!home.document().exists(), "the child that logs out was told as well");
+    assert!(!home.document().exists(), "the child that logs out was printed as well");
     insta::assert_snapshot!(with("cli_auth_credentials_store=floppy", &["status"]).run(), @r#"
     exit 2
     --- stdout
@@ -226,27 +226,27 @@ fn help_and_version_are_those_of_both() {
     let next = "#!/bin/sh\ncase $1 in --version|-V) echo 'codex-cli 9.9.9'; echo more;; *) echo \"help by $1\";; esac\n";
     let run = |word: &str| before(&home, next, home.codex([word])).run().expect(0);
     for word in ["--version", "-V"] {
-        let told = run(word);
+        let printed = run(word);
         assert_eq!(
-            told.out,
+            printed.out,
             format!("codex-cli 9.9.9\ncodex-auth {}\n", env!("CARGO_PKG_VERSION")),
-            "{told}"
+            "{printed}"
         );
     }
     for word in ["--help", "-h", "help"] {
-        let told = run(word).out;
-        let (ours, theirs) = told.split_once("\nAny other command goes to ").unwrap();
-        assert!(ours.contains("  login ") && theirs.contains(&format!("help by {word}\n")), "{told}");
+        let printed = run(word).out;
+        let (ours, theirs) = printed.split_once("\nAny other command goes to ").unwrap();
+        assert!(ours.contains("  login ") && theirs.contains(&format!("help by {word}\n")), "{printed}");
     }
-    let told = before(&home, next, home.codex(["doctor"])).run().out;
-    assert!(told.contains("next codex    codex-cli 9.9.9 ("), "{told}");
+    let printed = before(&home, next, home.codex(["doctor"])).run().out;
+    assert!(printed.contains("next codex    codex-cli 9.9.9 ("), "{printed}");
     assert!(home.codex(["doctor"]).run().out.contains("next codex    none on PATH"));
 }
 
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() {
+fn the_next_program_has_unchanged_limits_signals_and_variables() {
     let home = TestHome::new();
     let tells = "#!/bin/sh\nulimit -a; ulimit -Ha; grep ^Sig /proc/self/status; umask; env | sort\n";
     let with_core_dumps = |run: Run| {
@@ -261,16 +261,17 @@ fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() 
         .map(|(name, value)| (name.to_str().unwrap().to_owned(), value.unwrap().to_owned()));
     let direct = Run::of(&next.join("codex"), ["exec"]).envs(variables).env("PATH", path([&*next]));
     let direct = with_core_dumps(direct);
-    // The C library keeps two signals for its threads, and they come and go with those.
+    // The C library reserves two signals for its threads.
     let plain = |line: &str| match line.split_once(":\t") {
         Some((set, mask)) if set.starts_with("Sig") && set != "SigQ" => {
             format!("{set} {:x}", u64::from_str_radix(mask, 16).unwrap() & 0x7fff_ffff)
         }
         _ => line.to_owned(),
     };
-    let lines = |told: &str| -> Vec<_> {
-        let lines =
-            told.lines().filter(|line| !line.starts_with("CODEX_AUTH_VISITED=") && !line.starts_with("SigQ"));
+    let lines = |printed: &str| -> Vec<_> {
+        let lines = printed
+            .lines()
+            .filter(|line| !line.starts_with("CODEX_AUTH_VISITED=") && !line.starts_with("SigQ"));
         lines.map(plain).collect()
     };
     assert_eq!(lines(&through), lines(&direct));
@@ -280,11 +281,11 @@ fn the_next_program_finds_limits_signals_and_variables_as_it_would_without_us() 
 fn is_refreshed_once(world: &World<'_>) {
     let read = || before(&world.machine.home, READS, world.codex(["exec"])).run().expect(0);
     let old = world.stored_token("access_token");
-    let told = read();
-    assert_ne!(told.out.trim_end(), old);
-    assert_eq!((told.out.trim_end(), told.err.as_str()), (&*world.stored_token("access_token"), ""));
+    let printed = read();
+    assert_ne!(printed.out.trim_end(), old);
+    assert_eq!((printed.out.trim_end(), printed.err.as_str()), (&*world.stored_token("access_token"), ""));
     assert_eq!(world.requests(), 1);
-    assert_eq!(read().out, told.out);
+    assert_eq!(read().out, printed.out);
     assert_eq!(world.requests(), 1, "it is fresh now");
 }
 
@@ -295,7 +296,7 @@ fn a_stale_login_is_refreshed_before_and_a_fresh_one_left_alone() {
 }
 
 #[test]
-fn a_login_that_cannot_be_refreshed_keeps_nobody_from_the_next_program() {
+fn the_next_program_runs_also_if_the_refresh_fails() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let home = &world.machine.home;
@@ -318,7 +319,7 @@ fn a_login_that_cannot_be_refreshed_keeps_nobody_from_the_next_program() {
 }
 
 #[test]
-fn a_refresh_that_takes_too_long_is_not_waited_for_and_not_lost() {
+fn a_slow_refresh_is_not_waited_for_and_not_lost() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
@@ -331,7 +332,9 @@ fn a_refresh_that_takes_too_long_is_not_waited_for_and_not_lost() {
     assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(25), "{took:?}");
     assert_eq!((String::from_utf8_lossy(&output.stdout).trim_end(), output.status.code()), (&*old, Some(0)));
     hold.release();
-    eventually("the child to commit", || Some(world.stored_token("refresh_token")) == world.live_refresh_token());
+    eventually("the child to commit", || {
+        Some(world.stored_token("refresh_token")) == world.live_refresh_token()
+    });
     eventually("the child to leave", || !world.has_rescue());
     assert_eq!(world.requests(), 1);
 }
@@ -343,9 +346,9 @@ fn eight_programs_at_once_find_one_refreshed_login() {
         let world = World::expired(&mut machine);
         let home = &world.machine.home;
         let children: Vec<_> = (0..8).map(|_| before(home, READS, world.codex(["exec"])).start()).collect();
-        let told: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        let printed: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
         let token = format!("{}\n", world.stored_token("access_token"));
-        for output in told {
+        for output in printed {
             assert_eq!(String::from_utf8_lossy(&output.stdout), token);
             assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
         }

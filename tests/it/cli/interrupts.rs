@@ -1,4 +1,4 @@
-//! Commands that are interrupted while they wait for another process: they end at once, and change nothing later.
+//! Commands that are interrupted while they wait for a lock: they end at once and change nothing later.
 
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,12 +10,12 @@ use codex_auth::Lease;
 use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Flock, Machine, Run, children, eventually, is_alive, over_both_stores};
 
-/// Two hundred milliseconds, and as much again as a busy machine takes to run a process.
+/// 200 ms, and the time that a busy machine takes to run a process.
 const AT_ONCE: Duration = Duration::from_millis(700);
 
 over_both_stores!(
-    what_waits_for_the_lease_ends_at_once_and_changes_nothing_later,
-    what_waits_for_a_commit_lock_ends_at_once_and_changes_nothing_later,
+    a_wait_for_the_lease_ends_at_once_and_nothing_is_changed_later,
+    a_wait_for_a_commit_lock_ends_at_once_and_nothing_is_changed_later,
 );
 
 fn interrupt(child: &Child) {
@@ -23,15 +23,15 @@ fn interrupt(child: &Child) {
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
 }
 
-/// By its exit code, or by the signal itself, which a shell tells as the same.
+/// By its exit code, or by the signal, which a shell reports as the same code.
 fn is_interrupted(status: ExitStatus) -> bool {
     status.code() == Some(130) || status.signal() == Some(2)
 }
 
-/// Interrupts `run` once it waits, and sees that it and its children are gone before what it waits for is free.
+/// Interrupts `run` while it waits, and checks that it and its children exit before the lock is free.
 fn ends_at_once(run: Run, what: &str) {
     let mut child = run.start();
-    // Nothing tells that a process waits for a lock; one that does not wait yet has to end all the same.
+    // The test cannot see that a process waits for a lock; one that does not wait yet has to end too.
     std::thread::sleep(Duration::from_millis(500));
     let children = children(child.id());
     let begun = Instant::now();
@@ -45,7 +45,7 @@ fn ends_at_once(run: Run, what: &str) {
     assert!(begun.elapsed() < 3 * AT_ONCE, "{what}: {:?}", begun.elapsed());
 }
 
-fn what_waits_for_the_lease_ends_at_once_and_changes_nothing_later(machine: &mut Machine) {
+fn a_wait_for_the_lease_ends_at_once_and_nothing_is_changed_later(machine: &mut Machine) {
     let world = World::expired(machine);
     let (home, other) = (world.machine.home.home(), world.machine.other_store());
     let before = world.machine.stored_text();
@@ -69,7 +69,7 @@ fn what_waits_for_the_lease_ends_at_once_and_changes_nothing_later(machine: &mut
     }
 }
 
-fn what_waits_for_a_commit_lock_ends_at_once_and_changes_nothing_later(machine: &mut Machine) {
+fn a_wait_for_a_commit_lock_ends_at_once_and_nothing_is_changed_later(machine: &mut Machine) {
     let world = World::fresh(machine);
     let before = world.machine.stored_text();
     for arguments in [&["login", "--with-api-key"][..], &["logout", "--local"]] {
@@ -83,9 +83,9 @@ fn what_waits_for_a_commit_lock_ends_at_once_and_changes_nothing_later(machine: 
     }
 }
 
-/// The token is sent: the command ends, and what was begun is finished.
+/// The token was sent, so the child process completes the refresh after the command has ended.
 #[test]
-fn a_refresh_that_is_interrupted_in_flight_is_completed_behind_it() {
+fn a_refresh_that_was_sent_is_completed_after_an_interruption() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let hold = world.authority.hold(scripted_authority::Endpoint::Refresh, scripted_authority::Moment::After);
@@ -94,7 +94,9 @@ fn a_refresh_that_is_interrupted_in_flight_is_completed_behind_it() {
     interrupt(&child);
     assert!(is_interrupted(child.wait().unwrap()));
     hold.release();
-    eventually("the new token to be stored", || Some(world.stored_token("refresh_token")) == world.live_refresh_token());
+    eventually("the new token to be stored", || {
+        Some(world.stored_token("refresh_token")) == world.live_refresh_token()
+    });
     drop(Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap());
     world.assert_no_token_reused_or_lost();
 }

@@ -1,16 +1,16 @@
-//! `codex login`: what is piped in is kept, where it should be, and nothing else is.
+//! `codex login` with a credential from a pipe.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, now, over_both_stores, snapshot_filters};
 
 over_both_stores![
-    a_new_login_takes_the_place_of_the_old_one_and_says_so,
-    a_login_over_what_is_no_document_replaces_it,
-    what_is_no_access_token_is_refused_and_the_old_login_stays,
+    a_new_login_replaces_the_old_one_and_says_so,
+    a_login_replaces_an_invalid_document,
+    an_invalid_access_token_is_refused_and_the_old_login_stays,
 ];
 
 #[test]
@@ -39,7 +39,7 @@ fn an_api_key_is_written_to_the_file_as_codex_writes_it_whatever_the_umask() {
     }
 }
 
-fn a_new_login_takes_the_place_of_the_old_one_and_says_so(machine: &mut Machine) {
+fn a_new_login_replaces_the_old_one_and_says_so(machine: &mut Machine) {
     machine.store_text(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#);
     machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
     let kept: Value = serde_json::from_str(&machine.stored_text().unwrap()).unwrap();
@@ -49,7 +49,7 @@ fn a_new_login_takes_the_place_of_the_old_one_and_says_so(machine: &mut Machine)
     assert_eq!(ended.out, "");
 }
 
-fn a_login_over_what_is_no_document_replaces_it(machine: &mut Machine) {
+fn a_login_replaces_an_invalid_document(machine: &mut Machine) {
     machine.store_text("{\"auth_mode\": \"apikey\", \"OPENAI_A");
     let ended = machine.codex(["login", "--with-api-key"]).input("sk-new").run().expect(0);
     assert!(ended.err.starts_with("logged in with an API key\nstored in the"), "{ended}");
@@ -89,7 +89,7 @@ fn a_login_that_lives_in_memory_by_configuration_is_refused_with_a_way_out() {
     assert_eq!(home.names(), ["config.toml"]);
 }
 
-fn what_is_no_access_token_is_refused_and_the_old_login_stays(machine: &mut Machine) {
+fn an_invalid_access_token_is_refused_and_the_old_login_stays(machine: &mut Machine) {
     let old = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-old"}"#;
     machine.store_text(old);
     for junk in ["junk", "e30.e30", "e30.???.c2ln", "e30.W10.c2ln", "sk-not-this-one"] {
@@ -102,7 +102,7 @@ fn what_is_no_access_token_is_refused_and_the_old_login_stays(machine: &mut Mach
 }
 
 #[test]
-fn input_that_is_no_credential_is_refused_with_its_reason_and_nothing_is_made() {
+fn invalid_input_is_refused_with_a_reason_and_creates_nothing() {
     let long = "k".repeat(64 * 1024 + 1);
     let home = TestHome::new();
     let hint = "hint: printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
@@ -117,10 +117,11 @@ fn input_that_is_no_credential_is_refused_with_its_reason_and_nothing_is_made() 
         (long.as_bytes(), "it is longer than 64 KiB"),
     ] {
         let refused = |flag| home.codex(["login", flag]).input(input).run().expect(1).err;
-        let told = format!("error: no access token on standard input: {reason}\n{hint}\n");
-        assert_eq!(refused("--with-access-token"), told);
-        let told = told.replace("access token", "API key").replace("CODEX_ACCESS_TOKEN", "OPENAI_API_KEY");
-        assert_eq!(refused("--with-api-key"), told.replace("access-token", "api-key"));
+        let printed = format!("error: no access token on standard input: {reason}\n{hint}\n");
+        assert_eq!(refused("--with-access-token"), printed);
+        let printed =
+            printed.replace("access token", "API key").replace("CODEX_ACCESS_TOKEN", "OPENAI_API_KEY");
+        assert_eq!(refused("--with-api-key"), printed.replace("access-token", "api-key"));
     }
     assert!(home.names().is_empty(), "{:?}", home.names());
 }
@@ -159,7 +160,7 @@ fn a_terminal_on_standard_input_is_refused_with_a_hint() {
 }
 
 #[test]
-fn a_command_line_that_makes_no_sense_exits_with_2_and_nothing_is_made() {
+fn a_wrong_command_line_exits_with_2_and_creates_nothing() {
     let home = TestHome::new();
     for line in [
         &["login", "--with-api-key", "--with-access-token"][..],
@@ -221,12 +222,15 @@ fn the_report_says_what_was_done_and_where() {
       "account": null,
       "error": {
         "exit": 1,
+        "hints": [
+          "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token"
+        ],
         "kind": "failed",
-        "message": "not a valid agent identity token: it is not a JWT with the required claims",
-        "hints": []
+        "message": "the input is neither a personal access token (at-…) nor an agent identity token"
       }
     }
     --- stderr
-    error: not a valid agent identity token: it is not a JWT with the required claims
+    error: the input is neither a personal access token (at-…) nor an agent identity token
+    hint: printenv CODEX_ACCESS_TOKEN | codex login --with-access-token
     "#);
 }

@@ -1,16 +1,16 @@
-//! `codex logout`: every copy goes, whatever became of the others, and the rest of the machine is as it was.
+//! `codex logout`: it removes every copy of the login and nothing else.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::json;
 
-use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, now, over_both_stores, snapshot_filters};
 
 over_both_stores![
     an_api_key_login_ends,
-    a_token_only_login_ends_without_a_word_about_revoking,
-    what_is_no_document_and_has_no_token_is_removed_by_force_alone,
+    a_token_only_login_is_removed_without_a_revocation,
+    an_invalid_document_without_a_token_is_removed_only_by_force,
     logging_out_twice_is_fine,
     the_report_says_what_was_removed,
 ];
@@ -30,13 +30,13 @@ fn an_api_key_login_ends(machine: &mut Machine) {
     machine.codex(["status"]).run().expect(1);
 }
 
-fn a_token_only_login_ends_without_a_word_about_revoking(machine: &mut Machine) {
+fn a_token_only_login_is_removed_without_a_revocation(machine: &mut Machine) {
     machine.store_text(chatgpt("acct-1", "placeholder", now(), now() + 3600));
     machine.codex(["logout"]).run().expect(0);
     assert_eq!(machine.stored_text(), None);
 }
 
-fn what_is_no_document_and_has_no_token_is_removed_by_force_alone(machine: &mut Machine) {
+fn an_invalid_document_without_a_token_is_removed_only_by_force(machine: &mut Machine) {
     machine.store_text("{\"auth_mode\": ");
     let ended = machine.codex(["logout"]).run().refused(5);
     assert!(ended.err.contains("was not removed") && ended.err.contains("codex logout --force"), "{ended}");
@@ -81,7 +81,7 @@ fn the_report_says_what_was_removed(machine: &mut Machine) {
 }
 
 #[test]
-fn what_an_old_version_left_goes_and_the_rest_of_the_configuration_stays_byte_for_byte() {
+fn the_auth_token_of_an_old_version_is_removed_and_the_rest_stays_byte_for_byte() {
     for (before, after) in [
         ("", ""),
         ("", "model = 'o5'\t# why\n"),
@@ -99,7 +99,7 @@ fn what_an_old_version_left_goes_and_the_rest_of_the_configuration_stays_byte_fo
 }
 
 #[test]
-fn a_configuration_with_nothing_of_ours_is_not_even_rewritten() {
+fn a_configuration_without_keys_of_ours_is_not_rewritten() {
     let home = TestHome::new();
     let config = home.write("config.toml", "model = 'o5'\n");
     let before = fs::metadata(&config).unwrap().ino();

@@ -1,4 +1,4 @@
-//! The commands over a keychain of macOS, where nobody but the program can read what it keeps.
+//! The commands with a macOS keychain, whose items only their own program can read.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::manager::world::World;
 use crate::support::{Machine, TestHome, account};
 
 #[test]
-fn a_login_is_refreshed_and_ended_in_an_item_of_ours_and_nobody_is_asked() {
+fn a_login_is_refreshed_and_ended_in_our_own_item_without_a_prompt() {
     let mut machine = Machine::with_keychain();
     let world = World::expired(&mut machine);
     let token = world.codex(["token"]).run().expect(0).out;
@@ -40,7 +40,7 @@ fn a_locked_keychain_is_a_store_that_is_not_available_with_the_command_that_unlo
     assert_eq!(world.machine.session.as_mut().unwrap().dialogues(), [""; 0]);
 }
 
-/// Reading it would make macOS ask its user, on behalf of a program they never heard of.
+/// Reading it would make macOS ask the user.
 #[test]
 fn the_item_of_codex_is_neither_read_nor_changed() {
     let mut machine = Machine::with_keychain();
@@ -54,7 +54,7 @@ fn the_item_of_codex_is_neither_read_nor_changed() {
     machine.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk-ours").run().expect(0);
     assert_eq!(machine.codex(["token"]).run().expect(0).out, "sk-ours\n");
     machine.codex(["logout"]).run().expect(0);
-    // Not for a take-over either, unless there is somebody to ask.
+    // Nor for an import without a terminal.
     machine.codex(["migrate", "--from-codex"]).run().expect(2);
     let refused = machine.codex(["migrate", "--from-codex", "--yes"]).run().expect(5);
     assert!(refused.err.contains("in a terminal of the desktop"), "{refused}");

@@ -1,4 +1,4 @@
-//! What messages say: the thing that failed, why, and what to do about it.
+//! Messages name what failed, why, and what to do about it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -49,7 +49,7 @@ fn a_login_over_another_says_what_happens_to_its_tokens(machine: &mut Machine) {
     assert_eq!(ended.err.lines().count(), 2, "an API key is not revoked\n{ended}");
 }
 
-/// A login that takes long says so at its beginning.
+/// A login that takes long shows the message at its beginning.
 #[test]
 fn a_device_login_over_another_says_at_once_what_happens_to_its_tokens() {
     let mut machine = Machine::with_file();
@@ -61,7 +61,7 @@ fn a_device_login_over_another_says_at_once_what_happens_to_its_tokens() {
 }
 
 #[test]
-fn what_is_no_token_is_said_to_be_neither_kind() {
+fn an_input_that_is_not_a_token_is_neither_kind() {
     let home = TestHome::new();
     let ended = home.codex(["login", "--with-access-token"]).input("junk").run().refused(1);
     assert_eq!(
@@ -74,7 +74,7 @@ fn what_is_no_token_is_said_to_be_neither_kind() {
 #[test]
 fn a_proxy_that_refuses_is_named_with_its_variable() {
     let home = TestHome::new();
-    let told = |variable: &str, words: &[&str], input: &str| {
+    let printed = |variable: &str, words: &[&str], input: &str| {
         let mut run =
             home.codex(words.iter().copied()).input(input).env(variable, "http://user:marked@127.0.0.1:9");
         for other in
@@ -90,7 +90,7 @@ fn a_proxy_that_refuses_is_named_with_its_variable() {
         ("https_proxy", &["login", "--with-access-token"], "at-1"),
         ("ALL_PROXY", &["refresh"], ""),
     ] {
-        let err = told(variable, words, input);
+        let err = printed(variable, words, input);
         assert!(
             err.contains(&format!("cannot be reached through the proxy 127.0.0.1:9 ({variable}): ")),
             "{err}"
@@ -104,7 +104,7 @@ fn a_proxy_that_refuses_is_named_with_its_variable() {
 }
 
 #[test]
-fn a_document_that_is_no_object_and_homes_that_do_not_exist_are_said_to_be_that() {
+fn a_document_that_is_not_an_object_and_a_missing_home_directory_are_named() {
     let home = TestHome::new();
     for text in ["[]", " [1] ", "\"text\"", "1", "null"] {
         home.write("auth.json", text);
@@ -126,20 +126,23 @@ fn a_document_that_is_no_object_and_homes_that_do_not_exist_are_said_to_be_that(
 fn a_provider_that_is_missing_is_named_with_the_file() {
     let home = TestHome::new();
     let file = home.file("config.toml");
-    let told = || home.codex(["token", "--provider", "corp"]).run().refused(1).err;
+    let printed = || home.codex(["token", "--provider", "corp"]).run().refused(1).err;
     let expected = "no token command for the model provider 'corp'";
     assert_eq!(
-        told(),
+        printed(),
         format!("error: {}: {expected}: there is no [model_providers.corp.auth]\n", file.display())
     );
     home.write("config.toml", "[model_providers.other.auth]\ncommand = \"t\"\n");
-    assert_eq!(told(), format!("error: {}: {expected}; the providers with one are other\n", file.display()));
+    assert_eq!(
+        printed(),
+        format!("error: {}: {expected}; the providers with one are other\n", file.display())
+    );
 }
 
 // Linux: another user.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_another_user_owns_is_said_to_be_theirs() {
+fn a_file_of_another_user_is_reported_with_its_owner() {
     if codex_auth_platform::process::effective_uid() != 0 {
         return;
     }
@@ -162,19 +165,22 @@ fn what_another_user_owns_is_said_to_be_theirs() {
 }
 
 #[test]
-fn the_store_that_the_command_line_sets_is_not_said_to_be_that_of_the_file() {
+fn an_override_is_reported_as_such() {
     let home = TestHome::new();
     home.write("auth.json", API_KEY);
     let status = |words: &[&'static str]| home.codex(words.iter().copied()).run();
-    let told = status(&["-c", "cli_auth_credentials_store=file", "status"]).expect(0);
-    assert!(told.out.contains("(-c says so)"), "{told}");
-    let told = status(&["-c", "cli_auth_credentials_store=ephemeral", "status"]).expect(1);
-    assert!(told.err.starts_with("warning: -c says cli_auth_credentials_store = \"ephemeral\""), "{told}");
+    let printed = status(&["-c", "cli_auth_credentials_store=file", "status"]).expect(0);
+    assert!(printed.out.contains("(-c says so)"), "{printed}");
+    let printed = status(&["-c", "cli_auth_credentials_store=ephemeral", "status"]).expect(1);
+    assert!(
+        printed.err.starts_with("warning: -c says cli_auth_credentials_store = \"ephemeral\""),
+        "{printed}"
+    );
     assert!(status(&["status"]).expect(0).out.contains("(it is the default)"));
 }
 
 #[test]
-fn what_edits_the_configuration_says_so_and_logout_undoes_it() {
+fn a_change_of_the_configuration_is_reported_and_undone_by_logout() {
     let auto = "cli_auth_credentials_store = \"auto\"";
     for (before, with_auto, after) in [
         (None, Some(format!("{auto}\n")), None),
@@ -255,7 +261,7 @@ fn colour_can_be_forced_where_there_is_no_terminal() {
     }
 }
 
-/// A line of the standard error of a program that goes on.
+/// Waits for a line on the standard error of a running program.
 fn line_with(run: Run, text: &str) -> (String, Duration) {
     let begun = Instant::now();
     let mut child = Guarded(run.start());
@@ -295,7 +301,7 @@ fn the_countdown_is_ascii_where_the_locale_is() {
 }
 
 #[test]
-fn a_codex_in_a_folder_that_everybody_can_write_is_named_and_not_run() {
+fn a_codex_in_a_world_writable_folder_is_named_and_not_run() {
     let home = TestHome::new();
     let open = folder(&home, "open", "codex", TELLS);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,4 +1,4 @@
-//! `codex migrate`: the login moves whole, and nothing that is not a copy of it is touched.
+//! `codex migrate` without a keychain.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Guarded, Machine, TestHome, over_both_stores};
 
-over_both_stores![a_login_that_is_there_already_stays, nobody_is_logged_in_and_nothing_is_made,];
+over_both_stores![a_login_that_is_there_already_stays, without_a_login_nothing_is_created,];
 
 fn a_login_that_is_there_already_stays(machine: &mut Machine) {
     machine.store_chatgpt("acct-1", 10, 60);
@@ -21,7 +21,7 @@ fn a_login_that_is_there_already_stays(machine: &mut Machine) {
     assert_eq!(machine.stored_text(), before);
 }
 
-fn nobody_is_logged_in_and_nothing_is_made(machine: &mut Machine) {
+fn without_a_login_nothing_is_created(machine: &mut Machine) {
     let before = machine.home.tree();
     insta::assert_snapshot!(machine.output_of(&["migrate", "--to", "file"]), @r"
     exit 1
@@ -37,7 +37,7 @@ fn nobody_is_logged_in_and_nothing_is_made(machine: &mut Machine) {
 pub fn another_codex(home: &TestHome, other: &Path) -> Guarded {
     let program = home.path().with_file_name("codex");
     if !program.exists() {
-        // By another process: a file that this one has open for writing, be it in a fork, cannot be run.
+        // A file that this process or its fork has open for writing cannot be run.
         assert!(Command::new("cp").arg("/bin/sleep").arg(&program).status().unwrap().success());
     }
     let mut command = Command::new(&program);
@@ -48,15 +48,15 @@ pub fn another_codex(home: &TestHome, other: &Path) -> Guarded {
 fn a_codex_that_runs_on_this_place_is_named_and_one_elsewhere_is_not() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
-    let told = || home.codex(["migrate", "--to", "file", "--dry-run"]).run().expect(0).err;
+    let printed = || home.codex(["migrate", "--to", "file", "--dry-run"]).run().expect(0).err;
     let _elsewhere = another_codex(&home, home.path().parent().unwrap());
-    assert!(!told().contains("pid"), "{}", told());
+    assert!(!printed().contains("pid"), "{}", printed());
     let here = another_codex(&home, &home.path());
     let warning = format!(
         "warning: Codex is running with this login (pid {}); it may write to the old store until it is restarted\n",
         here.0.id()
     );
-    assert!(told().starts_with(&warning), "{}", told());
+    assert!(printed().starts_with(&warning), "{}", printed());
     let report = home.codex(["migrate", "--to", "file", "--json"]).run().expect(0).json();
     assert_eq!(report["other_programs"], json!([here.0.id()]));
 }

@@ -1,4 +1,4 @@
-//! The program, command by command, as a person or a script meets it.
+//! The commands of the program.
 
 mod doctor;
 mod generated;

@@ -1,4 +1,4 @@
-//! Our second name, `codex-auth`: under it every command is ours, and the program of that name runs the one beside it.
+//! The second name, `codex-auth`: every command is ours, and that program runs the `codex` beside it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,7 +19,7 @@ pub(super) fn second(home: &TestHome, path: &Path, words: &[&str]) -> Run {
 const SECOND: &str = env!("CARGO_BIN_EXE_codex-auth");
 
 #[test]
-fn under_our_second_name_everything_is_ours() {
+fn under_the_second_name_every_command_is_ours() {
     let home = TestHome::new();
     let own = folder(&home, "own", "unused", "");
     symlink(program(), own.join("codex-auth")).unwrap();
@@ -32,7 +32,7 @@ fn under_our_second_name_everything_is_ours() {
     assert!(help.out.contains("Usage: codex-auth") && !help.out.contains("next "), "{help}");
 }
 
-/// Both programs, as they are installed: in one folder.
+/// Installs both programs in one folder.
 fn installed(home: &TestHome, name: &str) -> PathBuf {
     let folder = home.beside(name);
     placed(&program(), &folder.join("codex"));
@@ -41,7 +41,7 @@ fn installed(home: &TestHome, name: &str) -> PathBuf {
 }
 
 #[test]
-fn the_second_program_is_ours_under_our_second_name() {
+fn the_second_program_runs_the_first_by_its_second_name() {
     let home = TestHome::new();
     let folder = installed(&home, "installed");
     let links = home.beside("links");
@@ -49,11 +49,14 @@ fn the_second_program_is_ours_under_our_second_name() {
     for second in [folder.join("codex-auth"), links.join("codex-auth")] {
         let run = |words: &[&str]| before(&home, TELLS, self::second(&home, &second, words)).run();
         let ended = run(&["exec"]).refused(2);
-        assert!(ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"), "{ended}");
+        assert!(
+            ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"),
+            "{ended}"
+        );
         assert!(run(&["--help"]).expect(0).out.contains("Usage: codex-auth"));
         assert!(run(&["status"]).expect(1).out.contains("not logged in"));
     }
-    // The same process, words and streams.
+    // The second program keeps arguments and streams.
     let words = ["login", "--with-api-key", "--store", "file"];
     let login = Run::of(&folder.join("codex-auth"), words).envs(home.variables());
     login.input("sk-1").run().expect(0);
@@ -82,7 +85,7 @@ fn the_second_program_says_what_is_missing() {
 }
 
 #[test]
-fn a_link_to_the_second_program_is_no_next_codex() {
+fn a_link_to_the_second_program_is_skipped() {
     let home = TestHome::new();
     let (one, other) = (installed(&home, "one"), installed(&home, "other"));
     let links = home.beside("links");
@@ -92,7 +95,7 @@ fn a_link_to_the_second_program_is_no_next_codex() {
     let next = folder(&home, "next", "codex", TELLS);
     let ended = exec(path([&*links, &*one, &*links, &*other, &*next])).expect(7);
     assert_eq!(ended.out.matches("next").count(), 1, "{ended}");
-    // Called itself, it is what it is a link to.
+    // The link itself runs as the second program.
     let linked = Run::of(&links.join("codex"), ["exec"]).envs(home.variables());
     linked.env("PATH", path([&*links, &*one, &*next])).run().refused(2);
 }

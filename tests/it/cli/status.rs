@@ -1,28 +1,28 @@
-//! `codex status`: who, how, where and until when; it looks and never touches.
+//! `codex status`: it shows the login and changes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, jwt, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, jwt, now, over_both_stores, snapshot_filters};
 
 over_both_stores![
-    nobody_is_logged_in,
+    no_login_is_reported,
     an_api_key_is_named_by_its_fingerprint,
     a_fresh_login_is_usable,
     a_report_has_every_field_of_a_fresh_login,
-    a_login_with_a_refresh_token_is_usable_whatever_became_of_its_access_token,
+    a_login_with_a_refresh_token_is_usable_after_its_access_token_expired,
     a_token_only_login_is_usable_until_it_ends,
     kinds_of_login_without_a_bearer_token_say_so,
-    an_empty_document_is_no_login,
-    what_codex_would_not_understand_is_reported,
+    an_empty_document_counts_as_logged_out,
+    fields_that_codex_cannot_read_are_reported,
     no_control_character_of_a_document_reaches_the_terminal,
-    looking_changes_nothing,
+    read_only_commands_change_nothing,
     login_status_is_the_same_command,
 ];
 
-fn nobody_is_logged_in(machine: &mut Machine) {
+fn no_login_is_reported(machine: &mut Machine) {
     insta::assert_snapshot!(machine.output_of(&["status"]), @r"
     exit 1
     --- stdout
@@ -72,11 +72,11 @@ fn an_api_key_is_named_by_its_fingerprint(machine: &mut Machine) {
 fn a_fresh_login_is_usable(machine: &mut Machine) {
     machine.store_chatgpt("acct-1", 10, 60);
     let _filters = snapshot_filters(&machine.home);
-    let told = machine.output_of(&["status"]);
-    // The reason for the store is the one thing that differs.
-    let told =
-        told.replace("(it is the default)", "([why])").replace("(config.toml says so)", "([why])");
-    insta::assert_snapshot!(told, @r"
+    let printed = machine.output_of(&["status"]);
+    // Only the reason for the store differs.
+    let printed =
+        printed.replace("(it is the default)", "([why])").replace("(config.toml says so)", "([why])");
+    insta::assert_snapshot!(printed, @r"
     exit 0
     --- stdout
       method     chatgpt
@@ -93,11 +93,10 @@ fn a_fresh_login_is_usable(machine: &mut Machine) {
 fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
     machine.store_chatgpt("acct-1", 10, 60);
     let _filters = snapshot_filters(&machine.home);
-    let told = machine.output_of(&["status", "--json"]);
-    let told = told
-        .replace("\"it is the default\"", "\"[why]\"")
-        .replace("\"config.toml says so\"", "\"[why]\"");
-    insta::assert_snapshot!(told, @r#"
+    let printed = machine.output_of(&["status", "--json"]);
+    let printed =
+        printed.replace("\"it is the default\"", "\"[why]\"").replace("\"config.toml says so\"", "\"[why]\"");
+    insta::assert_snapshot!(printed, @r#"
     exit 0
     --- stdout
     {
@@ -125,7 +124,7 @@ fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
     "#);
 }
 
-/// Exit code, `usable` and `reason` of the report, once it agrees with what is said to people.
+/// Exit code, `usable` and `reason` of the report, after a comparison with the text output.
 fn verdict(machine: &Machine) -> (i32, bool, String) {
     let report = machine.codex(["status", "--json"]).run();
     let prose = machine.codex(["status"]).run();
@@ -140,7 +139,7 @@ fn verdict(machine: &Machine) -> (i32, bool, String) {
     (code, report["usable"] == true, reason)
 }
 
-fn a_login_with_a_refresh_token_is_usable_whatever_became_of_its_access_token(machine: &mut Machine) {
+fn a_login_with_a_refresh_token_is_usable_after_its_access_token_expired(machine: &mut Machine) {
     for (ago, minutes) in [(56, 60), (60, 59)] {
         machine.store_chatgpt("acct-1", ago, minutes);
         assert_eq!(verdict(machine), (0, true, String::new()));
@@ -176,7 +175,7 @@ fn kinds_of_login_without_a_bearer_token_say_so(machine: &mut Machine) {
     }
 }
 
-fn an_empty_document_is_no_login(machine: &mut Machine) {
+fn an_empty_document_counts_as_logged_out(machine: &mut Machine) {
     for document in ["{}", r#"{"tokens":null}"#, r#"{"OPENAI_API_KEY":null,"strange":1}"#] {
         machine.store_text(document);
         let ended = machine.codex(["status"]).run().expect(1);
@@ -186,9 +185,9 @@ fn an_empty_document_is_no_login(machine: &mut Machine) {
     }
 }
 
-fn what_codex_would_not_understand_is_reported(machine: &mut Machine) {
+fn fields_that_codex_cannot_read_are_reported(machine: &mut Machine) {
     let access = jwt(&json!({"exp": now() + 3600}));
-    let mut told = String::new();
+    let mut printed = String::new();
     for document in [
         json!({"auth_mode": "fromTheFuture", "tokens": {"id_token": jwt(&json!({})), "access_token": access, "refresh_token": "rt"}}),
         json!({"tokens": {"id_token": "no JWT", "access_token": access, "refresh_token": "rt"}}),
@@ -197,11 +196,11 @@ fn what_codex_would_not_understand_is_reported(machine: &mut Machine) {
     ] {
         machine.store_text(document.to_string());
         let ended = machine.codex(["status"]).run().expect(0);
-        told.push_str(&ended.err);
+        printed.push_str(&ended.err);
         let report = machine.codex(["status", "--json"]).run().expect(0).json();
         assert_eq!(report["warnings"].as_array().unwrap().len(), ended.err.lines().count(), "{report:#}");
     }
-    insta::assert_snapshot!(told, @r#"
+    insta::assert_snapshot!(printed, @r#"
     warning: auth_mode "fromTheFuture" is not known to this version; Codex 0.169 cannot read the login
     warning: the id_token cannot be decoded (it does not have three parts separated by dots); Codex 0.169 cannot read the login
     warning: tokens.id_token is missing; Codex 0.169 cannot read the login
@@ -228,7 +227,7 @@ fn no_control_character_of_a_document_reaches_the_terminal(machine: &mut Machine
     }
 }
 
-fn looking_changes_nothing(machine: &mut Machine) {
+fn read_only_commands_change_nothing(machine: &mut Machine) {
     machine.store_chatgpt("acct-1", 10, 60);
     let before = (machine.home.tree(), machine.stored_text());
     for arguments in [
@@ -254,7 +253,7 @@ fn login_status_is_the_same_command(machine: &mut Machine) {
 }
 
 #[test]
-fn a_home_that_is_not_there_yet_is_not_made() {
+fn a_missing_home_is_not_created() {
     let home = TestHome::new();
     let user = home.path().with_file_name("user");
     fs::create_dir(&user).unwrap();
@@ -266,7 +265,7 @@ fn a_home_that_is_not_there_yet_is_not_made() {
 }
 
 #[test]
-fn what_an_old_version_left_in_the_configuration_is_reported_without_its_text() {
+fn the_auth_token_of_an_old_version_is_reported_without_its_value() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     home.write("config.toml", "auth_token = \"marked-secret\"\n");

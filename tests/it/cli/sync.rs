@@ -1,4 +1,4 @@
-//! `codex sync install`, `uninstall` and `status`: what is written, what is run, and that systemd understands it.
+//! `codex sync install`, `uninstall` and `status`: the files, the commands, and systemd's opinion of the unit.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,8 +9,7 @@ use codex_auth_platform::service::{Service, ServiceFolders, ServiceManager};
 
 use crate::support::{Run, TestHome, program};
 
-/// A user with a home directory of their own, and a `systemctl` that writes down what it is asked to do: no session of
-/// systemd can run here.
+/// A user with a home directory and a `systemctl` that records its arguments, because no systemd session can run here.
 struct User {
     home: TestHome,
     folder: tempfile::TempDir,
@@ -32,7 +31,7 @@ impl User {
         self.home.codex(arguments).env("HOME", self.folder.path()).env("PATH", self.folder.path().join("bin"))
     }
 
-    /// The unit of the home, wherever its name puts it.
+    /// The path of the home's unit.
     fn unit(&self) -> Option<PathBuf> {
         let entries = fs::read_dir(self.folder.path().join(".config/systemd/user")).ok()?;
         entries
@@ -40,14 +39,13 @@ impl User {
             .find(|path| path.extension().is_some_and(|end| end == "service"))
     }
 
-    /// The installing of a copy of the program in a folder of one name, for a home of another.
+    /// Installs the service of a copy of the program in the folder `program`, for the home `home`.
     fn installing(&self, folder: &str, home: &str) -> (PathBuf, Run) {
         let (folder, home) = (self.folder.path().join(folder), self.folder.path().join(home));
         fs::create_dir(&folder).unwrap();
         fs::create_dir(&home).unwrap();
         let copy = folder.join("codex");
-        // Not by this process: a child that another test starts just then would have it open for writing, and what is
-        // open for writing cannot be run.
+        // A file that this process or its fork has open for writing cannot be run.
         let copied = Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_codex")), &copy]).status();
         assert!(copied.unwrap().success());
         let run = Run::of(&copy, ["sync", "install"]).env("HOME", self.folder.path());
@@ -59,7 +57,7 @@ impl User {
     }
 }
 
-/// What systemd itself has to say against a unit.
+/// The complaints of `systemd-analyze` about a unit.
 fn objections(unit: &Path) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut verify = Command::new("systemd-analyze");
@@ -74,7 +72,7 @@ fn objections(unit: &Path) -> String {
 }
 
 #[test]
-fn an_installed_keeper_is_enabled_and_what_was_done_is_told() {
+fn an_installed_keeper_is_enabled_and_every_step_is_shown() {
     let user = User::new("exit 0");
     let ended = user.codex(["sync", "install"]).run().expect(0);
     let unit = user.unit().unwrap();
@@ -105,7 +103,7 @@ fn an_installed_keeper_is_enabled_and_what_was_done_is_told() {
     assert!(again.err.starts_with("not installed"), "{again}");
 }
 
-/// As Homebrew and Nix install: a link that an upgrade moves, to a folder that it removes.
+/// As Homebrew and Nix install: an upgrade moves the link and removes the folder that it led to.
 #[test]
 fn the_unit_names_the_link_that_was_called_and_doctor_a_program_that_is_gone() {
     let user = User::new("exit 0");
@@ -120,7 +118,7 @@ fn the_unit_names_the_link_that_was_called_and_doctor_a_program_that_is_gone() {
         let run = Run::of(called, words.iter().copied()).envs(environment).env("HOME", user.folder.path());
         run.env("PATH", &bin)
     };
-    // By name, by path, and through the second name.
+    // Called by name, by path and by the second name.
     for called in [Path::new("codex"), &link, Path::new("codex-auth"), &bin.join("codex-auth")] {
         install(called, &["sync", "install"]).run().expect(0);
         let unit = fs::read_to_string(user.unit().unwrap()).unwrap();
@@ -168,12 +166,12 @@ fn a_dry_run_shows_everything_and_does_nothing() {
     assert_eq!(user.calls(), before);
 }
 
-/// Names that mean something to systemd: quotes, blanks, specifiers and variables. It looks for the program itself.
+/// Names with quotes, blanks, specifiers and variables, which systemd interprets.
 #[test]
-fn systemd_has_nothing_against_the_unit_whatever_the_program_and_the_home_are_called() {
+fn systemd_accepts_the_unit_for_any_name_of_program_and_home() {
     for name in ["plain", "a b", "%n %h", "$HOME ${PATH}"] {
         let user = User::new("exit 0");
-        // A home may be called anything; a program, what systemd takes.
+        // A home may have any name; systemd restricts the name of a program.
         let (copy, run) = user.installing(name, &format!("{name} quo\"te's back\\slash"));
         run.run().expect(0);
         let unit = user.unit().unwrap();
@@ -206,7 +204,7 @@ fn a_home_whose_name_no_unit_can_hold_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_manager_that_cannot_be_reached_is_named_with_its_own_words_and_a_way_out() {
+fn an_unreachable_service_manager_is_reported_with_a_hint() {
     let user = User::new("echo 'Failed to connect to bus: No medium found' >&2; exit 1");
     let ended = user.codex(["sync", "install"]).run().expect(1);
     assert!(
@@ -220,7 +218,7 @@ fn a_manager_that_cannot_be_reached_is_named_with_its_own_words_and_a_way_out() 
 }
 
 #[test]
-fn what_the_service_will_not_see_is_told() {
+fn variables_that_the_service_will_not_see_are_reported() {
     let user = User::new("exit 0");
     let run = user.codex(["sync", "install"]).env("HTTPS_PROXY", "http://user:pass-word@127.0.0.1:1");
     let ended = run.run().expect(0);

@@ -1,4 +1,4 @@
-//! The program as a whole: help, misuse, what goes to which stream, and colour.
+//! The program as a whole: help, version, usage errors and colour.
 
 use crate::support::{TestHome, snapshot_filters};
 
@@ -85,7 +85,7 @@ fn the_version_is_that_of_the_package() {
 }
 
 #[test]
-fn misuse_exits_with_2_and_says_so_on_stderr() {
+fn a_usage_error_exits_with_2_and_is_on_stderr() {
     let home = TestHome::new();
     insta::assert_snapshot!(home.codex(["lgoin"]).run(), @r"
     exit 2
@@ -149,8 +149,8 @@ fn a_terminal_shows_colour_unless_its_user_wants_none() {
 fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
     let home = TestHome::new();
     let missing = home.file("missing");
-    // Before and after the settings are known, and while they are read.
-    let mut told = String::new();
+    // Errors before and after the environment is read, and while it is read.
+    let mut printed = String::new();
     for arguments in
         [&["token"][..], &["login", "--api-key", "sk-x"], &["login", "--with-api-key"], &["lgoin"]]
     {
@@ -158,16 +158,16 @@ fn errors_are_coloured_on_a_terminal_unless_its_user_wants_none() {
         assert!(coloured.out.contains("\u{1b}["), "{coloured}");
         let plain = home.codex(arguments.iter().copied()).env("NO_COLOR", "1").on_a_terminal().run();
         if plain.out.contains('\u{1b}') {
-            told.push_str(&format!("{arguments:?}\n"));
+            printed.push_str(&format!("{arguments:?}\n"));
         }
     }
     let plain = home.codex(["status"]).env("CODEX_HOME", &missing).env("NO_COLOR", "1").on_a_terminal().run();
     assert!(!plain.out.contains('\u{1b}'), "{plain}");
-    assert_eq!(told, "", "coloured all the same");
+    assert_eq!(printed, "", "coloured all the same");
 }
 
 #[test]
-fn what_caused_an_error_is_told_to_those_who_ask() {
+fn verbose_shows_the_cause_of_an_error() {
     let home = TestHome::new();
     let _filters = snapshot_filters(&home);
     home.write("auth.json", "{\"OPENAI_API_KEY\": \"sk-mark");
@@ -192,7 +192,7 @@ fn what_caused_an_error_is_told_to_those_who_ask() {
 }
 
 #[test]
-fn a_time_limit_that_is_none_is_refused_by_the_name_of_its_variable() {
+fn an_invalid_time_limit_is_refused_with_its_variable() {
     let home = TestHome::new();
     let ended = home.codex(["status"]).env("CODEX_AUTH_KEYCHAIN_TIMEOUT", "soon").run();
     insta::assert_snapshot!(ended, @r"

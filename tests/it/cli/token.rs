@@ -1,15 +1,15 @@
-//! `codex token`: one valid access token on stdout and nothing else, or an exit code that says what to do.
+//! `codex token`: one valid access token on stdout, or an exit code.
 
 use std::io;
 use std::process::Stdio;
 
-use crate::support::{Machine, TestHome, chatgpt, snapshot_filters, now, over_both_stores};
+use crate::support::{Machine, TestHome, chatgpt, now, over_both_stores, snapshot_filters};
 
 over_both_stores![
     a_fresh_token_is_all_that_is_printed,
     a_header_is_the_whole_line,
     a_report_has_the_token_and_its_end,
-    a_token_nobody_can_refresh_is_printed_until_it_ends,
+    a_token_without_a_refresh_token_is_printed_until_it_expires,
     without_a_login_there_is_no_token,
     a_login_that_has_no_token_says_which_kind_it_is,
 ];
@@ -29,8 +29,8 @@ fn a_header_is_the_whole_line(machine: &mut Machine) {
 fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
     let token = machine.store_chatgpt("acct-1", 10, 60);
     let _filters = snapshot_filters(&machine.home);
-    let told = machine.output_of(&["token", "--json"]).replace(&token, "[token]");
-    insta::assert_snapshot!(told, @r#"
+    let printed = machine.output_of(&["token", "--json"]).replace(&token, "[token]");
+    insta::assert_snapshot!(printed, @r#"
     exit 0
     --- stdout
     {
@@ -50,7 +50,7 @@ fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
     "#);
 }
 
-fn a_token_nobody_can_refresh_is_printed_until_it_ends(machine: &mut Machine) {
+fn a_token_without_a_refresh_token_is_printed_until_it_expires(machine: &mut Machine) {
     for placeholder in ["", "placeholder"] {
         machine.store_text(chatgpt("acct-1", placeholder, now() - 3600, now() + 60));
         assert_eq!(machine.codex(["token"]).run().expect(0).err, "");
@@ -116,18 +116,18 @@ fn an_opaque_token_is_good_for_eight_days_from_when_it_was_received() {
         let id = crate::support::jwt(&serde_json::json!({"email": "ada@example.com"}));
         let tokens = format!(r#"{{"id_token":"{id}","access_token":"opaque","refresh_token":"rt"}}"#);
         home.write("auth.json", format!(r#"{{"tokens":{tokens},"last_refresh":"{moment}"}}"#));
-        // Nobody listens there.
+        // No server listens there.
         home.codex(["token"]).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", "http://127.0.0.1:9/oauth/token").run()
     };
     assert_eq!(received(7).expect(0).err, "");
-    // It tells no end, so it is served while nobody can be asked for another.
+    // It has no expiry, so it is served while no other can be obtained.
     let old = received(9).expect(0);
     assert_eq!(old.out, "opaque\n");
     assert!(old.err.starts_with("warning: the token could not be refreshed: "), "{old}");
 }
 
 #[test]
-fn a_reader_that_has_left_is_no_failure_and_makes_no_noise() {
+fn a_closed_pipe_is_not_a_failure() {
     let home = TestHome::new();
     home.write("auth.json", r#"{"OPENAI_API_KEY":"sk-test"}"#);
     for arguments in
@@ -157,7 +157,7 @@ fn a_token_that_cannot_be_written_out_is_a_failure() {
 }
 
 #[test]
-fn a_header_and_a_report_at_once_make_no_sense() {
+fn a_header_and_a_report_exclude_each_other() {
     let ended = TestHome::new().codex(["token", "--header", "--json"]).run().expect(2);
     assert_eq!(ended.out, "");
 }

@@ -1,4 +1,4 @@
-//! What the doctor finds in the folders of a home: what they allow, who may use them, locks and leftovers.
+//! `codex doctor` about the folders of a home: permissions, owners, locks and leftovers.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -15,7 +15,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_none() {
+fn an_unusable_home_is_a_problem_and_a_missing_one_is_not() {
     let patient = Patient::healthy();
     let missing = patient.home.file("missing");
     let at = |home: &Path| {
@@ -24,13 +24,13 @@ fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_non
     };
     at(&missing).says("problem", "place", "which does not exist; create the folder or unset CODEX_HOME", "");
     at(&patient.home.document()).says("problem", "place", "which is not a folder", "");
-    let nobody = TestHome::new();
+    let home = TestHome::new();
     let report = Report::of(|arguments| {
-        nobody.codex(arguments.iter().copied()).without("CODEX_HOME").env("HOME", nobody.path())
+        home.codex(arguments.iter().copied()).without("CODEX_HOME").env("HOME", home.path())
     });
     report.says("ok", "place", ".codex (the default) does not exist yet", "");
     report.says("warning", "store", "not logged in", "codex login");
-    assert!(nobody.names().is_empty());
+    assert!(home.names().is_empty());
     let patient = Patient::healthy();
     let limit = Report::of(|arguments| {
         patient.codex(arguments.iter().copied()).env("CODEX_AUTH_LOCK_TIMEOUT", "soon")
@@ -39,7 +39,7 @@ fn a_place_that_cannot_be_used_is_a_problem_and_one_that_is_not_there_yet_is_non
 }
 
 #[test]
-fn what_a_folder_does_not_allow_is_told() {
+fn missing_permissions_of_a_folder_are_reported() {
     let folder = Folder::new();
     let home = folder.home(0o755);
     fs::write(home.join("auth.json"), r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#).unwrap();
@@ -52,7 +52,7 @@ fn what_a_folder_does_not_allow_is_told() {
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_file_system_does_to_a_login_is_told() {
+fn the_risks_of_a_file_system_are_reported() {
     use crate::support::Mounted;
 
     let memory = Mounted::by(TestHome::new(), "mount -t tmpfs none \"$home\"");
@@ -66,7 +66,7 @@ fn what_a_file_system_does_to_a_login_is_told() {
 }
 
 #[test]
-fn whatever_others_could_read_or_change_is_told_and_mended_where_it_is_ours() {
+fn files_that_others_can_read_or_change_are_reported_and_ours_are_fixed() {
     let patient = Patient::healthy();
     patient.codex(["refresh"]).run().expect(0);
     patient.home.write("config.toml", "");
@@ -85,8 +85,8 @@ fn whatever_others_could_read_or_change_is_told_and_mended_where_it_is_ours() {
         .says("problem", "modes", "config.toml has mode 666", "chmod go-w ")
         .says("problem", "modes", "home has mode 777", "chmod go-w ");
     let before = patient.home.read("auth.json");
-    let told = patient.codex(["doctor", "--fix", "--json"]).run().expect(1).json();
-    assert_eq!(told["mended"].as_array().unwrap().len(), 3, "{told:#}");
+    let printed = patient.codex(["doctor", "--fix", "--json"]).run().expect(1).json();
+    assert_eq!(printed["mended"].as_array().unwrap().len(), 3, "{printed:#}");
     assert_eq!(patient.home.read("auth.json"), before);
     let report = patient.look();
     report.says("problem", "modes", "config.toml has mode 666", "chmod go-w ");
@@ -117,9 +117,9 @@ fn who_holds_a_lock_is_named() {
 }
 
 #[test]
-fn what_killed_processes_left_behind_is_told_and_swept_but_tokens_are_kept() {
+fn leftovers_of_killed_processes_are_reported_and_removed_but_tokens_are_kept() {
     let patient = Patient::healthy();
-    // A refresh that is killed with its tokens on the way from the rescue to the store.
+    // A refresh that is killed between the rescue and the store.
     patient.home.write("config.toml", "");
     #[cfg(feature = "failpoints")]
     patient.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run();

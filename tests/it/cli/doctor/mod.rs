@@ -1,4 +1,4 @@
-//! `codex doctor`: every finding provoked for real, nothing changed by looking, and what is safe to mend mended.
+//! `codex doctor`: every finding, for a real cause, without a change; `--fix` fixes what is safe to fix.
 
 mod folders;
 mod network;
@@ -8,9 +8,9 @@ use scripted_authority::{Account, Authority, Ending, Endpoint, Grant, Step};
 use serde_json::{Value, json};
 
 use super::migrate::another_codex;
-use crate::support::{Ended, Run, TestHome, chatgpt, snapshot_filters, jwt, now};
+use crate::support::{Ended, Run, TestHome, chatgpt, jwt, now, snapshot_filters};
 
-/// A login that a scripted authority has given, in the file.
+/// A login by a scripted authority, in the file store.
 struct Patient {
     home: TestHome,
     authority: Authority,
@@ -31,7 +31,7 @@ impl Patient {
             .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", self.authority.revoke_url())
     }
 
-    /// A look, as people read it and as programs do. It changes nothing and spends nothing.
+    /// Runs the doctor as text and as JSON, and checks that it changes nothing and spends no token.
     fn look(&self) -> Report {
         let (tree, requests) = (self.home.tree(), self.authority.counters().of(Endpoint::Refresh));
         let report = Report::of(|arguments| self.codex(arguments.iter().copied()));
@@ -41,7 +41,7 @@ impl Patient {
     }
 }
 
-/// What the doctor said.
+/// The output of the doctor.
 pub(super) struct Report {
     json: Value,
     text: String,
@@ -50,16 +50,16 @@ pub(super) struct Report {
 impl Report {
     #[track_caller]
     pub(super) fn of(run: impl Fn(&[&str]) -> Run) -> Self {
-        let (text, told) = (run(&["doctor"]).run(), run(&["doctor", "--json"]).run());
-        let json = told.json();
+        let (text, printed) = (run(&["doctor"]).run(), run(&["doctor", "--json"]).run());
+        let json = printed.json();
         let sick = json["problems"] != 0;
-        for Ended { code, err, .. } in [&text, &told] {
+        for Ended { code, err, .. } in [&text, &printed] {
             assert_eq!((*code, err.as_str()), (Some(i32::from(sick)), ""), "{text}");
         }
         Self { json, text: text.out }
     }
 
-    /// That there is such a finding, in both forms; `remedy` is empty where none is given.
+    /// Checks that both outputs have this finding; `remedy` is empty if there is none.
     #[track_caller]
     pub(super) fn says(&self, standing: &str, check: &str, message: &str, remedy: &str) -> &Self {
         let findings = self.json["findings"].as_array().unwrap();
@@ -69,8 +69,8 @@ impl Report {
                 && finding["message"].as_str().unwrap().contains(message)
         });
         let Some(found) = found else { panic!("no {standing} of {check} with {message:?}:\n{}", self.text) };
-        let told = found["remedy"].as_str().unwrap_or_default();
-        assert!(told.contains(remedy) && told.is_empty() == remedy.is_empty(), "{found:#}");
+        let printed = found["remedy"].as_str().unwrap_or_default();
+        assert!(printed.contains(remedy) && printed.is_empty() == remedy.is_empty(), "{found:#}");
         let line = format!("  {standing:7}  {check:12}  {}\n", found["message"].as_str().unwrap());
         assert!(self.text.contains(&line), "{line}in\n{}", self.text);
         self
@@ -78,19 +78,20 @@ impl Report {
 }
 
 #[test]
-fn a_healthy_machine_has_nothing_to_be_said_about_it() {
+fn a_healthy_machine_has_no_problem() {
     let patient = Patient::healthy();
     let _filters = snapshot_filters(&patient.home);
     let url = patient.authority.url().trim_start_matches("http://").to_owned();
-    let told = patient.codex(["doctor"]).run().to_string().replace(&url, "[authority]");
+    let printed = patient.codex(["doctor"]).run().to_string().replace(&url, "[authority]");
     let machine = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
     let user = format!("user {}", process::effective_uid());
     let kind = filesystem::describe(&patient.home.path()).unwrap().name;
-    let told = told.replace(&machine, "[machine]").replace(&user, "user [user]").replace(&kind, "[kind]");
-    let told = told.replace(env!("CARGO_PKG_VERSION"), "[version]");
-    // Whether there is a keychain on this machine is another test's business.
-    let told: Vec<_> = told.lines().filter(|line| !line.starts_with("  ok       keychain")).collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
+    let printed =
+        printed.replace(&machine, "[machine]").replace(&user, "user [user]").replace(&kind, "[kind]");
+    let printed = printed.replace(env!("CARGO_PKG_VERSION"), "[version]");
+    // The machine may have a keychain or not.
+    let printed: Vec<_> = printed.lines().filter(|line| !line.starts_with("  ok       keychain")).collect();
+    insta::assert_snapshot!(printed.join("\n"), @r"
     exit 0
     --- stdout
       ok       version       codex-auth [version] on [machine]
@@ -175,7 +176,7 @@ fn other_programs_on_this_login_are_named() {
 }
 
 #[test]
-fn a_report_can_be_pasted_anywhere_because_no_secret_and_no_person_is_in_it() {
+fn a_report_contains_no_secret_and_no_personal_data() {
     let patient = Patient::healthy();
     let mark = "MARKED7f3a";
     patient.home.write("config.toml", format!("auth_token = \"{mark}\"\n"));

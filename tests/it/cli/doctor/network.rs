@@ -1,4 +1,4 @@
-//! What the doctor finds on the way to the authority: addresses, proxies, certificates, and what time it is there.
+//! `codex doctor` about the network: addresses, proxies, certificates and the server's clock.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use super::{Patient, Report};
 use crate::support::{TestHome, chatgpt, now};
 
-/// An authority whose clock is ahead of ours by so much, for as many requests as one look makes.
+/// A server whose clock is `ahead`, for the requests of one run.
 fn authority_ahead_by(ahead: SignedDuration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/oauth/token", listener.local_addr().unwrap());
@@ -31,7 +31,7 @@ fn authority_ahead_by(ahead: SignedDuration) -> String {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_told_by_the_authority_or_by_the_token() {
+fn a_wrong_clock_is_detected_by_the_server_or_the_token() {
     let patient = Patient::healthy();
     for (seconds, standing, message, remedy) in [
         (86_430, "problem", "is 1 d behind the authority's", "set the clock"),
@@ -53,7 +53,7 @@ fn a_clock_that_is_wrong_is_told_by_the_authority_or_by_the_token() {
 }
 
 #[test]
-fn what_stands_in_the_way_to_the_authority_is_told_by_the_name_of_its_variable() {
+fn network_problems_are_reported_with_their_variable() {
     let patient = Patient::healthy();
     let look = |pairs: &[(&str, &str)]| {
         Report::of(|arguments| {
@@ -62,7 +62,7 @@ fn what_stands_in_the_way_to_the_authority_is_told_by_the_name_of_its_variable()
         })
     };
     const REFRESH: &str = "CODEX_REFRESH_TOKEN_URL_OVERRIDE";
-    // Nobody listens on the port, so nothing leaves this machine.
+    // No server listens on the port, so nothing leaves this machine.
     let secure = (REFRESH, "https://authority.example/token");
     let proxy = ("HTTPS_PROXY", "http://ada:sesame@127.0.0.1:9");
     look(&[(REFRESH, "http://authority.example/")]).says(
@@ -78,7 +78,12 @@ fn what_stands_in_the_way_to_the_authority_is_told_by_the_name_of_its_variable()
             "refreshed at authority.example/token (CODEX_REFRESH_TOKEN_URL_OVERRIDE)",
             "",
         )
-        .says("ok", "route", "through the proxy 127.0.0.1:9 (HTTPS_PROXY), except for the hosts in NO_PROXY", "")
+        .says(
+            "ok",
+            "route",
+            "through the proxy 127.0.0.1:9 (HTTPS_PROXY), except for the hosts in NO_PROXY",
+            "",
+        )
         .says("ok", "certificates", "the system's", "")
         .says("warning", "reachable", "cannot be reached", "");
     look(&[secure, ("HTTPS_PROXY", "gopher://somewhere")]).says("problem", "route", "HTTPS_PROXY is not", "");

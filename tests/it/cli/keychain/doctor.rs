@@ -1,8 +1,8 @@
-//! `codex doctor` of keychains in every condition that one can be in.
+//! `codex doctor` with a keychain in every state.
 
 use super::super::doctor::Report;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{TestHome, chatgpt, here, now, add_second_item};
+use crate::support::{TestHome, add_second_item, chatgpt, here, now};
 
 #[test]
 fn a_keychain_is_a_problem_only_where_the_login_needs_it() {

@@ -1,9 +1,9 @@
-//! `codex login` with a Secret Service: which store is chosen, and what becomes of the other.
+//! `codex login` with a Secret Service: the choice of the store, and the copy in the other store.
 
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{TestHome, account, snapshot_filters, here, item};
+use crate::support::{TestHome, account, here, item, snapshot_filters};
 
-/// As a user might have it.
+/// The `config.toml` of a user.
 const CONFIG: &str = "# mine\nmodel = \"o5\"   # the good one\n\n[tools]\n  web = true\n";
 
 #[test]
@@ -98,7 +98,7 @@ fn the_store_is_the_one_asked_for_else_configured_else_inhabited_else_the_keycha
         let session = PrivateSession::unlocked();
         let (configured, elsewhere) = ("cli_auth_credentials_store = \"keyring\"\n", "model = \"o5\"\n");
         let (file, keychain) = (Some("file"), Some("keychain"));
-        // What is asked for, config.toml, where a login is, whether there is a keychain; the store and why.
+        // `--store`, config.toml, the store of a login, whether there is a keychain; then the store and the reason.
         for (asked, config, inhabited, reachable, store, because) in [
             (file, configured, keychain, true, "file", "you asked for it"),
             (keychain, elsewhere, file, true, "keychain", "you asked for it"),

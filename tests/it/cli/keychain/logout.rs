@@ -1,13 +1,13 @@
-//! `codex logout` with a Secret Service, in every condition that one can be in.
+//! `codex logout` with a Secret Service in every state.
 
 use serde_json::json;
 
 use super::super::logout::API_KEY;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{TestHome, snapshot_filters, here, item, items, add_second_item};
+use crate::support::{TestHome, add_second_item, here, item, items, snapshot_filters};
 
 #[test]
-fn copies_in_every_store_go_whatever_the_configuration_says() {
+fn copies_in_every_store_are_removed_for_any_configuration() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         for config in
@@ -26,7 +26,7 @@ fn copies_in_every_store_go_whatever_the_configuration_says() {
 }
 
 #[test]
-fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_goes_all_the_same() {
+fn a_locked_keychain_that_may_hold_a_login_is_a_failure_and_the_file_is_removed() {
     let session = PrivateSession::locked_again();
     for config in ["keyring", "auto"] {
         let home = TestHome::within(&session);
@@ -72,7 +72,7 @@ fn a_machine_without_a_keychain_logs_out_of_the_file_without_noise() {
 }
 
 #[test]
-fn a_keychain_that_nobody_said_was_used_and_that_is_locked_is_only_mentioned() {
+fn a_locked_keychain_that_was_never_used_is_only_a_warning() {
     let session = PrivateSession::locked_again();
     let home = TestHome::within(&session);
     let _filters = snapshot_filters(&home);

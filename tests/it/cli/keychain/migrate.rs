@@ -7,7 +7,7 @@ use crate::support::{Machine, TestHome, add_second_item, chatgpt, here, item, it
 
 const CONFIG: &str = "# mine\nmodel = \"o5\" # why\n\n[tools]\nweb = true\n";
 
-/// A login with fields that no version of ours knows.
+/// A login with fields that this version does not know.
 fn with_strangers() -> Value {
     let mut document: Value = serde_json::from_str(&chatgpt("acct-1", "rt-1", now(), now() + 3600)).unwrap();
     document["from_the_future"] = json!({"z": 1, "a": [1.5, null, "é"]});
@@ -76,7 +76,7 @@ fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
 }
 
 #[test]
-fn a_dry_run_tells_and_touches_nothing() {
+fn a_dry_run_shows_the_steps_and_changes_nothing() {
     inside(here!(), || {
         let session = PrivateSession::unlocked();
         let home = TestHome::within(&session);
@@ -181,7 +181,7 @@ fn another_login_in_the_other_store_is_left_and_named() {
         warning: a copy in the file store was left: it is another login; log out of it first if it is not wanted
         "#);
         assert_eq!(home.read("auth.json"), other);
-        // An older state of the very login is no other login.
+        // An older copy of the same login is not another login.
         home.write("auth.json", chatgpt("acct-1", "rt-0", now() - 7200, now() - 3600));
         let report = home.codex(["migrate", "--to", "keychain", "--json"]).run().expect(0).json();
         assert_eq!(report["removed"], json!([home.document()]), "{report:#}");
@@ -204,8 +204,8 @@ fn a_move_does_not_write_over_another_login() {
     });
 }
 
-/// Found by `model/stores`: a program that was killed between selecting one store and emptying the other leaves two copies,
-/// and another program may refresh the one that is not selected.
+/// Found by `model/stores`: a program that is killed after selecting a store and before emptying the other leaves two
+/// copies, and another program may refresh the one that is not selected.
 #[test]
 fn a_move_does_not_write_an_older_copy_over_a_newer_one() {
     inside(here!(), || {
@@ -240,7 +240,7 @@ fn a_login_that_is_in_the_keychain_already_is_selected_without_a_false_warning()
 }
 
 #[test]
-fn codexs_login_is_shared_already_and_needs_no_taking_over() {
+fn a_shared_login_of_codex_needs_no_import() {
     let session = PrivateSession::unlocked();
     let home = TestHome::within(&session);
     let _filters = snapshot_filters(&home);

@@ -1,4 +1,4 @@
-//! The commands over a real Secret Service, whose items a test can make and read as another program does.
+//! The commands with a real Secret Service.
 
 mod doctor;
 mod login;

@@ -1,7 +1,7 @@
-//! `codex status` of a login that a Secret Service holds twice, or beside the file.
+//! `codex status` of a login with two copies.
 
 use crate::support::session::inside;
-use crate::support::{Machine, chatgpt, snapshot_filters, here, items, now, add_second_item};
+use crate::support::{Machine, add_second_item, chatgpt, here, items, now, snapshot_filters};
 
 #[test]
 fn two_items_in_the_keychain_work_and_are_reported() {
@@ -24,7 +24,7 @@ fn two_items_in_the_keychain_work_and_are_reported() {
         --- stderr
         warning: the keychain holds 2 items for this login, which Codex refuses; using one of them (the one with the newer token); run `codex migrate --to keychain` to remove the others
         ");
-        // The later token is the one that counts.
+        // The later token is used.
         let later: serde_json::Value = serde_json::from_str(&later).unwrap();
         let token = machine.codex(["token"]).run().expect(0).out;
         assert_eq!(token.trim_end(), later["tokens"]["access_token"]);

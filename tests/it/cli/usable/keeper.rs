@@ -1,10 +1,10 @@
-//! What a keeper says of a login whose token has expired while something was in the way, or another process held it.
+//! The keeper's status of a login whose token has expired while it could not be refreshed.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
-use codex_auth_platform::lock::{LockFileMode, FileLock, Wait};
+use codex_auth_platform::lock::{FileLock, LockFileMode, Wait};
 use scripted_authority::{Endpoint, Step};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::keeper::process::{AT_WORK, Process};
 use crate::support::session::inside;
 use crate::support::{Machine, eventually, here, item};
 
-/// Of the obstacles those that a keeper can live with.
+/// The obstacles that do not end a keeper.
 const LIVABLE: [&str; 6] = [
     "a read-only mount",
     "a full disk",
@@ -24,11 +24,11 @@ const LIVABLE: [&str; 6] = [
     "a document that is a mount point",
 ];
 
-/// The token expires under a keeper while something is in the way: what the keeper, `status` and `token` say is the same.
+/// The token expires while the keeper cannot refresh it: the keeper, `status` and `token` give the same reason.
 #[track_caller]
 fn is_what_the_keeper_says(name: &str, put: Change, machine: Machine) {
     let mut scene = Scene::of(machine, Token::Fresh);
-    // By this path the home is reached whatever is mounted over it.
+    // This path reaches the home even under a mount.
     let folder = File::open(scene.mounted.path()).unwrap();
     let document = PathBuf::from(format!("/proc/self/fd/{}/auth.json", folder.as_raw_fd()));
     let keeper = Process::start(scene.codex(&["sync", "run"]));
@@ -54,11 +54,11 @@ fn is_what_the_keeper_says(name: &str, put: Change, machine: Machine) {
     assert_eq!(token.code, status.code, "{name}: {token}");
     let prose = scene.codex(&["sync", "status"]).run().expect(0);
     let reason = last["reason"].as_str().unwrap();
-    assert!(prose.out.contains(&format!("  usable      no: {reason}\n")), "{name}: {prose}");
+    assert!(prose.out.contains(&format!(" no: {reason}\n")), "{name}: {prose}");
 }
 
 #[test]
-fn what_is_in_the_way_of_a_keeper_of_a_file_is_what_it_says() {
+fn a_keeper_of_a_file_reports_every_obstacle() {
     let obstacles = EVERYWHERE.iter().chain(OF_A_FILE).filter(|obstacle| LIVABLE.contains(&obstacle.name));
     let mut count = 0;
     for obstacle in obstacles {
@@ -69,7 +69,7 @@ fn what_is_in_the_way_of_a_keeper_of_a_file_is_what_it_says() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_keeper_of_a_keychain_item_is_what_it_says() {
+fn a_keeper_of_a_keychain_item_reports_every_obstacle() {
     inside(here!(), || {
         for obstacle in EVERYWHERE.iter().filter(|obstacle| LIVABLE.contains(&obstacle.name)) {
             is_what_the_keeper_says(obstacle.name, obstacle.put, Machine::with_keychain());
@@ -77,7 +77,7 @@ fn what_is_in_the_way_of_a_keeper_of_a_keychain_item_is_what_it_says() {
     });
 }
 
-/// The keeper has read the login while it could, and says so when it no longer can.
+/// The keeper has read the login, and reports when it cannot read it any more.
 #[test]
 fn a_keychain_that_is_locked_under_a_keeper_is_not_usable() {
     inside(here!(), || {
@@ -98,7 +98,7 @@ fn a_keychain_that_is_locked_under_a_keeper_is_not_usable() {
     });
 }
 
-/// Another process holds the lease: a token will be had, and asking takes no lock that the holder or a third could miss.
+/// Another process holds the lease: the login is usable later, and the question takes no lock.
 #[test]
 fn a_login_that_another_process_holds_is_usable_once_that_has_finished() {
     let scene = Scene::of(Machine::with_file(), Token::Expired);
@@ -107,12 +107,8 @@ fn a_login_that_another_process_holds_is_usable_once_that_has_finished() {
     let status = |arguments: &[&str]| scene.codex(arguments).run().expect(0);
     assert_eq!(status(&["status", "--json"]).json()["busy"], Value::Null, "a note alone is no holder");
 
-    let held = FileLock::acquire(
-        &scene.file("codex-auth/refresh.lock"),
-        LockFileMode::Private,
-        Wait::No,
-    )
-    .unwrap();
+    let held =
+        FileLock::acquire(&scene.file("codex-auth/refresh.lock"), LockFileMode::Private, Wait::No).unwrap();
     held.write_note("a-refresh");
     let report = status(&["status", "--json"]).json();
     let holder = format!("a-refresh (pid {own})");

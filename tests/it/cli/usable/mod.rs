@@ -1,4 +1,4 @@
-//! Whether a login is usable: `status`, `doctor`, the keeper and `token` say the same, whatever is in the way.
+//! Whether a login is usable: `status`, `doctor`, the keeper and `token` give the same answer.
 
 mod keeper;
 mod obstacles;
@@ -11,7 +11,7 @@ use self::scene::{Scene, Token};
 use crate::support::session::inside;
 use crate::support::{Ended, Machine, here, tree};
 
-/// What the reports say, which change nothing and ask for nothing.
+/// The reports, which change nothing and send nothing.
 struct Said {
     status: Ended,
     doctor: Value,
@@ -31,7 +31,7 @@ impl Said {
             let said =
                 if usable { "yes".to_owned() } else { format!("no: {}", report["reason"].as_str().unwrap()) };
             let line = prose.out.lines().find(|line| line.starts_with("  usable ")).unwrap();
-            // Seconds pass.
+            // The number of seconds differs.
             assert!(line.contains(said.split(" before ").next().unwrap()), "{prose}\n{status}");
         }
         Self { status, doctor }
@@ -53,24 +53,24 @@ fn is_in_the_way(obstacle: &Obstacle, machine: Machine) {
     let said = Said::of(&scene);
     let requests = scene.requests();
     let token = scene.codex(&["token"]).run();
-    let told = format!("{name}\n{}\n{:#}\n{token}", said.status, said.doctor);
-    assert_eq!(token.code, Some(obstacle.code), "{told}");
-    assert_eq!(scene.requests(), requests, "{told}");
-    assert_eq!(said.status.code, token.code, "{told}");
+    let printed = format!("{name}\n{}\n{:#}\n{token}", said.status, said.doctor);
+    assert_eq!(token.code, Some(obstacle.code), "{printed}");
+    assert_eq!(scene.requests(), requests, "{printed}");
+    assert_eq!(said.status.code, token.code, "{printed}");
     let report = said.status.json();
-    assert_eq!(report["usable"], false, "{told}");
+    assert_eq!(report["usable"], false, "{printed}");
     let reason = report["reason"].as_str().unwrap();
-    assert!(reason.contains(obstacle.reason), "{told}");
+    assert!(reason.contains(obstacle.reason), "{printed}");
     let line = token.err.lines().find_map(|line| line.strip_prefix("error: ")).unwrap();
     let until = |text: &str| text.split(" before ").next().unwrap().to_owned();
-    assert_eq!(until(line), until(reason), "{told}");
-    let finding = said.finding("login", obstacle.reason).unwrap_or_else(|| panic!("{told}"));
-    assert_eq!(finding["standing"], "problem", "{told}");
+    assert_eq!(until(line), until(reason), "{printed}");
+    let finding = said.finding("login", obstacle.reason).unwrap_or_else(|| panic!("{printed}"));
+    assert_eq!(finding["standing"], "problem", "{printed}");
     let remedy = finding["remedy"].as_str().unwrap_or_default();
-    assert!(remedy.contains(obstacle.remedy), "{told}");
+    assert!(remedy.contains(obstacle.remedy), "{printed}");
 }
 
-/// The same while the token is good still: it is used, and the doctor warns of what will be.
+/// As [`is_in_the_way`], while the token is valid: it is used, and the doctor warns.
 #[track_caller]
 fn will_be_in_the_way(obstacle: &Obstacle, machine: Machine) {
     let name = obstacle.name;
@@ -78,18 +78,18 @@ fn will_be_in_the_way(obstacle: &Obstacle, machine: Machine) {
     (obstacle.put)(&mut scene);
     let said = Said::of(&scene);
     let token = scene.codex(&["token"]).run();
-    let told = format!("{name}\n{}\n{:#}\n{token}", said.status, said.doctor);
+    let printed = format!("{name}\n{}\n{:#}\n{token}", said.status, said.doctor);
     let report = said.status.json();
-    assert_eq!(report["usable"], token.code == Some(0), "{told}");
-    assert_eq!(said.status.code, token.code, "{told}");
-    // What has failed for good fails at once.
+    assert_eq!(report["usable"], token.code == Some(0), "{printed}");
+    assert_eq!(said.status.code, token.code, "{printed}");
+    // A permanent failure is reported at once.
     let expected = if name == "a revoked token" { Some(3) } else { Some(0) };
-    assert_eq!(token.code, expected, "{told}");
+    assert_eq!(token.code, expected, "{printed}");
     let standing = if obstacle.code == 3 { "problem" } else { "warning" };
-    // A person may try again at once; what came of the last try is told besides.
+    // A user may try again at once; the last failure is reported too.
     let reason = if obstacle.code == 4 { "the last refresh" } else { obstacle.reason };
-    let finding = said.finding("login", reason).unwrap_or_else(|| panic!("{told}"));
-    assert_eq!(finding["standing"], standing, "{told}");
+    let finding = said.finding("login", reason).unwrap_or_else(|| panic!("{printed}"));
+    assert_eq!(finding["standing"], standing, "{printed}");
 }
 
 #[track_caller]
@@ -98,17 +98,17 @@ fn is_not_in_the_way(name: &str, put: Change, machine: Machine) {
     put(&mut scene);
     let said = Said::of(&scene);
     let token = scene.codex(&["token"]).run();
-    let told = format!("{name}\n{}\n{:#}\n{token}", said.status, said.doctor);
-    assert_eq!(token.code, Some(0), "{told}");
-    assert_eq!(scene.requests(), 1, "{told}");
+    let printed = format!("{name}\n{}\n{:#}\n{token}", said.status, said.doctor);
+    assert_eq!(token.code, Some(0), "{printed}");
+    assert_eq!(scene.requests(), 1, "{printed}");
     let report = said.status.json();
-    assert_eq!((&report["usable"], &report["reason"]), (&json!(true), &Value::Null), "{told}");
-    assert_eq!(said.status.code, Some(0), "{told}");
-    assert_eq!(said.finding("login", "is refreshed when needed").unwrap()["standing"], "ok", "{told}");
+    assert_eq!((&report["usable"], &report["reason"]), (&json!(true), &Value::Null), "{printed}");
+    assert_eq!(said.status.code, Some(0), "{printed}");
+    assert_eq!(said.finding("login", "is refreshed when needed").unwrap()["standing"], "ok", "{printed}");
 }
 
 #[test]
-fn what_is_in_the_way_of_a_refresh_of_a_file_is_what_every_command_says() {
+fn every_command_reports_an_obstacle_to_a_refresh_in_the_file() {
     for obstacle in EVERYWHERE.iter().chain(OF_A_FILE) {
         is_in_the_way(obstacle, Machine::with_file());
         will_be_in_the_way(obstacle, Machine::with_file());
@@ -116,7 +116,7 @@ fn what_is_in_the_way_of_a_refresh_of_a_file_is_what_every_command_says() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_refresh_in_a_keychain_is_what_every_command_says() {
+fn every_command_reports_an_obstacle_to_a_refresh_in_a_keychain() {
     inside(here!(), || {
         for obstacle in EVERYWHERE {
             is_in_the_way(obstacle, Machine::with_keychain());
@@ -126,7 +126,7 @@ fn what_is_in_the_way_of_a_refresh_in_a_keychain_is_what_every_command_says() {
 }
 
 #[test]
-fn what_keeps_the_shared_record_from_being_read_is_what_every_command_says() {
+fn every_command_reports_an_unreadable_state() {
     for (name, put) in UNREADABLE {
         for token in [Token::Fresh, Token::Expired] {
             let mut scene = Scene::of(Machine::with_file(), token);
@@ -147,15 +147,15 @@ fn what_keeps_the_shared_record_from_being_read_is_what_every_command_says() {
 }
 
 #[test]
-fn what_is_not_in_the_way_of_a_refresh_of_a_file_is_no_false_alarm() {
+fn harmless_conditions_of_a_file_are_not_reported() {
     for (name, put) in HARMLESS {
         is_not_in_the_way(name, *put, Machine::with_file());
     }
 }
 
-/// A keychain without our key among it: the refresh makes one.
+/// The keychain has no sealing key: the refresh makes one.
 #[test]
-fn what_is_not_in_the_way_of_a_refresh_in_a_keychain_is_no_false_alarm() {
+fn harmless_conditions_of_a_keychain_are_not_reported() {
     inside(here!(), || {
         for (name, put) in HARMLESS
             .iter()

@@ -1,4 +1,4 @@
-//! What can be in the way of a refresh, and what only looks like it.
+//! Obstacles to a refresh, and conditions that only look like obstacles.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,22 +10,22 @@ use sha2::{Digest as _, Sha256};
 
 use super::scene::Scene;
 
-/// A file system that takes no locks, as the program sees it.
+/// Simulates a file system without locks.
 const NO_LOCKS: &[&str] = &["strace", "-f", "-o", "/dev/null", "-e", "inject=flock:error=ENOLCK"];
-/// A system that tells nothing of mounts and flags.
+/// Simulates a kernel without statx.
 const NO_STATX: &[&str] = &["strace", "-f", "-o", "/dev/null", "-e", "inject=statx:error=ENOSYS"];
 
-/// Changes what a login lies in.
+/// A change of the scene.
 pub type Change = fn(&mut Scene);
 
-/// What is in the way of a refresh, and what is to be said of it.
+/// An obstacle to a refresh, and the expected messages.
 pub struct Obstacle {
     pub name: &'static str,
     pub put: Change,
-    /// How `codex token` ends once the access token has expired, and what it says.
+    /// The exit code and the message of `codex token` after the access token has expired.
     pub code: i32,
     pub reason: &'static str,
-    /// What the doctor advises, besides what the message does.
+    /// The advice of the doctor, beyond that of the message.
     pub remedy: &'static str,
 }
 
@@ -39,7 +39,7 @@ const fn obstacle(
     Obstacle { name, put, code, reason, remedy }
 }
 
-/// What can be in the way wherever the login is kept.
+/// Obstacles in either store.
 pub const EVERYWHERE: &[Obstacle] = &[
     obstacle("a read-only mount", read_only, 5, "is read-only", "writable for this user"),
     obstacle("a full disk", full, 5, "no space for", "free some space"),
@@ -80,7 +80,7 @@ pub const EVERYWHERE: &[Obstacle] = &[
     ),
 ];
 
-/// What can be in the way of a file alone, or needs a user whom permissions bind and who has no keychain here.
+/// Obstacles in the file store only, or that need another user, who has no keychain here.
 pub const OF_A_FILE: &[Obstacle] = &[
     obstacle("a document that is a mount point", mounted, 5, "mounted by itself", "mount the folder"),
     obstacle(
@@ -94,7 +94,13 @@ pub const OF_A_FILE: &[Obstacle] = &[
         "writable for this user",
     ),
     obstacle("auth.lock of root", |scene| foreign(scene, "auth.lock"), 5, "cannot lock", "writable"),
-    obstacle("auth.json.lock of root", |scene| foreign(scene, "auth.json.lock"), 5, "cannot lock", "writable"),
+    obstacle(
+        "auth.json.lock of root",
+        |scene| foreign(scene, "auth.json.lock"),
+        5,
+        "cannot lock",
+        "writable",
+    ),
     obstacle(
         "refresh.lock of root",
         |scene| foreign(scene, "codex-auth/refresh.lock"),
@@ -104,7 +110,7 @@ pub const OF_A_FILE: &[Obstacle] = &[
     ),
 ];
 
-/// What keeps the shared record from being read, so that not even a fresh token can be given out.
+/// Conditions in which state.json cannot be read, so that not even a fresh token is handed out.
 pub const UNREADABLE: &[(&str, Change)] = &[
     ("codex-auth is a file", |scene| scene.write("codex-auth", "")),
     ("codex-auth of root", |scene| {
@@ -114,7 +120,7 @@ pub const UNREADABLE: &[(&str, Change)] = &[
     }),
 ];
 
-/// What is in nobody's way.
+/// Conditions that are no obstacles.
 pub const HARMLESS: &[(&str, Change)] = &[
     ("nothing", |_| {}),
     ("a home of one's own", Scene::by_user),
@@ -160,7 +166,7 @@ fn full(scene: &mut Scene) {
 
 fn folder(scene: &mut Scene, name: &str) {
     fs::create_dir_all(scene.file(name)).unwrap();
-    // One that is looser is mended by every lease.
+    // Every lease would fix a looser mode.
     let around = scene.file(name).parent().unwrap().to_owned();
     if around.ends_with("codex-auth") {
         fs::set_permissions(around, fs::Permissions::from_mode(0o700)).unwrap();

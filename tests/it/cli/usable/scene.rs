@@ -1,4 +1,4 @@
-//! A login in a home on a small file system, in which mounts, users and system calls can be in the way.
+//! A login in a home on a small file system, for tests with mounts, other users and failing system calls.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use crate::support::{Machine, Mounted, Run, TestHome, item, tree};
 
-/// The user of homes that permissions are to bind.
+/// The owner of homes in tests of permissions.
 const USER: u32 = 64_101;
 
-/// How long the access token of a login is good for.
+/// Whether the access token of a login is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     Fresh,
     Expired,
 }
 
-/// A login in a home on a small file system of its own.
+/// A login in a home on its own small file system.
 pub struct Scene {
     pub mounted: Mounted,
     pub machine: Machine,
@@ -47,7 +47,7 @@ impl Scene {
         scene
     }
 
-    /// A file of the home, by a path that this process can use.
+    /// The path of a file of the home for this process.
     pub fn file(&self, name: &str) -> PathBuf {
         self.mounted.path().join(name)
     }
@@ -70,7 +70,7 @@ impl Scene {
         serde_json::from_str(&self.grant.auth_json()).unwrap()
     }
 
-    /// From now on the home is that of a user who is bound by permissions, and so is the program.
+    /// Gives the home to another user, and runs the program as that user.
     pub fn by_user(&mut self) {
         self.user = Some(USER);
         for (path, ..) in tree(&self.mounted.path()) {
@@ -108,7 +108,7 @@ impl Scene {
     }
 }
 
-/// A grant of an account; one whose access token has expired is the later one, as a refresh that another machine has made.
+/// A grant of an account, with an access token that is valid or has expired.
 pub fn granted(authority: &Authority, token: Token) -> Grant {
     let lifetime = authority.policy().access_lifetime;
     authority.adjust(|policy| match token {
