@@ -63,7 +63,7 @@ pub enum ReloadOutcome {
     LoggedIn,
     /// The login is gone.
     LoggedOut,
-    /// Another account is logged in. [`AccountPolicy`] decides whether it is used.
+    /// Another account is logged in. [`AccountPolicy`](super::AccountPolicy) decides whether it is used.
     OtherAccount,
     /// Nothing changed.
     Same,

@@ -30,7 +30,7 @@ const KEYCHAIN_POLL_COST: u32 = 20;
 #[must_use = "dropping the handle stops the watch"]
 pub struct WatchHandle {
     stopped: Arc<AtomicBool>,
-    /// [`WatchTriggers`] holds a weak reference to it.
+    /// The manager holds a weak reference to it.
     trigger: Arc<WatchTrigger>,
     method: Receiver<WatchMethod>,
     reads: Receiver<u64>,
@@ -41,7 +41,8 @@ impl AuthManager {
     /// Processes that live longer than one request should use it.
     ///
     /// A logout empties the snapshot; a new login replaces a poisoned one; a store that cannot be read leaves the snapshot
-    /// with [`Divergence::Unreadable`]. [`AccountPolicy`] decides whether another account is used. Takes no lock.
+    /// with [`Divergence::Unreadable`](super::Divergence::Unreadable). [`AccountPolicy`](super::AccountPolicy) decides
+    /// whether another account is used. Takes no lock.
     #[must_use = "dropping the handle stops the watch"]
     pub fn watch(&self) -> WatchHandle {
         WatchHandle::start(self.clone())
