@@ -1,8 +1,6 @@
 //! The JSON object of a document: keeps the order of keys, refuses duplicates, and is wiped when dropped.
 
-use std::fmt;
-
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -33,8 +31,8 @@ pub(super) enum Json {
 impl Fields {
     /// Parses one JSON object with nothing behind it. The error quotes nothing of the text.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(Error::Json)?;
-        match Json::parse(raw, MAX_DEPTH).map_err(Error::Json)? {
+        let _valid: IgnoredAny = serde_json::from_str(text).map_err(Error::Json)?;
+        match (Reader { rest: text }).value(MAX_DEPTH).map_err(Error::Json)? {
             Json::Object(fields) => Ok(fields),
             _ => Err(Error::NotAnObject),
         }
@@ -74,38 +72,6 @@ impl Fields {
 }
 
 impl Json {
-    fn parse(raw: &RawValue, depth: usize) -> Result<Self, serde_json::Error> {
-        let text = raw.get();
-        if text.starts_with(['{', '[']) && depth == 0 {
-            return Err(de::Error::custom("it is nested too deeply"));
-        }
-        Ok(match text.as_bytes() {
-            [b'{', ..] => {
-                let Entries(entries) = serde_json::from_str(text)?;
-                let mut keys: Vec<_> = entries.iter().map(|(key, _)| key).collect();
-                keys.sort_unstable();
-                if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-                    return Err(de::Error::custom("a key appears twice"));
-                }
-                let parse = |(key, raw)| Ok((key, Self::parse(raw, depth - 1)?));
-                Self::Object(Fields(
-                    entries.into_iter().map(parse).collect::<Result<_, serde_json::Error>>()?,
-                ))
-            }
-            [b'[', ..] => {
-                let items: Vec<&RawValue> = serde_json::from_str(text)?;
-                Self::Array(
-                    items.into_iter().map(|raw| Self::parse(raw, depth - 1)).collect::<Result<_, _>>()?,
-                )
-            }
-            [b'"', ..] => Self::String(Zeroizing::new(serde_json::from_str(text)?)),
-            b"null" => Self::Null,
-            b"true" => Self::Bool(true),
-            b"false" => Self::Bool(false),
-            _ => Self::Number(raw.to_owned()),
-        })
-    }
-
     /// Returns the text of a string.
     pub(super) fn as_str(&self) -> Option<&str> {
         match self {
@@ -174,29 +140,84 @@ pub(super) fn string<'a>(value: Option<&'a Json>, name: &'static str) -> Result<
     }
 }
 
-/// The fields of an object whose values are not parsed yet.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
+/// Reads a text that is known to be valid JSON, in linear time.
+struct Reader<'a> {
+    rest: &'a str,
+}
 
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
-
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
+impl<'a> Reader<'a> {
+    fn value(&mut self, depth: usize) -> Result<Json, serde_json::Error> {
+        self.skip_blanks();
+        Ok(match self.rest.as_bytes().first() {
+            Some(b'{' | b'[') if depth == 0 => {
+                return Err(serde_json::Error::custom("it is nested too deeply"));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+            Some(b'{') => {
+                let mut fields = Vec::new();
+                while self.has_item() {
+                    let key = serde_json::from_str(self.string())?;
+                    self.skip_blanks();
+                    self.take(1);
+                    fields.push((key, self.value(depth - 1)?));
                 }
-                Ok(Entries(entries))
+                let mut keys: Vec<_> = fields.iter().map(|(key, _)| key).collect();
+                keys.sort_unstable();
+                if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return Err(serde_json::Error::custom("a key appears twice"));
+                }
+                Json::Object(Fields(fields))
             }
-        }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                while self.has_item() {
+                    items.push(self.value(depth - 1)?);
+                }
+                Json::Array(items)
+            }
+            Some(b'"') => Json::String(Zeroizing::new(serde_json::from_str(self.string())?)),
+            _ => match self
+                .take(self.rest.find([',', ']', '}', ' ', '\t', '\n', '\r']).unwrap_or(self.rest.len()))
+            {
+                "null" => Json::Null,
+                "true" => Json::Bool(true),
+                "false" => Json::Bool(false),
+                number => Json::Number(RawValue::from_string(number.to_owned())?),
+            },
+        })
+    }
 
-        deserializer.deserialize_map(EntriesVisitor)
+    /// Moves to the next item of an array or object, past the opening bracket or comma before it. At the end, moves past the
+    /// closing bracket and returns `false`.
+    fn has_item(&mut self) -> bool {
+        self.skip_blanks();
+        if !matches!(self.take(1), "}" | "]") {
+            self.skip_blanks();
+            if !self.rest.starts_with(['}', ']']) {
+                return true;
+            }
+            self.take(1);
+        }
+        false
+    }
+
+    /// Takes a string with its quotes.
+    fn string(&mut self) -> &'a str {
+        let mut is_escaped = true;
+        let end = self.rest.bytes().position(|byte| {
+            let is_end = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
+            is_end
+        });
+        self.take(end.map_or(self.rest.len(), |end| end + 1))
+    }
+
+    fn skip_blanks(&mut self) {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
+    }
+
+    fn take(&mut self, length: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        taken
     }
 }

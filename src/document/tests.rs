@@ -407,3 +407,15 @@ fn a_token_is_valid_for_a_minute_after_receipt_whatever_expiry_it_claims() {
         assert_eq!(document.freshness(at(60)), Freshness::Stale(Staleness::Expired));
     }
 }
+
+#[test]
+fn a_document_that_is_nested_too_deeply_is_refused_in_linear_time() {
+    let start = std::time::Instant::now();
+    for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
+        let text = format!("{{\"a\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
+        let wide = format!("{{\"a\":{}\"{}\"{}}}", open.repeat(100), "b".repeat(1 << 20), close.repeat(100));
+        assert!(AuthDocument::parse(text.as_bytes()).is_err());
+        assert_eq!(AuthDocument::parse(wide.as_bytes()).unwrap().to_compact().as_slice(), wide.as_bytes());
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
