@@ -221,8 +221,9 @@ impl Client {
             return self.received.remove(at).unwrap();
         }
         loop {
-            let message =
-                self.receive(TEST_TIMEOUT).unwrap_or_else(|| panic!("no such message in {:#?}", self.received));
+            let message = self
+                .receive(TEST_TIMEOUT)
+                .unwrap_or_else(|| panic!("no such message in {:#?}", self.received));
             if matches(&message) {
                 return message;
             }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::interop::codex::codex_0169;
-use crate::support::{Run, TestHome, in_private_network, chatgpt, here, jwt, now};
+use crate::support::{Run, TestHome, chatgpt, here, in_private_network, jwt, now};
 
 /// Requests in a home, and the fields in which the two may differ.
 struct Conversation {

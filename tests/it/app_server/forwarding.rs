@@ -26,7 +26,10 @@ fn the_first_forwarded_method_starts_it_and_repeats_the_handshake() {
     let info = json!({"name": "editor", "title": "An Editor", "version": "1.2.3"});
     assert_eq!(received[0]["method"], "initialize");
     assert_eq!(received[0]["params"], json!({"clientInfo": info, "capabilities": {"experimentalApi": true}}));
-    assert_eq!((&received[1]["method"], &received[2]["method"]), (&"initialized".into(), &"test/echo".into()));
+    assert_eq!(
+        (&received[1]["method"], &received[2]["method"]),
+        (&"initialized".into(), &"test/echo".into())
+    );
     client.call("test/echo", Value::Null);
     assert_eq!(log(&home).iter().filter(|line| line.starts_with("started")).count(), 1);
     assert_eq!(client.end(), Some(0));

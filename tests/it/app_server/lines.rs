@@ -45,9 +45,13 @@ fn malformed_lines_get_an_error_and_the_conversation_continues() {
         client.call("getAuthStatus", json!({}));
     }
     // None of these gets a response.
-    for line in
-        ["", "   ", r#"{"method":"no/such/method"}"#, r#"{"id":77,"result":{}}"#, r#"{"id":null,"method":"x"}"#]
-    {
+    for line in [
+        "",
+        "   ",
+        r#"{"method":"no/such/method"}"#,
+        r#"{"id":77,"result":{}}"#,
+        r#"{"id":null,"method":"x"}"#,
+    ] {
         client.send(line);
         client.call("getAuthStatus", json!({}));
     }

@@ -5,12 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use codex_auth::Lease;
+use codex_auth::store::holder;
 use scripted_authority::{Decision, DeviceFlow, Endpoint, Moment, TokenState};
 use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::login::world::{TEST_TIMEOUT, World};
-use crate::support::{Flock, Machine, in_private_network, eventually, here, over_both_stores};
+use crate::support::{Flock, Machine, eventually, here, in_private_network, over_both_stores};
 
 over_both_stores![an_api_key_is_stored_and_announced, a_device_login_shows_its_code_and_is_announced];
 
@@ -232,6 +233,22 @@ fn a_login_cancelled_while_it_waits_for_the_lease_is_not_stored() {
 }
 
 #[test]
+fn a_login_cancelled_while_it_waits_for_auth_lock_is_not_stored() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let mut client = Client::from_run(world.codex(["app-server"]));
+    let lock = Flock::hold(&world.machine.home.file("auth.lock"));
+    let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
+    eventually("the lease", || holder(&world.machine.home.home()).is_some());
+    cancel(&mut client, &id);
+    eventually("the tokens to be revoked", || world.live_grants() == 0);
+    drop(lock);
+    assert_eq!(client.end(), Some(0));
+    assert!(world.machine.stored_text().is_none());
+}
+
+#[test]
 fn a_login_whose_commit_has_begun_cannot_be_cancelled() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
@@ -262,13 +279,14 @@ fn a_login_checks_the_store_first_and_completes_a_refresh_that_was_killed() {
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
     let mut client = Client::from_run(world.codex(["app-server"]));
 
-    let (ours, moved) = (world.machine.home.file("codex-auth"), world.machine.home.file("moved"));
-    fs::rename(&ours, &moved).unwrap();
-    fs::write(&ours, "").unwrap();
+    let (lock, moved) =
+        (world.machine.home.file("codex-auth/refresh.lock"), world.machine.home.file("moved"));
+    fs::rename(&lock, &moved).unwrap();
+    fs::create_dir(&lock).unwrap();
     client.error("account/login/start", json!({"type": "chatgptDeviceCode"}), -32603);
     assert_eq!(world.requests(Endpoint::DeviceCode), 0, "the store is checked before the user is asked");
-    fs::remove_file(&ours).unwrap();
-    fs::rename(&moved, &ours).unwrap();
+    fs::remove_dir(&lock).unwrap();
+    fs::rename(&moved, &lock).unwrap();
 
     let started = start(&mut client, "chatgptDeviceCode");
     let completed = client.notification("account/login/completed");

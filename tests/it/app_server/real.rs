@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::next::with_path;
 use crate::interop::codex::codex_0169;
-use crate::support::{TestHome, in_private_network, children, eventually, here, is_alive};
+use crate::support::{TestHome, children, eventually, here, in_private_network, is_alive};
 
 /// A client of an app-server in `home` whose next codex is the real one; no request leaves the machine.
 fn before_codex(home: &TestHome) -> Client {

@@ -67,7 +67,7 @@ macro_rules! over_both_stores {
                 super::$test(&mut Machine::with_file());
             }
 
-            // Linux: items of others.
+            // Linux: keychain items of other programs.
             #[cfg(target_os = "linux")]
             #[test]
             fn in_the_keychain() {
@@ -89,7 +89,7 @@ macro_rules! in_private_network_over_both_stores {
                 in_private_network(here!(), || super::$test(&mut Machine::with_file()));
             }
 
-            // Linux: items of others.
+            // Linux: keychain items of other programs.
             #[cfg(target_os = "linux")]
             #[test]
             fn in_the_keychain() {

@@ -99,7 +99,8 @@ impl<'a> Second<'a> {
     fn end(mut self, authority: &str) {
         let documented = &exchanges(self.block)[0].shown;
         let what = format!("it to show\n{}\n", documented.join("\n"));
-        self.terminal.await_on_screen(PATIENCE, &what, |screen| agrees(documented, &plain(screen, authority)));
+        self.terminal
+            .await_on_screen(PATIENCE, &what, |screen| agrees(documented, &plain(screen, authority)));
     }
 }
 
