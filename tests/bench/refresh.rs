@@ -96,7 +96,7 @@ fn by_steps(world: &World, runtime: &Runtime, authority: &Authority, steps: &mut
 }
 
 fn reserve(writer: &Writer<'_>) -> RescueReservation {
-    let (file, deadline) = (writer.stores().file(), writer.stores().deadline());
+    let (file, deadline) = (writer.stores().file(), writer.stores().timeout());
     file.check_write(deadline).unwrap();
     file.prove_write().unwrap();
     let seal =
