@@ -100,8 +100,8 @@ impl Client {
         self.get("/v1/status", CACHED_TIMEOUT)
     }
 
-    /// Returns a token that lasts for at least `min_ttl`. Blocks for up to a second, or with [`RefreshPolicy::Wait`] for as
-    /// long as a refresh takes.
+    /// Returns a token that lasts for at least `min_ttl`. Blocks for up to a second, or with [`RefreshPolicy::Wait`]
+    /// for as long as a refresh takes.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -178,8 +178,8 @@ impl Client {
     }
 }
 
-/// Returns the socket path of the keeper of `home`: in the home or, if that path is too long for a socket, in the user's
-/// runtime directory.
+/// Returns the socket path of the keeper of `home`: in the home or, if that path is too long for a socket, in the
+/// user's runtime directory.
 fn path(home: &Home, environment: &Environment) -> Option<PathBuf> {
     let inside = home.keeper_socket();
     if inside.as_os_str().len() <= peer::MAX_PATH_BYTES {

@@ -1,8 +1,8 @@
 //! The keeper: the one process of a home that refreshes its login ahead of time, so that no other process has to.
 //!
-//! It refreshes a token when a tenth of its lifetime is left (at least ten minutes, at most a day), so that programs that
-//! do not take the lease do not find it stale either. A failed refresh is logged and retried after the back-off that all
-//! processes of the home share. A poisoned refresh token is not retried; the next login replaces it.
+//! It refreshes a token when a tenth of its lifetime is left (at least ten minutes, at most a day), so that programs
+//! that do not take the lease do not find it stale either. A failed refresh is logged and retried after the back-off
+//! that all processes of the home share. A poisoned refresh token is not retried; the next login replaces it.
 //!
 //! Other keepers stand by, and one of them takes over when the first exits. The keeper also serves a local socket
 //! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain.
@@ -43,8 +43,8 @@ const STORE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Runs the refreshes of a keeper.
 pub trait Refresher: Send + Sync {
-    /// Refreshes `base` for `reason`, or adopts what another process has refreshed. The outcome is in the store. Dropping
-    /// the future must not stop a refresh that has begun.
+    /// Refreshes `base` for `reason`, or adopts what another process has refreshed. The outcome is in the store.
+    /// Dropping the future must not stop a refresh that has begun.
     fn refresh(&self, reason: RefreshReason, base: Arc<Snapshot>) -> RefreshFuture;
 }
 
@@ -104,11 +104,11 @@ impl Keeper {
         self.watch.trigger()
     }
 
-    /// Keeps the login fresh and serves `socket` until `ended` completes. Then it waits for a running refresh, so that the
-    /// new token is stored before this returns.
+    /// Keeps the login fresh and serves `socket` until `ended` completes. Then it waits for a running refresh, so that
+    /// the new token is stored before this returns.
     ///
-    /// Between refreshes it wakes at every read of the store, at least every 30 s, and so also detects a changed clock and a
-    /// suspended machine.
+    /// Between refreshes it wakes at every read of the store, at least every 30 s, and so also detects a changed clock
+    /// and a suspended machine.
     ///
     /// # Errors
     /// - [`Error::LockLost`]: the folder of the home was removed or replaced; another keeper may run there.
@@ -189,7 +189,8 @@ impl KeeperShared {
         let pause = match &outcome {
             Ok(()) if after.fingerprint() != before => {
                 let next = self.next_refresh(&after).map(|moment| moment.to_string());
-                tracing::info!(expires_at = ?after.expires_at(self.clock.now()).map(|end| end.to_string()), next, "refreshed");
+                let expires_at = after.expires_at(self.clock.now()).map(|end| end.to_string());
+                tracing::info!(?expires_at, next, "refreshed");
                 return None;
             }
             Ok(()) => DAMPER_PAUSE,
@@ -205,7 +206,8 @@ impl KeeperShared {
         Some(RetryTimes { fingerprint: after.fingerprint(), until: Instant::now() + pause })
     }
 
-    /// Refreshes once for all concurrent callers, and reloads the snapshot. Dropping the future does not stop the refresh.
+    /// Refreshes once for all concurrent callers, and reloads the snapshot. Dropping the future does not stop the
+    /// refresh.
     async fn refresh(self: &Arc<Self>, reason: RefreshReason, base: Arc<Snapshot>) -> Result<(), JobFailure> {
         let shared = Arc::clone(self);
         let flight = tokio::spawn(async move {

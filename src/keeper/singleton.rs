@@ -46,7 +46,10 @@ pub enum Error {
     #[error("the login's folder was removed or replaced; restart the keeper: codex sync run")]
     LockLost,
     /// The path of the home leads to another folder.
-    #[error("{} now leads to {} instead of {}; restart the keeper: codex sync run", spelled.display(), now.display(), was.display())]
+    #[error(
+        "{} now leads to {} instead of {}; restart the keeper: codex sync run",
+        spelled.display(), now.display(), was.display()
+    )]
     Repointed {
         /// The path that the keeper was started with.
         spelled: PathBuf,
@@ -61,16 +64,18 @@ pub enum Error {
 }
 
 impl KeeperLock {
-    /// Waits until this process is the keeper of `home`. If it has to wait, `waiting` is called once with the current holder.
+    /// Waits until this process is the keeper of `home`. If it has to wait, `waiting` is called once with the current
+    /// holder.
     ///
-    /// It takes over when the holder exits, or has accepted connections for 15 s without responding to any. A stopped keeper
-    /// that continues later detects that and ends ([`Error::TakenOver`]). Until then both may refresh, under the lease.
+    /// It takes over when the holder exits, or has accepted connections for 15 s without responding to any. A stopped
+    /// keeper that continues later detects that and ends ([`Error::TakenOver`]). Until then both may refresh, under the
+    /// lease.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Lock`]: the home cannot be written. If it becomes inaccessible during the wait, the wait
-    /// continues.
+    /// [`Error::Store`], [`Error::Lock`]: the home cannot be written. If it becomes inaccessible during the wait, the
+    /// wait continues.
     pub async fn acquire(
         home: &Home,
         environment: &Environment,
@@ -112,8 +117,8 @@ impl KeeperLock {
         &self.home
     }
 
-    /// Checks that the lock file was not removed or replaced, and that the path of the home still leads there. Succeeds if
-    /// the home is inaccessible for the moment.
+    /// Checks that the lock file was not removed or replaced, and that the path of the home still leads there. Succeeds
+    /// if the home is inaccessible for the moment.
     ///
     /// # Errors
     /// [`Error::LockLost`], [`Error::TakenOver`], [`Error::Repointed`].

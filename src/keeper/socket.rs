@@ -1,7 +1,8 @@
 //! The keeper's HTTP/1.1 server on a Unix socket, for processes of the same user.
 //!
 //! - `GET /v1/status` returns the status of keeper and login.
-//! - `GET /v1/token` returns an access token. `min_ttl=SECONDS` is its minimum remaining lifetime; `wait=yes` refreshes it
+//! - `GET /v1/token` returns an access token. `min_ttl=SECONDS` is its minimum remaining lifetime; `wait=yes`
+//!   refreshes it
 //!   if necessary.
 
 use std::convert::Infallible;
@@ -55,8 +56,8 @@ struct BoundSocket {
 }
 
 impl KeeperSocket {
-    /// Listens at `path` for the keeper that holds the lock. Needs no runtime yet. A socket that cannot be bound now, or is
-    /// removed later, is bound when that becomes possible.
+    /// Listens at `path` for the keeper that holds the lock. Needs no runtime yet. A socket that cannot be bound now,
+    /// or is removed later, is bound when that becomes possible.
     #[must_use]
     pub fn at(_post: &KeeperLock, path: &Path) -> Self {
         let mut listener = Self { path: path.to_owned(), bound: None };

@@ -156,16 +156,16 @@ impl AuthManager {
         on_thread(move || manager.read_store()).await
     }
 
-    /// Reads the store again if a file of the home has changed since the last read, so that the snapshot shows the effect
-    /// of every command that has exited. If the read fails, the snapshot is unchanged.
+    /// Reads the store again if a file of the home has changed since the last read, so that the snapshot shows the
+    /// effect of every command that has exited. If the read fails, the snapshot is unchanged.
     pub async fn catch_up(&self) {
         if self.0.provider.is_none() && self.0.last_read.files_have_changed(&self.0.engine.home) {
             let _ = self.reload().await;
         }
     }
 
-    /// Checks whether [`Self::token`] is expected to succeed for `snapshot`. If its token is stale, this checks on another
-    /// thread everything that a refresh needs; it creates, changes and locks nothing, and sends no request.
+    /// Checks whether [`Self::token`] is expected to succeed for `snapshot`. If its token is stale, this checks on
+    /// another thread everything that a refresh needs; it creates, changes and locks nothing, and sends no request.
     pub async fn usability(&self, snapshot: &Arc<Snapshot>) -> Usability {
         let now = self.0.engine.clock.now();
         // Without another thread no copy of a token remains on its stack.

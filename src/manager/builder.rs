@@ -50,9 +50,9 @@ impl Builder {
     /// Takes tokens from `provider`. The store is neither read nor written.
     ///
     /// The provider is called on its own thread when a token is needed, by one caller at a time; dropping a future that
-    /// waits for it does not stop the call. Its token is cached until it is stale. After a transient failure a token that
-    /// has not expired is still returned, and the provider is called again after a pause. After a permanent failure no
-    /// token is returned, and the provider is not called again until [`AuthManager::reload`].
+    /// waits for it does not stop the call. Its token is cached until it is stale. After a transient failure a token
+    /// that has not expired is still returned, and the provider is called again after a pause. After a permanent
+    /// failure no token is returned, and the provider is not called again until [`AuthManager::reload`].
     #[must_use]
     pub fn provider(mut self, provider: Arc<dyn ExternalAuth>) -> Self {
         self.provider = Some(Provider::new(provider));
@@ -81,8 +81,8 @@ impl Builder {
         }
     }
 
-    /// Opens the manager as [`Self::open`] does, also where the store cannot be read: then the snapshot is empty and its
-    /// [`Divergence`] is [`Divergence::Unreadable`]. For processes that [watch](AuthManager::watch) the login.
+    /// Opens the manager as [`Self::open`] does, also where the store cannot be read: then the snapshot is empty and
+    /// its [`Divergence`] is [`Divergence::Unreadable`]. For processes that [watch](AuthManager::watch) the login.
     #[must_use]
     pub fn open_anyway(self) -> AuthManager {
         if let Some(provider) = self.provider.clone() {

@@ -3,9 +3,9 @@
 //! The caller may be killed, time out or `exec` another program at any moment; the child continues, acquires the lease
 //! itself and stores the new tokens. No secret passes through the pipes: both processes read the store.
 //!
-//! Parent and child can be different versions of one program if an upgrade replaced the file in between. The child first
-//! sends the version of its protocol ([`ChildReady`]), and only then gets its job ([`ChildRequest`]). Until the request is
-//! written completely the child has not started, and the parent may run the job itself.
+//! Parent and child can be different versions of one program if an upgrade replaced the file in between. The child
+//! first sends the version of its protocol ([`ChildReady`]), and only then gets its job ([`ChildRequest`]). Until the
+//! request is written completely the child has not started, and the parent may run the job itself.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::ControlFlow;
@@ -70,8 +70,8 @@ pub struct ChildRunner {
 }
 
 impl ChildRunner {
-    /// Returns a runner that starts this program with the arguments `command` and the protocol version; there the program
-    /// calls [`serve_parent`].
+    /// Returns a runner that starts this program with the arguments `command` and the protocol version; there the
+    /// program calls [`serve_parent`].
     #[must_use]
     pub fn new(command: impl Into<String>) -> Self {
         Self { command: command.into(), overrides: Overrides::default(), lock_timeout: None, logs: false }
@@ -89,15 +89,16 @@ impl ChildRunner {
         Self { lock_timeout: Some(timeout), ..self }
     }
 
-    /// Sets whether the child writes its log to the standard error of this process. It then keeps that open until it ends.
+    /// Sets whether the child writes its log to the standard error of this process. It then keeps that open until it
+    /// ends.
     #[must_use]
     pub fn logs(self, logs: bool) -> Self {
         Self { logs, ..self }
     }
 
     /// Runs `job` in a child process and blocks until it has ended. If no child can be started, `may_run_here` decides
-    /// whether the job runs on this thread. `on_wait` is called while another process holds the lease, with the time so far
-    /// and the holder.
+    /// whether the job runs on this thread. `on_wait` is called while another process holds the lease, with the time so
+    /// far and the holder.
     ///
     /// # Errors
     /// The job was not started, or its process was killed.
@@ -238,9 +239,9 @@ fn send_job(child: &mut Child, ready_within: Duration, job: &Job) -> Result<Rece
 #[non_exhaustive]
 pub struct NoJob;
 
-/// Runs the job that [`ChildRunner::run`] sends to `input`, and writes the progress and the outcome to `output`. `version`
-/// is the second argument of the command. A `deadline` that the caller cancels when the parent exits keeps a job that
-/// only waits from starting later.
+/// Runs the job that [`ChildRunner::run`] sends to `input`, and writes the progress and the outcome to `output`.
+/// `version` is the second argument of the command. A `deadline` that the caller cancels when the parent exits keeps a
+/// job that only waits from starting later.
 ///
 /// # Errors
 /// [`NoJob`]: nothing was done.

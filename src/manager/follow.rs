@@ -18,10 +18,10 @@ use crate::watch::{COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, Watch, 
 const PARTIAL_WRITE: Duration = Duration::from_secs(1);
 /// How often it is read meanwhile if no event arrives.
 const PARTIAL_WRITE_INTERVAL: Duration = Duration::from_millis(50);
-/// How long to wait for the state that follows a commit: it tells a login from a refresh, and names the author.
+/// How long to wait for the state that follows a commit: it distinguishes a login from a refresh, and names the author.
 const STATE_WAIT: Duration = Duration::from_millis(500);
-/// How often the keychain is asked when its item was modified. A slow service is asked less often, so that calls take at
-/// most a twentieth of the time; a call usually takes 0.2 ms.
+/// How often the keychain is asked when its item was modified. A slow service is asked less often, so that calls take
+/// at most a twentieth of the time; a call usually takes 0.2 ms.
 const KEYCHAIN_POLL: Duration = Duration::from_secs(2);
 const KEYCHAIN_POLL_COST: u32 = 20;
 
@@ -40,9 +40,9 @@ impl AuthManager {
     /// Publishes a new snapshot for every change that another process makes to the login, until the handle is dropped.
     /// Processes that live longer than one request should use it.
     ///
-    /// A logout empties the snapshot; a new login replaces a poisoned one; a store that cannot be read leaves the snapshot
-    /// with [`Divergence::Unreadable`](super::Divergence::Unreadable). [`AccountPolicy`](super::AccountPolicy) decides
-    /// whether another account is used. Takes no lock.
+    /// A logout empties the snapshot; a new login replaces a poisoned one; a store that cannot be read leaves the
+    /// snapshot with [`Divergence::Unreadable`](super::Divergence::Unreadable). [`AccountPolicy`](super::AccountPolicy)
+    /// decides whether another account is used. Takes no lock.
     #[must_use = "dropping the handle stops the watch"]
     pub fn watch(&self) -> WatchHandle {
         WatchHandle::start(self.clone())
@@ -80,8 +80,8 @@ impl WatchHandle {
         self.method.clone()
     }
 
-    /// Returns a receiver of the number of reads of the store; it changes after a read was published. There is a read at
-    /// least every 30 s. The channel closes when the watch thread has ended.
+    /// Returns a receiver of the number of reads of the store; it changes after a read was published. There is a read
+    /// at least every 30 s. The channel closes when the watch thread has ended.
     #[must_use]
     pub fn reads(&self) -> Receiver<u64> {
         self.reads.clone()
@@ -125,8 +125,8 @@ impl LoginFollower {
         }
     }
 
-    /// Reads the store and publishes a change. Waits for a document that is being rewritten in place; a document counts as
-    /// removed only if two reads in a row find none.
+    /// Reads the store and publishes a change. Waits for a document that is being rewritten in place; a document counts
+    /// as removed only if two reads in a row find none.
     fn read(&mut self) {
         let began = Instant::now();
         let mut was_missing = false;
@@ -216,7 +216,8 @@ enum RecordSource {
     Pending(Holder),
 }
 
-/// Polls the keychain, because a service may send no signal when an item is updated in place; gnome-keyring 42 does not.
+/// Polls the keychain, because a service may send no signal when an item is updated in place; gnome-keyring 42 does
+/// not.
 struct KeychainPoll {
     trigger: WatchTrigger,
     due: Instant,

@@ -138,8 +138,8 @@ impl Job {
         Self { task, policy, keychain: KeychainAccess::of_this_process() }
     }
 
-    /// Runs the job on this thread. While another process holds the lease, `on_wait` is called before each further try and
-    /// may end the wait; then nothing was changed.
+    /// Runs the job on this thread. While another process holds the lease, `on_wait` is called before each further try
+    /// and may end the wait; then nothing was changed.
     #[must_use]
     pub fn run(
         self,
@@ -150,8 +150,8 @@ impl Job {
         self.run_within(home, environment, &LockDeadline::after(environment.lock_timeout), on_wait)
     }
 
-    /// Runs the job as [`Self::run`] does, with `deadline` for all locks. Cancelling `deadline` ends every wait, until a
-    /// token is sent or Codex's commit locks are held.
+    /// Runs the job as [`Self::run`] does, with `deadline` for all locks. Cancelling `deadline` ends every wait, until
+    /// a token is sent or Codex's commit locks are held.
     #[must_use]
     pub fn run_within(
         self,
@@ -203,13 +203,15 @@ fn refresh(
 
 /// Logs a home out. Succeeds also without a login. Locks: the lease, throughout.
 ///
-/// In the file store, tokens are revoked and then the file is removed. In the keychain, the item is removed first, because
-/// some services refuse removal without notice; its content is in the rescue meanwhile and is restored if the revocation
-/// fails. `on_wait` may end the wait for the lease; later the logout is completed, by the next lease holder if necessary.
+/// In the file store, tokens are revoked and then the file is removed. In the keychain, the item is removed first,
+/// because some services refuse removal without notice; its content is in the rescue meanwhile and is restored if the
+/// revocation fails. `on_wait` may end the wait for the lease; later the logout is completed, by the next lease holder
+/// if necessary.
 ///
 /// # Errors
 /// - [`Error::Interrupted`]: `on_wait` ended the wait; nothing was changed.
-/// - [`Error::Authority`]: the revocation failed; with [`LogoutScope::Revoke`] nothing is removed, so it can be retried.
+/// - [`Error::Authority`]: the revocation failed; with [`LogoutScope::Revoke`] nothing is removed, so it can be
+///   retried.
 /// - [`Error::Store`]: the lease cannot be acquired, or a copy could not be removed; nothing was revoked.
 fn logout(
     engine: &Engine,

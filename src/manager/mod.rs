@@ -1,8 +1,8 @@
 //! Serves, refreshes, watches and ends one login for one process.
 //!
 //! [`AuthManager`] holds a [`Snapshot`] of the login of a home. A fresh token is returned without a lock, a file or the
-//! network. A stale one is refreshed in a transaction under the home's lease: however many processes of a machine find the
-//! token stale at once, one request is sent, and all of them get the new token.
+//! network. A stale one is refreshed in a transaction under the home's lease: however many processes of a machine find
+//! the token stale at once, one request is sent, and all of them get the new token.
 //!
 //! The transaction runs on its own thread and runtime. Dropping the future that waits for it does not stop it;
 //! [`AuthManager::wait_idle`] waits until it has ended. Call that before the process exits.

@@ -44,8 +44,8 @@ pub(super) enum ProviderRequest {
 }
 
 impl ProviderRequest {
-    /// Whether the token that `flight` obtained serves this request: any token is current, but only a request for another
-    /// token returns another one.
+    /// Whether the token that `flight` obtained serves this request: any token is current, but only a request for
+    /// another token returns another one.
     pub(super) fn is_covered_by(self, flight: Self) -> bool {
         self == Self::Current || flight != Self::Current
     }

@@ -127,8 +127,8 @@ impl AuthManager {
         Ok(outcome)
     }
 
-    /// Compares a read snapshot with the current one, by identity and spent tokens, and publishes it if it differs. A change
-    /// without recorded state is attributed to `author`. A read older than a published one is ignored.
+    /// Compares a read snapshot with the current one, by identity and spent tokens, and publishes it if it differs. A
+    /// change without recorded state is attributed to `author`. A read older than a published one is ignored.
     pub(super) fn apply_read(&self, new: Snapshot, author: Option<ChangeAuthor>) -> ReloadOutcome {
         let mut outcome = ReloadOutcome::Same;
         if self.0.provider.is_none() {
@@ -188,8 +188,8 @@ impl AuthManager {
         }
     }
 
-    /// Updates the snapshot after a failed refresh: a poisoned token is no longer served, and after a logout the store is
-    /// read again, because there may be a new login.
+    /// Updates the snapshot after a failed refresh: a poisoned token is no longer served, and after a logout the store
+    /// is read again, because there may be a new login.
     pub(super) fn apply_failure(&self, error: &Error) {
         match error {
             Error::Poisoned(poison) => self.replace(|old| {
@@ -204,8 +204,8 @@ impl AuthManager {
         }
     }
 
-    /// Publishes `snapshot`, which a transaction has read or committed, unless a later read was published already. Returns
-    /// it in either case. Subscribers are notified only of a change.
+    /// Publishes `snapshot`, which a transaction has read or committed, unless a later read was published already.
+    /// Returns it in either case. Subscribers are notified only of a change.
     pub(super) fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
         self.replace_by(|_| {

@@ -54,8 +54,8 @@ impl StampCheck {
         CheckedStamps { at: Instant::now(), files: store::watched_stamps(home) }
     }
 
-    /// Records the stamps of a read, unless a later read was recorded. Call it after the snapshot was published; earlier,
-    /// an older snapshot would pass for the content of the files.
+    /// Records the stamps of a read, unless a later read was recorded. Call it after the snapshot was published;
+    /// earlier, an older snapshot would pass for the content of the files.
     pub(super) fn record(&self, stamps: CheckedStamps) {
         let mut last = lock(&self.0);
         if last.as_ref().is_none_or(|last| last.at <= stamps.at) {
@@ -68,8 +68,8 @@ impl StampCheck {
         lock(&self.0).as_ref().is_none_or(|last| last.files != store::watched_stamps(home))
     }
 
-    /// Whether a read may find a change: a file of `home` has changed, or the login at `location` may be in the keychain
-    /// and the last read is [`KEYCHAIN_READ_INTERVAL`] ago. Stats a few files and opens none.
+    /// Whether a read may find a change: a file of `home` has changed, or the login at `location` may be in the
+    /// keychain and the last read is [`KEYCHAIN_READ_INTERVAL`] ago. Stats a few files and opens none.
     pub(super) fn may_have_changed(&self, home: &Home, location: Option<&DocumentLocation>) -> bool {
         if self.files_have_changed(home) {
             return true;

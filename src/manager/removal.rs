@@ -285,8 +285,8 @@ impl LoginRemoval<'_, '_> {
         }
     }
 
-    /// Handles a store that cannot be read. A keychain that reports no item and that was never used is skipped; otherwise
-    /// the copy is reported as not removed, or removed by force.
+    /// Handles a store that cannot be read. A keychain that reports no item and that was never used is skipped;
+    /// otherwise the copy is reported as not removed, or removed by force.
     fn remove_unread(
         &mut self,
         kind: StoreKind,

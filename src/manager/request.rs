@@ -73,8 +73,8 @@ impl CallerBase {
         Self { fingerprint: snapshot.fingerprint(), account_id, user_id }
     }
 
-    /// Whether `document` is the caller's login. Without ids it is if the caller's refresh token is in `spent`, the tokens
-    /// that were spent to obtain the document.
+    /// Whether `document` is the caller's login. Without ids it is if the caller's refresh token is in `spent`, the
+    /// tokens that were spent to obtain the document.
     pub(super) fn is_login_of(&self, document: &AuthDocument, spent: &[Fingerprint]) -> bool {
         let ours = Identity::new(self.account_id.clone(), self.user_id.clone());
         let theirs = document.identity();
@@ -98,8 +98,8 @@ pub(super) struct RefreshRequest {
 }
 
 impl RefreshRequest {
-    /// Whether the outcome of `flight` serves this request too. With the same reason any outcome does; with another reason
-    /// only a token that satisfies it, because a back-off or the damper need not apply to both.
+    /// Whether the outcome of `flight` serves this request too. With the same reason any outcome does; with another
+    /// reason only a token that satisfies it, because a back-off or the damper need not apply to both.
     pub(super) fn is_covered_by(
         &self,
         flight: &Self,

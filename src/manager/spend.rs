@@ -234,7 +234,8 @@ impl TokenSpend<'_> {
         Snapshot::from_read(ticket, Some(stored), self.writer.state().clone())
     }
 
-    /// Returns the stored document if it is the login whose token was spent, or is `child`, which this process committed.
+    /// Returns the stored document if it is the login whose token was spent, or is `child`, which this process
+    /// committed.
     fn require_same_login(
         &self,
         stored: Option<StoredDocument>,

@@ -60,8 +60,8 @@ enum AttemptOutcome {
 impl Transaction<'_> {
     /// Runs the transaction. `on_wait` is called before each further try for the lease and may end the wait.
     ///
-    /// The new tokens are committed to the document whose token was spent. If the home's link has another target by then,
-    /// the document at the new target is updated and served.
+    /// The new tokens are committed to the document whose token was spent. If the home's link has another target by
+    /// then, the document at the new target is updated and served.
     pub(super) fn run(
         &self,
         on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
@@ -335,7 +335,8 @@ impl LoginStatus {
         &self.snapshot
     }
 
-    /// Returns whether a token can be obtained. If the stored one is stale, this checks everything that a refresh needs.
+    /// Returns whether a token can be obtained. If the stored one is stale, this checks everything that a refresh
+    /// needs.
     #[must_use]
     pub fn usability(&self) -> Usability {
         usability(&self.engine, &self.snapshot)

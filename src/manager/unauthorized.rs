@@ -9,7 +9,8 @@ use super::snapshot::Snapshot;
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
-/// The recovery from one 401 response. Each call of [`Self::next`] takes one step; retry the request after each success.
+/// The recovery from one 401 response. Each call of [`Self::next`] takes one step; retry the request after each
+/// success.
 ///
 /// It spends at most one token and never switches to another account. A token received less than a minute ago is not
 /// refreshed, also across recoveries.

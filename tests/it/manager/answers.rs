@@ -160,8 +160,8 @@ fn a_response_without_a_refresh_token_keeps_the_old_one() {
     assert_eq!(world.requests_with(Outcome::Granted), 2);
 }
 
-/// The retry reports that the token was reused. No process has the new token, so only a login helps, and the access token
-/// is no longer served.
+/// The retry reports that the token was reused. No process has the new token, so only a login helps, and the access
+/// token is no longer served.
 #[test]
 fn a_lost_response_is_retried_once() {
     let mut machine = Machine::with_file();

@@ -1,4 +1,5 @@
-//! `kill -9` at every step of the transaction: the document is intact, and the valid token is in the store or the rescue.
+//! `kill -9` at every step of the transaction: the document is intact, and the valid token is in the store or the
+//! rescue.
 
 use super::world::World;
 use crate::support::{Machine, over_both_stores};

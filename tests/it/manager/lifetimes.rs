@@ -1,4 +1,5 @@
-//! Tokens with any, no or an invalid lifetime: automatic refreshes spend at most one per minute, and valid tokens are served.
+//! Tokens with any, no or an invalid lifetime: automatic refreshes spend at most one per minute, and valid tokens are
+//! served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -39,8 +39,8 @@ fn eight_processes_send_one_request(machine: &mut Machine) {
     race(machine, 8, Reuse::RefusesToken);
 }
 
-/// Waiting processes adopt the first commit; a process that starts later refreshes again. So there is at least one request
-/// and never a refused one.
+/// Waiting processes adopt the first commit; a process that starts later refreshes again. So there is at least one
+/// request and never a refused one.
 fn eight_forced_processes_spend_one_token(machine: &mut Machine) {
     let world = World::fresh(machine);
     world.authority.adjust(|policy| policy.reuse = Reuse::RevokesFamily);

@@ -1,5 +1,5 @@
-//! A program without the lease, as Codex 0.169: it reads, requests without a lock, and commits by compare-and-swap under
-//! `auth.lock` and `auth.json.lock`.
+//! A program without the lease, as Codex 0.169: it reads, requests without a lock, and commits by compare-and-swap
+//! under `auth.lock` and `auth.json.lock`.
 
 use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +115,8 @@ fn refresh_token(document: &str) -> String {
     document["tokens"]["refresh_token"].as_str().unwrap().to_owned()
 }
 
-/// Tries to lock `auth.json.lock` continuously while `meanwhile` runs, and returns the longest time that it had to wait.
+/// Tries to lock `auth.json.lock` continuously while `meanwhile` runs, and returns the longest time that it had to
+/// wait.
 pub fn longest_refusal<T>(home: &TestHome, meanwhile: impl FnOnce() -> T) -> (Duration, T) {
     let lock =
         File::options().create(true).truncate(false).write(true).open(home.file("auth.json.lock")).unwrap();

@@ -1,7 +1,7 @@
 //! Rounds in which the token expires for every process at once: each round takes one request and has no failure.
 //!
-//! The processes run through all rounds. In each round two hours pass on their clocks and the authority's, so that the token
-//! has expired and the damper does not apply.
+//! The processes run through all rounds. In each round two hours pass on their clocks and the authority's, so that the
+//! token has expired and the damper does not apply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
