@@ -53,7 +53,7 @@ impl CommandContext {
         self.stores.home()
     }
 
-    /// The stored login, with the state of its refresh token.
+    /// Reads the stored login and the state of its refresh token.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, CommandError> {
         let manager = AuthManager::builder(self.home().clone(), self.environment.clone());
         Ok(manager.open().map_err(codex_auth::Error::from)?.current())
@@ -89,8 +89,8 @@ impl WaitingLine {
     }
 }
 
-/// The account of a report: its `id` is the workspace of the access token. `account_id` is there only where the document
-/// names another workspace.
+/// Returns the account of a report: its `id` is the workspace of the access token. `account_id` is there only where
+/// the document names another workspace.
 pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
     let mut account = json!(KeeperAccount::of(document));
     if let Some(selected) = document.and_then(selected_elsewhere).filter(|_| !account.is_null()) {
@@ -99,22 +99,22 @@ pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
     account
 }
 
-/// The workspace that the document names, where its access token acts for another.
+/// Returns the workspace that the document names, if its access token is for another one.
 pub(crate) fn selected_elsewhere(document: &AuthDocument) -> Option<String> {
     document.identity().account_id.filter(|id| document.workspace().as_ref() != Some(id))
 }
 
-/// The warnings of a report.
+/// Returns the warnings of a report.
 pub(crate) fn warnings<'a>(notes: impl IntoIterator<Item = &'a StorageNote>) -> Vec<String> {
     notes.into_iter().map(ToString::to_string).collect()
 }
 
-/// A store with its location, for people.
-pub(crate) fn kept_in(location: &store::DocumentLocation) -> String {
+/// Returns a store with its location, for messages.
+pub(crate) fn location_text(location: &store::DocumentLocation) -> String {
     format!("{} store, {location}", location.kind())
 }
 
-/// The credential of a login, for people: "an API key".
+/// Returns the credential of a login for messages: "an API key".
 pub(crate) fn credential(mode: Option<&AuthMode>) -> String {
     match mode {
         Some(AuthMode::ApiKey) => "an API key".to_owned(),
@@ -126,7 +126,7 @@ pub(crate) fn credential(mode: Option<&AuthMode>) -> String {
     }
 }
 
-/// The running processes called codex that use `home`, as far as the system shows them.
+/// Returns the running processes called codex that use `home`, as far as the system shows them.
 pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<RunningProcess> {
     let here = |running: &RunningProcess| match &running.variable {
         ProcessVariable::Set(path) => store::is_home(home, path.as_ref()),

@@ -65,9 +65,9 @@ impl From<Exit> for ExitCode {
 /// The hint where no login is stored.
 pub(crate) const LOG_IN_FIRST: &str = "log in first: codex login";
 
-/// How an access token is handed in.
+/// The command that hands in an access token.
 pub(crate) const PIPE_AN_ACCESS_TOKEN: &str = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
-/// How an API key is handed in.
+/// The command that hands in an API key.
 pub(crate) const PIPE_AN_API_KEY: &str = "printenv OPENAI_API_KEY | codex login --with-api-key";
 
 /// Why a command failed. `Display` is one line.
@@ -128,7 +128,7 @@ impl CommandError {
         self
     }
 
-    /// The system refused something that the command needs from its beginning on.
+    /// The error for a part of the program that cannot be started.
     pub(crate) fn cannot_start(what: &str, error: &io::Error) -> Self {
         Self::new(Exit::Failed, format!("cannot start {what}: {error}"))
     }

@@ -1,17 +1,17 @@
-//! The texts that help pages end with, and `codex help`.
+//! The last part of each help page: examples, exit codes and a link.
 
 use crate::error::Exit;
 
 /// Where the documentation is.
 pub(crate) const LINK: &str = env!("CARGO_PKG_REPOSITORY");
-/// The line before the examples, by which manual pages find them.
+/// The heading of the examples.
 pub(crate) const EXAMPLES: &str = "Examples:";
-/// The line before the exit codes of the overview.
+/// The heading of the exit codes.
 pub(crate) const EXIT_CODES: &str = "Exit codes:";
-/// What the last line of a help page begins with.
+/// The beginning of the last line of a help page.
 pub(crate) const MORE: &str = "More:";
 
-/// Makes the end of a help page: examples, and where to read on.
+/// Joins examples and the last line of a help page.
 macro_rules! examples {
     ($($example:literal),+ $(,)?) => {
         concat!(
@@ -45,7 +45,7 @@ pub(crate) const COMPLETIONS: &str = examples![
 ];
 pub(crate) const MAN: &str = examples!["codex man ~/.local/share/man/man1"];
 
-/// The end of the help page of the whole program.
+/// Returns the last part of the program's own help page.
 pub(crate) fn overview() -> String {
     let mut text = format!(
         "codex help COMMAND prints the help of a command. Before a command, -c KEY=VALUE sets a key of config.toml that \

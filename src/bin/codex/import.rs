@@ -10,7 +10,7 @@ use codex_auth::manager::{AccountPolicy, RefreshReason};
 use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
-use crate::context::{CommandContext, account, kept_in};
+use crate::context::{CommandContext, account, location_text};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -58,7 +58,10 @@ fn shared(location: &DocumentLocation, output: &Output) -> CommandOutcome {
             json!({"taken_over": false, "shared": true, "from": location.to_string(), "warnings": []}),
         )?;
     } else {
-        output.inform(&format!("nothing to import: Codex and this program share the {}", kept_in(location)));
+        output.inform(&format!(
+            "nothing to import: Codex and this program share the {}",
+            location_text(location)
+        ));
     }
     Ok(())
 }
@@ -135,7 +138,7 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
         ImportOutcome::Superseded => "the login of Codex was imported before; it is in the",
         _ => "imported the login of Codex; it is in the",
     };
-    output.inform(&format!("{done} {}", kept_in(&location)));
+    output.inform(&format!("{done} {}", location_text(&location)));
     warnings.iter().for_each(|warning| output.warn(warning));
     if location.kind() == StoreKind::Keychain {
         output.say("Codex has to log in again, or share the file (cli_auth_credentials_store = \"file\"):");

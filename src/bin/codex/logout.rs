@@ -96,7 +96,7 @@ fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
     Err(if output.is_json() { CommandError::reported(failed.kind()) } else { failed })
 }
 
-/// The error for a copy that was not removed.
+/// Returns the error for a copy that was not removed.
 fn remains(mut failure: JobFailure, scope: LogoutScope) -> CommandError {
     let again = "then run again: codex logout";
     match failure.remedy {

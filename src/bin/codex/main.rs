@@ -1,4 +1,4 @@
-//! The program `codex`: one login, kept alive and in one place for everything on this machine.
+//! The program `codex`, which keeps one login alive for every program on a machine.
 #![forbid(unsafe_code)]
 
 mod app_server;
@@ -118,7 +118,7 @@ fn is_own_command(name: &str, arguments: &[OsString]) -> bool {
 }
 
 impl Command {
-    /// Whether the command has a report in JSON, and whether the command line asks for it.
+    /// Returns whether the command line asks for a report in JSON; `None` for a command without one.
     fn json(&self) -> Option<bool> {
         match self {
             Self::Login(login) => Some(login.json()),
@@ -161,7 +161,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(error, &words, &Output::of_process()),
     }
     let words = hand_over::with_help_option(&words);
-    // A system that refuses to disable core dumps must not keep a person from their login.
+    // Where core dumps cannot be disabled, the program works all the same.
     let _ = hardening::harden();
     if io::stdin().is_terminal() && io::stderr().is_terminal() {
         // A person is here to answer what the keychain's service asks.
@@ -189,7 +189,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints `error`, with the help to read if the command line was wrong.
+/// Prints `error`, after a usage error with the command that prints the help.
 fn fail(error: CommandError, words: &[OsString], output: &Output) -> ExitCode {
     let error = match error.kind() {
         Exit::Usage => error.hint(usage::help_hint(TopArguments::command(), words)),
@@ -200,8 +200,8 @@ fn fail(error: CommandError, words: &[OsString], output: &Output) -> ExitCode {
 }
 
 impl TopArguments {
-    /// Parses the command line. A bare `codex token` is recognised without clap, which would take a seventh of the time of
-    /// the whole command.
+    /// Parses the command line. A bare `codex token` is recognised without clap, which would take a seventh of the
+    /// time of the whole command.
     fn of(words: &[OsString]) -> Result<Self, clap::Error> {
         match words {
             [_, word] if word == "token" => {

@@ -9,7 +9,7 @@ use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
 use crate::arguments::WordParser;
-use crate::context::{CommandContext, account, kept_in, other_programs, warnings};
+use crate::context::{CommandContext, account, location_text, other_programs, warnings};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -108,11 +108,11 @@ fn preview(
     }
     match plan.action {
         MigrationMove::Copy => {
-            output.say(&format!("would copy the login from the {}", kept_in(&plan.stored.location)));
-            output.say(&format!("      to the {}, read it back and compare", kept_in(&to)));
+            output.say(&format!("would copy the login from the {}", location_text(&plan.stored.location)));
+            output.say(&format!("      to the {}, read it back and compare", location_text(&to)));
             output.say("      then remove the old copy");
         }
-        _ => output.say(&format!("the login is already in the {}", kept_in(&plan.stored.location))),
+        _ => output.say(&format!("the login is already in the {}", location_text(&plan.stored.location))),
     }
     setting.iter().for_each(|line| output.say(line));
     plan.stored.notes.iter().chain(&plan.notes).for_each(|note| output.warn(&note.to_string()));
@@ -146,11 +146,13 @@ fn report(
         return Ok(());
     }
     match done.action {
-        MigrationMove::Copy => output.inform(&format!("moved the login to the {}", kept_in(&done.location))),
-        _ => output.inform(&format!("the login is already in the {}", kept_in(&done.location))),
+        MigrationMove::Copy => {
+            output.inform(&format!("moved the login to the {}", location_text(&done.location)))
+        }
+        _ => output.inform(&format!("the login is already in the {}", location_text(&done.location))),
     }
     for location in &done.removed {
-        output.inform(&format!("removed a copy from the {}", kept_in(location)));
+        output.inform(&format!("removed a copy from the {}", location_text(location)));
     }
     done.notes.iter().for_each(|note| output.warn(&note.to_string()));
     left.iter().for_each(|line| output.warn(line));

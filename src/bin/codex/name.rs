@@ -8,7 +8,7 @@ pub(crate) const SHARED: &str = "codex";
 /// The second name of this program, under which it handles every command itself.
 pub(crate) const OWN: &str = "codex-auth";
 
-/// What follows the name of the program in messages about its own commands.
+/// The words after the program's name in messages about its own commands.
 pub(crate) const COMMANDS: [&str; 15] = [
     "--help",
     "-c",

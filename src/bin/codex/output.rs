@@ -52,7 +52,7 @@ impl Output {
         Self { json, verbose, quiet, colour: Colour::Auto, head }
     }
 
-    /// The output of the program before its options are parsed.
+    /// Returns the output of the program before its options are parsed.
     pub(crate) fn of_process() -> Self {
         let mut output = Self::new(false, false, false);
         if let Ok(environment) = Environment::of_process() {
@@ -74,7 +74,7 @@ impl Output {
         }
     }
 
-    /// Whether the report is to be JSON.
+    /// Returns whether the report is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
@@ -180,7 +180,7 @@ impl Output {
         self.data(text.trim_end_matches('\n'))
     }
 
-    /// `text` in a colour, where stdout shows colours.
+    /// Returns `text` in a colour, if stdout shows colours.
     pub(crate) fn on_stdout(&self, text: &str, paint: Paint) -> String {
         self.painted(text, paint, io::stdout().is_terminal())
     }
@@ -205,7 +205,7 @@ impl Output {
     }
 }
 
-/// A line that moves on a terminal: in ASCII where the locale has nothing else.
+/// Returns a spinner for a terminal, in ASCII unless the locale is UTF-8.
 pub(crate) fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     let is_rich =
@@ -235,8 +235,8 @@ impl Paint {
     }
 }
 
-/// `text` with each command of this program, such as `codex login`, by the name that this run was called by: whoever has
-/// called `codex-auth` may have another `codex` on PATH.
+/// Returns `text` with commands such as `codex login` under the name that this run was called by: a user of
+/// `codex-auth` may have another `codex` on PATH.
 pub(crate) fn in_own_name(text: &str) -> Cow<'_, str> {
     match name::of_this_run() {
         name::OWN => in_second_name(text).into(),
@@ -275,24 +275,25 @@ fn in_second_name(text: &str) -> String {
     own + rest
 }
 
-/// A path for a JSON report. Bytes that are not UTF-8 are replaced: JSON cannot hold them, and `json!(path)` panics.
+/// Returns a path for a JSON report. Bytes that are not UTF-8 are replaced: JSON cannot hold them, and `json!(path)`
+/// panics.
 pub(crate) fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A text of another program's, for one line of a terminal: without control characters, 120 characters at most.
+/// Returns another program's text for one line of a terminal: without control characters, 120 characters at most.
 pub(crate) fn plain(text: &str) -> String {
     codex_auth::redaction::printable(text, 120)
 }
 
-/// A time relative to now: "in 3 h 12 min", "48 min ago".
+/// Formats a time relative to now: "in 3 h 12 min", "48 min ago".
 pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
     let distance = moment.duration_since(now);
     let length = span(distance);
     if distance.is_negative() { format!("{length} ago") } else { format!("in {length}") }
 }
 
-/// A time span without its sign: "3 h 12 min".
+/// Formats a time span without its sign: "3 h 12 min".
 pub(crate) fn span(span: SignedDuration) -> String {
     let seconds = span.as_secs().unsigned_abs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
@@ -306,7 +307,7 @@ pub(crate) fn span(span: SignedDuration) -> String {
     }
 }
 
-/// A reader that closed its end of the pipe is no failure.
+/// Treats a closed pipe as a success.
 fn quiet_pipe(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

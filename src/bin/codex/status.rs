@@ -6,7 +6,7 @@ use codex_auth::external::EnvironmentToken;
 use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
-use crate::context::{CommandContext, account, kept_in, selected_elsewhere, warnings};
+use crate::context::{CommandContext, account, location_text, selected_elsewhere, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit, LOG_IN_FIRST};
 use crate::output::{Output, Paint, plain, relative};
 use crate::provider;
@@ -91,7 +91,7 @@ fn show(
     if let (None, Some(bearer)) = (document.tokens(), document.bearer()) {
         fields.push(("fingerprint", bearer.fingerprint().to_string()));
     }
-    fields.push(("stored in", format!("{} ({})", kept_in(location), status.find_report().reason)));
+    fields.push(("stored in", format!("{} ({})", location_text(location), status.find_report().reason)));
     if let Some(moment) = snapshot.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }
@@ -119,7 +119,7 @@ fn verdict(usability: &Usability, output: &Output) -> CommandOutcome {
     Err(CommandError::reported(failed.kind()))
 }
 
-/// The error of a command that needs a token.
+/// Returns the error of a command that needs a token.
 pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
     let failed = CommandError::from(codex_auth::Error::from(reason.clone()));
     let hint = match (reason, failed.kind()) {

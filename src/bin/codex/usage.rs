@@ -11,12 +11,12 @@ use crate::{hand_over, name};
 
 /// The longest word that an error repeats.
 const LONGEST_WORD: usize = 24;
-/// What keys and tokens begin with.
+/// The prefixes of keys and tokens.
 const SECRET_PREFIXES: [&str; 6] = ["sk-", "sk_", "at-", "rt-", "rt_", "eyj"];
-/// Options that are of use with another one only: clap names the missing one alone.
+/// Options that require another one; clap names only the missing one.
 const NEEDS: [(&str, &str); 1] = [("--yes", "--from-codex")];
 
-/// The error for a command line that clap refused.
+/// Returns the error for a command line that clap refused.
 pub(crate) fn error(error: &clap::Error, definition: Command, words: &[OsString]) -> CommandError {
     let command = command(definition, words);
     let argument = || names(error, ContextKind::InvalidArg);
@@ -70,12 +70,12 @@ pub(crate) fn error(error: &clap::Error, definition: Command, words: &[OsString]
     }
 }
 
-/// The hint that every usage error ends with.
+/// Returns the last hint of every usage error.
 pub(crate) fn help_hint(definition: Command, words: &[OsString]) -> String {
     format!("{} --help", command(definition, words))
 }
 
-/// The words of a list, for people: "a, b or c".
+/// Joins words for a message: "a, b or c".
 fn any_of(words: &[String]) -> String {
     match words {
         [] => "a value".to_owned(),
@@ -121,7 +121,7 @@ fn after_name(command: &str) -> &str {
     command.split_once(' ').map_or("", |(_, rest)| rest)
 }
 
-/// The word in quotes, unless it may be a secret.
+/// Returns the word in quotes, unless it may be a secret.
 fn shown(word: &str) -> String {
     match may_be_shown(word) {
         true => format!(" '{}'", word.split('=').next().unwrap_or_default()),
@@ -129,7 +129,8 @@ fn shown(word: &str) -> String {
     }
 }
 
-/// Whether a word of the command line has the shape of an option or of a command, and not that of a key or a token.
+/// Returns whether a word of the command line has the shape of an option or of a command, and not that of a key or a
+/// token.
 fn may_be_shown(word: &str) -> bool {
     let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
     let lower = name.to_ascii_lowercase();
@@ -144,7 +145,8 @@ fn may_be_shown(word: &str) -> bool {
         && !SECRET_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
 }
 
-/// What clap says of an argument, without the placeholder of its value: `--store <STORE>` is `--store`, `<DIR>` is `DIR`.
+/// Returns the names of arguments in a clap error, without the placeholders of their values: `--store <STORE>` is
+/// `--store`, `<DIR>` is `DIR`.
 fn names(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     let name = |text: String| {
         let name = text.split(' ').next().unwrap_or_default();
@@ -163,7 +165,7 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// The command that `words` call, by the name of this run: `codex login`.
+/// Returns the command that `words` call, under the name of this run: `codex login`.
 fn command(mut definition: Command, words: &[OsString]) -> String {
     definition.build();
     let mut called = &definition;

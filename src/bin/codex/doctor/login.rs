@@ -9,7 +9,7 @@ use codex_auth::{StoreKind, Stores};
 
 use super::examination::Examination;
 use super::finding::Finding;
-use crate::context::kept_in;
+use crate::context::location_text;
 use crate::output::relative;
 use crate::status::unusable;
 
@@ -61,7 +61,9 @@ fn config(stores: &Stores) -> Finding {
 
 fn store(found: &FindReport) -> Vec<Finding> {
     let mut findings = vec![match &found.stored {
-        Some(stored) => Finding::ok("store", format!("{} ({})", kept_in(&stored.location), found.reason)),
+        Some(stored) => {
+            Finding::ok("store", format!("{} ({})", location_text(&stored.location), found.reason))
+        }
         None => Finding::warning("store", "not logged in").remedy("codex login"),
     }];
     let notes = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes);

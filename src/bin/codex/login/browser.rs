@@ -166,7 +166,7 @@ async fn not_opened(opened: &mut Option<oneshot::Receiver<io::Result<()>>>) {
     std::future::pending::<()>().await;
 }
 
-/// The next line that the user pastes; waits for ever without a terminal, or at its end.
+/// Returns the next line that the user pastes; waits for ever without a terminal, or at its end.
 async fn next(lines: &mut Option<UnboundedReceiver<Secret>>) -> Secret {
     if let Some(open) = lines {
         if let Some(line) = open.recv().await {

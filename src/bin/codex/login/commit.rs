@@ -21,7 +21,8 @@ impl LoginTarget {
         self.session.setup()
     }
 
-    /// Says who is logged in and what happens to that login. One that cannot be read is left out: a new login replaces it.
+    /// Says who is logged in and what happens to that login. One that cannot be read is left out: a new login replaces
+    /// it.
     pub(super) fn show_old_login(&self, output: &Output) {
         if let Some(stored) = self.context.stores.find().ok().and_then(|found| found.stored) {
             report::logged_in_before(&stored, self.session.old_login_policy(), output);

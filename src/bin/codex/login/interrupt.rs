@@ -54,8 +54,8 @@ impl Interrupts {
         }
     }
 
-    /// Waits until the authority has revoked a login that was not stored, and returns `done`, the outcome of the command.
-    /// A further interruption ends the wait; the error then says that the login may stay valid.
+    /// Waits until the authority has revoked a login that was not stored, and returns `done`, the outcome of the
+    /// command. A further interruption ends the wait; the error then says that the login may stay valid.
     pub(super) async fn wait_for_revocation<T>(
         &mut self,
         setup: &LoginSetup,

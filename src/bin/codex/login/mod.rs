@@ -186,7 +186,7 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     }
 }
 
-/// The error for a method that `config.toml` forbids, with the method that it allows.
+/// Returns the error for a method that `config.toml` forbids, with the method that it allows.
 fn forbidden(method: LoginMethod, error: &login::Error) -> CommandError {
     let open = match method {
         LoginMethod::Api => "log in with your account: codex login",

@@ -6,11 +6,11 @@ use codex_auth::login::{OldLoginPolicy, RevocationSkipped, StoreReport, Supersed
 use codex_auth::store::StoredDocument;
 use serde_json::{Value, json};
 
-use crate::context::{credential, kept_in, warnings};
+use crate::context::{credential, location_text, warnings};
 use crate::error::CommandOutcome;
 use crate::output::{Output, plain};
 
-/// A login that has ended well.
+/// A login that was stored.
 pub(super) struct LoginReport<'a> {
     pub(super) document: &'a AuthDocument,
     pub(super) kept: &'a StoreReport,
@@ -60,9 +60,9 @@ pub(super) fn logged_in(document: &AuthDocument, kept: &StoreReport, output: &Ou
     };
     let replaced = if kept.superseded.is_some() { ", in place of the old login" } else { "" };
     output.inform(&format!("{account}{replaced}"));
-    output.inform(&format!("stored in the {} ({})", kept_in(&kept.location), kept.reason));
+    output.inform(&format!("stored in the {} ({})", location_text(&kept.location), kept.reason));
     for location in &kept.removed {
-        output.inform(&format!("removed the copy in the {}", kept_in(location)));
+        output.inform(&format!("removed the copy in the {}", location_text(location)));
     }
     kept.notes.iter().for_each(|note| output.warn(&note.to_string()));
 }
@@ -74,14 +74,14 @@ pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome
     if !output.is_json() {
         match superseded {
             Some(SupersedeOutcome::NothingToRevoke) => {}
-            Some(SupersedeOutcome::Failed(_)) | None => output.warn(&became(*superseded, &old)),
-            Some(_) => output.inform(&became(*superseded, &old)),
+            Some(SupersedeOutcome::Failed(_)) | None => output.warn(&outcome_text(*superseded, &old)),
+            Some(_) => output.inform(&outcome_text(*superseded, &old)),
         }
         return Ok(());
     }
     let mut warnings = warnings(&kept.notes);
     if matches!(superseded, Some(SupersedeOutcome::Failed(_)) | None) {
-        warnings.push(became(*superseded, &old));
+        warnings.push(outcome_text(*superseded, &old));
     }
     output.report(json!({
         "logged_in": true,
@@ -97,7 +97,7 @@ pub(super) fn ended(report: &LoginReport<'_>, output: &Output) -> CommandOutcome
     Ok(())
 }
 
-fn became(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
+fn outcome_text(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
     let flag = "`codex login --revoke-old` would have revoked them";
     match superseded {
         Some(SupersedeOutcome::Revoked(RevocationOutcome::AlreadyInvalid)) => {
@@ -130,7 +130,7 @@ fn word(superseded: Option<&SupersedeOutcome>) -> Value {
     })
 }
 
-/// The e-mail address and plan of a login, else its account, else the kind of credential.
+/// Returns the e-mail address and plan of a login, else its account, else the kind of credential.
 fn who(document: &AuthDocument) -> String {
     let claims = document.claims();
     let name = claims.email.clone().or_else(|| document.identity().account_id);

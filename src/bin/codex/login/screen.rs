@@ -52,7 +52,7 @@ impl Drop for Countdown {
     }
 }
 
-/// `code` in large letters, where the terminal can show them, and below that as plain text to copy.
+/// Returns `code` in large letters, if the terminal can show them, and as plain text to copy.
 pub(super) fn large(code: &str, surroundings: TerminalEnv) -> Vec<String> {
     let mut lines = match TerminalSize::of(surroundings) {
         Some(room) if code.chars().count() * LETTER_WIDTH + INDENT.len() <= room.columns => blocks(code),
@@ -65,7 +65,7 @@ pub(super) fn large(code: &str, surroundings: TerminalEnv) -> Vec<String> {
     lines
 }
 
-/// A QR code of `address`, where the terminal can show all of it. It needs dark on light, so there is none without colours.
+/// Returns a QR code of `address`, if the terminal can show all of it. It is dark on light, so it needs colours.
 pub(super) fn scannable(address: &str, environment: &Environment) -> Vec<String> {
     let room = TerminalSize::of(environment.terminal).filter(|_| environment.colour != Colour::Never);
     let Some(room) = room else { return Vec::new() };
@@ -95,7 +95,7 @@ impl TerminalSize {
     }
 }
 
-/// Five lines of blocks; empty if a letter has no picture.
+/// Returns five lines of blocks; empty if a letter has no picture.
 fn blocks(code: &str) -> Vec<String> {
     let Some(pictures) = code.chars().map(picture).collect::<Option<Vec<_>>>() else { return Vec::new() };
     let dots = |row: u16| (0..3).rev().map(move |column| if row >> column & 1 == 1 { "██" } else { "  " });
