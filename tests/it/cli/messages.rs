@@ -207,6 +207,8 @@ fn a_change_of_the_configuration_is_reported_and_undone_by_logout() {
         if let Some(with_auto) = with_auto {
             assert_eq!(home.read("config.toml"), with_auto);
         }
+        let state: serde_json::Value = serde_json::from_str(&home.read("codex-auth/state.json")).unwrap();
+        assert_eq!(state["setting"]["set"], "auto", "older versions keep this field\n{state:#}");
         let ended = home.codex(["logout"]).run().expect(0);
         let undone = match before.is_some_and(|text| text.contains("\"file\"")) {
             true => format!("set cli_auth_credentials_store = \"file\" in {}\n", file.display()),
