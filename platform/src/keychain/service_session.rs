@@ -14,6 +14,11 @@ use super::item::ItemName;
 use super::service_error::store_error;
 use super::service_program::SERVICE;
 
+/// How often a session is opened again with another key.
+const MAX_KEY_RETRIES: u8 = 3;
+/// The D-Bus error of a service that refuses a key.
+const INVALID_ARGUMENTS: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+
 /// A session with one process, which ends with that process.
 pub(super) struct ServiceSession {
     owner: String,
@@ -27,7 +32,19 @@ pub(super) struct ServiceSession {
 impl ServiceSession {
     /// Opens a session with the process whose unique bus name is `owner`.
     pub(super) fn open(owner: String, operation: Operation) -> Result<Self, Error> {
-        let store = Store::new().map_err(|error| store_error(operation, CallEffect::Unchanged, error))?;
+        let mut store = Store::new();
+        // One public key in 256 begins with a zero byte, which secret-service 5.2 leaves out and KWallet 5.103 refuses.
+        for _ in 0..MAX_KEY_RETRIES {
+            match &store {
+                Err(keyring_core::Error::PlatformFailure(error))
+                    if error.to_string().contains(INVALID_ARGUMENTS) =>
+                {
+                    store = Store::new();
+                }
+                _ => break,
+            }
+        }
+        let store = store.map_err(|error| store_error(operation, CallEffect::Unchanged, error))?;
         Ok(Self { owner, store, entries: HashMap::new(), complete: HashSet::new() })
     }
 
