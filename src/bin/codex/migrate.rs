@@ -147,7 +147,7 @@ fn report(
     }
     match done.action {
         MigrationMove::Copy => {
-            output.inform(&format!("moved the login to the {}", location_text(&done.location)))
+            output.inform(&format!("moved the login to the {}", location_text(&done.location)));
         }
         _ => output.inform(&format!("the login is already in the {}", location_text(&done.location))),
     }
