@@ -51,9 +51,11 @@ pub fn commit_login(
     let ended = writer.save_interrupted_logout().ok().flatten();
     // An unreadable old login must not prevent a new one.
     let old = writer.stores().find().ok().and_then(|found| found.stored);
-    let in_keychain_before = writer.state().store == Some(StoreKind::Keychain)
-        || matches!(writer.stores().settings().config.store, StoreSetting::Selected(selection) if selection != StoreSelection::File)
+    let setting = writer.stores().settings().config.store;
+    let named_keychain = writer.state().store == Some(StoreKind::Keychain)
+        || setting == StoreSetting::Selected(StoreSelection::Keychain)
         || old.as_ref().is_some_and(|old| old.location.kind() == StoreKind::Keychain);
+    let in_keychain_before = named_keychain || setting == StoreSetting::Selected(StoreSelection::Auto);
 
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
@@ -80,6 +82,8 @@ pub fn commit_login(
                 gone.extend(other);
             }
             Ok(None) => {}
+            // A machine without a keychain has no copy to leave behind.
+            Err(error) if kind == StoreKind::File && !named_keychain && !error.may_hide_login() => {}
             Err(error) => {
                 if kind == StoreKind::File {
                     // If this fails too, the login is stored, and the note reports the copy.

@@ -55,6 +55,18 @@ fn logging_out_twice_is_fine(machine: &mut Machine) {
     }
 }
 
+#[test]
+fn a_machine_without_a_keychain_keeps_no_copy_in_one_under_an_automatic_selection() {
+    let home = TestHome::new();
+    home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
+    for key in ["sk-first", "sk-second"] {
+        let ended = home.codex(["login", "--with-api-key"]).input(key).run().expect(0);
+        assert!(!ended.err.contains("could not be removed"), "{ended}");
+    }
+    home.codex(["logout"]).run().expect(0);
+    home.codex(["status"]).run().expect(1);
+}
+
 fn the_report_says_what_was_removed(machine: &mut Machine) {
     machine.store_text(API_KEY);
     let _filters = snapshot_filters(&machine.home);
