@@ -13,7 +13,7 @@ fn a_login_is_refreshed_and_ended_in_our_own_item_without_a_prompt() {
     let world = World::expired(&mut machine);
     let token = world.codex(["token"]).run().expect(0).out;
     assert_eq!(world.codex(["token"]).run().expect(0).out, token);
-    assert_eq!(world.ended(Outcome::Granted), 1);
+    assert_eq!(world.requests_with(Outcome::Granted), 1);
     let status = world.codex(["status", "--json"]).run().expect(0).json();
     assert_eq!((&status["store"], &status["usable"]), (&"keychain".into(), &true.into()), "{status}");
     assert!(!world.machine.home.document().exists());
