@@ -17,7 +17,7 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
 /// An authorization code, and the proof that this program requested it.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
+#[expect(clippy::exhaustive_structs, reason = "callers construct it, and the request has no other fields")]
 pub struct Authorization {
     /// The single-use code.
     pub code: Secret,
@@ -31,7 +31,7 @@ pub struct Authorization {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FirstTokens {
-    /// The owner's claims: a JWT, unless the authority sent something else.
+    /// The claims about the user: a JWT, unless the authority sent something else.
     pub id_token: Secret,
     /// The access token.
     pub access_token: Secret,
@@ -40,10 +40,10 @@ pub struct FirstTokens {
 }
 
 impl Authority {
-    /// Exchanges a single-use code for tokens at `issuer`. [`FirstTokens::from_response`] checks that the response has
-    /// all tokens of a login; those that it has were issued, so the caller must store or revoke them.
+    /// Exchanges a single-use code for tokens at `issuer`. The response may lack some of the tokens of a login, which
+    /// [`FirstTokens::from_response`] checks. The caller must store or revoke those that it has.
     ///
-    /// Dropping the future drops the response: the tokens then stay valid at the authority.
+    /// Dropping the future drops the response: its tokens stay valid, and can no longer be revoked.
     ///
     /// # Errors
     /// [`RequestError`].

@@ -29,7 +29,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DeviceCode {
-    /// The code that the user types. It is of no use to other devices.
+    /// The code that the user types. Polls also send an id that is not shown.
     pub user_code: String,
     /// The poll interval; between [`MIN_INTERVAL`] and a minute.
     pub interval: Duration,
@@ -49,7 +49,7 @@ impl fmt::Debug for DeviceCode {
 
 /// The response to a request for a device code.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "both are the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle both")]
 pub enum DeviceStart {
     /// The code to show.
     Started(DeviceCode),
@@ -59,7 +59,7 @@ pub enum DeviceStart {
 
 /// The result of a poll.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "all are the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle each")]
 pub enum PollOutcome {
     /// The user has approved.
     Approved(Authorization),
@@ -77,22 +77,22 @@ impl Authority {
     pub async fn device_code(&self, issuer: &Issuer) -> Result<DeviceStart, RequestError> {
         let provenance = issuer.provenance();
         let endpoint = &issuer.endpoint(CODE_PATH);
-        let content = RequestBody::Json(to_json(&CodeRequest { client_id: client_id(&provenance) }));
-        let request =
-            LoginRequest { endpoint, body: content, redacted: Secret::from(""), timeout: REQUEST_TIMEOUT };
+        let body = RequestBody::Json(to_json(&CodeRequest { client_id: client_id(&provenance) }));
+        let request = LoginRequest { endpoint, body, redacted: Secret::from(""), timeout: REQUEST_TIMEOUT };
         let answer = request.send(self).await?;
+        // Codex's authority responds with 404 if device logins are disabled.
         if answer.status() == 404 {
             return Ok(DeviceStart::NotEnabled);
         }
         if !answer.is_success() {
             return Err(request.refusal(&answer));
         }
-        let begun: CodeResponse =
+        let response: CodeResponse =
             answer.into_body().and_then(|body| parse(&body)).map_err(|c| request.unanswered(c))?;
         Ok(DeviceStart::Started(DeviceCode {
-            user_code: printable(&begun.user_code, usize::MAX),
-            interval: begun.interval.map_or(DEFAULT_INTERVAL, Interval::duration),
-            id: Secret::new(begun.device_auth_id),
+            user_code: printable(&response.user_code, usize::MAX),
+            interval: response.interval.map_or(DEFAULT_INTERVAL, Interval::duration),
+            id: Secret::new(response.device_auth_id),
             endpoint: issuer.endpoint(POLL_PATH),
             redirect_uri: issuer.device_redirect(),
         }))
@@ -116,6 +116,7 @@ impl Authority {
         match answer.status() {
             429 => return Ok(PollOutcome::TooFast(answer.retry_after())),
             400 if is_slow_down() => return Ok(PollOutcome::TooFast(answer.retry_after())),
+            // Codex's authority responds so until the user has decided.
             403 | 404 => return Ok(PollOutcome::Pending),
             _ if !answer.is_success() => return Err(request.refusal(&answer)),
             _ => {}

@@ -113,7 +113,7 @@ impl fmt::Debug for Issuer {
 
 /// The parameters of an authorization request.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
+#[expect(clippy::exhaustive_structs, reason = "callers construct it, and the request has no other fields")]
 pub struct AuthorizeRequest<'a> {
     /// The address that receives the code.
     pub redirect_uri: &'a str,

@@ -14,7 +14,7 @@ use crate::secret::{Secret, write_exact};
 
 /// A refresh request.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "the fields of one request; another would be another request")]
+#[expect(clippy::exhaustive_structs, reason = "callers construct it, and the request has no other fields")]
 pub struct Refresh {
     /// The token endpoint.
     pub endpoint: Endpoint,

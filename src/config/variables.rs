@@ -1,4 +1,4 @@
-//! The table of all environment variables.
+//! All environment variables that the library and the program read.
 
 /// An environment variable that this library or program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +102,10 @@ pub(super) const SSH_TTY: Variable = Variable { name: "SSH_TTY", purpose: "the s
 pub(super) const DISPLAY: Variable =
     Variable { name: "DISPLAY", purpose: "if set, a browser can open here, even over SSH" };
 pub(super) const WAYLAND_DISPLAY: Variable = Variable { name: "WAYLAND_DISPLAY", purpose: "the same" };
-pub(super) const TERM: Variable =
-    Variable { name: "TERM", purpose: "the type of the terminal; `dumb` turns large graphics off" };
+pub(super) const TERM: Variable = Variable {
+    name: "TERM",
+    purpose: "the type of the terminal; `dumb` turns the QR code and the large letters off",
+};
 pub(super) const LC_ALL: Variable =
     Variable { name: "LC_ALL", purpose: "if it ends in UTF-8, the terminal shows Unicode" };
 pub(super) const LC_CTYPE: Variable =

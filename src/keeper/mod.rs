@@ -76,7 +76,7 @@ struct KeeperShared {
     clock: Clock,
     /// Held while refreshing, so that concurrent callers share one refresh.
     flight: Mutex<()>,
-    /// Random position of this keeper in the spread of refresh times, from 0 to 1.
+    /// This keeper's random share of the spread of refresh times, from 0 to 1.
     spread: f64,
 }
 

@@ -24,8 +24,9 @@ pub(super) enum Due {
     Never,
 }
 
-/// Returns when to refresh `snapshot`. `spread` is the keeper's position in the spread, from 0 to 1.
+/// Returns when to refresh `snapshot`. `spread` is this keeper's random share of the spreads above, from 0 to 1.
 pub(super) fn due(snapshot: &Snapshot, spread: f64, now: Timestamp) -> Due {
+    // Only a document with a refresh token has a fingerprint.
     let refreshable = snapshot.document().filter(|document| document.fingerprint().is_some());
     let Some(document) = refreshable else { return Due::Never };
     if let Some(Divergence::OtherAccount(_)) = snapshot.divergence() {
@@ -42,7 +43,7 @@ pub(super) fn due(snapshot: &Snapshot, spread: f64, now: Timestamp) -> Due {
     let moment = moment.unwrap_or(Timestamp::MIN);
     match snapshot.poison() {
         None => Due::At(moment),
-        // A refusal with an end may be over by then.
+        // The authority may accept the token again when the poison has expired.
         Some(poison) => poison.until.map_or(Due::Never, |until| Due::At(moment.max(until))),
     }
 }

@@ -8,16 +8,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::redaction::printable;
 use crate::secret::Secret;
 
-/// What a callback contained.
+/// The result of waiting for a callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallbackOutcome {
-    /// An authorization code.
+    /// The callback contained an authorization code.
     Code(Secret),
-    /// Neither a code nor an error.
+    /// The callback contained neither a code nor an error.
     Empty,
-    /// An error: the user or their administrator declined.
+    /// The callback contained an error: the user or their administrator declined.
     Refused { code: String, description: Option<String> },
-    /// No callback: another login of this home asks for the port.
+    /// Another login of this home asks for the port, and this one ends without a callback.
     Yield,
 }
 

@@ -18,7 +18,7 @@ use crate::store::{self, StoreChoice, Stores, Writer};
 #[must_use = "a login that is dropped is revoked"]
 pub struct PendingLogin {
     document: AuthDocument,
-    /// Tells the thread that got the tokens that they are stored; if this is dropped instead, it revokes them.
+    /// Notifies the thread that got the tokens that they are stored; if this is dropped, that thread revokes them.
     committed: Option<oneshot::Sender<()>>,
 }
 

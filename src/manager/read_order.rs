@@ -1,4 +1,4 @@
-//! The order of reads of the store, and the file stamps that tell whether another read is needed.
+//! The order of reads of the store, and the file stamps that show whether another read is needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,8 +54,8 @@ impl StampCheck {
         CheckedStamps { at: Instant::now(), files: store::watched_stamps(home) }
     }
 
-    /// Records the stamps of a read, unless a later read was recorded. Call it after the snapshot was published;
-    /// earlier, an older snapshot would pass for the content of the files.
+    /// Records the stamps of a read, unless a later read was recorded. Call it after the snapshot was published:
+    /// before that, callers would take the older snapshot for the content of the files.
     pub(super) fn record(&self, stamps: CheckedStamps) {
         let mut last = lock(&self.0);
         if last.as_ref().is_none_or(|last| last.at <= stamps.at) {
@@ -63,12 +63,12 @@ impl StampCheck {
         }
     }
 
-    /// Whether a file of `home` has changed since the last read. Each commit of this library changes one.
+    /// Returns whether a file of `home` has changed since the last read. Each commit of this library changes one.
     pub(super) fn files_have_changed(&self, home: &Home) -> bool {
         lock(&self.0).as_ref().is_none_or(|last| last.files != store::watched_stamps(home))
     }
 
-    /// Whether a read may find a change: a file of `home` has changed, or the login at `location` may be in the
+    /// Returns whether a read may find a change: a file of `home` has changed, or the login at `location` may be in the
     /// keychain and the last read is [`KEYCHAIN_READ_INTERVAL`] ago. Stats a few files and opens none.
     pub(super) fn may_have_changed(&self, home: &Home, location: Option<&DocumentLocation>) -> bool {
         if self.files_have_changed(home) {

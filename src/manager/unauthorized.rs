@@ -33,7 +33,7 @@ enum NextStep {
 
 /// The outcome of a step.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every outcome")]
 pub enum RecoveryStep {
     /// The store already holds another token; retry with it.
     Reloaded(Token),

@@ -12,7 +12,7 @@ use crate::secret::Fingerprint;
 
 /// The content of a store.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every case")]
 pub enum StoreContent {
     /// Nothing is stored.
     Nothing,

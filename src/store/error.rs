@@ -161,7 +161,7 @@ impl Error {
         )
     }
 
-    /// Returns the kind of error, which tells a caller how to react.
+    /// Returns the kind of error, for callers that react to it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -30,7 +30,7 @@ pub struct HomeInspection {
 
 /// The access of this user to a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "every case is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every case")]
 pub enum FolderAccess {
     /// It does not exist; it is created when something is saved.
     Missing,

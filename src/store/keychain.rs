@@ -80,7 +80,7 @@ impl KeychainStore {
         Ok(self.client.modified(&self.name, within)?)
     }
 
-    /// Returns whether the login's item exists, if the service can tell also in a locked keychain.
+    /// Returns whether the login's item exists, also in a locked keychain if the service lists its items.
     ///
     /// # Errors
     /// [`Error::Keychain`].
@@ -205,8 +205,8 @@ impl Store for KeychainStore {
     }
 
     fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
-        let slot = lock(&self.last_read).clone().map_or(WriteTarget::OnlyItem, WriteTarget::Item);
-        self.client.write(&self.name, &slot, &document.to_compact(), commit.remaining()?)?;
+        let target = lock(&self.last_read).clone().map_or(WriteTarget::OnlyItem, WriteTarget::Item);
+        self.client.write(&self.name, &target, &document.to_compact(), commit.remaining()?)?;
         Ok(WriteReport { location: self.location(), notes: Vec::new() })
     }
 

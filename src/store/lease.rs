@@ -119,8 +119,8 @@ impl Lease {
         }
     }
 
-    /// As [`Self::acquire_with`], for a forced logout: goes on without locks that are not free before `deadline` or
-    /// that the file system does not support.
+    /// As [`Self::acquire_with`], for a forced logout: if a lock cannot be acquired before `deadline`, or the file system
+    /// does not support locks, returns a lease that holds no lock.
     pub(crate) fn acquire_or_skip_locks<B>(
         home: &Home,
         deadline: &LockDeadline,
@@ -203,14 +203,15 @@ impl FolderLock {
                     ControlFlow::Break(reason) => ControlFlow::Break(Some(reason)),
                 },
             };
-            let gave_way = |reason: Option<B>| reason.map(ControlFlow::Break).ok_or(Error::Interrupted);
+            // Without a reason, the deadline was cancelled.
+            let stopped = |reason: Option<B>| reason.map(ControlFlow::Break).ok_or(Error::Interrupted);
             let path = folder.refresh_lock();
             let file = match deadline.run_timed(Duration::MAX, |left| {
                 let wait = Wait::For(left);
                 FileLock::acquire_with(&path, LockFileMode::Private, wait, &mut waiting)
             })? {
                 AcquireOutcome::Locked(file) => file,
-                AcquireOutcome::Stopped(reason) => return gave_way(reason),
+                AcquireOutcome::Stopped(reason) => return stopped(reason),
             };
             let locked = filesystem::identity(&path);
             let directory = match deadline.run_timed(Duration::MAX, |left| {
@@ -218,7 +219,7 @@ impl FolderLock {
             })? {
                 DirectoryAcquireOutcome::Locked(directory) => Some(directory),
                 DirectoryAcquireOutcome::Unsupported(_) => None,
-                DirectoryAcquireOutcome::Stopped(reason) => return gave_way(reason),
+                DirectoryAcquireOutcome::Stopped(reason) => return stopped(reason),
             };
             // `codex-auth` may have been deleted during the wait for the folder.
             if filesystem::identity(&path) == locked {
@@ -236,8 +237,8 @@ impl FolderLock {
     }
 }
 
-/// Creates the folder of `home` and `codex-auth` in it if missing, and returns the home with its folder looked up
-/// again.
+/// Creates the folder of `home` and `codex-auth` in it if missing. Returns the home with the id of its folder, which
+/// may not have existed before.
 ///
 /// # Errors
 /// [`Error::File`]; as [`DocumentTarget::of`], before anything is created.
@@ -299,7 +300,7 @@ impl fmt::Debug for Lease {
 /// The outcome of [`Lease::acquire_with`].
 #[derive(Debug)]
 #[must_use = "the lease ends when it is dropped"]
-#[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle both outcomes")]
 pub enum LeaseOutcome<B> {
     /// The lease was acquired.
     Held(Lease),

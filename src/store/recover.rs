@@ -1,4 +1,4 @@
-//! Completing what a killed process left behind: a rescue or a logout.
+//! Completes what a killed process left behind: a rescue or a logout.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub struct OrphanRescue {
 /// The outcome of [`Writer::commit_rescue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the store may have changed, so that nothing was written"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every outcome")]
 pub enum CommitOutcome {
     /// The successor is stored and was read back; the rescue is removed.
     Stored,
@@ -54,7 +54,7 @@ impl Writer<'_> {
     ///
     /// A rescue is committed if its store still holds the token that was spent for it, and removed if it is committed
     /// already. One that cannot be used now and belongs to no stored login is set aside under another name and tried
-    /// again later. The others are returned as orphans.
+    /// again later. Returns the usable rescues whose tokens belong to no stored login, for the caller to revoke.
     ///
     /// # Errors
     /// A store or the rescue cannot be read, or the merged document cannot be stored. The rescue stays, and no token may be
@@ -91,8 +91,8 @@ impl Writer<'_> {
         Ok(orphans)
     }
 
-    /// Returns the records with rescues to complete: those of the document and, if `auth.json` is a link now, those of
-    /// the `auth.json` that was there before the user moved it and linked to it.
+    /// Returns the records with rescues to complete: those of the document and, if `auth.json` is a link, those of the
+    /// home, which were in use while `auth.json` was a file.
     fn records_to_recover(&self) -> Vec<RecordPaths> {
         let (records, own) = (self.lease().records(), self.lease().home().own_records());
         if records == own { vec![records] } else { vec![records, own] }
@@ -144,8 +144,8 @@ impl Writer<'_> {
             {
                 true
             }
-            // The login was put back, or another program has refreshed it since: an ancestor of a live token is not
-            // revoked, and an interrupted logout continues with the stored document.
+            // The stored login may descend from the tokens in the rescue: it was restored, or refreshed by another
+            // program. Revoking them could end it. An interrupted logout continues with the stored document.
             RescuePurpose::Revoke if !rescue.is_foreign_to(stored) => {
                 if let Some(document) = stored
                     && self.state.logging_out == Some(rescue.parent)
@@ -181,7 +181,7 @@ impl Writer<'_> {
     /// Merges `rescue` into the document that it descends from, keeping all other changes of that document, and reads
     /// it back. Then records the commit and removes the rescue.
     ///
-    /// The document's file is the one that the lease found, also if the link leads elsewhere by now.
+    /// The document's file is the one that the lease found, even if the link has been changed since.
     ///
     /// # Errors
     /// The store cannot be used; the rescue stays.
@@ -229,8 +229,8 @@ impl Writer<'_> {
         old && !rescue.is_foreign_to(Some(document)) && !rescue.is_in(document)
     }
 
-    /// Records that the parent of `rescue` is spent, so that a restored copy of it is not sent again. Returns an
-    /// orphan; removes a rescue of a stored login.
+    /// Records that the parent of `rescue` is spent, so that a restored copy of it is not sent again. Returns the
+    /// rescue if its tokens have to be revoked, and removes it otherwise.
     fn abandon(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         if rescue.purpose != RescuePurpose::Revoke {
             self.record(|state| state.mark_spent(rescue.parent))?;

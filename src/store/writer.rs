@@ -29,7 +29,7 @@ pub struct Writer<'lease> {
 /// The outcome of [`Writer::replace`].
 #[derive(Debug)]
 #[must_use = "the store may have changed, so that nothing was written"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every outcome")]
 pub enum ReplaceOutcome {
     /// The document is stored.
     Written(WriteReport),
@@ -40,7 +40,7 @@ pub enum ReplaceOutcome {
 /// The outcome of [`Writer::remove`].
 #[derive(Debug)]
 #[must_use = "the store may have changed, so that nothing was removed"]
-#[expect(clippy::exhaustive_enums, reason = "every outcome is the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every outcome")]
 pub enum RemoveOutcome {
     /// Nothing is left in the store.
     Removed(Removal),
@@ -147,8 +147,8 @@ impl<'lease> Writer<'lease> {
         Ok(ReplaceOutcome::Written(written))
     }
 
-    /// Removes what the caller saw from the store of `kind`. The document's file is the one that the lease found, also
-    /// if the link leads elsewhere by now.
+    /// Removes what the caller saw from the store of `kind`. The document's file is the one that the lease found, even
+    /// if the link has been changed since.
     ///
     /// # Errors
     /// The locks cannot be acquired or the store cannot be used; if [`Error::is_unknown`], read before deciding anything.

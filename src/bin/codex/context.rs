@@ -42,7 +42,7 @@ impl CommandContext {
         environment: Environment,
         output: &mut Output,
     ) -> Result<Self, CommandError> {
-        output.head("place", json!(path_text(home.path())));
+        output.set_home(json!(path_text(home.path())));
         tracing::debug!("home {}", home.path().display());
         let stores = Stores::open(home, &environment)?;
         let deadline = LockDeadline::after(environment.lock_timeout);

@@ -46,9 +46,10 @@ impl Serialize for Report<'_> {
 
 impl Output {
     pub(crate) fn new(json: bool, verbose: bool, quiet: bool) -> Self {
-        // Every report has these fields.
-        let head = [("schema", json!(SCHEMA)), ("place", Value::Null), ("account", Value::Null)];
-        let head = head.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        // Every report has these fields. `place` is the old name of `home`.
+        let names = ["home", "place", "account"].map(|name| (name, Value::Null));
+        let head = [("schema", json!(SCHEMA))].into_iter().chain(names);
+        let head = head.map(|(name, value)| (name.to_owned(), value)).collect();
         Self { json, verbose, quiet, colour: Colour::Auto, head }
     }
 
@@ -72,6 +73,12 @@ impl Output {
             Some((_, old)) => *old = value,
             None => self.head.push((name.to_owned(), value)),
         }
+    }
+
+    /// Sets the home of the report.
+    pub(crate) fn set_home(&mut self, home: Value) {
+        self.head("place", home.clone());
+        self.head("home", home);
     }
 
     /// Returns whether the report is JSON.

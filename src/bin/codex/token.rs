@@ -138,14 +138,14 @@ fn print_provided(
         let expired = CommandError::new(Exit::LogInAgain, format!("the token of {name} has expired"));
         return Err(expired.hint("set another one, or unset it to use the stored login"));
     }
-    output.head("place", session.map_or(Value::Null, |session| json!(path_text(session.home().path()))));
+    output.set_home(session.map_or(Value::Null, |session| json!(path_text(session.home().path()))));
     output.head("account", Value::Null);
     warn_if_short(token.expires_at(), now, arguments, output);
     write_token(Some(name), token.access_token(), token.expires_at(), &[], arguments, output)
 }
 
 fn print_issued(issued: &IssuedToken, arguments: &TokenArguments, output: &mut Output) -> CommandOutcome {
-    output.head("place", json!(issued.home));
+    output.set_home(json!(issued.home));
     output.head("account", json!(issued.account));
     warn_if_short(issued.expires_at, Clock::system().now(), arguments, output);
     write_token(None, &issued.token, issued.expires_at, &[], arguments, output)

@@ -178,7 +178,7 @@ impl Mint {
             segment(&json!({"alg": "RS256", "kid": "scripted", "typ": "JWT"})),
             segment(&Value::Object(claims)),
             // Clients do not verify these; an invalid signature shows it if one begins to.
-            URL_SAFE_NO_PAD.encode("signed by nobody"),
+            URL_SAFE_NO_PAD.encode("invalid signature"),
         );
         self.issued.insert(token.clone());
         token

@@ -197,7 +197,7 @@ fn nobody_listening_means_that_nothing_was_sent() {
         assert!(error.to_string().contains("cannot be reached: Connection refused"), "{error}");
     }
     let error =
-        refresh_with(&[(REFRESH_URL, "https://nobody.invalid/t")], TEST_DEADLINES, "rt-marked").unwrap_err();
+        refresh_with(&[(REFRESH_URL, "https://unknown.invalid/t")], TEST_DEADLINES, "rt-marked").unwrap_err();
     assert!(matches!(&error, Error::Transient { cause: RequestFailure::Connection(_), .. }), "{error:?}");
-    assert!(error.to_string().starts_with("nobody.invalid/t cannot be reached: "), "{error}");
+    assert!(error.to_string().starts_with("unknown.invalid/t cannot be reached: "), "{error}");
 }

@@ -276,7 +276,7 @@ fn a_home_whose_path_is_not_utf8_works_in_every_command() {
             let ended = run(words);
             assert!(!ended.err.contains("panicked") && ended.code != Some(101), "{words}: {ended}");
             if words.ends_with("--json") {
-                let place = ended.json()["place"].as_str().unwrap().to_owned();
+                let place = ended.json()["home"].as_str().unwrap().to_owned();
                 assert!(place.contains("not\u{fffd}utf8"), "{words}: {place}");
             }
         }

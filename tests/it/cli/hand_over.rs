@@ -14,7 +14,7 @@ use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Ended, Machine, Run, TestHome, eventually, program, search_path};
 
 /// A program that prints its pid, its arguments and its input.
-pub(super) const TELLS: &str = r#"#!/bin/sh
+pub(super) const REPORTS: &str = r#"#!/bin/sh
 printf 'next %s\n' "$$"
 for word in "$@"; do printf '<%s>\n' "$word"; done
 cat
@@ -58,7 +58,7 @@ pub(super) fn before(home: &TestHome, text: &str, run: Run) -> Run {
 fn other_commands_go_unchanged_to_the_next_codex() {
     let home = TestHome::new();
     let words = ["exec", "--json", "two words", "", "line\nend", "-c", "status", "'\"$HOME`"];
-    let child = before(&home, TELLS, home.codex(words)).input("typed").start();
+    let child = before(&home, REPORTS, home.codex(words)).input("typed").start();
     let pid = child.id();
     let output = child.wait_with_output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -70,7 +70,7 @@ fn other_commands_go_unchanged_to_the_next_codex() {
     );
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(7), &b"said\n"[..]));
 
-    let mut command = before(&home, TELLS, home.codex([])).into_command();
+    let mut command = before(&home, REPORTS, home.codex([])).into_command();
     command.arg(OsStr::from_bytes(b"\xff\xfe"));
     let printed = command.output().unwrap().stdout;
     assert!(printed.ends_with(b"<\xff\xfe>\n"), "{printed:?}");
@@ -80,7 +80,7 @@ fn other_commands_go_unchanged_to_the_next_codex() {
 #[test]
 fn the_first_word_decides_which_program_runs() {
     let home = TestHome::new();
-    let run = |words: &[&str]| before(&home, TELLS, home.codex(words.iter().copied())).run();
+    let run = |words: &[&str]| before(&home, REPORTS, home.codex(words.iter().copied())).run();
     let key = "cli_auth_credentials_store=file";
     for words in [
         &["status"][..],
@@ -142,9 +142,9 @@ fn without_a_next_codex_an_unknown_command_is_a_usage_error() {
 #[test]
 fn programs_that_other_users_can_write_are_skipped() {
     let home = TestHome::new();
-    let (good, loose) = (folder(&home, "good", "codex", TELLS), folder(&home, "loose", "codex", TELLS));
+    let (good, loose) = (folder(&home, "good", "codex", REPORTS), folder(&home, "loose", "codex", REPORTS));
     fs::set_permissions(loose.join("codex"), fs::Permissions::from_mode(0o775)).unwrap();
-    let plain = folder(&home, "plain", "codex", TELLS);
+    let plain = folder(&home, "plain", "codex", REPORTS);
     fs::set_permissions(plain.join("codex"), fs::Permissions::from_mode(0o644)).unwrap();
     let exec = |path: &OsStr| {
         let mut command = home.codex(["exec"]).env("PATH", path).into_command();
@@ -167,7 +167,7 @@ fn two_copies_of_this_program_do_not_run_each_other_endlessly() {
         placed(&program(), &folder.join("codex"));
         folder
     });
-    let next = folder(&home, "next", "codex", TELLS);
+    let next = folder(&home, "next", "codex", REPORTS);
     let [one, other] = copies.each_ref().map(PathBuf::as_path);
     let exec = |path: OsString| home.codex(["exec"]).env("PATH", path).run();
     let ended = exec(path([one, other, &next])).expect(7);
@@ -248,12 +248,12 @@ fn help_and_version_are_those_of_both() {
 #[test]
 fn the_next_program_has_unchanged_limits_signals_and_variables() {
     let home = TestHome::new();
-    let tells = "#!/bin/sh\nulimit -a; ulimit -Ha; grep ^Sig /proc/self/status; umask; env | sort\n";
+    let reports = "#!/bin/sh\nulimit -a; ulimit -Ha; grep ^Sig /proc/self/status; umask; env | sort\n";
     let with_core_dumps = |run: Run| {
         let run = run.env("LD_LIBRARY_PATH", "/nowhere");
         run.through(["sh", "-c", "ulimit -Sc \"$(ulimit -Hc)\"; exec \"$0\" \"$@\""]).run().expect(0).out
     };
-    let through = with_core_dumps(before(&home, tells, home.codex(["exec"])));
+    let through = with_core_dumps(before(&home, reports, home.codex(["exec"])));
     let next = home.path().with_file_name("next");
     let variables = home.codex([]).into_command();
     let variables = variables

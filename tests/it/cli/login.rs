@@ -193,6 +193,7 @@ fn the_report_says_what_was_done_and_where() {
     --- stdout
     {
       "schema": 1,
+      "home": "[home]",
       "place": "[home]",
       "account": null,
       "because": "you asked for it",
@@ -218,6 +219,7 @@ fn the_report_says_what_was_done_and_where() {
     --- stdout
     {
       "schema": 1,
+      "home": "[home]",
       "place": "[home]",
       "account": null,
       "error": {

@@ -75,6 +75,7 @@ fn the_report_says_what_was_removed(machine: &mut Machine) {
     --- stdout
     {
       "schema": 1,
+      "home": "[home]",
       "place": "[home]",
       "account": null,
       "failed": [],

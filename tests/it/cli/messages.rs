@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use super::hand_over::{TELLS, folder};
+use super::hand_over::{REPORTS, folder};
 use crate::manager::world::World;
 use crate::support::{
     Guarded, Machine, Run, TestHome, chatgpt, here, in_private_network, now, over_both_stores,
@@ -305,7 +305,7 @@ fn the_countdown_is_ascii_where_the_locale_is() {
 #[test]
 fn a_codex_in_a_world_writable_folder_is_named_and_not_run() {
     let home = TestHome::new();
-    let open = folder(&home, "open", "codex", TELLS);
+    let open = folder(&home, "open", "codex", REPORTS);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     let ended = home.codex(["exec"]).env("PATH", &open).run().refused(2);
     let open = open.display();

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::hand_over::{TELLS, before, folder, path, placed};
+use super::hand_over::{REPORTS, before, folder, path, placed};
 use crate::support::{Run, TestHome, program};
 
 /// A run of the program by its second name, at `path`.
@@ -23,7 +23,7 @@ fn under_the_second_name_every_command_is_ours() {
     let home = TestHome::new();
     let own = folder(&home, "own", "unused", "");
     symlink(program(), own.join("codex-auth")).unwrap();
-    let run = |words: &[&str]| before(&home, TELLS, second(&home, &own.join("codex-auth"), words)).run();
+    let run = |words: &[&str]| before(&home, REPORTS, second(&home, &own.join("codex-auth"), words)).run();
     let ended = run(&["exec"]).refused(2);
     assert!(ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"), "{ended}");
     assert!(run(&["status"]).expect(1).out.contains("not logged in"));
@@ -47,7 +47,7 @@ fn the_second_program_runs_the_first_by_its_second_name() {
     let links = home.beside("links");
     symlink(folder.join("codex-auth"), links.join("codex-auth")).unwrap();
     for second in [folder.join("codex-auth"), links.join("codex-auth")] {
-        let run = |words: &[&str]| before(&home, TELLS, self::second(&home, &second, words)).run();
+        let run = |words: &[&str]| before(&home, REPORTS, self::second(&home, &second, words)).run();
         let ended = run(&["exec"]).refused(2);
         assert!(
             ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"),
@@ -92,7 +92,7 @@ fn a_link_to_the_second_program_is_skipped() {
     symlink(other.join("codex-auth"), links.join("codex")).unwrap();
     let exec = |path: OsString| home.codex(["exec"]).env("PATH", path).run();
     exec(path([&*one, &*links, &*other])).refused(2);
-    let next = folder(&home, "next", "codex", TELLS);
+    let next = folder(&home, "next", "codex", REPORTS);
     let ended = exec(path([&*links, &*one, &*links, &*other, &*next])).expect(7);
     assert_eq!(ended.out.matches("next").count(), 1, "{ended}");
     // The link itself runs as the second program.

@@ -101,6 +101,7 @@ fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
     --- stdout
     {
       "schema": 1,
+      "home": "[home]",
       "place": "[home]",
       "account": {
         "email": "ada@example.com",

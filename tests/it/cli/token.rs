@@ -35,6 +35,7 @@ fn a_report_has_the_token_and_its_end(machine: &mut Machine) {
     --- stdout
     {
       "schema": 1,
+      "home": "[home]",
       "place": "[home]",
       "account": {
         "email": "ada@example.com",
@@ -73,6 +74,7 @@ fn without_a_login_there_is_no_token(machine: &mut Machine) {
     --- stdout
     {
       "schema": 1,
+      "home": "[home]",
       "place": "[home]",
       "account": null,
       "error": {

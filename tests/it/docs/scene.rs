@@ -6,7 +6,7 @@ pub enum Scene {
     /// No login, and an unlocked keychain.
     Keychain,
     /// No login and no keychain.
-    Nobody,
+    NoKeychain,
     /// A login in the file.
     LoggedIn,
     /// A login in the file with an expired access token.
@@ -41,7 +41,7 @@ const SCENES: &[(&str, &str, Scene)] = &[
     ("README.md", "CI", Scene::AccessToken),
     ("README.md", "A failed login has logged me out", Scene::LoggedIn),
     ("README.md", "Did the logout revoke my tokens?", Scene::NoRevocation),
-    ("README.md", "How do I use two accounts?", Scene::Nobody),
+    ("README.md", "How do I use two accounts?", Scene::NoKeychain),
     (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (
         ".github/CONTRIBUTING.md",

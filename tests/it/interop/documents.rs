@@ -42,7 +42,7 @@ struct Row {
 }
 
 const ADA: [Option<&str>; 2] = [Some("acct-made-up"), Some("user-made-up")];
-const NOBODY: [Option<&str>; 2] = [None, None];
+const NO_IDENTITY: [Option<&str>; 2] = [None, None];
 
 fn rows() -> Vec<Row> {
     let row = |name, mode, identity, refresh_token, bearer, oddities| Row {
@@ -56,17 +56,17 @@ fn rows() -> Vec<Row> {
     let (key, token, jwt) = (Some("sk-made-up"), Some("rt-made-up"), Some("eyJhbGciOi"));
     let future = AuthMode::Unknown("modeOfTheFuture".to_owned());
     vec![
-        row("agent_identity_key", AuthMode::AgentIdentity, NOBODY, None, None, 0),
-        row("agent_identity_token", AuthMode::AgentIdentity, NOBODY, None, jwt, 0),
-        row("api_key", AuthMode::ApiKey, NOBODY, None, key, 0),
-        row("bedrock_access_keys", AuthMode::BedrockAccessKeys, NOBODY, None, None, 0),
-        row("bedrock_api_key", AuthMode::BedrockApiKey, NOBODY, None, None, 0),
+        row("agent_identity_key", AuthMode::AgentIdentity, NO_IDENTITY, None, None, 0),
+        row("agent_identity_token", AuthMode::AgentIdentity, NO_IDENTITY, None, jwt, 0),
+        row("api_key", AuthMode::ApiKey, NO_IDENTITY, None, key, 0),
+        row("bedrock_access_keys", AuthMode::BedrockAccessKeys, NO_IDENTITY, None, None, 0),
+        row("bedrock_api_key", AuthMode::BedrockApiKey, NO_IDENTITY, None, None, 0),
         row("chatgpt", AuthMode::ChatGpt, ADA, token, jwt, 0),
         row("chatgpt_auth_tokens", AuthMode::ChatGptAuthTokens, ADA, None, jwt, 0),
         row("chatgpt_with_api_key", AuthMode::ChatGpt, ADA, token, jwt, 0),
         row("old_id_token_object", AuthMode::ChatGpt, [None, Some("user-made-up")], token, jwt, 1),
         row("old_key_beside_tokens", AuthMode::ApiKey, ADA, None, key, 0),
-        row("personal_access_token", AuthMode::PersonalAccessToken, NOBODY, None, Some("at-made-up"), 0),
+        row("personal_access_token", AuthMode::PersonalAccessToken, NO_IDENTITY, None, Some("at-made-up"), 0),
         row("unknown_fields", AuthMode::ChatGpt, ADA, token, jwt, 0),
         row("unknown_mode", future, ADA, token, jwt, 1),
     ]

@@ -61,7 +61,7 @@ fn a_token_that_cannot_be_verified_leaves_the_stored_login(machine: &mut Machine
     let ordinary = |_: ()| None;
     let failing = |endpoint, step| Some((endpoint, step));
     for (token, script, exit, message) in [
-        ("at-nobody-knows-this", ordinary(()), 1, "the authority does not accept this personal access token"),
+        ("at-unknown", ordinary(()), 1, "the authority does not accept this personal access token"),
         (&personal, failing(Endpoint::Whoami, Step::status(500, "down")), 4, "whoami answered 500"),
         (&personal, failing(Endpoint::Whoami, Step::closed_before()), 4, "whoami closed the connection"),
         (

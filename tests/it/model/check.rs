@@ -56,9 +56,9 @@ where
 
 /// Formats a run step by step.
 fn trace<S: Clone + Debug + PartialEq, A: Clone + Debug + PartialEq>(path: Path<S, A>) -> String {
-    let tell = |(state, action): (S, Option<A>)| match action {
+    let describe = |(state, action): (S, Option<A>)| match action {
         Some(action) => format!("  {state:?}\n    {action:?}\n"),
         None => format!("  {state:?}\n"),
     };
-    path.into_vec().into_iter().map(tell).collect()
+    path.into_vec().into_iter().map(describe).collect()
 }

@@ -85,7 +85,7 @@ fn holds(name: &str, protocol: Protocol) {
 
 /// Prints a run step by step: the state of each process before the step, and what the step changed.
 fn trace(path: Path<World, Action>) -> String {
-    let tell = |(world, action): (World, Option<Action>)| {
+    let describe = |(world, action): (World, Option<Action>)| {
         let World { document, rescue, state, ours, peer, .. } = world;
         let who = match action {
             Some(Action::Step(who) | Action::Heed(who) | Action::Answer(who)) => format!(" {:?}", ours[who]),
@@ -98,7 +98,7 @@ fn trace(path: Path<World, Action>) -> String {
             action.map_or_else(|| "so".to_owned(), |action| format!("{action:?}"))
         )
     };
-    path.into_vec().into_iter().map(tell).collect()
+    path.into_vec().into_iter().map(describe).collect()
 }
 
 /// Removes states without a successor until none is left; returns the number of the others, which lead into a cycle.

@@ -21,7 +21,7 @@ impl Examination {
         let environment = Environment::of_process()?;
         output.configure(&environment);
         let home = store::locate(&environment)?;
-        output.head("place", json!(path_text(home.path())));
+        output.set_home(json!(path_text(home.path())));
         // The report is meant to be shared, so it does not name the account.
         output.head("account", json!(null));
         let stores = Stores::open(home.clone(), &environment).map_err(CommandError::from);

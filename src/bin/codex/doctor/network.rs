@@ -16,7 +16,7 @@ use crate::output::span;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A difference of clocks that has no effect.
 const TOLERATED_SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// A difference of clocks from which on tokens are refreshed too late, or over and over.
+/// The difference of clocks from which tokens are refreshed too late or too often.
 const HARMFUL_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
@@ -31,7 +31,7 @@ pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let endpoint = match Endpoint::refresh(&subject.environment, &provenance) {
         Ok(endpoint) => endpoint,
         Err(error) => {
-            findings.insert(0, refused("authority", &error));
+            findings.insert(0, endpoint_problem("authority", &error));
             findings.extend(issued(subject, document.as_ref()));
             return findings;
         }
@@ -62,16 +62,16 @@ fn revocation(subject: &Examination, provenance: &Provenance) -> Finding {
         Ok(endpoint) => {
             address("revoked", &endpoint, network.revoke_url.as_ref().or(network.refresh_url.as_ref()))
         }
-        Err(error) => refused("authority", &error),
+        Err(error) => endpoint_problem("authority", &error),
     }
 }
 
-fn address(done: &str, endpoint: &Endpoint, setting: Option<&NetworkSetting>) -> Finding {
+fn address(participle: &str, endpoint: &Endpoint, setting: Option<&NetworkSetting>) -> Finding {
     let because = setting.map(|setting| format!(" ({})", setting.variable)).unwrap_or_default();
-    Finding::ok("authority", format!("tokens are {done} at {endpoint}{because}"))
+    Finding::ok("authority", format!("tokens are {participle} at {endpoint}{because}"))
 }
 
-fn refused(check: &'static str, error: &authority::EndpointError) -> Finding {
+fn endpoint_problem(check: &'static str, error: &authority::EndpointError) -> Finding {
     let finding = Finding::problem(check, error.to_string());
     finding.remedy(match error.name.starts_with("CODEX_") {
         true => format!("unset {}", error.name),
@@ -98,7 +98,7 @@ fn route_findings(route: &Route) -> Vec<Finding> {
     vec![Finding::ok("route", passage), Finding::ok("certificates", trust)]
 }
 
-/// Whether the authority responds, and how its clock compares.
+/// Checks whether the authority responds, and compares its clock.
 fn probe(subject: &Examination, authority: &Authority, endpoint: &Endpoint) -> (Finding, Option<Finding>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -143,7 +143,7 @@ fn clock(ahead: SignedDuration, other: &str) -> Finding {
     let direction = if ahead.is_positive() { "behind" } else { "ahead of" };
     let skew = format!("this machine's clock is {} {direction} {other}", span(apart));
     let found = if apart < HARMFUL_SKEW {
-        Finding::warning("clock", format!("{skew}; tokens seem to expire at another time than they do"))
+        Finding::warning("clock", format!("{skew}, so tokens expire earlier or later than shown"))
     } else {
         Finding::problem("clock", format!("{skew}, so tokens are refreshed too late or too often"))
     };

@@ -27,7 +27,7 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         Err(_) if environment.socket.is_some() => None,
         Err(error) => return Err(error.into()),
     };
-    output.head("place", json!(home.as_ref().map(|home| path_text(home.path()))));
+    output.set_home(json!(home.as_ref().map(|home| path_text(home.path()))));
     let client = match &environment.socket {
         Some(path) => Some(Client::at(path)),
         None => home.as_ref().and_then(|home| Client::of(home, &environment)),

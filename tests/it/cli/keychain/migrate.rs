@@ -49,6 +49,7 @@ fn a_login_goes_to_the_keychain_and_back_and_no_field_is_lost() {
         --- stdout
         {
           "schema": 1,
+          "home": "[home]",
           "place": "[home]",
           "account": {
             "email": "ada@example.com",
@@ -97,6 +98,7 @@ fn a_dry_run_shows_the_steps_and_changes_nothing() {
         --- stdout
         {
           "schema": 1,
+          "home": "[home]",
           "place": "[home]",
           "account": {
             "email": "ada@example.com",
