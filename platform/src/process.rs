@@ -62,7 +62,7 @@ pub enum Error {
     },
 }
 
-/// Starts the child in a new session, without a terminal and its signals, and in a new process group, for
+/// Starts the child in a new session, where no terminal sends it signals, and in a new process group, for
 /// [`kill_group`]. Do not combine with [`start_in_new_group`], which would make the child fail to start.
 pub fn start_in_new_session(command: &mut Command) -> &mut Command {
     let start = || rustix::process::setsid().map(drop).map_err(io::Error::from);
@@ -84,8 +84,8 @@ pub fn remove_loader_variables(command: &mut Command) -> &mut Command {
 
 /// Returns a command that runs the program of this process again, under the name it was called by.
 ///
-/// On Linux it runs the same image even after the file on disk was replaced or removed. On macOS, and on Linux if a
-/// loader was called to run this program, it runs the file now at the path of this program.
+/// On Linux it runs the same image even after the file on disk was replaced or removed. On macOS, and on Linux if this
+/// program was started through the dynamic loader (`ld.so PROGRAM`), it runs the file now at this program's path.
 ///
 /// # Errors
 /// Fails if `/proc` is not mounted.
@@ -97,7 +97,8 @@ pub fn own_command() -> io::Result<Command> {
     Ok(command)
 }
 
-/// Returns the path of the file that this process runs, without links. By now another file, or none, may be there.
+/// Returns the path of the file that this process runs, with symbolic links resolved. Another file, or none, may be
+/// there now.
 ///
 /// # Errors
 /// Fails if `/proc` is not mounted.
@@ -147,7 +148,8 @@ pub fn wait_for_exit(pid: u32) -> io::Result<()> {
     }
 }
 
-/// Returns the process group of this process; 0 if it leads outside this container, which rustix cannot express.
+/// Returns the process group of this process; 0 if its leader is outside this container, which rustix cannot
+/// express.
 fn our_group() -> libc::pid_t {
     // SAFETY: the call takes nothing, changes nothing and cannot fail.
     unsafe { libc::getpgrp() }
@@ -181,7 +183,7 @@ mod imp {
     /// Leads to the image that this process runs, even after its file was replaced or removed.
     const OWN_LINK: &str = "/proc/self/exe";
 
-    /// If a loader was called to run this program, the link leads to the loader.
+    /// Returns the path that runs this program again. The link leads to the dynamic loader if that started the program.
     pub(super) fn program_path() -> io::Result<PathBuf> {
         let file = own_executable()?;
         Ok(if fs::read_link(OWN_LINK)? == file { PathBuf::from(OWN_LINK) } else { file })

@@ -4,19 +4,19 @@ use std::net::SocketAddr;
 
 /// The owner of the client's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a caller has to decide about each")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle each")]
 pub enum TcpClientOwner {
-    /// The effective user id that created the socket.
+    /// The effective user id of the process that created the socket.
     User(u32),
     /// The client has closed its socket, or begun to, so its owner is no longer known.
     Closed,
-    /// The client is not a socket of this machine or container, or the system does not say.
+    /// The client is on another machine or in another container, or the system does not report owners.
     Unknown,
 }
 
 /// Returns the owner of the socket at `client` that is connected to `server`, our own address of the connection.
 ///
-/// The kernel keeps the owner only while the client's socket is open, so this has to be asked before the response.
+/// The kernel keeps the owner only while the client's socket is open, so call this before responding to the client.
 /// Always [`TcpClientOwner::Unknown`] on macOS.
 pub fn client_owner(client: SocketAddr, server: SocketAddr) -> TcpClientOwner {
     imp::client_owner(client, server)
@@ -46,7 +46,7 @@ mod imp {
     const HEADER: usize = 16;
     /// The length of `struct inet_diag_req_v2` of `linux/inet_diag.h`.
     const QUESTION: usize = 56;
-    /// Where `struct inet_diag_msg` has the user and the inode.
+    /// The offsets of the user id and the inode in `struct inet_diag_msg`.
     const UID: usize = 64;
     const INODE: usize = 68;
 
@@ -116,7 +116,7 @@ mod imp {
         }
     }
 
-    /// Reads the answer; `None` for a socket that does not exist.
+    /// Parses the answer; `None` for a socket that does not exist.
     fn row(answer: &[u8]) -> io::Result<Option<SocketRow>> {
         const ERROR: u16 = 2;
         let malformed = || io::Error::from(io::ErrorKind::InvalidData);
@@ -166,7 +166,7 @@ mod imp {
         Some(SocketRow { state, uid: fields.nth(3)?.parse().ok()?, inode: fields.nth(1)?.parse().ok()? })
     }
 
-    /// Reads an address of those tables: words of the machine's byte order in hexadecimal, and the port.
+    /// Parses an address of those tables: words of the machine's byte order in hexadecimal, and the port.
     fn parsed(field: &str) -> Option<SocketAddr> {
         let (ip, port) = field.split_once(':')?;
         let mut octets = Vec::with_capacity(16);

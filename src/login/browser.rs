@@ -166,7 +166,7 @@ impl PasteHandle {
     /// delivered it.
     ///
     /// # Errors
-    /// [`PasteError`], which quotes nothing of the text; the login goes on waiting.
+    /// [`PasteError`], which quotes nothing of the text; the login continues to wait.
     pub fn submit(&self, text: &Secret) -> Result<(), PasteError> {
         let text = text.expose().trim();
         if text.is_empty() {

@@ -64,7 +64,7 @@ impl<'lease> CommitLocks<'lease> {
         })
     }
 
-    /// As [`Self::acquire`], for a forced removal: goes on without a lock that is not free before `ends`.
+    /// As [`Self::acquire`], for a forced removal: continues without a lock that it cannot acquire in time.
     pub(super) fn force(lease: &'lease Lease, ends: Instant) -> Self {
         let left = ends.saturating_duration_since(Instant::now());
         let first = Self::acquire_first(lease, left).ok();

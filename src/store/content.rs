@@ -97,7 +97,7 @@ pub struct WriteReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DocumentLocation {
-    /// A file, with links followed.
+    /// A file, with symbolic links resolved.
     File(PathBuf),
     /// An item of the system's keychain.
     Keychain {

@@ -46,7 +46,7 @@ pub enum FolderAccess {
 pub struct HomeEntry {
     /// Its purpose.
     pub role: EntryRole,
-    /// Its path, with links followed.
+    /// Its path, with symbolic links resolved.
     pub path: PathBuf,
     /// The user id of its owner.
     pub owner: u32,

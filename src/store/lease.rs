@@ -119,8 +119,8 @@ impl Lease {
         }
     }
 
-    /// As [`Self::acquire_with`], for a forced logout: if a lock cannot be acquired before `deadline`, or the file system
-    /// does not support locks, returns a lease that holds no lock.
+    /// As [`Self::acquire_with`], for a forced logout: if a lock cannot be acquired before `deadline`, or the file
+    /// system does not support locks, returns a lease that holds no lock.
     pub(crate) fn acquire_or_skip_locks<B>(
         home: &Home,
         deadline: &LockDeadline,

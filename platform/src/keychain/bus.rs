@@ -32,11 +32,11 @@ pub(super) struct Reply<R> {
 /// Connects to the bus of this session.
 ///
 /// # Panics
-/// Where the system gives no more threads. Unwinding from here is safe for the process: [`std::panic::catch_unwind`]
-/// catches the panic.
+/// If the system cannot start another thread. [`std::panic::catch_unwind`] can catch this panic: unwinding does not
+/// abort the process.
 pub(super) fn session() -> zbus::Result<Connection> {
-    // The first use of async-io, on which zbus waits, starts a thread and panics if it cannot. Nothing is held here yet
-    // that would use async-io again while it is dropped: a second panic would abort the process.
+    // zbus uses async-io, whose first use starts a thread and panics if it cannot. Nothing exists here yet whose drop
+    // would use async-io again: a second panic would abort the process.
     async_io::block_on(async {});
     Connection::session()
 }
@@ -60,7 +60,7 @@ where
     }
     let call = call.build(body)?;
     let serial = call.primary_header().serial_num();
-    // Before sending, so that the reply cannot be missed.
+    // Subscribes before sending, so that the reply cannot be missed.
     let messages = MessageIterator::from(bus);
     bus.send(&call)?;
     for message in messages {

@@ -91,7 +91,7 @@ mod imp {
             }
             *connection = SignalConnection::Open(bus);
         }
-        // Changes before the rule was set send no signal here.
+        // The signals of changes before the match rule was added are missed.
         notify();
         for signal in signals {
             signal?;

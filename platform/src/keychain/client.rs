@@ -24,9 +24,10 @@ use super::worker::CallQueue;
 /// # Deadlines
 ///
 /// Every call waits for at most `within`, including the time to connect and for earlier calls, and then fails with
-/// [`Error::TimedOut`]; twice as long if the service answers each step of the call within that time. A call that had not begun by then is never carried out. A call that had begun cannot be taken
-/// back: the effect of a write or deletion is then [`CallEffect::Unknown`]. Its implementation begins no further step
-/// ([`CallContext`]), so only requests that the service already received may still take effect.
+/// [`Error::TimedOut`]; twice as long if the service answers each step of the call within that time. A call that had
+/// not begun by then is never carried out. A call that had begun cannot be taken back: the effect of a write or
+/// deletion is then [`CallEffect::Unknown`]. Its implementation begins no further step ([`CallContext`]), so only
+/// requests that the service already received may still take effect.
 ///
 /// While 16 calls hang, further ones fail with [`Error::Unavailable`].
 #[derive(Clone)]
@@ -132,14 +133,14 @@ impl Client {
     pub fn write(
         &self,
         name: &ItemName,
-        slot: &WriteTarget,
+        target: &WriteTarget,
         secret: &[u8],
         within: Duration,
     ) -> Result<ItemWrite, Error> {
-        let (name, slot, secret) = (name.clone(), slot.clone(), Zeroizing::new(secret.to_vec()));
+        let (name, target, secret) = (name.clone(), target.clone(), Zeroizing::new(secret.to_vec()));
         self.handle
             .queue
-            .call(Operation::Write, within, move |keychain| keychain.write(&name, &slot, &secret))
+            .call(Operation::Write, within, move |keychain| keychain.write(&name, &target, &secret))
     }
 
     /// Calls [`Keychain::delete`] within a deadline.

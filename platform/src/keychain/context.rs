@@ -48,7 +48,7 @@ impl CallContext {
         self.policy.forbid_service_start();
     }
 
-    /// Runs `prompt`, during which the deadline of the call does not count.
+    /// Runs `prompt`. Until it returns, the call does not time out.
     pub fn prompt<T>(&self, prompt: impl FnOnce() -> T) -> T {
         self.policy.is_prompting.store(true, Ordering::SeqCst);
         let outcome = prompt();

@@ -52,7 +52,7 @@ pub trait Keychain: Send {
         Ok(self.modified(name)? != LastModified::NoItem)
     }
 
-    /// Stores a secret in the item that `slot` names.
+    /// Stores a secret in the item that `target` names.
     ///
     /// An existing item is updated in place and keeps its id, label and other attributes. When this returns, the
     /// secret is as durable as the service promises.
@@ -62,7 +62,7 @@ pub trait Keychain: Send {
     /// Those of [the trait](Self); [`Error::Ambiguous`] for [`WriteTarget::OnlyItem`] if there are several items,
     /// none of which was changed; [`Error::ItemMissing`] for [`WriteTarget::Item`] if that item does not exist, and
     /// for an item that another program deletes during the call.
-    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error>;
+    fn write(&mut self, name: &ItemName, target: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error>;
 
     /// Removes items and returns how many; removing what does not exist counts none and is no error.
     ///

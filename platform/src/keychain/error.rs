@@ -67,7 +67,7 @@ impl fmt::Display for CallEffect {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The keychain is unlocked, and its service asks its user before it lets this program at an item.
+    /// The keychain is unlocked, and its service asks the user before it gives this program an item.
     #[error("{service} asks its user before it lets a program {operation}; {}", native::how_to_allow(service, *operation))]
     PromptRequired {
         /// The name of the service.

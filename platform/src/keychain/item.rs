@@ -13,7 +13,7 @@ pub struct ItemName {
 }
 
 impl ItemName {
-    /// Creates a name. Neither part may be empty: macOS takes an empty part to match any, so calls fail there.
+    /// Creates a name. Neither part may be empty: macOS would match every item, so calls fail there.
     pub fn new(service: impl Into<String>, account: impl Into<String>) -> Self {
         Self { service: service.into(), account: account.into() }
     }
@@ -23,7 +23,7 @@ impl ItemName {
         &self.service
     }
 
-    /// Returns which of that service's items it is.
+    /// Returns the part that distinguishes the items of one service.
     pub fn account(&self) -> &str {
         &self.account
     }
@@ -47,8 +47,8 @@ pub struct Item {
     pub id: ItemId,
     /// The stored bytes; wiped when dropped.
     pub secret: Zeroizing<Vec<u8>>,
-    /// When it was last modified, by the service's clock in whole seconds; `None` if the service does not report it, and
-    /// possibly for the only item of its name.
+    /// When it was last modified, by the service's clock in whole seconds; `None` if the service does not report it, or
+    /// if this is the only item of its name and its time was not read.
     pub modified: Option<SystemTime>,
 }
 
@@ -128,6 +128,7 @@ mod tests {
             modified: Some(SystemTime::UNIX_EPOCH),
         };
         let shown = format!("{item:?} {item:#?}");
+        // 104 is the first byte of the secret.
         assert!(
             shown.contains("modified") && !shown.contains("hunter2") && !shown.contains("104"),
             "{shown}"

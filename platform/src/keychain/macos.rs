@@ -71,10 +71,10 @@ impl Keychain for LoginKeychain {
         Ok(if present { LastModified::Unknown } else { LastModified::NoItem })
     }
 
-    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
+    fn write(&mut self, name: &ItemName, target: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
         let _guard = without_prompts(Operation::Write)?;
         let present = self.is_present(Operation::Write, name)?;
-        if let WriteTarget::Item(id) = slot
+        if let WriteTarget::Item(id) = target
             && !(present && *id == only_id())
         {
             return Err(Error::ItemMissing { service: SERVICE, name: name.clone() });

@@ -1,4 +1,4 @@
-//! Prompts of the Secret Service: a dialogue that the service shows before it does what it was asked.
+//! Prompts of the Secret Service: dialogues that it shows before it carries out a call.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -16,11 +16,11 @@ pub(super) const INTERFACE: &str = "org.freedesktop.Secret.Prompt";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PromptOutcome {
     Accepted,
-    /// By the user, or because `limit` passed.
+    /// The user dismissed it, or the time limit passed.
     Dismissed,
 }
 
-/// Has `service` show the prompt at `path` and waits for its end. After `limit` the prompt is dismissed.
+/// Lets `service` show the prompt at `path` and waits until it ends. Dismisses it after `limit`.
 pub(super) fn follow(
     bus: &Connection,
     service: &str,
@@ -35,10 +35,10 @@ pub(super) fn follow(
         .build();
     let mut completions = MessageIterator::for_match_rule(rule, bus, None)?;
     let method = |name| Method { destination: service, path, interface: INTERFACE, name };
-    let (_ended, end) = channel::<()>();
+    let (following, end) = channel::<()>();
     thread::scope(|scope| {
-        // Moved in, so that its end is seen when this closure returns.
-        let _ended = _ended;
+        // Dropped when this closure returns, which ends the timer.
+        let _following = following;
         let timer = thread::Builder::new().name("keychain prompt".to_owned());
         timer.spawn_scoped(scope, move || {
             if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {

@@ -2,17 +2,17 @@
 //!
 //! Secrets go through the `keyring` store, over an encrypted session. That store unlocks what it finds locked, which
 //! prompts or hangs, and answers "no entry" for a keyring that was never set up (measured with
-//! zbus-secret-service-keyring-store 1.0.1). So each call first searches by itself, and asks for the state of the default
-//! collection where the search alone does not tell. A keyring that is locked between the search and the call can still
-//! bring up the service's own dialogue.
+//! zbus-secret-service-keyring-store 1.0.1). So each call that reads or changes items first checks that the default
+//! collection is unlocked, and searches by itself. If a keyring is locked between the search and the call, the service
+//! can still show its own dialogue.
 //!
-//! Every message to a slow service counts, so the connection, the session, the handles of items and what is known of
+//! Each message to a slow service takes time, so the connection, the session, the handles of items and what is known of
 //! their attributes are kept.
 //!
-//! An item that we make carries `service`, `username`, `target=default` and `application=rust-keyring`, the attributes
-//! of keyring 3, so that programs built on it find our items as theirs. The store creates an item with the first three
-//! and adds the last in a second request. If this process dies in between, `application` is missing; nothing searches
-//! by it, and the next write completes it.
+//! An item that is created here has the attributes of keyring 3, so that programs built on keyring 3 find it:
+//! `service`, `username`, `target=default` and `application=rust-keyring`. The store creates an item with the first
+//! three and adds the last in a second request. If this process dies in between, `application` is missing; nothing
+//! searches by it, and the next write adds it.
 
 use zbus::zvariant::OwnedObjectPath;
 use zeroize::Zeroizing;
@@ -62,7 +62,7 @@ impl Keychain for SecretService {
         }
     }
 
-    /// The service guards no item from the other programs of its user, so there is no one to ask.
+    /// Only reads: the API does not restrict an item to the program that created it.
     fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<Item>, Error> {
         self.read(name)
     }
@@ -88,8 +88,8 @@ impl Keychain for SecretService {
         Ok(!(found.unlocked.is_empty() && found.locked.is_empty()))
     }
 
-    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
-        let path = match slot {
+    fn write(&mut self, name: &ItemName, target: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
+        let path = match target {
             WriteTarget::Item(id) => match OwnedObjectPath::try_from(id.0.as_str()) {
                 Ok(path) => Some(path),
                 Err(_) => return Err(Error::ItemMissing { service: SERVICE, name: name.clone() }),
@@ -118,8 +118,8 @@ impl Keychain for SecretService {
             found.retain(|path| path.as_str() == id.0);
         }
         let mut deleted = 0;
-        // Whatever an error says, something may have been done by then.
-        let too_late = |source| failed(Operation::Delete, CallEffect::Unknown, source);
+        // Whatever the cause of an error, items may have been deleted.
+        let effect_unknown = |source| failed(Operation::Delete, CallEffect::Unknown, source);
         for path in found {
             self.check_not_cancelled(Operation::Delete)?;
             match self.service.delete_one(&path) {
@@ -128,15 +128,15 @@ impl Keychain for SecretService {
                     return Err(self.service.prompt_required(Operation::Delete));
                 }
                 Ok(PromptOutcome::Dismissed) => {
-                    return Err(too_late(self.service.prompt_required(Operation::Delete).into()));
+                    return Err(effect_unknown(self.service.prompt_required(Operation::Delete).into()));
                 }
                 Err(error) => {
                     let now = self
                         .service
                         .search_unlocked(Operation::Delete, name)
-                        .map_err(|e| too_late(e.into()))?;
+                        .map_err(|e| effect_unknown(e.into()))?;
                     if now.contains(&path) {
-                        return Err(too_late(error.into()));
+                        return Err(effect_unknown(error.into()));
                     }
                 }
             }
@@ -146,7 +146,7 @@ impl Keychain for SecretService {
 }
 
 impl SecretService {
-    /// Refuses to go on where no caller waits for the result.
+    /// Fails if the caller has stopped waiting for the result.
     fn check_not_cancelled(&self, operation: Operation) -> Result<(), Error> {
         if self.service.context.is_cancelled() {
             return Err(failed(
@@ -158,22 +158,22 @@ impl SecretService {
         Ok(())
     }
 
-    /// Adds what an item lacks of our attributes and leaves the others as they are.
+    /// Adds the attributes of keyring 3 that an item lacks, and leaves the others as they are.
     ///
-    /// One without `target` would be missed by keyring 3 outside the default collection, and stored a second time.
+    /// Outside the default collection, keyring 3 does not find an item without `target`, and would store a second one.
     fn add_missing_attributes(&mut self, path: &OwnedObjectPath) {
         if self.session.as_ref().is_some_and(|session| session.is_complete(path)) {
             return;
         }
-        // The secret is stored by now, and reported so. Some services keep only attributes of their own choice; where
-        // this failed otherwise, the first write of the next process does it.
+        // The secret is stored, so the write has succeeded even if this fails. Some services keep only attributes of
+        // their own choice; after any other failure, the first write of the next process adds them.
         let _ = self.service.add_missing_attributes_to(path);
         if let Some(session) = &mut self.session {
             session.set_complete(path.clone());
         }
     }
 
-    /// The session with the process that sent the last reply.
+    /// Returns the session with the process that sent the last reply, opened if necessary.
     fn session(&mut self, operation: Operation) -> Result<&mut ServiceSession, Error> {
         let session = match self.session.take() {
             Some(session) if session.owner() == self.service.sender() => session,
@@ -193,7 +193,7 @@ impl SecretService {
                 .map_err(|error| store_error(Operation::Read, CallEffect::Unchanged, error))?;
             let secret = Zeroizing::new(secret);
             self.service.context.report_progress();
-            // Only the order of several items needs it.
+            // Only sorting several items needs the time.
             let modified = match paths {
                 [_] => None,
                 _ => self.service.item_modified(path).map_err(|error| bus_error(Operation::Read, error))?,
@@ -219,13 +219,13 @@ impl SecretService {
         Ok(())
     }
 
-    /// Creates an item. One that other processes could not read, or that got no secret, is removed again.
+    /// Creates an item. Removes it again if other processes could not read it, or if it got no secret.
     fn create(&mut self, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
         self.check_not_cancelled(Operation::Write)?;
         let created = self.session(Operation::Write)?.create(name, secret);
         self.service.context.report_progress();
         let refused = match (created, self.service.search(name)) {
-            // KeePassXC lets only the connection that made an item at it, as long as it asks its user about items.
+            // If KeePassXC asks the user for each access, only the connection that created an item can read it.
             (Ok(()), Ok(found)) if !found.locked.is_empty() => self.service.prompt_required(Operation::Read),
             (Ok(()), Ok(found)) => {
                 found.unlocked.iter().for_each(|path| self.add_missing_attributes(path));
@@ -234,15 +234,15 @@ impl SecretService {
             (Ok(()), Err(_)) => return Ok(()),
             (Err(error), _) => error,
         };
-        // There was none before, so what is there now is what this call made. No dialogue appears for items that the
-        // session's own connection made.
+        // The search before this call found none, so this call created what is there. No dialogue appears, because the
+        // session's own connection created it.
         if let Some(session) = &self.session {
             session.delete(name);
         }
         Err(refused)
     }
 
-    /// The error for an item that is gone, else `error`.
+    /// Returns [`Error::ItemMissing`] if the item is gone, else `error`.
     fn missing_or(&mut self, name: &ItemName, path: &OwnedObjectPath, error: Error) -> Error {
         match self.service.search_unlocked(Operation::Write, name) {
             Ok(found) if !found.contains(path) => Error::ItemMissing { service: SERVICE, name: name.clone() },

@@ -23,15 +23,15 @@ const SERVICE_INTERFACE: &str = "org.freedesktop.Secret.Service";
 const COLLECTION_INTERFACE: &str = "org.freedesktop.Secret.Collection";
 const ITEM_INTERFACE: &str = "org.freedesktop.Secret.Item";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
-/// What the API says where there is no object to name.
+/// The path that stands for no object.
 const NO_OBJECT: &str = "/";
 
-/// What keyring 3 adds to the two attributes of a name.
+/// The attributes that keyring 3 adds to those of a name.
 const KEYRING_3_ATTRIBUTES: [(&str, &str); 2] = [("target", "default"), ("application", "rust-keyring")];
 
 /// How long a user has to answer a prompt.
 const PROMPT_LIMIT: Duration = Duration::from_secs(30);
-/// How long a prompt without a dialogue may take.
+/// How long a prompt that shows no dialogue may take.
 const SILENT_PROMPT_LIMIT: Duration = Duration::from_secs(2);
 
 /// A connection to the session bus, for calls to the service.
@@ -44,7 +44,7 @@ pub(super) struct ServiceBus {
     collection: Option<OwnedObjectPath>,
 }
 
-/// What a search found.
+/// The items that a search found.
 #[derive(PartialEq, Eq)]
 pub(super) struct Matches {
     pub(super) unlocked: Vec<OwnedObjectPath>,
@@ -60,8 +60,8 @@ impl ServiceBus {
         &self.sender
     }
 
-    /// The items of this name, all of them unlocked, once the default collection is known to be unlocked too: a service
-    /// need not find what is in a locked collection, and KeePassXC asks for its password before it searches one.
+    /// Returns the items of this name. Fails if one of them or the default collection is locked: a service need not
+    /// find the items of a locked collection, and KeePassXC asks for its password before it searches one.
     pub(super) fn search_unlocked(
         &mut self,
         operation: Operation,
@@ -73,7 +73,8 @@ impl ServiceBus {
         collection.require_unlocked(service)?;
         let found = self.search(name).map_err(refused)?;
         let Some(locked) = found.locked.first() else { return Ok(found.unlocked) };
-        // The item may be in another collection than the default one. In an open one, the service asks about the item.
+        // The item may be outside the default collection. If its collection is unlocked, the service would ask the user
+        // about the item.
         let collection = locked.rsplit_once('/').map(|(collection, _)| OwnedObjectPath::try_from(collection));
         match collection {
             Some(Ok(path)) if !self.is_locked(&path).map_err(refused)? => {
@@ -94,7 +95,7 @@ impl ServiceBus {
         {
             return self.readiness_of(path, locked);
         }
-        // There is none when it says so twice: gnome-keyring 42 was seen to say so of one that it had just written to.
+        // Asks twice: gnome-keyring 42 was seen to report no default collection just after a write to it.
         let path = match self.default_alias()? {
             Some(path) => Some(path),
             None => self.default_alias()?,
@@ -140,7 +141,7 @@ impl ServiceBus {
         Ok((seconds != 0).then_some(seconds).and_then(|s| UNIX_EPOCH.checked_add(Duration::from_secs(s))))
     }
 
-    /// Deletes one item. A prompt is followed where the program may show one, and dismissed otherwise.
+    /// Deletes one item. If the service prompts, waits for the user if prompts are allowed, and dismisses it otherwise.
     pub(super) fn delete_one(&mut self, path: &OwnedObjectPath) -> zbus::Result<PromptOutcome> {
         let prompt: OwnedObjectPath = self.call(path, ITEM_INTERFACE, "Delete", &())?;
         if prompt.as_str() == NO_OBJECT {
@@ -192,7 +193,7 @@ impl ServiceBus {
         Ok(value)
     }
 
-    /// What the program behind the service is called.
+    /// Returns the name of the program behind the service.
     fn program(&self) -> &'static str {
         service_program::name_of(&self.bus, &self.sender)
     }

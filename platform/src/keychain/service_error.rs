@@ -11,7 +11,7 @@ pub(super) fn bus_error(operation: Operation, error: zbus::Error) -> Error {
             matches!(
                 name.strip_prefix("org.freedesktop.DBus.Error."),
                 Some(
-                    // A sandbox that does not let its programs at the service.
+                    // A sandbox that forbids calls to the service.
                     "AccessDenied"
                         | "ServiceUnknown"
                         | "NameHasNoOwner"
@@ -34,7 +34,8 @@ pub(super) fn bus_error(operation: Operation, error: zbus::Error) -> Error {
     }
 }
 
-/// Converts an error of the store. `NoStorageAccess` means locked, and is found before anything was changed.
+/// Converts an error of the store. `NoStorageAccess` means locked, and the store reports it before it changes
+/// anything.
 pub(super) fn store_error(operation: Operation, effect: CallEffect, error: keyring_core::Error) -> Error {
     match error {
         keyring_core::Error::NoStorageAccess(_) => Error::Locked { service: SERVICE },

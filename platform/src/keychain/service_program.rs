@@ -5,13 +5,13 @@ use zbus::blocking::Connection;
 use super::bus::{Method, ServiceStart, call};
 use super::error::Operation;
 
-/// What errors call a service that is none of the others.
+/// The name, in errors, of a service that is none of the programs below.
 pub(super) const SERVICE: &str = "Secret Service";
 const GNOME_KEYRING: &str = "GNOME Keyring";
 const KEEPASSXC: &str = "KeePassXC";
 const KWALLET: &str = "KWallet";
 
-/// Bus names that each program owns beside that of the service.
+/// The bus name that each program owns besides that of the service.
 const NAMES: [(&str, &str); 4] = [
     ("org.gnome.keyring", GNOME_KEYRING),
     ("org.keepassxc.KeePassXC.MainWindow", KEEPASSXC),
@@ -19,23 +19,23 @@ const NAMES: [(&str, &str); 4] = [
     ("org.kde.kwalletd5", KWALLET),
 ];
 
-const BUS: Method<'static> = Method {
+const GET_NAME_OWNER: Method<'static> = Method {
     destination: "org.freedesktop.DBus",
     path: "/org/freedesktop/DBus",
     interface: "org.freedesktop.DBus",
     name: "GetNameOwner",
 };
 
-/// The unique name of the process that owns `name`, if one does. Starts nothing.
+/// Returns the unique name of the process that owns `name`, if one does. Starts nothing.
 pub(super) fn owner(bus: &Connection, name: &str) -> zbus::Result<Option<String>> {
-    match call::<_, String>(bus, BUS, &(name,), ServiceStart::Forbidden) {
+    match call::<_, String>(bus, GET_NAME_OWNER, &(name,), ServiceStart::Forbidden) {
         Ok(reply) => Ok(Some(reply.value)),
         Err(zbus::Error::MethodError(error, ..)) if error.ends_with("NameHasNoOwner") => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// What the program with the unique bus name `process` is called in messages.
+/// Returns the name, in messages, of the program with the unique bus name `process`.
 pub(super) fn name_of(bus: &Connection, process: &str) -> &'static str {
     NAMES
         .into_iter()
@@ -43,8 +43,8 @@ pub(super) fn name_of(bus: &Connection, process: &str) -> &'static str {
         .map_or(SERVICE, |(_, program)| program)
 }
 
-/// Whether `process` is a KWallet whose wallet `wallet` is open. KWallet 5.103 calls an open wallet locked until a
-/// client has unlocked it over this API, which shows no dialogue then.
+/// Returns whether `process` is a KWallet whose wallet `wallet` is open. KWallet 5.103 reports an open wallet as locked
+/// until a client has unlocked it over the Secret Service API, which then shows no dialogue.
 pub(super) fn is_open_kwallet(bus: &Connection, process: &str, wallet: &str) -> bool {
     ["5", "6"].into_iter().any(|version| {
         let (name, path) = (format!("org.kde.kwalletd{version}"), format!("/modules/kwalletd{version}"));
@@ -54,7 +54,7 @@ pub(super) fn is_open_kwallet(bus: &Connection, process: &str, wallet: &str) -> 
     })
 }
 
-/// What a user does about a locked keychain of `service`.
+/// Returns how a user unlocks the keychain of `service`.
 pub(super) fn how_to_unlock(service: &str) -> &'static str {
     match service {
         KEEPASSXC => "unlock its database and try again",
@@ -66,7 +66,7 @@ pub(super) fn how_to_unlock(service: &str) -> &'static str {
     }
 }
 
-/// What a user does about a service that asks before it does `operation`.
+/// Returns how a user allows `operation` on a `service` that asks first.
 pub(super) fn how_to_allow(service: &str, operation: Operation) -> &'static str {
     match (service, operation) {
         (KEEPASSXC, Operation::Read | Operation::Modified | Operation::Write) => {

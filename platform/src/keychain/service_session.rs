@@ -25,7 +25,7 @@ pub(super) struct ServiceSession {
     store: Arc<Store>,
     /// The store's handles of items, by path; it gives one out only by searching.
     entries: HashMap<OwnedObjectPath, Arc<Entry>>,
-    /// Items that have all our attributes, or whose service did not take them.
+    /// Items that have all attributes of keyring 3, or whose service does not keep them.
     complete: HashSet<OwnedObjectPath>,
 }
 
@@ -52,7 +52,7 @@ impl ServiceSession {
         &self.owner
     }
 
-    /// The handle of the item at `path`.
+    /// Returns the handle of the item at `path`.
     pub(super) fn entry(
         &mut self,
         name: &ItemName,
@@ -94,7 +94,7 @@ impl ServiceSession {
         }
     }
 
-    /// Whether the item is known to have all our attributes.
+    /// Returns whether [`Self::set_complete`] was called for the item.
     pub(super) fn is_complete(&self, path: &OwnedObjectPath) -> bool {
         self.complete.contains(path)
     }
@@ -104,7 +104,7 @@ impl ServiceSession {
     }
 }
 
-/// The attributes that we and keyring 3 search by.
+/// Returns the attributes that this library and keyring 3 search by.
 pub(super) fn attributes(name: &ItemName) -> HashMap<&str, &str> {
     HashMap::from([("service", name.service()), ("username", name.account())])
 }

@@ -106,7 +106,7 @@ impl CallQueue {
             }
             after += wait;
             let (now, is_prompting) = (self.policy.progress(), self.policy.is_prompting());
-            // A prompt has a limit of its own.
+            // The prompt has a separate limit.
             let limit = if is_prompting { Duration::MAX } else { within * 2 };
             wait = limit.saturating_sub(begin.elapsed()).min(within);
             if wait.is_zero() || (now == progress && !is_prompting) {

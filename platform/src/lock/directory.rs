@@ -27,7 +27,7 @@ pub struct DirectoryLock {
 /// The outcome of [`DirectoryLock::acquire_with`].
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
-#[expect(clippy::exhaustive_enums, reason = "all outcomes are the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every outcome")]
 pub enum DirectoryAcquireOutcome<B> {
     /// The directory is locked.
     Locked(DirectoryLock),
@@ -60,8 +60,8 @@ impl DirectoryLock {
         })
     }
 
-    /// Returns the id of the locked directory, whatever is at its path by now. `None` if the system does not report
-    /// it.
+    /// Returns the id of the locked directory, even if its path leads elsewhere now. `None` if the system does not
+    /// report it.
     pub fn identity(&self) -> Option<FileId> {
         self.file.metadata().ok().map(|found| FileId::of(&found))
     }

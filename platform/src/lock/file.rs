@@ -26,7 +26,7 @@ pub struct FileLock {
 /// The outcome of [`FileLock::acquire_with`].
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
-#[expect(clippy::exhaustive_enums, reason = "both outcomes are the caller's to handle")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle both outcomes")]
 pub enum AcquireOutcome<B> {
     /// The file is locked.
     Locked(FileLock),

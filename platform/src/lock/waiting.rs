@@ -28,7 +28,7 @@ pub enum Wait {
 pub(super) enum LockAttempt<L> {
     Locked(L),
     Held,
-    /// Something else is at the path by now.
+    /// Another file is at the path now.
     Replaced,
 }
 

@@ -21,7 +21,7 @@ pub enum Links {
     Refuse,
 }
 
-/// The path of a folder without links, `.` and `..`.
+/// The path of a folder, with symbolic links, `.` and `..` resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a folder is there or it is not")]
 pub enum FolderLocation {
@@ -67,7 +67,7 @@ pub fn resolve(path: &Path, links: Links) -> Result<PathBuf, Error> {
     Err(Error::LinkLoop { path: path.to_owned() })
 }
 
-/// Returns the absolute path of an existing file or folder, without links, `.` and `..`.
+/// Returns the absolute path of an existing file or folder, with symbolic links, `.` and `..` resolved.
 ///
 /// # Errors
 /// [`Error::Unreadable`] and [`Error::Io`], of kind `NotFound` if there is nothing.

@@ -86,7 +86,7 @@ impl Replacement {
             ReplacementMethod::Rename(temporary) => allocate(temporary.file(), size)
                 .and_then(|()| folder::sync(temporary.file()))
                 .map_err(|error| Error::from_write("reserve", &replacement.target, size, error))?,
-            // `prepare` has done it: only space beyond the end can be reserved there.
+            // `prepare` has reserved what can be reserved of an existing file: the space beyond its end.
             ReplacementMethod::Overwrite(_) => {}
         }
         Ok(replacement)
@@ -98,9 +98,9 @@ impl Replacement {
     /// More bytes than were reserved can be committed; those may fail for lack of space.
     ///
     /// # Errors
-    /// Those of [`reserve`](Self::reserve), and the old content is still complete; but a write in place that fails
-    /// halfway leaves part of each, and the backup. [`Error::Unsynced`] if the new content is there and its
-    /// durability is in doubt.
+    /// Those of [`reserve`](Self::reserve), and the old content is still complete; but after a write in place that
+    /// fails halfway, the file holds parts of both contents, and the backup the old one. [`Error::Unsynced`] if the new
+    /// content is there and its durability is in doubt.
     pub fn commit(self, bytes: &[u8]) -> Result<Vec<ReplacementNote>, Error> {
         let Self { target, mount_policy, mut notes, method } = self;
         let mut temporary = match method {
@@ -175,18 +175,18 @@ impl Replacement {
     }
 }
 
-/// Tests that a file can be created and renamed in the folder of `path`, as a replacement does: FUSE programs may
-/// refuse that. Leaves nothing behind.
+/// Tests that a file can be created and renamed in the folder of `path`, as a replacement does: some FUSE file
+/// systems refuse that. Leaves nothing behind.
 ///
 /// # Errors
 /// Those of [`Replacement::reserve`] and of its commit.
 pub fn test_replacement(path: &Path, links: Links) -> Result<(), Error> {
     let replacement = Replacement::prepare(path, 0, links, MountPolicy::Refuse)?;
     if let ReplacementMethod::Rename(mut temporary) = replacement.method {
-        let change = |error| Error::from_write("rename a file beside", &replacement.target, 0, error);
+        let failed = |error| Error::from_write("rename a file beside", &replacement.target, 0, error);
         let name = temporary::temporary_name(replacement.target.file_name().unwrap_or_default());
-        temporary.rename(&name).map_err(change)?;
-        temporary.folder().unlink(&name).map_err(change)?;
+        temporary.rename(&name).map_err(failed)?;
+        temporary.folder().unlink(&name).map_err(failed)?;
     }
     Ok(())
 }
@@ -212,8 +212,8 @@ fn regular_or_absent(folder: &OpenFolder, target: &Path) -> Result<Option<Exposu
 
 /// Allocates `size` bytes for an empty file, to be written from its start.
 fn allocate(mut file: &File, size: u64) -> io::Result<()> {
-    // Its error is useless: `posix_fallocate` returns one, and fs2 0.4 reports `errno` instead. Writing zeros finds
-    // the real error, and is the fallback where the file system cannot allocate.
+    // The error of `allocate` is useless: `posix_fallocate` returns one, and fs2 0.4 reports `errno` instead. Writing
+    // zeros finds the real error, and is the fallback where the file system cannot allocate.
     if size == 0 || FileExt::allocate(file, size).is_ok() {
         return Ok(());
     }

@@ -33,7 +33,8 @@ enum TemporaryState {
 }
 
 impl TemporaryFile {
-    /// Creates a temporary file for `target` in `folder`. A mode of 0600 is independent of the umask.
+    /// Creates a temporary file for `target` in `folder`. A mode of 0600 is set exactly; the
+    /// umask restricts any other.
     pub(crate) fn create(folder: OpenFolder, target: &OsStr, mode: Mode) -> io::Result<Self> {
         for _ in 0..MAX_ATTEMPTS {
             let name = temporary_name(target);
@@ -42,15 +43,17 @@ impl TemporaryFile {
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => continue,
                 Err(error) => return Err(error),
             };
-            // On a file system without locks, no process removes leftovers either.
-            let removed = matches!(FileExt::try_lock_exclusive(&file), Err(error) if is_contended(&error));
-            let made = file.metadata()?;
-            if removed || made.nlink() == 0 {
+            // A process that holds the lock takes the file for a leftover and removes it. Without support for locks, no
+            // process removes leftovers.
+            let is_being_removed =
+                matches!(FileExt::try_lock_exclusive(&file), Err(error) if is_contended(&error));
+            let metadata = file.metadata()?;
+            if is_being_removed || metadata.nlink() == 0 {
                 continue;
             }
             let temporary = Self { folder, name, file, state: TemporaryState::Named };
             let private = Mode::RUSR | Mode::WUSR;
-            if mode == private && made.permissions().mode() & 0o7777 != 0o600 {
+            if mode == private && metadata.permissions().mode() & 0o7777 != 0o600 {
                 rustix::fs::fchmod(&temporary.file, private)?;
             }
             return Ok(temporary);
@@ -73,7 +76,8 @@ impl TemporaryFile {
         Ok(())
     }
 
-    /// Links the file to `target`, which must not exist; unlocks it first, for processes that open it at once.
+    /// Links the file to `target`, which must not exist. Unlocks it first, because another process may lock `target` as
+    /// soon as it exists.
     pub(crate) fn link(&self, target: &OsStr) -> io::Result<()> {
         FileExt::unlock(&self.file)?;
         self.folder.link(&self.name, target)

@@ -1,6 +1,6 @@
 //! Background programs of a user, as services of systemd or launchd.
 //!
-//! Descriptions and commands are returned before anything runs, so that a person can read them first.
+//! Descriptions and commands are returned before anything runs, so that a program can show them first.
 
 mod description;
 mod launchd;

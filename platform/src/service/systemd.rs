@@ -1,4 +1,4 @@
-//! Services as systemd user units: notify when ready, watched, and restricted to their own folders.
+//! Services as systemd user units: they notify when ready, have a watchdog, and can write only to their own folders.
 
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
@@ -59,14 +59,15 @@ pub(super) fn describe(service: &Service) -> Result<String, Error> {
 
 /// Returns the first word of the command, without its quotes.
 pub(super) fn program(unit: &str) -> Option<PathBuf> {
-    let command = unit.lines().find_map(|single_line| single_line.strip_prefix("ExecStart="))?;
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
     let quoted = command.strip_prefix('"')?;
     // `describe` allows no quote or backslash in the name.
     let (name, _) = quoted.split_once('"')?;
     Some(PathBuf::from(name.replace("%%", "%")))
 }
 
-/// Children inherit the socket of a notifying unit; newer versions of systemd also name the process.
+/// Returns whether this process is the main process of a unit. `NOTIFY_SOCKET` alone is not enough, because child
+/// processes inherit it; `SYSTEMD_EXEC_PID` is missing in older versions of systemd.
 #[cfg(target_os = "linux")]
 pub(super) fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     variable("NOTIFY_SOCKET").is_some()

@@ -47,7 +47,7 @@ use dlmalloc::GlobalDlmalloc as Heap;
 #[cfg(not(target_env = "musl"))]
 use std::alloc::System as Heap;
 
-/// Wipes what the program frees, so that after a logout no token is left in the memory of a process that goes on.
+/// Wipes what the program frees, so that after a logout no token is left in the memory of a running process.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<Heap> = ZeroAlloc(Heap);
 

@@ -92,7 +92,7 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     man.render_description_section(&mut page)?;
     let mut own = Roff::new();
     let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    // Examples, exit codes and the link have sections of their own.
+    // Examples, exit codes and the link have separate sections.
     let is_prose = |paragraph: &&str| {
         ![help::EXAMPLES, help::EXIT_CODES, help::MORE].iter().any(|heading| paragraph.starts_with(heading))
     };

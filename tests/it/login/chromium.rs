@@ -105,7 +105,7 @@ fn a_real_browser_shows_that_a_callback_belongs_to_another_login() {
         let url = login.url();
         browser.visit("http://localhost:1455/auth/callback?code=stolen&state=wrong");
         looks_good(&mut browser, "other-login", "Another sign-in");
-        // The login goes on in the same browser.
+        // The login continues in the same browser.
         browser.visit(&url);
         assert_eq!(browser.evaluate("location.pathname"), "/success");
         login.finish().expect(0);

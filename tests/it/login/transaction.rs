@@ -108,7 +108,7 @@ fn does_not_revoke_reused_refresh_token() {
     assert_eq!(world.state_of(&grant.tokens.refresh_token), TokenState::Live);
 }
 
-/// A program that holds the old access token gets a 401, reads the store again and goes on.
+/// A program that holds the old access token gets a 401, reads the store again and continues.
 fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(machine: &mut Machine) {
     let world = World::new(machine);
     world.authority.adjust(|policy| policy.revocation = Revocation::WholeGrant);
@@ -144,7 +144,7 @@ fn of_two_concurrent_logins_the_last_to_commit_wins_and_both_report_it(machine: 
     let (mut one, mut other) = (begin(), begin());
     let codes = [one.code(), other.code()];
     world.authority.visit_as(Account::numbered(1));
-    // Both codes are exchanged before either login goes on.
+    // Both codes are exchanged before either login continues.
     let holds = [0, 1].map(|_| world.authority.hold(Endpoint::Exchange, scripted_authority::Moment::After));
     for code in &codes {
         assert!(world.authority.decide_device(code, Decision::Approved));

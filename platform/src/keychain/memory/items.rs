@@ -1,4 +1,4 @@
-//! The items of a keychain in memory and who may read and write them.
+//! The items of a keychain in memory, and which of them this program may read and write.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,10 +59,10 @@ impl Items {
     }
 
     /// Fails if another program owns an item of this name, because a real keychain would prompt.
-    fn is_ours(&self, name: &ItemName) -> Result<(), Error> {
-        let theirs = |(of, item): &(ItemName, Item)| of == name && self.foreign.contains(&item.id);
+    fn require_access(&self, name: &ItemName) -> Result<(), Error> {
+        let is_foreign = |(of, item): &(ItemName, Item)| of == name && self.foreign.contains(&item.id);
         match self.sharing {
-            ItemSharing::OwnerOnly if self.items.iter().any(theirs) => {
+            ItemSharing::OwnerOnly if self.items.iter().any(is_foreign) => {
                 Err(Error::Locked { service: SERVICE })
             }
             _ => Ok(()),
@@ -71,26 +71,26 @@ impl Items {
 
     /// Returns [`Self::matching`] if this program may read the items.
     pub(super) fn readable(&self, name: &ItemName) -> Result<Vec<Item>, Error> {
-        self.is_ours(name).map(|()| self.matching(name))
+        self.require_access(name).map(|()| self.matching(name))
     }
 
     pub(super) fn write(
         &mut self,
         name: &ItemName,
-        slot: &WriteTarget,
+        target: &WriteTarget,
         secret: &[u8],
     ) -> Result<ItemWrite, Error> {
-        self.is_ours(name)?;
+        self.require_access(name)?;
         let mut copies: Vec<&mut Item> =
             self.items.iter_mut().filter(|(of, _)| of == name).map(|(_, item)| item).collect();
-        let item = match slot {
+        let item = match target {
             WriteTarget::Item(id) => copies.into_iter().find(|item| item.id == *id),
             WriteTarget::OnlyItem if copies.len() > 1 => {
                 return Err(Error::Ambiguous { service: SERVICE, name: name.clone(), copies: copies.len() });
             }
             WriteTarget::OnlyItem => copies.pop(),
         };
-        match (item, slot) {
+        match (item, target) {
             (Some(item), _) => {
                 item.secret = Zeroizing::new(secret.to_vec());
                 item.modified = item.modified.map(|_| now());

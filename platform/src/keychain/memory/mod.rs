@@ -233,8 +233,8 @@ impl Keychain for Connection {
         })
     }
 
-    fn write(&mut self, name: &ItemName, slot: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
-        self.call(Operation::Write, |core| core.items.write(name, slot, secret))
+    fn write(&mut self, name: &ItemName, target: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, Error> {
+        self.call(Operation::Write, |core| core.items.write(name, target, secret))
     }
 
     fn delete(&mut self, name: &ItemName, selection: &ItemSelection) -> Result<usize, Error> {

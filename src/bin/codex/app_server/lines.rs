@@ -1,4 +1,4 @@
-//! Line input of bounded length, and line output on a thread of its own, so that a slow reader delays nothing else.
+//! Line input of bounded length, and line output on a separate thread, so that a slow reader delays nothing else.
 
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;

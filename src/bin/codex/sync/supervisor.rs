@@ -1,4 +1,4 @@
-//! Notifications to the service manager, sent on a thread of their own so that a slow manager never delays the keeper.
+//! Notifications to the service manager, sent on a separate thread so that a slow manager never delays the keeper.
 
 use std::convert::Infallible;
 use std::sync::Arc;
