@@ -50,14 +50,28 @@ impl CallContext {
 
     /// Runs `prompt`. Until it returns, the call does not time out.
     pub fn prompt<T>(&self, prompt: impl FnOnce() -> T) -> T {
-        self.policy.is_prompting.store(true, Ordering::SeqCst);
-        let outcome = prompt();
-        self.policy.is_prompting.store(false, Ordering::SeqCst);
-        outcome
+        let _prompting = Prompting::begin(&self.policy.is_prompting);
+        prompt()
     }
 
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Sets a flag until it is dropped, also by a panic.
+struct Prompting<'a>(&'a AtomicBool);
+
+impl<'a> Prompting<'a> {
+    fn begin(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
+    }
+}
+
+impl Drop for Prompting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 

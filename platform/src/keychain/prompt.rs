@@ -12,6 +12,9 @@ use super::bus::{Method, ServiceStart, call};
 
 pub(super) const INTERFACE: &str = "org.freedesktop.Secret.Prompt";
 
+/// How long a service may take to report that a prompt was dismissed.
+const DISMISS_LIMIT: Duration = Duration::from_secs(2);
+
 /// How a prompt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PromptOutcome {
@@ -20,7 +23,8 @@ pub(super) enum PromptOutcome {
     Dismissed,
 }
 
-/// Lets `service` show the prompt at `path` and waits until it ends. Dismisses it after `limit`.
+/// Lets `service`, a unique bus name, show the prompt at `path` and waits until it ends. Dismisses it after `limit`, and
+/// closes the connection if the service does not confirm that.
 pub(super) fn follow(
     bus: &Connection,
     service: &str,
@@ -32,6 +36,7 @@ pub(super) fn follow(
         .interface(INTERFACE)?
         .member("Completed")?
         .path(path)?
+        .sender(service)?
         .build();
     let mut completions = MessageIterator::for_match_rule(rule, bus, None)?;
     let method = |name| Method { destination: service, path, interface: INTERFACE, name };
@@ -42,8 +47,11 @@ pub(super) fn follow(
         let timer = thread::Builder::new().name("keychain prompt".to_owned());
         timer.spawn_scoped(scope, move || {
             if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                // The service then reports the prompt as dismissed.
-                let _ = call::<_, ()>(bus, method("Dismiss"), &(), ServiceStart::Forbidden);
+                // The service then reports the prompt as dismissed, unless it has ended meanwhile.
+                let dismissed = call::<_, ()>(bus, method("Dismiss"), &(), ServiceStart::Forbidden);
+                if dismissed.is_err() || end.recv_timeout(DISMISS_LIMIT) == Err(RecvTimeoutError::Timeout) {
+                    let _ = bus.clone().close();
+                }
             }
         })?;
         call::<_, ()>(bus, method("Prompt"), &("",), ServiceStart::Forbidden)?;

@@ -68,6 +68,7 @@ impl Keychain for SecretService {
     }
 
     fn modified(&mut self, name: &ItemName) -> Result<LastModified, Error> {
+        self.service.forget_default_collection();
         let mut latest = LastModified::NoItem;
         for path in self.service.search_unlocked(Operation::Modified, name)? {
             latest = match (
@@ -234,12 +235,12 @@ impl SecretService {
             (Ok(()), Err(_)) => return Ok(()),
             (Err(error), _) => error,
         };
-        // The search before this call found none, so this call created what is there. No dialogue appears, because the
-        // session's own connection created it.
-        if let Some(session) = &self.session {
-            session.delete(name);
+        // No dialogue appears, because the session's own connection created the item.
+        if self.session.as_ref().is_none_or(|session| session.delete_created(name)) {
+            return Err(refused);
         }
-        Err(refused)
+        let source = format!("{refused}; the item that was created could not be removed").into();
+        Err(failed(Operation::Write, CallEffect::Unknown, source))
     }
 
     /// Returns [`Error::ItemMissing`] if the item is gone, else `error`.

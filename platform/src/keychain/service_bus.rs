@@ -131,8 +131,13 @@ impl ServiceBus {
         if unlocked.contains(path) || prompt.as_str() == NO_OBJECT {
             return Ok(true);
         }
-        let outcome = prompt::follow(&self.bus, BUS_NAME, &prompt, SILENT_PROMPT_LIMIT)?;
+        let outcome = prompt::follow(&self.bus, &self.sender, &prompt, SILENT_PROMPT_LIMIT)?;
         Ok(outcome == PromptOutcome::Accepted)
+    }
+
+    /// Forgets which collection is the default one, so that the next call reads it again.
+    pub(super) fn forget_default_collection(&mut self) {
+        self.collection = None;
     }
 
     pub(super) fn item_modified(&mut self, path: &OwnedObjectPath) -> zbus::Result<Option<SystemTime>> {
@@ -147,7 +152,7 @@ impl ServiceBus {
         if prompt.as_str() == NO_OBJECT {
             Ok(PromptOutcome::Accepted)
         } else if self.context.may_prompt() {
-            self.context.prompt(|| prompt::follow(&self.bus, BUS_NAME, &prompt, PROMPT_LIMIT))
+            self.context.prompt(|| prompt::follow(&self.bus, &self.sender, &prompt, PROMPT_LIMIT))
         } else {
             let method = Method {
                 destination: BUS_NAME,

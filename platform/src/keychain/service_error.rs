@@ -17,6 +17,7 @@ pub(super) fn bus_error(operation: Operation, error: zbus::Error) -> Error {
                         | "NameHasNoOwner"
                         | "Disconnected"
                         | "NoServer"
+                        | "NoReply"
                         | "TimedOut"
                 )
             ) || name.starts_with("org.freedesktop.DBus.Error.Spawn.")

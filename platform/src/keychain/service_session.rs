@@ -77,7 +77,7 @@ impl ServiceSession {
 
     /// Creates an item in the default collection.
     pub(super) fn create(&self, name: &ItemName, secret: &[u8]) -> Result<(), Error> {
-        let label = format!("{} ({})", name.service(), name.account());
+        let label = label(name);
         // With `target`, the store also names the collection that the item goes to.
         let modifiers = HashMap::from([("target", "default"), ("label", label.as_str())]);
         let entry = self
@@ -87,11 +87,16 @@ impl ServiceSession {
         entry.set_secret(secret).map_err(|error| store_error(Operation::Write, CallEffect::Unknown, error))
     }
 
-    /// Deletes the items of this name, as far as the service allows it.
-    pub(super) fn delete(&self, name: &ItemName) {
-        for entry in self.store.search(&attributes(name)).unwrap_or_default() {
-            let _ = entry.delete_credential();
-        }
+    /// Deletes the items of this name that have the label of [`Self::create`]: another program gives its items another
+    /// one. Returns whether none is left.
+    pub(super) fn delete_created(&self, name: &ItemName) -> bool {
+        let label = label(name);
+        let Ok(found) = self.store.search(&attributes(name)) else { return false };
+        found.into_iter().all(|entry| {
+            let item = entry.as_any().downcast_ref::<Wrapper>();
+            let is_ours = item.is_some_and(|item| item.get_label().is_ok_and(|other| other == label));
+            !is_ours || entry.delete_credential().is_ok()
+        })
     }
 
     /// Returns whether [`Self::set_complete`] was called for the item.
@@ -107,4 +112,9 @@ impl ServiceSession {
 /// Returns the attributes that this library and keyring 3 search by.
 pub(super) fn attributes(name: &ItemName) -> HashMap<&str, &str> {
     HashMap::from([("service", name.service()), ("username", name.account())])
+}
+
+/// Returns the label of the items that we create.
+fn label(name: &ItemName) -> String {
+    format!("{} ({})", name.service(), name.account())
 }

@@ -98,7 +98,7 @@ impl CallQueue {
             let _ = reply.send(session.attempt(operation, work));
         };
         let ticket = self.enqueue(operation, Box::new(run))?;
-        let (begin, mut progress) = (Instant::now(), self.policy.progress());
+        let (mut begin, mut progress) = (Instant::now(), self.policy.progress());
         let (mut wait, mut after) = (within, Duration::ZERO);
         loop {
             if let Ok(answer) = answer.recv_timeout(wait) {
@@ -106,9 +106,11 @@ impl CallQueue {
             }
             after += wait;
             let (now, is_prompting) = (self.policy.progress(), self.policy.is_prompting());
-            // The prompt has a separate limit.
-            let limit = if is_prompting { Duration::MAX } else { within * 2 };
-            wait = limit.saturating_sub(begin.elapsed()).min(within);
+            if is_prompting {
+                // The prompt has a separate limit, and the time for the rest of the call begins after it.
+                begin = Instant::now();
+            }
+            wait = (within * 2).saturating_sub(begin.elapsed()).min(within);
             if wait.is_zero() || (now == progress && !is_prompting) {
                 return self.abandon_call(ticket, operation, after, &answer);
             }

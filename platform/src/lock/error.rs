@@ -24,9 +24,7 @@ pub enum Error {
         holder: Option<Holder>,
     },
     /// The lock file cannot be created or opened, so what it guards can be read but not changed.
-    #[error(
-        "cannot lock {path}: {source}; make it and its folder writable for this user"
-    )]
+    #[error("cannot lock {path}: {source}; make it and its folder writable for this user")]
     ReadOnly {
         /// The lock file.
         path: PathBuf,

@@ -158,7 +158,8 @@ impl PrivateSession {
     /// when a property is read of an item that was deleted meanwhile.
     pub(crate) fn unlocked_and_restarted() -> Self {
         let mut session = Self::without_service();
-        let daemon = "setpriv --pdeathsig KILL gnome-keyring-daemon --foreground --components=secrets --unlock";
+        let daemon =
+            "setpriv --pdeathsig KILL gnome-keyring-daemon --foreground --components=secrets --unlock";
         let mut service = command(&session.folder, "sh");
         service.args(["-c", &format!("while :; do printf %s '{PASSWORD}' | {daemon}; done")]);
         service.stdout(Stdio::null()).stderr(Stdio::null());

@@ -28,7 +28,10 @@ fn a_failed_revocation_keeps_the_login_until_it_is_forced(machine: &mut Machine)
     world.authority.script_always(Endpoint::Revoke, Step::status(500, "oops"));
     let before = world.machine.stored_text();
     let ended = world.codex(["logout"]).run().refused(4);
-    assert!(ended.err.contains("hint: to remove it without revoking its tokens: codex logout --force"), "{ended}");
+    assert!(
+        ended.err.contains("hint: to remove it without revoking its tokens: codex logout --force"),
+        "{ended}"
+    );
     assert_eq!(world.machine.stored_text(), before);
     let ended = world.codex(["logout", "--force"]).run().expect(0);
     assert!(ended.err.contains("may stay valid until they expire"), "{ended}");

@@ -116,7 +116,12 @@ impl Scene {
     /// Returns the unique bus name of the keychain's service, which changes when it crashes and starts again.
     pub fn keychain_owner(&self) -> Option<String> {
         let mut send = Command::new("dbus-send");
-        send.args(["--session", "--print-reply=literal", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"]);
+        send.args([
+            "--session",
+            "--print-reply=literal",
+            "--dest=org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+        ]);
         send.args(["org.freedesktop.DBus.GetNameOwner", "string:org.freedesktop.secrets"]);
         let output = send.envs(self.homes[0].variables()).output().unwrap();
         self.has_keychain.then(|| String::from_utf8_lossy(&output.stdout).into_owned())

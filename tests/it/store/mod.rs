@@ -15,9 +15,9 @@ mod links;
 #[cfg(target_os = "linux")]
 mod migrations;
 // Linux: strace.
+mod import;
 #[cfg(target_os = "linux")]
 mod order;
-mod import;
 // Linux: another user.
 #[cfg(target_os = "linux")]
 mod owner;
