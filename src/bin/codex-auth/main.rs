@@ -1,6 +1,7 @@
 //! The program `codex-auth`: runs the `codex` installed beside it, which under this name handles every command itself.
 //!
-//! It is a program and not a link, because `cargo install` and `cargo binstall` install no links.
+//! Only `cargo install` uses it, because that installs no links. In the release archives and in packages, `codex-auth` is
+//! the program `codex` itself.
 #![forbid(unsafe_code)]
 
 use std::fmt;

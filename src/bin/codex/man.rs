@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::help;
+use crate::name;
 use crate::name::OWN;
 use crate::output::Output;
 
@@ -36,7 +37,10 @@ fn date(word: &str) -> Result<Date, String> {
     word.parse().map_err(|_| "a date such as 2026-11-21".to_owned())
 }
 
-pub(crate) fn run(arguments: &ManArguments, mut definition: Command, output: &Output) -> CommandOutcome {
+/// The pages describe the name by which the program was called, so that a package can install the program as
+/// `codex-auth` alone.
+pub(crate) fn run(arguments: &ManArguments, definition: Command, output: &Output) -> CommandOutcome {
+    let mut definition = definition.name(name::of_this_run());
     definition.build();
     let today = || Clock::system().now().to_zoned(TimeZone::UTC).date();
     let date = arguments.date.unwrap_or_else(today);
@@ -97,12 +101,12 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
         ![help::EXAMPLES, help::EXIT_CODES, help::MORE].iter().any(|heading| paragraph.starts_with(heading))
     };
     for paragraph in end.split("\n\n").filter(is_prose).filter(|paragraph| !paragraph.is_empty()) {
-        own.control("PP", []).text([roman(paragraph)]);
+        own.control("PP", []).text([roman(name::in_commands(paragraph))]);
     }
     if is_program(command) {
         own.control("PP", []).text([roman(format!(
-            "Any other command goes unchanged to the next program called codex on PATH. Under its second name, \
-             {OWN}, the program passes no command on."
+            "Under the name codex, any other command goes unchanged to the next program called codex on PATH. Under \
+             the name {OWN}, the program passes no command on."
         ))]);
     }
     own.to_writer(&mut page)?;
@@ -118,7 +122,7 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     own.control("SH", ["SEE ALSO"]);
     if !is_program(command) {
         own.text([
-            bold("codex"),
+            bold(name::of_this_run()),
             roman(format!("({SECTION}), for the environment, the files and the exit codes")),
         ]);
         own.control("PP", []);
@@ -134,7 +138,7 @@ fn examples(end: &str) -> Roff {
     if let Some(examples) = end.split("\n\n").find_map(|paragraph| paragraph.strip_prefix(help::EXAMPLES)) {
         own.control("SH", ["EXAMPLES"]).control("nf", []);
         for line in examples.trim_matches('\n').lines() {
-            own.text([roman(line.trim())]);
+            own.text([roman(name::in_commands(line.trim()))]);
         }
         own.control("fi", []);
     }

@@ -33,6 +33,13 @@ pub(crate) fn of_this_run() -> &'static str {
     if is_own(&words) { OWN } else { SHARED }
 }
 
+/// Returns `text` with the name of this run in its commands and in the files of completions, which are written for the
+/// shared name.
+pub(crate) fn in_commands(text: &str) -> String {
+    let name = of_this_run();
+    text.replace("codex ", &format!("{name} ")).replace("/completions/codex", &format!("/completions/{name}"))
+}
+
 /// Returns whether `words` call the program by its second name.
 pub(crate) fn is_own(words: &[OsString]) -> bool {
     words.first().map(Path::new).and_then(Path::file_name) == Some(OsStr::new(OWN))

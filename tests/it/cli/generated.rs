@@ -129,6 +129,29 @@ fn the_page_of_the_program_has_environment_files_and_exit_codes() {
     assert!(!printed.contains("transaction"), "{printed}");
 }
 
+/// A package that installs only `codex-auth` has no file in common with OpenAI's Codex.
+#[test]
+fn under_the_second_name_pages_and_completions_are_of_that_name() {
+    let home = TestHome::new();
+    let folder = home.beside("share");
+    let second = home.beside("bin").join("codex-auth");
+    std::os::unix::fs::symlink(program(), &second).unwrap();
+    let run = |words: &[&str]| Run::of(&second, words.iter().copied()).envs(home.variables()).run().expect(0);
+    run(&["man", folder.to_str().unwrap()]);
+    let pages = names(&folder);
+    assert!(pages.iter().all(|name| name.starts_with("codex-auth")), "{pages:?}");
+    assert_eq!(pages.len(), names(&self::pages(&home)).len());
+    let program = shown(&folder.join("codex-auth.1"));
+    for words in ["codex-auth - ", "codex-auth-sync(1)", "codex-auth login --device-auth"] {
+        assert!(program.contains(words), "{words}\n{program}");
+    }
+    let sync = shown(&folder.join("codex-auth-sync.1"));
+    assert!(sync.contains("codex-auth(1)") && sync.contains("codex-auth sync install --now"), "{sync}");
+    let completions = shown(&folder.join("codex-auth-completions.1"));
+    assert!(completions.contains("completions/codex-auth.fish"), "{completions}");
+    assert!(run(&["completions", "zsh"]).out.starts_with("#compdef codex-auth\n"));
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let home = TestHome::new();

@@ -139,6 +139,32 @@ fn the_unit_names_the_link_that_was_called_and_doctor_a_program_that_is_gone() {
     assert!(healthy(&doctor()), "{:#?}", doctor());
 }
 
+/// As a package installs that has no `codex`.
+#[test]
+fn a_program_that_is_only_called_codex_auth_is_in_the_unit_by_its_link() {
+    let user = User::new("exit 0");
+    let [old, new] = ["1.0", "1.1"].map(|version| user.home.beside(version).join("codex-auth"));
+    for version in [&old, &new] {
+        assert!(Command::new("cp").args([&program(), version]).status().unwrap().success());
+    }
+    let link = user.folder.path().join("bin/codex-auth");
+    symlink(&old, &link).unwrap();
+    let run = |words: &[&str]| {
+        let run = Run::of(&link, words.iter().copied()).envs(user.home.variables());
+        run.env("HOME", user.folder.path()).env("PATH", user.folder.path().join("bin")).run()
+    };
+    run(&["sync", "install"]).expect(0);
+    let unit = fs::read_to_string(user.unit().unwrap()).unwrap();
+    assert!(unit.contains(&format!("ExecStart=\"{}\" \"sync\" \"run\"\n", link.display())), "{unit}");
+    // The upgrade of Homebrew and Nix.
+    fs::remove_file(&link).unwrap();
+    symlink(&new, &link).unwrap();
+    fs::remove_file(&old).unwrap();
+    let doctor = run(&["doctor", "--json"]).json();
+    let findings = doctor["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|found| found["check"] != "service"), "{findings:#?}");
+}
+
 #[test]
 fn the_default_home_has_the_plain_name_and_needs_no_variable() {
     let user = User::new("exit 0");

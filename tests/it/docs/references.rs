@@ -47,6 +47,7 @@ fn of_code(document: &Document, text: &str, code: &str) -> Option<String> {
     if is_variable(text) {
         let constant = code.contains(&format!("const {text}:"));
         let known = constant || code.contains(&format!("\"{text}\"")) || OTHER_NAMES.contains(&text);
+        let known = known || is_read_by_a_release_script(text);
         return (!known).then(|| format!("nothing reads the variable {text}"));
     }
     if TOPS.iter().any(|top| text.starts_with(top)) {
@@ -56,6 +57,13 @@ fn of_code(document: &Document, text: &str, code: &str) -> Option<String> {
         return (!known).then(|| format!("there is no {text}"));
     }
     None
+}
+
+fn is_read_by_a_release_script(variable: &str) -> bool {
+    let files = fs::read_dir(root().join(".github")).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.is_file())
+        .any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("${{{variable}:"))))
 }
 
 /// Resolves a path relative to the folder of the document.

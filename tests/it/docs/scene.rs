@@ -48,6 +48,11 @@ const SCENES: &[(&str, &str, Scene)] = &[
         "Steps that need another program",
         Scene::NotRun("it takes minutes, and tests/run does the same"),
     ),
+    (
+        ".github/CONTRIBUTING.md",
+        "Packaging",
+        Scene::NotRun("it builds a release; tests/dist installs the archives in the same way"),
+    ),
     (".github/CONTRIBUTING.md", "Read a failing test", Scene::NotRun("it would run these very tests")),
     (
         "tests/bench/README.md",
