@@ -1,6 +1,11 @@
 //! Files, locks, processes, keychains and services of the operating system, behind one interface for Linux and macOS.
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!(
+    "this crate supports Linux and macOS; on another system depend on it only where it is not compiled"
+);
+
 #[cfg(feature = "test-support")]
 pub mod failpoint;
 pub mod filesystem;

@@ -5,15 +5,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::Authority;
 use super::endpoint::{Endpoint, EndpointError, parse};
 use super::error::MissingResponse;
 use super::profile::{Profile, single_line};
 use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::InvalidTokenResponse;
+use super::{Authority, client};
 use crate::secret::Secret;
 
 /// The timeout of Codex 0.169.
@@ -102,9 +101,9 @@ impl AgentKeys {
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| AgentTokenError::Malformed)?;
         let key = self.keys.iter().find(|key| key.is_for(key_id)).ok_or(AgentTokenError::UnknownKey)?;
         let number = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| AgentTokenError::UnknownKey);
-        RsaPublicKeyComponents { n: number(&key.n)?, e: number(&key.e)? }
-            .verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
-            .map_err(|_| AgentTokenError::Signature)?;
+        if !client::is_signed_by(number(&key.n)?, number(&key.e)?, signed.as_bytes(), &signature) {
+            return Err(AgentTokenError::Signature);
+        }
         let claims: AgentClaims = decoded(signed.split_once('.').ok_or(AgentTokenError::Malformed)?.1)?;
         if claims.iss != ISSUER {
             return Err(AgentTokenError::Issuer);

@@ -1,5 +1,6 @@
-//! The HTTP client: TLS, proxies, and the options that single-use tokens need.
+//! The HTTP client: TLS, proxies, and the options that single-use tokens need (feature `http`).
 
+use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -7,24 +8,63 @@ use std::time::Duration;
 
 use codex_auth_platform::private_file::{self, Links};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Url, redirect, retry};
+use reqwest::{ClientBuilder, NoProxy, Proxy, Response, redirect, retry};
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_platform_verifier::Verifier;
+use zeroize::Zeroizing;
 
-use super::endpoint::{Endpoint, LOCALHOST};
-use super::error::{CaProblem, HttpClientError, Transport};
-use super::ticks::ConnectTimeout;
+use super::endpoint::LOCALHOST;
+use super::error::{CaProblem, HttpClientError, MissingResponse, RequestFailure, TlsError, Transport};
+use super::proxy::{chosen_proxy, proxy_url};
+use super::ticks::{ConnectTimeout, elapsed};
+use super::token::InvalidTokenResponse;
+use super::wire::{Exchange, ExchangeError, HttpClient, HttpRequest, HttpResponse};
 use crate::config::{Network, NetworkSetting};
 
 /// The maximum size of a CA file; one with every public CA has a quarter of this.
 const MAX_CA_BUNDLE: u64 = 1024 * 1024;
+/// The maximum length of a response; a token response is a few kilobytes.
+const MAX_RESPONSE: usize = 256 * 1024;
+/// The initial capacity of the response buffer, small enough that the allocator makes no system call.
+const INITIAL_CAPACITY: usize = 32 * 1024;
 /// The `originator` header of programs that share a login with Codex.
 const ORIGINATOR: HeaderValue = HeaderValue::from_static("codex_cli_rs");
 
+/// A client with fixed settings.
+struct ReqwestClient(reqwest::Client);
+
+impl HttpClient for ReqwestClient {
+    /// Time in which this process was stopped does not count, and a response that is ready counts before the time limit.
+    fn exchange(&self, request: HttpRequest, timeout: Duration) -> Exchange<'_> {
+        let HttpRequest { method, url, headers, body: sent } = request;
+        let request = self.0.request(method, url).headers(headers);
+        let request = if sent.is_empty() { request } else { request.body(sent) };
+        let room = buffer();
+        Box::pin(async move {
+            let answer = async {
+                let response = request.send().await.map_err(|error| exchange_error(error, timeout))?;
+                let (status, headers) = (response.status(), response.headers().clone());
+                Ok(HttpResponse { status, headers, body: body(response, timeout, room).await })
+            };
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = elapsed(timeout) => Err(ExchangeError::NoResponse(MissingResponse::TimedOut(timeout))),
+            }
+        })
+    }
+}
+
+/// Whether `signature` is a signature of `signed` with RS256 by the key of modulus `n` and exponent `e`.
+pub(super) fn is_signed_by(n: Vec<u8>, e: Vec<u8>, signed: &[u8], signature: &[u8]) -> bool {
+    RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok()
+}
+
 /// Builds the client for `https`, with the certificates and proxies of `network`. The certificates are read once, here.
-pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, HttpClientError> {
+pub(super) fn secure(network: &Network, connect: Duration) -> Result<Box<dyn HttpClient>, HttpClientError> {
     let mut builder = builder(tls(network)?, connect);
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
@@ -36,9 +76,62 @@ pub(super) fn secure(network: &Network, connect: Duration) -> Result<Client, Htt
 
 /// Builds the client for `http`, which is used for this machine only. It has no certificates and no proxy, so broken
 /// settings of those cannot stop it.
-pub(super) fn plain(connect: Duration) -> Result<Client, HttpClientError> {
+pub(super) fn plain(connect: Duration) -> Result<Box<dyn HttpClient>, HttpClientError> {
     let config = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
     build(builder(config, connect))
+}
+
+fn exchange_error(error: reqwest::Error, timeout: Duration) -> ExchangeError {
+    if error.is_builder() {
+        return ExchangeError::NotSent(HttpClientError::Setup(transport(error)));
+    }
+    if !error.is_connect() {
+        return ExchangeError::NoResponse(missing_response(error, timeout));
+    }
+    let error = transport(error);
+    ExchangeError::NotConnected(if error.causes().any(<dyn StdError>::is::<rustls::Error>) {
+        RequestFailure::Tls(error)
+    } else {
+        RequestFailure::Connection(error)
+    })
+}
+
+/// Drops the URL, which may have a query that must not be shown.
+fn transport(error: reqwest::Error) -> Transport {
+    Transport::new(error.without_url())
+}
+
+fn missing_response(error: reqwest::Error, timeout: Duration) -> MissingResponse {
+    if error.is_timeout() {
+        MissingResponse::TimedOut(timeout)
+    } else {
+        MissingResponse::BrokenOff(transport(error))
+    }
+}
+
+/// Allocates the response buffer before anything is sent, so that running out of memory cannot lose a response.
+fn buffer() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(INITIAL_CAPACITY))
+}
+
+async fn body(
+    mut response: Response,
+    timeout: Duration,
+    mut body: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, MissingResponse> {
+    while let Some(chunk) = response.chunk().await.map_err(|error| missing_response(error, timeout))? {
+        if body.len() + chunk.len() > MAX_RESPONSE {
+            return Err(MissingResponse::Undecodable(InvalidTokenResponse::TooLarge));
+        }
+        if body.len() + chunk.len() > body.capacity() {
+            // A `Vec` that grows would leave unwiped copies behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE));
+            larger.extend_from_slice(&body);
+            body = larger;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// The options of both clients.
@@ -48,7 +141,7 @@ pub(super) fn plain(connect: Duration) -> Result<Client, HttpClientError> {
 fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
     let here = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     let here = here.map(|address| SocketAddr::new(address, 0));
-    Client::builder()
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(redirect::Policy::none())
@@ -61,8 +154,9 @@ fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
         .default_headers(headers())
 }
 
-fn build(builder: ClientBuilder) -> Result<Client, HttpClientError> {
-    builder.build().map_err(|error| HttpClientError::Setup(Transport::new(error)))
+fn build(builder: ClientBuilder) -> Result<Box<dyn HttpClient>, HttpClientError> {
+    let client = builder.build().map_err(|error| HttpClientError::Setup(transport(error)))?;
+    Ok(Box::new(ReqwestClient(client)))
 }
 
 fn headers() -> HeaderMap {
@@ -82,65 +176,6 @@ fn headers() -> HeaderMap {
     headers
 }
 
-/// Returns the proxy setting, unless `NO_PROXY` excludes every host.
-pub(super) fn chosen_proxy(network: &Network) -> Option<&NetworkSetting> {
-    let excepted =
-        network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
-    // reqwest's own `*` does not match IP addresses.
-    let everything = excepted.split(',').any(|entry| entry.trim() == "*");
-    network.proxy.as_ref().filter(|_| !everything)
-}
-
-/// Parses the address of the proxy that `setting` names. It may contain a password.
-pub(super) fn proxy_url(setting: &NetworkSetting) -> Result<Url, HttpClientError> {
-    let refused = || HttpClientError::Proxy { variable: setting.variable };
-    let text = setting.value.to_str().ok_or_else(refused)?.trim();
-    // As in curl, an address without a scheme means http.
-    let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&text).map_err(|_| refused())?;
-    let known = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
-    if !known.contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
-        return Err(refused());
-    }
-    Ok(url)
-}
-
-/// Returns the proxy of requests to `endpoint`: its variable, and its host and port.
-pub(super) fn proxy_of(network: &Network, endpoint: &Endpoint) -> Option<(&'static str, String)> {
-    let setting = chosen_proxy(network).filter(|_| !endpoint.is_plain() && !endpoint.is_loopback())?;
-    let host = endpoint.url().host_str()?;
-    let excepted = network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy());
-    let is_excepted = excepted.is_some_and(|list| {
-        let domains = list.split(',').map(|entry| entry.trim().trim_start_matches('.'));
-        domains.filter(|domain| !domain.is_empty()).any(|domain| {
-            let is_below = host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-            host == domain || is_below || is_in_network(host, domain)
-        })
-    });
-    let url = proxy_url(setting).ok().filter(|_| !is_excepted)?;
-    Some((setting.variable, address(&url)))
-}
-
-/// Whether `host` is an address in `network`, such as `10.0.0.0/8`.
-fn is_in_network(host: &str, network: &str) -> bool {
-    let address = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-    let Some((base, length)) = network.split_once('/') else { return false };
-    let (Some(host), Some(base), Ok(length)) = (address(host), address(base), length.parse::<u32>()) else {
-        return false;
-    };
-    let bits = |address| match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
-        IpAddr::V6(address) => u128::from(address),
-    };
-    host.is_ipv4() == base.is_ipv4() && (bits(host) ^ bits(base)).leading_zeros() >= length
-}
-
-/// Returns host and port of `url`.
-pub(super) fn address(url: &Url) -> String {
-    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}{port}", url.host_str().unwrap_or_default())
-}
-
 /// Builds the proxy that `setting` names, for every host but this machine and those in `excepted`.
 fn proxy(setting: &NetworkSetting, excepted: &str) -> Result<Proxy, HttpClientError> {
     let refused = |_| HttpClientError::Proxy { variable: setting.variable };
@@ -156,16 +191,18 @@ fn tls(network: &Network) -> Result<ClientConfig, HttpClientError> {
     }
     let config = tls_builder()?;
     let provider = Arc::clone(config.crypto_provider());
-    let verifier = Verifier::new_with_extra_roots(roots, provider).map_err(HttpClientError::Tls)?;
+    let verifier = Verifier::new_with_extra_roots(roots, provider).map_err(tls_error)?;
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// Configures TLS with ring for this client only: the host process may use another provider.
 fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(HttpClientError::Tls)
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(tls_error)
+}
+
+fn tls_error(error: rustls::Error) -> HttpClientError {
+    HttpClientError::Tls(TlsError::new(error))
 }
 
 /// Returns the certificates in the system's folders.
@@ -236,21 +273,6 @@ mod tests {
         for value in ["ftp://p", "http://", "http://p:99999", "http://marked p", "://marked"] {
             let error = proxy(&setting(value), "").unwrap_err();
             assert!(!format!("{error} {error:?}").contains("marked"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_network_contains_the_addresses_with_its_prefix() {
-        for (host, network, expected) in [
-            ("192.0.2.1", "192.0.2.0/24", true),
-            ("192.0.3.1", "192.0.2.0/24", false),
-            ("192.0.2.1", "0.0.0.0/0", true),
-            ("[2001:db8::1]", "2001:db8::/32", true),
-            ("192.0.2.1", "::/0", false),
-            ("a.example", "192.0.2.0/24", false),
-            ("192.0.2.1", "192.0.2.0", false),
-        ] {
-            assert_eq!(is_in_network(host, network), expected, "{host} {network}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use reqwest::Url;
+use url::Url;
 
 use crate::config::{Environment, NetworkSetting};
 use crate::document::Provenance;

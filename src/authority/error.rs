@@ -217,24 +217,38 @@ pub enum MissingResponse {
 
 /// A network or TLS error. `Display` is one line without addresses or tokens.
 #[derive(Debug)]
-pub struct Transport(reqwest::Error);
+pub struct Transport(Box<dyn StdError + Send + Sync>);
 
 impl Transport {
-    pub(super) fn new(error: reqwest::Error) -> Self {
-        // The URL may have a query that must not be shown.
-        Self(error.without_url())
+    /// Wraps an error of the HTTP library, from which the URL was removed.
+    pub(super) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
     }
 
-    /// Whether TLS failed rather than the connection under it.
-    pub(super) fn is_tls(&self) -> bool {
-        causes(&self.0).any(<dyn StdError>::is::<rustls::Error>)
+    /// Returns the error of a probe that got no response; a probe spends no token.
+    pub(super) fn of_probe(cause: MissingResponse) -> Self {
+        match cause {
+            MissingResponse::BrokenOff(error) => error,
+            MissingResponse::TimedOut(_) | MissingResponse::Undecodable(_) => {
+                Self::new(NoProbeResponse(ProbeTimeout))
+            }
+        }
+    }
+
+    /// Returns the causes, outermost first.
+    pub(super) fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.0.source(), |cause| {
+            // `io::Error::source` skips the error that it wraps.
+            let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            carried.map(|carried| carried as &(dyn StdError + 'static)).or_else(|| (*cause).source())
+        })
     }
 }
 
 impl fmt::Display for Transport {
     /// Shows the innermost cause: the outer ones only say "error sending request" and the like.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(cause) = causes(&self.0).last() else { return f.write_str("the request failed") };
+        let Some(cause) = self.causes().last() else { return f.write_str("the request failed") };
         let text = cause.to_string();
         f.write_str(text.lines().next().unwrap_or_default())
     }
@@ -243,6 +257,26 @@ impl fmt::Display for Transport {
 impl StdError for Transport {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request failed")]
+struct NoProbeResponse(#[source] ProbeTimeout);
+
+#[derive(Debug, thiserror::Error)]
+#[error("operation timed out")]
+struct ProbeTimeout;
+
+/// An error of the TLS library.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TlsError(Box<dyn StdError + Send + Sync>);
+
+impl TlsError {
+    #[cfg(feature = "http")]
+    pub(super) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
     }
 }
 
@@ -271,7 +305,13 @@ pub enum HttpClientError {
     #[error(
         "cannot use the certificates of this system ({0}); install its CA certificates, or set CODEX_CA_CERTIFICATE"
     )]
-    Tls(#[source] rustls::Error),
+    Tls(#[source] TlsError),
+    /// The token contains a character that no header may have.
+    #[error("cannot create the HTTP client: the token contains a character that no HTTP header may have")]
+    NotAHeader,
+    /// The program was built without the feature `http`.
+    #[error("this program was built without HTTP (feature `http` of codex-auth)")]
+    NotBuilt,
     /// The HTTP library refused the configuration.
     #[error("cannot create the HTTP client: {0}")]
     Setup(#[source] Transport),
@@ -325,13 +365,6 @@ pub(super) fn next_step(cause: &RequestFailure, retry_after: Option<Duration>) -
     }
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |cause| {
-        // `io::Error::source` skips the error that it wraps.
-        let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        carried.map(|carried| carried as &(dyn StdError + 'static)).or_else(|| (*cause).source())
-    })
-}
 /// Returns `wait` in seconds, rounded to a tenth.
 fn rounded(wait: Duration) -> f32 {
     (wait.as_secs_f32() * 10.0).round() / 10.0

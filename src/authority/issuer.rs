@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use reqwest::Url;
+use url::Url;
 
 use super::endpoint::{DEFAULT_ISSUER, Endpoint, EndpointError, TOKEN_PATH, client_id, parse, parse_setting};
 use crate::config::Environment;

@@ -26,6 +26,10 @@
 //! [`Authority`] may be used from several runtimes at once.
 
 mod agent;
+#[cfg(feature = "http")]
+mod client;
+#[cfg(not(feature = "http"))]
+#[path = "no_client.rs"]
 mod client;
 mod code;
 mod device;
@@ -34,17 +38,18 @@ mod error;
 mod exchange;
 mod issuer;
 mod profile;
+mod proxy;
 mod refusal;
 mod request;
 mod route;
+#[cfg(feature = "http")]
 mod ticks;
 mod token;
+mod wire;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-use reqwest::Client;
 
 pub use self::agent::{AgentKeys, AgentToken, AgentTokenError};
 pub use self::code::{Authorization, FirstTokens};
@@ -52,7 +57,7 @@ pub use self::device::{DeviceCode, DeviceStart, MIN_INTERVAL, PollOutcome};
 pub use self::endpoint::{Endpoint, EndpointError, EndpointProblem, client_id};
 pub use self::error::{
     CaProblem, Error, HttpClientError, MissingResponse, RefusalDuration, RefusalReason, RequestFailure,
-    RetryAdvice, Transport,
+    RetryAdvice, TlsError, Transport,
 };
 use self::exchange::TokenCall;
 pub use self::issuer::{AuthorizeRequest, Issuer};
@@ -62,6 +67,7 @@ pub use self::route::{ProbeResponse, ProxyRoute, Route, TrustRoots};
 pub use self::token::{
     InvalidTokenResponse, Refresh, Revocation, RevocationOutcome, StaleTokenReason, TokenResponse,
 };
+use self::wire::HttpClient;
 use crate::backoff::{exponential, jittered};
 use crate::config::{Environment, Network};
 
@@ -79,8 +85,8 @@ pub struct Authority(Arc<AuthorityShared>);
 struct AuthorityShared {
     network: Network,
     deadlines: Deadlines,
-    plain: OnceLock<Client>,
-    secure: OnceLock<Client>,
+    plain: OnceLock<Box<dyn HttpClient>>,
+    secure: OnceLock<Box<dyn HttpClient>>,
 }
 
 /// The time limits of requests.
@@ -184,7 +190,7 @@ impl Authority {
 
     /// Returns `cause` with the proxy that failed, if requests to `endpoint` go through one.
     fn with_proxy(&self, endpoint: &Endpoint, cause: RequestFailure) -> RequestFailure {
-        match (cause, client::proxy_of(&self.0.network, endpoint)) {
+        match (cause, proxy::proxy_of(&self.0.network, endpoint)) {
             (RequestFailure::Connection(source), Some((variable, address))) => {
                 RequestFailure::Proxy { variable, address, source }
             }
@@ -203,11 +209,11 @@ impl Authority {
     }
 
     /// Returns the client for `endpoint`. After a failure the next call tries again: the user may have fixed the cause.
-    fn client(&self, endpoint: &Endpoint) -> Result<&Client, HttpClientError> {
+    fn client(&self, endpoint: &Endpoint) -> Result<&dyn HttpClient, HttpClientError> {
         let AuthorityShared { network, deadlines, plain, secure } = &*self.0;
         let client = if endpoint.is_plain() { plain } else { secure };
         if let Some(client) = client.get() {
-            return Ok(client);
+            return Ok(&**client);
         }
         let made = if endpoint.is_plain() {
             client::plain(deadlines.connect)?
@@ -215,7 +221,7 @@ impl Authority {
             client::secure(network, deadlines.connect)?
         };
         // Another thread may have stored its client first.
-        Ok(client.get_or_init(|| made))
+        Ok(&**client.get_or_init(|| made))
     }
 }
 

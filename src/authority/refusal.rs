@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use http::header::{DATE, HeaderMap, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::redaction::redact;
@@ -80,7 +80,7 @@ pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use http::HeaderValue;
 
     use super::*;
 

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use form_urlencoded::Serializer;
-use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::Authority;
 use super::endpoint::{Endpoint, EndpointError};
 use super::error::{HttpClientError, MissingResponse, RequestFailure, next_step};
-use super::exchange::{ExchangeError, HttpResponse};
+use super::wire::{ExchangeError, HttpRequest, HttpResponse};
 use crate::remedy::ErrorKind;
 use crate::secret::Secret;
 
@@ -44,13 +43,19 @@ impl LoginRequest<'_> {
         let url = self.endpoint.url().clone();
         let request = match &self.body {
             RequestBody::Form(fields) => {
-                client.post(url).header(CONTENT_TYPE, FORM).body(Bytes::from_owner(form(fields)))
+                let mut request = HttpRequest::post(url, form(fields));
+                request.headers.insert(CONTENT_TYPE, FORM);
+                request
             }
-            RequestBody::Get(None) => client.get(url),
-            RequestBody::Get(Some(token)) => client.request(Method::GET, url).bearer_auth(token.expose()),
-            RequestBody::Json(body) => client.post(url).body(Bytes::from_owner(body.clone())),
+            RequestBody::Get(None) => HttpRequest::without_body(Method::GET, url),
+            RequestBody::Get(Some(token)) => {
+                let mut request = HttpRequest::without_body(Method::GET, url);
+                request.headers.insert(AUTHORIZATION, bearer(token).ok_or(HttpClientError::NotAHeader)?);
+                request
+            }
+            RequestBody::Json(body) => HttpRequest::post(url, body.clone()),
         };
-        HttpResponse::exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
+        client.exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
             ExchangeError::NotSent(error) => error.into(),
             ExchangeError::NotConnected(cause) => {
                 let cause = authority.with_proxy(self.endpoint, cause);
@@ -79,6 +84,14 @@ impl LoginRequest<'_> {
     pub(super) fn unanswered(&self, cause: MissingResponse) -> RequestError {
         RequestError::Unanswered { endpoint: self.endpoint.clone(), cause }
     }
+}
+
+/// Returns the value of an `Authorization` header, which is not shown by `Debug`; `None` if `token` has a control character.
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Encodes `fields` as a form. A byte becomes three at most, so the buffer never grows and leaves no unwiped copies.

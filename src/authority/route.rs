@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Method;
+use http::header::DATE;
 use jiff::Timestamp;
-use reqwest::header::DATE;
 
+use super::Authority;
 use super::endpoint::Endpoint;
 use super::error::{Error, HttpClientError, RequestFailure, Transport};
+use super::proxy;
 use super::refusal::parse_http_date;
-use super::{Authority, client};
+use super::wire::{ExchangeError, HttpRequest};
 
 /// How requests reach an endpoint. It holds no secret: of a proxy only host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +83,13 @@ impl Authority {
             variable: setting.variable,
             path: setting.value.clone().into(),
         });
-        let passage = match client::chosen_proxy(network).filter(|_| !endpoint.is_loopback()) {
+        let passage = match proxy::chosen_proxy(network).filter(|_| !endpoint.is_loopback()) {
             None => ProxyRoute::Direct,
             Some(setting) => {
-                let url = client::proxy_url(setting)?;
+                let url = proxy::proxy_url(setting)?;
                 ProxyRoute::Proxy {
                     variable: setting.variable,
-                    address: client::address(&url),
+                    address: proxy::address(&url),
                     exceptions: network.no_proxy.as_ref().map(|setting| setting.variable),
                 }
             }
@@ -100,16 +103,21 @@ impl Authority {
     /// - [`Error::Client`]: nothing was sent.
     /// - [`Error::Transient`]: there was no connection or no response.
     pub async fn probe(&self, endpoint: &Endpoint, timeout: Duration) -> Result<ProbeResponse, Error> {
-        let request = self.client(endpoint)?.head(endpoint.url().clone()).timeout(timeout);
-        let response = request.send().await.map_err(|error| {
-            let error = Transport::new(error);
-            let cause =
-                if error.is_tls() { RequestFailure::Tls(error) } else { RequestFailure::Connection(error) };
-            let cause = self.with_proxy(endpoint, cause);
-            Error::Transient { endpoint: endpoint.clone(), cause, retry_after: None }
-        })?;
-        let date =
-            response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(parse_http_date);
-        Ok(ProbeResponse { status: response.status().as_u16(), date })
+        let request = HttpRequest::without_body(Method::HEAD, endpoint.url().clone());
+        let response =
+            self.client(endpoint)?.exchange(request, timeout).await.map_err(|error| match error {
+                ExchangeError::NotSent(error) => Error::from(error),
+                ExchangeError::NotConnected(cause) => {
+                    let cause = self.with_proxy(endpoint, cause);
+                    Error::Transient { endpoint: endpoint.clone(), cause, retry_after: None }
+                }
+                ExchangeError::NoResponse(cause) => {
+                    let cause =
+                        self.with_proxy(endpoint, RequestFailure::Connection(Transport::of_probe(cause)));
+                    Error::Transient { endpoint: endpoint.clone(), cause, retry_after: None }
+                }
+            })?;
+        let date = response.headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(parse_http_date);
+        Ok(ProbeResponse { status: response.status(), date })
     }
 }

@@ -63,7 +63,7 @@ pub enum Error {
     PortsTaken(Vec<OccupiedPort>),
     /// The operating system provided no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]
-    Random(getrandom::Error),
+    Random(std::io::Error),
     /// The task that stored the login panicked. It may be stored.
     #[error("the login could not be stored: {0}")]
     Panicked(#[source] io::Error),

@@ -90,6 +90,6 @@ impl LoginSetup {
 /// Returns `N` random bytes as base64url.
 pub(super) fn random<const N: usize>() -> Result<Secret, Error> {
     let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(&mut *bytes).map_err(Error::Random)?;
+    getrandom::fill(&mut *bytes).map_err(|error| Error::Random(error.into()))?;
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }

@@ -132,7 +132,7 @@ pub enum Error {
     },
     /// The operating system returned no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]
-    Random(getrandom::Error),
+    Random(std::io::Error),
 }
 
 impl Error {

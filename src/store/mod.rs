@@ -10,6 +10,11 @@
 //! 4. `state.json` with a new generation, which all other processes notice.
 
 mod choice;
+#[cfg(feature = "keychain")]
+mod cipher;
+#[cfg(not(feature = "keychain"))]
+#[path = "no_cipher.rs"]
+mod cipher;
 mod commit;
 mod content;
 mod deadline;
@@ -55,7 +60,7 @@ pub use self::locate::{DocumentTarget, is_home, links_to, locate, watched_files,
 pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::preference::CopyPreference;
 pub use self::recover::{CommitOutcome, OrphanRescue};
-pub use self::seal::Seal;
+pub use self::seal::{Seal, SealingKey};
 pub use self::settings::{SettingChange, SettingsFile};
 pub use self::state::{
     ChangeAuthor, HomeState, MAX_BACK_OFF, Poison, PoisonCause, SettingRecord, SpendOutcome, SpendRecord,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_auth_platform::keychain;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
+use super::cipher::{self, NONCE_LENGTH, TAG_LENGTH};
 use super::error::Error;
 use super::keychain::KeychainStore;
 use super::lease::Lease;
@@ -25,8 +25,12 @@ pub enum Seal {
     /// Only the file's mode, as for a document in the file store.
     Plain,
     /// Encryption with this key from the keychain that holds the document.
-    Key(Box<LessSafeKey>),
+    Key(SealingKey),
 }
+
+/// A key that encrypts a rescue.
+#[derive(Debug)]
+pub struct SealingKey(cipher::Key);
 
 /// The outcome of [`open`].
 pub(super) enum OpenOutcome {
@@ -56,13 +60,13 @@ impl Seal {
         }
         let records = lease.records();
         if let Some(key) = keychain.sealing_key(&records, within)?.and_then(|text| parse_key(&text)) {
-            return Ok(Self::Key(Box::new(key)));
+            return Ok(Self::Key(key));
         }
         let mut key = Zeroizing::new([0; KEY_LENGTH]);
-        getrandom::fill(key.as_mut()).map_err(Error::Random)?;
+        getrandom::fill(key.as_mut()).map_err(|error| Error::Random(error.into()))?;
         let text = Zeroizing::new(STANDARD.encode(key.as_ref()).into_bytes());
         keychain.set_sealing_key(lease, &text, within)?;
-        parse_key(&text).map(|key| Self::Key(Box::new(key))).ok_or(Error::Sealing)
+        parse_key(&text).map(Self::Key).ok_or(Error::Sealing)
     }
 
     /// Returns `plain` in the form that is written to disk.
@@ -72,14 +76,12 @@ impl Seal {
         records: &RecordPaths,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let Self::Key(key) = self else { return Ok(plain) };
-        let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).map_err(Error::Random)?;
+        let mut nonce = [0; NONCE_LENGTH];
+        getrandom::fill(&mut nonce).map_err(|error| Error::Random(error.into()))?;
         let mut tail = plain;
-        let tag = key
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), associated(records), &mut tail)
-            .map_err(|_| Error::Sealing)?;
+        let tag = key.0.seal(nonce, associated(records), &mut tail).ok_or(Error::Sealing)?;
         let length = u32::try_from(tail.len()).map_err(|_| Error::Sealing)?.to_be_bytes();
-        Ok(Zeroizing::new([MAGIC, &length, &nonce, &tail, tag.as_ref()].concat()))
+        Ok(Zeroizing::new([MAGIC, &length, &nonce, &tail, &tag].concat()))
     }
 }
 
@@ -98,24 +100,22 @@ pub(super) fn open(
     };
     let plain = key.and_then(|key| {
         let (length, sealed) = sealed.split_first_chunk::<4>()?;
-        let (nonce, tail) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let (nonce, tail) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
         // The bytes after it are the rest of the reserved space.
-        let length =
-            usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(CHACHA20_POLY1305.tag_len())?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(TAG_LENGTH)?;
         let mut tail = Zeroizing::new(tail.get(..length)?.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = key.open_in_place(nonce, associated(records), &mut tail).ok()?;
+        let plain = key.0.open(*nonce, associated(records), &mut tail)?;
         Some(Zeroizing::new(plain.to_vec()))
     });
     Ok(plain.map_or(OpenOutcome::NoKey, OpenOutcome::Plain))
 }
 
-fn parse_key(text: &[u8]) -> Option<LessSafeKey> {
+fn parse_key(text: &[u8]) -> Option<SealingKey> {
     let key = Zeroizing::new(STANDARD.decode(text).ok()?);
-    UnboundKey::new(&CHACHA20_POLY1305, &key).ok().map(LessSafeKey::new)
+    cipher::Key::parse(&key).map(SealingKey)
 }
 
 /// Binds a sealed rescue to its folder: it cannot be opened in another one.
-fn associated(records: &RecordPaths) -> Aad<&[u8]> {
-    Aad::from(records.folder().as_os_str().as_encoded_bytes())
+fn associated(records: &RecordPaths) -> &[u8] {
+    records.folder().as_os_str().as_encoded_bytes()
 }

@@ -198,7 +198,7 @@ impl HomeState {
         lease.check_folders()?;
         self.by = by;
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(Error::Random)?;
+        getrandom::fill(&mut random).map_err(|error| Error::Random(error.into()))?;
         self.generation = format!("{:032x}", u128::from_be_bytes(random));
         // Encoding strings, numbers and lists cannot fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Change notices of the keychain: a hint to read at once, never a reason not to read.
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(feature = "keychain", target_os = "linux")))]
 use std::marker::PhantomData;
 
 /// Listens for changes until it is dropped.
@@ -11,9 +11,9 @@ use std::marker::PhantomData;
 #[derive(Debug)]
 #[must_use = "it listens until it is dropped"]
 pub struct ChangeListener {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(feature = "keychain", target_os = "linux"))]
     _listening: imp::ActiveListener,
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(feature = "keychain", target_os = "linux")))]
     _nothing: PhantomData<()>,
 }
 
@@ -21,11 +21,11 @@ impl ChangeListener {
     /// Calls `notify` on a new thread once it listens, and after every change that the service signals. Returns at
     /// once; without a reachable bus, `notify` is never called.
     pub fn listen(notify: impl Fn() + Send + 'static) -> Self {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(feature = "keychain", target_os = "linux"))]
         {
             Self { _listening: imp::ActiveListener::start(notify) }
         }
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(not(all(feature = "keychain", target_os = "linux")))]
         {
             drop(notify);
             Self { _nothing: PhantomData }
@@ -33,7 +33,7 @@ impl ChangeListener {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod imp {
     use std::sync::{Arc, Mutex};
     use std::thread;

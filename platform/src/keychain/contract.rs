@@ -73,7 +73,7 @@ pub trait Keychain: Send {
 }
 
 /// The state of a keychain's default collection.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(feature = "keychain")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     /// Items can be read and written.
@@ -84,7 +84,7 @@ pub(super) enum Readiness {
     NotSetUp,
 }
 
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(feature = "keychain")]
 impl Readiness {
     /// Fails unless the collection of `service` is unlocked.
     pub(super) fn require_unlocked(self, service: &'static str) -> Result<(), Error> {

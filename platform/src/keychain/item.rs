@@ -111,7 +111,7 @@ pub enum ItemSharing {
 }
 
 /// Sorts items in the order that [`Keychain::read`] promises.
-#[cfg(any(target_os = "linux", test, feature = "test-support"))]
+#[cfg(any(all(feature = "keychain", target_os = "linux"), test, feature = "test-support"))]
 pub(super) fn newest_first(items: &mut [Item]) {
     items.sort_by_key(|item| std::cmp::Reverse(item.modified));
 }

@@ -23,7 +23,7 @@
 //! }
 //! ```
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod bus;
 mod changes;
 mod client;
@@ -35,13 +35,13 @@ mod item;
 mod memory;
 // The operating systems differ only here: each `native` has SERVICE, SHARING, how_to_unlock(), how_to_allow() and
 // connect().
-#[cfg(target_os = "macos")]
+#[cfg(all(feature = "keychain", target_os = "macos"))]
 #[path = "macos.rs"]
 mod native;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 #[path = "secret_service.rs"]
 mod native;
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[cfg(not(feature = "keychain"))]
 mod native {
     use super::context::CallContext;
     use super::contract::Keychain;
@@ -60,18 +60,21 @@ mod native {
     }
 
     pub(super) fn connect(_: &CallContext) -> Result<Box<dyn Keychain>, Error> {
-        Err(Error::Unavailable { service: SERVICE, source: "this operating system has none".into() })
+        Err(Error::Unavailable {
+            service: SERVICE,
+            source: "this program was built without keychain support".into(),
+        })
     }
 }
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod prompt;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod service_bus;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod service_error;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod service_program;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "keychain", target_os = "linux"))]
 mod service_session;
 mod worker;
 
