@@ -1,5 +1,7 @@
 //! The error type of the crate, which wraps those of the modules.
 
+use std::error::Error as StdError;
+
 pub use crate::remedy::{ErrorKind, Remedy};
 use crate::{config, login, manager, store};
 
@@ -30,6 +32,27 @@ impl Error {
             ErrorCause::Manager(error) => error.kind(),
             ErrorCause::Store(error) => error.kind(),
         }
+    }
+
+    /// Returns the error of a module that this one wraps: a [`config::Error`], [`login::Error`], [`manager::Error`] or
+    /// [`store::Error`]; `None` if it wraps an error of another type.
+    ///
+    /// ```
+    /// use codex_auth::{Error, manager};
+    ///
+    /// let error = Error::from(manager::Error::LoggedOut);
+    /// assert!(matches!(error.downcast_ref(), Some(manager::Error::LoggedOut)));
+    /// assert!(error.downcast_ref::<codex_auth::store::Error>().is_none());
+    /// ```
+    #[must_use]
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        let wrapped: &(dyn StdError + 'static) = match &self.0 {
+            ErrorCause::Config(error) => error,
+            ErrorCause::Login(error) => error,
+            ErrorCause::Manager(error) => error,
+            ErrorCause::Store(error) => error,
+        };
+        wrapped.downcast_ref()
     }
 
     /// Returns the action that fixes the error, if there is one.

@@ -21,12 +21,12 @@
 //!
 //! async fn request(manager: &AuthManager) -> Result<u16, codex_auth::Error> {
 //!     let token = manager.token().await?;
-//!     let mut status = token.secret().map_or(401, status_of_request);
+//!     let mut status = status_of_request(token.secret());
 //!     let mut recovery = manager.recover(token.snapshot());
 //!     while status == 401 {
 //!         match recovery.next().await? {
 //!             RecoveryStep::Reloaded(token) | RecoveryStep::Refreshed(token) => {
-//!                 status = token.secret().map_or(401, status_of_request);
+//!                 status = status_of_request(token.secret());
 //!             }
 //!             RecoveryStep::Exhausted => break,
 //!         }
@@ -98,7 +98,7 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //! let token = manager.token().await?;
-//! assert_eq!(token.secret().map(Secret::expose), Some("a token of the gateway"));
+//! assert_eq!(token.secret().expose(), "a token of the gateway");
 //!
 //! // A server refuses the token, and the gateway has no other.
 //! let refused = manager.recover(token.snapshot()).next().await.unwrap_err();

@@ -15,7 +15,7 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //! let token = AuthManager::builder(store::locate(&environment)?, environment).open()?.token().await?;
-//! # assert_eq!(token.secret().map(|secret| secret.expose()), Some("sk-example"));
+//! # assert_eq!(token.secret().expose(), "sk-example");
 //! # Ok(()) })
 //! # }
 //! ```
@@ -97,18 +97,53 @@
 //! snapshots.changed().await?;
 //! let now = snapshots.borrow_and_update().clone();
 //! assert_eq!(LoginChange::between(&before, &now), Some(LoginChange::Login));
-//! assert_eq!(manager.token().await?.secret().map(Secret::expose), Some("sk-example"));
+//! assert_eq!(manager.token().await?.secret().expose(), "sk-example");
 //! # Ok(()) })
 //! # }
 //! ```
+//!
+//! # Host applications
+//!
+//! Cargo builds each dependency once, with the features that all of a program's crates ask for. The feature `http` of
+//! this crate adds two that a host with a TLS client of its own notices:
+//!
+//! - `reqwest/rustls-no-provider`: where the host enables no TLS feature of reqwest, `reqwest::Client::new()` panics.
+//! - `rustls/ring`: where the host uses rustls with its default provider, aws-lc-rs, there are two, and
+//!   `rustls::ClientConfig::builder()` panics.
+//!
+//! Such a host selects a provider when it starts. The client of this crate always uses ring, whatever is selected.
+//!
+//! ```
+//! # #[cfg(feature = "http")] {
+//! // First in `main`. A host with aws-lc-rs selects that one.
+//! let _ = rustls::crypto::ring::default_provider().install_default();
+//!
+//! let client = reqwest::Client::new();
+//! # drop(client);
+//! # }
+//! ```
+//!
+//! A host that provides its own tokens, or gets them from a keeper, needs neither `http` nor `keychain`:
+//!
+//! ```toml
+//! codex-auth = { version = "0.1", default-features = false, features = ["keeper"] }
+//! ```
+//!
+//! In its tests, a host replaces what is outside of it: the folder of the login
+//! ([`Environment::for_home`], [`Home::at`]), the store ([`Builder::store`](manager::Builder::store),
+//! [`Builder::keychain`](manager::Builder::keychain)), the clock ([`Builder::clock`](manager::Builder::clock)), and the
+//! authority ([`Builder::authority`](manager::Builder::authority), with `authority::MemoryAuthority` of the feature
+//! `testing`).
+//!
+//! Public types have `#[non_exhaustive]`, except those that a caller constructs in full or decides one way or the other.
 //!
 //! # Modules
 //!
 //! - Plain values: [`secret`], [`redaction`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
 //! - Input and output: [`store`] accesses files and keychains, [`authority`] the OAuth server, [`external`] other
 //!   sources of tokens, and [`watch`] reports changed files.
-//! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process; `keeper`
-//!   (feature `keeper`) refreshes it for the whole machine.
+//! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
+//!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
 //! - [`error`] has the error type of the crate.
 //!
 //! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
@@ -123,6 +158,7 @@
 
 pub mod authority;
 mod backoff;
+pub mod blocking;
 pub mod claims;
 pub mod clock;
 pub mod config;

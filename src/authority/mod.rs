@@ -37,6 +37,8 @@ mod endpoint;
 mod error;
 mod exchange;
 mod issuer;
+#[cfg(feature = "testing")]
+mod memory;
 mod profile;
 mod proxy;
 mod refusal;
@@ -61,6 +63,8 @@ pub use self::error::{
 };
 use self::exchange::TokenCall;
 pub use self::issuer::{AuthorizeRequest, Issuer};
+#[cfg(feature = "testing")]
+pub use self::memory::MemoryAuthority;
 pub use self::profile::Profile;
 pub use self::request::RequestError;
 pub use self::route::{ProbeResponse, ProxyRoute, Route, TrustRoots};
@@ -122,6 +126,17 @@ impl Authority {
     pub fn with_deadlines(environment: &Environment, deadlines: Deadlines) -> Self {
         let network = environment.network.clone();
         let (plain, secure) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(AuthorityShared { network, deadlines, plain, secure }))
+    }
+
+    #[cfg(feature = "testing")]
+    fn with_clients(
+        environment: &Environment,
+        plain: Box<dyn HttpClient>,
+        secure: Box<dyn HttpClient>,
+    ) -> Self {
+        let (network, deadlines) = (environment.network.clone(), Deadlines::default());
+        let (plain, secure) = (OnceLock::from(plain), OnceLock::from(secure));
         Self(Arc::new(AuthorityShared { network, deadlines, plain, secure }))
     }
 

@@ -16,6 +16,9 @@ use super::variables::{
 };
 use crate::secret::Secret;
 
+const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_KEYCHAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The values of the environment variables, read once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -129,6 +132,29 @@ impl Environment {
         matches!(self.home, HomeSetting::Default(_))
     }
 
+    /// Returns the defaults for the login in `home`, without any variable of this process: no proxy, no overrides, the
+    /// authority of the login. A host application sets the fields that it wants otherwise.
+    #[must_use]
+    pub fn for_home(home: impl Into<PathBuf>) -> Self {
+        Self {
+            home: HomeSetting::Named(home.into()),
+            api_key: None,
+            access_token: None,
+            lock_timeout: DEFAULT_LOCK_TIMEOUT,
+            keychain_timeout: DEFAULT_KEYCHAIN_TIMEOUT,
+            network: Network::default(),
+            colour: Colour::Auto,
+            path: OsString::new(),
+            terminal: TerminalEnv::read(|_| None),
+            overrides: Overrides::default(),
+            socket: None,
+            runtime_folder: None,
+            log: None,
+            variables_set: Vec::new(),
+            service_variables: Vec::new(),
+        }
+    }
+
     /// Reads the variables of this process.
     ///
     /// # Errors
@@ -171,8 +197,8 @@ impl Environment {
             overrides: overrides.map_err(|error| Error::Overrides(Box::new(error)))?.unwrap_or_default(),
             api_key: credential(API_KEY),
             access_token: credential(ACCESS_TOKEN),
-            lock_timeout: limit(LOCK_TIMEOUT, Duration::from_secs(60))?,
-            keychain_timeout: limit(KEYCHAIN_TIMEOUT, Duration::from_secs(5))?,
+            lock_timeout: limit(LOCK_TIMEOUT, DEFAULT_LOCK_TIMEOUT)?,
+            keychain_timeout: limit(KEYCHAIN_TIMEOUT, DEFAULT_KEYCHAIN_TIMEOUT)?,
             network: Network::read(value),
             colour: match (value(NO_COLOR), value(CLICOLOR_FORCE)) {
                 (Some(_), _) => Colour::Never,

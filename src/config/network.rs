@@ -72,6 +72,14 @@ pub struct NetworkSetting {
     pub value: OsString,
 }
 
+impl NetworkSetting {
+    /// Creates a setting that messages call `name`, with a `value` that is not empty.
+    #[must_use]
+    pub fn new(name: &'static str, value: impl Into<OsString>) -> Self {
+        Self { variable: name, value: value.into() }
+    }
+}
+
 impl fmt::Debug for NetworkSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NetworkSetting").field("variable", &self.variable).finish_non_exhaustive()

@@ -7,6 +7,7 @@ use toml_edit::{DocumentMut, Value};
 use super::error::Error;
 use super::file::{Config, STORE_KEY, toml};
 use super::restrictions::{METHOD_KEY, WORKSPACE_KEY};
+use super::store::StoreSelection;
 use super::variables::CONFIG;
 
 /// The keys of `config.toml` that can be overridden.
@@ -42,6 +43,13 @@ impl Overrides {
             document[key] = toml_edit::value(value.parse::<Value>().unwrap_or_else(|_| value.into()));
         }
         Self::checked(document)
+    }
+
+    /// Returns these overrides with the store set to `store`.
+    #[must_use]
+    pub fn with_store(mut self, store: StoreSelection) -> Self {
+        self.0[STORE_KEY] = toml_edit::value(store.codex_name());
+        self
     }
 
     /// Returns whether the store is set.

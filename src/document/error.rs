@@ -44,7 +44,7 @@ pub enum Error {
     NotAnObject,
     /// The text is not JSON, or has a duplicate key.
     #[error("it is not valid JSON")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] JsonError),
     /// A known field has the wrong type.
     #[error("{name} must be {expected}")]
     Field {
@@ -53,4 +53,15 @@ pub enum Error {
         /// The required type.
         expected: &'static str,
     },
+}
+
+/// An error of the JSON parser, with line and column.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct JsonError(serde_json::Error);
+
+impl JsonError {
+    pub(super) fn new(error: serde_json::Error) -> Self {
+        Self(error)
+    }
 }

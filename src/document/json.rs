@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::error::Error;
+use super::error::{Error, JsonError};
 use crate::secret::write_exact;
 
 /// The greatest depth of nested arrays and objects, as in serde_json.
@@ -31,8 +31,9 @@ pub(super) enum Json {
 impl Fields {
     /// Parses one JSON object with nothing behind it. The error quotes nothing of the text.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        let _valid: IgnoredAny = serde_json::from_str(text).map_err(Error::Json)?;
-        match (Reader { rest: text }).value(MAX_DEPTH).map_err(Error::Json)? {
+        let _valid: IgnoredAny =
+            serde_json::from_str(text).map_err(|error| Error::Json(JsonError::new(error)))?;
+        match (Reader { rest: text }).value(MAX_DEPTH).map_err(|error| Error::Json(JsonError::new(error)))? {
             Json::Object(fields) => Ok(fields),
             _ => Err(Error::NotAnObject),
         }

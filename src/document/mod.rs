@@ -15,7 +15,7 @@ mod salvage;
 mod tokens;
 
 pub use self::auth_document::{AuthDocument, Revision};
-pub use self::error::{DocumentWarning, Error};
+pub use self::error::{DocumentWarning, Error, JsonError};
 pub(crate) use self::freshness::Validity;
 pub use self::freshness::{Freshness, Staleness};
 pub use self::identity::Identity;

@@ -3,21 +3,23 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use codex_auth_platform::sync::lock;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::engine::Engine;
-use super::error::{Error, Unusable, Usability};
+use super::error::{Error, Usability};
+use super::login_status::{self, is_due};
 use super::provider::{Provider, ProviderRequest};
 use super::read_order::{CheckedStamps, StampCheck};
 use super::request::{CallerBase, FlightResult, Flights, RefreshReason, RefreshRequest, on_thread};
 use super::snapshot::{Snapshot, SnapshotStatus};
-use super::transaction::{self, Transaction, is_due};
+use super::token::Token;
+use super::transaction::Transaction;
 use crate::external::{self, Persistence};
 use crate::failpoint;
-use crate::secret::Secret;
 use crate::store::{self, LockDeadline};
 use crate::watch::WatchTrigger;
 
@@ -33,24 +35,6 @@ pub(super) struct ManagerInner {
     pub(super) watch_triggers: WatchTriggers,
     pub(super) last_read: StampCheck,
     pub(super) provider: Option<Provider>,
-}
-
-/// A bearer token and the snapshot that it comes from.
-#[derive(Clone, Debug)]
-pub struct Token(pub(super) Arc<Snapshot>);
-
-impl Token {
-    /// Returns the bearer token.
-    #[must_use]
-    pub fn secret(&self) -> Option<&Secret> {
-        self.0.bearer()
-    }
-
-    /// Returns the snapshot that the token comes from.
-    #[must_use]
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.0
-    }
 }
 
 /// How the stored login differs from the snapshot.
@@ -94,7 +78,10 @@ impl AuthManager {
     }
 
     /// Returns a token, and refreshes it first if it is stale. If the refresh fails and a new login would not help, a
-    /// stale token that has not expired is returned. Dropping the future does not stop the refresh.
+    /// stale token that has not expired is returned.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the refresh, and loses nothing: the next call gets its result.
     ///
     /// # Errors
     /// [`Error::kind`] says whether to log in again, to try again, or to repair the store.
@@ -114,21 +101,47 @@ impl AuthManager {
         }
         let snapshot = self.current();
         match snapshot.status(now) {
-            SnapshotStatus::Fresh => Ok(Token(snapshot)),
+            SnapshotStatus::Fresh => Token::of(snapshot, now),
             SnapshotStatus::Poisoned => Err(poisoned(&snapshot)),
-            SnapshotStatus::Empty => Err(empty(&snapshot)),
-            SnapshotStatus::Stale if snapshot.fingerprint().is_none() => Ok(Token(snapshot)),
+            SnapshotStatus::Empty => Token::of(snapshot, now),
+            SnapshotStatus::Stale if snapshot.fingerprint().is_none() => Token::of(snapshot, now),
             status => match self.refresh(RefreshReason::Stale).await {
-                Ok(snapshot) => usable_token(snapshot),
-                Err(error) if status == SnapshotStatus::Stale && !error.wants_login() => Ok(Token(snapshot)),
-                Err(Error::OtherAccount) if status == SnapshotStatus::Stale => Ok(Token(snapshot)),
+                Ok(snapshot) => Token::of(snapshot, now),
+                Err(error) if status == SnapshotStatus::Stale && !error.wants_login() => {
+                    tracing::debug!(%error, "not refreshed; the stale token is used meanwhile");
+                    Token::of(snapshot, now)
+                }
+                Err(Error::OtherAccount) if status == SnapshotStatus::Stale => Token::of(snapshot, now),
                 Err(error) => Err(error),
             },
         }
     }
 
+    /// Returns a token that is valid for at least `min_ttl`, and refreshes it first if it is not. Where the authority
+    /// issues no token that lasts so long, the newest is returned, and there is at most one refresh a minute. A provider and a token without a refresh token are
+    /// not asked for more than they have.
+    ///
+    /// # Cancellation
+    /// As [`Self::token`].
+    ///
+    /// # Errors
+    /// As [`Self::token`], and those of the refresh: a shorter token is not returned instead.
+    pub async fn token_for(&self, min_ttl: Duration) -> Result<Token, Error> {
+        let token = self.token().await?;
+        if token.lasts(min_ttl) || token.snapshot().fingerprint().is_none() {
+            return Ok(token);
+        }
+        // A fraction of a second counts as a whole one.
+        let seconds = min_ttl.as_secs().saturating_add(u64::from(min_ttl.subsec_nanos() > 0));
+        let snapshot = self.refresh(RefreshReason::MinTtl(seconds)).await?;
+        Token::of(snapshot, self.0.engine.clock.now())
+    }
+
     /// Refreshes the login for `reason`, or adopts what another process has refreshed meanwhile. Concurrent calls share
     /// one refresh if its outcome covers their reasons; otherwise they run in call order. Locks: the lease.
+    ///
+    /// # Cancellation
+    /// As [`Self::token`].
     ///
     /// # Errors
     /// [`Error`]. A transient failure leaves the snapshot unchanged.
@@ -173,7 +186,7 @@ impl AuthManager {
             return snapshot.usability(now);
         }
         let (engine, snapshot) = (self.0.engine.clone(), Arc::clone(snapshot));
-        on_thread(move || Ok(transaction::usability(&engine, &snapshot)))
+        on_thread(move || Ok(login_status::usability(&engine, &snapshot)))
             .await
             .unwrap_or_else(Usability::Unusable)
     }
@@ -185,6 +198,9 @@ impl AuthManager {
     }
 
     /// Waits until no refresh of this manager is running. Call it before the process exits.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the wait only.
     pub async fn wait_idle(&self) {
         tokio::join!(self.0.flights.wait_idle(), self.0.provider_requests.wait_idle());
     }
@@ -224,6 +240,7 @@ impl AuthManager {
         match outcome {
             Ok(snapshot) => {
                 failpoint::at("publishing");
+                tracing::trace!(token = ?snapshot.fingerprint(), "refresh: publishing the snapshot");
                 let snapshot = self.publish(self.0.engine.restricted(snapshot));
                 // The store may have changed between the commit and this publication.
                 self.0.watch_triggers.wake();
@@ -248,16 +265,17 @@ impl AuthManager {
         if let Some(refusal) = current.refusal() {
             return Err(Error::Provider(Arc::clone(refusal)));
         }
+        let now = self.0.engine.clock.now();
         let outcome = match provider.pause_error() {
             Some(error) => Err(error),
             None => self.join_request(ProviderRequest::Current).await,
         };
         match outcome {
-            Ok(snapshot) => Ok(Token(snapshot)),
+            Ok(snapshot) => Token::of(snapshot, now),
             // A stale token is served until the provider fails permanently.
             Err(error) if status == SnapshotStatus::Stale && self.current().refusal().is_none() => {
                 tracing::debug!(%error, "the provider failed; the stale token is used meanwhile");
-                Ok(Token(current))
+                Token::of(current, now)
             }
             Err(error) => Err(error),
         }
@@ -344,19 +362,6 @@ impl fmt::Debug for AuthManager {
     }
 }
 
-/// Returns the token of `snapshot`, unless it is empty or its use is forbidden.
-pub(super) fn usable_token(snapshot: Arc<Snapshot>) -> Result<Token, Error> {
-    if snapshot.bearer().is_some() { Ok(Token(snapshot)) } else { Err(empty(&snapshot)) }
-}
-
 fn poisoned(snapshot: &Snapshot) -> Error {
     snapshot.poison().map_or(Error::LoggedOut, |poison| Error::Poisoned(Box::new(poison.clone())))
-}
-
-fn empty(snapshot: &Snapshot) -> Error {
-    match snapshot.usability(jiff::Timestamp::MIN) {
-        Usability::Unusable(Error::Unusable(Unusable::NotLoggedIn)) => Error::LoggedOut,
-        Usability::Unusable(error) => error,
-        _ => Error::LoggedOut,
-    }
 }

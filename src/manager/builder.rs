@@ -7,8 +7,9 @@ use super::engine::{AccountPolicy, Engine};
 use super::error::Error;
 use super::provider::Provider;
 use super::snapshot::{Divergence, Snapshot};
+use crate::authority::{Authority, Deadlines};
 use crate::clock::Clock;
-use crate::config::Environment;
+use crate::config::{Environment, StoreSelection};
 use crate::external::{ExternalAuth, ExternalToken};
 use crate::home::Home;
 use crate::store::KeychainClient;
@@ -21,6 +22,8 @@ pub struct Builder {
     keychain: KeychainClient,
     clock: Clock,
     policy: AccountPolicy,
+    authority: Option<Authority>,
+    deadlines: Deadlines,
     provider: Option<Provider>,
     provided: Option<ExternalToken>,
 }
@@ -37,6 +40,28 @@ impl Builder {
     #[must_use]
     pub fn keychain(mut self, keychain: KeychainClient) -> Self {
         self.keychain = keychain;
+        self
+    }
+
+    /// Replaces the client of the authority, which by default has the proxy and certificate settings of the environment.
+    #[must_use]
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// Sets the time limits of requests to the authority. A client set by [`Self::authority`] keeps its own.
+    #[must_use]
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// Reads the login from this store, whatever `config.toml` says.
+    #[must_use]
+    pub fn store(mut self, store: StoreSelection) -> Self {
+        let overrides = std::mem::take(&mut self.environment.overrides);
+        self.environment.overrides = overrides.with_store(store);
         self
     }
 
@@ -68,6 +93,13 @@ impl Builder {
 
     /// Opens the manager and reads the store.
     ///
+    /// # Blocking
+    /// Reads files, and the keychain if the login may be there: for at most the keychain timeout of the environment (5 s).
+    /// In an async task, call it from `tokio::task::spawn_blocking`.
+    ///
+    /// # Panics
+    /// Never; a keychain that panics is an error.
+    ///
     /// # Errors
     /// [`Error::Store`]: the store cannot be read. This does not mean that the home is logged out.
     pub fn open(self) -> Result<AuthManager, Error> {
@@ -83,6 +115,9 @@ impl Builder {
 
     /// Opens the manager as [`Self::open`] does, also where the store cannot be read: then the snapshot is empty and
     /// its [`Divergence`] is [`Divergence::Unreadable`]. For processes that [watch](AuthManager::watch) the login.
+    ///
+    /// # Blocking
+    /// As [`Self::open`].
     #[must_use]
     pub fn open_anyway(self) -> AuthManager {
         if let Some(provider) = self.provider.clone() {
@@ -102,8 +137,9 @@ impl Builder {
     }
 
     pub(super) fn engine(self) -> Engine {
-        let Self { home, environment, keychain, clock, policy, .. } = self;
-        Engine { keychain, clock, ..Engine::new(home, environment, policy) }
+        let Self { home, environment, keychain, clock, policy, authority, deadlines, .. } = self;
+        let authority = authority.unwrap_or_else(|| Authority::with_deadlines(&environment, deadlines));
+        Engine { keychain, clock, authority, ..Engine::new(home, environment, policy) }
     }
 }
 
@@ -113,6 +149,17 @@ impl AuthManager {
     pub fn builder(home: Home, environment: Environment) -> Builder {
         let (keychain, clock) = (KeychainClient::system(), Clock::system());
         let policy = AccountPolicy::default();
-        Builder { home, environment, keychain, clock, policy, provider: None, provided: None }
+        let deadlines = Deadlines::default();
+        Builder {
+            home,
+            environment,
+            keychain,
+            clock,
+            policy,
+            authority: None,
+            deadlines,
+            provider: None,
+            provided: None,
+        }
     }
 }

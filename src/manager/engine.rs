@@ -122,7 +122,7 @@ impl Engine {
 ///
 /// Inside a tokio runtime the request runs on a new thread, because tokio panics when one of its threads starts a
 /// runtime.
-pub(super) fn block_on<T: Send>(request: impl Future<Output = T> + Send) -> Result<T, Error> {
+pub(crate) fn block_on<T: Send>(request: impl Future<Output = T> + Send) -> Result<T, Error> {
     if Handle::try_current().is_err() {
         return block_this_thread_on(request);
     }
@@ -147,6 +147,8 @@ fn block_this_thread_on<T>(request: impl Future<Output = T>) -> Result<T, Error>
 /// It cannot be completed now; then no token may be spent.
 pub(super) fn recover(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
     for orphan in writer.recover()? {
+        let rescue = &orphan.rescue;
+        tracing::info!(parent = %rescue.parent, purpose = ?rescue.purpose, "recovery: ending an orphan rescue");
         end_orphan(engine, writer, &orphan)?;
     }
     complete_logout(engine, writer)
@@ -196,9 +198,8 @@ fn revoke_child(engine: &Engine, rescue: &Rescue) {
 /// Completes an interrupted logout: revokes and removes every stored copy of the login, also one that another program
 /// has refreshed meanwhile. Its token is no longer served, so this is retried until it succeeds or a login replaces it.
 fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
-    if writer.state().logging_out.is_none() {
-        return Ok(());
-    }
+    let Some(token) = writer.state().logging_out else { return Ok(()) };
+    tracing::info!(%token, "recovery: completing an interrupted logout");
     for _ in 0..MAX_COPIES {
         let Some((seen, stored)) = writer.interrupted_logout()? else { return clear_logout(writer) };
         let revocation = Revocation::of_document(&engine.environment, &stored.document);
@@ -259,7 +260,9 @@ pub(super) fn restore(writer: &mut Writer<'_>, document: &AuthDocument) -> Resul
 
 /// Sends `revocation` and waits for the response.
 pub(super) fn revoke(engine: &Engine, revocation: &Revocation) -> Result<(), Error> {
-    block_on(engine.authority.revoke(revocation))??;
+    let outcome = block_on(engine.authority.revoke(revocation))?
+        .inspect_err(|error| tracing::debug!(%error, "not revoked"))?;
+    tracing::debug!(?outcome, "revoked a token");
     Ok(())
 }
 

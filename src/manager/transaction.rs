@@ -1,25 +1,23 @@
-//! The refresh transaction, up to the request, and the status report that makes the same checks.
+//! The refresh transaction, up to the request.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, recover};
-use super::error::{Error, Unusable, Usability};
+use super::error::{Error, Unusable};
 use super::read_order::ReadTicket;
 use super::request::{CallerBase, RefreshReason, has_expired};
-use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
+use super::snapshot::Snapshot;
 use super::spend;
 use crate::authority::{self, Endpoint, Refresh, StaleTokenReason};
-use crate::config::Environment;
 use crate::document::{AuthDocument, AuthMode};
 use crate::failpoint;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::rescue::RescueReservation;
 use crate::store::{
-    self, DocumentTarget, FindReport, HomeState, Lease, LeaseOutcome, LockDeadline, Poison, Seal,
-    SpendOutcome, Stamp, StoredDocument, Stores, Waiting, Writer,
+    self, DocumentTarget, HomeState, Lease, LeaseOutcome, LockDeadline, Poison, Seal, SpendOutcome, Stamp,
+    StoredDocument, Stores, Waiting, Writer,
 };
 
 /// Automatic reasons do not spend a token that was received less than this ago.
@@ -66,9 +64,23 @@ impl Transaction<'_> {
         &self,
         on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<Snapshot, Error> {
+        tracing::debug!(reason = ?self.reason, home = %self.engine.home.path().display(), "refresh: started");
+        let ended = self.run_to_end(on_wait);
+        match &ended {
+            Ok(snapshot) => tracing::debug!(token = ?snapshot.fingerprint(), "refresh: done"),
+            Err(error) => tracing::debug!(%error, kind = ?error.kind(), "refresh: failed"),
+        }
+        ended
+    }
+
+    fn run_to_end(
+        &self,
+        on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
+    ) -> Result<Snapshot, Error> {
         match self.attempt(on_wait)? {
             AttemptOutcome::Served(snapshot) => Ok(*snapshot),
             AttemptOutcome::Elsewhere { spent, from } => {
+                tracing::debug!(%spent, "refresh: the link of the home has another target now");
                 self.catch_up(spent, &from, on_wait)?;
                 match self.attempt(on_wait)? {
                     AttemptOutcome::Served(snapshot) => Ok(*snapshot),
@@ -85,18 +97,26 @@ impl Transaction<'_> {
         let served = |snapshot| AttemptOutcome::Served(Box::new(snapshot));
         let lease = match self.lease(on_wait)? {
             LeaseOutcome::Held(lease) => lease,
-            LeaseOutcome::Stopped(outcome) => return outcome.map(served),
+            LeaseOutcome::Stopped(outcome) => {
+                tracing::debug!("refresh: another process has done it");
+                return outcome.map(served);
+            }
         };
+        tracing::debug!("refresh: the lease is held");
         failpoint::at("leased");
         let mut writer = self.engine.stores()?.writer(&lease)?;
         recover(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
         let (stored, spending) = match self.plan(writer.stores(), writer.state())? {
-            RefreshPlan::Serve(snapshot) => return Ok(AttemptOutcome::Served(snapshot)),
+            RefreshPlan::Serve(snapshot) => {
+                tracing::debug!(token = ?snapshot.fingerprint(), "refresh: the stored token serves the request");
+                return Ok(AttemptOutcome::Served(snapshot));
+            }
             RefreshPlan::Spend(stored, spending) => (stored, spending),
         };
         let spent = spending.refresh_token.fingerprint();
         let reservation = reserve(&writer, &stored)?;
+        tracing::debug!(%spent, store = %stored.location, "refresh: the store can be written, and space is reserved");
         failpoint::at("reserved");
         let spending = spend::TokenSpend { engine: self.engine, stored: &stored, request: spending, writer };
         let outcome = spending.run(reservation);
@@ -126,6 +146,7 @@ impl Transaction<'_> {
         &self,
         on_wait: &mut dyn FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> Result<LeaseOutcome<Result<Snapshot, Error>>, Error> {
+        tracing::trace!("refresh: waiting for the lease");
         let before = HomeState::read(&self.engine.home)?.0.generation;
         let mut seen = HomeState::stamp(&self.engine.home)?;
         let check = |state: &Waiting<'_>| {
@@ -152,6 +173,7 @@ impl Transaction<'_> {
         if state.generation == before {
             return None;
         }
+        tracing::trace!(generation = state.generation, "refresh: another process has changed the login");
         let stores = self.engine.stores().ok()?;
         match self.check_store(&stores, &state) {
             Ok(StoreCheck::Serve(snapshot)) => Some(Ok(*snapshot)),
@@ -302,89 +324,4 @@ fn reserve(writer: &Writer<'_>, stored: &StoredDocument) -> Result<RescueReserva
     stores.store(kind).prove_write()?;
     let seal = Seal::for_store(writer.lease(), kind, &stores.keychain(), stores.timeout())?;
     Ok(RescueReservation::create(writer.lease(), seal)?)
-}
-
-/// The status of the login of a home. Creates, changes and locks nothing, and sends no request.
-#[derive(Debug)]
-pub struct LoginStatus {
-    engine: Engine,
-    find_report: FindReport,
-    snapshot: Snapshot,
-}
-
-impl LoginStatus {
-    /// Reads the login from `stores`.
-    ///
-    /// # Errors
-    /// As [`Stores::find`], or `state.json` cannot be read.
-    pub fn read(stores: &Stores, environment: &Environment) -> Result<Self, store::Error> {
-        let engine = Engine::new(stores.home().clone(), environment.clone(), AccountPolicy::Follow);
-        let (found, snapshot) = engine.find(stores)?;
-        Ok(Self { engine, find_report: found, snapshot })
-    }
-
-    /// Returns which stores were read, and what they hold.
-    #[must_use]
-    pub fn find_report(&self) -> &FindReport {
-        &self.find_report
-    }
-
-    /// Returns the snapshot of the login.
-    #[must_use]
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    /// Returns whether a token can be obtained. If the stored one is stale, this checks everything that a refresh
-    /// needs.
-    #[must_use]
-    pub fn usability(&self) -> Usability {
-        usability(&self.engine, &self.snapshot)
-    }
-
-    /// Checks whether the login can be refreshed now, also while its token is fresh.
-    ///
-    /// # Errors
-    /// The error with which a forced refresh would fail before it sends a request.
-    pub fn check_refresh(&self) -> Result<(), Error> {
-        preview(&self.engine, &self.snapshot, RefreshReason::Forced)
-    }
-}
-
-/// Whether the token of `snapshot` is stale at `now` and has a refresh token.
-pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
-    matches!(snapshot.status(now), SnapshotStatus::Stale | SnapshotStatus::Expired)
-        && snapshot.fingerprint().is_some()
-}
-
-/// Returns whether a token of `snapshot` can be obtained. Reads files and the keychain only if its token is not fresh.
-pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
-    let now = engine.clock.now();
-    let usability = snapshot.usability(now);
-    let status = snapshot.status(now);
-    if usability.reason().is_some() || !is_due(snapshot, now) {
-        return usability;
-    }
-    match preview(engine, snapshot, RefreshReason::Stale) {
-        // A token that has not expired is served if its refresh fails, unless only a login helps.
-        Err(error) if status == SnapshotStatus::Expired || error.wants_login() => Usability::Unusable(error),
-        Ok(()) if status == SnapshotStatus::Expired => {
-            store::holder(&engine.home).map_or(Usability::Usable, Usability::Busy)
-        }
-        _ => Usability::Usable,
-    }
-}
-
-/// Makes the checks of a refresh up to the request.
-fn preview(engine: &Engine, snapshot: &Snapshot, reason: RefreshReason) -> Result<(), Error> {
-    Lease::check(&engine.home)?;
-    if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) {
-        // Its tokens are in the rescue; committing them needs only the lease.
-        return Ok(());
-    }
-    let (state, _) = HomeState::read(&engine.home)?;
-    // `plan` waits for no lock.
-    let deadline = LockDeadline::after(Duration::ZERO);
-    let transaction = Transaction { engine, reason, base: CallerBase::of(snapshot), deadline };
-    transaction.plan(&engine.stores()?, &state).map(drop)
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::auth_manager::{AuthManager, ReloadOutcome, Token, usable_token};
+use super::auth_manager::{AuthManager, ReloadOutcome};
 use super::error::Error;
 use super::request::RefreshReason;
 use super::snapshot::Snapshot;
+use super::token::Token;
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 
@@ -87,7 +88,7 @@ impl UnauthorizedRecovery {
                 if !snapshot.is_same_login_as(&self.before) {
                     return Err(Error::OtherAccount);
                 }
-                Ok(RecoveryStep::Refreshed(usable_token(snapshot)?))
+                Ok(RecoveryStep::Refreshed(self.token(snapshot)?))
             }
             Err(error) => {
                 if error.wants_login() {
@@ -108,7 +109,7 @@ impl UnauthorizedRecovery {
                 return Err(Error::OtherAccount);
             }
             self.refused = held.bearer().map(Secret::fingerprint);
-            return Ok(RecoveryStep::Reloaded(Token(held)));
+            return Ok(RecoveryStep::Reloaded(self.token(held)?));
         }
         let (Some(refused), None) = (self.refused, held.refusal()) else {
             self.step = NextStep::Done;
@@ -120,7 +121,11 @@ impl UnauthorizedRecovery {
             Ok(snapshot) => {
                 self.step = NextStep::Done;
                 let another = differs(&snapshot, Some(refused));
-                Ok(if another { RecoveryStep::Refreshed(Token(snapshot)) } else { RecoveryStep::Exhausted })
+                Ok(if another {
+                    RecoveryStep::Refreshed(self.token(snapshot)?)
+                } else {
+                    RecoveryStep::Exhausted
+                })
             }
             Err(Error::Provider(error)) if matches!(*error, external::Error::NotRefreshable { .. }) => {
                 self.step = NextStep::Done;
@@ -146,6 +151,10 @@ impl UnauthorizedRecovery {
             return Err(Error::LoggedOut);
         }
         let other = snapshot.bearer().is_some_and(|bearer| Some(bearer.fingerprint()) != self.refused);
-        Ok((other && snapshot.poison().is_none()).then(|| Token(snapshot)))
+        (other && snapshot.poison().is_none()).then(|| self.token(snapshot)).transpose()
+    }
+
+    fn token(&self, snapshot: Arc<Snapshot>) -> Result<Token, Error> {
+        Token::of(snapshot, self.manager.0.engine.clock.now())
     }
 }

@@ -11,6 +11,7 @@ use super::commit::{CommitLocks, WriteIntent};
 use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument, WriteReport};
 use super::error::Error;
 use super::locate::DocumentTarget;
+use super::sealed::Sealed;
 use super::settings::check_in_place;
 use crate::document::AuthDocument;
 use crate::home::Home;
@@ -71,6 +72,8 @@ impl FileStore {
         Ok(private_file::read(&self.path()?, limit, Links::Refuse)?)
     }
 }
+
+impl Sealed for FileStore {}
 
 impl Store for FileStore {
     fn read(&self, _within: Duration) -> Result<StoreContent, Error> {

@@ -17,6 +17,7 @@ use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument
 use super::error::Error;
 use super::lease::Lease;
 use super::preference::{CopyPreference, LaterCopy, later};
+use super::sealed::Sealed;
 use crate::document::{self, AuthDocument};
 use crate::home::{Home, RecordPaths};
 
@@ -175,6 +176,8 @@ impl KeychainStore {
         location_of(&self.name)
     }
 }
+
+impl Sealed for KeychainStore {}
 
 impl Store for KeychainStore {
     fn read(&self, within: Duration) -> Result<StoreContent, Error> {

@@ -32,6 +32,7 @@ mod preference;
 mod recover;
 pub mod rescue;
 mod seal;
+mod sealed;
 mod settings;
 mod state;
 mod writer;
@@ -68,7 +69,7 @@ pub use self::state::{
 pub use self::writer::{RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
 use crate::document::AuthDocument;
 
-/// Storage for one document.
+/// Storage for one document. Only this crate implements it.
 ///
 /// # Contract
 /// - `read` returns what the last successful `write` of any process wrote, or what another program stored since.
@@ -76,7 +77,7 @@ use crate::document::AuthDocument;
 /// - `remove` of nothing is [`Removal::Absent`], not an error; after it `read` returns [`StoreContent::Nothing`].
 /// - A call that fails leaves the old document whole, except where [`Error::is_unknown`] is true.
 /// - No call prompts, and none exceeds its deadline by much more than one disk access.
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: sealed::Sealed + fmt::Debug + Send + Sync {
     /// Reads the store, within `within`. Takes no lock.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use codex_auth::manager::AuthManager;
-use codex_auth::{Environment, Secret, store};
+use codex_auth::{Environment, store};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use scripted_authority::{Endpoint, Moment, Outcome};
 
@@ -64,7 +64,7 @@ fn wait_for_a_token() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!("waiting");
     let token = runtime.block_on(manager.token()).unwrap();
-    println!("token {}", token.secret().map(Secret::fingerprint).unwrap());
+    println!("token {}", token.secret().fingerprint());
 }
 
 /// How long after the winner's commit each of the waiting processes had the token.

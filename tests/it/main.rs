@@ -13,6 +13,7 @@ mod app_server;
 mod authority;
 mod bad_input;
 mod cli;
+mod consumers;
 mod docs;
 mod external;
 mod formats;

@@ -118,7 +118,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub async fn token_text(manager: &AuthManager) -> String {
-    manager.token().await.unwrap().secret().unwrap().expose().to_owned()
+    manager.token().await.unwrap().secret().expose().to_owned()
 }
 
 pub fn transient_error() -> Error {

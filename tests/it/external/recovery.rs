@@ -22,12 +22,12 @@ fn a_recovery_requests_one_new_token() {
         let RecoveryStep::Refreshed(token) = first.next().await.unwrap() else {
             panic!("no new token was requested")
         };
-        assert_eq!(token.secret().unwrap().expose(), "two");
+        assert_eq!(token.secret().expose(), "two");
         assert!(matches!(first.next().await.unwrap(), RecoveryStep::Exhausted));
         let RecoveryStep::Reloaded(token) = second.next().await.unwrap() else {
             panic!("the new token was not reused")
         };
-        assert_eq!(token.secret().unwrap().expose(), "two");
+        assert_eq!(token.secret().expose(), "two");
     });
     assert_eq!(host.reasons(), [Why::Missing, Why::Unauthorized]);
 }
@@ -87,7 +87,7 @@ fn a_credential_in_the_environment_has_no_recovery() {
         let manager = manager(&home, Arc::new(token), &clock);
         block_on(async {
             let served = manager.token().await.unwrap();
-            assert_eq!(served.secret().unwrap().expose(), value);
+            assert_eq!(served.secret().expose(), value);
             let mut recovery = manager.recover(served.snapshot());
             assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
             assert_eq!(token_text(&manager).await, value, "the token is still served");

@@ -134,7 +134,7 @@ fn a_running_program_uses_the_new_login_after_the_grant_is_revoked(machine: &mut
         .unwrap()
         .block_on(running.recover(&held).next());
     let RecoveryStep::Reloaded(token) = recovered.unwrap() else { panic!("the new one is there already") };
-    assert_eq!(token.secret().unwrap().expose(), world.stored_token("access_token"));
+    assert_eq!(token.secret().expose(), world.stored_token("access_token"));
     world.codex(["refresh"]).run().expect(0);
 }
 

@@ -27,11 +27,11 @@ fn a_fresh_token_is_served_without_waiting_or_allocating() {
     assert_ne!(counted.count_total, 0);
     let counted = measure(|| {
         for _ in 0..100 {
-            assert!(at_once(&manager).secret().is_some());
+            assert!(at_once(&manager).secret().expose().len() > 8);
         }
     });
     assert_eq!((counted.count_total, counted.bytes_total), (0, 0));
     std::fs::remove_file(home.document()).unwrap();
-    assert_eq!(at_once(&manager).secret().unwrap().expose(), world.grant.tokens.access_token);
+    assert_eq!(at_once(&manager).secret().expose(), world.grant.tokens.access_token);
     assert_eq!(world.requests(), 0);
 }

@@ -22,7 +22,7 @@ fn sixty_four_tasks_send_one_request_and_all_get_the_new_token() {
         let tasks: Vec<_> = (0..64)
             .map(|_| {
                 let manager = manager.clone();
-                tokio::spawn(async move { manager.token().await.unwrap().secret().cloned().unwrap() })
+                tokio::spawn(async move { manager.token().await.unwrap().secret().clone() })
             })
             .collect();
         let mut tokens = Vec::new();
@@ -90,13 +90,13 @@ fn a_recovery_reloads_first_and_spends_at_most_one_token() {
         let RecoveryStep::Reloaded(token) = recovery.next().await.unwrap() else {
             panic!("the store has another")
         };
-        assert_eq!(Some(token.secret().unwrap().expose()), answer["access_token"].as_str());
+        assert_eq!(Some(token.secret().expose()), answer["access_token"].as_str());
         assert_eq!(world.requests(), 1);
         let mut recovery = manager.recover(&manager.current());
         let RecoveryStep::Refreshed(token) = recovery.next().await.unwrap() else {
             panic!("nothing new there")
         };
-        assert_eq!(token.secret().unwrap().expose(), world.stored_token("access_token"));
+        assert_eq!(token.secret().expose(), world.stored_token("access_token"));
         assert!(matches!(recovery.next().await.unwrap(), RecoveryStep::Exhausted));
         assert_eq!(world.requests(), 2);
         // The damper holds across recoveries: a token received just now is not spent after another 401.
@@ -132,7 +132,7 @@ fn a_manager_that_stays_keeps_its_token_and_never_spends_another_accounts() {
     block_on(async {
         assert!(matches!(manager.refresh(RefreshReason::Forced).await, Err(Error::OtherAccount)));
         let token = manager.token().await.unwrap();
-        assert_eq!(token.secret().unwrap().expose(), world.grant.tokens.access_token);
+        assert_eq!(token.secret().expose(), world.grant.tokens.access_token);
         assert_eq!(manager.reload().await.unwrap(), ReloadOutcome::OtherAccount);
     });
     assert_eq!((world.requests(), world.machine.stored_text()), (0, Some(other)));
@@ -152,7 +152,7 @@ fn a_poisoned_snapshot_serves_no_token_until_another_process_logs_in() {
         assert!(manager.current().document().is_some(), "the account stays visible");
         let again = world.authority.grant(Account::numbered(1));
         world.log_in(&again);
-        assert_eq!(manager.token().await.unwrap().secret().unwrap().expose(), again.tokens.access_token);
+        assert_eq!(manager.token().await.unwrap().secret().expose(), again.tokens.access_token);
         assert_eq!(world.requests(), 1);
     });
 }
@@ -168,14 +168,11 @@ fn a_stored_login_is_used_whatever_its_issue_date() {
     let again = world.authority.grant(Account::numbered(1));
     world.log_in(&again);
     assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
-    assert_ne!(block_on(manager.token()).unwrap().secret().unwrap().expose(), first);
+    assert_ne!(block_on(manager.token()).unwrap().secret().expose(), first);
     // Also a refresh by another process.
     world.codex(["refresh"]).run().expect(0);
     assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);
-    assert_eq!(
-        block_on(manager.token()).unwrap().secret().unwrap().expose(),
-        world.stored_token("access_token")
-    );
+    assert_eq!(block_on(manager.token()).unwrap().secret().expose(), world.stored_token("access_token"));
     // A copy with a spent token is not refreshed.
     world.log_in(&again);
     assert_eq!(block_on(manager.reload()).unwrap(), ReloadOutcome::Changed);

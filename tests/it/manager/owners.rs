@@ -143,10 +143,7 @@ fn a_token_for_a_forbidden_workspace_is_not_served_and_not_revoked() {
 
     world.machine.home.write("config.toml", "");
     world.codex(["token"]).run().expect(0);
-    assert_eq!(
-        block_on(manager.token()).unwrap().secret().unwrap().expose(),
-        world.stored_token("access_token")
-    );
+    assert_eq!(block_on(manager.token()).unwrap().secret().expose(), world.stored_token("access_token"));
 }
 
 #[test]

@@ -114,7 +114,7 @@ pub fn play() {
         thread::sleep(Duration::from_millis(delay.unsigned_abs()));
         let token = |manager: AuthManager| async move {
             match manager.token().await {
-                Ok(token) => token.secret().unwrap().fingerprint().to_string(),
+                Ok(token) => token.secret().fingerprint().to_string(),
                 Err(error) => error.to_string(),
             }
         };

@@ -33,7 +33,7 @@ use super::world::{World, block_on};
 use crate::support::Machine;
 
 fn bearer(token: &Token) -> &str {
-    token.secret().unwrap().expose()
+    token.secret().expose()
 }
 
 /// An account whose tokens carry no identity.

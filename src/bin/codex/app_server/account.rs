@@ -176,9 +176,7 @@ impl Accounts {
         }
         let token = match self.handed_in() {
             // The client renews its own tokens, and is asked to only once they have expired.
-            Some(manager) if include_token => {
-                manager.token().await.ok().and_then(|token| token.secret().cloned())
-            }
+            Some(manager) if include_token => manager.token().await.ok().map(|token| token.secret().clone()),
             Some(_) => None,
             None if self.environment.is_some() => None,
             None => {
