@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{self, AccountPolicy, Engine};
 use super::error::{Error, JobFailure};
+use super::login_status::is_due;
 use super::logout::{LogoutReport, LogoutRevocation, LogoutScope};
 use super::removal::LoginRemoval;
 use super::request::{CallerBase, RefreshReason};
 use super::snapshot::{Divergence, Snapshot};
-use super::transaction::{Transaction, is_due};
+use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
@@ -68,6 +69,16 @@ enum JobTask {
     Freshen,
     Refresh { reason: RefreshReason, base: CallerBase },
     Logout { scope: LogoutScope },
+}
+
+impl JobTask {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Freshen => "freshen",
+            Self::Refresh { .. } => "refresh",
+            Self::Logout { .. } => "logout",
+        }
+    }
 }
 
 /// The outcome of a [`Job`], serialized as JSON by a child process.
@@ -160,6 +171,7 @@ impl Job {
         deadline: &LockDeadline,
         mut on_wait: impl FnMut(&Waiting<'_>) -> ControlFlow<()>,
     ) -> JobOutcome {
+        tracing::debug!(task = self.task.name(), policy = ?self.policy, "job: started");
         self.keychain.apply();
         let engine = Engine::new(home, environment.clone(), self.policy);
         let done = match self.task {
@@ -169,6 +181,10 @@ impl Job {
                 logout(&engine, scope, deadline, &mut on_wait).map(JobOutcome::LoggedOut)
             }
         };
+        match &done {
+            Ok(_) => tracing::debug!("job: done"),
+            Err(error) => tracing::debug!(%error, "job: failed"),
+        }
         done.unwrap_or_else(|error| JobOutcome::Failed(JobFailure::from(&error)))
     }
 }
@@ -227,6 +243,7 @@ fn logout(
         _ => Lease::acquire_with(&engine.home, deadline, on_wait)?,
     };
     let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
+    tracing::debug!(?scope, "logout: the lease is held");
     let mut writer = engine.stores()?.writer(&lease)?;
     let mut report = LogoutReport::nothing();
     match scope {
@@ -245,6 +262,7 @@ fn logout(
         return Ok(report);
     }
     for kind in removal.in_order() {
+        tracing::debug!(store = %kind, "logout: removing the login");
         removal.remove_from(kind, &mut report)?;
     }
     report.legacy_token_removed = match writer.remove_legacy_token() {

@@ -71,6 +71,7 @@ impl TokenSpend<'_> {
             if let Some(change) = self.find_change()? {
                 return self.adopt(change);
             }
+            tracing::debug!("refresh: no usable response; trying once more");
             answer = self.send(&mut reservation, began.elapsed())?;
         }
         match answer {
@@ -87,9 +88,14 @@ impl TokenSpend<'_> {
     ) -> Result<Result<SavedResponse, authority::Error>, Error> {
         // The token's lifetime starts before the response arrives, and the machine may be suspended in between.
         let requested_at = self.engine.clock.now();
+        let (spent, endpoint) = (self.parent(), &self.request.endpoint);
+        tracing::debug!(%spent, %endpoint, reason = %self.request.reason, "refresh: sending the request");
         failpoint::at("sending");
         block_on(async {
-            let response = self.engine.authority.refresh_after(&self.request, passed).await?;
+            let response = self.engine.authority.refresh_after(&self.request, passed).await;
+            let response = response.inspect_err(
+                |error| tracing::debug!(%error, advice = ?error.kind(), "refresh: no new tokens"),
+            )?;
             failpoint::at("answered");
             Ok(self.save_response(response, requested_at, reservation.take()))
         })
@@ -111,6 +117,12 @@ impl TokenSpend<'_> {
         let rescue = Rescue::new(self.stored, self.parent(), response.into(), requested_at);
         let rescue = if owner == ResponseOwner::AnotherUser { rescue.into_refused() } else { rescue };
         let saved = reservation.map_or(Ok(()), |reservation| reservation.write(&rescue));
+        match &saved {
+            Ok(()) => {
+                tracing::debug!(child = ?rescue.child(), ?owner, "refresh: the response is saved in the rescue");
+            }
+            Err(error) => tracing::warn!(%error, "refresh: the response cannot be saved in the rescue"),
+        }
         failpoint::at("rescued");
         SavedResponse { rescue, owner, lacks_access_token, saved }
     }
@@ -126,7 +138,12 @@ impl TokenSpend<'_> {
             self.give_up(rescue)?;
             return Err(Error::WrongAccount);
         }
-        match self.writer.commit_rescue(&rescue) {
+        let committed = self.writer.commit_rescue(&rescue);
+        match &committed {
+            Ok(outcome) => tracing::debug!(?outcome, child = ?rescue.child(), "refresh: committed"),
+            Err(error) => tracing::warn!(%error, "refresh: not committed; the rescue holds the new tokens"),
+        }
+        match committed {
             Ok(CommitOutcome::Stored) if lacks_access_token => Err(Error::NoAccessToken),
             Ok(CommitOutcome::Stored | CommitOutcome::ReplacedSince) => self.serve_stored(rescue.child()),
             Ok(CommitOutcome::Changed) => {
@@ -150,6 +167,7 @@ impl TokenSpend<'_> {
 
     /// Records the spent token, and revokes the new tokens if no stored login owns them.
     fn give_up(&mut self, rescue: Rescue) -> Result<(), Error> {
+        tracing::debug!(child = ?rescue.child(), "refresh: giving up the new tokens");
         match self.writer.abandon_rescue(rescue)? {
             Some(orphan) => end_orphan(self.engine, &mut self.writer, &orphan),
             None => Ok(()),
@@ -253,6 +271,8 @@ impl TokenSpend<'_> {
     /// Adopts the document that another program committed, and records that for processes that wait.
     fn adopt(&mut self, change: ChangedDocument) -> Result<Snapshot, Error> {
         let (parent, now) = (self.parent(), self.engine.clock.now());
+        let adopted = change.stored.document.fingerprint();
+        tracing::debug!(spent = %parent, ?adopted, "refresh: adopting what another program has committed");
         self.writer.record_adopted(|state| {
             state.mark_spent(parent);
             state.poison = None;
@@ -285,8 +305,11 @@ impl TokenSpend<'_> {
             let outcome = SpendRecord::committed(poison.fingerprint, at);
             state.outcome = Some(SpendRecord { outcome: SpendOutcome::Refused, ..outcome });
         });
+        tracing::warn!(spent = %poison.fingerprint, cause = ?poison.cause, "refresh: the token failed permanently");
         // A poison that cannot be recorded still holds in this process.
-        drop(recorded);
+        if let Err(error) = recorded {
+            tracing::warn!(%error, "refresh: the permanent failure cannot be recorded");
+        }
         Error::Poisoned(Box::new(poison))
     }
 
@@ -311,6 +334,7 @@ impl TokenSpend<'_> {
             retry_at = retry_at.max(self.stored.document.expires_at(at));
         }
         let message = error.to_string();
+        tracing::debug!(failures, retry_at = ?retry_at.map(|at| at.to_string()), "refresh: backing off");
         let outcome = SpendRecord {
             outcome: ending,
             retry_at,

@@ -73,7 +73,10 @@ impl Writer<'_> {
                     private_file::remove(&path, Links::Refuse)?;
                 }
                 Some(bytes) => match self.open_rescue(bytes, &records)? {
-                    Ok(rescue) => orphans.extend(self.complete_rescue(path, rescue)?),
+                    Ok(rescue) => {
+                        tracing::info!(parent = %rescue.parent, child = ?rescue.child(), "recovery: completing a rescue");
+                        orphans.extend(self.complete_rescue(path, rescue)?);
+                    }
                     Err(reason) => self.set_aside(&path, reason)?,
                 },
             }

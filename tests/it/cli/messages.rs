@@ -237,7 +237,21 @@ fn the_log_shows_the_steps_of_a_refresh() {
     let mut machine = Machine::with_file();
     let world = World::expired(&mut machine);
     let ended = world.codex(["refresh"]).env("CODEX_AUTH_LOG", "trace").run().expect(0);
-    for step in ["DEBUG home ", "has the job", "the child process ended", "a fresh token is stored"] {
+    for step in [
+        "DEBUG home ",
+        "has the job",
+        "job: started",
+        "refresh: waiting for the lease",
+        "refresh: the lease is held",
+        "space is reserved",
+        "refresh: sending the request",
+        "saved in the rescue",
+        "refresh: committed",
+        "refresh: done",
+        "job: done",
+        "the child process ended",
+        "a fresh token is stored",
+    ] {
         assert!(ended.err.contains(step), "{step}\n{ended}");
     }
     for secret in [
