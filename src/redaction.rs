@@ -1,7 +1,6 @@
 //! Makes foreign text safe to print: one line, no control characters, nothing that looks like a token.
 
-use codex_auth_platform::text::is_printable;
-pub use codex_auth_platform::text::printable;
+pub use codex_auth_platform::text::{Styles, escape, is_printable, printable};
 
 /// The shortest word that may be a token, in bytes.
 const MIN_TOKEN: usize = 8;
@@ -29,6 +28,12 @@ pub fn redact(text: &str, longest: usize) -> String {
     clean
 }
 
+/// Returns whether `token` can be the value of an HTTP header as it is: visible ASCII letters only.
+#[must_use]
+pub fn is_header_safe(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Returns whether `word` is a lower-case word such as a command or an option, and not a secret that was typed instead.
 #[must_use]
 pub fn is_plain_word(word: &str) -> bool {
@@ -53,6 +58,14 @@ fn looks_like_token(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_holds_visible_ascii_letters_only() {
+        assert!(is_header_safe("sk-abc.DEF_~+/="));
+        for token in ["", "a b", "a\nb", "a\u{1b}b", "\u{202e}", "é", "a\u{7f}"] {
+            assert!(!is_header_safe(token), "{token:?}");
+        }
+    }
 
     #[test]
     fn words_that_look_like_tokens_are_replaced() {

@@ -1,7 +1,7 @@
 //! Reports that files may have changed, without reading them.
 //!
-//! The watches are on the folders, not on the files, because replacing a file removes the watch on it. The parent of
-//! each folder is watched as well, so that a folder that is created, removed or replaced is noticed and then watched.
+//! The watches are on the folders, not on the files, because replacing a file removes the watch on it. The folders above
+//! are watched as well, so that a folder that is created, removed or replaced is noticed and then watched.
 //!
 //! Where the system cannot report changes (a network or FUSE file system, an exhausted limit), the files count as
 //! possibly changed every second. notify's own poll watcher is not used: it compares modification times in whole
@@ -216,7 +216,7 @@ struct WatchedFolder {
 enum WatchedRole {
     /// The nearest existing folder above a watched file.
     Nearest,
-    /// Its parent, watched to notice that the folder is replaced. If it cannot be watched, the fallback poll notices.
+    /// A folder above it, watched to notice that one on the way is replaced. If it cannot be watched, the fallback poll notices.
     Parent,
 }
 
@@ -224,8 +224,11 @@ enum WatchedRole {
 fn watched_folders(files: &[PathBuf]) -> Vec<WatchedFolder> {
     let mut found = BTreeMap::new();
     for folder in files.iter().filter_map(|file| file.parent()) {
-        let existing = folder.ancestors().filter_map(|path| Some((path, filesystem::identity(path)?)));
-        for ((path, identity), role) in existing.zip([WatchedRole::Nearest, WatchedRole::Parent]) {
+        // No name in the root folder is replaced while programs run.
+        let folders = folder.ancestors().filter(|path| path.parent().is_some());
+        let existing = folders.filter_map(|path| Some((path, filesystem::identity(path)?)));
+        let roles = std::iter::once(WatchedRole::Nearest).chain(std::iter::repeat(WatchedRole::Parent));
+        for ((path, identity), role) in existing.zip(roles) {
             let known = found.entry(path).or_insert((identity, role));
             known.1 = known.1.min(role);
         }
@@ -308,10 +311,14 @@ mod tests {
         let paths = |files: &[PathBuf]| {
             watched_folders(files).into_iter().map(|folder| folder.path).collect::<Vec<_>>()
         };
-        let above = home.path().parent().unwrap();
-        assert_eq!(paths(std::slice::from_ref(&file)), [above, home.path()]);
+        // And all folders above it, except the root folder.
+        let mut expected: Vec<_> = home.path().ancestors().map(ToOwned::to_owned).collect();
+        expected.reverse();
+        expected.remove(0);
+        assert_eq!(paths(std::slice::from_ref(&file)), expected);
         #[expect(clippy::disallowed_methods, reason = "a test makes its own folders")]
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        assert_eq!(paths(&[file]), [home.path().join("a"), home.path().join("a/b")]);
+        expected.extend([home.path().join("a"), home.path().join("a/b")]);
+        assert_eq!(paths(&[file]), expected);
     }
 }

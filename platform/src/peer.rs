@@ -28,6 +28,15 @@ pub struct Peer {
     pub pid: Option<u32>,
 }
 
+impl Peer {
+    /// Returns whether the process is in our own PID namespace, or may be: not in a container inside it, nor outside.
+    /// Where the system does not say, as on macOS and with `/proc` masked, every process counts as here.
+    #[must_use]
+    pub fn is_in_this_container(&self) -> bool {
+        imp::is_in_this_container(self.pid)
+    }
+}
+
 /// The peer was refused, or the socket could not be removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -136,8 +145,12 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     let new = PathBuf::from(new);
     // A process that was killed while it bound may have left one.
     remove_socket(&new).map_err(io::Error::other)?;
-    let listener = UnixListener::bind(&new)?;
-    std::fs::rename(&new, path)?;
+    let (folder, name) = OpenFolder::parent_of(path)?;
+    let new_name = new.file_name().unwrap_or_default();
+    // As root, another user may have replaced the folder by a link meanwhile.
+    let address = folder.foreign_owner().and_then(|_| imp::path_in(&folder, new_name));
+    let listener = UnixListener::bind(address.as_ref().unwrap_or(&new))?;
+    folder.rename(new_name, name)?;
     Ok(listener)
 }
 
@@ -165,12 +178,31 @@ pub fn remove_socket(path: &Path) -> Result<Removal, Error> {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use std::os::fd::RawFd;
+    use std::ffi::OsStr;
+    use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+    use std::path::PathBuf;
 
-    use super::{Peer, io};
+    use super::{OpenFolder, Peer, io};
 
     /// `sun_path` of `sockaddr_un`, without the final zero.
     pub(super) const SOCKET_PATH_BYTES: usize = 107;
+
+    /// Returns a path of `name` in the folder `folder`, wherever that is by now.
+    pub(super) fn path_in(folder: &OpenFolder, name: &OsStr) -> Option<PathBuf> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd()));
+        path.exists().then(|| path.join(name))
+    }
+
+    /// A process in an inner namespace has a number in that one too; one outside has none here.
+    pub(super) fn is_in_this_container(pid: Option<u32>) -> bool {
+        let depth = |process: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+            Some(numbers.split_whitespace().count())
+        };
+        let Some(ours) = depth("self") else { return true };
+        pid.is_some_and(|pid| depth(&pid.to_string()).is_none_or(|theirs| theirs == ours))
+    }
 
     pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
         let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -198,12 +230,23 @@ mod imp {
 
 #[cfg(target_os = "macos")]
 mod imp {
+    use std::ffi::OsStr;
     use std::os::fd::RawFd;
+    use std::path::PathBuf;
 
-    use super::{Peer, io};
+    use super::{OpenFolder, Peer, io};
 
     /// `sun_path` of `sockaddr_un`, without the final zero.
     pub(super) const SOCKET_PATH_BYTES: usize = 103;
+
+    pub(super) fn is_in_this_container(_: Option<u32>) -> bool {
+        true
+    }
+
+    /// Without `/proc`, a socket is bound by its path only.
+    pub(super) fn path_in(_: &OpenFolder, _: &OsStr) -> Option<PathBuf> {
+        None
+    }
 
     pub(super) fn of(socket: RawFd) -> io::Result<Peer> {
         let (mut uid, mut gid) = (0, 0);

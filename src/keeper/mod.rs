@@ -8,6 +8,7 @@
 //! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain.
 
 mod client;
+mod connections;
 mod response;
 mod schedule;
 mod singleton;

@@ -23,9 +23,9 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch::Receiver;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::KeeperShared;
+use super::connections::{ConnectionActivity, Connections};
 use super::response::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
 use super::singleton::{Error, KeeperLock};
 use crate::manager::{
@@ -33,8 +33,6 @@ use crate::manager::{
 };
 use crate::watch::{WaitOutcome, Watch, WatchTrigger};
 
-/// Maximum number of concurrent connections; further ones wait.
-const MAX_CONNECTIONS: usize = 64;
 /// Maximum size of request line and headers; the minimum that hyper accepts.
 const MAX_REQUEST_SIZE: usize = 8 * 1024;
 /// Maximum time until the request has arrived.
@@ -87,14 +85,12 @@ impl KeeperSocket {
 
     /// Serves requests until it is dropped, or until another keeper has the lock.
     pub(super) async fn answer(mut self, shared: Arc<KeeperShared>, reads: Receiver<u64>) -> Error {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = tokio::task::JoinSet::new();
+        let mut connections = Connections::default();
         let mut changes = SocketWatch::of(&self.path);
         let mut listener = self.registered();
         loop {
-            while connections.try_join_next().is_some() {}
-            let (slot, stream) = tokio::select! {
-                accepted = accept(listener.as_ref(), &slots) => accepted,
+            let stream = tokio::select! {
+                stream = accept(listener.as_ref()) => stream,
                 () = changes.next() => {
                     let now = filesystem::presence(&self.path);
                     let ours = self.bound.as_ref().and_then(|bound| bound.identity).map(Presence::Present);
@@ -112,15 +108,20 @@ impl KeeperSocket {
                     continue;
                 }
             };
-            if let Err(error) = peer::require_same_user(&stream) {
-                tracing::warn!(%error, "rejected a connection of another user");
-                continue;
-            }
+            let peer = match peer::require_same_user(&stream).and_then(|()| peer::credentials(&stream)) {
+                Ok(peer) => peer,
+                Err(error) => {
+                    tracing::warn!(%error, "rejected a connection of another user");
+                    continue;
+                }
+            };
             let (shared, reads) = (Arc::clone(&shared), reads.clone());
-            connections.spawn(async move {
-                let _slot = slot;
-                let _ = tokio::time::timeout(REQUEST_TIMEOUT, serve(stream, shared, reads)).await;
+            let served = connections.serve(peer, |activity| async move {
+                let _ = tokio::time::timeout(REQUEST_TIMEOUT, serve(stream, shared, reads, activity)).await;
             });
+            if !served {
+                tracing::warn!(pid = peer.pid, "rejected a connection: too many requests are running");
+            }
         }
     }
 
@@ -143,17 +144,12 @@ impl Drop for KeeperSocket {
     }
 }
 
-/// Waits for a free slot and accepts the next connection. Cancel-safe.
-async fn accept(
-    listener: Option<&UnixListener>,
-    slots: &Arc<Semaphore>,
-) -> (OwnedSemaphorePermit, UnixStream) {
-    let (Some(listener), Ok(slot)) = (listener, Arc::clone(slots).acquire_owned().await) else {
-        return std::future::pending().await;
-    };
+/// Accepts the next connection. Cancel-safe.
+async fn accept(listener: Option<&UnixListener>) -> UnixStream {
+    let Some(listener) = listener else { return std::future::pending().await };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (slot, stream),
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 // Most likely out of file descriptors; other connections will free some.
@@ -209,8 +205,14 @@ fn is_replaceable(path: &Path) -> bool {
         && peer::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-async fn serve(stream: UnixStream, shared: Arc<KeeperShared>, reads: Receiver<u64>) {
+async fn serve(
+    stream: UnixStream,
+    shared: Arc<KeeperShared>,
+    reads: Receiver<u64>,
+    activity: ConnectionActivity,
+) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        activity.record_request();
         let (shared, reads) = (Arc::clone(&shared), reads.clone());
         async move { Ok::<_, Infallible>(shared.answer(&request, &reads).await) }
     });

@@ -19,7 +19,7 @@ use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
-use crate::store::{HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Waiting, Writer};
+use crate::store::{HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Stores, Waiting, Writer};
 
 /// Maximum time that a forced logout waits for other processes.
 const FORCED_WAIT: Duration = Duration::from_secs(5);
@@ -244,8 +244,10 @@ fn logout(
     };
     let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
     tracing::debug!(?scope, "logout: the lease is held");
-    let mut writer = engine.stores()?.writer(&lease)?;
+    let stores = Stores::open_for_logout(engine.home.clone(), &engine.environment, engine.keychain.clone())?;
+    let mut writer = stores.writer(&lease)?;
     let mut report = LogoutReport::nothing();
+    report.notes.extend(stores.config_error().map(|error| format!("{error}; the file was ignored")));
     match scope {
         LogoutScope::Revoke => {
             let is_interrupted = writer.state().logging_out.is_some();

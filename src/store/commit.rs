@@ -74,7 +74,7 @@ impl<'lease> CommitLocks<'lease> {
     }
 
     fn acquire_first(lease: &Lease, timeout: Duration) -> Result<FileLock, Error> {
-        Self::lock(lease, &lease.home().first_commit_lock(), LockFileMode::UserUmask, timeout)
+        Self::lock(lease, &lease.home().first_commit_lock(), LockFileMode::SharedWithFolder, timeout)
     }
 
     fn acquire_second(lease: &Lease) -> Result<FileLock, Error> {

@@ -29,11 +29,33 @@ const MAX_RAW_BYTES: u64 = 16 * 1024 * 1024;
 pub struct Stores {
     pub(super) home: Home,
     pub(super) settings: SettingsFile,
+    broken_config: BrokenConfig,
+    config_error: Option<String>,
     overrides: Overrides,
     pub(super) client: Client,
     pinned: Option<DocumentTarget>,
     timeout: Duration,
     pub(super) search_path: OsString,
+}
+
+/// What to do if `config.toml` cannot be parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BrokenConfig {
+    Fail,
+    Ignore,
+}
+
+impl BrokenConfig {
+    /// Reads the settings of `home`, and returns the error that was ignored, if any.
+    fn read(self, home: &Home, overrides: &Overrides) -> Result<(SettingsFile, Option<String>), Error> {
+        let settings = SettingsFile::read(home).and_then(|settings| settings.with_overrides(overrides, home));
+        match settings {
+            Err(error @ Error::Config { .. }) if self == Self::Ignore => {
+                Ok((SettingsFile::default(), Some(error.to_string())))
+            }
+            settings => Ok((settings?, None)),
+        }
+    }
 }
 
 /// The result of [`Stores::find`].
@@ -102,10 +124,30 @@ impl Stores {
     /// # Errors
     /// As [`SettingsFile::read`].
     pub fn with_keychain(home: Home, environment: &Environment, client: Client) -> Result<Self, Error> {
-        let settings = SettingsFile::read(&home)?.with_overrides(&environment.overrides, &home)?;
+        Self::with_config(home, environment, client, BrokenConfig::Fail)
+    }
+
+    /// As [`Self::with_keychain`], for a logout: a `config.toml` that cannot be parsed counts as empty, because it must not
+    /// keep a login on the machine. See [`Self::config_error`].
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file exists and cannot be read.
+    pub fn open_for_logout(home: Home, environment: &Environment, client: Client) -> Result<Self, Error> {
+        Self::with_config(home, environment, client, BrokenConfig::Ignore)
+    }
+
+    fn with_config(
+        home: Home,
+        environment: &Environment,
+        client: Client,
+        broken_config: BrokenConfig,
+    ) -> Result<Self, Error> {
+        let (settings, config_error) = broken_config.read(&home, &environment.overrides)?;
         Ok(Self {
             home,
             settings,
+            broken_config,
+            config_error,
             overrides: environment.overrides.clone(),
             client,
             pinned: None,
@@ -118,6 +160,12 @@ impl Stores {
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// Returns why `config.toml` counts as empty, if it could not be parsed.
+    #[must_use]
+    pub fn config_error(&self) -> Option<&str> {
+        self.config_error.as_deref()
     }
 
     /// Returns the settings of `config.toml` with the caller's overrides.
@@ -178,9 +226,9 @@ impl Stores {
     /// Reads the configuration again and pins the document to the file that the lease found.
     pub(super) fn under_lease(&self, lease: &Lease) -> Result<Self, Error> {
         let home = lease.home().clone();
-        let settings = SettingsFile::read(&home)?.with_overrides(&self.overrides, &home)?;
+        let (settings, config_error) = self.broken_config.read(&home, &self.overrides)?;
         let pinned = Some(lease.target().clone());
-        Ok(Self { home, settings, pinned, ..self.clone() })
+        Ok(Self { home, settings, config_error, pinned, ..self.clone() })
     }
 
     /// Returns whether the login is, or would be looked up, in the keychain.

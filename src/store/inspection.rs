@@ -62,6 +62,8 @@ pub enum EntryRole {
     Config,
     /// The document, which is secret.
     Document,
+    /// A commit lock of Codex's: any user who can open it can stop every login and refresh.
+    CommitLock,
     /// The home's folder, which other users may list.
     Home,
     /// The `codex-auth` folder or a file in it, which only the owner may access.
@@ -74,7 +76,7 @@ impl HomeEntry {
     pub fn is_loose(&self) -> bool {
         let forbidden = match self.role {
             EntryRole::Config | EntryRole::Home => 0o022,
-            EntryRole::Document | EntryRole::Ours => 0o077,
+            EntryRole::CommitLock | EntryRole::Document | EntryRole::Ours => 0o077,
         };
         // In a sticky folder only the owner of a file can rename or remove it.
         let sticky = self.role == EntryRole::Home && self.mode & 0o1000 != 0;
@@ -84,7 +86,7 @@ impl HomeEntry {
     /// Returns whether [`fix`] makes it private again. A home and its configuration keep the modes that the user set.
     #[must_use]
     pub fn is_fixable(&self) -> bool {
-        matches!(self.role, EntryRole::Document | EntryRole::Ours)
+        matches!(self.role, EntryRole::CommitLock | EntryRole::Document | EntryRole::Ours)
     }
 }
 
@@ -148,6 +150,9 @@ pub fn inspect(home: &Home) -> Result<HomeInspection, Error> {
 /// [`Error::File`]: a file belongs to another user or cannot be changed. The files before it are fixed.
 pub fn fix(lease: &Lease) -> Result<(), Error> {
     // Acquiring the lease has fixed the folders, and releasing it clears the note in the lock file.
+    for path in commit_locks(lease.home(), lease.target()) {
+        private_file::repair(&path, Links::Refuse)?;
+    }
     for (path, links) in files(lease.home(), lease.target()) {
         private_file::remove_leftovers(&path, links);
         if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
@@ -169,14 +174,27 @@ fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
     ]
 }
 
+/// Returns the commit locks in folders that other users can enter but not write to. In others they are either out of
+/// reach, or shared with the users who can write there.
+fn commit_locks(home: &Home, target: &DocumentTarget) -> Vec<PathBuf> {
+    let is_entered_by_others = |path: &PathBuf| {
+        let folder = path.parent().and_then(|folder| private_file::ownership(folder, Links::Follow).ok()?);
+        folder.is_some_and(|folder| folder.mode & 0o011 != 0 && folder.mode & 0o022 == 0)
+    };
+    [home.first_commit_lock(), target.commit_lock()].into_iter().filter(is_entered_by_others).collect()
+}
+
 fn entries(home: &Home, target: &DocumentTarget) -> Result<Vec<HomeEntry>, Error> {
     let mut found = Vec::new();
     let folders = [(home.path().to_owned(), Links::Follow), (target.folder().folder(), Links::Refuse)];
-    for (path, links) in folders.into_iter().chain(files(home, target)) {
+    let commit_locks = commit_locks(home, target);
+    let locks = commit_locks.iter().map(|path| (path.clone(), Links::Refuse));
+    for (path, links) in folders.into_iter().chain(files(home, target)).chain(locks) {
         let role = match &path {
             path if path == home.path() => EntryRole::Home,
             path if *path == home.document() => EntryRole::Document,
             path if *path == home.config() => EntryRole::Config,
+            path if commit_locks.contains(path) => EntryRole::CommitLock,
             _ => EntryRole::Ours,
         };
         if let Some(private_file::FileOwnership { path, owner, mode, .. }) =

@@ -80,11 +80,12 @@ pub fn watched_files(home: &Home) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the symbolic links in the spelled path of `home`; changing one of them puts another folder there.
+/// Returns the symbolic links that lead to the folder of `home`, its document and its configuration; changing one of them
+/// puts another folder or file there.
 #[must_use]
 pub fn links_to(home: &Home) -> Vec<PathBuf> {
-    let above = home.spelled().ancestors().filter(|path| !path.as_os_str().is_empty());
-    above.filter(|path| path.is_symlink()).map(Path::to_owned).collect()
+    let paths = [home.spelled().to_owned(), home.document(), home.config()];
+    paths.iter().flat_map(|path| private_file::links_on_the_way(path)).collect()
 }
 
 /// Returns the stamps of the [`watched_files`], in the same order; a changed file has another stamp, and a file that
@@ -122,6 +123,7 @@ impl DocumentTarget {
             return Err(private_file::Error::NotAFile { path: real }.into());
         };
         let folder = Home::at(parent).ok().filter(Home::is_found).ok_or_else(dangling)?;
+        private_file::check_link_target(&link, folder.path())?;
         if is_reserved(name) {
             return Err(Error::ReservedName { link, target: real });
         }

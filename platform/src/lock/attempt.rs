@@ -15,7 +15,7 @@ use super::waiting::LockAttempt;
 use crate::filesystem::{FileId, parent_folder};
 use crate::hardening::with_inherited_umask;
 use crate::private_file::{
-    self, OpenFolder, SAFE_OPEN, TemporaryFile, check_can_replace_in, check_writable, is_contended,
+    self, OpenFolder, TemporaryFile, check_can_replace_in, check_writable, is_contended, open_file,
 };
 
 /// The mode of a lock file that has to be created. Links are never followed.
@@ -25,12 +25,14 @@ pub enum LockFileMode {
     /// 0600, also for an existing file of this user with a looser mode: a process that cannot open the file cannot
     /// lock it.
     Private,
-    /// 0666 less the user's umask from before [`harden`](crate::hardening::harden), as programs without a mode of
-    /// their own create files.
-    UserUmask,
+    /// 0600 where only the owner of the folder can create files, since any user who can open the file can lock it.
+    /// Otherwise 0666 less the user's umask from before [`harden`](crate::hardening::harden), for the other users of
+    /// the folder. An existing file keeps its mode.
+    SharedWithFolder,
 }
 
 pub(super) fn attempt(path: &Path, creation: LockFileMode) -> Result<LockAttempt<File>, Error> {
+    let creation = creation.in_folder(parent_folder(path));
     let (opened, owner) = match foreign_folder(path)? {
         None => (open(path, creation, OFlags::CREATE)?, None),
         Some(foreign) => {
@@ -70,24 +72,20 @@ pub(super) fn attempt(path: &Path, creation: LockFileMode) -> Result<LockAttempt
 }
 
 /// Opens the lock file for writing, or else for reading; `None` if it was removed meanwhile.
-fn open(path: &Path, creation: LockFileMode, create: OFlags) -> Result<Option<File>, Error> {
-    let how = OFlags::RDWR | create | SAFE_OPEN;
-    match with_creation_umask(creation, || rustix::fs::open(path, how, permissions(creation))) {
-        Ok(descriptor) => {
-            let file = File::from(descriptor);
-            if creation == LockFileMode::Private {
+fn open(path: &Path, creation: CreationMode, create: OFlags) -> Result<Option<File>, Error> {
+    match creation.apply(|mode| open_file(path, OFlags::RDWR | create, mode)) {
+        Ok(file) => {
+            if creation == CreationMode::Private {
                 restrict_mode(&file);
             }
             Ok(Some(file))
         }
-        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            match rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Mode::empty()) {
-                Ok(descriptor) => Ok(Some(File::from(descriptor))),
-                Err(_) => Err(Error::ReadOnly { path: path.to_owned(), source: error.into() }),
-            }
-        }
-        Err(Errno::NOENT) if create.is_empty() => Ok(None),
-        Err(error) => Err(open_error(path, error.into())),
+        Err(error) if is_refusal(&error) => match open_file(path, OFlags::RDONLY, Mode::empty()) {
+            Ok(file) => Ok(Some(file)),
+            Err(_) => Err(Error::ReadOnly { path: path.to_owned(), source: error }),
+        },
+        Err(error) if create.is_empty() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(open_error(path, error)),
     }
 }
 
@@ -95,8 +93,7 @@ fn open(path: &Path, creation: LockFileMode, create: OFlags) -> Result<Option<Fi
 pub(super) fn replace(path: &Path) -> Result<File, Error> {
     let failed = |error| open_error(path, error);
     let (folder, name) = OpenFolder::parent_of(path).map_err(failed)?;
-    let mut temporary =
-        TemporaryFile::create(folder, name, permissions(LockFileMode::Private)).map_err(failed)?;
+    let mut temporary = TemporaryFile::create(folder, name, PRIVATE).map_err(failed)?;
     if temporary.folder().foreign_owner().is_some() {
         temporary.folder().give_to_owner(temporary.file()).map_err(failed)?;
     }
@@ -108,10 +105,10 @@ pub(super) fn replace(path: &Path) -> Result<File, Error> {
 
 /// Opens a lock file for reading; `None` if there is none.
 pub(super) fn open_for_reading(path: &Path) -> Result<Option<File>, Error> {
-    let file = match rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Mode::empty()) {
-        Ok(descriptor) => File::from(descriptor),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(open_error(path, error.into())),
+    let file = match open_file(path, OFlags::RDONLY, Mode::empty()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(open_error(path, error)),
     };
     match file.metadata() {
         Ok(found) if found.is_file() => Ok(Some(file)),
@@ -168,7 +165,7 @@ fn any_file(folder: &Path) -> Option<File> {
 fn lock_error(path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();
     match Errno::from_io_error(&source) {
-        Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+        Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::BADF) => {
             Error::Unsupported { path, source }
         }
         // A different number only on macOS.
@@ -199,7 +196,7 @@ fn restrict_mode(file: &File) {
         && found.mode() & 0o777 != 0o600
         && found.uid() == rustix::process::geteuid().as_raw()
     {
-        let _ = rustix::fs::fchmod(file, permissions(LockFileMode::Private));
+        let _ = rustix::fs::fchmod(file, PRIVATE);
     }
 }
 
@@ -228,7 +225,7 @@ enum OwnershipCheck {
 fn ensure_owner(
     path: &Path,
     foreign: ForeignFolder<'_>,
-    creation: LockFileMode,
+    creation: CreationMode,
 ) -> Result<OwnershipCheck, Error> {
     let ForeignFolder { folder, name, owner } = foreign;
     let failed = |error| open_error(path, error);
@@ -251,8 +248,7 @@ fn ensure_owner(
             Err(error) => return Err(failed(error)),
         }
     }
-    let temporary =
-        with_creation_umask(creation, || TemporaryFile::create(folder, name, permissions(creation)));
+    let temporary = creation.apply(|mode| TemporaryFile::create(folder, name, mode));
     let mut temporary = temporary.map_err(failed)?;
     temporary
         .folder()
@@ -266,19 +262,42 @@ fn ensure_owner(
     }
 }
 
-/// Calls `work`, which may create a lock file, under the umask for it.
-fn with_creation_umask<T>(creation: LockFileMode, work: impl FnOnce() -> T) -> T {
-    match creation {
-        LockFileMode::Private => work(),
-        LockFileMode::UserUmask => with_inherited_umask(work),
+const PRIVATE: Mode = Mode::from_raw_mode(0o600);
+
+/// The mode of a lock file in a certain folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CreationMode {
+    /// 0600, also for an existing file.
+    Private,
+    /// 0600 for a new file.
+    PrivateIfNew,
+    /// 0666 less the user's umask.
+    UserUmask,
+}
+
+impl LockFileMode {
+    fn in_folder(self, folder: &Path) -> CreationMode {
+        let is_shared = || std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o022 != 0);
+        match self {
+            Self::Private => CreationMode::Private,
+            Self::SharedWithFolder if is_shared() => CreationMode::UserUmask,
+            Self::SharedWithFolder => CreationMode::PrivateIfNew,
+        }
     }
 }
 
-fn permissions(creation: LockFileMode) -> Mode {
-    match creation {
-        LockFileMode::Private => Mode::from_raw_mode(0o600),
-        LockFileMode::UserUmask => Mode::from_raw_mode(0o666),
+impl CreationMode {
+    /// Calls `work`, which may create a lock file with the mode that it gets.
+    fn apply<T>(self, work: impl FnOnce(Mode) -> T) -> T {
+        match self {
+            Self::Private | Self::PrivateIfNew => work(PRIVATE),
+            Self::UserUmask => with_inherited_umask(|| work(Mode::from_raw_mode(0o666))),
+        }
     }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
 
 fn open_error(path: &Path, source: io::Error) -> Error {

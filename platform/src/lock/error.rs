@@ -62,7 +62,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The file system does not support locks.
-    #[error("{path} cannot be locked: its file system has no locks; use a folder on another disk")]
+    #[error("{path} cannot be locked: its file system has no locks ({source}); use a folder on another disk")]
     Unsupported {
         /// The lock file.
         path: PathBuf,

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::note_marker;
-use crate::private_file::SAFE_OPEN;
+use crate::private_file::open_file;
 use crate::text::printable;
 
 /// The maximum length of a note, in bytes.
@@ -39,7 +39,7 @@ pub(super) fn stale_note(path: &Path) -> Option<Holder> {
 }
 
 fn open(path: &Path) -> Option<File> {
-    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | SAFE_OPEN, Mode::empty()).ok()?);
+    let file = open_file(path, OFlags::RDONLY, Mode::empty()).ok()?;
     file.metadata().ok()?.is_file().then_some(file)
 }
 

@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::folder::SAFE_OPEN;
 use super::paths::{Links, resolve};
+use super::walk;
 
 use crate::filesystem::FileId;
 
@@ -116,10 +116,10 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, E
     let mut reads = 0;
     loop {
         reads += 1;
-        let file = match rustix::fs::open(&target, OFlags::RDONLY | SAFE_OPEN, Mode::empty()) {
-            Ok(descriptor) => File::from(descriptor),
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(failed(error.into())),
+        let file = match walk::open_file(&target, OFlags::RDONLY, Mode::empty()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
         };
         let before = file.metadata().map_err(failed)?;
         if !before.is_file() {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::contents::Exposure;
@@ -64,7 +64,7 @@ pub fn create_directory(path: &Path) -> Result<(), Error> {
     };
     let made = made.map_err(failed)?;
     if made.metadata().map_err(failed)?.permissions().mode() & 0o777 != 0o700 {
-        rustix::fs::fchmod(&made, Mode::RWXU).map_err(|error| failed(error.into()))?;
+        folder::set_mode(&made, Mode::RWXU).map_err(failed)?;
     }
     give_if_empty(&folder, &made, path).inspect_err(|_| folder.remove_folder(name))?;
     folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })
@@ -87,10 +87,12 @@ pub fn directory_state(path: &Path) -> Result<DirectoryState, Error> {
             };
         }
     }
-    match rustix::fs::accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+    match folder::check_writable(CWD, path) {
         Ok(()) => Ok(DirectoryState::Writable),
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(DirectoryState::ReadOnly),
-        Err(error) => Err(Error::from_read("read the metadata of", path, error.into())),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(DirectoryState::ReadOnly),
+            _ => Err(Error::from_read("read the metadata of", path, error)),
+        },
     }
 }
 
@@ -114,8 +116,8 @@ fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<(
     if metadata.uid() != folder.expected_owner() {
         return Err(Error::ForeignOwner { path: path.to_owned(), uid: metadata.uid(), source: None });
     }
-    rustix::fs::fchmod(&found, Mode::RWXU)
-        .map_err(|error| Error::from_write("change the mode of", path, 0, error.into()))
+    folder::set_mode(&found, Mode::RWXU)
+        .map_err(|error| Error::from_write("change the mode of", path, 0, error))
 }
 
 /// As root in another user's folder, gives the new folder to that user, but only if it is empty: between its creation

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::attributes::Flag;
+use super::walk::UnsafeLink;
 
 /// A private file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum Error {
         /// Its owner.
         uid: u32,
     },
+    /// As root: a link that another user can replace leads to a file or folder that does not belong to that user.
+    #[error(transparent)]
+    UnsafeLink(#[from] UnsafeLink),
     /// A link on the way to the file or folder leads nowhere, for example into a volume that is not mounted.
     #[error(
         "the link {link} leads to {target}, which does not exist; mount the volume it is on, or correct the link"
@@ -160,6 +164,9 @@ impl Error {
 
     /// Classifies a failed change by what the caller can do about it.
     pub(super) fn from_write(action: &'static str, path: &Path, needed: u64, source: io::Error) -> Self {
+        if let Some(unsafe_link) = unsafe_link(&source) {
+            return unsafe_link.into();
+        }
         let path = path.to_owned();
         match Errno::from_io_error(&source) {
             Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::NoSpace { path, needed, source },
@@ -173,6 +180,9 @@ impl Error {
 
     /// Classifies a failed read.
     pub(super) fn from_read(action: &'static str, path: &Path, source: io::Error) -> Self {
+        if let Some(unsafe_link) = unsafe_link(&source) {
+            return unsafe_link.into();
+        }
         let path = path.to_owned();
         match Errno::from_io_error(&source) {
             Some(Errno::ACCESS | Errno::PERM) => Self::Unreadable { path, source },
@@ -181,6 +191,10 @@ impl Error {
             _ => Self::Io { action, path, source },
         }
     }
+}
+
+fn unsafe_link(error: &io::Error) -> Option<UnsafeLink> {
+    error.get_ref()?.downcast_ref::<UnsafeLink>().cloned()
 }
 
 /// Returns who may read `path`, and what this user can do.

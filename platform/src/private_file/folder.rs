@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use super::walk;
 use crate::filesystem::parent_folder;
 
 /// Flags of every open in this crate: close on exec, follow no links, do not wait, acquire no terminal.
@@ -41,10 +42,9 @@ impl OpenFolder {
         Ok((Self::open(parent_folder(path))?, name))
     }
 
-    /// Opens a directory; a link in its place is followed.
+    /// Opens a directory; links are followed, as root only safe ones.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self::from_file(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+        Self::from_file(File::from(walk::open_folder(path)?))
     }
 
     /// Wraps a directory that is already open.
@@ -149,6 +149,12 @@ impl OpenFolder {
     }
 }
 
+impl AsFd for OpenFolder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 /// Whether the owner of a file was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnershipChange {
@@ -165,6 +171,15 @@ pub(crate) fn check_writable(base: impl AsFd, path: &Path) -> io::Result<()> {
         // A flag forbids writing alone; a system call filter forbids the check itself.
         Err(Errno::PERM) if check(Access::EXEC_OK) == Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Sets the mode of our own new file or folder. Succeeds where the file system has no modes of its own, such as a Windows
+/// drive or an SMB share: how it was mounted decides who can read it, and a reader reports that.
+pub(super) fn set_mode(file: &File, mode: Mode) -> io::Result<()> {
+    match rustix::fs::fchmod(file, mode) {
+        Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+        outcome => Ok(outcome?),
     }
 }
 

@@ -5,7 +5,7 @@
 //! two concurrent writers leave one of the two contents, and readers need no lock.
 //!
 //! **Links.** Only the last component of a path is checked, and the caller chooses with [`Links`]. Links among the
-//! folders above it are followed.
+//! folders above it are followed; as root, a link in another user's folder only to a folder of the same user.
 //!
 //! **Owners.** Root, in another user's folder, gives whatever it creates to that user before it appears under its
 //! name. It changes the owner of new files only: a user may put a hard link to root's files into a folder of their
@@ -24,17 +24,20 @@ mod predicate;
 mod replacement;
 mod reserved;
 mod temporary;
+mod walk;
 
 pub use attributes::Flag;
 pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, repair};
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
 pub use directory::{DirectoryState, create_directory, directory_state};
 pub use error::Error;
-pub use paths::{FolderLocation, Links, canonical, locate_folder, resolve};
+pub use paths::{FolderLocation, Links, canonical, links_on_the_way, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
 pub use replacement::{MountPolicy, Replacement, ReplacementNote, replace, test_replacement};
 pub use reserved::{ReservedFile, is_blank};
+pub use walk::{UnsafeLink, check_link_target};
 
-pub(crate) use folder::{OpenFolder, SAFE_OPEN, check_writable};
+pub(crate) use folder::{OpenFolder, check_writable};
 pub(crate) use predicate::check_can_replace_in;
 pub(crate) use temporary::{TemporaryFile, is_contended, random};
+pub(crate) use walk::open_file;

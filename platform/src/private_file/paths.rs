@@ -5,17 +5,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use super::walk::UserLink;
 use crate::filesystem::parent_folder;
 
 /// Maximum number of links in a row, as on Linux.
-const MAX_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
 
 /// What to do if the path names a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Links {
     /// Use the file that it leads to, even if that does not exist yet; the link stays. Each link on the way must
-    /// belong to root, to this user, or to the owner of its folder.
+    /// belong to root, to this user, or to the owner of its folder. As root, a link in another user's folder must lead
+    /// to a file of that user, in a folder of that user.
     Follow,
     /// Fail with [`Error::Link`].
     Refuse,
@@ -38,18 +40,21 @@ pub enum FolderLocation {
 /// [`canonical`].
 ///
 /// # Errors
-/// [`Error::Link`] if links are refused; [`Error::ForeignLink`]; [`Error::LinkLoop`] after 40 of them;
+/// [`Error::Link`] if links are refused; [`Error::ForeignLink`]; [`Error::UnsafeLink`]; [`Error::LinkLoop`] after 40;
 /// [`Error::Unreadable`] and [`Error::Io`].
 pub fn resolve(path: &Path, links: Links) -> Result<PathBuf, Error> {
     let mut here = path.to_owned();
+    let mut user_link = None;
     for _ in 0..=MAX_LINKS {
         let found = match std::fs::symlink_metadata(&here) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(here),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return check_owners(here, None, user_link);
+            }
             Err(error) => return Err(Error::from_read("read the metadata of", &here, error)),
         };
         if !found.is_symlink() {
-            return Ok(here);
+            return check_owners(here, Some(found.uid()), user_link);
         }
         if links == Links::Refuse {
             return Err(Error::Link { path: here });
@@ -61,10 +66,52 @@ pub fn resolve(path: &Path, links: Links) -> Result<PathBuf, Error> {
         if ![0, rustix::process::geteuid().as_raw(), neighbour].contains(&found.uid()) {
             return Err(Error::ForeignLink { path: here, uid: found.uid() });
         }
+        user_link = user_link.or_else(|| UserLink::of(&here, found.uid(), neighbour));
         let target = std::fs::read_link(&here).map_err(|error| Error::from_read("read", &here, error))?;
         here = folder.join(target);
     }
     Err(Error::LinkLoop { path: path.to_owned() })
+}
+
+/// Returns `target`, whose owner is `owner` if it exists. If a link of another user led there, checks that the file and
+/// its folder belong to that user.
+fn check_owners(target: PathBuf, owner: Option<u32>, user_link: Option<UserLink>) -> Result<PathBuf, Error> {
+    if let Some(user_link) = user_link {
+        let folder = parent_folder(&target);
+        if let Ok(found) = std::fs::metadata(folder) {
+            user_link.check_target(folder, found.uid())?;
+        }
+        owner.map_or(Ok(()), |owner| user_link.check_target(&target, owner))?;
+    }
+    Ok(target)
+}
+
+/// Returns the links that `path` leads through, among its folders too and each with the links on its own way, in the order
+/// in which they are followed. Changing one of them puts another file there.
+#[must_use]
+pub fn links_on_the_way(path: &Path) -> Vec<PathBuf> {
+    let parts = |path: &Path| {
+        let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_owned()).collect();
+        parts.into_iter().rev()
+    };
+    let mut links = Vec::new();
+    let mut left: Vec<_> = parts(path).collect();
+    let mut way = PathBuf::new();
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            way.pop();
+            continue;
+        }
+        way.push(part);
+        if links.len() < MAX_LINKS
+            && let Ok(target) = std::fs::read_link(&way)
+        {
+            left.extend(parts(&target));
+            links.push(way.clone());
+            way.pop();
+        }
+    }
+    links
 }
 
 /// Returns the absolute path of an existing file or folder, with symbolic links, `.` and `..` resolved.
@@ -144,6 +191,20 @@ mod tests {
             assert!(matches!(error, Err(Error::NotADirectory { .. })), "{spelled}");
         }
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn every_link_on_the_way_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        symlink("a", root.join("one")).unwrap();
+        symlink("../../one/b/last", root.join("a/b/middle")).unwrap();
+        symlink(root.join("missing"), root.join("a/b/last")).unwrap();
+        symlink("circle", root.join("circle")).unwrap();
+        let expected = ["one", "a/b/middle", "one", "a/b/last"].map(|name| root.join(name));
+        assert_eq!(links_on_the_way(&root.join("one/b/middle")), expected);
+        assert_eq!(links_on_the_way(&root.join("circle")).len(), MAX_LINKS);
     }
 
     #[test]

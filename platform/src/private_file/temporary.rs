@@ -11,7 +11,7 @@ use fs2::FileExt;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::folder::OpenFolder;
+use super::folder::{self, OpenFolder};
 
 /// How often to try again if a name is taken, or a file was removed before it was locked.
 const MAX_ATTEMPTS: usize = 32;
@@ -54,7 +54,7 @@ impl TemporaryFile {
             let temporary = Self { folder, name, file, state: TemporaryState::Named };
             let private = Mode::RUSR | Mode::WUSR;
             if mode == private && metadata.permissions().mode() & 0o7777 != 0o600 {
-                rustix::fs::fchmod(&temporary.file, private)?;
+                folder::set_mode(&temporary.file, private)?;
             }
             return Ok(temporary);
         }

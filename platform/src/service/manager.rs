@@ -100,6 +100,15 @@ pub fn restarts_this_process(variable: impl Fn(&str) -> Option<OsString>) -> boo
     imp::restarts_this_process(variable)
 }
 
+/// Returns the owner of the folder `home` if this process is root and the owner is another user, whose service manager it
+/// cannot reach.
+#[must_use]
+pub fn foreign_owner(home: &Path) -> Option<u32> {
+    let is_root = rustix::process::geteuid().is_root();
+    let owner = private_file::ownership(home, Links::Follow).ok()??.owner;
+    (is_root && owner != 0).then_some(owner)
+}
+
 /// Replaces `file` with `text` atomically, and creates missing folders above it.
 ///
 /// # Errors

@@ -8,4 +8,6 @@ mod manager;
 mod systemd;
 
 pub use description::{Error, ManagerCall, Service, Start};
-pub use manager::{NATIVE, ServiceFolders, ServiceManager, read, remove, restarts_this_process, write};
+pub use manager::{
+    NATIVE, ServiceFolders, ServiceManager, foreign_owner, read, remove, restarts_this_process, write,
+};

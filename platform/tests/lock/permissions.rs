@@ -14,13 +14,17 @@ use crate::{LONG, assert_held, exclusive};
 fn a_lock_file_has_the_requested_mode() {
     let name = this_test!();
     if let Some((_, path)) = subprocess::role() {
-        drop(FileLock::acquire(&path.join("ordinary"), LockFileMode::UserUmask, Wait::No).unwrap());
+        drop(FileLock::acquire(&path.join("ordinary"), LockFileMode::SharedWithFolder, Wait::No).unwrap());
         drop(exclusive(&path.join("private"), Wait::No).unwrap());
         return subprocess::report_done();
     }
     let folder = tempfile::tempdir().unwrap();
     subprocess::run_role(name, "maker", folder.path(), &RunAs::Shell("umask 013"));
-    assert_eq!(subprocess::mode(&folder.path().join("ordinary")), 0o664);
+    assert_eq!(subprocess::mode(&folder.path().join("ordinary")), 0o600);
+    fs::remove_file(folder.path().join("ordinary")).unwrap();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o770)).unwrap();
+    subprocess::run_role(name, "maker", folder.path(), &RunAs::Shell("umask 013"));
+    assert_eq!(subprocess::mode(&folder.path().join("ordinary")), 0o664, "shared like its folder");
     assert_eq!(subprocess::mode(&folder.path().join("private")), 0o600);
     fs::remove_file(folder.path().join("private")).unwrap();
     subprocess::run_role(name, "maker", folder.path(), &RunAs::Shell("umask 0777"));
@@ -29,7 +33,7 @@ fn a_lock_file_has_the_requested_mode() {
     let loose = folder.path().join("loose");
     fs::write(&loose, "").unwrap();
     fs::set_permissions(&loose, PermissionsExt::from_mode(0o666)).unwrap();
-    drop(FileLock::acquire(&loose, LockFileMode::UserUmask, Wait::No).unwrap());
+    drop(FileLock::acquire(&loose, LockFileMode::SharedWithFolder, Wait::No).unwrap());
     assert_eq!(subprocess::mode(&loose), 0o666);
     drop(exclusive(&loose, Wait::No).unwrap());
     assert_eq!(subprocess::mode(&loose), 0o600);
@@ -59,7 +63,11 @@ fn a_readable_lock_file_can_be_locked_and_one_that_cannot_be_created_is_read_onl
         "@held",
     );
     running.wait_for_line("@refused");
-    assert_held(&FileLock::acquire(&folder.path().join("readable"), LockFileMode::UserUmask, Wait::No));
+    assert_held(&FileLock::acquire(
+        &folder.path().join("readable"),
+        LockFileMode::SharedWithFolder,
+        Wait::No,
+    ));
     assert_eq!(holder(&folder.path().join("readable")), None);
 }
 

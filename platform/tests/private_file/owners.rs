@@ -3,10 +3,15 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use codex_auth_platform::lock::{FileLock, LockFileMode, Wait};
+use codex_auth_platform::peer;
 use codex_auth_platform::private_file::{
-    Error, Links, MountPolicy, Replacement, ReplacementNote, create_directory, read, repair, resolve,
+    Error, Links, MountPolicy, Replacement, ReplacementNote, ReservedFile, create_directory, read, remove,
+    rename, repair, resolve,
 };
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::subprocess::{self, OTHER_UID, RunAs, this_test};
 use crate::{MANY, bytes, replace};
@@ -90,6 +95,8 @@ fn a_link_of_another_user_is_not_followed() {
     let theirs = subprocess::folder_of_other_user();
     for folder in [folder.path(), theirs.path()] {
         fs::write(folder.join("real"), "content").unwrap();
+        let owner = fs::metadata(folder).unwrap().uid();
+        lchown(folder.join("real"), Some(owner), Some(owner)).unwrap();
         symlink("real", folder.join("link")).unwrap();
         lchown(folder.join("link"), Some(OTHER_UID), Some(OTHER_UID)).unwrap();
     }
@@ -132,4 +139,43 @@ fn a_folder_that_is_not_ours_to_change_is_read_only_and_can_be_read() {
     }
     subprocess::run_role(name, "other user", folder.path(), &RunAs::OtherUser);
     assert_eq!(subprocess::names(folder.path()), ["closed", "open"]);
+}
+
+#[test]
+fn a_folder_that_its_owner_swaps_for_a_link_never_leads_root_into_another_folder() {
+    let home = subprocess::folder_of_other_user();
+    let roots = subprocess::open_folder();
+    fs::write(roots.path().join("precious"), "root's own").unwrap();
+    fs::create_dir(home.path().join("records")).unwrap();
+    symlink(roots.path(), home.path().join("evil")).unwrap();
+    for name in ["records", "evil"] {
+        lchown(home.path().join(name), Some(OTHER_UID), Some(OTHER_UID)).unwrap();
+    }
+    let at = |name: &str| home.path().join("records").join(name);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (home.path().join("records"), home.path().join("evil"));
+            while !stop.load(Ordering::Relaxed) {
+                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for _ in 0..300 {
+            let _ = replace(&at("replaced"), b"x");
+            let _ = ReservedFile::create(&at("reserved"), 64).and_then(|reserved| reserved.write(b"x"));
+            let _ = create_directory(&at("folder"));
+            let _ = FileLock::acquire(&at("private"), LockFileMode::Private, Wait::No);
+            let _ = FileLock::acquire(&at("shared"), LockFileMode::SharedWithFolder, Wait::No);
+            let _ = FileLock::seize(&at("seized"));
+            let _ = peer::bind(&at("socket"));
+            let _ = remove(&at("precious"), Links::Refuse);
+            let _ = rename(&at("precious"), "renamed".as_ref());
+            let _ = repair(&at("precious"), Links::Refuse);
+            let found = read(&at("precious"), MANY, Links::Refuse);
+            assert!(!matches!(found, Ok(Some(_))), "root's file was read");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(subprocess::names(roots.path()), ["precious"]);
+    assert_eq!(subprocess::mode(&roots.path().join("precious")), 0o644);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use codex_auth::document::AuthDocument;
 use codex_auth::keeper::KeeperAccount;
 use codex_auth::manager::{AuthManager, Snapshot};
-use codex_auth::store::{self, LockDeadline, StorageNote, Waiting};
+use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting};
 use codex_auth::{AuthMode, Clock, Environment, Home, Lease, Stores};
 use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
 use serde_json::{Value, json};
@@ -36,15 +36,34 @@ impl CommandContext {
         Self::at(home, environment, output)
     }
 
+    /// As [`Self::open`], for a logout, which a `config.toml` that cannot be parsed does not prevent.
+    pub(crate) fn open_for_logout(output: &mut Output) -> Result<Self, CommandError> {
+        let environment = Environment::of_process()?;
+        output.configure(&environment);
+        let home = store::locate(&environment)?;
+        let open =
+            |home, environment: &_| Stores::open_for_logout(home, environment, KeychainClient::system());
+        Self::with_stores(home, environment, output, open)
+    }
+
     /// As [`Self::open`], for a home that is known already.
     pub(crate) fn at(
         home: Home,
         environment: Environment,
         output: &mut Output,
     ) -> Result<Self, CommandError> {
+        Self::with_stores(home, environment, output, Stores::open)
+    }
+
+    fn with_stores(
+        home: Home,
+        environment: Environment,
+        output: &mut Output,
+        open: impl FnOnce(Home, &Environment) -> Result<Stores, store::Error>,
+    ) -> Result<Self, CommandError> {
         output.set_home(json!(path_text(home.path())));
         tracing::debug!("home {}", home.path().display());
-        let stores = Stores::open(home, &environment)?;
+        let stores = open(home, &environment)?;
         let deadline = LockDeadline::after(environment.lock_timeout);
         Ok(Self { environment, stores, clock: Clock::system(), deadline })
     }

@@ -28,7 +28,7 @@ pub(crate) struct LogoutArguments {
 }
 
 pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOutcome {
-    let session = CommandContext::open(output)?;
+    let session = CommandContext::open_for_logout(output)?;
     let scope = match (arguments.force, arguments.local) {
         (true, _) => LogoutScope::Force,
         (_, true) => LogoutScope::Local,

@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::builder::StyledStr;
 use codex_auth::Timestamp;
 use codex_auth::config::{Colour, Environment, TerminalKind};
+use codex_auth::redaction::{self, Styles};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
@@ -89,6 +90,7 @@ impl Output {
     /// Writes a line of data to stdout.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
+        let line = self.shown(line, stdout.is_terminal());
         quiet_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
     }
 
@@ -101,20 +103,25 @@ impl Output {
     pub(crate) fn report(&self, report: Value) -> io::Result<()> {
         let mut fields = if let Value::Object(fields) = report { fields } else { Map::new() };
         fields.values_mut().for_each(rename_commands);
-        self.data(&serde_json::to_string_pretty(&Report { head: &self.head, fields: &fields })?)
+        self.data(&in_ascii_escapes(serde_json::to_string_pretty(&Report {
+            head: &self.head,
+            fields: &fields,
+        })?))
     }
 
     /// Writes `report` as one line of JSON to stdout, after the head.
     pub(crate) fn report_line(&self, report: &Map<String, Value>) -> io::Result<()> {
         let mut fields = report.clone();
         fields.values_mut().for_each(rename_commands);
-        self.data(&serde_json::to_string(&Report { head: &self.head, fields: &fields })?)
+        self.data(&in_ascii_escapes(serde_json::to_string(&Report { head: &self.head, fields: &fields })?))
     }
 
     /// Writes a line to stderr that the user needs, such as an address to open.
     pub(crate) fn say(&self, line: &str) {
         // Without stderr there is nowhere to report the failure.
-        let _ = writeln!(io::stderr().lock(), "{}", in_own_name(line));
+        let mut stderr = io::stderr().lock();
+        let line = in_own_name(line);
+        let _ = writeln!(stderr, "{}", self.shown(&line, stderr.is_terminal()));
     }
 
     /// Writes a line to stderr that says what was done; none with `--quiet`.
@@ -190,6 +197,11 @@ impl Output {
     /// Returns `text` in a colour, if stdout shows colours.
     pub(crate) fn on_stdout(&self, text: &str, paint: Paint) -> String {
         self.painted(text, paint, io::stdout().is_terminal())
+    }
+
+    /// Returns `text` as it may be printed: no name of a file or text of a server can control the terminal.
+    fn shown<'a>(&self, text: &'a str, terminal: bool) -> Cow<'a, str> {
+        redaction::escape(text, if self.is_coloured(terminal) { Styles::Keep } else { Styles::Escape })
     }
 
     fn on_stderr(&self, text: &str, paint: Paint) -> String {
@@ -280,6 +292,25 @@ fn in_second_name(text: &str) -> String {
         rest = after;
     }
     own + rest
+}
+
+/// Returns JSON with every letter that a terminal would not show as an escape of JSON's own.
+fn in_ascii_escapes(json: String) -> String {
+    if json.chars().all(|letter| redaction::is_printable(letter) || letter == '\n') {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for letter in json.chars() {
+        if redaction::is_printable(letter) || letter == '\n' {
+            escaped.push(letter);
+        } else {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                // Writing into a text cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
 }
 
 /// Returns a path for a JSON report. Bytes that are not UTF-8 are replaced: JSON cannot hold them, and `json!(path)`

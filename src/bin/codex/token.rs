@@ -6,6 +6,7 @@ use clap::Args;
 use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Client, ClientError, IssuedToken, KeeperRefusal, RefreshPolicy};
 use codex_auth::manager::{AccountPolicy, Divergence, RefreshReason, Snapshot, SnapshotStatus, Unusable};
+use codex_auth::redaction;
 use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -169,6 +170,11 @@ fn write_token(
     arguments: &TokenArguments,
     output: &Output,
 ) -> CommandOutcome {
+    if !redaction::is_header_safe(token.expose()) {
+        let message =
+            "the token contains a character that no HTTP header can contain, so no server accepts it";
+        return Err(CommandError::new(Exit::LogInAgain, message).hint("log in again: codex login"));
+    }
     if output.is_json() {
         output.report(json!({
             "provider": provider,

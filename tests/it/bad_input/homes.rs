@@ -142,7 +142,8 @@ fn an_invalid_configuration_is_an_error_with_the_line_number_and_no_quote() {
     ] {
         home.write("config.toml", config);
         let before = home.tree();
-        for arguments in EVERY_COMMAND {
+        // A logout does without the file.
+        for arguments in EVERY_COMMAND.iter().filter(|arguments| arguments[0] != "logout") {
             for verbose in [None, Some("-v")] {
                 let line = arguments.iter().copied().chain(verbose);
                 let ended = home.codex(line).input("sk-new").run().expect(1);

@@ -13,3 +13,4 @@ mod keychains;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod mounts;
+mod system_calls;

@@ -238,9 +238,35 @@ fn an_unreachable_service_manager_is_reported_with_a_hint() {
         "{ended}"
     );
     assert!(ended.err.contains("hint: "), "{ended}");
+    assert_eq!(user.unit(), None, "{ended}");
+}
+
+#[test]
+fn a_failed_installation_leaves_the_unit_as_it_was() {
+    let user = User::new("exit 0");
+    user.codex(["sync", "install"]).run().expect(0);
+    let unit = user.unit().unwrap();
+    fs::write(&unit, "[Unit]\nDescription=mine\n").unwrap();
+    fs::write(user.folder.path().join("bin/systemctl"), "#!/bin/sh\nexit 1\n").unwrap();
+    let ended = user.codex(["sync", "install"]).run().expect(1);
+    assert!(ended.err.contains("restored"), "{ended}");
+    assert_eq!(fs::read_to_string(&unit).unwrap(), "[Unit]\nDescription=mine\n");
     let ended = user.codex(["sync", "uninstall"]).run().expect(1);
     assert!(ended.err.contains("removed"), "{ended}");
     assert_eq!(user.unit(), None);
+}
+
+#[test]
+fn root_installs_no_service_in_the_home_directory_of_another_user() {
+    let user = User::new("exit 0");
+    std::os::unix::fs::chown(user.folder.path(), Some(65_534), Some(65_534)).expect("the tests run as root");
+    for command in ["install", "uninstall"] {
+        let ended = user.codex(["sync", command]).run().expect(1);
+        assert!(ended.err.contains("root cannot manage the service of user 65534"), "{ended}");
+        assert!(ended.err.contains("hint: run this as that user, without sudo"), "{ended}");
+    }
+    assert!(!user.folder.path().join(".config").exists());
+    assert_eq!(user.calls(), "");
 }
 
 #[test]

@@ -163,3 +163,43 @@ fn a_header_and_a_report_exclude_each_other() {
     let ended = TestHome::new().codex(["token", "--header", "--json"]).run().expect(2);
     assert_eq!(ended.out, "");
 }
+
+#[test]
+fn a_token_that_no_header_can_contain_is_an_error_and_is_not_printed() {
+    for key in ["sk-\u{1b}[2J", "sk-1\nX-Other: 1", "sk-\u{202e}1", "sk- 1", "sk-\u{9b}1"] {
+        let home = TestHome::new();
+        home.write("auth.json", serde_json::json!({"OPENAI_API_KEY": key}).to_string());
+        for arguments in [&["token"][..], &["token", "--header"], &["token", "--json"]] {
+            let ended = home.codex(arguments.iter().copied()).run().expect(3);
+            assert!(!(ended.out.clone() + &ended.err).contains("sk-"), "{ended}");
+            assert!(ended.err.contains("a character that no HTTP header can contain"), "{ended}");
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_linked_file_cannot_control_the_terminal() {
+    let home = TestHome::new();
+    let name = "evil\u{1b}]0;title\u{7}\u{202e}\u{9b}2J.json";
+    let target = home.beside("elsewhere").join(name);
+    std::fs::write(&target, r#"{"OPENAI_API_KEY": "sk-1"}"#).unwrap();
+    std::os::unix::fs::symlink(&target, home.document()).unwrap();
+    let login = ["login", "--store", "file", "--with-api-key"];
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &login,
+        &["logout", "--local"],
+    ] {
+        let ended = home.codex(arguments.iter().copied()).input("sk-2").run();
+        let all = ended.out.clone() + &ended.err;
+        let is_shown = |letter: char| letter == '\n' || !(letter.is_control() || letter == '\u{202e}');
+        assert!(all.chars().all(is_shown), "{arguments:?}: {all:?}");
+        assert!(all.contains(r"\u{1b}]0;title") || all.contains(r"\u001b]0;title"), "{arguments:?}: {all}");
+        if arguments.contains(&"--json") {
+            assert!(ended.json().to_string().contains(".json"));
+        }
+    }
+}

@@ -3,13 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use scripted_authority::{Endpoint, Moment};
 
 use super::process::Process;
 use crate::manager::world::{TEST_TIMEOUT, World};
-use crate::support::Machine;
+use crate::support::{Guarded, Lines, Machine};
 
 /// The socket of the keeper of a world.
 pub fn socket(world: &World<'_>) -> PathBuf {
@@ -126,23 +127,41 @@ fn an_incomplete_request_times_out_and_others_are_served() {
     assert!(!String::from_utf8_lossy(&rest).contains(&world.stored_token("access_token")));
 }
 
+/// Opens 400 connections to a socket, some from each of ten processes, and keeps them silent until its input ends.
+const SILENT_CONNECTIONS: &str = r#"
+import os, socket, sys
+for _ in range(10):
+    if os.fork() == 0:
+        held = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        for connection in held: connection.connect(sys.argv[1])
+        os.write(1, b"\n")
+        sys.stdin.read()
+        os._exit(0)
+sys.stdin.read()
+"#;
+
 #[test]
-fn two_hundred_idle_connections_do_no_harm() {
+fn silent_connections_of_a_container_keep_no_other_process_waiting() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let _keeper = Process::of(&world);
     let path = socket(&world);
-    // Connections beyond the limit wait in the queue.
-    let connections = (0..200).map(|_| {
-        let path = path.clone();
-        std::thread::spawn(move || UnixStream::connect(path).unwrap())
-    });
-    let connections: Vec<_> = connections.collect();
-    // The program does not wait for its turn; it reads the store itself.
-    let ended = world.codex(["token"]).run().expect(0);
-    assert_eq!((ended.out.trim_end(), ended.err.as_str()), (world.stored_token("access_token").as_str(), ""));
-    for connection in connections {
-        drop(connection.join().unwrap());
+    for isolation in [&["unshare", "--pid", "--fork", "--kill-child"][..], &["env"]] {
+        let mut container = std::process::Command::new(isolation[0]);
+        container.args(&isolation[1..]).args(["python3", "-c", SILENT_CONNECTIONS]).arg(&path);
+        let mut container = Guarded(container.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let lines = Lines::of(container.0.stdout.take().unwrap());
+        (0..10).for_each(|_| assert_eq!(lines.next().as_deref(), Some("")));
+        let mut durations: Vec<_> = (0..21)
+            .map(|_| {
+                let started = Instant::now();
+                assert_eq!(status(&response_to(&path, &get("/v1/token"))), "200");
+                started.elapsed()
+            })
+            .collect();
+        durations.sort();
+        assert!(durations[10] < Duration::from_millis(20), "{isolation:?}: {durations:?}");
+        let ended = world.codex(["sync", "status", "--json"]).run().expect(0);
+        assert_eq!(ended.json()["running"], true, "{ended}");
     }
-    assert_eq!(status(&response_to(&path, &get("/v1/token"))), "200");
 }

@@ -58,12 +58,12 @@ fn a_save_acquires_the_locks_in_order_and_releases_them_after_the_file_is_durabl
         &calls,
         &[
             &["flock(", "/codex-auth/refresh.lock>, LOCK_EX", "= 0"],
-            &["open", "/auth.lock\", O_RDWR|O_CREAT", "0666)"],
+            &["open", "/auth.lock\"", "O_RDWR|O_CREAT", "0600"],
             &["flock(", "/auth.lock>, LOCK_EX", "= 0"],
-            &["open", "/auth.json.lock\", O_RDWR|O_CREAT", "0600)"],
+            &["open", "/auth.json.lock\"", "O_RDWR|O_CREAT", "0600"],
             &["flock(", "/auth.json.lock>, LOCK_EX|LOCK_NB", "= 0"],
             // The comparison of the compare-and-swap.
-            &["open", "/auth.json\", O_RDONLY"],
+            &["open", "/auth.json\"", "O_RDONLY"],
             &["openat(", &folder, "\".auth.json.", "O_CREAT|O_EXCL", "0600)"],
             &["write(", "/.auth.json.", r#""{\n  \"auth_mode\": \"apikey\""#],
             &["fsync(", "/.auth.json.", "= 0"],
@@ -130,7 +130,7 @@ fn status_and_token_read_one_file_and_start_nothing() {
                 let asked = in_order(&calls, &steps);
                 calls.drain(asked[0]..=asked[1]);
             }
-            next(&calls, 0, &["open", "/auth.json\", O_RDONLY"]);
+            next(&calls, 0, &["open", "/auth.json\"", "O_RDONLY"]);
             let never = |call: &&String| {
                 let name = call.split('(').next().unwrap();
                 let starts =

@@ -104,16 +104,56 @@ fn a_configuration_that_root_edits_keeps_its_owner_and_comments() {
 }
 
 #[test]
-fn files_beside_a_linked_document_belong_to_the_owner_of_its_folder() {
+fn files_beside_a_linked_document_belong_to_the_owner_of_the_home() {
     let home = TestHome::new().owned_by(OWNER);
     let elsewhere = home.beside("elsewhere");
-    chown(&elsewhere, Some(OTHER_OWNER), Some(OTHER_OWNER)).unwrap();
-    symlink(elsewhere.join("auth.json"), home.document()).unwrap();
-    std::os::unix::fs::lchown(home.document(), Some(OWNER), Some(OWNER)).unwrap();
+    chown(&elsewhere, Some(OWNER), Some(OWNER)).unwrap();
+    link_of_owner(&elsewhere.join("auth.json"), &home.document());
     login(&home, "sk-1").run().expect(0);
     assert_eq!(not_owned_by(&home.path(), OWNER), Vec::<PathBuf>::new());
-    assert_eq!(not_owned_by(&elsewhere, OTHER_OWNER), Vec::<PathBuf>::new());
+    assert_eq!(not_owned_by(&elsewhere, OWNER), Vec::<PathBuf>::new());
     assert_eq!(fs::read_to_string(elsewhere.join("auth.json")).unwrap(), file_of("sk-1"));
+}
+
+fn link_of_owner(target: &Path, link: &Path) {
+    symlink(target, link).unwrap();
+    std::os::unix::fs::lchown(link, Some(OWNER), Some(OWNER)).unwrap();
+}
+
+#[test]
+fn root_follows_no_link_in_the_home_of_another_user_to_a_file_of_a_third() {
+    for (owner, file_owner) in [(0, 0), (OTHER_OWNER, OTHER_OWNER), (OWNER, 0)] {
+        for name in ["auth.json", "config.toml"] {
+            let home = TestHome::new().owned_by(OWNER);
+            let elsewhere = home.beside("elsewhere");
+            let file = elsewhere.join("precious");
+            let content = if name == "auth.json" { file_of("sk-root") } else { "# root's\n".to_owned() };
+            fs::write(&file, &content).unwrap();
+            chown(&file, Some(file_owner), Some(file_owner)).unwrap();
+            chown(&elsewhere, Some(owner), Some(owner)).unwrap();
+            link_of_owner(&file, &home.file(name));
+            let before = (fs::metadata(&file).unwrap().ino(), home.names());
+            for arguments in [
+                &["logout", "--local"][..],
+                &["logout", "--force"],
+                &["login", "--store", "file", "--with-api-key"],
+                &["migrate", "--to", "file"],
+                &["token"],
+                &["status"],
+                &["doctor", "--fix"],
+            ] {
+                let ended = home.codex(arguments.iter().copied()).input("sk-new").run();
+                assert!(!ended.out.contains("sk-root"), "{ended}");
+                assert_eq!(fs::read_to_string(&file).unwrap(), content, "{arguments:?}: {ended}");
+                assert_eq!(fs::metadata(&file).unwrap().ino(), before.0, "{arguments:?}: {ended}");
+                assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "{arguments:?}: {ended}");
+            }
+            let ended = home.codex(["login", "--store", "keychain", "--with-api-key"]).input("sk").run();
+            assert_eq!(fs::read_to_string(&file).unwrap(), content, "{ended}");
+            let ended = home.codex(["token"]).run().expect(5);
+            assert!(ended.err.contains(&format!("of user {OWNER} is not followed to ")), "{ended}");
+        }
+    }
 }
 
 /// Mounts a file outside the home as its `auth.json`; returns that file too.

@@ -159,3 +159,44 @@ fn a_line_has_the_time_event_account_store_and_author() {
     [moment]  logout           not logged in · by codex (pid [pid])
     ");
 }
+
+#[test]
+fn a_change_of_any_link_or_folder_on_the_way_to_the_document_is_noticed_at_once() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let elsewhere = world.machine.home.beside("elsewhere");
+    let document = |account| world.authority.grant(Account::numbered(account)).auth_json();
+    for (folder, account) in [("real/a/b", 2), ("real/a/c", 3), ("other/a/c", 4), ("third/a/c", 5)] {
+        fs::create_dir_all(elsewhere.join(folder)).unwrap();
+        fs::write(elsewhere.join(folder).join("login.json"), document(account)).unwrap();
+    }
+    fs::create_dir(elsewhere.join("links")).unwrap();
+    let link = |target: &str, name: &str| {
+        let new = elsewhere.join("new");
+        std::os::unix::fs::symlink(elsewhere.join(target), &new).unwrap();
+        fs::rename(new, elsewhere.join(name)).unwrap();
+    };
+    link("real", "current");
+    link("current/a/b/login.json", "links/middle.json");
+    fs::remove_file(world.machine.home.document()).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("links/middle.json"), world.machine.home.document()).unwrap();
+
+    let (watcher, first) = Watcher::start(world.codex(["watch", "--json"]), WatchMode::Native);
+    assert_eq!(first["account"]["id"], "acct-2");
+    let noticed = |account: &str, begun: Instant| {
+        let event = watcher.next_event();
+        assert_eq!(event["account"]["id"], account, "{event}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{account}: {:?}", begun.elapsed());
+    };
+    let begun = Instant::now();
+    link("current/a/c/login.json", "links/middle.json");
+    noticed("acct-3", begun);
+    let begun = Instant::now();
+    link("other", "current");
+    noticed("acct-4", begun);
+    let begun = Instant::now();
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    let at = |name: &str| elsewhere.join(name);
+    rustix::fs::renameat_with(rustix::fs::CWD, at("other"), rustix::fs::CWD, at("third"), exchange).unwrap();
+    noticed("acct-5", begun);
+}

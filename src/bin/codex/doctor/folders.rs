@@ -111,6 +111,13 @@ fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
                 format!("{path} has mode {mode:03o}, so other users can use the login"),
             )
             .remedy(format!("chmod 600 {quoted}")),
+            EntryRole::CommitLock => Finding::warning(
+                "modes",
+                format!(
+                    "{path} has mode {mode:03o}, so other users can lock it and stop logins and refreshes"
+                ),
+            )
+            .remedy(format!("chmod 600 {quoted}")),
             EntryRole::Ours => {
                 Finding::warning("modes", format!("{path} has mode {mode:03o}; other users need no access"))
                     .remedy(format!("chmod go= {quoted}"))

@@ -54,6 +54,7 @@ pub(crate) struct Installation {
     manager: ServiceManager,
     service: Service,
     pub(crate) file: PathBuf,
+    user_home: PathBuf,
 }
 
 impl Installation {
@@ -67,7 +68,21 @@ impl Installation {
         let service = service_of(home, environment);
         let folders = ServiceFolders { home: user.home, config: user.config };
         let file = manager.file_path(&service, &folders);
-        Ok(Self { manager, service, file })
+        Ok(Self { manager, service, file, user_home: folders.home })
+    }
+
+    /// Refuses to act as root in another user's home directory: its service manager is out of reach there, and the files
+    /// would be root's.
+    fn check_user(&self) -> CommandOutcome {
+        match service::foreign_owner(&self.user_home) {
+            Some(owner) => {
+                let home = self.user_home.display();
+                let message =
+                    format!("root cannot manage the service of user {owner}, to whom {home} belongs");
+                Err(CommandError::new(Exit::Failed, message).hint("run this as that user, without sudo"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The program that the installed service runs; `None` if it is not installed.
@@ -79,7 +94,8 @@ impl Installation {
 pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     let installation = Installation::of(session.home(), &session.environment)?;
-    let Installation { manager, service, file } = &installation;
+    installation.check_user()?;
+    let Installation { manager, service, file, .. } = &installation;
     let program = hand_over::own_path(&session.environment).ok_or_else(|| {
         CommandError::new(Exit::Failed, "the program file was replaced or removed while this command ran")
             .hint("run the same command again")
@@ -94,9 +110,20 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
         calls.iter().for_each(|call| output.say(&format!("would run: {call}")));
         return Ok(());
     }
+    let before = service::read(file);
     service::write(file, &text).map_err(|error| failed(&error))?;
     output.inform(&format!("wrote {}", file.display()));
-    run(&calls, output)?;
+    if let Err(error) = run(&calls, output) {
+        let restored = match before {
+            Some(before) => service::write(file, &before).map(|()| "restored"),
+            None => service::remove(file).map(|()| "removed"),
+        };
+        output.inform(&match restored {
+            Ok(what) => format!("{what} {}", file.display()),
+            Err(error) => error.to_string(),
+        });
+        return Err(error);
+    }
     output.inform(match start {
         Start::Now => "the keeper is running, and starts at every login",
         _ => "the keeper starts at the next login",
@@ -109,7 +136,9 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
 
 pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
-    let Installation { manager, service, file } = Installation::of(session.home(), &session.environment)?;
+    let installation = Installation::of(session.home(), &session.environment)?;
+    installation.check_user()?;
+    let Installation { manager, service, file, .. } = installation;
     if service::read(&file).is_none() {
         output.inform(&format!("not installed: {} does not exist", file.display()));
         return Ok(());

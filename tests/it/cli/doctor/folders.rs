@@ -95,6 +95,19 @@ fn files_that_others_can_read_or_change_are_reported_and_ours_are_fixed() {
     set_mode(&patient.home.path(), 0o755);
     patient.look().says("ok", "modes", "no other user can read or change the login", "");
 
+    set_mode(&file("auth.lock"), 0o644);
+    patient.look().says(
+        "warning",
+        "modes",
+        "auth.lock has mode 644, so other users can lock it",
+        "chmod 600 ",
+    );
+    patient.codex(["doctor", "--fix"]).run();
+    patient.look().says("ok", "modes", "no other user can read or change the login", "");
+    set_mode(&file("auth.lock"), 0o644);
+    set_mode(&patient.home.path(), 0o700);
+    patient.look().says("ok", "modes", "no other user can read or change the login", "");
+
     chown(file("auth.json"), Some(65_534), None).expect("the tests run as root");
     patient.look().says("problem", "owners", "auth.json belongs to user 65534", "sudo chown ");
 }
