@@ -3,6 +3,7 @@
 //! No other module reads the environment. This one parses and edits the text of `config.toml`; [`crate::store`] reads
 //! and writes the file.
 
+mod command_line;
 mod environment;
 mod error;
 mod exec_chain;
@@ -15,6 +16,10 @@ mod store;
 mod terminal_env;
 mod variables;
 
+pub use self::command_line::{
+    CODEX_COMMANDS, CODEX_OPTIONS, CodexOption, CommandLine, GivenOption, LineTarget, OptionArity,
+    OptionScope,
+};
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
 pub use self::environment::{Colour, Environment, HomeSetting, LogLevel, UserFolders};

@@ -12,6 +12,7 @@ pub mod filesystem;
 pub mod hardening;
 pub mod keychain;
 pub mod lock;
+mod ownership;
 pub mod peer;
 pub mod port;
 pub mod private_file;

@@ -20,6 +20,8 @@ pub struct RunningProcess {
     pub executable: PathBuf,
     /// The environment variable that the caller asked for.
     pub variable: ProcessVariable,
+    /// The home directory of its user, in `HOME`.
+    pub user_home: ProcessVariable,
 }
 
 /// An environment variable of another process, as it was when its program started.
@@ -221,7 +223,8 @@ mod imp {
             if let Some(executable) = is_live_and_ours(&folder).then(|| executable(&folder)).flatten()
                 && executable.file_name() == Some(OsStr::new(program))
             {
-                found.push(RunningProcess { pid, executable, variable: value_of(&folder, variable) });
+                let (variable, user_home) = (value_of(&folder, variable), value_of(&folder, "HOME"));
+                found.push(RunningProcess { pid, executable, variable, user_home });
             }
         }
         Ok(found)
@@ -289,7 +292,8 @@ mod imp {
             if let Some(executable) = executable(number)
                 && executable.file_name() == Some(OsStr::new(program))
             {
-                found.push(RunningProcess { pid, executable, variable: ProcessVariable::Unreadable });
+                let (variable, user_home) = (ProcessVariable::Unreadable, ProcessVariable::Unreadable);
+                found.push(RunningProcess { pid, executable, variable, user_home });
             }
         }
         Ok(found)

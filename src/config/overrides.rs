@@ -84,6 +84,21 @@ impl Overrides {
         Config::parse(&document.to_string())
     }
 
+    /// Adds the settings of `profile`, the text of a profile's file, which these overrides take precedence over.
+    ///
+    /// # Errors
+    /// [`Error::Toml`], [`Error::Key`].
+    pub fn over_profile(&self, profile: &str) -> Result<Self, Error> {
+        let profile = toml(profile)?;
+        let mut document = self.0.clone();
+        for key in OVERRIDE_KEYS.iter().filter(|key| !self.0.contains_key(key)) {
+            if let Some(item) = profile.get(key) {
+                document.insert(key, item.clone());
+            }
+        }
+        Self::checked(document)
+    }
+
     fn checked(document: DocumentMut) -> Result<Self, Error> {
         Config::parse(&document.to_string())?;
         Ok(Self(document))
@@ -123,6 +138,9 @@ mod tests {
         let again = Overrides::parse(&overrides.to_string()).unwrap();
         assert_eq!(again.to_string(), overrides.to_string());
         assert!(Overrides::default().apply_to("a = = 1").is_err());
+        let profile = "cli_auth_credentials_store = \"file\"\nforced_login_method = \"api\"\nmodel = \"x\"\n";
+        let layered = overrides.over_profile(profile).unwrap().to_string();
+        assert_eq!(layered, "cli_auth_credentials_store = \"keyring\"\nforced_login_method = \"api\"\n");
     }
 
     #[test]

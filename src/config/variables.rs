@@ -93,6 +93,10 @@ pub(super) const VISITED: Variable = Variable {
     name: "CODEX_AUTH_VISITED",
     purpose: "the programs called codex that passed this command line on; set by the program itself",
 };
+pub(super) const PASS: Variable = Variable {
+    name: "CODEX_AUTH_PASS",
+    purpose: "if it is 1, the program `codex` passes every command line on to the next codex, without the variable",
+};
 pub(super) const PATH: Variable =
     Variable { name: "PATH", purpose: "the folders that are searched for other programs called codex" };
 
@@ -150,6 +154,7 @@ pub const VARIABLES: &[Variable] = &[
     CLICOLOR_FORCE,
     CONFIG,
     VISITED,
+    PASS,
     PATH,
     SSH_CONNECTION,
     SSH_TTY,

@@ -41,7 +41,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{
-    ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, LastModified,
+    ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, ItemSharing,
+    LastModified,
 };
 pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState, Waiting};
 pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
@@ -62,7 +63,7 @@ pub use self::login_note::{LoginNote, RunningLogin};
 pub use self::preference::CopyPreference;
 pub use self::recover::{CommitOutcome, OrphanRescue};
 pub use self::seal::{Seal, SealingKey};
-pub use self::settings::{SettingChange, SettingsFile};
+pub use self::settings::{SettingChange, SettingsFile, over_profile};
 pub use self::state::{
     ChangeAuthor, HomeState, MAX_BACK_OFF, Poison, PoisonCause, SettingRecord, SpendOutcome, SpendRecord,
 };

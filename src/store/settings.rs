@@ -232,6 +232,24 @@ impl SettingsFile {
     }
 }
 
+/// Adds the settings of a profile of `home`, in `NAME.config.toml`, to `overrides`, which take precedence.
+///
+/// # Errors
+/// - [`Error::File`]: the file exists and cannot be read.
+/// - [`Error::Config`]: it cannot be parsed.
+pub fn over_profile(overrides: &Overrides, name: &str, home: &Home) -> Result<Overrides, Error> {
+    // A name is no path.
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    let path = home.path().join(format!("{name}.config.toml"));
+    let contents = match name.chars().all(is_name) {
+        true => private_file::read(&path, MAX_CONFIG_BYTES, Links::Follow)?,
+        false => None,
+    };
+    let Some(contents) = contents else { return Ok(overrides.clone()) };
+    let text = String::from_utf8_lossy(&contents.bytes);
+    overrides.over_profile(&text).map_err(|source| Error::Config { path, source })
+}
+
 /// Checks whether a file could be written, in place if it is a mount point.
 pub(super) fn check_in_place(path: &Path) -> Result<(), Error> {
     match private_file::check_can_replace(path, Links::Follow) {

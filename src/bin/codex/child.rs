@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use codex_auth::config::Overrides;
-use codex_auth::manager::{ChildRunner, Job, JobFailure, JobOutcome, ProcessFallback, serve_parent};
+use codex_auth::manager::{
+    AccountPolicy, ChildRunner, Job, JobFailure, JobOutcome, ProcessFallback, serve_parent,
+};
 use codex_auth::store::LockDeadline;
 use codex_auth::{Environment, ErrorKind};
 use codex_auth_platform::peer;
@@ -66,14 +68,10 @@ pub(crate) fn run_within(
     outcome
 }
 
-/// Runs `job` in a child process, with settings that override `config.toml`. If none can be started, `may_run_here`
-/// decides whether it runs on this thread.
-pub(crate) fn run_with(
-    job: &Job,
-    overrides: Overrides,
-    may_run_here: impl FnOnce() -> ProcessFallback,
-) -> Result<JobOutcome, JobFailure> {
-    runner().overrides(overrides).run(job, |_, _| {}, may_run_here)
+/// Refreshes a stale login in a child process, with settings that override `config.toml`. Waits at most `lock_timeout`
+/// for other processes, and for as long as it takes once the request is sent.
+pub(crate) fn freshen(overrides: Overrides, lock_timeout: Duration) -> Result<JobOutcome, JobFailure> {
+    runner().overrides(overrides).lock_timeout(lock_timeout).run(&Job::freshen(AccountPolicy::Follow), |_, _| {}, || ProcessFallback::Allowed)
 }
 
 /// Runs the job from standard input and writes its outcome to standard output: the child's side of [`run_within`].

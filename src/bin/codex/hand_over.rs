@@ -11,8 +11,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use codex_auth::config::{Environment, ExecChain, Overrides};
-use codex_auth::manager::{AccountPolicy, Job, ProcessFallback};
+use codex_auth::config::{
+    CommandLine, Environment, ExecChain, GivenOption, LineTarget, OptionScope, Overrides,
+};
+use codex_auth::store;
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::{process, search_path};
 
@@ -21,59 +23,78 @@ use crate::error::{CommandError, Exit};
 use crate::name;
 use crate::output::Output;
 
-/// Options that may stand before a command.
-const BEFORE_COMMANDS: [&str; 5] = ["--json", "-q", "--quiet", "-v", "--verbose"];
-/// Maximum time that a refresh delays the next program.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time that the refresh before the next program waits for other processes. Once it has sent its request, it is
+/// waited for: the next program would spend the same token.
+pub(crate) const REFRESH_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long that refresh may take before a line says so.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How long the next program may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The command line of this program, as far as the decision needs it.
 pub(crate) struct Definition {
-    /// Whether this program has the command, and handles it with these arguments.
-    pub(crate) is_own_command: fn(&str, &[OsString]) -> bool,
+    /// Whether this program has the command.
+    pub(crate) is_own_command: fn(&str) -> bool,
+    /// Whether this program handles the command with these arguments, of which those before it are not among them.
+    pub(crate) accepts: fn(&str, &[&OsString]) -> bool,
     /// Formats the help.
     pub(crate) help: fn() -> String,
 }
 
-/// A command line, parsed as far as needed to decide which program handles it.
-struct CommandLine<'a> {
-    words: &'a [OsString],
-    /// The values of `-c` before the command that concern the login.
-    assignments: Vec<&'a str>,
-    /// The index of the first word after these options.
-    rest: usize,
-}
-
 /// What is left to do for a command line.
 pub(crate) enum HandOver {
-    /// This program handles it.
-    Ours,
+    /// This program handles these words.
+    Ours(Vec<OsString>),
     /// Nothing: it was handled, with this exit code.
     Done(ExitCode),
+}
+
+/// A command line that this program handles.
+struct OwnLine<'a> {
+    /// Its words without the settings of Codex.
+    words: Vec<OsString>,
+    /// The values of `-c` that concern the login.
+    assignments: Vec<&'a str>,
 }
 
 /// Runs the next program if the command line is not one of ours; does not return then.
 ///
 /// # Errors
-/// The next program cannot be run, or a value of `-c` is invalid.
+/// The next program cannot be run, the command line is one of `logout` that Codex would not accept, or a value of `-c`
+/// is invalid.
 pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<HandOver, CommandError> {
-    let line = CommandLine::read(words);
-    if line.is_ours(definition) {
-        return match line.assignments.as_slice() {
-            [] => Ok(HandOver::Ours),
-            assignments => Err(exec_self(
-                &line,
-                &Overrides::from_assignments(assignments.iter().copied())
-                    .map_err(|error| invalid_override(&error))?,
-            )),
-        };
-    }
-    if name::is_own(words) {
-        return Ok(HandOver::Ours);
-    }
     let chain = ExecChain::of_process();
-    let Some(next) = next(&chain) else { return Ok(HandOver::Ours) };
+    let is_own_name = name::is_own(words);
+    if chain.pass_on && !is_own_name {
+        let next = next(&chain).ok_or_else(|| {
+            no_next(&format!("{} is set", ExecChain::PASS_VARIABLE), "no other codex was found on PATH")
+        })?;
+        return Err(exec_next(&next, words, &chain));
+    }
+    let line = CommandLine::parse(words, definition.is_own_command);
+    if let Some(ours) = own_line(&line, definition, is_own_name)? {
+        if ours.assignments.is_empty() {
+            return Ok(HandOver::Ours(ours.words));
+        }
+        let overrides =
+            Overrides::from_assignments(ours.assignments).map_err(|error| invalid_override(&error))?;
+        return Err(exec_self(&ours.words, &overrides));
+    }
+    if is_own_name {
+        return Ok(HandOver::Ours(words.to_vec()));
+    }
+    if line.may_log_out() {
+        return Err(unclear_logout(&line));
+    }
+    let Some(next) = next(&chain) else {
+        return match line.command() {
+            Some("app-server") if !asks_for_help(line.arguments()) => Err(no_next(
+                "these arguments of `codex app-server` are Codex's",
+                "no other codex was found on PATH",
+            )),
+            _ => Ok(HandOver::Ours(words.to_vec())),
+        };
+    };
     if chain.is_too_deep() {
         let message = format!("{} starts this program again and again", next.display());
         return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
@@ -85,10 +106,94 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
             Err(exec_next(&next, words, &chain))
         }
         _ => {
-            refresh_if_stale(&line);
+            if !line.needs_no_login() {
+                refresh_if_stale(&line);
+            }
             Err(exec_next(&next, words, &chain))
         }
     }
+}
+
+fn asks_for_help(arguments: &[OsString]) -> bool {
+    matches!(arguments, [only] if only == "--help" || only == "-h")
+}
+
+/// Returns the command line as this program parses it, if this program handles it.
+fn own_line<'a>(
+    line: &CommandLine<'a>,
+    definition: &Definition,
+    is_own_name: bool,
+) -> Result<Option<OwnLine<'a>>, CommandError> {
+    let Some(command) =
+        line.command().filter(|command| *command == "help" || (definition.is_own_command)(command))
+    else {
+        return Ok(None);
+    };
+    let (settings, arguments) = line.settings_after();
+    if let Some(("login", [help, rest @ ..])) = Some((command, arguments.as_slice()))
+        && *help == "help"
+    {
+        let words = line.words.iter().take(1).cloned().chain([command.into()]);
+        let words = words.chain(rest.iter().map(|word| (*word).clone())).chain([OsString::from("--help")]);
+        return Ok(Some(OwnLine { words: words.collect(), assignments: Vec::new() }));
+    }
+    if command == "help" {
+        let [topic, ..] = arguments.as_slice() else { return Ok(None) };
+        let is_ours = topic.to_str().is_some_and(definition.is_own_command);
+        let options = line.options.iter().filter(|given| given.option.scope == OptionScope::Ours);
+        let words = line.words.iter().take(1).cloned().chain(options.flat_map(GivenOption::to_words));
+        let words = words.chain(arguments.into_iter().cloned()).chain([OsString::from("--help")]).collect();
+        return Ok(is_ours.then_some(OwnLine { words, assignments: Vec::new() }));
+    }
+    let is_refused = |given: &&GivenOption<'_>| match given.option.scope {
+        OptionScope::Session => true,
+        OptionScope::AppServer => command == "login" || command == "logout",
+        OptionScope::Everywhere | OptionScope::AnyCommand | OptionScope::Ours => false,
+    };
+    match line.options.iter().find(is_refused) {
+        Some(given) if command == "logout" => {
+            let message = format!("{} does not apply to `codex logout`", given.option.long);
+            return Err(CommandError::new(Exit::Failed, message).hint("codex logout"));
+        }
+        Some(_) => return Ok(None),
+        None => {}
+    }
+    let all =
+        || line.options.iter().chain(&settings).filter(|given| given.option.scope != OptionScope::AnyCommand);
+    let is_accepted = command == "logout" || is_own_name || (definition.accepts)(command, &arguments);
+    if !is_accepted {
+        return Ok(None);
+    }
+    let mut words: Vec<_> = line.words.iter().take(1).cloned().collect();
+    let (mut assignments, mut forwarded) = (Vec::new(), Vec::new());
+    for given in all() {
+        let assignment = given.value.and_then(OsStr::to_str).filter(|_| given.option.long == "--config");
+        match given.option.scope {
+            OptionScope::Ours => words.extend(given.to_words()),
+            _ if assignment.is_some_and(|text| !text.contains('=')) => {
+                return Err(CommandError::new(Exit::Usage, "-c needs KEY=VALUE"));
+            }
+            _ if assignment.is_some_and(Overrides::is_override) => assignments.extend(assignment),
+            // Codex's part of these commands uses what is not about the login; other commands ignore it, as Codex does.
+            _ if command == "app-server" || command == "doctor" => forwarded.extend(given.to_words()),
+            _ => {}
+        }
+    }
+    words.push(command.into());
+    words.extend(forwarded);
+    words.extend(arguments.into_iter().cloned());
+    Ok(Some(OwnLine { words, assignments }))
+}
+
+/// The error for a command line that Codex, or a later version of it, may take for a logout.
+fn unclear_logout(line: &CommandLine<'_>) -> CommandError {
+    let what = match line.target {
+        LineTarget::Unknown(_) => "an unknown option",
+        _ => "a prompt",
+    };
+    CommandError::new(Exit::Usage, format!("'logout' after {what} is not passed on to another codex"))
+        .hint("to log out: codex logout")
+        .hint(format!("to pass it on nevertheless: {}=1 codex …", ExecChain::PASS_VARIABLE))
 }
 
 /// The path of the next program, and the version that it prints.
@@ -117,71 +222,46 @@ pub(crate) fn not_passed_on(unknown: String, words: &[OsString]) -> CommandError
         return CommandError::new(Exit::Usage, unknown)
             .hint("under the name codex, other commands go to the next codex on PATH");
     }
-    let message = format!("{unknown}, and no other codex was found on PATH to pass it to");
-    let failed = CommandError::new(Exit::Usage, message);
-    let refused = search_path::refused_programs(name::SHARED, &ExecChain::of_process().path);
+    no_next(&unknown, "no other codex was found on PATH to pass it to")
+}
+
+/// The error where there is no next program, with the programs that were skipped.
+fn no_next(what: &str, why: &str) -> CommandError {
+    let failed = CommandError::new(Exit::Usage, format!("{what}, and {why}"));
+    let refused = refused();
     if refused.is_empty() {
         return failed.hint("install OpenAI's Codex in a folder on PATH, before or after this program");
     }
-    refused.iter().fold(failed, |failed, refused| failed.hint(refused.to_string()))
+    refused.into_iter().fold(failed, CommandError::hint)
+}
+
+/// The programs called codex on PATH that are not run, each with the reason.
+pub(crate) fn refused() -> Vec<String> {
+    let refused = search_path::refused_programs(name::SHARED, &ExecChain::of_process().path);
+    refused.iter().map(ToString::to_string).collect()
 }
 
 /// Returns the first word after the options that may stand before a command.
 pub(crate) fn first_word(words: &[OsString]) -> Option<&OsStr> {
-    words.get(CommandLine::read(words).rest).map(OsString::as_os_str)
+    match CommandLine::parse(words, |_| false).target {
+        LineTarget::Command(at) | LineTarget::Prompt(at) | LineTarget::Unknown(at) => {
+            words.get(at).map(OsString::as_os_str)
+        }
+        LineTarget::Nothing | LineTarget::Exits => None,
+    }
 }
 
 /// Returns `words` with `help` as an option: `codex help login` is `codex login --help`.
 pub(crate) fn with_help_option(words: &[OsString]) -> Vec<OsString> {
     let mut words = words.to_vec();
-    let rest = CommandLine::read(&words).rest;
-    if words.get(rest).is_some_and(|word| word == "help") {
-        words.remove(rest);
+    let target = CommandLine::parse(&words, |_| false).target;
+    if let LineTarget::Command(at) = target
+        && words.get(at).is_some_and(|word| word == "help")
+    {
+        words.remove(at);
         words.push("--help".into());
     }
     words
-}
-
-impl<'a> CommandLine<'a> {
-    fn read(words: &'a [OsString]) -> Self {
-        let mut line = Self { words, assignments: Vec::new(), rest: words.len().min(1) };
-        while let Some((assignment, used)) = line.next_option() {
-            line.assignments.extend(assignment);
-            line.rest += used;
-        }
-        line
-    }
-
-    /// The option at `rest`, if it is one of ours: the value of `-c`, and the number of words.
-    fn next_option(&self) -> Option<(Option<&'a str>, usize)> {
-        let word = self.words.get(self.rest)?.to_str()?;
-        if BEFORE_COMMANDS.contains(&word) {
-            return Some((None, 1));
-        }
-        let (assignment, used) = match word {
-            "-c" | "--config" => (self.words.get(self.rest + 1)?.to_str()?, 2),
-            _ => (word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c"))?, 1),
-        };
-        Overrides::is_override(assignment).then_some((Some(assignment), used))
-    }
-
-    /// Whether the first word is exactly one of our commands, or `help` for one of them.
-    fn is_ours(&self, definition: &Definition) -> bool {
-        let word = |at: usize| self.words.get(at).and_then(|word| word.to_str());
-        match word(self.rest) {
-            Some("help") => word(self.rest + 1).is_some_and(|word| (definition.is_own_command)(word, &[])),
-            first => {
-                first.is_some_and(|first| (definition.is_own_command)(first, &self.words[self.rest + 1..]))
-            }
-        }
-    }
-
-    /// The words without the options `-c`.
-    fn without_assignments(&self) -> impl Iterator<Item = &'a OsString> {
-        let option = |word: &&OsString| BEFORE_COMMANDS.iter().any(|option| *word == option);
-        let rest = self.rest.min(self.words.len());
-        self.words[..rest].iter().filter(option).chain(&self.words[rest..])
-    }
 }
 
 /// The path by which this program was called, which an upgrade keeps, else the path of its file; `None` if the file was
@@ -205,21 +285,20 @@ fn next(chain: &ExecChain) -> Option<PathBuf> {
 /// Replaces this process by `next`; returns only on an error.
 fn exec_next(next: &Path, words: &[OsString], chain: &ExecChain) -> CommandError {
     let mut command = Command::new(next);
-    command.args(words.iter().skip(1));
-    if let Some(ours) = search_path::own_program_id() {
-        command.env(ExecChain::VARIABLE, chain.variable_for_exec(ours));
-    }
+    command.args(words.iter().skip(1)).env_remove(ExecChain::PASS_VARIABLE);
+    let visited = [search_path::own_program_id(), filesystem::identity(next)].into_iter().flatten();
+    command.env(ExecChain::VARIABLE, chain.variable_for_exec(visited));
     let error = command.exec();
     CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))
         .hint("repair or remove that program")
 }
 
 /// Replaces this process by the same program with the values of `-c` in the environment, which child processes inherit.
-fn exec_self(line: &CommandLine<'_>, overrides: &Overrides) -> CommandError {
+fn exec_self(words: &[OsString], overrides: &Overrides) -> CommandError {
     let error = process::own_command().map_or_else(
         |error| error,
         |mut command| {
-            command.args(line.without_assignments()).env(Overrides::VARIABLE, overrides.to_string()).exec()
+            command.args(words.iter().skip(1)).env(Overrides::VARIABLE, overrides.to_string()).exec()
         },
     );
     CommandError::new(Exit::Failed, format!("cannot restart this program with the values of -c: {error}"))
@@ -229,31 +308,31 @@ fn invalid_override(error: &codex_auth::config::Error) -> CommandError {
     CommandError::new(Exit::Usage, format!("-c: {error}"))
 }
 
-/// Refreshes a stale login, waiting for [`REFRESH_TIMEOUT`] at most.
+/// Refreshes a stale login with the settings of the command line, and says so if it takes long.
 fn refresh_if_stale(line: &CommandLine<'_>) {
-    let overrides = Overrides::from_assignments(line.assignments.iter().copied()).unwrap_or_default();
-    // Of capacity 0, so that `RunsHere` is sent only to a receiver that still waits.
-    let (send, progress) = mpsc::sync_channel(0);
-    let started = thread::Builder::new().spawn(move || {
-        let may_run_here = || match send.send(RefreshProgress::RunsHere) {
-            Ok(()) => ProcessFallback::Allowed,
-            Err(_) => ProcessFallback::Refused,
-        };
-        let job = Job::freshen(AccountPolicy::Follow);
-        let _ = child::run_with(&job, overrides, may_run_here);
-        let _ = send.send(RefreshProgress::Done);
-    });
-    if started.is_ok() && matches!(progress.recv_timeout(REFRESH_TIMEOUT), Ok(RefreshProgress::RunsHere)) {
-        // The `exec` that follows would kill the thread and lose a token response.
-        let _ = progress.recv();
-    }
+    let assignments = line.assignments().into_iter().filter(|assignment| Overrides::is_override(assignment));
+    let overrides = Overrides::from_assignments(assignments).unwrap_or_default();
+    let overrides = match line.profile() {
+        Some(profile) => with_profile(overrides, profile),
+        None => overrides,
+    };
+    let (done, waiting) = mpsc::channel::<()>();
+    let notice = move || {
+        if waiting.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            Output::of_process().say("refreshing the login before codex starts");
+        }
+    };
+    let notice = thread::Builder::new().spawn(notice);
+    let _ = child::freshen(overrides, REFRESH_LOCK_TIMEOUT);
+    drop(done);
+    let _ = notice.map(thread::JoinHandle::join);
 }
 
-/// The progress of the refresh before the next program is run.
-enum RefreshProgress {
-    /// It runs in this process, because no child process could be started.
-    RunsHere,
-    Done,
+/// Adds the settings of a profile. If it cannot be read, the next program reports that.
+fn with_profile(overrides: Overrides, profile: &str) -> Overrides {
+    let home = Environment::of_process().ok().and_then(|environment| store::locate(&environment).ok());
+    let layered = home.and_then(|home| store::over_profile(&overrides, profile, &home).ok());
+    layered.unwrap_or(overrides)
 }
 
 /// Prints the help of this program, which the next program's help follows.

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind as ClapKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use codex_auth::Environment;
-use codex_auth::store::KeychainClient;
+use codex_auth::store::{ItemSharing, KeychainClient};
 use codex_auth_platform::hardening;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -110,11 +110,30 @@ enum Command {
     Transaction(child::ChildArguments),
 }
 
-const DEFINITION: Definition =
-    Definition { is_own_command, help: || TopArguments::command().render_help().to_string() };
+const DEFINITION: Definition = Definition {
+    is_own_command: Command::has_subcommand,
+    accepts,
+    help: || TopArguments::command().render_help().to_string(),
+};
 
-fn is_own_command(name: &str, arguments: &[OsString]) -> bool {
-    Command::has_subcommand(name) && (name != "app-server" || app_server::is_ours(arguments))
+/// Whether this program handles the command with these arguments. Those of `login` and `doctor` that it does not know are
+/// left to Codex, which may have new ones.
+fn accepts(command: &str, arguments: &[&OsString]) -> bool {
+    match command {
+        "app-server" => app_server::is_ours(arguments),
+        "doctor" => is_understood(command, arguments),
+        "login" if KeychainClient::system().sharing() == ItemSharing::AnyProgram => {
+            is_understood(command, arguments)
+        }
+        _ => true,
+    }
+}
+
+/// Whether this program knows all options of the arguments.
+fn is_understood(command: &str, arguments: &[&OsString]) -> bool {
+    let words = [OsString::from(name::SHARED), command.into()];
+    let parsed = TopArguments::try_parse_from(words.iter().chain(arguments.iter().copied()));
+    !matches!(parsed, Err(error) if error.kind() == ClapKind::UnknownArgument)
 }
 
 impl Command {
@@ -155,11 +174,11 @@ impl Command {
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    match hand_over::hand_over(&words, &DEFINITION) {
+    let words = match hand_over::hand_over(&words, &DEFINITION) {
         Ok(HandOver::Done(code)) => return code,
-        Ok(HandOver::Ours) => {}
+        Ok(HandOver::Ours(words)) => words,
         Err(error) => return fail(error, &words, &Output::of_process()),
-    }
+    };
     let words = hand_over::with_help_option(&words);
     // Where core dumps cannot be disabled, the program works all the same.
     let _ = hardening::harden();

@@ -109,6 +109,13 @@ impl Output {
         })?))
     }
 
+    /// Returns `report` after the head, to be part of another report.
+    pub(crate) fn to_value(&self, report: Value) -> Value {
+        let mut fields = if let Value::Object(fields) = report { fields } else { Map::new() };
+        fields.values_mut().for_each(rename_commands);
+        serde_json::to_value(Report { head: &self.head, fields: &fields }).unwrap_or_default()
+    }
+
     /// Writes `report` as one line of JSON to stdout, after the head.
     pub(crate) fn report_line(&self, report: &Map<String, Value>) -> io::Result<()> {
         let mut fields = report.clone();

@@ -1,6 +1,7 @@
 //! `codex status`: shows the account, the store and the expiry, without a refresh or a network request.
 
 use clap::Args;
+use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
 use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
@@ -60,6 +61,31 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
         (Some(_), Some(_)) => Err(CommandError::reported(Exit::LogInAgain)),
         (None, _) => verdict(&usability, output),
     }
+}
+
+/// `codex login status`: the sentence and the exit code of Codex, on standard error.
+pub(crate) fn run_as_codex(output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
+    let status = LoginStatus::read(&session.stores, &session.environment).map_err(|error| {
+        let error = CommandError::from(error);
+        let failed = CommandError::new(Exit::Failed, error.to_string());
+        error.hints().iter().fold(failed, CommandError::hint)
+    })?;
+    let Some(mode) = status.snapshot().document().and_then(AuthDocument::mode) else {
+        output.say("Not logged in");
+        return Err(CommandError::reported(Exit::Failed));
+    };
+    match mode {
+        // Codex shows the ends of the key.
+        AuthMode::ApiKey => {
+            output.say("API key configured - ***");
+            output.say("Authentication is checked when you send a request.");
+        }
+        AuthMode::AgentIdentity => output.say("Logged in using access token"),
+        AuthMode::PersonalAccessToken => output.say("Logged in using personal access token"),
+        _ => output.say("Logged in using ChatGPT"),
+    }
+    Ok(())
 }
 
 fn show(

@@ -6,12 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use scripted_authority::{Ending, Endpoint, Moment, Step};
-
-use crate::manager::world::{TEST_TIMEOUT, World};
-use crate::support::{Ended, Machine, Run, TestHome, eventually, program, search_path};
+use crate::support::{Run, TestHome, program, search_path};
 
 /// A program that prints its pid, its arguments and its input.
 pub(super) const REPORTS: &str = r#"#!/bin/sh
@@ -20,11 +16,6 @@ for word in "$@"; do printf '<%s>\n' "$word"; done
 cat
 echo said >&2
 exit 7
-"#;
-
-/// A program that prints the stored access token.
-const READS: &str = r#"#!/bin/sh
-sed -n 's/.*"access_token": "\(.*\)".*/\1/p' "$CODEX_HOME/auth.json"
 "#;
 
 /// Creates a folder with a program, for PATH.
@@ -41,7 +32,7 @@ pub(super) fn placed(from: &Path, to: &Path) {
 }
 
 /// PATH with these folders before those of the test run.
-pub(super) fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString {
+pub fn path<'a>(folders: impl IntoIterator<Item = &'a Path>) -> OsString {
     let others = search_path();
     let folders = folders.into_iter().map(Path::to_owned).chain(std::env::split_paths(&others));
     std::env::join_paths(folders).unwrap()
@@ -95,6 +86,8 @@ fn the_first_word_decides_which_program_runs() {
         &["status", "--what"],
         &["help", "login"],
         &["--json", "-q", "status"],
+        &["-c", "model=o3", "status"],
+        &["-c", key, "-c", "model=o3", "status"],
     ] {
         let ended = run(words);
         assert_ne!(ended.code, Some(7), "{words:?} is ours\n{ended}");
@@ -107,10 +100,8 @@ fn the_first_word_decides_which_program_runs() {
         &["help", "exec"],
         &["a prompt"],
         &["--model", "o3"],
-        &["-c", "model=o3", "status"],
         &["-c", key],
         &["-c", key, "exec"],
-        &["-c", key, "-c", "model=o3", "status"],
         &["-c"],
         &["--", "status"],
         &["exec", "--help"],
@@ -143,7 +134,7 @@ fn without_a_next_codex_an_unknown_command_is_a_usage_error() {
 fn programs_that_other_users_can_write_are_skipped() {
     let home = TestHome::new();
     let (good, loose) = (folder(&home, "good", "codex", REPORTS), folder(&home, "loose", "codex", REPORTS));
-    fs::set_permissions(loose.join("codex"), fs::Permissions::from_mode(0o775)).unwrap();
+    fs::set_permissions(loose.join("codex"), fs::Permissions::from_mode(0o757)).unwrap();
     let plain = folder(&home, "plain", "codex", REPORTS);
     fs::set_permissions(plain.join("codex"), fs::Permissions::from_mode(0o644)).unwrap();
     let exec = |path: &OsStr| {
@@ -156,7 +147,36 @@ fn programs_that_other_users_can_write_are_skipped() {
         let output = exec(planted);
         assert_eq!(output.status.code(), Some(2), "{}", planted.display());
     }
-    assert_eq!(exec(&path([&*loose, &*plain, Path::new(""), &*good])).status.code(), Some(7));
+    // The working folder, also by its absolute path, and what npm installed there.
+    let output = exec(&path([&*loose, &*plain, Path::new(""), &*good]));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    let (good, loose) = (good.display(), loose.display());
+    for skipped in [
+        format!("hint: {loose}/codex is not run: its mode 757 lets other users write to it"),
+        format!("hint: {good}/codex is not run: {good} belongs to the working folder"),
+        "hint: codex is not run: its folder on PATH is relative to the working folder".to_owned(),
+    ] {
+        assert!(told.contains(&skipped), "{skipped}\n{told}");
+    }
+}
+
+#[test]
+fn a_script_that_starts_this_program_again_leads_to_the_real_codex() {
+    let home = TestHome::new();
+    let next = folder(&home, "next", "codex", REPORTS);
+    let ours = program();
+    let ours = ours.parent().unwrap();
+    let wrapper = format!("#!/bin/sh\nexec {}/codex \"$@\"\n", ours.display());
+    let wrapper = folder(&home, "wrapper", "codex", &wrapper);
+    let path = path([&*wrapper, ours, &*next]);
+    for run in [home.codex(["exec"]), Run::of(&wrapper.join("codex"), ["exec"]).envs(home.variables())] {
+        let ended = run.env("PATH", &path).run().expect(7);
+        assert_eq!(ended.out.matches("next").count(), 1, "{ended}");
+    }
+    // Alone, it is no next program.
+    let alone = home.codex(["exec"]).env("PATH", self::path([&*wrapper])).run().refused(2);
+    assert!(alone.err.contains("no other codex was found on PATH"), "{alone}");
 }
 
 #[test]
@@ -276,82 +296,4 @@ fn the_next_program_has_unchanged_limits_signals_and_variables() {
     };
     assert_eq!(lines(&through), lines(&direct));
     assert!(direct.contains("SigIgn") && direct.contains("LD_LIBRARY_PATH=/nowhere"), "{direct}");
-}
-
-fn is_refreshed_once(world: &World<'_>) {
-    let read = || before(&world.machine.home, READS, world.codex(["exec"])).run().expect(0);
-    let old = world.stored_token("access_token");
-    let printed = read();
-    assert_ne!(printed.out.trim_end(), old);
-    assert_eq!((printed.out.trim_end(), printed.err.as_str()), (&*world.stored_token("access_token"), ""));
-    assert_eq!(world.requests(), 1);
-    assert_eq!(read().out, printed.out);
-    assert_eq!(world.requests(), 1, "it is fresh now");
-}
-
-#[test]
-fn a_stale_login_is_refreshed_before_and_a_fresh_one_left_alone() {
-    is_refreshed_once(&World::stale(&mut Machine::with_file()));
-    is_refreshed_once(&World::expired(&mut Machine::with_file()));
-}
-
-#[test]
-fn the_next_program_runs_also_if_the_refresh_fails() {
-    let mut machine = Machine::with_file();
-    let world = World::expired(&mut machine);
-    let home = &world.machine.home;
-    let reads = || -> Ended { before(home, READS, world.codex(["exec"])).run().expect(0) };
-    let old = world.stored_token("access_token");
-    world.authority.script(Endpoint::Refresh, Step::status(503, "busy"));
-    assert_eq!((reads().out.trim_end(), reads().err.as_str()), (&*old, ""));
-    world.authority.end(world.grant.id, Ending::RefreshInvalidated);
-    fs::remove_file(home.file("codex-auth/state.json")).unwrap();
-    assert_eq!((reads().out.trim_end(), reads().err.as_str()), (&*old, ""));
-    let requests = world.requests();
-    assert_eq!(reads().out.trim_end(), old);
-    assert_eq!(world.requests(), requests, "a dead token is tried once");
-    home.write("auth.json", "no document");
-    assert_eq!((reads().out.as_str(), reads().err.as_str()), ("", ""));
-    home.write("config.toml", "a = = 1");
-    assert_eq!(reads().err, "");
-    let lost = before(home, READS, world.codex(["exec"])).env("CODEX_AUTH_LOCK_TIMEOUT", "soon").run();
-    assert_eq!(lost.expect(0).err, "");
-}
-
-#[test]
-fn a_slow_refresh_is_not_waited_for_and_not_lost() {
-    let mut machine = Machine::with_file();
-    let world = World::expired(&mut machine);
-    let hold = world.authority.hold(Endpoint::Refresh, Moment::After);
-    let begun = Instant::now();
-    let child = before(&world.machine.home, READS, world.codex(["exec"])).start();
-    hold.arrived(TEST_TIMEOUT).unwrap();
-    let old = world.stored_token("access_token");
-    let output = child.wait_with_output().unwrap();
-    let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(25), "{took:?}");
-    assert_eq!((String::from_utf8_lossy(&output.stdout).trim_end(), output.status.code()), (&*old, Some(0)));
-    hold.release();
-    eventually("the child to commit", || {
-        Some(world.stored_token("refresh_token")) == world.live_refresh_token()
-    });
-    eventually("the child to leave", || !world.has_rescue());
-    assert_eq!(world.requests(), 1);
-}
-
-#[test]
-fn eight_programs_at_once_find_one_refreshed_login() {
-    for _ in 0..5 {
-        let mut machine = Machine::with_file();
-        let world = World::expired(&mut machine);
-        let home = &world.machine.home;
-        let children: Vec<_> = (0..8).map(|_| before(home, READS, world.codex(["exec"])).start()).collect();
-        let printed: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
-        let token = format!("{}\n", world.stored_token("access_token"));
-        for output in printed {
-            assert_eq!(String::from_utf8_lossy(&output.stdout), token);
-            assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
-        }
-        assert_eq!(world.requests(), 1);
-    }
 }

@@ -1,8 +1,10 @@
 //! The commands of the program.
 
+mod command_lines;
 mod doctor;
 mod generated;
-mod hand_over;
+pub mod hand_over;
+mod hand_over_refresh;
 mod interrupts;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]

@@ -19,7 +19,8 @@ over_both_stores![
     fields_that_codex_cannot_read_are_reported,
     no_control_character_of_a_document_reaches_the_terminal,
     read_only_commands_change_nothing,
-    login_status_is_the_same_command,
+    login_status_says_what_codex_says,
+    as_json_login_status_is_the_same_command,
 ];
 
 fn no_login_is_reported(machine: &mut Machine) {
@@ -243,14 +244,26 @@ fn read_only_commands_change_nothing(machine: &mut Machine) {
     }
 }
 
-fn login_status_is_the_same_command(machine: &mut Machine) {
-    machine.store_chatgpt("acct-1", 10, 60);
-    for (ours, codexs) in [
-        (["status"].as_slice(), ["login", "status"].as_slice()),
-        (&["status", "--json"], &["login", "status", "--json"]),
-    ] {
-        assert_eq!(machine.output_of(ours), machine.output_of(codexs));
+fn login_status_says_what_codex_says(machine: &mut Machine) {
+    let status = || machine.codex(["login", "status"]).run();
+    let ended = status().expect(1);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", "Not logged in\n"));
+    machine.store_text(r#"{"OPENAI_API_KEY":"sk-test"}"#);
+    let ended = status().expect(0);
+    let sentence = "API key configured - ***\nAuthentication is checked when you send a request.\n";
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", sentence));
+    for left in [60, -60] {
+        machine.store_chatgpt("acct-1", 10, left);
+        let ended = status().expect(0);
+        assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", "Logged in using ChatGPT\n"));
     }
+    machine.store_text("no document");
+    assert_eq!(status().refused(1).out, "");
+}
+
+fn as_json_login_status_is_the_same_command(machine: &mut Machine) {
+    machine.store_chatgpt("acct-1", 10, 60);
+    assert_eq!(machine.output_of(&["status", "--json"]), machine.output_of(&["login", "status", "--json"]));
 }
 
 #[test]

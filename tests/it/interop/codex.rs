@@ -24,6 +24,20 @@ pub fn codex_0169() -> PathBuf {
     path
 }
 
+/// The path of Codex 0.171, which `tests/run` installs.
+pub fn codex_0171() -> PathBuf {
+    let path = std::env::var_os("CODEX_0171").map_or_else(
+        || {
+            let peers =
+                PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers-0171/node_modules/@openai");
+            peers.join("codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
+        },
+        PathBuf::from,
+    );
+    assert!(path.is_file(), "Codex 0.171 is not at {}; tests/run installs it: run tests/run", path.display());
+    path
+}
+
 /// A run of Codex in the same home.
 pub fn theirs<'a>(home: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
     Run::of(&codex_0169(), arguments).envs(home.variables())

@@ -2,6 +2,7 @@
 
 mod alone;
 pub mod codex;
+mod command_lines;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;

@@ -22,7 +22,8 @@ use clap::Args;
 
 use self::account::Accounts;
 use self::lines::{LineLimit, Outbox, STALL_LIMIT};
-use self::server::{LONGEST_LINE, Server, arguments_of};
+pub(crate) use self::server::arguments_of;
+use self::server::{LONGEST_LINE, Server};
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
@@ -46,11 +47,11 @@ pub(crate) struct AppServerArguments {
 
 /// Whether this program handles `app-server` with these arguments. With others Codex listens on a socket or generates a
 /// description of the protocol, and the command goes to the next `codex`.
-pub(crate) fn is_ours(arguments: &[OsString]) -> bool {
+pub(crate) fn is_ours(arguments: &[&OsString]) -> bool {
     let mut words = arguments.iter().map(|word| word.to_str());
     while let Some(word) = words.next() {
         let ours = match word {
-            Some("--help" | "-h" | "--listen=stdio://") => true,
+            Some("--listen=stdio://") => true,
             Some("--listen") => words.next().flatten() == Some("stdio://"),
             Some(word) if WITHOUT_VALUE.contains(&word) => true,
             Some(word) if WITH_VALUE.contains(&word) => words.next().is_some(),
@@ -133,10 +134,11 @@ mod tests {
             ("--listen", false),
             ("generate-ts --out x", false),
             ("proxy", false),
+            ("--help", false),
             ("--startup-sign-out", false),
         ] {
             let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
-            assert_eq!(is_ours(&words), ours, "{line}");
+            assert_eq!(is_ours(&words.iter().collect::<Vec<_>>()), ours, "{line}");
         }
     }
 }

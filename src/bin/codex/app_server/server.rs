@@ -282,6 +282,6 @@ fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
 }
 
 /// The `-c` arguments with which the next app-server gets `overrides`.
-pub(super) fn arguments_of(overrides: &Overrides) -> Vec<String> {
+pub(crate) fn arguments_of(overrides: &Overrides) -> Vec<String> {
     overrides.to_string().lines().flat_map(|line| ["-c".to_owned(), line.to_owned()]).collect()
 }

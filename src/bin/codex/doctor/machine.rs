@@ -1,16 +1,18 @@
 //! The checks of the machine: versions, the keeper, the next codex on PATH, and other programs that use this login.
 
 use std::env::consts;
+use std::path::PathBuf;
 
 use codex_auth::keeper::{self, ClientError};
 use codex_auth_platform::filesystem;
 use codex_auth_platform::process::RunningProcess;
-use codex_auth_platform::service;
+use codex_auth_platform::{search_path, service};
 
 use super::examination::Examination;
 use super::finding::Finding;
 use crate::context::other_programs;
 use crate::hand_over;
+use crate::name;
 use crate::output::relative;
 use crate::sync::Installation;
 
@@ -24,7 +26,8 @@ pub(super) fn version() -> Finding {
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let running = other_programs(&subject.home, &subject.environment);
-    [keeper(subject)].into_iter().chain(service(subject)).chain([next(), programs(&running)]).collect()
+    let keeper = [keeper(subject)].into_iter().chain(service(subject));
+    keeper.chain(next()).chain(before_own(subject)).chain([programs(&running)]).collect()
 }
 
 /// Whether a keeper runs.
@@ -62,9 +65,26 @@ fn is_installed(subject: &Examination) -> bool {
         .is_ok_and(|found| service::read(&found.file).is_some())
 }
 
-/// The program that other commands go to.
-fn next() -> Finding {
-    match hand_over::next_version() {
+/// Another program that the name `codex` leads to.
+fn before_own(subject: &Examination) -> Option<Finding> {
+    let first = search_path::program_before_own(name::SHARED, &subject.environment.path)?;
+    let message = format!("codex is {}; this program is not first on PATH", first.display());
+    Some(Finding::ok("PATH", message))
+}
+
+/// The program that other commands go to, and those that are skipped.
+fn next() -> Vec<Finding> {
+    let next = hand_over::next_version();
+    let skipped = hand_over::refused().into_iter().map(|refused| match next {
+        Some(_) => Finding::ok("next codex", refused),
+        None => Finding::warning("next codex", refused),
+    });
+    let skipped: Vec<_> = skipped.collect();
+    [next_program(next)].into_iter().chain(skipped).collect()
+}
+
+fn next_program(next: Option<(PathBuf, Option<String>)>) -> Finding {
+    match next {
         None => Finding::ok("next codex", "none on PATH"),
         Some((path, Some(version))) => Finding::ok("next codex", format!("{version} ({})", path.display())),
         Some((path, None)) => {

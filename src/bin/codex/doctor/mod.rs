@@ -3,6 +3,7 @@
 //! It never refreshes, writes nothing without `--fix`, and prints no secret, so its report can be pasted into a bug
 //! report. The only request it sends is an empty one to the authority.
 
+mod codex;
 mod examination;
 mod finding;
 mod folders;
@@ -11,7 +12,7 @@ mod machine;
 mod network;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::examination::Examination;
 use self::finding::{AutomaticFix, Finding, FindingLevel};
@@ -28,6 +29,31 @@ pub(crate) struct DoctorArguments {
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// For Codex's doctor, as all of the following
+    #[arg(long, hide = true)]
+    summary: bool,
+
+    #[arg(long, hide = true)]
+    all: bool,
+
+    #[arg(long, hide = true)]
+    no_color: bool,
+
+    #[arg(long, hide = true)]
+    ascii: bool,
+
+    #[arg(long, hide = true)]
+    network_only: bool,
+
+    #[arg(short, long, hide = true)]
+    config: Vec<String>,
+
+    #[arg(long, hide = true)]
+    enable: Vec<String>,
+
+    #[arg(long, hide = true)]
+    disable: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOutcome {
@@ -48,9 +74,21 @@ pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOu
             findings.extend(found);
         }
     }
-    report(&findings, &fixed, output)?;
     let healthy = findings.iter().all(|finding| finding.level != FindingLevel::Problem);
-    if healthy { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
+    let is_next_healthy = match arguments.next_doctor() {
+        Some(next) if output.is_json() => {
+            codex::run_as_json(next, output.to_value(json_report(&findings, &fixed)), output)?
+        }
+        Some(next) => {
+            report(&findings, &fixed, output)?;
+            codex::run(next, output)?
+        }
+        None => {
+            report(&findings, &fixed, output)?;
+            true
+        }
+    };
+    if healthy && is_next_healthy { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
 }
 
 /// Runs all checks.
@@ -64,18 +102,26 @@ fn check(subject: &Examination) -> Vec<Finding> {
     .concat()
 }
 
+fn number(findings: &[Finding], level: FindingLevel) -> usize {
+    findings.iter().filter(|finding| finding.level == level).count()
+}
+
+fn json_report(findings: &[Finding], fixed: &[Finding]) -> Value {
+    json!({
+        "problems": number(findings, FindingLevel::Problem),
+        "warnings": number(findings, FindingLevel::Warning),
+        "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
+        "mended": fixed.iter().map(Finding::json).collect::<Vec<_>>(),
+    })
+}
+
 fn report(findings: &[Finding], fixed: &[Finding], output: &Output) -> Result<(), CommandError> {
-    let number = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let (problems, warnings) = (number(FindingLevel::Problem), number(FindingLevel::Warning));
     if output.is_json() {
-        output.report(json!({
-            "problems": problems,
-            "warnings": warnings,
-            "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
-            "mended": fixed.iter().map(Finding::json).collect::<Vec<_>>(),
-        }))?;
+        output.report(json_report(findings, fixed))?;
         return Ok(());
     }
+    let (problems, warnings) =
+        (number(findings, FindingLevel::Problem), number(findings, FindingLevel::Warning));
     for finding in fixed {
         output.text(&finding.fixed(output))?;
     }

@@ -20,6 +20,7 @@ use self::commit::LoginTarget;
 use crate::arguments::STORES;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIPE_AN_API_KEY};
+use crate::name;
 use crate::output::Output;
 use crate::status;
 
@@ -83,7 +84,7 @@ const AFTER_HELP: &str = concat!(
 
 #[derive(Debug, Subcommand)]
 enum LoginCommand {
-    /// The same as `codex status`
+    /// Show the kind of the login in one line, as Codex does; `codex status` shows more
     Status(status::StatusArguments),
 }
 
@@ -140,7 +141,8 @@ impl LoginArguments {
 
 pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOutcome {
     if let Some(LoginCommand::Status(arguments)) = &arguments.command {
-        return status::run(arguments, output);
+        let is_codex = name::of_this_run() == name::SHARED && !output.is_json();
+        return if is_codex { status::run_as_codex(output) } else { status::run(arguments, output) };
     }
     if arguments.api_key.is_some() {
         return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")

@@ -104,6 +104,9 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
     let text = manager.describe(service).map_err(|error| failed(&error))?;
     let start = if arguments.now { Start::Now } else { Start::AtLogin };
     let calls = manager.enable_calls(service, file, start);
+    for name in session.environment.variables_set.iter().filter(|name| NOT_INHERITED.contains(name)) {
+        output.warn(&format!("{name} is set in this shell but not for the service, which will not use it"));
+    }
     if arguments.dry_run {
         output.say(&format!("would write {}:", file.display()));
         output.data(text.trim_end())?;
@@ -128,9 +131,6 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
         Start::Now => "the keeper is running, and starts at every login",
         _ => "the keeper starts at the next login",
     });
-    for name in session.environment.variables_set.iter().filter(|name| NOT_INHERITED.contains(name)) {
-        output.warn(&format!("{name} is set in this shell but not for the service, which will not use it"));
-    }
     Ok(())
 }
 
