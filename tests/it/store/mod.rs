@@ -17,7 +17,7 @@ mod migrations;
 // Linux: strace.
 mod import;
 #[cfg(target_os = "linux")]
-mod order;
+pub mod order;
 // Linux: another user.
 #[cfg(target_os = "linux")]
 mod owner;
