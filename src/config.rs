@@ -3,6 +3,7 @@
 //! No other module reads the environment. This one parses and edits the text of `config.toml`; [`crate::store`] reads
 //! and writes the file.
 
+mod codex;
 mod environment;
 mod error;
 mod exec_chain;
@@ -15,6 +16,7 @@ mod store;
 mod terminal_env;
 mod variables;
 
+pub use self::codex::{TESTED_CODEX_VERSIONS, is_tested_codex};
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
 pub use self::environment::{Colour, Environment, HomeSetting, LogLevel, UserFolders};

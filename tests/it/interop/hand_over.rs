@@ -116,7 +116,8 @@ fn version_and_other_commands_reach_codex() {
     }
     let help = through(&["--help"]).out;
     assert!(help.contains("  token ") && help.contains("  exec "), "{help}");
-    assert!(through(&["doctor"]).out.contains("codex-cli 0.169.0 ("));
+    let doctor = through(&["doctor"]).out;
+    assert!(doctor.contains("ok       next codex    codex-cli 0.169.0, a tested version ("), "{doctor}");
 }
 
 #[test]
