@@ -22,7 +22,6 @@ pub fn codex_0171() -> PathBuf {
 }
 
 /// The path of the newest Codex in `CODEX_NEWEST`; without it, that of 0.171.
-#[cfg(target_os = "linux")]
 pub fn codex_newest() -> PathBuf {
     if std::env::var_os("CODEX_NEWEST").is_some() { installed("CODEX_NEWEST", "") } else { codex_0171() }
 }

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Account, Ending, Endpoint, Expiry, Moment, Outcome};
 use serde_json::{Value, json};
 
-#[cfg(target_os = "linux")]
-use super::codex::codex_newest;
-use super::codex::{codex_0169, codex_0171};
+use super::codex::{codex_0169, codex_0171, codex_newest};
 use crate::app_server::client::Client;
 use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Flock, Machine, Run, TestHome, eventually};
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 use crate::support::{item, items};
 
@@ -25,7 +24,6 @@ macro_rules! facts {
         facts!(in codex_0_169, codex_0169, [$($(#[$attribute])* $fact),+], [$($stored),+]);
         facts!(in codex_0_171, codex_0171, [$($(#[$attribute])* $fact),+], [$($stored),+]);
         // Only `cargo nextest run --profile newest` runs it, as .github/workflows/newest.yml does.
-        #[cfg(target_os = "linux")]
         facts!(in newest, codex_newest, [$($(#[$attribute])* $fact),+], [$($stored),+]);
     };
     (in $version:ident, $program:ident, [$($(#[$attribute:meta])* $fact:ident),+], [$($stored:ident),+]) => {
@@ -102,6 +100,7 @@ fn replace(world: &World<'_>, account: Account) -> String {
     world.stored_token("access_token")
 }
 
+// Linux: strace.
 #[cfg(target_os = "linux")]
 fn a_login_locks_auth_lock_then_auth_json_lock_and_renames_a_synced_file(codex: &Path) {
     use crate::store::order::{calls, in_order};
@@ -350,6 +349,7 @@ fn eight_processes_send_eight_requests_and_seven_lose_their_token(codex: &Path) 
     assert!(tokens.contains(&Value::from(world.stored_token("access_token"))));
 }
 
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 fn a_keychain_login_is_one_item_of_this_name_and_these_bytes(codex: &Path) {
     let machine = Machine::with_keychain();
@@ -364,6 +364,7 @@ fn a_keychain_login_is_one_item_of_this_name_and_these_bytes(codex: &Path) {
     assert_eq!(items(home).len(), 0);
 }
 
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 fn an_encrypted_login_is_an_age_file_whose_length_shows_whether_it_holds_one(codex: &Path) {
     let machine = Machine::with_keychain();

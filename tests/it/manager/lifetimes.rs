@@ -28,7 +28,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(super) fn of(machine: &'a mut Machine, lifetime: i64, expiry: Expiry) -> Self {
         let world = World::with_policy(machine, |policy| {
-            (policy.access_lifetime, policy.expiry) = (lifetime, expiry)
+            (policy.access_lifetime, policy.expiry) = (lifetime, expiry);
         });
         let start = now();
         Self { world, start, now: Arc::new(AtomicI64::new(start)), spent: Vec::new() }

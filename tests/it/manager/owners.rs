@@ -11,7 +11,7 @@ const SAME: Option<&str> = Some("acct-1");
 const OTHER: Option<&str> = Some("acct-2");
 
 fn access_token(workspace: Option<&str>) -> String {
-    let auth = workspace.map_or(json!({}), |id| json!({"chatgpt_account_id": id}));
+    let auth = workspace.map_or_else(|| json!({}), |id| json!({"chatgpt_account_id": id}));
     jwt(&json!({"iat": now(), "exp": now() + 3_600, "https://api.openai.com/auth": auth, "for": "access"}))
 }
 
