@@ -23,7 +23,7 @@ pub use self::environment::{Colour, Environment, HomeSetting, LogLevel, UserFold
 pub use self::error::Error;
 pub use self::exec_chain::ExecChain;
 pub(crate) use self::file::STORE_KEY;
-pub use self::file::{Config, LegacyToken};
+pub use self::file::{Config, KeychainEncryption, LegacyToken};
 pub use self::network::{Network, NetworkSetting};
 pub use self::overrides::{OVERRIDE_KEYS, Overrides};
 pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provider, provider_command};

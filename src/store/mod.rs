@@ -13,6 +13,7 @@ mod choice;
 mod commit;
 mod content;
 mod deadline;
+mod encrypted;
 mod error;
 mod file;
 mod find;

@@ -5,6 +5,9 @@ pub mod codex;
 #[cfg(target_os = "linux")]
 mod codex_keychain;
 mod documents;
+// Linux: keychain items of other programs.
+#[cfg(target_os = "linux")]
+mod encrypted;
 mod facts;
 mod hand_over;
 // Linux: keychain items of other programs.
