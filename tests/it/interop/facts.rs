@@ -23,7 +23,7 @@ macro_rules! facts {
     ($($(#[$attribute:meta])* $fact:ident),+; $($stored:ident),+ $(,)?) => {
         facts!(in codex_0_169, codex_0169, [$($(#[$attribute])* $fact),+], [$($stored),+]);
         facts!(in codex_0_171, codex_0171, [$($(#[$attribute])* $fact),+], [$($stored),+]);
-        // Only `cargo nextest run --profile newest` runs it, as .github/workflows/newest.yml does.
+        // Only `cargo nextest run --profile newest` runs it, as .github/workflows/weekly.yml does.
         facts!(in newest, codex_newest, [$($(#[$attribute])* $fact),+], [$($stored),+]);
     };
     (in $version:ident, $program:ident, [$($(#[$attribute:meta])* $fact:ident),+], [$($stored:ident),+]) => {
