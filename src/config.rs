@@ -3,6 +3,7 @@
 //! No other module reads the environment. This one parses and edits the text of `config.toml`; [`crate::store`] reads
 //! and writes the file.
 
+mod codex;
 mod command_line;
 mod environment;
 mod error;
@@ -16,6 +17,7 @@ mod store;
 mod terminal_env;
 mod variables;
 
+pub use self::codex::{TESTED_CODEX_VERSIONS, is_tested_codex};
 pub use self::command_line::{
     CODEX_COMMANDS, CODEX_OPTIONS, CodexOption, CommandLine, GivenOption, LineTarget, OptionArity,
     OptionScope,
@@ -26,7 +28,7 @@ pub use self::environment::{Colour, Environment, HomeSetting, LogLevel, UserFold
 pub use self::error::Error;
 pub use self::exec_chain::ExecChain;
 pub(crate) use self::file::STORE_KEY;
-pub use self::file::{Config, LegacyToken};
+pub use self::file::{Config, KeychainEncryption, LegacyToken};
 pub use self::network::{Network, NetworkSetting};
 pub use self::overrides::{OVERRIDE_KEYS, Overrides};
 pub use self::provider::{ModelProvider, OpenAiAuth, ProviderCommand, model_provider, provider_command};

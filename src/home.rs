@@ -94,6 +94,11 @@ impl Home {
         self.path.join("config.toml")
     }
 
+    /// Returns the path of the login that Codex encrypts with its feature `secret_auth_storage`.
+    pub(crate) fn encrypted_login(&self) -> PathBuf {
+        self.path.join("secrets").join("codex_auth.age")
+    }
+
     /// Returns the folder of the files that only this library uses.
     #[must_use]
     pub fn folder(&self) -> PathBuf {

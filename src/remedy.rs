@@ -42,6 +42,8 @@ pub enum Remedy {
     MakeWritable,
     /// Mount the folder into the container, not the file.
     MountFolder,
+    /// Store the login in the file, because Codex encrypts it in the keychain.
+    ShareFile,
     /// Unlock the keychain.
     UnlockKeychain,
     /// Store the login in the file, because there is no keychain.

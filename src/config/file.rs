@@ -18,6 +18,8 @@ pub struct Config {
     pub store: StoreSetting,
     /// Whether the file still has the `auth_token` of old builds.
     pub legacy_token: LegacyToken,
+    /// `features.secret_auth_storage`.
+    pub encryption: KeychainEncryption,
     /// The restrictions on logins.
     pub restrictions: Restrictions,
     /// `chatgpt_base_url`: the service whose keys verify agent identity tokens.
@@ -33,6 +35,17 @@ pub enum LegacyToken {
     Absent,
     /// The key is present: a secret is in a file that is not a store.
     Present,
+}
+
+/// Whether Codex encrypts a login instead of storing it in the keychain: its feature `secret_auth_storage`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeychainEncryption {
+    /// It does not.
+    #[default]
+    Disabled,
+    /// It does, in a file that this library cannot read. The file store is not concerned.
+    Enabled,
 }
 
 impl Config {
@@ -56,13 +69,19 @@ impl Config {
         };
         let legacy_token =
             if document.contains_key(LEGACY_TOKEN_KEY) { LegacyToken::Present } else { LegacyToken::Absent };
+        let feature = document.get("features").and_then(|features| features.get("secret_auth_storage"));
+        let encryption = match feature.and_then(Item::as_bool) {
+            Some(true) => KeychainEncryption::Enabled,
+            _ => KeychainEncryption::Disabled,
+        };
         let chatgpt_url = match document.get(CHATGPT_URL_KEY) {
             None => None,
             Some(item) => {
                 Some(item.as_str().ok_or(Error::Key { key: CHATGPT_URL_KEY, expected: "a URL" })?.to_owned())
             }
         };
-        Ok(Self { store, legacy_token, restrictions: Restrictions::read(&document)?, chatgpt_url })
+        let restrictions = Restrictions::read(&document)?;
+        Ok(Self { store, legacy_token, encryption, restrictions, chatgpt_url })
     }
 
     /// Returns `text` with the store set to `selection` and everything else unchanged.

@@ -50,7 +50,7 @@ pub fn commit_login(
     let _ = writer.recover();
     let ended = writer.save_interrupted_logout().ok().flatten();
     // An unreadable old login must not prevent a new one.
-    let old = writer.stores().find().ok().and_then(|found| found.stored);
+    let old = writer.stores().find_readable().ok().and_then(|found| found.stored);
     let setting = writer.stores().settings().config.store;
     let named_keychain = writer.state().store == Some(StoreKind::Keychain)
         || setting == StoreSetting::Selected(StoreSelection::Keychain)

@@ -59,7 +59,7 @@ impl PendingLogin {
 
     /// Whether it may be stored although storing it failed with `error`.
     fn may_be_stored(&self, stores: &Stores, error: &store::Error) -> bool {
-        match stores.find() {
+        match stores.find_readable() {
             Ok(found) => {
                 found.stored.is_some_and(|stored| stored.document.revision() == self.document.revision())
             }

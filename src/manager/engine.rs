@@ -233,7 +233,7 @@ fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &OrphanRes
 
 /// Records that the logout is complete. State that describes another, stored login stays.
 fn clear_logout(writer: &mut Writer<'_>) -> Result<(), Error> {
-    let remains = writer.stores().find()?.stored.is_some();
+    let remains = writer.stores().find_readable()?.stored.is_some();
     Ok(writer.record(|state| if remains { state.clear_logout_mark() } else { state.forget_login() })?)
 }
 

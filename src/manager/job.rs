@@ -274,7 +274,11 @@ fn logout(
             false
         }
     };
-    if report.failed.is_empty() {
+    let all_removed = report.failed.is_empty();
+    if let Some(path) = writer.stores().encrypted_login()? {
+        report.add_encrypted(path);
+    }
+    if all_removed {
         clear(&mut writer, scope, &mut report)?;
     }
     report.notes.extend(writer.take_notes().iter().map(ToString::to_string));

@@ -1,5 +1,7 @@
 //! The scope and the report of a logout.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, JobFailure};
@@ -104,6 +106,12 @@ impl LogoutReport {
         if rank(&done) > rank(&self.revocations) {
             self.revocations = done;
         }
+    }
+
+    /// Reports a login that only Codex can remove.
+    pub(super) fn add_encrypted(&mut self, path: PathBuf) {
+        let failure = JobFailure::from(&Error::from(store::Error::EncryptedLogin { path }));
+        self.failed.push(RemainingCopy { store: "encrypted".to_owned(), failure });
     }
 
     /// Reports that the copy at `location` was not removed because of `error`.

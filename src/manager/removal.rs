@@ -27,7 +27,7 @@ pub(super) struct LoginRemoval<'a, 'lease> {
 
 impl LoginRemoval<'_, '_> {
     pub(super) fn in_order(&self) -> [StoreKind; 2] {
-        let found = self.writer.stores().find().ok().and_then(|found| found.stored);
+        let found = self.writer.stores().find_readable().ok().and_then(|found| found.stored);
         let first = found.map_or(StoreKind::File, |stored| stored.location.kind());
         [first, first.other()]
     }

@@ -228,7 +228,7 @@ impl TokenSpend<'_> {
     /// Reads the store, and returns the document if its refresh token is not the spent one.
     fn find_change(&self) -> Result<Option<ChangedDocument>, Error> {
         let ticket = self.engine.read_order.begin();
-        self.changed_from(ticket, self.writer.stores().find()?.stored)
+        self.changed_from(ticket, self.writer.stores().find_readable()?.stored)
     }
 
     fn changed_from(
@@ -243,7 +243,7 @@ impl TokenSpend<'_> {
 
     fn serve_stored(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
         let ticket = self.engine.read_order.begin();
-        let stored = self.require_same_login(self.writer.stores().find()?.stored, child)?;
+        let stored = self.require_same_login(self.writer.stores().find_readable()?.stored, child)?;
         Ok(self.snapshot(ticket, stored))
     }
 

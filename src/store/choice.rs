@@ -8,7 +8,7 @@ use super::content::StorageNote;
 use super::error::Error;
 use super::find::{ChoiceReason, FindReport, Stores};
 use super::lease::Lease;
-use crate::config::{StoreKind, StoreSelection, StoreSetting};
+use crate::config::{KeychainEncryption, StoreKind, StoreSelection, StoreSetting};
 
 /// The store chosen for a new login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ impl Stores {
     ///
     /// # Errors
     /// - [`Error::EphemeralConfigured`]: the configuration asks to keep the login in memory only.
+    /// - [`Error::EncryptedLogin`], [`Error::EncryptionConfigured`]: Codex would not read the login in the keychain.
     /// - As [`Self::find`].
     pub fn choose(&self, requested: Option<StoreSelection>) -> Result<StoreChoice, Error> {
         let (selection, reason) = match (requested, self.settings.config.store) {
@@ -36,7 +37,21 @@ impl Stores {
             (None, StoreSetting::Selected(selection)) => (selection, self.configured()),
             (None, StoreSetting::Unset) => self.best_store()?,
         };
+        self.check_encryption(selection)?;
         Ok(StoreChoice { selection, reason })
+    }
+
+    /// Checks whether Codex would read a login that is stored as `selection`.
+    pub(super) fn check_encryption(&self, selection: StoreSelection) -> Result<(), Error> {
+        if selection == StoreSelection::File
+            || self.settings.config.encryption == KeychainEncryption::Disabled
+        {
+            return Ok(());
+        }
+        Err(match self.encrypted_login()? {
+            Some(path) => Error::EncryptedLogin { path },
+            None => Error::EncryptionConfigured { path: self.home.config() },
+        })
     }
 
     fn best_store(&self) -> Result<(StoreSelection, ChoiceReason), Error> {
@@ -51,7 +66,7 @@ impl Stores {
             Err(error) => return Err(error),
             Ok(_) => {}
         }
-        if self.is_codex_excluded() {
+        if self.is_codex_excluded() || self.settings.config.encryption == KeychainEncryption::Enabled {
             return Ok((StoreSelection::File, ChoiceReason::SharedWithCodex));
         }
         Ok(match self.keychain().check(self.timeout()) {

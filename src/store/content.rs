@@ -212,6 +212,12 @@ pub enum StorageNote {
         /// The error of the removal.
         reason: String,
     },
+    /// Codex has encrypted a login beside this one, which it uses if its configuration says so.
+    #[error("Codex has encrypted another login in {}, which codex-auth cannot read", path.display())]
+    EncryptedCopy {
+        /// The file of Codex.
+        path: PathBuf,
+    },
     /// The copy that is not used cannot be read.
     #[error("another copy of the login cannot be read and is not used: {reason}")]
     OtherUnreadable {

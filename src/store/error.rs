@@ -130,6 +130,18 @@ pub enum Error {
         /// `config.toml` or `-c`.
         by: &'static str,
     },
+    /// Codex has encrypted the login, so that this library cannot read it.
+    #[error("Codex has encrypted the login in {}, which codex-auth cannot read", path.display())]
+    EncryptedLogin {
+        /// The file of Codex.
+        path: PathBuf,
+    },
+    /// Codex would not read a login that this library stores in the keychain.
+    #[error("{} says features.secret_auth_storage = true, so Codex would not find a login that codex-auth stores in the keychain", path.display())]
+    EncryptionConfigured {
+        /// The configuration file.
+        path: PathBuf,
+    },
     /// The operating system returned no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]
     Random(std::io::Error),
@@ -185,6 +197,8 @@ impl Error {
             | Self::Keychain(_)
             | Self::Lock(_)
             | Self::LinkEmptied { .. }
+            | Self::EncryptedLogin { .. }
+            | Self::EncryptionConfigured { .. }
             | Self::RescueSealed { .. }
             | Self::NotCommitted { .. }
             | Self::WriteLost { .. }
@@ -217,6 +231,7 @@ impl Error {
             Self::Lock(lock::Error::Held { .. }) | Self::Contended => Remedy::Wait,
             Self::Document { .. } | Self::WriteLost { .. } => Remedy::LogInAgain,
             Self::EphemeralConfigured { .. } => Remedy::ChooseStore,
+            Self::EncryptedLogin { .. } | Self::EncryptionConfigured { .. } => Remedy::ShareFile,
             Self::RescueSealed { .. } => Remedy::UnlockKeychain,
             Self::Occupied { .. } => Remedy::LogOutThere,
             Self::ReadOnlyHome { .. } => Remedy::MakeWritable,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_auth_platform::keychain::{self, Client, ItemSharing, LastModified};
@@ -10,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Store;
 use super::content::{DocumentLocation, StorageNote, StoredDocument};
+use super::encrypted::encrypted_login;
 use super::error::Error;
 use super::file::FileStore;
 use super::keychain::KeychainStore;
@@ -248,13 +250,39 @@ impl Stores {
         self.keychain().modified(self.timeout)
     }
 
+    /// Finds the login, as [`Self::find_readable`] does, and notices one that Codex has encrypted.
+    ///
+    /// # Errors
+    /// - As [`Self::find_readable`].
+    /// - [`Error::EncryptedLogin`]: no other login can be read.
+    pub fn find(&self) -> Result<FindReport, Error> {
+        let found = self.find_readable();
+        let Some(path) = encrypted_login(&self.home)? else { return found };
+        match found {
+            Ok(FindReport { stored: Some(stored), reason, mut notes }) => {
+                notes.push(StorageNote::EncryptedCopy { path });
+                Ok(FindReport { stored: Some(stored), reason, notes })
+            }
+            Ok(_) | Err(Error::Keychain(_)) => Err(Error::EncryptedLogin { path }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the file in which Codex has encrypted a login, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be read.
+    pub fn encrypted_login(&self) -> Result<Option<PathBuf>, Error> {
+        encrypted_login(&self.home)
+    }
+
     /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there,
     /// reads the store that `state.json` names, because another process may have moved the login meanwhile. Writes
     /// nothing.
     ///
     /// # Errors
     /// The login is, or may be, in a store that cannot be read. Do not treat that as "not logged in".
-    pub fn find(&self) -> Result<FindReport, Error> {
+    pub(crate) fn find_readable(&self) -> Result<FindReport, Error> {
         let mut notes = self.config_notes();
         let (selection, reason) = match self.settings.config.store {
             StoreSetting::Selected(selection) => (selection, self.configured()),

@@ -18,6 +18,7 @@ mod cipher;
 mod commit;
 mod content;
 mod deadline;
+mod encrypted;
 mod error;
 mod file;
 mod find;

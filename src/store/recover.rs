@@ -122,7 +122,7 @@ impl Writer<'_> {
 
     fn is_login_in_file(&self) -> bool {
         let is_in_file = |stored: StoredDocument| stored.location.kind() == StoreKind::File;
-        self.stores.find().is_ok_and(|found| found.stored.is_some_and(is_in_file))
+        self.stores.find_readable().is_ok_and(|found| found.stored.is_some_and(is_in_file))
     }
 
     /// Commits `rescue`, removes it, or returns it as an orphan.
@@ -238,7 +238,7 @@ impl Writer<'_> {
         if rescue.purpose != RescuePurpose::Revoke {
             self.record(|state| state.mark_spent(rescue.parent))?;
         }
-        let stored = self.stores.find()?.stored;
+        let stored = self.stores.find_readable()?.stored;
         let is_foreign = rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document));
         if is_foreign || rescue.purpose != RescuePurpose::Commit {
             return Ok(Some(OrphanRescue { rescue, path }));

@@ -71,7 +71,11 @@ pub(crate) fn run_within(
 /// Refreshes a stale login in a child process, with settings that override `config.toml`. Waits at most `lock_timeout`
 /// for other processes, and for as long as it takes once the request is sent.
 pub(crate) fn freshen(overrides: Overrides, lock_timeout: Duration) -> Result<JobOutcome, JobFailure> {
-    runner().overrides(overrides).lock_timeout(lock_timeout).run(&Job::freshen(AccountPolicy::Follow), |_, _| {}, || ProcessFallback::Allowed)
+    runner().overrides(overrides).lock_timeout(lock_timeout).run(
+        &Job::freshen(AccountPolicy::Follow),
+        |_, _| {},
+        || ProcessFallback::Allowed,
+    )
 }
 
 /// Runs the job from standard input and writes its outcome to standard output: the child's side of [`run_within`].

@@ -229,6 +229,9 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::MakeWritable => "make the folder and the file writable for this user",
         Remedy::MountFolder => "mount the folder into the container, not the file",
+        Remedy::ShareFile => {
+            "store a login in a file, which both programs can read: codex login --store file"
+        }
         Remedy::UnlockKeychain => {
             return "unlock the keychain, or store the login in a file: codex login --store file".into();
         }

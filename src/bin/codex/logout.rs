@@ -106,6 +106,11 @@ fn remains(mut failure: JobFailure, scope: LogoutScope) -> CommandError {
             CommandError::from(failure).hint(again)
         }
         Some(Remedy::ForceLogout) => CommandError::from(failure),
+        Some(Remedy::ShareFile) => {
+            failure.remedy = None;
+            CommandError::from(failure)
+                .hint("remove it with OpenAI's Codex, called by its path: codex --enable secret_auth_storage logout")
+        }
         Some(Remedy::Wait) if scope != LogoutScope::Force => {
             CommandError::from(failure).hint("to remove it without waiting: codex logout --force")
         }

@@ -259,7 +259,12 @@ fn help_and_version_are_those_of_both() {
         assert!(ours.contains("  login ") && theirs.contains(&format!("help by {word}\n")), "{printed}");
     }
     let printed = before(&home, next, home.codex(["doctor"])).run().out;
-    assert!(printed.contains("next codex    codex-cli 9.9.9 ("), "{printed}");
+    let untested = "warning  next codex    codex-cli 9.9.9 (";
+    assert!(
+        printed.contains(untested)
+            && printed.contains("is not a tested version; tested are 0.169.0 and 0.171.0"),
+        "{printed}"
+    );
     assert!(home.codex(["doctor"]).run().out.contains("next codex    none on PATH"));
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -13,28 +13,29 @@ use crate::support::{Ended, Machine, Run, TestHome, over_both_stores};
 
 /// The path of Codex 0.169, which `tests/run` installs.
 pub fn codex_0169() -> PathBuf {
-    let path = std::env::var_os("CODEX_0169").map_or_else(
-        || {
-            let peers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules/@openai");
-            peers.join("codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
-        },
-        PathBuf::from,
-    );
-    assert!(path.is_file(), "Codex 0.169 is not at {}; tests/run installs it: run tests/run", path.display());
-    path
+    installed("CODEX_0169", "target/peers")
 }
 
 /// The path of Codex 0.171, which `tests/run` installs.
 pub fn codex_0171() -> PathBuf {
-    let path = std::env::var_os("CODEX_0171").map_or_else(
+    installed("CODEX_0171", "target/peers-0171")
+}
+
+/// The path of the newest Codex in `CODEX_NEWEST`; without it, that of 0.171.
+pub fn codex_newest() -> PathBuf {
+    if std::env::var_os("CODEX_NEWEST").is_some() { installed("CODEX_NEWEST", "") } else { codex_0171() }
+}
+
+/// The path in the environment variable, else that of the npm package below `prefix`.
+fn installed(variable: &str, prefix: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map_or_else(
         || {
-            let peers =
-                PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers-0171/node_modules/@openai");
+            let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join(prefix).join("node_modules/@openai");
             peers.join("codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
         },
         PathBuf::from,
     );
-    assert!(path.is_file(), "Codex 0.171 is not at {}; tests/run installs it: run tests/run", path.display());
+    assert!(path.is_file(), "{variable}: no Codex at {}; install it: tests/run", path.display());
     path
 }
 

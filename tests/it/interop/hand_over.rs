@@ -116,6 +116,9 @@ fn version_and_other_commands_reach_codex() {
     }
     let help = through(&["--help"]).out;
     assert!(help.contains("  token ") && help.contains("  exec "), "{help}");
+    // Codex's own report follows, and may find problems.
+    let doctor = home.codex(["doctor"]).env("PATH", path(&home)).run().out;
+    assert!(doctor.contains("ok       next codex    codex-cli 0.169.0, a tested version ("), "{doctor}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod faults;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod homes;
+mod import;
 mod lease;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
@@ -15,9 +16,8 @@ mod links;
 #[cfg(target_os = "linux")]
 mod migrations;
 // Linux: strace.
-mod import;
 #[cfg(target_os = "linux")]
-mod order;
+pub mod order;
 // Linux: another user.
 #[cfg(target_os = "linux")]
 mod owner;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use crate::support::{Run, TestHome, chatgpt, now};
 
 /// Returns the system calls of a successful run, each with the paths of its file descriptors.
-fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
+pub fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
     let journal = home.beside("strace").join("journal");
     let way = ["strace", "-f", "-y", "-s", "256", "-o", journal.to_str().unwrap()];
     run.through(way).input(input).run().expect(0);
@@ -38,7 +38,7 @@ fn next(calls: &[String], start: usize, parts: &[&str]) -> usize {
 }
 
 /// Asserts that each step comes after the one before, and returns their indices.
-fn in_order(calls: &[String], steps: &[&[&str]]) -> Vec<usize> {
+pub fn in_order(calls: &[String], steps: &[&[&str]]) -> Vec<usize> {
     let mut at = 0;
     let step = |parts: &&[&str]| {
         at = next(calls, at, parts) + 1;

@@ -1,6 +1,6 @@
 //! The checks of the login: its store and why that one, whether a token is available, and the keychain.
 
-use codex_auth::config::{LegacyToken, Restrictions};
+use codex_auth::config::{KeychainEncryption, LegacyToken, Restrictions};
 use codex_auth::config::{StoreSelection, StoreSetting};
 use codex_auth::login::permit_document;
 use codex_auth::manager::{self, LoginStatus};
@@ -44,6 +44,16 @@ fn config(stores: &Stores) -> Finding {
             format!("{} contains auth_token, a key of an old version that is no longer read", path.display()),
         )
         .remedy("remove the line auth_token from that file");
+    }
+    let is_file =
+        matches!(settings.store, StoreSetting::Unset | StoreSetting::Selected(StoreSelection::File));
+    if settings.encryption == KeychainEncryption::Enabled && !is_file {
+        let path = stores.home().config();
+        let message = format!(
+            "{} says features.secret_auth_storage = true: Codex encrypts its login, which codex-auth cannot read",
+            path.display()
+        );
+        return Finding::warning("config", message).remedy("codex login --store file");
     }
     Finding::ok(
         "config",

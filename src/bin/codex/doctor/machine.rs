@@ -3,6 +3,7 @@
 use std::env::consts;
 use std::path::PathBuf;
 
+use codex_auth::config::{TESTED_CODEX_VERSIONS, is_tested_codex};
 use codex_auth::keeper::{self, ClientError};
 use codex_auth_platform::filesystem;
 use codex_auth_platform::process::RunningProcess;
@@ -86,7 +87,15 @@ fn next() -> Vec<Finding> {
 fn next_program(next: Option<(PathBuf, Option<String>)>) -> Finding {
     match next {
         None => Finding::ok("next codex", "none on PATH"),
-        Some((path, Some(version))) => Finding::ok("next codex", format!("{version} ({})", path.display())),
+        Some((path, Some(version))) if is_tested_codex(&version) => {
+            Finding::ok("next codex", format!("{version}, a tested version ({})", path.display()))
+        }
+        Some((path, Some(version))) => {
+            let tested = TESTED_CODEX_VERSIONS.join(" and ");
+            let message =
+                format!("{version} ({}) is not a tested version; tested are {tested}", path.display());
+            Finding::warning("next codex", message).remedy("upgrade codex-auth if there is a newer version")
+        }
         Some((path, None)) => {
             let message = format!("{} does not print its version", path.display());
             Finding::warning("next codex", message).remedy(format!("{} --version", path.display()))
