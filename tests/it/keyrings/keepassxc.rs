@@ -1,5 +1,7 @@
 //! KeePassXC 2.7: asks before it deletes, and by default before it gives an item to a program.
 
+use std::time::SystemTime;
+
 use super::programs::{Login, Service};
 use crate::support::eventually;
 
@@ -10,11 +12,11 @@ fn a_login_lives_in_keepassxc_through_migration_refresh_restart_and_logout() {
     let mut service = Service::keepassxc(NO_QUESTIONS);
     let login = Login::expired_in(service.test_home());
     login.codex(["migrate", "--to", "keychain"]).run().expect(0);
-    let first = login.token();
+    let (first, change) = (login.token(), SystemTime::now());
     login.codex(["refresh"]).run().expect(0);
     let second = login.token();
     assert_ne!(first, second);
-    service.restart_keepassxc();
+    service.restart_keepassxc(change);
     assert_eq!(login.token(), second);
     login.codex(["refresh"]).run().expect(0);
     // Without a terminal there is no one to answer a question, and KeePassXC always has one.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 use scripted_authority::{Account, Authority};
 
@@ -68,8 +69,11 @@ impl Service {
         eventually("KeePassXC offers its database, unlocked", || self.is_unlocked());
     }
 
-    /// Ends KeePassXC as its menu does, so that it saves, and starts it again.
-    pub fn restart_keepassxc(&mut self) {
+    /// Ends KeePassXC once it has saved what was changed after `change`, and starts it again. With unsaved changes it
+    /// would ask, on a screen that no one sees.
+    pub fn restart_keepassxc(&mut self, change: SystemTime) {
+        let database = self.folder.path().join("database.kdbx");
+        eventually("KeePassXC has saved", || fs::metadata(&database).unwrap().modified().unwrap() > change);
         self.stop();
         self.start_keepassxc();
     }
