@@ -250,11 +250,13 @@ impl Stores {
         self.keychain().modified(self.timeout)
     }
 
-    /// Finds the login, as [`Self::find_readable`] does, and notices one that Codex has encrypted.
+    /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there,
+    /// reads the store that `state.json` names, because another process may have moved the login meanwhile. Writes
+    /// nothing.
     ///
     /// # Errors
-    /// - As [`Self::find_readable`].
-    /// - [`Error::EncryptedLogin`]: no other login can be read.
+    /// - The login is, or may be, in a store that cannot be read. Do not treat that as "not logged in".
+    /// - [`Error::EncryptedLogin`]: Codex has encrypted a login, and no other one can be read.
     pub fn find(&self) -> Result<FindReport, Error> {
         let found = self.find_readable();
         let Some(path) = encrypted_login(&self.home)? else { return found };
@@ -276,12 +278,7 @@ impl Stores {
         encrypted_login(&self.home)
     }
 
-    /// Finds the login. Reads the configured store, or by default the file, as Codex does. If the login is not there,
-    /// reads the store that `state.json` names, because another process may have moved the login meanwhile. Writes
-    /// nothing.
-    ///
-    /// # Errors
-    /// The login is, or may be, in a store that cannot be read. Do not treat that as "not logged in".
+    /// Finds a login that Codex has not encrypted.
     pub(crate) fn find_readable(&self) -> Result<FindReport, Error> {
         let mut notes = self.config_notes();
         let (selection, reason) = match self.settings.config.store {
