@@ -336,8 +336,9 @@ fn play(number: u32, homes: usize, session: Option<&Session>, mut random: Random
         let has_api_key = scene.documents().iter().any(|(_, document)| {
             document.as_ref().is_ok_and(|document| document["OPENAI_API_KEY"].is_string())
         });
-        let is_alive =
-            has_api_key || stored.is_empty() || stored.iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
+        let is_alive = has_api_key
+            || stored.is_empty()
+            || stored.iter().any(|(_, token)| scene.state_of(token) == TokenState::Live);
         soak.hold("dead logins", is_alive || may_be_dead || homes > 1, detail);
         scene.ignore_grants_before(&stored);
     }
