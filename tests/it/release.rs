@@ -5,8 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::program;
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -185,13 +183,13 @@ fn the_notes_of_a_release_are_its_section_of_the_changelog() {
 fn the_unit_for_packages_is_the_one_that_the_program_installs() {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join(".codex")).unwrap();
-    let mut command = Command::new(program());
+    let mut command = Command::new(crate::support::program());
     command.args(["sync", "install", "--dry-run"]).env("HOME", home.path()).env_remove("CODEX_HOME");
     let output = command.env_remove("XDG_CONFIG_HOME").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let installed = text(&output)
         .replace(&home.path().canonicalize().unwrap().display().to_string(), "%h")
-        .replace(&program().display().to_string(), "/usr/bin/codex-auth");
+        .replace(&crate::support::program().display().to_string(), "/usr/bin/codex-auth");
     // A home in a temporary folder excludes a private one.
     let is_common = |line: &&str| {
         !line.starts_with('#') && !line.starts_with("Description=") && *line != "PrivateTmp=yes"
