@@ -131,6 +131,11 @@ impl Output {
         let _ = writeln!(stderr, "{}", self.shown(&line, stderr.is_terminal()));
     }
 
+    /// Writes a line of a picture to stderr, with its styles: all of it is of our making.
+    pub(crate) fn draw(&self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
     /// Writes a line to stderr that says what was done; none with `--quiet`.
     pub(crate) fn inform(&self, line: &str) {
         if !self.quiet {

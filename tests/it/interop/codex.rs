@@ -228,7 +228,7 @@ fn both_follow_a_linked_document_and_keep_the_link() {
 }
 
 #[test]
-fn both_create_the_lock_files_with_the_same_mode() {
+fn both_create_the_document_and_its_lock_with_one_mode_and_ours_create_the_other_lock_privately() {
     let modes = |login: &dyn Fn(&TestHome) -> Run| {
         let home = TestHome::new();
         login(&home).through(["sh", "-c", "umask 027; exec \"$0\" \"$@\""]).run().expect(0);
@@ -238,5 +238,9 @@ fn both_create_the_lock_files_with_the_same_mode() {
             (name, found.permissions().mode() & 0o7777, found.len())
         })
     };
-    assert_eq!(modes(&|home| our_login(home, "file", "sk-1")), modes(&|home| their_login(home, "sk-1")));
+    let (ours, theirs) =
+        (modes(&|home| our_login(home, "file", "sk-1")), modes(&|home| their_login(home, "sk-1")));
+    assert_eq!(ours[..2], theirs[..2]);
+    // Another user who can open `auth.lock` can hold it.
+    assert_eq!((ours[2], theirs[2]), (("auth.lock", 0o600, 0), ("auth.lock", 0o640, 0)));
 }

@@ -67,7 +67,7 @@ fn show(login: &DeviceLogin, target: &LoginTarget, output: &Output) {
     let picture = screen::scannable(login.verification_url(), environment);
     if !picture.is_empty() {
         output.say("");
-        picture.iter().for_each(|line| output.say(line));
+        picture.iter().for_each(|line| output.draw(line));
     }
     output.say("");
     output.say("then type this code, which is valid for 15 minutes:");
