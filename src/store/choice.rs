@@ -4,9 +4,9 @@ use codex_auth_platform::keychain::ItemSharing;
 use codex_auth_platform::search_path;
 
 use super::Store as _;
-use super::content::StorageNote;
+use super::content::{ChoiceReason, FindReport, StorageNote};
 use super::error::Error;
-use super::find::{ChoiceReason, FindReport, Stores};
+use super::find::Stores;
 use super::lease::Lease;
 use crate::config::{KeychainEncryption, StoreKind, StoreSelection, StoreSetting};
 

@@ -276,3 +276,55 @@ impl StorageNote {
 fn backup_hint(backup: Option<&PathBuf>) -> String {
     backup.map(|path| format!(" (the old content is in {})", path.display())).unwrap_or_default()
 }
+
+/// The result of [`Stores::find`](super::Stores::find).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FindReport {
+    /// The login, if there is one.
+    pub stored: Option<StoredDocument>,
+    /// Why this store was read.
+    pub reason: ChoiceReason,
+    /// Warnings about the home, to show to the user; those about the document are in [`StoredDocument::notes`].
+    pub notes: Vec<StorageNote>,
+}
+
+/// Why a store was chosen. `Display` completes "chosen because …".
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChoiceReason {
+    /// The caller requested it.
+    Requested,
+    /// `config.toml` names it.
+    Configured,
+    /// An override of the command line names it.
+    Overridden,
+    /// It already holds a login.
+    LoginPresent,
+    /// The keychain cannot be used, for this reason.
+    KeychainUnusable(String),
+    /// The keychain can be used, and the other programs that use this login can read it there.
+    KeychainUsable,
+    /// Codex is installed and could not read our keychain item.
+    SharedWithCodex,
+    /// `state.json` names it.
+    Recorded,
+    /// It is the default, as for Codex.
+    Default,
+}
+
+impl fmt::Display for ChoiceReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "you asked for it",
+            Self::Configured => "config.toml says so",
+            Self::Overridden => "-c says so",
+            Self::LoginPresent => "it already holds a login",
+            Self::KeychainUnusable(reason) => return write!(f, "the keychain cannot be used: {reason}"),
+            Self::KeychainUsable => "the keychain can be used",
+            Self::SharedWithCodex => "Codex could not read our keychain item",
+            Self::Recorded => "the login was last stored there",
+            Self::Default => "it is the default",
+        })
+    }
+}

@@ -1,7 +1,6 @@
 //! The stores of a home, and finding the login in them.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use codex_auth_platform::private_file::{self, DirectoryState};
 use zeroize::Zeroizing;
 
 use super::Store;
-use super::content::{DocumentLocation, StorageNote, StoredDocument};
+use super::content::{ChoiceReason, DocumentLocation, FindReport, StorageNote, StoredDocument};
 use super::encrypted::encrypted_login;
 use super::error::Error;
 use super::file::FileStore;
@@ -57,58 +56,6 @@ impl BrokenConfig {
             }
             settings => Ok((settings?, None)),
         }
-    }
-}
-
-/// The result of [`Stores::find`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct FindReport {
-    /// The login, if there is one.
-    pub stored: Option<StoredDocument>,
-    /// Why this store was read.
-    pub reason: ChoiceReason,
-    /// Warnings about the home, to show to the user; those about the document are in [`StoredDocument::notes`].
-    pub notes: Vec<StorageNote>,
-}
-
-/// Why a store was chosen. `Display` completes "chosen because …".
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ChoiceReason {
-    /// The caller requested it.
-    Requested,
-    /// `config.toml` names it.
-    Configured,
-    /// An override of the command line names it.
-    Overridden,
-    /// It already holds a login.
-    LoginPresent,
-    /// The keychain cannot be used, for this reason.
-    KeychainUnusable(String),
-    /// The keychain can be used, and the other programs that use this login can read it there.
-    KeychainUsable,
-    /// Codex is installed and could not read our keychain item.
-    SharedWithCodex,
-    /// `state.json` names it.
-    Recorded,
-    /// It is the default, as for Codex.
-    Default,
-}
-
-impl fmt::Display for ChoiceReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Requested => "you asked for it",
-            Self::Configured => "config.toml says so",
-            Self::Overridden => "-c says so",
-            Self::LoginPresent => "it already holds a login",
-            Self::KeychainUnusable(reason) => return write!(f, "the keychain cannot be used: {reason}"),
-            Self::KeychainUsable => "the keychain can be used",
-            Self::SharedWithCodex => "Codex could not read our keychain item",
-            Self::Recorded => "the login was last stored there",
-            Self::Default => "it is the default",
-        })
     }
 }
 

@@ -51,12 +51,13 @@ pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
 pub use self::choice::StoreChoice;
 pub use self::commit::{CommitLocks, WriteIntent};
 pub use self::content::{
-    DocumentLocation, SeenRevision, StorageNote, StoreContent, StoredDocument, WriteReport,
+    ChoiceReason, DocumentLocation, FindReport, SeenRevision, StorageNote, StoreContent, StoredDocument,
+    WriteReport,
 };
 pub use self::deadline::LockDeadline;
 pub use self::error::Error;
 pub use self::file::FileStore;
-pub use self::find::{ChoiceReason, FindReport, Stores};
+pub use self::find::Stores;
 pub use self::keychain::{KeychainStore, PromptPolicy};
 pub use self::lease::{Lease, LeaseOutcome, create_folders, holder};
 pub use self::locate::{DocumentTarget, is_home, links_to, locate, watched_files, watched_stamps};
