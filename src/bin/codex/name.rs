@@ -9,7 +9,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 15] = [
+pub(crate) const COMMANDS: [&str; 16] = [
     "--help",
     "-c",
     "app-server",
@@ -25,6 +25,7 @@ pub(crate) const COMMANDS: [&str; 15] = [
     "sync",
     "token",
     "watch",
+    "whoami",
 ];
 
 /// Returns the name by which this program was called.

@@ -27,6 +27,12 @@ fn under_the_second_name_every_command_is_ours() {
     let ended = run(&["exec"]).refused(2);
     assert!(ended.err.starts_with("error: unknown command 'exec'\n\nhint: under the name codex"), "{ended}");
     assert!(run(&["status"]).expect(1).out.contains("not logged in"));
+    assert!(run(&["whoami"]).expect(1).out.contains("not logged in"));
+    // Codex's forms of a command that both have.
+    for arguments in [&["app-server", "daemon"][..], &["app-server", "--listen", "unix:///x"]] {
+        let ended = run(arguments).refused(2);
+        assert!(ended.err.contains("`codex-auth app-server` serves standard input"), "{ended}");
+    }
     assert!(run(&["--version"]).expect(0).out.contains(env!("CARGO_PKG_VERSION")));
     let help = run(&["--help"]).expect(0);
     assert!(help.out.contains("Usage: codex-auth") && !help.out.contains("next "), "{help}");

@@ -66,6 +66,11 @@ pub(crate) fn is_ours(arguments: &[&OsString]) -> bool {
 }
 
 pub(crate) fn run(arguments: &AppServerArguments, output: &mut Output) -> CommandOutcome {
+    if !is_ours(&arguments.arguments.iter().collect::<Vec<_>>()) {
+        let message =
+            "`codex app-server` serves standard input and output only; these arguments are those of Codex";
+        return Err(CommandError::new(Exit::Usage, message).hint("codex app-server --help"));
+    }
     let session = CommandContext::open(output)?;
     log::start(&session.environment, None);
     let accounts = Accounts::open(&session)?;
