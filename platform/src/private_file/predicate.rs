@@ -101,7 +101,8 @@ pub fn check_can_create_directory(path: &Path) -> Result<(), Error> {
     let around = OpenFolder::parent_of(path);
     let (folder, name) = around.map_err(|error| Error::from_write("create the directory", path, 0, error))?;
     match folder.entry(name).map_err(|error| Error::from_read("open", path, error))? {
-        None => check_can_replace_in(&folder, name, path),
+        // Not read again: another process may create it meanwhile.
+        None => check_can_put(&folder, name, None, path),
         Some(entry) if entry.kind == FileType::Symlink => Err(Error::Link { path: path.to_owned() }),
         Some(entry) if entry.kind != FileType::Directory => {
             Err(Error::NotADirectory { path: path.to_owned() })
@@ -118,7 +119,16 @@ pub fn check_can_create_directory(path: &Path) -> Result<(), Error> {
 
 /// Checks like [`check_can_replace`] in a folder that is already open.
 pub(crate) fn check_can_replace_in(folder: &OpenFolder, name: &OsStr, target: &Path) -> Result<(), Error> {
-    let entry = regular_entry(folder, name, target)?;
+    check_can_put(folder, name, regular_entry(folder, name, target)?, target)
+}
+
+/// Checks whether something can take the place of `entry`, which was read from `folder`.
+fn check_can_put(
+    folder: &OpenFolder,
+    name: &OsStr,
+    entry: Option<FolderEntry>,
+    target: &Path,
+) -> Result<(), Error> {
     check_can_change(folder, name, entry, target)?;
     match folder.foreign_owner() {
         Some((uid, gid)) if !attributes::may_give_to(uid, gid) => {

@@ -3,8 +3,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use codex_auth_platform::private_file::{Error, Flag, Links, check_can_remove, check_can_replace, remove};
+use codex_auth_platform::private_file::{
+    Error, Flag, Links, check_can_create_directory, check_can_remove, check_can_replace, remove,
+};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::replace;
@@ -301,6 +305,29 @@ fn only_a_regular_file_can_be_replaced_or_removed() {
     let Error::Io { source, .. } = replaced else { panic!("{replaced:?}") };
     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
     check_can_remove(&missing, Links::Follow).unwrap();
+}
+
+#[test]
+fn a_folder_that_another_process_creates_during_the_check_is_no_obstacle() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("folder");
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                fs::create_dir(&path).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+                fs::remove_dir(&path).unwrap();
+            }
+        });
+        let outcome = (0..20_000).try_for_each(|_| match check_can_create_directory(&path) {
+            // Between its creation and its mode, the folder of this test is not private.
+            Err(Error::NotAFile { .. }) => Err("a folder was taken for a file"),
+            _ => Ok(()),
+        });
+        ended.store(true, Ordering::SeqCst);
+        outcome.unwrap();
+    });
 }
 
 #[test]

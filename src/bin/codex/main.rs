@@ -86,7 +86,7 @@ enum Command {
     /// Log out: revoke the tokens and remove the login from this machine
     Logout(logout::LogoutArguments),
     /// Show the account, the store, the expiry and whether the login is usable
-    #[command(visible_alias = "whoami")]
+    #[command(alias = "whoami")]
     Status(status::StatusArguments),
     /// Print an access token, refreshed if it is about to expire
     Token(token::TokenArguments),
