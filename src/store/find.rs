@@ -206,7 +206,13 @@ impl Stores {
     /// - [`Error::EncryptedLogin`]: Codex has encrypted a login, and no other one can be read.
     pub fn find(&self) -> Result<FindReport, Error> {
         let found = self.find_readable();
-        let Some(path) = encrypted_login(&self.home)? else { return found };
+        let path = match (encrypted_login(&self.home), &found) {
+            (Ok(Some(path)), _) => path,
+            (Ok(None), _) => return found,
+            // What keeps this process from the login may keep it from that file too.
+            (Err(_), Err(_)) => return found,
+            (Err(error), Ok(_)) => return Err(error),
+        };
         match found {
             Ok(FindReport { stored: Some(stored), reason, mut notes }) => {
                 notes.push(StorageNote::EncryptedCopy { path });
