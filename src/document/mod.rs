@@ -25,4 +25,6 @@ pub use self::salvage::{SalvagedTokens, salvage};
 pub use self::tokens::{Provenance, TokenOwner, Tokens};
 
 #[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
 mod tests;

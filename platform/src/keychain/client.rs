@@ -211,6 +211,61 @@ mod tests {
         assert_eq!(memory.connections(), 1);
     }
 
+    /// A client of a keychain in memory, and the context that its connection receives.
+    fn client_with_context() -> (Client, Arc<Mutex<Option<CallContext>>>) {
+        let (memory, context) = (Memory::new(), Arc::new(Mutex::new(None)));
+        let received = Arc::clone(&context);
+        let client = Client::new("memory", move |context| {
+            *received.lock().unwrap() = Some(context.clone());
+            Ok(memory.connect())
+        });
+        client.read(&name(), LONG).unwrap();
+        (client, context)
+    }
+
+    #[test]
+    fn a_service_that_answers_step_by_step_has_twice_the_deadline_and_no_more() {
+        let within = Duration::from_secs(1);
+        for (steps, in_time) in [(3, true), (6, false)] {
+            let (client, context) = client_with_context();
+            let outcome = client.handle.queue.call(Operation::Read, within, move |_| {
+                for _ in 0..steps {
+                    thread::sleep(within / 2);
+                    context.lock().unwrap().as_ref().unwrap().report_progress();
+                }
+                Ok(())
+            });
+            assert_eq!(outcome.is_ok(), in_time, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_does_not_count_against_the_deadline_and_a_panic_ends_it() {
+        let (client, context) = client_with_context();
+        let prompted = Arc::clone(&context);
+        let outcome = client.handle.queue.call(Operation::Delete, SHORT, move |_| {
+            let context = prompted.lock().unwrap().clone().unwrap();
+            context.prompt(|| thread::sleep(SHORT * 6));
+            Ok(())
+        });
+        assert!(outcome.is_ok(), "{outcome:?}");
+        let panicking = Arc::clone(&context);
+        let outcome = client.handle.queue.call::<()>(Operation::Delete, LONG, move |_| {
+            let context = panicking.lock().unwrap().clone().unwrap();
+            context.prompt(|| panic!("on purpose"))
+        });
+        assert!(matches!(outcome, Err(Error::Panicked { .. })), "{outcome:?}");
+        assert!(!client.handle.queue.policy().is_prompting());
+    }
+
+    #[test]
+    fn no_call_starts_a_service_once_one_has_answered() {
+        let (client, context) = client_with_context();
+        assert!(client.may_start_service());
+        context.lock().unwrap().as_ref().unwrap().report_progress();
+        assert!(!client.may_start_service());
+    }
+
     #[test]
     fn each_state_of_a_keychain_has_its_own_result() {
         let memory = Memory::new();

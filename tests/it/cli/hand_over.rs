@@ -149,15 +149,15 @@ fn programs_that_other_users_can_write_are_skipped() {
     }
     // The working folder, also by its absolute path, and what npm installed there.
     let output = exec(&path([&*loose, &*plain, Path::new(""), &*good]));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
     let (good, loose) = (good.display(), loose.display());
     for skipped in [
         format!("hint: {loose}/codex is not run: its mode 757 lets other users write to it"),
         format!("hint: {good}/codex is not run: {good} belongs to the working folder"),
         "hint: codex is not run: its folder on PATH is relative to the working folder".to_owned(),
     ] {
-        assert!(told.contains(&skipped), "{skipped}\n{told}");
+        assert!(stderr.contains(&skipped), "{skipped}\n{stderr}");
     }
 }
 

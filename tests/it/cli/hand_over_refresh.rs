@@ -77,7 +77,7 @@ fn a_request_that_was_sent_is_waited_for() {
     let reader = thread::spawn(move || {
         let mut text = String::new();
         out.read_to_string(&mut text).unwrap();
-        // The test has failed if nobody receives it.
+        // The receiver is gone only if the test has failed.
         let _ = send.send(());
         text
     });

@@ -27,3 +27,19 @@ mod token;
 #[cfg(target_os = "linux")]
 mod usable;
 mod usage;
+
+/// The commands that the help names.
+const COMMANDS: [&str; 12] = [
+    "login",
+    "logout",
+    "status",
+    "token",
+    "refresh",
+    "migrate",
+    "watch",
+    "sync",
+    "doctor",
+    "app-server",
+    "completions",
+    "man",
+];

@@ -1,5 +1,6 @@
 //! The program as a whole: help, version, usage errors and colour.
 
+use super::COMMANDS;
 use crate::support::{TestHome, snapshot_filters};
 
 const API_KEY: &str = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test"}"#;
@@ -57,19 +58,7 @@ fn help_is_short_and_names_every_command() {
     More: https://github.com/codex-auth/codex-auth
     --- stderr
     ");
-    for command in [
-        "login",
-        "logout",
-        "status",
-        "token",
-        "migrate",
-        "watch",
-        "sync",
-        "doctor",
-        "app-server",
-        "completions",
-        "man",
-    ] {
+    for command in COMMANDS {
         let ended = home.codex([command, "--help"]).run().expect(0);
         assert!(ended.out.contains("Usage: codex ") && ended.err.is_empty(), "{ended}");
     }

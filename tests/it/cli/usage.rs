@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use super::COMMANDS;
 use super::second_name::second;
 use crate::support::{Ended, TestHome, names};
 
@@ -118,20 +119,7 @@ fn help_has_examples_exit_codes_and_a_link() {
     let overview = run(&["--help"]).expect(0).out;
     assert!(overview.contains("\nExit codes:\n    0  done\n    1  failed, or not logged in\n"), "{overview}");
     assert!(overview.contains("  130  interrupted\n"), "{overview}");
-    for command in [
-        "login",
-        "logout",
-        "status",
-        "token",
-        "refresh",
-        "migrate",
-        "watch",
-        "sync",
-        "doctor",
-        "app-server",
-        "completions",
-        "man",
-    ] {
+    for command in COMMANDS {
         let page = run(&[command, "--help"]).expect(0).out;
         let (_, end) = page.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{page}"));
         assert!(end.contains(&format!(" codex {command}")), "{page}");
