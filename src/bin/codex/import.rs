@@ -11,6 +11,7 @@ use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
 use crate::context::{CommandContext, account, location_text};
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -25,7 +26,12 @@ That invalidates Codex's copy: Codex then has to log in again, or to share the f
 Import it? [y/N]";
 
 /// Imports into the store `to`, or into the one that is chosen without it; `confirmed` skips the question.
-pub(crate) fn run(to: Option<StoreKind>, confirmed: bool, output: &mut Output) -> CommandOutcome {
+pub(crate) fn run(
+    to: Option<StoreKind>,
+    confirmed: bool,
+    daemon: DaemonArguments,
+    output: &mut Output,
+) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     output.head("account", account(None));
     let keychain = session.stores.keychain();
@@ -48,7 +54,9 @@ pub(crate) fn run(to: Option<StoreKind>, confirmed: bool, output: &mut Output) -
         refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
             .map_err(not_refreshed)?;
     }
-    report(&session, &taken, output)
+    let report = |output: &Output| report(&session, &taken, output);
+    let stored = Some(&theirs.document);
+    daemon::after_change(daemon, LoginChange::Store, session.home(), stored, output, report)
 }
 
 /// Reports that Codex and this program use the same keychain item, so that nothing is to import.
