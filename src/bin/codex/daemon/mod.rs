@@ -3,5 +3,5 @@
 mod restart;
 mod state;
 
-pub(crate) use self::restart::{DaemonArguments, LoginChange, after_change, bring_along};
-pub(crate) use self::state::{DaemonState, FIELD};
+pub(crate) use self::restart::{DaemonArguments, after_change, bring_along};
+pub(crate) use self::state::{DaemonState, FIELD, LoginChange};

@@ -8,7 +8,7 @@ use codex_auth::daemon::{Daemon, Error, RestartCondition, RestartOutcome};
 use codex_auth::{AuthDocument, Home};
 use serde_json::{Value, json};
 
-use super::state::{DaemonState, Departure, FIELD, served_text};
+use super::state::{DaemonState, FIELD, LoginChange, Restartable};
 use crate::arguments::WordParser;
 use crate::error::CommandOutcome;
 use crate::output::{self, Output};
@@ -44,15 +44,6 @@ pub(crate) struct DaemonArguments {
     restart_daemon: RestartMode,
 }
 
-/// What a command has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoginChange {
-    /// Which login is stored.
-    Login,
-    /// The store; the daemon knows only the old one.
-    Store,
-}
-
 /// What became of a restart.
 #[derive(Debug)]
 enum Restart {
@@ -74,6 +65,16 @@ impl Restart {
             Self::Failed(_) => "failed",
             Self::Left => "left",
             Self::NotNeeded => "not-needed",
+        }
+    }
+
+    /// Why it was tried and not done.
+    fn reason(&self) -> Option<String> {
+        match self {
+            Self::Busy(1) => Some("1 turn is in progress".to_owned()),
+            Self::Busy(turns) => Some(format!("{turns} turns are in progress")),
+            Self::Failed(error) => Some(error.to_string()),
+            _ => None,
         }
     }
 
@@ -118,26 +119,38 @@ pub(crate) fn bring_along(
     output: &Output,
 ) -> Option<Value> {
     let look = || DaemonState::look(home, || Ok::<_, Error>(stored.cloned()));
-    let mut state = look()?;
-    if change == LoginChange::Store && state.found.is_ok() {
-        state.departure = state.departure.or(Some(Departure::OldStore));
-    }
-    let before = state.warning();
-    let (served, remedy) =
-        (state.found.as_ref().ok().map(|daemon| served_text(daemon.served())), state.remedy());
-    let restart = match (&state.found, state.departure) {
-        (Ok(_), None) => Restart::NotNeeded,
-        (Err(_), _) | (Ok(_), Some(Departure::EnvironmentToken)) => Restart::Left,
-        _ if arguments.restart_daemon == RestartMode::No => Restart::Left,
-        _ => restart(arguments.restart_daemon, home, output),
+    let look_before = || look().map(|state| state.after(change));
+    let state = look_before()?;
+    let told = Told { change, before: state.warning(), served: state.served(), remedy: state.remedy() };
+    let (restart, now) = match state.restartable() {
+        Restartable::Yes(_) if arguments.restart_daemon == RestartMode::No => (Restart::Left, look_before()),
+        Restartable::Yes(daemon) => match restart(arguments.restart_daemon, daemon, look_before, output) {
+            done @ Restart::Done { .. } => (done, look()),
+            other => (other, look_before()),
+        },
+        Restartable::No(state) if state.is_good() => (Restart::NotNeeded, Some(state)),
+        Restartable::No(state) => (Restart::Left, Some(state)),
     };
-    if let Restart::Done { turns_cut } = restart {
-        let after = look();
-        let now_wrong = after.as_ref().and_then(DaemonState::warning);
-        let more = [("served", json!(served))];
-        let report = after.as_ref().map(|after| after.json(&[&restart.fields()[..], &more].concat()));
-        if !output.is_json() {
-            let served = served.filter(|_| change == LoginChange::Login);
+    if !output.is_json() {
+        told.tell(&restart, now.as_ref(), output);
+    }
+    let more = [("served", json!(told.served)), ("reason", json!(restart.reason()))];
+    now.map(|now| now.json(&[&restart.fields()[..], &more].concat()))
+}
+
+/// What is told of a daemon after an attempt to restart it.
+struct Told {
+    change: LoginChange,
+    /// The warning, the login that was served and the command, from before the attempt.
+    before: Option<String>,
+    served: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Told {
+    fn tell(&self, restart: &Restart, now: Option<&DaemonState>, output: &Output) {
+        if let Restart::Done { turns_cut } = restart {
+            let served = self.served.as_ref().filter(|_| self.change == LoginChange::Login);
             let served = served.map(|served| format!(", which served {served}")).unwrap_or_default();
             let cut = match turns_cut {
                 0 => String::new(),
@@ -145,25 +158,16 @@ pub(crate) fn bring_along(
                 turns => format!("; {turns} turns in progress were cut"),
             };
             output.inform(&format!("restarted Codex's daemon{served}{cut}"));
-            if now_wrong.is_some()
-                && let Some(after) = &after
-            {
-                after.warn(output);
-            }
+            now.into_iter().for_each(|now| now.warn(output));
+            return;
         }
-        return report;
-    }
-    let reason = match &restart {
-        Restart::Busy(1) => Some("1 turn is in progress".to_owned()),
-        Restart::Busy(turns) => Some(format!("{turns} turns are in progress")),
-        Restart::Failed(error) => Some(error.to_string()),
-        _ => None,
-    };
-    if let Some(before) = before.filter(|_| !output.is_json()) {
+        let Some(before) = self.before.as_ref().filter(|_| !matches!(restart, Restart::NotNeeded)) else {
+            return;
+        };
         let reason =
-            reason.as_ref().map(|reason| format!("; it was not restarted: {reason}")).unwrap_or_default();
+            restart.reason().map(|reason| format!("; it was not restarted: {reason}")).unwrap_or_default();
         output.warn(&format!("{before}{reason}"));
-        match (&restart, remedy) {
+        match (restart, &self.remedy) {
             (Restart::Failed(Error::NotManaged { .. }), _) => {
                 output.hint("end that process; the next Codex starts a daemon");
             }
@@ -171,36 +175,42 @@ pub(crate) fn bring_along(
             _ => {}
         }
     }
-    Some(state.json(&[&restart.fields()[..], &[("reason", json!(reason))]].concat()))
 }
 
-/// Restarts the daemon; asks on a terminal whether to do so during a turn.
-fn restart(mode: RestartMode, home: &Home, output: &Output) -> Restart {
-    let attempt = |condition| {
+/// Restarts the daemon `first`, or the one that replaced it if that does not serve the stored login either. Asks on a
+/// terminal whether to do so during a turn.
+fn restart(
+    mode: RestartMode,
+    first: Daemon,
+    look: impl Fn() -> Option<DaemonState>,
+    output: &Output,
+) -> Restart {
+    let attempt = |daemon: Daemon, condition| {
         let spinner = output::spinner();
         spinner.enable_steady_tick(SPINNER_TICK);
         spinner.set_message("restarting Codex's daemon");
-        let outcome = match Daemon::find(home) {
-            Ok(Some(daemon)) => daemon.restart(condition),
-            // It has ended meanwhile.
-            Ok(None) => Ok(RestartOutcome::Restarted { turns_cut: 0 }),
-            Err(error) => Err(error),
-        };
+        let outcome = daemon.restart(condition);
         spinner.finish_and_clear();
-        outcome
+        match outcome {
+            Ok(RestartOutcome::Restarted { turns_cut }) => Restart::Done { turns_cut },
+            Ok(RestartOutcome::Busy { turns }) => Restart::Busy(turns),
+            Ok(_) => Restart::Left,
+            Err(error) => Restart::Failed(error),
+        }
+    };
+    let again = |condition| match look().map(DaemonState::restartable) {
+        Some(Restartable::Yes(daemon)) => attempt(daemon, condition),
+        // Another command has restarted it, or it has ended.
+        Some(Restartable::No(_)) | None => Restart::NotNeeded,
     };
     let condition = if mode == RestartMode::Yes { RestartCondition::Always } else { RestartCondition::Idle };
-    let outcome = match attempt(condition) {
-        Ok(RestartOutcome::Busy { turns }) if is_confirmed(turns, output) => {
-            attempt(RestartCondition::Always)
-        }
+    let outcome = match attempt(first, condition) {
+        Restart::Failed(Error::Unreachable { .. }) => again(condition),
         outcome => outcome,
     };
     match outcome {
-        Ok(RestartOutcome::Restarted { turns_cut }) => Restart::Done { turns_cut },
-        Ok(RestartOutcome::Busy { turns }) => Restart::Busy(turns),
-        Ok(_) => Restart::Left,
-        Err(error) => Restart::Failed(error),
+        Restart::Busy(turns) if is_confirmed(turns, output) => again(RestartCondition::Always),
+        outcome => outcome,
     }
 }
 

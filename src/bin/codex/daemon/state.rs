@@ -9,9 +9,18 @@ use crate::output::{self, Output, plain};
 /// The field of a JSON report; absent where no daemon runs.
 pub(crate) const FIELD: &str = "codex_daemon";
 
+/// What a command has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoginChange {
+    /// Which login is stored.
+    Login,
+    /// The store; the daemon knows only the old one.
+    Store,
+}
+
 /// Why a daemon does not serve the stored login as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departure {
+enum Departure {
     EnvironmentToken,
     OlderCredential,
     OldStore,
@@ -21,10 +30,16 @@ pub(super) enum Departure {
 
 /// A daemon that was found, and how its login relates to the stored one.
 pub(crate) struct DaemonState {
-    pub(super) found: Result<Daemon, Error>,
-    pub(super) departure: Option<Departure>,
+    found: Result<Daemon, Error>,
+    departure: Option<Departure>,
     /// Whether a `/logout` in a Codex that uses the daemon would end a login that is stored.
     endangers_stored: bool,
+}
+
+/// Whether a restart would make a daemon serve the stored login.
+pub(super) enum Restartable {
+    No(DaemonState),
+    Yes(Daemon),
 }
 
 impl DaemonState {
@@ -38,6 +53,33 @@ impl DaemonState {
         let stored = stored().ok()?;
         let departure = found.as_ref().ok().and_then(|daemon| departure(daemon, stored.as_ref()));
         Some(Self { found, departure, endangers_stored: stored.is_some() })
+    }
+
+    /// The state after a command has made this change, without a restart.
+    pub(super) fn after(mut self, change: LoginChange) -> Self {
+        if change == LoginChange::Store && self.found.is_ok() {
+            self.departure = self.departure.or(Some(Departure::OldStore));
+        }
+        self
+    }
+
+    pub(super) fn restartable(self) -> Restartable {
+        match (self.found, self.departure) {
+            (Ok(daemon), Some(departure)) if departure != Departure::EnvironmentToken => {
+                Restartable::Yes(daemon)
+            }
+            (found, departure) => Restartable::No(Self { found, departure, ..self }),
+        }
+    }
+
+    /// Returns whether the daemon serves the stored login.
+    pub(super) fn is_good(&self) -> bool {
+        self.found.is_ok() && self.departure.is_none()
+    }
+
+    /// Returns the login that the daemon serves, for messages.
+    pub(super) fn served(&self) -> Option<String> {
+        self.found.as_ref().ok().map(|daemon| served_text(daemon.served()))
     }
 
     /// Returns a warning that names the login which the daemon serves, unless that is the stored one.
@@ -170,7 +212,7 @@ fn subject(daemon: &Daemon) -> String {
     format!("Codex's daemon{pid}")
 }
 
-pub(super) fn served_text(served: &ServedLogin) -> String {
+fn served_text(served: &ServedLogin) -> String {
     match served {
         ServedLogin::Account(ServedAccount { email, plan, identity, .. }) => {
             let name = email.as_ref().or(identity.account_id.as_ref()).or(identity.user_id.as_ref());
