@@ -162,6 +162,7 @@ pub mod blocking;
 pub mod claims;
 pub mod clock;
 pub mod config;
+pub mod diagnosis;
 pub mod document;
 pub mod error;
 pub mod external;

@@ -131,9 +131,7 @@ impl AuthManager {
         if token.lasts(min_ttl) || token.snapshot().fingerprint().is_none() {
             return Ok(token);
         }
-        // A fraction of a second counts as a whole one.
-        let seconds = min_ttl.as_secs().saturating_add(u64::from(min_ttl.subsec_nanos() > 0));
-        let snapshot = self.refresh(RefreshReason::MinTtl(seconds)).await?;
+        let snapshot = self.refresh(RefreshReason::min_ttl(min_ttl)).await?;
         Token::of(snapshot, self.0.engine.clock.now())
     }
 

@@ -19,7 +19,9 @@ use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
-use crate::store::{HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Stores, Waiting, Writer};
+use crate::store::{
+    self, HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Stores, Waiting, Writer,
+};
 
 /// Maximum time that a forced logout waits for other processes.
 const FORCED_WAIT: Duration = Duration::from_secs(5);
@@ -235,6 +237,10 @@ fn logout(
     deadline: &LockDeadline,
     on_wait: &mut WaitHook<'_>,
 ) -> Result<LogoutReport, Error> {
+    // Acquiring the lease would create the folder.
+    if engine.home.is_missing().map_err(store::Error::from)? {
+        return Ok(LogoutReport::nothing());
+    }
     let force_until = Instant::now() + FORCED_WAIT;
     let lease = match scope {
         LogoutScope::Force => {

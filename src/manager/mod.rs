@@ -37,7 +37,7 @@ pub use self::follow::WatchHandle;
 pub use self::job::{Job, JobOutcome};
 pub use self::login_status::LoginStatus;
 pub use self::publication::LoginChange;
-pub use self::request::RefreshReason;
+pub use self::request::{RefreshReason, TokenDemand};
 pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus};
 pub use self::token::Token;
 pub use self::unauthorized::{RecoveryStep, UnauthorizedRecovery};

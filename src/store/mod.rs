@@ -22,7 +22,6 @@ mod encrypted;
 mod error;
 mod file;
 mod find;
-pub mod inspection;
 mod keychain;
 mod lease;
 mod locate;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
 use codex_auth::manager::JobFailure;
-use codex_auth::{ErrorKind, config, login, store};
+use codex_auth::{ErrorKind, config, login, manager, store};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +196,12 @@ impl From<login::Error> for CommandError {
             _ => return codex_auth::Error::from(error).into(),
         };
         Self::from(codex_auth::Error::from(error)).hint(hint)
+    }
+}
+
+impl From<manager::Error> for CommandError {
+    fn from(error: manager::Error) -> Self {
+        codex_auth::Error::from(error).into()
     }
 }
 

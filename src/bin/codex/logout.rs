@@ -34,14 +34,6 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         (_, true) => LogoutScope::Local,
         _ => LogoutScope::Revoke,
     };
-    if session.stores.is_home_missing()? {
-        if output.is_json() {
-            output.report(json_report(&LogoutReport::nothing()))?;
-        } else {
-            output.inform("not logged in");
-        }
-        return Ok(());
-    }
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
     let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
         error if error.kind() == Exit::TryAgain => error

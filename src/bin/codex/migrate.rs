@@ -9,7 +9,7 @@ use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
 use crate::arguments::WordParser;
-use crate::context::{CommandContext, account, location_text, other_programs, warnings};
+use crate::context::{CommandContext, WaitingLine, account, location_text, other_programs, warnings};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -60,9 +60,12 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
         return preview(&session, &plan, &others, output);
     }
     refresh_before_move(&session, &plan, output)?;
-    let lease = session.lease(output)?;
-    let done = manager::move_login(&session.stores, &lease, &session.environment, to);
-    let done = done.map_err(codex_auth::Error::from)?.ok_or_else(not_logged_in)?;
+    let mut line = WaitingLine::new(output);
+    let done =
+        manager::move_login(&session.stores, &session.environment, to, &session.deadline, |waiting| {
+            line.show(waiting);
+        })?
+        .ok_or_else(not_logged_in)?;
     report(&plan.stored.location, &done, &others, output)
 }
 
