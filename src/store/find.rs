@@ -131,7 +131,7 @@ impl Stores {
     /// Returns the file store.
     #[must_use]
     pub fn file(&self) -> FileStore {
-        FileStore::pinned(self.home.clone(), self.pinned.clone())
+        FileStore::new(self.home.clone(), self.pinned.clone())
     }
 
     /// Returns the keychain store.
