@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::context::CommandContext;
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
@@ -21,6 +22,9 @@ pub(crate) struct LogoutArguments {
     /// Remove the login without revoking its tokens, which stay valid until they expire
     #[arg(long)]
     local: bool,
+
+    #[command(flatten)]
+    daemon: DaemonArguments,
 
     /// Report as JSON
     #[arg(long)]
@@ -41,7 +45,11 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
             .hint("to remove it without revoking its tokens: codex logout --force"),
         error => error,
     })?;
-    show(&report, scope, output)
+    if !report.failed.is_empty() {
+        return show(&report, scope, output);
+    }
+    let show = |output: &Output| show(&report, scope, output);
+    daemon::after_change(arguments.daemon, LoginChange::Login, session.home(), None, output, show)
 }
 
 fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
