@@ -1,6 +1,7 @@
 //! Imports the login that Codex stores in its own keychain item.
 
 use super::commit::{StoreReport, commit_login};
+use crate::config::StoreKind;
 use crate::document::AuthDocument;
 use crate::store::{self, StoreChoice, Writer};
 
@@ -22,6 +23,7 @@ pub enum ImportOutcome {
 /// after which the login of this home is valid and Codex's is not. The login is in a store at every moment.
 ///
 /// # Errors
+/// - [`store::Error::HandedIn`]: Codex's item holds a login without a refresh token.
 /// - [`store::Error::Occupied`]: another login is stored here.
 /// - As [`commit_login`] and [`Writer::recover`].
 pub fn import(
@@ -29,6 +31,9 @@ pub fn import(
     choice: &StoreChoice,
     document: &AuthDocument,
 ) -> Result<ImportOutcome, store::Error> {
+    if document.is_handed_in() {
+        return Err(store::Error::HandedIn { location: writer.stores().location(StoreKind::Keychain) });
+    }
     // An interrupted refresh is completed first, since it decides what is stored.
     let _ = writer.recover()?;
     if let Some(there) = writer.stores().find()?.stored {
