@@ -165,6 +165,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+pub mod diagnosis;
 pub mod document;
 pub mod error;
 pub mod external;

@@ -38,14 +38,6 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         (_, true) => LogoutScope::Local,
         _ => LogoutScope::Revoke,
     };
-    if session.stores.is_home_missing()? {
-        if output.is_json() {
-            output.report(json_report(&LogoutReport::nothing()))?;
-        } else {
-            output.inform("not logged in");
-        }
-        return Ok(());
-    }
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
     let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
         error if error.kind() == Exit::TryAgain => error
@@ -74,6 +66,11 @@ fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
             output.inform("removed the auth_token of an old version from config.toml");
         }
         report.notes.iter().for_each(|note| output.warn(note));
+        if report.handed_in {
+            output.warn(
+                "this login is handed in by a keeper elsewhere, which keeps it: its tokens were not revoked",
+            );
+        }
         match &report.revocations {
             LogoutRevocation::NotTried => {
                 output.warn("the tokens were not revoked (--local) and stay valid until they expire");
@@ -133,6 +130,7 @@ fn json_report(report: &LogoutReport) -> serde_json::Value {
         "removed": report.removed.iter().map(|removed| &removed.location).collect::<Vec<_>>(),
         "failed": report.failed.iter().map(|left| &left.failure.message).collect::<Vec<_>>(),
         "legacy_token_removed": report.legacy_token_removed,
+        "handed_in": report.handed_in,
         "warnings": report.notes,
     })
 }

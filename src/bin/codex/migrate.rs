@@ -9,7 +9,7 @@ use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
 use crate::arguments::WordParser;
-use crate::context::{CommandContext, account, location_text, other_programs, warnings};
+use crate::context::{CommandContext, WaitingLine, account, location_text, other_programs, warnings};
 use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
@@ -64,11 +64,13 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
         return preview(&session, &plan, &others, output);
     }
     refresh_before_move(&session, &plan, output)?;
-    let done = {
-        let lease = session.lease(output)?;
-        let done = manager::move_login(&session.stores, &lease, &session.environment, to);
-        done.map_err(codex_auth::Error::from)?.ok_or_else(not_logged_in)?
-    };
+    let mut line = WaitingLine::new(output);
+    let done =
+        manager::move_login(&session.stores, &session.environment, to, &session.deadline, |waiting| {
+            line.show(waiting);
+        })?
+        .ok_or_else(not_logged_in)?;
+    drop(line);
     let change = if done.action == MigrationMove::Copy { LoginChange::Store } else { LoginChange::Login };
     let report = |output: &Output| report(&plan.stored.location, &done, &others, output);
     let stored = Some(&plan.stored.document);

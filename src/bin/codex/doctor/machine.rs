@@ -70,8 +70,9 @@ fn is_installed(subject: &Examination) -> bool {
 /// Which login Codex's daemon serves. The report names no account.
 fn daemon(subject: &Examination) -> Option<Finding> {
     let state = DaemonState::look(&subject.home, || {
-        let Ok(stores) = &subject.stores else { return Err(()) };
-        Ok(stores.find().map_err(drop)?.stored.map(|stored| stored.document))
+        let login = subject.diagnosis.login.as_ref().map_err(drop)?;
+        let status = login.status.as_ref().map_err(drop)?;
+        Ok::<_, ()>(status.find_report().stored.as_ref().map(|stored| stored.document.clone()))
     })?;
     let Some(warning) = state.anonymous_warning() else {
         return state.good().map(|good| Finding::ok("daemon", good));
