@@ -90,6 +90,7 @@ impl CodexImport {
     /// process holds the lease.
     ///
     /// # Errors
+    /// - [`store::Error::HandedIn`]: Codex's item holds a login without a refresh token.
     /// - [`store::Error::Occupied`]: another login is stored here.
     /// - As [`Lease::acquire`], [`commit_login`] and [`Writer::recover`].
     pub fn commit(
@@ -98,6 +99,9 @@ impl CodexImport {
         limit: impl Into<LockDeadline>,
         on_wait: impl FnMut(&Waiting<'_>),
     ) -> Result<ImportOutcome, store::Error> {
+        if document.is_handed_in() {
+            return Err(store::Error::HandedIn { location: self.stores.location(StoreKind::Keychain) });
+        }
         let lease = Lease::acquire(self.stores.home(), limit, on_wait)?;
         let mut writer = self.stores.writer(&lease)?;
         // An interrupted refresh is completed first, since it decides what is stored.

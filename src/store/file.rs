@@ -79,7 +79,10 @@ impl Store for FileStore {
             Err(source) => return Ok(StoreContent::Unparsable { location, source, bytes: contents.bytes }),
         };
         let mut notes = Vec::new();
-        if let Exposure::Loose { mode } = contents.exposure {
+        // The access control list of an export shows in the mode.
+        if let Exposure::Loose { mode } = contents.exposure
+            && !document.is_handed_in()
+        {
             notes.push(StorageNote::ReadableByOthers { path: path.clone(), mode });
         }
         if contents.names > 1 {

@@ -32,6 +32,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("authority", &["backoff", "claims", "config", "document", "redaction", "remedy", "secret"]),
     ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("watch", &[]),
+    ("daemon", &["config", "document", "home", "redaction"]),
     (
         "manager",
         &[
@@ -86,6 +87,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
     ("watch", &["filesystem"]),
+    ("daemon", &["filesystem", "peer", "private_file", "process", "process_start"]),
     ("manager", &["process", "sync"]),
     ("keeper", &["filesystem", "lock", "peer"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
@@ -97,6 +99,7 @@ const ACYCLIC: &[&str] = &[
     "authority",
     "bin",
     "config",
+    "daemon",
     "diagnosis",
     "document",
     "external",

@@ -10,6 +10,7 @@ use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
 use crate::context::{CommandContext, WaitingLine, account, location_text};
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -24,7 +25,12 @@ That invalidates Codex's copy: Codex then has to log in again, or to share the f
 Import it? [y/N]";
 
 /// Imports into the store `to`, or into the one that is chosen without it; `confirmed` skips the question.
-pub(crate) fn run(to: Option<StoreKind>, confirmed: bool, output: &mut Output) -> CommandOutcome {
+pub(crate) fn run(
+    to: Option<StoreKind>,
+    confirmed: bool,
+    daemon: DaemonArguments,
+    output: &mut Output,
+) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     output.head("account", account(None));
     let import = match CodexImport::begin(&session.stores, to)? {
@@ -42,7 +48,8 @@ pub(crate) fn run(to: Option<StoreKind>, confirmed: bool, output: &mut Output) -
         refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
             .map_err(not_refreshed)?;
     }
-    report(&taken, output)
+    let report = |output: &Output| report(&taken, output);
+    daemon::after_change(daemon, LoginChange::Store, session.home(), Some(&theirs), output, report)
 }
 
 /// Reports that Codex and this program use the same keychain item, so that nothing is to import.

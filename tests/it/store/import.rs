@@ -3,7 +3,7 @@
 use codex_auth::login::{CodexImport, ImportOutcome, ImportSource};
 use codex_auth::manager::{AccountPolicy, AuthManager, RefreshReason};
 use codex_auth::store::{Error, KeychainError, PromptPolicy};
-use codex_auth::{AuthDocument, Environment, HomeState, StoreKind, Stores};
+use codex_auth::{AuthDocument, Environment, HomeState, StoreKind, Stores, Timestamp};
 use codex_auth_platform::keychain::{
     CallEffect as Change, Fault, ItemName, ItemSelection, Memory, Operation,
 };
@@ -109,6 +109,15 @@ fn nothing_else_accesses_the_item_of_codex_and_no_prompt_appears_without_a_termi
     let refused = stores.keychain().read_codex_item(PromptPolicy::Allowed, SOON).unwrap_err();
     let Error::Keychain(refused @ KeychainError::Denied { .. }) = refused else { panic!("{refused}") };
     assert_eq!(refused.effect(), Change::Unchanged);
+}
+
+#[test]
+fn an_import_refuses_a_login_that_a_keeper_elsewhere_hands_in() {
+    let world = World::new();
+    let handed_in = world.read_theirs().exported(Timestamp::now()).unwrap();
+    let imported = world.import(&handed_in);
+    assert!(matches!(imported, Err(Error::HandedIn { .. })), "{imported:?}");
+    assert_eq!(world.refresh_token(&world.ours()), None);
 }
 
 #[test]

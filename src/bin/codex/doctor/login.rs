@@ -98,11 +98,21 @@ fn usable(subject: &Examination, status: &LoginStatus, condition: &LoginConditio
     }
     let now = subject.clock.now();
     let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
-    let Some(end) = document.expires_at(now) else { return Finding::ok("login", mode) };
-    let expires = if end > now { "expires" } else { "expired" };
-    let then =
-        if document.fingerprint().is_some() { "is refreshed when needed" } else { "cannot be refreshed" };
-    Finding::ok("login", format!("{mode}; the access token {expires} {} and {then}", relative(end, now)))
+    let expires = document.expires_at(now).map(|end| {
+        format!("; the access token {} {}", if end > now { "expires" } else { "expired" }, relative(end, now))
+    });
+    let message = match (document.is_handed_in(), expires) {
+        (true, expires) => {
+            let expires = expires.unwrap_or_default();
+            format!("{mode}; this login is handed in by a keeper elsewhere, which refreshes it{expires}")
+        }
+        (false, Some(expires)) if document.fingerprint().is_some() => {
+            format!("{mode}{expires} and is refreshed when needed")
+        }
+        (false, Some(expires)) => format!("{mode}{expires} and cannot be refreshed"),
+        (false, None) => mode,
+    };
+    Finding::ok("login", message)
 }
 
 fn failed_refresh(subject: &Examination, login: &LoginDiagnosis) -> Option<Finding> {
