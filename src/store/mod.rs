@@ -40,11 +40,14 @@ use std::fmt;
 use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{
-    ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, ItemSharing,
-    LastModified,
+    CallContext, CallEffect, ChangeListener as KeychainChanges, Client as KeychainClient,
+    Error as KeychainError, Item as KeychainItem, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite,
+    Keychain, LastModified, Operation as KeychainOperation, WriteTarget,
 };
 pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState, Waiting};
-pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
+pub use codex_auth_platform::private_file::{
+    Error as FileError, Flag as FileFlag, Removal, Stamp, UnsafeLink,
+};
 
 pub use self::choice::StoreChoice;
 pub use self::commit::{CommitLocks, WriteIntent};
