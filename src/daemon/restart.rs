@@ -62,7 +62,7 @@ impl Daemon {
         let program = self.process.program(&self.paths);
         let mut command = Command::new(&program);
         command.args(["app-server", "daemon", "restart"]);
-        command.env_clear().envs(environment(&conditions, &self.paths));
+        command.env_clear().envs(environment(&self.process, &conditions, &self.paths));
         command.current_dir(existing(&conditions.folder));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         start_in_new_session(&mut command);
