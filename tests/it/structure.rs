@@ -84,7 +84,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem"]),
+    ("watch", &["filesystem", "private_file"]),
     ("manager", &["process", "sync"]),
     ("keeper", &["filesystem", "lock", "peer"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync"]),
