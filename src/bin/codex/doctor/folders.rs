@@ -146,6 +146,7 @@ fn locks(inspection: &HomeInspection) -> Vec<Finding> {
             let finding =
                 Finding::warning("locks", format!("{who} holds {path}; other processes wait for it"));
             Some(match holder {
+                Some(holder) if holder.user.is_some() => finding.remedy(format!("rm {}", quoted(&lock.path))),
                 Some(holder) => {
                     finding.remedy(format!("if this persists, look at that process: ps -fp {}", holder.pid))
                 }
