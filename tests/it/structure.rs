@@ -86,7 +86,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem"]),
+    ("watch", &["filesystem", "private_file"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start"]),
     ("manager", &["process", "sync"]),
     ("keeper", &["filesystem", "lock", "peer"]),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-pub(super) use imp::{may_act_for, may_give_to, of_entry, of_folder};
+pub(super) use imp::{has_acl, may_act_for, may_give_to, of_entry, of_folder};
 
 /// A flag of a file or folder that forbids changes to every user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +74,12 @@ mod imp {
         attributes(rustix::fs::statx(folder, name, flags, StatxFlags::MNT_ID))
     }
 
+    /// Returns whether an access control list decides who may access `file`, so that its mode alone says too much.
+    pub(in super::super) fn has_acl(file: &File) -> bool {
+        // Without a buffer, the call returns the size of the attribute.
+        rustix::fs::fgetxattr(file, "system.posix_acl_access", &mut [0_u8; 0]).is_ok()
+    }
+
     fn attributes(found: rustix::io::Result<Statx>) -> Attributes {
         // Linux before 4.11, and containers whose system call filter forbids the call.
         let Ok(found) = found else { return Attributes::default() };
@@ -140,6 +146,11 @@ mod imp {
 
     pub(in super::super) fn of_entry(folder: &File, name: &OsStr) -> Attributes {
         attributes(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    /// Access control lists are not part of the mode.
+    pub(in super::super) fn has_acl(_: &File) -> bool {
+        false
     }
 
     fn attributes(found: rustix::io::Result<Stat>) -> Attributes {

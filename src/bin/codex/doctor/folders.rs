@@ -119,6 +119,7 @@ fn locks(held: &[HeldLock]) -> Vec<Finding> {
         let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
         let message = format!("{who} holds {}; other processes wait for it", path.display());
         Finding::warning("locks", message).remedy(match holder {
+            Some(holder) if holder.user.is_some() => format!("rm {}", quoted(path)),
             Some(holder) => format!("if this persists, look at that process: ps -fp {}", holder.pid),
             None => "if this persists, find that program".to_owned(),
         })
