@@ -48,10 +48,9 @@ fn config(stores: &Stores) -> Finding {
     let is_file =
         matches!(settings.store, StoreSetting::Unset | StoreSetting::Selected(StoreSelection::File));
     if settings.encryption == KeychainEncryption::Enabled && !is_file {
-        let path = stores.home().config();
         let message = format!(
             "{} says features.secret_auth_storage = true: Codex encrypts its login, which codex-auth cannot read",
-            path.display()
+            stores.encryption_source()
         );
         return Finding::warning("config", message).remedy("codex login --store file");
     }
