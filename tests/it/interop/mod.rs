@@ -14,3 +14,4 @@ mod hand_over;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keyring3;
+mod refused;
