@@ -57,6 +57,17 @@ impl Home {
         self.identity.is_some()
     }
 
+    /// Returns whether the spelled path leads to no folder now, so that no login is stored here.
+    ///
+    /// # Errors
+    /// As [`Self::at`], except [`private_file::Error::NoParent`].
+    pub fn is_missing(&self) -> Result<bool, private_file::Error> {
+        match self.resolve_spelling_again() {
+            Err(private_file::Error::NoParent { .. }) => Ok(true),
+            found => Ok(!found?.is_found()),
+        }
+    }
+
     /// Returns the canonical path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -10,7 +10,7 @@ use super::engine::AccountPolicy;
 use super::error::JobFailure;
 use super::job::{Job, JobOutcome};
 use super::owner::OwnerLookup;
-use super::request::RefreshReason;
+use super::request::{RefreshReason, TokenDemand};
 use super::snapshot::{Snapshot, SnapshotStatus};
 use crate::authority::WorkspaceError;
 use crate::document::AuthDocument;
@@ -31,18 +31,6 @@ pub struct ClientRefresh {
     manager: AuthManager,
     known: Mutex<KnownToken>,
     pause: Mutex<Option<(Option<Fingerprint>, Instant)>>,
-}
-
-/// When a request wants the token to be refreshed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the caller decides for one of them")]
-pub enum RefreshDemand {
-    /// Unless the stored token differs from the one that the client knew when it sent the request.
-    NewerThan(KnownToken),
-    /// Unless the stored token differs from this one, which a server refused.
-    Refused(Fingerprint),
-    /// Only if the token is stale.
-    IfStale,
 }
 
 /// The fingerprint of the token that the client knows.
@@ -74,8 +62,8 @@ impl ClientRefresh {
 
     /// Records the current token as known to the client, if the response to `demand` contains it or the request demanded
     /// a newer one.
-    pub fn record_known(&self, demand: RefreshDemand, inclusion: TokenInclusion) {
-        if matches!(demand, RefreshDemand::NewerThan(_)) || inclusion == TokenInclusion::Token {
+    pub fn record_known(&self, demand: TokenDemand, inclusion: TokenInclusion) {
+        if matches!(demand, TokenDemand::NewerThan(_)) || inclusion == TokenInclusion::Token {
             *lock(&self.known) = self.manager.current().bearer_fingerprint();
         }
     }
@@ -85,16 +73,20 @@ impl ClientRefresh {
     ///
     /// # Cancellation
     /// As that of the future of `run`.
-    pub async fn refresh<F>(&self, demand: RefreshDemand, run: impl FnOnce(Job) -> F)
+    pub async fn refresh<F>(&self, demand: TokenDemand, run: impl FnOnce(Job) -> F)
     where
         F: Future<Output = Result<JobOutcome, JobFailure>>,
     {
         match demand {
-            RefreshDemand::IfStale => self.manager.catch_up().await,
-            RefreshDemand::NewerThan(_) | RefreshDemand::Refused(_) => drop(self.manager.reload().await),
+            TokenDemand::NewerThan(_) | TokenDemand::OtherThan(_) => drop(self.manager.reload().await),
+            _ => self.manager.catch_up().await,
         }
         let snapshot = self.manager.current();
-        let Some(reason) = self.reason(&snapshot, demand) else { return };
+        let now = self.manager.0.engine.clock.now();
+        let Some(reason) = snapshot.refresh_reason(demand, now) else { return };
+        if reason == RefreshReason::Stale && self.is_paused(&snapshot) {
+            return;
+        }
         let job = Job::refresh(reason, &snapshot, AccountPolicy::Follow);
         let refreshed = run(job).await.and_then(JobOutcome::into_refreshed);
         if let Err(failure) = &refreshed {
@@ -125,30 +117,7 @@ impl ClientRefresh {
         let checked = tokio::time::timeout(CHECK_TIMEOUT, owners.check(token, account_id)).await;
         if matches!(checked, Ok(Err(WorkspaceError::Unauthorized))) {
             tracing::info!("the service refuses the access token; refreshing it");
-            self.refresh(RefreshDemand::Refused(token.fingerprint()), run).await;
-        }
-    }
-
-    /// The reason for a refresh of `snapshot`; `None` if `demand` needs none, or none can help.
-    fn reason(&self, snapshot: &Snapshot, demand: RefreshDemand) -> Option<RefreshReason> {
-        fingerprint(snapshot)?;
-        // The store may already hold a newer token.
-        let demand = match demand {
-            RefreshDemand::NewerThan(known) if snapshot.bearer_fingerprint() != known => {
-                RefreshDemand::IfStale
-            }
-            RefreshDemand::Refused(refused) if snapshot.bearer_fingerprint() != Some(refused) => {
-                RefreshDemand::IfStale
-            }
-            demand => demand,
-        };
-        match (snapshot.status(self.manager.0.engine.clock.now()), demand) {
-            (SnapshotStatus::Poisoned | SnapshotStatus::Empty, _)
-            | (SnapshotStatus::Fresh, RefreshDemand::IfStale) => None,
-            (_, RefreshDemand::NewerThan(_)) => Some(RefreshReason::Forced),
-            (_, RefreshDemand::Refused(refused)) => Some(RefreshReason::Unauthorized(refused)),
-            (_, RefreshDemand::IfStale) if self.is_paused(snapshot) => None,
-            (_, RefreshDemand::IfStale) => Some(RefreshReason::Stale),
+            self.refresh(TokenDemand::OtherThan(token.fingerprint()), run).await;
         }
     }
 

@@ -22,7 +22,6 @@ mod encrypted;
 mod error;
 mod file;
 mod find;
-pub mod inspection;
 mod keychain;
 mod lease;
 mod locate;
@@ -33,7 +32,6 @@ mod preference;
 mod recover;
 pub mod rescue;
 mod seal;
-mod sealed;
 mod settings;
 mod state;
 mod writer;
@@ -131,4 +129,10 @@ pub trait Store: sealed::Sealed + fmt::Debug + Send + Sync {
             StoreContent::Unparsable { location, source, .. } => Err(Error::Document { location, source }),
         }
     }
+}
+
+/// Keeps other crates from implementing [`Store`], so that a new method breaks none.
+mod sealed {
+    #[expect(unnameable_types, reason = "this is what seals a trait")]
+    pub trait Sealed {}
 }

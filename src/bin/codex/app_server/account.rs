@@ -11,8 +11,8 @@ use codex_auth::config::OpenAiAuth;
 use codex_auth::document::{AuthDocument, AuthMode, Identity};
 use codex_auth::external::{ApiKeyPolicy, EnvironmentToken};
 use codex_auth::manager::{
-    AccountPolicy, AuthManager, ClientRefresh, Divergence, KnownToken, OwnerLookup, RefreshDemand, Snapshot,
-    SnapshotStatus, TokenInclusion,
+    AccountPolicy, AuthManager, ClientRefresh, Divergence, KnownToken, OwnerLookup, Snapshot, SnapshotStatus,
+    TokenDemand, TokenInclusion,
 };
 use codex_auth::secret::Fingerprint;
 use codex_auth::{Clock, Secret, store};
@@ -161,7 +161,7 @@ impl Accounts {
     }
 
     /// Returns the result of `account/read`.
-    pub(super) async fn read(&self, demand: RefreshDemand) -> Result<Value, RpcError> {
+    pub(super) async fn read(&self, demand: TokenDemand) -> Result<Value, RpcError> {
         let auth_required = self.requires_openai_auth();
         if self.handed_in().is_none() && self.environment.is_none() && auth_required {
             self.refresh(demand).await;
@@ -226,7 +226,7 @@ impl Accounts {
     /// Refreshes a stale login, if the stored one is used.
     pub(super) async fn refresh_if_stale(&self) {
         if self.handed_in().is_none() && self.environment.is_none() && self.requires_openai_auth() {
-            self.refresh(RefreshDemand::IfStale).await;
+            self.refresh(TokenDemand::Fresh).await;
         }
     }
 
@@ -290,7 +290,7 @@ impl Accounts {
         if self.handed_in().is_some() || self.environment.is_some() {
             return None;
         }
-        self.refresh(RefreshDemand::Refused(refused.fingerprint())).await;
+        self.refresh(TokenDemand::OtherThan(refused.fingerprint())).await;
         let snapshot = self.stored.current();
         snapshot.document()?.bearer().filter(|token| *token != refused).cloned()
     }
@@ -306,7 +306,7 @@ impl Accounts {
     }
 
     /// Returns the result of `getAuthStatus`.
-    pub(super) async fn status(&self, demand: RefreshDemand, include_token: bool) -> Result<Value, RpcError> {
+    pub(super) async fn status(&self, demand: TokenDemand, include_token: bool) -> Result<Value, RpcError> {
         if !self.requires_openai_auth() {
             let status =
                 json!({"authMethod": Value::Null, "authToken": Value::Null, "requiresOpenaiAuth": false});
@@ -364,14 +364,14 @@ impl Accounts {
     }
 
     /// Refreshes the stored login where `demand` asks for it, in a child process.
-    async fn refresh(&self, demand: RefreshDemand) {
+    async fn refresh(&self, demand: TokenDemand) {
         self.refreshes.refresh(demand, child::run_in_background).await;
     }
 
     /// Reads the store again after the next app-server has changed the login for the client, which knows the new token.
     pub(super) async fn adopt_change(&self) {
         let _ = self.stored.reload().await;
-        self.refreshes.record_known(RefreshDemand::IfStale, TokenInclusion::Token);
+        self.refreshes.record_known(TokenDemand::Fresh, TokenInclusion::Token);
     }
 
     /// The token that the client knows.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use codex_auth::config::ForbiddenLogin;
 use codex_auth::login::BrowserMessage;
 use codex_auth::manager::logout::LogoutScope;
-use codex_auth::manager::{AuthManager, Job, JobOutcome, KnownToken, RefreshDemand};
+use codex_auth::manager::{AuthManager, Job, JobOutcome, KnownToken, TokenDemand};
 use codex_auth_platform::sync::lock;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -72,7 +72,8 @@ impl Server {
 
     /// Revokes and removes the stored login, or on an error keeps it.
     async fn end_login(&self) -> Result<(), RpcError> {
-        if self.session.stores.is_home_missing().map_err(RpcError::internal)? {
+        // The helper process could not find the folder.
+        if self.session.home().is_missing().map_err(RpcError::internal)? {
             return Ok(());
         }
         let job = Job::logout(LogoutScope::Revoke);
@@ -191,6 +192,6 @@ impl Server {
     }
 }
 
-fn demand(refresh_token: bool, known: KnownToken) -> RefreshDemand {
-    if refresh_token { RefreshDemand::NewerThan(known) } else { RefreshDemand::IfStale }
+fn demand(refresh_token: bool, known: KnownToken) -> TokenDemand {
+    if refresh_token { TokenDemand::NewerThan(known) } else { TokenDemand::Fresh }
 }
