@@ -25,7 +25,10 @@ impl Home {
     /// appends the last component, which is created when something is saved. Creates nothing.
     ///
     /// # Errors
-    /// As [`private_file::locate_folder`].
+    /// - [`DanglingLink`](private_file::Error::DanglingLink): a link on the way, or the last component, leads nowhere.
+    /// - [`NoParent`](private_file::Error::NoParent): the folder above it does not exist.
+    /// - [`NotADirectory`](private_file::Error::NotADirectory): there is no folder at the path.
+    /// - [`Unreadable`](private_file::Error::Unreadable), [`Io`](private_file::Error::Io): it cannot be examined.
     pub fn at(path: impl Into<PathBuf>) -> Result<Self, private_file::Error> {
         let spelled = path.into();
         let (path, identity) = match private_file::locate_folder(&spelled)? {

@@ -42,7 +42,7 @@ impl Endpoint {
             true => "/wham/accounts/check",
             false => "/api/codex/accounts/check",
         };
-        Ok(Self::below(base, path))
+        Ok(Self::below(&base, path))
     }
 }
 

@@ -13,7 +13,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
 use super::error::Error;
-use crate::redaction::redact;
+use crate::redaction::{printable, redact};
 
 /// Maximum size of a message; those that are awaited have a few kilobytes.
 const MAX_MESSAGE_SIZE: usize = 1024 * 1024;
@@ -143,7 +143,7 @@ impl Connection {
     }
 
     pub(super) fn invalid(&self, problem: &str) -> Error {
-        Error::InvalidAnswer { socket: self.socket.clone(), problem: redact(problem, MAX_QUOTE) }
+        Error::InvalidAnswer { socket: self.socket.clone(), problem: printable(problem, MAX_QUOTE) }
     }
 
     fn send(&mut self, message: &Value) -> Result<(), Error> {
@@ -202,7 +202,7 @@ fn failure(socket: &Path, error: tungstenite::Error) -> Error {
         | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             Error::Unreachable { socket, source: io::ErrorKind::ConnectionReset.into() }
         }
-        other => Error::InvalidAnswer { socket, problem: redact(&other.to_string(), MAX_QUOTE) },
+        other => Error::InvalidAnswer { socket, problem: printable(&other.to_string(), MAX_QUOTE) },
     }
 }
 

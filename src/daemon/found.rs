@@ -17,6 +17,10 @@ use crate::home::Home;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The notification of a thread that begins or ends a turn; every client gets it.
 const STATUS_CHANGED: &str = "thread/status/changed";
+/// The notification of a new thread.
+const STARTED: &str = "thread/started";
+/// The source of threads in which Codex finds a title for another thread.
+const TITLES: &str = "thread_title";
 
 /// A running daemon of a home, with an open connection to it.
 pub struct Daemon {
@@ -25,6 +29,8 @@ pub struct Daemon {
     pub(super) connection: Connection,
     /// The threads with a turn in progress, as far as they were reported.
     pub(super) busy: BTreeSet<String>,
+    /// The threads whose turns are not those of the user.
+    titles: BTreeSet<String>,
     home: Home,
     version: Option<String>,
     served: ServedLogin,
@@ -59,6 +65,7 @@ impl Daemon {
             process,
             connection: open.shake_hands()?,
             busy: BTreeSet::new(),
+            titles: BTreeSet::new(),
             home: home.clone(),
             version: None,
             served: ServedLogin::Unused,
@@ -145,6 +152,7 @@ impl Daemon {
             let read = self.connection.request("thread/read", &json!({"threadId": thread}))?;
             // A thread that was closed meanwhile has no turn.
             if let Ok(answer) = self.response(read)? {
+                self.note_thread(&answer["thread"]);
                 self.note(thread, &answer["thread"]["status"]);
             }
         }
@@ -169,15 +177,26 @@ impl Daemon {
                     self.note(thread, &params["status"]);
                 }
             }
+            Incoming::Notification { method, params } if method == STARTED => {
+                self.note_thread(&params["thread"]);
+            }
             Incoming::Notification { .. } => {}
         }
         Ok(None)
+    }
+
+    /// Records a thread that Codex uses for itself.
+    fn note_thread(&mut self, thread: &Value) {
+        if let Some(id) = thread["id"].as_str().filter(|_| thread["threadSource"] == TITLES) {
+            self.titles.insert(id.to_owned());
+        }
     }
 
     /// Records the status of a thread. One that is not known to be idle counts as busy.
     fn note(&mut self, thread: &str, status: &Value) {
         match status["type"].as_str() {
             Some("idle" | "notLoaded" | "systemError") => self.busy.remove(thread),
+            _ if self.titles.contains(thread) => self.busy.remove(thread),
             _ => self.busy.insert(thread.to_owned()),
         };
     }

@@ -152,10 +152,16 @@ fn is_the_process_of(file: &PidFile) -> bool {
     )
 }
 
-/// Returns the environment of a process that replaces one with these `conditions`: without what Codex adds to `PATH` at
-/// each start, and without the variables of this program that concern its starter.
-pub(super) fn environment(conditions: &StartConditions, paths: &DaemonPaths) -> Vec<(OsString, OsString)> {
-    let added = [paths.packages(), paths.home().join("tmp")];
+/// Returns the environment of a process that replaces `process`, which has these `conditions`: without what Codex adds to
+/// `PATH` at each start, and without the variables of this program that concern its starter.
+pub(super) fn environment(
+    process: &DaemonProcess,
+    conditions: &StartConditions,
+    paths: &DaemonPaths,
+) -> Vec<(OsString, OsString)> {
+    let package = process.executable.as_deref().and_then(|executable| executable.ancestors().nth(2));
+    let tools = package.map(|package| package.join("codex-path"));
+    let added: Vec<_> = [paths.packages(), paths.home().join("tmp")].into_iter().chain(tools).collect();
     let kept = conditions.variables().filter(|(name, _)| !OWN_VARIABLES.iter().any(|own| name == own));
     kept.map(|(name, value)| {
         let value = if name == "PATH" { without_folders_in(value, &added) } else { value.to_owned() };

@@ -169,6 +169,7 @@ impl Terminal {
 
     /// Types `line` and presses Enter until `arrived`.
     fn enter(&self, line: &str, arrived: impl Fn() -> bool) {
+        eventually("the turn before to end", || !self.screen().contains("esc to interrupt"));
         assert!(self.tmux(["send-keys", "-l", line]).status().unwrap().success());
         eventually("the typed line", || self.screen().contains(&format!("› {line}")));
         // Codex takes an Enter that follows other keys closely for a part of pasted text.

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use scripted_authority::{Account, Endpoint};
 use serde_json::{Value, json};
 
-use super::world::{TEST_TIMEOUT, World};
+use super::world::World;
 use crate::app_server::client::Client;
 use crate::keeper::process::Process;
 use crate::support::{Ended, Machine, over_both_stores};
