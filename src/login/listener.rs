@@ -314,8 +314,7 @@ async fn callback(shared: &ListenerShared, query: &str) -> (Response<String>, bo
         _ => (FAILED, false),
     };
     drop(waiting);
-    // Redirect, so that the code stays neither in the address bar nor in the history. The status is Codex's where its
-    // page is.
+    // Redirect, so that the code stays neither in the address bar nor in the history.
     let status = if is_last { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
     let mut moved = response(status, String::new());
     moved.headers_mut().insert(LOCATION, HeaderValue::from_static(location));

@@ -1,5 +1,6 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
+mod account_facts;
 pub mod codex;
 mod command_lines;
 // Linux: keychain items of other programs.
