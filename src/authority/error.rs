@@ -108,19 +108,6 @@ pub enum RefusalReason {
     Revoked,
 }
 
-impl RefusalReason {
-    /// Returns the name used in `state.json` and JSON output.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Other => "other",
-            Self::Reused => "reused",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -306,8 +293,10 @@ pub enum HttpClientError {
         "cannot use the certificates of this system ({0}); install its CA certificates, or set CODEX_CA_CERTIFICATE"
     )]
     Tls(#[source] TlsError),
-    /// The token contains a character that no header may have.
-    #[error("cannot create the HTTP client: the token contains a character that no HTTP header may have")]
+    /// The token or its account id contains a character that no header may have.
+    #[error(
+        "cannot create the HTTP client: the token or its account id contains a character that no HTTP header may have"
+    )]
     NotAHeader,
     /// The program was built without the feature `http`.
     #[error("this program was built without HTTP (feature `http` of codex-auth)")]

@@ -25,6 +25,12 @@
 //! name lookup that is under way on tokio's blocking pool; `Runtime::shutdown_background` does not wait. One
 //! [`Authority`] may be used from several runtimes at once.
 
+#[cfg(feature = "http")]
+mod address;
+#[cfg(not(feature = "http"))]
+#[path = "no_url.rs"]
+mod address;
+// Compared with the other.
 mod agent;
 #[cfg(feature = "http")]
 mod client;
@@ -39,6 +45,8 @@ mod exchange;
 mod issuer;
 #[cfg(feature = "testing")]
 mod memory;
+#[cfg(all(test, feature = "http"))]
+mod no_url;
 mod profile;
 mod proxy;
 mod refusal;
@@ -48,6 +56,7 @@ mod route;
 mod ticks;
 mod token;
 mod wire;
+mod workspace;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -72,6 +81,7 @@ pub use self::token::{
     InvalidTokenResponse, Refresh, Revocation, RevocationOutcome, StaleTokenReason, TokenResponse,
 };
 use self::wire::HttpClient;
+pub use self::workspace::{Workspace, WorkspaceError};
 use crate::backoff::{exponential, jittered};
 use crate::config::{Environment, Network};
 

@@ -59,6 +59,12 @@ impl LoginSession {
         Self { setup: self.setup.with_issuer(issuer), ..self }
     }
 
+    /// Returns the same session for another program, as [`LoginSetup::with_originator`].
+    #[must_use]
+    pub fn with_originator(self, originator: impl Into<String>) -> Self {
+        Self { setup: self.setup.with_originator(originator), ..self }
+    }
+
     /// Returns the same session with its logins in the list of `exchanges`.
     #[must_use]
     pub fn with_exchanges(self, exchanges: PendingExchanges) -> Self {

@@ -69,7 +69,7 @@ impl Stores {
         }
         Err(match self.encrypted_login()? {
             Some(path) => Error::EncryptedLogin { path },
-            None => Error::EncryptionConfigured { path: self.home.config() },
+            None => Error::EncryptionConfigured { by: self.encryption_source() },
         })
     }
 

@@ -26,6 +26,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A keeper elsewhere hands in the login, and would not replace another copy of it.
+    #[error(
+        "the login in {location} is handed in by a keeper elsewhere, which writes it there; a copy of it would expire"
+    )]
+    HandedIn {
+        /// Where it is.
+        location: DocumentLocation,
+    },
     /// A migration would overwrite another login.
     #[error("{location} holds another login, which this would overwrite")]
     Occupied {
@@ -137,10 +145,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// Codex would not read a login that this library stores in the keychain.
-    #[error("{} says features.secret_auth_storage = true, so Codex would not find a login that codex-auth stores in the keychain", path.display())]
+    #[error(
+        "{by} says features.secret_auth_storage = true, so Codex would not find a login that codex-auth stores in the keychain"
+    )]
     EncryptionConfigured {
-        /// The configuration file.
-        path: PathBuf,
+        /// The configuration file, or the command line.
+        by: String,
     },
     /// The operating system returned no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]
@@ -184,6 +194,7 @@ impl Error {
             Self::Config { .. }
             | Self::Document { .. }
             | Self::EphemeralConfigured { .. }
+            | Self::HandedIn { .. }
             | Self::Occupied { .. }
             | Self::ReservedName { .. }
             | Self::Home { .. }

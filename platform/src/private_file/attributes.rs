@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::text::shell_word;
+
 pub(super) use imp::{has_acl, may_act_for, may_give_to, of_entry, of_folder};
 
 /// A flag of a file or folder that forbids changes to every user.
@@ -18,7 +20,7 @@ pub enum Flag {
 impl Flag {
     /// Returns the command that removes this flag from `path`.
     pub(super) fn removal(self, path: &Path) -> String {
-        format!("{} {}", imp::removal(self), quoted(path))
+        format!("{} {}", imp::removal(self), shell_word(path))
     }
 }
 
@@ -37,13 +39,6 @@ pub(super) struct Attributes {
     pub(super) flag: Option<Flag>,
     /// The id of the mount that it is reached through.
     pub(super) mount: Option<u64>,
-}
-
-/// Quotes a path for a shell.
-fn quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,@%=:".contains(letter);
-    if path.chars().all(plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(target_os = "linux")]
@@ -169,22 +164,5 @@ mod imp {
 
     pub(in super::super) fn may_give_to(_: u32, _: u32) -> bool {
         rustix::process::geteuid().is_root()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_quoted_only_where_a_shell_needs_it() {
-        for (path, expected) in [
-            ("/home/ada/.app", "/home/ada/.app"),
-            ("/home/ada/my files", "'/home/ada/my files'"),
-            ("/it's", r"'/it'\''s'"),
-            ("/a;b", "'/a;b'"),
-        ] {
-            assert_eq!(quoted(Path::new(path)), expected);
-        }
     }
 }

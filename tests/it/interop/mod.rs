@@ -5,6 +5,9 @@ mod command_lines;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod daemon;
 mod documents;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
@@ -14,3 +17,8 @@ mod hand_over;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keyring3;
+mod provider;
+mod refused;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+pub mod shared_daemon;
