@@ -8,6 +8,7 @@ mod inspection;
 mod login;
 mod network;
 mod permission;
+mod programs;
 
 pub use self::folders::{FileSystemCondition, FolderDiagnosis, fix};
 pub use self::inspection::{EntryRole, FolderAccess, HeldLock, HomeEntry, Leftover};
@@ -16,6 +17,7 @@ pub use self::network::{
     AuthorityAddress, ClockDifference, ClockReference, ClockSkew, Connection, NetworkDiagnosis,
     TOLERATED_SKEW,
 };
+pub use self::programs::{CodexProcess, programs_using};
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::home::Home;
