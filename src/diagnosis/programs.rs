@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
 use codex_auth_platform::{filesystem, search_path};
 
-use crate::config::Environment;
+use crate::config::UserFolders;
 use crate::home::Home;
 use crate::store;
 
@@ -26,14 +26,15 @@ pub struct CodexProcess {
 /// Returns the running programs called `codex` that use the login of `home`, as far as the system shows them, without
 /// those of the program that calls this.
 #[must_use]
-pub fn programs_using(home: &Home, environment: &Environment) -> Vec<CodexProcess> {
+pub fn programs_using(home: &Home) -> Vec<CodexProcess> {
     let ours = search_path::own_program_id();
+    let is_default = UserFolders::of_process().is_some_and(|user| store::is_home(home, &user.codex_home()));
     let uses_home = |running: &RunningProcess| match (&running.variable, &running.user_home) {
         (ProcessVariable::Set(path), _) => store::is_home(home, path.as_ref()),
         (ProcessVariable::Unset, ProcessVariable::Set(user)) => {
             store::is_home(home, &Path::new(user).join(DEFAULT_HOME))
         }
-        _ => environment.is_default_home(),
+        _ => is_default,
     };
     let running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
     let others = running

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::arguments::WordParser;
 use crate::context::{CommandContext, WaitingLine, account, location_text, warnings};
-use crate::daemon::{self, DaemonArguments, LoginChange};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
     let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
-    let others = programs_using(session.home(), &session.environment);
+    let others = programs_using(session.home());
     if !others.is_empty() {
         output.warn(&format!(
             "Codex is running with this login (pid {}); it may write to the old store until it is restarted",
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
         })?
         .ok_or_else(not_logged_in)?;
     drop(line);
-    let change = if done.action == MigrationMove::Copy { LoginChange::Store } else { LoginChange::Login };
+    let change = if done.action == MigrationMove::Copy { CommandEffect::Store } else { CommandEffect::Login };
     let report = |output: &Output| report(&plan.stored.location, &done, &others, output);
     let stored = Some(&plan.stored.document);
     daemon::after_change(arguments.daemon, change, session.home(), stored, output, report)
