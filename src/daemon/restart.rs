@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use codex_auth_platform::process::start_in_new_session;
 use codex_auth_platform::text::shell_word;
+use serde_json::json;
 
 use super::error::Error;
-use super::found::Daemon;
+use super::found::{ANSWER_TIMEOUT, Daemon};
 use super::process::environment;
+use crate::home::Home;
 
 /// Maximum duration of Codex's command. The daemon waits up to 60 s for turns in progress before it ends them.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
@@ -39,7 +41,8 @@ pub enum RestartOutcome {
     },
     /// It was restarted.
     Restarted {
-        /// The number of turns that were cut; those that begin after the check for idleness count too.
+        /// The number of turns that were cut; those that begin after the check for idleness count too, and those whose
+        /// end the new daemon does not say.
         turns_cut: usize,
     },
 }
@@ -72,6 +75,7 @@ impl Daemon {
             return Ok(RestartOutcome::Busy { turns: self.busy.len() });
         }
         let not_started = |source| Error::NotStarted { program: program.clone(), source };
+        let home = self.home.clone();
         let ender = self.connection.ender().map_err(not_started)?;
         let child = command.spawn().map_err(not_started)?;
         let watching =
@@ -79,9 +83,11 @@ impl Daemon {
         let ended = wait(child);
         ender.end();
         // The thread ends with the connection.
-        let cut = watching.join().unwrap_or_default();
+        let busy = watching.join().unwrap_or_default();
         match ended.map_err(not_started)? {
-            Some(status) if status.success() => Ok(RestartOutcome::Restarted { turns_cut: cut.len() }),
+            Some(status) if status.success() => {
+                Ok(RestartOutcome::Restarted { turns_cut: number_of_cut_turns(&home, &busy) })
+            }
             Some(status) => Err(Error::Failed { program, status: status.to_string() }),
             None => Err(Error::Unfinished { program, seconds: COMMAND_TIMEOUT.as_secs() }),
         }
@@ -96,11 +102,33 @@ impl Daemon {
         format!("{without}CODEX_HOME={home} {program} app-server daemon restart")
     }
 
+    /// Whether the last turn of `thread` was cut, as far as is known: a turn that ended while the daemon waited for it was
+    /// not.
+    fn was_cut(&mut self, until: Instant, thread: &str) -> bool {
+        let last = json!({"threadId": thread, "limit": 1, "itemsView": "notLoaded"});
+        match self.ask_until(until, "thread/turns/list", &last) {
+            Ok(Ok(turns)) => !matches!(turns["data"][0]["status"].as_str(), Some("completed" | "failed")),
+            _ => true,
+        }
+    }
+
     /// Follows the turns until the daemon closes the connection, and returns those that were in progress then.
     fn watch_until_closed(mut self) -> BTreeSet<String> {
         self.connection.set_deadline(Instant::now() + COMMAND_TIMEOUT);
         while self.next().is_ok() {}
         self.busy
+    }
+}
+
+/// Asks the daemon that runs now how the turns of the `busy` threads have ended.
+fn number_of_cut_turns(home: &Home, busy: &BTreeSet<String>) -> usize {
+    if busy.is_empty() {
+        return 0;
+    }
+    let until = Instant::now() + 2 * ANSWER_TIMEOUT;
+    match Daemon::find(home) {
+        Ok(Some(mut daemon)) => busy.iter().filter(|thread| daemon.was_cut(until, thread)).count(),
+        _ => busy.len(),
     }
 }
 

@@ -115,8 +115,8 @@ impl Stores {
         }
     }
 
-    /// Reserves the disk space that a login needs, so that a full disk is found before the user logs in. Creates missing
-    /// folders. Call it after [`Self::check`].
+    /// Tests that a file can be replaced, and reserves the disk space that a login needs, so that a file system that
+    /// refuses is found before the user logs in. Creates missing folders. Call it after [`Self::check`].
     ///
     /// # Errors
     /// [`Error::File`]: there is no space, or the home cannot be written.
@@ -124,6 +124,8 @@ impl Stores {
         create_folders(&self.home)?;
         let records = self.file().target()?.records();
         private_file::create_directory(records.folder())?;
+        // Some file systems let no file be renamed.
+        private_file::test_replacement(&records.state(), Links::Refuse)?;
         let space = Replacement::reserve(&records.state(), LOGIN_BYTES, Links::Refuse, MountPolicy::Refuse)?;
         Ok(LoginSpace(Arc::new(Mutex::new(Some(space)))))
     }

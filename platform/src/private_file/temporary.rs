@@ -100,14 +100,28 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if self.state == TemporaryState::Named {
             // If this fails, the next writer removes the file.
-            let _ = self.folder.unlink(&self.name);
+            let _ = unlink_open(&self.folder, &self.name, || {
+                if let Ok(another) = self.folder.file().try_clone() {
+                    self.file = another;
+                }
+            });
         }
     }
 }
 
 /// Removes the files that killed writers of `target` left, and returns how many.
 pub(crate) fn remove_leftovers(folder: &OpenFolder, target: &OsStr) -> usize {
-    leftovers(folder, target).iter().filter(|(name, _held)| folder.unlink(name).is_ok()).count()
+    let removed = |(name, held): (OsString, File)| unlink_open(folder, &name, || drop(held)).is_ok();
+    leftovers(folder, target).into_iter().map(removed).filter(|removed| *removed).count()
+}
+
+/// Removes the file `name`, which `close` closes. FUSE programs rename an open file instead of removing it, and some
+/// refuse that.
+fn unlink_open(folder: &OpenFolder, name: &OsStr, close: impl FnOnce()) -> io::Result<()> {
+    folder.unlink(name).or_else(|_| {
+        close();
+        folder.unlink(name)
+    })
 }
 
 /// Returns the files that killed writers of `target` left, each locked so that no writer can use it.

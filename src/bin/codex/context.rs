@@ -1,25 +1,19 @@
 //! What commands share: the environment, the home, its stores, and words for them.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_auth::config::UserFolders;
 use codex_auth::document::AuthDocument;
 use codex_auth::keeper::KeeperAccount;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting};
 use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
-use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
-use codex_auth_platform::{filesystem, search_path};
 use serde_json::{Value, json};
 
 use crate::error::CommandError;
 use crate::output::{Output, path_text, plain};
 
-/// The home of a process without `CODEX_HOME`, in the home directory of its user.
-const DEFAULT_HOME: &str = ".codex";
 /// The wait after which a command says what it waits for.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -142,20 +136,4 @@ pub(crate) fn credential(mode: Option<&AuthMode>) -> String {
         Some(mode) => format!("a credential of the kind {}", plain(mode.as_str())),
         None => "a credential".to_owned(),
     }
-}
-
-/// Returns the running processes called codex that use `home`, as far as the system shows them, without those of this program.
-pub(crate) fn other_programs(home: &Home) -> Vec<RunningProcess> {
-    let ours = search_path::own_program_id();
-    let is_default = UserFolders::of_process().is_some_and(|user| store::is_home(home, &user.codex_home()));
-    let uses_home = |running: &RunningProcess| match (&running.variable, &running.user_home) {
-        (ProcessVariable::Set(path), _) => store::is_home(home, path.as_ref()),
-        (ProcessVariable::Unset, ProcessVariable::Set(user)) => {
-            store::is_home(home, &Path::new(user).join(DEFAULT_HOME))
-        }
-        _ => is_default,
-    };
-    let mut running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
-    running.retain(|running| filesystem::identity(&running.executable) != ours && uses_home(running));
-    running
 }

@@ -5,6 +5,9 @@ mod answers;
 #[cfg(target_os = "linux")]
 mod disks;
 mod documents;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod file_systems;
 mod homes;
 mod hostility;
 // Linux: keychain items of other programs.

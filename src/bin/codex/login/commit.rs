@@ -7,7 +7,7 @@ use codex_auth::{AuthDocument, Secret};
 use super::interrupt::{Interrupts, interrupted};
 use super::report::{self, LoginReport};
 use crate::context::{CommandContext, WaitingLine, account};
-use crate::daemon::{self, DaemonArguments, LoginChange};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::runtime;
@@ -136,7 +136,7 @@ impl LoginTarget {
         let (arguments, home, document) = (self.daemon, self.context.home().clone(), document.clone());
         let work = {
             let output = output.clone();
-            move || daemon::bring_along(arguments, LoginChange::Login, &home, Some(&document), &output)
+            move || daemon::bring_along(arguments, CommandEffect::Login, &home, Some(&document), &output)
         };
         tokio::select! {
             found = tokio::task::spawn_blocking(work) => if let Some(found) = found.ok().flatten() {
