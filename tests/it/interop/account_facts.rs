@@ -1,7 +1,5 @@
 //! The facts about the accounts and the daemon of OpenAI's Codex that this program relies on.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use scripted_authority::{Account, Ending, Endpoint, Outcome};
@@ -10,7 +8,10 @@ use serde_json::{Value, json};
 use super::facts::{requested, run, server};
 use crate::app_server::client::Client;
 use crate::manager::world::World;
-use crate::support::{Machine, TestHome};
+use crate::support::Machine;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+use crate::support::TestHome;
 
 /// Without another process; `refused` has what happens with several.
 pub(super) fn a_model_that_refuses_the_token_makes_it_refresh_once(codex: &Path) {
@@ -73,7 +74,9 @@ pub(super) fn a_switch_of_workspaces_keeps_the_refresh_token(codex: &Path) {
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 pub(super) fn the_daemon_of_a_home_has_this_socket_and_records_its_process(codex: &Path) {
+    use std::fs;
     use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
     let home = TestHome::new();
     // Links to the installed package: otherwise Codex copies its 400 MB here.
     let package = codex.ancestors().nth(2).unwrap();
@@ -114,7 +117,7 @@ struct DaemonGuard<'a> {
 impl Drop for DaemonGuard<'_> {
     fn drop(&mut self) {
         let recorded = |name: &str| {
-            let text = fs::read_to_string(self.home.file("app-server-daemon").join(name)).ok()?;
+            let text = std::fs::read_to_string(self.home.file("app-server-daemon").join(name)).ok()?;
             serde_json::from_str::<Value>(&text).ok()?["pid"].as_u64()?.try_into().ok()
         };
         // It would start a daemon that has ended again.
