@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use std::time::Duration;
 use codex_auth::config::{
     CommandLine, Environment, ExecChain, GivenOption, LineTarget, OptionScope, Overrides,
 };
-use codex_auth::store;
-use codex_auth_platform::filesystem::{self, FileId};
-use codex_auth_platform::{process, search_path};
+use codex_auth::manager::LoginStatus;
+use codex_auth::store::{self, Stores};
+use codex_auth_platform::{filesystem, hardening, process, search_path};
 
 use crate::child;
 use crate::error::{CommandError, Exit};
 use crate::name;
+use crate::next_codex;
 use crate::output::Output;
 
 /// Maximum time that the refresh before the next program waits for other processes. Once it has sent its request, it is
@@ -28,8 +29,6 @@ use crate::output::Output;
 pub(crate) const REFRESH_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long that refresh may take before a line says so.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long the next program may take to print its version.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The command line of this program, as far as the decision needs it.
 pub(crate) struct Definition {
@@ -66,10 +65,10 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
     let chain = ExecChain::of_process();
     let is_own_name = name::is_own(words);
     if chain.pass_on && !is_own_name {
-        let next = next(&chain).ok_or_else(|| {
+        let next = next_codex::path(&chain).ok_or_else(|| {
             no_next(&format!("{} is set", ExecChain::PASS_VARIABLE), "no other codex was found on PATH")
         })?;
-        return Err(exec_next(&next, words, &chain));
+        return Err(next_codex::exec(&next, words, &chain));
     }
     let line = CommandLine::parse(words, definition.is_own_command);
     if let Some(ours) = own_line(&line, definition, is_own_name)? {
@@ -86,7 +85,12 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
     if line.may_log_out() {
         return Err(unclear_logout(&line));
     }
-    let Some(next) = next(&chain) else {
+    let Some(next) = next_codex::path(&chain) else {
+        if chain.is_too_deep() {
+            let message = "the programs called codex on PATH start one another again and again";
+            return Err(CommandError::new(Exit::Failed, message)
+                .hint("call the real codex by its path in the script"));
+        }
         return match line.command() {
             Some("app-server") if !asks_for_help(line.arguments()) => Err(no_next(
                 "these arguments of `codex app-server` are Codex's",
@@ -95,21 +99,17 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
             _ => Ok(HandOver::Ours(words.to_vec())),
         };
     };
-    if chain.is_too_deep() {
-        let message = format!("{} starts this program again and again", next.display());
-        return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
-    }
     match words {
         [_, only] if only == "--version" || only == "-V" => versions(&next, &Output::of_process()),
         [_, only] if only == "--help" || only == "-h" || only == "help" => {
             help(&next, definition, &Output::of_process())?;
-            Err(exec_next(&next, words, &chain))
+            Err(next_codex::exec(&next, words, &chain))
         }
         _ => {
             if !line.needs_no_login() {
                 refresh_if_stale(&line);
             }
-            Err(exec_next(&next, words, &chain))
+            Err(next_codex::exec(&next, words, &chain))
         }
     }
 }
@@ -196,26 +196,6 @@ fn unclear_logout(line: &CommandLine<'_>) -> CommandError {
         .hint(format!("to pass it on nevertheless: {}=1 codex …", ExecChain::PASS_VARIABLE))
 }
 
-/// The path of the next program, and the version that it prints.
-pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
-    let next = next(&ExecChain::of_process())?;
-    let version = version(&next);
-    Some((next, version))
-}
-
-/// A command that starts the next program as a child; `None` if there is none, or under the name `codex-auth`.
-pub(crate) fn next_as_child() -> Option<Command> {
-    let chain = ExecChain::of_process();
-    if name::of_this_run() == name::OWN || chain.is_too_deep() {
-        return None;
-    }
-    let mut command = Command::new(next(&chain)?);
-    if let Some(ours) = search_path::own_program_id() {
-        command.env(ExecChain::VARIABLE, chain.variable_for_child(ours));
-    }
-    Some(command)
-}
-
 /// The error for an `unknown` command that cannot be passed on.
 pub(crate) fn not_passed_on(unknown: String, words: &[OsString]) -> CommandError {
     if name::is_own(words) {
@@ -228,17 +208,11 @@ pub(crate) fn not_passed_on(unknown: String, words: &[OsString]) -> CommandError
 /// The error where there is no next program, with the programs that were skipped.
 fn no_next(what: &str, why: &str) -> CommandError {
     let failed = CommandError::new(Exit::Usage, format!("{what}, and {why}"));
-    let refused = refused();
+    let refused = next_codex::refused();
     if refused.is_empty() {
         return failed.hint("install OpenAI's Codex in a folder on PATH, before or after this program");
     }
     refused.into_iter().fold(failed, CommandError::hint)
-}
-
-/// The programs called codex on PATH that are not run, each with the reason.
-pub(crate) fn refused() -> Vec<String> {
-    let refused = search_path::refused_programs(name::SHARED, &ExecChain::of_process().path);
-    refused.iter().map(ToString::to_string).collect()
 }
 
 /// Returns the first word after the options that may stand before a command.
@@ -273,26 +247,6 @@ pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
     })
 }
 
-fn next(chain: &ExecChain) -> Option<PathBuf> {
-    let visited: Vec<FileId> = chain.visited.iter().filter_map(|text| text.parse().ok()).collect();
-    search_path::find_programs(name::SHARED, &chain.path)
-        .into_iter()
-        // A link to `codex-auth` leads back to this program.
-        .filter(|path| search_path::resolved_file_name(path).is_none_or(|file| file != name::OWN))
-        .find(|path| filesystem::identity(path).is_none_or(|identity| !visited.contains(&identity)))
-}
-
-/// Replaces this process by `next`; returns only on an error.
-fn exec_next(next: &Path, words: &[OsString], chain: &ExecChain) -> CommandError {
-    let mut command = Command::new(next);
-    command.args(words.iter().skip(1)).env_remove(ExecChain::PASS_VARIABLE);
-    let visited = [search_path::own_program_id(), filesystem::identity(next)].into_iter().flatten();
-    command.env(ExecChain::VARIABLE, chain.variable_for_exec(visited));
-    let error = command.exec();
-    CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))
-        .hint("repair or remove that program")
-}
-
 /// Replaces this process by the same program with the values of `-c` in the environment, which child processes inherit.
 fn exec_self(words: &[OsString], overrides: &Overrides) -> CommandError {
     let error = process::own_command().map_or_else(
@@ -316,6 +270,16 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
         Some(profile) => with_profile(overrides, profile),
         None => overrides,
     };
+    refresh_before_next(overrides);
+}
+
+/// Refreshes a stale login before the next program uses it with `overrides`, and says so if it takes long. A fresh one
+/// is only read.
+pub(crate) fn refresh_before_next(overrides: Overrides) {
+    // What cannot be read, the next program reports.
+    if !is_due(&overrides).unwrap_or(false) {
+        return;
+    }
     let (done, waiting) = mpsc::channel::<()>();
     let notice = move || {
         if waiting.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -326,6 +290,19 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
     let _ = child::freshen(overrides, REFRESH_LOCK_TIMEOUT);
     drop(done);
     let _ = notice.map(thread::JoinHandle::join);
+}
+
+/// Whether the next use of the login refreshes it.
+fn is_due(overrides: &Overrides) -> Result<bool, codex_auth::Error> {
+    let mut environment = Environment::of_process()?;
+    if !overrides.is_empty() {
+        environment.overrides = overrides.clone();
+    }
+    let home = store::locate(&environment)?;
+    // This process is about to run another program, which must find its own limits.
+    let _ = hardening::forbid_inspection_until_exec();
+    let stores = Stores::open(home, &environment)?;
+    Ok(LoginStatus::read(&stores, &environment)?.is_due())
 }
 
 /// Adds the settings of a profile. If it cannot be read, the next program reports that.
@@ -343,22 +320,9 @@ fn help(next: &Path, definition: &Definition, output: &Output) -> Result<(), Com
 }
 
 fn versions(next: &Path, output: &Output) -> Result<HandOver, CommandError> {
-    if let Some(version) = version(next) {
+    if let Some(version) = next_codex::version(next) {
         output.data(&version)?;
     }
     output.data(&format!("{} {}", name::OWN, env!("CARGO_PKG_VERSION")))?;
     Ok(HandOver::Done(ExitCode::SUCCESS))
-}
-
-/// The first line that `program --version` prints within [`VERSION_TIMEOUT`].
-fn version(program: &Path) -> Option<String> {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = process::remove_loader_variables(&mut command).spawn().ok()?;
-    let (send, output) = mpsc::channel();
-    let started = thread::Builder::new().spawn(move || send.send(child.wait_with_output()));
-    let output = started.ok().and_then(|_| output.recv_timeout(VERSION_TIMEOUT).ok()?.ok())?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    let line = line.lines().next().unwrap_or_default();
-    Some(crate::output::plain(line.trim())).filter(|line| !line.is_empty())
 }

@@ -17,6 +17,7 @@ mod macos;
 mod messages;
 mod migrate;
 mod second_name;
+pub mod shells;
 mod status;
 // Linux: systemd.
 #[cfg(target_os = "linux")]

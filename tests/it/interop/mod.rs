@@ -2,6 +2,7 @@
 
 pub mod codex;
 mod command_lines;
+mod completions;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;

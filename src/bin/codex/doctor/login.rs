@@ -1,8 +1,7 @@
 //! The checks of the login: its store and why that one, whether a token is available, and the keychain.
 
-use codex_auth::config::{KeychainEncryption, LegacyToken, Restrictions};
+use codex_auth::config::{KeychainEncryption, LegacyToken};
 use codex_auth::config::{StoreSelection, StoreSetting};
-use codex_auth::login::permit_document;
 use codex_auth::manager::{self, LoginStatus};
 use codex_auth::store::{self, FindReport, HomeState, KeychainError, SpendOutcome, StorageNote};
 use codex_auth::{StoreKind, Stores};
@@ -22,7 +21,7 @@ pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let keychain = match LoginStatus::read(stores, &subject.environment) {
         Ok(status) => {
             findings.extend(store(status.find_report()));
-            findings.extend(login(subject, &stores.settings().config.restrictions, &status));
+            findings.extend(login(subject, &status));
             keychain(stores, KeychainRole::of(stores, status.find_report()))
         }
         Err(store::Error::Keychain(_)) => keychain(stores, KeychainRole::Holds),
@@ -94,15 +93,12 @@ fn store(found: &FindReport) -> Vec<Finding> {
     findings
 }
 
-fn login(subject: &Examination, restrictions: &Restrictions, status: &LoginStatus) -> Vec<Finding> {
+fn login(subject: &Examination, status: &LoginStatus) -> Vec<Finding> {
     let Some(document) = status.snapshot().document() else { return Vec::new() };
     if let Some(reason) = status.usability().reason() {
         return vec![failed(reason)];
     }
     let now = subject.clock.now();
-    if let Err(forbidden) = permit_document(restrictions, document) {
-        return vec![Finding::problem("login", forbidden.to_string()).remedy("codex login")];
-    }
     let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
     let expires = document.expires_at(now).map(|end| {
         let expires = if end > now { "expires" } else { "expired" };
