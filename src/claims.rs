@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-const AUTH: &str = "https://api.openai.com/auth";
+/// The claim that holds the claims of ChatGPT.
+pub(crate) const AUTH: &str = "https://api.openai.com/auth";
 const PROFILE: &str = "https://api.openai.com/profile";
 
 /// The claims of a token about its owner and lifetime. A claim that is absent or has another type is `None`.

@@ -30,6 +30,8 @@ pub enum Remedy {
     ChangeDisk,
     /// Select a store that keeps a login.
     ChooseStore,
+    /// End the export where its keeper runs, or log out there.
+    EndExport,
     /// Log out by force: the tokens cannot be revoked.
     ForceLogout,
     /// Free space on the disk.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::error::{DocumentWarning, Error};
 use super::json::{Fields, Json, string};
 use super::mode::AuthMode;
-use super::tokens::Tokens;
+use super::tokens::{TokenOwner, Tokens};
 use crate::claims::Claims;
 use crate::secret::{Fingerprint, Secret, digest};
 
@@ -205,6 +205,13 @@ impl AuthDocument {
     #[must_use]
     pub fn tokens(&self) -> Option<&Tokens> {
         self.tokens.as_ref()
+    }
+
+    /// Returns whether a keeper elsewhere hands in this login: it replaces the document at each refresh, and a dummy
+    /// stands for the refresh token here.
+    #[must_use]
+    pub fn is_handed_in(&self) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| tokens.owner == TokenOwner::Keeper)
     }
 
     /// Returns the claims of the `id_token`; empty if it is missing or cannot be decoded.

@@ -6,6 +6,7 @@
 
 mod auth_document;
 mod error;
+mod export;
 mod freshness;
 mod identity;
 mod json;

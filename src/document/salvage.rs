@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::auth_document::TOKENS;
-use super::tokens::PLACEHOLDER;
+use super::tokens::TokenOwner;
 use crate::secret::Secret;
 
 /// The largest document that is searched, in bytes.
@@ -27,7 +27,7 @@ pub struct SalvagedTokens {
 }
 
 /// Returns the tokens in `bytes`, which [`AuthDocument::parse`](super::AuthDocument::parse) refuses; `None` if there
-/// are no tokens or more than 16 MiB.
+/// are no tokens, if they belong to another document, or if there are more than 16 MiB.
 ///
 /// A token is the value of the key `refresh_token` or `access_token`: 1 byte to 64 KiB of visible ASCII. It is taken
 /// from the object `tokens` or else from the outermost object, never from other objects, which may belong to other
@@ -46,7 +46,9 @@ pub fn salvage(bytes: &[u8]) -> Option<SalvagedTokens> {
     }
     let [refresh_token, access_token] =
         [scanner.refresh_token, scanner.access_token].map(|best| best.map(|(_, token)| token));
-    (refresh_token.is_some() || access_token.is_some())
+    let owner = TokenOwner::of(refresh_token.as_ref().map(Secret::expose));
+    let is_own = owner == TokenOwner::ThisDocument;
+    (is_own && (refresh_token.is_some() || access_token.is_some()))
         .then_some(SalvagedTokens { refresh_token, access_token })
 }
 
@@ -157,9 +159,6 @@ impl Scanner {
             return;
         }
         let Some(token) = visible_ascii(content, MAX_TOKEN) else { return };
-        if key == TokenKey::RefreshToken && token.eq_ignore_ascii_case(PLACEHOLDER) {
-            return;
-        }
         *best = Some((confidence, Secret::from(token.as_str())));
     }
 
@@ -381,7 +380,8 @@ mod tests {
     fn implausible_tokens_are_not_taken() {
         for text in [
             r#"{"refresh_token":""}"#,
-            r#"{"refresh_token":"placeholder","access_token":""}"#,
+            r#"{"refresh_token":"placeholder","access_token":"a"}"#,
+            r#"{"refresh_token":"codex-auth.dummy.x","access_token":"a"}"#,
             r#"{"refresh_token":"a b"}"#,
             r#"{"refresh_token":"a\nb"}"#,
             r#"{"refresh_token":"a\u0000b"}"#,
@@ -504,7 +504,7 @@ mod tests {
             cut in any::<prop::sample::Index>(),
             rubbish in prop::sample::select(vec!["", "\0\0\0", "\n", "\n{\"tokens\":{\"refresh_token\":\"old\"}}"]),
         ) {
-            prop_assume!(!refresh.eq_ignore_ascii_case(PLACEHOLDER));
+            prop_assume!(TokenOwner::of(Some(&refresh)) == TokenOwner::ThisDocument);
             let mut tokens = json!({});
             for (key, value) in within {
                 tokens[format!("x{key}")] = value;

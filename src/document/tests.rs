@@ -120,7 +120,7 @@ fn a_parse_error_says_why_and_shows_nothing_of_the_text() {
 #[test]
 fn a_document_without_its_own_refresh_token_is_token_only() {
     let now = Timestamp::now();
-    for token in ["", "placeholder", "PLACEHOLDER"] {
+    for token in ["", "placeholder", "PLACEHOLDER", "codex-auth.dummy.", super::tokens::DUMMY] {
         let ends = now.as_second() + 10;
         let document = document(&chatgpt(&json!({ "exp": ends }), token));
         assert_eq!(document.fingerprint(), None, "{token}");

@@ -5,8 +5,13 @@ use super::json::{Fields, Json, string};
 use crate::claims::{self, Claims};
 use crate::secret::Secret;
 
-/// Replaces the refresh token in copies for programs that must not refresh.
-pub(super) const PLACEHOLDER: &str = "placeholder";
+/// Replaces the refresh token in copies that other tools make for programs that must not refresh.
+const PLACEHOLDER: &str = "placeholder";
+/// Begins every dummy of this library; no authority issues such a token.
+const DUMMY_PREFIX: &str = "codex-auth.dummy.";
+/// Replaces the refresh token in an exported document. It is not empty: with an empty one, the logout of Codex 0.171
+/// revokes the access token.
+pub(super) const DUMMY: &str = "codex-auth.dummy.the-keeper-that-hands-in-this-login-has-the-refresh-token";
 
 /// The tokens of a ChatGPT login.
 #[derive(Clone, Debug)]
@@ -16,7 +21,7 @@ pub struct Tokens {
     pub id_token: Option<Secret>,
     /// The bearer token of requests.
     pub access_token: Option<Secret>,
-    /// The single-use token that is exchanged for new tokens. `None` if it is missing, empty or a placeholder.
+    /// The single-use token that is exchanged for new tokens. `None` if it is missing, empty, a placeholder or a dummy.
     pub refresh_token: Option<Secret>,
     /// The document that the tokens belong to.
     pub owner: TokenOwner,
@@ -30,12 +35,27 @@ pub struct Tokens {
 
 /// The document that tokens belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there are only two cases")]
+#[non_exhaustive]
 pub enum TokenOwner {
     /// This one: they are revoked when it is logged out.
     ThisDocument,
     /// Another one; this document has its access token, and a placeholder instead of the refresh token.
     AnotherDocument,
+    /// The document of a keeper elsewhere, which replaces this one at each refresh; this one has a dummy instead of the
+    /// refresh token.
+    Keeper,
+}
+
+impl TokenOwner {
+    /// Returns the owner of tokens whose document has this as its refresh token: the one rule for which texts are no
+    /// tokens.
+    pub(super) fn of(refresh_token: Option<&str>) -> Self {
+        match refresh_token {
+            Some(token) if token.starts_with(DUMMY_PREFIX) => Self::Keeper,
+            Some(token) if token.eq_ignore_ascii_case(PLACEHOLDER) => Self::AnotherDocument,
+            _ => Self::ThisDocument,
+        }
+    }
 }
 
 impl Tokens {
@@ -62,13 +82,13 @@ impl Tokens {
         if !Provenance::is_known_form(provenance) {
             warnings.push(DocumentWarning::Provenance);
         }
-        let is_placeholder = refresh_token.is_some_and(|token| token.eq_ignore_ascii_case(PLACEHOLDER));
+        let owner = TokenOwner::of(refresh_token);
         Ok(Self {
-            owner: if is_placeholder { TokenOwner::AnotherDocument } else { TokenOwner::ThisDocument },
+            owner,
             id_token: id_token.map(Secret::from),
             access_token: text("access_token", "tokens.access_token")?.map(Secret::from),
             refresh_token: refresh_token
-                .filter(|token| !token.is_empty() && !is_placeholder)
+                .filter(|token| !token.is_empty() && owner == TokenOwner::ThisDocument)
                 .map(Secret::from),
             account_id: text("account_id", "tokens.account_id")?
                 .filter(|id| !id.is_empty())

@@ -63,12 +63,6 @@ impl KeeperSocket {
         listener
     }
 
-    /// Returns the path of the socket.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn bind(&mut self) {
         let bound = peer::bind(&self.path).and_then(|listener| {
             listener.set_nonblocking(true)?;

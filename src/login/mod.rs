@@ -50,7 +50,7 @@ pub use self::browser::{BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, Pas
 pub use self::commit::{StoreReport, commit_login};
 pub use self::device::{DEVICE_CODE_LIFETIME, DeviceLogin};
 pub use self::error::{Error, OccupiedPort};
-pub use self::import::{ImportOutcome, import};
+pub use self::import::{CodexImport, ImportOutcome, ImportSource};
 
 pub use self::pending::{PendingExchanges, PendingLogin};
 pub use self::session::{CommittedLogin, LoginSession};

@@ -13,6 +13,9 @@ use crate::remedy::{ErrorKind, Remedy};
 use crate::secret::Fingerprint;
 use crate::store::{self, Holder, Poison, PoisonCause};
 
+/// Begins the messages about a login whose refresh token only a keeper elsewhere has.
+const HANDED_IN: &str = "this login is handed in by a keeper elsewhere";
+
 /// An error of [`super::AuthManager`]. It can be cloned, because all callers that waited for one refresh get it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,6 +52,9 @@ pub enum Error {
     /// The response held no access token. The new refresh token is stored.
     #[error("the authority sent no access token; the new refresh token is stored, try again")]
     NoAccessToken,
+    /// A keeper elsewhere hands in this login, and the copy here cannot be removed.
+    #[error("{HANDED_IN} and cannot be removed here: {0}")]
+    NotRemovableHere(#[source] Arc<store::Error>),
     /// The new tokens are saved in the rescue and not in the store yet.
     #[error("new tokens were received and saved to disk, but could not be stored yet: {0}")]
     Uncommitted(#[source] Arc<store::Error>),
@@ -77,24 +83,27 @@ impl Error {
             Self::LoggedOut | Self::Unusable(Unusable::NotLoggedIn | Unusable::LoggingOut) => {
                 ErrorKind::NotLoggedIn
             }
-            Self::Unusable(Unusable::NotABearer(_) | Unusable::NotRefreshable(_)) => ErrorKind::Failed,
+            Self::Unusable(Unusable::HandedIn | Unusable::NotABearer(_) | Unusable::NotRefreshable(_)) => {
+                ErrorKind::Failed
+            }
+            Self::BackingOff { .. }
+            | Self::Internal
+            | Self::Interrupted
+            | Self::JustReceived
+            | Self::NoAccessToken
+            | Self::Unusable(Unusable::NotReplaced) => ErrorKind::TryAgain,
             Self::OldCopy
             | Self::OtherAccount
             | Self::Poisoned(_)
             | Self::Unusable(_)
             | Self::WrongAccount => ErrorKind::LogInAgain,
-            Self::BackingOff { .. }
-            | Self::Internal
-            | Self::Interrupted
-            | Self::JustReceived
-            | Self::NoAccessToken => ErrorKind::TryAgain,
             Self::Authority(error) => match error.kind() {
                 authority::RetryAdvice::NotSent => ErrorKind::Failed,
                 authority::RetryAdvice::Permanent => ErrorKind::LogInAgain,
                 _ => ErrorKind::TryAgain,
             },
             Self::Provider(error) => error.kind(),
-            Self::Store(error) | Self::Uncommitted(error) => error.kind(),
+            Self::NotRemovableHere(error) | Self::Store(error) | Self::Uncommitted(error) => error.kind(),
         }
     }
 
@@ -102,6 +111,7 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match (self, self.kind()) {
+            (Self::NotRemovableHere(_), _) => Some(Remedy::EndExport),
             (Self::Store(error) | Self::Uncommitted(error), _) => error.remedy(),
             (_, ErrorKind::LogInAgain | ErrorKind::NotLoggedIn) => Some(Remedy::LogInAgain),
             _ => None,
@@ -196,6 +206,12 @@ pub enum Unusable {
     /// The credential is not a bearer token.
     #[error("a {0} login has no bearer token")]
     NotABearer(AuthMode),
+    /// Only the keeper that hands in the login can refresh it.
+    #[error("{HANDED_IN}, which alone can refresh it")]
+    HandedIn,
+    /// The access token has expired, and the keeper that hands in the login has not replaced it.
+    #[error("the access token has expired; {HANDED_IN}, which has not replaced it")]
+    NotReplaced,
     /// The access token has expired, and there is no refresh token.
     #[error("the access token has expired")]
     Expired,
@@ -233,7 +249,7 @@ impl Unusable {
             (true, None, ..) => Some(Self::Incomplete(mode)),
             (true, Some(_), Some(poison), _) => Some(Self::Poisoned(poison.cause)),
             (true, Some(_), None, Freshness::Stale(Staleness::Expired)) if refreshable.is_none() => {
-                Some(Self::Expired)
+                Some(if document.is_handed_in() { Self::NotReplaced } else { Self::Expired })
             }
             (true, Some(_), None, _) => None,
         }

@@ -4,6 +4,7 @@
 //! The job holds fingerprints and no secret: the process that runs it reads the store.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -17,9 +18,12 @@ use super::request::{CallerBase, RefreshReason};
 use super::snapshot::{Divergence, Snapshot};
 use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
+use crate::document::AuthDocument;
 use crate::home::Home;
 use crate::remedy::ErrorKind;
-use crate::store::{HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Stores, Waiting, Writer};
+use crate::store::{
+    self, HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Stores, Waiting, Writer,
+};
 
 /// Maximum time that a forced logout waits for other processes.
 const FORCED_WAIT: Duration = Duration::from_secs(5);
@@ -235,13 +239,18 @@ fn logout(
     deadline: &LockDeadline,
     on_wait: &mut WaitHook<'_>,
 ) -> Result<LogoutReport, Error> {
+    // Acquiring the lease would create the folder.
+    if engine.home.is_missing().map_err(store::Error::from)? {
+        return Ok(LogoutReport::nothing());
+    }
     let force_until = Instant::now() + FORCED_WAIT;
     let lease = match scope {
         LogoutScope::Force => {
-            Lease::acquire_or_skip_locks(&engine.home, deadline.at_most(FORCED_WAIT), on_wait)?
+            Lease::acquire_or_skip_locks(&engine.home, deadline.at_most(FORCED_WAIT), on_wait)
         }
-        _ => Lease::acquire_with(&engine.home, deadline, on_wait)?,
+        _ => Lease::acquire_with(&engine.home, deadline, on_wait),
     };
+    let lease = lease.map_err(|error| not_removable(engine, error))?;
     let LeaseOutcome::Held(lease) = lease else { return Err(Error::Interrupted) };
     tracing::debug!(?scope, "logout: the lease is held");
     let stores = Stores::open_for_logout(engine.home.clone(), &engine.environment, engine.keychain.clone())?;
@@ -283,6 +292,15 @@ fn logout(
     }
     report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
     Ok(report)
+}
+
+/// Returns the error of a logout that cannot change the home: a mounted export is read-only by design.
+fn not_removable(engine: &Engine, error: store::Error) -> Error {
+    let is_handed_in = |snapshot: Snapshot| snapshot.document().is_some_and(AuthDocument::is_handed_in);
+    match engine.load().is_ok_and(is_handed_in) {
+        true => Error::NotRemovableHere(Arc::new(error)),
+        false => error.into(),
+    }
 }
 
 /// Revokes the tokens of the rescue; [`clear`] removes it.

@@ -51,6 +51,9 @@ pub struct LogoutReport {
     /// The other change of `config.toml`: the store that a login had set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setting: Option<String>,
+    /// Whether a keeper elsewhere hands in the login, so that only the copy here was removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_in: bool,
     /// Warnings for the user.
     pub notes: Vec<String>,
 }
@@ -91,6 +94,7 @@ impl LogoutReport {
             failed: Vec::new(),
             legacy_token_removed: false,
             setting: None,
+            handed_in: false,
             notes: Vec::new(),
         }
     }

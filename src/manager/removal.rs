@@ -74,6 +74,7 @@ impl LoginRemoval<'_, '_> {
             };
             let outcome = match content {
                 StoreContent::Document(stored) => {
+                    report.handed_in |= stored.document.is_handed_in();
                     let hard_links =
                         stored.notes.iter().filter(|note| matches!(note, StorageNote::HardLinked { .. }));
                     report.notes.extend(hard_links.map(ToString::to_string));

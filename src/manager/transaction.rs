@@ -301,6 +301,9 @@ pub(super) fn refresh_request(
     let refresh_token = tokens.and_then(|tokens| tokens.refresh_token.clone());
     let (Some(tokens), Some(refresh_token)) = (tokens, refresh_token) else {
         // A token-only document is never refreshed.
+        if document.is_handed_in() {
+            return Err(Unusable::HandedIn.into());
+        }
         let mode = document.mode().filter(|mode| *mode != AuthMode::ChatGpt);
         return Err(mode.map_or(Unusable::Expired, Unusable::NotRefreshable).into());
     };

@@ -26,6 +26,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A keeper elsewhere hands in the login, and would not replace another copy of it.
+    #[error(
+        "the login in {location} is handed in by a keeper elsewhere, which writes it there; a copy of it would expire"
+    )]
+    HandedIn {
+        /// Where it is.
+        location: DocumentLocation,
+    },
     /// A migration would overwrite another login.
     #[error("{location} holds another login, which this would overwrite")]
     Occupied {
@@ -184,6 +192,7 @@ impl Error {
             Self::Config { .. }
             | Self::Document { .. }
             | Self::EphemeralConfigured { .. }
+            | Self::HandedIn { .. }
             | Self::Occupied { .. }
             | Self::ReservedName { .. }
             | Self::Home { .. }

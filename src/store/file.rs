@@ -32,14 +32,8 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Returns the file store of `home`, for reading.
-    #[must_use]
-    pub fn new(home: Home) -> Self {
-        Self { home, pinned: None }
-    }
-
-    /// Returns the file store of `home` with the document where a lease found it.
-    pub(super) fn pinned(home: Home, pinned: Option<DocumentTarget>) -> Self {
+    /// Returns the file store of `home`, with the document where a lease found it.
+    pub(super) fn new(home: Home, pinned: Option<DocumentTarget>) -> Self {
         Self { home, pinned }
     }
 
@@ -85,7 +79,10 @@ impl Store for FileStore {
             Err(source) => return Ok(StoreContent::Unparsable { location, source, bytes: contents.bytes }),
         };
         let mut notes = Vec::new();
-        if let Exposure::Loose { mode } = contents.exposure {
+        // The access control list of an export shows in the mode.
+        if let Exposure::Loose { mode } = contents.exposure
+            && !document.is_handed_in()
+        {
             notes.push(StorageNote::ReadableByOthers { path: path.clone(), mode });
         }
         if contents.names > 1 {

@@ -81,12 +81,16 @@ pub struct MigrationReport {
 ///
 /// # Errors
 /// - As [`Stores::find`].
+/// - [`Error::HandedIn`]: a copy elsewhere would not be replaced.
 /// - [`Error::EncryptedLogin`], [`Error::EncryptionConfigured`]: Codex would not read the login there.
 /// - The destination, the old copy or `config.toml` could not be written: the error that the change would return.
 /// - [`Error::Occupied`]: the destination holds another login.
 pub fn plan(stores: &Stores, to: StoreKind) -> Result<Option<MigrationPlan>, Error> {
     let found = stores.find()?;
     let Some(mut stored) = found.stored else { return Ok(None) };
+    if stored.document.is_handed_in() {
+        return Err(Error::HandedIn { location: stored.location });
+    }
     stores.check_encryption(to.into())?;
     let destination = stores.store(to);
     destination.check_write(stores.timeout())?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
 use codex_auth::manager::JobFailure;
-use codex_auth::{ErrorKind, config, login, store};
+use codex_auth::{ErrorKind, config, login, manager, store};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,10 @@ impl From<Exit> for ExitCode {
 
 /// The hint where no login is stored.
 pub(crate) const LOG_IN_FIRST: &str = "log in first: codex login";
+
+/// The hint where a keeper elsewhere should have replaced the login.
+pub(crate) const KEEPER_ELSEWHERE: &str =
+    "check the keeper on the machine that exports this login: codex sync status";
 
 /// The command that hands in an access token.
 pub(crate) const PIPE_AN_ACCESS_TOKEN: &str = "printenv CODEX_ACCESS_TOKEN | codex login --with-access-token";
@@ -199,6 +203,12 @@ impl From<login::Error> for CommandError {
     }
 }
 
+impl From<manager::Error> for CommandError {
+    fn from(error: manager::Error) -> Self {
+        codex_auth::Error::from(error).into()
+    }
+}
+
 impl From<store::Error> for CommandError {
     fn from(error: store::Error) -> Self {
         codex_auth::Error::from(error).into()
@@ -221,6 +231,9 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
     let advice = match remedy {
         Remedy::ChangeDisk => "set CODEX_HOME to a folder on a disk of this machine",
         Remedy::ChooseStore => "choose a store that keeps it: codex login --store file",
+        Remedy::EndExport => {
+            "on the machine of that keeper, log out, or end the export: codex sync export list"
+        }
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
         Remedy::FreeSpace => "free some space; the stored login is unchanged",
         Remedy::LogInAgain => "log in again to replace it: codex login",

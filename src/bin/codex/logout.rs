@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::context::CommandContext;
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
@@ -22,6 +23,9 @@ pub(crate) struct LogoutArguments {
     #[arg(long)]
     local: bool,
 
+    #[command(flatten)]
+    daemon: DaemonArguments,
+
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -34,14 +38,6 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         (_, true) => LogoutScope::Local,
         _ => LogoutScope::Revoke,
     };
-    if session.stores.is_home_missing()? {
-        if output.is_json() {
-            output.report(json_report(&LogoutReport::nothing()))?;
-        } else {
-            output.inform("not logged in");
-        }
-        return Ok(());
-    }
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
     let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
         error if error.kind() == Exit::TryAgain => error
@@ -49,7 +45,11 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
             .hint("to remove it without revoking its tokens: codex logout --force"),
         error => error,
     })?;
-    show(&report, scope, output)
+    if !report.failed.is_empty() {
+        return show(&report, scope, output);
+    }
+    let show = |output: &Output| show(&report, scope, output);
+    daemon::after_change(arguments.daemon, LoginChange::Login, session.home(), None, output, show)
 }
 
 fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
@@ -66,6 +66,11 @@ fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
             output.inform("removed the auth_token of an old version from config.toml");
         }
         report.notes.iter().for_each(|note| output.warn(note));
+        if report.handed_in {
+            output.warn(
+                "this login is handed in by a keeper elsewhere, which keeps it: its tokens were not revoked",
+            );
+        }
         match &report.revocations {
             LogoutRevocation::NotTried => {
                 output.warn("the tokens were not revoked (--local) and stay valid until they expire");
@@ -125,6 +130,7 @@ fn json_report(report: &LogoutReport) -> serde_json::Value {
         "removed": report.removed.iter().map(|removed| &removed.location).collect::<Vec<_>>(),
         "failed": report.failed.iter().map(|left| &left.failure.message).collect::<Vec<_>>(),
         "legacy_token_removed": report.legacy_token_removed,
+        "handed_in": report.handed_in,
         "warnings": report.notes,
     })
 }

@@ -33,6 +33,9 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
     }
+    if snapshot.document().is_some_and(AuthDocument::is_handed_in) {
+        return handed_in(&session, &snapshot, output);
+    }
     for note in snapshot.notes().iter().filter(|note| matches!(note, StorageNote::HardLinked { .. })) {
         output.warn(&note.to_string());
     }
@@ -47,6 +50,7 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
     if output.is_json() {
         output.report(json!({
             "refreshed": true,
+            "handed_in": false,
             "expires_at": expires_at.map(|moment| moment.to_string()),
             "warnings": warnings(snapshot.notes()),
         }))?;
@@ -78,9 +82,33 @@ pub(crate) fn refreshed(
     Ok(())
 }
 
+/// Reports a login that only a keeper elsewhere can refresh; an error only if it has ended.
+fn handed_in(session: &CommandContext, snapshot: &Snapshot, output: &Output) -> CommandOutcome {
+    let now = session.clock.now();
+    if let Some(reason) = snapshot.usability(now).reason() {
+        return Err(unusable(reason));
+    }
+    let expires_at = snapshot.expires_at(now);
+    if output.is_json() {
+        output.report(json!({
+            "refreshed": false,
+            "handed_in": true,
+            "expires_at": expires_at.map(|moment| moment.to_string()),
+            "warnings": warnings(snapshot.notes()),
+        }))?;
+        return Ok(());
+    }
+    let until = expires_at.map(|moment| format!("; the token expires {}", relative(moment, now)));
+    output.inform(&format!(
+        "nothing to refresh: this login is handed in by a keeper elsewhere{}",
+        until.unwrap_or_default()
+    ));
+    Ok(())
+}
+
 fn nothing_to_do(mode: &AuthMode, output: &Output) -> CommandOutcome {
     if output.is_json() {
-        output.report(json!({"refreshed": false, "expires_at": null, "warnings": []}))?;
+        output.report(json!({"refreshed": false, "handed_in": false, "expires_at": null, "warnings": []}))?;
     } else {
         output.inform(&format!("nothing to refresh: logged in with {}", credential(Some(mode))));
     }

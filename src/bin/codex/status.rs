@@ -12,7 +12,8 @@ use codex_auth::{AuthMode, Clock, Environment, ErrorKind, store};
 use serde_json::json;
 
 use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
-use crate::error::{CommandError, CommandOutcome, Exit, LOG_IN_FIRST};
+use crate::daemon::DaemonState;
+use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
 use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
 
@@ -46,6 +47,10 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
         Some(credential) => provider::unusable(credential, &session),
         None => usability.reason().map(ToString::to_string),
     };
+    let daemon = DaemonState::look(session.home(), || Ok::<_, CommandError>(document.cloned()));
+    if let Some(daemon) = &daemon {
+        daemon.report(output);
+    }
     let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
@@ -58,6 +63,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
             "reason": unusable,
             "busy": usability.busy().filter(|_| credential.is_none()),
             "expires_at": snapshot.expires_at(session.clock.now()).map(|moment| moment.to_string()),
+            "handed_in": document.is_some_and(AuthDocument::is_handed_in),
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
             "store": snapshot.location().map(|location| location.kind().as_str()),
             "location": snapshot.location().map(ToString::to_string),
@@ -67,6 +73,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     } else {
         show(&session, &status, &usability, output)?;
         warnings.iter().for_each(|warning| output.warn(warning));
+        daemon.iter().for_each(|daemon| daemon.warn(output));
     }
     match (credential, unusable) {
         (Some(_), None) => Ok(()),
@@ -189,6 +196,9 @@ fn show(
     if let Some(moment) = snapshot.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }
+    if document.is_handed_in() {
+        fields.push(("refresh", "this login is handed in by a keeper elsewhere".to_owned()));
+    }
     if let Some(moment) = document.last_refresh() {
         fields.push(("refreshed", relative(moment, now)));
     }
@@ -211,6 +221,7 @@ pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
     let failed = CommandError::from(codex_auth::Error::from(reason.clone()));
     let hint = match (reason, failed.kind()) {
         (manager::Error::Unusable(Unusable::NotLoggedIn), _) => LOG_IN_FIRST,
+        (manager::Error::Unusable(Unusable::NotReplaced), _) => KEEPER_ELSEWHERE,
         (manager::Error::Unusable(Unusable::Forbidden(_)), _) => "log in as config.toml allows: codex login",
         (manager::Error::Unusable(_), Exit::LogInAgain) => "log in again: codex login",
         (manager::Error::Unusable(_), exit) => return CommandError::new(exit, reason.to_string()),

@@ -79,6 +79,7 @@ fn the_report_says_what_was_removed(machine: &mut Machine) {
       "place": "[home]",
       "account": null,
       "failed": [],
+      "handed_in": false,
       "legacy_token_removed": false,
       "logged_out": true,
       "removed": [

@@ -4,6 +4,9 @@ mod command_lines;
 mod doctor;
 mod generated;
 pub mod hand_over;
+// Linux: another user.
+#[cfg(target_os = "linux")]
+mod hand_over_owners;
 mod hand_over_refresh;
 mod interrupts;
 // Linux: keychain items of other programs.

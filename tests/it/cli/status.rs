@@ -136,6 +136,7 @@ fn a_report_has_every_field_of_a_fresh_login(machine: &mut Machine) {
       "because": "[why]",
       "busy": null,
       "expires_at": "[moment]",
+      "handed_in": false,
       "last_refresh": "[moment]",
       "location": "[location]",
       "logged_in": true,

@@ -6,6 +6,9 @@ mod completions;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod daemon;
 mod documents;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
@@ -15,3 +18,7 @@ mod hand_over;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keyring3;
+mod provider;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+pub mod shared_daemon;

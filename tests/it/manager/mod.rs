@@ -9,6 +9,7 @@ mod clocks;
 pub mod crashes;
 mod flights;
 mod fresh;
+mod handed_in;
 #[cfg(feature = "failpoints")]
 mod in_runtime;
 // Linux: keychain items of other programs.

@@ -28,7 +28,7 @@ pub(crate) fn run(
 ) -> CommandOutcome {
     let mut script = Vec::new();
     definition.build();
-    let mut command = shown(&definition);
+    let mut command = shown(&definition, &|argument| !argument.is_hide_set());
     if let Some(script) = next_codex::completion_script() {
         command = with_next(command, zsh_script::read(&script).unwrap_or_else(names_only));
     }
@@ -36,8 +36,9 @@ pub(crate) fn run(
     Ok(output.data(String::from_utf8_lossy(&script).trim_end())?)
 }
 
-/// Copies a built definition without hidden commands and options, which `clap_complete` would offer too.
-fn shown(command: &Command) -> Command {
+/// Copies a built definition with the arguments that `is_offered`, and without hidden commands, which `clap_complete`
+/// would offer too.
+fn shown(command: &Command, is_offered: &dyn Fn(&Arg) -> bool) -> Command {
     // Building the definition has already added these.
     let mut shown = Command::new(command.get_name().to_owned())
         .disable_help_flag(true)
@@ -48,10 +49,15 @@ fn shown(command: &Command) -> Command {
             // Building has copied the global ones to our own commands; those of Codex do not have them.
             command
                 .get_arguments()
-                .filter(|argument| !argument.is_hide_set())
+                .filter(|argument| is_offered(argument))
                 .map(|argument| argument.clone().global(false)),
         )
-        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).map(self::shown));
+        .subcommands(
+            command
+                .get_subcommands()
+                .filter(|command| !command.is_hide_set())
+                .map(|command| shown(command, is_offered)),
+        );
     if let Some(about) = command.get_about() {
         shown = shown.about(about.clone());
     }
@@ -70,6 +76,11 @@ fn with_next(command: Command, next: Command) -> Command {
     };
     let is_known = |argument: &Arg| command.get_arguments().any(|known| is_same(known, argument));
     let arguments: Vec<_> = next.get_arguments().filter(|argument| !is_known(argument)).cloned().collect();
+    let command = match next.has_subcommands() {
+        // Words beside subcommands keep zsh from completing them.
+        true => shown(&command, &|argument| !argument.is_positional()),
+        false => command,
+    };
     let own: Vec<_> = command.get_subcommands().map(|own| topic(own)).collect();
     let mut command = command.args(arguments);
     for subcommand in next.get_subcommands().cloned() {
