@@ -31,33 +31,36 @@
 //!
 //! # Saving a login
 //!
-//! Reading takes no lock. Writing requires the [`Lease`] of the home, which one process holds at a time, and is a
-//! compare-and-swap under Codex's own locks; see [`store`].
+//! Reading takes no lock. A login is written under the [`Lease`] of the home, which one process holds at a time, by a
+//! compare-and-swap under Codex's own locks; see [`store`]. A [`LoginSession`](login::LoginSession) does all of that,
+//! and revokes the tokens of the login that it replaces.
 //!
 //! ```
-//! use codex_auth::{AuthDocument, Environment, Lease, Secret, Stores, config::StoreSelection, login, store};
+//! use codex_auth::config::{LoginMethod, StoreSelection};
+//! use codex_auth::{AuthDocument, Environment, Secret, Stores, login::LoginSession, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # let path = folder.path().to_owned();
-//! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
+//! # let environment = Environment::for_home(folder.path());
 //! # /* what a program writes instead:
 //! let environment = Environment::of_process()?;
 //! # */
 //! let stores = Stores::open(store::locate(&environment)?, &environment)?;
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
 //!
 //! // Save a credential. It replaces the one that is stored.
+//! let file = Some(StoreSelection::File);
+//! let session = LoginSession::begin(&stores, &environment, LoginMethod::Api, file)?;
 //! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
-//! let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_waiting| {})?;
-//! let choice = stores.choose(Some(StoreSelection::File))?;
-//! let report = login::commit_login(&mut stores.writer(&lease)?, &choice, &document)?;
-//! drop(lease);
+//! let committed = session.commit(document, |_waiting| {}).await?;
+//! committed.announce(async { println!("logged in") }).await;
 //!
 //! // Read it again, in this process or in another one.
 //! let stored = stores.find()?.stored.ok_or("not logged in")?;
-//! assert_eq!(stored.location, report.location);
+//! assert_eq!(stored.location, committed.report().location);
 //! assert_eq!(stored.document.bearer().map(Secret::expose), Some("sk-example"));
-//! # Ok(())
+//! # Ok(()) })
 //! # }
 //! ```
 //!
@@ -67,13 +70,13 @@
 //! login to another account.
 //!
 //! ```
+//! use codex_auth::config::{LoginMethod, StoreSelection};
 //! use codex_auth::manager::{AuthManager, LoginChange};
-//! use codex_auth::{AuthDocument, Environment, Lease, Secret, Stores, config::StoreSelection, login, store};
+//! use codex_auth::{AuthDocument, Environment, Secret, Stores, login::LoginSession, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # let path = folder.path().to_owned();
-//! # let environment = Environment::read(|name| (name == "CODEX_HOME").then(|| path.clone().into()))?;
+//! # let environment = Environment::for_home(folder.path());
 //! # /* what a program writes instead:
 //! let environment = Environment::of_process()?;
 //! # */
@@ -81,19 +84,19 @@
 //! let manager = AuthManager::builder(home.clone(), environment.clone()).open()?;
 //! let mut snapshots = manager.subscribe();
 //! let _watching = manager.watch();
-//!
-//! # let stores = Stores::open(home, &environment)?;
-//! # std::thread::spawn(move || -> Result<(), codex_auth::Error> {
-//! // Meanwhile, in another process:
-//! let lease = Lease::acquire(stores.home(), environment.lock_timeout, |_waiting| {})?;
-//! let choice = stores.choose(Some(StoreSelection::File))?;
-//! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
-//! login::commit_login(&mut stores.writer(&lease)?, &choice, &document)?;
-//! # Ok(()) });
-//!
+//! let before = manager.current();
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
-//! let before = manager.current();
+//!
+//! // Meanwhile, in another process:
+//! # let stores = Stores::open(home, &environment)?;
+//! let file = Some(StoreSelection::File);
+//! let session = LoginSession::begin(&stores, &environment, LoginMethod::Api, file)?;
+//! let document = AuthDocument::with_api_key(&Secret::from("sk-example"));
+//! let committed = session.commit(document, |_waiting| {}).await?;
+//! # drop(committed);
+//!
+//! // In this one:
 //! snapshots.changed().await?;
 //! let now = snapshots.borrow_and_update().clone();
 //! assert_eq!(LoginChange::between(&before, &now), Some(LoginChange::Login));
@@ -123,7 +126,8 @@
 //! # }
 //! ```
 //!
-//! A host that provides its own tokens, or gets them from a keeper, needs neither `http` nor `keychain`:
+//! A host that provides its own tokens, or gets them from a keeper, needs neither `http` nor `keychain`, and builds about
+//! 70 crates instead of 190:
 //!
 //! ```toml
 //! codex-auth = { version = "0.1", default-features = false, features = ["keeper"] }
@@ -131,11 +135,14 @@
 //!
 //! In its tests, a host replaces what is outside of it: the folder of the login
 //! ([`Environment::for_home`], [`Home::at`]), the store ([`Builder::store`](manager::Builder::store),
-//! [`Builder::keychain`](manager::Builder::keychain)), the clock ([`Builder::clock`](manager::Builder::clock)), and the
+//! [`Builder::keychain`](manager::Builder::keychain), with the host's own [`Keychain`](store::Keychain) if it has one),
+//! the clock ([`Builder::clock`](manager::Builder::clock)), and the
 //! authority ([`Builder::authority`](manager::Builder::authority), with `authority::MemoryAuthority` of the feature
 //! `testing`).
 //!
-//! Public types have `#[non_exhaustive]`, except those that a caller constructs in full or decides one way or the other.
+//! Public types have `#[non_exhaustive]`, except structs that a caller constructs in full, and enums of which a caller
+//! handles or chooses every case. [`Keychain`](store::Keychain), [`ExternalAuth`](external::ExternalAuth) and the
+//! keeper's `Refresher` are for hosts to implement; [`Store`](store::Store) is not.
 //!
 //! # Modules
 //!
@@ -145,7 +152,7 @@
 //! - `daemon` (feature `daemon`) finds Codex's shared daemon, asks which login it serves, and restarts it.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
-//! - [`error`] has the error type of the crate.
+//! - [`diagnosis`] examines what a login depends on, for a report; [`error`] has the error type of the crate.
 //!
 //! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
 //! reads the environment only in [`config`].

@@ -18,7 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use codex_auth_platform::peer::{
-    Error, MAX_PATH_BYTES, bind, connect, credentials, remove_socket, require_same_user, wait_until_closed,
+    Error, MAX_PATH_BYTES, bind, connect, credentials, remove_socket, require_same_user, socket_behind,
+    wait_until_closed,
 };
 use codex_auth_platform::private_file::Removal;
 use subprocess::{OTHER_UID, RunAs, this_test};
@@ -51,6 +52,20 @@ fn a_socket_that_is_not_local_has_no_credentials() {
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     assert!(matches!(credentials(&stream), Err(Error::Unknown { .. })), "{:?}", credentials(&stream));
     assert!(matches!(require_same_user(&stream), Err(Error::Unknown { .. })));
+}
+
+#[test]
+fn a_socket_is_found_behind_a_link_also_a_relative_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let _listener = UnixListener::bind(at("socket")).unwrap();
+    std::os::unix::fs::symlink(at("socket"), at("absolute")).unwrap();
+    std::os::unix::fs::symlink("socket", at("relative")).unwrap();
+    for name in ["socket", "absolute", "relative"] {
+        assert_eq!(socket_behind(&at(name)).unwrap(), Some(at("socket")), "{name}");
+    }
+    assert_eq!(socket_behind(&at("missing")).unwrap(), None);
+    assert_eq!(socket_behind(&at("missing/socket")).unwrap(), None);
 }
 
 #[cfg(target_os = "linux")]

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use codex_auth_platform::process::{
-    Error, ProcessVariable, kill_group, remove_loader_variables, running_programs, start_in_new_group,
-    start_in_new_session, wait_for_exit,
+    Error, ProcessVariable, executable_of, kill_group, remove_loader_variables, running_programs,
+    start_in_new_group, start_in_new_session, wait_for_exit,
 };
+use codex_auth_platform::process_start::{StartConditions, StartTime};
 use rustix::process::Pid;
 use subprocess::{LiveProcess, RunAs, this_test};
 
@@ -188,4 +189,29 @@ fn own_ended_and_foreign_processes_are_not_listed() {
         std::thread::yield_now();
     }
     assert_eq!(rustix::process::test_kill_process(pid_of(&running)), Ok(()), "it was not collected yet");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_start_of_a_running_process_is_read_and_its_environment_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = fs::canonicalize(folder.path()).unwrap();
+    let (program, _) = copied_shell(&folder, "started");
+    let mut command = waiter(&program);
+    command.current_dir(&folder).env("PLACE", "marked=value").env("EMPTY", "");
+    let mut running = LiveProcess::start(command, "@runs");
+    let pid = running.child.id();
+    assert_eq!(executable_of(pid), Some(program));
+    let conditions = StartConditions::of(pid).unwrap();
+    assert_eq!(conditions.folder, folder);
+    assert!(conditions.variables().any(|(name, value)| name == "PLACE" && value == "marked=value"));
+    assert_eq!(["PLACE", "EMPTY", "PLAC"].map(|name| conditions.has(name)), [true, false, false]);
+    assert!(!format!("{conditions:?}").contains("marked"));
+    let (start, own) = (StartTime::of(pid).unwrap(), StartTime::of(std::process::id()).unwrap());
+    assert_eq!(StartTime::of(pid).unwrap(), start);
+    assert!(start.boot_id == own.boot_id && start.ticks >= own.ticks, "{start:?}, {own:?}");
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    assert!(StartTime::of(pid).is_err() && StartConditions::of(pid).is_err());
+    assert_eq!(executable_of(pid), None);
 }

@@ -23,7 +23,7 @@ const ADDRESS: &str = "ws://localhost/";
 const MAX_QUOTE: usize = 120;
 
 /// A connection to a socket.
-pub(super) struct Connection {
+pub(super) struct DaemonConnection {
     socket: PathBuf,
     messages: WebSocket<TimedStream>,
     last_id: u64,
@@ -83,7 +83,7 @@ impl Write for TimedStream {
     }
 }
 
-impl Connection {
+impl DaemonConnection {
     /// Connects to `socket` if a process of this user listens there; `None` if none listens.
     pub(super) fn open(socket: &Path, until: Instant) -> Result<Option<OpenSocket>, Error> {
         let stream = match peer::connect(socket) {
@@ -165,14 +165,14 @@ pub(super) struct OpenSocket {
 
 impl OpenSocket {
     /// Makes the WebSocket handshake.
-    pub(super) fn shake_hands(self) -> Result<Connection, Error> {
+    pub(super) fn shake_hands(self) -> Result<DaemonConnection, Error> {
         let Self { socket, stream, until, .. } = self;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE_SIZE))
             .max_frame_size(Some(MAX_MESSAGE_SIZE));
         let stream = TimedStream { stream, until };
         match tungstenite::client::client_with_config(ADDRESS, stream, Some(config)) {
-            Ok((messages, _)) => Ok(Connection { socket, messages, last_id: 0 }),
+            Ok((messages, _)) => Ok(DaemonConnection { socket, messages, last_id: 0 }),
             Err(HandshakeError::Failure(error)) => Err(failure(&socket, error)),
             Err(HandshakeError::Interrupted(_)) => Err(Error::NoAnswer { socket }),
         }

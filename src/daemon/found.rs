@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::connection::{Connection, Incoming, Response};
+use super::connection::{DaemonConnection, Incoming, Response};
 use super::error::Error;
 use super::process::{DaemonPaths, DaemonProcess};
 use super::served::{ServedComparison, ServedLogin};
@@ -14,7 +14,7 @@ use crate::document::AuthDocument;
 use crate::home::Home;
 
 /// Maximum duration of connecting, handshake and answers together; they take 4 to 8 ms.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The notification of a thread that begins or ends a turn; every client gets it.
 const STATUS_CHANGED: &str = "thread/status/changed";
 /// The notification of a new thread.
@@ -26,12 +26,12 @@ const TITLES: &str = "thread_title";
 pub struct Daemon {
     pub(super) paths: DaemonPaths,
     pub(super) process: DaemonProcess,
-    pub(super) connection: Connection,
+    pub(super) connection: DaemonConnection,
     /// The threads with a turn in progress, as far as they were reported.
     pub(super) busy: BTreeSet<String>,
     /// The threads whose turns are not those of the user.
     titles: BTreeSet<String>,
-    home: Home,
+    pub(super) home: Home,
     version: Option<String>,
     served: ServedLogin,
     has_environment_token: bool,
@@ -57,7 +57,7 @@ impl Daemon {
         let paths = DaemonPaths::of(home);
         let Some(socket) = paths.socket()? else { return Ok(None) };
         let until = Instant::now() + ANSWER_TIMEOUT;
-        let Some(open) = Connection::open(&socket, until)? else { return Ok(None) };
+        let Some(open) = DaemonConnection::open(&socket, until)? else { return Ok(None) };
         let process = DaemonProcess::identify(&paths, &socket, open.peer)?;
         let has_environment_token = process.has_environment_token();
         let mut daemon = Self {
@@ -143,15 +143,14 @@ impl Daemon {
 
     /// Asks which threads have a turn in progress. From then on [`Self::next`] keeps the answer up to date.
     pub(super) fn find_busy(&mut self) -> Result<(), Error> {
-        self.connection.set_deadline(Instant::now() + ANSWER_TIMEOUT);
-        let list = self.connection.request("thread/loaded/list", &json!({}))?;
-        let loaded = self.response(list)?.map_err(|problem| self.connection.invalid(&problem))?;
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        let loaded = self.ask_until(until, "thread/loaded/list", &json!({}))?;
+        let loaded = loaded.map_err(|problem| self.connection.invalid(&problem))?;
         let loaded =
             loaded["data"].as_array().ok_or_else(|| self.connection.invalid("no list of threads"))?;
         for thread in loaded.iter().filter_map(Value::as_str) {
-            let read = self.connection.request("thread/read", &json!({"threadId": thread}))?;
             // A thread that was closed meanwhile has no turn.
-            if let Ok(answer) = self.response(read)? {
+            if let Ok(answer) = self.ask_until(until, "thread/read", &json!({"threadId": thread}))? {
                 self.note_thread(&answer["thread"]);
                 self.note(thread, &answer["thread"]["status"]);
             }
@@ -159,8 +158,15 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits for the response to the request `id`.
-    fn response(&mut self, id: u64) -> Result<Result<Value, String>, Error> {
+    /// Sends a request and waits for its response.
+    pub(super) fn ask_until(
+        &mut self,
+        until: Instant,
+        method: &str,
+        params: &Value,
+    ) -> Result<Result<Value, String>, Error> {
+        self.connection.set_deadline(until);
+        let id = self.connection.request(method, params)?;
         loop {
             if let Some(response) = self.next()?.filter(|response| response.id == id) {
                 return Ok(response.result);

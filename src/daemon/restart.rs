@@ -9,10 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::process::start_in_new_session;
+use codex_auth_platform::text::shell_word;
+use serde_json::json;
 
 use super::error::Error;
-use super::found::Daemon;
+use super::found::{ANSWER_TIMEOUT, Daemon};
 use super::process::environment;
+use crate::home::Home;
 
 /// Maximum duration of Codex's command. The daemon waits up to 60 s for turns in progress before it ends them.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
@@ -38,7 +41,8 @@ pub enum RestartOutcome {
     },
     /// It was restarted.
     Restarted {
-        /// The number of turns that were cut; those that begin after the check for idleness count too.
+        /// The number of turns that were cut; those that begin after the check for idleness count too, and those whose
+        /// end the new daemon does not say.
         turns_cut: usize,
     },
 }
@@ -71,6 +75,7 @@ impl Daemon {
             return Ok(RestartOutcome::Busy { turns: self.busy.len() });
         }
         let not_started = |source| Error::NotStarted { program: program.clone(), source };
+        let home = self.home.clone();
         let ender = self.connection.ender().map_err(not_started)?;
         let child = command.spawn().map_err(not_started)?;
         let watching =
@@ -78,9 +83,11 @@ impl Daemon {
         let ended = wait(child);
         ender.end();
         // The thread ends with the connection.
-        let cut = watching.join().unwrap_or_default();
+        let busy = watching.join().unwrap_or_default();
         match ended.map_err(not_started)? {
-            Some(status) if status.success() => Ok(RestartOutcome::Restarted { turns_cut: cut.len() }),
+            Some(status) if status.success() => {
+                Ok(RestartOutcome::Restarted { turns_cut: number_of_cut_turns(&home, &busy) })
+            }
             Some(status) => Err(Error::Failed { program, status: status.to_string() }),
             None => Err(Error::Unfinished { program, seconds: COMMAND_TIMEOUT.as_secs() }),
         }
@@ -89,10 +96,20 @@ impl Daemon {
     /// Returns the command that restarts the daemon, for a shell.
     #[must_use]
     pub fn restart_command(&self) -> String {
-        let home = quoted(self.paths.home());
-        let program = quoted(&self.process.program(&self.paths));
+        let home = shell_word(self.paths.home());
+        let program = shell_word(&self.process.program(&self.paths));
         let without = if self.has_environment_token() { "env -u CODEX_ACCESS_TOKEN " } else { "" };
         format!("{without}CODEX_HOME={home} {program} app-server daemon restart")
+    }
+
+    /// Whether the last turn of `thread` was cut, as far as is known: a turn that ended while the daemon waited for it was
+    /// not.
+    fn was_cut(&mut self, until: Instant, thread: &str) -> bool {
+        let last = json!({"threadId": thread, "limit": 1, "itemsView": "notLoaded"});
+        match self.ask_until(until, "thread/turns/list", &last) {
+            Ok(Ok(turns)) => !matches!(turns["data"][0]["status"].as_str(), Some("completed" | "failed")),
+            _ => true,
+        }
     }
 
     /// Follows the turns until the daemon closes the connection, and returns those that were in progress then.
@@ -100,6 +117,18 @@ impl Daemon {
         self.connection.set_deadline(Instant::now() + COMMAND_TIMEOUT);
         while self.next().is_ok() {}
         self.busy
+    }
+}
+
+/// Asks the daemon that runs now how the turns of the `busy` threads have ended.
+fn number_of_cut_turns(home: &Home, busy: &BTreeSet<String>) -> usize {
+    if busy.is_empty() {
+        return 0;
+    }
+    let until = Instant::now() + 2 * ANSWER_TIMEOUT;
+    match Daemon::find(home) {
+        Ok(Some(mut daemon)) => busy.iter().filter(|thread| daemon.was_cut(until, thread)).count(),
+        _ => busy.len(),
     }
 }
 
@@ -118,25 +147,4 @@ fn wait(mut child: Child) -> io::Result<Option<ExitStatus>> {
 fn existing(folder: &Path) -> &Path {
     let exists = codex_auth_platform::filesystem::identity(folder).is_some();
     if exists { folder } else { Path::new("/") }
-}
-
-/// Quotes a path for a shell, if it needs that.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%".contains(letter);
-    if text.chars().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_quoted_for_a_shell_where_it_needs_that() {
-        for (path, expected) in
-            [("/home/ada/.codex", "/home/ada/.codex"), ("/a b", "'/a b'"), ("/it's", r"'/it'\''s'")]
-        {
-            assert_eq!(quoted(Path::new(path)), expected);
-        }
-    }
 }

@@ -7,14 +7,16 @@ mod folders;
 mod inspection;
 mod login;
 mod network;
+mod programs;
 
 pub use self::folders::{FileSystemCondition, FolderDiagnosis, fix};
 pub use self::inspection::{EntryRole, FolderAccess, HeldLock, HomeEntry, Leftover};
 pub use self::login::{ConfigCondition, KeychainDiagnosis, KeychainRole, LoginCondition, LoginDiagnosis};
 pub use self::network::{
-    AuthorityAddress, ClockDifference, ClockReference, ClockSkew, Connection, NetworkDiagnosis,
+    AuthorityAddress, AuthorityConnection, ClockDifference, ClockReference, ClockSkew, NetworkDiagnosis,
     TOLERATED_SKEW,
 };
+pub use self::programs::{CodexProcess, programs_using};
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::home::Home;

@@ -26,7 +26,7 @@ pub struct NetworkDiagnosis {
     /// Where tokens are revoked.
     pub revocation: Result<AuthorityAddress, EndpointError>,
     /// How the authority is reached; `None` without its address.
-    pub connection: Option<Result<Connection, HttpClientError>>,
+    pub connection: Option<Result<AuthorityConnection, HttpClientError>>,
     /// How the clock of this machine differs from the authority's, or from that of the access token if the authority
     /// sent no time; `None` if there is nothing to compare with.
     pub clock: Option<ClockDifference>,
@@ -45,7 +45,7 @@ pub struct AuthorityAddress {
 /// How the authority is reached.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Connection {
+pub struct AuthorityConnection {
     /// The proxy and the trusted certificates.
     pub route: Route,
     /// The response to an empty request.
@@ -118,7 +118,7 @@ impl NetworkDiagnosis {
             let route = authority.route(&refresh.endpoint)?;
             let response = block_on(authority.probe(&refresh.endpoint, PROBE_TIMEOUT));
             let response = response.and_then(|response| Ok(response?));
-            Ok(Connection { route, response })
+            Ok(AuthorityConnection { route, response })
         });
         let now = clock.now();
         let date =

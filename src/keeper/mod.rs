@@ -24,6 +24,7 @@ use tokio::sync::Mutex;
 pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
+use self::singleton::LockCheck;
 pub use self::singleton::{Error, KeeperLock};
 pub use self::socket::KeeperSocket;
 use crate::backoff::random_fraction;
@@ -147,9 +148,16 @@ impl Keeper {
         let mut reads = self.watch.reads();
         let mut retry: Option<RetryTimes> = None;
         loop {
-            self.shared.lock.check()?;
+            let check = self.shared.lock.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
             reads.mark_unchanged();
+            if let LockCheck::Missing { left } = check {
+                // Ended by the next read if the folder comes back.
+                if let Ok(Err(_)) = tokio::time::timeout(left, reads.changed()).await {
+                    return Err(Error::WatchStopped);
+                }
+                continue;
+            }
             retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();
             let wait = match due(&snapshot, self.shared.spread, now) {

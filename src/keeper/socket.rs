@@ -27,7 +27,7 @@ use tokio::sync::watch::Receiver;
 use super::KeeperShared;
 use super::connections::{ConnectionActivity, Connections};
 use super::response::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
-use super::singleton::{Error, KeeperLock};
+use super::singleton::{Error, KeeperLock, LockCheck};
 use crate::manager::{
     self, Divergence, JobFailure, RefreshReason, Snapshot, SnapshotStatus, Unusable, Usability,
 };
@@ -92,8 +92,11 @@ impl KeeperSocket {
                         continue;
                     }
                     // The folder of the home may have been replaced, or another keeper may listen here.
-                    if let Err(error) = shared.lock.check() {
-                        return error;
+                    match shared.lock.check() {
+                        Ok(LockCheck::Held) => {}
+                        // The folder may come back; the keeper ends otherwise.
+                        Ok(LockCheck::Missing { .. }) => continue,
+                        Err(error) => return error,
                     }
                     if now == Presence::Absent || is_replaceable(&self.path) {
                         self.bind();

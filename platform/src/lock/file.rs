@@ -10,6 +10,7 @@ use fs2::FileExt;
 
 use super::attempt::{self, LockFileMode, attempt};
 use super::error::Error;
+use super::kernel;
 use super::note::{self, Holder, holder};
 use super::waiting::{self, Wait, Waiting};
 use crate::private_file::is_contended;
@@ -47,7 +48,7 @@ pub enum LockState {
     },
     /// A process holds it.
     Held {
-        /// The holder by its own note; `None` for a program that writes none.
+        /// The holder by its own note, or else by the kernel's list; `None` if neither names it.
         holder: Option<Holder>,
     },
 }
@@ -144,7 +145,9 @@ pub fn state(path: &Path) -> Result<LockState, Error> {
             let _ = FileExt::unlock(&file);
             Ok(LockState::Free { stale_holder: note::stale_note(path) })
         }
-        Err(error) if is_contended(&error) => Ok(LockState::Held { holder: holder(path) }),
+        Err(error) if is_contended(&error) => {
+            Ok(LockState::Held { holder: holder(path).or_else(|| kernel::holder(path)) })
+        }
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
 }

@@ -1,7 +1,6 @@
 //! What commands share: the environment, the home, its stores, and words for them.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +9,11 @@ use codex_auth::keeper::{ClientError, KeeperAccount, KeeperRefusal};
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting};
 use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
-use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
-use codex_auth_platform::{filesystem, search_path};
 use serde_json::{Value, json};
 
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, path_text, plain};
 
-/// The home of a process without `CODEX_HOME`, in the home directory of its user.
-const DEFAULT_HOME: &str = ".codex";
 /// The wait after which a command says what it waits for.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -153,19 +148,4 @@ pub(crate) fn credential(mode: Option<&AuthMode>) -> String {
         Some(mode) => format!("a credential of the kind {}", plain(mode.as_str())),
         None => "a credential".to_owned(),
     }
-}
-
-/// Returns the running processes called codex that use `home`, as far as the system shows them, without those of this program.
-pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<RunningProcess> {
-    let ours = search_path::own_program_id();
-    let uses_home = |running: &RunningProcess| match (&running.variable, &running.user_home) {
-        (ProcessVariable::Set(path), _) => store::is_home(home, path.as_ref()),
-        (ProcessVariable::Unset, ProcessVariable::Set(user)) => {
-            store::is_home(home, &Path::new(user).join(DEFAULT_HOME))
-        }
-        _ => environment.is_default_home(),
-    };
-    let mut running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
-    running.retain(|running| filesystem::identity(&running.executable) != ours && uses_home(running));
-    running
 }

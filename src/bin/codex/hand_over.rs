@@ -14,19 +14,23 @@ use std::time::Duration;
 use codex_auth::config::{
     CommandLine, Environment, ExecChain, GivenOption, LineTarget, OptionScope, Overrides,
 };
-use codex_auth::manager::LoginStatus;
-use codex_auth::store::{self, Stores};
+use codex_auth::manager::{AccountPolicy, AuthManager, ClientRefresh, LoginStatus, OwnerLookup};
+use codex_auth::{Stores, store};
 use codex_auth_platform::{filesystem, hardening, process, search_path};
 
 use crate::child;
 use crate::error::{CommandError, Exit};
 use crate::name;
 use crate::next_codex;
+use crate::next_version;
 use crate::output::Output;
+use crate::runtime;
 
 /// Maximum time that the refresh before the next program waits for other processes. Once it has sent its request, it is
 /// waited for: the next program would spend the same token.
 pub(crate) const REFRESH_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The commands that run without a user.
+const UNATTENDED: [&str; 3] = ["exec", "e", "review"];
 /// How long that refresh may take before a line says so.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -167,7 +171,7 @@ fn own_line<'a>(
     let mut words: Vec<_> = line.words.iter().take(1).cloned().collect();
     let (mut assignments, mut forwarded) = (Vec::new(), Vec::new());
     for given in all() {
-        let assignment = given.value.and_then(OsStr::to_str).filter(|_| given.option.long == "--config");
+        let assignment = given.assignment();
         match given.option.scope {
             OptionScope::Ours => words.extend(given.to_words()),
             _ if assignment.is_some_and(|text| !text.contains('=')) => {
@@ -270,16 +274,31 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
         Some(profile) => with_profile(overrides, profile),
         None => overrides,
     };
-    refresh_before_next(overrides);
+    let is_unattended = line.command().is_some_and(|command| UNATTENDED.contains(&command));
+    let is_due = is_due(&overrides);
+    if is_due || is_unattended {
+        with_notice(|| {
+            if is_due {
+                let _ = child::freshen(overrides.clone(), REFRESH_LOCK_TIMEOUT);
+            }
+            if is_unattended {
+                let _ = runtime::run(refresh_if_refused(overrides));
+            }
+        });
+    }
 }
 
-/// Refreshes a stale login before the next program uses it with `overrides`, and says so if it takes long. A fresh one
-/// is only read.
-pub(crate) fn refresh_before_next(overrides: Overrides) {
-    // What cannot be read, the next program reports.
-    if !is_due(&overrides).unwrap_or(false) {
-        return;
+/// Refreshes a stale login before the next program is started as a child.
+pub(crate) fn refresh_before_child() {
+    if is_due(&Overrides::default()) {
+        with_notice(|| {
+            let _ = child::freshen(Overrides::default(), REFRESH_LOCK_TIMEOUT);
+        });
     }
+}
+
+/// Says what it waits for if `refresh` takes long.
+fn with_notice(refresh: impl FnOnce()) {
     let (done, waiting) = mpsc::channel::<()>();
     let notice = move || {
         if waiting.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -287,22 +306,45 @@ pub(crate) fn refresh_before_next(overrides: Overrides) {
         }
     };
     let notice = thread::Builder::new().spawn(notice);
-    let _ = child::freshen(overrides, REFRESH_LOCK_TIMEOUT);
+    refresh();
     drop(done);
     let _ = notice.map(thread::JoinHandle::join);
 }
 
-/// Whether the next use of the login refreshes it.
-fn is_due(overrides: &Overrides) -> Result<bool, codex_auth::Error> {
+/// Whether the next use of the login refreshes it. What cannot be read, the next program reports.
+fn is_due(overrides: &Overrides) -> bool {
+    let read = || -> Result<bool, codex_auth::Error> {
+        let mut environment = Environment::of_process()?;
+        if !overrides.is_empty() {
+            environment.overrides = overrides.clone();
+        }
+        let home = store::locate(&environment)?;
+        // This process is about to run another program, which must find its own limits.
+        let _ = hardening::forbid_inspection_until_exec();
+        let stores = Stores::open(home, &environment)?;
+        Ok(LoginStatus::read(&stores, &environment)?.is_due())
+    };
+    read().unwrap_or(false)
+}
+
+/// Refreshes the login if the service refuses its token. Unattended runs are often started many at a time, and each would
+/// refresh the token that it finds refused.
+async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
     let mut environment = Environment::of_process()?;
+    // Codex uses these instead of the stored login.
+    if environment.api_key.is_some() || environment.access_token.is_some() {
+        return Ok(());
+    }
     if !overrides.is_empty() {
         environment.overrides = overrides.clone();
     }
-    let home = store::locate(&environment)?;
-    // This process is about to run another program, which must find its own limits.
-    let _ = hardening::forbid_inspection_until_exec();
-    let stores = Stores::open(home, &environment)?;
-    Ok(LoginStatus::read(&stores, &environment)?.is_due())
+    let stores = Stores::open(store::locate(&environment)?, &environment)?;
+    let owners = OwnerLookup::new(&environment, &stores.settings().config);
+    let manager = AuthManager::builder(stores.home().clone(), environment);
+    let manager = manager.policy(AccountPolicy::Follow).open_anyway();
+    let run = |job| child::run_before_hand_over(job, overrides, REFRESH_LOCK_TIMEOUT);
+    ClientRefresh::new(manager).refresh_if_refused(&owners, run).await;
+    Ok(())
 }
 
 /// Adds the settings of a profile. If it cannot be read, the next program reports that.
@@ -320,7 +362,7 @@ fn help(next: &Path, definition: &Definition, output: &Output) -> Result<(), Com
 }
 
 fn versions(next: &Path, output: &Output) -> Result<HandOver, CommandError> {
-    if let Some(version) = next_codex::version(next) {
+    if let Some(version) = next_version::printed(next) {
         output.data(&version)?;
     }
     output.data(&format!("{} {}", name::OWN, env!("CARGO_PKG_VERSION")))?;

@@ -10,7 +10,7 @@ use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
 use crate::context::{CommandContext, WaitingLine, account, location_text};
-use crate::daemon::{self, DaemonArguments, LoginChange};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -49,7 +49,7 @@ pub(crate) fn run(
             .map_err(not_refreshed)?;
     }
     let report = |output: &Output| report(&taken, output);
-    daemon::after_change(daemon, LoginChange::Store, session.home(), Some(&theirs), output, report)
+    daemon::after_change(daemon, CommandEffect::Store, session.home(), Some(&theirs), output, report)
 }
 
 /// Reports that Codex and this program use the same keychain item, so that nothing is to import.

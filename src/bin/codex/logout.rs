@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::context::CommandContext;
-use crate::daemon::{self, DaemonArguments, LoginChange};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         return show(&report, scope, output);
     }
     let show = |output: &Output| show(&report, scope, output);
-    daemon::after_change(arguments.daemon, LoginChange::Login, session.home(), None, output, show)
+    daemon::after_change(arguments.daemon, CommandEffect::Login, session.home(), None, output, show)
 }
 
 fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {

@@ -19,6 +19,8 @@ mod man;
 mod migrate;
 mod name;
 mod next_codex;
+mod next_output;
+mod next_version;
 mod output;
 mod provider;
 mod refresh;

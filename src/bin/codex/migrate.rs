@@ -2,15 +2,15 @@
 
 use clap::Args;
 use codex_auth::StoreKind;
+use codex_auth::diagnosis::{CodexProcess, programs_using};
 use codex_auth::manager::{self, AccountPolicy, RefreshReason};
 use codex_auth::store::DocumentLocation;
 use codex_auth::store::migrate::{self, MigrationMove, MigrationPlan, MigrationReport};
-use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
 use crate::arguments::WordParser;
-use crate::context::{CommandContext, WaitingLine, account, location_text, other_programs, warnings};
-use crate::daemon::{self, DaemonArguments, LoginChange};
+use crate::context::{CommandContext, WaitingLine, account, location_text, warnings};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
     let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
-    let others = other_programs(session.home(), &session.environment);
+    let others = programs_using(session.home());
     if !others.is_empty() {
         output.warn(&format!(
             "Codex is running with this login (pid {}); it may write to the old store until it is restarted",
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
         })?
         .ok_or_else(not_logged_in)?;
     drop(line);
-    let change = if done.action == MigrationMove::Copy { LoginChange::Store } else { LoginChange::Login };
+    let change = if done.action == MigrationMove::Copy { CommandEffect::Store } else { CommandEffect::Login };
     let report = |output: &Output| report(&plan.stored.location, &done, &others, output);
     let stored = Some(&plan.stored.document);
     daemon::after_change(arguments.daemon, change, session.home(), stored, output, report)
@@ -100,7 +100,7 @@ fn refresh_before_move(
 fn preview(
     session: &CommandContext,
     plan: &MigrationPlan,
-    others: &[RunningProcess],
+    others: &[CodexProcess],
     output: &Output,
 ) -> CommandOutcome {
     let to = session.stores.location(plan.to);
@@ -133,7 +133,7 @@ fn preview(
 fn report(
     from: &DocumentLocation,
     done: &MigrationReport,
-    others: &[RunningProcess],
+    others: &[CodexProcess],
     output: &Output,
 ) -> CommandOutcome {
     let left: Vec<_> = done

@@ -1,22 +1,16 @@
-//! The next program called `codex` on PATH: which one it is, how it is started, and what it prints.
+//! The next program called `codex` on PATH: which one it is and how it is started.
 
-use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use codex_auth::config::ExecChain;
-use codex_auth_platform::filesystem::{self, FileId};
-use codex_auth_platform::{process, search_path};
+use codex_auth_platform::{filesystem, search_path};
 
 use crate::error::{CommandError, Exit};
 use crate::name;
-
-/// How long the next program may take to print its version or its completion script.
-const PRINT_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::next_output::{self, both};
+use crate::next_version;
 
 /// Returns the path of the next program.
 pub(crate) fn path(chain: &ExecChain) -> Option<PathBuf> {
@@ -52,18 +46,11 @@ pub(crate) fn as_child() -> Option<Command> {
     Some(command)
 }
 
-/// Returns the path of the next program, and the version that it prints.
+/// Returns the path of the next program, and its version.
 pub(crate) fn with_version() -> Option<(PathBuf, Option<String>)> {
     let next = path(&ExecChain::of_process())?;
-    let version = version(&next);
+    let version = next_version::find(&next);
     Some((next, version))
-}
-
-/// Returns the first line that `program --version` prints.
-pub(crate) fn version(program: &Path) -> Option<String> {
-    let printed = printed(program, &["--version"])?;
-    let line = printed.lines().next().unwrap_or_default();
-    Some(crate::output::plain(line.trim())).filter(|line| !line.is_empty())
 }
 
 /// Returns the completion script of the next program for zsh, which says more than those for other shells: empty if the
@@ -71,39 +58,11 @@ pub(crate) fn version(program: &Path) -> Option<String> {
 pub(crate) fn completion_script() -> Option<String> {
     let chain = ExecChain::of_process();
     let next = path(&chain).filter(|_| name::of_this_run() != name::OWN)?;
-    Some(printed(&next, &["completion", "zsh"]).unwrap_or_default())
+    Some(next_output::of(&next, &["completion", "zsh"]).unwrap_or_default())
 }
 
 /// Returns the programs called codex on PATH that are not run, each with the reason.
 pub(crate) fn refused() -> Vec<String> {
     let refused = search_path::refused_programs(name::SHARED, &ExecChain::of_process().path);
     refused.iter().map(ToString::to_string).collect()
-}
-
-/// Returns what `program` prints to standard output within [`PRINT_TIMEOUT`].
-fn printed(program: &Path, arguments: &[&str]) -> Option<String> {
-    let chain = ExecChain::of_process();
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // A script that starts this program again must not be asked again.
-    command.env(ExecChain::VARIABLE, chain.variable_for_child(both(program)));
-    let mut child = process::remove_loader_variables(&mut command).spawn().ok()?;
-    let mut stdout = child.stdout.take()?;
-    let (send, text) = mpsc::channel();
-    let read = move || {
-        let mut text = Vec::new();
-        let read: io::Result<_> = stdout.read_to_end(&mut text).map(|_| text);
-        send.send(read)
-    };
-    let text = thread::Builder::new().spawn(read).ok().and_then(|_| text.recv_timeout(PRINT_TIMEOUT).ok());
-    if text.is_none() {
-        let _ = child.kill();
-    }
-    let _ = child.wait();
-    Some(String::from_utf8_lossy(&text?.ok()?).into_owned())
-}
-
-/// This program and `next`.
-fn both(next: &Path) -> impl Iterator<Item = FileId> {
-    [search_path::own_program_id(), filesystem::identity(next)].into_iter().flatten()
 }

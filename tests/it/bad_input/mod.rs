@@ -5,6 +5,9 @@ mod answers;
 #[cfg(target_os = "linux")]
 mod disks;
 mod documents;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod file_systems;
 mod homes;
 mod hostility;
 // Linux: keychain items of other programs.
@@ -13,4 +16,7 @@ mod keychains;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod mounts;
+// Linux: another user.
+#[cfg(target_os = "linux")]
+mod other_users;
 mod system_calls;

@@ -286,7 +286,7 @@ fn a_hostile_socket_is_reported_and_not_awaited() {
     for (answer, expected) in [
         ("time.sleep(9)", "does not respond"),
         (
-            "c.send(b'HTTP/1.1 101 S\r\nx: '), [(c.send(b'x'), time.sleep(.05)) for _ in range(100)]",
+            "c.send(b'HTTP/1.1 101 S\\r\\nx: '), [(c.send(b'x'), time.sleep(.05)) for _ in range(100)]",
             "does not respond",
         ),
         ("[c.send(b'x' * 65536) for _ in range(100)]", "invalid response"),

@@ -1,6 +1,10 @@
 //! A login that Codex has encrypted (`features.secret_auth_storage`): named by every command, and never taken for none.
 
+use serde_json::{Value, json};
+
+use crate::app_server::client::Client;
 use crate::interop::codex::codex_0171;
+use crate::keeper::process::{AT_WORK, Process};
 use crate::support::session::{PrivateSession, inside};
 use crate::support::{Run, TestHome, here};
 
@@ -97,4 +101,51 @@ fn doctor_warns_of_the_setting_without_a_login() {
     assert!(doctor.out.contains("secret_auth_storage = true: Codex encrypts its login"), "{doctor}");
     let refused = home.codex(["login", "--with-api-key"]).input("sk-1").run().expect(5);
     assert!(refused.err.contains("hint: ") && refused.err.contains("codex login --store file"), "{refused}");
+}
+
+#[test]
+fn the_command_line_and_a_profile_can_enable_the_feature() {
+    let home = home();
+    home.write("secrets/codex_auth.age", age_file(26));
+    home.write("config.toml", "cli_auth_credentials_store = \"auto\"\n");
+    let settings: [&[&str]; 3] = [
+        &["--enable", "secret_auth_storage"],
+        &["-c", "features.secret_auth_storage=true"],
+        &["-c", "features.secret_auth_storage = false", "--enable", "secret_auth_storage"],
+    ];
+    for setting in settings {
+        let line = |command: &[&'static str]| [setting, command].concat();
+        let login = home.codex(line(&["login", "--with-api-key"])).input("sk-1").run().expect(5);
+        assert!(login.err.contains("the command line says features.secret_auth_storage = true"), "{login}");
+        let doctor = home.codex(line(&["doctor"])).run();
+        assert!(doctor.out.contains("the command line says features.secret_auth_storage = true"), "{doctor}");
+        let after = home.codex([&["login", "--with-api-key"][..], setting].concat()).input("sk-1").run();
+        assert_eq!(after.expect(5).err, login.err);
+    }
+    home.write("config.toml", format!("cli_auth_credentials_store = \"auto\"\n{FEATURE}"));
+    let off = ["--disable", "secret_auth_storage", "doctor"];
+    assert!(!home.codex(off).run().out.contains("secret_auth_storage"));
+}
+
+#[test]
+fn long_lived_processes_name_an_encrypted_login() {
+    let home = home();
+    let mut client = Client::in_home(&home);
+    for (method, params) in [
+        ("account/read", json!({})),
+        ("getAuthStatus", json!({})),
+        ("account/logout", Value::Null),
+        ("account/login/start", json!({"type": "apiKey", "apiKey": "sk-1"})),
+    ] {
+        let error = client.error(method, params, -32603);
+        assert!(error.contains("/secrets/codex_auth.age"), "{method}: {error}");
+    }
+    let keeper = Process::start(home.codex(["sync", "run"]));
+    keeper.until(AT_WORK);
+    let status = home.codex(["sync", "status"]).run().expect(0);
+    assert!(status.out.contains("/secrets/codex_auth.age"), "{status}");
+    let token = home.codex(["token"]).run().expect(5);
+    assert!(token.err.contains("/secrets/codex_auth.age"), "{token}");
+    keeper.signal("-TERM");
+    assert_eq!(keeper.wait().0, Some(0));
 }

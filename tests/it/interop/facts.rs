@@ -10,6 +10,13 @@ use std::time::{Duration, Instant};
 use scripted_authority::{Account, Ending, Endpoint, Expiry, Moment, Outcome};
 use serde_json::{Value, json};
 
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+use super::account_facts::the_daemon_of_a_home_has_this_socket_and_records_its_process;
+use super::account_facts::{
+    a_document_with_a_dummy_refresh_token_adopts_a_newer_one_without_a_request,
+    a_model_that_refuses_the_token_makes_it_refresh_once, a_switch_of_workspaces_keeps_the_refresh_token,
+};
 use super::codex::{codex_0169, codex_0171, codex_newest};
 use crate::app_server::client::Client;
 use crate::manager::world::{TEST_TIMEOUT, World};
@@ -68,17 +75,23 @@ facts!(
     tokens_that_a_host_handed_in_are_never_sent,
     a_logged_out_app_server_finds_a_login_on_its_own,
     a_logout_revokes_first_and_removes_then,
+    a_model_that_refuses_the_token_makes_it_refresh_once,
+    a_document_with_a_dummy_refresh_token_adopts_a_newer_one_without_a_request,
+    a_switch_of_workspaces_keeps_the_refresh_token,
+    // Linux: procfs.
+    #[cfg(target_os = "linux")]
+    the_daemon_of_a_home_has_this_socket_and_records_its_process,
     eight_processes_send_eight_requests_and_seven_lose_their_token;
     a_keychain_login_is_one_item_of_this_name_and_these_bytes,
     an_encrypted_login_is_an_age_file_whose_length_shows_whether_it_holds_one,
 );
 
-fn run<'a>(codex: &Path, home: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+pub(super) fn run<'a>(codex: &Path, home: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
     Run::of(codex, arguments).envs(home.variables()).env("HOME", home.path())
 }
 
 /// A client of an app-server, which sends no request but to the authority.
-fn server(codex: &Path, world: &World<'_>) -> Client {
+pub(super) fn server(codex: &Path, world: &World<'_>) -> Client {
     let arguments = ["-c", "chatgpt_base_url=\"http://127.0.0.1:9/\"", "app-server"];
     let server = run(codex, &world.machine.home, arguments);
     Client::from_run(server.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", world.authority.token_url()))
@@ -90,7 +103,7 @@ fn forced() -> Value {
 
 /// Asserts the number of refresh requests so far.
 #[track_caller]
-fn requested(world: &World<'_>, times: u64) {
+pub(super) fn requested(world: &World<'_>, times: u64) {
     assert_eq!(world.requests(), times, "{:#?}", world.authority.journal());
 }
 

@@ -1,5 +1,6 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
+mod account_facts;
 pub mod codex;
 mod command_lines;
 mod completions;
@@ -19,6 +20,7 @@ mod hand_over;
 #[cfg(target_os = "linux")]
 mod keyring3;
 mod provider;
+mod refused;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 pub mod shared_daemon;

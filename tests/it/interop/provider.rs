@@ -45,6 +45,8 @@ impl Provider {
     }
 
     /// Answers no turn until this is called with `false`.
+    // Linux: procfs.
+    #[cfg(target_os = "linux")]
     pub fn hold(&self, held: bool) {
         *self.shared.held.lock().unwrap() = held;
         self.shared.changed.notify_all();
@@ -70,6 +72,8 @@ impl Provider {
     }
 
     /// The settings as `config.toml`.
+    // Linux: procfs.
+    #[cfg(target_os = "linux")]
     pub fn config(&self) -> String {
         self.values().join("\n") + "\ncheck_for_update_on_startup=false\n"
     }

@@ -4,4 +4,4 @@ mod restart;
 mod state;
 
 pub(crate) use self::restart::{DaemonArguments, after_change, bring_along};
-pub(crate) use self::state::{DaemonState, FIELD, LoginChange};
+pub(crate) use self::state::{CommandEffect, DaemonState, FIELD};

@@ -8,7 +8,7 @@ use codex_auth::daemon::{Daemon, Error, RestartCondition, RestartOutcome};
 use codex_auth::{AuthDocument, Home};
 use serde_json::{Value, json};
 
-use super::state::{DaemonState, FIELD, LoginChange, Restartable};
+use super::state::{CommandEffect, DaemonState, FIELD, Restartable};
 use crate::arguments::WordParser;
 use crate::error::CommandOutcome;
 use crate::output::{self, Output};
@@ -92,7 +92,7 @@ impl Restart {
 /// caller holds no lease.
 pub(crate) fn after_change(
     arguments: DaemonArguments,
-    change: LoginChange,
+    change: CommandEffect,
     home: &Home,
     stored: Option<&AuthDocument>,
     output: &mut Output,
@@ -113,7 +113,7 @@ pub(crate) fn after_change(
 /// report; `None` if no daemon runs.
 pub(crate) fn bring_along(
     arguments: DaemonArguments,
-    change: LoginChange,
+    change: CommandEffect,
     home: &Home,
     stored: Option<&AuthDocument>,
     output: &Output,
@@ -140,7 +140,7 @@ pub(crate) fn bring_along(
 
 /// What is told of a daemon after an attempt to restart it.
 struct Told {
-    change: LoginChange,
+    change: CommandEffect,
     /// The warning, the login that was served and the command, from before the attempt.
     before: Option<String>,
     served: Option<String>,
@@ -150,7 +150,7 @@ struct Told {
 impl Told {
     fn tell(&self, restart: &Restart, now: Option<&DaemonState>, output: &Output) {
         if let Restart::Done { turns_cut } = restart {
-            let served = self.served.as_ref().filter(|_| self.change == LoginChange::Login);
+            let served = self.served.as_ref().filter(|_| self.change == CommandEffect::Login);
             let served = served.map(|served| format!(", which served {served}")).unwrap_or_default();
             let cut = match turns_cut {
                 0 => String::new(),

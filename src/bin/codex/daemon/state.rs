@@ -11,7 +11,7 @@ pub(crate) const FIELD: &str = "codex_daemon";
 
 /// What a command has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoginChange {
+pub(crate) enum CommandEffect {
     /// Which login is stored.
     Login,
     /// The store; the daemon knows only the old one.
@@ -56,8 +56,8 @@ impl DaemonState {
     }
 
     /// The state after a command has made this change, without a restart.
-    pub(super) fn after(mut self, change: LoginChange) -> Self {
-        if change == LoginChange::Store && self.found.is_ok() {
+    pub(super) fn after(mut self, change: CommandEffect) -> Self {
+        if change == CommandEffect::Store && self.found.is_ok() {
             self.departure = self.departure.or(Some(Departure::OldStore));
         }
         self

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use codex_auth::config::{Environment, Overrides};
+use codex_auth::config::Environment;
 use serde_json::Value;
 
 use super::DoctorArguments;
@@ -39,7 +39,7 @@ impl DoctorArguments {
 /// Runs `doctor` and prints its report after ours. Returns whether it found no problem.
 pub(super) fn run(mut doctor: Command, output: &Output) -> Result<bool, CommandError> {
     // Codex's doctor refreshes an expired login, without the lease.
-    hand_over::refresh_before_next(Overrides::default());
+    hand_over::refresh_before_child();
     let program = doctor.get_program().to_owned();
     output.data(&format!("\n{}:", program.display()))?;
     Ok(doctor.status().map_err(|error| cannot_run(&doctor, &error))?.success())
@@ -48,7 +48,7 @@ pub(super) fn run(mut doctor: Command, output: &Output) -> Result<bool, CommandE
 /// As [`run`], with the JSON of `doctor`, to which ours is added.
 pub(super) fn run_as_json(mut doctor: Command, ours: Value, output: &Output) -> Result<bool, CommandError> {
     // Codex's doctor refreshes an expired login, without the lease.
-    hand_over::refresh_before_next(Overrides::default());
+    hand_over::refresh_before_child();
     let ended = doctor.stderr(Stdio::inherit()).output().map_err(|error| cannot_run(&doctor, &error))?;
     let mut report = match serde_json::from_slice(&ended.stdout) {
         Ok(Value::Object(report)) => report,

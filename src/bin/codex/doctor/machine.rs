@@ -4,14 +4,13 @@ use std::env::consts;
 use std::path::PathBuf;
 
 use codex_auth::config::{TESTED_CODEX_VERSIONS, is_tested_codex};
+use codex_auth::diagnosis::{CodexProcess, programs_using};
 use codex_auth::keeper::{self, ClientError};
 use codex_auth_platform::filesystem;
-use codex_auth_platform::process::RunningProcess;
 use codex_auth_platform::{search_path, service};
 
 use super::examination::Examination;
 use super::finding::Finding;
-use crate::context::other_programs;
 use crate::daemon::DaemonState;
 use crate::name;
 use crate::next_codex;
@@ -27,7 +26,7 @@ pub(super) fn version() -> Finding {
 }
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
-    let running = other_programs(&subject.home, &subject.environment);
+    let running = programs_using(&subject.home);
     let keeper = [keeper(subject)].into_iter().chain(service(subject)).chain(daemon(subject));
     keeper.chain(next()).chain(before_own(subject)).chain([programs(&running)]).collect()
 }
@@ -122,7 +121,7 @@ fn next_program(next: Option<(PathBuf, Option<String>)>) -> Finding {
     }
 }
 
-fn programs(running: &[RunningProcess]) -> Finding {
+fn programs(running: &[CodexProcess]) -> Finding {
     if running.is_empty() {
         return Finding::ok("programs", "no other codex uses this login");
     }

@@ -2,7 +2,7 @@
 
 use codex_auth::authority::{EndpointError, ProbeResponse, ProxyRoute, Route, TrustRoots};
 use codex_auth::diagnosis::{
-    AuthorityAddress, ClockDifference, ClockReference, ClockSkew, Connection, NetworkDiagnosis,
+    AuthorityAddress, AuthorityConnection, ClockDifference, ClockReference, ClockSkew, NetworkDiagnosis,
     TOLERATED_SKEW,
 };
 use jiff::SignedDuration;
@@ -62,7 +62,7 @@ fn route(route: &Route) -> Vec<Finding> {
     vec![Finding::ok("route", passage), Finding::ok("certificates", trust)]
 }
 
-fn reachable(refresh: &AuthorityAddress, connection: &Connection) -> Finding {
+fn reachable(refresh: &AuthorityAddress, connection: &AuthorityConnection) -> Finding {
     let endpoint = &refresh.endpoint;
     match &connection.response {
         Ok(ProbeResponse { status, .. }) => {

@@ -1,12 +1,13 @@
 //! Commits a login, reports it, and reports what happened to the login that it replaced.
 
 use codex_auth::login::{self, CommittedLogin, LoginSession, LoginSetup, PendingLogin, access_token};
-use codex_auth::{AuthDocument, Secret, store};
+use codex_auth::store::{self, StorageNote, Store as _};
+use codex_auth::{AuthDocument, Secret};
 
 use super::interrupt::{Interrupts, interrupted};
 use super::report::{self, LoginReport};
 use crate::context::{CommandContext, WaitingLine, account};
-use crate::daemon::{self, DaemonArguments, LoginChange};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::runtime;
@@ -28,6 +29,18 @@ impl LoginTarget {
     pub(super) fn show_old_login(&self, output: &Output) {
         if let Some(stored) = self.context.stores.find().ok().and_then(|found| found.stored) {
             report::logged_in_before(&stored, self.session.old_login_policy(), output);
+        }
+    }
+
+    /// Says that other users can use the stored file, before the new login ends that.
+    pub(super) fn warn_of_shared_file(&self, output: &Output) {
+        let stored =
+            self.context.stores.file().load(self.context.environment.keychain_timeout).ok().flatten();
+        let is_shared = |note: &&StorageNote| {
+            matches!(note, StorageNote::SharedWithGroup { .. } | StorageNote::ReadableByOthers { .. })
+        };
+        for note in stored.iter().flat_map(|stored| &stored.notes).filter(is_shared) {
+            output.warn(&note.to_string());
         }
     }
 
@@ -123,7 +136,7 @@ impl LoginTarget {
         let (arguments, home, document) = (self.daemon, self.context.home().clone(), document.clone());
         let work = {
             let output = output.clone();
-            move || daemon::bring_along(arguments, LoginChange::Login, &home, Some(&document), &output)
+            move || daemon::bring_along(arguments, CommandEffect::Login, &home, Some(&document), &output)
         };
         tokio::select! {
             found = tokio::task::spawn_blocking(work) => if let Some(found) = found.ok().flatten() {
