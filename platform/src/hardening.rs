@@ -63,6 +63,15 @@ pub fn harden() -> Vec<HardeningError> {
     [core_dumps, inspection].into_iter().filter_map(Result::err).collect()
 }
 
+/// Closes this process to other processes of the user and to core dumps, until it runs another program by `exec`. Unlike
+/// [`harden`], it changes nothing that the other program inherits.
+///
+/// # Errors
+/// The system does not allow it. On macOS there is no such protection, and this does nothing.
+pub fn forbid_inspection_until_exec() -> io::Result<()> {
+    imp::forbid_inspection_until_exec()
+}
+
 /// Makes the child start with the settings from before [`harden`], for the user's own programs and the files they
 /// create.
 pub fn restore_inherited_settings(command: &mut Command) -> &mut Command {
@@ -101,6 +110,11 @@ mod imp {
     pub(super) fn forbid_inspection() -> io::Result<()> {
         Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
     }
+
+    pub(super) fn forbid_inspection_until_exec() -> io::Result<()> {
+        // The kernel resets it when a program is run.
+        forbid_inspection()
+    }
 }
 
 #[cfg(target_os = "macos")]
@@ -111,5 +125,10 @@ mod imp {
         // SAFETY: this request uses no address and changes only who may trace this process.
         let outcome = unsafe { libc::ptrace(libc::PT_DENY_ATTACH, 0, std::ptr::null_mut(), 0) };
         if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same function as on Linux, where it can fail")]
+    pub(super) fn forbid_inspection_until_exec() -> io::Result<()> {
+        Ok(())
     }
 }

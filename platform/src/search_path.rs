@@ -25,8 +25,8 @@ pub fn own_program_id() -> Option<FileId> {
     identity(Path::new(process::own_command().ok()?.get_program()))
 }
 
-/// Returns the programs called `name` in the folders of `search_path`, in order, each file once and without the
-/// program of this process.
+/// Returns the programs called `name` in the folders of `search_path`, each file once and without the program of this
+/// process: first those after this program, then those before it. One before it may be a script that has started it.
 ///
 /// Skips the files of [`refused_programs`]: other users may write to the file or to its folder, or own one of them, or
 /// the folder is one of the working folder, which may have been downloaded.
@@ -35,11 +35,16 @@ pub fn find_programs(name: &str, search_path: &OsStr) -> Vec<PathBuf> {
     let mut seen: Vec<_> = own_program_id().into_iter().collect();
     let mut found = Vec::new();
     let working_folder = working_folder();
-    for folder in std::env::split_paths(search_path) {
+    let folders: Vec<_> = std::env::split_paths(search_path).collect();
+    let is_own = |folder: &PathBuf| {
+        folder.is_absolute() && identity(&folder.join(name)).is_some_and(|id| seen.contains(&id))
+    };
+    let (before, after) = folders.split_at(folders.iter().position(is_own).unwrap_or(0));
+    for folder in after.iter().chain(before) {
         let path = folder.join(name);
         let Ok(file) = std::fs::metadata(&path) else { continue };
         let id = FileId::of(&file);
-        let is_trusted = || mistrust(&folder, &path, &file, working_folder.as_deref()).is_none();
+        let is_trusted = || mistrust(folder, &path, &file, working_folder.as_deref()).is_none();
         if is_executable(&file) && !seen.contains(&id) && is_trusted() {
             seen.push(id);
             found.push(path);
@@ -234,6 +239,9 @@ mod tests {
         let open = ["group", "sticky"].map(|sub| folder.path().join(sub));
         let found = find_programs("tool", &std::env::join_paths(&open).unwrap());
         assert_eq!(found, open.map(|folder| folder.join("tool")));
+        let after_own = ["good", "ours", "sticky"].map(|sub| folder.path().join(sub));
+        let found = find_programs("tool", &std::env::join_paths(after_own).unwrap());
+        assert_eq!(found, [folder.path().join("sticky/tool"), good.clone()]);
 
         let id = identity(&good).unwrap();
         assert_eq!(identity(&folder.path().join("again/tool")), Some(id));

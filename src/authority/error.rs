@@ -195,7 +195,7 @@ pub enum MissingResponse {
     #[error("closed the connection before the response was complete: {0}")]
     BrokenOff(#[source] Transport),
     /// No complete response arrived within the time limit.
-    #[error("did not answer within {} seconds", rounded(*.0))]
+    #[error("did not answer within {}", in_seconds(*.0))]
     TimedOut(Duration),
     /// The response is a success that cannot be parsed.
     #[error("answered with success, but the response is unusable ({0})")]
@@ -348,13 +348,15 @@ pub(super) fn next_step(cause: &RequestFailure, retry_after: Option<Duration>) -
             "if a proxy inspects your connections, set CODEX_CA_CERTIFICATE to its certificate".to_owned()
         }
         (RequestFailure::Status { .. }, Some(wait)) => {
-            format!("try again in {} seconds", wait.as_secs().max(1))
+            format!("try again in {}", in_seconds(Duration::from_secs(wait.as_secs().max(1))))
         }
         (RequestFailure::Status { .. }, None) => "try again later".to_owned(),
     }
 }
 
-/// Returns `wait` in seconds, rounded to a tenth.
-fn rounded(wait: Duration) -> f32 {
-    (wait.as_secs_f32() * 10.0).round() / 10.0
+/// Formats `wait` in seconds, rounded to a tenth.
+fn in_seconds(wait: Duration) -> String {
+    let seconds = ((wait.as_secs_f32() * 10.0).round() / 10.0).to_string();
+    let unit = if seconds == "1" { "second" } else { "seconds" };
+    format!("{seconds} {unit}")
 }

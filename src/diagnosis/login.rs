@@ -1,9 +1,7 @@
 //! Examines a login: its configuration, whether a token is available, and the keychain.
 
-use super::permission::permit_document;
 use crate::config::{
-    Config, Environment, ForbiddenLogin, KeychainEncryption, LegacyToken, StoreKind, StoreSelection,
-    StoreSetting,
+    Config, Environment, KeychainEncryption, LegacyToken, StoreKind, StoreSelection, StoreSetting,
 };
 use crate::document::AuthDocument;
 use crate::manager::{self, LoginStatus};
@@ -43,8 +41,6 @@ pub enum ConfigCondition {
 pub enum LoginCondition {
     /// No token is available.
     Unusable(manager::Error),
-    /// `config.toml` forbids it.
-    Forbidden(ForbiddenLogin),
     /// Its token can be used until it expires, and cannot be refreshed now.
     NotRefreshable(manager::Error),
     /// Its token can be used, and refreshed if it has a refresh token.
@@ -86,7 +82,7 @@ impl LoginDiagnosis {
         let document = status.as_ref().ok().and_then(|status| status.snapshot().document());
         Self {
             config: ConfigCondition::of(config),
-            condition: status.as_ref().ok().and_then(|status| LoginCondition::of(config, status)),
+            condition: status.as_ref().ok().and_then(|status| LoginCondition::of(status)),
             failed_refresh: document.and_then(|document| failed_refresh(stores, document)),
             status: status.map_err(manager::Error::from),
             keychain: KeychainDiagnosis {
@@ -111,13 +107,10 @@ impl ConfigCondition {
 }
 
 impl LoginCondition {
-    fn of(config: &Config, status: &LoginStatus) -> Option<Self> {
+    fn of(status: &LoginStatus) -> Option<Self> {
         let document = status.snapshot().document()?;
         if let Some(reason) = status.usability().reason() {
             return Some(Self::Unusable(reason.clone()));
-        }
-        if let Err(forbidden) = permit_document(&config.restrictions, document) {
-            return Some(Self::Forbidden(forbidden));
         }
         Some(match status.check_refresh() {
             Err(error) if document.fingerprint().is_some() => Self::NotRefreshable(error),

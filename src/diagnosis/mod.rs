@@ -7,7 +7,6 @@ mod folders;
 mod inspection;
 mod login;
 mod network;
-mod permission;
 mod programs;
 
 pub use self::folders::{FileSystemCondition, FolderDiagnosis, fix};

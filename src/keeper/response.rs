@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::document::AuthDocument;
 use crate::home::Home;
 use crate::manager::{JobFailure, Snapshot};
+use crate::remedy::ErrorKind;
 use crate::secret::Secret;
 
 /// Version of the responses; it rises when a field changes its meaning or is removed.
@@ -56,6 +57,9 @@ pub struct KeeperStatus {
     pub account: Option<KeeperAccount>,
     /// Why no token can be obtained, if none can.
     pub reason: Option<String>,
+    /// The kind of that reason; keepers of earlier versions do not say it.
+    #[serde(default)]
+    pub kind: Option<ErrorKind>,
     /// The process that holds the lease, if a token can be obtained only after it has finished.
     #[serde(default)]
     pub busy: Option<String>,

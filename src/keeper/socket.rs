@@ -256,6 +256,7 @@ impl KeeperShared {
             home: self.home.path().to_string_lossy().into_owned(),
             account: KeeperAccount::of(snapshot.document()),
             reason: usability.reason().map(ToString::to_string),
+            kind: usability.reason().map(manager::Error::kind),
             busy: usability.busy(),
             expires_at: snapshot.expires_at(self.clock.now()),
             next_refresh_at: self.next_refresh(&snapshot),

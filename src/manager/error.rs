@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::authority;
-use crate::config::{ForbiddenLogin, Restrictions};
+use crate::config::ForbiddenLogin;
 use crate::document::{AuthDocument, AuthMode, Freshness, Staleness};
 use crate::external;
 use crate::remedy::{ErrorKind, Remedy};
@@ -225,7 +225,7 @@ pub enum Unusable {
     /// The refresh token failed permanently.
     #[error("{}", poison_message(*.0))]
     Poisoned(PoisonCause),
-    /// `config.toml` forbids the workspace of the access token.
+    /// `config.toml` forbids the kind of login, or the workspace of the access token.
     #[error(transparent)]
     Forbidden(ForbiddenLogin),
 }
@@ -257,16 +257,6 @@ impl Unusable {
             }
             (true, Some(_), None, _) => None,
         }
-    }
-}
-
-/// Returns why `restrictions` forbid the workspace of the access token of `document`, if they do.
-pub(super) fn forbidden(restrictions: &Restrictions, document: &AuthDocument) -> Option<ForbiddenLogin> {
-    match document.mode()? {
-        AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::Unknown(_) => {
-            restrictions.permit_workspace(document.workspace().as_deref()).err()
-        }
-        _ => None,
     }
 }
 

@@ -50,6 +50,12 @@ impl LoginStatus {
         usability(&self.engine, &self.snapshot)
     }
 
+    /// Returns whether the next use of the login refreshes it: its token is stale and it has a refresh token.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        is_due(&self.snapshot, self.engine.clock.now())
+    }
+
     /// Checks whether the login can be refreshed now, also while its token is fresh.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod job;
 mod login_status;
 pub mod logout;
 mod owner;
+mod permission;
 mod provider;
 mod publication;
 mod read_order;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::error::{Error, Unusable, Usability, forbidden};
+use super::error::{Error, Unusable, Usability};
+use super::permission::permit_document;
 use super::read_order::ReadTicket;
 use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
@@ -79,10 +80,10 @@ pub enum SnapshotStatus {
 }
 
 impl Snapshot {
-    /// Applies `restrictions`: a token for a workspace that they forbid is not served.
+    /// Applies `restrictions`: the token of a login that they forbid is not served.
     pub(super) fn restricted_by(self, restrictions: &Restrictions) -> Self {
         let stored = self.stored.as_ref().map(|stored| &stored.document);
-        Self { forbidden: stored.and_then(|document| forbidden(restrictions, document)), ..self }
+        Self { forbidden: stored.and_then(|document| permit_document(restrictions, document).err()), ..self }
     }
 
     /// Adds the process that runs the recorded logout, which `holder` looks up.

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, recover};
-use super::error::{Error, Unusable, forbidden};
+use super::error::{Error, Unusable};
+use super::permission::permit_document;
 use super::read_order::ReadTicket;
 use super::request::{CallerBase, RefreshReason, has_expired};
 use super::snapshot::Snapshot;
@@ -208,7 +209,8 @@ impl Transaction<'_> {
             StoreCheck::Spend(ticket, stored) => (ticket, stored),
         };
         // A token that would not be served is not worth the old one.
-        if let Some(reason) = forbidden(&stores.settings().config.restrictions, &stored.document) {
+        if let Some(reason) = permit_document(&stores.settings().config.restrictions, &stored.document).err()
+        {
             return Err(Unusable::Forbidden(reason).into());
         }
         let request = self.spend_request(&stored, state)?;

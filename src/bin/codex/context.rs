@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_auth::document::AuthDocument;
-use codex_auth::keeper::KeeperAccount;
+use codex_auth::keeper::{ClientError, KeeperAccount, KeeperRefusal};
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting};
 use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
 use serde_json::{Value, json};
 
-use crate::error::CommandError;
+use crate::error::{CommandError, Exit};
 use crate::output::{Output, path_text, plain};
 
 /// The wait after which a command says what it waits for.
@@ -114,6 +114,18 @@ pub(crate) fn account(document: Option<&AuthDocument>) -> Value {
 /// Returns the workspace that the document names, if its access token is for another one.
 pub(crate) fn selected_elsewhere(document: &AuthDocument) -> Option<String> {
     document.identity().account_id.filter(|id| document.workspace().as_ref() != Some(id))
+}
+
+/// Returns the error of a request to the keeper behind `CODEX_AUTH_SOCKET`.
+pub(crate) fn keeper_error(error: ClientError) -> CommandError {
+    match error {
+        ClientError::Refused(KeeperRefusal::Failed(failure)) => failure.into(),
+        error @ ClientError::Unreachable { .. } => {
+            CommandError::new(Exit::StoreUnavailable, error.to_string())
+                .hint("start the keeper of that socket (codex sync run), or unset CODEX_AUTH_SOCKET")
+        }
+        error => CommandError::new(Exit::TryAgain, error.to_string()),
+    }
 }
 
 /// Returns the warnings of a report.

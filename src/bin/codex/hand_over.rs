@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use std::time::Duration;
 use codex_auth::config::{
     CommandLine, Environment, ExecChain, GivenOption, LineTarget, OptionScope, Overrides,
 };
-use codex_auth::manager::{AccountPolicy, AuthManager, ClientRefresh, OwnerLookup};
+use codex_auth::manager::{AccountPolicy, AuthManager, ClientRefresh, LoginStatus, OwnerLookup};
 use codex_auth::{Stores, store};
-use codex_auth_platform::filesystem::{self, FileId};
-use codex_auth_platform::{process, search_path};
+use codex_auth_platform::{filesystem, hardening, process, search_path};
 
 use crate::child;
 use crate::error::{CommandError, Exit};
 use crate::name;
+use crate::next_codex;
 use crate::next_version;
 use crate::output::Output;
 use crate::runtime;
@@ -69,10 +69,10 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
     let chain = ExecChain::of_process();
     let is_own_name = name::is_own(words);
     if chain.pass_on && !is_own_name {
-        let next = next(&chain).ok_or_else(|| {
+        let next = next_codex::path(&chain).ok_or_else(|| {
             no_next(&format!("{} is set", ExecChain::PASS_VARIABLE), "no other codex was found on PATH")
         })?;
-        return Err(exec_next(&next, words, &chain));
+        return Err(next_codex::exec(&next, words, &chain));
     }
     let line = CommandLine::parse(words, definition.is_own_command);
     if let Some(ours) = own_line(&line, definition, is_own_name)? {
@@ -89,7 +89,12 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
     if line.may_log_out() {
         return Err(unclear_logout(&line));
     }
-    let Some(next) = next(&chain) else {
+    let Some(next) = next_codex::path(&chain) else {
+        if chain.is_too_deep() {
+            let message = "the programs called codex on PATH start one another again and again";
+            return Err(CommandError::new(Exit::Failed, message)
+                .hint("call the real codex by its path in the script"));
+        }
         return match line.command() {
             Some("app-server") if !asks_for_help(line.arguments()) => Err(no_next(
                 "these arguments of `codex app-server` are Codex's",
@@ -98,21 +103,17 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
             _ => Ok(HandOver::Ours(words.to_vec())),
         };
     };
-    if chain.is_too_deep() {
-        let message = format!("{} starts this program again and again", next.display());
-        return Err(CommandError::new(Exit::Failed, message).hint("call the real codex by its path in there"));
-    }
     match words {
         [_, only] if only == "--version" || only == "-V" => versions(&next, &Output::of_process()),
         [_, only] if only == "--help" || only == "-h" || only == "help" => {
             help(&next, definition, &Output::of_process())?;
-            Err(exec_next(&next, words, &chain))
+            Err(next_codex::exec(&next, words, &chain))
         }
         _ => {
             if !line.needs_no_login() {
                 refresh_if_stale(&line);
             }
-            Err(exec_next(&next, words, &chain))
+            Err(next_codex::exec(&next, words, &chain))
         }
     }
 }
@@ -199,26 +200,6 @@ fn unclear_logout(line: &CommandLine<'_>) -> CommandError {
         .hint(format!("to pass it on nevertheless: {}=1 codex …", ExecChain::PASS_VARIABLE))
 }
 
-/// The path of the next program, and its version.
-pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
-    let next = next(&ExecChain::of_process())?;
-    let version = next_version::find(&next);
-    Some((next, version))
-}
-
-/// A command that starts the next program as a child; `None` if there is none, or under the name `codex-auth`.
-pub(crate) fn next_as_child() -> Option<Command> {
-    let chain = ExecChain::of_process();
-    if name::of_this_run() == name::OWN || chain.is_too_deep() {
-        return None;
-    }
-    let mut command = Command::new(next(&chain)?);
-    if let Some(ours) = search_path::own_program_id() {
-        command.env(ExecChain::VARIABLE, chain.variable_for_child(ours));
-    }
-    Some(command)
-}
-
 /// The error for an `unknown` command that cannot be passed on.
 pub(crate) fn not_passed_on(unknown: String, words: &[OsString]) -> CommandError {
     if name::is_own(words) {
@@ -231,17 +212,11 @@ pub(crate) fn not_passed_on(unknown: String, words: &[OsString]) -> CommandError
 /// The error where there is no next program, with the programs that were skipped.
 fn no_next(what: &str, why: &str) -> CommandError {
     let failed = CommandError::new(Exit::Usage, format!("{what}, and {why}"));
-    let refused = refused();
+    let refused = next_codex::refused();
     if refused.is_empty() {
         return failed.hint("install OpenAI's Codex in a folder on PATH, before or after this program");
     }
     refused.into_iter().fold(failed, CommandError::hint)
-}
-
-/// The programs called codex on PATH that are not run, each with the reason.
-pub(crate) fn refused() -> Vec<String> {
-    let refused = search_path::refused_programs(name::SHARED, &ExecChain::of_process().path);
-    refused.iter().map(ToString::to_string).collect()
 }
 
 /// Returns the first word after the options that may stand before a command.
@@ -276,26 +251,6 @@ pub(crate) fn own_path(environment: &Environment) -> Option<PathBuf> {
     })
 }
 
-fn next(chain: &ExecChain) -> Option<PathBuf> {
-    let visited: Vec<FileId> = chain.visited.iter().filter_map(|text| text.parse().ok()).collect();
-    search_path::find_programs(name::SHARED, &chain.path)
-        .into_iter()
-        // A link to `codex-auth` leads back to this program.
-        .filter(|path| search_path::resolved_file_name(path).is_none_or(|file| file != name::OWN))
-        .find(|path| filesystem::identity(path).is_none_or(|identity| !visited.contains(&identity)))
-}
-
-/// Replaces this process by `next`; returns only on an error.
-fn exec_next(next: &Path, words: &[OsString], chain: &ExecChain) -> CommandError {
-    let mut command = Command::new(next);
-    command.args(words.iter().skip(1)).env_remove(ExecChain::PASS_VARIABLE);
-    let visited = [search_path::own_program_id(), filesystem::identity(next)].into_iter().flatten();
-    command.env(ExecChain::VARIABLE, chain.variable_for_exec(visited));
-    let error = command.exec();
-    CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))
-        .hint("repair or remove that program")
-}
-
 /// Replaces this process by the same program with the values of `-c` in the environment, which child processes inherit.
 fn exec_self(words: &[OsString], overrides: &Overrides) -> CommandError {
     let error = process::own_command().map_or_else(
@@ -319,6 +274,31 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
         Some(profile) => with_profile(overrides, profile),
         None => overrides,
     };
+    let is_unattended = line.command().is_some_and(|command| UNATTENDED.contains(&command));
+    let is_due = is_due(&overrides);
+    if is_due || is_unattended {
+        with_notice(|| {
+            if is_due {
+                let _ = child::freshen(overrides.clone(), REFRESH_LOCK_TIMEOUT);
+            }
+            if is_unattended {
+                let _ = runtime::run(refresh_if_refused(overrides));
+            }
+        });
+    }
+}
+
+/// Refreshes a stale login before the next program is started as a child.
+pub(crate) fn refresh_before_child() {
+    if is_due(&Overrides::default()) {
+        with_notice(|| {
+            let _ = child::freshen(Overrides::default(), REFRESH_LOCK_TIMEOUT);
+        });
+    }
+}
+
+/// Says what it waits for if `refresh` takes long.
+fn with_notice(refresh: impl FnOnce()) {
     let (done, waiting) = mpsc::channel::<()>();
     let notice = move || {
         if waiting.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -326,12 +306,25 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
         }
     };
     let notice = thread::Builder::new().spawn(notice);
-    let _ = child::freshen(overrides.clone(), REFRESH_LOCK_TIMEOUT);
-    if line.command().is_some_and(|command| UNATTENDED.contains(&command)) {
-        let _ = runtime::run(refresh_if_refused(overrides));
-    }
+    refresh();
     drop(done);
     let _ = notice.map(thread::JoinHandle::join);
+}
+
+/// Whether the next use of the login refreshes it. What cannot be read, the next program reports.
+fn is_due(overrides: &Overrides) -> bool {
+    let read = || -> Result<bool, codex_auth::Error> {
+        let mut environment = Environment::of_process()?;
+        if !overrides.is_empty() {
+            environment.overrides = overrides.clone();
+        }
+        let home = store::locate(&environment)?;
+        // This process is about to run another program, which must find its own limits.
+        let _ = hardening::forbid_inspection_until_exec();
+        let stores = Stores::open(home, &environment)?;
+        Ok(LoginStatus::read(&stores, &environment)?.is_due())
+    };
+    read().unwrap_or(false)
 }
 
 /// Refreshes the login if the service refuses its token. Unattended runs are often started many at a time, and each would

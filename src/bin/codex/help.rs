@@ -8,6 +8,8 @@ pub(crate) const LINK: &str = env!("CARGO_PKG_REPOSITORY");
 pub(crate) const EXAMPLES: &str = "Examples:";
 /// The heading of the exit codes.
 pub(crate) const EXIT_CODES: &str = "Exit codes:";
+/// The heading of what changes where this program stands before Codex on PATH.
+pub(crate) const FRONT: &str = "In front of OpenAI's Codex, under the name codex:";
 /// The beginning of the last line of a help page.
 pub(crate) const MORE: &str = "More:";
 
@@ -40,10 +42,32 @@ pub(crate) const SYNC: &str = examples!["codex sync install --now", "codex sync 
 pub(crate) const DOCTOR: &str = examples!["codex doctor", "codex doctor --fix"];
 pub(crate) const APP_SERVER: &str = examples!["codex app-server", "codex app-server --listen stdio://"];
 pub(crate) const COMPLETIONS: &str = examples![
-    "codex completions bash > ~/.local/share/bash-completion/completions/codex",
     "codex completions fish > ~/.config/fish/completions/codex.fish",
+    "source <(codex completions bash)    in ~/.bashrc",
+    "source <(codex completions zsh)     in ~/.zshrc, after compinit",
 ];
 pub(crate) const MAN: &str = examples!["codex man ~/.local/share/man/man1"];
+
+/// The commands that Codex has too, with who runs them.
+pub(crate) const SHARED: [(&str, &str); 6] = [
+    ("app-server", "over stdio, this program for the account and Codex for the rest; else Codex"),
+    ("completion", "this program; the script knows the commands of both"),
+    ("doctor", "this program, then Codex"),
+    ("help", "this program for its own commands, Codex for the others"),
+    ("login", "this program, or Codex with an option that only Codex has"),
+    ("logout", "this program, never Codex, which removes a login that it could not revoke"),
+];
+/// The commands that are prompts of one word for Codex alone.
+pub(crate) const SHADOWED: [&str; 9] =
+    ["completions", "man", "migrate", "refresh", "status", "sync", "token", "watch", "whoami"];
+
+/// Returns who runs [`SHADOWED`] and all other command lines.
+pub(crate) fn others() -> [(String, &'static str); 2] {
+    [
+        (SHADOWED.join(", "), "this program; for Codex alone, prompts of one word"),
+        ("anything else".to_owned(), "Codex, after a refresh if the command uses a stale login"),
+    ]
+}
 
 /// Returns the last part of the program's own help page.
 pub(crate) fn overview() -> String {
@@ -55,8 +79,15 @@ pub(crate) fn overview() -> String {
            codex login --device-auth    log in on a remote or headless machine\n  \
            codex status                 show the account, the store and the expiry\n  \
            codex token                  print an access token\n\n\
-         {EXIT_CODES}\n    0  done\n"
+         {FRONT}\n"
     );
+    for (name, who) in SHARED {
+        text.push_str(&format!("  {name:10}  {who}\n"));
+    }
+    for (names, who) in others() {
+        text.push_str(&format!("  {names}\n              {who}\n"));
+    }
+    text.push_str(&format!("\n{EXIT_CODES}\n    0  done\n"));
     for (exit, meaning) in Exit::MEANINGS {
         text.push_str(&format!("  {:3}  {meaning}\n", exit as u8));
     }

@@ -18,6 +18,8 @@ mod logout;
 mod man;
 mod migrate;
 mod name;
+mod next_codex;
+mod next_output;
 mod next_version;
 mod output;
 mod provider;
@@ -105,6 +107,7 @@ enum Command {
     /// Answer an editor's requests about the account, and pass on the others
     AppServer(app_server::AppServerArguments),
     /// Print a completion script for a shell
+    #[command(alias = "completion")]
     Completions(completions::CompletionsArguments),
     /// Write the manual pages into a folder
     Man(man::ManArguments),
@@ -113,18 +116,20 @@ enum Command {
     Transaction(child::ChildArguments),
 }
 
-const DEFINITION: Definition = Definition {
-    is_own_command: Command::has_subcommand,
-    accepts,
-    help: || TopArguments::command().render_help().to_string(),
-};
+const DEFINITION: Definition =
+    Definition { is_own_command, accepts, help: || TopArguments::command().render_help().to_string() };
 
-/// Whether this program handles the command with these arguments. Those of `login` and `doctor` that it does not know are
-/// left to Codex, which may have new ones.
+fn is_own_command(word: &str) -> bool {
+    // The first does not know the aliases.
+    Command::has_subcommand(word) || TopArguments::command().find_subcommand(word).is_some()
+}
+
+/// Whether this program handles the command with these arguments. Those of `login`, `doctor` and `completion` that it
+/// does not know are left to Codex, which may have new ones.
 fn accepts(command: &str, arguments: &[&OsString]) -> bool {
     match command {
         "app-server" => app_server::is_ours(arguments),
-        "doctor" => is_understood(command, arguments),
+        "completion" | "doctor" => is_understood(command, arguments),
         "login" if KeychainClient::system().sharing() == ItemSharing::AnyProgram => {
             is_understood(command, arguments)
         }
@@ -180,7 +185,7 @@ fn main() -> ExitCode {
     let words = match hand_over::hand_over(&words, &DEFINITION) {
         Ok(HandOver::Done(code)) => return code,
         Ok(HandOver::Ours(words)) => words,
-        Err(error) => return fail(error, &words, &Output::of_process()),
+        Err(error) => return fail(error, &words, &output_for(&words)),
     };
     let words = hand_over::with_help_option(&words);
     // Where core dumps cannot be disabled, the program works all the same.
@@ -211,6 +216,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Returns the output before the options are parsed, or if they cannot be: JSON if `words` ask for it.
+fn output_for(words: &[OsString]) -> Output {
+    let mut options = words.iter().skip(1).take_while(|word| *word != "--");
+    let mut output = Output::new(options.any(|word| word == "--json"), false, false);
+    if let Ok(environment) = Environment::of_process() {
+        output.configure(&environment);
+    }
+    output
+}
+
 /// Prints `error`, after a usage error with the command that prints the help.
 fn fail(error: CommandError, words: &[OsString], output: &Output) -> ExitCode {
     let error = match error.kind() {
@@ -237,7 +252,7 @@ impl TopArguments {
 
 /// Prints the help or the version, which clap returns as errors, or what is wrong with the command line.
 fn not_parsed(error: &clap::Error, words: &[OsString]) -> ExitCode {
-    let output = Output::of_process();
+    let output = output_for(words);
     match error.kind() {
         ClapKind::DisplayVersion => {
             let _ = output.data(&format!("{} {}", name::of_this_run(), env!("CARGO_PKG_VERSION")));
@@ -257,6 +272,22 @@ fn not_parsed(error: &clap::Error, words: &[OsString]) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_lists_every_command_that_codex_has_too_or_takes_for_a_prompt() {
+        let definition = TopArguments::command();
+        let shown = definition.get_subcommands().filter(|command| !command.is_hide_set());
+        let words =
+            shown.flat_map(|command| [command.get_name()].into_iter().chain(command.get_all_aliases()));
+        let (mut shared, mut shadowed): (Vec<_>, Vec<_>) =
+            words.partition(|word| codex_auth::config::CODEX_COMMANDS.contains(word));
+        // clap's own, which is no subcommand here.
+        shared.push("help");
+        shared.sort_unstable();
+        shadowed.sort_unstable();
+        assert_eq!(help::SHARED.map(|(name, _)| name).as_slice(), shared);
+        assert_eq!(help::SHADOWED.as_slice(), shadowed);
+    }
 
     #[test]
     fn a_bare_token_is_parsed_as_clap_parses_it() {

@@ -98,7 +98,9 @@ fn page(command: &Command, date: Date) -> io::Result<Vec<u8>> {
     let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     // Examples, exit codes and the link have separate sections.
     let is_prose = |paragraph: &&str| {
-        ![help::EXAMPLES, help::EXIT_CODES, help::MORE].iter().any(|heading| paragraph.starts_with(heading))
+        ![help::EXAMPLES, help::FRONT, help::EXIT_CODES, help::MORE]
+            .iter()
+            .any(|heading| paragraph.starts_with(heading))
     };
     for paragraph in end.split("\n\n").filter(is_prose).filter(|paragraph| !paragraph.is_empty()) {
         own.control("PP", []).text([roman(name::in_commands(paragraph))]);
@@ -166,6 +168,14 @@ fn program_sections() -> Roff {
         ("codex-auth/keeper/sock", "socket of the keeper; its folder can be mounted into a container"),
     ] {
         item(&mut own, path, purpose);
+    }
+    own.control("SH", ["IN FRONT OF CODEX"]);
+    own.text([roman("Where this program comes before OpenAI's Codex on PATH, under the name codex:")]);
+    for (name, who) in help::SHARED {
+        item(&mut own, name, who);
+    }
+    for (names, who) in help::others() {
+        item(&mut own, &names, who);
     }
     own.control("SH", ["EXIT STATUS"]);
     item(&mut own, "0", "done");

@@ -38,7 +38,12 @@ pub(crate) fn of_this_run() -> &'static str {
 /// shared name.
 pub(crate) fn in_commands(text: &str) -> String {
     let name = of_this_run();
-    text.replace("codex ", &format!("{name} ")).replace("/completions/codex", &format!("/completions/{name}"))
+    in_files(&text.replace("codex ", &format!("{name} ")))
+}
+
+/// Returns `text` with the name of this run in the names of completion files.
+pub(crate) fn in_files(text: &str) -> String {
+    text.replace("/completions/codex", &format!("/completions/{}", of_this_run()))
 }
 
 /// Returns whether `words` call the program by its second name.

@@ -2,16 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
-use codex_auth_platform::process;
 use serde::Deserialize;
 
-/// How long a program may take to print its version.
-const TIMEOUT: Duration = Duration::from_secs(5);
+use crate::next_output;
+
 /// The name of Codex in the package registry of npm, for all systems.
 const PACKAGE: &str = "@openai/codex";
 /// How many folders above the program may hold the description of its package.
@@ -53,16 +48,10 @@ fn without_system(version: &str) -> &str {
     system.map_or(version, |at| &version[..at])
 }
 
-/// The first line that `program --version` prints within [`TIMEOUT`].
+/// The first line that `program --version` prints.
 pub(crate) fn printed(program: &Path) -> Option<String> {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = process::remove_loader_variables(&mut command).spawn().ok()?;
-    let (send, output) = mpsc::channel();
-    let started = thread::Builder::new().spawn(move || send.send(child.wait_with_output()));
-    let output = started.ok().and_then(|_| output.recv_timeout(TIMEOUT).ok()?.ok())?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    let line = line.lines().next().unwrap_or_default();
+    let printed = next_output::of(program, &["--version"])?;
+    let line = printed.lines().next().unwrap_or_default();
     Some(crate::output::plain(line.trim())).filter(|line| !line.is_empty())
 }
 

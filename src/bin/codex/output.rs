@@ -191,7 +191,7 @@ impl Output {
 
     fn page(&self, page: &StyledStr, terminal: bool) -> String {
         let page = if self.is_coloured(terminal) { page.ansi().to_string() } else { page.to_string() };
-        in_own_name(&page).into_owned()
+        name::in_files(&in_own_name(&page))
     }
 
     /// Writes fields to stdout with their values aligned.

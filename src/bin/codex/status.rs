@@ -1,17 +1,24 @@
 //! `codex status`: shows the account, the store and the expiry, without a refresh or a network request.
 
+use std::path::Path;
+
 use clap::Args;
-use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
-use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
+use codex_auth::keeper::Client;
+use codex_auth::manager::{self, JobFailure, LoginStatus, Unusable, Usability};
+use codex_auth::redaction::printable;
+use codex_auth::{AuthMode, Clock, Environment, ErrorKind, store};
 use serde_json::json;
 
-use crate::context::{CommandContext, account, location_text, selected_elsewhere, warnings};
+use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
-use crate::output::{Output, Paint, plain, relative};
+use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
+
+/// The longest reason that is shown.
+const LONGEST_REASON: usize = 400;
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::STATUS)]
@@ -22,14 +29,19 @@ pub(crate) struct StatusArguments {
 }
 
 pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandOutcome {
-    let session = CommandContext::open(output)?;
+    let environment = Environment::of_process()?;
+    output.configure(&environment);
+    let credential = provider::of_environment(&environment);
+    if let (Some(socket), None) = (&environment.socket, &credential) {
+        return of_keeper(socket, output);
+    }
+    let session = CommandContext::at(store::locate(&environment)?, environment, output)?;
     let status = LoginStatus::read(&session.stores, &session.environment)?;
     let usability = status.usability();
     let (found, snapshot) = (status.find_report(), status.snapshot());
     let document = snapshot.document();
     let mode = document.and_then(AuthDocument::mode);
     output.head("account", account(document));
-    let credential = provider::of_environment(&session.environment);
     // The same answer as that of `codex token`.
     let unusable = match &credential {
         Some(credential) => provider::unusable(credential, &session),
@@ -67,6 +79,62 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
         (Some(_), None) => Ok(()),
         (Some(_), Some(_)) => Err(CommandError::reported(Exit::LogInAgain)),
         (None, _) => verdict(&usability, output),
+    }
+}
+
+/// The login of the keeper behind `CODEX_AUTH_SOCKET`, which `codex token` asks too.
+fn of_keeper(socket: &Path, output: &mut Output) -> CommandOutcome {
+    let status = Client::at(socket).status().map_err(keeper_error)?;
+    output.set_home(json!(status.home));
+    output.head("account", json!(status.account));
+    let why = format!("keeper at {} (CODEX_AUTH_SOCKET)", socket.display());
+    let kind = status.kind.unwrap_or(ErrorKind::Failed);
+    if output.is_json() {
+        output.report(json!({
+            "logged_in": !(status.reason.is_some() && kind == ErrorKind::NotLoggedIn),
+            "method": null,
+            "provider": null,
+            "usable": status.reason.is_none(),
+            "reason": status.reason,
+            "busy": status.busy,
+            "expires_at": status.expires_at.map(|moment| moment.to_string()),
+            "last_refresh": null,
+            "store": null,
+            "location": path_text(socket),
+            "because": "CODEX_AUTH_SOCKET is set",
+            "warnings": [],
+        }))?;
+    } else {
+        let now = Clock::system().now();
+        let mut fields = Vec::new();
+        if let Some(account) = &status.account {
+            fields.extend(account.email.iter().map(|email| {
+                let plan =
+                    account.plan.as_ref().map(|plan| format!(" ({})", plain(plan))).unwrap_or_default();
+                ("account", format!("{}{plan}", plain(email)))
+            }));
+            fields.extend(account.id.iter().map(|id| ("workspace", plain(id))));
+        }
+        fields.push(("asked", why));
+        fields.extend(status.expires_at.map(|moment| ("expires", relative(moment, now))));
+        fields.push(("usable", usable(status.reason.as_deref(), status.busy.as_deref(), output)));
+        output.fields(&fields)?;
+    }
+    let Some(reason) = status.reason else { return Ok(()) };
+    let failed = CommandError::from(JobFailure::new(kind, reason));
+    if !output.is_json() {
+        failed.hints().iter().for_each(|hint| output.hint(hint));
+    }
+    Err(CommandError::reported(failed.kind()))
+}
+
+/// Whether a token is available, for a person.
+fn usable(reason: Option<&str>, busy: Option<&str>, output: &Output) -> String {
+    let (yes, no) = (output.on_stdout("yes", Paint::Green), output.on_stdout("no", Paint::Red));
+    match (reason, busy) {
+        (Some(reason), _) => format!("{no}: {}", printable(reason, LONGEST_REASON)),
+        (None, Some(holder)) => format!("{yes}, when {} has finished", plain(holder)),
+        (None, None) => yes,
     }
 }
 
@@ -134,15 +202,8 @@ fn show(
     if let Some(moment) = document.last_refresh() {
         fields.push(("refreshed", relative(moment, now)));
     }
-    let (yes, no) = (output.on_stdout("yes", Paint::Green), output.on_stdout("no", Paint::Red));
-    fields.push((
-        "usable",
-        match (usability.reason(), usability.busy()) {
-            (Some(reason), _) => format!("{no}: {reason}"),
-            (None, Some(holder)) => format!("{yes}, when {} has finished", plain(&holder)),
-            (None, None) => yes,
-        },
-    ));
+    let reason = usability.reason().map(ToString::to_string);
+    fields.push(("usable", usable(reason.as_deref(), usability.busy().as_deref(), output)));
     Ok(output.fields(&fields)?)
 }
 
@@ -161,9 +222,7 @@ pub(crate) fn unusable(reason: &manager::Error) -> CommandError {
     let hint = match (reason, failed.kind()) {
         (manager::Error::Unusable(Unusable::NotLoggedIn), _) => LOG_IN_FIRST,
         (manager::Error::Unusable(Unusable::NotReplaced), _) => KEEPER_ELSEWHERE,
-        (manager::Error::Unusable(Unusable::Forbidden(_)), _) => {
-            "log in to a workspace that config.toml allows: codex login"
-        }
+        (manager::Error::Unusable(Unusable::Forbidden(_)), _) => "log in as config.toml allows: codex login",
         (manager::Error::Unusable(_), Exit::LogInAgain) => "log in again: codex login",
         (manager::Error::Unusable(_), exit) => return CommandError::new(exit, reason.to_string()),
         _ => return failed,

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use clap::Args;
 use codex_auth::external::ExternalToken;
-use codex_auth::keeper::{Client, ClientError, IssuedToken, KeeperRefusal, RefreshPolicy};
+use codex_auth::keeper::{Client, IssuedToken, RefreshPolicy};
 use codex_auth::manager::{AccountPolicy, Snapshot, TokenDemand, Unusable};
 use codex_auth::redaction;
 use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::context::{CommandContext, account, warnings};
+use crate::context::{CommandContext, account, keeper_error, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text, relative};
 use crate::provider;
@@ -105,14 +105,7 @@ fn cached_by_keeper(
 /// Returns a token from the keeper behind `CODEX_AUTH_SOCKET`, which refreshes it if necessary.
 fn from_socket(socket: &Path, arguments: &TokenArguments) -> Result<IssuedToken, CommandError> {
     let min_ttl = arguments.min_ttl.map(SignedDuration::unsigned_abs);
-    Client::at(socket).token(min_ttl, RefreshPolicy::Wait).map_err(|error| match error {
-        ClientError::Refused(KeeperRefusal::Failed(failure)) => failure.into(),
-        error @ ClientError::Unreachable { .. } => {
-            CommandError::new(Exit::StoreUnavailable, error.to_string())
-                .hint("start the keeper of that socket (codex sync run), or unset CODEX_AUTH_SOCKET")
-        }
-        error => CommandError::new(Exit::TryAgain, error.to_string()),
-    })
+    Client::at(socket).token(min_ttl, RefreshPolicy::Wait).map_err(keeper_error)
 }
 
 fn print_provided(

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use super::shells::{SHELLS, accepted, completed, in_zsh};
 use crate::support::{Run, TestHome, names, program};
 
 /// The options of each command, by the words that call it.
@@ -52,14 +54,6 @@ fn script(home: &TestHome, shell: &str) -> PathBuf {
     let ended = home.codex(["completions", shell]).run().expect(0);
     assert!(ended.err.is_empty(), "{ended}");
     home.write(&format!("codex.{shell}"), ended.out)
-}
-
-/// The output of a program that reports no error.
-fn accepted(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && err.is_empty(), "{command:?}\n{out}{err}");
-    out.into_owned()
 }
 
 #[test]
@@ -184,40 +178,39 @@ fn completions_have_every_command_and_option_and_nothing_hidden() {
 }
 
 #[test]
-fn bash_and_fish_complete_commands_options_and_stores() {
+fn shells_complete_commands_options_and_stores() {
     let home = TestHome::new();
-    let (bash, fish) = (script(&home, "bash"), script(&home, "fish"));
-    let in_bash = |words: &[&str]| {
-        // Calls the completion function as bash does for the Tab key.
-        let complete = r#"source "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _codex codex "${@: -1}" "${@: -2:1}"
-            printf '%s\n' "${COMPREPLY[@]}""#;
-        let printed = accepted(Command::new("bash").args(["-c", complete]).arg(&bash).args(words));
-        printed.lines().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
-    };
-    let in_fish = |words: &[&str]| {
-        let complete = "source $argv[1]; complete -C \"$argv[2]\"";
-        let line = words.join(" ");
-        let printed = accepted(
-            Command::new("fish")
-                .args(["--no-config", "-c", complete])
-                .arg(&fish)
-                .arg(line)
-                .env("HOME", home.path()),
-        );
-        printed.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    for (words, expected) in [
-        (&["codex", "lo"][..], &["login", "logout"][..]),
-        (&["codex", "token", "--min"], &["--min-ttl"]),
-        (&["codex", "login", "--store", ""], &["auto", "file", "keychain"]),
-        (&["codex", "migrate", "--to", ""], &["file", "keychain"]),
-        (&["codex", "sync", "un"], &["uninstall"]),
-        (&["codex", "tran"], &[]),
-    ] {
-        for (shell, mut printed) in [("bash", in_bash(words)), ("fish", in_fish(words))] {
-            printed.sort();
-            assert_eq!(printed, expected, "{shell} {words:?}");
+    for shell in SHELLS {
+        let script = script(&home, shell);
+        for (line, expected) in [
+            ("codex lo", &["login", "logout"][..]),
+            ("codex token --min", &["--min-ttl"]),
+            ("codex login --store ", &["auto", "file", "keychain"]),
+            ("codex migrate --to ", &["file", "keychain"]),
+            ("codex sync un", &["uninstall"]),
+            ("codex tran", &[]),
+        ] {
+            assert_eq!(completed(shell, &script, line), expected, "{shell} {line}");
         }
+        assert_eq!(in_zsh(&self::script(&home, "zsh"), "codex sync un"), "codex sync uninstall");
+    }
+}
+
+#[test]
+fn a_next_codex_without_a_script_delays_a_shell_for_seconds_at_most() {
+    let home = TestHome::new();
+    for (name, text) in [("hangs", "#!/bin/sh\nexec sleep 1000\n"), ("fails", "#!/bin/sh\necho no; exit 1\n")]
+    {
+        let next = super::hand_over::folder(&home, name, "codex", text);
+        let begun = Instant::now();
+        let ended = home.codex(["completion"]).env("PATH", super::hand_over::path([&*next])).run().expect(0);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{name}: {:?}", begun.elapsed());
+        let script = home.write(name, ended.out);
+        // Codex's commands by name, and ours.
+        assert_eq!(completed("bash", &script, "codex feat"), ["features"], "{name}");
+        assert_eq!(completed("bash", &script, "codex token --min"), ["--min-ttl"], "{name}");
+        let left = Command::new("pgrep").args(["-fx", "sleep 1000"]).output().unwrap();
+        assert!(name == "fails" || left.stdout.is_empty(), "it still runs");
     }
 }
 

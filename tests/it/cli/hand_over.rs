@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::{Run, TestHome, program, search_path};
 
@@ -88,6 +89,11 @@ fn the_first_word_decides_which_program_runs() {
         &["--json", "-q", "status"],
         &["-c", "model=o3", "status"],
         &["-c", key, "-c", "model=o3", "status"],
+        &["whoami"],
+        &["completion"],
+        &["-c", "model=o3", "completion", "zsh"],
+        &["completion", "--help"],
+        &["help", "completion"],
     ] {
         let ended = run(words);
         assert_ne!(ended.code, Some(7), "{words:?} is ours\n{ended}");
@@ -107,6 +113,7 @@ fn the_first_word_decides_which_program_runs() {
         &["exec", "--help"],
         &["-h", "exec"],
         &["-v"],
+        &["completion", "--later"],
     ] {
         let ended = run(words).expect(7);
         let each: String = words.iter().map(|word| format!("<{word}>\n")).collect();
@@ -180,6 +187,73 @@ fn a_script_that_starts_this_program_again_leads_to_the_real_codex() {
 }
 
 #[test]
+fn a_script_that_starts_this_program_as_a_child_leads_to_the_real_codex() {
+    let home = TestHome::new();
+    let next = folder(&home, "next", "codex", REPORTS);
+    let ours = program();
+    let folder_of_ours = ours.parent().unwrap();
+    let ours = ours.display();
+    for (name, text) in [
+        ("plain", format!("#!/bin/sh\n{ours} \"$@\"\n")),
+        ("group", format!("#!/bin/sh\n({ours} \"$@\"; exit $?)\n")),
+        ("later", format!("#!/bin/sh\ntimeout 60 {ours} \"$@\"\nexit $?\n")),
+        (
+            "python",
+            format!(
+                "#!/usr/bin/python3\nimport subprocess, sys\nsys.exit(subprocess.call(['{ours}', *sys.argv[1:]]))\n"
+            ),
+        ),
+        (
+            "node",
+            format!(
+                "#!/usr/bin/env node\nconst {{ spawnSync }} = require('child_process');\n\
+                 process.exit(spawnSync('{ours}', process.argv.slice(2), {{ stdio: 'inherit' }}).status);\n"
+            ),
+        ),
+    ] {
+        let wrapper = folder(&home, name, "codex", &text);
+        // Where the script comes after this program, or this program is not on PATH, the loop is detected. Other
+        // interpreters take long to start.
+        let is_quick = text.starts_with("#!/bin/sh");
+        let paths = [
+            path([&*wrapper, folder_of_ours, &*next]),
+            path([folder_of_ours, &*wrapper, &*next]),
+            path([&*wrapper, &*next]),
+        ];
+        for path in paths.iter().take(if is_quick { 3 } else { 1 }) {
+            let begun = Instant::now();
+            let run = Run::of(&wrapper.join("codex"), ["exec"]).envs(home.variables());
+            let ended = run.env("PATH", path).run().expect(7);
+            assert_eq!(ended.out.matches("next").count(), 1, "{name}\n{ended}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{name}: {:?}", begun.elapsed());
+        }
+        if is_quick {
+            let alone = Run::of(&wrapper.join("codex"), ["exec"]).envs(home.variables());
+            let alone = alone.env("PATH", path([&*wrapper])).run().refused(1);
+            assert!(alone.err.contains("start one another again and again"), "{name}\n{alone}");
+        }
+    }
+}
+
+#[test]
+fn agents_that_start_one_another_are_not_cut() {
+    let home = TestHome::new();
+    let ours = program();
+    let ours = ours.parent().unwrap();
+    let nests = r#"#!/bin/sh
+[ "$1" = 0 ] && { echo the last; exit; }
+sh -c "codex $(($1 - 1))"
+"#;
+    let next = folder(&home, "next", "codex", nests);
+    let wrapper = format!("#!/bin/sh\n{}/codex \"$@\"\n", ours.display());
+    let wrapper = folder(&home, "wrapper", "codex", &wrapper);
+    for path in [path([ours, &*next]), path([ours, &*wrapper, &*next]), path([&*wrapper, &*next])] {
+        let ended = home.codex(["12"]).env("PATH", &path).run().expect(0);
+        assert_eq!(ended.out, "the last\n", "{ended}");
+    }
+}
+
+#[test]
 fn two_copies_of_this_program_do_not_run_each_other_endlessly() {
     let home = TestHome::new();
     let copies = ["one", "other"].map(|name| {
@@ -210,7 +284,7 @@ echo "called with $*"
     assert_eq!(ended.out, "called with outer\ncalled with inner\n");
     let next = folder(&home, "endless", "codex", "#!/bin/sh\ncodex \"$@\"\n");
     let ended = home.codex(["exec"]).env("PATH", path([ours, &next])).run().refused(1);
-    assert!(ended.err.contains("starts this program again and again"), "{ended}");
+    assert!(ended.err.contains("start one another again and again"), "{ended}");
 }
 
 #[test]

@@ -4,6 +4,9 @@ mod command_lines;
 mod doctor;
 mod generated;
 pub mod hand_over;
+// Linux: another user.
+#[cfg(target_os = "linux")]
+mod hand_over_owners;
 mod hand_over_refresh;
 mod interrupts;
 // Linux: keychain items of other programs.
@@ -17,6 +20,7 @@ mod macos;
 mod messages;
 mod migrate;
 mod second_name;
+pub mod shells;
 mod status;
 // Linux: systemd.
 #[cfg(target_os = "linux")]

@@ -56,6 +56,30 @@ fn a_login_that_the_configuration_keeps_from_being_read_is_named() {
     assert!(!home.document().exists() && ended.err.contains("auth.json"), "{ended}");
 }
 
+#[test]
+fn a_kind_of_login_that_the_configuration_forbids_is_not_usable() {
+    let home = TestHome::new();
+    let codex = |words: &[&'static str]| home.codex(words.iter().copied()).run();
+    let key = r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#;
+    for (document, rule) in
+        [(key.to_owned(), "chatgpt"), (chatgpt("acct-1", "rt-1", now(), now() + 3_600), "api")]
+    {
+        home.write("auth.json", document);
+        home.write("config.toml", format!("forced_login_method = \"{rule}\"\n"));
+        let why = format!(
+            "config.toml allows logins only by {}",
+            if rule == "api" { "API key" } else { "ChatGPT account" }
+        );
+        let status = codex(&["status"]).expect(3);
+        assert!(status.out.contains(" usable ") && status.out.contains(&format!(" no: {why}")), "{status}");
+        assert!(status.err.contains("hint: log in as config.toml allows: codex login"), "{status}");
+        let token = codex(&["token"]).refused(3);
+        assert!(token.err.contains(&why), "{token}");
+        home.write("config.toml", "");
+        codex(&["status"]).expect(0);
+    }
+}
+
 fn an_api_key_is_named_by_its_fingerprint(machine: &mut Machine) {
     machine.store_text(r#"{"auth_mode":"apikey","OPENAI_API_KEY":"sk-test-123"}"#);
     let ended = machine.codex(["status"]).run().expect(0);

@@ -104,6 +104,32 @@ fn an_installed_keeper_is_enabled_and_every_step_is_shown() {
 }
 
 #[test]
+fn the_service_gets_the_proxy_of_the_shell_but_no_password() {
+    let user = User::new("exit 0");
+    let unit = || fs::read_to_string(user.unit().unwrap()).unwrap();
+    for (proxy, exceptions) in [
+        ("HTTPS_PROXY", "NO_PROXY"),
+        ("https_proxy", "no_proxy"),
+        ("ALL_PROXY", "NO_PROXY"),
+        ("all_proxy", "no_proxy"),
+    ] {
+        let run = user.codex(["sync", "install"]).env(proxy, "http://proxy.example:3128");
+        let ended = run.env(exceptions, "localhost,.example").run().expect(0);
+        let text = unit();
+        assert!(text.contains(&format!("Environment=\"{proxy}=http://proxy.example:3128\"\n")), "{text}");
+        assert!(text.contains(&format!("Environment=\"{exceptions}=localhost,.example\"\n")), "{text}");
+        assert!(ended.err.starts_with(&format!("the service gets {proxy} from this shell\n")), "{ended}");
+        assert_eq!(objections(&user.unit().unwrap()), "");
+    }
+    let ended = user.codex(["sync", "install"]).env("HTTPS_PROXY", "http://ada:sesame@proxy.example").run();
+    let warning =
+        "warning: HTTPS_PROXY contains a user name or password, which is not written into the service";
+    assert!(ended.expect(0).err.starts_with(warning) && !unit().contains("sesame"));
+    user.codex(["sync", "install"]).run().expect(0);
+    assert!(!unit().contains("PROXY"));
+}
+
+#[test]
 fn the_default_home_has_one_service_however_it_is_named() {
     let user = User::new("exit 0");
     let (default, link) = (user.folder.path().join(".codex"), user.folder.path().join("link"));
@@ -292,7 +318,12 @@ fn variables_that_the_service_will_not_see_are_reported() {
     let user = User::new("exit 0");
     let run = user.codex(["sync", "install"]).env("HTTPS_PROXY", "http://user:pass-word@127.0.0.1:1");
     let ended = run.run().expect(0);
-    assert!(ended.err.contains("HTTPS_PROXY is set in this shell but not for the service"), "{ended}");
+    assert!(
+        ended
+            .err
+            .contains("HTTPS_PROXY contains a user name or password, which is not written into the service"),
+        "{ended}"
+    );
     assert!(!ended.err.contains("pass-word"), "{ended}");
 }
 

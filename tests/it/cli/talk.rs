@@ -45,6 +45,18 @@ fn help_is_short_and_names_every_command() {
       codex status                 show the account, the store and the expiry
       codex token                  print an access token
 
+    In front of OpenAI's Codex, under the name codex:
+      app-server  over stdio, this program for the account and Codex for the rest; else Codex
+      completion  this program; the script knows the commands of both
+      doctor      this program, then Codex
+      help        this program for its own commands, Codex for the others
+      login       this program, or Codex with an option that only Codex has
+      logout      this program, never Codex, which removes a login that it could not revoke
+      completions, man, migrate, refresh, status, sync, token, watch, whoami
+                  this program; for Codex alone, prompts of one word
+      anything else
+                  Codex, after a refresh if the command uses a stale login
+
     Exit codes:
         0  done
         1  failed, or not logged in
@@ -86,8 +98,7 @@ fn a_usage_error_exits_with_2_and_is_on_stderr() {
     hint: install OpenAI's Codex in a folder on PATH, before or after this program
     hint: codex --help
     ");
-    for line in [&[][..], &["status", "--yaml"], &["token", "now"], &["completions"], &["completions", "cmd"]]
-    {
+    for line in [&[][..], &["status", "--yaml"], &["token", "now"], &["completions", "cmd"]] {
         let ended = home.codex(line.iter().copied()).run().expect(2);
         assert!(ended.out.is_empty() && !ended.err.is_empty(), "{ended}");
     }

@@ -161,7 +161,7 @@ fn a_token_that_cannot_be_written_out_is_a_failure() {
 #[test]
 fn a_header_and_a_report_exclude_each_other() {
     let ended = TestHome::new().codex(["token", "--header", "--json"]).run().expect(2);
-    assert_eq!(ended.out, "");
+    assert_eq!(ended.json()["error"]["kind"], "usage", "{ended}");
 }
 
 #[test]

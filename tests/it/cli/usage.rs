@@ -16,7 +16,7 @@ fn is_misuse(words: &[&str], message: &str, hints: &[&str]) {
     let ended = run(words).refused(2);
     let hints: String = hints.iter().map(|hint| format!("hint: {hint}\n")).collect();
     assert_eq!(ended.err, format!("error: {message}\n\n{hints}"), "{words:?}");
-    assert_eq!(ended.out, "", "{words:?}");
+    assert_eq!(ended.out.is_empty(), !words.contains(&"--json"), "{words:?}");
 }
 
 #[test]
@@ -31,7 +31,6 @@ fn a_usage_error_names_the_argument_and_the_help_of_the_command() {
         (&["migrate", "--to", "floppy"], "--to needs keychain or file", "migrate"),
         (&["migrate"], "`codex migrate` needs --to STORE", "migrate"),
         (&["migrate", "--yes", "--to", "file"], "--yes needs --from-codex", "migrate"),
-        (&["completions"], "`codex completions` needs SHELL", "completions"),
         (&["completions", "cmd"], "SHELL needs bash, elvish, fish, powershell or zsh", "completions"),
         (&["man"], "`codex man` needs DIR", "man"),
         (&["man", "/", "--date", "x"], "--date needs a date such as 2026-11-21", "man"),
@@ -203,4 +202,20 @@ fn the_second_name_is_used_in_messages_help_and_version() {
         let page = run(&[command, "--help"]).expect(0).out;
         assert!(!page.contains("codex login") && page.contains(&format!("  codex-auth {command}")), "{page}");
     }
+}
+
+#[test]
+fn a_usage_error_is_json_where_json_is_asked_for() {
+    for (words, message) in [
+        (&["status", "--json", "--nope"][..], "unexpected argument '--nope' for `codex status`"),
+        (&["--json", "token", "now"], "unexpected argument 'now' for `codex token`"),
+        (&["token", "--json", "--min-ttl"], "--min-ttl needs a value"),
+        (&["--json", "-c", "foo", "status"], "-c needs KEY=VALUE"),
+        (&["hi", "logout", "--json"], "'logout' after a prompt is not passed on to another codex"),
+    ] {
+        let ended = run(words).refused(2);
+        let error = &ended.json()["error"];
+        assert_eq!((&error["message"], &error["kind"]), (&message.into(), &"usage".into()), "{ended}");
+    }
+    assert_eq!(run(&["token", "now", "--", "--json"]).refused(2).out, "");
 }

@@ -1,8 +1,13 @@
 //! OpenAI's Codex 0.169 and this program with one item of the Secret Service.
 
+use scripted_authority::{Account, DeviceFlow};
+
+use super::codex::{codex_0169, codex_0171};
 use super::codex::{our_login, their_login, their_status, theirs, they_are_logged_out, they_have_a_key};
+use super::hand_over::eight_cost_one_request;
+use crate::manager::world::World;
 use crate::support::session::{PrivateSession, inside};
-use crate::support::{TestHome, chatgpt, here, items};
+use crate::support::{Machine, Run, TestHome, chatgpt, eventually, here, items, now};
 
 #[test]
 fn a_login_into_the_keychain_makes_codex_use_it() {
@@ -89,5 +94,30 @@ fn a_migration_joins_two_items_that_codex_rejects() {
         assert!(refused.err.contains("matched by 2 credentials"), "{refused}");
         home.codex(["migrate", "--to", "keychain"]).run().expect(0);
         they_have_a_key(&home);
+    });
+}
+
+#[test]
+fn eight_codex_processes_with_an_expired_login_by_codex_cost_one_request() {
+    inside(here!(), || {
+        for codex in [codex_0169(), codex_0171()] {
+            let mut machine = Machine::with_keychain();
+            let world = World::empty(&mut machine);
+            let home = &world.machine.home;
+            world.authority.visit_as(Account::numbered(1));
+            world.authority.adjust(|policy| {
+                policy.device = DeviceFlow::ApprovesAfter(1);
+                policy.access_lifetime = 1;
+            });
+            let url = world.authority.url().to_owned();
+            let login = Run::of(&codex, ["login", "--device-auth", "--experimental_issuer", &url]);
+            login.envs(home.variables()).env("HOME", home.beside("user")).run().expect(0);
+            assert!(!home.document().exists() && items(home).len() == 1);
+            world.authority.adjust(|policy| policy.access_lifetime = 3_600);
+            let received = now();
+            eventually("the end of the token", || now() > received + 1);
+            eight_cost_one_request(&codex, &world, &[]);
+            assert!(!home.document().exists() && items(home).len() == 1);
+        }
     });
 }

@@ -11,12 +11,13 @@ use crate::support::{Run, TestHome};
 /// What this program does with a command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// As Codex: the same exit code, something or nothing on standard output, and the login stored or removed.
+    /// As Codex: the same exit code, something or nothing on each stream, and the login stored or removed. If Codex runs
+    /// it, the same text on standard output.
     Same,
-    /// It exits with this code; the login is stored.
-    Stored(i32),
-    /// It logs out.
-    LogsOut,
+    /// It exits with this code, and the login is stored, for this reason.
+    Stored(i32, &'static str),
+    /// It logs out, for this reason.
+    LogsOut(&'static str),
 }
 
 use Expected::{LogsOut, Same, Stored};
@@ -24,6 +25,13 @@ use Expected::{LogsOut, Same, Stored};
 type Line = (&'static [&'static str], Expected);
 
 const THREADS: usize = 4;
+const OWN_COMMAND: &str = "a command of codex-auth; to Codex it is a prompt, or unknown";
+const OWN_OPTION: &str = "an option of codex-auth; Codex does not have it";
+/// The words of a line that this program may run; Codex runs all others.
+const SHARED: [&str; 10] =
+    ["app-server", "completion", "doctor", "help", "login", "logout", "--help", "-h", "--version", "-V"];
+/// Begins a line of Codex about its home in the temporary folder.
+const ABOUT_THE_HOME: &str = "WARNING: proceeding, even though we could not create PATH aliases";
 
 const LINES: &[Line] = &[
     // The sessions of Codex, which need a terminal.
@@ -55,6 +63,9 @@ const LINES: &[Line] = &[
     (&["help", "logout"], Same),
     (&["completion", "bash"], Same),
     (&["completion", "nope"], Same),
+    (&["completion"], Same),
+    (&["completion", "zsh", "-c", "model=x"], Same),
+    (&["completion", "--help"], Same),
     (&["features", "list"], Same),
     // The login.
     (&["login", "status"], Same),
@@ -129,28 +140,54 @@ const LINES: &[Line] = &[
     (&["doctor", "--nope"], Same),
     (&["doctor", "extra"], Same),
     // Ours.
-    (&["status"], Stored(0)),
-    (&["-c", "model=x", "status"], Stored(0)),
-    (&["token"], Stored(0)),
-    (&["completions", "bash"], Stored(0)),
-    (&["help", "status"], Stored(0)),
-    (&["login", "status", "--json"], Stored(0)),
-    (&["logout", "--json"], LogsOut),
-    (&["logout", "--force"], LogsOut),
+    (&["whoami"], Stored(0, OWN_COMMAND)),
+    (&["status"], Stored(0, OWN_COMMAND)),
+    (&["-c", "model=x", "status"], Stored(0, OWN_COMMAND)),
+    (&["token"], Stored(0, OWN_COMMAND)),
+    (&["completions", "bash"], Stored(0, OWN_COMMAND)),
+    (&["help", "status"], Stored(0, OWN_COMMAND)),
+    (&["login", "status", "--json"], Stored(0, OWN_OPTION)),
+    (&["logout", "--json"], LogsOut(OWN_OPTION)),
+    (&["logout", "--force"], LogsOut(OWN_OPTION)),
     // Stricter than Codex, which logs out after a prompt, or less strict, because the values are not used.
-    (&["hi", "logout"], Stored(2)),
-    (&["-", "logout"], Stored(2)),
-    (&["-c", "model", "logout"], Stored(2)),
-    (&["login", "--with-api-key", "status"], Stored(2)),
-    (&["login", "--api-key", "sk-x"], Stored(2)),
-    (&["login", "--with-api-key", "--with-access-token"], Stored(2)),
-    (&["--enable", "nope", "logout"], LogsOut),
-    (&["-s", "nope", "logout"], LogsOut),
-    (&["-m", "x", "-m", "y", "logout"], LogsOut),
+    (
+        &["hi", "logout"],
+        Stored(2, "Codex logs out although a prompt stands before it; that is probably a mistake"),
+    ),
+    (
+        &["-", "logout"],
+        Stored(2, "Codex logs out although a prompt stands before it; that is probably a mistake"),
+    ),
+    (&["-c", "model", "logout"], Stored(2, "a usage error, which has another exit code in Codex")),
+    (
+        &["login", "--with-api-key", "status"],
+        Stored(2, "the option does not belong to `status`, and Codex ignores it"),
+    ),
+    (&["login", "--api-key", "sk-x"], Stored(2, "a usage error, which has another exit code in Codex")),
+    (
+        &["login", "--with-api-key", "--with-access-token"],
+        Stored(2, "a usage error, which has another exit code in Codex"),
+    ),
+    (&["--enable", "nope", "logout"], LogsOut("Codex refuses an option that a logout does not use")),
+    (&["-s", "nope", "logout"], LogsOut("Codex refuses an option that a logout does not use")),
+    (&["-m", "x", "-m", "y", "logout"], LogsOut("Codex refuses an option that a logout does not use")),
 ];
 
-/// The exit code, whether there was standard output, and whether the login is stored.
-type Outcome = (Option<i32>, bool, bool);
+/// What a command line did.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: bool,
+    is_stored: bool,
+}
+
+impl Outcome {
+    /// Without the text of standard output, which is another one if this program runs the line.
+    fn in_kind(self) -> Self {
+        Self { out: if self.out.is_empty() { String::new() } else { "…".to_owned() }, ..self }
+    }
+}
 
 fn outcome(words: &[&str], run: impl FnOnce(&TestHome) -> Run) -> Outcome {
     let home = TestHome::new();
@@ -162,7 +199,8 @@ fn outcome(words: &[&str], run: impl FnOnce(&TestHome) -> Run) -> Outcome {
     let run = run.through(["unshare", "-n", "env", "-C", &here]);
     let ended = run.run();
     assert!(!ended.err.contains("panicked"), "{words:?}\n{ended}");
-    (ended.code, !ended.out.is_empty(), home.document().exists())
+    let err = ended.err.lines().any(|line| !line.starts_with(ABOUT_THE_HOME));
+    Outcome { code: ended.code, out: ended.out, err, is_stored: home.document().exists() }
 }
 
 /// Compares every line, a few at a time, because Codex waits for the network in some.
@@ -189,13 +227,16 @@ fn differences<'a>(codex: &Path, lines: impl Iterator<Item = &'a Line>) -> Vec<S
             Same => {
                 let theirs =
                     outcome(words, |home| Run::of(codex, words.iter().copied()).envs(home.variables()));
+                let is_shared = words.iter().any(|word| SHARED.contains(word));
+                let (ours, theirs) =
+                    if is_shared { (ours.in_kind(), theirs.in_kind()) } else { (ours, theirs) };
                 if ours != theirs {
                     differences.push(format!("{words:?}: {ours:?}, Codex {theirs:?}"));
                 }
                 continue;
             }
-            Stored(code) => (ours.0, ours.2) == (Some(*code), true),
-            LogsOut => (ours.0, ours.2) == (Some(0), false),
+            Stored(code, _) => (ours.code, ours.is_stored) == (Some(*code), true),
+            LogsOut(_) => (ours.code, ours.is_stored) == (Some(0), false),
         };
         if !is_expected {
             differences.push(format!("{words:?}: {ours:?}, expected {expected:?}"));
@@ -214,8 +255,67 @@ fn command_lines_behave_as_with_codex_0171_alone() {
     compare(&codex_0171());
 }
 
+/// The part of the README about these command lines.
+fn documented() -> String {
+    let same = LINES.iter().filter(|(_, expected)| *expected == Same).count();
+    let mut reasons: Vec<&str> = Vec::new();
+    let mut rows = String::new();
+    for (_, expected) in LINES {
+        let (Stored(_, reason) | LogsOut(reason)) = expected else { continue };
+        if reasons.contains(reason) {
+            continue;
+        }
+        reasons.push(reason);
+        let alike = LINES.iter().filter(|(_, other)| match other {
+            Stored(_, other) | LogsOut(other) => other == reason,
+            Same => false,
+        });
+        let alike: Vec<_> = alike.map(|(words, _)| format!("`codex {}`", words.join(" "))).collect();
+        let effect = match expected {
+            Stored(0, _) | Same => "runs",
+            Stored(..) => "exits with 2, and the login stays",
+            LogsOut(_) => "logs out",
+        };
+        rows.push_str(&format!("| {} | {effect} | {reason} |\n", alike.join(", ")));
+    }
+    format!(
+        "{} command lines are given to Codex 0.169 and 0.171 alone, and to codex-auth in front of them: {same} have the\n\
+         same exit code, streams and effect. These {} differ on purpose:\n\n\
+         | command line | codex-auth | why |\n|---|---|---|\n{rows}",
+        LINES.len(),
+        LINES.len() - same
+    )
+}
+
+#[test]
+fn the_readme_has_every_command_line_that_differs_with_its_reason() {
+    let readme = std::fs::read_to_string(crate::structure::root().join("README.md")).unwrap();
+    let documented = documented();
+    assert!(readme.contains(&documented), "the README lacks:\n{documented}");
+}
+
+#[test]
+fn the_readme_says_who_runs_a_command_as_the_help_does() {
+    let readme = std::fs::read_to_string(crate::structure::root().join("README.md")).unwrap();
+    let help = TestHome::new().codex(["--help"]).run().expect(0).out;
+    let (_, section) = help.split_once("\nIn front of OpenAI's Codex, under the name codex:\n").unwrap();
+    let (section, _) = section.split_once("\n\n").unwrap();
+    let section = section.replace("\n              ", "  ");
+    assert_eq!(section.lines().count(), 8, "{section}");
+    for line in section.lines() {
+        let (names, who) = line.trim_start().split_once("  ").unwrap();
+        let names = match names {
+            "anything else" => names.to_owned(),
+            names => names.split(", ").map(|name| format!("`codex {name}`")).collect::<Vec<_>>().join(", "),
+        };
+        let row = format!("| {names} | {} |\n", who.trim());
+        assert!(readme.contains(&row), "the README lacks:\n{row}");
+    }
+}
+
 #[test]
 fn the_table_of_options_is_that_of_the_help_of_codex() {
+    let mut seen_commands = std::collections::BTreeSet::new();
     for codex in [codex_0169(), codex_0171()] {
         let home = TestHome::new();
         let help = |words: &[&str]| {
@@ -255,8 +355,12 @@ fn the_table_of_options_is_that_of_the_help_of_codex() {
             script.lines().filter_map(|line| line.trim().strip_prefix("codex,")?.strip_suffix(')'));
         let commands: Vec<_> = commands.collect();
         assert!(commands.len() > 20, "{commands:?}");
-        for command in commands {
-            assert!(CODEX_COMMANDS.contains(&command), "{command} is not in the table");
+        for command in &commands {
+            assert!(CODEX_COMMANDS.contains(command), "{command} is not in the table");
         }
+        seen_commands.extend(commands.iter().map(|command| (*command).to_owned()));
     }
+    // Another name of `cloud`, which the script does not have.
+    seen_commands.insert("cloud-tasks".to_owned());
+    assert_eq!(seen_commands.iter().map(String::as_str).collect::<Vec<_>>(), CODEX_COMMANDS);
 }

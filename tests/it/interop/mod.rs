@@ -3,6 +3,7 @@
 mod account_facts;
 pub mod codex;
 mod command_lines;
+mod completions;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;

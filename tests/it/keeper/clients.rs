@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use scripted_authority::{Account, Authority, Endpoint, Outcome};
+use serde_json::Value;
 
 use super::process::{AT_WORK, Process};
 use crate::manager::world::World;
@@ -62,11 +63,27 @@ fn the_socket_alone_is_enough_for_a_process_without_a_home() {
     assert!(ended.err.starts_with("warning: the token expires"), "{ended}");
     assert_eq!((world.requests(), world.requests_with(Outcome::Granted)), (1, 1));
     assert_eq!(run(&["sync", "status", "--json"]).code, Some(0));
+    // The status is that of the login behind the socket.
+    let status = run(&["status", "--json"]).expect(0).json();
+    assert_eq!((&status["account"]["id"], &status["usable"]), (&"acct-1".into(), &true.into()), "{status:#}");
+    assert_eq!((&status["location"], &status["store"]), (&socket.to_str().unwrap().into(), &Value::Null));
+    let status = run(&["status"]).expect(0);
+    assert!(
+        status.out.contains("  usable     yes\n") && status.out.contains("(CODEX_AUTH_SOCKET)"),
+        "{status}"
+    );
+    fs::remove_file(world.machine.home.document()).unwrap();
+    for words in [&["status"][..], &["token"]] {
+        let ended = run(words).expect(1);
+        assert!(ended.to_string().contains("not logged in"), "{ended}");
+    }
 
     keeper.signal("-TERM");
     assert_eq!(keeper.wait().0, Some(0));
-    let ended = run(&["token"]).refused(5);
-    assert!(ended.err.contains("hint: start the keeper of that socket (codex sync run)"), "{ended}");
+    for words in [&["status"][..], &["token"]] {
+        let ended = run(words).refused(5);
+        assert!(ended.err.contains("hint: start the keeper of that socket (codex sync run)"), "{ended}");
+    }
 }
 
 #[test]

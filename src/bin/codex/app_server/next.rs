@@ -26,7 +26,7 @@ use super::lines::{self, InputLine, LineLimit};
 use super::message::{Message, RequestId, RpcError, RpcErrorCode, error_response, with_id, with_value};
 use super::protocol::{ACCOUNT_UPDATED, LOGIN_COMPLETED, LOGIN_START, SESSION_SWITCH};
 use super::queue::{Receiver, SendError, Sender, queue};
-use crate::hand_over;
+use crate::next_codex;
 use crate::output::plain;
 
 /// The longest line in either direction while it runs: lines can contain images.
@@ -182,7 +182,7 @@ impl NextServer {
         view: &AccountView,
         opening: &[Vec<u8>],
     ) -> Result<Arc<RunningServer>, RpcError> {
-        let mut command = hand_over::next_as_child().ok_or_else(|| no_next_server(method))?;
+        let mut command = next_codex::as_child().ok_or_else(|| no_next_server(method))?;
         let program = command.get_program().to_owned();
         let failed = |error: io::Error| {
             RpcError::internal(format!("cannot start the app-server of {}: {error}", program.display()))

@@ -25,7 +25,7 @@ use super::protocol::{
 use super::queue::{Receiver, Sender, queue};
 use super::turns::{TurnKind, Turns};
 use crate::context::CommandContext;
-use crate::hand_over;
+use crate::next_codex;
 use crate::next_version;
 use crate::output::path_text;
 
@@ -328,7 +328,7 @@ fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
 
 /// The version of the next Codex, to which most requests go.
 fn next_codex_version() -> Option<String> {
-    let (_, version) = hand_over::next_version()?;
+    let (_, version) = next_codex::with_version()?;
     next_version::number(&version?).map(str::to_owned)
 }
 

@@ -2,20 +2,20 @@
 
 use std::process::{Command, Stdio};
 
-use codex_auth::config::{Environment, Overrides};
+use codex_auth::config::Environment;
 use serde_json::Value;
 
 use super::DoctorArguments;
 use crate::app_server::arguments_of;
-use crate::child;
 use crate::error::CommandError;
 use crate::hand_over;
+use crate::next_codex;
 use crate::output::Output;
 
 impl DoctorArguments {
     /// The doctor of the next codex with its options; `None` if there is none.
     pub(super) fn next_doctor(&self) -> Option<Command> {
-        let mut command = hand_over::next_as_child()?;
+        let mut command = next_codex::as_child()?;
         let overrides = Environment::of_process().map(|environment| arguments_of(&environment.overrides));
         command.arg("doctor").args(overrides.unwrap_or_default());
         let flags = [
@@ -38,7 +38,8 @@ impl DoctorArguments {
 
 /// Runs `doctor` and prints its report after ours. Returns whether it found no problem.
 pub(super) fn run(mut doctor: Command, output: &Output) -> Result<bool, CommandError> {
-    refresh_first();
+    // Codex's doctor refreshes an expired login, without the lease.
+    hand_over::refresh_before_child();
     let program = doctor.get_program().to_owned();
     output.data(&format!("\n{}:", program.display()))?;
     Ok(doctor.status().map_err(|error| cannot_run(&doctor, &error))?.success())
@@ -46,7 +47,8 @@ pub(super) fn run(mut doctor: Command, output: &Output) -> Result<bool, CommandE
 
 /// As [`run`], with the JSON of `doctor`, to which ours is added.
 pub(super) fn run_as_json(mut doctor: Command, ours: Value, output: &Output) -> Result<bool, CommandError> {
-    refresh_first();
+    // Codex's doctor refreshes an expired login, without the lease.
+    hand_over::refresh_before_child();
     let ended = doctor.stderr(Stdio::inherit()).output().map_err(|error| cannot_run(&doctor, &error))?;
     let mut report = match serde_json::from_slice(&ended.stdout) {
         Ok(Value::Object(report)) => report,
@@ -55,11 +57,6 @@ pub(super) fn run_as_json(mut doctor: Command, ours: Value, output: &Output) -> 
     report.insert("codex_auth".to_owned(), ours);
     output.data(&format!("{:#}", Value::Object(report)))?;
     Ok(ended.status.success())
-}
-
-/// Codex's doctor refreshes an expired login, without the lease.
-fn refresh_first() {
-    let _ = child::freshen(Overrides::default(), hand_over::REFRESH_LOCK_TIMEOUT);
 }
 
 fn cannot_run(doctor: &Command, error: &std::io::Error) -> CommandError {

@@ -92,9 +92,6 @@ fn usable(subject: &Examination, status: &LoginStatus, condition: &LoginConditio
     let Some(document) = status.snapshot().document() else { return Finding::ok("login", "none") };
     match condition {
         LoginCondition::Unusable(reason) => return failed(reason),
-        LoginCondition::Forbidden(forbidden) => {
-            return Finding::problem("login", forbidden.to_string()).remedy("codex login");
-        }
         LoginCondition::NotRefreshable(error) if error.wants_login() => return failed(error),
         // The login works until its token expires.
         LoginCondition::NotRefreshable(error) => return failed(error).into_warning(),

@@ -12,8 +12,8 @@ use codex_auth_platform::{search_path, service};
 use super::examination::Examination;
 use super::finding::Finding;
 use crate::daemon::DaemonState;
-use crate::hand_over;
 use crate::name;
+use crate::next_codex;
 use crate::output::relative;
 use crate::sync::Installation;
 
@@ -93,8 +93,8 @@ fn before_own(subject: &Examination) -> Option<Finding> {
 
 /// The program that other commands go to, and those that are skipped.
 fn next() -> Vec<Finding> {
-    let next = hand_over::next_version();
-    let skipped = hand_over::refused().into_iter().map(|refused| match next {
+    let next = next_codex::with_version();
+    let skipped = next_codex::refused().into_iter().map(|refused| match next {
         Some(_) => Finding::ok("next codex", refused),
         None => Finding::warning("next codex", refused),
     });

@@ -1,9 +1,10 @@
 //! `codex sync install` and `uninstall`: installs the keeper as a user service, and shows every file and command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use codex_auth::config::{Environment, UserFolders};
+use codex_auth::config::{Environment, Network, NetworkSetting, UserFolders};
 use codex_auth::{Home, keeper, store};
 use codex_auth_platform::service::{self, ManagerCall, Service, ServiceFolders, ServiceManager, Start};
 
@@ -13,7 +14,7 @@ use crate::hand_over;
 use crate::output::Output;
 
 /// Environment variables that affect a keeper and that a service does not inherit from a shell.
-const NOT_INHERITED: [&str; 15] = [
+const NOT_INHERITED: [&str; 9] = [
     "CODEX_AUTH_LOCK_TIMEOUT",
     "CODEX_AUTH_KEYCHAIN_TIMEOUT",
     "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
@@ -23,12 +24,6 @@ const NOT_INHERITED: [&str; 15] = [
     "CODEX_CA_CERTIFICATE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
 ];
 
 #[derive(Args, Debug)]
@@ -100,7 +95,10 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
         CommandError::new(Exit::Failed, "the program file was replaced or removed while this command ran")
             .hint("run the same command again")
     })?;
-    let service = &Service { command: vec![program.into(), "sync".into(), "run".into()], ..service.clone() };
+    let mut service =
+        Service { command: vec![program.into(), "sync".into(), "run".into()], ..service.clone() };
+    service.environment.extend(proxies(&session.environment.network, output));
+    let service = &service;
     let text = manager.describe(service).map_err(|error| failed(&error))?;
     let start = if arguments.now { Start::Now } else { Start::AtLogin };
     let calls = manager.enable_calls(service, file, start);
@@ -155,6 +153,28 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
     service::remove(&file).map_err(|error| failed(&error))?;
     output.inform(&format!("removed {}", file.display()));
     stopped.and_then(|()| run(&manager.reload_calls(), output))
+}
+
+/// The proxy settings of this shell, which the service gets.
+fn proxies(network: &Network, output: &Output) -> Vec<(String, OsString)> {
+    let is_secret = |setting: &NetworkSetting| setting.value.as_encoded_bytes().contains(&b'@');
+    let proxy = network.proxy.as_ref().filter(|setting| {
+        if is_secret(setting) {
+            output.warn(&format!(
+                "{} contains a user name or password, which is not written into the service: it will use no proxy",
+                setting.variable
+            ));
+        }
+        !is_secret(setting)
+    });
+    let exceptions = network.no_proxy.as_ref().filter(|_| proxy.is_some());
+    let taken = proxy.into_iter().chain(exceptions);
+    taken
+        .map(|setting| {
+            output.inform(&format!("the service gets {} from this shell", setting.variable));
+            (setting.variable.to_owned(), setting.value.clone())
+        })
+        .collect()
 }
 
 /// The service of the keeper of `home`, without the command, which only `install` needs. `default`: it is the home of a

@@ -18,6 +18,7 @@ pub(super) fn permit_document(
             }
             restrictions.permit_workspace(document.workspace().as_deref())
         }
+        Some(AuthMode::Unknown(_)) => restrictions.permit_workspace(document.workspace().as_deref()),
         _ => Ok(()),
     }
 }
