@@ -146,6 +146,8 @@ fn a_new_login_restarts_it_and_a_refresh_does_not() {
     );
     // One with a pending request is not restarted.
     let kept = client.send_request("test/keep", Value::Null);
+    let is_kept = |message: &Value| message["method"] == "test/keep";
+    eventually("the request to be forwarded", || messages(&world.machine.home).iter().any(is_kept));
     let other = world.authority.grant(Account::numbered(2));
     world.machine.store_text(other.auth_json());
     client.notification("account/updated");
