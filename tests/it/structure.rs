@@ -86,7 +86,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("login", &["port", "process", "sync", "tcp_client"]),
     ("watch", &["filesystem"]),
     ("manager", &["process", "sync"]),
-    ("keeper", &["filesystem", "lock", "peer"]),
+    ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync"]),
 ];
 

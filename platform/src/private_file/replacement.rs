@@ -5,7 +5,7 @@ use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::contents::{Exposure, read};
@@ -13,6 +13,7 @@ use super::error::Error;
 use super::folder::{self, OpenFolder, OwnershipChange};
 use super::paths::{Links, resolve};
 use super::predicate;
+use super::sharing::{SharedAccess, share};
 use super::temporary::{self, TemporaryFile};
 use crate::filesystem::{self, MountPoint};
 use crate::space;
@@ -202,6 +203,24 @@ pub fn replace(
     mount_policy: MountPolicy,
 ) -> Result<Vec<ReplacementNote>, Error> {
     Replacement::prepare(path, bytes.len() as u64, links, mount_policy)?.commit(bytes)
+}
+
+/// Replaces the content of a file, as [`replace`] does, with one that `users` may read too: they are listed before it
+/// has the name ([`share`]). A link at `path` is replaced, not followed.
+///
+/// # Errors
+/// Those of [`Replacement::reserve`], [`Replacement::commit`] and [`share`]; the old file is unchanged.
+pub fn replace_shared(path: &Path, bytes: &[u8], users: &[u32]) -> Result<(), Error> {
+    let failed = |error| Error::from_write("replace", path, bytes.len() as u64, error);
+    let (folder, name) = OpenFolder::parent_of(path).map_err(failed)?;
+    if folder.entry(name).map_err(failed)?.is_some_and(|entry| entry.kind == FileType::Symlink) {
+        folder.unlink(name).map_err(failed)?;
+    }
+    let replacement = Replacement::prepare(path, bytes.len() as u64, Links::Refuse, MountPolicy::Refuse)?;
+    if let (ReplacementMethod::Rename(temporary), false) = (&replacement.method, users.is_empty()) {
+        share(&replacement.target.with_file_name(temporary.name()), users, SharedAccess::Read)?;
+    }
+    replacement.commit(bytes).map(drop)
 }
 
 /// Returns the exposure of the old file, if any; fails if it is not a regular file.

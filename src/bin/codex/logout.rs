@@ -2,6 +2,7 @@
 
 use clap::Args;
 use codex_auth::error::Remedy;
+use codex_auth::keeper::ExportList;
 use codex_auth::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
 use codex_auth::manager::{Job, JobFailure};
 use serde_json::json;
@@ -49,6 +50,10 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
             .hint("to remove it without revoking its tokens: codex logout --force"),
         error => error,
     })?;
+    // A running keeper does the same as soon as it notices.
+    if let Err(error) = ExportList::withdraw(session.home(), session.environment.lock_timeout) {
+        output.warn(&format!("a token may remain in an export: {error}"));
+    }
     show(&report, scope, output)
 }
 

@@ -16,6 +16,9 @@ mod logout;
 mod macos;
 mod messages;
 mod migrate;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod run;
 mod second_name;
 mod status;
 // Linux: systemd.
@@ -29,7 +32,7 @@ mod usable;
 mod usage;
 
 /// The commands that the help names.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "login",
     "logout",
     "status",
@@ -37,6 +40,7 @@ const COMMANDS: [&str; 12] = [
     "refresh",
     "migrate",
     "watch",
+    "run",
     "sync",
     "doctor",
     "app-server",

@@ -5,6 +5,9 @@ mod command_lines;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+mod containers;
 mod documents;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
@@ -14,3 +17,4 @@ mod hand_over;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keyring3;
+mod provider;
