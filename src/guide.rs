@@ -118,3 +118,64 @@
 //! [`subscribe`](crate::manager::AuthManager::subscribe) reports each change of the login. Changes by other processes
 //! are reported while a [`watch`](crate::manager::AuthManager::watch) is running; see the
 //! [example](crate#following-changes) on the front page.
+//!
+//! # Use another keychain
+//!
+//! A host with a keychain of its own, or a test without one, implements [`Keychain`](crate::store::Keychain). Every call
+//! has a deadline; calls that come later wait for it.
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use codex_auth::config::StoreSelection;
+//! use codex_auth::manager::AuthManager;
+//! use codex_auth::store::{
+//!     ItemId, ItemName, ItemSelection, ItemWrite, Keychain, KeychainClient, KeychainError, KeychainItem, LastModified,
+//!     WriteTarget,
+//! };
+//! use codex_auth::{Environment, Home};
+//!
+//! /// A keychain in memory, with one item of each name.
+//! #[derive(Clone, Default)]
+//! struct Memory(Arc<Mutex<HashMap<ItemName, Vec<u8>>>>);
+//!
+//! impl Keychain for Memory {
+//!     fn read(&mut self, name: &ItemName) -> Result<Vec<KeychainItem>, KeychainError> {
+//!         let secret = self.0.lock().unwrap().get(name).cloned();
+//!         Ok(secret.map(|secret| KeychainItem::new(ItemId::new("1"), secret)).into_iter().collect())
+//!     }
+//!
+//!     fn read_with_prompt(&mut self, name: &ItemName) -> Result<Vec<KeychainItem>, KeychainError> {
+//!         self.read(name)
+//!     }
+//!
+//!     fn modified(&mut self, name: &ItemName) -> Result<LastModified, KeychainError> {
+//!         let is_there = self.0.lock().unwrap().contains_key(name);
+//!         Ok(if is_there { LastModified::Unknown } else { LastModified::NoItem })
+//!     }
+//!
+//!     fn write(&mut self, name: &ItemName, _: &WriteTarget, secret: &[u8]) -> Result<ItemWrite, KeychainError> {
+//!         let old = self.0.lock().unwrap().insert(name.clone(), secret.to_vec());
+//!         Ok(if old.is_some() { ItemWrite::Updated } else { ItemWrite::Created })
+//!     }
+//!
+//!     fn delete(&mut self, name: &ItemName, _: &ItemSelection) -> Result<usize, KeychainError> {
+//!         Ok(usize::from(self.0.lock().unwrap().remove(name).is_some()))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let memory = Memory::default();
+//! let shared = memory.clone();
+//! let keychain = KeychainClient::new("the keychain in memory", move |_| Ok(Box::new(shared.clone())));
+//! let (home, environment) = (Home::at(folder.path())?, Environment::for_home(folder.path()));
+//! let manager = AuthManager::builder(home, environment)
+//!     .keychain(keychain)
+//!     .store(StoreSelection::Keychain)
+//!     .open()?;
+//! assert!(manager.current().document().is_none());
+//! # Ok(())
+//! # }
+//! ```

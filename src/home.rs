@@ -25,7 +25,10 @@ impl Home {
     /// appends the last component, which is created when something is saved. Creates nothing.
     ///
     /// # Errors
-    /// As [`private_file::locate_folder`].
+    /// - [`DanglingLink`](private_file::Error::DanglingLink): a link on the way, or the last component, leads nowhere.
+    /// - [`NoParent`](private_file::Error::NoParent): the folder above it does not exist.
+    /// - [`NotADirectory`](private_file::Error::NotADirectory): there is no folder at the path.
+    /// - [`Unreadable`](private_file::Error::Unreadable), [`Io`](private_file::Error::Io): it cannot be examined.
     pub fn at(path: impl Into<PathBuf>) -> Result<Self, private_file::Error> {
         let spelled = path.into();
         let (path, identity) = match private_file::locate_folder(&spelled)? {
@@ -55,6 +58,17 @@ impl Home {
     #[must_use]
     pub fn is_found(&self) -> bool {
         self.identity.is_some()
+    }
+
+    /// Returns whether the spelled path leads to no folder now, so that no login is stored here.
+    ///
+    /// # Errors
+    /// As [`Self::at`], except [`private_file::Error::NoParent`].
+    pub fn is_missing(&self) -> Result<bool, private_file::Error> {
+        match self.resolve_spelling_again() {
+            Err(private_file::Error::NoParent { .. }) => Ok(true),
+            found => Ok(!found?.is_found()),
+        }
     }
 
     /// Returns the canonical path of the folder.

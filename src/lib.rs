@@ -142,6 +142,7 @@
 //! - Plain values: [`secret`], [`redaction`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
 //! - Input and output: [`store`] accesses files and keychains, [`authority`] the OAuth server, [`external`] other
 //!   sources of tokens, and [`watch`] reports changed files.
+//! - `daemon` (feature `daemon`) finds Codex's shared daemon, asks which login it serves, and restarts it.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
 //! - [`error`] has the error type of the crate.
@@ -162,6 +163,9 @@ pub mod blocking;
 pub mod claims;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+pub mod diagnosis;
 pub mod document;
 pub mod error;
 pub mod external;

@@ -17,6 +17,7 @@ pub mod peer;
 pub mod port;
 pub mod private_file;
 pub mod process;
+pub mod process_start;
 pub mod search_path;
 pub mod service;
 mod space;

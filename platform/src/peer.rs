@@ -117,6 +117,23 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
+/// Returns the path of the socket at `path`, or where the link at `path` leads, with one system call; `None` if nothing is
+/// there. A link can lead to a path that is short enough for a socket.
+///
+/// # Errors
+/// An error of the system.
+pub fn socket_behind(path: &Path) -> io::Result<Option<PathBuf>> {
+    match std::fs::read_link(path) {
+        Ok(target) => Ok(Some(path.parent().unwrap_or(path).join(target))),
+        // It is no link.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Some(path.to_owned())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Waits until the reader of `output` is gone: the read end of a pipe, the other end of a socket, or the terminal.
 /// Never returns for a regular file.
 ///

@@ -197,6 +197,13 @@ pub fn running_programs(program: &str, variable: &str) -> Result<Vec<RunningProc
     imp::running(program, variable).map_err(|source| Error::List { source })
 }
 
+/// Returns the program file of a process of this user, even if that was replaced since; the name it was called by if the
+/// process is closed to inspection. `None` if there is no such process.
+#[must_use]
+pub fn executable_of(pid: u32) -> Option<PathBuf> {
+    imp::executable_of(pid)
+}
+
 /// Returns the effective user id of this process.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -270,6 +277,11 @@ mod imp {
         !ended && effective.and_then(|id| id.parse().ok()) == Some(super::effective_uid())
     }
 
+    pub(super) fn executable_of(pid: u32) -> Option<PathBuf> {
+        let folder = Path::new("/proc").join(pid.to_string());
+        is_live_and_ours(&folder).then(|| executable(&folder)).flatten()
+    }
+
     fn executable(folder: &Path) -> Option<PathBuf> {
         if let Ok(path) = fs::read_link(folder.join("exe")) {
             let path = path.into_os_string().into_vec();
@@ -327,6 +339,11 @@ mod imp {
             }
         }
         Ok(found)
+    }
+
+    pub(super) fn executable_of(pid: u32) -> Option<PathBuf> {
+        let pid = pid_t::try_from(pid).ok()?;
+        (owner(pid) == Some(super::effective_uid())).then(|| executable(pid)).flatten()
     }
 
     fn process_ids() -> io::Result<Vec<pid_t>> {

@@ -37,7 +37,7 @@ impl Endpoint {
             path if path.contains("/api/codex") => "/agent-identities/jwks",
             _ => "/api/codex/agent-identities/jwks",
         };
-        Ok(Self::below(base, path))
+        Ok(Self::below(&base, path))
     }
 }
 

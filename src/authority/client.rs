@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::endpoint::LOCALHOST;
 use super::error::{CaProblem, HttpClientError, MissingResponse, RequestFailure, TlsError, Transport};
-use super::proxy::{chosen_proxy, proxy_url};
+use super::proxy::{chosen_proxy, proxy_address};
 use super::ticks::{ConnectTimeout, elapsed};
 use super::token::InvalidTokenResponse;
 use super::wire::{Exchange, ExchangeError, HttpClient, HttpRequest, HttpResponse};
@@ -39,8 +39,8 @@ struct ReqwestClient(reqwest::Client);
 impl HttpClient for ReqwestClient {
     /// Time in which this process was stopped does not count, and a response that is ready counts before the time limit.
     fn exchange(&self, request: HttpRequest, timeout: Duration) -> Exchange<'_> {
-        let HttpRequest { method, url, headers, body: sent } = request;
-        let request = self.0.request(method, url).headers(headers);
+        let HttpRequest { method, address, headers, body: sent } = request;
+        let request = self.0.request(method, address.into_url()).headers(headers);
         let request = if sent.is_empty() { request } else { request.body(sent) };
         let room = buffer();
         Box::pin(async move {
@@ -179,7 +179,7 @@ fn headers() -> HeaderMap {
 /// Builds the proxy that `setting` names, for every host but this machine and those in `excepted`.
 fn proxy(setting: &NetworkSetting, excepted: &str) -> Result<Proxy, HttpClientError> {
     let refused = |_| HttpClientError::Proxy { variable: setting.variable };
-    let url = proxy_url(setting)?;
+    let url = proxy_address(setting)?.into_url();
     let excepted = NoProxy::from_string(&format!("{LOCALHOST},127.0.0.0/8,::1,{excepted}"));
     Ok(Proxy::https(url).map_err(refused)?.no_proxy(excepted))
 }

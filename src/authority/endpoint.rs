@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use url::Url;
-
+use super::address::Address;
 use crate::config::{Environment, NetworkSetting};
 use crate::document::Provenance;
 
@@ -22,7 +21,7 @@ const ISSUER_FIELD: &str = "tokens.oauth_provenance.issuer";
 /// Equal endpoints have equal URLs, query included. `Display` and `Debug` show host and path only, which keeps the
 /// query of an override out of messages and records. Clones are cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint(Arc<Url>);
+pub struct Endpoint(Arc<Address>);
 
 impl Endpoint {
     /// Returns where tokens of `provenance` are refreshed: `CODEX_REFRESH_TOKEN_URL_OVERRIDE`, else their issuer, else
@@ -46,12 +45,7 @@ impl Endpoint {
         let network = &environment.network;
         match (&network.revoke_url, &network.refresh_url) {
             (Some(setting), _) => parse_setting(setting).map(Arc::new).map(Self),
-            (None, Some(setting)) => {
-                let mut url = parse_setting(setting)?;
-                url.set_path(REVOKE_PATH);
-                url.set_query(None);
-                Ok(Self(Arc::new(url)))
-            }
+            (None, Some(setting)) => Ok(Self(Arc::new(parse_setting(setting)?.with_path(REVOKE_PATH)))),
             (None, None) => Self::from_issuer(provenance, REVOKE_PATH),
         }
     }
@@ -66,27 +60,24 @@ impl Endpoint {
         self.0.scheme() == "http"
     }
 
-    pub(super) fn url(&self) -> &Url {
+    pub(super) fn address(&self) -> &Address {
         &self.0
     }
 
     fn from_issuer(provenance: &Provenance, path: &str) -> Result<Self, EndpointError> {
         let issuer = provenance.issuer.as_deref().unwrap_or(DEFAULT_ISSUER);
-        Ok(Self::below(parse(ISSUER_FIELD, issuer)?, path))
+        Ok(Self::below(&parse(ISSUER_FIELD, issuer)?, path))
     }
 
     /// Returns the address at `path` below `base`, which may have a path itself, as tenants do.
-    pub(super) fn below(mut base: Url, path: &str) -> Self {
-        let path = format!("{}{path}", base.path().trim_end_matches('/'));
-        base.set_path(&path);
-        base.set_query(None);
-        Self(Arc::new(base))
+    pub(super) fn below(base: &Address, path: &str) -> Self {
+        Self(Arc::new(base.with_path(&format!("{}{path}", base.path().trim_end_matches('/')))))
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.host_str().unwrap_or_default())?;
+        f.write_str(self.0.host().unwrap_or_default())?;
         if let Some(port) = self.0.port() {
             write!(f, ":{port}")?;
         }
@@ -138,35 +129,32 @@ pub enum EndpointProblem {
     Scheme,
 }
 
-pub(super) fn parse_setting(setting: &NetworkSetting) -> Result<Url, EndpointError> {
+pub(super) fn parse_setting(setting: &NetworkSetting) -> Result<Address, EndpointError> {
     let Some(text) = setting.value.to_str() else {
         return Err(EndpointError { name: setting.variable, problem: EndpointProblem::NotAnAddress });
     };
     parse(setting.variable, text)
 }
 
-pub(super) fn parse(name: &'static str, text: &str) -> Result<Url, EndpointError> {
+pub(super) fn parse(name: &'static str, text: &str) -> Result<Address, EndpointError> {
     let refuse = |problem| Err(EndpointError { name, problem });
-    let Ok(mut url) = Url::parse(text) else { return refuse(EndpointProblem::NotAnAddress) };
-    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
-        return refuse(EndpointProblem::NotAnAddress);
-    };
-    if !url.username().is_empty() || url.password().is_some() {
+    let Some(address) = Address::parse(text) else { return refuse(EndpointProblem::NotAnAddress) };
+    let Some(host) = address.host() else { return refuse(EndpointProblem::NotAnAddress) };
+    if address.has_credentials() {
         return refuse(EndpointProblem::Credentials);
     }
-    match url.scheme() {
+    match address.scheme() {
         "https" => {}
-        "http" if is_loopback(&url) => {}
+        "http" if is_loopback(&address) => {}
         "http" => return refuse(EndpointProblem::Plain { host: host.to_owned() }),
         _ => return refuse(EndpointProblem::Scheme),
     }
-    url.set_fragment(None);
-    Ok(url)
+    Ok(address)
 }
 
-/// Whether `url` is `localhost`, in 127.0.0.0/8, or `::1`. No name is looked up.
-fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
+/// Whether `address` is `localhost`, in 127.0.0.0/8, or `::1`. No name is looked up.
+fn is_loopback(address: &Address) -> bool {
+    let Some(host) = address.host() else { return false };
     host == LOCALHOST
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -221,14 +209,14 @@ mod tests {
     fn derives_revoke_url_from_refresh_token_override() {
         let environment = environment(&[(REFRESH, "http://127.0.0.1:8080/oauth/token?marked=1")]);
         let endpoint = Endpoint::revoke(&environment, &Provenance::default()).unwrap();
-        assert_eq!(endpoint.url().as_str(), "http://127.0.0.1:8080/oauth/revoke");
+        assert_eq!(endpoint.address().to_string(), "http://127.0.0.1:8080/oauth/revoke");
     }
 
     #[test]
     fn the_query_of_an_override_is_sent_and_never_shown() {
         let environment = environment(&[(REFRESH, "https://t.example/t?marked=1#part")]);
         let endpoint = Endpoint::refresh(&environment, &Provenance::default()).unwrap();
-        assert_eq!(endpoint.url().as_str(), "https://t.example/t?marked=1");
+        assert_eq!(endpoint.address().to_string(), "https://t.example/t?marked=1");
         assert_eq!(format!("{endpoint} {endpoint:?}"), "t.example/t Endpoint(t.example/t)");
     }
 

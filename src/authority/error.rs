@@ -108,19 +108,6 @@ pub enum RefusalReason {
     Revoked,
 }
 
-impl RefusalReason {
-    /// Returns the name used in `state.json` and JSON output.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Other => "other",
-            Self::Reused => "reused",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

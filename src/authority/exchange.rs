@@ -31,7 +31,7 @@ impl TokenCall<'_> {
         if self.token.is_empty() {
             return Err(Error::NoToken { endpoint: self.endpoint.clone() });
         }
-        let request = HttpRequest::post(self.endpoint.url().clone(), body);
+        let request = HttpRequest::post(self.endpoint.address().clone(), body);
         client.exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
             ExchangeError::NotSent(error) => error.into(),
             ExchangeError::NotConnected(cause) => {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use url::Url;
+use form_urlencoded::Serializer;
 
+use super::address::Address;
 use super::endpoint::{DEFAULT_ISSUER, Endpoint, EndpointError, TOKEN_PATH, client_id, parse, parse_setting};
 use crate::config::Environment;
 use crate::document::Provenance;
@@ -17,7 +18,7 @@ const ORIGINATOR: &str = "codex_cli_rs";
 ///
 /// `Display` shows host and path. Clones are cheap.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Issuer(Arc<Url>);
+pub struct Issuer(Arc<Address>);
 
 impl Issuer {
     /// Returns the issuer for new logins: `CODEX_APP_SERVER_LOGIN_ISSUER`, else OpenAI.
@@ -26,7 +27,7 @@ impl Issuer {
     /// [`EndpointError`]: the variable's address must not receive a token. The default is not tried instead.
     pub fn from_environment(environment: &Environment) -> Result<Self, EndpointError> {
         match &environment.network.login_issuer {
-            Some(setting) => parse_setting(setting).map(Self::from_url),
+            Some(setting) => parse_setting(setting).map(|address| Self::from_address(&address)),
             None => Self::parse("the default issuer", DEFAULT_ISSUER),
         }
     }
@@ -36,20 +37,17 @@ impl Issuer {
     /// # Errors
     /// As [`Self::from_environment`].
     pub fn parse(name: &'static str, address: &str) -> Result<Self, EndpointError> {
-        parse(name, address).map(Self::from_url)
+        parse(name, address).map(|address| Self::from_address(&address))
     }
 
-    fn from_url(mut url: Url) -> Self {
-        let path = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&path);
-        url.set_query(None);
-        Self(Arc::new(url))
+    fn from_address(address: &Address) -> Self {
+        Self(Arc::new(address.with_path(address.path().trim_end_matches('/'))))
     }
 
     /// Returns the provenance that documents from this issuer record.
     #[must_use]
     pub fn provenance(&self) -> Provenance {
-        let issuer = self.0.as_str().trim_end_matches('/').to_owned();
+        let issuer = self.0.to_string().trim_end_matches('/').to_owned();
         let client_id = client_id(&Provenance::default()).to_owned();
         Provenance::new(Some(issuer), Some(client_id))
     }
@@ -58,9 +56,8 @@ impl Issuer {
     /// state in it are not secret.
     #[must_use]
     pub fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> String {
-        let mut url = Endpoint::below((*self.0).clone(), "/oauth/authorize").url().clone();
         let provenance = self.provenance();
-        let mut query = url.query_pairs_mut();
+        let mut query = Serializer::new(String::new());
         query
             .append_pair("response_type", "code")
             .append_pair("client_id", client_id(&provenance))
@@ -75,19 +72,18 @@ impl Issuer {
         if !request.workspaces.is_empty() {
             query.append_pair("allowed_workspace_id", &request.workspaces.join(","));
         }
-        drop(query);
-        url.into()
+        format!("{}?{}", self.endpoint("/oauth/authorize").address(), query.finish())
     }
 
     /// Returns the page on which the user types a device code.
     #[must_use]
     pub fn device_page(&self) -> String {
-        self.endpoint("/codex/device").url().to_string()
+        self.endpoint("/codex/device").address().to_string()
     }
 
     /// The redirect URI of device logins.
     pub(super) fn device_redirect(&self) -> String {
-        self.endpoint("/deviceauth/callback").url().to_string()
+        self.endpoint("/deviceauth/callback").address().to_string()
     }
 
     pub(super) fn token_endpoint(&self) -> Endpoint {
@@ -95,7 +91,7 @@ impl Issuer {
     }
 
     pub(super) fn endpoint(&self, path: &str) -> Endpoint {
-        Endpoint::below((*self.0).clone(), path)
+        Endpoint::below(&self.0, path)
     }
 }
 

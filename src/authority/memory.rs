@@ -128,7 +128,7 @@ impl MemoryShared {
     fn answer(&self, request: &HttpRequest) -> (StatusCode, Value) {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let field = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-        if request.url.path().ends_with("/revoke") {
+        if request.address.path().ends_with("/revoke") {
             lock(&self.tokens).live.remove(field("token"));
             return (StatusCode::OK, json!({}));
         }

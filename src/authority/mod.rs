@@ -25,6 +25,12 @@
 //! name lookup that is under way on tokio's blocking pool; `Runtime::shutdown_background` does not wait. One
 //! [`Authority`] may be used from several runtimes at once.
 
+#[cfg(feature = "http")]
+mod address;
+#[cfg(not(feature = "http"))]
+#[path = "no_url.rs"]
+mod address;
+// Compared with the other.
 mod agent;
 #[cfg(feature = "http")]
 mod client;
@@ -39,6 +45,8 @@ mod exchange;
 mod issuer;
 #[cfg(feature = "testing")]
 mod memory;
+#[cfg(all(test, feature = "http"))]
+mod no_url;
 mod profile;
 mod proxy;
 mod refusal;

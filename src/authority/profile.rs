@@ -43,7 +43,7 @@ impl Endpoint {
             Some(setting) => parse_setting(setting)?,
             None => parse("the default address", DEFAULT_AUTHAPI)?,
         };
-        Ok(Self::below(base, WHOAMI_PATH))
+        Ok(Self::below(&base, WHOAMI_PATH))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use url::Url;
-
+use super::address::Address;
 use super::endpoint::Endpoint;
 use super::error::HttpClientError;
 use crate::config::{Network, NetworkSetting};
@@ -18,23 +17,23 @@ pub(super) fn chosen_proxy(network: &Network) -> Option<&NetworkSetting> {
 }
 
 /// Parses the address of the proxy that `setting` names. It may contain a password.
-pub(super) fn proxy_url(setting: &NetworkSetting) -> Result<Url, HttpClientError> {
+pub(super) fn proxy_address(setting: &NetworkSetting) -> Result<Address, HttpClientError> {
     let refused = || HttpClientError::Proxy { variable: setting.variable };
     let text = setting.value.to_str().ok_or_else(refused)?.trim();
     // As in curl, an address without a scheme means http.
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&text).map_err(|_| refused())?;
+    let address = Address::parse(&text).ok_or_else(refused)?;
     let known = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
-    if !known.contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
+    if !known.contains(&address.scheme()) || address.host().is_none() {
         return Err(refused());
     }
-    Ok(url)
+    Ok(address)
 }
 
 /// Returns the proxy of requests to `endpoint`: its variable, and its host and port.
 pub(super) fn proxy_of(network: &Network, endpoint: &Endpoint) -> Option<(&'static str, String)> {
     let setting = chosen_proxy(network).filter(|_| !endpoint.is_plain() && !endpoint.is_loopback())?;
-    let host = endpoint.url().host_str()?;
+    let host = endpoint.address().host()?;
     let excepted = network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy());
     let is_excepted = excepted.is_some_and(|list| {
         let domains = list.split(',').map(|entry| entry.trim().trim_start_matches('.'));
@@ -43,8 +42,8 @@ pub(super) fn proxy_of(network: &Network, endpoint: &Endpoint) -> Option<(&'stat
             host == domain || is_below || is_in_network(host, domain)
         })
     });
-    let url = proxy_url(setting).ok().filter(|_| !is_excepted)?;
-    Some((setting.variable, address(&url)))
+    let address = proxy_address(setting).ok().filter(|_| !is_excepted)?;
+    Some((setting.variable, host_and_port(&address)))
 }
 
 /// Whether `host` is an address in `network`, such as `10.0.0.0/8`.
@@ -62,9 +61,9 @@ fn is_in_network(host: &str, network: &str) -> bool {
 }
 
 /// Returns host and port of `url`.
-pub(super) fn address(url: &Url) -> String {
-    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}{port}", url.host_str().unwrap_or_default())
+pub(super) fn host_and_port(address: &Address) -> String {
+    let port = address.port_or_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", address.host().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -40,20 +40,20 @@ impl LoginRequest<'_> {
     /// Sends the request once and returns the response, whatever its status.
     pub(super) async fn send(&self, authority: &Authority) -> Result<HttpResponse, RequestError> {
         let client = authority.client(self.endpoint)?;
-        let url = self.endpoint.url().clone();
+        let address = self.endpoint.address().clone();
         let request = match &self.body {
             RequestBody::Form(fields) => {
-                let mut request = HttpRequest::post(url, form(fields));
+                let mut request = HttpRequest::post(address, form(fields));
                 request.headers.insert(CONTENT_TYPE, FORM);
                 request
             }
-            RequestBody::Get(None) => HttpRequest::without_body(Method::GET, url),
+            RequestBody::Get(None) => HttpRequest::without_body(Method::GET, address),
             RequestBody::Get(Some(token)) => {
-                let mut request = HttpRequest::without_body(Method::GET, url);
+                let mut request = HttpRequest::without_body(Method::GET, address);
                 request.headers.insert(AUTHORIZATION, bearer(token).ok_or(HttpClientError::NotAHeader)?);
                 request
             }
-            RequestBody::Json(body) => HttpRequest::post(url, body.clone()),
+            RequestBody::Json(body) => HttpRequest::post(address, body.clone()),
         };
         client.exchange(request, self.timeout).await.map_err(|unanswered| match unanswered {
             ExchangeError::NotSent(error) => error.into(),

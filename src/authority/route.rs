@@ -86,10 +86,10 @@ impl Authority {
         let passage = match proxy::chosen_proxy(network).filter(|_| !endpoint.is_loopback()) {
             None => ProxyRoute::Direct,
             Some(setting) => {
-                let url = proxy::proxy_url(setting)?;
+                let address = proxy::proxy_address(setting)?;
                 ProxyRoute::Proxy {
                     variable: setting.variable,
-                    address: proxy::address(&url),
+                    address: proxy::host_and_port(&address),
                     exceptions: network.no_proxy.as_ref().map(|setting| setting.variable),
                 }
             }
@@ -103,7 +103,7 @@ impl Authority {
     /// - [`Error::Client`]: nothing was sent.
     /// - [`Error::Transient`]: there was no connection or no response.
     pub async fn probe(&self, endpoint: &Endpoint, timeout: Duration) -> Result<ProbeResponse, Error> {
-        let request = HttpRequest::without_body(Method::HEAD, endpoint.url().clone());
+        let request = HttpRequest::without_body(Method::HEAD, endpoint.address().clone());
         let response =
             self.client(endpoint)?.exchange(request, timeout).await.map_err(|error| match error {
                 ExchangeError::NotSent(error) => Error::from(error),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderMap, LOCATION};
 use http::{Method, StatusCode};
-use url::Url;
 use zeroize::Zeroizing;
 
+use super::address::Address;
 use super::endpoint::Endpoint;
 use super::error::{HttpClientError, MissingResponse, RequestFailure};
 use super::refusal::{RefusalDetails, retry_after};
@@ -30,20 +30,20 @@ pub(super) trait HttpClient: Send + Sync {
 )]
 pub(super) struct HttpRequest {
     pub(super) method: Method,
-    pub(super) url: Url,
+    pub(super) address: Address,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
 impl HttpRequest {
     /// Returns a POST of `body`, which is wiped when dropped.
-    pub(super) fn post(url: Url, body: Zeroizing<Vec<u8>>) -> Self {
-        Self { method: Method::POST, url, headers: HeaderMap::new(), body: Bytes::from_owner(body) }
+    pub(super) fn post(address: Address, body: Zeroizing<Vec<u8>>) -> Self {
+        Self { method: Method::POST, address, headers: HeaderMap::new(), body: Bytes::from_owner(body) }
     }
 
     /// Returns a request without a body.
-    pub(super) fn without_body(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+    pub(super) fn without_body(method: Method, address: Address) -> Self {
+        Self { method, address, headers: HeaderMap::new(), body: Bytes::new() }
     }
 }
 
@@ -84,11 +84,8 @@ impl HttpResponse {
         let status = self.status.as_u16();
         match self.headers.get(LOCATION) {
             Some(location) if self.status.is_redirection() => {
-                let target = location.to_str().ok().and_then(|text| endpoint.url().join(text).ok());
-                RequestFailure::Redirect {
-                    status,
-                    host: target.and_then(|url| url.host_str().map(str::to_owned)),
-                }
+                let host = location.to_str().ok().and_then(|text| endpoint.address().host_of_redirect(text));
+                RequestFailure::Redirect { status, host }
             }
             _ => RequestFailure::Status { status, code: refusal.code, message: refusal.message },
         }

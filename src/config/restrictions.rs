@@ -17,17 +17,6 @@ pub enum LoginMethod {
     ChatGpt,
 }
 
-impl LoginMethod {
-    /// Returns the name of the method in `config.toml`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::ChatGpt => "chatgpt",
-        }
-    }
-}
-
 /// The restrictions on logins. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -160,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_method_is_one_of_two_words() {
-        for method in [LoginMethod::Api, LoginMethod::ChatGpt] {
-            let text = format!("forced_login_method = \"{}\"", method.as_str());
+        for (word, method) in [("api", LoginMethod::Api), ("chatgpt", LoginMethod::ChatGpt)] {
+            let text = format!("forced_login_method = \"{word}\"");
             assert_eq!(read(&text).unwrap().method, Some(method));
         }
         for wrong in ["\"API\"", "\"\"", "true"] {

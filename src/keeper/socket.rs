@@ -78,12 +78,6 @@ impl KeeperSocket {
         listener
     }
 
-    /// Returns the path of the socket.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn bind(&mut self) {
         let readers = self.export.as_ref().map(|export| export.readers()).unwrap_or_default();
         let bound = peer::bind_for(&self.path, &readers).and_then(|listener| {

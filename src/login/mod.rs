@@ -36,7 +36,6 @@ mod listener;
 #[cfg(feature = "browser-login")]
 mod page;
 mod pending;
-mod permission;
 #[cfg(feature = "browser-login")]
 mod pkce;
 #[cfg(feature = "browser-login")]
@@ -51,10 +50,9 @@ pub use self::browser::{BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, Pas
 pub use self::commit::{StoreReport, commit_login};
 pub use self::device::{DEVICE_CODE_LIFETIME, DeviceLogin};
 pub use self::error::{Error, OccupiedPort};
-pub use self::import::{ImportOutcome, import};
+pub use self::import::{CodexImport, ImportOutcome, ImportSource};
 
 pub use self::pending::{PendingExchanges, PendingLogin};
-pub use self::permission::permit_document;
 pub use self::session::{CommittedLogin, LoginSession};
 pub use self::setup::LoginSetup;
 pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome};

@@ -15,8 +15,7 @@ use super::login_status::{self, is_due};
 use super::provider::{Provider, ProviderRequest};
 use super::read_order::{CheckedStamps, StampCheck};
 use super::request::{CallerBase, FlightResult, Flights, RefreshReason, RefreshRequest, on_thread};
-use super::snapshot::{Snapshot, SnapshotStatus};
-use super::token::Token;
+use super::snapshot::{Snapshot, SnapshotStatus, Token};
 use super::transaction::Transaction;
 use crate::external::{self, Persistence};
 use crate::failpoint;
@@ -131,9 +130,7 @@ impl AuthManager {
         if token.lasts(min_ttl) || token.snapshot().fingerprint().is_none() {
             return Ok(token);
         }
-        // A fraction of a second counts as a whole one.
-        let seconds = min_ttl.as_secs().saturating_add(u64::from(min_ttl.subsec_nanos() > 0));
-        let snapshot = self.refresh(RefreshReason::MinTtl(seconds)).await?;
+        let snapshot = self.refresh(RefreshReason::min_ttl(min_ttl)).await?;
         Token::of(snapshot, self.0.engine.clock.now())
     }
 

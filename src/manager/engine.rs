@@ -18,8 +18,8 @@ use crate::home::Home;
 use crate::store::migrate::{self, MigrationReport};
 use crate::store::rescue::{Rescue, RescuePurpose};
 use crate::store::{
-    self, FindReport, HomeState, KeychainClient, Lease, OrphanRescue, ReplaceOutcome, SeenRevision,
-    StoredDocument, Stores, WriteIntent, Writer,
+    self, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue, ReplaceOutcome,
+    SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
 };
 
 /// Maximum number of copies of one login that are removed; another program may write one meanwhile.
@@ -282,20 +282,22 @@ pub(super) fn revoke_unfinished(engine: &Engine, rescue: &Rescue) -> Result<(), 
     }
 }
 
-/// Moves the login to the store `to`; returns `None` if there is none. Requires the lease; takes Codex's commit locks
-/// for each change.
+/// Moves the login to the store `to`; returns `None` if there is none. Calls `on_wait` while another process holds the
+/// lease. Locks: the lease, throughout, and Codex's commit locks for each change.
 ///
 /// # Errors
-/// - As [`migrate::migrate`]: the login was not moved.
+/// - As [`migrate::migrate`] and [`Lease::acquire`]: the login was not moved.
 /// - [`Error`]: the refresh or logout of a killed process cannot be completed now; nothing was changed.
 pub fn move_login(
     stores: &Stores,
-    lease: &Lease,
     environment: &Environment,
     to: StoreKind,
+    limit: impl Into<LockDeadline>,
+    on_wait: impl FnMut(&Waiting<'_>),
 ) -> Result<Option<MigrationReport>, Error> {
+    let lease = Lease::acquire(stores.home(), limit, on_wait)?;
     let engine = Engine::new(lease.home().clone(), environment.clone(), AccountPolicy::Follow);
-    let mut writer = stores.writer(lease)?;
+    let mut writer = stores.writer(&lease)?;
     recover(&engine, &mut writer)?;
     Ok(migrate::migrate(&mut writer, to)?)
 }

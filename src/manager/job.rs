@@ -239,6 +239,10 @@ fn logout(
     deadline: &LockDeadline,
     on_wait: &mut WaitHook<'_>,
 ) -> Result<LogoutReport, Error> {
+    // Acquiring the lease would create the folder.
+    if engine.home.is_missing().map_err(store::Error::from)? {
+        return Ok(LogoutReport::nothing());
+    }
     let force_until = Instant::now() + FORCED_WAIT;
     let lease = match scope {
         LogoutScope::Force => {

@@ -23,7 +23,6 @@ mod removal;
 mod request;
 mod snapshot;
 mod spend;
-mod token;
 mod transaction;
 mod unauthorized;
 
@@ -37,7 +36,6 @@ pub use self::follow::WatchHandle;
 pub use self::job::{Job, JobOutcome};
 pub use self::login_status::LoginStatus;
 pub use self::publication::LoginChange;
-pub use self::request::RefreshReason;
-pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus};
-pub use self::token::Token;
+pub use self::request::{RefreshReason, TokenDemand};
+pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus, Token};
 pub use self::unauthorized::{RecoveryStep, UnauthorizedRecovery};

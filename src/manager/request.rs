@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 
 use super::error::Error;
-use super::snapshot::Snapshot;
+use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
 use crate::document::{AuthDocument, Freshness, Identity};
 use crate::secret::{Fingerprint, wipe_stack};
 
@@ -31,6 +32,11 @@ pub enum RefreshReason {
 }
 
 impl RefreshReason {
+    /// Returns the reason of a caller whose token must last `min_ttl`; a fraction of a second counts as a whole one.
+    pub(super) fn min_ttl(min_ttl: Duration) -> Self {
+        Self::MinTtl(min_ttl.as_secs().saturating_add(u64::from(min_ttl.subsec_nanos() > 0)))
+    }
+
     /// Whether `document` satisfies this reason without a refresh. `changed` says that it is not the caller's document.
     pub(super) fn is_served_by(self, document: &AuthDocument, changed: bool, now: Timestamp) -> bool {
         if document.bearer().is_none() || has_expired(document, now) {
@@ -56,6 +62,45 @@ impl RefreshReason {
 
     pub(super) fn is_recovery(self) -> bool {
         matches!(self, Self::Unauthorized(_))
+    }
+}
+
+/// The token that a caller demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenDemand {
+    /// One that is not stale.
+    Fresh,
+    /// One that is not stale and lasts at least this long.
+    Lasting(Duration),
+    /// Another one than this, which the caller got before.
+    NewerThan(Option<Fingerprint>),
+}
+
+impl Snapshot {
+    /// Returns the reason for which a caller refreshes to get the token that it demands, or `None` if this one serves or
+    /// none can be obtained. New tokens that could not be stored before are a reason too.
+    #[must_use]
+    pub fn refresh_reason(&self, demand: TokenDemand, now: Timestamp) -> Option<RefreshReason> {
+        let is_refreshable = self.fingerprint().is_some();
+        let lasts = |min: Duration| {
+            let min = SignedDuration::try_from(min).unwrap_or(SignedDuration::MAX);
+            self.expires_at(now).is_none_or(|end| end.duration_since(now) >= min)
+        };
+        match (self.status(now), demand) {
+            (
+                SnapshotStatus::Fresh | SnapshotStatus::Stale | SnapshotStatus::Expired,
+                TokenDemand::NewerThan(known),
+            ) if is_refreshable && self.bearer_fingerprint() == known => Some(RefreshReason::Forced),
+            (SnapshotStatus::Fresh, TokenDemand::Lasting(min)) if is_refreshable && !lasts(min) => {
+                Some(RefreshReason::min_ttl(min))
+            }
+            (SnapshotStatus::Stale | SnapshotStatus::Expired, _) if is_refreshable => {
+                Some(RefreshReason::Stale)
+            }
+            _ if matches!(self.divergence(), Some(Divergence::Uncommitted(_))) => Some(RefreshReason::Stale),
+            _ => None,
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::auth_manager::{AuthManager, ReloadOutcome};
 use super::error::Error;
 use super::request::RefreshReason;
-use super::snapshot::Snapshot;
-use super::token::Token;
+use super::snapshot::{Snapshot, Token};
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 

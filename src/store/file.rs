@@ -32,14 +32,8 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Returns the file store of `home`, for reading.
-    #[must_use]
-    pub fn new(home: Home) -> Self {
-        Self { home, pinned: None }
-    }
-
-    /// Returns the file store of `home` with the document where a lease found it.
-    pub(super) fn pinned(home: Home, pinned: Option<DocumentTarget>) -> Self {
+    /// Returns the file store of `home`, with the document where a lease found it.
+    pub(super) fn new(home: Home, pinned: Option<DocumentTarget>) -> Self {
         Self { home, pinned }
     }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_auth_platform::keychain::{self, Client, ItemSharing, LastModified};
-use codex_auth_platform::private_file::{self, DirectoryState};
 use zeroize::Zeroizing;
 
 use super::Store;
@@ -132,7 +131,7 @@ impl Stores {
     /// Returns the file store.
     #[must_use]
     pub fn file(&self) -> FileStore {
-        FileStore::pinned(self.home.clone(), self.pinned.clone())
+        FileStore::new(self.home.clone(), self.pinned.clone())
     }
 
     /// Returns the keychain store.
@@ -153,14 +152,6 @@ impl Stores {
     /// Reads the bytes of the document's file, also if they are not a document or larger than one.
     pub(crate) fn raw_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         Ok(self.file().bytes(MAX_RAW_BYTES)?.map(|contents| contents.bytes))
-    }
-
-    /// Returns whether the home's folder does not exist, so that nothing was ever stored here.
-    ///
-    /// # Errors
-    /// [`Error::File`]: the folder cannot be examined.
-    pub fn is_home_missing(&self) -> Result<bool, Error> {
-        Ok(matches!(private_file::directory_state(self.home.path())?, DirectoryState::Missing))
     }
 
     /// Returns the location that the store of `kind` has in messages.

@@ -22,7 +22,6 @@ mod encrypted;
 mod error;
 mod file;
 mod find;
-pub mod inspection;
 mod keychain;
 mod lease;
 mod locate;
@@ -33,7 +32,6 @@ mod preference;
 mod recover;
 pub mod rescue;
 mod seal;
-mod sealed;
 mod settings;
 mod state;
 mod writer;
@@ -42,11 +40,14 @@ use std::fmt;
 use std::time::Duration;
 
 pub use codex_auth_platform::keychain::{
-    ChangeListener as KeychainChanges, Client as KeychainClient, Error as KeychainError, ItemSharing,
-    LastModified,
+    CallContext, CallEffect, ChangeListener as KeychainChanges, Client as KeychainClient,
+    Error as KeychainError, Item as KeychainItem, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite,
+    Keychain, LastModified, Operation as KeychainOperation, WriteTarget,
 };
 pub use codex_auth_platform::lock::{Error as LockError, Holder, LockState, Waiting};
-pub use codex_auth_platform::private_file::{Error as FileError, Removal, Stamp};
+pub use codex_auth_platform::private_file::{
+    Error as FileError, Flag as FileFlag, Removal, Stamp, UnsafeLink,
+};
 
 pub use self::choice::StoreChoice;
 pub use self::commit::{CommitLocks, WriteIntent};
@@ -131,4 +132,10 @@ pub trait Store: sealed::Sealed + fmt::Debug + Send + Sync {
             StoreContent::Unparsable { location, source, .. } => Err(Error::Document { location, source }),
         }
     }
+}
+
+/// Keeps other crates from implementing [`Store`], so that a new method breaks none.
+mod sealed {
+    #[expect(unnameable_types, reason = "this is what seals a trait")]
+    pub trait Sealed {}
 }

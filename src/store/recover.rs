@@ -280,7 +280,7 @@ impl Writer<'_> {
         at: Timestamp,
     ) -> Result<(), Error> {
         let StoreContent::Document(here) = self.read(StoreKind::File)? else { return Ok(()) };
-        let there = FileStore::pinned(self.lease().home().clone(), Some(from.clone()));
+        let there = FileStore::new(self.lease().home().clone(), Some(from.clone()));
         // Without a readable document there is no successor to copy.
         let Ok(Some(there)) = there.load(self.stores.timeout()) else { return Ok(()) };
         let is_spent = |stored: &StoredDocument| stored.document.fingerprint() == Some(parent);

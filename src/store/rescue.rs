@@ -252,6 +252,15 @@ impl Stores {
     }
 }
 
+/// Returns the files that hold tokens which are not stored yet: the rescue and those that were set aside.
+pub(crate) fn rescue_files(records: &RecordPaths) -> Vec<PathBuf> {
+    // A blank rescue is the reserved space of a running request.
+    let is_empty =
+        read(&records.rescue()).is_ok_and(|bytes| bytes.is_none_or(|bytes| private_file::is_blank(&bytes)));
+    let rescue = (!is_empty).then(|| records.rescue());
+    rescue.into_iter().chain(rescues_set_aside(records).unwrap_or_default()).collect()
+}
+
 /// Returns the rescues that were set aside, oldest first.
 pub(super) fn rescues_set_aside(records: &RecordPaths) -> Result<Vec<PathBuf>, Error> {
     let is_one = |name: &OsString| {

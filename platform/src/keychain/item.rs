@@ -39,6 +39,13 @@ impl fmt::Display for ItemName {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(pub(super) String);
 
+impl ItemId {
+    /// Creates the id that a keychain gives an item.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+}
+
 /// A stored item. `Debug` shows everything except the secret.
 #[non_exhaustive]
 #[derive(Clone)]
@@ -50,6 +57,13 @@ pub struct Item {
     /// When it was last modified, by the service's clock in whole seconds; `None` if the service does not report it, or
     /// if this is the only item of its name and its time was not read.
     pub modified: Option<SystemTime>,
+}
+
+impl Item {
+    /// Creates an item that a keychain returns, without a time of its modification.
+    pub fn new(id: ItemId, secret: impl Into<Vec<u8>>) -> Self {
+        Self { id, secret: Zeroizing::new(secret.into()), modified: None }
+    }
 }
 
 impl fmt::Debug for Item {

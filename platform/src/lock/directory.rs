@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fs2::FileExt;
 use rustix::fs::{Mode, OFlags};
@@ -21,7 +21,6 @@ use crate::private_file::is_contended;
 #[must_use = "the lock is released on drop"]
 pub struct DirectoryLock {
     file: File,
-    path: PathBuf,
 }
 
 /// The outcome of [`DirectoryLock::acquire_with`].
@@ -52,9 +51,7 @@ impl DirectoryLock {
         between: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<DirectoryAcquireOutcome<B>, Error> {
         Ok(match waiting::until_locked(path, wait, between, || attempt(path))? {
-            ControlFlow::Continue(Ok(file)) => {
-                DirectoryAcquireOutcome::Locked(Self { file, path: path.to_owned() })
-            }
+            ControlFlow::Continue(Ok(file)) => DirectoryAcquireOutcome::Locked(Self { file }),
             ControlFlow::Continue(Err(unsupported)) => DirectoryAcquireOutcome::Unsupported(unsupported),
             ControlFlow::Break(reason) => DirectoryAcquireOutcome::Stopped(reason),
         })
@@ -64,11 +61,6 @@ impl DirectoryLock {
     /// report it.
     pub fn identity(&self) -> Option<FileId> {
         self.file.metadata().ok().map(|found| FileId::of(&found))
-    }
-
-    /// Returns the path that the directory was locked by.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -92,6 +92,12 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Returns when the content was written last, in seconds and nanoseconds since 1970.
+    #[must_use]
+    pub fn modified(&self) -> (i64, i64) {
+        self.modified
+    }
+
     pub(super) fn of(found: &Metadata) -> Self {
         Self {
             file: FileId::of(found),

@@ -9,12 +9,11 @@ use codex_auth::config::Overrides;
 use codex_auth::manager::{
     AccountPolicy, ChildRunner, Job, JobFailure, JobOutcome, ProcessFallback, serve_parent,
 };
-use codex_auth::store::LockDeadline;
+use codex_auth::store::{self, LockDeadline};
 use codex_auth::{Environment, ErrorKind};
 use codex_auth_platform::peer;
 use indicatif::ProgressBar;
 
-use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{self, Output};
 
@@ -80,11 +79,13 @@ pub(crate) fn freshen(overrides: Overrides, lock_timeout: Duration) -> Result<Jo
 
 /// Runs the job from standard input and writes its outcome to standard output: the child's side of [`run_within`].
 pub(crate) fn serve(arguments: &ChildArguments, output: &mut Output) -> CommandOutcome {
-    let session = CommandContext::open(output)?;
-    cancel_with_parent(&session.deadline);
-    let (home, environment) = (session.home().clone(), &session.environment);
+    let environment = Environment::of_process()?;
+    output.configure(&environment);
+    let home = store::locate(&environment)?;
+    let deadline = LockDeadline::after(environment.lock_timeout);
+    cancel_with_parent(&deadline);
     let (input, lines) = (io::stdin().lock(), io::stdout().lock());
-    serve_parent(arguments.pipe, input, lines, home, environment, &session.deadline)
+    serve_parent(arguments.pipe, input, lines, home, &environment, &deadline)
         .map_err(|_| CommandError::new(Exit::Usage, "this command is internal to the program"))
 }
 

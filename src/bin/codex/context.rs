@@ -9,7 +9,7 @@ use codex_auth::document::AuthDocument;
 use codex_auth::keeper::KeeperAccount;
 use codex_auth::manager::{AuthManager, Snapshot};
 use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting};
-use codex_auth::{AuthMode, Clock, Environment, Home, Lease, Stores};
+use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
 use codex_auth_platform::process::{self, ProcessVariable, RunningProcess};
 use codex_auth_platform::{filesystem, search_path};
 use serde_json::{Value, json};
@@ -79,13 +79,7 @@ impl CommandContext {
     /// Reads the stored login and the state of its refresh token.
     pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, CommandError> {
         let manager = AuthManager::builder(self.home().clone(), self.environment.clone());
-        Ok(manager.open().map_err(codex_auth::Error::from)?.current())
-    }
-
-    /// Acquires the lease, and says on a terminal which process it waits for.
-    pub(crate) fn lease(&self, output: &Output) -> Result<Lease, CommandError> {
-        let mut line = WaitingLine::new(output);
-        Ok(Lease::acquire(self.home(), &self.deadline, |waiting| line.show(waiting))?)
+        Ok(manager.open()?.current())
     }
 }
 

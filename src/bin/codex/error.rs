@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use codex_auth::error::Remedy;
 use codex_auth::keeper::ExportError;
 use codex_auth::manager::JobFailure;
-use codex_auth::{ErrorKind, config, login, store};
+use codex_auth::{ErrorKind, config, login, manager, store};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,12 +227,20 @@ impl From<ExportError> for CommandError {
     fn from(error: ExportError) -> Self {
         let (exit, hint) = match &error {
             ExportError::NotLoggedIn => (Exit::Failed, Some(LOG_IN_FIRST)),
-            ExportError::NotExported { .. } => (Exit::Failed, Some("to see the exports: codex sync export list")),
+            ExportError::NotExported { .. } => {
+                (Exit::Failed, Some("to see the exports: codex sync export list"))
+            }
             ExportError::Lock(_) => (Exit::LockTimeout, None),
             ExportError::File(_) => (Exit::StoreUnavailable, None),
             _ => (Exit::Failed, None),
         };
         hint.into_iter().fold(Self::new(exit, error.to_string()), Self::hint)
+    }
+}
+
+impl From<manager::Error> for CommandError {
+    fn from(error: manager::Error) -> Self {
+        codex_auth::Error::from(error).into()
     }
 }
 

@@ -4,13 +4,13 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use codex_auth::StoreKind;
-use codex_auth::config::StoreSelection;
-use codex_auth::login::{ImportOutcome, import};
+use codex_auth::login::{CodexImport, ImportOutcome, ImportSource};
 use codex_auth::manager::{AccountPolicy, RefreshReason};
 use codex_auth::store::{self, DocumentLocation, KeychainError, PromptPolicy};
 use serde_json::json;
 
-use crate::context::{CommandContext, account, location_text};
+use crate::context::{CommandContext, WaitingLine, account, location_text};
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -25,30 +25,31 @@ That invalidates Codex's copy: Codex then has to log in again, or to share the f
 Import it? [y/N]";
 
 /// Imports into the store `to`, or into the one that is chosen without it; `confirmed` skips the question.
-pub(crate) fn run(to: Option<StoreKind>, confirmed: bool, output: &mut Output) -> CommandOutcome {
+pub(crate) fn run(
+    to: Option<StoreKind>,
+    confirmed: bool,
+    daemon: DaemonArguments,
+    output: &mut Output,
+) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     output.head("account", account(None));
-    let keychain = session.stores.keychain();
-    if keychain.shares_codex_item() {
-        return shared(&keychain.location(), output);
-    }
-    let choice = session.stores.choose(to.map(StoreSelection::from))?;
-    session.stores.check(&choice)?;
-    let prompts = confirm(confirmed, output)?;
-    let theirs =
-        keychain.read_codex_item(prompts, DIALOG_TIMEOUT).map_err(|error| not_readable(error, prompts))?;
-    let theirs = theirs.ok_or_else(no_login)?;
-    output.head("account", account(Some(&theirs.document)));
-    let taken = {
-        let lease = session.lease(output)?;
-        import(&mut session.stores.writer(&lease)?, &choice, &theirs.document)?
+    let import = match CodexImport::begin(&session.stores, to)? {
+        ImportSource::Shared(location) => return shared(&location, output),
+        ImportSource::Separate(import) => import,
     };
-    if !matches!(taken, ImportOutcome::Superseded) && theirs.document.fingerprint().is_some() {
+    let prompts = confirm(confirmed, output)?;
+    let theirs = import.read(prompts, DIALOG_TIMEOUT).map_err(|error| not_readable(error, prompts))?;
+    let theirs = theirs.ok_or_else(no_login)?.document;
+    output.head("account", account(Some(&theirs)));
+    let mut line = WaitingLine::new(output);
+    let taken = import.commit(&theirs, &session.deadline, |waiting| line.show(waiting))?;
+    if taken.needs_refresh(&theirs) {
         let snapshot = session.snapshot()?;
         refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
             .map_err(not_refreshed)?;
     }
-    report(&session, &taken, output)
+    let report = |output: &Output| report(&taken, output);
+    daemon::after_change(daemon, LoginChange::Store, session.home(), Some(&theirs), output, report)
 }
 
 /// Reports that Codex and this program use the same keychain item, so that nothing is to import.
@@ -112,10 +113,8 @@ fn not_refreshed(error: CommandError) -> CommandError {
     )
 }
 
-fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> CommandOutcome {
-    let found = session.stores.find()?;
-    let location =
-        found.stored.map_or_else(|| session.stores.keychain().location(), |stored| stored.location);
+fn report(taken: &ImportOutcome, output: &Output) -> CommandOutcome {
+    let location = taken.location();
     let warnings = match taken {
         ImportOutcome::Stored(kept) => kept.notes.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
@@ -127,7 +126,7 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
     }
     if output.is_json() {
         output.report(json!({
-            "taken_over": !matches!(taken, ImportOutcome::Superseded),
+            "taken_over": !matches!(taken, ImportOutcome::Superseded(_)),
             "shared": false,
             "to": location.to_string(),
             "warnings": warnings,
@@ -135,10 +134,10 @@ fn report(session: &CommandContext, taken: &ImportOutcome, output: &Output) -> C
         return Ok(());
     }
     let done = match taken {
-        ImportOutcome::Superseded => "the login of Codex was imported before; it is in the",
+        ImportOutcome::Superseded(_) => "the login of Codex was imported before; it is in the",
         _ => "imported the login of Codex; it is in the",
     };
-    output.inform(&format!("{done} {}", location_text(&location)));
+    output.inform(&format!("{done} {}", location_text(location)));
     warnings.iter().for_each(|warning| output.warn(warning));
     if location.kind() == StoreKind::Keychain {
         output.say("Codex has to log in again, or share the file (cli_auth_credentials_store = \"file\"):");

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::context::CommandContext;
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
@@ -23,6 +24,9 @@ pub(crate) struct LogoutArguments {
     #[arg(long)]
     local: bool,
 
+    #[command(flatten)]
+    daemon: DaemonArguments,
+
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -35,14 +39,6 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
         (_, true) => LogoutScope::Local,
         _ => LogoutScope::Revoke,
     };
-    if session.stores.is_home_missing()? {
-        if output.is_json() {
-            output.report(json_report(&LogoutReport::nothing()))?;
-        } else {
-            output.inform("not logged in");
-        }
-        return Ok(());
-    }
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
     let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
         error if error.kind() == Exit::TryAgain => error
@@ -50,11 +46,15 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
             .hint("to remove it without revoking its tokens: codex logout --force"),
         error => error,
     })?;
+    if !report.failed.is_empty() {
+        return show(&report, scope, output);
+    }
     // A running keeper does the same as soon as it notices.
     if let Err(error) = ExportList::withdraw(session.home(), session.environment.lock_timeout) {
         output.warn(&format!("a token may remain in an export: {error}"));
     }
-    show(&report, scope, output)
+    let show = |output: &Output| show(&report, scope, output);
+    daemon::after_change(arguments.daemon, LoginChange::Login, session.home(), None, output, show)
 }
 
 fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {

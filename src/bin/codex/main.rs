@@ -6,6 +6,7 @@ mod arguments;
 mod child;
 mod completions;
 mod context;
+mod daemon;
 mod doctor;
 mod error;
 mod hand_over;

@@ -9,7 +9,8 @@ use codex_auth_platform::process::RunningProcess;
 use serde_json::json;
 
 use crate::arguments::WordParser;
-use crate::context::{CommandContext, account, location_text, other_programs, warnings};
+use crate::context::{CommandContext, WaitingLine, account, location_text, other_programs, warnings};
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::refresh::refreshed;
@@ -36,6 +37,9 @@ pub(crate) struct MigrateArguments {
     #[arg(long, conflicts_with = "from_codex")]
     dry_run: bool,
 
+    #[command(flatten)]
+    daemon: DaemonArguments,
+
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -43,7 +47,7 @@ pub(crate) struct MigrateArguments {
 
 pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandOutcome {
     let Some(to) = arguments.to.filter(|_| !arguments.from_codex) else {
-        return import::run(arguments.to, arguments.yes, output);
+        return import::run(arguments.to, arguments.yes, arguments.daemon, output);
     };
     let session = CommandContext::open(output)?;
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
@@ -60,10 +64,17 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
         return preview(&session, &plan, &others, output);
     }
     refresh_before_move(&session, &plan, output)?;
-    let lease = session.lease(output)?;
-    let done = manager::move_login(&session.stores, &lease, &session.environment, to);
-    let done = done.map_err(codex_auth::Error::from)?.ok_or_else(not_logged_in)?;
-    report(&plan.stored.location, &done, &others, output)
+    let mut line = WaitingLine::new(output);
+    let done =
+        manager::move_login(&session.stores, &session.environment, to, &session.deadline, |waiting| {
+            line.show(waiting);
+        })?
+        .ok_or_else(not_logged_in)?;
+    drop(line);
+    let change = if done.action == MigrationMove::Copy { LoginChange::Store } else { LoginChange::Login };
+    let report = |output: &Output| report(&plan.stored.location, &done, &others, output);
+    let stored = Some(&plan.stored.document);
+    daemon::after_change(arguments.daemon, change, session.home(), stored, output, report)
 }
 
 /// Refreshes a token that expires soon, so that no other program refreshes it during the move. A failure is only a

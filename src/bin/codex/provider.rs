@@ -43,8 +43,8 @@ pub(crate) fn of_command(session: &CommandContext, name: &str) -> Result<Externa
     let provider = Arc::new(BearerCommand::new(name, command));
     let manager =
         AuthManager::builder(session.home().clone(), session.environment.clone()).provider(provider);
-    let manager = manager.open().map_err(codex_auth::Error::from)?;
-    let token = runtime::run(async { Ok(manager.token().await.map_err(codex_auth::Error::from)?) })?;
+    let manager = manager.open()?;
+    let token = runtime::run(async { Ok(manager.token().await?) })?;
     token
         .snapshot()
         .external_token()

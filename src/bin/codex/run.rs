@@ -35,7 +35,7 @@ pub(crate) struct RunArguments {
     env: Option<String>,
 
     /// The command and its arguments
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CMD", required = true, last = true)]
     command: Vec<OsString>,
 }
 

@@ -8,6 +8,7 @@ use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
 use crate::context::{CommandContext, account, location_text, selected_elsewhere, warnings};
+use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
 use crate::output::{Output, Paint, plain, relative};
 use crate::provider;
@@ -34,6 +35,10 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
         Some(credential) => provider::unusable(credential, &session),
         None => usability.reason().map(ToString::to_string),
     };
+    let daemon = DaemonState::look(session.home(), || Ok::<_, CommandError>(document.cloned()));
+    if let Some(daemon) = &daemon {
+        daemon.report(output);
+    }
     let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
@@ -56,6 +61,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     } else {
         show(&session, &status, &usability, output)?;
         warnings.iter().for_each(|warning| output.warn(warning));
+        daemon.iter().for_each(|daemon| daemon.warn(output));
     }
     match (credential, unusable) {
         (Some(_), None) => Ok(()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Client, ClientError, IssuedToken, KeeperRefusal, RefreshPolicy};
-use codex_auth::manager::{AccountPolicy, Divergence, RefreshReason, Snapshot, SnapshotStatus, Unusable};
+use codex_auth::manager::{AccountPolicy, Snapshot, TokenDemand, Unusable};
 use codex_auth::redaction;
 use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
 use jiff::SignedDuration;
@@ -64,20 +64,8 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
     let session = CommandContext::at(home, environment, output)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
-    let short = |snapshot: &Snapshot| {
-        lasts(snapshot, now).zip(arguments.min_ttl).is_some_and(|(lasts, min)| lasts < min)
-    };
-    let reason = match (snapshot.status(now), arguments.min_ttl) {
-        (SnapshotStatus::Fresh, Some(min)) if short(&snapshot) && refreshable(&snapshot) => {
-            Some(RefreshReason::MinTtl(min.as_secs().unsigned_abs()))
-        }
-        (SnapshotStatus::Stale | SnapshotStatus::Expired, _) if refreshable(&snapshot) => {
-            Some(RefreshReason::Stale)
-        }
-        // A response that could not be stored before may be stored now.
-        _ if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) => Some(RefreshReason::Stale),
-        _ => None,
-    };
+    let min_ttl = arguments.min_ttl.map(SignedDuration::unsigned_abs);
+    let reason = snapshot.refresh_reason(min_ttl.map_or(TokenDemand::Fresh, TokenDemand::Lasting), now);
     let snapshot = match reason {
         None => snapshot,
         Some(reason) => match refreshed(reason, &snapshot, AccountPolicy::Follow, &session.deadline) {
@@ -198,16 +186,8 @@ fn warn_if_short(expires_at: Option<Timestamp>, now: Timestamp, arguments: &Toke
     }
 }
 
-fn lasts(snapshot: &Snapshot, now: Timestamp) -> Option<SignedDuration> {
-    snapshot.expires_at(now).map(|end| end.duration_since(now))
-}
-
 fn alive(snapshot: &Snapshot, now: Timestamp) -> bool {
-    lasts(snapshot, now).is_none_or(|lasts| lasts.is_positive())
-}
-
-fn refreshable(snapshot: &Snapshot) -> bool {
-    snapshot.document().and_then(AuthDocument::fingerprint).is_some()
+    snapshot.expires_at(now).is_none_or(|end| end > now)
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {

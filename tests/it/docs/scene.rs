@@ -45,6 +45,11 @@ const SCENES: &[(&str, &str, Scene)] = &[
     (".github/CONTAINERS.md", "Containers and sandboxes", Scene::Keeper),
     (".github/CONTAINERS.md", "An unmodified Codex", Scene::Keeper),
     (".github/CONTAINERS.md", "A single command", Scene::Keeper),
+    (
+        ".github/CONTAINERS.md",
+        "Recipes",
+        Scene::NotRun("no engine runs here; interop/containers.rs makes the same mounts and namespaces"),
+    ),
     (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (
         ".github/CONTRIBUTING.md",

@@ -8,6 +8,9 @@ mod codex_keychain;
 // Linux: mounts and procfs.
 #[cfg(target_os = "linux")]
 mod containers;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod daemon;
 mod documents;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
@@ -18,3 +21,6 @@ mod hand_over;
 #[cfg(target_os = "linux")]
 mod keyring3;
 mod provider;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+pub mod shared_daemon;

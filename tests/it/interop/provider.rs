@@ -1,9 +1,9 @@
-//! A local model provider that answers every turn with one word.
+//! A local model provider that answers every turn with one word, and the backend that Codex asks about the account.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -17,17 +17,20 @@ pub enum AcceptedTokens {
     None,
 }
 
-/// What the threads of a provider share with the test.
-#[derive(Default)]
-struct Traffic {
-    bearers: Vec<String>,
-    accepted: AcceptedTokens,
-}
-
-/// A provider, which ends with the test process.
+/// The provider. It ends with the test process.
 pub struct Provider {
     url: String,
-    traffic: Arc<Mutex<Traffic>>,
+    shared: Arc<Shared>,
+}
+
+/// What the threads of the connections share.
+#[derive(Default)]
+struct Shared {
+    /// The bearer tokens of the turns.
+    bearers: Mutex<Vec<String>>,
+    accepted: Mutex<AcceptedTokens>,
+    held: Mutex<bool>,
+    changed: Condvar,
 }
 
 impl Provider {
@@ -39,49 +42,61 @@ impl Provider {
     /// A provider at `listener`, which may be in another network.
     pub fn on(listener: TcpListener) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let traffic = Arc::<Mutex<Traffic>>::default();
-        let shared = Arc::clone(&traffic);
+        let shared = Arc::<Shared>::default();
+        let seen = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let shared = Arc::clone(&shared);
+                let seen = Arc::clone(&seen);
                 // A client may close the connection.
-                thread::spawn(move || stream.and_then(|stream| answer(stream, &shared)));
+                thread::spawn(move || stream.and_then(|stream| answer(stream, &seen)));
             }
         });
-        Self { url, traffic }
+        Self { url, shared }
     }
 
-    /// The bearer tokens of the turns that were answered.
+    /// The bearer tokens of the turns so far that were not refused, also of those that are not answered yet.
     pub fn bearers(&self) -> Vec<String> {
-        self.traffic.lock().unwrap().bearers.clone()
+        self.shared.bearers.lock().unwrap().clone()
     }
 
     /// Refuses all other tokens from now on.
     pub fn accept(&self, accepted: AcceptedTokens) {
-        self.traffic.lock().unwrap().accepted = accepted;
+        *self.shared.accepted.lock().unwrap() = accepted;
     }
 
-    /// The arguments that make Codex use it.
-    pub fn settings(&self) -> [String; 8] {
+    /// Answers no turn until this is called with `false`.
+    pub fn hold(&self, held: bool) {
+        *self.shared.held.lock().unwrap() = held;
+        self.shared.changed.notify_all();
+    }
+
+    /// The settings that make Codex use it.
+    fn values(&self) -> [String; 4] {
         let Self { url, .. } = self;
         let provider = format!(
             r#"{{name="local",base_url="{url}/v1",wire_api="responses",requires_openai_auth=true,request_max_retries=0,stream_max_retries=0}}"#
         );
         [
-            "-c".to_owned(),
             format!("chatgpt_base_url=\"{url}/backend-api\""),
-            "-c".to_owned(),
             format!("model_providers.local={provider}"),
-            "-c".to_owned(),
-            "model_provider=local".to_owned(),
-            "-c".to_owned(),
-            "model=gpt-5".to_owned(),
+            "model_provider=\"local\"".to_owned(),
+            "model=\"gpt-5\"".to_owned(),
         ]
+    }
+
+    /// The settings as arguments.
+    pub fn settings(&self) -> Vec<String> {
+        self.values().into_iter().flat_map(|value| ["-c".to_owned(), value]).collect()
+    }
+
+    /// The settings as `config.toml`.
+    pub fn config(&self) -> String {
+        self.values().join("\n") + "\ncheck_for_update_on_startup=false\n"
     }
 }
 
 /// Reads one request and responds.
-fn answer(mut stream: TcpStream, traffic: &Mutex<Traffic>) -> io::Result<()> {
+fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
     reader.read_line(&mut request)?;
@@ -94,24 +109,32 @@ fn answer(mut stream: TcpStream, traffic: &Mutex<Traffic>) -> io::Result<()> {
     }
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     reader.take(length).read_to_end(&mut Vec::new())?;
+    if request.starts_with("GET /backend-api/wham/accounts/check ") {
+        let account = headers.get("chatgpt-account-id").map_or("", String::as_str);
+        let checked = json!({
+            "id": account, "account_id": account, "name": "A Workspace",
+            "workspace_backend_origin": "https://chatgpt.com", "account_routing_override": "NO_CONSTRAINT",
+        });
+        let answer =
+            json!({"accounts": [checked], "account_ordering": [account], "default_account_id": account});
+        return respond(&mut stream, "application/json", &answer.to_string());
+    }
     if !request.starts_with("POST /v1/responses ") {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let bearer = headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let bearer = bearer.unwrap_or_default();
-    {
-        let mut traffic = traffic.lock().unwrap();
-        let is_accepted = match &traffic.accepted {
-            AcceptedTokens::All => true,
-            AcceptedTokens::Only(token) => token == bearer,
-            AcceptedTokens::None => false,
-        };
-        if !is_accepted {
-            let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            return stream.write_all(refusal);
-        }
-        traffic.bearers.push(bearer.to_owned());
+    let is_accepted = match &*shared.accepted.lock().unwrap() {
+        AcceptedTokens::All => true,
+        AcceptedTokens::Only(token) => token == bearer,
+        AcceptedTokens::None => false,
+    };
+    if !is_accepted {
+        let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return stream.write_all(refusal);
     }
+    shared.bearers.lock().unwrap().push(bearer.to_owned());
+    drop(shared.changed.wait_while(shared.held.lock().unwrap(), |held| *held).unwrap());
     let message = json!({
         "type": "message", "role": "assistant", "id": "m", "content": [{"type": "output_text", "text": "pong"}],
     });
@@ -124,10 +147,13 @@ fn answer(mut stream: TcpStream, traffic: &Mutex<Traffic>) -> io::Result<()> {
         }}}),
     ];
     let line = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
-    let body: String = events.iter().map(line).collect();
+    respond(&mut stream, "text/event-stream", &events.iter().map(line).collect::<String>())
+}
+
+fn respond(stream: &mut TcpStream, kind: &str, body: &str) -> io::Result<()> {
     let length = body.len();
     write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
 }

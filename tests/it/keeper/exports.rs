@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Barrier;
-use std::thread;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{FileLock, LockFileMode, Wait};
@@ -15,7 +14,7 @@ use serde_json::Value;
 use super::process::{AT_WORK, Process, STANDING_BY};
 use super::socket::{get, response_to, status};
 use crate::manager::world::{TEST_TIMEOUT, World};
-use crate::support::{Ended, Machine, TestHome, eventually, names};
+use crate::support::{Ended, Guarded, Lines, Machine, TestHome, eventually, names};
 
 /// The path of a folder beside the home, which the program creates.
 pub fn folder(world: &World<'_>, name: &str) -> PathBuf {
@@ -294,6 +293,29 @@ fn a_keeper_of_an_older_version_is_named() {
     }
 }
 
+/// A hundred processes that ask the socket at the same time, and print their tokens.
+const CALLERS: &str = r#"
+import json, os, socket, sys
+held, release = os.pipe()
+for _ in range(100):
+    if os.fork() == 0:
+        os.close(release)
+        os.read(held, 1)
+        caller = socket.socket(socket.AF_UNIX)
+        caller.connect(sys.argv[1])
+        caller.sendall(b"GET /v1/token?wait=yes HTTP/1.0\r\n\r\n")
+        answer = b""
+        while part := caller.recv(65536): answer += part
+        os.write(1, json.loads(answer.split(b"\r\n\r\n")[1])["token"].encode() + b"\n")
+        os._exit(0)
+print("ready", flush=True)
+sys.stdin.readline()
+os.close(release)
+while True:
+    try: os.wait()
+    except ChildProcessError: break
+"#;
+
 #[test]
 fn a_hundred_callers_at_once_cost_one_refresh() {
     let mut machine = Machine::with_file();
@@ -304,19 +326,16 @@ fn a_hundred_callers_at_once_cost_one_refresh() {
     let _keeper = Process::of(&world);
     hold.arrived(TEST_TIMEOUT).unwrap();
     eventually("the socket", || folder.join("sock").exists());
-    let asked = Barrier::new(101);
-    thread::scope(|scope| {
-        let ask = || {
-            asked.wait();
-            response_to(&folder.join("sock"), &get("/v1/token?wait=yes"))
-        };
-        let callers: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
-        asked.wait();
-        hold.release();
-        let answers: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
-        let token = world.stored_token("access_token");
-        assert!(answers.iter().all(|answer| answer.contains(&token)), "{answers:#?}");
-    });
+    let mut callers = Command::new("python3");
+    callers.args(["-c", CALLERS]).arg(folder.join("sock")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut callers = Guarded(callers.spawn().unwrap());
+    let lines = Lines::of(callers.0.stdout.take().unwrap());
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    drop(callers.0.stdin.take());
+    hold.release();
+    let tokens = lines.rest();
+    let token = world.stored_token("access_token");
+    assert!(tokens.len() == 100 && tokens.iter().all(|line| *line == token), "{tokens:#?}");
     assert_eq!(world.requests(), 1);
 }
 

@@ -24,6 +24,9 @@ pub mod strace;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod stops;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod switches;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod writers;

@@ -1,17 +1,15 @@
 //! Importing the login from Codex's own keychain item, on a system where only its creator may read an item.
 
-use codex_auth::config::StoreSelection;
-use codex_auth::login::{ImportOutcome, import};
+use codex_auth::login::{CodexImport, ImportOutcome, ImportSource};
 use codex_auth::manager::{AccountPolicy, AuthManager, RefreshReason};
 use codex_auth::store::{Error, KeychainError, PromptPolicy};
-use codex_auth::{AuthDocument, Environment, HomeState, StoreKind, Stores};
+use codex_auth::{AuthDocument, Environment, HomeState, StoreKind, Stores, Timestamp};
 use codex_auth_platform::keychain::{
     CallEffect as Change, Fault, ItemName, ItemSelection, Memory, Operation,
 };
 use scripted_authority::{Account, Authority, Endpoint, Grant};
 
 use super::SOON;
-use crate::support::writing::writing;
 use crate::support::{TestHome, account};
 
 /// A home beside a Codex that is logged in with its own keychain item.
@@ -53,15 +51,19 @@ impl World {
         Stores::with_keychain(self.home.home(), &self.environment(), self.memory.client()).unwrap()
     }
 
+    fn begin(&self) -> CodexImport {
+        match CodexImport::begin(&self.stores(), Some(StoreKind::Keychain)).unwrap() {
+            ImportSource::Separate(import) => *import,
+            source => panic!("{source:?}"),
+        }
+    }
+
     fn read_theirs(&self) -> AuthDocument {
-        let item = self.stores().keychain().read_codex_item(PromptPolicy::Allowed, SOON).unwrap();
-        item.unwrap().document
+        self.begin().read(PromptPolicy::Allowed, SOON).unwrap().unwrap().document
     }
 
     fn import(&self, document: &AuthDocument) -> Result<ImportOutcome, Error> {
-        let stores = self.stores();
-        let choice = stores.choose(Some(StoreSelection::Keychain)).unwrap();
-        writing(&stores, |writer| import(writer, &choice, document))
+        self.begin().commit(document, SOON, |_waiting| {})
     }
 
     fn refresh(&self) {
@@ -82,7 +84,8 @@ impl World {
 fn an_import_reads_the_item_of_codex_once_stores_a_copy_and_refreshes_it() {
     let world = World::new();
     let theirs = world.read_theirs();
-    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::Stored(_))));
+    let imported = world.import(&theirs).unwrap();
+    assert!(matches!(imported, ImportOutcome::Stored(_)) && imported.needs_refresh(&theirs));
     let old = world.grant.tokens.refresh_token.clone();
     assert_eq!(world.refresh_token(&world.ours()), Some(old.clone()), "it is stored before it is spent");
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 0);
@@ -109,6 +112,15 @@ fn nothing_else_accesses_the_item_of_codex_and_no_prompt_appears_without_a_termi
 }
 
 #[test]
+fn an_import_refuses_a_login_that_a_keeper_elsewhere_hands_in() {
+    let world = World::new();
+    let handed_in = world.read_theirs().exported(Timestamp::now()).unwrap();
+    let imported = world.import(&handed_in);
+    assert!(matches!(imported, Err(Error::HandedIn { .. })), "{imported:?}");
+    assert_eq!(world.refresh_token(&world.ours()), None);
+}
+
+#[test]
 fn an_import_does_not_overwrite_another_login_and_recognises_an_earlier_import() {
     let world = World::new();
     let theirs = world.read_theirs();
@@ -118,9 +130,12 @@ fn an_import_does_not_overwrite_another_login_and_recognises_an_earlier_import()
     assert!(matches!(world.import(&theirs), Err(Error::Occupied { .. })));
     world.memory.client().delete(&world.ours(), &ItemSelection::All, SOON).unwrap();
     world.import(&theirs).unwrap();
-    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::AlreadyStored)), "the refresh may have failed");
+    assert!(
+        matches!(world.import(&theirs), Ok(ImportOutcome::AlreadyStored(_))),
+        "the refresh may have failed"
+    );
     world.refresh();
-    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::Superseded)));
+    assert!(matches!(world.import(&theirs), Ok(ImportOutcome::Superseded(_))));
     let again =
         AuthDocument::parse(world.authority.grant(Account::numbered(1)).auth_json().as_bytes()).unwrap();
     assert!(matches!(world.import(&again), Err(Error::Occupied { .. })), "another login of the same person");

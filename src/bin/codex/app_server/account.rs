@@ -10,7 +10,7 @@ use codex_auth::config::OpenAiAuth;
 use codex_auth::document::{AuthDocument, AuthMode, Identity};
 use codex_auth::external::{ApiKeyPolicy, EnvironmentToken};
 use codex_auth::manager::{
-    AccountPolicy, AuthManager, Job, JobOutcome, RefreshReason, Snapshot, SnapshotStatus,
+    AccountPolicy, AuthManager, Job, JobOutcome, RefreshReason, Snapshot, SnapshotStatus, TokenDemand,
 };
 use codex_auth::secret::Fingerprint;
 use codex_auth::{Clock, Secret};
@@ -220,22 +220,14 @@ impl Accounts {
             RefreshDemand::IfStale => self.stored.catch_up().await,
         }
         let snapshot = self.stored.current();
-        // The store may already hold a newer token.
         let demand = match demand {
-            RefreshDemand::NewerThan(known) if snapshot.bearer_fingerprint() != known => {
-                RefreshDemand::IfStale
-            }
-            demand => demand,
+            RefreshDemand::NewerThan(known) => TokenDemand::NewerThan(known),
+            RefreshDemand::IfStale => TokenDemand::Fresh,
         };
-        let refreshable = snapshot.document().and_then(AuthDocument::fingerprint).is_some();
-        let reason = match (snapshot.status(self.clock.now()), demand) {
-            _ if !refreshable => return,
-            (SnapshotStatus::Poisoned | SnapshotStatus::Empty, _)
-            | (SnapshotStatus::Fresh, RefreshDemand::IfStale) => return,
-            (_, RefreshDemand::NewerThan(_)) => RefreshReason::Forced,
-            (_, RefreshDemand::IfStale) if self.is_paused(&snapshot) => return,
-            (_, RefreshDemand::IfStale) => RefreshReason::Stale,
-        };
+        let Some(reason) = snapshot.refresh_reason(demand, self.clock.now()) else { return };
+        if reason == RefreshReason::Stale && self.is_paused(&snapshot) {
+            return;
+        }
         let job = Job::refresh(reason, &snapshot, AccountPolicy::Follow);
         let refreshed = child::run_in_background(job).await.and_then(JobOutcome::into_refreshed);
         if let Err(failure) = &refreshed {

@@ -72,7 +72,8 @@ impl Server {
 
     /// Revokes and removes the stored login, or on an error keeps it.
     async fn end_login(&self) -> Result<(), RpcError> {
-        if self.session.stores.is_home_missing().map_err(RpcError::internal)? {
+        // The helper process could not find the folder.
+        if self.session.home().is_missing().map_err(RpcError::internal)? {
             return Ok(());
         }
         let job = Job::logout(LogoutScope::Revoke);

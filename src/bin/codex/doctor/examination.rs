@@ -1,22 +1,22 @@
-//! What the checks examine.
+//! What the findings are about.
 
-use codex_auth::store::{self, inspection};
-use codex_auth::{Clock, Environment, Home, Lease, Stores};
+use codex_auth::diagnosis::{self, Diagnosis};
+use codex_auth::{Clock, Environment, Home, store};
 use serde_json::json;
 
 use crate::error::CommandError;
 use crate::output::{Output, path_text};
 
-/// A home, with the settings and stores that apply to it.
+/// A home and its diagnosis.
 pub(super) struct Examination {
     pub(super) environment: Environment,
     pub(super) home: Home,
     pub(super) clock: Clock,
-    pub(super) stores: Result<Stores, CommandError>,
+    pub(super) diagnosis: Diagnosis,
 }
 
 impl Examination {
-    /// Finds the home, and names it in the report.
+    /// Finds the home, names it in the report, and examines it.
     pub(super) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let environment = Environment::of_process()?;
         output.configure(&environment);
@@ -24,13 +24,15 @@ impl Examination {
         output.set_home(json!(path_text(home.path())));
         // The report is meant to be shared, so it does not name the account.
         output.head("account", json!(null));
-        let stores = Stores::open(home.clone(), &environment).map_err(CommandError::from);
-        Ok(Self { environment, home, clock: Clock::system(), stores })
+        let clock = Clock::system();
+        let diagnosis = diagnosis::diagnose(&home, &environment, &clock);
+        Ok(Self { environment, home, clock, diagnosis })
     }
 
-    /// Fixes what is safe to fix.
-    pub(super) fn fix(&self) -> Result<(), CommandError> {
-        let lease = Lease::acquire(&self.home, self.environment.lock_timeout, |_waiting| {})?;
-        Ok(inspection::fix(&lease)?)
+    /// Fixes what is safe to fix, and examines the home again.
+    pub(super) fn fix(&mut self) -> Result<(), CommandError> {
+        let outcome = diagnosis::fix(&self.home, &self.environment);
+        self.diagnosis = diagnosis::diagnose(&self.home, &self.environment, &self.clock);
+        Ok(outcome?)
     }
 }

@@ -73,7 +73,8 @@ impl Finding {
     }
 
     /// A problem from an error, with the first hint of the error as the remedy.
-    pub(super) fn failed(check: &'static str, error: &CommandError) -> Self {
+    pub(super) fn failed(check: &'static str, error: impl Into<CommandError>) -> Self {
+        let error = error.into();
         Self { remedy: error.hints().first().cloned(), ..Self::problem(check, error.to_string()) }
     }
 

@@ -1,29 +1,28 @@
-//! The checks of a home's folders: file system, owners, modes, locks, and leftovers of killed processes.
+//! Findings about a home's folders: file system, owners, modes, locks, and leftovers of killed processes.
 
 use std::path::Path;
 
-use codex_auth::store::LockState;
-use codex_auth::store::inspection::{self, EntryRole, FolderAccess, HomeEntry, HomeInspection, Leftover};
-use codex_auth_platform::filesystem::{self, FileSystem, FileSystemKind, MountPoint, WatchSupport};
-use codex_auth_platform::process;
+use codex_auth::diagnosis::{
+    EntryRole, FileSystemCondition, FolderAccess, FolderDiagnosis, HeldLock, HomeEntry, Leftover,
+};
 
 use super::examination::Examination;
 use super::finding::Finding;
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
-    let inspection = match inspection::inspect(&subject.home) {
-        Ok(inspection) => inspection,
-        Err(error) => return vec![Finding::failed("place", &error.into())],
+    let folders = match &subject.diagnosis.folders {
+        Ok(folders) => folders,
+        Err(error) => return vec![Finding::failed("place", error.clone())],
     };
-    let mut findings = vec![home(subject, inspection.home)];
-    if inspection.home == FolderAccess::Missing {
+    let mut findings = vec![home(subject, folders.access)];
+    if folders.access == FolderAccess::Missing {
         return findings;
     }
-    findings.extend(file_system(subject));
-    findings.extend(owners(&inspection.entries));
-    findings.extend(modes(&inspection.entries));
-    findings.extend(locks(&inspection));
-    findings.extend(leftovers(&inspection));
+    findings.extend(file_system(folders));
+    findings.extend(owners(folders));
+    findings.extend(modes(&folders.loose));
+    findings.extend(locks(&folders.held_locks));
+    findings.extend(leftovers(&folders.leftovers));
     findings
 }
 
@@ -41,50 +40,36 @@ fn home(subject: &Examination, access: FolderAccess) -> Finding {
     }
 }
 
-fn file_system(subject: &Examination) -> Vec<Finding> {
-    let home = subject.home.path();
-    let mut findings = match filesystem::describe(home) {
-        Ok(FileSystem { kind: FileSystemKind::Memory, name, .. }) => vec![
+fn file_system(folders: &FolderDiagnosis) -> Vec<Finding> {
+    let finding = match &folders.file_system {
+        FileSystemCondition::Memory { name } => {
             Finding::warning("filesystem", format!("{name}: a login here is lost at the next restart"))
-                .remedy("set CODEX_HOME to a folder on a disk"),
-        ],
-        Ok(FileSystem { name, .. }) => match filesystem::watch_support(home) {
-            WatchSupport::Native => {
-                vec![Finding::ok("filesystem", format!("{name}; changes are noticed at once"))]
-            }
-            WatchSupport::Poll { reason } => vec![
-                Finding::warning(
-                    "filesystem",
-                    format!("{reason}; changes are noticed late, and locks may not exclude other machines"),
-                )
-                .remedy("set CODEX_HOME to a folder on a disk of this machine"),
-            ],
-            _ => Vec::new(),
-        },
-        Err(error) => vec![Finding::warning("filesystem", error.to_string())],
+                .remedy("set CODEX_HOME to a folder on a disk")
+        }
+        FileSystemCondition::Native { name } => {
+            Finding::ok("filesystem", format!("{name}; changes are noticed at once"))
+        }
+        FileSystemCondition::Shared { reason } => Finding::warning(
+            "filesystem",
+            format!("{reason}; changes are noticed late, and locks may not exclude other machines"),
+        )
+        .remedy("set CODEX_HOME to a folder on a disk of this machine"),
+        FileSystemCondition::Unknown { reason } => Finding::warning("filesystem", reason),
+        _ => return Vec::new(),
     };
-    if matches!(filesystem::is_mount_point(&subject.home.document()), Ok(MountPoint::Yes)) {
-        let document = subject.home.document();
-        findings.push(
-            Finding::problem(
-                "filesystem",
-                format!(
-                    "{} is mounted by itself: it shares no lock with its source and is never refreshed",
-                    document.display()
-                ),
-            )
-            .remedy("mount the folder that contains it into the container, not the file"),
+    let mounted = folders.mounted_document.as_ref().map(|document| {
+        let document = document.display();
+        let message = format!(
+            "{document} is mounted by itself: it shares no lock with its source and is never refreshed"
         );
-    }
-    findings
+        Finding::problem("filesystem", message)
+            .remedy("mount the folder that contains it into the container, not the file")
+    });
+    [finding].into_iter().chain(mounted).collect()
 }
 
-fn owners(entries: &[HomeEntry]) -> Vec<Finding> {
-    let us = process::effective_uid();
-    let home = entries.iter().find(|entry| entry.role == EntryRole::Home).map_or(us, |home| home.owner);
-    // As root, the files of another user's home must belong to that user.
-    let owner = if us == 0 { home } else { us };
-    let foreign = |entry: &&HomeEntry| entry.owner != owner;
+fn owners(folders: &FolderDiagnosis) -> Vec<Finding> {
+    let owner = folders.owner;
     let finding = |entry: &HomeEntry| {
         let path = entry.path.display();
         Finding::problem(
@@ -93,15 +78,11 @@ fn owners(entries: &[HomeEntry]) -> Vec<Finding> {
         )
         .remedy(format!("sudo chown {owner} {}", quoted(&entry.path)))
     };
-    let found: Vec<_> = entries.iter().filter(foreign).map(finding).collect();
-    if found.is_empty() {
-        vec![Finding::ok("owners", format!("every file belongs to user {owner}"))]
-    } else {
-        found
-    }
+    let ok = || Finding::ok("owners", format!("every file belongs to user {owner}"));
+    each(&folders.foreign, finding, ok)
 }
 
-fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
+fn modes(loose: &[HomeEntry]) -> Vec<Finding> {
     let finding = |entry: &HomeEntry| {
         let (path, mode) = (entry.path.display(), entry.mode);
         let quoted = quoted(&entry.path);
@@ -130,37 +111,22 @@ fn modes(entries: &[HomeEntry]) -> Vec<Finding> {
         };
         if entry.is_fixable() { found.fixable() } else { found }
     };
-    let loose: Vec<_> = entries.iter().filter(|entry| entry.is_loose()).map(finding).collect();
-    if loose.is_empty() {
-        vec![Finding::ok("modes", "no other user can read or change the login")]
-    } else {
-        loose
-    }
+    each(loose, finding, || Finding::ok("modes", "no other user can read or change the login"))
 }
 
-fn locks(inspection: &HomeInspection) -> Vec<Finding> {
-    let held = inspection.locks.iter().filter_map(|lock| match &lock.state {
-        LockState::Held { holder } => {
-            let path = lock.path.display();
-            let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
-            let finding =
-                Finding::warning("locks", format!("{who} holds {path}; other processes wait for it"));
-            Some(match holder {
-                Some(holder) => {
-                    finding.remedy(format!("if this persists, look at that process: ps -fp {}", holder.pid))
-                }
-                None => finding.remedy("if this persists, find that program"),
-            })
-        }
-        _ => None,
-    });
-    let held: Vec<_> = held.collect();
-    if held.is_empty() { vec![Finding::ok("locks", "none is held")] } else { held }
+fn locks(held: &[HeldLock]) -> Vec<Finding> {
+    let finding = |HeldLock { path, holder, .. }: &HeldLock| {
+        let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
+        let message = format!("{who} holds {}; other processes wait for it", path.display());
+        Finding::warning("locks", message).remedy(match holder {
+            Some(holder) => format!("if this persists, look at that process: ps -fp {}", holder.pid),
+            None => "if this persists, find that program".to_owned(),
+        })
+    };
+    each(held, finding, || Finding::ok("locks", "none is held"))
 }
 
-fn leftovers(inspection: &HomeInspection) -> Vec<Finding> {
-    // While a lock is held, the files may belong to work in progress.
-    let in_progress = inspection.locks.iter().any(|lock| matches!(lock.state, LockState::Held { .. }));
+fn leftovers(left: &[Leftover]) -> Vec<Finding> {
     let finding = |leftover: &Leftover| {
         let found = match leftover {
             Leftover::Backup(path) => {
@@ -171,7 +137,6 @@ fn leftovers(inspection: &HomeInspection) -> Vec<Finding> {
                 "leftovers",
                 format!("{} names {holder}, which was killed; it blocks nothing", path.display()),
             ),
-            Leftover::Rescue(_) if in_progress => return None,
             Leftover::Rescue(path) => Finding::warning(
                 "leftovers",
                 format!("{} contains new tokens that are not stored yet; nothing is lost", path.display()),
@@ -184,12 +149,16 @@ fn leftovers(inspection: &HomeInspection) -> Vec<Finding> {
                     path.display()
                 ),
             ),
-            _ => return None,
+            other => Finding::warning("leftovers", format!("{other:?}")),
         };
-        Some(if leftover.is_removable() { found.fixable() } else { found })
+        if leftover.is_removable() { found.fixable() } else { found }
     };
-    let left: Vec<_> = inspection.leftovers.iter().filter_map(finding).collect();
-    if left.is_empty() { vec![Finding::ok("leftovers", "none")] } else { left }
+    each(left, finding, || Finding::ok("leftovers", "none"))
+}
+
+/// Returns the finding of each of `found`, or `ok` if there are none.
+fn each<T>(found: &[T], finding: impl Fn(&T) -> Finding, ok: impl FnOnce() -> Finding) -> Vec<Finding> {
+    if found.is_empty() { vec![ok()] } else { found.iter().map(finding).collect() }
 }
 
 /// Quotes a path for a shell.

@@ -1,11 +1,11 @@
-//! The checks of the login: its store and why that one, whether a token is available, and the keychain.
+//! Findings about the login: its store and why that one, whether a token is available, and the keychain.
 
-use codex_auth::config::{KeychainEncryption, LegacyToken, Restrictions};
-use codex_auth::config::{StoreSelection, StoreSetting};
-use codex_auth::login::permit_document;
+use codex_auth::config::StoreSetting;
+use codex_auth::diagnosis::{
+    ConfigCondition, KeychainDiagnosis, KeychainRole, LoginCondition, LoginDiagnosis,
+};
 use codex_auth::manager::{self, LoginStatus};
-use codex_auth::store::{self, FindReport, HomeState, KeychainError, SpendOutcome, StorageNote};
-use codex_auth::{StoreKind, Stores};
+use codex_auth::store::{self, FindReport, KeychainError, StorageNote};
 
 use super::examination::Examination;
 use super::finding::Finding;
@@ -14,59 +14,49 @@ use crate::output::relative;
 use crate::status::unusable;
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
-    let stores = match &subject.stores {
-        Ok(stores) => stores,
-        Err(error) => return vec![Finding::failed("config", error).or_remedy("correct that file")],
+    let login = match &subject.diagnosis.login {
+        Ok(login) => login,
+        Err(error) => return vec![Finding::failed("config", error.clone()).or_remedy("correct that file")],
     };
-    let mut findings = vec![config(stores)];
-    let keychain = match LoginStatus::read(stores, &subject.environment) {
+    let mut findings = vec![config(subject, login.config)];
+    match &login.status {
         Ok(status) => {
             findings.extend(store(status.find_report()));
-            findings.extend(login(subject, &stores.settings().config.restrictions, &status));
-            keychain(stores, KeychainRole::of(stores, status.find_report()))
+            findings.extend(login.condition.as_ref().map(|condition| usable(subject, status, condition)));
+            findings.extend(failed_refresh(subject, login));
         }
-        Err(store::Error::Keychain(_)) => keychain(stores, KeychainRole::Holds),
-        Err(error) => {
-            findings.push(Finding::failed("store", &error.into()));
-            keychain(stores, KeychainRole::None)
-        }
-    };
-    findings.push(keychain);
+        // It is the keychain's.
+        Err(manager::Error::Store(error)) if matches!(**error, store::Error::Keychain(_)) => {}
+        Err(error) => findings.push(Finding::failed("store", error.clone())),
+    }
+    findings.push(keychain(&login.keychain));
     findings
 }
 
-fn config(stores: &Stores) -> Finding {
-    let settings = &stores.settings().config;
-    if settings.legacy_token == LegacyToken::Present {
-        let path = stores.home().config();
-        return Finding::warning(
-            "config",
-            format!("{} contains auth_token, a key of an old version that is no longer read", path.display()),
-        )
-        .remedy("remove the line auth_token from that file");
-    }
-    let is_file =
-        matches!(settings.store, StoreSetting::Unset | StoreSetting::Selected(StoreSelection::File));
-    if settings.encryption == KeychainEncryption::Enabled && !is_file {
-        let path = stores.home().config();
-        let message = format!(
-            "{} says features.secret_auth_storage = true: Codex encrypts its login, which codex-auth cannot read",
-            path.display()
-        );
-        return Finding::warning("config", message).remedy("codex login --store file");
-    }
-    Finding::ok(
-        "config",
-        match settings.store {
-            StoreSetting::Selected(selection) => {
-                format!("cli_auth_credentials_store = \"{}\"", selection.codex_name())
-            }
-            StoreSetting::Ephemeral => {
-                "cli_auth_credentials_store = \"ephemeral\": Codex keeps its login in memory".to_owned()
-            }
-            _ => "config.toml does not set cli_auth_credentials_store".to_owned(),
-        },
-    )
+fn config(subject: &Examination, condition: ConfigCondition) -> Finding {
+    let path = subject.home.config();
+    let path = path.display();
+    let ok = match condition {
+        ConfigCondition::LegacyToken => {
+            let message =
+                format!("{path} contains auth_token, a key of an old version that is no longer read");
+            return Finding::warning("config", message).remedy("remove the line auth_token from that file");
+        }
+        ConfigCondition::Encrypted => {
+            let message = format!(
+                "{path} says features.secret_auth_storage = true: Codex encrypts its login, which codex-auth cannot read"
+            );
+            return Finding::warning("config", message).remedy("codex login --store file");
+        }
+        ConfigCondition::Store(StoreSetting::Selected(selection)) => {
+            format!("cli_auth_credentials_store = \"{}\"", selection.codex_name())
+        }
+        ConfigCondition::Store(StoreSetting::Ephemeral) => {
+            "cli_auth_credentials_store = \"ephemeral\": Codex keeps its login in memory".to_owned()
+        }
+        _ => "config.toml does not set cli_auth_credentials_store".to_owned(),
+    };
+    Finding::ok("config", ok)
 }
 
 fn store(found: &FindReport) -> Vec<Finding> {
@@ -94,109 +84,80 @@ fn store(found: &FindReport) -> Vec<Finding> {
     findings
 }
 
-fn login(subject: &Examination, restrictions: &Restrictions, status: &LoginStatus) -> Vec<Finding> {
-    let Some(document) = status.snapshot().document() else { return Vec::new() };
-    if let Some(reason) = status.usability().reason() {
-        return vec![failed(reason)];
+fn usable(subject: &Examination, status: &LoginStatus, condition: &LoginCondition) -> Finding {
+    let Some(document) = status.snapshot().document() else { return Finding::ok("login", "none") };
+    match condition {
+        LoginCondition::Unusable(reason) => return failed(reason),
+        LoginCondition::Forbidden(forbidden) => {
+            return Finding::problem("login", forbidden.to_string()).remedy("codex login");
+        }
+        LoginCondition::NotRefreshable(error) if error.wants_login() => return failed(error),
+        // The login works until its token expires.
+        LoginCondition::NotRefreshable(error) => return failed(error).into_warning(),
+        _ => {}
     }
     let now = subject.clock.now();
-    if let Err(forbidden) = permit_document(restrictions, document) {
-        return vec![Finding::problem("login", forbidden.to_string()).remedy("codex login")];
-    }
     let mode = document.mode().map(|mode| mode.to_string()).unwrap_or_default();
     let expires = document.expires_at(now).map(|end| {
-        let expires = if end > now { "expires" } else { "expired" };
-        format!("{expires} {}", relative(end, now))
+        format!("; the access token {} {}", if end > now { "expires" } else { "expired" }, relative(end, now))
     });
-    let mut findings = Vec::new();
-    let refreshable = document.fingerprint().is_some();
-    if document.is_handed_in() {
-        let when = expires.map(|when| format!("; the access token {when}")).unwrap_or_default();
-        let message =
-            format!("{mode}; this login is handed in by a keeper elsewhere, which refreshes it{when}");
-        return vec![Finding::ok("login", message)];
-    }
-    match status.check_refresh() {
-        Err(error) if refreshable => {
-            // The login works until its token expires.
-            let found = if error.wants_login() { failed(&error) } else { failed(&error).into_warning() };
-            findings.push(found);
+    let message = match (document.is_handed_in(), expires) {
+        (true, expires) => {
+            let expires = expires.unwrap_or_default();
+            format!("{mode}; this login is handed in by a keeper elsewhere, which refreshes it{expires}")
         }
-        _ => findings.push(Finding::ok(
-            "login",
-            match (expires, refreshable) {
-                (Some(when), true) => {
-                    format!("{mode}; the access token {when} and is refreshed when needed")
-                }
-                (Some(when), false) => format!("{mode}; the access token {when} and cannot be refreshed"),
-                (None, _) => mode,
-            },
-        )),
-    }
-    let state = HomeState::read(&subject.home).map(|(state, _)| state).unwrap_or_default();
-    let last = state.outcome.filter(|outcome| Some(outcome.fingerprint) == document.fingerprint());
-    if let Some(outcome) =
-        last.filter(|last| matches!(last.outcome, SpendOutcome::Transient | SpendOutcome::Unknown))
-    {
-        let when = relative(outcome.at, now);
-        let message = format!("the last refresh, {when}, failed: {}", outcome.message);
-        findings.push(Finding::warning("login", message).remedy("codex refresh"));
-    }
-    findings
+        (false, Some(expires)) if document.fingerprint().is_some() => {
+            format!("{mode}{expires} and is refreshed when needed")
+        }
+        (false, Some(expires)) => format!("{mode}{expires} and cannot be refreshed"),
+        (false, None) => mode,
+    };
+    Finding::ok("login", message)
+}
+
+fn failed_refresh(subject: &Examination, login: &LoginDiagnosis) -> Option<Finding> {
+    let is_usable =
+        matches!(login.condition, Some(LoginCondition::Usable | LoginCondition::NotRefreshable(_)));
+    let last = login.failed_refresh.as_ref().filter(|_| is_usable)?;
+    let message =
+        format!("the last refresh, {}, failed: {}", relative(last.at, subject.clock.now()), last.message);
+    Some(Finding::warning("login", message).remedy("codex refresh"))
 }
 
 /// A finding for why no token is available, now or after the current one expires.
 fn failed(reason: &manager::Error) -> Finding {
-    let finding = Finding::failed("login", &unusable(reason));
+    let finding = Finding::failed("login", unusable(reason));
     match reason {
         manager::Error::Authority(_) => finding.or_remedy("see the checks of the authority below"),
         _ => finding,
     }
 }
 
-/// What the login uses the keychain for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum KeychainRole {
-    /// Nothing: it is stored elsewhere.
-    None,
-    /// It is stored in the keychain, or will be.
-    Holds,
-}
-
-impl KeychainRole {
-    fn of(stores: &Stores, found: &FindReport) -> Self {
-        match &found.stored {
-            Some(stored) if stored.location.kind() != StoreKind::Keychain => Self::None,
-            Some(_) => Self::Holds,
-            None if stores.settings().config.store.selection() == Some(StoreSelection::Keychain) => {
-                Self::Holds
-            }
-            None => Self::None,
-        }
-    }
-}
-
-/// Checks the keychain. A failure is a problem only if the login uses the keychain.
-fn keychain(stores: &Stores, role: KeychainRole) -> Finding {
-    let keychain = stores.keychain();
-    match (keychain.check(stores.timeout()), role) {
-        (Err(error), KeychainRole::None) => Finding::ok("keychain", unused_state(&error)),
-        (Ok(()), KeychainRole::None) => Finding::ok("keychain", "unlocked; the login is not in it"),
+/// A keychain that cannot be used is a problem only if the login uses it.
+fn keychain(keychain: &KeychainDiagnosis) -> Finding {
+    match (&keychain.state, keychain.role) {
         (Ok(()), KeychainRole::Holds) => {
-            Finding::ok("keychain", format!("unlocked; the login is stored as {}", keychain.location()))
+            Finding::ok("keychain", format!("unlocked; the login is stored as {}", keychain.location))
         }
-        (Err(error), KeychainRole::Holds) => Finding::failed("keychain", &error.into()),
+        (Err(error), KeychainRole::Holds) => Finding::failed("keychain", error.clone()),
+        (Ok(()), _) => Finding::ok("keychain", "unlocked; the login is not in it"),
+        (Err(error), _) => Finding::ok("keychain", unused_state(error)),
     }
 }
 
 /// The state of a keychain that the login does not use.
-fn unused_state(error: &store::Error) -> &'static str {
-    match error {
-        store::Error::Keychain(KeychainError::Locked { .. }) => "locked; the login is not in it",
-        store::Error::Keychain(KeychainError::NotSetUp { .. }) => "never set up; the login is not in it",
-        store::Error::Keychain(KeychainError::Unavailable { .. }) => {
-            "not reachable from this process; the login is not in it"
-        }
+fn unused_state(error: &manager::Error) -> &'static str {
+    let keychain = match error {
+        manager::Error::Store(error) => match &**error {
+            store::Error::Keychain(error) => Some(error),
+            _ => None,
+        },
+        _ => None,
+    };
+    match keychain {
+        Some(KeychainError::Locked { .. }) => "locked; the login is not in it",
+        Some(KeychainError::NotSetUp { .. }) => "never set up; the login is not in it",
+        Some(KeychainError::Unavailable { .. }) => "not reachable from this process; the login is not in it",
         _ => "not responding; the login is not in it",
     }
 }

@@ -12,6 +12,7 @@ use codex_auth_platform::{search_path, service};
 use super::examination::Examination;
 use super::finding::Finding;
 use crate::context::other_programs;
+use crate::daemon::DaemonState;
 use crate::hand_over;
 use crate::name;
 use crate::output::relative;
@@ -27,7 +28,7 @@ pub(super) fn version() -> Finding {
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let running = other_programs(&subject.home, &subject.environment);
-    let keeper = [keeper(subject)].into_iter().chain(service(subject));
+    let keeper = [keeper(subject)].into_iter().chain(service(subject)).chain(daemon(subject));
     keeper.chain(next()).chain(before_own(subject)).chain([programs(&running)]).collect()
 }
 
@@ -64,6 +65,24 @@ fn service(subject: &Examination) -> Option<Finding> {
 fn is_installed(subject: &Examination) -> bool {
     Installation::of(&subject.home, &subject.environment)
         .is_ok_and(|found| service::read(&found.file).is_some())
+}
+
+/// Which login Codex's daemon serves. The report names no account.
+fn daemon(subject: &Examination) -> Option<Finding> {
+    let state = DaemonState::look(&subject.home, || {
+        let login = subject.diagnosis.login.as_ref().map_err(drop)?;
+        let status = login.status.as_ref().map_err(drop)?;
+        Ok::<_, ()>(status.find_report().stored.as_ref().map(|stored| stored.document.clone()))
+    })?;
+    let Some(warning) = state.anonymous_warning() else {
+        return state.good().map(|good| Finding::ok("daemon", good));
+    };
+    let finding = if state.is_wrong() { Finding::problem } else { Finding::warning };
+    let finding = finding("daemon", warning);
+    Some(match state.remedy() {
+        Some(command) => finding.remedy(command),
+        None => finding,
+    })
 }
 
 /// Another program that the name `codex` leads to.

@@ -60,8 +60,8 @@ pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOu
     let mut findings = vec![machine::version()];
     let mut fixed = Vec::new();
     match Examination::open(output) {
-        Err(error) => findings.push(Finding::failed("place", &error)),
-        Ok(subject) => {
+        Err(error) => findings.push(Finding::failed("place", error)),
+        Ok(mut subject) => {
             let mut found = check(&subject);
             if arguments.fix && found.iter().any(|finding| finding.fix == AutomaticFix::ByFlag) {
                 let outcome = subject.fix();
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOu
                 fixed = found.into_iter().filter(|finding| finding.fix == AutomaticFix::ByFlag).collect();
                 fixed.retain(|finding| !after.contains(finding));
                 found = after;
-                found.extend(outcome.err().map(|error| Finding::failed("fix", &error)));
+                found.extend(outcome.err().map(|error| Finding::failed("fix", error)));
             }
             findings.extend(found);
         }
@@ -96,7 +96,7 @@ fn check(subject: &Examination) -> Vec<Finding> {
     [
         folders::findings(subject),
         login::findings(subject),
-        network::findings(subject),
+        network::findings(&subject.diagnosis.network),
         machine::findings(subject),
     ]
     .concat()

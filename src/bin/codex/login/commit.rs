@@ -6,6 +6,7 @@ use codex_auth::{AuthDocument, Secret, store};
 use super::interrupt::{Interrupts, interrupted};
 use super::report::{self, LoginReport};
 use crate::context::{CommandContext, WaitingLine, account};
+use crate::daemon::{self, DaemonArguments, LoginChange};
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::Output;
 use crate::runtime;
@@ -14,6 +15,7 @@ use crate::runtime;
 pub(super) struct LoginTarget {
     pub(super) context: CommandContext,
     pub(super) session: LoginSession,
+    pub(super) daemon: DaemonArguments,
 }
 
 impl LoginTarget {
@@ -101,6 +103,33 @@ impl LoginTarget {
             superseded = committed.announce(announcement) => Some(superseded),
             () = interrupts.next() => None,
         };
-        report::ended(&LoginReport { document, kept, superseded: superseded.as_ref() }, output)
+        let report = LoginReport { document, kept, superseded: superseded.as_ref() };
+        if output.is_json() {
+            self.bring_daemon_along(document, interrupts, output).await;
+            return report::ended(&report, output);
+        }
+        report::ended(&report, output)?;
+        self.bring_daemon_along(document, interrupts, output).await;
+        Ok(())
+    }
+
+    /// Restarts Codex's daemon if it serves another login. An interruption ends the wait; the restart goes on.
+    async fn bring_daemon_along(
+        &self,
+        document: &AuthDocument,
+        interrupts: &mut Interrupts,
+        output: &mut Output,
+    ) {
+        let (arguments, home, document) = (self.daemon, self.context.home().clone(), document.clone());
+        let work = {
+            let output = output.clone();
+            move || daemon::bring_along(arguments, LoginChange::Login, &home, Some(&document), &output)
+        };
+        tokio::select! {
+            found = tokio::task::spawn_blocking(work) => if let Some(found) = found.ok().flatten() {
+                output.head(daemon::FIELD, found);
+            },
+            () = interrupts.next() => output.say("the login is stored; a restart of Codex's daemon that has begun goes on"),
+        }
     }
 }

@@ -19,6 +19,7 @@ use codex_auth::login::{self, LoginSession, OldLoginPolicy};
 use self::commit::LoginTarget;
 use crate::arguments::STORES;
 use crate::context::CommandContext;
+use crate::daemon::DaemonArguments;
 use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIPE_AN_API_KEY};
 use crate::name;
 use crate::output::Output;
@@ -61,6 +62,9 @@ pub(crate) struct LoginArguments {
     /// Do not revoke the tokens of the old login
     #[arg(long)]
     keep_old: bool,
+
+    #[command(flatten)]
+    daemon: DaemonArguments,
 
     /// Report as JSON at the end; the address and the code are printed on standard error
     #[arg(long)]
@@ -162,7 +166,7 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
         session = session.with_issuer(issuer);
     }
     let session = session.with_old_login_policy(arguments.old_login());
-    let target = LoginTarget { context, session };
+    let target = LoginTarget { context, session, daemon: arguments.daemon };
     match way {
         LoginWay::ApiKey => {
             let key = piped::secret("API key", PIPE_AN_API_KEY)?;

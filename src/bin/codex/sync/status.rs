@@ -3,11 +3,12 @@
 use clap::Args;
 use codex_auth::keeper::{Client, ClientError, KeeperStatus};
 use codex_auth::redaction::printable;
-use codex_auth::{Clock, Environment, store};
+use codex_auth::{Clock, Environment, Stores, store};
 use codex_auth_platform::service;
 use serde_json::json;
 
 use super::service::Installation;
+use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text, plain, relative};
 
@@ -38,6 +39,15 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
     };
     let socket = client.map(|client| client.path().display().to_string());
+    let daemon = home.as_ref().and_then(|home| {
+        DaemonState::look(home, || {
+            let found = Stores::open(home.clone(), &environment)?.find()?;
+            Ok::<_, store::Error>(found.stored.map(|stored| stored.document))
+        })
+    });
+    if let Some(daemon) = &daemon {
+        daemon.report(output);
+    }
     let installed = home
         .and_then(|home| Installation::of(&home, &environment).ok())
         .filter(|found| service::read(&found.file).is_some());
@@ -65,6 +75,7 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
             None => "to start one at every login: codex sync install --now",
         });
     }
+    daemon.iter().for_each(|daemon| daemon.warn(output));
     // Scripts use the exit code.
     if status.is_some() { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
 }

@@ -1,31 +1,21 @@
-//! Inspects the files of a home for a report, and fixes what is safe to fix.
-//!
-//! Inspecting takes no lock and changes nothing. Of the files, only the rescue and the notes in lock files are read.
+//! Inspects the files of a home: owners, modes, locks, and what killed processes left behind.
 
 use std::path::{Path, PathBuf};
 
 use codex_auth_platform::lock::{self, Holder, LockState};
 use codex_auth_platform::private_file::{self, DirectoryState, Links};
-use zeroize::Zeroizing;
 
-use super::error::Error;
-use super::lease::Lease;
-use super::locate::DocumentTarget;
-use super::rescue::{self, rescues_set_aside};
 use crate::home::Home;
+use crate::store::{DocumentTarget, Error, rescue};
 
 /// The result of [`inspect`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HomeInspection {
-    /// The access to the folder of the home.
-    pub home: FolderAccess,
+#[derive(Debug)]
+pub(super) struct HomeInspection {
+    pub(super) home: FolderAccess,
     /// The folders and files that exist, the home itself first.
-    pub entries: Vec<HomeEntry>,
-    /// The locks whose files exist.
-    pub locks: Vec<LockReport>,
-    /// What killed processes left behind.
-    pub leftovers: Vec<Leftover>,
+    pub(super) entries: Vec<HomeEntry>,
+    pub(super) held: Vec<HeldLock>,
+    pub(super) leftovers: Vec<Leftover>,
 }
 
 /// The access of this user to a folder.
@@ -83,21 +73,21 @@ impl HomeEntry {
         self.mode & forbidden != 0 && !sticky
     }
 
-    /// Returns whether [`fix`] makes it private again. A home and its configuration keep the modes that the user set.
+    /// Returns whether [`super::fix`] makes it private again. A home and its configuration keep the modes that the user set.
     #[must_use]
     pub fn is_fixable(&self) -> bool {
         matches!(self.role, EntryRole::CommitLock | EntryRole::Document | EntryRole::Ours)
     }
 }
 
-/// A lock of a home.
+/// A lock of a home that another process holds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct LockReport {
+pub struct HeldLock {
     /// The lock file.
     pub path: PathBuf,
-    /// Whether it is held, and by which process.
-    pub state: LockState,
+    /// The process, if it is one of this library.
+    pub holder: Option<Holder>,
 }
 
 /// Something that a killed process left behind.
@@ -120,18 +110,16 @@ pub enum Leftover {
 }
 
 impl Leftover {
-    /// Returns whether [`fix`] removes it. Tokens are never removed.
+    /// Returns whether [`super::fix`] removes it. Tokens are never removed.
     #[must_use]
     pub fn is_removable(&self) -> bool {
         matches!(self, Self::StaleHolder { .. } | Self::Temporary(_))
     }
 }
 
-/// Inspects the folders and files of `home`.
-///
-/// # Errors
-/// [`Error::File`]: the home cannot be examined.
-pub fn inspect(home: &Home) -> Result<HomeInspection, Error> {
+/// Inspects the folders and files of `home`. Takes no lock and changes nothing. Of the files, only the rescue and the
+/// notes in lock files are read.
+pub(super) fn inspect(home: &Home) -> Result<HomeInspection, Error> {
     let access = match private_file::directory_state(home.path())? {
         DirectoryState::Writable => FolderAccess::Writable,
         DirectoryState::ReadOnly => FolderAccess::ReadOnly,
@@ -139,31 +127,21 @@ pub fn inspect(home: &Home) -> Result<HomeInspection, Error> {
     };
     let target = DocumentTarget::of(home)?;
     let locks = locks(home, &target);
-    let leftovers = leftovers(home, &target, &locks);
-    Ok(HomeInspection { home: access, entries: entries(home, &target)?, locks, leftovers })
-}
-
-/// Makes the document and our own files private, and removes temporary files and stale lock notes. Changes neither the
-/// document nor the records.
-///
-/// # Errors
-/// [`Error::File`]: a file belongs to another user or cannot be changed. The files before it are fixed.
-pub fn fix(lease: &Lease) -> Result<(), Error> {
-    // Acquiring the lease has fixed the folders, and releasing it clears the note in the lock file.
-    for path in commit_locks(lease.home(), lease.target()) {
-        private_file::repair(&path, Links::Refuse)?;
+    let held = locks.iter().filter_map(|(path, state)| match state {
+        LockState::Held { holder } => Some(HeldLock { path: path.clone(), holder: holder.clone() }),
+        _ => None,
+    });
+    let held: Vec<_> = held.collect();
+    let mut leftovers = leftovers(home, &target, &locks);
+    if !held.is_empty() {
+        // It may belong to work in progress.
+        leftovers.retain(|leftover| !matches!(leftover, Leftover::Rescue(_)));
     }
-    for (path, links) in files(lease.home(), lease.target()) {
-        private_file::remove_leftovers(&path, links);
-        if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
-            private_file::repair(&path, links)?;
-        }
-    }
-    Ok(())
+    Ok(HomeInspection { home: access, entries: entries(home, &target)?, held, leftovers })
 }
 
 /// Returns every file that is replaced atomically, and whether links to it are followed.
-fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
+pub(super) fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
     let records = target.records();
     [
         (home.document(), Links::Follow),
@@ -176,7 +154,7 @@ fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
 
 /// Returns the commit locks in folders that other users can enter but not write to. In others they are either out of
 /// reach, or shared with the users who can write there.
-fn commit_locks(home: &Home, target: &DocumentTarget) -> Vec<PathBuf> {
+pub(super) fn commit_locks(home: &Home, target: &DocumentTarget) -> Vec<PathBuf> {
     let is_entered_by_others = |path: &PathBuf| {
         let folder = path.parent().and_then(|folder| private_file::ownership(folder, Links::Follow).ok()?);
         folder.is_some_and(|folder| folder.mode & 0o011 != 0 && folder.mode & 0o022 == 0)
@@ -207,43 +185,37 @@ fn entries(home: &Home, target: &DocumentTarget) -> Result<Vec<HomeEntry>, Error
 }
 
 /// Returns the locks in the order of acquisition. One that cannot be examined is left out; a commit would report it.
-fn locks(home: &Home, target: &DocumentTarget) -> Vec<LockReport> {
+fn locks(home: &Home, target: &DocumentTarget) -> Vec<(PathBuf, LockState)> {
     let ours = [home.refresh_lock(), target.folder().refresh_lock()];
     let paths = ours.into_iter().chain([home.first_commit_lock(), target.commit_lock()]);
-    let mut found: Vec<LockReport> = Vec::new();
+    let mut found: Vec<(PathBuf, LockState)> = Vec::new();
     for path in paths {
-        if found.iter().any(|lock| lock.path == path) {
+        if found.iter().any(|(known, _)| *known == path) {
             continue;
         }
         match lock::state(&path) {
             Ok(LockState::Absent) | Err(_) => {}
-            Ok(standing) => found.push(LockReport { path, state: standing }),
+            Ok(state) => found.push((path, state)),
         }
     }
     found
 }
 
-fn leftovers(home: &Home, target: &DocumentTarget, locks: &[LockReport]) -> Vec<Leftover> {
+fn leftovers(home: &Home, target: &DocumentTarget, locks: &[(PathBuf, LockState)]) -> Vec<Leftover> {
     let mut found = Vec::new();
     for (path, links) in files(home, target) {
         found.extend(private_file::leftovers(&path, links).into_iter().map(Leftover::Temporary));
     }
     let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
     let records = target.records();
-    // A blank rescue is the reserved space of a running request.
-    let is_empty =
-        |bytes: Option<Zeroizing<Vec<u8>>>| bytes.is_none_or(|bytes| private_file::is_blank(&bytes));
-    if !rescue::read(&records.rescue()).is_ok_and(is_empty) {
-        found.push(Leftover::Rescue(records.rescue()));
-    }
-    found.extend(rescues_set_aside(&records).unwrap_or_default().into_iter().map(Leftover::Rescue));
+    found.extend(rescue::rescue_files(&records).into_iter().map(Leftover::Rescue));
     let backup = with_suffix(&target.document(), ".bak");
     if is_there(&backup) {
         found.push(Leftover::Backup(backup));
     }
-    for lock in locks {
-        if let LockState::Free { stale_holder: Some(holder) } = &lock.state {
-            found.push(Leftover::StaleHolder { path: lock.path.clone(), holder: holder.clone() });
+    for (path, state) in locks {
+        if let LockState::Free { stale_holder: Some(holder) } = state {
+            found.push(Leftover::StaleHolder { path: path.clone(), holder: holder.clone() });
         }
     }
     found

@@ -5,10 +5,10 @@ use crate::document::{AuthDocument, AuthMode};
 
 /// Checks whether `restrictions` permit a stored login: a rule may be newer than the login, and Codex 0.169 removes a
 /// forbidden login when it starts. A personal access token has no workspace to check.
-///
-/// # Errors
-/// [`ForbiddenLogin::Method`], [`ForbiddenLogin::Workspace`].
-pub fn permit_document(restrictions: &Restrictions, document: &AuthDocument) -> Result<(), ForbiddenLogin> {
+pub(super) fn permit_document(
+    restrictions: &Restrictions,
+    document: &AuthDocument,
+) -> Result<(), ForbiddenLogin> {
     match document.mode() {
         Some(AuthMode::ApiKey) => restrictions.permit_method(LoginMethod::Api),
         Some(mode @ (AuthMode::ChatGpt | AuthMode::ChatGptAuthTokens | AuthMode::PersonalAccessToken)) => {
