@@ -3,9 +3,10 @@
 //! The watches are on the folders, not on the files, because replacing a file removes the watch on it. The folders above
 //! are watched as well, so that a folder that is created, removed or replaced is noticed and then watched.
 //!
-//! Where the system cannot report changes (a network or FUSE file system, an exhausted limit), the files count as
-//! possibly changed every second. notify's own poll watcher is not used: it compares modification times in whole
-//! seconds and misses a second change within one second.
+//! Where the file system may hide changes (a network or FUSE file system), the files count as possibly changed every
+//! second. Where only the system's events are missing (an exhausted limit), the stamps of the files are compared ten
+//! times a second, which costs a few system calls. notify's own poll watcher is not used: it compares modification
+//! times in whole seconds and misses a second change within one second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,14 +17,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::filesystem::{self, FileId, WatchSupport};
+use codex_auth_platform::private_file::{self, Links, Stamp};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// Events that follow a report within this time are reported together. The first event is reported at once.
 pub const COALESCE_WINDOW: Duration = Duration::from_millis(20);
-/// The interval of reports where the system cannot report changes.
+/// The interval of reports where the file system may hide changes.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval at which the stamps of the files are compared where only the system's events are missing.
+pub const COMPARE_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time between two reports even where the system does: events can be lost, for example during a suspend.
 pub const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a home may be missing before a process that watches it takes it for removed: it may be replaced, or mounted
+/// again.
+pub const MISSING_GRACE: Duration = Duration::from_secs(5);
 
 /// A watch on a set of files, ended by dropping it.
 #[derive(Debug)]
@@ -32,6 +40,8 @@ pub struct Watch {
     trigger: WatchTrigger,
     woken: Receiver<()>,
     armed: ArmedWatches,
+    /// The stamps at the last report, if they are compared.
+    stamps: Vec<PathStamp>,
     last_check: Option<Instant>,
 }
 
@@ -69,8 +79,10 @@ pub enum WaitOutcome {
 pub enum WatchMethod {
     /// By events of the operating system.
     Events,
-    /// By polling every second.
+    /// By polling.
     Polling {
+        /// How often: [`POLL_INTERVAL`] or [`COMPARE_INTERVAL`].
+        interval: Duration,
         /// Why there are no events, in words for the user.
         reason: String,
     },
@@ -80,7 +92,9 @@ impl fmt::Display for WatchMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Events => f.write_str("changes are reported by the system"),
-            Self::Polling { reason } => write!(f, "polling for changes every second ({reason})"),
+            Self::Polling { interval, reason } => {
+                write!(f, "polling for changes every {} ms ({reason})", interval.as_millis())
+            }
         }
     }
 }
@@ -92,7 +106,7 @@ impl Watch {
         let (sender, woken) = sync_channel(1);
         let trigger = WatchTrigger(sender);
         let armed = ArmedWatches::new(&files, &trigger);
-        Self { files, trigger, woken, armed, last_check: None }
+        Self { files, trigger, woken, armed, stamps: Vec::new(), last_check: None }
     }
 
     /// Returns a handle that wakes this watch from another thread.
@@ -114,18 +128,36 @@ impl Watch {
     /// [`WaitOutcome::MaybeChanged`] in any case.
     #[must_use]
     pub fn wait(&mut self, limit: Duration) -> WaitOutcome {
-        let poll = match self.armed.method {
-            WatchMethod::Events => FALLBACK_POLL_INTERVAL,
-            WatchMethod::Polling { .. } => POLL_INTERVAL,
+        let report_interval = match (&self.armed.method, self.armed.comparison) {
+            (WatchMethod::Polling { interval, .. }, None) => *interval,
+            _ => FALLBACK_POLL_INTERVAL,
         };
-        let due = self.last_check.map_or(Duration::ZERO, |last| poll.saturating_sub(last.elapsed()));
-        match self.woken.recv_timeout(limit.min(due)) {
-            Ok(()) => self.coalesce(),
-            // This watch holds a sender itself, so the channel is never disconnected.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if due > limit => {
-                return WaitOutcome::TimedOut;
+        let due =
+            self.last_check.map_or(Duration::ZERO, |last| report_interval.saturating_sub(last.elapsed()));
+        let end = Instant::now() + limit.min(due);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let pause = self.armed.comparison.map_or(left, |interval| interval.min(left));
+            match self.woken.recv_timeout(pause) {
+                Ok(()) => {
+                    self.coalesce();
+                    break;
+                }
+                // This watch holds a sender itself, so the channel is never disconnected.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            Err(_) => {}
+            if self.armed.comparison.is_some() && self.armed.current_stamps() != self.stamps {
+                break;
+            }
+            match end.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => {}
+                _ if due > limit => return WaitOutcome::TimedOut,
+                _ => break,
+            }
+        }
+        // Before the caller reads, so that no change after this is missed.
+        if self.armed.comparison.is_some() {
+            self.stamps = self.armed.current_stamps();
         }
         self.last_check = Some(Instant::now());
         WaitOutcome::MaybeChanged
@@ -141,9 +173,7 @@ impl Watch {
         }
         self.armed = ArmedWatches::new(&files, &self.trigger);
         self.files = files;
-        if !same {
-            self.trigger.wake();
-        }
+        self.trigger.wake();
     }
 
     /// Waits until the last report is [`COALESCE_WINDOW`] ago and discards the wake-ups up to then.
@@ -159,11 +189,22 @@ impl Watch {
 /// The watched folders and the watcher of the operating system, if there is one.
 #[derive(Debug)]
 struct ArmedWatches {
+    files: Vec<PathBuf>,
     folders: Vec<WatchedFolder>,
     method: WatchMethod,
+    /// How often the stamps of the files and folders are compared, where not every folder has events.
+    comparison: Option<Duration>,
     armed_at: Instant,
     retry: WatchRetry,
     _watcher: Option<RecommendedWatcher>,
+}
+
+/// What is at a watched path; another value means that it changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum PathStamp {
+    File(Option<Stamp>),
+    /// The folder at the path, whose own content is not compared.
+    Folder(Option<FileId>),
 }
 
 /// Whether a failure to start the system's watcher may be temporary.
@@ -176,27 +217,50 @@ enum WatchRetry {
 impl ArmedWatches {
     fn new(files: &[PathBuf], trigger: &WatchTrigger) -> Self {
         let folders = watched_folders(files);
-        let armed_at = Instant::now();
         let nearest = folders.iter().filter(|folder| folder.role == WatchedRole::Nearest);
         let unwatchable =
             nearest.map(|folder| filesystem::watch_support(&folder.path)).find_map(|support| match support {
                 WatchSupport::Poll { reason } => Some(reason),
                 _ => None,
             });
+        let mut armed = Self {
+            files: files.to_owned(),
+            folders,
+            method: WatchMethod::Events,
+            comparison: None,
+            armed_at: Instant::now(),
+            retry: WatchRetry::Never,
+            _watcher: None,
+        };
         if let Some(reason) = unwatchable {
-            let method = WatchMethod::Polling { reason };
-            return Self { folders, method, armed_at, retry: WatchRetry::Never, _watcher: None };
+            armed.method = WatchMethod::Polling { interval: POLL_INTERVAL, reason };
+            return armed;
         }
-        match start_watcher(files, &folders, trigger.clone()) {
-            Ok(watcher) => {
-                let method = WatchMethod::Events;
-                Self { folders, method, armed_at, retry: WatchRetry::Never, _watcher: Some(watcher) }
+        match start_watcher(files, &armed.folders, trigger.clone()) {
+            Ok((watcher, WatchedParents::All)) => armed._watcher = Some(watcher),
+            Ok((watcher, WatchedParents::Some)) => {
+                armed.comparison = Some(POLL_INTERVAL);
+                armed._watcher = Some(watcher);
             }
             Err(error) => {
-                let method = WatchMethod::Polling { reason: polling_reason(&error) };
-                Self { folders, method, armed_at, retry: WatchRetry::Later, _watcher: None }
+                let reason = polling_reason(&error);
+                armed.method = WatchMethod::Polling { interval: COMPARE_INTERVAL, reason };
+                armed.comparison = Some(COMPARE_INTERVAL);
+                armed.retry = WatchRetry::Later;
             }
         }
+        armed
+    }
+
+    /// Returns what is at the watched paths now.
+    fn current_stamps(&self) -> Vec<PathStamp> {
+        let files = self.files.iter().map(|path| match private_file::stamp(path, Links::Follow) {
+            Ok(stamp) => PathStamp::File(stamp),
+            // A link to a folder, or a path that cannot be examined.
+            Err(_) => PathStamp::Folder(filesystem::identity(path)),
+        });
+        let folders = self.folders.iter().map(|folder| PathStamp::Folder(filesystem::identity(&folder.path)));
+        files.chain(folders).collect()
     }
 
     fn should_retry(&self) -> bool {
@@ -216,8 +280,15 @@ struct WatchedFolder {
 enum WatchedRole {
     /// The nearest existing folder above a watched file.
     Nearest,
-    /// A folder above it, watched to notice that one on the way is replaced. If it cannot be watched, the fallback poll notices.
+    /// A folder above it, watched to notice that one on the way is replaced.
     Parent,
+}
+
+/// Which folders above the nearest ones are watched. One that this user may not list cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WatchedParents {
+    All,
+    Some,
 }
 
 /// Returns the folders to watch for `files`, without duplicates.
@@ -242,7 +313,7 @@ fn start_watcher(
     files: &[PathBuf],
     folders: &[WatchedFolder],
     trigger: WatchTrigger,
-) -> notify::Result<RecommendedWatcher> {
+) -> notify::Result<(RecommendedWatcher, WatchedParents)> {
     let names = WatchedNames::of(files);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
         Ok(event) if event.kind.is_access() => {}
@@ -250,13 +321,19 @@ fn start_watcher(
         Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(|path| names.contains(path)) => {}
         _ => trigger.wake(),
     })?;
+    let mut parents = WatchedParents::All;
     for WatchedFolder { path, role, .. } in folders {
         match watcher.watch(path, RecursiveMode::NonRecursive) {
-            Err(error) if *role == WatchedRole::Nearest => return Err(error),
-            _ => {}
+            Ok(()) => {}
+            Err(error) if *role == WatchedRole::Parent && !is_limit(&error) => parents = WatchedParents::Some,
+            Err(error) => return Err(error),
         }
     }
-    Ok(watcher)
+    Ok((watcher, parents))
+}
+
+fn is_limit(error: &notify::Error) -> bool {
+    matches!(error.kind, notify::ErrorKind::MaxFilesWatch)
 }
 
 /// Explains why the system's watcher cannot be used, with the limit to raise where that is the cause.

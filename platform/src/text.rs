@@ -1,6 +1,7 @@
 //! Makes foreign text safe to print on a terminal.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Returns the first `longest` printable characters of `text`, without control characters and bidirectional marks.
 #[must_use]
@@ -30,6 +31,14 @@ pub fn escape(text: &str, styles: Styles) -> Cow<'_, str> {
         rest = after;
     }
     escaped.into()
+}
+
+/// Returns `path` as one word for a shell, quoted where it needs that. Bytes that are not UTF-8 are replaced.
+#[must_use]
+pub fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,@%=:".contains(letter);
+    if text.chars().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Whether [`escape`] keeps terminal sequences that set a colour or weight.
@@ -93,5 +102,17 @@ mod tests {
         assert_eq!(printable("ab\0cd", 3), "abc");
         let bidirectional = "\u{202a}\u{202e}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}";
         assert_eq!(printable(bidirectional, 64), "");
+    }
+
+    #[test]
+    fn a_path_is_quoted_only_where_a_shell_needs_it() {
+        for (path, expected) in [
+            ("/home/ada/.app", "/home/ada/.app"),
+            ("/home/ada/my files", "'/home/ada/my files'"),
+            ("/it's", r"'/it'\''s'"),
+            ("/a;b", "'/a;b'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), expected);
+        }
     }
 }

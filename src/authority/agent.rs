@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::endpoint::{Endpoint, EndpointError, parse};
+use super::endpoint::{Endpoint, EndpointError, chatgpt_base};
 use super::error::MissingResponse;
 use super::profile::{Profile, single_line};
 use super::request::{LoginRequest, RequestBody, RequestError};
@@ -17,8 +17,6 @@ use crate::secret::Secret;
 
 /// The timeout of Codex 0.169.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const DEFAULT_BASE: &str = "https://chatgpt.com/backend-api";
-const BASE_KEY: &str = "chatgpt_base_url";
 const ISSUER: &str = "https://chatgpt.com/codex-backend/agent-identity";
 const AUDIENCE: &str = "codex-app-server";
 /// How many seconds after its expiry a token is still accepted, for clocks that differ.
@@ -31,7 +29,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`]: the address is neither `https` nor on this machine, so its keys would prove nothing.
     pub fn agent_keys(base: Option<&str>) -> Result<Self, EndpointError> {
-        let base = parse(BASE_KEY, base.unwrap_or(DEFAULT_BASE))?;
+        let base = chatgpt_base(base)?;
         let path = match base.path() {
             path if path.contains("/backend-api") => "/wham/agent-identities/jwks",
             path if path.contains("/api/codex") => "/agent-identities/jwks",

@@ -15,6 +15,8 @@ const DEFAULT_CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";
 pub(super) const TOKEN_PATH: &str = "/oauth/token";
 const REVOKE_PATH: &str = "/oauth/revoke";
 const ISSUER_FIELD: &str = "tokens.oauth_provenance.issuer";
+const DEFAULT_CHATGPT: &str = "https://chatgpt.com/backend-api";
+const CHATGPT_KEY: &str = "chatgpt_base_url";
 
 /// An address that may receive a token: `https`, or `http` on this machine.
 ///
@@ -150,6 +152,11 @@ pub(super) fn parse(name: &'static str, text: &str) -> Result<Address, EndpointE
         _ => return refuse(EndpointProblem::Scheme),
     }
     Ok(address)
+}
+
+/// Returns the address of the ChatGPT service: `base`, the `chatgpt_base_url` of `config.toml`, else OpenAI's.
+pub(super) fn chatgpt_base(base: Option<&str>) -> Result<Address, EndpointError> {
+    parse(CHATGPT_KEY, base.unwrap_or(DEFAULT_CHATGPT))
 }
 
 /// Whether `address` is `localhost`, in 127.0.0.0/8, or `::1`. No name is looked up.

@@ -293,8 +293,10 @@ pub enum HttpClientError {
         "cannot use the certificates of this system ({0}); install its CA certificates, or set CODEX_CA_CERTIFICATE"
     )]
     Tls(#[source] TlsError),
-    /// The token contains a character that no header may have.
-    #[error("cannot create the HTTP client: the token contains a character that no HTTP header may have")]
+    /// The token or its account id contains a character that no header may have.
+    #[error(
+        "cannot create the HTTP client: the token or its account id contains a character that no HTTP header may have"
+    )]
     NotAHeader,
     /// The program was built without the feature `http`.
     #[error("this program was built without HTTP (feature `http` of codex-auth)")]

@@ -12,7 +12,6 @@ use crate::document::Provenance;
 
 /// The scope that Codex 0.169 requests.
 const SCOPE: &str = "openid profile email offline_access api.connectors.read api.connectors.invoke";
-const ORIGINATOR: &str = "codex_cli_rs";
 
 /// The base address of an authority: `https`, or `http` on this machine.
 ///
@@ -68,7 +67,7 @@ impl Issuer {
             .append_pair("scope", SCOPE)
             .append_pair("id_token_add_organizations", "true")
             .append_pair("codex_cli_simplified_flow", "true")
-            .append_pair("originator", ORIGINATOR);
+            .append_pair("originator", request.originator);
         if !request.workspaces.is_empty() {
             query.append_pair("allowed_workspace_id", &request.workspaces.join(","));
         }
@@ -117,6 +116,8 @@ pub struct AuthorizeRequest<'a> {
     pub challenge: &'a str,
     /// The state that must come back with the code.
     pub state: &'a str,
+    /// The program that the user logs in for.
+    pub originator: &'a str,
     /// The workspaces that the login may be for; empty allows any.
     pub workspaces: &'a [String],
 }
@@ -131,7 +132,13 @@ mod tests {
 
     fn request<'a>(workspaces: &'a [String]) -> AuthorizeRequest<'a> {
         let redirect_uri = "http://127.0.0.1:1455/auth/callback";
-        AuthorizeRequest { redirect_uri, challenge: "challenge", state: "state", workspaces }
+        AuthorizeRequest {
+            redirect_uri,
+            challenge: "challenge",
+            state: "state",
+            originator: "codex_cli_rs",
+            workspaces,
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ mod route;
 mod ticks;
 mod token;
 mod wire;
+mod workspace;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -80,6 +81,7 @@ pub use self::token::{
     InvalidTokenResponse, Refresh, Revocation, RevocationOutcome, StaleTokenReason, TokenResponse,
 };
 use self::wire::HttpClient;
+pub use self::workspace::{Workspace, WorkspaceError};
 use crate::backoff::{exponential, jittered};
 use crate::config::{Environment, Network};
 

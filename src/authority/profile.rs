@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Authority;
 use super::endpoint::{Endpoint, EndpointError, parse, parse_setting};
 use super::error::MissingResponse;
-use super::request::{LoginRequest, RequestBody, RequestError};
+use super::request::{Bearer, LoginRequest, RequestBody, RequestError};
 use super::token::InvalidTokenResponse;
 use crate::config::Environment;
 use crate::redaction::printable;
@@ -53,7 +53,7 @@ impl Authority {
     /// # Errors
     /// [`RequestError`]; an invalid token is refused with 401.
     pub async fn whoami(&self, endpoint: &Endpoint, token: &Secret) -> Result<Profile, RequestError> {
-        let content = RequestBody::Get(Some(token));
+        let content = RequestBody::Get(Some(Bearer { token, account_id: None }));
         let request =
             LoginRequest { endpoint, body: content, redacted: token.clone(), timeout: REQUEST_TIMEOUT };
         let body = request.fetch(self).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use form_urlencoded::Serializer;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::Authority;
@@ -14,6 +14,8 @@ use super::wire::{ExchangeError, HttpRequest, HttpResponse};
 use crate::remedy::ErrorKind;
 use crate::secret::Secret;
 
+/// Names the workspace that a token is used for.
+const ACCOUNT_ID: HeaderName = HeaderName::from_static("chatgpt-account-id");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// A request that spends no stored token.
@@ -31,9 +33,16 @@ pub(super) enum RequestBody<'a> {
     /// POST of form fields.
     Form(&'a [(&'static str, &'a str)]),
     /// GET, with a bearer token if there is one.
-    Get(Option<&'a Secret>),
+    Get(Option<Bearer<'a>>),
     /// POST of JSON.
     Json(Zeroizing<Vec<u8>>),
+}
+
+/// A bearer token, and the workspace that it is used for.
+#[derive(Clone, Copy)]
+pub(super) struct Bearer<'a> {
+    pub(super) token: &'a Secret,
+    pub(super) account_id: Option<&'a str>,
 }
 
 impl LoginRequest<'_> {
@@ -48,9 +57,13 @@ impl LoginRequest<'_> {
                 request
             }
             RequestBody::Get(None) => HttpRequest::without_body(Method::GET, address),
-            RequestBody::Get(Some(token)) => {
+            RequestBody::Get(Some(Bearer { token, account_id })) => {
                 let mut request = HttpRequest::without_body(Method::GET, address);
                 request.headers.insert(AUTHORIZATION, bearer(token).ok_or(HttpClientError::NotAHeader)?);
+                if let Some(id) = account_id {
+                    let id = HeaderValue::from_str(id).map_err(|_| HttpClientError::NotAHeader)?;
+                    request.headers.insert(ACCOUNT_ID, id);
+                }
                 request
             }
             RequestBody::Json(body) => HttpRequest::post(address, body.clone()),

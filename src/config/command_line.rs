@@ -128,6 +128,10 @@ pub const CODEX_COMMANDS: &[&str] = &[
 
 /// The command that is never passed on: Codex removes the login even if its tokens cannot be revoked.
 const LOGOUT: &str = "logout";
+/// The feature by which Codex encrypts its login.
+const ENCRYPTION: &str = "secret_auth_storage";
+/// The options whose values are read after a command too.
+const WITH_SETTINGS: [&str; 4] = ["--config", "--enable", "--disable", "--profile"];
 /// Ends the options of a command line.
 const END_OF_OPTIONS: &str = "--";
 
@@ -231,16 +235,17 @@ impl<'a> CommandLine<'a> {
         rest.iter().take_while(|word| *word != END_OF_OPTIONS).any(|word| word == LOGOUT)
     }
 
-    /// Returns the values of `-c` before and after the command.
+    /// Returns the assignments before and after the command, in their order: see [`GivenOption::assignment`].
     #[must_use]
     pub fn assignments(&self) -> Vec<&'a str> {
-        self.values("--config")
+        self.given().iter().filter_map(GivenOption::assignment).collect()
     }
 
     /// Returns the profile that the command line selects.
     #[must_use]
     pub fn profile(&self) -> Option<&'a str> {
-        self.values("--profile").pop()
+        let given = self.given();
+        given.iter().rfind(|given| given.option.long == "--profile")?.value?.to_str()
     }
 
     /// Returns whether Codex only prints something or changes itself, and does not use the login.
@@ -291,21 +296,20 @@ impl<'a> CommandLine<'a> {
         (settings, others)
     }
 
-    /// The values of the option `long`, wherever it stands. Options of other commands are skipped without their meaning.
-    fn values(&self, long: &str) -> Vec<&'a str> {
-        let before = self.options.iter().filter(|given| given.option.long == long);
-        let mut values: Vec<_> = before.filter_map(|given| given.value?.to_str()).collect();
-        let (LineTarget::Command(mut at) | LineTarget::Prompt(mut at)) = self.target else { return values };
+    /// The options before and after the command. Options of other commands are skipped without their meaning.
+    fn given(&self) -> Vec<GivenOption<'a>> {
+        let mut all = self.options.clone();
+        let (LineTarget::Command(mut at) | LineTarget::Prompt(mut at)) = self.target else { return all };
         while let Some(word) = self.words.get(at).filter(|word| *word != END_OF_OPTIONS) {
             match read_option(self.words, at).filter(|_| is_option(word)) {
-                Some((given, next)) if given.option.long == long => {
-                    values.extend(given.value.and_then(OsStr::to_str));
+                Some((given, next)) if WITH_SETTINGS.contains(&given.option.long) => {
+                    all.push(given);
                     at = next;
                 }
                 _ => at += 1,
             }
         }
-        values
+        all
     }
 
     /// Whether an option that only a session uses stands before the command.
@@ -315,7 +319,20 @@ impl<'a> CommandLine<'a> {
     }
 }
 
-impl GivenOption<'_> {
+impl<'a> GivenOption<'a> {
+    /// Returns the setting that the option overrides, as `KEY=VALUE`: the value of `-c`, or what `--enable` and
+    /// `--disable` of a feature that concerns the login are short for.
+    #[must_use]
+    pub fn assignment(&self) -> Option<&'a str> {
+        let value = self.value?.to_str()?;
+        match (self.option.long, value) {
+            ("--config", _) => Some(value),
+            ("--enable", ENCRYPTION) => Some("features.secret_auth_storage=true"),
+            ("--disable", ENCRYPTION) => Some("features.secret_auth_storage=false"),
+            _ => None,
+        }
+    }
+
     /// Returns the words that give this option to another command line.
     #[must_use]
     pub fn to_words(&self) -> Vec<OsString> {

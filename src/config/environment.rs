@@ -72,6 +72,12 @@ impl UserFolders {
         let folders = directories::BaseDirs::new()?;
         Some(Self { home: folders.home_dir().to_owned(), config: folders.config_dir().to_owned() })
     }
+
+    /// Returns the default home of logins: `.codex` in the home directory.
+    #[must_use]
+    pub fn codex_home(&self) -> PathBuf {
+        self.home.join(".codex")
+    }
 }
 
 /// How much is logged. No level logs secrets.
@@ -182,10 +188,7 @@ impl Environment {
         };
         let home = match value(HOME) {
             Some(path) => HomeSetting::Named(path.into()),
-            None => {
-                let base = directories::BaseDirs::new().ok_or(Error::NoHome)?;
-                HomeSetting::Default(base.home_dir().join(".codex"))
-            }
+            None => HomeSetting::Default(UserFolders::of_process().ok_or(Error::NoHome)?.codex_home()),
         };
         let overrides = value(CONFIG).map(|text| Overrides::parse(&text.to_string_lossy())).transpose();
         let credential = |variable: Variable| {

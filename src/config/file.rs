@@ -8,7 +8,9 @@ use super::store::{StoreSelection, StoreSetting};
 
 pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 const LEGACY_TOKEN_KEY: &str = "auth_token";
-const CHATGPT_URL_KEY: &str = "chatgpt_base_url";
+pub(super) const CHATGPT_URL_KEY: &str = "chatgpt_base_url";
+/// A feature of Codex: a key of the table `features`.
+pub(super) const ENCRYPTION_KEY: &str = "features.secret_auth_storage";
 
 /// The keys of `config.toml` that concern a login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct Config {
     pub encryption: KeychainEncryption,
     /// The restrictions on logins.
     pub restrictions: Restrictions,
-    /// `chatgpt_base_url`: the service whose keys verify agent identity tokens.
+    /// `chatgpt_base_url`: the service that knows the workspaces, and whose keys verify agent identity tokens.
     pub chatgpt_url: Option<String>,
 }
 

@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use toml_edit::{DocumentMut, Value};
+use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::error::Error;
-use super::file::{Config, STORE_KEY, toml};
+use super::file::{CHATGPT_URL_KEY, Config, ENCRYPTION_KEY, STORE_KEY, toml};
 use super::restrictions::{METHOD_KEY, WORKSPACE_KEY};
 use super::store::StoreSelection;
 use super::variables::CONFIG;
 
 /// The keys of `config.toml` that can be overridden.
-pub const OVERRIDE_KEYS: &[&str] = &[STORE_KEY, METHOD_KEY, WORKSPACE_KEY];
+pub const OVERRIDE_KEYS: &[&str] = &[STORE_KEY, METHOD_KEY, WORKSPACE_KEY, CHATGPT_URL_KEY, ENCRYPTION_KEY];
 
 /// Overrides of `config.toml`. `Display` writes TOML, as in `CODEX_AUTH_CONFIG`.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ impl Overrides {
             let key = key
                 .ok_or(Error::Key { key: "-c", expected: "KEY=VALUE with a key that concerns the login" })?;
             let value = value.trim();
-            document[key] = toml_edit::value(value.parse::<Value>().unwrap_or_else(|_| value.into()));
+            set(&mut document, key, value.parse::<Value>().unwrap_or_else(|_| value.into()));
         }
         Self::checked(document)
     }
@@ -56,6 +56,12 @@ impl Overrides {
     #[must_use]
     pub fn set_store(&self) -> bool {
         self.0.contains_key(STORE_KEY)
+    }
+
+    /// Returns whether the feature is set by which Codex encrypts its login.
+    #[must_use]
+    pub fn set_encryption(&self) -> bool {
+        get(&self.0, ENCRYPTION_KEY).is_some()
     }
 
     /// Returns whether there are no overrides.
@@ -78,8 +84,10 @@ impl Overrides {
     /// As [`Config::parse`].
     pub fn apply_to(&self, text: &str) -> Result<Config, Error> {
         let mut document = toml(text)?;
-        for (key, item) in self.0.iter() {
-            document.insert(key, item.clone());
+        for key in OVERRIDE_KEYS {
+            if let Some(value) = get(&self.0, key) {
+                set(&mut document, key, value.clone());
+            }
         }
         Config::parse(&document.to_string())
     }
@@ -91,9 +99,9 @@ impl Overrides {
     pub fn over_profile(&self, profile: &str) -> Result<Self, Error> {
         let profile = toml(profile)?;
         let mut document = self.0.clone();
-        for key in OVERRIDE_KEYS.iter().filter(|key| !self.0.contains_key(key)) {
-            if let Some(item) = profile.get(key) {
-                document.insert(key, item.clone());
+        for key in OVERRIDE_KEYS.iter().filter(|key| get(&self.0, key).is_none()) {
+            if let Some(value) = get(&profile, key) {
+                set(&mut document, key, value.clone());
             }
         }
         Self::checked(document)
@@ -102,6 +110,34 @@ impl Overrides {
     fn checked(document: DocumentMut) -> Result<Self, Error> {
         Config::parse(&document.to_string())?;
         Ok(Self(document))
+    }
+}
+
+/// The value of `key`, which may be one of a table: `table.name`.
+fn get<'a>(document: &'a DocumentMut, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        None => document.get(key)?.as_value(),
+        Some((table, name)) => document.get(table)?.as_table_like()?.get(name)?.as_value(),
+    }
+}
+
+/// Sets `key`, which may be one of a table, on a line of its own.
+fn set(document: &mut DocumentMut, key: &str, value: Value) {
+    let Some((table, name)) = key.split_once('.') else {
+        document[key] = toml_edit::value(value);
+        return;
+    };
+    let dotted = || {
+        let mut table = Table::new();
+        table.set_dotted(true);
+        Item::Table(table)
+    };
+    let entry = document.entry(table).or_insert_with(dotted);
+    if entry.as_table_like().is_none() {
+        *entry = dotted();
+    }
+    if let Some(table) = entry.as_table_like_mut() {
+        table.insert(name, toml_edit::value(value));
     }
 }
 
@@ -114,7 +150,7 @@ impl fmt::Display for Overrides {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{StoreSelection, StoreSetting};
+    use crate::config::{KeychainEncryption, StoreSelection, StoreSetting};
 
     #[test]
     fn a_value_is_toml_or_a_string_and_the_last_assignment_is_used() {
@@ -141,6 +177,28 @@ mod tests {
         let profile = "cli_auth_credentials_store = \"file\"\nforced_login_method = \"api\"\nmodel = \"x\"\n";
         let layered = overrides.over_profile(profile).unwrap().to_string();
         assert_eq!(layered, "cli_auth_credentials_store = \"keyring\"\nforced_login_method = \"api\"\n");
+    }
+
+    #[test]
+    fn a_feature_is_set_in_its_table_and_passed_on_in_one_line() {
+        let set =
+            |value: &str| Overrides::from_assignments([&*format!("{ENCRYPTION_KEY} = {value}")]).unwrap();
+        for text in
+            ["", "[features]\nx = true\n", "features = {x = true}\n", "features = 1\n", "features.x = true\n"]
+        {
+            for (value, expected) in
+                [("true", KeychainEncryption::Enabled), ("false", KeychainEncryption::Disabled)]
+            {
+                assert_eq!(set(value).apply_to(text).unwrap().encryption, expected, "{text}");
+            }
+        }
+        let enabled = set("true");
+        assert_eq!(enabled.to_string(), "features.secret_auth_storage = true\n");
+        assert!(enabled.set_encryption() && !Overrides::default().set_encryption());
+        let profile = "[features]\nsecret_auth_storage = true\nx = 1\n";
+        let layered = Overrides::default().over_profile(profile).unwrap();
+        assert_eq!(layered.to_string(), enabled.to_string());
+        assert_eq!(set("false").over_profile(profile).unwrap().to_string(), set("false").to_string());
     }
 
     #[test]

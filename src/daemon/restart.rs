@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::process::start_in_new_session;
+use codex_auth_platform::text::shell_word;
 
 use super::error::Error;
 use super::found::Daemon;
@@ -89,8 +90,8 @@ impl Daemon {
     /// Returns the command that restarts the daemon, for a shell.
     #[must_use]
     pub fn restart_command(&self) -> String {
-        let home = quoted(self.paths.home());
-        let program = quoted(&self.process.program(&self.paths));
+        let home = shell_word(self.paths.home());
+        let program = shell_word(&self.process.program(&self.paths));
         let without = if self.has_environment_token() { "env -u CODEX_ACCESS_TOKEN " } else { "" };
         format!("{without}CODEX_HOME={home} {program} app-server daemon restart")
     }
@@ -118,25 +119,4 @@ fn wait(mut child: Child) -> io::Result<Option<ExitStatus>> {
 fn existing(folder: &Path) -> &Path {
     let exists = codex_auth_platform::filesystem::identity(folder).is_some();
     if exists { folder } else { Path::new("/") }
-}
-
-/// Quotes a path for a shell, if it needs that.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%".contains(letter);
-    if text.chars().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_quoted_for_a_shell_where_it_needs_that() {
-        for (path, expected) in
-            [("/home/ada/.codex", "/home/ada/.codex"), ("/a b", "'/a b'"), ("/it's", r"'/it'\''s'")]
-        {
-            assert_eq!(quoted(Path::new(path)), expected);
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codex_auth_platform::lock::{FileLock, LockFileMode, Wait};
-use codex_auth_platform::private_file::{self, FolderLocation, Links, MountPolicy};
+use codex_auth_platform::private_file::{self, FileMode, FolderLocation, Links, MountPolicy};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,7 @@ impl ExportList {
     /// # Errors
     /// [`ExportError::File`], [`ExportError::List`], [`ExportError::Lock`].
     pub fn add(home: &Home, export: Export, limit: Duration) -> Result<(), ExportError> {
+        private_file::create_directory(&home.folder())?;
         let locked = LockedExports::acquire(home, limit)?;
         let mut list = Self::read(home)?;
         match list.exports.iter_mut().find(|known| known.folder == export.folder) {
@@ -139,7 +140,13 @@ impl ExportList {
         self.schema = SCHEMA;
         // Encoding strings and numbers cannot fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        private_file::replace(&home.export_list(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
+        private_file::replace(
+            &home.export_list(),
+            &bytes,
+            Links::Refuse,
+            MountPolicy::Refuse,
+            FileMode::Private,
+        )?;
         Ok(())
     }
 }
@@ -148,8 +155,8 @@ impl ExportList {
 pub(super) struct LockedExports(#[expect(dead_code, reason = "held until it is dropped")] FileLock);
 
 impl LockedExports {
+    /// Acquires the lock. Creates no folder: a home that is away for a moment must not be replaced by an empty one.
     pub(super) fn acquire(home: &Home, limit: Duration) -> Result<Self, ExportError> {
-        private_file::create_directory(&home.folder())?;
         Ok(Self(FileLock::acquire(&home.export_lock(), LockFileMode::Private, Wait::For(limit))?))
     }
 }

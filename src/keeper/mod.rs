@@ -36,6 +36,7 @@ pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
 pub use self::shared::{RefreshFuture, Refresher};
+use self::singleton::LockCheck;
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
 pub use self::socket::KeeperSocket;
 use crate::backoff::random_fraction;
@@ -110,9 +111,16 @@ impl Keeper {
         let mut reads = self.watch.reads();
         let mut retry: Option<RetryTimes> = None;
         loop {
-            self.shared.lock.check()?;
+            let check = self.shared.lock.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
             reads.mark_unchanged();
+            if let LockCheck::Missing { left } = check {
+                // Ended by the next read if the folder comes back.
+                if let Ok(Err(_)) = tokio::time::timeout(left, reads.changed()).await {
+                    return Err(Error::WatchStopped);
+                }
+                continue;
+            }
             retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();
             let wait = match due(&snapshot, self.shared.spread, now) {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use codex_auth_platform::lock::{self, FileLock, LockFileMode, Wait};
-use codex_auth_platform::private_file::{self, Links, MountPolicy};
+use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
 use jiff::Timestamp;
 
 use super::export::{Export, ExportError};
@@ -46,6 +46,7 @@ impl PrivateHome {
     /// home cannot be written.
     pub fn create(home: &Home, snapshot: &Snapshot, now: Timestamp) -> Result<Self, ExportError> {
         Self::sweep(home)?;
+        private_file::create_directory(&home.folder())?;
         let _locked = LockedExports::acquire(home, LOCK_WAIT)?;
         let folder = home.runs().join(private_file::unique_name());
         let export = Export::of_run(folder.join(HOME), snapshot.document())?;
@@ -55,7 +56,13 @@ impl PrivateHome {
         let private = Self { folder, export, lock };
         private_file::create_directory(private.path())?;
         let config = private.path().join("config.toml");
-        private_file::replace(&config, CONFIG.as_bytes(), Links::Refuse, MountPolicy::Refuse)?;
+        private_file::replace(
+            &config,
+            CONFIG.as_bytes(),
+            Links::Refuse,
+            MountPolicy::Refuse,
+            FileMode::Private,
+        )?;
         private.update(snapshot, now)?;
         Ok(private)
     }

@@ -1,6 +1,7 @@
 //! The keeper's lock: one keeper per home; a standby acquires it when the holder exits.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::filesystem::{self, FileId, Presence};
@@ -10,6 +11,7 @@ use super::client::{Client, ProbeResult};
 use crate::config::Environment;
 use crate::home::Home;
 use crate::store;
+use crate::watch::MISSING_GRACE;
 
 /// How often a standby tries to acquire the lock.
 const STANDBY_INTERVAL: Duration = Duration::from_millis(400);
@@ -27,6 +29,31 @@ pub struct KeeperLock {
     lock: FileLock,
     identity: Option<FileId>,
     folder: Option<FileId>,
+    missing: Mutex<MissingSince>,
+}
+
+/// The result of [`KeeperLock::check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockCheck {
+    /// This process is the keeper.
+    Held,
+    /// There is no lock file, but it has been missing for less than [`MISSING_GRACE`].
+    Missing {
+        /// The rest of that time.
+        left: Duration,
+    },
+}
+
+/// Since when the lock file has been missing.
+#[derive(Debug, Default)]
+struct MissingSince(Option<Instant>);
+
+impl MissingSince {
+    /// Returns the rest of [`MISSING_GRACE`] for a file that is missing now; `None` if it is over.
+    fn grace(&mut self) -> Option<Duration> {
+        let since = *self.0.get_or_insert_with(Instant::now);
+        MISSING_GRACE.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+    }
 }
 
 /// The name in the note of a keeper's lock, before its version.
@@ -103,8 +130,8 @@ impl KeeperLock {
     /// Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Lock`]: the home cannot be written. If it becomes inaccessible during the wait, the
-    /// wait continues.
+    /// [`Error::Store`], [`Error::Lock`]: the home cannot be written. If it becomes inaccessible during the wait, or is
+    /// missing for less than [`MISSING_GRACE`], the wait continues.
     pub async fn acquire(
         home: &Home,
         environment: &Environment,
@@ -114,10 +141,12 @@ impl KeeperLock {
         let path = home.keeper_lock();
         let mut probe = SocketProbe::new(Client::of(&home, environment));
         let mut announced = false;
+        let mut missing = MissingSince::default();
         loop {
             match FileLock::acquire(&path, LockFileMode::Private, Wait::No) {
                 Ok(lock) => return Ok(Self::of(home, lock)),
                 Err(lock::Error::Held { holder, .. }) => {
+                    missing = MissingSince::default();
                     if !std::mem::replace(&mut announced, true) {
                         waiting(holder);
                     }
@@ -126,8 +155,11 @@ impl KeeperLock {
                         return Ok(Self::of(home, FileLock::seize(&path).map_err(Error::Lock)?));
                     }
                 }
-                Err(_) if announced && filesystem::presence(&path) == Presence::Unknown => {}
-                Err(error) => return Err(Error::Lock(error)),
+                Err(error) => match filesystem::presence(&path) {
+                    Presence::Unknown if announced => {}
+                    Presence::Absent if announced && missing.grace().is_some() => {}
+                    _ => return Err(Error::Lock(error)),
+                },
             }
             tokio::time::sleep(STANDBY_INTERVAL).await;
         }
@@ -137,7 +169,7 @@ impl KeeperLock {
         lock.write_note(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")));
         let identity = filesystem::identity(lock.path());
         let folder = filesystem::identity(&home.folder());
-        Self { home, lock, identity, folder }
+        Self { home, lock, identity, folder, missing: Mutex::default() }
     }
 
     /// Returns the home.
@@ -147,13 +179,20 @@ impl KeeperLock {
     }
 
     /// Checks that the lock file was not removed or replaced, and that the path of the home still leads there. Succeeds
-    /// if the home is inaccessible for the moment.
+    /// if the home is inaccessible for the moment. A lock file that is missing may come back with its folder, so it
+    /// counts as removed after [`MISSING_GRACE`] only.
     ///
     /// # Errors
     /// [`Error::LockLost`], [`Error::TakenOver`], [`Error::Repointed`].
-    pub(super) fn check(&self) -> Result<(), Error> {
-        match filesystem::presence(self.lock.path()) {
-            Presence::Unknown => return Ok(()),
+    pub(super) fn check(&self) -> Result<LockCheck, Error> {
+        let found = filesystem::presence(self.lock.path());
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if found == Presence::Absent {
+            return missing.grace().map(|left| LockCheck::Missing { left }).ok_or(Error::LockLost);
+        }
+        *missing = MissingSince::default();
+        match found {
+            Presence::Unknown => return Ok(LockCheck::Held),
             Presence::Present(now) if Some(now) == self.identity => {}
             Presence::Present(_) if filesystem::identity(&self.home.folder()) == self.folder => {
                 return Err(Error::TakenOver);
@@ -167,7 +206,7 @@ impl KeeperLock {
                 now: now.path().to_owned(),
             }),
             // A path that leads nowhere may be restored; the folder still exists.
-            _ => Ok(()),
+            _ => Ok(LockCheck::Held),
         }
     }
 }

@@ -30,7 +30,7 @@ use super::export::Export;
 use super::file_watch::FileWatch;
 use super::response::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
 use super::shared::KeeperShared;
-use super::singleton::{Error, KeeperLock};
+use super::singleton::{Error, KeeperLock, LockCheck};
 use crate::document::AuthDocument;
 use crate::manager::{
     self, Divergence, JobFailure, RefreshReason, Snapshot, SnapshotStatus, Unusable, Usability,
@@ -109,8 +109,11 @@ impl KeeperSocket {
                         continue;
                     }
                     // The folder of the home may have been replaced, or another keeper may listen here.
-                    if let Err(error) = shared.lock.check() {
-                        return error;
+                    match shared.lock.check() {
+                        Ok(LockCheck::Held) => {}
+                        // The folder may come back; the keeper ends otherwise.
+                        Ok(LockCheck::Missing { .. }) => continue,
+                        Err(error) => return error,
                     }
                     if now == Presence::Absent || is_replaceable(&self.path) {
                         self.bind();

@@ -53,6 +53,7 @@ impl BrowserLogin {
             redirect_uri: &redirect_uri,
             challenge: &pkce.challenge,
             state: state.expose(),
+            originator: &setup.originator,
             workspaces: &setup.config.restrictions.workspaces,
         });
         let (callback, outcomes) = PendingCallback::new(state);
@@ -105,6 +106,7 @@ impl BrowserLogin {
     pub async fn announce(self, announcement: BrowserMessage<'_>) {
         let verdict = match announcement {
             BrowserMessage::LoggedIn => LoginVerdict::success(),
+            BrowserMessage::LoggedInAt(page) => LoginVerdict::success_at(page),
             BrowserMessage::NotStored(why) => LoginVerdict::failure(why),
         };
         self.listener.announce(verdict).await;
@@ -150,6 +152,8 @@ fn declined(code: String, description: Option<String>) -> Error {
 pub enum BrowserMessage<'a> {
     /// The login is stored.
     LoggedIn,
+    /// The login is stored; the browser continues at this address.
+    LoggedInAt(&'static str),
     /// The login could not be stored; the text says why.
     NotStored(&'a str),
 }

@@ -71,17 +71,24 @@ struct ListenerShared {
 /// The result of a login, as the browser shows it.
 #[derive(Clone, Debug)]
 pub(super) struct LoginVerdict {
-    path: &'static str,
-    page: Arc<Page>,
+    /// Where the browser is sent: a path here, or the address of a page elsewhere.
+    location: &'static str,
+    /// The page at that path.
+    page: Option<Arc<Page>>,
 }
 
 impl LoginVerdict {
     pub(super) fn success() -> Self {
-        Self { path: SUCCESS, page: Arc::new(page::success()) }
+        Self { location: SUCCESS, page: Some(Arc::new(page::success())) }
+    }
+
+    /// A success that `page`, at another address, shows.
+    pub(super) fn success_at(page: &'static str) -> Self {
+        Self { location: page, page: None }
     }
 
     pub(super) fn failure(what: &str) -> Self {
-        Self { path: FAILED, page: Arc::new(page::failure(what)) }
+        Self { location: FAILED, page: Some(Arc::new(page::failure(what))) }
     }
 }
 
@@ -278,36 +285,41 @@ async fn answer(
         return (refused, false);
     }
     match request.uri().path() {
-        "/auth/callback" => (callback(shared, request.uri().query().unwrap_or_default()).await, false),
+        "/auth/callback" => callback(shared, request.uri().query().unwrap_or_default()).await,
         "/cancel" if may_yield(shared, request) => yield_port(shared).await,
         path => match &*shared.verdict.borrow() {
-            Some(verdict) if verdict.path == path => (page_response(&verdict.page), true),
+            Some(LoginVerdict { location, page: Some(page) }) if *location == path => {
+                (page_response(page), true)
+            }
             _ => whole(&page::not_found()),
         },
     }
 }
 
-async fn callback(shared: &ListenerShared, query: &str) -> Response<String> {
+/// As [`answer`]: a browser that is sent elsewhere fetches no more pages here.
+async fn callback(shared: &ListenerShared, query: &str) -> (Response<String>, bool) {
     let outcome = match shared.callback.parse(query) {
         Ok(outcome) => outcome,
         Err(BadCallback::RepeatedParameter | BadCallback::WrongState) => {
-            return page_response(&page::other_login());
+            return (page_response(&page::other_login()), false);
         }
     };
     let waiting = WaitingBrowser::of(shared);
     if shared.callback.deliver(outcome) == Delivery::Late {
-        return page_response(&page::late());
+        return (page_response(&page::late()), false);
     }
     let mut verdicts = shared.verdict.subscribe();
-    let path = match verdicts.wait_for(Option::is_some).await.as_deref() {
-        Ok(Some(verdict)) => verdict.path,
-        _ => FAILED,
+    let (location, is_last) = match verdicts.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(verdict)) => (verdict.location, verdict.page.is_none()),
+        _ => (FAILED, false),
     };
     drop(waiting);
-    // Redirect, so that the code stays neither in the address bar nor in the history.
-    let mut moved = response(StatusCode::SEE_OTHER, String::new());
-    moved.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
-    moved
+    // Redirect, so that the code stays neither in the address bar nor in the history. The status is Codex's where its
+    // page is.
+    let status = if is_last { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
+    let mut moved = response(status, String::new());
+    moved.headers_mut().insert(LOCATION, HeaderValue::from_static(location));
+    (moved, is_last)
 }
 
 /// Counts a browser that waits for the verdict, until it is dropped.

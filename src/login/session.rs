@@ -13,11 +13,11 @@ use crate::authority::Issuer;
 use crate::config::{Environment, LoginMethod, StoreSelection};
 use crate::document::AuthDocument;
 use crate::manager;
-use crate::store::{self, Lease, LockDeadline, StoreChoice, Stores, Waiting};
+use crate::store::{self, Lease, LockDeadline, LoginSpace, StoreChoice, Stores, Waiting};
 
 /// One login into one home, from the checks before the user is asked to the revocation of the login that it replaced.
 ///
-/// Clones share the limit of waits for locks and the cancellation.
+/// Clones share the limit of waits for locks, the cancellation and the reserved space.
 #[derive(Clone, Debug)]
 pub struct LoginSession {
     setup: LoginSetup,
@@ -25,16 +25,18 @@ pub struct LoginSession {
     choice: StoreChoice,
     policy: OldLoginPolicy,
     deadline: LockDeadline,
+    space: LoginSpace,
 }
 
 impl LoginSession {
     /// Checks that `config.toml` permits `method`, and that a login can be stored in `store` or in the store that is
-    /// chosen without it. Changes nothing and takes no lock. Blocks while it calls the keychain.
+    /// chosen without it, and reserves the disk space for it until it is committed or the session is dropped. Creates
+    /// missing folders and takes no lock. Blocks while it calls the keychain.
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` forbids the method.
     /// - [`Error::Endpoint`]: as [`LoginSetup::new`].
-    /// - [`Error::Store`]: as [`Stores::choose`] and [`Stores::check`].
+    /// - [`Error::Store`]: as [`Stores::choose`], [`Stores::check`] and [`Stores::reserve_login`].
     pub fn begin(
         stores: &Stores,
         environment: &Environment,
@@ -46,14 +48,21 @@ impl LoginSession {
         let setup = LoginSetup::new(environment, config)?;
         let choice = stores.choose(store)?;
         stores.check(&choice)?;
+        let space = stores.reserve_login()?;
         let (stores, deadline) = (stores.clone(), LockDeadline::after(environment.lock_timeout));
-        Ok(Self { setup, stores, choice, policy: OldLoginPolicy::default(), deadline })
+        Ok(Self { setup, stores, choice, policy: OldLoginPolicy::default(), deadline, space })
     }
 
     /// Returns the same session with another authority.
     #[must_use]
     pub fn with_issuer(self, issuer: Issuer) -> Self {
         Self { setup: self.setup.with_issuer(issuer), ..self }
+    }
+
+    /// Returns the same session for another program, as [`LoginSetup::with_originator`].
+    #[must_use]
+    pub fn with_originator(self, originator: impl Into<String>) -> Self {
+        Self { setup: self.setup.with_originator(originator), ..self }
     }
 
     /// Returns the same session with its logins in the list of `exchanges`.
@@ -122,6 +131,7 @@ impl LoginSession {
         if self.deadline.is_cancelled() {
             return Err(store::Error::Interrupted);
         }
+        self.space.release();
         // A rescue that cannot be completed must not prevent a new login.
         let _ = manager::finish_rescue(&lease, &self.setup.environment);
         login.commit(&mut self.stores.writer(&lease)?, &self.choice)

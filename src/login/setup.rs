@@ -12,6 +12,9 @@ use crate::config::{Config, Environment, LoginMethod};
 use crate::document::{AuthDocument, NewLogin};
 use crate::secret::Secret;
 
+/// The name of Codex at the authority.
+const ORIGINATOR: &str = "codex_cli_rs";
+
 /// The context of a login: the authority and the configuration. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct LoginSetup {
@@ -21,6 +24,7 @@ pub struct LoginSetup {
     pub(super) environment: Environment,
     pub(super) exchanges: PendingExchanges,
     pub(super) issuer: Issuer,
+    pub(super) originator: String,
 }
 
 impl LoginSetup {
@@ -36,6 +40,7 @@ impl LoginSetup {
             environment: environment.clone(),
             exchanges: PendingExchanges::default(),
             issuer: Issuer::from_environment(environment)?,
+            originator: ORIGINATOR.to_owned(),
         })
     }
 
@@ -43,6 +48,12 @@ impl LoginSetup {
     #[must_use]
     pub fn with_issuer(self, issuer: Issuer) -> Self {
         Self { issuer, ..self }
+    }
+
+    /// Returns the same context for another program, which the authority may name to the user.
+    #[must_use]
+    pub fn with_originator(self, originator: impl Into<String>) -> Self {
+        Self { originator: originator.into(), ..self }
     }
 
     /// Returns the same context with its logins in the list of `exchanges`.

@@ -102,7 +102,8 @@ impl Engine {
             let snapshot = Snapshot::from_read(ticket, Some(successor), state).restricted_by(restrictions);
             return Ok((found, snapshot.diverging(Divergence::Uncommitted(error))));
         }
-        Ok((found, Snapshot::from_read(ticket, stored, state).restricted_by(restrictions)))
+        let snapshot = Snapshot::from_read(ticket, stored, state).restricted_by(restrictions);
+        Ok((found, snapshot.with_logout_holder(|| store::holder(&self.home))))
     }
 
     /// Applies the restrictions of the configuration to `snapshot`. An unreadable configuration restricts nothing.

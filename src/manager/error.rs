@@ -80,7 +80,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::LoggedOut | Self::Unusable(Unusable::NotLoggedIn | Unusable::LoggingOut) => {
+            Self::LoggedOut
+            | Self::Unusable(Unusable::NotLoggedIn | Unusable::LoggingOut | Unusable::LogoutRunning(_)) => {
                 ErrorKind::NotLoggedIn
             }
             Self::Unusable(Unusable::HandedIn | Unusable::NotABearer(_) | Unusable::NotRefreshable(_)) => {
@@ -200,6 +201,9 @@ pub enum Unusable {
     /// A logout of it was interrupted.
     #[error("a logout of this login was interrupted; complete it with: codex logout")]
     LoggingOut,
+    /// A process is logging out of it, or completes an interrupted logout.
+    #[error("a logout of this login is running: {0}")]
+    LogoutRunning(Holder),
     /// The document lacks the credential of its mode.
     #[error("the stored login has mode {0} but not that credential")]
     Incomplete(AuthMode),

@@ -297,8 +297,8 @@ fn watched(home: &Home) -> Vec<PathBuf> {
 }
 
 fn log_method(method: &WatchMethod) {
-    if let WatchMethod::Polling { reason } = method {
-        tracing::warn!(reason, "file events are unavailable; the login is read every second");
+    if let WatchMethod::Polling { .. } = method {
+        tracing::warn!("file events are unavailable: {method}");
     }
 }
 

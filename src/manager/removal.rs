@@ -78,25 +78,24 @@ impl LoginRemoval<'_, '_> {
                     let hard_links =
                         stored.notes.iter().filter(|note| matches!(note, StorageNote::HardLinked { .. }));
                     report.notes.extend(hard_links.map(ToString::to_string));
-                    self.remove_document(kind, seen, &stored)
+                    self.remove_document(kind, seen, &stored, report)
                 }
                 StoreContent::Unparsable { location, source, bytes } => {
                     let why = store::Error::Document { location, source };
-                    self.remove_unparsable(kind, seen, &bytes, why)
+                    self.remove_unparsable(kind, seen, &bytes, why, report)
                 }
                 StoreContent::Nothing => return Ok(()),
             };
             match outcome {
-                Ok(LoginRemovalOutcome::Removed(removal, done)) => {
-                    report.add_revocation(done);
+                Ok(LoginRemovalOutcome::Removed(removal)) => {
                     if removal == Removal::Removed {
                         report.removed.push(RemovedCopy::from(&location));
                     }
                     return Ok(());
                 }
                 // Another program has committed meanwhile; its tokens are not revoked yet.
-                Ok(LoginRemovalOutcome::Changed(done)) => report.add_revocation(done),
-                Err(error @ Error::Store(_)) if self.scope != LogoutScope::Force => {
+                Ok(LoginRemovalOutcome::Changed) => {}
+                Err(error @ Error::Store(_)) => {
                     report.add_remaining(&location, &error);
                     return Ok(());
                 }
@@ -112,6 +111,7 @@ impl LoginRemoval<'_, '_> {
         kind: StoreKind,
         seen: SeenRevision,
         stored: &StoredDocument,
+        report: &mut LogoutReport,
     ) -> Result<LoginRemovalOutcome, Error> {
         if self.scope != LogoutScope::Force {
             self.writer.check_remove(kind)?;
@@ -123,14 +123,16 @@ impl LoginRemoval<'_, '_> {
             Err(error) if self.scope == LogoutScope::Revoke => {
                 return Err(authority::Error::from(error).into());
             }
-            Err(error) => return self.remove(kind, seen, LogoutRevocation::Failed(error.to_string())),
+            Err(error) => {
+                return self.remove(kind, seen, LogoutRevocation::Failed(error.to_string()), report);
+            }
             Ok(revocation) => revocation,
         };
         let Some(revocation) = revocation else {
-            return self.remove(kind, seen, LogoutRevocation::NotNeeded);
+            return self.remove(kind, seen, LogoutRevocation::NotNeeded, report);
         };
         if self.scope == LogoutScope::Local {
-            return self.remove(kind, seen, LogoutRevocation::NotTried);
+            return self.remove(kind, seen, LogoutRevocation::NotTried, report);
         }
         match self.writer.record(|state| state.mark_logout(&stored.document)) {
             Err(error) if self.scope == LogoutScope::Revoke => return Err(error.into()),
@@ -144,8 +146,10 @@ impl LoginRemoval<'_, '_> {
         // Past this point cancelling would leave revoked tokens stored.
         self.writer.lease().deadline().ignore_cancel();
         match (kind, self.scope) {
-            (StoreKind::Keychain, LogoutScope::Revoke) => self.remove_and_revoke(seen, stored, &revocation),
-            _ => self.revoke_and_remove(kind, seen, &revocation),
+            (StoreKind::Keychain, LogoutScope::Revoke) => {
+                self.remove_and_revoke(seen, stored, &revocation, report)
+            }
+            _ => self.revoke_and_remove(kind, seen, &revocation, report),
         }
     }
 
@@ -154,6 +158,7 @@ impl LoginRemoval<'_, '_> {
         kind: StoreKind,
         seen: SeenRevision,
         revocation: &Revocation,
+        report: &mut LogoutReport,
     ) -> Result<LoginRemovalOutcome, Error> {
         self.writer.lease().deadline().ignore_cancel();
         let done = match revoke(self.engine, revocation) {
@@ -166,7 +171,7 @@ impl LoginRemoval<'_, '_> {
             }
         };
         failpoint::at("revoked");
-        self.remove(kind, seen, done)
+        self.remove(kind, seen, done, report)
     }
 
     fn remove_and_revoke(
@@ -174,6 +179,7 @@ impl LoginRemoval<'_, '_> {
         seen: SeenRevision,
         stored: &StoredDocument,
         revocation: &Revocation,
+        report: &mut LogoutReport,
     ) -> Result<LoginRemovalOutcome, Error> {
         if let Err(error) = self.writer.save_to_rescue(stored, RescuePurpose::Revoke) {
             self.abandon()?;
@@ -184,7 +190,7 @@ impl LoginRemoval<'_, '_> {
             Ok(store::RemoveOutcome::Removed(removal)) => removal,
             Ok(store::RemoveOutcome::Changed(_)) => {
                 self.writer.clear_rescue()?;
-                return Ok(LoginRemovalOutcome::Changed(LogoutRevocation::NotNeeded));
+                return Ok(LoginRemovalOutcome::Changed);
             }
             Err(error) => {
                 // If it may have been removed, the next lease holder checks and completes the logout.
@@ -205,8 +211,9 @@ impl LoginRemoval<'_, '_> {
             return Err(error);
         }
         failpoint::at("revoked");
+        report.add_revocation(LogoutRevocation::Revoked);
         self.writer.clear_rescue()?;
-        Ok(LoginRemovalOutcome::Removed(removal, LogoutRevocation::Revoked))
+        Ok(LoginRemovalOutcome::Removed(removal))
     }
 
     /// Cancels the removal of a login that is still stored.
@@ -215,27 +222,30 @@ impl LoginRemoval<'_, '_> {
         Ok(self.writer.record(HomeState::clear_logout_mark)?)
     }
 
+    /// Reports the revocation, which stays true if the removal fails, and removes the copy.
     fn remove(
         &mut self,
         kind: StoreKind,
         seen: SeenRevision,
         done: LogoutRevocation,
+        report: &mut LogoutReport,
     ) -> Result<LoginRemovalOutcome, Error> {
+        report.add_revocation(done);
         if self.scope == LogoutScope::Force {
-            return Ok(LoginRemovalOutcome::Removed(self.writer.force_remove(kind, self.force_until)?, done));
+            return Ok(LoginRemovalOutcome::Removed(self.writer.force_remove(kind, self.force_until)?));
         }
         match self.writer.remove(kind, seen)? {
-            store::RemoveOutcome::Removed(removal) => Ok(LoginRemovalOutcome::Removed(removal, done)),
-            store::RemoveOutcome::Changed(_) => Ok(LoginRemovalOutcome::Changed(done)),
+            store::RemoveOutcome::Removed(removal) => Ok(LoginRemovalOutcome::Removed(removal)),
+            store::RemoveOutcome::Changed(_) => Ok(LoginRemovalOutcome::Changed),
         }
     }
 }
 
 /// The result of one removal.
 enum LoginRemovalOutcome {
-    Removed(Removal, LogoutRevocation),
+    Removed(Removal),
     /// Another program has replaced the content.
-    Changed(LogoutRevocation),
+    Changed,
 }
 
 impl LoginRemoval<'_, '_> {
@@ -246,23 +256,26 @@ impl LoginRemoval<'_, '_> {
         seen: SeenRevision,
         bytes: &[u8],
         why: store::Error,
+        report: &mut LogoutReport,
     ) -> Result<LoginRemovalOutcome, Error> {
         if bytes.trim_ascii().is_empty() {
-            return self.remove(kind, seen, LogoutRevocation::NotNeeded);
+            return self.remove(kind, seen, LogoutRevocation::NotNeeded, report);
         }
         if self.scope == LogoutScope::Local {
-            return self.remove(kind, seen, LogoutRevocation::NotTried);
+            return self.remove(kind, seen, LogoutRevocation::NotTried, report);
         }
         if self.scope != LogoutScope::Force {
             self.writer.check_remove(kind)?;
         }
         match (self.revoke_salvaged(bytes), self.scope) {
-            (Some(Ok(())), _) => self.remove(kind, seen, LogoutRevocation::Revoked),
+            (Some(Ok(())), _) => self.remove(kind, seen, LogoutRevocation::Revoked, report),
             (Some(Err(error)), LogoutScope::Force) => {
-                self.remove(kind, seen, LogoutRevocation::Failed(error.to_string()))
+                self.remove(kind, seen, LogoutRevocation::Failed(error.to_string()), report)
             }
             (Some(Err(error)), _) => Err(error),
-            (None, LogoutScope::Force) => self.remove(kind, seen, LogoutRevocation::Failed(why.to_string())),
+            (None, LogoutScope::Force) => {
+                self.remove(kind, seen, LogoutRevocation::Failed(why.to_string()), report)
+            }
             (None, _) => Err(why.into()),
         }
     }
@@ -308,20 +321,19 @@ impl LoginRemoval<'_, '_> {
             && self.scope != LogoutScope::Local
             && let Ok(Some(bytes)) = self.writer.stores().raw_file()
         {
-            match self.remove_oversized(&bytes) {
-                Ok(Some((removal, done))) => {
-                    report.add_revocation(done);
+            match self.remove_oversized(&bytes, report) {
+                Ok(Some(removal)) => {
                     if removal == Removal::Removed {
                         report.removed.push(RemovedCopy::from(&location));
                     }
                     return Ok(());
                 }
-                Err(error @ Error::Store(_)) if self.scope == LogoutScope::Revoke => {
+                Ok(None) => {}
+                Err(error @ Error::Store(_)) => {
                     report.add_remaining(&location, &error);
                     return Ok(());
                 }
-                Err(failed) if self.scope == LogoutScope::Revoke => return Err(failed),
-                _ => {}
+                Err(failed) => return Err(failed),
             }
         }
         if self.scope == LogoutScope::Force || (self.scope == LogoutScope::Local && kind == StoreKind::File) {
@@ -332,23 +344,27 @@ impl LoginRemoval<'_, '_> {
     }
 
     /// Revokes the tokens in a file that is too large for a document, and removes it; returns `None` if there are none.
-    fn remove_oversized(&mut self, bytes: &[u8]) -> Result<Option<(Removal, LogoutRevocation)>, Error> {
+    fn remove_oversized(
+        &mut self,
+        bytes: &[u8],
+        report: &mut LogoutReport,
+    ) -> Result<Option<Removal>, Error> {
         if self.scope != LogoutScope::Force {
             self.writer.check_remove(StoreKind::File)?;
         }
-        let done = match self.revoke_salvaged(bytes) {
+        report.add_revocation(match self.revoke_salvaged(bytes) {
             None => return Ok(None),
             Some(Ok(())) => LogoutRevocation::Revoked,
             Some(Err(error)) if self.scope == LogoutScope::Force => {
                 LogoutRevocation::Failed(error.to_string())
             }
             Some(Err(error)) => return Err(error),
+        });
+        let removal = match self.scope {
+            LogoutScope::Force => self.writer.force_remove(StoreKind::File, self.force_until)?,
+            _ => self.writer.remove_unparsable_file(bytes)?.ok_or(store::Error::Contended)?,
         };
-        if self.scope == LogoutScope::Force {
-            return Ok(Some((self.writer.force_remove(StoreKind::File, self.force_until)?, done)));
-        }
-        let removal = self.writer.remove_unparsable_file(bytes)?.ok_or(store::Error::Contended)?;
-        Ok(Some((removal, done)))
+        Ok(Some(removal))
     }
 
     /// Removes the content of a store without reading it.

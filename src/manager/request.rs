@@ -75,6 +75,8 @@ pub enum TokenDemand {
     Lasting(Duration),
     /// Another one than this, which the caller got before.
     NewerThan(Option<Fingerprint>),
+    /// Another one than this, which a server refused.
+    OtherThan(Fingerprint),
 }
 
 impl Snapshot {
@@ -92,6 +94,12 @@ impl Snapshot {
                 SnapshotStatus::Fresh | SnapshotStatus::Stale | SnapshotStatus::Expired,
                 TokenDemand::NewerThan(known),
             ) if is_refreshable && self.bearer_fingerprint() == known => Some(RefreshReason::Forced),
+            (
+                SnapshotStatus::Fresh | SnapshotStatus::Stale | SnapshotStatus::Expired,
+                TokenDemand::OtherThan(refused),
+            ) if is_refreshable && self.bearer_fingerprint() == Some(refused) => {
+                Some(RefreshReason::Unauthorized(refused))
+            }
             (SnapshotStatus::Fresh, TokenDemand::Lasting(min)) if is_refreshable && !lasts(min) => {
                 Some(RefreshReason::min_ttl(min))
             }

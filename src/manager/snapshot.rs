@@ -11,7 +11,9 @@ use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
 use crate::secret::{Fingerprint, Secret};
-use crate::store::{self, ChangeAuthor, DocumentLocation, HomeState, Poison, StorageNote, StoredDocument};
+use crate::store::{
+    self, ChangeAuthor, DocumentLocation, Holder, HomeState, Poison, StorageNote, StoredDocument,
+};
 
 /// The login as a process last read it. Immutable; a change produces a new snapshot.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Snapshot {
     stored: Option<StoredDocument>,
     provided: Option<ProvidedToken>,
     logging_out: Option<Fingerprint>,
+    /// The process that is logging out, if it was running when the login was read.
+    logout_holder: Option<Holder>,
     forbidden: Option<ForbiddenLogin>,
     poison: Option<Poison>,
     refusal: Option<Arc<external::Error>>,
@@ -79,6 +83,11 @@ impl Snapshot {
     pub(super) fn restricted_by(self, restrictions: &Restrictions) -> Self {
         let stored = self.stored.as_ref().map(|stored| &stored.document);
         Self { forbidden: stored.and_then(|document| forbidden(restrictions, document)), ..self }
+    }
+
+    /// Adds the process that runs the recorded logout, which `holder` looks up.
+    pub(super) fn with_logout_holder(self, holder: impl FnOnce() -> Option<Holder>) -> Self {
+        Self { logout_holder: self.logging_out.and_then(|_| holder()), ..self }
     }
 
     pub(super) fn new(stored: Option<StoredDocument>, poison: Option<Poison>) -> Self {
@@ -227,6 +236,10 @@ impl Snapshot {
             return Usability::Usable;
         }
         let reason = Unusable::of(self.document(), self.poison(), self.logging_out, now);
+        let reason = match (reason, &self.logout_holder) {
+            (Some(Unusable::LoggingOut), Some(holder)) => Some(Unusable::LogoutRunning(holder.clone())),
+            (reason, _) => reason,
+        };
         match reason.or_else(|| self.forbidden.clone().map(Unusable::Forbidden)) {
             Some(reason) => Usability::Unusable(reason.into()),
             None => Usability::Usable,

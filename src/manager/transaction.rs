@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, recover};
-use super::error::{Error, Unusable};
+use super::error::{Error, Unusable, forbidden};
 use super::read_order::ReadTicket;
 use super::request::{CallerBase, RefreshReason, has_expired};
 use super::snapshot::Snapshot;
@@ -207,6 +207,10 @@ impl Transaction<'_> {
             StoreCheck::Serve(snapshot) => return Ok(RefreshPlan::Serve(snapshot)),
             StoreCheck::Spend(ticket, stored) => (ticket, stored),
         };
+        // A token that would not be served is not worth the old one.
+        if let Some(reason) = forbidden(&stores.settings().config.restrictions, &stored.document) {
+            return Err(Unusable::Forbidden(reason).into());
+        }
         let request = self.spend_request(&stored, state)?;
         if self.is_damped(&stored, state)? {
             return Ok(RefreshPlan::Serve(Box::new(Snapshot::from_read(

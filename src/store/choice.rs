@@ -1,13 +1,17 @@
 //! Choosing the store for a new login.
 
+use std::sync::{Arc, Mutex};
+
 use codex_auth_platform::keychain::ItemSharing;
+use codex_auth_platform::private_file::{self, Links, MountPolicy, Replacement};
 use codex_auth_platform::search_path;
+use codex_auth_platform::sync::lock;
 
 use super::Store as _;
 use super::content::{ChoiceReason, FindReport, StorageNote};
 use super::error::Error;
 use super::find::Stores;
-use super::lease::Lease;
+use super::lease::{Lease, create_folders};
 use crate::config::{KeychainEncryption, StoreKind, StoreSelection, StoreSetting};
 
 /// The store chosen for a new login.
@@ -18,6 +22,21 @@ pub struct StoreChoice {
     pub selection: StoreSelection,
     /// Why it was chosen.
     pub reason: ChoiceReason,
+}
+
+/// What a login writes at most, apart from an unusually large document: `auth.json`, `state.json` and `config.toml`.
+const LOGIN_BYTES: u64 = 32 * 1024;
+
+/// Reserved disk space for a login, given back on drop. Clones share it.
+#[derive(Clone, Debug)]
+#[must_use = "the space is given back on drop"]
+pub struct LoginSpace(Arc<Mutex<Option<Replacement>>>);
+
+impl LoginSpace {
+    /// Gives the space back, immediately before the login is stored.
+    pub fn release(&self) {
+        drop(lock(&self.0).take());
+    }
 }
 
 impl Stores {
@@ -50,7 +69,7 @@ impl Stores {
         }
         Err(match self.encrypted_login()? {
             Some(path) => Error::EncryptedLogin { path },
-            None => Error::EncryptionConfigured { path: self.home.config() },
+            None => Error::EncryptionConfigured { by: self.encryption_source() },
         })
     }
 
@@ -94,6 +113,19 @@ impl Stores {
             // A login may be written in place over a file that is a mount point.
             StoreKind::File => self.file().check_login(),
         }
+    }
+
+    /// Reserves the disk space that a login needs, so that a full disk is found before the user logs in. Creates missing
+    /// folders. Call it after [`Self::check`].
+    ///
+    /// # Errors
+    /// [`Error::File`]: there is no space, or the home cannot be written.
+    pub fn reserve_login(&self) -> Result<LoginSpace, Error> {
+        create_folders(&self.home)?;
+        let records = self.file().target()?.records();
+        private_file::create_directory(records.folder())?;
+        let space = Replacement::reserve(&records.state(), LOGIN_BYTES, Links::Refuse, MountPolicy::Refuse)?;
+        Ok(LoginSpace(Arc::new(Mutex::new(Some(space)))))
     }
 
     /// Resolves a selection to a store: [`StoreSelection::Auto`] is the keychain if usable, else the file with a note

@@ -140,6 +140,16 @@ pub enum StorageNote {
         /// Its permission bits.
         mode: u32,
     },
+    /// The file is shared with the users of a group.
+    #[error("{} has mode {mode:03o}, so the users of group {group} can use the login; the next write makes it 600 and ends that: to share a login, let each user run codex login", path.display())]
+    SharedWithGroup {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The id of the group.
+        group: u32,
+    },
     /// Other users could read the file until this write.
     #[error("{} had mode {mode:03o}, so other users could read the old login; it is 600 now", path.display())]
     ModeRepaired {
@@ -147,6 +157,16 @@ pub enum StorageNote {
         path: PathBuf,
         /// Its previous permission bits.
         mode: u32,
+    },
+    /// The file system refused to make the file private.
+    #[error("{} has mode {mode:03o}, and its file system refused to make it 600 ({reason}), so other users may read the login; store it elsewhere: codex login --store keychain, or another CODEX_HOME", path.display())]
+    ModeRefused {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The error of the system.
+        reason: String,
     },
     /// The file is a mount point, so it could not be replaced atomically.
     #[error("{} is a mount point and was written in place{}; mount its folder instead", path.display(), backup_hint(backup.as_ref()))]

@@ -145,10 +145,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// Codex would not read a login that this library stores in the keychain.
-    #[error("{} says features.secret_auth_storage = true, so Codex would not find a login that codex-auth stores in the keychain", path.display())]
+    #[error(
+        "{by} says features.secret_auth_storage = true, so Codex would not find a login that codex-auth stores in the keychain"
+    )]
     EncryptionConfigured {
-        /// The configuration file.
-        path: PathBuf,
+        /// The configuration file, or the command line.
+        by: String,
     },
     /// The operating system returned no random bytes.
     #[error("cannot read random bytes from the operating system: {0}")]

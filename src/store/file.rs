@@ -1,10 +1,12 @@
 //! The file store: the document in `auth.json`, mode 0600.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codex_auth_platform::lock;
-use codex_auth_platform::private_file::{self, Exposure, Links, MountPolicy, Removal};
+use codex_auth_platform::private_file::{self, Exposure, FileMode, Links, MountPolicy, Removal};
+
+use zeroize::Zeroizing;
 
 use super::Store;
 use super::commit::{CommitLocks, WriteIntent};
@@ -67,6 +69,12 @@ impl FileStore {
     }
 }
 
+/// Returns whether the group of the folder around `path` can enter it.
+fn is_open_to_group(path: &Path) -> bool {
+    let folder = path.parent().and_then(|folder| private_file::ownership(folder, Links::Follow).ok()?);
+    folder.is_some_and(|folder| folder.mode & 0o010 != 0)
+}
+
 impl Sealed for FileStore {}
 
 impl Store for FileStore {
@@ -83,7 +91,11 @@ impl Store for FileStore {
         if let Exposure::Loose { mode } = contents.exposure
             && !document.is_handed_in()
         {
-            notes.push(StorageNote::ReadableByOthers { path: path.clone(), mode });
+            let (path, group) = (path.clone(), contents.group);
+            notes.push(match mode & 0o060 != 0 && mode & 0o007 == 0 && is_open_to_group(&path) {
+                true => StorageNote::SharedWithGroup { path, mode, group },
+                false => StorageNote::ReadableByOthers { path, mode },
+            });
         }
         if contents.names > 1 {
             notes.push(StorageNote::HardLinked { path, names: contents.names });
@@ -106,16 +118,23 @@ impl Store for FileStore {
         self.check_locks()
     }
 
-    fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
+    fn encode(&self, document: &AuthDocument) -> Zeroizing<Vec<u8>> {
+        document.to_pretty()
+    }
+
+    fn write_bytes(&self, commit: &CommitLocks<'_>, bytes: &[u8]) -> Result<WriteReport, Error> {
         let over = match commit.intent() {
             WriteIntent::Login => MountPolicy::InPlace,
             WriteIntent::Save => MountPolicy::Refuse,
         };
         let path = self.path()?;
-        let replaced = private_file::replace(&path, &document.to_pretty(), Links::Refuse, over)?;
+        let replaced = private_file::replace(&path, bytes, Links::Refuse, over, FileMode::Private)?;
         let report = |note| match note {
             private_file::ReplacementNote::ModeRepaired { from } => {
                 Some(StorageNote::ModeRepaired { path: path.clone(), mode: from })
+            }
+            private_file::ReplacementNote::ModeRefused { mode, reason } => {
+                Some(StorageNote::ModeRefused { path: path.clone(), mode, reason })
             }
             private_file::ReplacementNote::WrittenInPlace { backup } => {
                 Some(StorageNote::WrittenInPlace { path: path.clone(), backup })

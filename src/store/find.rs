@@ -348,6 +348,14 @@ impl Stores {
         }
     }
 
+    /// What enables the encryption of Codex's login: the configuration file, or the command line.
+    pub(super) fn encryption_source(&self) -> String {
+        match self.overrides.set_encryption() {
+            true => "the command line".to_owned(),
+            false => self.home.config().display().to_string(),
+        }
+    }
+
     fn config_notes(&self) -> Vec<StorageNote> {
         match self.settings.config.legacy_token {
             LegacyToken::Present => vec![StorageNote::LegacyToken { path: self.home.config() }],

@@ -207,9 +207,13 @@ impl Store for KeychainStore {
         self.check(within)
     }
 
-    fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
+    fn encode(&self, document: &AuthDocument) -> Zeroizing<Vec<u8>> {
+        document.to_compact()
+    }
+
+    fn write_bytes(&self, commit: &CommitLocks<'_>, bytes: &[u8]) -> Result<WriteReport, Error> {
         let target = lock(&self.last_read).clone().map_or(WriteTarget::OnlyItem, WriteTarget::Item);
-        self.client.write(&self.name, &target, &document.to_compact(), commit.remaining()?)?;
+        self.client.write(&self.name, &target, bytes, commit.remaining()?)?;
         Ok(WriteReport { location: self.location(), notes: Vec::new() })
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy, Stamp};
+use codex_auth_platform::private_file::{self, DirectoryState, FileMode, Links, MountPolicy, Stamp};
 
 use super::error::Error;
 use crate::config::{Environment, HomeSetting};
@@ -169,7 +169,7 @@ impl DocumentTarget {
     pub(super) fn record_link(&self, home: &Home) -> Result<(), Error> {
         let (path, bytes) = (home.link_note(), self.document().into_os_string().into_encoded_bytes());
         if self.recorded_link(home).as_deref() != Some(bytes.as_slice()) {
-            private_file::replace(&path, &bytes, Links::Refuse, MountPolicy::Refuse)?;
+            private_file::replace(&path, &bytes, Links::Refuse, MountPolicy::Refuse, FileMode::Private)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The note of a running browser login: the port it listens on, and the token by which another login may stop it.
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links, MountPolicy};
+use codex_auth_platform::private_file::{self, DirectoryState, FileMode, Links, MountPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -49,7 +49,13 @@ impl LoginNote {
         let written = NoteFile { port, token: token.expose().to_owned() };
         // Encoding a number and a string cannot fail.
         let bytes = serde_json::to_vec(&written).unwrap_or_default();
-        private_file::replace(&home.login_note(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
+        private_file::replace(
+            &home.login_note(),
+            &bytes,
+            Links::Refuse,
+            MountPolicy::Refuse,
+            FileMode::Private,
+        )?;
         Ok(Self { home: home.clone(), token: token.clone() })
     }
 

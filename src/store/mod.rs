@@ -39,6 +39,8 @@ mod writer;
 use std::fmt;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 pub use codex_auth_platform::keychain::{
     CallContext, CallEffect, ChangeListener as KeychainChanges, Client as KeychainClient,
     Error as KeychainError, Item as KeychainItem, ItemId, ItemName, ItemSelection, ItemSharing, ItemWrite,
@@ -49,7 +51,7 @@ pub use codex_auth_platform::private_file::{
     Error as FileError, Flag as FileFlag, Removal, Stamp, UnsafeLink,
 };
 
-pub use self::choice::StoreChoice;
+pub use self::choice::{LoginSpace, StoreChoice};
 pub use self::commit::{CommitLocks, WriteIntent};
 pub use self::content::{
     ChoiceReason, DocumentLocation, FindReport, SeenRevision, StorageNote, StoreContent, StoredDocument,
@@ -113,7 +115,18 @@ pub trait Store: sealed::Sealed + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The store cannot be written; the old document is unchanged unless [`Error::is_unknown`].
-    fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error>;
+    fn write(&self, commit: &CommitLocks<'_>, document: &AuthDocument) -> Result<WriteReport, Error> {
+        self.write_bytes(commit, &self.encode(document))
+    }
+
+    /// Returns the bytes that [`Self::write`] stores for `document`.
+    fn encode(&self, document: &AuthDocument) -> Zeroizing<Vec<u8>>;
+
+    /// As [`Self::write`], with the stored bytes: to restore a content that is not a document.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn write_bytes(&self, commit: &CommitLocks<'_>, bytes: &[u8]) -> Result<WriteReport, Error>;
 
     /// Removes the document unconditionally. Use the [`Writer`], which compares first.
     ///

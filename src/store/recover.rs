@@ -23,6 +23,9 @@ use crate::failpoint;
 use crate::home::RecordPaths;
 use crate::secret::Fingerprint;
 
+/// The most rescues that were set aside whose tokens are revoked at once; the others wait for the next lease holder.
+const MAX_SET_ASIDE_ORPHANS: usize = 16;
+
 /// The reason to set aside a rescue of a login in a keychain that cannot be used.
 const KEYCHAIN_UNUSABLE: &str = "it belongs to a login in the keychain, which cannot be used";
 
@@ -80,12 +83,14 @@ impl Writer<'_> {
                     Err(reason) => self.set_aside(&path, reason)?,
                 },
             }
+            let limit = orphans.len() + MAX_SET_ASIDE_ORPHANS;
             for path in rescues_set_aside(&records)? {
                 // One that still cannot be used is tried again by the next holder of the lease.
                 if let Ok(Some(bytes)) = rescue::read(&path)
                     && let Ok(Ok(rescue)) = self.open_rescue(bytes, &records)
                     && self.is_of_this_home(&rescue)
                     && let Ok(orphan) = self.complete_rescue(path, rescue)
+                    && orphans.len() < limit
                 {
                     orphans.extend(orphan);
                 }
@@ -300,20 +305,25 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Renames an orphan whose tokens could not be revoked, to make room for a new rescue. The next holder of the lease
-    /// tries again.
+    /// Renames an orphan whose tokens could not be revoked, to make room for a new rescue. A later holder of the lease
+    /// tries again, after those that were set aside before.
     ///
     /// # Errors
     /// [`Error::File`]: it cannot be renamed.
     pub fn set_orphan_aside(&mut self, orphan: &OrphanRescue) -> Result<(), Error> {
-        self.set_aside(&orphan.path, "its tokens could not be revoked")
+        self.rename_aside(&orphan.path, "its tokens could not be revoked")
     }
 
-    /// Renames the rescue at `path`, to make room for a new one.
+    /// Renames the rescue at `path`, to make room for a new one, unless it was set aside before.
     pub(super) fn set_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
-        if path.file_name() != Some(OsStr::new(RESCUE_NAME)) {
-            return Ok(());
+        if path.file_name() == Some(OsStr::new(RESCUE_NAME)) {
+            self.rename_aside(path, reason)
+        } else {
+            Ok(())
         }
+    }
+
+    fn rename_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
         // In nanoseconds, so that two rescues get two names.
         let name = format!("{RESCUE_NAME}.{}", Timestamp::now().as_nanosecond());
         private_file::rename(path, OsStr::new(&name))?;

@@ -19,7 +19,6 @@ use super::content::{DocumentLocation, StorageNote, StoredDocument};
 use super::error::Error;
 use super::find::Stores;
 use super::lease::Lease;
-use super::locate::DocumentTarget;
 use super::seal::{self, OpenOutcome, Seal};
 use crate::config::StoreKind;
 use crate::document::{AuthDocument, Identity, NewTokens, Provenance};
@@ -30,9 +29,6 @@ use crate::secret::{Fingerprint, Secret};
 const RESERVED_BYTES: u64 = 320 * 1024;
 /// The file name of a rescue; one that was set aside has a dot and a time after it.
 pub(super) const RESCUE_NAME: &str = "rescue";
-/// The most rescues that were set aside and are tried again.
-const MAX_SET_ASIDE: usize = 16;
-
 /// The largest rescue that is read.
 const MAX_RESCUE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -219,7 +215,7 @@ impl Stores {
     /// Returns a note for each rescue that was set aside. Takes no lock.
     #[must_use]
     pub fn rescues_set_aside(&self) -> Vec<StorageNote> {
-        let found = DocumentTarget::of(self.home()).and_then(|target| rescues_set_aside(&target.records()));
+        let found = self.file().target().and_then(|target| rescues_set_aside(&target.records()));
         let reason = "it was set aside";
         found
             .unwrap_or_default()
@@ -232,7 +228,7 @@ impl Stores {
     /// while a process holds the lease.
     #[must_use]
     pub fn with_uncommitted_rescue(&self, stored: &StoredDocument) -> Option<StoredDocument> {
-        let target = DocumentTarget::of(self.home()).ok()?;
+        let target = self.file().target().ok()?;
         let records = target.records();
         let bytes = read(&records.rescue()).ok()??;
         if private_file::is_blank(&bytes) || lock::holder(&target.folder().refresh_lock()).is_some() {
@@ -269,7 +265,6 @@ pub(super) fn rescues_set_aside(records: &RecordPaths) -> Result<Vec<PathBuf>, E
     };
     let mut names: Vec<_> = private_file::names(records.folder())?.into_iter().filter(is_one).collect();
     names.sort();
-    names.truncate(MAX_SET_ASIDE);
     Ok(names.into_iter().map(|name| records.folder().join(name)).collect())
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, Links, MountPolicy};
+use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
 
 use super::error::Error;
 use super::lease::Lease;
@@ -26,13 +26,19 @@ pub struct SettingChange {
     pub after: Option<&'static str>,
     /// Whether the file was created for it.
     pub created: bool,
+    /// The file's mode before, if it could not be kept and is 0600 now.
+    pub former_mode: Option<u32>,
 }
 
 impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.after {
-            Some(value) => write!(f, "set {STORE_KEY} = \"{value}\" in {}", self.path.display()),
-            None => write!(f, "removed {STORE_KEY} from {}", self.path.display()),
+            Some(value) => write!(f, "set {STORE_KEY} = \"{value}\" in {}", self.path.display())?,
+            None => write!(f, "removed {STORE_KEY} from {}", self.path.display())?,
+        }
+        match self.former_mode {
+            Some(mode) => write!(f, ", whose mode was {mode:03o} and is 600 now"),
+            None => Ok(()),
         }
     }
 }
@@ -108,8 +114,8 @@ impl SettingsFile {
         selection: StoreSelection,
     ) -> Result<Option<SettingChange>, Error> {
         let before = Self::read(lease.home())?;
-        self.edit(lease, |text| Config::with_store(text, selection))?;
-        Ok(self.change_since(&before, lease.home()))
+        let notes = self.edit(lease, |text| Config::with_store(text, selection))?;
+        Ok(self.change_since(&before, lease.home(), &notes))
     }
 
     /// Restores the value that was replaced by `set`, or removes the key or the file that was created for it. Does
@@ -128,7 +134,7 @@ impl SettingsFile {
         if before.config.store.codex_name() != Some(set) {
             return Ok(None);
         }
-        self.edit(lease, |text| match replaced {
+        let notes = self.edit(lease, |text| match replaced {
             Some(value) => Config::with_store_value(text, value),
             None => Config::without_store(text),
         })?;
@@ -136,7 +142,7 @@ impl SettingsFile {
             private_file::remove(&lease.home().config(), Links::Follow)?;
             *self = Self::default();
         }
-        Ok(self.change_since(&before, lease.home()))
+        Ok(self.change_since(&before, lease.home(), &notes))
     }
 
     /// Returns the change that selecting `selection` would make.
@@ -146,15 +152,26 @@ impl SettingsFile {
             before: self.config.store.codex_name(),
             after: Some(selection.codex_name()),
             created: !self.exists,
+            former_mode: None,
         }
     }
 
-    fn change_since(&self, before: &Self, home: &Home) -> Option<SettingChange> {
+    fn change_since(
+        &self,
+        before: &Self,
+        home: &Home,
+        notes: &[private_file::ReplacementNote],
+    ) -> Option<SettingChange> {
+        let former_mode = |note: &private_file::ReplacementNote| match note {
+            private_file::ReplacementNote::ModeRepaired { from } => Some(*from),
+            _ => None,
+        };
         (self.text != before.text).then(|| SettingChange {
             path: home.config(),
             before: before.config.store.codex_name(),
             after: self.config.store.codex_name(),
             created: !before.exists,
+            former_mode: notes.iter().find_map(former_mode),
         })
     }
 
@@ -184,12 +201,7 @@ impl SettingsFile {
         match before.config.store {
             _ if Self::read(lease.home())?.text == self.text => {
                 if before.exists {
-                    private_file::replace(
-                        &path,
-                        before.text.as_bytes(),
-                        Links::Follow,
-                        MountPolicy::InPlace,
-                    )?;
+                    rewrite(&path, &before.text)?;
                 } else {
                     private_file::remove(&path, Links::Follow)?;
                 }
@@ -222,7 +234,7 @@ impl SettingsFile {
         let config = Config::parse(&text).map_err(failed)?;
         let written = match text == fresh.text {
             true => Ok(Vec::new()),
-            false => private_file::replace(&path, text.as_bytes(), Links::Follow, MountPolicy::InPlace),
+            false => rewrite(&path, &text),
         };
         // After a failed sync the file has changed all the same, and may have to be restored.
         if matches!(written, Ok(_) | Err(private_file::Error::Unsynced { .. })) {
@@ -230,6 +242,11 @@ impl SettingsFile {
         }
         Ok(written?)
     }
+}
+
+/// Replaces the file, which is no secret and keeps its mode.
+fn rewrite(path: &Path, text: &str) -> Result<Vec<private_file::ReplacementNote>, private_file::Error> {
+    private_file::replace(path, text.as_bytes(), Links::Follow, MountPolicy::InPlace, FileMode::Kept)
 }
 
 /// Adds the settings of a profile of `home`, in `NAME.config.toml`, to `overrides`, which take precedence.

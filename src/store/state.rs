@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use codex_auth_platform::lock::Holder;
-use codex_auth_platform::private_file::{self, Links, MountPolicy, Stamp};
+use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy, ReplacementNote, Stamp};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -203,17 +203,21 @@ impl HomeState {
         // Encoding strings, numbers and lists cannot fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         let records = lease.records();
-        match private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse) {
+        match replace(&records.state(), &bytes) {
             // `codex-auth` was deleted meanwhile; the lease also locks the folder around it, so no other process
             // writes.
             Err(private_file::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 private_file::create_directory(records.folder())?;
-                private_file::replace(&records.state(), &bytes, Links::Refuse, MountPolicy::Refuse)?;
+                replace(&records.state(), &bytes)?;
             }
             outcome => drop(outcome?),
         }
         Ok(())
     }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<Vec<ReplacementNote>, private_file::Error> {
+    private_file::replace(path, bytes, Links::Refuse, MountPolicy::Refuse, FileMode::Private)
 }
 
 /// The permanent failure of one refresh token at one endpoint and client id.

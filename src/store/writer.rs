@@ -245,9 +245,29 @@ impl<'lease> Writer<'lease> {
         let put_back = match there {
             _ if now.seen() != wrote || there.seen() == wrote => return,
             StoreContent::Document(old) => self.replace(kind, wrote, &old.document, intent, |_| {}).map(drop),
-            _ => self.remove(kind, wrote).map(drop),
+            StoreContent::Unparsable { bytes, .. } => self.put_back(kind, wrote, bytes, intent),
+            StoreContent::Nothing => self.remove(kind, wrote).map(drop),
         };
         let _ = put_back.and_then(|()| self.restore_settings(before));
+    }
+
+    /// Stores `bytes`, which are not a document, again in place of what this writer wrote.
+    fn put_back(
+        &mut self,
+        kind: StoreKind,
+        wrote: SeenRevision,
+        bytes: &[u8],
+        intent: WriteIntent,
+    ) -> Result<(), Error> {
+        let store = self.stores.store(kind);
+        {
+            let commit = CommitLocks::acquire(self.lease, intent)?;
+            if store.read(commit.remaining()?)?.seen() != wrote {
+                return Ok(());
+            }
+            store.write_bytes(&commit, bytes)?;
+        }
+        self.record(|_| {})
     }
 
     /// Returns the current settings, for a later [`Self::roll_back`].

@@ -38,6 +38,8 @@ impl Server {
     fn start(program: &Path, world: &World) -> Self {
         let mut command = Command::new(program);
         command.arg("app-server").env_clear().envs(world.variables()).env("HOME", world.path());
+        // No look-up of a workspace leaves this machine.
+        command.env("CODEX_AUTH_CONFIG", "chatgpt_base_url = \"http://127.0.0.1:9/\"");
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

@@ -86,12 +86,12 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem"]),
-    ("daemon", &["filesystem", "peer", "private_file", "process", "process_start"]),
+    ("watch", &["filesystem", "private_file"]),
+    ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["process", "sync"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
-    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync"]),
+    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),
 ];
 
 /// Modules whose files have no import cycle.

@@ -1,10 +1,20 @@
 //! The errors of locks on files and directories.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::note::{Holder, HolderName};
+
+/// Returns what to do about a lock that another process holds. A new lock file is closed to other users.
+fn next_step(path: &Path, holder: Option<&Holder>) -> String {
+    match holder {
+        Some(Holder { user: Some(_), .. }) => {
+            format!("if that user has no business with it, remove the file: rm {}", path.display())
+        }
+        _ => "try again when that has finished".to_owned(),
+    }
+}
 
 /// A lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
@@ -12,15 +22,15 @@ use super::note::{Holder, HolderName};
 pub enum Error {
     /// Another process still holds it.
     #[error(
-        "{path} is still locked by {} after {waited:.1?}; try again when that has finished",
-        HolderName(.holder.as_ref())
+        "{path} is still locked by {} after {waited:.1?}; {}",
+        HolderName(.holder.as_ref()), next_step(.path, .holder.as_ref())
     )]
     Held {
         /// The lock file or directory.
         path: PathBuf,
         /// How long this process waited.
         waited: Duration,
-        /// The holder by its own note.
+        /// The holder by its own note, or else by the kernel's list.
         holder: Option<Holder>,
     },
     /// The lock file cannot be created or opened, so what it guards can be read but not changed.

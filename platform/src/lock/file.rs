@@ -15,6 +15,7 @@ use rustix::io::FdFlags;
 
 use super::attempt::{self, LockFileMode, attempt};
 use super::error::Error;
+use super::kernel;
 use super::note::{self, Holder, holder};
 use super::waiting::{self, Wait, Waiting};
 use crate::private_file::is_contended;
@@ -52,7 +53,7 @@ pub enum LockState {
     },
     /// A process holds it.
     Held {
-        /// The holder by its own note; `None` for a program that writes none.
+        /// The holder by its own note, or else by the kernel's list; `None` if neither names it.
         holder: Option<Holder>,
     },
 }
@@ -163,7 +164,9 @@ pub fn state(path: &Path) -> Result<LockState, Error> {
             let _ = FileExt::unlock(&file);
             Ok(LockState::Free { stale_holder: note::stale_note(path) })
         }
-        Err(error) if is_contended(&error) => Ok(LockState::Held { holder: holder(path) }),
+        Err(error) if is_contended(&error) => {
+            Ok(LockState::Held { holder: holder(path).or_else(|| kernel::holder(path)) })
+        }
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
 }

@@ -12,6 +12,7 @@ mod attempt;
 mod directory;
 mod error;
 mod file;
+mod kernel;
 mod note;
 mod note_marker;
 mod waiting;

@@ -15,7 +15,7 @@ use crate::text::printable;
 /// The maximum length of a note, in bytes.
 const NOTE_LIMIT: u64 = 512;
 
-/// The process that holds a lock, by its own note.
+/// The process that holds a lock, by its own note or by the kernel's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
@@ -23,6 +23,8 @@ pub struct Holder {
     pub pid: u32,
     /// The name it gave itself, without control characters.
     pub program: String,
+    /// Its user id, if the kernel says that it belongs to another user.
+    pub user: Option<u32>,
 }
 
 /// Returns the holder of the lock at `path`, by its note. `None` if the lock is free, even if a killed process left
@@ -49,7 +51,7 @@ fn read(file: &File) -> Option<Holder> {
     let note = String::from_utf8_lossy(&note);
     let (line, _) = note.split_once('\n')?;
     let (pid, program) = line.split_once(' ')?;
-    Some(Holder { pid: pid.parse().ok()?, program: first_line(program) })
+    Some(Holder { pid: pid.parse().ok()?, program: first_line(program), user: None })
 }
 
 /// Writes a note for `program` into `file`, whose lock this process holds, and marks it.
@@ -70,7 +72,8 @@ pub(super) fn clear(file: &File) {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pid {})", self.program, self.pid)
+        write!(f, "{} (pid {})", self.program, self.pid)?;
+        self.user.map_or(Ok(()), |user| write!(f, " of user {user}"))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
+use super::kernel;
 use super::note::{Holder, holder};
 use crate::private_file::random;
 
@@ -81,7 +82,13 @@ pub(super) fn until_locked<L, B>(
         let waited = start.elapsed();
         let left = match wait {
             Wait::For(limit) if waited < limit => limit - waited,
-            _ => return Err(Error::Held { path: path.to_owned(), waited, holder: holder(path) }),
+            _ => {
+                return Err(Error::Held {
+                    path: path.to_owned(),
+                    waited,
+                    holder: holder(path).or_else(|| kernel::holder(path)),
+                });
+            }
         };
         std::thread::sleep(jittered(pause).min(left));
         pause = (pause * 2).min(LONGEST_PAUSE);

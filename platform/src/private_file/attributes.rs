@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-pub(super) use imp::{may_act_for, may_give_to, of_entry, of_folder};
+use crate::text::shell_word;
+
+pub(super) use imp::{has_acl, may_act_for, may_give_to, of_entry, of_folder};
 
 /// A flag of a file or folder that forbids changes to every user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,7 +20,7 @@ pub enum Flag {
 impl Flag {
     /// Returns the command that removes this flag from `path`.
     pub(super) fn removal(self, path: &Path) -> String {
-        format!("{} {}", imp::removal(self), quoted(path))
+        format!("{} {}", imp::removal(self), shell_word(path))
     }
 }
 
@@ -44,13 +46,6 @@ pub(super) struct Attributes {
 #[must_use]
 pub fn is_mapped_user(uid: u32) -> bool {
     imp::is_mapped("uid", uid)
-}
-
-/// Quotes a path for a shell.
-fn quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,@%=:".contains(letter);
-    if path.chars().all(plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(target_os = "linux")]
@@ -79,6 +74,12 @@ mod imp {
     pub(in super::super) fn of_entry(folder: &File, name: &OsStr) -> Attributes {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         attributes(rustix::fs::statx(folder, name, flags, StatxFlags::MNT_ID))
+    }
+
+    /// Returns whether an access control list decides who may access `file`, so that its mode alone says too much.
+    pub(in super::super) fn has_acl(file: &File) -> bool {
+        // Without a buffer, the call returns the size of the attribute.
+        rustix::fs::fgetxattr(file, "system.posix_acl_access", &mut [0_u8; 0]).is_ok()
     }
 
     fn attributes(found: rustix::io::Result<Statx>) -> Attributes {
@@ -149,6 +150,11 @@ mod imp {
         attributes(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
     }
 
+    /// Access control lists are not part of the mode.
+    pub(in super::super) fn has_acl(_: &File) -> bool {
+        false
+    }
+
     fn attributes(found: rustix::io::Result<Stat>) -> Attributes {
         let Ok(found) = found else { return Attributes::default() };
         let flag = if found.st_flags & (libc::UF_IMMUTABLE | libc::SF_IMMUTABLE) != 0 {
@@ -169,22 +175,5 @@ mod imp {
 
     pub(in super::super) fn may_give_to(_: u32, _: u32) -> bool {
         rustix::process::geteuid().is_root()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_quoted_only_where_a_shell_needs_it() {
-        for (path, expected) in [
-            ("/home/ada/.app", "/home/ada/.app"),
-            ("/home/ada/my files", "'/home/ada/my files'"),
-            ("/it's", r"'/it'\''s'"),
-            ("/a;b", "'/a;b'"),
-        ] {
-            assert_eq!(quoted(Path::new(path)), expected);
-        }
     }
 }

@@ -26,6 +26,8 @@ pub struct Contents {
     pub exposure: Exposure,
     /// The user id of its owner.
     pub owner: u32,
+    /// The id of its group.
+    pub group: u32,
     /// The number of its hard links; a replacement separates it from the others.
     pub names: u64,
 }
@@ -136,8 +138,9 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Contents>, E
         };
         let is_unchanged = Stamp::of(&before) == Stamp::of(&file.metadata().map_err(failed)?);
         if is_unchanged || reads == MAX_READS {
-            let (exposure, owner, names) = (Exposure::of(&before), before.uid(), before.nlink());
-            return Ok(Some(Contents { bytes, exposure, owner, names }));
+            let (owner, group) = (before.uid(), before.gid());
+            let (exposure, names) = (Exposure::of(&before), before.nlink());
+            return Ok(Some(Contents { bytes, exposure, owner, group, names }));
         }
     }
 }

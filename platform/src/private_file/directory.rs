@@ -130,7 +130,9 @@ fn restrict_existing(folder: &OpenFolder, name: &OsStr, path: &Path) -> Result<(
     if metadata.uid() != folder.expected_owner() {
         return Err(Error::ForeignOwner { path: path.to_owned(), uid: metadata.uid(), source: None });
     }
+    // A refusal is reported for the files in it.
     folder::set_mode(&found, Mode::RWXU)
+        .map(drop)
         .map_err(|error| Error::from_write("change the mode of", path, 0, error))
 }
 

@@ -174,12 +174,20 @@ pub(crate) fn check_writable(base: impl AsFd, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Sets the mode of our own new file or folder. Succeeds where the file system has no modes of its own, such as a Windows
-/// drive or an SMB share: how it was mounted decides who can read it, and a reader reports that.
-pub(super) fn set_mode(file: &File, mode: Mode) -> io::Result<()> {
+/// Whether [`set_mode`] changed the mode.
+#[derive(Debug)]
+pub(super) enum ModeChange {
+    Set,
+    /// The file system has no modes of its own, such as a Windows drive or an SMB share: how it was mounted decides who
+    /// can read it.
+    Refused(io::Error),
+}
+
+/// Sets the mode of our own new file or folder.
+pub(super) fn set_mode(file: &File, mode: Mode) -> io::Result<ModeChange> {
     match rustix::fs::fchmod(file, mode) {
-        Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
-        outcome => Ok(outcome?),
+        Err(error @ (Errno::PERM | Errno::NOTSUP | Errno::NOSYS)) => Ok(ModeChange::Refused(error.into())),
+        outcome => Ok(outcome.map(|()| ModeChange::Set)?),
     }
 }
 

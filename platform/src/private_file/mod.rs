@@ -34,7 +34,9 @@ pub use directory::{DirectoryState, create_directory, directory_state, remove_di
 pub use error::Error;
 pub use paths::{FolderLocation, Links, links_on_the_way, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
-pub use replacement::{MountPolicy, Replacement, ReplacementNote, replace, replace_shared, test_replacement};
+pub use replacement::{
+    FileMode, MountPolicy, Replacement, ReplacementNote, replace, replace_shared, test_replacement,
+};
 pub use reserved::{ReservedFile, is_blank};
 pub use sharing::{SharedAccess, share};
 pub use temporary::unique_name;

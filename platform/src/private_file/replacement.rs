@@ -1,22 +1,28 @@
 //! Replaces a private file whole, with the space for it reserved in advance.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Gid, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::attributes;
 use super::contents::{Exposure, read};
 use super::error::Error;
-use super::folder::{self, OpenFolder, OwnershipChange};
+use super::folder::{self, FolderEntry, ModeChange, OpenFolder, OwnershipChange};
 use super::paths::{Links, resolve};
 use super::predicate;
 use super::sharing::{SharedAccess, share};
 use super::temporary::{self, TemporaryFile};
 use crate::filesystem::{self, MountPoint};
 use crate::space;
+
+/// The bits that say who may read, write and execute a file.
+const PERMISSIONS: Mode = Mode::from_raw_mode(0o777);
 
 /// What to do if the file is itself a mount point, so that nothing can be renamed over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +35,28 @@ pub enum MountPolicy {
     InPlace,
 }
 
+/// The mode of the new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileMode {
+    /// 0600.
+    Private,
+    /// The mode and group of the file that it replaces, for a file that is no secret. 0600 for a new file, and where the
+    /// group cannot be kept or an access control list decides.
+    Kept,
+}
+
 /// A side effect of a replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplacementNote {
+    /// Other users may be able to read the new file, because the file system refused to make it 0600.
+    ModeRefused {
+        /// The permission bits of the new file.
+        mode: u32,
+        /// The error of the system.
+        reason: String,
+    },
     /// Other users could access the old file; the new one is 0600.
     ModeRepaired {
         /// The permission bits of the old file.
@@ -63,6 +87,7 @@ pub enum ReplacementNote {
 pub struct Replacement {
     target: PathBuf,
     mount_policy: MountPolicy,
+    mode: FileMode,
     method: ReplacementMethod,
     notes: Vec<ReplacementNote>,
 }
@@ -82,7 +107,7 @@ impl Replacement {
     /// [`Error::NoSpace`]; [`Error::Io`], of kind `NotFound` if the folder is missing. Nothing is changed or left
     /// behind then.
     pub fn reserve(path: &Path, size: u64, links: Links, mount_policy: MountPolicy) -> Result<Self, Error> {
-        let replacement = Self::prepare(path, size, links, mount_policy)?;
+        let replacement = Self::prepare(path, size, links, mount_policy, FileMode::Private)?;
         match &replacement.method {
             ReplacementMethod::Rename(temporary) => allocate(temporary.file(), size)
                 .and_then(|()| folder::sync(temporary.file()))
@@ -103,10 +128,10 @@ impl Replacement {
     /// fails halfway, the file holds parts of both contents, and the backup the old one. [`Error::Unsynced`] if the new
     /// content is there and its durability is in doubt.
     pub fn commit(self, bytes: &[u8]) -> Result<Vec<ReplacementNote>, Error> {
-        let Self { target, mount_policy, mut notes, method } = self;
+        let Self { target, mount_policy, mode, mut notes, method } = self;
         let mut temporary = match method {
             ReplacementMethod::Rename(temporary) => temporary,
-            ReplacementMethod::Overwrite(file) => return overwrite(&target, &file, bytes, notes),
+            ReplacementMethod::Overwrite(file) => return overwrite(&target, &file, bytes, mode, notes),
         };
         let needed = bytes.len() as u64;
         let failed = |error| Error::from_write("write", &target, needed, error);
@@ -116,12 +141,14 @@ impl Replacement {
         folder::sync(file).map_err(failed)?;
 
         let name = target.file_name().unwrap_or_default();
-        let old = regular_or_absent(temporary.folder(), &target)?;
+        let old = predicate::regular_entry(temporary.folder(), name, &target)?;
+        let is_kept = mode == FileMode::Kept
+            && old.as_ref().is_some_and(|old| keep_mode(temporary.folder(), name, temporary.file(), old));
         match temporary.rename(name) {
             Ok(()) => {}
             // Mounted since, or a mount that the kernel could not report.
             Err(error) if is_mount_error(&error) && mount_policy == MountPolicy::InPlace => {
-                return overwrite(&target, &open_mounted(&target, needed)?, bytes, notes);
+                return overwrite(&target, &open_mounted(&target, needed)?, bytes, mode, notes);
             }
             Err(error) => {
                 let refused = predicate::refusal(temporary.folder(), name, &target);
@@ -129,19 +156,33 @@ impl Replacement {
             }
         }
         temporary.folder().sync().map_err(|source| Error::Unsynced { path: target.clone(), source })?;
-        if let Some(Exposure::Loose { mode }) = old {
-            notes.push(ReplacementNote::ModeRepaired { from: mode });
+        let exposure = old.map(|old| Exposure::of_mode(folder::bits(old.mode)));
+        match (temporary.take_mode_refusal(), exposure) {
+            (Some(error), _) => {
+                let mode = temporary.file().metadata().map_err(failed)?.mode() & 0o7777;
+                notes.push(ReplacementNote::ModeRefused { mode, reason: error.to_string() });
+            }
+            (None, Some(Exposure::Loose { mode })) if !is_kept => {
+                notes.push(ReplacementNote::ModeRepaired { from: mode });
+            }
+            _ => {}
         }
         Ok(notes)
     }
 
     /// Checks everything that may refuse, before space is reserved.
-    fn prepare(path: &Path, size: u64, links: Links, mount_policy: MountPolicy) -> Result<Self, Error> {
+    fn prepare(
+        path: &Path,
+        size: u64,
+        links: Links,
+        mount_policy: MountPolicy,
+        mode: FileMode,
+    ) -> Result<Self, Error> {
         let target = resolve(path, links)?;
         let failed = |error| Error::from_write("create a file beside", &target, size, error);
         let (folder, name) = OpenFolder::parent_of(&target).map_err(failed)?;
         temporary::remove_leftovers(&folder, name);
-        regular_or_absent(&folder, &target)?;
+        predicate::regular_entry(&folder, name, &target)?;
         let mut notes = Vec::new();
         let mounted = filesystem::is_mount_point(&target).map_err(|source| Error::Io {
             action: "check for a mount at",
@@ -172,7 +213,7 @@ impl Replacement {
                 ReplacementMethod::Rename(temporary)
             }
         };
-        Ok(Self { target, mount_policy, method, notes })
+        Ok(Self { target, mount_policy, mode, method, notes })
     }
 }
 
@@ -182,7 +223,7 @@ impl Replacement {
 /// # Errors
 /// Those of [`Replacement::reserve`] and of its commit.
 pub fn test_replacement(path: &Path, links: Links) -> Result<(), Error> {
-    let replacement = Replacement::prepare(path, 0, links, MountPolicy::Refuse)?;
+    let replacement = Replacement::prepare(path, 0, links, MountPolicy::Refuse, FileMode::Private)?;
     if let ReplacementMethod::Rename(mut temporary) = replacement.method {
         let failed = |error| Error::from_write("rename a file beside", &replacement.target, 0, error);
         let name = temporary::temporary_name(replacement.target.file_name().unwrap_or_default());
@@ -201,8 +242,9 @@ pub fn replace(
     bytes: &[u8],
     links: Links,
     mount_policy: MountPolicy,
+    mode: FileMode,
 ) -> Result<Vec<ReplacementNote>, Error> {
-    Replacement::prepare(path, bytes.len() as u64, links, mount_policy)?.commit(bytes)
+    Replacement::prepare(path, bytes.len() as u64, links, mount_policy, mode)?.commit(bytes)
 }
 
 /// Replaces the content of a file, as [`replace`] does, with one that `users` may read too: they are listed before it
@@ -216,17 +258,28 @@ pub fn replace_shared(path: &Path, bytes: &[u8], users: &[u32]) -> Result<(), Er
     if folder.entry(name).map_err(failed)?.is_some_and(|entry| entry.kind == FileType::Symlink) {
         folder.unlink(name).map_err(failed)?;
     }
-    let replacement = Replacement::prepare(path, bytes.len() as u64, Links::Refuse, MountPolicy::Refuse)?;
+    let replacement = Replacement::prepare(
+        path,
+        bytes.len() as u64,
+        Links::Refuse,
+        MountPolicy::Refuse,
+        FileMode::Private,
+    )?;
     if let (ReplacementMethod::Rename(temporary), false) = (&replacement.method, users.is_empty()) {
         share(&replacement.target.with_file_name(temporary.name()), users, SharedAccess::Read)?;
     }
     replacement.commit(bytes).map(drop)
 }
 
-/// Returns the exposure of the old file, if any; fails if it is not a regular file.
-fn regular_or_absent(folder: &OpenFolder, target: &Path) -> Result<Option<Exposure>, Error> {
-    let entry = predicate::regular_entry(folder, target.file_name().unwrap_or_default(), target)?;
-    Ok(entry.map(|entry| Exposure::of_mode(folder::bits(entry.mode))))
+/// Gives `file` the mode and group of the `old` file `name`, and returns whether it could.
+fn keep_mode(folder: &OpenFolder, name: &OsStr, file: &File, old: &FolderEntry) -> bool {
+    let Ok(current) = file.metadata() else { return false };
+    let had_acl =
+        folder.open_entry(name, OFlags::RDONLY, Mode::empty()).is_ok_and(|old| attributes::has_acl(&old));
+    let group = Gid::from_raw(old.gid);
+    !had_acl
+        && (current.gid() == old.gid || rustix::fs::fchown(file, None, Some(group)).is_ok())
+        && matches!(folder::set_mode(file, old.mode & PERMISSIONS), Ok(ModeChange::Set))
 }
 
 /// Allocates `size` bytes for an empty file, to be written from its start.
@@ -255,6 +308,7 @@ fn overwrite(
     target: &Path,
     mut file: &File,
     bytes: &[u8],
+    mode: FileMode,
     mut notes: Vec<ReplacementNote>,
 ) -> Result<Vec<ReplacementNote>, Error> {
     let needed = bytes.len() as u64;
@@ -265,10 +319,15 @@ fn overwrite(
     file.write_all(bytes).map_err(failed)?;
     file.set_len(needed).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
-    if let Exposure::Loose { mode } = Exposure::of(&found)
-        && rustix::fs::fchmod(file, Mode::RUSR | Mode::WUSR).is_ok()
+    if let Exposure::Loose { mode: from } = Exposure::of(&found)
+        && mode == FileMode::Private
     {
-        notes.push(ReplacementNote::ModeRepaired { from: mode });
+        notes.push(match rustix::fs::fchmod(file, Mode::RUSR | Mode::WUSR) {
+            Ok(()) => ReplacementNote::ModeRepaired { from },
+            Err(error) => {
+                ReplacementNote::ModeRefused { mode: from, reason: io::Error::from(error).to_string() }
+            }
+        });
     }
     folder::sync(file).map_err(|source| Error::Unsynced { path: target.to_owned(), source })?;
     notes.push(ReplacementNote::WrittenInPlace { backup });
@@ -281,7 +340,7 @@ fn back_up(target: &Path) -> Result<Option<PathBuf>, Error> {
     name.push(".bak");
     let backup = target.with_file_name(name);
     let Some(contents) = read(target, u64::MAX, Links::Refuse)? else { return Ok(None) };
-    match replace(&backup, &contents.bytes, Links::Refuse, MountPolicy::Refuse) {
+    match replace(&backup, &contents.bytes, Links::Refuse, MountPolicy::Refuse, FileMode::Private) {
         Ok(_) => Ok(Some(backup)),
         Err(error) if error.is_read_only() => Ok(None),
         Err(error) => Err(error),

@@ -11,7 +11,8 @@ use fs2::FileExt;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::folder::{self, OpenFolder};
+use super::contents::Exposure;
+use super::folder::{self, ModeChange, OpenFolder};
 
 /// How often to try again if a name is taken, or a file was removed before it was locked.
 const MAX_ATTEMPTS: usize = 32;
@@ -24,6 +25,8 @@ pub(crate) struct TemporaryFile {
     name: OsString,
     file: File,
     state: TemporaryState,
+    /// The error of a file system that kept a looser mode than was asked for.
+    mode_refusal: Option<io::Error>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -51,14 +54,23 @@ impl TemporaryFile {
             if is_being_removed || metadata.nlink() == 0 {
                 continue;
             }
-            let temporary = Self { folder, name, file, state: TemporaryState::Named };
+            let mut temporary = Self { folder, name, file, state: TemporaryState::Named, mode_refusal: None };
             let private = Mode::RUSR | Mode::WUSR;
-            if mode == private && metadata.permissions().mode() & 0o7777 != 0o600 {
-                folder::set_mode(&temporary.file, private)?;
+            if mode == private
+                && metadata.permissions().mode() & 0o7777 != 0o600
+                && let ModeChange::Refused(error) = folder::set_mode(&temporary.file, private)?
+                && Exposure::of(&metadata) != Exposure::Private
+            {
+                temporary.mode_refusal = Some(error);
             }
             return Ok(temporary);
         }
         Err(Errno::EXIST.into())
+    }
+
+    /// Takes the error of a file system that left the file accessible to other users.
+    pub(super) fn take_mode_refusal(&mut self) -> Option<io::Error> {
+        self.mode_refusal.take()
     }
 
     pub(crate) fn file(&self) -> &File {

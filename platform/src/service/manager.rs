@@ -11,7 +11,7 @@ use super::launchd as imp;
 use super::systemd as imp;
 use super::{launchd, systemd};
 use crate::filesystem::parent_folder;
-use crate::private_file::{self, DirectoryState, Links, MountPolicy};
+use crate::private_file::{self, DirectoryState, FileMode, Links, MountPolicy};
 
 /// A program that starts the services of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,8 @@ pub fn write(file: &Path, text: &str) -> Result<(), Error> {
         if state == DirectoryState::Missing {
             private_file::create_directory(folder)?;
         }
-        private_file::replace(file, text.as_bytes(), Links::Follow, MountPolicy::Refuse).map(drop)
+        private_file::replace(file, text.as_bytes(), Links::Follow, MountPolicy::Refuse, FileMode::Kept)
+            .map(drop)
     });
     written.map_err(|error| failed(io::Error::other(error)))
 }

@@ -18,7 +18,7 @@ mod writing;
 use std::ffi::OsString;
 use std::path::Path;
 
-use codex_auth_platform::private_file::{self, Error, Links, MountPolicy, ReplacementNote};
+use codex_auth_platform::private_file::{self, Error, FileMode, Links, MountPolicy, ReplacementNote};
 
 const MANY: u64 = 1 << 20;
 
@@ -29,7 +29,7 @@ fn bytes(path: &Path) -> Vec<u8> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<Vec<ReplacementNote>, Error> {
-    private_file::replace(path, bytes, Links::Follow, MountPolicy::Refuse)
+    private_file::replace(path, bytes, Links::Follow, MountPolicy::Refuse, FileMode::Private)
 }
 
 /// Returns the temporary files in a folder.

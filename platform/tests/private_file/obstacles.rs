@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use codex_auth_platform::private_file::{
-    DirectoryState, Error, Links, MountPolicy, Removal, Replacement, ReplacementNote, create_directory,
-    directory_state, remove, repair, replace as replace_with,
+    DirectoryState, Error, FileMode, Links, MountPolicy, Removal, Replacement, ReplacementNote,
+    create_directory, directory_state, remove, repair, replace as replace_with,
 };
 
 use crate::subprocess::{self, RunAs, this_test};
@@ -200,7 +200,8 @@ fn a_mounted_file_is_written_in_place_on_request_with_a_backup() {
         fs::write(&file, "").unwrap();
         mount_file(&source, &file);
         let before = fs::metadata(&file).unwrap().ino();
-        let notes = replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace).unwrap();
+        let notes =
+            replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace, FileMode::Private).unwrap();
         let backup = path.join("file.bak");
         assert_eq!(
             notes,
@@ -232,7 +233,8 @@ fn a_mounted_file_is_left_alone_when_there_is_no_space_to_overwrite_it() {
         fill(&path.join("filler"));
         for outcome in [
             reserve(&file, 9000, MountPolicy::InPlace).map(drop),
-            replace_with(&file, &[b'n'; 9000], Links::Follow, MountPolicy::InPlace).map(drop),
+            replace_with(&file, &[b'n'; 9000], Links::Follow, MountPolicy::InPlace, FileMode::Private)
+                .map(drop),
         ] {
             assert!(matches!(outcome, Err(Error::NoSpace { .. })), "{outcome:?}");
         }
@@ -256,7 +258,8 @@ fn a_mounted_file_in_a_read_only_folder_is_overwritten_without_a_copy() {
         fs::write(&file, "").unwrap();
         mount_file(&source, &file);
         subprocess::run("mount", &[&"-o", &"remount,bind,ro", &inner]);
-        let notes = replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace).unwrap();
+        let notes =
+            replace_with(&file, b"new", Links::Follow, MountPolicy::InPlace, FileMode::Private).unwrap();
         assert!(notes.contains(&ReplacementNote::WrittenInPlace { backup: None }), "{notes:?}");
         assert_eq!(bytes(&source), b"new");
         return subprocess::report_done();

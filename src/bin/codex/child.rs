@@ -47,7 +47,20 @@ fn runner() -> ChildRunner {
 
 /// Runs `job` in a child process on a thread of the runtime. If none can be started, runs it on that thread.
 pub(crate) async fn run_in_background(job: Job) -> Result<JobOutcome, JobFailure> {
-    let work = move || runner().run(&job, |_, _| {}, || ProcessFallback::Allowed);
+    on_thread(runner(), job).await
+}
+
+/// As [`run_in_background`], with settings that override `config.toml` and a limit of the wait for other processes.
+pub(crate) async fn run_before_hand_over(
+    job: Job,
+    overrides: Overrides,
+    lock_timeout: Duration,
+) -> Result<JobOutcome, JobFailure> {
+    on_thread(runner().overrides(overrides).lock_timeout(lock_timeout), job).await
+}
+
+async fn on_thread(runner: ChildRunner, job: Job) -> Result<JobOutcome, JobFailure> {
+    let work = move || runner.run(&job, |_, _| {}, || ProcessFallback::Allowed);
     let outcome = tokio::task::spawn_blocking(work).await;
     outcome.unwrap_or_else(|error| Err(JobFailure::new(ErrorKind::TryAgain, error.to_string())))
 }

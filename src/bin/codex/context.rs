@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_auth::config::UserFolders;
 use codex_auth::document::AuthDocument;
 use codex_auth::keeper::KeeperAccount;
 use codex_auth::manager::{AuthManager, Snapshot};
@@ -144,14 +145,15 @@ pub(crate) fn credential(mode: Option<&AuthMode>) -> String {
 }
 
 /// Returns the running processes called codex that use `home`, as far as the system shows them, without those of this program.
-pub(crate) fn other_programs(home: &Home, environment: &Environment) -> Vec<RunningProcess> {
+pub(crate) fn other_programs(home: &Home) -> Vec<RunningProcess> {
     let ours = search_path::own_program_id();
+    let is_default = UserFolders::of_process().is_some_and(|user| store::is_home(home, &user.codex_home()));
     let uses_home = |running: &RunningProcess| match (&running.variable, &running.user_home) {
         (ProcessVariable::Set(path), _) => store::is_home(home, path.as_ref()),
         (ProcessVariable::Unset, ProcessVariable::Set(user)) => {
             store::is_home(home, &Path::new(user).join(DEFAULT_HOME))
         }
-        _ => environment.is_default_home(),
+        _ => is_default,
     };
     let mut running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
     running.retain(|running| filesystem::identity(&running.executable) != ours && uses_home(running));

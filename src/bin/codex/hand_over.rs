@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,22 +14,25 @@ use std::time::Duration;
 use codex_auth::config::{
     CommandLine, Environment, ExecChain, GivenOption, LineTarget, OptionScope, Overrides,
 };
-use codex_auth::store;
+use codex_auth::manager::{AccountPolicy, AuthManager, ClientRefresh, OwnerLookup};
+use codex_auth::{Stores, store};
 use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::{process, search_path};
 
 use crate::child;
 use crate::error::{CommandError, Exit};
 use crate::name;
+use crate::next_version;
 use crate::output::Output;
+use crate::runtime;
 
 /// Maximum time that the refresh before the next program waits for other processes. Once it has sent its request, it is
 /// waited for: the next program would spend the same token.
 pub(crate) const REFRESH_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The commands that run without a user.
+const UNATTENDED: [&str; 3] = ["exec", "e", "review"];
 /// How long that refresh may take before a line says so.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long the next program may take to print its version.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The command line of this program, as far as the decision needs it.
 pub(crate) struct Definition {
@@ -167,7 +170,7 @@ fn own_line<'a>(
     let mut words: Vec<_> = line.words.iter().take(1).cloned().collect();
     let (mut assignments, mut forwarded) = (Vec::new(), Vec::new());
     for given in all() {
-        let assignment = given.value.and_then(OsStr::to_str).filter(|_| given.option.long == "--config");
+        let assignment = given.assignment();
         match given.option.scope {
             OptionScope::Ours => words.extend(given.to_words()),
             _ if assignment.is_some_and(|text| !text.contains('=')) => {
@@ -196,10 +199,10 @@ fn unclear_logout(line: &CommandLine<'_>) -> CommandError {
         .hint(format!("to pass it on nevertheless: {}=1 codex …", ExecChain::PASS_VARIABLE))
 }
 
-/// The path of the next program, and the version that it prints.
+/// The path of the next program, and its version.
 pub(crate) fn next_version() -> Option<(PathBuf, Option<String>)> {
     let next = next(&ExecChain::of_process())?;
-    let version = version(&next);
+    let version = next_version::find(&next);
     Some((next, version))
 }
 
@@ -323,9 +326,32 @@ fn refresh_if_stale(line: &CommandLine<'_>) {
         }
     };
     let notice = thread::Builder::new().spawn(notice);
-    let _ = child::freshen(overrides, REFRESH_LOCK_TIMEOUT);
+    let _ = child::freshen(overrides.clone(), REFRESH_LOCK_TIMEOUT);
+    if line.command().is_some_and(|command| UNATTENDED.contains(&command)) {
+        let _ = runtime::run(refresh_if_refused(overrides));
+    }
     drop(done);
     let _ = notice.map(thread::JoinHandle::join);
+}
+
+/// Refreshes the login if the service refuses its token. Unattended runs are often started many at a time, and each would
+/// refresh the token that it finds refused.
+async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
+    let mut environment = Environment::of_process()?;
+    // Codex uses these instead of the stored login.
+    if environment.api_key.is_some() || environment.access_token.is_some() {
+        return Ok(());
+    }
+    if !overrides.is_empty() {
+        environment.overrides = overrides.clone();
+    }
+    let stores = Stores::open(store::locate(&environment)?, &environment)?;
+    let owners = OwnerLookup::new(&environment, &stores.settings().config);
+    let manager = AuthManager::builder(stores.home().clone(), environment);
+    let manager = manager.policy(AccountPolicy::Follow).open_anyway();
+    let run = |job| child::run_before_hand_over(job, overrides, REFRESH_LOCK_TIMEOUT);
+    ClientRefresh::new(manager).refresh_if_refused(&owners, run).await;
+    Ok(())
 }
 
 /// Adds the settings of a profile. If it cannot be read, the next program reports that.
@@ -343,22 +369,9 @@ fn help(next: &Path, definition: &Definition, output: &Output) -> Result<(), Com
 }
 
 fn versions(next: &Path, output: &Output) -> Result<HandOver, CommandError> {
-    if let Some(version) = version(next) {
+    if let Some(version) = next_version::printed(next) {
         output.data(&version)?;
     }
     output.data(&format!("{} {}", name::OWN, env!("CARGO_PKG_VERSION")))?;
     Ok(HandOver::Done(ExitCode::SUCCESS))
-}
-
-/// The first line that `program --version` prints within [`VERSION_TIMEOUT`].
-fn version(program: &Path) -> Option<String> {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = process::remove_loader_variables(&mut command).spawn().ok()?;
-    let (send, output) = mpsc::channel();
-    let started = thread::Builder::new().spawn(move || send.send(child.wait_with_output()));
-    let output = started.ok().and_then(|_| output.recv_timeout(VERSION_TIMEOUT).ok()?.ok())?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    let line = line.lines().next().unwrap_or_default();
-    Some(crate::output::plain(line.trim())).filter(|line| !line.is_empty())
 }

@@ -18,6 +18,7 @@ mod logout;
 mod man;
 mod migrate;
 mod name;
+mod next_version;
 mod output;
 mod provider;
 mod refresh;

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
     let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));
-    let others = other_programs(session.home(), &session.environment);
+    let others = other_programs(session.home());
     if !others.is_empty() {
         output.warn(&format!(
             "Codex is running with this login (pid {}); it may write to the old store until it is restarted",

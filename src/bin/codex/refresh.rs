@@ -39,13 +39,16 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
     for note in snapshot.notes().iter().filter(|note| matches!(note, StorageNote::HardLinked { .. })) {
         output.warn(&note.to_string());
     }
-    refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
-    let snapshot = session.snapshot()?;
     let now = session.clock.now();
-    if let Some(reason @ manager::Error::Unusable(Unusable::Forbidden(_))) = snapshot.usability(now).reason()
-    {
-        return Err(unusable(reason));
-    }
+    let forbidden = |snapshot: &Snapshot| match snapshot.usability(now).reason() {
+        Some(reason @ manager::Error::Unusable(Unusable::Forbidden(_))) => Err(unusable(reason)),
+        _ => Ok(()),
+    };
+    forbidden(&snapshot)?;
+    refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
+    // The authority may have answered with another workspace.
+    let snapshot = session.snapshot()?;
+    forbidden(&snapshot)?;
     let expires_at = snapshot.expires_at(now);
     if output.is_json() {
         output.report(json!({

@@ -3,25 +3,23 @@
 use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use codex_auth::Timestamp;
 use codex_auth::manager::{AccountPolicy, AuthManager, Divergence, LoginChange, Snapshot, Usability};
-use codex_auth::watch::{Watch, WatchMethod};
+use codex_auth::watch::{MISSING_GRACE, WatchMethod};
 use codex_auth_platform::filesystem::{self, Presence};
 use codex_auth_platform::peer;
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::sync::watch::Receiver;
+use tokio::time::timeout;
 
 use crate::context::{CommandContext, account};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, Paint, plain, relative};
 use crate::runtime;
-
-/// How long a home may be missing before it counts as deleted, so that it can be replaced meanwhile.
-const DELETED_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::WATCH)]
@@ -68,9 +66,8 @@ async fn follow(
     report.line(ReportedEvent::Start, &reported, &manager.usability(&reported).await)?;
     report.method(&method.borrow_and_update());
 
-    let home = session.home().path().to_owned();
-    let (home_deleted, output_closed) =
-        (in_thread(move || until_deleted(&home)), in_thread(until_output_closed));
+    let home_deleted = until_deleted(session.home().path(), watching.reads());
+    let output_closed = in_thread(until_output_closed);
     tokio::pin!(home_deleted, output_closed);
     loop {
         tokio::select! {
@@ -208,25 +205,28 @@ async fn in_thread(wait: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn until_deleted(home: &Path) {
-    let mut watch = Watch::new(vec![home.to_owned()]);
-    while !is_deleted(home, &mut watch) {
-        let _ = watch.wait(Duration::MAX);
-        watch.update(vec![home.to_owned()]);
+/// Waits until the home has been missing for [`MISSING_GRACE`]; `reads` changes after every change of its folder.
+async fn until_deleted(home: &Path, mut reads: Receiver<u64>) {
+    loop {
+        if timeout(MISSING_GRACE, until_found(home, &mut reads)).await.is_err() {
+            return;
+        }
+        next_read(&mut reads).await;
     }
 }
 
-fn is_deleted(home: &Path, watch: &mut Watch) -> bool {
-    let deadline = Instant::now() + DELETED_AFTER;
+async fn until_found(home: &Path, reads: &mut Receiver<u64>) {
     // A home without access rights is not gone.
     while filesystem::presence(home) == Presence::Absent {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        let _ = watch.wait(left);
+        next_read(reads).await;
     }
-    false
+}
+
+/// Never returns if the watch thread has ended.
+async fn next_read(reads: &mut Receiver<u64>) {
+    if reads.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn until_output_closed() {

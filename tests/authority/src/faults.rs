@@ -27,6 +27,8 @@ pub enum Endpoint {
     Exchange,
     /// The keys of agent identities.
     Jwks,
+    /// `POST /v1/responses`.
+    Model,
     /// Any unknown path.
     Other,
     /// `POST /oauth/token` as JSON, and anything sent there that is neither JSON nor a form.
@@ -35,8 +37,12 @@ pub enum Endpoint {
     Resource,
     /// `POST /oauth/revoke`.
     Revoke,
+    /// `POST /backend-api/accounts/switch-workspace-token`.
+    Switch,
     /// `GET /v1/user-auth-credential/whoami`.
     Whoami,
+    /// `GET /wham/accounts/check`, below `/backend-api` and `/api/codex` too.
+    Workspaces,
 }
 
 /// The id of a scripted step.

@@ -61,7 +61,7 @@
 //!
 //! # Bounds
 //!
-//! 8,192 concurrent connections, 64 KiB per request body, five minutes per hold or delay, 65,536 journal entries.
+//! 8,192 concurrent connections, 64 KiB per request body (16 MiB for a turn of the model), five minutes per hold or delay, 65,536 journal entries.
 //! Secrets and tokens are kept until the authority is dropped.
 //!
 //! # Limitations
@@ -80,6 +80,7 @@
 mod agent;
 mod authority;
 mod authorize;
+mod backend;
 mod control;
 mod device;
 mod exchange;

@@ -34,6 +34,7 @@ pub(crate) struct Reply {
 enum Content {
     Json(Value),
     Html(String),
+    Events(String),
 }
 
 impl Reply {
@@ -43,6 +44,15 @@ impl Reply {
 
     pub(crate) fn html(text: String) -> Self {
         Self { status: 200, code: None, content: Content::Html(text), headers: Vec::new() }
+    }
+
+    /// A stream of events, each with its type as its name.
+    pub(crate) fn events(events: &[Value]) -> Self {
+        let line = |event: &Value| {
+            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())
+        };
+        let content = Content::Events(events.iter().map(line).collect());
+        Self { status: 200, code: None, content, headers: Vec::new() }
     }
 
     /// 303 See Other: the browser follows with GET, also after a form.
@@ -95,6 +105,7 @@ impl Reply {
         let (content_type, bytes) = match self.content {
             Content::Json(value) => (JSON, value.to_string().into_bytes()),
             Content::Html(text) => ("text/html; charset=utf-8", text.into_bytes()),
+            Content::Events(text) => ("text/event-stream", text.into_bytes()),
         };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -32,8 +32,13 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     pub(crate) async fn read(request: Request) -> Self {
+        Self::read_within(request, BODY_LIMIT).await
+    }
+
+    /// As [`Self::read`], with another maximum body.
+    pub(crate) async fn read_within(request: Request, limit: usize) -> Self {
         let (parts, body) = request.into_parts();
-        let body = tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await;
+        let body = tokio::time::timeout(BODY_TIME, to_bytes(body, limit)).await;
         Self { parts, body: body.ok().and_then(Result::ok).unwrap_or_default() }
     }
 

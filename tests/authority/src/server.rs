@@ -23,7 +23,7 @@ use crate::faults::Endpoint;
 use crate::reply::Reply;
 use crate::request::{Arrival, serve};
 use crate::state::Shared;
-use crate::{authorize, control, device, resource, revoke, token_endpoint};
+use crate::{authorize, backend, control, device, resource, revoke, token_endpoint};
 
 /// Room for 64 processes with 64 connections each, and as many that are closing.
 const CONNECTIONS: usize = 8_192;
@@ -85,7 +85,12 @@ pub(crate) fn routes(shared: Arc<Shared>, with_control: bool) -> Router {
         .route("/api/accounts/deviceauth/usercode", post(device::user_code))
         .route("/api/accounts/deviceauth/token", post(device::poll))
         .route("/codex/device", get(device::page).post(device::decide))
-        .route("/resource", get(resource::resource));
+        .route("/resource", get(resource::resource))
+        .route("/backend-api/accounts/switch-workspace-token", post(backend::switch))
+        .route("/v1/responses", post(backend::model));
+    for path in ["/wham", "/backend-api/wham", "/api/codex"] {
+        router = router.route(&format!("{path}/accounts/check"), get(backend::workspaces));
+    }
     for prefix in ["", "/api/accounts"] {
         let path = format!("{prefix}/v1/user-auth-credential/whoami");
         router = router.route(&path, get(resource::whoami));

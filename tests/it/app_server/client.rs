@@ -38,6 +38,8 @@ pub struct Client {
     gate: Arc<Gate>,
     /// Received messages that no caller has taken yet.
     received: VecDeque<Value>,
+    /// The notification that the workspace of the first login is known, which comes at any time.
+    ready: Option<Value>,
     last_id: u64,
 }
 
@@ -58,7 +60,15 @@ impl Client {
                 }
             }
         });
-        Self { process: Guarded(process), input, lines, gate, received: VecDeque::new(), last_id: 0 }
+        Self {
+            process: Guarded(process),
+            input,
+            lines,
+            gate,
+            received: VecDeque::new(),
+            ready: None,
+            last_id: 0,
+        }
     }
 
     /// Starts `command` and initializes with all capabilities.
@@ -83,7 +93,9 @@ impl Client {
 
     /// Starts an app-server in `home`, without a next codex.
     pub fn in_home(home: &TestHome) -> Self {
-        Self::initialized(home.codex(["app-server"]).into_command())
+        // No look-up of a workspace leaves this machine.
+        let nowhere = "chatgpt_base_url = \"http://127.0.0.1:9/\"";
+        Self::from_run(home.codex(["app-server"]).env("CODEX_AUTH_CONFIG", nowhere))
     }
 
     /// Starts an app-server from a prepared run.
@@ -155,6 +167,14 @@ impl Client {
         self.next(|message| message["method"] == method && message.get("id").is_none())["params"].take()
     }
 
+    /// Waits for a notification about the account, and returns its method and parameters.
+    #[track_caller]
+    pub fn account_notification(&mut self) -> (String, Value) {
+        let methods = ["account/updated", "account/login/completed"];
+        let mut message = self.next(|message| methods.iter().any(|method| message["method"] == *method));
+        (message["method"].as_str().unwrap().to_owned(), message["params"].take())
+    }
+
     /// Waits for a request of the server and returns its id and parameters.
     #[track_caller]
     pub fn server_request(&mut self, method: &str) -> (Value, Value) {
@@ -186,6 +206,16 @@ impl Client {
     /// The token that `getAuthStatus` returns after a refresh.
     pub fn new_token(&mut self) -> Value {
         self.call("getAuthStatus", json!({"includeToken": true, "refreshToken": true}))["authToken"].take()
+    }
+
+    /// Waits for the notification that the workspace of the first login is known, and returns its parameters.
+    #[track_caller]
+    pub fn workspace_ready(&mut self) -> Value {
+        while self.ready.is_none() {
+            let message = self.message(TEST_TIMEOUT).unwrap_or_else(|| panic!("the workspace is not known"));
+            self.received.extend(message);
+        }
+        self.ready.take().unwrap()
     }
 
     /// Stops reading the output of the server.
@@ -232,7 +262,22 @@ impl Client {
     }
 
     fn receive(&mut self, limit: Duration) -> Option<Value> {
+        loop {
+            if let Some(message) = self.message(limit)? {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Receives a message; the inner `None` is the notification that is kept in `ready`. `None` after `limit`.
+    fn message(&mut self, limit: Duration) -> Option<Option<Value>> {
         let line = self.lines.recv_timeout(limit).ok()?;
-        Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        let mut message: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        if message["params"]["reason"] != "workspaceRoutingReady" {
+            return Some(Some(message));
+        }
+        assert_eq!(self.ready.replace(message["params"].take()), None, "it is announced once");
+        Some(None)
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
+use scripted_authority::{Account, Authority, Endpoint, Step};
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -171,10 +172,9 @@ fn handed_in_tokens_are_used_as_in_codex() {
     });
 }
 
-/// Upstream: getAuthStatus with ChatGPT; that of Codex asks the network for `account/read`, so this is compared with
-/// the shapes of the schema that Codex 0.169 generates.
+/// Upstream: getAuthStatus with ChatGPT. `answers` compares `account/read`, which needs the network.
 #[test]
-fn a_chatgpt_account_is_reported_without_the_network() {
+fn the_status_of_a_chatgpt_login_is_reported_without_the_network() {
     in_private_network(here!(), || {
         let document = chatgpt("acct-1", "rt-1", now() - 60, now() + 3_600);
         let requests = vec![
@@ -182,31 +182,31 @@ fn a_chatgpt_account_is_reported_without_the_network() {
             ("getAuthStatus", json!({"includeToken": true})),
             ("getAuthStatus", json!({"includeToken": true, "refreshToken": false})),
         ];
-        the_same(&Conversation { config: "", document: Some(document.clone()), requests });
-        let home = TestHome::new();
-        home.write("auth.json", document);
-        let read = Client::in_home(&home).call("account/read", json!({}));
-        let account = json!({"type": "chatgpt", "email": "ada@example.com", "planType": "plus"});
-        assert_eq!(
-            read,
-            json!({"account": account, "userId": "user-1", "requiresOpenaiAuth": true, "workspaceRouting": null})
-        );
+        the_same(&Conversation { config: "", document: Some(document), requests });
     });
 }
 
 /// Upstream: account/read missing plan → unknown; getAuthStatus: PAT omits token.
 #[test]
 fn a_missing_plan_is_reported_as_unknown() {
+    let authority = Authority::start().unwrap();
+    authority
+        .script(Endpoint::Whoami, Step::body(200, "application/json", r#"{"chatgpt_user_id":"user-1"}"#));
     let home = TestHome::new();
     home.write("auth.json", r#"{"personal_access_token":"at-1"}"#);
-    let mut client = Client::in_home(&home);
+    let mut client =
+        Client::from_run(home.codex(["app-server"]).env("CODEX_AUTHAPI_BASE_URL", authority.url()));
     let status = client.call("getAuthStatus", json!({"includeToken": true}));
     assert_eq!(
         status,
         json!({"authMethod": "personalAccessToken", "authToken": null, "requiresOpenaiAuth": true})
     );
     let account = client.call("account/read", json!({}))["account"].take();
-    assert_eq!(account, json!({"type": "chatgpt", "email": null, "planType": "unknown"}));
+    assert_eq!(
+        account,
+        json!({"type": "chatgpt", "email": null, "planType": "unknown", "workspaceName": null})
+    );
+    assert_eq!(authority.counters().of(Endpoint::Whoami), 1, "it is asked once");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn initialize_returns_the_version_and_the_home() {
     assert_eq!(client.error("account/read", json!({}), -32600), "Not initialized");
     let result = client.initialize(&Value::Null);
     assert_eq!(result["codexHome"].as_str(), home.path().to_str());
-    assert!(result["userAgent"].as_str().unwrap().starts_with("editor/0.169.0 ("), "{result}");
+    assert!(result["userAgent"].as_str().unwrap().starts_with("editor/0.171.0 ("), "{result}");
     assert_eq!((&result["platformFamily"], result["platformOs"].is_string()), (&"unix".into(), true));
     assert_eq!(client.end(), Some(0));
 }
@@ -228,7 +228,11 @@ fn a_credential_in_the_environment_takes_precedence_over_the_stored_login() {
     let run = || home.codex(["app-server"]);
     let mut client = Client::from_run(run().env("CODEX_API_KEY", "sk-env"));
     assert_eq!(client.token().as_deref(), Some("sk-stored"), "an API key in the environment is ignored");
-    let mut client = Client::from_run(run().env("CODEX_ACCESS_TOKEN", "at-env"));
+    let authority = Authority::start().unwrap();
+    let token = authority.personal_access_token(Account::numbered(1));
+    let nowhere = format!("chatgpt_base_url = \"{NOWHERE}\"");
+    let run = run().env("CODEX_ACCESS_TOKEN", token).env("CODEX_AUTHAPI_BASE_URL", authority.url());
+    let mut client = Client::from_run(run.env("CODEX_AUTH_CONFIG", nowhere));
     let status = client.call("getAuthStatus", json!({"includeToken": true}));
     assert_eq!((&status["authMethod"], &status["authToken"]), (&"personalAccessToken".into(), &Value::Null));
 }

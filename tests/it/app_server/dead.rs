@@ -24,7 +24,10 @@ fn a_poisoned_credential_is_tried_once_for_any_number_of_requests(machine: &mut 
     let again = world.authority.grant(Account::numbered(1));
     world.log_in(&again);
     eventually("the new token", || client.token().as_deref() == Some(again.tokens.access_token.as_str()));
-    assert_eq!(client.notification("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": "chatgpt", "planType": "plus", "reason": null})
+    );
     assert_eq!(client.call("account/read", json!({}))["account"]["type"], "chatgpt");
     assert_eq!(world.requests(), 1);
 }

@@ -1,5 +1,6 @@
 //! ChatGPT tokens that the client hands in and renews on request.
 
+use scripted_authority::{Authority, Endpoint, Step};
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -27,16 +28,33 @@ fn hand_in(client: &mut Client, token: &str) {
     assert_eq!(client.call("account/login/start", params), json!({"type": "chatgptAuthTokens"}));
 }
 
+/// A service that knows the workspace of the tokens.
+fn service() -> Authority {
+    let authority = Authority::start().unwrap();
+    let workspace = json!({
+        "id": "acct-1", "workspace_backend_origin": "https://a.example", "account_routing_override": "us",
+    });
+    let text = json!({"accounts": [workspace]}).to_string();
+    authority.script_always(Endpoint::Workspaces, Step::body(200, "application/json", &text));
+    authority
+}
+
+/// An app-server in `home` that asks `service` for workspaces.
+fn server(home: &TestHome, service: &Authority) -> Client {
+    let url = format!("chatgpt_base_url = \"{}\"", service.url());
+    Client::from_run(home.codex(["app-server"]).env("CODEX_AUTH_CONFIG", url))
+}
+
 /// Upstream: account: set tokens updates and notifies.
 #[test]
 fn handed_in_tokens_are_used_and_never_stored() {
-    let home = TestHome::new();
-    let mut client = Client::in_home(&home);
+    let (home, service) = (TestHome::new(), service());
+    let mut client = server(&home, &service);
     hand_in(&mut client, &token(1));
     assert_eq!(client.notification("account/login/completed")["success"], true);
     assert_eq!(
         client.notification("account/updated"),
-        json!({"authMode": "chatgptAuthTokens", "planType": "plus"})
+        json!({"authMode": "chatgptAuthTokens", "planType": "plus", "reason": null})
     );
     assert_eq!(client.token(), Some(token(1)));
     let account = client.call("account/read", json!({"refreshToken": true}));
@@ -60,18 +78,22 @@ fn only_a_logout_returns_to_the_stored_login() {
     assert_eq!(client.token(), Some(token(1)));
     assert_eq!(client.notifications_so_far("account/updated"), Vec::<Value>::new());
     client.call("account/logout", Value::Null);
-    assert_eq!(client.notification("account/updated"), json!({"authMode": null, "planType": null}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": null, "planType": null, "reason": null})
+    );
     assert_eq!((client.token(), home.document().exists()), (None, false));
 }
 
 /// Upstream: external refresh on 401; here the client is asked when its token has expired.
 #[test]
 fn a_client_whose_token_has_ended_is_asked_for_another() {
-    let mut client = Client::in_home(&TestHome::new());
+    let (home, service) = (TestHome::new(), service());
+    let mut client = server(&home, &service);
     hand_in(&mut client, &ended(1));
     assert_eq!(
         client.notification("account/updated"),
-        json!({"authMode": "chatgptAuthTokens", "planType": "plus"})
+        json!({"authMode": "chatgptAuthTokens", "planType": "plus", "reason": null})
     );
     let status = client.send_request("getAuthStatus", json!({"includeToken": true, "refreshToken": true}));
     let (id, params) = client.server_request(REFRESH);

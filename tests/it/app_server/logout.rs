@@ -14,7 +14,10 @@ fn a_logout_revokes_removes_and_notifies(machine: &mut Machine) {
     let world = World::fresh(machine);
     let mut client = Client::from_run(world.codex(["app-server"]));
     assert_eq!(client.call("account/logout", Value::Null), json!({}));
-    assert_eq!(client.notification("account/updated"), json!({"authMode": null, "planType": null}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": null, "planType": null, "reason": null})
+    );
     assert_eq!(world.authority.counters().of(Endpoint::Revoke), 1);
     assert_eq!((world.machine.stored_text(), world.live_refresh_token()), (None, None));
     assert_eq!(client.call("getAuthStatus", json!({"includeToken": true}))["authMethod"], Value::Null);
@@ -39,6 +42,9 @@ fn logging_out_twice_is_fine() {
     let mut client = Client::in_home(&TestHome::new());
     for _ in 0..2 {
         client.call("account/logout", json!({}));
-        assert_eq!(client.notification("account/updated"), json!({"authMode": null, "planType": null}));
+        assert_eq!(
+            client.notification("account/updated"),
+            json!({"authMode": null, "planType": null, "reason": null})
+        );
     }
 }

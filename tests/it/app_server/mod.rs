@@ -18,6 +18,7 @@
 //! | account/read: none, API key, ChatGPT | `conversation` |
 //! | external tokens fail the turn; rate limits need ChatGPT; telemetry | none: turns, limits and telemetry are the next app-server's, and `forwarding` and `real` hold that they reach it |
 
+mod answers;
 pub mod client;
 mod conversation;
 mod dead;
@@ -26,8 +27,9 @@ mod handed_in;
 mod lines;
 mod logins;
 mod logout;
-mod next;
+pub mod next;
 mod real;
+mod schema;
 mod slow;
 mod storage;
 mod together;

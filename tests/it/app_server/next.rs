@@ -13,6 +13,9 @@ use crate::support::{Run, TestHome, search_path};
 const SCRIPT: &str = r#"#!/usr/bin/env python3
 import json, os, sys
 
+if sys.argv[1:] == ["--version"]:
+    print("codex-cli 0.0.1")
+    sys.exit()
 home = os.environ["CODEX_HOME"]
 log = open(os.path.join(home, "next.log"), "a", buffering=1)
 log.write("started " + " ".join(sys.argv[1:]) + "\n")

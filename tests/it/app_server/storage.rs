@@ -14,10 +14,16 @@ fn a_change_by_another_process_is_notified_once(machine: &mut Machine) {
     let mut client = Client::from_run(world.codex(["app-server"]));
     assert_eq!(client.notifications_so_far("account/updated"), Vec::<Value>::new());
     world.codex(["logout"]).run().expect(0);
-    assert_eq!(client.notification("account/updated"), json!({"authMode": null, "planType": null}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": null, "planType": null, "reason": null})
+    );
     assert_eq!(client.call("account/read", json!({}))["account"], Value::Null);
     world.codex(["login", "--with-api-key"]).input("sk-other").run().expect(0);
-    assert_eq!(client.notification("account/updated"), json!({"authMode": "apikey", "planType": null}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": "apikey", "planType": null, "reason": null})
+    );
     assert_eq!(client.token().as_deref(), Some("sk-other"));
     world.codex(["refresh"]).run();
     assert_eq!(client.notifications_so_far("account/updated"), Vec::<Value>::new());
@@ -30,7 +36,10 @@ fn a_refresh_and_another_login_by_another_process_are_notified() {
     let mut client = Client::from_run(world.codex(["app-server"]));
     client.token();
     world.codex(["refresh"]).run().expect(0);
-    assert_eq!(client.notification("account/updated"), json!({"authMode": "chatgpt", "planType": "plus"}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": "chatgpt", "planType": "plus", "reason": null})
+    );
     assert_eq!(client.token(), Some(world.stored_token("access_token")));
     let other = world.authority.grant(Account::numbered(2));
     world.machine.store_text(other.auth_json());
@@ -70,6 +79,9 @@ fn a_client_that_stops_reading_does_not_stop_the_watcher() {
     }
     home.codex(["login", "--with-api-key"]).input("sk-other").run().expect(0);
     client.resume_reading();
-    assert_eq!(client.notification("account/updated"), json!({"authMode": "apikey", "planType": null}));
+    assert_eq!(
+        client.notification("account/updated"),
+        json!({"authMode": "apikey", "planType": null, "reason": null})
+    );
     assert_eq!(client.token().as_deref(), Some("sk-other"));
 }

@@ -13,4 +13,7 @@ mod keychains;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod mounts;
+// Linux: another user.
+#[cfg(target_os = "linux")]
+mod other_users;
 mod system_calls;

@@ -21,7 +21,8 @@ fn a_refused_check_or_mode_prevents_no_login_and_no_logout() {
         fs::create_dir(home.file("codex-auth")).unwrap();
         fs::set_permissions(home.file("codex-auth"), fs::Permissions::from_mode(0o777)).unwrap();
         let login = home.codex(["login", "--store", "file", "--with-api-key"]);
-        refusing(login, injection).input("sk-1").run().expect(0);
+        let ended = refusing(login, injection).input("sk-1").run().expect(0);
+        assert!(!ended.err.contains("refused to make it 600"), "the file is private all the same: {ended}");
         assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
         refusing(home.codex(["logout", "--local"]), injection).run().expect(0);
         assert!(!home.document().exists(), "{injection}");

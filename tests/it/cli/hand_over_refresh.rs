@@ -169,3 +169,40 @@ fn eight_programs_at_once_find_one_refreshed_login() {
         assert_eq!(world.requests(), 1);
     }
 }
+
+#[test]
+fn a_token_that_the_service_refuses_is_refreshed_once_before_unattended_runs() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let old = world.stored_token("access_token");
+    let start = |word| before(&world.machine.home, READS, world.codex([word])).start();
+    world.authority.end(world.grant.id, Ending::AccessInvalidated);
+    // An interactive session is not delayed by a check.
+    assert_eq!(printed(start("resume")), old);
+    assert_eq!((world.requests(), world.authority.counters().of(Endpoint::Workspaces)), (0, 0));
+    let runs: Vec<_> = (0..4).map(|_| start("exec")).collect();
+    let tokens: Vec<_> = runs.into_iter().map(printed).collect();
+    let new = world.stored_token("access_token");
+    assert!(new != old && tokens.iter().all(|token| *token == new), "{tokens:?}");
+    assert_eq!(world.requests(), 1);
+}
+
+#[test]
+fn a_service_that_does_not_respond_delays_an_unattended_run_for_three_seconds() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let hold = world.authority.hold(Endpoint::Workspaces, Moment::Before);
+    let begun = Instant::now();
+    let old = printed(before(&world.machine.home, READS, world.codex(["exec"])).start());
+    let took = begun.elapsed();
+    drop(hold);
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(15), "{took:?}");
+    assert_eq!((old, world.requests()), (world.stored_token("access_token"), 0));
+}
+
+/// What a run printed, which must succeed.
+fn printed(child: std::process::Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}

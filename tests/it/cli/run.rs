@@ -120,7 +120,8 @@ struct Reader {
 
 impl Reader {
     fn start(world: &World<'_>) -> Self {
-        let text = "echo $CODEX_HOME; while read -r x; do cat $CODEX_HOME/auth.json || echo none; echo; echo; done";
+        let text =
+            "echo $CODEX_HOME; while read -r x; do cat $CODEX_HOME/auth.json || echo none; echo; echo; done";
         let mut command = script(world, &[], text).into_command();
         let run = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut run = Guarded(run);
@@ -222,7 +223,13 @@ fn a_shell_can_stop_and_continue_a_run() {
     let codex = codex.into_command();
     let mut shell = shell.into_command();
     let set = codex.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    shell.envs(set).env("PS1", "").env("TERM", "dumb").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    shell
+        .envs(set)
+        .env("PS1", "")
+        .env("TERM", "dumb")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut shell = Guarded(shell.spawn().unwrap());
     let lines = Lines::of(shell.0.stdout.take().unwrap());
     let mut input = shell.0.stdin.take().unwrap();

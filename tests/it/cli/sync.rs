@@ -103,6 +103,24 @@ fn an_installed_keeper_is_enabled_and_every_step_is_shown() {
     assert!(again.err.starts_with("not installed"), "{again}");
 }
 
+#[test]
+fn the_default_home_has_one_service_however_it_is_named() {
+    let user = User::new("exit 0");
+    let (default, link) = (user.folder.path().join(".codex"), user.folder.path().join("link"));
+    fs::create_dir(&default).unwrap();
+    symlink(&default, &link).unwrap();
+    user.codex(["sync", "install"]).without("CODEX_HOME").run().expect(0);
+    let unit = user.unit().unwrap();
+    let text = fs::read_to_string(&unit).unwrap();
+    for home in [&default, &link] {
+        user.codex(["sync", "install"]).env("CODEX_HOME", home).run().expect(0);
+        assert_eq!(fs::read_dir(unit.parent().unwrap()).unwrap().count(), 1, "{}", home.display());
+        assert_eq!(fs::read_to_string(&unit).unwrap(), text);
+    }
+    user.codex(["sync", "uninstall"]).env("CODEX_HOME", &default).run().expect(0);
+    assert_eq!(user.unit(), None);
+}
+
 /// As Homebrew and Nix install: an upgrade moves the link and removes the folder that it led to.
 #[test]
 fn the_unit_names_the_link_that_was_called_and_doctor_a_program_that_is_gone() {

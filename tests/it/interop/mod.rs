@@ -21,6 +21,7 @@ mod hand_over;
 #[cfg(target_os = "linux")]
 mod keyring3;
 mod provider;
+mod refused;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 pub mod shared_daemon;

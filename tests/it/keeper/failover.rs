@@ -7,6 +7,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use scripted_authority::{Endpoint, Moment};
 
 use super::process::{AT_WORK, Process, STANDING_BY};
+use super::unreachable::await_stored_token;
 use crate::manager::world::{TEST_TIMEOUT, World};
 use crate::support::{Machine, eventually, over_both_stores};
 
@@ -59,6 +60,28 @@ fn a_keeper_whose_home_is_removed_or_replaced_exits_with_an_error() {
         let message = "error: the login's folder was removed or replaced; restart the keeper: codex sync run";
         assert_eq!((code, log.last().map(String::as_str)), (Some(4), Some(message)), "{fate}: {log:#?}");
     }
+}
+
+#[test]
+fn a_home_that_is_moved_away_for_a_moment_ends_neither_the_keeper_nor_the_standby() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let leader = Process::of(&world);
+    let follower = Process::start(world.codex(["sync", "run"]));
+    follower.until(STANDING_BY);
+    let home = world.machine.home.path();
+    let elsewhere = home.with_file_name("moved away");
+    for away in [300, 2_000] {
+        fs::rename(&home, &elsewhere).unwrap();
+        // Longer than a standby takes to try again.
+        std::thread::sleep(Duration::from_millis(away));
+        fs::rename(&elsewhere, &home).unwrap();
+        await_stored_token(&world);
+    }
+    leader.signal("-KILL");
+    follower.until(AT_WORK);
+    await_stored_token(&world);
+    assert_eq!(leader.wait().0, None);
 }
 
 #[test]

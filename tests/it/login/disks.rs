@@ -35,8 +35,29 @@ fn a_full_disk_is_reported_before_a_browser_is_opened() {
     });
 }
 
+/// A login of a few kilobytes would not fit.
 #[test]
-fn a_disk_that_fills_up_leaves_the_stored_login_and_the_new_tokens_are_revoked() {
+fn a_nearly_full_disk_is_reported_before_the_user_is_asked_for_anything() {
+    in_private_network(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let grant = world.authority.grant(scripted_authority::Account::numbered(1));
+        for way in ["--no-browser", "--device-auth"] {
+            let disk = small_disk(&grant);
+            fill(&disk);
+            let filler = disk.path().join("filler");
+            let size = std::fs::metadata(&filler).unwrap().len();
+            std::fs::File::options().write(true).open(filler).unwrap().set_len(size - 3 * 4096).unwrap();
+            let ended = disk.codex(["login", way, "--issuer", world.authority.url()]).run().refused(5);
+            assert!(ended.err.contains("hint: free some space"), "{way}: {ended}");
+            assert!(!ended.err.contains(world.authority.url()), "{way}: {ended}");
+        }
+        assert_eq!(world.authority.counters().all(), 0);
+    });
+}
+
+#[test]
+fn a_disk_that_fills_up_while_the_user_logs_in_has_room_for_the_login() {
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
@@ -47,7 +68,33 @@ fn a_disk_that_fills_up_leaves_the_stored_login_and_the_new_tokens_are_revoked()
         let mut login = Login::start(run);
         let url = login.url();
         fill(&disk);
-        let pages = web::follow(&url);
+        web::follow(&url);
+        login.finish().expect(0);
+        let token = disk.codex(["token"]).run().expect(0);
+        assert_ne!(token.out.trim_end(), grant.tokens.access_token);
+        let left = crate::support::names(&disk.path().join("codex-auth"));
+        assert!(!left.iter().any(|name| name.contains(".tmp")), "{left:?}");
+    });
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_disk_that_fills_up_leaves_the_stored_login_and_the_new_tokens_are_revoked() {
+    in_private_network(here!(), || {
+        let mut machine = Machine::with_file();
+        let world = World::new(&mut machine);
+        let grant = world.authority.grant(scripted_authority::Account::numbered(1));
+        let disk = small_disk(&grant);
+        let line = ["login", "--no-browser", "--issuer", world.authority.url()];
+        let run = disk.codex(line).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+        let pause = crate::support::Pause::at("old login read");
+        let mut login = Login::start(pause.apply_to(run));
+        let url = login.url();
+        let pages = std::thread::spawn(move || web::follow(&url));
+        let paused = pause.wait();
+        fill(&disk);
+        drop(paused);
+        let pages = pages.join().unwrap();
         let ended = login.finish().expect(5);
         assert!(ended.err.contains("hint: free some space; the stored login is unchanged"), "{ended}");
         let page = &pages.last().unwrap().body;

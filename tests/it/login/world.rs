@@ -50,6 +50,7 @@ impl<'a> World<'a> {
             .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", self.authority.revoke_url())
             .env("CODEX_APP_SERVER_LOGIN_ISSUER", self.authority.url())
             .env("CODEX_AUTHAPI_BASE_URL", self.authority.url())
+            .env("CODEX_AUTH_CONFIG", format!("chatgpt_base_url = \"{}/backend-api\"", self.authority.url()))
     }
 
     /// Starts a browser login in which the test plays the browser.

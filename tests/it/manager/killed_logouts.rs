@@ -17,6 +17,7 @@ use crate::support::{Flock, Machine, Pause, children, eventually, is_alive, over
 over_both_stores!(
     a_killed_logout_is_completed_by_the_next_command,
     the_token_of_an_interrupted_logout_is_not_served,
+    a_running_logout_is_not_called_interrupted,
     a_forced_logout_revokes_the_rescue_of_a_killed_refresh,
     a_local_logout_after_a_killed_refresh_sends_no_request,
     a_killed_logout_removes_what_another_program_refreshed_meanwhile,
@@ -178,6 +179,32 @@ fn a_logout_is_cancelled_if_its_caller_exits_before_the_revocation(machine: &mut
     assert!(is_live(&world, &world.grant));
     assert_eq!(revocations(&world), 0);
     world.codex(["token"]).run().expect(0);
+}
+
+fn a_running_logout_is_not_called_interrupted(machine: &mut Machine) {
+    let world = World::empty(machine);
+    world.sign_in(&world.grant);
+    let pause = Pause::at("logging out");
+    let mut logout = pause.apply_to(world.codex(["logout"])).start();
+    let paused = pause.wait();
+    let holder = children(logout.id())[0];
+    for arguments in [&["status"][..], &["token"]] {
+        let ended = world.codex(arguments.iter().copied()).run().expect(1);
+        let said = format!("{}{}", ended.out, ended.err);
+        assert!(
+            said.contains("a logout of this login is running: ") && said.contains(&format!("(pid {holder})")),
+            "{ended}"
+        );
+    }
+    kill("-KILL", holder);
+    logout.wait().unwrap();
+    drop(paused);
+    let ended = world.codex(["status"]).run().expect(1);
+    assert!(
+        ended.out.contains("a logout of this login was interrupted; complete it with: codex logout"),
+        "{ended}"
+    );
+    world.codex(["logout"]).run().expect(0);
 }
 
 fn the_token_of_an_interrupted_logout_is_not_served(machine: &mut Machine) {

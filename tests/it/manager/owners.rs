@@ -1,6 +1,6 @@
 //! The user and workspace of a response: which tokens are stored, reported, withheld and adopted.
 
-use codex_auth::manager::{AccountPolicy, Error, RefreshReason, ReloadOutcome};
+use codex_auth::manager::{AccountPolicy, Error, RefreshReason, ReloadOutcome, Unusable};
 use scripted_authority::{Account, Edit, Endpoint, Step};
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ fn a_token_for_a_forbidden_workspace_is_not_served_and_not_revoked() {
     world.machine.home.write("config.toml", "forced_chatgpt_workspace_id = \"acct-2\"\n");
     world.codex(["token"]).run().expect(0);
     // The authority issues tokens for the previous workspace.
-    for arguments in [&["refresh"][..], &["token"], &["token", "--min-ttl", "2h"]] {
+    for arguments in [&["refresh"][..], &["token"], &["token", "--min-ttl", "2h"], &["refresh"]] {
         let ended = world.codex(arguments.iter().copied()).run().refused(3);
         assert!(ended.out.is_empty() && ended.err.contains("config.toml allows only acct-2"), "{ended}");
     }
@@ -136,8 +136,13 @@ fn a_token_for_a_forbidden_workspace_is_not_served_and_not_revoked() {
     assert_eq!((&status["logged_in"], &status["usable"]), (&json!(true), &json!(false)));
     let manager = world.builder().open().unwrap();
     assert!(matches!(block_on(manager.token()), Err(Error::Unusable(_))));
-    let refreshed = block_on(manager.refresh(RefreshReason::Forced)).unwrap();
-    assert_eq!(refreshed.bearer_fingerprint(), None);
+    let refused = block_on(manager.refresh(RefreshReason::Forced)).unwrap_err();
+    assert!(matches!(refused, Error::Unusable(Unusable::Forbidden(_))), "{refused:?}");
+    assert_eq!(
+        world.authority.counters().of(Endpoint::Refresh),
+        1,
+        "no token is spent for one that is not served"
+    );
     assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
     assert_eq!(Some(world.stored_token("refresh_token")), world.authority.live_refresh_token(world.grant.id));
 

@@ -106,6 +106,62 @@ fn an_interrupted_logout_is_set_aside(refused: bool) {
 }
 
 #[test]
+fn a_rescue_is_committed_however_many_older_ones_cannot_be_used() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+    let successor = world.live_refresh_token().unwrap();
+    let rescue = world.machine.home.file("codex-auth/rescue");
+    std::fs::rename(rescue, world.machine.home.file("codex-auth/rescue.1800000000000000099")).unwrap();
+    for number in 10..40 {
+        world.machine.home.write(&format!("codex-auth/rescue.18000000000000000{number}"), "unusable");
+    }
+    let doctor = world.codex(["doctor"]).run();
+    assert_eq!(doctor.to_string().matches("codex-auth/rescue.").count(), 31, "{doctor}");
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!(set_aside(&world).len(), 30);
+    assert_eq!((world.stored_token("refresh_token"), world.requests()), (successor, 1));
+}
+
+/// Each holder of the lease tries some of them, and a failed one waits behind the others.
+#[test]
+fn every_rescue_that_cannot_be_revoked_gets_its_turn() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    std::fs::create_dir_all(world.machine.home.file("codex-auth")).unwrap();
+    let step = scripted_authority::Step::status(500, "oops");
+    world.authority.script_always(scripted_authority::Endpoint::Revoke, step);
+    let replaced: Vec<_> =
+        (0..20).map(|number| world.authority.grant(Account::numbered(100 + number))).collect();
+    for (number, grant) in replaced.iter().enumerate() {
+        let document: Value = serde_json::from_str(&grant.auth_json()).unwrap();
+        let rescue = serde_json::json!({
+            "purpose": "replaced",
+            "parent": scripted_authority::fingerprint(&grant.tokens.refresh_token),
+            "account_id": document["tokens"]["account_id"],
+            "user_id": null, "issuer": null, "client_id": null, "id_token": null,
+            "received_at": "2026-11-28T00:00:00Z",
+            "access_token": grant.tokens.access_token,
+            "refresh_token": grant.tokens.refresh_token,
+            "document": document.to_string(),
+        });
+        let name = format!("codex-auth/rescue.18000000000000000{}", number + 10);
+        world.machine.home.write(&name, rescue.to_string());
+    }
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!(set_aside(&world).len(), 20);
+    world.authority.clear_script();
+    let live = || {
+        let state = |grant: &scripted_authority::Grant| world.authority.state_of(&grant.tokens.refresh_token);
+        replaced.iter().filter(|grant| state(grant) == TokenState::Live).count()
+    };
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!((live(), set_aside(&world).len()), (4, 4));
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!((live(), set_aside(&world).len()), (0, 0));
+}
+
+#[test]
 fn an_invalid_rescue_is_set_aside_and_reported_and_never_deleted() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);

@@ -55,17 +55,34 @@ fn a_mounted_file_stays_and_nothing_is_revoked() {
     let world = World::fresh(&mut machine);
     let home = std::mem::replace(&mut world.machine.home, TestHome::new());
     let mounted = Mounted::by(home, "mount --bind \"$home/auth.json\" \"$home/auth.json\"");
-    let run = |command: &'static str| {
-        let run =
-            mounted.codex([command]).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
+    let with = |arguments: &[&'static str]| {
+        let run = mounted.codex(arguments.iter().copied());
+        let run = run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", world.authority.revoke_url());
         run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", world.authority.token_url())
     };
+    let run = |command: &'static str| with(&[command]);
     stays(&world, &run, &|| mounted.home.read("auth.json"));
     // The same for a file that is too large for a document.
-    let large = mounted.home.read("auth.json") + &" ".repeat(2 << 20);
-    fs::write(mounted.path().join("auth.json"), large).unwrap();
+    let whole = mounted.home.read("auth.json");
+    fs::write(mounted.path().join("auth.json"), whole.clone() + &" ".repeat(2 << 20)).unwrap();
     run("logout").run().refused(5);
     assert_eq!(revocations(&world), 0);
+    is_revoked_and_stays(&with);
+    fs::write(mounted.path().join("auth.json"), whole).unwrap();
+    is_revoked_and_stays(&with);
+}
+
+/// Asserts that forced logouts report both that the tokens are revoked and that the file stays.
+fn is_revoked_and_stays(run: &dyn Fn(&[&'static str]) -> Run) {
+    let ended = run(&["logout", "--force"]).run().refused(5);
+    assert!(
+        ended.err.contains("warning: the tokens were revoked; the remaining copy is of no use"),
+        "{ended}"
+    );
+    assert!(ended.err.contains("was not removed: "), "{ended}");
+    let report = run(&["logout", "--force", "--json"]).run().expect(5).json();
+    assert_eq!((&report["revoked"], &report["logged_out"]), (&true.into(), &false.into()), "{report:#}");
+    assert_eq!(report["failed"].as_array().unwrap().len(), 1, "{report:#}");
 }
 
 #[test]
@@ -73,20 +90,23 @@ fn an_immutable_file_stays_and_nothing_is_revoked() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let document = world.machine.home.document();
+    let change = |sign: &str, flag: &str| {
+        let changed =
+            std::process::Command::new("chattr").arg(format!("{sign}{flag}")).arg(&document).status();
+        changed.unwrap().success()
+    };
+    let with = |arguments: &[&'static str]| world.codex(arguments.iter().copied());
     for flag in ["i", "a"] {
-        let change = |sign: &str| {
-            let changed =
-                std::process::Command::new("chattr").arg(format!("{sign}{flag}")).arg(&document).status();
-            changed.unwrap().success()
-        };
-        if !change("+") {
+        if !change("+", flag) {
             println!("this file system has no flags");
             return;
         }
-        let run = |command: &'static str| world.codex([command]);
-        stays(&world, &run, &|| world.machine.home.read("auth.json"));
-        assert!(change("-"));
+        stays(&world, &|command| with(&[command]), &|| world.machine.home.read("auth.json"));
+        assert!(change("-", flag));
     }
+    assert!(change("+", "i"));
+    is_revoked_and_stays(&with);
+    assert!(change("-", "i"));
 }
 
 #[test]

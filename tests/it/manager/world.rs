@@ -104,6 +104,8 @@ impl<'a> World<'a> {
         let urls = (self.authority.token_url(), self.authority.revoke_url());
         let run = self.machine.codex(arguments).env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", urls.0);
         run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", urls.1)
+            .env("CODEX_AUTHAPI_BASE_URL", self.authority.url())
+            .env("CODEX_AUTH_CONFIG", format!("chatgpt_base_url = \"{}/backend-api\"", self.authority.url()))
     }
 
     /// The environment of a process with this home and authority.

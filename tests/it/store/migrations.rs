@@ -289,6 +289,10 @@ fn a_failure_to_write_the_configuration_after_the_copy_rolls_everything_back() {
             let grant = authority.grant(Account::numbered(1));
             let home = world(&session, from);
             from.write(&home, &grant.auth_json());
+            // What a broken program left there is no login, and not ours to lose.
+            if from == StoreSide::Keychain {
+                from.other().write(&home, "{\"tokens\": half");
+            }
             let before = picture(&home);
             for arguments in [
                 &["migrate", "--to", from.other().word()][..],

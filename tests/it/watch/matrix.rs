@@ -116,7 +116,7 @@ fn check_each_change(machine: &mut Machine, mode: WatchMode) {
     host.finish();
     let stderr = watcher.interrupt();
     let notes =
-        stderr.iter().filter(|line| line.starts_with("note: polling for changes every second")).count();
+        stderr.iter().filter(|line| line.starts_with("note: polling for changes every 100 ms")).count();
     assert_eq!((notes, stderr.len()), if mode == WatchMode::Native { (0, 0) } else { (1, 1) }, "{stderr:#?}");
 }
 

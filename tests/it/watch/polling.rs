@@ -33,6 +33,6 @@ fn changes_behind_a_fuse_file_system_are_found_by_polling_with_one_note() {
     let stderr = watcher.interrupt();
     assert_eq!(
         stderr,
-        ["note: polling for changes every second (fuse: a program decides which changes are reported)"]
+        ["note: polling for changes every 1000 ms (fuse: a program decides which changes are reported)"]
     );
 }

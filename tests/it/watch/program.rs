@@ -38,6 +38,39 @@ fn it_ends_when_its_reader_ends_even_without_changes() {
     assert_eq!(Lines::of(child.0.stderr.take().unwrap()).rest(), Vec::<String>::new());
 }
 
+/// Ten changes in a row: at a poll each second they would take about five seconds.
+// Linux: inotify.
+#[cfg(target_os = "linux")]
+#[test]
+fn changes_are_noticed_in_tenths_of_a_second_where_events_have_run_out() {
+    for (mode, limit) in
+        [(WatchMode::Polling, "max_user_instances"), (WatchMode::FewWatches, "max_user_watches")]
+    {
+        let mut machine = Machine::with_file();
+        let world = World::fresh(&mut machine);
+        let (watcher, _) = Watcher::start(world.codex(["watch", "--json"]), mode);
+        let begun = Instant::now();
+        for account in 2..12 {
+            world.machine.store_text(world.authority.grant(Account::numbered(account)).auth_json());
+            assert_eq!(watcher.next_event()["account"]["id"], format!("acct-{account}"));
+        }
+        let took = begun.elapsed();
+        println!("{mode:?}: {took:.0?}");
+        assert!(took < Duration::from_millis(2_500), "{mode:?}: {took:.0?}");
+        // A folder on the way, which no watch is left for.
+        let other = world.machine.home.beside("another home");
+        fs::write(other.join("auth.json"), world.grant.auth_json()).unwrap();
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        let home = world.machine.home.path();
+        rustix::fs::renameat_with(rustix::fs::CWD, home, rustix::fs::CWD, other, exchange).unwrap();
+        let begun = Instant::now();
+        assert_eq!(watcher.next_event()["account"]["id"], "acct-1");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{mode:?}: {:?}", begun.elapsed());
+        let notes = watcher.interrupt();
+        assert!(notes.len() == 1 && notes[0].contains(limit), "{notes:#?}");
+    }
+}
+
 #[test]
 fn it_ends_when_the_home_is_deleted() {
     let mut machine = Machine::with_file();

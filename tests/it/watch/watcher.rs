@@ -6,6 +6,23 @@ use serde_json::Value;
 
 use crate::support::{Guarded, Lines, Run};
 
+/// The command that starts a process in a user namespace with this limit.
+// Linux: inotify.
+#[cfg(target_os = "linux")]
+macro_rules! limited {
+    ($limit:literal, $value:literal) => {
+        [
+            "unshare",
+            "--user",
+            "--map-current-user",
+            "--keep-caps",
+            "sh",
+            "-euc",
+            concat!("echo ", $value, " >/proc/sys/user/", $limit, "; exec \"$0\" \"$@\""),
+        ]
+    };
+}
+
 /// How a process notices changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchMode {
@@ -15,6 +32,10 @@ pub enum WatchMode {
     // Linux: inotify.
     #[cfg(target_os = "linux")]
     Polling,
+    /// By polling, because the limit on inotify watches is below the number of folders.
+    // Linux: inotify.
+    #[cfg(target_os = "linux")]
+    FewWatches,
 }
 
 impl WatchMode {
@@ -25,15 +46,10 @@ impl WatchMode {
             // The limit of a new user namespace, which no other process is in.
             // Linux: inotify.
             #[cfg(target_os = "linux")]
-            Self::Polling => &[
-                "unshare",
-                "--user",
-                "--map-current-user",
-                "--keep-caps",
-                "sh",
-                "-euc",
-                "echo 0 >/proc/sys/user/max_inotify_instances; exec \"$0\" \"$@\"",
-            ],
+            Self::Polling => &limited!("max_inotify_instances", "0"),
+            // Linux: inotify.
+            #[cfg(target_os = "linux")]
+            Self::FewWatches => &limited!("max_inotify_watches", "1"),
         }
     }
 }

@@ -66,6 +66,11 @@ impl Client {
         self.initialized.get().is_some()
     }
 
+    /// The name that the client gave itself, once it has initialized.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.initialized.get().map(|(info, _)| info.name.as_str())
+    }
+
     pub(super) fn uses_experimental_api(&self) -> bool {
         self.initialized.get().is_some_and(|(_, capabilities)| capabilities.experimental_api)
     }

@@ -44,7 +44,7 @@ pub(super) struct ActiveLogin {
 pub(super) struct ObtainedLogin {
     session: LoginSession,
     login: PendingLogin,
-    browser: Option<BrowserLogin>,
+    browser: Option<(BrowserLogin, BrowserMessage<'static>)>,
     prefix: &'static str,
 }
 
@@ -92,8 +92,8 @@ impl Logins {
 
     /// Stores an API key as the login.
     pub(super) async fn store_api_key(&self, context: &CommandContext, key: &Secret) -> Result<(), RpcError> {
-        let key = Secret::from_input(key.expose().as_bytes())
-            .map_err(|error| RpcError::invalid(format!("the API key cannot be used: {error}")))?;
+        // As in Codex, it may be empty; the white space around it is left out.
+        let key = Secret::from(key.expose().trim());
         let failed = |error: login::Error| match error {
             login::Error::Forbidden(_) => {
                 RpcError::invalid("API key login is disabled. Use ChatGPT login instead.")
@@ -116,13 +116,16 @@ impl Logins {
         config.restrictions.permit_workspace(Some(account_id))
     }
 
-    /// Starts a browser login, cancelling a running login. `on_end` gets its id and outcome.
+    /// Starts a browser login for the client `originator`, cancelling a running login. The browser shows `success`, and
+    /// `on_end` gets the id and the outcome.
     pub(super) async fn start_browser<F: Future<Output = ()> + Send + 'static>(
         &self,
         context: &CommandContext,
+        originator: &str,
+        success: BrowserMessage<'static>,
         on_end: impl FnOnce(String, Result<ObtainedLogin, String>) -> F + Send + 'static,
     ) -> Result<Value, RpcError> {
-        let session = self.prepare(context).await?;
+        let session = self.prepare(context).await?.with_originator(originator);
         let mut browser = BrowserLogin::start(session.setup(), context.home())
             .await
             .map_err(|error| start_failed("failed to start login server", &error))?;
@@ -130,7 +133,7 @@ impl Logins {
         let cancellable = session.clone();
         let obtain = async move {
             let login = browser.obtain().await?;
-            Ok(ObtainedLogin { session, login, browser: Some(browser), prefix: BROWSER })
+            Ok(ObtainedLogin { session, login, browser: Some((browser, success)), prefix: BROWSER })
         };
         let id = self.begin(BROWSER, cancellable, obtain, on_end)?;
         Ok(json!({"type": "chatgpt", "loginId": id, "authUrl": url}))
@@ -205,7 +208,7 @@ impl ObtainedLogin {
             Err(login::Error::Store(store::Error::Interrupted)) => Err(format!("{prefix}{NOT_COMPLETED}")),
             Err(error) => {
                 let why = CommandError::from(error).to_string();
-                if let Some(browser) = browser {
+                if let Some((browser, _)) = browser {
                     browser.announce(BrowserMessage::NotStored(&why)).await;
                 }
                 Err(why)
@@ -214,10 +217,10 @@ impl ObtainedLogin {
     }
 }
 
-async fn announce(committed: CommittedLogin, browser: Option<BrowserLogin>) {
+async fn announce(committed: CommittedLogin, browser: Option<(BrowserLogin, BrowserMessage<'static>)>) {
     let announcement = async {
-        if let Some(browser) = browser {
-            browser.announce(BrowserMessage::LoggedIn).await;
+        if let Some((browser, success)) = browser {
+            browser.announce(success).await;
         }
     };
     committed.announce(announcement).await;

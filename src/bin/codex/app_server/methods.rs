@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use codex_auth::config::ForbiddenLogin;
+use codex_auth::login::BrowserMessage;
 use codex_auth::manager::logout::LogoutScope;
-use codex_auth::manager::{AuthManager, Job, JobOutcome};
+use codex_auth::manager::{AuthManager, Job, JobOutcome, KnownToken, TokenDemand};
 use codex_auth_platform::sync::lock;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::account::{KnownToken, RefreshDemand};
 use super::handed_in::{self, ClientTokens};
 use super::logins::ObtainedLogin;
 use super::message::{Message, RequestId, RpcError, error_response, response};
@@ -48,7 +48,7 @@ impl Server {
         let _hold = self.hold_notifications();
         let status = self.accounts.status(demand(refresh_token, known), include_token).await;
         self.report_unrequested(&mut *self.reported.lock().await).await;
-        Ok(status)
+        status
     }
 
     async fn log_out(self: &Arc<Self>, id: &RequestId) {
@@ -109,7 +109,14 @@ impl Server {
                     Err(error) => Err(error),
                 }
             }
-            Ok(LoginStart::Chatgpt) => self.logins.start_browser(&self.session, on_end).await,
+            Ok(LoginStart::Chatgpt { use_hosted_login_success_page, app_brand }) => {
+                let success = match use_hosted_login_success_page {
+                    true => BrowserMessage::LoggedInAt(app_brand.unwrap_or_default().success_page()),
+                    false => BrowserMessage::LoggedIn,
+                };
+                let originator = self.client.name().unwrap_or_default();
+                self.logins.start_browser(&self.session, originator, success, on_end).await
+            }
             Ok(LoginStart::ChatgptDeviceCode) => self.logins.start_device(&self.session, on_end).await,
             // `concerns_account` sends these to the next Codex.
             Ok(LoginStart::Other) => Err(RpcError::invalid("Invalid request: unknown type")),
@@ -185,6 +192,6 @@ impl Server {
     }
 }
 
-fn demand(refresh_token: bool, known: KnownToken) -> RefreshDemand {
-    if refresh_token { RefreshDemand::NewerThan(known) } else { RefreshDemand::IfStale }
+fn demand(refresh_token: bool, known: KnownToken) -> TokenDemand {
+    if refresh_token { TokenDemand::NewerThan(known) } else { TokenDemand::Fresh }
 }

@@ -4,10 +4,12 @@
 //! the login when it starts and does not watch it, so it is restarted when another login is stored; renewed tokens of
 //! the same login it picks up itself.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,17 +20,19 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::account::AccountView;
+use super::account::{AccountView, Accounts};
 use super::client::Client;
 use super::lines::{self, InputLine, LineLimit};
 use super::message::{Message, RequestId, RpcError, RpcErrorCode, error_response, with_id, with_value};
-use super::protocol::{ACCOUNT_UPDATED, LOGIN_COMPLETED, LOGIN_START};
+use super::protocol::{ACCOUNT_UPDATED, LOGIN_COMPLETED, LOGIN_START, SESSION_SWITCH};
 use super::queue::{Receiver, SendError, Sender, queue};
 use crate::hand_over;
 use crate::output::plain;
 
 /// The longest line in either direction while it runs: lines can contain images.
 pub(super) const LONGEST_LINE: usize = 64 * 1024 * 1024;
+/// The forwarded methods after which it uses another login than before.
+const CHANGES: [&str; 2] = [LOGIN_START, SESSION_SWITCH];
 /// How long it may take to exit after its input is closed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,6 +40,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct NextServer {
     arguments: Vec<OsString>,
     client: Arc<Client>,
+    accounts: Arc<Accounts>,
     running: Mutex<Option<Arc<RunningServer>>>,
     /// The limit of lines from the client, which rises when it starts.
     limit: LineLimit,
@@ -46,17 +51,38 @@ struct RunningServer {
     number: u64,
     process: u32,
     input: Mutex<Option<Sender<Vec<u8>>>>,
-    /// The requests without a response, by the id it was given: the client's id, or `None` for a request of this
-    /// server.
-    pending: Mutex<HashMap<u64, Option<RequestId>>>,
-    /// The account that was current when it started.
+    /// The requests without a response, by the id it was given.
+    pending: Mutex<HashMap<u64, Forwarded>>,
+    /// The account that it uses.
     view: Mutex<AccountView>,
+    /// The number of logins that it completes and announces.
+    announced_logins: AtomicUsize,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
+/// A request without a response.
+struct Forwarded {
+    /// The client's id; `None` for a request of this server.
+    id: Option<RequestId>,
+    changes_login: bool,
+}
+
+/// A line for the client.
+struct Translated {
+    /// `None` if the client must not get it.
+    line: Option<Vec<u8>>,
+    /// Whether the next app-server has changed the login, as the client asked.
+    changed_login: bool,
+}
+
 impl NextServer {
-    pub(super) fn new(arguments: Vec<OsString>, client: Arc<Client>, limit: LineLimit) -> Self {
-        Self { arguments, client, running: Mutex::default(), limit }
+    pub(super) fn new(
+        arguments: Vec<OsString>,
+        client: Arc<Client>,
+        accounts: Arc<Accounts>,
+        limit: LineLimit,
+    ) -> Self {
+        Self { arguments, client, accounts, running: Mutex::default(), limit }
     }
 
     /// Forwards the client's request `id`. A new app-server gets the lines `opening` first.
@@ -79,7 +105,11 @@ impl NextServer {
         let Some(line) = with_id(line, &RequestId::number(ours)) else {
             return Err(RpcError::invalid("Invalid request"));
         };
-        lock(&running.pending).insert(ours, Some(id));
+        let changes_login = CHANGES.contains(&method);
+        if method == LOGIN_START {
+            running.announced_logins.fetch_add(1, Ordering::Relaxed);
+        }
+        lock(&running.pending).insert(ours, Forwarded { id: Some(id), changes_login });
         running.send(line).map_err(|error| {
             lock(&running.pending).remove(&ours);
             not_sent(error)
@@ -103,7 +133,7 @@ impl NextServer {
         if let Some(running) = self.current() {
             let ours = self.client.next_id();
             if let Some(line) = with_id(line, &RequestId::number(ours)) {
-                lock(&running.pending).insert(ours, None);
+                lock(&running.pending).insert(ours, Forwarded { id: None, changes_login: false });
                 *lock(&running.view) = view.clone();
                 let _ = running.send(line);
             }
@@ -166,7 +196,7 @@ impl NextServer {
             // A notification has no id.
             let line = match with_id(line, &RequestId::number(ours)) {
                 Some(line) => {
-                    lock(&running.pending).insert(ours, None);
+                    lock(&running.pending).insert(ours, Forwarded { id: None, changes_login: false });
                     line
                 }
                 None => line.clone(),
@@ -182,9 +212,13 @@ impl NextServer {
     /// Forwards its output until it ends, then responds to its pending requests with an error.
     async fn forward_output(self: Arc<Self>, running: Arc<RunningServer>, mut output: Receiver<InputLine>) {
         while let Some(line) = output.recv().await {
-            if let InputLine::Whole(line) = line
-                && let Some(line) = self.translated(&running, line)
-            {
+            let InputLine::Whole(line) = line else { continue };
+            let Translated { line, changed_login } = self.translated(&running, line);
+            if changed_login {
+                self.accounts.adopt_change().await;
+                *lock(&running.view) = self.accounts.view();
+            }
+            if let Some(line) = line {
                 self.client.send(line).await;
             }
         }
@@ -196,31 +230,39 @@ impl NextServer {
         }
         *lock(&running.input) = None;
         self.client.forget(running.number);
-        let unanswered: Vec<_> = lock(&running.pending).drain().filter_map(|(_, id)| id).collect();
+        let unanswered: Vec<_> =
+            lock(&running.pending).drain().filter_map(|(_, forwarded)| forwarded.id).collect();
         for id in unanswered {
             self.client.send(error_response(Some(&id), &ended())).await;
         }
     }
 
-    /// Translates a line of its output for the client; `None` if the client must not get it.
-    fn translated(&self, running: &RunningServer, line: Vec<u8>) -> Option<Vec<u8>> {
-        match Message::read(&line) {
-            Ok(Message::Response { id, .. }) => {
-                let id = lock(&running.pending).remove(&id.as_number()?)??;
-                with_id(&line, &id)
+    /// Translates a line of its output for the client.
+    fn translated(&self, running: &RunningServer, line: Vec<u8>) -> Translated {
+        let (line, changed_login) = match Message::read(&line) {
+            Ok(Message::Response { id, outcome }) => {
+                let forwarded = id.as_number().and_then(|id| lock(&running.pending).remove(&id));
+                let changes_login = forwarded.as_ref().is_some_and(|forwarded| forwarded.changes_login);
+                let id = forwarded.and_then(|forwarded| forwarded.id);
+                (id.and_then(|id| with_id(&line, &id)), changes_login && outcome.is_ok())
             }
             Ok(Message::Request { id, .. }) => {
-                with_id(&line, &self.client.begin_forwarding(running.number, id))
+                (with_id(&line, &self.client.begin_forwarding(running.number, id)), false)
             }
             Ok(Message::Notification { method, params }) => match &*method {
-                // This server sends these itself.
-                ACCOUNT_UPDATED | LOGIN_COMPLETED => None,
-                "serverRequest/resolved" => Some(self.resolved(running, &line, params).unwrap_or(line)),
-                _ => Some(line),
+                // This server sends these itself, except for a login that only the next one knows.
+                ACCOUNT_UPDATED => (None, false),
+                LOGIN_COMPLETED if running.announces(params) => (Some(line), true),
+                LOGIN_COMPLETED => (None, false),
+                "serverRequest/resolved" => {
+                    (Some(self.resolved(running, &line, params).unwrap_or(line)), false)
+                }
+                _ => (Some(line), false),
             },
             // Forwarded unchanged: the client may understand it.
-            Err(_) => Some(line),
-        }
+            Err(_) => (Some(line), false),
+        };
+        Translated { line, changed_login }
     }
 
     /// Translates the id in a notification that a request of it was resolved.
@@ -263,9 +305,27 @@ impl RunningServer {
             input: Mutex::new(Some(input)),
             pending: Mutex::default(),
             view: Mutex::new(view.clone()),
+            announced_logins: AtomicUsize::default(),
             ended: Mutex::new(Some(ended)),
         };
         Ok((running, output))
+    }
+
+    /// Whether a notification that a login was completed concerns a login that was forwarded. Those of the tokens that
+    /// this server passes on have no id.
+    fn announces(&self, params: Option<&RawValue>) -> bool {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct CompletedLogin<'a> {
+            login_id: Option<Cow<'a, str>>,
+        }
+        let completed =
+            params.and_then(|params| serde_json::from_str::<CompletedLogin<'_>>(params.get()).ok());
+        let has_id = completed.is_some_and(|completed| completed.login_id.is_some());
+        let one_less = |logins: usize| logins.checked_sub(1);
+        let forwarded =
+            self.announced_logins.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        forwarded || has_id
     }
 
     /// Queues a line for it; fails if the queue is full because it does not read.

@@ -1,4 +1,4 @@
-//! The account part of Codex's app-server protocol, as `codex app-server generate-json-schema` of Codex 0.169 describes
+//! The account part of Codex's app-server protocol, as `codex app-server generate-json-schema` of Codex 0.171 describes
 //! it.
 
 use codex_auth::Secret;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::message::RpcError;
 
 /// The version of Codex that the protocol is of.
-pub(crate) const CODEX_VERSION: &str = "0.169.0";
+pub(crate) const CODEX_VERSION: &str = "0.171.0";
 
 /// The plans of the protocol; any other is reported as `unknown`.
 const PLANS: [&str; 19] = [
@@ -41,6 +41,8 @@ pub(crate) const ACCOUNT_READ: &str = "account/read";
 pub(crate) const LOGIN_START: &str = "account/login/start";
 pub(crate) const LOGIN_CANCEL: &str = "account/login/cancel";
 pub(crate) const LOGOUT: &str = "account/logout";
+pub(crate) const SESSION_SWITCH: &str = "accountSession/switch";
+pub(crate) const TURN_START: &str = "turn/start";
 pub(crate) const AUTH_STATUS: &str = "getAuthStatus";
 pub(crate) const ACCOUNT_UPDATED: &str = "account/updated";
 pub(crate) const LOGIN_COMPLETED: &str = "account/login/completed";
@@ -123,11 +125,37 @@ pub(crate) enum LoginStart {
         #[serde(deserialize_with = "secret")]
         api_key: Secret,
     },
-    Chatgpt,
+    #[serde(rename_all = "camelCase")]
+    Chatgpt {
+        /// Whether a page of the authority's shows the success.
+        #[serde(default)]
+        use_hosted_login_success_page: bool,
+        #[serde(default)]
+        app_brand: Option<AppBrand>,
+    },
     ChatgptDeviceCode,
     ChatgptAuthTokens(HandedInTokens),
     #[serde(other)]
     Other,
+}
+
+/// The app that a hosted page leads back to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum AppBrand {
+    #[default]
+    Codex,
+    Chatgpt,
+}
+
+impl AppBrand {
+    /// The hosted page that shows the success of a login.
+    pub(crate) fn success_page(self) -> &'static str {
+        match self {
+            Self::Codex => "https://chatgpt.com/codex/open-app?source=login&app_brand=codex",
+            Self::Chatgpt => "https://chatgpt.com/codex/open-app?source=login&app_brand=chatgpt",
+        }
+    }
 }
 
 /// ChatGPT tokens that the client hands in.

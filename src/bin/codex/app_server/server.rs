@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use codex_auth::config::Overrides;
+use codex_auth::manager::KnownToken;
 use codex_auth_platform::sync::lock;
+use http::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::account::{AccountView, Accounts, KnownToken};
+use super::account::{AccountView, Accounts, UpdateReason};
 use super::client::Client;
 use super::lines::{InputLine, LineLimit, Outbox};
 use super::logins::Logins;
@@ -17,11 +19,14 @@ use super::message::{Message, RequestId, RpcError, RpcErrorCode, error_response,
 use super::next::NextServer;
 use super::protocol::{
     ACCOUNT_READ, ACCOUNT_UPDATED, AUTH_STATUS, CODEX_VERSION, INITIALIZE, INITIALIZED, Initialize,
-    Initialized, LOGIN_CANCEL, LOGIN_COMPLETED, LOGIN_START, LOGOUT, LoginCompleted, LoginStart, parameters,
+    Initialized, LOGIN_CANCEL, LOGIN_COMPLETED, LOGIN_START, LOGOUT, LoginCompleted, LoginStart, TURN_START,
+    parameters,
 };
 use super::queue::{Receiver, Sender, queue};
 use super::turns::{TurnKind, Turns};
 use crate::context::CommandContext;
+use crate::hand_over;
+use crate::next_version;
 use crate::output::path_text;
 
 /// The longest line that is read while no next app-server runs, in bytes.
@@ -30,7 +35,7 @@ pub(super) const LONGEST_LINE: usize = 1024 * 1024;
 /// One conversation with a client.
 pub(super) struct Server {
     pub(super) session: CommandContext,
-    pub(super) accounts: Accounts,
+    pub(super) accounts: Arc<Accounts>,
     pub(super) client: Arc<Client>,
     pub(super) next: Arc<NextServer>,
     pub(super) logins: Logins,
@@ -74,7 +79,9 @@ impl Server {
         arguments: Vec<std::ffi::OsString>,
     ) -> Arc<Self> {
         let client = Arc::new(Client::new(outbox));
-        let next = Arc::new(NextServer::new(arguments, Arc::clone(&client), limit));
+        let accounts = Arc::new(accounts);
+        let next = NextServer::new(arguments, Arc::clone(&client), Arc::clone(&accounts), limit);
+        let next = Arc::new(next);
         Arc::new(Self {
             session,
             accounts,
@@ -123,7 +130,7 @@ impl Server {
     }
 
     /// Handles a line of the client.
-    pub(super) async fn handle(&self, line: InputLine, queues: &RequestQueues) {
+    pub(super) async fn handle(self: &Arc<Self>, line: InputLine, queues: &RequestQueues) {
         let InputLine::Whole(line) = line else {
             let message = format!("the line is longer than {} KiB", LONGEST_LINE / 1024);
             let error = RpcError { code: RpcErrorCode::Parse, message };
@@ -148,7 +155,11 @@ impl Server {
         };
         if method == INITIALIZE {
             let outcome = self.initialize(&line, params).await;
-            return self.client.send(response(&id, &outcome)).await;
+            self.client.send(response(&id, &outcome)).await;
+            if outcome.is_ok() {
+                tokio::spawn(Arc::clone(self).announce_workspace());
+            }
+            return;
         }
         if !self.client.is_initialized() {
             let error = RpcError::invalid("Not initialized");
@@ -162,12 +173,19 @@ impl Server {
 
     async fn initialize(&self, line: &[u8], params: Option<&RawValue>) -> Result<Value, RpcError> {
         let Initialize { client_info, capabilities } = parameters(params)?;
+        if HeaderValue::from_str(&client_info.name).is_err() {
+            let name = &client_info.name;
+            let message = format!("Invalid clientInfo.name: '{name}'. Must be a valid HTTP header value.");
+            return Err(RpcError::invalid(message));
+        }
+        let codex = tokio::task::spawn_blocking(next_codex_version).await.unwrap_or_default();
         let user_agent = format!(
-            "{name}/{CODEX_VERSION} ({os}; {arch}) codex-auth/{ours} ({name}; {version})",
+            "{name}/{codex} ({os}; {arch}) codex-auth/{ours} ({name}; {version})",
             name = client_info.name,
             version = client_info.version,
             os = std::env::consts::OS,
             arch = std::env::consts::ARCH,
+            codex = codex.as_deref().unwrap_or(CODEX_VERSION),
             ours = env!("CARGO_PKG_VERSION"),
         );
         // No notification is sent before this: the client starts with the current account.
@@ -186,6 +204,22 @@ impl Server {
         Ok(json!(initialized))
     }
 
+    /// Looks up the workspace of the login that is there at the start, and notifies the client of it, as Codex does.
+    async fn announce_workspace(self: Arc<Self>) {
+        {
+            let _hold = self.hold_notifications();
+            self.accounts.refresh_if_stale().await;
+            self.report_unrequested(&mut *self.reported.lock().await).await;
+        }
+        let before = self.accounts.view();
+        let found = self.accounts.discover().await;
+        let mut reported = self.reported.lock().await;
+        let view = self.accounts.view();
+        if found && (before.is_same_login(&view) || before.is_named_by(&view)) {
+            self.report(&mut reported, UpdateReason::WorkspaceReady).await;
+        }
+    }
+
     pub(super) async fn notify_completed(&self, login_id: Option<&str>, error: Option<&str>) {
         let success = error.is_none();
         let completed = LoginCompleted { login_id, success, error, onboarding_entrypoint: None };
@@ -202,7 +236,8 @@ impl Server {
             if *self.holds.borrow() > 0 {
                 continue;
             }
-            if *reported != self.accounts.view() {
+            let view = self.accounts.view();
+            if *reported != view && !reported.is_named_by(&view) {
                 self.report_account(&mut reported).await;
             }
             return;
@@ -218,8 +253,12 @@ impl Server {
 
     /// Sends the current account to the client, even if it is unchanged.
     pub(super) async fn report_account(&self, reported: &mut AccountView) {
+        self.report(reported, UpdateReason::Change).await;
+    }
+
+    async fn report(&self, reported: &mut AccountView, reason: UpdateReason) {
         *reported = self.accounts.view();
-        self.client.notify(ACCOUNT_UPDATED, reported.parameters()).await;
+        self.client.notify(ACCOUNT_UPDATED, reported.parameters(reason)).await;
     }
 
     /// Reports the account after a request that may have refreshed it, if it changed by more than that refresh.
@@ -236,8 +275,14 @@ impl Server {
     /// does not refresh at the same time as other processes.
     async fn forward(self: Arc<Self>, mut turns: Receiver<Turn>) {
         while let Some(Turn { line, id, method, .. }) = turns.recv().await {
-            if !self.next.is_running() {
-                self.accounts.refresh_before_start().await;
+            match self.next.is_running() {
+                true => {
+                    self.accounts.stored().catch_up().await;
+                    if method == TURN_START {
+                        self.accounts.refresh_before_turn().await;
+                    }
+                }
+                false => self.accounts.refresh_before_start().await,
             }
             let view = self.accounts.view();
             if let Err(error) = self.next.request(&line, id.clone(), &method, &view, &self.opening_lines()) {
@@ -279,6 +324,12 @@ fn concerns_account(method: &str, params: Option<&RawValue>) -> bool {
         LOGIN_START => !matches!(parameters(params), Ok(LoginStart::Other)),
         _ => false,
     }
+}
+
+/// The version of the next Codex, to which most requests go.
+fn next_codex_version() -> Option<String> {
+    let (_, version) = hand_over::next_version()?;
+    next_version::number(&version?).map(str::to_owned)
 }
 
 /// The `-c` arguments with which the next app-server gets `overrides`.

@@ -1,10 +1,9 @@
 //! Findings about a home's folders: file system, owners, modes, locks, and leftovers of killed processes.
 
-use std::path::Path;
-
 use codex_auth::diagnosis::{
     EntryRole, FileSystemCondition, FolderAccess, FolderDiagnosis, HeldLock, HomeEntry, Leftover,
 };
+use codex_auth_platform::text::shell_word;
 
 use super::examination::Examination;
 use super::finding::Finding;
@@ -76,7 +75,7 @@ fn owners(folders: &FolderDiagnosis) -> Vec<Finding> {
             "owners",
             format!("{path} belongs to user {}, so user {owner} may not be able to use it", entry.owner),
         )
-        .remedy(format!("sudo chown {owner} {}", quoted(&entry.path)))
+        .remedy(format!("sudo chown {owner} {}", shell_word(&entry.path)))
     };
     let ok = || Finding::ok("owners", format!("every file belongs to user {owner}"));
     each(&folders.foreign, finding, ok)
@@ -85,7 +84,7 @@ fn owners(folders: &FolderDiagnosis) -> Vec<Finding> {
 fn modes(loose: &[HomeEntry]) -> Vec<Finding> {
     let finding = |entry: &HomeEntry| {
         let (path, mode) = (entry.path.display(), entry.mode);
-        let quoted = quoted(&entry.path);
+        let quoted = shell_word(&entry.path);
         let found = match entry.role {
             EntryRole::Document => Finding::problem(
                 "modes",
@@ -119,6 +118,7 @@ fn locks(held: &[HeldLock]) -> Vec<Finding> {
         let who = holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
         let message = format!("{who} holds {}; other processes wait for it", path.display());
         Finding::warning("locks", message).remedy(match holder {
+            Some(holder) if holder.user.is_some() => format!("rm {}", shell_word(path)),
             Some(holder) => format!("if this persists, look at that process: ps -fp {}", holder.pid),
             None => "if this persists, find that program".to_owned(),
         })
@@ -131,7 +131,7 @@ fn leftovers(left: &[Leftover]) -> Vec<Finding> {
         let found = match leftover {
             Leftover::Backup(path) => {
                 Finding::warning("leftovers", format!("{} contains the previous login", path.display()))
-                    .remedy(format!("rm {}", quoted(path)))
+                    .remedy(format!("rm {}", shell_word(path)))
             }
             Leftover::StaleHolder { path, holder } => Finding::warning(
                 "leftovers",
@@ -159,11 +159,4 @@ fn leftovers(left: &[Leftover]) -> Vec<Finding> {
 /// Returns the finding of each of `found`, or `ok` if there are none.
 fn each<T>(found: &[T], finding: impl Fn(&T) -> Finding, ok: impl FnOnce() -> Finding) -> Vec<Finding> {
     if found.is_empty() { vec![ok()] } else { found.iter().map(finding).collect() }
-}
-
-/// Quotes a path for a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+@,:".contains(letter);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

@@ -43,8 +43,12 @@ fn config(subject: &Examination, condition: ConfigCondition) -> Finding {
             return Finding::warning("config", message).remedy("remove the line auth_token from that file");
         }
         ConfigCondition::Encrypted => {
+            let by = match subject.environment.overrides.set_encryption() {
+                true => "the command line".to_owned(),
+                false => path.to_string(),
+            };
             let message = format!(
-                "{path} says features.secret_auth_storage = true: Codex encrypts its login, which codex-auth cannot read"
+                "{by} says features.secret_auth_storage = true: Codex encrypts its login, which codex-auth cannot read"
             );
             return Finding::warning("config", message).remedy("codex login --store file");
         }

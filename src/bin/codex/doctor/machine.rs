@@ -27,7 +27,7 @@ pub(super) fn version() -> Finding {
 }
 
 pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
-    let running = other_programs(&subject.home, &subject.environment);
+    let running = other_programs(&subject.home);
     let keeper = [keeper(subject)].into_iter().chain(service(subject)).chain(daemon(subject));
     keeper.chain(next()).chain(before_own(subject)).chain([programs(&running)]).collect()
 }

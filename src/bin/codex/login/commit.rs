@@ -1,7 +1,8 @@
 //! Commits a login, reports it, and reports what happened to the login that it replaced.
 
 use codex_auth::login::{self, CommittedLogin, LoginSession, LoginSetup, PendingLogin, access_token};
-use codex_auth::{AuthDocument, Secret, store};
+use codex_auth::store::{self, StorageNote, Store as _};
+use codex_auth::{AuthDocument, Secret};
 
 use super::interrupt::{Interrupts, interrupted};
 use super::report::{self, LoginReport};
@@ -28,6 +29,18 @@ impl LoginTarget {
     pub(super) fn show_old_login(&self, output: &Output) {
         if let Some(stored) = self.context.stores.find().ok().and_then(|found| found.stored) {
             report::logged_in_before(&stored, self.session.old_login_policy(), output);
+        }
+    }
+
+    /// Says that other users can use the stored file, before the new login ends that.
+    pub(super) fn warn_of_shared_file(&self, output: &Output) {
+        let stored =
+            self.context.stores.file().load(self.context.environment.keychain_timeout).ok().flatten();
+        let is_shared = |note: &&StorageNote| {
+            matches!(note, StorageNote::SharedWithGroup { .. } | StorageNote::ReadableByOthers { .. })
+        };
+        for note in stored.iter().flat_map(|stored| &stored.notes).filter(is_shared) {
+            output.warn(&note.to_string());
         }
     }
 

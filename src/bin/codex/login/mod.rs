@@ -167,6 +167,7 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     }
     let session = session.with_old_login_policy(arguments.old_login());
     let target = LoginTarget { context, session, daemon: arguments.daemon };
+    target.warn_of_shared_file(output);
     match way {
         LoginWay::ApiKey => {
             let key = piped::secret("API key", PIPE_AN_API_KEY)?;

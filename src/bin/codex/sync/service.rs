@@ -70,7 +70,7 @@ impl Installation {
         let user = UserFolders::of_process().ok_or_else(|| {
             CommandError::new(Exit::Failed, "cannot find the home directory of this user; set HOME")
         })?;
-        let service = service_of(home, environment);
+        let service = service_of(home, store::is_home(home, &user.codex_home()), environment);
         let folders = ServiceFolders { home: user.home, config: user.config };
         let file = manager.file_path(&service, &folders);
         Ok(Self { manager, service, file, user_home: folders.home })
@@ -165,9 +165,9 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
     stopped.and_then(|()| run(&manager.reload_calls(), output))
 }
 
-/// The service of the keeper of `home`, without the command, which only `install` needs.
-fn service_of(home: &Home, environment: &Environment) -> Service {
-    let default = environment.is_default_home();
+/// The service of the keeper of `home`, without the command, which only `install` needs. `default`: it is the home of a
+/// shell without `CODEX_HOME`, whether or not the variable is set here.
+fn service_of(home: &Home, default: bool, environment: &Environment) -> Service {
     let mut writes: Vec<PathBuf> = vec![home.path().to_owned()];
     // If the document is a symbolic link, its target is written.
     let elsewhere =

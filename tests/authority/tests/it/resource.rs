@@ -44,6 +44,22 @@ fn whoami_knows_personal_tokens_under_both_of_its_paths() {
 }
 
 #[test]
+fn workspaces_and_the_model_accept_live_access_tokens_only() {
+    let authority = Authority::start().unwrap();
+    let grant = authority.grant(Account::numbered(1));
+    for path in ["/wham/accounts/check", "/backend-api/wham/accounts/check", "/api/codex/accounts/check"] {
+        let accounts = fetch(authority.url(), path, &grant.tokens.access_token).json()["accounts"].take();
+        assert_eq!((&accounts[0]["id"], &accounts[1]["id"]), (&"acct-1".into(), &"shared".into()));
+        assert_eq!(fetch(authority.url(), path, "nonsense").status, 401);
+    }
+    let token = authority.personal_access_token(Account::numbered(5));
+    assert_eq!(fetch(authority.url(), "/wham/accounts/check", &token).json()["accounts"][0]["id"], "acct-5");
+    authority.end(grant.id, Ending::AccessInvalidated);
+    assert_eq!(fetch(authority.url(), "/wham/accounts/check", &grant.tokens.access_token).status, 401);
+    assert_eq!(authority.counters().ended(Endpoint::Workspaces, Outcome::Refused), 4);
+}
+
+#[test]
 fn agent_identities_come_with_the_keys_that_verify_them() {
     let authority = Authority::start().unwrap();
     let token = authority.agent_identity(&Account::default(), Signing::Valid).unwrap();

@@ -124,7 +124,7 @@ fn who_holds_a_lock_is_named() {
     patient.look().says("warning", "locks", &us, &format!("ps -fp {}", std::process::id()));
     drop(lease);
     let codex = Flock::hold(&patient.home.file("auth.json.lock"));
-    patient.look().says("warning", "locks", "another program holds", "find that program");
+    patient.look().says("warning", "locks", "auth.json.lock; other processes wait", "if this persists");
     drop(codex);
     patient.look().says("ok", "locks", "none is held", "");
 }
