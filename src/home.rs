@@ -143,6 +143,24 @@ impl Home {
         self.folder().join("keeper").join("sock")
     }
 
+    /// Returns the path of the list of the folders into which the keeper exports the login.
+    #[must_use]
+    pub fn export_list(&self) -> PathBuf {
+        self.folder().join("exports.json")
+    }
+
+    /// Returns the path of the lock under which exports are written.
+    #[must_use]
+    pub fn export_lock(&self) -> PathBuf {
+        self.folder().join("exports.lock")
+    }
+
+    /// Returns the folder of the private homes of runs.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.folder().join("runs")
+    }
+
     /// Returns the path of the note with the port and token of a running browser login.
     #[must_use]
     pub fn login_note(&self) -> PathBuf {

@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use crate::private_file::{self, OpenFolder, Removal};
+use crate::private_file::{self, OpenFolder, Removal, SharedAccess};
 
 /// Suffix of a socket's name until it accepts connections.
 const TEMPORARY_SUFFIX: &str = ".new";
@@ -85,9 +85,18 @@ pub fn credentials(stream: impl AsFd) -> Result<Peer, Error> {
 /// # Errors
 /// [`Error::OtherUser`]; [`Error::Unknown`].
 pub fn require_same_user(stream: impl AsFd) -> Result<(), Error> {
-    match credentials(stream)?.uid {
-        uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
-        uid => Err(Error::OtherUser { uid }),
+    require_user(credentials(stream)?, &[crate::process::effective_uid()])
+}
+
+/// Fails unless the peer is one of `users`. The kernel maps its user id into our user namespace; users without an id
+/// there are refused, because they all look the same.
+///
+/// # Errors
+/// [`Error::OtherUser`].
+pub fn require_user(peer: Peer, users: &[u32]) -> Result<(), Error> {
+    match users.contains(&peer.uid) && private_file::is_mapped_user(peer.uid) {
+        true => Ok(()),
+        false => Err(Error::OtherUser { uid: peer.uid }),
     }
 }
 
@@ -153,6 +162,14 @@ pub const MAX_PATH_BYTES: usize = imp::SOCKET_PATH_BYTES - TEMPORARY_SUFFIX.len(
 /// # Errors
 /// An error of the system, of kind `InvalidInput` for a path longer than [`MAX_PATH_BYTES`].
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    bind_for(path, &[])
+}
+
+/// Listens as [`bind`] does, at a socket that `users` may connect to as well, in a folder that they may enter.
+///
+/// # Errors
+/// Those of [`bind`]; those of [`private_file::share`] as the source of an error of kind `Other`.
+pub fn bind_for(path: &Path, users: &[u32]) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
     }
@@ -167,6 +184,11 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     // As root, another user may have replaced the folder by a link meanwhile.
     let address = folder.foreign_owner().and_then(|_| imp::path_in(&folder, new_name));
     let listener = UnixListener::bind(address.as_ref().unwrap_or(&new))?;
+    if !users.is_empty() {
+        private_file::share(&new, users, SharedAccess::Connect).map_err(io::Error::other)?;
+        let above = crate::filesystem::parent_folder(path);
+        private_file::share(above, users, SharedAccess::Enter).map_err(io::Error::other)?;
+    }
     folder.rename(new_name, name)?;
     Ok(listener)
 }

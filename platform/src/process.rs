@@ -47,9 +47,9 @@ pub enum Error {
         pid: u32,
     },
     /// The signal could not be sent.
-    #[error("cannot signal the process group {pid}")]
+    #[error("cannot signal the process {pid} or its group")]
     Signal {
-        /// The group.
+        /// The process, or the leader of the group.
         pid: u32,
         /// The error of the system.
         #[source]
@@ -129,6 +129,36 @@ pub fn kill_group(pid: u32) -> Result<(), Error> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(Error::Signal { pid, source: error.into() }),
     }
+}
+
+/// A signal that asks a process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndSignal {
+    /// SIGHUP.
+    Hangup,
+    /// SIGINT.
+    Interrupt,
+    /// SIGQUIT.
+    Quit,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Sends `signal` to the process `pid`, a child that was not waited for yet.
+///
+/// # Errors
+/// [`Error::Signal`].
+pub fn send_signal(pid: u32, signal: EndSignal) -> Result<(), Error> {
+    let number = match signal {
+        EndSignal::Hangup => Signal::HUP,
+        EndSignal::Interrupt => Signal::INT,
+        EndSignal::Quit => Signal::QUIT,
+        EndSignal::Terminate => Signal::TERM,
+    };
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL);
+    let sent = process.and_then(|process| rustix::process::kill_process(process, number));
+    sent.map_err(|error| Error::Signal { pid, source: error.into() })
 }
 
 /// Waits until a child of this process has ended, without collecting it: its process id stays its own, and its group

@@ -82,7 +82,7 @@ impl LoginDiagnosis {
         let document = status.as_ref().ok().and_then(|status| status.snapshot().document());
         Self {
             config: ConfigCondition::of(config),
-            condition: status.as_ref().ok().and_then(|status| LoginCondition::of(status)),
+            condition: status.as_ref().ok().and_then(LoginCondition::of),
             failed_refresh: document.and_then(|document| failed_refresh(stores, document)),
             status: status.map_err(manager::Error::from),
             keychain: KeychainDiagnosis {

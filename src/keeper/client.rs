@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codex_auth_platform::peer;
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::response::{IssuedToken, KeeperRefusal, KeeperStatus};
 use crate::config::Environment;
 use crate::home::Home;
+use crate::watch::Watch;
 
 /// Maximum response size; a response is a few kilobytes.
 const MAX_RESPONSE_SIZE: u64 = 256 * 1024;
@@ -18,6 +19,8 @@ const MAX_RESPONSE_SIZE: u64 = 256 * 1024;
 const CACHED_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum duration of the status request before a refresh.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a keeper to listen: a standby takes over within a second.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum duration of a request that may refresh; the keeper's own limits are shorter.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(200);
 
@@ -114,8 +117,29 @@ impl Client {
             RefreshPolicy::CachedOnly => self.get(&path, CACHED_TIMEOUT),
             RefreshPolicy::Wait => {
                 // A stopped process still accepts connections but never responds.
-                self.get::<KeeperStatus>("/v1/status", STATUS_TIMEOUT)?;
+                self.await_status()?;
                 self.get(&format!("{path}wait=yes"), REFRESH_TIMEOUT)
+            }
+        }
+    }
+
+    /// Returns the status, also of a keeper that takes over from one that has just exited.
+    fn await_status(&self) -> Result<KeeperStatus, ClientError> {
+        let ends = Instant::now() + TAKE_OVER_TIMEOUT;
+        let mut watch: Option<Watch> = None;
+        loop {
+            let outcome = self.get("/v1/status", STATUS_TIMEOUT);
+            let left = ends.saturating_duration_since(Instant::now());
+            match &outcome {
+                Err(ClientError::Unreachable { source, .. })
+                    if is_without_listener(source) && !left.is_zero() =>
+                {
+                    let files = || vec![self.path.clone()];
+                    let watch = watch.get_or_insert_with(|| Watch::new(files()));
+                    let _ = watch.wait(left);
+                    watch.update(files());
+                }
+                _ => return outcome,
             }
         }
     }
@@ -176,6 +200,11 @@ impl Client {
     fn invalid_response(&self, problem: &'static str) -> ClientError {
         ClientError::InvalidResponse { path: self.path.clone(), problem }
     }
+}
+
+/// Whether no process listens at the socket now.
+fn is_without_listener(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
 /// Returns the socket path of the keeper of `home`: in the home or, if that path is too long for a socket, in the

@@ -56,6 +56,35 @@ impl MissingSince {
     }
 }
 
+/// The name in the note of a keeper's lock, before its version.
+const PROGRAM: &str = "codex-auth keeper";
+
+/// The process that is the keeper of a home, by the note in its lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunningKeeper {
+    /// The name, version and process id.
+    pub holder: Holder,
+}
+
+impl RunningKeeper {
+    /// Returns the keeper of `home`; `None` if none runs. Acquires no lock.
+    #[must_use]
+    pub fn of(home: &Home) -> Option<Self> {
+        lock::holder(&home.keeper_lock()).map(|holder| Self { holder })
+    }
+
+    /// Returns whether it is of an older version than this program. The first versions noted none, and serve no exports.
+    #[must_use]
+    pub fn is_older(&self) -> bool {
+        let numbers = |version: &str| -> Vec<u64> {
+            version.split(['.', '-', '+']).map_while(|number| number.parse().ok()).collect()
+        };
+        let version = self.holder.program.strip_prefix(PROGRAM).unwrap_or_default().trim();
+        numbers(version) < numbers(env!("CARGO_PKG_VERSION"))
+    }
+}
+
 /// Why a keeper cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -137,7 +166,7 @@ impl KeeperLock {
     }
 
     fn of(home: Home, lock: FileLock) -> Self {
-        lock.write_note("codex-auth keeper");
+        lock.write_note(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")));
         let identity = filesystem::identity(lock.path());
         let folder = filesystem::identity(&home.folder());
         Self { home, lock, identity, folder, missing: Mutex::default() }

@@ -1,19 +1,20 @@
-//! The keeper's HTTP/1.1 server on a Unix socket, for processes of the same user.
+//! The keeper's HTTP/1.1 server on a Unix socket, for processes of the same user or of the user of an export.
 //!
 //! - `GET /v1/status` returns the status of keeper and login.
 //! - `GET /v1/token` returns an access token. `min_ttl=SECONDS` is its minimum remaining lifetime; `wait=yes`
-//!   refreshes it
-//!   if necessary.
+//!   refreshes it if necessary.
+//!
+//! The socket of an export serves the login of that export only.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use codex_auth_platform::filesystem::{self, FileId, Presence};
 use codex_auth_platform::peer;
+use codex_auth_platform::process::effective_uid;
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,14 +25,17 @@ use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch::Receiver;
 
-use super::KeeperShared;
 use super::connections::{ConnectionActivity, Connections};
+use super::export::Export;
+use super::file_watch::FileWatch;
 use super::response::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
+use super::shared::KeeperShared;
 use super::singleton::{Error, KeeperLock, LockCheck};
+use crate::document::AuthDocument;
 use crate::manager::{
     self, Divergence, JobFailure, RefreshReason, Snapshot, SnapshotStatus, Unusable, Usability,
 };
-use crate::watch::{WaitOutcome, Watch, WatchTrigger};
+use crate::remedy::ErrorKind;
 
 /// Maximum size of request line and headers; the minimum that hyper accepts.
 const MAX_REQUEST_SIZE: usize = 8 * 1024;
@@ -44,6 +48,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 #[derive(Debug)]
 pub struct KeeperSocket {
     path: PathBuf,
+    /// `None` for the socket of this user's processes, which serves any login.
+    export: Option<Arc<Export>>,
     bound: Option<BoundSocket>,
 }
 
@@ -58,13 +64,23 @@ impl KeeperSocket {
     /// or is removed later, is bound when that becomes possible.
     #[must_use]
     pub fn at(_post: &KeeperLock, path: &Path) -> Self {
-        let mut listener = Self { path: path.to_owned(), bound: None };
+        Self::listening(path.to_owned(), None)
+    }
+
+    /// As [`Self::at`], for an export of that keeper.
+    pub(super) fn of_export(_post: &KeeperLock, export: Export) -> Self {
+        Self::listening(export.socket(), Some(Arc::new(export)))
+    }
+
+    fn listening(path: PathBuf, export: Option<Arc<Export>>) -> Self {
+        let mut listener = Self { path, export, bound: None };
         listener.bind();
         listener
     }
 
     fn bind(&mut self) {
-        let bound = peer::bind(&self.path).and_then(|listener| {
+        let readers = self.export.as_ref().map(|export| export.readers()).unwrap_or_default();
+        let bound = peer::bind_for(&self.path, &readers).and_then(|listener| {
             listener.set_nonblocking(true)?;
             Ok(BoundSocket { listener, identity: filesystem::identity(&self.path) })
         });
@@ -80,7 +96,8 @@ impl KeeperSocket {
     /// Serves requests until it is dropped, or until another keeper has the lock.
     pub(super) async fn answer(mut self, shared: Arc<KeeperShared>, reads: Receiver<u64>) -> Error {
         let mut connections = Connections::default();
-        let mut changes = SocketWatch::of(&self.path);
+        let users = self.export.as_ref().map_or_else(|| vec![effective_uid()], |export| export.users());
+        let mut changes = FileWatch::of(vec![self.path.clone()]);
         let mut listener = self.registered();
         loop {
             let stream = tokio::select! {
@@ -105,16 +122,18 @@ impl KeeperSocket {
                     continue;
                 }
             };
-            let peer = match peer::require_same_user(&stream).and_then(|()| peer::credentials(&stream)) {
+            let permitted = |peer| peer::require_user(peer, &users).map(|()| peer);
+            let peer = match peer::credentials(&stream).and_then(permitted) {
                 Ok(peer) => peer,
                 Err(error) => {
                     tracing::warn!(%error, "rejected a connection of another user");
                     continue;
                 }
             };
-            let (shared, reads) = (Arc::clone(&shared), reads.clone());
+            let answers =
+                Answers { shared: Arc::clone(&shared), reads: reads.clone(), export: self.export.clone() };
             let served = connections.serve(peer, |activity| async move {
-                let _ = tokio::time::timeout(REQUEST_TIMEOUT, serve(stream, shared, reads, activity)).await;
+                let _ = tokio::time::timeout(REQUEST_TIMEOUT, serve(stream, answers, activity)).await;
             });
             if !served {
                 tracing::warn!(pid = peer.pid, "rejected a connection: too many requests are running");
@@ -156,62 +175,25 @@ async fn accept(listener: Option<&UnixListener>) -> UnixStream {
     }
 }
 
-/// Detects that the socket may have been removed or replaced.
-struct SocketWatch {
-    changed: Receiver<()>,
-    trigger: WatchTrigger,
-    stopped: Arc<AtomicBool>,
-}
-
-impl SocketWatch {
-    fn of(path: &Path) -> Self {
-        let files = vec![path.to_owned()];
-        let mut watch = Watch::new(files.clone());
-        let (sender, changed) = tokio::sync::watch::channel(());
-        let (trigger, stopped) = (watch.trigger(), Arc::new(AtomicBool::new(false)));
-        let stop = Arc::clone(&stopped);
-        let work = move || {
-            while watch.wait(Duration::MAX) == WaitOutcome::MaybeChanged && !stop.load(Ordering::Relaxed) {
-                watch.update(files.clone());
-                let _ = sender.send(());
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("codex-auth socket".to_owned()).spawn(work) {
-            tracing::error!(%error, "the socket is not bound again if it is removed: cannot start a thread");
-        }
-        Self { changed, trigger, stopped }
-    }
-
-    async fn next(&mut self) {
-        if self.changed.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Drop for SocketWatch {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.trigger.wake();
-    }
-}
-
 /// Whether `path` can be replaced by a socket: it is no directory, and connections to it are refused.
 fn is_replaceable(path: &Path) -> bool {
     !path.is_dir()
         && peer::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-async fn serve(
-    stream: UnixStream,
+/// What the answers of a socket are made from.
+#[derive(Clone)]
+struct Answers {
     shared: Arc<KeeperShared>,
     reads: Receiver<u64>,
-    activity: ConnectionActivity,
-) {
+    export: Option<Arc<Export>>,
+}
+
+async fn serve(stream: UnixStream, answers: Answers, activity: ConnectionActivity) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         activity.record_request();
-        let (shared, reads) = (Arc::clone(&shared), reads.clone());
-        async move { Ok::<_, Infallible>(shared.answer(&request, &reads).await) }
+        let answers = answers.clone();
+        async move { Ok::<_, Infallible>(answers.answer(&request).await) }
     });
     let mut server = http1::Builder::new();
     server
@@ -224,22 +206,19 @@ async fn serve(
     }
 }
 
-impl KeeperShared {
-    async fn answer<B>(
-        self: &Arc<Self>,
-        request: &Request<B>,
-        reads: &Receiver<u64>,
-    ) -> Response<Full<Bytes>> {
+impl Answers {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET {
             return malformed("the method must be GET", StatusCode::METHOD_NOT_ALLOWED);
         }
         match request.uri().path() {
             "/v1/status" => {
-                self.manager.catch_up().await;
+                // The response must show the effect of every command that has exited.
+                self.shared.manager.catch_up().await;
                 json(StatusCode::OK, &self.status().await)
             }
             "/v1/token" => match TokenQuery::read(request.uri().query()) {
-                Ok(query) => self.token(&query, reads).await,
+                Ok(query) => self.token(query).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
             },
             _ => malformed("the paths are /v1/status and /v1/token", StatusCode::NOT_FOUND),
@@ -247,46 +226,69 @@ impl KeeperShared {
     }
 
     async fn status(&self) -> KeeperStatus {
-        let snapshot = self.manager.current();
-        let usability = self.manager.usability(&snapshot).await;
-        KeeperStatus {
+        let shared = &self.shared;
+        let snapshot = shared.manager.current();
+        let status = KeeperStatus {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            home: self.home.path().to_string_lossy().into_owned(),
+            home: shared.home.path().to_string_lossy().into_owned(),
+            account: None,
+            reason: None,
+            kind: None,
+            busy: None,
+            expires_at: None,
+            next_refresh_at: None,
+        };
+        if let Some(failure) = self.other_login(&snapshot) {
+            return KeeperStatus { reason: Some(failure.message), kind: Some(failure.kind), ..status };
+        }
+        let usability = shared.manager.usability(&snapshot).await;
+        KeeperStatus {
             account: KeeperAccount::of(snapshot.document()),
             reason: usability.reason().map(ToString::to_string),
             kind: usability.reason().map(manager::Error::kind),
             busy: usability.busy(),
-            expires_at: snapshot.expires_at(self.clock.now()),
-            next_refresh_at: self.next_refresh(&snapshot),
+            expires_at: snapshot.expires_at(shared.clock.now()),
+            next_refresh_at: shared.next_refresh(&snapshot),
+            ..status
         }
     }
 
-    async fn token(self: &Arc<Self>, query: &TokenQuery, reads: &Receiver<u64>) -> Response<Full<Bytes>> {
-        // The response must show the effect of every command that has exited.
-        self.manager.catch_up().await;
-        let mut snapshot = self.manager.current();
-        if let Usability::Unusable(error @ manager::Error::Unusable(Unusable::Forbidden(_))) =
-            snapshot.usability(self.clock.now())
-        {
-            let failure = JobFailure::from(&error);
+    async fn token(&self, mut query: TokenQuery) -> Response<Full<Bytes>> {
+        let shared = &self.shared;
+        shared.manager.catch_up().await;
+        let mut snapshot = shared.manager.current();
+        if self.export.is_some() {
+            query.cap(&snapshot);
+        }
+        let forbidden = match snapshot.usability(shared.clock.now()) {
+            Usability::Unusable(error @ manager::Error::Unusable(Unusable::Forbidden(_))) => {
+                Some(JobFailure::from(&error))
+            }
+            _ => self.other_login(&snapshot),
+        };
+        if let Some(failure) = forbidden {
             return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
         }
-        if !self.serves(&snapshot, query) && query.permission == RefreshPermission::Wait {
+        if !self.serves(&snapshot, &query) && query.permission == RefreshPermission::Wait {
             let reason = query
                 .min_ttl
                 .map_or(RefreshReason::Stale, |min| RefreshReason::MinTtl(min.unsigned_abs().as_secs()));
-            if let Err(failure) = self.refresh(reason, snapshot).await
-                && !self.is_valid(&self.manager.current())
+            if let Err(failure) = shared.refresh(reason, snapshot).await
+                && !self.is_valid(&shared.manager.current())
             {
                 return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
             }
-            snapshot = self.manager.current();
+            snapshot = shared.manager.current();
+            // Another account may have logged in meanwhile.
+            if let Some(failure) = self.other_login(&snapshot) {
+                return refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE);
+            }
         }
         let unseen = match snapshot.divergence() {
             Some(Divergence::Unreadable(error)) => Some(error.to_string()),
-            _ if reads.has_changed().is_err() => Some("the file watcher stopped".to_owned()),
+            _ if self.reads.has_changed().is_err() => Some("the file watcher stopped".to_owned()),
             _ => None,
         };
         if let Some(why) = unseen {
@@ -295,24 +297,38 @@ impl KeeperShared {
         // After a refresh any valid token is returned; without one the caller can still refresh by itself.
         let enough = match query.permission {
             RefreshPermission::Wait => self.is_valid(&snapshot),
-            RefreshPermission::None => self.serves(&snapshot, query),
+            RefreshPermission::None => self.serves(&snapshot, &query),
         };
         match snapshot.bearer().filter(|_| enough) {
-            Some(bearer) => {
-                json(StatusCode::OK, &response::issued_token(&self.home, &snapshot, bearer, self.clock.now()))
-            }
+            Some(bearer) => json(
+                StatusCode::OK,
+                &response::issued_token(&shared.home, &snapshot, bearer, shared.clock.now()),
+            ),
             None => refused(&KeeperRefusal::TooShort, StatusCode::CONFLICT),
         }
     }
 
+    /// Returns the refusal of a socket whose export is not of the login in `snapshot`.
+    fn other_login(&self, snapshot: &Snapshot) -> Option<JobFailure> {
+        let (export, document) = (self.export.as_ref()?, snapshot.document()?);
+        let message = match (export.is_of(document), document.exported(self.shared.clock.now())) {
+            (true, Some(_)) => return None,
+            (true, None) => {
+                "the login of this keeper is not one that it exports: it does not expire by itself"
+            }
+            (false, _) => "another account is logged in than the one that this keeper exports here",
+        };
+        Some(JobFailure::new(ErrorKind::Failed, message))
+    }
+
     /// Whether its token has not expired.
     fn is_valid(&self, snapshot: &Snapshot) -> bool {
-        matches!(snapshot.status(self.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale)
+        matches!(snapshot.status(self.shared.clock.now()), SnapshotStatus::Fresh | SnapshotStatus::Stale)
     }
 
     /// Whether its token satisfies the request.
     fn serves(&self, snapshot: &Snapshot, query: &TokenQuery) -> bool {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         let lasts =
             |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
         snapshot.status(now) == SnapshotStatus::Fresh && query.min_ttl.is_none_or(lasts)
@@ -348,6 +364,16 @@ impl TokenQuery {
             }
         }
         Ok(parsed)
+    }
+}
+
+impl TokenQuery {
+    /// Limits the requested lifetime to half of what the authority issues, so that no caller in a container can have
+    /// tokens refreshed faster than that.
+    fn cap(&mut self, snapshot: &Snapshot) {
+        let lifetime = snapshot.document().and_then(AuthDocument::lifetime);
+        let half = lifetime.map_or(SignedDuration::ZERO, |lifetime| lifetime / 2);
+        self.min_ttl = self.min_ttl.map(|min| min.min(half));
     }
 }
 

@@ -12,12 +12,15 @@ use crate::home::{Home, RecordPaths};
 /// Names in `codex-auth` that cannot be the name of a document's folder.
 const RESERVED_NAMES: &[&str] = &[
     "accounts.toml",
+    "exports.json",
+    "exports.lock",
     "history",
     "keeper",
     "keeper.lock",
     "link",
     "login",
     "refresh.lock",
+    "runs",
     "rescue",
     "state.json",
 ];

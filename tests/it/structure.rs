@@ -87,7 +87,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("watch", &["filesystem", "private_file"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["process", "sync"]),
-    ("keeper", &["filesystem", "lock", "peer"]),
+    ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),
 ];

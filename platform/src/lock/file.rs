@@ -2,11 +2,16 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs2::FileExt;
+use rustix::io::FdFlags;
 
 use super::attempt::{self, LockFileMode, attempt};
 use super::error::Error;
@@ -115,6 +120,20 @@ impl FileLock {
         if note::write(&self.file, program).is_ok() {
             self.signed.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Lets the child of `command` hold the lock too: it is released when both processes have ended, or this one drops
+    /// it.
+    pub fn share_with_child(&self, command: &mut Command) {
+        let file = self.file.as_raw_fd();
+        let share = move || {
+            // SAFETY: the child has a copy of this process's open files.
+            let file = unsafe { BorrowedFd::borrow_raw(file) };
+            rustix::io::fcntl_setfd(file, FdFlags::empty()).map_err(io::Error::from)
+        };
+        // SAFETY: only async-signal-safe code may run between fork and exec; this is one system call, and an error is a
+        // number that is not allocated.
+        unsafe { command.pre_exec(share) };
     }
 
     /// Returns the path of the lock file.

@@ -70,6 +70,20 @@ pub fn create_directory(path: &Path) -> Result<(), Error> {
     folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })
 }
 
+/// Removes the folder `path` with everything in it. Links in it are removed and not followed; a missing folder is no
+/// error.
+///
+/// # Errors
+/// [`Error::ReadOnly`]; [`Error::Io`].
+pub fn remove_directory(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from_write("remove", path, 0, error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns what can be done in the folder `path`; links are followed. For root, a folder without write permission is
 /// writable.
 ///

@@ -114,6 +114,29 @@ pub enum Error {
         #[source]
         source: Option<io::Error>,
     },
+    /// The file system, or this operating system, cannot give single users access.
+    #[error(
+        "{path} cannot be shared with another user: there are no POSIX access control lists here; choose a folder on a \
+         file system of Linux that has them"
+    )]
+    NoAccessLists {
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// A user who does not exist in the user namespace of this process.
+    #[error("{path} cannot be shared with user {}: no such user in this user namespace", numbers(.users))]
+    UnknownUser {
+        /// The file or folder.
+        path: PathBuf,
+        /// The users.
+        users: Vec<u32>,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
     /// The file is itself a mount point, so it cannot be replaced.
     #[error(
         "{path} is mounted by itself and cannot be replaced safely; mount the folder instead of the file"
@@ -195,6 +218,10 @@ impl Error {
 
 fn unsafe_link(error: &io::Error) -> Option<UnsafeLink> {
     error.get_ref()?.downcast_ref::<UnsafeLink>().cloned()
+}
+
+fn numbers(users: &[u32]) -> String {
+    users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns who may read `path`, and what this user can do.

@@ -23,18 +23,23 @@ mod paths;
 mod predicate;
 mod replacement;
 mod reserved;
+mod sharing;
 mod temporary;
 mod walk;
 
-pub use attributes::Flag;
+pub use attributes::{Flag, is_mapped_user};
 pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, repair};
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
-pub use directory::{DirectoryState, create_directory, directory_state};
+pub use directory::{DirectoryState, create_directory, directory_state, remove_directory};
 pub use error::Error;
 pub use paths::{FolderLocation, Links, links_on_the_way, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
-pub use replacement::{FileMode, MountPolicy, Replacement, ReplacementNote, replace, test_replacement};
+pub use replacement::{
+    FileMode, MountPolicy, Replacement, ReplacementNote, replace, replace_shared, test_replacement,
+};
 pub use reserved::{ReservedFile, is_blank};
+pub use sharing::{SharedAccess, share};
+pub use temporary::unique_name;
 pub use walk::{UnsafeLink, check_link_target};
 
 pub(crate) use folder::{OpenFolder, check_writable};

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
-use rustix::fs::{Gid, Mode, OFlags};
+use rustix::fs::{FileType, Gid, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes;
@@ -16,6 +16,7 @@ use super::error::Error;
 use super::folder::{self, FolderEntry, ModeChange, OpenFolder, OwnershipChange};
 use super::paths::{Links, resolve};
 use super::predicate;
+use super::sharing::{SharedAccess, share};
 use super::temporary::{self, TemporaryFile};
 use crate::filesystem::{self, MountPoint};
 use crate::space;
@@ -244,6 +245,30 @@ pub fn replace(
     mode: FileMode,
 ) -> Result<Vec<ReplacementNote>, Error> {
     Replacement::prepare(path, bytes.len() as u64, links, mount_policy, mode)?.commit(bytes)
+}
+
+/// Replaces the content of a file, as [`replace`] does, with one that `users` may read too: they are listed before it
+/// has the name ([`share`]). A link at `path` is replaced, not followed.
+///
+/// # Errors
+/// Those of [`Replacement::reserve`], [`Replacement::commit`] and [`share`]; the old file is unchanged.
+pub fn replace_shared(path: &Path, bytes: &[u8], users: &[u32]) -> Result<(), Error> {
+    let failed = |error| Error::from_write("replace", path, bytes.len() as u64, error);
+    let (folder, name) = OpenFolder::parent_of(path).map_err(failed)?;
+    if folder.entry(name).map_err(failed)?.is_some_and(|entry| entry.kind == FileType::Symlink) {
+        folder.unlink(name).map_err(failed)?;
+    }
+    let replacement = Replacement::prepare(
+        path,
+        bytes.len() as u64,
+        Links::Refuse,
+        MountPolicy::Refuse,
+        FileMode::Private,
+    )?;
+    if let (ReplacementMethod::Rename(temporary), false) = (&replacement.method, users.is_empty()) {
+        share(&replacement.target.with_file_name(temporary.name()), users, SharedAccess::Read)?;
+    }
+    replacement.commit(bytes).map(drop)
 }
 
 /// Gives `file` the mode and group of the `old` file `name`, and returns whether it could.

@@ -77,6 +77,10 @@ impl TemporaryFile {
         &self.file
     }
 
+    pub(crate) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
     pub(crate) fn folder(&self) -> &OpenFolder {
         &self.folder
     }
@@ -128,6 +132,12 @@ fn unlink_open(folder: &OpenFolder, name: &OsStr, close: impl FnOnce()) -> io::R
 pub(crate) fn leftovers(folder: &OpenFolder, target: &OsStr) -> Vec<(OsString, File)> {
     let names = folder.names().unwrap_or_default().into_iter().filter(|name| is_temporary_for(target, name));
     names.filter_map(|name| lock_if_dead(folder, &name).map(|held| (name, held))).collect()
+}
+
+/// Returns 16 hex digits that differ between calls and processes; not for secrets.
+#[must_use]
+pub fn unique_name() -> String {
+    format!("{:016x}", random())
 }
 
 /// Returns 64 bits that differ between calls and processes; not for secrets.

@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use codex_auth::error::Remedy;
+use codex_auth::keeper::ExportError;
 use codex_auth::manager::JobFailure;
 use codex_auth::{ErrorKind, config, login, manager, store};
 
@@ -82,6 +83,8 @@ pub(crate) struct CommandError {
     hints: Vec<String>,
     causes: Vec<String>,
     reported: bool,
+    /// The exit code of a command that was run, instead of that of `exit`.
+    code: Option<u8>,
 }
 
 /// The result of a command.
@@ -89,7 +92,14 @@ pub(crate) type CommandOutcome = Result<(), CommandError>;
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), reported: false }
+        Self {
+            exit,
+            message: message.into(),
+            hints: Vec::new(),
+            causes: Vec::new(),
+            reported: false,
+            code: None,
+        }
     }
 
     fn sorted(
@@ -126,6 +136,16 @@ impl CommandError {
         Self { reported: true, ..Self::new(exit, "") }
     }
 
+    /// The end of a command that was run for the user, whose exit code is passed on.
+    pub(crate) fn exited(code: u8) -> Self {
+        Self::reported(Exit::Failed).with_code(code)
+    }
+
+    /// Sets the exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
     /// Adds a hint before the others.
     pub(crate) fn first_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.insert(0, hint.into());
@@ -147,11 +167,11 @@ impl CommandError {
     }
 
     pub(crate) fn exit(&self) -> ExitCode {
-        self.exit.into()
+        self.code().into()
     }
 
     pub(crate) fn code(&self) -> u8 {
-        self.exit as u8
+        self.code.unwrap_or(self.exit as u8)
     }
 
     pub(crate) fn word(&self) -> &'static str {
@@ -200,6 +220,21 @@ impl From<login::Error> for CommandError {
             _ => return codex_auth::Error::from(error).into(),
         };
         Self::from(codex_auth::Error::from(error)).hint(hint)
+    }
+}
+
+impl From<ExportError> for CommandError {
+    fn from(error: ExportError) -> Self {
+        let (exit, hint) = match &error {
+            ExportError::NotLoggedIn => (Exit::Failed, Some(LOG_IN_FIRST)),
+            ExportError::NotExported { .. } => {
+                (Exit::Failed, Some("to see the exports: codex sync export list"))
+            }
+            ExportError::Lock(_) => (Exit::LockTimeout, None),
+            ExportError::File(_) => (Exit::StoreUnavailable, None),
+            _ => (Exit::Failed, None),
+        };
+        hint.into_iter().fold(Self::new(exit, error.to_string()), Self::hint)
     }
 }
 

@@ -38,7 +38,17 @@ pub(crate) const REFRESH: &str = examples!["codex refresh", "codex refresh --jso
 pub(crate) const MIGRATE: &str =
     examples!["codex migrate --to keychain --dry-run", "codex migrate --to keychain"];
 pub(crate) const WATCH: &str = examples!["codex watch", "codex watch --json | jq -r .event"];
+pub(crate) const RUN: &str = examples![
+    "codex run -- codex exec \"a prompt\"",
+    "codex run --env TOKEN -- sh -c 'curl --oauth2-bearer \"$TOKEN\" \"$API\"'",
+];
 pub(crate) const SYNC: &str = examples!["codex sync install --now", "codex sync status"];
+pub(crate) const EXPORT: &str = examples![
+    "codex sync export ~/codex-export",
+    "codex sync export ~/codex-export --uid 100999",
+    "codex sync export list --json",
+    "codex sync export remove ~/codex-export",
+];
 pub(crate) const DOCTOR: &str = examples!["codex doctor", "codex doctor --fix"];
 pub(crate) const APP_SERVER: &str = examples!["codex app-server", "codex app-server --listen stdio://"];
 pub(crate) const COMPLETIONS: &str = examples![

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use codex_auth::error::Remedy;
+use codex_auth::keeper::ExportList;
 use codex_auth::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope, RemovedCopy};
 use codex_auth::manager::{Job, JobFailure};
 use serde_json::json;
@@ -47,6 +48,10 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
     })?;
     if !report.failed.is_empty() {
         return show(&report, scope, output);
+    }
+    // A running keeper does the same as soon as it notices.
+    if let Err(error) = ExportList::withdraw(session.home(), session.environment.lock_timeout) {
+        output.warn(&format!("a token may remain in an export: {error}"));
     }
     let show = |output: &Output| show(&report, scope, output);
     daemon::after_change(arguments.daemon, CommandEffect::Login, session.home(), None, output, show)

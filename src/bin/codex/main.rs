@@ -24,6 +24,7 @@ mod next_version;
 mod output;
 mod provider;
 mod refresh;
+mod run;
 mod runtime;
 mod status;
 mod sync;
@@ -100,6 +101,8 @@ enum Command {
     Migrate(migrate::MigrateArguments),
     /// Print every change of the login, by any program, until interrupted
     Watch(watch::WatchArguments),
+    /// Run a command with a private home that holds an access token, and no refresh token
+    Run(run::RunArguments),
     /// Keep the login fresh in the background
     Sync(sync::SyncArguments),
     /// Find what is wrong with a login, and print how to fix it
@@ -157,7 +160,11 @@ impl Command {
             Self::Refresh(refresh) => Some(refresh.json),
             Self::Watch(watch) => Some(watch.json),
             Self::Sync(sync) => sync.json(),
-            Self::AppServer(_) | Self::Completions(_) | Self::Man(_) | Self::Transaction(_) => None,
+            Self::AppServer(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Run(_)
+            | Self::Transaction(_) => None,
         }
     }
 
@@ -170,6 +177,7 @@ impl Command {
             Self::Migrate(arguments) => migrate::run(arguments, output),
             Self::Refresh(arguments) => refresh::run(arguments, output),
             Self::Watch(arguments) => watch::run(arguments, output),
+            Self::Run(arguments) => run::run(arguments, output),
             Self::Sync(arguments) => sync::run(arguments, output),
             Self::AppServer(arguments) => app_server::run(arguments, output),
             Self::Transaction(arguments) => child::serve(arguments, output),

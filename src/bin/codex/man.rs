@@ -165,7 +165,8 @@ fn program_sections() -> Roff {
         ("codex-auth/state.json", "state of the login that all processes share; contains no secret"),
         ("codex-auth/rescue", "new tokens, from their arrival until they are stored"),
         ("codex-auth/refresh.lock", "locked by the process that changes the login"),
-        ("codex-auth/keeper/sock", "socket of the keeper; its folder can be mounted into a container"),
+        ("codex-auth/keeper/sock", "socket of the keeper, for processes of this user"),
+        ("codex-auth/exports.json", "the folders into which the keeper exports the login"),
     ] {
         item(&mut own, path, purpose);
     }

@@ -9,7 +9,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 16] = [
+pub(crate) const COMMANDS: [&str; 17] = [
     "--help",
     "-c",
     "app-server",
@@ -21,6 +21,7 @@ pub(crate) const COMMANDS: [&str; 16] = [
     "man",
     "migrate",
     "refresh",
+    "run",
     "status",
     "sync",
     "token",

@@ -19,6 +19,9 @@ mod logout;
 mod macos;
 mod messages;
 mod migrate;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod run;
 mod second_name;
 pub mod shells;
 mod status;
@@ -33,7 +36,7 @@ mod usable;
 mod usage;
 
 /// The commands that the help names.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "login",
     "logout",
     "status",
@@ -41,6 +44,7 @@ const COMMANDS: [&str; 12] = [
     "refresh",
     "migrate",
     "watch",
+    "run",
     "sync",
     "doctor",
     "app-server",

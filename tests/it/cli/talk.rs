@@ -23,6 +23,7 @@ fn help_is_short_and_names_every_command() {
       refresh      Get a new access token now
       migrate      Move the login to another store
       watch        Print every change of the login, by any program, until interrupted
+      run          Run a command with a private home that holds an access token, and no refresh token
       sync         Keep the login fresh in the background
       doctor       Find what is wrong with a login, and print how to fix it
       app-server   Answer an editor's requests about the account, and pass on the others

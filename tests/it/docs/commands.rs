@@ -20,12 +20,10 @@ pub struct Program {
 impl Program {
     pub fn new() -> Self {
         let mut program = Self { home: TestHome::new(), commands: Vec::new(), options: Vec::new() };
-        for command in program.read_help(&[]) {
-            let below = program.read_help(&[&command]);
-            for name in &below {
-                program.read_help(&[&command, name]);
-            }
-            program.commands.extend(below.iter().map(|name| format!("{command} {name}")));
+        let mut rest = program.read_help(&[]);
+        while let Some(command) = rest.pop() {
+            let below = program.read_help(&command.split(' ').collect::<Vec<_>>());
+            rest.extend(below.iter().map(|name| format!("{command} {name}")));
             program.commands.push(command);
         }
         program
@@ -71,8 +69,14 @@ impl Program {
         if foreign {
             return None;
         }
-        let ended = self.home.codex(words.iter().map(String::as_str).chain(["--help"])).run();
-        (ended.code != Some(0)).then(|| format!("`codex {}`: {}", words.join(" "), ended.err.trim()))
+        // Before the arguments of another program.
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        let (before, behind) = words.split_at(end);
+        let words =
+            || before.iter().map(String::as_str).chain(["--help"]).chain(behind.iter().map(String::as_str));
+        let ended = self.home.codex(words()).run();
+        (ended.code != Some(0))
+            .then(|| format!("`codex {}`: {}", words().collect::<Vec<_>>().join(" "), ended.err.trim()))
     }
 
     /// The commands that a document does not mention in its text.

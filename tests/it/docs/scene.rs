@@ -15,7 +15,7 @@ pub enum Scene {
     Locked,
     /// A login in the file, and an authority that revokes nothing.
     NoRevocation,
-    /// A keeper whose socket is mounted at `/run/codex/sock`, and no home of its own.
+    /// A keeper, and a folder for an export that is mounted at `/run/codex-auth` too.
     Keeper,
     /// The environment variable of a personal access token is set.
     AccessToken,
@@ -42,6 +42,14 @@ const SCENES: &[(&str, &str, Scene)] = &[
     ("README.md", "A failed login has logged me out", Scene::LoggedIn),
     ("README.md", "Did the logout revoke my tokens?", Scene::NoRevocation),
     ("README.md", "How do I use two accounts?", Scene::NoKeychain),
+    (".github/CONTAINERS.md", "Containers and sandboxes", Scene::Keeper),
+    (".github/CONTAINERS.md", "An unmodified Codex", Scene::Keeper),
+    (".github/CONTAINERS.md", "A single command", Scene::Keeper),
+    (
+        ".github/CONTAINERS.md",
+        "Recipes",
+        Scene::NotRun("no engine runs here; interop/containers.rs makes the same mounts and namespaces"),
+    ),
     (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (
         ".github/CONTRIBUTING.md",

@@ -3,6 +3,7 @@
 //! A fixture never changes: formats only gain fields.
 
 mod disk;
+mod schema;
 mod wire;
 
 use std::collections::BTreeSet;

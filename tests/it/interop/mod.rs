@@ -7,6 +7,9 @@ mod completions;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+mod containers;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 mod daemon;

@@ -8,6 +8,15 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+/// Which bearer tokens a provider accepts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AcceptedTokens {
+    #[default]
+    All,
+    Only(String),
+    None,
+}
+
 /// The provider. It ends with the test process.
 pub struct Provider {
     url: String,
@@ -19,13 +28,19 @@ pub struct Provider {
 struct Shared {
     /// The bearer tokens of the turns.
     bearers: Mutex<Vec<String>>,
+    accepted: Mutex<AcceptedTokens>,
     held: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Provider {
+    /// A provider on this machine.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// A provider at `listener`, which may be in another network.
+    pub fn on(listener: TcpListener) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::<Shared>::default();
         let seen = Arc::clone(&shared);
@@ -39,9 +54,14 @@ impl Provider {
         Self { url, shared }
     }
 
-    /// The bearer tokens of the turns so far, also of those that are not answered yet.
+    /// The bearer tokens of the turns so far that were not refused, also of those that are not answered yet.
     pub fn bearers(&self) -> Vec<String> {
         self.shared.bearers.lock().unwrap().clone()
+    }
+
+    /// Refuses all other tokens from now on.
+    pub fn accept(&self, accepted: AcceptedTokens) {
+        *self.shared.accepted.lock().unwrap() = accepted;
     }
 
     /// Answers no turn until this is called with `false`.
@@ -107,7 +127,17 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let bearer = headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    shared.bearers.lock().unwrap().push(bearer.unwrap_or_default().to_owned());
+    let bearer = bearer.unwrap_or_default();
+    let is_accepted = match &*shared.accepted.lock().unwrap() {
+        AcceptedTokens::All => true,
+        AcceptedTokens::Only(token) => token == bearer,
+        AcceptedTokens::None => false,
+    };
+    if !is_accepted {
+        let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return stream.write_all(refusal);
+    }
+    shared.bearers.lock().unwrap().push(bearer.to_owned());
     drop(shared.changed.wait_while(shared.held.lock().unwrap(), |held| *held).unwrap());
     let message = json!({
         "type": "message", "role": "assistant", "id": "m", "content": [{"type": "output_text", "text": "pong"}],

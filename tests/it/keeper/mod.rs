@@ -7,7 +7,14 @@ mod clocks;
 #[cfg(target_os = "linux")]
 mod closed;
 mod codexes;
+// Linux: another user and mounts.
+#[cfg(target_os = "linux")]
+mod export_users;
+pub mod exports;
 mod failover;
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod hostile;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod keychain;

@@ -1,5 +1,6 @@
 //! `codex sync`: runs the keeper in the foreground or as a user service, and shows its status.
 
+mod export;
 mod run;
 mod service;
 mod status;
@@ -8,6 +9,7 @@ mod upgrade;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use self::run::keep_beside;
 pub(crate) use self::service::Installation;
 
 use crate::error::CommandOutcome;
@@ -23,11 +25,13 @@ pub(crate) struct SyncArguments {
 #[derive(Debug, Subcommand)]
 enum SyncCommand {
     /// Keep the login fresh until interrupted; a second keeper stands by
-    Run,
+    Run(run::KeeperArguments),
     /// Start the keeper at every login: a systemd user unit, or a launchd agent on macOS
     Install(service::Install),
     /// Stop the keeper and remove its service
     Uninstall(service::Uninstall),
+    /// Hand in the login to containers: a folder with an access token and a socket, without the refresh token
+    Export(export::ExportArguments),
     /// Show whether a keeper runs, and when it refreshes next
     Status(status::SyncStatusArguments),
 }
@@ -35,7 +39,8 @@ enum SyncCommand {
 impl SyncArguments {
     pub(crate) fn json(&self) -> Option<bool> {
         match &self.command {
-            SyncCommand::Run | SyncCommand::Install(_) | SyncCommand::Uninstall(_) => None,
+            SyncCommand::Run(_) | SyncCommand::Install(_) | SyncCommand::Uninstall(_) => None,
+            SyncCommand::Export(export) => Some(export.json()),
             SyncCommand::Status(status) => Some(status.json),
         }
     }
@@ -43,7 +48,8 @@ impl SyncArguments {
 
 pub(crate) fn run(arguments: &SyncArguments, output: &mut Output) -> CommandOutcome {
     match &arguments.command {
-        SyncCommand::Run => run::run(output),
+        SyncCommand::Run(arguments) => run::run(arguments, output),
+        SyncCommand::Export(arguments) => export::run(arguments, output),
         SyncCommand::Install(arguments) => service::install(arguments, output),
         SyncCommand::Uninstall(arguments) => service::uninstall(arguments, output),
         SyncCommand::Status(arguments) => status::run(arguments, output),

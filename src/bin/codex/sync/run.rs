@@ -1,7 +1,9 @@
 //! `codex sync run`: runs the keeper in the foreground, as a service manager starts it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use codex_auth::config::LogLevel;
 use codex_auth::keeper;
 use codex_auth::keeper::{Keeper, KeeperLock, KeeperSocket, RefreshFuture, Refresher};
@@ -9,12 +11,20 @@ use codex_auth::manager::{AccountPolicy, AuthManager, Job, RefreshReason, Snapsh
 use codex_auth::store::Holder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::export;
 use super::supervisor::{ServiceState, Supervisor, Watchdog};
 use super::upgrade::UpgradeCheck;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::{child, log, runtime};
+
+#[derive(Args, Debug)]
+pub(crate) struct KeeperArguments {
+    /// Export the login into this folder too, as `codex sync export DIR` does; may be given several times
+    #[arg(long, value_name = "DIR")]
+    export: Vec<PathBuf>,
+}
 
 /// Refreshes in a child process, which continues if the keeper is killed.
 struct ChildRefresher;
@@ -26,9 +36,10 @@ impl Refresher for ChildRefresher {
     }
 }
 
-pub(super) fn run(output: &mut Output) -> CommandOutcome {
+pub(super) fn run(arguments: &KeeperArguments, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
     log::start(&session.environment, Some(LogLevel::Info));
+    export::add_all(&arguments.export, &session)?;
     runtime::run(keep(&session))
 }
 
@@ -106,6 +117,16 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
             }
         }
     }
+}
+
+/// Keeps the login fresh beside other work of this process, while no other keeper does. Never ends but by an error.
+pub(crate) async fn keep_beside(session: &CommandContext) -> Result<(), keeper::Error> {
+    let lock = KeeperLock::acquire(session.home(), &session.environment, |_| {}).await?;
+    let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
+    let manager = manager.policy(AccountPolicy::Follow).open_anyway();
+    let listener = listen(session, &lock);
+    let keeper = Keeper::new(lock, manager, Box::new(ChildRefresher), session.clock.clone());
+    keeper.run(listener, std::future::pending()).await
 }
 
 fn listen(session: &CommandContext, lock: &KeeperLock) -> Option<KeeperSocket> {

@@ -8,6 +8,7 @@ use codex_auth::config::{Environment, Network, NetworkSetting, UserFolders};
 use codex_auth::{Home, keeper, store};
 use codex_auth_platform::service::{self, ManagerCall, Service, ServiceFolders, ServiceManager, Start};
 
+use super::export;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::hand_over;
@@ -31,6 +32,10 @@ pub(crate) struct Install {
     /// Start it now, not only at the next login
     #[arg(long)]
     now: bool,
+
+    /// Export the login into this folder too, as `codex sync export DIR` does; may be given several times
+    #[arg(long, value_name = "DIR")]
+    export: Vec<PathBuf>,
 
     /// Only show what would be written and run
     #[arg(long)]
@@ -88,6 +93,9 @@ impl Installation {
 
 pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
+    if !arguments.dry_run {
+        export::add_all(&arguments.export, &session)?;
+    }
     let installation = Installation::of(session.home(), &session.environment)?;
     installation.check_user()?;
     let Installation { manager, service, file, .. } = &installation;
@@ -189,6 +197,9 @@ fn service_of(home: &Home, default: bool, environment: &Environment) -> Service 
     let socket = keeper::Client::of(home, environment);
     let socket_folder = socket.as_ref().and_then(|client| client.path().ancestors().nth(2));
     writes.extend(socket_folder.filter(|folder| !folder.starts_with(home.path())).map(ToOwned::to_owned));
+    // A list that cannot be read is reported by the keeper.
+    let exports = keeper::ExportList::read(home).unwrap_or_default().exports;
+    writes.extend(exports.into_iter().map(|export| export.folder));
     writes.sort();
     writes.dedup();
     Service {

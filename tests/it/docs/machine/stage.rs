@@ -57,9 +57,9 @@ impl Stage {
                 keeper.type_in("codex sync run");
                 let ready = "keeping the login fresh";
                 keeper.await_on_screen(Duration::from_secs(60), ready, |screen| screen.contains(ready));
-                let socket = stage.container.home(".codex/codex-auth/keeper");
-                stage.container.mount(&socket, "run/codex", Access::ReadOnly);
-                stage.container.set("CODEX_HOME", "/run");
+                let export = stage.container.home("codex-export");
+                std::fs::create_dir(&export).unwrap();
+                stage.container.mount(&export, "run/codex-auth", Access::ReadOnly);
                 stage._keeper = Some(keeper);
             }
             Scene::AccessToken => {
