@@ -6,11 +6,11 @@ mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 
 use self::cycles::{cycle, imports_of};
 pub use self::source::{Source, root, sources};
-use self::source::{public_types, words};
+use self::source::{public_types, tests_of, words};
 
 /// The maximum number of lines of a file before its tests.
 const MAX_LINES: usize = 400;
@@ -71,8 +71,9 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         "keeper",
         &["backoff", "clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"],
     ),
+    ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
-    ("error", &["config", "login", "manager", "remedy", "store"]),
+    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
 /// The modules of the platform crate that each module may import.
@@ -89,6 +90,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("watch", &["filesystem", "private_file"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["process", "sync"]),
+    ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),
@@ -343,17 +345,6 @@ fn the_docs_of_a_file_begin_with_one_sentence() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// The line of the unit tests of a file, if these are its last item.
-fn tests_of(source: &Source) -> Option<usize> {
-    let tokens: Vec<_> = source.tokens().into_iter().collect();
-    let [.., TokenTree::Punct(mark), TokenTree::Group(cfg), TokenTree::Ident(item), _, body] = &tokens[..]
-    else {
-        return None;
-    };
-    let tests = cfg.stream().to_string().replace(' ', "") == "cfg(test)" && item == "mod";
-    (tests && matches!(body, TokenTree::Group(_))).then(|| mark.span().start().line)
 }
 
 #[test]

@@ -20,6 +20,7 @@ use codex_auth_platform::filesystem::{self, FileId};
 use codex_auth_platform::{process, search_path};
 
 use crate::child;
+use crate::choice;
 use crate::error::{CommandError, Exit};
 use crate::name;
 use crate::next_version;
@@ -74,6 +75,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
         })?;
         return Err(exec_next(&next, words, &chain));
     }
+    let words = &*choice::take_account(words)?;
     let line = CommandLine::parse(words, definition.is_own_command);
     if let Some(ours) = own_line(&line, definition, is_own_name)? {
         if ours.assignments.is_empty() {
@@ -110,6 +112,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
         }
         _ => {
             if !line.needs_no_login() {
+                choose_home()?;
                 refresh_if_stale(&line);
             }
             Err(exec_next(&next, words, &chain))
@@ -186,6 +189,17 @@ fn own_line<'a>(
     words.extend(forwarded);
     words.extend(arguments.into_iter().cloned());
     Ok(Some(OwnLine { words, assignments }))
+}
+
+/// Finds the account that the next program is to use, and makes its folder a home for it. Without `--account`, a fault of
+/// the home is left to that program.
+fn choose_home() -> Result<(), CommandError> {
+    let chosen = Environment::of_process().map_err(CommandError::from);
+    match chosen.and_then(|mut environment| choice::locate(&mut environment)) {
+        Ok(chosen) => choice::prepare(&chosen),
+        Err(error) if choice::is_named() => Err(error),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The error for a command line that Codex, or a later version of it, may take for a logout.
@@ -289,6 +303,9 @@ fn next(chain: &ExecChain) -> Option<PathBuf> {
 fn exec_next(next: &Path, words: &[OsString], chain: &ExecChain) -> CommandError {
     let mut command = Command::new(next);
     command.args(words.iter().skip(1)).env_remove(ExecChain::PASS_VARIABLE);
+    if let Some(home) = choice::explicit_home() {
+        command.env("CODEX_HOME", home.path());
+    }
     let visited = [search_path::own_program_id(), filesystem::identity(next)].into_iter().flatten();
     command.env(ExecChain::VARIABLE, chain.variable_for_exec(visited));
     let error = command.exec();
@@ -301,7 +318,11 @@ fn exec_self(words: &[OsString], overrides: &Overrides) -> CommandError {
     let error = process::own_command().map_or_else(
         |error| error,
         |mut command| {
-            command.args(words.iter().skip(1)).env(Overrides::VARIABLE, overrides.to_string()).exec()
+            command
+                .args(choice::words())
+                .args(words.iter().skip(1))
+                .env(Overrides::VARIABLE, overrides.to_string())
+                .exec()
         },
     );
     CommandError::new(Exit::Failed, format!("cannot restart this program with the values of -c: {error}"))
@@ -345,7 +366,8 @@ async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
     if !overrides.is_empty() {
         environment.overrides = overrides.clone();
     }
-    let stores = Stores::open(store::locate(&environment)?, &environment)?;
+    let home = choice::locate(&mut environment)?.home;
+    let stores = Stores::open(home, &environment)?;
     let owners = OwnerLookup::new(&environment, &stores.settings().config);
     let manager = AuthManager::builder(stores.home().clone(), environment);
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
@@ -356,7 +378,9 @@ async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
 
 /// Adds the settings of a profile. If it cannot be read, the next program reports that.
 fn with_profile(overrides: Overrides, profile: &str) -> Overrides {
-    let home = Environment::of_process().ok().and_then(|environment| store::locate(&environment).ok());
+    let environment = Environment::of_process().map_err(CommandError::from);
+    let home = environment.and_then(|mut environment| choice::locate(&mut environment)).ok();
+    let home = home.map(|chosen| chosen.home);
     let layered = home.and_then(|home| store::over_profile(&overrides, profile, &home).ok());
     layered.unwrap_or(overrides)
 }

@@ -2,11 +2,13 @@
 
 use clap::Args;
 use codex_auth::AuthMode;
+use codex_auth::accounts::AccountReason;
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
 use codex_auth::manager::{self, LoginStatus, Unusable, Usability};
 use serde_json::json;
 
+use crate::choice;
 use crate::context::{CommandContext, account, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
@@ -29,7 +31,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let document = snapshot.document();
     let mode = document.and_then(AuthDocument::mode);
     output.head("account", account(document));
-    let credential = provider::of_environment(&session.environment);
+    let credential = provider::of_environment(&session.environment).filter(|_| !choice::is_named());
     // The same answer as that of `codex token`.
     let unusable = match &credential {
         Some(credential) => provider::unusable(credential, &session),
@@ -42,6 +44,11 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
+    if session.chosen.reason != AccountReason::NoAccounts {
+        let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
+        output.head("account_name", json!(name));
+        output.head("account_reason", json!(session.chosen.reason.as_str()));
+    }
     if output.is_json() {
         output.report(json!({
             "logged_in": mode.is_some(),
@@ -106,11 +113,23 @@ fn show(
     let Some((document, location, mode)) =
         snapshot.document().and_then(|document| Some((document, snapshot.location()?, document.mode()?)))
     else {
-        output.data("not logged in")?;
+        output.data(&match (&session.chosen.account, &session.chosen.reason) {
+            (Some(account), reason) => format!("not logged in ({}, {reason})", account.name),
+            (None, AccountReason::NoAccounts) => "not logged in".to_owned(),
+            (None, reason) => format!("not logged in ({reason})"),
+        })?;
         return Ok(());
     };
     let claims = document.claims();
-    let mut fields = vec![("method", plain(mode.as_str()))];
+    let mut fields = Vec::new();
+    if session.chosen.reason != AccountReason::NoAccounts {
+        let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
+        fields.push((
+            "name",
+            format!("{} ({})", name.unwrap_or("none"), plain(&session.chosen.reason.to_string())),
+        ));
+    }
+    fields.push(("method", plain(mode.as_str())));
     if let Some(email) = &claims.email {
         let plan =
             claims.plan.as_ref().map(|plan| format!(" ({})", plain(plan.as_str()))).unwrap_or_default();

@@ -29,7 +29,7 @@ mod usable;
 mod usage;
 
 /// The commands that the help names.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "login",
     "logout",
     "status",
@@ -38,6 +38,7 @@ const COMMANDS: [&str; 12] = [
     "migrate",
     "watch",
     "sync",
+    "account",
     "doctor",
     "app-server",
     "completions",

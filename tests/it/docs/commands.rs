@@ -71,7 +71,9 @@ impl Program {
         if foreign {
             return None;
         }
-        let ended = self.home.codex(words.iter().map(String::as_str).chain(["--help"])).run();
+        // What follows `--` are the arguments of another program.
+        let own = words.iter().map(String::as_str).take_while(|word| *word != "--");
+        let ended = self.home.codex(own.chain(["--help"])).run();
         (ended.code != Some(0)).then(|| format!("`codex {}`: {}", words.join(" "), ended.err.trim()))
     }
 
