@@ -10,4 +10,4 @@ mod commands;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod logins;
-mod world;
+pub mod world;
