@@ -67,12 +67,15 @@ pub(crate) fn locate(environment: &mut Environment) -> Result<ChosenHome, Comman
     Ok(chosen)
 }
 
-/// Makes the folder of an account that was chosen for this run a home that a program can be started in.
-pub(crate) fn prepare(chosen: &ChosenHome) -> CommandOutcome {
-    match &chosen.account {
-        Some(account) if chosen.reason.is_explicit() => {
-            Ok(prepare_home(&AccountSet::around(chosen.home.clone())?, account)?)
+/// Finds the account that the next program is to use, and makes its folder a home for it. Without `--account`, a fault of
+/// the home is left to that program.
+pub(crate) fn prepare() -> CommandOutcome {
+    let environment = Environment::of_process().map_err(CommandError::from);
+    match environment.and_then(|mut environment| locate(&mut environment)) {
+        Ok(ChosenHome { home, account: Some(account), reason, .. }) if reason.is_explicit() => {
+            Ok(prepare_home(&AccountSet::around(home)?, &account)?)
         }
+        Err(error) if is_named() => Err(error),
         _ => Ok(()),
     }
 }

@@ -112,7 +112,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
         }
         _ => {
             if !line.needs_no_login() {
-                choose_home()?;
+                choice::prepare()?;
                 refresh_if_stale(&line);
             }
             Err(exec_next(&next, words, &chain))
@@ -189,17 +189,6 @@ fn own_line<'a>(
     words.extend(forwarded);
     words.extend(arguments.into_iter().cloned());
     Ok(Some(OwnLine { words, assignments }))
-}
-
-/// Finds the account that the next program is to use, and makes its folder a home for it. Without `--account`, a fault of
-/// the home is left to that program.
-fn choose_home() -> Result<(), CommandError> {
-    let chosen = Environment::of_process().map_err(CommandError::from);
-    match chosen.and_then(|mut environment| choice::locate(&mut environment)) {
-        Ok(chosen) => choice::prepare(&chosen),
-        Err(error) if choice::is_named() => Err(error),
-        Err(_) => Ok(()),
-    }
 }
 
 /// The error for a command line that Codex, or a later version of it, may take for a logout.
