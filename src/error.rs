@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 pub use crate::remedy::{ErrorKind, Remedy};
-use crate::{config, login, manager, store};
+use crate::{accounts, config, login, manager, store};
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,8 @@ pub struct Error(ErrorCause);
 
 #[derive(Debug, thiserror::Error)]
 enum ErrorCause {
+    #[error(transparent)]
+    Accounts(accounts::Error),
     #[error(transparent)]
     Config(config::Error),
     #[error(transparent)]
@@ -27,6 +29,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
+            ErrorCause::Accounts(error) => error.kind(),
             ErrorCause::Config(_) => ErrorKind::Failed,
             ErrorCause::Login(error) => error.kind(),
             ErrorCause::Manager(error) => error.kind(),
@@ -34,7 +37,7 @@ impl Error {
         }
     }
 
-    /// Returns the error of a module that this one wraps: a [`config::Error`], [`login::Error`], [`manager::Error`] or
+    /// Returns the error of a module that this one wraps: an [`accounts::Error`], [`config::Error`], [`login::Error`], [`manager::Error`] or
     /// [`store::Error`]; `None` if it wraps an error of another type.
     ///
     /// ```
@@ -47,6 +50,7 @@ impl Error {
     #[must_use]
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         let wrapped: &(dyn StdError + 'static) = match &self.0 {
+            ErrorCause::Accounts(error) => error,
             ErrorCause::Config(error) => error,
             ErrorCause::Login(error) => error,
             ErrorCause::Manager(error) => error,
@@ -59,11 +63,18 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match &self.0 {
+            ErrorCause::Accounts(error) => error.remedy(),
             ErrorCause::Config(_) => None,
             ErrorCause::Login(error) => error.remedy(),
             ErrorCause::Manager(error) => error.remedy(),
             ErrorCause::Store(error) => error.remedy(),
         }
+    }
+}
+
+impl From<accounts::Error> for Error {
+    fn from(error: accounts::Error) -> Self {
+        Self(ErrorCause::Accounts(error))
     }
 }
 

@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 /// The file name of the document in a home.
 const DOCUMENT: &str = "auth.json";
+/// The name of the folder of accounts in a home.
+const ACCOUNTS: &str = "accounts";
 
 /// The folder of one login, by default `CODEX_HOME`. Several accounts are several homes.
 ///
@@ -165,6 +167,18 @@ impl Home {
     #[must_use]
     pub fn login_note(&self) -> PathBuf {
         self.folder().join("login")
+    }
+
+    /// Returns the path of the file with the names of the accounts in this home.
+    #[must_use]
+    pub fn accounts_file(&self) -> PathBuf {
+        self.folder().join("accounts.toml")
+    }
+
+    /// Returns the folder of the homes of the accounts in this home.
+    #[must_use]
+    pub fn accounts(&self) -> PathBuf {
+        self.path.join(ACCOUNTS)
     }
 
     /// Returns the records of the home's own `auth.json`.

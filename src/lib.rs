@@ -152,6 +152,7 @@
 //! - `daemon` (feature `daemon`) finds Codex's shared daemon, asks which login it serves, and restarts it.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
+//! - [`accounts`] keeps several logins in one home.
 //! - [`diagnosis`] examines what a login depends on, for a report; [`error`] has the error type of the crate.
 //!
 //! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
@@ -164,6 +165,7 @@
 //! - A network file system that does not share locks between machines.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod authority;
 mod backoff;
 pub mod blocking;

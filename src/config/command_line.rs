@@ -82,6 +82,7 @@ pub const CODEX_OPTIONS: &[CodexOption] = &[
     option("--worktree", None, OptionArity::None, OptionScope::Session),
     option("--help", Some('h'), OptionArity::Exits, OptionScope::AnyCommand),
     option("--version", Some('V'), OptionArity::Exits, OptionScope::AnyCommand),
+    option("--account", None, OptionArity::One, OptionScope::Ours),
     option("--json", None, OptionArity::None, OptionScope::Ours),
     option("--quiet", Some('q'), OptionArity::None, OptionScope::Ours),
     option("--verbose", Some('v'), OptionArity::None, OptionScope::Ours),

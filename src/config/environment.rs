@@ -11,8 +11,8 @@ use super::network::Network;
 use super::overrides::Overrides;
 use super::terminal_env::TerminalEnv;
 use super::variables::{
-    ACCESS_TOKEN, API_KEY, CLICOLOR_FORCE, CONFIG, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT, LOG, NO_COLOR, PATH,
-    RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
+    ACCESS_TOKEN, ACCOUNT, API_KEY, CLICOLOR_FORCE, CONFIG, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT, LOG,
+    NO_COLOR, PATH, RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
 };
 use crate::secret::Secret;
 
@@ -25,6 +25,8 @@ const DEFAULT_KEYCHAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Environment {
     /// The folder of the login.
     pub home: HomeSetting,
+    /// The name of the account in `CODEX_AUTH_ACCOUNT`.
+    pub account: Option<String>,
     /// The API key in `CODEX_API_KEY`.
     pub api_key: Option<Secret>,
     /// The access token in `CODEX_ACCESS_TOKEN`.
@@ -144,6 +146,7 @@ impl Environment {
     pub fn for_home(home: impl Into<PathBuf>) -> Self {
         Self {
             home: HomeSetting::Named(home.into()),
+            account: None,
             api_key: None,
             access_token: None,
             lock_timeout: DEFAULT_LOCK_TIMEOUT,
@@ -198,6 +201,7 @@ impl Environment {
         Ok(Self {
             home,
             overrides: overrides.map_err(|error| Error::Overrides(Box::new(error)))?.unwrap_or_default(),
+            account: value(ACCOUNT).map(|name| name.to_string_lossy().into_owned()),
             api_key: credential(API_KEY),
             access_token: credential(ACCESS_TOKEN),
             lock_timeout: limit(LOCK_TIMEOUT, DEFAULT_LOCK_TIMEOUT)?,

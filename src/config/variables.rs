@@ -14,6 +14,10 @@ pub(super) const HOME: Variable = Variable {
     name: "CODEX_HOME",
     purpose: "the folder of the login; it must exist (default: .codex in the home directory)",
 };
+pub(super) const ACCOUNT: Variable = Variable {
+    name: "CODEX_AUTH_ACCOUNT",
+    purpose: "the account to use, by name; --account takes precedence (default: the pinned or the active one)",
+};
 pub(super) const API_KEY: Variable = Variable {
     name: "CODEX_API_KEY",
     purpose: "an API key that `codex token` prints instead of the stored token",
@@ -130,6 +134,7 @@ pub(super) const SERVICE_VARIABLES: [Variable; 3] = [
 /// All variables that this library and program read.
 pub const VARIABLES: &[Variable] = &[
     HOME,
+    ACCOUNT,
     API_KEY,
     ACCESS_TOKEN,
     LOCK_TIMEOUT,

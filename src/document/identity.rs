@@ -66,6 +66,16 @@ impl AuthDocument {
         self.access_claims().account_id.clone().or_else(|| self.identity().account_id)
     }
 
+    /// Returns whether `new` is known to be of the same user, or both are credentials of one kind that names none.
+    #[must_use]
+    pub fn may_be_replaced_by(&self, new: &Self) -> bool {
+        match (self.identity().user_id, new.identity().user_id) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (None, None) => self.mode() == new.mode() && !self.identity().contradicts(&new.identity()),
+            _ => self.is_same_login_as(new),
+        }
+    }
+
     /// Returns whether both are known to be the same login: they have the same credential, refresh token or login id,
     /// or belong to the same user in the same account. Logins of different users are never the same.
     #[must_use]

@@ -53,7 +53,7 @@ pub use self::error::{Error, OccupiedPort};
 pub use self::import::{CodexImport, ImportOutcome, ImportSource};
 
 pub use self::pending::{PendingExchanges, PendingLogin};
-pub use self::session::{CommittedLogin, LoginSession};
+pub use self::session::{CommittedLogin, LoginOwner, LoginSession};
 pub use self::setup::LoginSetup;
 pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome};
 pub use self::token::{VerifiedToken, access_token};

@@ -24,8 +24,20 @@ pub struct LoginSession {
     stores: Stores,
     choice: StoreChoice,
     policy: OldLoginPolicy,
+    owner: LoginOwner,
     deadline: LockDeadline,
     space: LoginSpace,
+}
+
+/// Whose login may replace the one that is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginOwner {
+    /// Anyone's.
+    #[default]
+    Anyone,
+    /// That of the same user, for the home of an account.
+    SameUser,
 }
 
 impl LoginSession {
@@ -50,7 +62,15 @@ impl LoginSession {
         stores.check(&choice)?;
         let space = stores.reserve_login()?;
         let (stores, deadline) = (stores.clone(), LockDeadline::after(environment.lock_timeout));
-        Ok(Self { setup, stores, choice, policy: OldLoginPolicy::default(), deadline, space })
+        Ok(Self {
+            setup,
+            stores,
+            choice,
+            policy: OldLoginPolicy::default(),
+            owner: LoginOwner::default(),
+            deadline,
+            space,
+        })
     }
 
     /// Returns the same session with another authority.
@@ -83,6 +103,12 @@ impl LoginSession {
         Self { policy, ..self }
     }
 
+    /// Returns the same session, for a home whose login may be replaced by those of `owner` only.
+    #[must_use]
+    pub fn with_owner(self, owner: LoginOwner) -> Self {
+        Self { owner, ..self }
+    }
+
     /// Returns the context for the flow that obtains the login.
     #[must_use]
     pub fn setup(&self) -> &LoginSetup {
@@ -105,6 +131,8 @@ impl LoginSession {
     ///
     /// # Errors
     /// - [`Error::Store`] with [`store::Error::Interrupted`]: it was cancelled; nothing was changed.
+    /// - [`Error::Store`] with [`store::Error::AnotherUser`]: the login of another user is stored, and the session is for
+    ///   the same user only.
     /// - [`Error::Store`]: as [`super::commit_login()`]; the tokens are revoked unless the login may be stored all the
     ///   same.
     /// - [`Error::Panicked`]: the login may be stored.
@@ -134,7 +162,16 @@ impl LoginSession {
         self.space.release();
         // A rescue that cannot be completed must not prevent a new login.
         let _ = manager::finish_rescue(&lease, &self.setup.environment);
-        login.commit(&mut self.stores.writer(&lease)?, &self.choice)
+        let mut writer = self.stores.writer(&lease)?;
+        // A login that cannot be read has no owner to protect.
+        let stored = writer.stores().find_readable().ok().and_then(|found| found.stored);
+        if self.owner == LoginOwner::SameUser
+            && let Some(stored) =
+                stored.filter(|stored| !stored.document.may_be_replaced_by(login.document()))
+        {
+            return Err(store::Error::AnotherUser { location: stored.location });
+        }
+        login.commit(&mut writer, &self.choice)
     }
 }
 

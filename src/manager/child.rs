@@ -65,6 +65,7 @@ pub enum ProcessFallback {
 pub struct ChildRunner {
     command: String,
     overrides: Overrides,
+    home: Option<Home>,
     lock_timeout: Option<Duration>,
     logs: bool,
 }
@@ -74,13 +75,25 @@ impl ChildRunner {
     /// program calls [`serve_parent`].
     #[must_use]
     pub fn new(command: impl Into<String>) -> Self {
-        Self { command: command.into(), overrides: Overrides::default(), lock_timeout: None, logs: false }
+        Self {
+            command: command.into(),
+            overrides: Overrides::default(),
+            home: None,
+            lock_timeout: None,
+            logs: false,
+        }
     }
 
     /// Sets settings that override `config.toml`.
     #[must_use]
     pub fn overrides(self, overrides: Overrides) -> Self {
         Self { overrides, ..self }
+    }
+
+    /// Sets the home of the job, which is by default the one that the environment names.
+    #[must_use]
+    pub fn home(self, home: Home) -> Self {
+        Self { home: Some(home), ..self }
     }
 
     /// Sets the lock timeout of the child process.
@@ -127,6 +140,9 @@ impl ChildRunner {
         if !self.overrides.is_empty() {
             command.env(Overrides::VARIABLE, self.overrides.to_string());
         }
+        if let Some(home) = &self.home {
+            command.env("CODEX_HOME", home.path());
+        }
         if let Some(timeout) = self.lock_timeout {
             command.env("CODEX_AUTH_LOCK_TIMEOUT", format!("{}ms", timeout.as_millis()));
         }
@@ -147,7 +163,10 @@ impl ChildRunner {
         if !self.overrides.is_empty() {
             environment.overrides = self.overrides.clone();
         }
-        let home = store::locate(&environment).map_err(|error| JobFailure::from(&error.into()))?;
+        let home = match &self.home {
+            Some(home) => home.clone(),
+            None => store::locate(&environment).map_err(|error| JobFailure::from(&error.into()))?,
+        };
         Ok(job.clone().run(home, &environment, |waiting| {
             on_wait(waiting.waited(), holder(waiting).as_deref());
             ControlFlow::Continue(())

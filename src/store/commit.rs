@@ -4,13 +4,14 @@
 //! and 0.171), so this library holds both locks for at most two seconds, including every store call in between.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use codex_auth_platform::lock::{AcquireOutcome, FileLock, LockFileMode, Wait};
 
 use super::error::Error;
 use super::lease::Lease;
+use super::locate::DocumentTarget;
 
 /// The longest wait for `auth.lock`.
 const FIRST_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ pub struct CommitLocks<'lease> {
     intent: WriteIntent,
     expires_at: Instant,
     // Fields drop in this order: the last lock acquired is released first.
-    _second: Option<FileLock>,
+    _documents: Vec<FileLock>,
     _first: Option<FileLock>,
 }
 
@@ -47,19 +48,36 @@ impl<'lease> CommitLocks<'lease> {
     /// - [`Error::Interrupted`]: the deadline of the lease was cancelled.
     /// - As [`Lease::check_folders`].
     pub fn acquire(lease: &'lease Lease, intent: WriteIntent) -> Result<Self, Error> {
+        Self::acquire_for(lease, intent, &[lease.target().commit_lock()])
+    }
+
+    /// As [`Self::acquire`], and also acquires the lock beside the document of `other`, to change which of the two the
+    /// home's `auth.json` leads to.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn acquire_with_other(lease: &'lease Lease, other: &DocumentTarget) -> Result<Self, Error> {
+        let mut documents = vec![lease.target().commit_lock(), other.commit_lock()];
+        documents.sort();
+        documents.dedup();
+        Self::acquire_for(lease, WriteIntent::Save, &documents)
+    }
+
+    fn acquire_for(lease: &'lease Lease, intent: WriteIntent, documents: &[PathBuf]) -> Result<Self, Error> {
         lease.check_folders()?;
         let first = Self::acquire_first(lease, FIRST_LOCK_TIMEOUT)?;
         if !lease.deadline().begin_change() {
             return Err(Error::Interrupted);
         }
-        let second = Self::acquire_second(lease)?;
+        let documents = documents.iter().map(|path| Self::acquire_second(lease, path));
+        let documents = documents.collect::<Result<_, _>>()?;
         // The folders may have been replaced during the wait.
         lease.check_folders()?;
         Ok(Self {
             lease,
             intent,
             expires_at: Instant::now() + MAX_HOLD,
-            _second: Some(second),
+            _documents: documents,
             _first: Some(first),
         })
     }
@@ -68,17 +86,18 @@ impl<'lease> CommitLocks<'lease> {
     pub(super) fn force(lease: &'lease Lease, ends: Instant) -> Self {
         let left = ends.saturating_duration_since(Instant::now());
         let first = Self::acquire_first(lease, left).ok();
-        let second = first.as_ref().and_then(|_| Self::acquire_second(lease).ok());
+        let document = || Self::acquire_second(lease, &lease.target().commit_lock()).ok();
+        let documents = first.as_ref().and_then(|_| document()).into_iter().collect();
         let ends = Instant::now() + MAX_HOLD;
-        Self { lease, intent: WriteIntent::Save, expires_at: ends, _second: second, _first: first }
+        Self { lease, intent: WriteIntent::Save, expires_at: ends, _documents: documents, _first: first }
     }
 
     fn acquire_first(lease: &Lease, timeout: Duration) -> Result<FileLock, Error> {
         Self::lock(lease, &lease.home().first_commit_lock(), LockFileMode::SharedWithFolder, timeout)
     }
 
-    fn acquire_second(lease: &Lease) -> Result<FileLock, Error> {
-        Self::lock(lease, &lease.target().commit_lock(), LockFileMode::Private, MAX_HOLD)
+    fn acquire_second(lease: &Lease, path: &Path) -> Result<FileLock, Error> {
+        Self::lock(lease, path, LockFileMode::Private, MAX_HOLD)
     }
 
     fn lock(lease: &Lease, path: &Path, mode: LockFileMode, timeout: Duration) -> Result<FileLock, Error> {

@@ -40,6 +40,12 @@ pub enum Error {
         /// Where the other login is.
         location: DocumentLocation,
     },
+    /// A login would replace that of another user, in the home of an account.
+    #[error("{location} holds the login of another user, which was not replaced")]
+    AnotherUser {
+        /// Where the other login is.
+        location: DocumentLocation,
+    },
     /// The wait for a lock was cancelled by the caller.
     #[error("interrupted while waiting for another process; nothing was changed")]
     Interrupted,
@@ -194,6 +200,7 @@ impl Error {
             Self::Config { .. }
             | Self::Document { .. }
             | Self::EphemeralConfigured { .. }
+            | Self::AnotherUser { .. }
             | Self::HandedIn { .. }
             | Self::Occupied { .. }
             | Self::ReservedName { .. }

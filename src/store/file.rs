@@ -35,7 +35,7 @@ pub struct FileStore {
 
 impl FileStore {
     /// Returns the file store of `home`, with the document where a lease found it.
-    pub(super) fn new(home: Home, pinned: Option<DocumentTarget>) -> Self {
+    pub(crate) fn new(home: Home, pinned: Option<DocumentTarget>) -> Self {
         Self { home, pinned }
     }
 

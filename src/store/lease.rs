@@ -77,7 +77,7 @@ impl Lease {
     /// As [`Self::acquire`], except [`super::LockError::Held`].
     pub fn check(home: &Home) -> Result<(), Error> {
         let target = DocumentTarget::of(home)?;
-        for folder in leased_folders(home, &target) {
+        for folder in leased_folders(home, &target, &[]) {
             check_folder(folder)?;
         }
         private_file::check_can_create_directory(target.records().folder())?;
@@ -92,27 +92,56 @@ impl Lease {
     pub fn acquire_with<B>(
         home: &Home,
         limit: impl Into<LockDeadline>,
+        waiting: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
+    ) -> Result<LeaseOutcome<B>, Error> {
+        Self::acquire_folders(home, &[], &limit.into(), waiting)
+    }
+
+    /// As [`Self::acquire`], and also locks the folders of `others`, which exist, in the same order. Required to change
+    /// which of their documents the home's `auth.json` leads to.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn acquire_with_others(
+        home: &Home,
+        others: &[&Home],
+        limit: impl Into<LockDeadline>,
+        mut waiting: impl FnMut(&Waiting<'_>),
+    ) -> Result<Self, Error> {
+        let report = |state: &Waiting<'_>| {
+            waiting(state);
+            ControlFlow::<Infallible>::Continue(())
+        };
+        match Self::acquire_folders(home, others, &limit.into(), report)? {
+            LeaseOutcome::Held(lease) => Ok(lease),
+            LeaseOutcome::Stopped(never) => match never {},
+        }
+    }
+
+    fn acquire_folders<B>(
+        home: &Home,
+        others: &[&Home],
+        deadline: &LockDeadline,
         mut waiting: impl FnMut(&Waiting<'_>) -> ControlFlow<B>,
     ) -> Result<LeaseOutcome<B>, Error> {
-        let deadline = limit.into();
         // A dangling link to the document is an error before anything is created.
         DocumentTarget::of(home)?;
         let home = create_home(home)?;
         loop {
             let target = DocumentTarget::of(&home)?;
-            let folders = leased_folders(&home, &target);
+            let folders = leased_folders(&home, &target, others);
             // In a read-only home the existing lock files could be locked, but nothing could be written afterwards.
             folders.iter().try_for_each(|folder| check_folder(folder))?;
             let mut locks = Vec::with_capacity(2);
             for folder in folders {
-                match FolderLock::acquire(folder, &deadline, &mut waiting)? {
+                match FolderLock::acquire(folder, deadline, &mut waiting)? {
                     ControlFlow::Continue(lock) => locks.push(lock),
                     ControlFlow::Break(reason) => return Ok(LeaseOutcome::Stopped(reason)),
                 }
             }
             // The link may have been changed during the wait.
             if DocumentTarget::of(&home)? == target {
-                let lease = Self { home, target, deadline, locks };
+                let lease = Self { home, target, deadline: deadline.clone(), locks };
                 lease.create_records()?;
                 return Ok(LeaseOutcome::Held(lease));
             }
@@ -145,6 +174,12 @@ impl Lease {
     #[must_use]
     pub fn target(&self) -> &DocumentTarget {
         &self.target
+    }
+
+    /// Returns whether the folder of `home` is one of those that this lease locks.
+    #[must_use]
+    pub fn covers(&self, home: &Home) -> bool {
+        self.locks.iter().any(|lock| lock.path == home.path())
     }
 
     /// Returns the limit of further waits for locks by the command that acquired the lease.
@@ -258,10 +293,12 @@ fn create_home(home: &Home) -> Result<Home, Error> {
 }
 
 /// Returns the folders that the lease locks, in locking order.
-fn leased_folders<'a>(home: &'a Home, target: &'a DocumentTarget) -> Vec<&'a Home> {
+fn leased_folders<'a>(home: &'a Home, target: &'a DocumentTarget, others: &[&'a Home]) -> Vec<&'a Home> {
     let mut folders = vec![home];
-    if target.folder() != home {
-        folders.push(target.folder());
+    for folder in [&[target.folder()], others].concat() {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
     }
     folders.sort_by(|one, other| one.path().cmp(other.path()));
     folders

@@ -9,6 +9,7 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no public interface")]
 
+mod accounts;
 mod app_server;
 mod authority;
 mod bad_input;

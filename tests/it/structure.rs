@@ -69,8 +69,9 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         "keeper",
         &["backoff", "clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"],
     ),
+    ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
-    ("error", &["config", "login", "manager", "remedy", "store"]),
+    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
 /// The modules of the platform crate that each module may import.
@@ -87,6 +88,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("watch", &["filesystem", "private_file"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["process", "sync"]),
+    ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),

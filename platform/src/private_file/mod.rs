@@ -24,6 +24,7 @@ mod predicate;
 mod replacement;
 mod reserved;
 mod sharing;
+mod symlink;
 mod temporary;
 mod walk;
 
@@ -32,13 +33,14 @@ pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, r
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
 pub use directory::{DirectoryState, create_directory, directory_state, remove_directory};
 pub use error::Error;
-pub use paths::{FolderLocation, Links, links_on_the_way, locate_folder, resolve};
+pub use paths::{FolderLocation, Links, canonical, links_on_the_way, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
 pub use replacement::{
     FileMode, MountPolicy, Replacement, ReplacementNote, replace, replace_shared, test_replacement,
 };
 pub use reserved::{ReservedFile, is_blank};
 pub use sharing::{SharedAccess, share};
+pub use symlink::{create_link, read_link, remove_link, remove_tree, replace_with_link};
 pub use temporary::unique_name;
 pub use walk::{UnsafeLink, check_link_target};
 

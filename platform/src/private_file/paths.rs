@@ -114,6 +114,14 @@ pub fn links_on_the_way(path: &Path) -> Vec<PathBuf> {
     links
 }
 
+/// Returns the absolute path of an existing file or folder, with symbolic links, `.` and `..` resolved.
+///
+/// # Errors
+/// [`Error::Unreadable`] and [`Error::Io`], of kind `NotFound` if there is nothing.
+pub fn canonical(path: &Path) -> Result<PathBuf, Error> {
+    std::fs::canonicalize(path).map_err(|error| Error::from_read("find", path, error))
+}
+
 /// Finds the folder at `path`. Creates nothing.
 ///
 /// # Errors

@@ -10,10 +10,11 @@ use codex_auth::manager::{
     AccountPolicy, ChildRunner, Job, JobFailure, JobOutcome, ProcessFallback, serve_parent,
 };
 use codex_auth::store::{self, LockDeadline};
-use codex_auth::{Environment, ErrorKind};
+use codex_auth::{Environment, ErrorKind, Home};
 use codex_auth_platform::peer;
 use indicatif::ProgressBar;
 
+use crate::choice;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{self, Output};
 
@@ -39,10 +40,15 @@ pub(crate) enum WaitNotice {
     Terminal,
 }
 
-/// A runner whose child writes a log if this process was asked for one; the keeper's own log does not count.
+/// A runner for the home of this run, whose child writes a log if this process was asked for one; the keeper's own log
+/// does not count.
 fn runner() -> ChildRunner {
     let logs = Environment::of_process().is_ok_and(|environment| environment.log.is_some());
-    ChildRunner::new(COMMAND).logs(logs)
+    let runner = ChildRunner::new(COMMAND).logs(logs);
+    match choice::explicit_home() {
+        Some(home) => runner.home(home),
+        None => runner,
+    }
 }
 
 /// Runs `job` in a child process on a thread of the runtime. If none can be started, runs it on that thread.
@@ -72,8 +78,27 @@ pub(crate) fn run_within(
     notice: WaitNotice,
     deadline: &LockDeadline,
 ) -> Result<JobOutcome, JobFailure> {
+    run_with(runner(), job, notice, deadline)
+}
+
+/// As [`run_within`], in another home than that of this run.
+pub(crate) fn run_at(
+    home: &Home,
+    job: &Job,
+    notice: WaitNotice,
+    deadline: &LockDeadline,
+) -> Result<JobOutcome, JobFailure> {
+    run_with(runner().home(home.clone()), job, notice, deadline)
+}
+
+fn run_with(
+    runner: ChildRunner,
+    job: &Job,
+    notice: WaitNotice,
+    deadline: &LockDeadline,
+) -> Result<JobOutcome, JobFailure> {
     let mut spinner = Spinner::new(notice);
-    let runner = runner().lock_timeout(deadline.left());
+    let runner = runner.lock_timeout(deadline.left());
     let outcome =
         runner.run(job, |waited, holder| spinner.waiting(waited, holder), || ProcessFallback::Allowed);
     deadline.deduct(spinner.waited);
@@ -94,6 +119,7 @@ pub(crate) fn freshen(overrides: Overrides, lock_timeout: Duration) -> Result<Jo
 pub(crate) fn serve(arguments: &ChildArguments, output: &mut Output) -> CommandOutcome {
     let environment = Environment::of_process()?;
     output.configure(&environment);
+    // The parent has chosen the account.
     let home = store::locate(&environment)?;
     let deadline = LockDeadline::after(environment.lock_timeout);
     cancel_with_parent(&deadline);

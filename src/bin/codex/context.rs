@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_auth::accounts::ChosenHome;
 use codex_auth::document::AuthDocument;
 use codex_auth::keeper::{ClientError, KeeperAccount, KeeperRefusal};
 use codex_auth::manager::{AuthManager, Snapshot};
@@ -11,6 +12,7 @@ use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting
 use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
 use serde_json::{Value, json};
 
+use crate::choice;
 use crate::error::{CommandError, Exit};
 use crate::output::{Output, path_text, plain};
 
@@ -22,6 +24,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 pub(crate) struct CommandContext {
     pub(crate) environment: Environment,
     pub(crate) stores: Stores,
+    /// The account that was chosen, and why.
+    pub(crate) chosen: ChosenHome,
     pub(crate) clock: Clock,
     /// The limit of all waits for locks of this command.
     pub(crate) deadline: LockDeadline,
@@ -29,42 +33,43 @@ pub(crate) struct CommandContext {
 
 impl CommandContext {
     pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
-        let environment = Environment::of_process()?;
+        let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let home = store::locate(&environment)?;
-        Self::at(home, environment, output)
+        let chosen = choice::locate(&mut environment)?;
+        Self::at(chosen, environment, output)
     }
 
     /// As [`Self::open`], for a logout, which a `config.toml` that cannot be parsed does not prevent.
     pub(crate) fn open_for_logout(output: &mut Output) -> Result<Self, CommandError> {
-        let environment = Environment::of_process()?;
+        let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let home = store::locate(&environment)?;
+        let chosen = choice::locate(&mut environment)?;
         let open =
             |home, environment: &_| Stores::open_for_logout(home, environment, KeychainClient::system());
-        Self::with_stores(home, environment, output, open)
+        Self::with_stores(chosen, environment, output, open)
     }
 
     /// As [`Self::open`], for a home that is known already.
     pub(crate) fn at(
-        home: Home,
+        chosen: ChosenHome,
         environment: Environment,
         output: &mut Output,
     ) -> Result<Self, CommandError> {
-        Self::with_stores(home, environment, output, Stores::open)
+        Self::with_stores(chosen, environment, output, Stores::open)
     }
 
     fn with_stores(
-        home: Home,
+        chosen: ChosenHome,
         environment: Environment,
         output: &mut Output,
         open: impl FnOnce(Home, &Environment) -> Result<Stores, store::Error>,
     ) -> Result<Self, CommandError> {
+        let home = &chosen.home;
         output.set_home(json!(path_text(home.path())));
-        tracing::debug!("home {}", home.path().display());
-        let stores = open(home, &environment)?;
+        tracing::debug!("home {}: {}", home.path().display(), chosen.reason);
+        let stores = open(home.clone(), &environment)?;
         let deadline = LockDeadline::after(environment.lock_timeout);
-        Ok(Self { environment, stores, clock: Clock::system(), deadline })
+        Ok(Self { environment, stores, chosen, clock: Clock::system(), deadline })
     }
 
     pub(crate) fn home(&self) -> &Home {

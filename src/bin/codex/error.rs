@@ -162,6 +162,11 @@ impl CommandError {
         self
     }
 
+    /// Replaces the hints.
+    pub(crate) fn only_hint(self, hint: impl Into<String>) -> Self {
+        Self { hints: vec![hint.into()], ..self }
+    }
+
     pub(crate) fn kind(&self) -> Exit {
         self.exit
     }

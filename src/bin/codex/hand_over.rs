@@ -19,6 +19,7 @@ use codex_auth::{Stores, store};
 use codex_auth_platform::{filesystem, hardening, process, search_path};
 
 use crate::child;
+use crate::choice;
 use crate::error::{CommandError, Exit};
 use crate::name;
 use crate::next_codex;
@@ -74,6 +75,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
         })?;
         return Err(next_codex::exec(&next, words, &chain));
     }
+    let words = &*choice::take_account(words)?;
     let line = CommandLine::parse(words, definition.is_own_command);
     if let Some(ours) = own_line(&line, definition, is_own_name)? {
         if ours.assignments.is_empty() {
@@ -111,6 +113,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
         }
         _ => {
             if !line.needs_no_login() {
+                choice::prepare()?;
                 refresh_if_stale(&line);
             }
             Err(next_codex::exec(&next, words, &chain))
@@ -256,7 +259,11 @@ fn exec_self(words: &[OsString], overrides: &Overrides) -> CommandError {
     let error = process::own_command().map_or_else(
         |error| error,
         |mut command| {
-            command.args(words.iter().skip(1)).env(Overrides::VARIABLE, overrides.to_string()).exec()
+            command
+                .args(choice::words())
+                .args(words.iter().skip(1))
+                .env(Overrides::VARIABLE, overrides.to_string())
+                .exec()
         },
     );
     CommandError::new(Exit::Failed, format!("cannot restart this program with the values of -c: {error}"))
@@ -313,12 +320,12 @@ fn with_notice(refresh: impl FnOnce()) {
 
 /// Whether the next use of the login refreshes it. What cannot be read, the next program reports.
 fn is_due(overrides: &Overrides) -> bool {
-    let read = || -> Result<bool, codex_auth::Error> {
+    let read = || -> Result<bool, CommandError> {
         let mut environment = Environment::of_process()?;
         if !overrides.is_empty() {
             environment.overrides = overrides.clone();
         }
-        let home = store::locate(&environment)?;
+        let home = choice::locate(&mut environment)?.home;
         // This process is about to run another program, which must find its own limits.
         let _ = hardening::forbid_inspection_until_exec();
         let stores = Stores::open(home, &environment)?;
@@ -338,7 +345,8 @@ async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
     if !overrides.is_empty() {
         environment.overrides = overrides.clone();
     }
-    let stores = Stores::open(store::locate(&environment)?, &environment)?;
+    let home = choice::locate(&mut environment)?.home;
+    let stores = Stores::open(home, &environment)?;
     let owners = OwnerLookup::new(&environment, &stores.settings().config);
     let manager = AuthManager::builder(stores.home().clone(), environment);
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
@@ -349,7 +357,9 @@ async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
 
 /// Adds the settings of a profile. If it cannot be read, the next program reports that.
 fn with_profile(overrides: Overrides, profile: &str) -> Overrides {
-    let home = Environment::of_process().ok().and_then(|environment| store::locate(&environment).ok());
+    let environment = Environment::of_process().map_err(CommandError::from);
+    let home = environment.and_then(|mut environment| choice::locate(&mut environment)).ok();
+    let home = home.map(|chosen| chosen.home);
     let layered = home.and_then(|home| store::over_profile(&overrides, profile, &home).ok());
     layered.unwrap_or(overrides)
 }

@@ -49,6 +49,28 @@ pub(crate) const EXPORT: &str = examples![
     "codex sync export list --json",
     "codex sync export remove ~/codex-export",
 ];
+pub(crate) const ACCOUNT: &str = examples![
+    "codex account add work",
+    "codex account list",
+    "codex account use work",
+    "codex --account work exec \"a prompt\"",
+];
+pub(crate) const ACCOUNT_ADD: &str =
+    examples!["codex account add work", "codex account add work --device-auth"];
+pub(crate) const ACCOUNT_LIST: &str =
+    examples!["codex account list", "codex account list --json | jq -r .active"];
+pub(crate) const ACCOUNT_USE: &str =
+    examples!["codex account use work", "codex account use work --yes --now"];
+pub(crate) const ACCOUNT_WHICH: &str =
+    examples!["codex account which", "codex account which --json | jq -r .because"];
+pub(crate) const ACCOUNT_PIN: &str = examples!["codex account pin work ~/work", "codex account pin work"];
+pub(crate) const ACCOUNT_UNPIN: &str = examples!["codex account unpin ~/work"];
+pub(crate) const ACCOUNT_RENAME: &str = examples!["codex account rename default private"];
+pub(crate) const ACCOUNT_REMOVE: &str = examples!["codex account remove work"];
+pub(crate) const ACCOUNT_RUN: &str = examples!["codex account run work -- codex"];
+pub(crate) const ACCOUNT_IMPORT: &str =
+    examples!["codex account import ~/old/auth.json work --dry-run", "codex account import ~/old work"];
+pub(crate) const ACCOUNT_UNLINK: &str = examples!["codex account unlink"];
 pub(crate) const DOCTOR: &str = examples!["codex doctor", "codex doctor --fix"];
 pub(crate) const APP_SERVER: &str = examples!["codex app-server", "codex app-server --listen stdio://"];
 pub(crate) const COMPLETIONS: &str = examples![

@@ -7,11 +7,11 @@ use codex_auth::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope, R
 use codex_auth::manager::{Job, JobFailure};
 use serde_json::json;
 
-use crate::child;
 use crate::context::CommandContext;
 use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
+use crate::{account, child};
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::LOGOUT)]
@@ -24,6 +24,10 @@ pub(crate) struct LogoutArguments {
     #[arg(long)]
     local: bool,
 
+    /// Log out of every account of this home
+    #[arg(long)]
+    all: bool,
+
     #[command(flatten)]
     daemon: DaemonArguments,
 
@@ -33,12 +37,11 @@ pub(crate) struct LogoutArguments {
 }
 
 pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOutcome {
+    let scope = scope(arguments.force, arguments.local);
+    if arguments.all {
+        return account::log_out_all(scope, output);
+    }
     let session = CommandContext::open_for_logout(output)?;
-    let scope = match (arguments.force, arguments.local) {
-        (true, _) => LogoutScope::Force,
-        (_, true) => LogoutScope::Local,
-        _ => LogoutScope::Revoke,
-    };
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
     let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
         error if error.kind() == Exit::TryAgain => error
@@ -55,6 +58,24 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
     }
     let show = |output: &Output| show(&report, scope, output);
     daemon::after_change(arguments.daemon, CommandEffect::Login, session.home(), None, output, show)
+}
+
+/// Returns the scope that the options ask for.
+pub(crate) fn scope(force: bool, local: bool) -> LogoutScope {
+    match (force, local) {
+        (true, _) => LogoutScope::Force,
+        (_, true) => LogoutScope::Local,
+        _ => LogoutScope::Revoke,
+    }
+}
+
+/// Shows the warnings of a logout, and returns the error for the first copy that was not removed.
+pub(crate) fn check(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
+    report.notes.iter().for_each(|note| output.warn(note));
+    match report.failed.first() {
+        Some(first) => Err(remains(first.failure.clone(), scope)),
+        None => Ok(()),
+    }
 }
 
 fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {

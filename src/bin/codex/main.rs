@@ -1,9 +1,11 @@
 //! The program `codex`, which keeps one login alive for every program on a machine.
 #![forbid(unsafe_code)]
 
+mod account;
 mod app_server;
 mod arguments;
 mod child;
+mod choice;
 mod completions;
 mod context;
 mod daemon;
@@ -73,6 +75,10 @@ struct TopArguments {
     #[arg(long)]
     json: bool,
 
+    /// Use this account, whichever is active
+    #[arg(long, global = true, value_name = "NAME")]
+    account: Option<String>,
+
     /// Print only data, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -105,6 +111,8 @@ enum Command {
     Run(run::RunArguments),
     /// Keep the login fresh in the background
     Sync(sync::SyncArguments),
+    /// Keep several logins, and choose between them
+    Account(account::AccountArguments),
     /// Find what is wrong with a login, and print how to fix it
     Doctor(doctor::DoctorArguments),
     /// Answer an editor's requests about the account, and pass on the others
@@ -159,6 +167,7 @@ impl Command {
             Self::Doctor(doctor) => Some(doctor.json),
             Self::Refresh(refresh) => Some(refresh.json),
             Self::Watch(watch) => Some(watch.json),
+            Self::Account(account) => account.json(),
             Self::Sync(sync) => sync.json(),
             Self::AppServer(_)
             | Self::Completions(_)
@@ -177,6 +186,7 @@ impl Command {
             Self::Migrate(arguments) => migrate::run(arguments, output),
             Self::Refresh(arguments) => refresh::run(arguments, output),
             Self::Watch(arguments) => watch::run(arguments, output),
+            Self::Account(arguments) => account::run(arguments, output),
             Self::Run(arguments) => run::run(arguments, output),
             Self::Sync(arguments) => sync::run(arguments, output),
             Self::AppServer(arguments) => app_server::run(arguments, output),
@@ -206,6 +216,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return not_parsed(&error, &words),
     };
+    if let Some(name) = &arguments.account {
+        choice::name_account(name);
+    }
     let json = arguments.json || arguments.command.json() == Some(true);
     let mut output = Output::new(json, arguments.verbose, arguments.quiet);
     if let Ok(environment) = Environment::of_process() {
@@ -245,13 +258,20 @@ fn fail(error: CommandError, words: &[OsString], output: &Output) -> ExitCode {
 }
 
 impl TopArguments {
-    /// Parses the command line. A bare `codex token` is recognised without clap, which would take a seventh of the
+    /// Parses the command line. A `codex token` without other options is recognised without clap, which would take a seventh of the
     /// time of the whole command.
     fn of(words: &[OsString]) -> Result<Self, clap::Error> {
+        let bare = |account| {
+            let command = Command::Token(token::TokenArguments::default());
+            Ok(Self { command, json: false, account, quiet: false, verbose: false })
+        };
         match words {
-            [_, word] if word == "token" => {
-                let command = Command::Token(token::TokenArguments::default());
-                Ok(Self { command, json: false, quiet: false, verbose: false })
+            [_, word] if word == "token" => bare(None),
+            [_, word, option, name] if word == "token" && option == "--account" => {
+                match name.to_str().filter(|name| !name.starts_with('-')) {
+                    Some(name) => bare(Some(name.to_owned())),
+                    None => Self::try_parse_from(words),
+                }
             }
             words => Self::try_parse_from(words),
         }
@@ -305,6 +325,7 @@ mod tests {
                 let Ok(TopArguments {
                     command: Command::Token(token),
                     json: false,
+                    account: None,
                     quiet: false,
                     verbose: false,
                 }) = arguments

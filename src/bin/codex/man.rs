@@ -162,6 +162,8 @@ fn program_sections() -> Roff {
             "config.toml",
             "the store, permitted ways to log in, and token commands of model providers; shared with Codex",
         ),
+        ("accounts", "the folders of the accounts, one for each; auth.json may be a link into one"),
+        ("codex-auth/accounts.toml", "the names of the accounts and the pinned folders; contains no secret"),
         ("codex-auth/state.json", "state of the login that all processes share; contains no secret"),
         ("codex-auth/rescue", "new tokens, from their arrival until they are stored"),
         ("codex-auth/refresh.lock", "locked by the process that changes the login"),

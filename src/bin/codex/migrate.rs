@@ -2,6 +2,7 @@
 
 use clap::Args;
 use codex_auth::StoreKind;
+use codex_auth::accounts::AccountPlace;
 use codex_auth::diagnosis::{CodexProcess, programs_using};
 use codex_auth::manager::{self, AccountPolicy, RefreshReason};
 use codex_auth::store::DocumentLocation;
@@ -11,7 +12,7 @@ use serde_json::json;
 use crate::arguments::WordParser;
 use crate::context::{CommandContext, WaitingLine, account, location_text, warnings};
 use crate::daemon::{self, CommandEffect, DaemonArguments};
-use crate::error::{CommandError, CommandOutcome};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 use crate::refresh::refreshed;
 use crate::{import, status};
@@ -50,6 +51,16 @@ pub(crate) fn run(arguments: &MigrateArguments, output: &mut Output) -> CommandO
         return import::run(arguments.to, arguments.yes, arguments.daemon, output);
     };
     let session = CommandContext::open(output)?;
+    if let Some(account) =
+        session.chosen.account.as_ref().filter(|account| account.place == AccountPlace::Folder)
+    {
+        let message = format!(
+            "the account {} shares config.toml, which names its store, with all others",
+            account.name
+        );
+        return Err(CommandError::new(Exit::Failed, message)
+            .hint("to make it a plain login first: codex account unlink"));
+    }
     let not_logged_in = || status::unusable(&codex_auth::manager::Unusable::NotLoggedIn.into());
     let plan = migrate::plan(&session.stores, to)?.ok_or_else(not_logged_in)?;
     output.head("account", account(Some(&plan.stored.document)));

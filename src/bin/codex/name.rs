@@ -9,9 +9,11 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 17] = [
+pub(crate) const COMMANDS: [&str; 19] = [
     "--help",
+    "--account",
     "-c",
+    "account",
     "app-server",
     "completions",
     "doctor",

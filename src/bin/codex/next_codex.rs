@@ -7,6 +7,7 @@ use std::process::Command;
 use codex_auth::config::ExecChain;
 use codex_auth_platform::{filesystem, search_path};
 
+use crate::choice;
 use crate::error::{CommandError, Exit};
 use crate::name;
 use crate::next_output::{self, both};
@@ -29,6 +30,9 @@ pub(crate) fn exec(
 ) -> CommandError {
     let mut command = Command::new(next);
     command.args(words.into_iter().skip(1)).env_remove(ExecChain::PASS_VARIABLE);
+    if let Some(home) = choice::explicit_home() {
+        command.env("CODEX_HOME", home.path());
+    }
     command.env(ExecChain::VARIABLE, chain.variable_for_exec(both(next)));
     let error = command.exec();
     CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))

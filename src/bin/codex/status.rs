@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use clap::Args;
+use codex_auth::accounts::AccountReason;
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
 use codex_auth::keeper::Client;
 use codex_auth::manager::{self, JobFailure, LoginStatus, Unusable, Usability};
 use codex_auth::redaction::printable;
-use codex_auth::{AuthMode, Clock, Environment, ErrorKind, store};
+use codex_auth::{AuthMode, Clock, Environment, ErrorKind};
 use serde_json::json;
 
+use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
@@ -29,13 +31,15 @@ pub(crate) struct StatusArguments {
 }
 
 pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandOutcome {
-    let environment = Environment::of_process()?;
+    let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let credential = provider::of_environment(&environment);
-    if let (Some(socket), None) = (&environment.socket, &credential) {
+    let credential = provider::of_environment(&environment).filter(|_| !choice::is_named());
+    let socket = environment.socket.as_ref().filter(|_| credential.is_none() && !choice::is_named());
+    if let Some(socket) = socket {
         return of_keeper(socket, output);
     }
-    let session = CommandContext::at(store::locate(&environment)?, environment, output)?;
+    let chosen = choice::locate(&mut environment)?;
+    let session = CommandContext::at(chosen, environment, output)?;
     let status = LoginStatus::read(&session.stores, &session.environment)?;
     let usability = status.usability();
     let (found, snapshot) = (status.find_report(), status.snapshot());
@@ -54,6 +58,11 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
+    if session.chosen.reason != AccountReason::NoAccounts {
+        let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
+        output.head("account_name", json!(name));
+        output.head("account_reason", json!(session.chosen.reason.as_str()));
+    }
     if output.is_json() {
         output.report(json!({
             "logged_in": mode.is_some(),
@@ -174,11 +183,23 @@ fn show(
     let Some((document, location, mode)) =
         snapshot.document().and_then(|document| Some((document, snapshot.location()?, document.mode()?)))
     else {
-        output.data("not logged in")?;
+        output.data(&match (&session.chosen.account, &session.chosen.reason) {
+            (Some(account), reason) => format!("not logged in ({}, {reason})", account.name),
+            (None, AccountReason::NoAccounts) => "not logged in".to_owned(),
+            (None, reason) => format!("not logged in ({reason})"),
+        })?;
         return Ok(());
     };
     let claims = document.claims();
-    let mut fields = vec![("method", plain(mode.as_str()))];
+    let mut fields = Vec::new();
+    if session.chosen.reason != AccountReason::NoAccounts {
+        let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
+        fields.push((
+            "name",
+            format!("{} ({})", name.unwrap_or("none"), plain(&session.chosen.reason.to_string())),
+        ));
+    }
+    fields.push(("method", plain(mode.as_str())));
     if let Some(email) = &claims.email {
         let plan =
             claims.plan.as_ref().map(|plan| format!(" ({})", plain(plan.as_str()))).unwrap_or_default();

@@ -7,10 +7,11 @@ use codex_auth::external::ExternalToken;
 use codex_auth::keeper::{Client, IssuedToken, RefreshPolicy};
 use codex_auth::manager::{AccountPolicy, Snapshot, TokenDemand, Unusable};
 use codex_auth::redaction;
-use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp, store};
+use codex_auth::{AuthDocument, Clock, Environment, Home, Secret, Timestamp};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text, relative};
@@ -49,19 +50,20 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
         return print_provided(name, &token, Some(&session), arguments, output);
     }
     // A process that has only a socket or a credential needs no home.
-    let environment = Environment::of_process()?;
-    if let Some(credential) = provider::of_environment(&environment) {
+    let mut environment = Environment::of_process()?;
+    let credential = provider::of_environment(&environment).filter(|_| !choice::is_named());
+    if let Some(credential) = credential {
         return print_provided(credential.variable(), credential.token(), None, arguments, output);
     }
-    if let Some(path) = &environment.socket {
+    if let Some(path) = environment.socket.as_ref().filter(|_| !choice::is_named()) {
         return print_issued(&from_socket(path, arguments)?, arguments, output);
     }
-    let home = store::locate(&environment)?;
+    let chosen = choice::locate(&mut environment)?;
     // The running keeper has read the store already.
-    if let Some(issued) = cached_by_keeper(&home, &environment, arguments) {
+    if let Some(issued) = cached_by_keeper(&chosen.home, &environment, arguments) {
         return print_issued(&issued, arguments, output);
     }
-    let session = CommandContext::at(home, environment, output)?;
+    let session = CommandContext::at(chosen, environment, output)?;
     let snapshot = session.snapshot()?;
     let now = session.clock.now();
     let min_ttl = arguments.min_ttl.map(SignedDuration::unsigned_abs);

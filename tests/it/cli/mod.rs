@@ -36,7 +36,7 @@ mod usable;
 mod usage;
 
 /// The commands that the help names.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "login",
     "logout",
     "status",
@@ -46,6 +46,7 @@ const COMMANDS: [&str; 13] = [
     "watch",
     "run",
     "sync",
+    "account",
     "doctor",
     "app-server",
     "completions",

@@ -25,17 +25,19 @@ fn help_is_short_and_names_every_command() {
       watch        Print every change of the login, by any program, until interrupted
       run          Run a command with a private home that holds an access token, and no refresh token
       sync         Keep the login fresh in the background
+      account      Keep several logins, and choose between them
       doctor       Find what is wrong with a login, and print how to fix it
       app-server   Answer an editor's requests about the account, and pass on the others
       completions  Print a completion script for a shell
       man          Write the manual pages into a folder
 
     Options:
-          --json     Report as JSON
-      -q, --quiet    Print only data, warnings and errors
-      -v, --verbose  Show what caused an error, down to the message of the operating system
-      -h, --help     Print help
-      -V, --version  Print version
+          --json            Report as JSON
+          --account <NAME>  Use this account, whichever is active
+      -q, --quiet           Print only data, warnings and errors
+      -v, --verbose         Show what caused an error, down to the message of the operating system
+      -h, --help            Print help
+      -V, --version         Print version
 
     codex help COMMAND prints the help of a command. Before a command, -c KEY=VALUE sets a key of
     config.toml that concerns the login, for one run.

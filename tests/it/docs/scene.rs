@@ -5,8 +5,6 @@
 pub enum Scene {
     /// No login, and an unlocked keychain.
     Keychain,
-    /// No login and no keychain.
-    NoKeychain,
     /// A login in the file.
     LoggedIn,
     /// A login in the file with an expired access token.
@@ -41,7 +39,6 @@ const SCENES: &[(&str, &str, Scene)] = &[
     ("README.md", "CI", Scene::AccessToken),
     ("README.md", "A failed login has logged me out", Scene::LoggedIn),
     ("README.md", "Did the logout revoke my tokens?", Scene::NoRevocation),
-    ("README.md", "How do I use two accounts?", Scene::NoKeychain),
     (".github/CONTAINERS.md", "Containers and sandboxes", Scene::Keeper),
     (".github/CONTAINERS.md", "An unmodified Codex", Scene::Keeper),
     (".github/CONTAINERS.md", "A single command", Scene::Keeper),
@@ -49,6 +46,11 @@ const SCENES: &[(&str, &str, Scene)] = &[
         ".github/CONTAINERS.md",
         "Recipes",
         Scene::NotRun("no engine runs here; interop/containers.rs makes the same mounts and namespaces"),
+    ),
+    (
+        "README.md",
+        "Accounts",
+        Scene::NotRun("its logins are two people's; tests/it/accounts runs these commands"),
     ),
     (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (

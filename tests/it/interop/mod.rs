@@ -1,6 +1,7 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
 mod account_facts;
+mod accounts;
 pub mod codex;
 mod command_lines;
 mod completions;

@@ -8,14 +8,14 @@ use crate::support::Run;
 
 /// Calls on files, locks, sockets and processes. The question mark marks calls that some machines lack.
 const CALLS: &str = "?open,openat,?openat2,read,pread64,readv,write,pwrite64,writev,fsync,fdatasync,ftruncate,\
-    fallocate,?rename,renameat,renameat2,?unlink,unlinkat,?mkdir,mkdirat,linkat,fchmod,fchown,?chmod,flock,fcntl,\
+    fallocate,?rename,renameat,renameat2,?unlink,unlinkat,?mkdir,mkdirat,linkat,symlinkat,fchmod,fchown,?chmod,flock,fcntl,\
     ?stat,?lstat,newfstatat,fstat,statx,lseek,?access,faccessat,faccessat2,?readlink,readlinkat,getdents64,fstatfs,\
     statfs,socket,connect,bind,sendto,sendmsg,recvfrom,recvmsg,shutdown,getsockopt,setsockopt,getsockname,\
     getpeername,close,clone,clone3,execve,wait4,exit_group";
 /// Calls that do not fail on real systems, or whose failure the caller cannot see.
 const NEVER_FAIL: [&str; 7] = ["close", "exit_group", "execve", "clone", "clone3", "wait4", "lseek"];
 /// Calls that change the state that a kill leaves.
-const CHANGES: [&str; 22] = [
+const CHANGES: [&str; 23] = [
     "write",
     "pwrite64",
     "writev",
@@ -31,6 +31,7 @@ const CHANGES: [&str; 22] = [
     "mkdir",
     "mkdirat",
     "linkat",
+    "symlinkat",
     "fchmod",
     "fchown",
     "flock",

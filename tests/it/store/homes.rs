@@ -45,7 +45,7 @@ impl Scene {
         self.run_in(&self.home, arguments)
     }
 
-    fn run_in<'a>(&self, home: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+    pub fn run_in<'a>(&self, home: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         self.with_authority(home.codex(arguments))
     }
 
@@ -67,7 +67,7 @@ impl Scene {
     }
 }
 
-fn refresh_token(path: &Path) -> Option<String> {
+pub fn refresh_token(path: &Path) -> Option<String> {
     let document: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     document["tokens"]["refresh_token"].as_str().map(str::to_owned)
 }

@@ -5,7 +5,7 @@ mod contract;
 mod faults;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
-mod homes;
+pub mod homes;
 mod import;
 mod lease;
 // Linux: mounts.

@@ -30,7 +30,7 @@ pub(crate) fn run(
     definition.build();
     let mut command = shown(&definition, &|argument| !argument.is_hide_set());
     if let Some(script) = next_codex::completion_script() {
-        command = with_next(command, zsh_script::read(&script).unwrap_or_else(names_only));
+        command = with_next(command, &zsh_script::read(&script).unwrap_or_else(names_only));
     }
     clap_complete::generate(arguments.shell, &mut command, name::of_this_run(), &mut script);
     Ok(output.data(String::from_utf8_lossy(&script).trim_end())?)
@@ -65,7 +65,7 @@ fn shown(command: &Command, is_offered: &dyn Fn(&Arg) -> bool) -> Command {
 }
 
 /// Adds the commands and options of `next` that `command` does not have.
-fn with_next(command: Command, next: Command) -> Command {
+fn with_next(command: Command, next: &Command) -> Command {
     let is_same = |known: &Arg, argument: &Arg| {
         let (long, short) = (argument.get_long(), argument.get_short());
         let is_alias =
@@ -81,19 +81,19 @@ fn with_next(command: Command, next: Command) -> Command {
         true => shown(&command, &|argument| !argument.is_positional()),
         false => command,
     };
-    let own: Vec<_> = command.get_subcommands().map(|own| topic(own)).collect();
+    let own: Vec<_> = command.get_subcommands().map(topic).collect();
     let mut command = command.args(arguments);
-    for subcommand in next.get_subcommands().cloned() {
-        let name = subcommand.get_name().to_owned();
-        command = match command.find_subcommand(&name) {
-            Some(_) => command.mut_subcommand(&name, |known| with_next(known, subcommand)),
+    for subcommand in next.get_subcommands() {
+        let name = subcommand.get_name();
+        command = match command.find_subcommand(name) {
+            Some(_) => command.mut_subcommand(name, |known| with_next(known, subcommand)),
             // The help of our commands is asked for in the same way.
             None if name == "help" => {
                 let known = |own: &Command| subcommand.find_subcommand(own.get_name()).is_some();
                 let own: Vec<_> = own.iter().filter(|own| !known(own)).cloned().collect();
-                command.subcommand(subcommand.subcommands(own))
+                command.subcommand(subcommand.clone().subcommands(own))
             }
-            None => command.subcommand(subcommand),
+            None => command.subcommand(subcommand.clone()),
         };
     }
     command

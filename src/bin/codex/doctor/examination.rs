@@ -1,9 +1,10 @@
 //! What the findings are about.
 
 use codex_auth::diagnosis::{self, Diagnosis};
-use codex_auth::{Clock, Environment, Home, store};
+use codex_auth::{Clock, Environment, Home};
 use serde_json::json;
 
+use crate::choice;
 use crate::error::CommandError;
 use crate::output::{Output, path_text};
 
@@ -18,9 +19,9 @@ pub(super) struct Examination {
 impl Examination {
     /// Finds the home, names it in the report, and examines it.
     pub(super) fn open(output: &mut Output) -> Result<Self, CommandError> {
-        let environment = Environment::of_process()?;
+        let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let home = store::locate(&environment)?;
+        let home = choice::locate(&mut environment)?.home;
         output.set_home(json!(path_text(home.path())));
         // The report is meant to be shared, so it does not name the account.
         output.head("account", json!(null));

@@ -12,9 +12,10 @@ use std::io::{self, IsTerminal as _};
 
 use clap::{Args, Subcommand};
 use codex_auth::AuthDocument;
+use codex_auth::accounts::{AccountPlace, login_store};
 use codex_auth::authority::Issuer;
 use codex_auth::config::{LoginMethod, StoreSelection, UserLocation};
-use codex_auth::login::{self, LoginSession, OldLoginPolicy};
+use codex_auth::login::{self, LoginOwner, LoginSession, OldLoginPolicy};
 
 use self::commit::LoginTarget;
 use crate::arguments::STORES;
@@ -31,6 +32,13 @@ pub(crate) struct LoginArguments {
     #[command(subcommand)]
     command: Option<LoginCommand>,
 
+    #[command(flatten)]
+    options: LoginOptions,
+}
+
+/// The options of a login, also of `codex account add`.
+#[derive(Args, Debug)]
+pub(crate) struct LoginOptions {
     /// Where to store the login: keychain, file or auto (default: where the login is now, else a usable keychain)
     #[arg(long, value_name = "STORE", value_parser = STORES, hide_possible_values = true)]
     store: Option<StoreSelection>,
@@ -68,7 +76,7 @@ pub(crate) struct LoginArguments {
 
     /// Report as JSON at the end; the address and the code are printed on standard error
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 
     /// Refused: every program on this machine can read a command line
     #[arg(long, value_name = "KEY", hide = true)]
@@ -112,10 +120,12 @@ impl LoginArguments {
     pub(crate) fn json(&self) -> bool {
         match &self.command {
             Some(LoginCommand::Status(status)) => status.json,
-            None => self.json,
+            None => self.options.json,
         }
     }
+}
 
+impl LoginOptions {
     fn old_login(&self) -> OldLoginPolicy {
         match (self.revoke_old, self.keep_old) {
             (true, _) => OldLoginPolicy::RevokeAlways,
@@ -148,48 +158,90 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
         let is_codex = name::of_this_run() == name::SHARED && !output.is_json();
         return if is_codex { status::run_as_codex(output) } else { status::run(arguments, output) };
     }
-    if arguments.api_key.is_some() {
-        return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")
-            .hint(PIPE_AN_API_KEY));
-    }
-    let issuer = arguments.issuer.as_deref().map(|address| Issuer::parse("--issuer", address)).transpose();
-    let issuer = issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?;
+    let options = &arguments.options;
+    options.check()?;
     let context = CommandContext::open(output)?;
-    let way = arguments.way(&context, output);
-    let method = if way == LoginWay::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
-    let session = LoginSession::begin(&context.stores, &context.environment, method, arguments.store);
-    let mut session = session.map_err(|error| match error {
-        error @ login::Error::Forbidden(_) => forbidden(method, &error),
-        error => error.into(),
-    })?;
-    if let Some(issuer) = issuer {
-        session = session.with_issuer(issuer);
+    options.log_in(context, output)
+}
+
+impl LoginOptions {
+    /// Refuses what no login accepts, before anything is created for one.
+    pub(crate) fn check(&self) -> CommandOutcome {
+        if self.api_key.is_some() {
+            return Err(CommandError::new(Exit::Usage, "an API key is not taken from the command line")
+                .hint(PIPE_AN_API_KEY));
+        }
+        self.issuer().map(drop)
     }
-    let session = session.with_old_login_policy(arguments.old_login());
-    let target = LoginTarget { context, session, daemon: arguments.daemon };
-    target.warn_of_shared_file(output);
-    match way {
-        LoginWay::ApiKey => {
-            let key = piped::secret("API key", PIPE_AN_API_KEY)?;
-            target.commit_supplied(AuthDocument::with_api_key(&key), output)
+
+    fn issuer(&self) -> Result<Option<Issuer>, CommandError> {
+        let issuer = self.issuer.as_deref().map(|address| Issuer::parse("--issuer", address)).transpose();
+        issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))
+    }
+
+    /// Logs in to the home of `context`.
+    pub(crate) fn log_in(&self, context: CommandContext, output: &mut Output) -> CommandOutcome {
+        let way = self.way(&context, output);
+        let method = if way == LoginWay::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
+        let session =
+            LoginSession::begin(&context.stores, &context.environment, method, self.store_for(&context)?);
+        let mut session = session.map_err(|error| match error {
+            error @ login::Error::Forbidden(_) => forbidden(method, &error),
+            error => error.into(),
+        })?;
+        if let Some(issuer) = self.issuer()? {
+            session = session.with_issuer(issuer);
         }
-        LoginWay::AccessToken => {
-            let token = piped::secret("access token", PIPE_AN_ACCESS_TOKEN)?;
-            target.commit_verified(&token, output)
+        let mut session = session.with_old_login_policy(self.old_login());
+        if context.chosen.account.is_some() {
+            session = session.with_owner(LoginOwner::SameUser);
         }
-        LoginWay::Browser(who) => browser::run(&target, who, output),
-        LoginWay::Device => match device::run(&target, output) {
-            Err(device::DeviceFailure::NotEnabled(error)) if io::stdin().is_terminal() => {
-                output.say(&format!("{error}; continuing with a browser"));
-                browser::run(&target, BrowserOpening::Theirs, output)
+        let target = LoginTarget { context, session, daemon: self.daemon };
+        target.warn_of_shared_file(output);
+        match way {
+            LoginWay::ApiKey => {
+                let key = piped::secret("API key", PIPE_AN_API_KEY)?;
+                target.commit_supplied(AuthDocument::with_api_key(&key), output)
             }
-            Err(device::DeviceFailure::NotEnabled(error)) => {
-                Err(CommandError::from(codex_auth::Error::from(error))
-                    .hint("log in with a browser: codex login --no-browser"))
+            LoginWay::AccessToken => {
+                let token = piped::secret("access token", PIPE_AN_ACCESS_TOKEN)?;
+                target.commit_verified(&token, output)
             }
-            Err(device::DeviceFailure::Failed(error)) => Err(error),
-            Ok(()) => Ok(()),
-        },
+            LoginWay::Browser(who) => browser::run(&target, who, output),
+            LoginWay::Device => match device::run(&target, output) {
+                Err(device::DeviceFailure::NotEnabled(error)) if io::stdin().is_terminal() => {
+                    output.say(&format!("{error}; continuing with a browser"));
+                    browser::run(&target, BrowserOpening::Theirs, output)
+                }
+                Err(device::DeviceFailure::NotEnabled(error)) => {
+                    Err(CommandError::from(codex_auth::Error::from(error))
+                        .hint("log in with a browser: codex login --no-browser"))
+                }
+                Err(device::DeviceFailure::Failed(error)) => Err(error),
+                Ok(()) => Ok(()),
+            },
+        }
+    }
+
+    /// Returns the store that was asked for. All accounts share `config.toml`, so their logins are stored where that says.
+    fn store_for(&self, context: &CommandContext) -> Result<Option<StoreSelection>, CommandError> {
+        let account = context.chosen.account.as_ref();
+        let Some(account) = account.filter(|account| account.place == AccountPlace::Folder) else {
+            return Ok(self.store);
+        };
+        let shared = login_store(&context.stores);
+        match self.store {
+            Some(wanted) if wanted != shared => Err(CommandError::new(
+                Exit::Usage,
+                format!(
+                    "the login of the account {} is stored as {}, which config.toml says for all accounts",
+                    account.name,
+                    shared.as_str()
+                ),
+            )
+            .hint("leave out --store")),
+            _ => Ok(Some(shared)),
+        }
     }
 }
 

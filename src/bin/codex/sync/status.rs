@@ -8,6 +8,7 @@ use codex_auth_platform::service;
 use serde_json::json;
 
 use super::service::Installation;
+use crate::choice;
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text, plain, relative};
@@ -20,16 +21,16 @@ pub(crate) struct SyncStatusArguments {
 }
 
 pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> CommandOutcome {
-    let environment = Environment::of_process()?;
+    let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let home = match store::locate(&environment) {
-        Ok(home) => Some(home),
+    let home = match choice::locate(&mut environment) {
+        Ok(chosen) => Some(chosen.home),
         // With CODEX_AUTH_SOCKET set, no home is needed.
-        Err(_) if environment.socket.is_some() => None,
-        Err(error) => return Err(error.into()),
+        Err(_) if environment.socket.is_some() && !choice::is_named() => None,
+        Err(error) => return Err(error),
     };
     output.set_home(json!(home.as_ref().map(|home| path_text(home.path()))));
-    let client = match &environment.socket {
+    let client = match environment.socket.as_ref().filter(|_| !choice::is_named()) {
         Some(path) => Some(Client::at(path)),
         None => home.as_ref().and_then(|home| Client::of(home, &environment)),
     };

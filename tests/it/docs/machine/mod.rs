@@ -65,7 +65,7 @@ fn the_documented_output_is_the_real_output() {
 #[test]
 fn a_wrong_transcript_is_detected() {
     container::inside(here!(), || {
-        let text = "# How do I use two accounts?\n```console\n$ codex status\nlogged in\n$ codex token\n…\nerror: x\n```\n\
+        let text = "# codex-auth\n```console\n$ codex status\nlogged in\n$ codex token\n…\nerror: x\n```\n\
             ```sh\ncodex status\ntrue\n```\n";
         let found = differences(&Document::parse("README.md", text));
         assert_eq!(found.len(), 3, "{found:#?}");

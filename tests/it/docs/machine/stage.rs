@@ -66,7 +66,7 @@ impl Stage {
                 let token = stage.authority.personal_access_token(Self::ada());
                 stage.container.set("CODEX_ACCESS_TOKEN", token);
             }
-            Scene::Keychain | Scene::NoKeychain => {}
+            Scene::Keychain => {}
             Scene::Newcomer | Scene::NotRun(_) => {
                 unreachable!("there is no stage for {scene:?}")
             }

@@ -1,0 +1,237 @@
+//! The accounts of a home as they are listed, and which of them is active.
+
+use std::path::{Path, PathBuf};
+
+use codex_auth_platform::private_file;
+
+use super::error::Error;
+use super::file::{Account, AccountPlace, AccountsFile, Pin};
+use super::name::AccountId;
+use crate::config::Environment;
+use crate::document::AuthDocument;
+use crate::home::Home;
+use crate::store::{HomeState, StoredDocument, Stores};
+
+/// The accounts of a home, as read once. Reading takes no lock.
+#[derive(Clone, Debug)]
+pub struct AccountSet {
+    home: Home,
+    pub(super) file: AccountsFile,
+    link: ActiveLink,
+}
+
+/// What `auth.json` of a home is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ActiveLink {
+    /// A link into the folder of this account.
+    Account(AccountId),
+    /// A link to something else.
+    Elsewhere(PathBuf),
+    /// A file, or nothing.
+    None,
+}
+
+impl ActiveLink {
+    /// Reads the link of `home`. Its target need not exist.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: it cannot be read.
+    pub fn of(home: &Home) -> Result<Self, Error> {
+        let Some(target) = private_file::read_link(&home.document())? else { return Ok(Self::None) };
+        let inside = target.strip_prefix(home.path()).unwrap_or(&target);
+        let names: Vec<_> = inside.iter().filter_map(|name| name.to_str()).collect();
+        let id = match names.as_slice() {
+            [folder, id, document]
+                if *document == "auth.json" && home.path().join(folder) == home.accounts() =>
+            {
+                AccountId::parse(id)
+            }
+            _ => None,
+        };
+        Ok(id.map_or(Self::Elsewhere(target), Self::Account))
+    }
+
+    /// Returns the link to the document of `id`, relative to the home, so that the home can be moved.
+    pub(super) fn target(home: &Home, id: &AccountId) -> PathBuf {
+        let folder = home.accounts();
+        let folder = folder.strip_prefix(home.path()).unwrap_or(&folder);
+        folder.join(id.as_str()).join("auth.json")
+    }
+}
+
+impl AccountSet {
+    /// Reads the accounts of `home`. A home without accounts costs one failed `open`.
+    ///
+    /// # Errors
+    /// - [`Error::File`], [`Error::LaterVersion`]: `accounts.toml` cannot be parsed.
+    /// - [`Error::Store`]: it cannot be read.
+    pub fn open(home: Home) -> Result<Self, Error> {
+        match AccountsFile::read(&home)? {
+            None => Ok(Self { home, file: AccountsFile::default(), link: ActiveLink::None }),
+            Some(file) => Ok(Self { link: ActiveLink::of(&home)?, home, file }),
+        }
+    }
+
+    /// As [`Self::open`]; where `home` is itself the folder of an account, reads the accounts of the home around it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn around(home: Home) -> Result<Self, Error> {
+        match Self::outer(&home)? {
+            Some((set, _)) => Ok(set),
+            None => Self::open(home),
+        }
+    }
+
+    /// Returns the accounts of the home around `home`, and which of them `home` is, if it is one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn outer(home: &Home) -> Result<Option<(Self, Account)>, Error> {
+        let id = home.path().file_name().and_then(|name| AccountId::parse(name.to_str()?));
+        let outer = home.path().parent().and_then(Path::parent);
+        let (Some(id), Some(outer)) = (id, outer) else { return Ok(None) };
+        let Ok(outer) = Home::at(outer) else { return Ok(None) };
+        if outer.accounts().join(id.as_str()) != home.path() {
+            return Ok(None);
+        }
+        let set = Self::open(outer)?;
+        let account = set.get(&id).cloned();
+        Ok(account.map(|account| (set, account)))
+    }
+
+    /// Returns the home whose accounts these are.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Returns what `auth.json` of the home is.
+    #[must_use]
+    pub fn link(&self) -> &ActiveLink {
+        &self.link
+    }
+
+    /// Returns the accounts in the order in which they were added.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.file.accounts.iter().filter(|account| self.is_whole(account))
+    }
+
+    /// Returns the pinned folders.
+    #[must_use]
+    pub fn pins(&self) -> &[Pin] {
+        &self.file.pins
+    }
+
+    /// Returns whether the home has no accounts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accounts().next().is_none()
+    }
+
+    /// Returns the account with this id.
+    #[must_use]
+    pub fn get(&self, id: &AccountId) -> Option<&Account> {
+        self.accounts().find(|account| account.id == *id)
+    }
+
+    /// Returns the account with this name, or with this id.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::NoAccounts`].
+    pub fn find(&self, name: &str) -> Result<&Account, Error> {
+        let by_name = self.accounts().find(|account| account.name.as_str().eq_ignore_ascii_case(name));
+        let by_id = || AccountId::parse(name).and_then(|id| self.get(&id));
+        by_name.or_else(by_id).ok_or_else(|| match self.is_empty() {
+            true => Error::NoAccounts { name: name.to_owned(), home: self.home.path().to_owned() },
+            false => Error::Unknown {
+                name: name.to_owned(),
+                known: self.accounts().map(|account| account.name.clone()).collect(),
+            },
+        })
+    }
+
+    /// Returns the account that the home's own `auth.json`, or its keychain item, belongs to.
+    #[must_use]
+    pub fn active(&self) -> Option<&Account> {
+        match &self.link {
+            ActiveLink::Account(id) => self.get(id),
+            ActiveLink::Elsewhere(_) => None,
+            ActiveLink::None => self.accounts().find(|account| account.place == AccountPlace::Home),
+        }
+    }
+
+    /// Returns the home of an account.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: its folder cannot be used.
+    pub fn home_of(&self, account: &Account) -> Result<Home, Error> {
+        match account.place {
+            AccountPlace::Home => Ok(self.home.clone()),
+            AccountPlace::Folder => Ok(Home::at(self.folder_of(&account.id))?),
+        }
+    }
+
+    /// Returns the account, or a description of the login, whose user is that of `document`. An old state of a stored
+    /// login counts too.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: a login cannot be read, so that its user is not known.
+    pub fn find_user(
+        &self,
+        document: &AuthDocument,
+        environment: &Environment,
+    ) -> Result<Option<String>, Error> {
+        if let Some(account) = self.account_of_user(document, environment)? {
+            return Ok(Some(account.name.to_string()));
+        }
+        if self.active().is_none() && has_user(&self.home, document, environment)? {
+            return Ok(Some(format!("the login of {}", self.home.path().display())));
+        }
+        Ok(None)
+    }
+
+    /// Returns the account whose user is that of `document`, as [`Self::find_user`] does.
+    pub(super) fn account_of_user(
+        &self,
+        document: &AuthDocument,
+        environment: &Environment,
+    ) -> Result<Option<&Account>, Error> {
+        for account in self.accounts() {
+            if has_user(&self.home_of(account)?, document, environment)? {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn folder_of(&self, id: &AccountId) -> PathBuf {
+        self.home.accounts().join(id.as_str())
+    }
+
+    /// Whether the login of this entry is in the account's place. While it is moved, it is where `auth.json` leads.
+    fn is_whole(&self, account: &Account) -> bool {
+        account.moving.is_none() || self.link == ActiveLink::Account(account.id.clone())
+    }
+}
+
+/// Returns whether the login of `home` is of the user of `document`, which may be an old state of it.
+fn has_user(home: &Home, document: &AuthDocument, environment: &Environment) -> Result<bool, Error> {
+    let stored = Stores::open(home.clone(), environment)?.find()?.stored;
+    let (state, _) = HomeState::read(home)?;
+    let spent = document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint));
+    Ok(spent || stored.is_some_and(|stored| is_of_same_user(&stored, document)))
+}
+
+fn is_of_same_user(stored: &StoredDocument, document: &AuthDocument) -> bool {
+    let (here, there) = (stored.document.identity(), document.identity());
+    match (here.user_id.as_ref(), there.user_id.as_ref()) {
+        (Some(here), Some(there)) => here == there,
+        // Without the ids of both users, the same workspace may be the same user.
+        _ => {
+            stored.document.is_same_login_as(document)
+                || here.account_id.is_some() && here.account_id == there.account_id
+        }
+    }
+}

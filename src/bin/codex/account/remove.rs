@@ -1,0 +1,120 @@
+//! `codex account remove` and `codex logout --all`: logs out of accounts.
+
+use clap::Args;
+use codex_auth::accounts::{Account, AccountName, AccountPlace};
+use codex_auth::diagnosis::{CodexProcess, programs_using};
+use codex_auth::manager::Job;
+use codex_auth::manager::logout::{LogoutReport, LogoutScope};
+use codex_auth::{Home, Stores};
+use serde_json::json;
+
+use super::{AccountContext, account_name};
+use crate::child;
+use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::logout;
+use crate::output::{Output, path_text};
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::ACCOUNT_REMOVE)]
+pub(super) struct RemoveArguments {
+    /// The account
+    #[arg(value_parser = account_name)]
+    name: AccountName,
+
+    /// Remove it even if its tokens cannot be revoked
+    #[arg(long, conflicts_with = "local")]
+    force: bool,
+
+    /// Do not revoke its tokens, which stay valid until they expire
+    #[arg(long)]
+    local: bool,
+
+    /// Report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOutcome {
+    let context = AccountContext::open(output)?;
+    let account = context.find(&arguments.name)?;
+    let home = context.set.home_of(&account)?;
+    if account.place == AccountPlace::Folder {
+        let users = programs_using(&home);
+        if !users.is_empty() {
+            let message =
+                format!("Codex is running in the folder of the account {} ({})", account.name, pids(&users));
+            return Err(
+                CommandError::new(Exit::TryAgain, message).hint("end it, then run the same command again")
+            );
+        }
+    }
+    let was_active = context.set.active() == Some(&account);
+    let scope = logout::scope(arguments.force, arguments.local);
+    if Stores::open(home.clone(), &context.environment)?.find()?.stored.is_some() {
+        let report = log_out(&context, &home, scope)?;
+        logout::check(&report, scope, output)?;
+    }
+    context.edit(output, |editor| editor.remove(&account.id))?;
+    if output.is_json() {
+        output.report(json!({"removed": account.name.as_str(), "was_active": was_active}))?;
+        return Ok(());
+    }
+    output.inform(&format!("removed the account {}", account.name));
+    if was_active {
+        output.inform("no account is active now; to activate one: codex account use NAME");
+    }
+    Ok(())
+}
+
+/// Logs out of every account of the home, and of a login that is none.
+pub(crate) fn log_out_all(scope: LogoutScope, output: &mut Output) -> CommandOutcome {
+    let context = AccountContext::open(output)?;
+    let mut homes: Vec<(Option<&Account>, Home)> = Vec::new();
+    for account in context.set.accounts() {
+        homes.push((Some(account), context.set.home_of(account)?));
+    }
+    if context.set.active().is_none() {
+        homes.push((None, context.home().clone()));
+    }
+    let mut reports = Vec::new();
+    let mut first_failure = None;
+    for (account, home) in homes {
+        let name = account.map(|account| account.name.as_str());
+        let done = log_out(&context, &home, scope)
+            .and_then(|report| logout::check(&report, scope, output).map(|()| report));
+        match done {
+            Ok(report) => {
+                let what = if report.removed.is_empty() { "was not logged in" } else { "logged out" };
+                if !output.is_json() {
+                    output.inform(&format!("{}: {what}", name.unwrap_or("the login of this home")));
+                }
+                reports.push(json!({"name": name, "home": path_text(home.path()), "logged_out": true}));
+            }
+            Err(error) => {
+                reports.push(json!({"name": name, "home": path_text(home.path()), "logged_out": false, "reason": error.to_string()}));
+                if !output.is_json() {
+                    output.warn(&format!("{}: {error}", name.unwrap_or("the login of this home")));
+                }
+                first_failure = first_failure.or(Some(error));
+            }
+        }
+    }
+    if output.is_json() {
+        output.report(json!({"logged_out": first_failure.is_none(), "accounts": reports}))?;
+    }
+    match first_failure {
+        Some(error) => Err(CommandError::reported(error.kind())),
+        None => Ok(()),
+    }
+}
+
+fn log_out(context: &AccountContext, home: &Home, scope: LogoutScope) -> Result<LogoutReport, CommandError> {
+    let outcome = child::run_at(home, &Job::logout(scope), child::WaitNotice::Terminal, &context.deadline)?;
+    Ok(outcome.into_logged_out()?)
+}
+
+/// Returns the process ids of programs, for a message.
+pub(super) fn pids(programs: &[CodexProcess]) -> String {
+    let pids: Vec<_> = programs.iter().map(|program| program.pid.to_string()).collect();
+    format!("pid {}", pids.join(", "))
+}

@@ -1,0 +1,204 @@
+//! `codex account use` and `unlink`: change what `auth.json` of the home leads to.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use clap::Args;
+use codex_auth::accounts::{AccountName, Activation, FOREIGN_REFRESH, required_lifetime};
+use codex_auth::diagnosis::{CodexProcess, programs_using};
+use codex_auth::manager::{AccountPolicy, AuthManager, Job, JobOutcome, RefreshReason};
+use codex_auth::{Clock, Stores};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::remove::pids;
+use super::{AccountContext, account_name, tell_adopted};
+use crate::daemon::{self, CommandEffect, DaemonArguments};
+use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::output::Output;
+use crate::{child, runtime};
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::ACCOUNT_USE)]
+pub(super) struct UseArguments {
+    /// The account
+    #[arg(value_parser = account_name)]
+    name: AccountName,
+
+    /// Do not ask while other programs use the active login
+    #[arg(long)]
+    yes: bool,
+
+    /// Do not wait for a refresh that a running Codex may have begun
+    #[arg(long)]
+    now: bool,
+
+    #[command(flatten)]
+    daemon: DaemonArguments,
+
+    /// Report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::ACCOUNT_UNLINK)]
+pub(super) struct UnlinkArguments {}
+
+/// Whether the token of the outgoing login was refreshed before the switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutgoingRefresh {
+    NotNeeded,
+    Refreshed,
+}
+
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a path of the method has one lifetime, not any"
+)]
+pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutcome {
+    let context = AccountContext::open(output)?;
+    let account = context.find(&arguments.name)?;
+    let others = programs_using(context.home());
+    let is_active = context.set.active() == Some(&account);
+    if !is_active && !others.is_empty() {
+        confirm(arguments, &others, output)?;
+    }
+    if !is_active {
+        tell_adopted(context.edit(output, |editor| editor.adopt())?.as_ref(), output);
+        let refreshed = refresh_outgoing(&context, output)?;
+        if refreshed == OutgoingRefresh::Refreshed && !others.is_empty() && !arguments.now {
+            wait_for_others(&others, output)?;
+        }
+    }
+    let activation = context.edit(output, |editor| editor.activate(&account))?;
+    let stored = Stores::open(context.home().clone(), &context.environment)?.find()?.stored;
+    let stored = stored.map(|stored| stored.document);
+    let report = |output: &Output| report(&account.name, &activation, &others, output);
+    daemon::after_change(
+        arguments.daemon,
+        CommandEffect::Login,
+        context.home(),
+        stored.as_ref(),
+        output,
+        report,
+    )
+}
+
+/// Asks on a terminal while programs use the active login.
+fn confirm(arguments: &UseArguments, others: &[CodexProcess], output: &Output) -> CommandOutcome {
+    if arguments.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(());
+    }
+    output.say(&format!("Codex is running with the active login ({})", pids(others)));
+    output.say("It goes on with that login until it is restarted, and new programs use the other one.");
+    output.say(&format!("Switch to {}? [y/N]", arguments.name));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+        true => Ok(()),
+        false => Err(CommandError::new(Exit::Failed, "nothing was switched: not confirmed")),
+    }
+}
+
+/// Refreshes the token of the active login if it expires soon. A failure is only a warning, because the switch loses
+/// nothing that our own processes do.
+fn refresh_outgoing(context: &AccountContext, output: &Output) -> Result<OutgoingRefresh, CommandError> {
+    let manager = AuthManager::builder(context.home().clone(), context.environment.clone());
+    let snapshot = manager.open()?.current();
+    let required =
+        snapshot.document().and_then(|document| required_lifetime(document, Clock::system().now()));
+    let Some(required) = required else { return Ok(OutgoingRefresh::NotNeeded) };
+    let job = Job::refresh(RefreshReason::MinTtl(required), &snapshot, AccountPolicy::Stay);
+    let done = child::run_at(context.home(), &job, child::WaitNotice::Terminal, &context.deadline);
+    match done.and_then(JobOutcome::into_refreshed) {
+        Ok(()) => Ok(OutgoingRefresh::Refreshed),
+        Err(failure) => {
+            output.warn(&format!("the token of the active account was not refreshed: {}", failure.message));
+            Ok(OutgoingRefresh::NotNeeded)
+        }
+    }
+}
+
+/// Waits until a refresh that another program began before ours is stored or refused.
+fn wait_for_others(others: &[CodexProcess], output: &Output) -> CommandOutcome {
+    output.inform(&format!(
+        "waiting {} s for a refresh that Codex ({}) may have begun; --now skips this",
+        FOREIGN_REFRESH.as_secs(),
+        pids(others)
+    ));
+    runtime::run(async {
+        let interrupt = signal(SignalKind::interrupt());
+        let mut interrupt =
+            interrupt.map_err(|error| CommandError::cannot_start("a signal handler", &error))?;
+        tokio::select! {
+            () = tokio::time::sleep(FOREIGN_REFRESH) => Ok(()),
+            _ = interrupt.recv() => {
+                Err(CommandError::new(Exit::Interrupted, "interrupted; nothing was switched"))
+            }
+        }
+    })
+}
+
+fn report(
+    name: &AccountName,
+    activation: &Activation,
+    others: &[CodexProcess],
+    output: &Output,
+) -> CommandOutcome {
+    let from = match activation {
+        Activation::Switched { from } => from.as_ref().map(|from| from.name.as_str()),
+        _ => None,
+    };
+    let is_switched = *activation != Activation::Unchanged;
+    let mut warnings = Vec::new();
+    if is_switched && !others.is_empty() {
+        warnings.push(format!(
+            "Codex is running ({}) and keeps the other account until it is restarted; if it is refreshing that \
+             account's token at this moment, that account may have to log in again",
+            pids(others)
+        ));
+    }
+    if output.is_json() {
+        output.report(json!({
+            "active": name.as_str(),
+            "switched": is_switched,
+            "before": from,
+            "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
+            "warnings": warnings,
+        }))?;
+        return Ok(());
+    }
+    match (is_switched, from) {
+        (false, _) => output.inform(&format!("{name} is active already")),
+        (true, Some(from)) => output.inform(&format!("{name} is active now, instead of {from}")),
+        (true, None) => output.inform(&format!("{name} is active now")),
+    }
+    warnings.iter().for_each(|warning| output.warn(warning));
+    Ok(())
+}
+
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a path of the method has one lifetime, not any"
+)]
+pub(super) fn unlink(_arguments: &UnlinkArguments, output: &mut Output) -> CommandOutcome {
+    let context = AccountContext::open(output)?;
+    if let Some(active) = context.set.active() {
+        let home = context.set.home_of(active)?;
+        let users = programs_using(&home);
+        if home != *context.home() && !users.is_empty() {
+            let message =
+                format!("Codex is running in the folder of the account {} ({})", active.name, pids(&users));
+            return Err(
+                CommandError::new(Exit::TryAgain, message).hint("end it, then run the same command again")
+            );
+        }
+    }
+    let account = context.edit(output, |editor| editor.unlink())?;
+    output.inform(&format!(
+        "{} is a file again, with the login of {}, which is no account any more",
+        context.home().document().display(),
+        account.name
+    ));
+    Ok(())
+}

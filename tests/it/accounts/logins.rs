@@ -1,0 +1,62 @@
+//! A login into an account replaces a login of the same user only.
+
+use scripted_authority::{Account, TokenState};
+
+use super::world::World;
+
+#[test]
+fn an_account_takes_no_login_of_another_user_and_the_tokens_of_that_are_revoked() {
+    let world = World::with(&["work", "private"]);
+    let login = |words: &[&str]| {
+        let run = world.run(words.iter().copied());
+        run.env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url())
+    };
+    let token = world.authority.personal_access_token(Account::numbered(2));
+    let run = login(&["login", "--with-access-token"]).input(token.as_str());
+    let ended = run.env("CODEX_AUTHAPI_BASE_URL", format!("{}/api/accounts", world.authority.url())).run();
+    assert_ne!(ended.code, Some(0), "{ended}");
+    let ended = login(&["login", "--with-api-key"]).input("sk-1").run().refused(1);
+    assert!(ended.err.contains("holds the login of another user, which was not replaced"), "{ended}");
+    world.assert_whole();
+    for grant in &world.grants {
+        assert_eq!(world.authority.state_of(&grant.tokens.refresh_token), TokenState::Live);
+    }
+}
+
+#[test]
+fn an_api_key_is_replaced_by_another() {
+    let world = World::with(&[]);
+    world.run(["account", "add", "one", "--with-api-key"]).input("sk-1").run().expect(0);
+    world.run(["login", "--with-api-key"]).input("sk-2").run().expect(0);
+    assert_eq!(world.token(&["token", "--account", "one"]), "sk-2");
+    assert!(world.home.document().is_symlink());
+    let ended = world.run(["login", "--with-api-key", "--store", "keychain"]).input("sk-3").run().refused(2);
+    assert!(ended.err.contains("config.toml says for all accounts"), "{ended}");
+    world.run(["migrate", "--to", "file"]).run().refused(1);
+}
+
+/// What the real Codex's login does to the link.
+fn replace_link_by_login(world: &World, grant: &scripted_authority::Grant) {
+    std::fs::remove_file(world.home.document()).unwrap();
+    world.home.write("auth.json", grant.auth_json());
+}
+
+#[test]
+fn a_login_that_replaced_the_link_moves_into_the_account_of_its_user_or_becomes_one() {
+    let mut world = World::with(&["work", "private"]);
+    let again = world.authority.grant(Account::numbered(1));
+    replace_link_by_login(&world, &again);
+    world.run(["token"]).run().expect(0);
+    let ended = world.run(["account", "use", "private"]).run().expect(0);
+    assert!(ended.err.contains("the login that was here is now the account work\n"), "{ended}");
+    world.assert_live(&world.document("work"), &again);
+    world.grants[0] = again;
+    world.assert_whole();
+    assert_eq!(world.list().len(), 2);
+    let third = world.authority.grant(Account::numbered(3));
+    replace_link_by_login(&world, &third);
+    world.run(["account", "use", "work"]).run().expect(0);
+    world.assert_live(&world.document("default"), &third);
+    world.assert_whole();
+    assert_eq!(world.active(), "work");
+}

@@ -1,0 +1,13 @@
+//! Accounts: several logins in one home, and which of them a command uses.
+
+// Linux: mounts.
+#[cfg(target_os = "linux")]
+mod activation;
+mod choice;
+mod commands;
+// Linux: strace.
+#[cfg(target_os = "linux")]
+#[cfg(feature = "failpoints")]
+mod crashes;
+mod logins;
+pub mod world;
