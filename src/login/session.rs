@@ -42,8 +42,8 @@ pub enum LoginOwner {
 
 impl LoginSession {
     /// Checks that `config.toml` permits `method`, and that a login can be stored in `store` or in the store that is
-    /// chosen without it, and reserves the disk space for it until it is committed or the session is dropped. Creates
-    /// missing folders and takes no lock. Blocks while it calls the keychain.
+    /// chosen without it, and reserves the disk space for it until it is committed or the session is dropped. Changes
+    /// nothing else and takes no lock. Blocks while it calls the keychain.
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` forbids the method.

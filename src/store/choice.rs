@@ -11,7 +11,7 @@ use super::Store as _;
 use super::content::{ChoiceReason, FindReport, StorageNote};
 use super::error::Error;
 use super::find::Stores;
-use super::lease::{Lease, create_folders};
+use super::lease::Lease;
 use crate::config::{KeychainEncryption, StoreKind, StoreSelection, StoreSetting};
 
 /// The store chosen for a new login.
@@ -116,17 +116,22 @@ impl Stores {
     }
 
     /// Tests that a file can be replaced, and reserves the disk space that a login needs, so that a file system that
-    /// refuses is found before the user logs in. Creates missing folders. Call it after [`Self::check`].
+    /// refuses is found before the user logs in. A missing home is not created for it. Call it after [`Self::check`].
     ///
     /// # Errors
-    /// [`Error::File`]: there is no space, or the home cannot be written.
+    /// [`Error::File`]: there is no space, or no file can be replaced.
     pub fn reserve_login(&self) -> Result<LoginSpace, Error> {
-        create_folders(&self.home)?;
-        let records = self.file().target()?.records();
-        private_file::create_directory(records.folder())?;
-        // Some file systems let no file be renamed.
-        private_file::test_replacement(&records.state(), Links::Refuse)?;
-        let space = Replacement::reserve(&records.state(), LOGIN_BYTES, Links::Refuse, MountPolicy::Refuse)?;
+        if !self.home.is_found() {
+            return Ok(LoginSpace(Arc::default()));
+        }
+        let document = self.file().target()?.document();
+        match private_file::test_replacement(&document, Links::Refuse) {
+            // A login is written in place there.
+            Err(private_file::Error::MountPoint { .. }) => {}
+            // Some file systems let no file be renamed.
+            tested => tested?,
+        }
+        let space = Replacement::reserve(&document, LOGIN_BYTES, Links::Refuse, MountPolicy::InPlace)?;
         Ok(LoginSpace(Arc::new(Mutex::new(Some(space)))))
     }
 
