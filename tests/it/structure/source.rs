@@ -218,17 +218,6 @@ pub fn words(tokens: TokenStream, into: &mut BTreeSet<String>) {
     }
 }
 
-/// The line of the unit tests of a file, if these are its last item.
-pub fn tests_of(source: &Source) -> Option<usize> {
-    let tokens: Vec<_> = source.tokens().into_iter().collect();
-    let [.., TokenTree::Punct(mark), TokenTree::Group(cfg), TokenTree::Ident(item), _, body] = &tokens[..]
-    else {
-        return None;
-    };
-    let tests = cfg.stream().to_string().replace(' ', "") == "cfg(test)" && item == "mod";
-    (tests && matches!(body, TokenTree::Group(_))).then(|| mark.span().start().line)
-}
-
 #[test]
 fn paths_are_resolved_as_by_rust() {
     let text = r##"
