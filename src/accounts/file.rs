@@ -1,5 +1,6 @@
 //! The file `accounts.toml`: the names of the accounts, the pinned folders, and no secret.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
@@ -81,7 +82,15 @@ impl AccountsFile {
     /// Reads the file of `home`; `None` if there is none.
     pub(super) fn read(home: &Home) -> Result<Option<Self>, Error> {
         let path = path(home);
-        let Some(contents) = private_file::read(&path, MAX_BYTES, Links::Refuse)? else { return Ok(None) };
+        let contents = match private_file::read(&path, MAX_BYTES, Links::Refuse) {
+            Ok(Some(contents)) => contents,
+            Ok(None) => return Ok(None),
+            // A file in place of the folder is named by what needs the folder.
+            Err(private_file::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let text = std::str::from_utf8(&contents.bytes).map_err(|error| error.to_string());
         let parsed = text
             .and_then(|text| text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned()));

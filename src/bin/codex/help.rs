@@ -90,8 +90,19 @@ pub(crate) const SHARED: [(&str, &str); 6] = [
     ("logout", "this program, never Codex, which removes a login that it could not revoke"),
 ];
 /// The commands that are prompts of one word for Codex alone.
-pub(crate) const SHADOWED: [&str; 9] =
-    ["completions", "man", "migrate", "refresh", "status", "sync", "token", "watch", "whoami"];
+pub(crate) const SHADOWED: [&str; 11] = [
+    "account",
+    "completions",
+    "man",
+    "migrate",
+    "refresh",
+    "run",
+    "status",
+    "sync",
+    "token",
+    "watch",
+    "whoami",
+];
 
 /// Returns who runs [`SHADOWED`] and all other command lines.
 pub(crate) fn others() -> [(String, &'static str); 2] {

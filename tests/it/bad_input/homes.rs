@@ -59,7 +59,7 @@ fn an_unreadable_home_is_an_error_that_names_it() {
         }
     }
     insta::assert_snapshot!(output, @r"
-    error: [home]/config.toml cannot be read by this user
+    error: [home]/codex-auth/accounts.toml cannot be read by this user
     ");
 }
 

@@ -8,7 +8,7 @@ use crate::support::TestHome;
 const HANDED_OVER: &[&str] = &["exec", "a prompt"];
 /// Options of other programs and of this repository's scripts.
 const OF_OTHERS: &[&str] =
-    &["--all-features", "--test", "--exact", "--nocapture", "--quick", "--minutes", "--seed"];
+    &["--all-features", "--enable", "--test", "--exact", "--nocapture", "--quick", "--minutes", "--seed"];
 
 /// The real program, with the commands and options of its help.
 pub struct Program {

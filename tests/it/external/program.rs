@@ -129,8 +129,9 @@ fn codex_0169_accepts_codex_token_as_a_token_command() {
     let home = TestHome::new();
     let theirs = home.path();
     let quoted = |path: PathBuf| serde_json::Value::from(path.to_str().unwrap()).to_string();
-    let settings =
-        |(name, value): (String, std::ffi::OsString)| format!("\"{name}={}\"", value.to_str().unwrap());
+    let settings = |(name, value): (String, std::ffi::OsString)| {
+        serde_json::Value::from(format!("{name}={}", value.to_str().unwrap())).to_string()
+    };
     let ours: Vec<_> = world
         .codex([])
         .into_command()
@@ -149,11 +150,17 @@ fn codex_0169_accepts_codex_token_as_a_token_command() {
     let mut command =
         Run::of(&codex_0169(), ["exec", "--skip-git-repo-check", "hi"]).envs(home.variables()).into_command();
     command.env("HOME", &theirs).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let _theirs = Guarded(command.spawn().unwrap());
+    let mut theirs = Guarded(command.spawn().unwrap());
+    model.set_nonblocking(true).unwrap();
     let begun = Instant::now();
     let sent = loop {
         assert!(begun.elapsed() < Duration::from_secs(60), "no request came with a token");
-        let (stream, _) = model.accept().unwrap();
+        let Ok((stream, _)) = model.accept() else {
+            assert_eq!(theirs.0.try_wait().unwrap(), None, "Codex ended without a request");
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        stream.set_nonblocking(false).unwrap();
         let lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
         let mut tokens = lines.filter_map(|line| {
             line.to_ascii_lowercase().starts_with("authorization: bearer ").then(|| line[22..].to_owned())

@@ -270,7 +270,7 @@ fn documented() -> String {
             Stored(_, other) | LogsOut(other) => other == reason,
             Same => false,
         });
-        let alike: Vec<_> = alike.map(|(words, _)| format!("`codex {}`", words.join(" "))).collect();
+        let alike: Vec<_> = alike.map(|(words, _)| format!("`{}`", words.join(" "))).collect();
         let effect = match expected {
             Stored(0, _) | Same => "runs",
             Stored(..) => "exits with 2, and the login stays",
@@ -281,7 +281,7 @@ fn documented() -> String {
     format!(
         "{} command lines are given to Codex 0.169 and 0.171 alone, and to codex-auth in front of them: {same} have the\n\
          same exit code, streams and effect. These {} differ on purpose:\n\n\
-         | command line | codex-auth | why |\n|---|---|---|\n{rows}",
+         | after `codex` | codex-auth | why |\n|---|---|---|\n{rows}",
         LINES.len(),
         LINES.len() - same
     )

@@ -8,15 +8,6 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-/// Which bearer tokens a provider accepts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AcceptedTokens {
-    #[default]
-    All,
-    Only(String),
-    None,
-}
-
 /// The provider. It ends with the test process.
 pub struct Provider {
     url: String,
@@ -28,7 +19,8 @@ pub struct Provider {
 struct Shared {
     /// The bearer tokens of the turns.
     bearers: Mutex<Vec<String>>,
-    accepted: Mutex<AcceptedTokens>,
+    /// The bearer tokens that are accepted; all without a list.
+    accepted: Mutex<Option<Vec<String>>>,
     held: Mutex<bool>,
     changed: Condvar,
 }
@@ -59,9 +51,12 @@ impl Provider {
         self.shared.bearers.lock().unwrap().clone()
     }
 
-    /// Refuses all other tokens from now on.
-    pub fn accept(&self, accepted: AcceptedTokens) {
-        *self.shared.accepted.lock().unwrap() = accepted;
+    /// Refuses all tokens but these from now on.
+    // Linux: mounts and procfs.
+    #[cfg(target_os = "linux")]
+    pub fn accept_only(&self, tokens: &[&str]) {
+        let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+        *self.shared.accepted.lock().unwrap() = Some(tokens);
     }
 
     /// Answers no turn until this is called with `false`.
@@ -128,11 +123,8 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     }
     let bearer = headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let bearer = bearer.unwrap_or_default();
-    let is_accepted = match &*shared.accepted.lock().unwrap() {
-        AcceptedTokens::All => true,
-        AcceptedTokens::Only(token) => token == bearer,
-        AcceptedTokens::None => false,
-    };
+    let accepted = shared.accepted.lock().unwrap().clone();
+    let is_accepted = accepted.is_none_or(|tokens| tokens.iter().any(|token| token == bearer));
     if !is_accepted {
         let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         return stream.write_all(refusal);

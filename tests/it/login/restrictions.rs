@@ -79,6 +79,8 @@ fn a_forbidden_method_is_refused_before_the_user_is_asked() {
             let mut machine = Machine::with_file();
             let world = World::new(&mut machine);
             let old = world.log_in(1);
+            let config = world.machine.home.file("config.toml");
+            let unrestricted = std::fs::read_to_string(&config).unwrap_or_default();
             configure(&world, &format!("forced_login_method = \"{forced}\""));
             for line in lines {
                 let ended = world.codex(line.iter().copied()).input("at-anything").run().refused(1);
@@ -88,7 +90,7 @@ fn a_forbidden_method_is_refused_before_the_user_is_asked() {
             assert!(world.authority.journal().is_empty(), "the authority was not asked");
             world.assert_nothing_left();
             // Without the rule, which forbids the old login too.
-            configure(&world, "");
+            std::fs::write(&config, unrestricted).unwrap();
             world.assert_still_works(&old);
         }
     });

@@ -52,7 +52,7 @@ enum AccountCommand {
     /// Log out of an account and remove it
     Remove(remove::RemoveArguments),
     /// Run a command with an account, whichever is active
-    Run(run::RunArguments),
+    Run(run::AccountRunArguments),
     /// Make an account of an auth.json; its token is not refreshed
     Import(import::ImportArguments),
     /// Make the active account a plain auth.json again

@@ -14,7 +14,7 @@ use crate::output::Output;
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::ACCOUNT_RUN)]
-pub(super) struct RunArguments {
+pub(super) struct AccountRunArguments {
     /// The account
     #[arg(value_parser = account_name)]
     name: AccountName,
@@ -25,7 +25,7 @@ pub(super) struct RunArguments {
 }
 
 /// Replaces this process by the command; returns only on an error.
-pub(super) fn run(arguments: &RunArguments, output: &mut Output) -> CommandOutcome {
+pub(super) fn run(arguments: &AccountRunArguments, output: &mut Output) -> CommandOutcome {
     let context = AccountContext::open(output)?;
     let account = context.find(&arguments.name)?;
     let home = context.set.home_of(&account)?;

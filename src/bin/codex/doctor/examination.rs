@@ -1,9 +1,10 @@
 //! What the findings are about.
 
 use codex_auth::diagnosis::{self, Diagnosis};
-use codex_auth::{Clock, Environment, Home};
+use codex_auth::{Clock, Environment, Home, store};
 use serde_json::json;
 
+use super::finding::Finding;
 use crate::choice;
 use crate::error::CommandError;
 use crate::output::{Output, path_text};
@@ -14,6 +15,8 @@ pub(super) struct Examination {
     pub(super) home: Home,
     pub(super) clock: Clock,
     pub(super) diagnosis: Diagnosis,
+    /// Why it is not known which account commands use.
+    pub(super) unknown_account: Option<Finding>,
 }
 
 impl Examination {
@@ -21,13 +24,17 @@ impl Examination {
     pub(super) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let home = choice::locate(&mut environment)?.home;
+        let (home, unknown_account) = match choice::locate(&mut environment) {
+            Ok(chosen) => (chosen.home, None),
+            Err(error) if choice::is_named() => return Err(error),
+            Err(error) => (store::locate(&environment)?, Some(Finding::failed("accounts", error))),
+        };
         output.set_home(json!(path_text(home.path())));
         // The report is meant to be shared, so it does not name the account.
         output.head("account", json!(null));
         let clock = Clock::system();
         let diagnosis = diagnosis::diagnose(&home, &environment, &clock);
-        Ok(Self { environment, home, clock, diagnosis })
+        Ok(Self { environment, home, clock, diagnosis, unknown_account })
     }
 
     /// Fixes what is safe to fix, and examines the home again.

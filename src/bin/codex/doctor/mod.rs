@@ -94,6 +94,7 @@ pub(crate) fn run(arguments: &DoctorArguments, output: &mut Output) -> CommandOu
 /// Runs all checks.
 fn check(subject: &Examination) -> Vec<Finding> {
     [
+        subject.unknown_account.iter().cloned().collect(),
         folders::findings(subject),
         login::findings(subject),
         network::findings(&subject.diagnosis.network),
