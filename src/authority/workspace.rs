@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use url::Url;
 
 use super::Authority;
+use super::address::Address;
 use super::endpoint::{Endpoint, EndpointError, chatgpt_base};
 use super::error::MissingResponse;
 use super::request::{Bearer, LoginRequest, RequestBody, RequestError};
@@ -149,14 +149,13 @@ impl ListedWorkspace {
 
 /// Returns `text` in its normal form, if it is an `https` origin.
 fn https_origin(text: &str) -> Result<String, WorkspaceError> {
-    let url = Url::parse(text).map_err(|_| WorkspaceError::NotAnOrigin)?;
-    if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
+    let address = Address::parse(text).ok_or(WorkspaceError::NotAnOrigin)?;
+    if address.scheme() != "https" || address.has_credentials() {
         return Err(WorkspaceError::InsecureOrigin);
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(WorkspaceError::NotAnOrigin);
-    }
-    Ok(url.origin().ascii_serialization())
+    let host = address.host().filter(|_| address.path() == "/" && !text.contains(['?', '#']));
+    let host = host.ok_or(WorkspaceError::NotAnOrigin)?;
+    Ok(address.port().map_or_else(|| format!("https://{host}"), |port| format!("https://{host}:{port}")))
 }
 
 #[cfg(test)]

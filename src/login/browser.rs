@@ -53,7 +53,7 @@ impl BrowserLogin {
             redirect_uri: &redirect_uri,
             challenge: &pkce.challenge,
             state: state.expose(),
-            originator: &setup.originator,
+            originator: setup.originator(),
             workspaces: &setup.config.restrictions.workspaces,
         });
         let (callback, outcomes) = PendingCallback::new(state);

@@ -24,7 +24,7 @@ pub struct LoginSetup {
     pub(super) environment: Environment,
     pub(super) exchanges: PendingExchanges,
     pub(super) issuer: Issuer,
-    pub(super) originator: String,
+    originator: String,
 }
 
 impl LoginSetup {
@@ -54,6 +54,12 @@ impl LoginSetup {
     #[must_use]
     pub fn with_originator(self, originator: impl Into<String>) -> Self {
         Self { originator: originator.into(), ..self }
+    }
+
+    /// Returns the name of the program at the authority.
+    #[must_use]
+    pub fn originator(&self) -> &str {
+        &self.originator
     }
 
     /// Returns the same context with its logins in the list of `exchanges`.
