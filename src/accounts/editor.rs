@@ -87,23 +87,27 @@ impl<'a> AccountEditor<'a> {
     /// - [`Error::NameTaken`]; [`Error::UserIsHere`].
     /// - [`Error::Store`].
     pub fn import(&self, import: &AccountImport, name: Option<&AccountName>) -> Result<Account, Error> {
-        let account = {
-            let lease = self.lease(&self.home)?;
-            let mut writer = AccountWriter::new(&lease)?;
-            // Another process may have logged in meanwhile.
-            import.check(writer.set(), self.environment)?;
-            match name {
-                Some(name) => self.reserve_under(&mut writer, name)?.account,
-                None => {
-                    let name = writer.free_name(&import.suggested_name()?);
-                    writer.create(&name)?
-                }
+        // Held until the login is stored, so that no other process imports or adds the same one meanwhile.
+        let lease = self.lease(&self.home)?;
+        let mut writer = AccountWriter::new(&lease)?;
+        import.check(writer.set(), self.environment)?;
+        let ReservedAccount { account, is_new } = match name {
+            Some(name) => self.reserve_under(&mut writer, name)?,
+            None => {
+                let name = writer.free_name(&import.suggested_name()?);
+                ReservedAccount { account: writer.create(&name)?, is_new: true }
             }
         };
-        let home = AccountSet::open(self.home.clone())?.home_of(&account)?;
-        let lease = self.lease(&home)?;
-        import.store(&Stores::open(home, self.environment)?, &lease)?;
-        Ok(account)
+        let home = writer.set().home_of(&account)?;
+        let stored = self.lease(&home).and_then(|own| {
+            let stores = Stores::open(home, self.environment)?;
+            import.store(&stores, &own)
+        });
+        if stored.is_err() && is_new {
+            // If this fails too, the account is listed as logged out.
+            let _ = writer.remove(&account.id, self.environment);
+        }
+        stored.map(|_| account)
     }
 
     /// Makes a login of the home that is no account one, after `account` has got a login. If there is none, and no account is
@@ -125,7 +129,7 @@ impl<'a> AccountEditor<'a> {
         }
     }
 
-    /// Makes a login of the home that is no account one, if there is such a login: the account of the same user if there is
+    /// Makes a login of the home that is no account one, if there is such a login: the account of the same login if there is
     /// one, for example after Codex has replaced the link by a new login, else a new one.
     ///
     /// # Errors
@@ -137,7 +141,7 @@ impl<'a> AccountEditor<'a> {
             && ActiveLink::of(&self.home)? == ActiveLink::None
             && let Some(stored) =
                 Stores::open(self.home.clone(), self.environment)?.file().load(Duration::ZERO)?
-            && let Some(account) = set.account_of_user(&stored.document, self.environment)?
+            && let Some(account) = set.account_of_login(&stored.document, self.environment)?
         {
             let lease = set.lease_for(account, &self.deadline, |waiting| (self.on_wait)(waiting))?;
             self.finish_rescue(&lease)?;

@@ -192,6 +192,35 @@ impl AccountSet {
         Ok(None)
     }
 
+    /// Returns the homes that a login for `account` must not be in already: those of the other accounts, and the home
+    /// itself if its login is no account.
+    ///
+    /// # Errors
+    /// As [`Self::home_of`].
+    pub fn other_homes(&self, account: &Account) -> Result<Vec<Home>, Error> {
+        let others = self.accounts().filter(|other| other.id != account.id);
+        let mut homes = others.map(|other| self.home_of(other)).collect::<Result<Vec<_>, _>>()?;
+        if self.active().is_none() && !homes.contains(&self.home) {
+            homes.push(self.home.clone());
+        }
+        Ok(homes)
+    }
+
+    /// Returns the account whose login is `document`, or an older or newer state of it.
+    pub(super) fn account_of_login(
+        &self,
+        document: &AuthDocument,
+        environment: &Environment,
+    ) -> Result<Option<&Account>, Error> {
+        for account in self.accounts() {
+            let stored = Stores::open(self.home_of(account)?, environment)?.find()?.stored;
+            if stored.is_some_and(|stored| stored.document.is_same_login_as(document)) {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns the account whose user is that of `document`, as [`Self::find_user`] does.
     pub(super) fn account_of_user(
         &self,

@@ -12,6 +12,7 @@ use super::supersede::{OldLoginPolicy, SupersedeOutcome, supersede};
 use crate::authority::Issuer;
 use crate::config::{Environment, LoginMethod, StoreSelection};
 use crate::document::AuthDocument;
+use crate::home::Home;
 use crate::manager;
 use crate::store::{self, Lease, LockDeadline, LoginSpace, StoreChoice, Stores, Waiting};
 
@@ -25,6 +26,7 @@ pub struct LoginSession {
     choice: StoreChoice,
     policy: OldLoginPolicy,
     owner: LoginOwner,
+    others: Vec<Home>,
     deadline: LockDeadline,
     space: LoginSpace,
 }
@@ -68,6 +70,7 @@ impl LoginSession {
             choice,
             policy: OldLoginPolicy::default(),
             owner: LoginOwner::default(),
+            others: Vec::new(),
             deadline,
             space,
         })
@@ -109,6 +112,12 @@ impl LoginSession {
         Self { owner, ..self }
     }
 
+    /// Returns the same session, for a login that must not be the one of another account, in one of these homes.
+    #[must_use]
+    pub fn with_other_homes(self, others: Vec<Home>) -> Self {
+        Self { others, ..self }
+    }
+
     /// Returns the context for the flow that obtains the login.
     #[must_use]
     pub fn setup(&self) -> &LoginSetup {
@@ -133,6 +142,8 @@ impl LoginSession {
     /// - [`Error::Store`] with [`store::Error::Interrupted`]: it was cancelled; nothing was changed.
     /// - [`Error::Store`] with [`store::Error::AnotherUser`]: the login of another user is stored, and the session is for
     ///   the same user only.
+    /// - [`Error::Store`] with [`store::Error::LoggedInAlready`]: the same user is logged in, in the same workspace, in
+    ///   one of [`Self::with_other_homes`].
     /// - [`Error::Store`]: as [`super::commit_login()`]; the tokens are revoked unless the login may be stored all the
     ///   same.
     /// - [`Error::Panicked`]: the login may be stored.
@@ -170,6 +181,12 @@ impl LoginSession {
                 stored.filter(|stored| !stored.document.may_be_replaced_by(login.document()))
         {
             return Err(store::Error::AnotherUser { location: stored.location });
+        }
+        for home in &self.others {
+            let there = Stores::open(home.clone(), &self.setup.environment)?.find_readable()?.stored;
+            if let Some(there) = there.filter(|there| there.document.is_same_login_as(login.document())) {
+                return Err(store::Error::LoggedInAlready { location: there.location });
+            }
         }
         login.commit(&mut writer, &self.choice)
     }

@@ -46,6 +46,12 @@ pub enum Error {
         /// Where the other login is.
         location: DocumentLocation,
     },
+    /// The login that was obtained is one of another account of the home.
+    #[error("that user is logged in already, in {location}; the new login was not kept")]
+    LoggedInAlready {
+        /// Where the login is.
+        location: DocumentLocation,
+    },
     /// The wait for a lock was cancelled by the caller.
     #[error("interrupted while waiting for another process; nothing was changed")]
     Interrupted,
@@ -202,6 +208,7 @@ impl Error {
             | Self::EphemeralConfigured { .. }
             | Self::AnotherUser { .. }
             | Self::HandedIn { .. }
+            | Self::LoggedInAlready { .. }
             | Self::Occupied { .. }
             | Self::ReservedName { .. }
             | Self::Home { .. }

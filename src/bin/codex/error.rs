@@ -222,6 +222,12 @@ impl From<login::Error> for CommandError {
                 "end one of them, or log in with a device code: codex login --device-auth"
             }
             login::Error::NotAToken => PIPE_AN_ACCESS_TOKEN,
+            login::Error::Store(store::Error::AnotherUser { .. }) => {
+                "to keep both logins: codex account add NAME"
+            }
+            login::Error::Store(store::Error::LoggedInAlready { .. }) => {
+                "to log in as another user, log out in the browser first; to replace that login: codex login"
+            }
             _ => return codex_auth::Error::from(error).into(),
         };
         Self::from(codex_auth::Error::from(error)).hint(hint)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use scripted_authority::{Account, TokenState};
+use scripted_authority::{Account, DeviceFlow, Endpoint, TokenState};
 use serde_json::json;
 
 use super::world::{World, refresh_token};
@@ -148,6 +148,42 @@ fn an_import_sends_nothing_and_refuses_a_user_who_is_here() {
     world.run(["account", "import", "/nowhere/auth.json"]).run().refused(1);
     let file = world.write_outside("empty.json", "{}");
     world.run(["account", "import", file.to_str().unwrap()]).run().refused(1);
+}
+
+#[test]
+fn of_imports_of_one_login_at_the_same_time_one_succeeds() {
+    let world = World::with(&["work"]);
+    let grant = world.authority.grant(Account::numbered(2));
+    let file = world.write_outside("auth.json", &grant.auth_json());
+    let words = |name| ["account", "import", file.to_str().unwrap(), name];
+    let imports = ["one", "two", "three", "four"].map(|name| world.run(words(name)).start());
+    let codes = imports.map(|import| import.wait_with_output().unwrap().status.code());
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+    assert_eq!(world.list().len(), 2, "{:#?}", world.list());
+}
+
+#[test]
+fn a_login_that_is_here_is_not_added_again_and_the_new_one_is_revoked() {
+    let world = World::with(&[]);
+    world.authority.visit_as(Account::numbered(1));
+    world.authority.adjust(|policy| policy.device = DeviceFlow::ApprovesAfter(1));
+    let device = |words: &[&str]| {
+        let run = world.run(words.iter().copied().chain(["--device-auth"]));
+        run.env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url())
+    };
+    device(&["login", "--store", "file"]).run().expect(0);
+    let before = fs::read_to_string(world.home.document()).unwrap();
+    let revocations = world.authority.counters().of(Endpoint::Revoke);
+    let ended = device(&["account", "add", "private"]).run();
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.err.contains("error: that user is logged in already, in "), "{ended}");
+    assert_eq!(world.authority.counters().of(Endpoint::Revoke), revocations + 1);
+    assert_eq!(fs::read_to_string(world.home.document()).unwrap(), before);
+    assert_eq!(world.run(["account", "list"]).run().expect(0).out, "no accounts\n");
+    world.run(["refresh"]).run().expect(0);
+    world.authority.visit_as(Account::numbered(2));
+    device(&["account", "add", "private"]).run().expect(0);
+    assert_eq!(world.list().len(), 2);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn help_is_short_and_names_every_command() {
       help        this program for its own commands, Codex for the others
       login       this program, or Codex with an option that only Codex has
       logout      this program, never Codex, which removes a login that it could not revoke
-      completions, man, migrate, refresh, status, sync, token, watch, whoami
+      account, completions, man, migrate, refresh, run, status, sync, token, watch, whoami
                   this program; for Codex alone, prompts of one word
       anything else
                   Codex, after a refresh if the command uses a stale login

@@ -32,7 +32,8 @@ pub(super) fn run(arguments: &AddArguments, output: &mut Output) -> CommandOutco
     let ReservedAccount { account, is_new, .. } =
         context.edit(output, |editor| editor.reserve(&arguments.name))?;
     output.head("account_name", json!(account.name.as_str()));
-    let done = context.at(&account, output).and_then(|at| arguments.login.log_in(at, output));
+    let others = context.set.other_homes(&account)?;
+    let done = context.at(&account, output).and_then(|at| arguments.login.log_in_beside(others, at, output));
     if let Err(error) = done {
         if is_new && let Err(error) = context.edit(output, |editor| editor.withdraw(&account)) {
             // It is listed as logged out.

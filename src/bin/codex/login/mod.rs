@@ -11,11 +11,11 @@ mod screen;
 use std::io::{self, IsTerminal as _};
 
 use clap::{Args, Subcommand};
-use codex_auth::AuthDocument;
 use codex_auth::accounts::{AccountPlace, login_store};
 use codex_auth::authority::Issuer;
 use codex_auth::config::{LoginMethod, StoreSelection, UserLocation};
 use codex_auth::login::{self, LoginOwner, LoginSession, OldLoginPolicy};
+use codex_auth::{AuthDocument, Home};
 
 use self::commit::LoginTarget;
 use crate::arguments::STORES;
@@ -181,6 +181,16 @@ impl LoginOptions {
 
     /// Logs in to the home of `context`.
     pub(crate) fn log_in(&self, context: CommandContext, output: &mut Output) -> CommandOutcome {
+        self.log_in_beside(Vec::new(), context, output)
+    }
+
+    /// As [`Self::log_in`], with a login that is in none of the homes `others`.
+    pub(crate) fn log_in_beside(
+        &self,
+        others: Vec<Home>,
+        context: CommandContext,
+        output: &mut Output,
+    ) -> CommandOutcome {
         let way = self.way(&context, output);
         let method = if way == LoginWay::ApiKey { LoginMethod::Api } else { LoginMethod::ChatGpt };
         let session =
@@ -192,7 +202,7 @@ impl LoginOptions {
         if let Some(issuer) = self.issuer()? {
             session = session.with_issuer(issuer);
         }
-        let mut session = session.with_old_login_policy(self.old_login());
+        let mut session = session.with_old_login_policy(self.old_login()).with_other_homes(others);
         if context.chosen.account.is_some() {
             session = session.with_owner(LoginOwner::SameUser);
         }
