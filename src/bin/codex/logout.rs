@@ -43,12 +43,7 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
     }
     let session = CommandContext::open_for_logout(output)?;
     let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
-    let report = outcome.into_logged_out().map_err(|failure| match CommandError::from(failure) {
-        error if error.kind() == Exit::TryAgain => error
-            .hint("the login is still stored, so that you can try again")
-            .hint("to remove it without revoking its tokens: codex logout --force"),
-        error => error,
-    })?;
+    let report = outcome.into_logged_out().map_err(|failure| not_revoked(failure, "codex logout"))?;
     if !report.failed.is_empty() {
         return show(&report, scope, output);
     }
@@ -58,6 +53,16 @@ pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOu
     }
     let show = |output: &Output| show(&report, scope, output);
     daemon::after_change(arguments.daemon, CommandEffect::Login, session.home(), None, output, show)
+}
+
+/// Returns the error for a logout by `command` that failed.
+pub(crate) fn not_revoked(failure: JobFailure, command: &str) -> CommandError {
+    match CommandError::from(failure) {
+        error if error.kind() == Exit::TryAgain => error
+            .hint("the login is still stored, so that you can try again")
+            .hint(format!("to remove it without revoking its tokens: {command} --force")),
+        error => error,
+    }
 }
 
 /// Returns the scope that the options ask for.
@@ -71,7 +76,7 @@ pub(crate) fn scope(force: bool, local: bool) -> LogoutScope {
 
 /// Shows the warnings of a logout, and returns the error for the first copy that was not removed.
 pub(crate) fn check(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOutcome {
-    report.notes.iter().for_each(|note| output.warn(note));
+    warn(report, output);
     match report.failed.first() {
         Some(first) => Err(remains(first.failure.clone(), scope)),
         None => Ok(()),
@@ -91,23 +96,7 @@ fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
         if report.legacy_token_removed {
             output.inform("removed the auth_token of an old version from config.toml");
         }
-        report.notes.iter().for_each(|note| output.warn(note));
-        if report.handed_in {
-            output.warn(
-                "this login is handed in by a keeper elsewhere, which keeps it: its tokens were not revoked",
-            );
-        }
-        match &report.revocations {
-            LogoutRevocation::NotTried => {
-                output.warn("the tokens were not revoked (--local) and stay valid until they expire");
-            }
-            LogoutRevocation::Failed(why) => {
-                output.warn(&format!(
-                    "the tokens were not revoked and may stay valid until they expire: {why}"
-                ));
-            }
-            _ => {}
-        }
+        warn(report, output);
     }
     let Some(first) = report.failed.first() else {
         if !output.is_json() {
@@ -125,6 +114,25 @@ fn show(report: &LogoutReport, scope: LogoutScope, output: &Output) -> CommandOu
     }
     let failed = remains(first.failure.clone(), scope);
     Err(if output.is_json() { CommandError::reported(failed.kind()) } else { failed })
+}
+
+/// Warns of what a logout has not done.
+fn warn(report: &LogoutReport, output: &Output) {
+    report.notes.iter().for_each(|note| output.warn(note));
+    if report.handed_in {
+        output.warn(
+            "this login is handed in by a keeper elsewhere, which keeps it: its tokens were not revoked",
+        );
+    }
+    match &report.revocations {
+        LogoutRevocation::NotTried => {
+            output.warn("the tokens were not revoked (--local) and stay valid until they expire");
+        }
+        LogoutRevocation::Failed(why) => {
+            output.warn(&format!("the tokens were not revoked and may stay valid until they expire: {why}"));
+        }
+        _ => {}
+    }
 }
 
 /// Returns the error for a copy that was not removed.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::context::{CommandContext, account, credential, warnings};
-use crate::error::{CommandError, CommandOutcome};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, relative};
 use crate::status::unusable;
 
@@ -45,7 +45,8 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
         _ => Ok(()),
     };
     forbidden(&snapshot)?;
-    refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)?;
+    refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
+        .map_err(|error| if is_replaced(&snapshot, &session) { other_account() } else { error })?;
     // The authority may have answered with another workspace.
     let snapshot = session.snapshot()?;
     forbidden(&snapshot)?;
@@ -64,6 +65,20 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
     output.inform(&format!("refreshed{}", until.unwrap_or_default()));
     snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())
+}
+
+/// Whether the login is one of another account by now.
+fn is_replaced(before: &Snapshot, session: &CommandContext) -> bool {
+    let now = session.snapshot().ok();
+    match (before.document(), now.as_ref().and_then(|now| now.document())) {
+        (Some(before), Some(now)) => !now.is_same_login_as(before),
+        _ => false,
+    }
+}
+
+fn other_account() -> CommandError {
+    let message = "another account is logged in here by now; nothing was refreshed";
+    CommandError::new(Exit::TryAgain, message).hint("to refresh its token, run the same command again")
 }
 
 /// Refreshes in a child process, or adopts the token that another process has refreshed meanwhile.

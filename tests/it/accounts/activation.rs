@@ -124,7 +124,7 @@ fn switches_and_refreshes_of_many_processes_mix_no_tokens() {
             let err = String::from_utf8_lossy(&output.stderr).into_owned();
             // A refresh through the link stays with the account that it began with.
             let is_fine =
-                output.status.success() || (words == ["refresh"] && output.status.code() == Some(3));
+                output.status.success() || (words == ["refresh"] && output.status.code() == Some(4));
             assert!(is_fine, "{round} {words:?}: {err}");
         }
         world.assert_whole();

@@ -208,14 +208,19 @@ fn removing_an_account_revokes_its_tokens_and_leaves_the_others() {
 }
 
 #[test]
-fn an_account_whose_tokens_cannot_be_revoked_stays() {
+fn an_account_whose_tokens_cannot_be_revoked_stays_without_force() {
     let world = World::with(&["work", "private"]);
-    let ended = world
-        .run(["account", "remove", "private"])
-        .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", "http://127.0.0.1:9/")
-        .run();
+    let remove = |force: &[&str]| {
+        let run = world.run(["account", "remove", "private"].into_iter().chain(force.iter().copied()));
+        run.env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", "http://127.0.0.1:9/").run()
+    };
+    let ended = remove(&[]);
     assert_eq!(ended.code, Some(4), "{ended}");
+    assert!(ended.err.ends_with("tokens: codex account remove private --force\n"), "{ended}");
     world.assert_live(&world.document("private"), &world.grants[1]);
+    let ended = remove(&["--force"]).expect(0);
+    assert!(ended.err.starts_with("warning: the tokens were not revoked and may stay valid"), "{ended}");
+    assert_eq!(world.list().len(), 1);
 }
 
 #[test]

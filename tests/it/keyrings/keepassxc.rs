@@ -12,7 +12,9 @@ fn a_login_lives_in_keepassxc_through_migration_refresh_restart_and_logout() {
     let mut service = Service::keepassxc(NO_QUESTIONS);
     let login = Login::expired_in(service.test_home());
     login.codex(["migrate", "--to", "keychain"]).run().expect(0);
-    let (first, change) = (login.token(), SystemTime::now());
+    let first = login.token();
+    eventually("the migration is saved", || service.titles().contains("Codex Auth"));
+    let change = SystemTime::now();
     login.codex(["refresh"]).run().expect(0);
     let second = login.token();
     assert_ne!(first, second);

@@ -51,7 +51,8 @@ pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOu
     let was_active = context.set.active() == Some(&account);
     let scope = logout::scope(arguments.force, arguments.local);
     if Stores::open(home.clone(), &context.environment)?.find()?.stored.is_some() {
-        let report = log_out(&context, &home, scope)?;
+        let command = format!("codex account remove {}", account.name);
+        let report = log_out(&context, &home, scope, &command)?;
         logout::check(&report, scope, output)?;
     }
     context.edit(output, |editor| editor.remove(&account.id))?;
@@ -80,7 +81,7 @@ pub(crate) fn log_out_all(scope: LogoutScope, output: &mut Output) -> CommandOut
     let mut first_failure = None;
     for (account, home) in homes {
         let name = account.map(|account| account.name.as_str());
-        let done = log_out(&context, &home, scope)
+        let done = log_out(&context, &home, scope, "codex logout --all")
             .and_then(|report| logout::check(&report, scope, output).map(|()| report));
         match done {
             Ok(report) => {
@@ -108,9 +109,14 @@ pub(crate) fn log_out_all(scope: LogoutScope, output: &mut Output) -> CommandOut
     }
 }
 
-fn log_out(context: &AccountContext, home: &Home, scope: LogoutScope) -> Result<LogoutReport, CommandError> {
+fn log_out(
+    context: &AccountContext,
+    home: &Home,
+    scope: LogoutScope,
+    command: &str,
+) -> Result<LogoutReport, CommandError> {
     let outcome = child::run_at(home, &Job::logout(scope), child::WaitNotice::Terminal, &context.deadline)?;
-    Ok(outcome.into_logged_out()?)
+    outcome.into_logged_out().map_err(|failure| logout::not_revoked(failure, command))
 }
 
 /// Returns the process ids of programs, for a message.
