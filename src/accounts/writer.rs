@@ -1,6 +1,6 @@
 //! The writer of accounts: the only way to change the names, the pins and the link of a home.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, Links, Removal};
 
@@ -120,7 +120,7 @@ impl<'lease> AccountWriter<'lease> {
     /// # Errors
     /// [`Error::Store`].
     pub fn unpin(&mut self, path: &Path) -> Result<Removal, Error> {
-        let folder = private_file::canonical(path).unwrap_or_else(|_| path.to_owned());
+        let folder = private_file::canonical(path).unwrap_or_else(|_| absolute(path));
         let pins = &mut self.set.file.pins;
         let before = pins.len();
         pins.retain(|pin| pin.folder != folder);
@@ -206,6 +206,15 @@ impl<'lease> AccountWriter<'lease> {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the path of a folder that is gone; that of the folder around it is canonical.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.parent().map(private_file::canonical), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path,
     }
 }
 

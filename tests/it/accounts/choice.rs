@@ -169,3 +169,20 @@ fn the_next_program_and_the_command_of_a_run_get_the_folder_of_the_account() {
     let ended = world.run(["exec", "x"]).env("PATH", &path).run().expect(0);
     assert_eq!(ended.out, format!("{}  exec x\n", world.home.path().display()));
 }
+
+#[test]
+fn a_pin_ends_with_its_account_or_by_the_path_of_a_folder_that_is_gone() {
+    let world = World::with(&["work", "private"]);
+    let project = world.home.path().with_file_name("project");
+    let pin = || {
+        fs::create_dir(&project).unwrap();
+        world.run(["account", "pin", "private", project.to_str().unwrap()]).run().expect(0);
+    };
+    pin();
+    fs::remove_dir(&project).unwrap();
+    within(world.run(["account", "unpin", "project"]), project.parent().unwrap()).expect(0);
+    pin();
+    let ended = world.run(["account", "remove", "private"]).run().expect(0);
+    let told = format!("commands in {} use the active account from now on\n", project.display());
+    assert!(ended.err.contains(&told), "{ended}");
+}

@@ -131,7 +131,10 @@ pub(super) fn list(_arguments: &ListArguments, output: &mut Output) -> CommandOu
         let line: Vec<_> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
         output.data(line.join("  ").trim_end())?;
     }
-    output.inform("* is used by editors and by every program that was not started through codex-auth");
+    output.inform(match set.active() {
+        Some(_) => "* is used by editors and by every program that was not started through codex-auth",
+        None => "no account is active; to activate one: codex account use NAME",
+    });
     Ok(())
 }
 

@@ -162,6 +162,13 @@ fn tell_adopted(adopted: Option<&Account>, output: &Output) {
     }
 }
 
+/// Says which folders were pinned to an account that is no more.
+fn tell_lost_pins(set: &AccountSet, account: &Account, output: &Output) {
+    for pin in set.pins().iter().filter(|pin| pin.account == account.id) {
+        output.inform(&format!("commands in {} use the active account from now on", pin.folder.display()));
+    }
+}
+
 /// Returns the folder that a command names, else the working folder.
 fn folder(named: Option<&PathBuf>) -> PathBuf {
     named.cloned().unwrap_or_else(|| PathBuf::from("."))

@@ -8,7 +8,7 @@ use codex_auth::manager::logout::{LogoutReport, LogoutScope};
 use codex_auth::{Home, Stores};
 use serde_json::json;
 
-use super::{AccountContext, account_name};
+use super::{AccountContext, account_name, tell_lost_pins};
 use crate::child;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::logout;
@@ -61,6 +61,7 @@ pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOu
         return Ok(());
     }
     output.inform(&format!("removed the account {}", account.name));
+    tell_lost_pins(&context.set, &account, output);
     if was_active {
         output.inform("no account is active now; to activate one: codex account use NAME");
     }

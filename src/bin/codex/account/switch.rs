@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::remove::pids;
-use super::{AccountContext, account_name, tell_adopted};
+use super::{AccountContext, account_name, tell_adopted, tell_lost_pins};
 use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
@@ -200,5 +200,6 @@ pub(super) fn unlink(_arguments: &UnlinkArguments, output: &mut Output) -> Comma
         context.home().document().display(),
         account.name
     ));
+    tell_lost_pins(&context.set, &account, output);
     Ok(())
 }
