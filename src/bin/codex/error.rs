@@ -64,7 +64,6 @@ impl From<Exit> for ExitCode {
 }
 
 /// The hint where no login is stored.
-pub(crate) const LOG_IN_OUTSIDE: &str = "log in on the machine of the keeper, outside; if this folder is yours to use: codex logout, then codex login";
 const EXPORT_OUTSIDE: &str = "export it on the machine of that keeper: codex sync export";
 pub(crate) const LOG_IN_FIRST: &str = "log in first: codex login";
 
@@ -279,7 +278,7 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
         Remedy::FreeSpace => "free some space; the stored login is unchanged",
-        Remedy::LogInOutside => return LOG_IN_OUTSIDE.into(),
+        Remedy::LogInOutside => "log in on the machine of the keeper, outside: codex login",
         Remedy::LogInAgain => "log in again to replace it: codex login",
         Remedy::LogOutThere => {
             "log out of the one that you do not want, or log in again: codex login --store STORE"
