@@ -130,7 +130,7 @@ fn in_a_handed_in_home(home: &Path, reason: HandedInHome) -> String {
     match reason {
         HandedInHome::Document => {
             format!(
-                "the login in {home} is handed in by a keeper elsewhere, which would not keep another one"
+                "the login in {home} is handed in by a keeper elsewhere; another takes its place only after `codex logout`"
             )
         }
         HandedInHome::PrivateHome => {
