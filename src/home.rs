@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 /// The file name of the document in a home.
 const DOCUMENT: &str = "auth.json";
+/// The name of the private home in the folder of a run.
+pub(crate) const PRIVATE_HOME: &str = "home";
 /// The name of the folder of accounts in a home.
 const ACCOUNTS: &str = "accounts";
 
@@ -161,6 +163,15 @@ impl Home {
     #[must_use]
     pub fn runs(&self) -> PathBuf {
         self.folder().join("runs")
+    }
+
+    /// Returns whether it is the private home of a run, or of an account in one.
+    pub(crate) fn is_of_run(&self) -> bool {
+        let in_runs = |home: &Path| {
+            let runs = home.parent().and_then(Path::parent);
+            home.ends_with(PRIVATE_HOME) && runs.is_some_and(|runs| runs.ends_with("codex-auth/runs"))
+        };
+        self.path.ancestors().any(in_runs)
     }
 
     /// Returns the path of the note with the port and token of a running browser login.

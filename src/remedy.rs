@@ -38,6 +38,8 @@ pub enum Remedy {
     FreeSpace,
     /// Log in again: the stored credential is unusable.
     LogInAgain,
+    /// Log in on the machine of the keeper that hands in the login.
+    LogInOutside,
     /// Log out of the other login first.
     LogOutThere,
     /// Let this user write to the home.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,17 @@ impl Peer {
     pub fn is_in_this_container(&self) -> bool {
         imp::is_in_this_container(self.pid)
     }
+}
+
+/// The users besides this one whose listener [`connect`] accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtherListeners {
+    /// None.
+    Refused,
+    /// Root, and the owner of the socket's folder if no other user can write there. An owner without an id in our user
+    /// namespace counts too: no other such user can have put the socket there.
+    OwnerOfFolder,
 }
 
 /// The peer was refused, or the socket could not be removed.
@@ -100,12 +112,12 @@ pub fn require_user(peer: Peer, users: &[u32]) -> Result<(), Error> {
     }
 }
 
-/// Connects to the socket at `path` if a process of this user listens there and accepts connections now. Never
-/// blocks: a listener whose queue is full counts as absent.
+/// Connects to the socket at `path` if a process of this user, or of one that `others` accepts, listens there and accepts
+/// connections now. Never blocks: a listener whose queue is full counts as absent.
 ///
 /// # Errors
 /// An error of the system, of kind `PermissionDenied` if another user listens.
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
+pub fn connect(path: &Path, others: OtherListeners) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     let stream = UnixStream::from(socket);
@@ -113,8 +125,20 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     stream.set_nonblocking(true)?;
     rustix::net::connect(&stream, &address)?;
     stream.set_nonblocking(false)?;
-    require_same_user(&stream).map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
-    Ok(stream)
+    let refused = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
+    match (require_same_user(&stream), others) {
+        (Err(Error::OtherUser { uid }), OtherListeners::OwnerOfFolder) if is_of_folder(path, uid)? => {
+            Ok(stream)
+        }
+        (outcome, _) => outcome.map(|()| stream).map_err(refused),
+    }
+}
+
+/// Whether the user `uid` is root or the owner of the folder of `path`, in which no other user may write.
+fn is_of_folder(path: &Path, uid: u32) -> io::Result<bool> {
+    let folder = std::fs::metadata(crate::filesystem::parent_folder(path))?;
+    let is_private = folder.mode() & 0o022 == 0;
+    Ok(is_private && (uid == 0 || uid == folder.uid()))
 }
 
 /// Returns the path of the socket at `path`, or where the link at `path` leads, with one system call; `None` if nothing is

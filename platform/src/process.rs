@@ -131,10 +131,12 @@ pub fn kill_group(pid: u32) -> Result<(), Error> {
     }
 }
 
-/// A signal that asks a process to end.
+/// A signal that a parent passes on to its child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum EndSignal {
+pub enum PassedSignal {
+    /// SIGALRM.
+    Alarm,
     /// SIGHUP.
     Hangup,
     /// SIGINT.
@@ -143,18 +145,25 @@ pub enum EndSignal {
     Quit,
     /// SIGTERM.
     Terminate,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
 }
 
 /// Sends `signal` to the process `pid`, a child that was not waited for yet.
 ///
 /// # Errors
 /// [`Error::Signal`].
-pub fn send_signal(pid: u32, signal: EndSignal) -> Result<(), Error> {
+pub fn send_signal(pid: u32, signal: PassedSignal) -> Result<(), Error> {
     let number = match signal {
-        EndSignal::Hangup => Signal::HUP,
-        EndSignal::Interrupt => Signal::INT,
-        EndSignal::Quit => Signal::QUIT,
-        EndSignal::Terminate => Signal::TERM,
+        PassedSignal::Alarm => Signal::ALARM,
+        PassedSignal::Hangup => Signal::HUP,
+        PassedSignal::Interrupt => Signal::INT,
+        PassedSignal::Quit => Signal::QUIT,
+        PassedSignal::Terminate => Signal::TERM,
+        PassedSignal::User1 => Signal::USR1,
+        PassedSignal::User2 => Signal::USR2,
     };
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL);
     let sent = process.and_then(|process| rustix::process::kill_process(process, number));

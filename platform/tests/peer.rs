@@ -18,8 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use codex_auth_platform::peer::{
-    Error, MAX_PATH_BYTES, bind, connect, credentials, remove_socket, require_same_user, socket_behind,
-    wait_until_closed,
+    Error, MAX_PATH_BYTES, OtherListeners, bind, connect, credentials, remove_socket, require_same_user,
+    socket_behind, wait_until_closed,
 };
 use codex_auth_platform::private_file::Removal;
 use subprocess::{OTHER_UID, RunAs, this_test};
@@ -130,7 +130,7 @@ fn only_the_file_of_a_socket_is_removed() {
 fn bind_replaces_a_socket_and_makes_its_folder_private() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/socket");
-    assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(connect(&path, OtherListeners::Refused).unwrap_err().kind(), ErrorKind::NotFound);
     let first = bind(&path).unwrap();
     assert_eq!(subprocess::mode(path.parent().unwrap()), 0o700);
     // A socket left by a killed process does not prevent binding.
@@ -138,7 +138,7 @@ fn bind_replaces_a_socket_and_makes_its_folder_private() {
     half_made.push(".new");
     drop(UnixListener::bind(&half_made).unwrap());
     let second = bind(&path).unwrap();
-    let mut ours = connect(&path).unwrap();
+    let mut ours = connect(&path, OtherListeners::Refused).unwrap();
     ours.write_all(b"!").unwrap();
     let (mut theirs, _) = second.accept().unwrap();
     theirs.read_exact(&mut [0]).unwrap();
@@ -146,7 +146,7 @@ fn bind_replaces_a_socket_and_makes_its_folder_private() {
     assert_eq!(first.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "the first is no longer found");
     assert_eq!(subprocess::names(path.parent().unwrap()), ["socket"]);
     drop(second);
-    assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(connect(&path, OtherListeners::Refused).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn bind_refuses_other_files_and_paths_that_are_too_long() {
     let longest =
         |length: usize| folder.path().join("x".repeat(length - folder.path().as_os_str().len() - 1));
     let listener = bind(&longest(MAX_PATH_BYTES)).unwrap();
-    connect(&longest(MAX_PATH_BYTES)).unwrap();
+    connect(&longest(MAX_PATH_BYTES), OtherListeners::Refused).unwrap();
     drop(listener);
     assert_eq!(bind(&longest(MAX_PATH_BYTES + 1)).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
@@ -175,7 +175,7 @@ fn connect_does_not_wait_for_a_listener_with_a_full_queue() {
     let mut taken = Vec::new();
     // The queue is finite, and no call waits for it to move.
     let refused = loop {
-        match connect(&path) {
+        match connect(&path, OtherListeners::Refused) {
             Ok(stream) => taken.push(stream),
             Err(error) => break error,
         }
@@ -199,9 +199,18 @@ fn connect_refuses_a_listener_of_another_user() {
         subprocess::role_command(name, "listen", &path, &RunAs::OtherUser),
         "listening",
     );
-    let error = connect(&path).unwrap_err();
+    let error = connect(&path, OtherListeners::Refused).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(error.to_string().contains(&format!("user {OTHER_UID} is at the other end")), "{error}");
+    // The folder is that user's.
+    connect(&path, OtherListeners::OwnerOfFolder).unwrap();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let error = connect(&path, OtherListeners::OwnerOfFolder).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "others can write there");
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(OTHER_UID - 1), None).unwrap();
+    let error = connect(&path, OtherListeners::OwnerOfFolder).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "the folder is a third user's");
 }
 
 #[test]

@@ -119,6 +119,8 @@ pub enum HomeSetting {
     Named(PathBuf),
     /// `.codex` in the home directory, created when something is saved.
     Default(PathBuf),
+    /// `CODEX_HOME` is not set and the user has no home directory, as in a container with an arbitrary user id.
+    Unknown,
 }
 
 /// Whether colours are allowed.
@@ -137,7 +139,7 @@ impl Environment {
     /// Returns whether `CODEX_HOME` is not set.
     #[must_use]
     pub fn is_default_home(&self) -> bool {
-        matches!(self.home, HomeSetting::Default(_))
+        !matches!(self.home, HomeSetting::Named(_))
     }
 
     /// Returns the defaults for the login in `home`, without any variable of this process: no proxy, no overrides, the
@@ -182,7 +184,6 @@ impl Environment {
     /// - [`Error::Duration`]: a time limit is not a duration.
     /// - [`Error::LogLevel`]: `CODEX_AUTH_LOG` is not a log level.
     /// - [`Error::Overrides`]: `CODEX_AUTH_CONFIG` cannot be parsed.
-    /// - [`Error::NoHome`]: `CODEX_HOME` is not set and the user has no home directory.
     pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let value = |variable: Variable| lookup(variable.name).filter(|value| !value.is_empty());
         let limit = |variable: Variable, default: Duration| match value(variable) {
@@ -191,7 +192,8 @@ impl Environment {
         };
         let home = match value(HOME) {
             Some(path) => HomeSetting::Named(path.into()),
-            None => HomeSetting::Default(UserFolders::of_process().ok_or(Error::NoHome)?.codex_home()),
+            None => UserFolders::of_process()
+                .map_or(HomeSetting::Unknown, |user| HomeSetting::Default(user.codex_home())),
         };
         let overrides = value(CONFIG).map(|text| Overrides::parse(&text.to_string_lossy())).transpose();
         let credential = |variable: Variable| {

@@ -37,9 +37,6 @@ pub enum Error {
         /// The required value.
         expected: &'static str,
     },
-    /// `CODEX_HOME` is not set and the user has no home directory.
-    #[error("cannot find the home directory of this user; set CODEX_HOME to the folder of the login")]
-    NoHome,
     /// The text is not TOML.
     #[error("line {line} is not valid TOML: {problem}")]
     Toml {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::peer::{self, Peer};
+use codex_auth_platform::peer::{self, OtherListeners, Peer};
 use serde_json::{Value, json};
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::WebSocketConfig;
@@ -86,7 +86,7 @@ impl Write for TimedStream {
 impl DaemonConnection {
     /// Connects to `socket` if a process of this user listens there; `None` if none listens.
     pub(super) fn open(socket: &Path, until: Instant) -> Result<Option<OpenSocket>, Error> {
-        let stream = match peer::connect(socket) {
+        let stream = match peer::connect(socket, OtherListeners::Refused) {
             Ok(stream) => stream,
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>

@@ -11,7 +11,7 @@ use super::inspection::{
 };
 use crate::config::Environment;
 use crate::home::Home;
-use crate::store::{Error, Lease};
+use crate::store::{Error, FileStore, Lease};
 
 /// The condition of the folders of a home.
 #[derive(Debug)]
@@ -71,6 +71,9 @@ impl FolderDiagnosis {
             _ => us,
         };
         let document = home.document();
+        // Its keeper owns it, and gives this user access by an access control list, which shows in the mode.
+        let is_handed_in = FileStore::new(home.clone(), None).is_handed_in();
+        let is_ours = |entry: &HomeEntry| !(is_handed_in && entry.role == EntryRole::Document);
         let is_mounted = matches!(filesystem::is_mount_point(&document), Ok(MountPoint::Yes));
         let entries = |wanted: &dyn Fn(&HomeEntry) -> bool| {
             inspection.entries.iter().filter(|entry| wanted(entry)).cloned().collect()
@@ -80,8 +83,8 @@ impl FolderDiagnosis {
             file_system: FileSystemCondition::of(home),
             mounted_document: is_mounted.then_some(document),
             owner,
-            foreign: entries(&|entry| entry.owner != owner),
-            loose: entries(&HomeEntry::is_loose),
+            foreign: entries(&|entry| entry.owner != owner && is_ours(entry)),
+            loose: entries(&|entry| entry.is_loose() && is_ours(entry)),
             held_locks: inspection.held,
             leftovers: inspection.leftovers,
         })
@@ -113,7 +116,11 @@ pub fn fix(home: &Home, environment: &Environment) -> Result<(), Error> {
     for path in commit_locks(lease.home(), lease.target()) {
         private_file::repair(&path, Links::Refuse)?;
     }
+    let is_handed_in = FileStore::new(lease.home().clone(), None).is_handed_in();
     for (path, links) in files(lease.home(), lease.target()) {
+        if is_handed_in && path == lease.home().document() {
+            continue;
+        }
         private_file::remove_leftovers(&path, links);
         if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
             private_file::repair(&path, links)?;

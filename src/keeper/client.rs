@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use codex_auth_platform::peer;
+use codex_auth_platform::peer::{self, OtherListeners};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -28,6 +28,7 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(200);
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+    others: OtherListeners,
 }
 
 /// Whether the keeper may refresh for a request.
@@ -77,16 +78,18 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Returns a client of the socket at `path`.
+    /// Returns a client of the socket at `path`, whose keeper may run as this user, as root, or as the owner of the
+    /// socket's folder if no other user can write there.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), others: OtherListeners::OwnerOfFolder }
     }
 
-    /// Returns a client of the keeper of `home`, or `None` if its socket path would be too long.
+    /// Returns a client of the keeper of `home`, which must run as this user, or `None` if its socket path would be too
+    /// long.
     #[must_use]
     pub fn of(home: &Home, environment: &Environment) -> Option<Self> {
-        path(home, environment).map(Self::at)
+        path(home, environment).map(|path| Self { path, others: OtherListeners::Refused })
     }
 
     /// Returns the path of the socket.
@@ -146,7 +149,7 @@ impl Client {
 
     /// Checks whether the keeper responds within `limit`. Blocks as long.
     pub(super) fn probe(&self, limit: Duration) -> ProbeResult {
-        let mut stream = match peer::connect(&self.path) {
+        let mut stream = match peer::connect(&self.path, self.others) {
             Ok(stream) => stream,
             // The queue of connections is full because the process accepts none.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ProbeResult::Silent,
@@ -183,7 +186,20 @@ impl Client {
     }
 
     fn ask(&self, path: &str, within: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
-        let mut stream = peer::connect(&self.path)?;
+        let closed = |error: io::Error| match error.kind() {
+            kind @ (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                io::Error::new(kind, "it closed the connection; it may not serve this user")
+            }
+            _ => error,
+        };
+        match self.exchange(path, within) {
+            Ok(answer) if answer.is_empty() => Err(closed(io::ErrorKind::ConnectionReset.into())),
+            outcome => outcome.map_err(closed),
+        }
+    }
+
+    fn exchange(&self, path: &str, within: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut stream = peer::connect(&self.path, self.others)?;
         stream.set_read_timeout(Some(within))?;
         stream.set_write_timeout(Some(within))?;
         // With HTTP/1.0 the keeper closes the connection after the response.

@@ -74,6 +74,9 @@ pub enum ExportError {
     /// There is no login to export.
     #[error("not logged in")]
     NotLoggedIn,
+    /// A keeper elsewhere hands in the login, and replaces it only here.
+    #[error("the login is handed in by a keeper elsewhere")]
+    HandedIn,
     /// The login is an API key or another credential that does not expire by itself.
     #[error("only the login of a ChatGPT account can be exported: its access token expires by itself")]
     NotExportable,

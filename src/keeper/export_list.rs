@@ -30,6 +30,9 @@ impl Export {
         options: ExportOptions,
     ) -> Result<Self, ExportError> {
         let document = document.ok_or(ExportError::NotLoggedIn)?;
+        if document.is_handed_in() {
+            return Err(ExportError::HandedIn);
+        }
         document.exported(Timestamp::UNIX_EPOCH).ok_or(ExportError::NotExportable)?;
         let login = match (options.follow, owner(document)) {
             (true, _) => ExportedLogin::Follow,

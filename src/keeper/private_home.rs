@@ -12,16 +12,15 @@ use jiff::Timestamp;
 use super::export::{Export, ExportError};
 use super::export_list::LockedExports;
 use super::publication::{WritePolicy, publish};
-use crate::home::Home;
+use crate::home::{Home, PRIVATE_HOME};
 use crate::manager::Snapshot;
 
 /// How long another process may change the exports or homes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// What Codex needs to know: a daemon would outlive the run, and take 400 MB.
 const CONFIG: &str = "[features]\ndaemon_auto_start = false\n";
-/// The names in the folder of a run.
+/// The name of the lock in the folder of a run.
 const LOCK: &str = "lock";
-const HOME: &str = "home";
 
 /// A private home, removed on drop.
 ///
@@ -49,7 +48,7 @@ impl PrivateHome {
         private_file::create_directory(&home.folder())?;
         let _locked = LockedExports::acquire(home, LOCK_WAIT)?;
         let folder = home.runs().join(private_file::unique_name());
-        let export = Export::of_run(folder.join(HOME), snapshot.document())?;
+        let export = Export::of_run(folder.join(PRIVATE_HOME), snapshot.document())?;
         private_file::create_directory(&folder)?;
         let lock = FileLock::acquire(&folder.join(LOCK), LockFileMode::Private, Wait::No)?;
         lock.write_note("codex-auth run");

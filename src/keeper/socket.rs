@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codex_auth_platform::filesystem::{self, FileId, Presence};
-use codex_auth_platform::peer;
+use codex_auth_platform::peer::{self, OtherListeners};
 use codex_auth_platform::process::effective_uid;
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -125,6 +125,8 @@ impl KeeperSocket {
             let permitted = |peer| peer::require_user(peer, &users).map(|()| peer);
             let peer = match peer::credentials(&stream).and_then(permitted) {
                 Ok(peer) => peer,
+                // Commands of this user check whether a keeper listens.
+                Err(peer::Error::OtherUser { uid }) if uid == effective_uid() => continue,
                 Err(error) => {
                     tracing::warn!(%error, "rejected a connection of another user");
                     continue;
@@ -177,8 +179,8 @@ async fn accept(listener: Option<&UnixListener>) -> UnixStream {
 
 /// Whether `path` can be replaced by a socket: it is no directory, and connections to it are refused.
 fn is_replaceable(path: &Path) -> bool {
-    !path.is_dir()
-        && peer::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    let connected = || peer::connect(path, OtherListeners::Refused);
+    !path.is_dir() && connected().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 /// What the answers of a socket are made from.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::authority::{AgentTokenError, EndpointError, RequestError};
@@ -46,6 +46,14 @@ pub enum Error {
     /// `config.toml` forbids the login.
     #[error(transparent)]
     Forbidden(#[from] ForbiddenLogin),
+    /// The home belongs to a keeper elsewhere, or to one run of a command: a login in it would be lost.
+    #[error("{}", in_a_handed_in_home(home, *.reason))]
+    HandedInHome {
+        /// The folder.
+        home: PathBuf,
+        /// Why a login would be lost.
+        reason: HandedInHome,
+    },
     /// The account may not use Codex.
     #[error("Codex is not enabled for this account or its workspace; ask the administrator of the workspace")]
     NoEntitlement,
@@ -101,7 +109,32 @@ impl Error {
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Store(error) => error.remedy(),
+            Self::HandedInHome { .. } => Some(Remedy::LogInOutside),
             _ => None,
+        }
+    }
+}
+
+/// Why a login in a home would be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandedInHome {
+    /// A keeper elsewhere hands in its login.
+    Document,
+    /// It is the private home of one run of a command, removed when that ends.
+    PrivateHome,
+}
+
+fn in_a_handed_in_home(home: &Path, reason: HandedInHome) -> String {
+    let home = home.display();
+    match reason {
+        HandedInHome::Document => {
+            format!(
+                "the login in {home} is handed in by a keeper elsewhere; another takes its place only after `codex logout`"
+            )
+        }
+        HandedInHome::PrivateHome => {
+            format!("{home} is removed when this run ends, and a login in it would be lost")
         }
     }
 }

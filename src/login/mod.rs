@@ -49,7 +49,7 @@ mod token;
 pub use self::browser::{BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, PasteError, PasteHandle};
 pub use self::commit::{StoreReport, commit_login};
 pub use self::device::{DEVICE_CODE_LIFETIME, DeviceLogin};
-pub use self::error::{Error, OccupiedPort};
+pub use self::error::{Error, HandedInHome, OccupiedPort};
 pub use self::import::{CodexImport, ImportOutcome, ImportSource};
 
 pub use self::pending::{PendingExchanges, PendingLogin};

@@ -5,7 +5,7 @@ use std::io;
 use tokio::task::spawn_blocking;
 
 use super::commit::StoreReport;
-use super::error::Error;
+use super::error::{Error, HandedInHome};
 use super::pending::{PendingExchanges, PendingLogin};
 use super::setup::LoginSetup;
 use super::supersede::{OldLoginPolicy, SupersedeOutcome, supersede};
@@ -49,6 +49,7 @@ impl LoginSession {
     ///
     /// # Errors
     /// - [`Error::Forbidden`]: `config.toml` forbids the method.
+    /// - [`Error::HandedInHome`]: as [`Self::check_home`].
     /// - [`Error::Endpoint`]: as [`LoginSetup::new`].
     /// - [`Error::Store`]: as [`Stores::choose`], [`Stores::check`] and [`Stores::reserve_login`].
     pub fn begin(
@@ -59,6 +60,7 @@ impl LoginSession {
     ) -> Result<Self, Error> {
         let config = &stores.settings().config;
         config.restrictions.permit_method(method)?;
+        Self::check_home(stores)?;
         let setup = LoginSetup::new(environment, config)?;
         let choice = stores.choose(store)?;
         stores.check(&choice)?;
@@ -74,6 +76,21 @@ impl LoginSession {
             deadline,
             space,
         })
+    }
+
+    /// Checks that a login into the home of `stores` would stay: that it is neither the private home of a run, nor one
+    /// whose login a keeper elsewhere hands in.
+    ///
+    /// # Errors
+    /// [`Error::HandedInHome`].
+    pub fn check_home(stores: &Stores) -> Result<(), Error> {
+        let home = stores.home();
+        let reason = match () {
+            () if home.is_of_run() => HandedInHome::PrivateHome,
+            () if stores.file().is_handed_in() => HandedInHome::Document,
+            () => return Ok(()),
+        };
+        Err(Error::HandedInHome { home: home.path().to_owned(), reason })
     }
 
     /// Returns the same session with another authority.

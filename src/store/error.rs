@@ -138,6 +138,9 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// `CODEX_HOME` is not set and the user has no home directory.
+    #[error("cannot find the home directory of this user; set CODEX_HOME to the folder of the login")]
+    UnknownHomeDirectory,
     /// The home directory of the user, which contains the default home, does not exist.
     #[error("the home directory {} does not exist; create it, or set HOME or CODEX_HOME", path.display())]
     NoHomeDirectory {
@@ -212,6 +215,7 @@ impl Error {
             | Self::Occupied { .. }
             | Self::ReservedName { .. }
             | Self::Home { .. }
+            | Self::UnknownHomeDirectory
             | Self::NoHomeDirectory { .. } => ErrorKind::Failed,
             Self::File(
                 private_file::Error::NotAFile { .. }

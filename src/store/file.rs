@@ -39,6 +39,12 @@ impl FileStore {
         Self { home, pinned }
     }
 
+    /// Returns whether a keeper elsewhere hands in the document. One that cannot be read is none.
+    pub(crate) fn is_handed_in(&self) -> bool {
+        let content = self.read(Duration::ZERO).ok();
+        content.and_then(StoreContent::stored).is_some_and(|stored| stored.document.is_handed_in())
+    }
+
     /// Checks whether a login could be written now, also in place over a file that is a mount point.
     pub(super) fn check_login(&self) -> Result<(), Error> {
         check_in_place(&self.path()?)?;

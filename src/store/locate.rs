@@ -31,6 +31,7 @@ const MAX_PATH_BYTES: u64 = 16 * 1024;
 ///
 /// # Errors
 /// - [`Error::Home`]: `CODEX_HOME` does not name a folder.
+/// - [`Error::UnknownHomeDirectory`]: `CODEX_HOME` is not set, and the user has no home directory.
 /// - [`Error::NoHomeDirectory`]: `CODEX_HOME` is not set, and the home directory does not exist.
 /// - [`Error::File`]: the folder is not available, or cannot be examined.
 pub fn locate(environment: &Environment) -> Result<Home, Error> {
@@ -44,6 +45,7 @@ pub fn locate(environment: &Environment) -> Result<Home, Error> {
             };
         }
         HomeSetting::Named(path) => path,
+        HomeSetting::Unknown => return Err(Error::UnknownHomeDirectory),
     };
     let problem = match Home::at(path) {
         Ok(home) if home.is_found() => return Ok(home),

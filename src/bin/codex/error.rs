@@ -64,6 +64,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// The hint where no login is stored.
+const EXPORT_OUTSIDE: &str = "export it on the machine of that keeper: codex sync export";
 pub(crate) const LOG_IN_FIRST: &str = "log in first: codex login";
 
 /// The hint where a keeper elsewhere should have replaced the login.
@@ -238,6 +239,7 @@ impl From<ExportError> for CommandError {
     fn from(error: ExportError) -> Self {
         let (exit, hint) = match &error {
             ExportError::NotLoggedIn => (Exit::Failed, Some(LOG_IN_FIRST)),
+            ExportError::HandedIn => (Exit::Failed, Some(EXPORT_OUTSIDE)),
             ExportError::NotExported { .. } => {
                 (Exit::Failed, Some("to see the exports: codex sync export list"))
             }
@@ -282,6 +284,7 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
         Remedy::FreeSpace => "free some space; the stored login is unchanged",
+        Remedy::LogInOutside => "log in on the machine of the keeper, outside: codex login",
         Remedy::LogInAgain => "log in again to replace it: codex login",
         Remedy::LogOutThere => {
             "log out of the one that you do not want, or log in again: codex login --store STORE"

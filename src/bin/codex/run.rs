@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use codex_auth::AuthDocument;
+use codex_auth::config::{CREDENTIAL_VARIABLES, VARIABLES};
 use codex_auth::keeper::PrivateHome;
 use codex_auth::manager::{AccountPolicy, AuthManager, RefreshReason, Snapshot, SnapshotStatus};
 use codex_auth_platform::hardening;
-use codex_auth_platform::process::{self, EndSignal};
+use codex_auth_platform::process::{self, PassedSignal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::CommandContext;
@@ -27,6 +28,10 @@ const SIGNAL_CODE: i32 = 128;
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
 
+/// The variables that a command needs to start and to find its files.
+const SYSTEM_VARIABLES: [&str; 8] =
+    ["HOME", "IFS", "LD_LIBRARY_PATH", "LD_PRELOAD", "PWD", "SHELL", "TMPDIR", "USER"];
+
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::RUN)]
 pub(crate) struct RunArguments {
@@ -40,6 +45,7 @@ pub(crate) struct RunArguments {
 }
 
 pub(crate) fn run(arguments: &RunArguments, output: &mut Output) -> CommandOutcome {
+    arguments.env.as_deref().map_or(Ok(()), check_variable)?;
     let session = CommandContext::open(output)?;
     let snapshot = fresh(&session)?;
     let home = PrivateHome::create(session.home(), &snapshot, session.clock.now())?;
@@ -83,6 +89,20 @@ fn fresh(session: &CommandContext) -> Result<Arc<Snapshot>, CommandError> {
     }
 }
 
+/// Refuses a variable that a token cannot replace: the command or this program would not work with it.
+fn check_variable(name: &str) -> CommandOutcome {
+    let refused = |problem: String| Err(CommandError::new(Exit::Usage, problem));
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return refused("--env needs the name of a variable".to_owned());
+    }
+    let is_credential = CREDENTIAL_VARIABLES.iter().any(|variable| variable.name == name);
+    let is_known = VARIABLES.iter().any(|variable| variable.name == name) || name.starts_with("CODEX_AUTH_");
+    if !is_credential && (is_known || SYSTEM_VARIABLES.contains(&name)) {
+        return refused(format!("--env cannot set {name}, which programs need for something else"));
+    }
+    Ok(())
+}
+
 fn command(
     arguments: &RunArguments,
     home: &PrivateHome,
@@ -97,9 +117,6 @@ fn command(
         command.env(address, PrivateHome::CLOSED_ADDRESS);
     }
     if let (Some(name), Some(token)) = (&arguments.env, snapshot.document().and_then(AuthDocument::bearer)) {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(CommandError::new(Exit::Usage, "--env needs the name of a variable"));
-        }
         command.env(name, token.expose());
     }
     Ok(command)
@@ -156,6 +173,9 @@ struct Signals {
     interrupt: Signal,
     quit: Signal,
     terminate: Signal,
+    user1: Signal,
+    user2: Signal,
+    alarm: Signal,
     is_of_terminal: bool,
 }
 
@@ -168,18 +188,24 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
             terminate: listen(SignalKind::terminate())?,
+            user1: listen(SignalKind::user_defined1())?,
+            user2: listen(SignalKind::user_defined2())?,
+            alarm: listen(SignalKind::alarm())?,
             is_of_terminal: io::stdin().is_terminal(),
         })
     }
 
     /// Waits for the next signal that the command does not get by itself.
-    async fn next(&mut self) -> EndSignal {
+    async fn next(&mut self) -> PassedSignal {
         loop {
             let (received, by_terminal) = tokio::select! {
-                _ = self.hangup.recv() => (EndSignal::Hangup, false),
-                _ = self.terminate.recv() => (EndSignal::Terminate, false),
-                _ = self.interrupt.recv() => (EndSignal::Interrupt, self.is_of_terminal),
-                _ = self.quit.recv() => (EndSignal::Quit, self.is_of_terminal),
+                _ = self.hangup.recv() => (PassedSignal::Hangup, false),
+                _ = self.terminate.recv() => (PassedSignal::Terminate, false),
+                _ = self.user1.recv() => (PassedSignal::User1, false),
+                _ = self.user2.recv() => (PassedSignal::User2, false),
+                _ = self.alarm.recv() => (PassedSignal::Alarm, false),
+                _ = self.interrupt.recv() => (PassedSignal::Interrupt, self.is_of_terminal),
+                _ = self.quit.recv() => (PassedSignal::Quit, self.is_of_terminal),
             };
             if !by_terminal {
                 return received;

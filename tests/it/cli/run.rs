@@ -62,12 +62,46 @@ fn a_command_has_the_access_token_in_a_private_home_that_is_removed() {
 }
 
 #[test]
+fn a_login_that_would_be_lost_is_refused_before_it_begins() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let program = env!("CARGO_BIN_EXE_codex");
+    for words in ["login --device-auth", "login --with-api-key", "account add work --device-auth"] {
+        for before in ["true", "rm $CODEX_HOME/auth.json"] {
+            let text = format!("{before}; exec {program} {words}");
+            let ended = script(&world, &[], &text).input("sk-1").run().refused(1);
+            assert!(ended.err.contains("is removed when this run ends"), "{words}: {ended}");
+            assert!(ended.err.contains("hint: log in on the machine of the keeper, outside"), "{ended}");
+        }
+    }
+    let text = format!("exec {program} sync export $CODEX_HOME/export");
+    let ended = script(&world, &[], &text).run().refused(1);
+    assert!(ended.err.contains("the login is handed in by a keeper elsewhere"), "{ended}");
+    // The same in any home with such a document.
+    let other = TestHome::new();
+    let document = script(&world, &[], "cat $CODEX_HOME/auth.json").run().expect(0).out;
+    other.write("auth.json", &document);
+    for words in [&["login", "--device-auth"][..], &["account", "add", "work", "--device-auth"]] {
+        let ended = other.codex(words.iter().copied()).run().refused(1);
+        assert!(ended.err.contains("handed in by a keeper elsewhere"), "{words:?}: {ended}");
+    }
+    assert_eq!(other.read("auth.json"), document);
+    assert!(!other.file("codex-auth/accounts.toml").exists());
+    assert_eq!(world.authority.journal().len(), 0);
+}
+
+#[test]
 fn a_variable_with_the_token_is_set_only_if_asked_for() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
     let ended = script(&world, &["--env", "TOKEN"], "echo $TOKEN").run().expect(0);
     assert_eq!(ended.out.trim_end(), world.stored_token("access_token"));
+    script(&world, &["--env", "CODEX_ACCESS_TOKEN"], "true").run().expect(0);
     script(&world, &["--env", "A=B"], "true").run().refused(2);
+    for name in ["CODEX_HOME", "HOME", "PATH", "CODEX_REFRESH_TOKEN_URL_OVERRIDE", "CODEX_AUTH_X"] {
+        let ended = script(&world, &["--env", name], "true").run().refused(2);
+        assert!(ended.err.contains(&format!("--env cannot set {name}")), "{ended}");
+    }
 }
 
 #[test]
@@ -96,7 +130,7 @@ fn exit_codes_and_streams_are_those_of_the_command() {
 fn signals_reach_the_command() {
     let mut machine = Machine::with_file();
     let world = World::fresh(&mut machine);
-    for (number, signal) in ["HUP", "INT", "QUIT", "TERM"].into_iter().enumerate() {
+    for (number, signal) in ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM"].into_iter().enumerate() {
         let text = format!(
             "trap 'exit {number}' {signal}; echo ready; while :; do read -r x < /dev/zero || :; done"
         );

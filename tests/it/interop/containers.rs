@@ -345,3 +345,17 @@ fn commands_about_the_login_change_nothing_at_home(codex: &Path) {
     assert_eq!(exported_token(&container.export), Some(world.stored_token("access_token")));
     assert_eq!(container.exec().expect(0).out, "pong\n");
 }
+
+#[test]
+fn the_recipe_for_bubblewrap_shows_the_export_inside() {
+    let pages =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/CONTAINERS.md")).unwrap();
+    let (_, recipe) = pages.split_once("bubblewrap:\n\n```sh\n").unwrap();
+    let (recipe, _) = recipe.split_once("```").unwrap();
+    let home = TestHome::new();
+    fs::create_dir(home.file("codex-export")).unwrap();
+    home.write("codex-export/auth.json", "{}");
+    let run = Run::of(Path::new("/bin/sh"), ["-euc", recipe]).env("HOME", home.path());
+    let ended = run.run().expect(0);
+    assert_eq!((&*ended.out, &*ended.err), ("auth.json\n", ""));
+}

@@ -13,6 +13,8 @@ use crate::support::{Ended, HelperProcess, Machine, Mounted, Run, TestHome, here
 
 const READER: u32 = 65_534;
 const STRANGER: u32 = 65_533;
+/// A user without an entry in passwd(5).
+const NAMELESS: u32 = 54_321;
 
 /// Lets other users reach the folders beside the home.
 fn open_way(world: &World<'_>) {
@@ -95,7 +97,6 @@ fn a_socket_serves_only_the_user_that_is_required() {
     export(&world, &folder, &["--require-uid", "65534"]);
     let socket = folder.join("sock");
     assert_eq!(response_to(&socket, &get("/v1/token")), "", "not even the user of the keeper");
-    keeper.until("rejected a connection of another user");
     assert_eq!(ask_as(test, READER, &socket, &world.machine.home), "200");
     // The kernel maps the user of a container: its user 7 is 65534 here, and its user 8 is a stranger here.
     let inside = |uid: u32, there: u32| {
@@ -104,6 +105,65 @@ fn a_socket_serves_only_the_user_that_is_required() {
         ask_through(test, &format!("{person} {namespace}"), &socket, &world.machine.home)
     };
     assert_eq!([inside(READER, 7), inside(STRANGER, 8)], ["200", "no access"]);
+    // The commands of this user that look for a keeper are no intruders.
+    keeper.signal("-TERM");
+    let log = keeper.wait().1;
+    assert!(!log.iter().any(|line| line.contains("rejected")), "{log:#?}");
+}
+
+#[test]
+fn another_user_gets_a_token_from_the_named_socket_alone() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    open_way(&world);
+    let _keeper = Process::of(&world);
+    let token = |folder: &Path, words: &[&str]| {
+        let run = world.codex(words.iter().copied()).without("CODEX_HOME").without("HOME");
+        run.env("CODEX_AUTH_SOCKET", folder.join("sock"))
+    };
+    for option in ["--uid", "--require-uid"] {
+        let folder = folder(&world, option.trim_start_matches('-'));
+        export(&world, &folder, &[option, "54321"]);
+        await_export(&world, &folder);
+        let stored = world.stored_token("access_token");
+        let as_user = token(&folder, &["token"]).by_user(NAMELESS).run().expect(0);
+        assert_eq!((as_user.out.trim_end(), &*as_user.err), (&*stored, ""));
+        token(&folder, &["status"]).by_user(NAMELESS).run().expect(0);
+        token(&folder, &["sync", "status"]).by_user(NAMELESS).run().expect(0);
+        // In the user namespace of a container the owner of the keeper has no id.
+        let container = "exec 9<\"$0\"; cd /; exec setpriv --reuid=54321 --regid=54321 --clear-groups \
+            unshare --user --map-user=7 --map-group=7 /proc/self/fd/9 \"$@\"";
+        let inside = token(&folder, &["token"]).through(["sh", "-c", container]).run().expect(0);
+        assert_eq!((inside.out.trim_end(), &*inside.err), (&*stored, ""));
+    }
+    // A home is needed for everything else.
+    let ended = token(Path::new("/nowhere"), &["token"])
+        .without("CODEX_AUTH_SOCKET")
+        .by_user(NAMELESS)
+        .run()
+        .refused(1);
+    assert!(ended.err.contains("cannot find the home directory of this user; set CODEX_HOME"), "{ended}");
+}
+
+#[test]
+fn doctor_of_another_user_finds_no_fault_in_a_document_that_is_handed_in() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    open_way(&world);
+    let _keeper = Process::of(&world);
+    let export_folder = folder(&world, "export");
+    export(&world, &export_folder, &["--uid", "65534"]);
+    await_export(&world, &export_folder);
+    let home = TestHome::new();
+    std::os::unix::fs::symlink(export_folder.join("auth.json"), home.file("auth.json")).unwrap();
+    let home = home.owned_by(READER);
+    let report = home.codex(["doctor", "--json"]).by_user(READER).run().json();
+    let findings = report["findings"].as_array().unwrap();
+    let faults = findings.iter().filter(|finding| {
+        finding["standing"] != "ok" && (finding["check"] == "owners" || finding["check"] == "modes")
+    });
+    let faults: Vec<_> = faults.collect();
+    assert!(faults.is_empty() && findings.len() > 3, "{report:#}");
 }
 
 #[test]
@@ -115,6 +175,10 @@ fn a_user_who_is_not_in_the_namespace_is_refused() {
         let run = world.codex(["sync", "export", export.to_str().unwrap(), option, "4321"]);
         let ended = run.through(["unshare", "--user", "--map-root-user"]).run().refused(1);
         assert!(ended.err.contains("user 4321 does not exist in this user namespace"), "{ended}");
+    }
+    for uid in ["99999999999", "4294967295", "-1", "ada"] {
+        let ended = world.codex(["sync", "export", "/x", &format!("--uid={uid}")]).run().refused(2);
+        assert!(ended.err.contains("--uid needs the number of a user, from 0 to 4294967294"), "{ended}");
     }
     assert!(!export.exists());
 }

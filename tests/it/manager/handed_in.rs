@@ -13,7 +13,6 @@ use crate::support::{Ended, Machine, over_both_stores};
 over_both_stores!(
     no_command_uses_the_dummy,
     a_logout_removes_the_copy_and_revokes_nothing,
-    a_login_replaces_it_and_revokes_nothing,
     an_expired_login_says_that_its_keeper_has_not_replaced_it,
 );
 
@@ -105,11 +104,18 @@ fn a_logout_removes_the_copy_and_revokes_nothing(machine: &mut Machine) {
     assert_untouched(&world);
 }
 
-fn a_login_replaces_it_and_revokes_nothing(machine: &mut Machine) {
-    let world = World::empty(machine);
+#[test]
+fn a_login_over_it_is_refused_and_one_after_a_logout_revokes_nothing() {
+    let mut machine = Machine::with_file();
+    let world = World::empty(&mut machine);
     for options in [&["login", "--with-api-key"][..], &["login", "--with-api-key", "--revoke-old"]] {
-        hand_in(&world);
-        world.codex(options.iter().copied()).input("sk-1").run().expect(0);
+        let text = hand_in(&world);
+        let login = || world.codex(options.iter().copied()).input("sk-1").run();
+        let ended = login().refused(1);
+        assert!(ended.err.contains("hint: log in on the machine of the keeper, outside"), "{ended}");
+        assert_eq!(world.machine.stored_text(), Some(text));
+        world.codex(["logout"]).run().expect(0);
+        login().expect(0);
         assert!(world.machine.stored_text().unwrap().contains("sk-1"));
     }
     assert_untouched(&world);
@@ -158,6 +164,6 @@ fn a_linked_export_in_a_read_only_mount_says_where_to_log_out() {
         assert!(ended.err.contains("hint: on the machine of that keeper, log out"), "{ended}");
     }
     // A login inside could not be saved; it ends before the user approves anything.
-    let ended = mounted.codex(["login", "--device-auth"]).run().refused(5);
-    assert!(ended.err.contains("read-only"), "{ended}");
+    let ended = mounted.codex(["login", "--device-auth"]).run().refused(1);
+    assert!(ended.err.contains("hint: log in on the machine of the keeper, outside"), "{ended}");
 }

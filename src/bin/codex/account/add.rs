@@ -1,7 +1,9 @@
 //! `codex account add`: logs in to a new account.
 
 use clap::Args;
+use codex_auth::Stores;
 use codex_auth::accounts::{Account, AccountName, ReservedAccount};
+use codex_auth::login::LoginSession;
 use serde_json::json;
 
 use super::{AccountContext, account_name, tell_adopted};
@@ -29,6 +31,7 @@ impl AddArguments {
 pub(super) fn run(arguments: &AddArguments, output: &mut Output) -> CommandOutcome {
     arguments.login.check()?;
     let context = AccountContext::open(output)?;
+    LoginSession::check_home(&Stores::open(context.home().clone(), &context.environment)?)?;
     let ReservedAccount { account, is_new, .. } =
         context.edit(output, |editor| editor.reserve(&arguments.name))?;
     output.head("account_name", json!(account.name.as_str()));

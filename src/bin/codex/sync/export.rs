@@ -31,11 +31,11 @@ pub(crate) struct ExportArguments {
     folder: Option<PathBuf>,
 
     /// Let this user id read the document and use the socket too, by a POSIX access control list
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = user_id)]
     uid: Option<u32>,
 
     /// Serve the socket to this user id only, as this machine sees it
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = user_id)]
     require_uid: Option<u32>,
 
     /// Follow a login with another account; without it, the export ends then
@@ -71,6 +71,12 @@ struct ExportRemoveArguments {
     /// Report as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Parses a user id; the largest number means none.
+fn user_id(word: &str) -> Result<u32, String> {
+    let parsed = word.parse().ok().filter(|uid| *uid != u32::MAX);
+    parsed.ok_or_else(|| "the number of a user, from 0 to 4294967294".to_owned())
 }
 
 impl ExportArguments {
