@@ -133,7 +133,7 @@ fn a_login_of_another_account_between_request_and_commit_is_never_overwritten(ma
         document = rival::log_in(world.machine, &other, "another");
     });
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("another account"), "{said}");
     assert_eq!(world.machine.stored_text(), Some(document));
     assert_eq!((world.authority.counters().of(Endpoint::Revoke), world.live_refresh_token()), (1, None));
