@@ -275,6 +275,8 @@ fn a_shell_can_stop_and_continue_a_run() {
     input.write_all(b"\x1a").unwrap();
     lines.until(|line| line.contains("Stopped"));
     writeln!(input, "fg").unwrap();
+    // The shell shows what goes on, and reads no more.
+    lines.until(|line| line.contains("trap"));
     writeln!(input, "two").unwrap();
     lines.until(|line| line.trim_end().ends_with("two"));
     assert_eq!(runs(&world.machine.home).len(), 1);

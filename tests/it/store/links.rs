@@ -36,7 +36,7 @@ fn a_link_that_is_changed_to_another_login_leaves_the_successor_where_its_parent
         // The caller does not accept a login of another account.
         match account {
             1 => assert_served(&output, step),
-            _ => assert_eq!(output.status.code(), Some(3), "{output:?}"),
+            _ => assert_eq!(output.status.code(), Some(4), "{output:?}"),
         }
         scene.assert_live(&documents[0], &grants[0]);
         scene.assert_live(&documents[1], &grants[1]);
