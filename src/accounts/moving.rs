@@ -121,13 +121,7 @@ impl AccountWriter<'_> {
         let token = AuthDocument::parse(&bytes).ok().and_then(|document| document.fingerprint());
         // A login that this account has refreshed since a killed process copied it is not put back.
         if !token.is_some_and(|token| state.spent.contains(&token)) {
-            private_file::replace(
-                &there.document(),
-                &bytes,
-                Links::Refuse,
-                MountPolicy::Refuse,
-                FileMode::Private,
-            )?;
+            write(&there.document(), &bytes)?;
         }
         failpoint::at("document copied");
         commit.remaining()?;
@@ -145,13 +139,7 @@ impl AccountWriter<'_> {
         let path = home.document();
         let bytes = private_file::read(&path, MAX_DOCUMENT_BYTES, Links::Refuse)?;
         let bytes = bytes.ok_or_else(|| Error::Changed { path: path.clone() })?.bytes;
-        private_file::replace(
-            &there.document(),
-            &bytes,
-            Links::Refuse,
-            MountPolicy::Refuse,
-            FileMode::Private,
-        )?;
+        write(&there.document(), &bytes)?;
         failpoint::at("document copied");
         // A mount point cannot be replaced by a link; `replace_with_link` says so.
         commit.remaining()?;
@@ -170,7 +158,7 @@ impl AccountWriter<'_> {
             return Err(Error::Changed { path: home.document() });
         }
         let temporary = home.path().join(TEMPORARY);
-        private_file::replace(&temporary, &bytes, Links::Refuse, MountPolicy::Refuse, FileMode::Private)?;
+        write(&temporary, &bytes)?;
         failpoint::at("document copied");
         commit.remaining()?;
         private_file::rename(&temporary, OsStr::new("auth.json"))?;
@@ -232,12 +220,11 @@ fn copy_state(from: &Home, to: &Home) -> Result<(), Error> {
     state.remove("setting");
     // Encoding a map of JSON cannot fail.
     let bytes = serde_json::to_vec_pretty(&state).unwrap_or_default();
-    private_file::replace(
-        &to.own_records().state(),
-        &bytes,
-        Links::Refuse,
-        MountPolicy::Refuse,
-        FileMode::Private,
-    )?;
+    write(&to.own_records().state(), &bytes)
+}
+
+/// Replaces a private file, which is no link.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    private_file::replace(path, bytes, Links::Refuse, MountPolicy::Refuse, FileMode::Private)?;
     Ok(())
 }

@@ -294,7 +294,7 @@ fn logout(
     Ok(report)
 }
 
-/// Returns the error of a logout that cannot change the home: a mounted export is read-only by design.
+/// Returns the error of a logout that cannot change the home: an export is mounted read-only.
 fn not_removable(engine: &Engine, error: store::Error) -> Error {
     let is_handed_in = |snapshot: Snapshot| snapshot.document().is_some_and(AuthDocument::is_handed_in);
     match engine.load().is_ok_and(is_handed_in) {

@@ -58,16 +58,9 @@ impl Lease {
     pub fn acquire(
         home: &Home,
         limit: impl Into<LockDeadline>,
-        mut waiting: impl FnMut(&Waiting<'_>),
+        waiting: impl FnMut(&Waiting<'_>),
     ) -> Result<Self, Error> {
-        let report = |state: &Waiting<'_>| {
-            waiting(state);
-            ControlFlow::<Infallible>::Continue(())
-        };
-        match Self::acquire_with(home, limit, report)? {
-            LeaseOutcome::Held(lease) => Ok(lease),
-            LeaseOutcome::Stopped(never) => match never {},
-        }
+        Self::acquire_with_others(home, &[], limit, waiting)
     }
 
     /// Checks whether the lease of `home` could be acquired now, or after its current holder has released it. Creates,

@@ -138,7 +138,7 @@ pub(crate) fn bring_along(
     now.map(|now| now.json(&[&restart.fields()[..], &more].concat()))
 }
 
-/// What is told of a daemon after an attempt to restart it.
+/// The report of an attempt to restart a daemon.
 struct Told {
     change: CommandEffect,
     /// The warning, the login that was served and the command, from before the attempt.
