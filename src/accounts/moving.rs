@@ -116,8 +116,7 @@ impl AccountWriter<'_> {
         let (state, _) = HomeState::read(&there)?;
         let commit = CommitLocks::acquire_with_other(self.lease, &target)?;
         let path = home.document();
-        let bytes = private_file::read(&path, MAX_DOCUMENT_BYTES, Links::Refuse)?;
-        let bytes = bytes.ok_or_else(|| Error::Changed { path: path.clone() })?.bytes;
+        let bytes = read_login(&path)?.bytes;
         let token = AuthDocument::parse(&bytes).ok().and_then(|document| document.fingerprint());
         // A login that this account has refreshed since a killed process copied it is not put back.
         if !token.is_some_and(|token| state.spent.contains(&token)) {
@@ -137,8 +136,7 @@ impl AccountWriter<'_> {
         copy_state(home, &there)?;
         let commit = CommitLocks::acquire(self.lease, WriteIntent::Save)?;
         let path = home.document();
-        let bytes = private_file::read(&path, MAX_DOCUMENT_BYTES, Links::Refuse)?;
-        let bytes = bytes.ok_or_else(|| Error::Changed { path: path.clone() })?.bytes;
+        let bytes = read_login(&path)?.bytes;
         write(&there.document(), &bytes)?;
         failpoint::at("document copied");
         // A mount point cannot be replaced by a link; `replace_with_link` says so.
@@ -221,6 +219,12 @@ fn copy_state(from: &Home, to: &Home) -> Result<(), Error> {
     // Encoding a map of JSON cannot fail.
     let bytes = serde_json::to_vec_pretty(&state).unwrap_or_default();
     write(&to.own_records().state(), &bytes)
+}
+
+/// Reads the login in the file of a home, which was there before the commit locks were taken.
+fn read_login(path: &Path) -> Result<private_file::Contents, Error> {
+    let contents = private_file::read(path, MAX_DOCUMENT_BYTES, Links::Refuse)?;
+    contents.ok_or_else(|| Error::Changed { path: path.to_owned() })
 }
 
 /// Replaces a private file, which is no link.
