@@ -26,6 +26,24 @@ fn listen() -> (ChangeListener, Receiver<()>) {
     (changes, receiver)
 }
 
+/// Fails the first time, when the service crashes, and passes the second time.
+#[test]
+fn a_test_runs_again_after_the_service_of_its_keychain_crashed() {
+    // One name for the copies that this process starts.
+    let crashed = |process| std::env::temp_dir().join(format!("crashed.{process}"));
+    inside("a_test_runs_again_after_the_service_of_its_keychain_crashed", || {
+        let mut session = PrivateSession::unlocked();
+        let crashed = crashed(std::os::unix::process::parent_id());
+        if !crashed.exists() {
+            std::fs::write(crashed, "").unwrap();
+            session.crash();
+            panic!("the service crashed");
+        }
+    });
+    // The copies have no such file of their own.
+    let _ = std::fs::remove_file(crashed(std::process::id()));
+}
+
 #[test]
 fn creating_and_deleting_an_item_is_notified_and_updating_it_is_not() {
     inside("creating_and_deleting_an_item_is_notified_and_updating_it_is_not", || {

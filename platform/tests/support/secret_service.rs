@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -168,6 +169,12 @@ impl PrivateSession {
         session
     }
 
+    /// Makes the service crash, and waits until it is gone.
+    pub(crate) fn crash(&mut self) {
+        self.signal("-ABRT");
+        self.monitor().await_owner(false);
+    }
+
     /// Stops the service process: it stays on the bus and does not answer.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
@@ -205,6 +212,16 @@ impl PrivateSession {
     fn signal(&self, signal: &str) {
         let pid = self.service.as_ref().expect("a session with a service").0.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for PrivateSession {
+    fn drop(&mut self) {
+        let status = self.service.as_mut().and_then(|service| service.0.try_wait().unwrap());
+        if status.is_some_and(|status| status.signal().is_some()) {
+            // A second panic would end the process.
+            let _ = fs::write(self.folder.crash_mark(), "");
+        }
     }
 }
 

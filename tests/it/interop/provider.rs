@@ -67,6 +67,13 @@ impl Provider {
         self.shared.changed.notify_all();
     }
 
+    /// Whether it answers no turn now.
+    // Linux: procfs.
+    #[cfg(target_os = "linux")]
+    pub fn is_held(&self) -> bool {
+        *self.shared.held.lock().unwrap()
+    }
+
     /// The settings that make Codex use it.
     fn values(&self) -> [String; 4] {
         let Self { url, .. } = self;

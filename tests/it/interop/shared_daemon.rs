@@ -78,11 +78,16 @@ impl<'a> SharedDaemon<'a> {
         self.provider.bearers()[before].clone()
     }
 
-    /// Runs one turn in the terminal. Returns the bearer token, and how long it took to arrive.
+    /// Runs one turn in the terminal, to its end unless the provider is held. Returns the bearer token, and how long it
+    /// took to arrive.
     pub fn turn(&self, terminal: &Terminal) -> (String, Duration) {
         let (before, start) = (self.provider.bearers().len(), Instant::now());
         terminal.enter("ping", || self.provider.bearers().len() > before);
-        (self.provider.bearers()[before].clone(), start.elapsed())
+        let arrived = start.elapsed();
+        if !self.provider.is_held() {
+            eventually("the turn to end", || terminal.shows_the_answer_to("ping"));
+        }
+        (self.provider.bearers()[before].clone(), arrived)
     }
 
     /// Logs in as this account by device code, with options. Returns the JSON report.
@@ -165,6 +170,13 @@ impl Terminal {
     pub fn screen(&self) -> String {
         let output = self.tmux(["capture-pane", "-p"]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Whether the last turn was this one and has ended.
+    fn shows_the_answer_to(&self, line: &str) -> bool {
+        let screen = self.screen();
+        let after = screen.rsplit(&format!("› {line}")).next();
+        after.is_some_and(|after| after.contains("pong")) && !screen.contains("esc to interrupt")
     }
 
     /// Types `line` and presses Enter until `arrived`.
