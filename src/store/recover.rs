@@ -1,4 +1,4 @@
-//! Completes what a killed process left behind: a rescue or a logout.
+//! Completes what a killed process left behind: a rescue of a refresh, a login or a logout.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument
 use super::error::Error;
 use super::file::FileStore;
 use super::locate::DocumentTarget;
-use super::rescue::{self, RESCUE_NAME, Rescue, RescuePurpose, rescues_set_aside};
+use super::login_record::{self, LoginRecord};
+use super::login_recovery::{LoginRemainder, UnfinishedExchange};
+use super::rescue::{self, RESCUE_NAME, Rescue, RescuePurpose, aside_name, rescues_set_aside};
 use super::seal::{self, OpenOutcome};
 use super::state::{HomeState, SpendRecord};
 use super::writer::Writer;
@@ -35,8 +37,34 @@ const KEYCHAIN_UNUSABLE: &str = "it belongs to a login in the keychain, which ca
 #[must_use = "its tokens must be revoked"]
 pub struct OrphanRescue {
     /// Its content.
-    pub rescue: Rescue,
+    pub content: OrphanContent,
     path: PathBuf,
+}
+
+/// The content of an orphan rescue.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a caller must end every kind")]
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and they are not moved often")]
+pub enum OrphanContent {
+    /// Tokens.
+    Tokens(Rescue),
+    /// A code of a killed login, for which the authority may have issued tokens.
+    Exchange(UnfinishedExchange),
+}
+
+/// The content of the file of a rescue.
+pub(super) enum RescueContent {
+    Tokens(Rescue),
+    Login(LoginRecord),
+}
+
+impl RescueContent {
+    fn item(&self) -> Option<&str> {
+        match self {
+            Self::Tokens(rescue) => rescue.item.as_deref(),
+            Self::Login(record) => record.item.as_deref(),
+        }
+    }
 }
 
 /// The outcome of [`Writer::commit_rescue`].
@@ -69,6 +97,7 @@ impl Writer<'_> {
         let mut orphans = Vec::new();
         for records in self.records_to_recover() {
             let path = records.rescue();
+            private_file::remove_leftovers(&path, Links::Refuse);
             match rescue::read(&path)? {
                 None => {}
                 // The reserved space of a request that got no response.
@@ -76,20 +105,19 @@ impl Writer<'_> {
                     private_file::remove(&path, Links::Refuse)?;
                 }
                 Some(bytes) => match self.open_rescue(bytes, &records)? {
-                    Ok(rescue) => {
-                        tracing::info!(parent = %rescue.parent, child = ?rescue.child(), "recovery: completing a rescue");
-                        orphans.extend(self.complete_rescue(path, rescue)?);
-                    }
+                    Ok(content) => orphans.extend(self.complete(path, content)?),
                     Err(reason) => self.set_aside(&path, reason)?,
                 },
             }
             let limit = orphans.len() + MAX_SET_ASIDE_ORPHANS;
             for path in rescues_set_aside(&records)? {
                 // One that still cannot be used is tried again by the next holder of the lease.
-                if let Ok(Some(bytes)) = rescue::read(&path)
-                    && let Ok(Ok(rescue)) = self.open_rescue(bytes, &records)
-                    && self.is_of_this_home(&rescue)
-                    && let Ok(orphan) = self.complete_rescue(path, rescue)
+                let Ok(Some(bytes)) = rescue::read(&path) else { continue };
+                if private_file::is_blank(&bytes) {
+                    private_file::remove(&path, Links::Refuse)?;
+                } else if let Ok(Ok(content)) = self.open_rescue(bytes, &records)
+                    && self.is_of_this_home(&content)
+                    && let Ok(orphan) = self.complete(path, content)
                     && orphans.len() < limit
                 {
                     orphans.extend(orphan);
@@ -111,13 +139,15 @@ impl Writer<'_> {
         &self,
         bytes: Zeroizing<Vec<u8>>,
         records: &RecordPaths,
-    ) -> Result<Result<Rescue, &'static str>, Error> {
+    ) -> Result<Result<RescueContent, &'static str>, Error> {
         let path = records.rescue();
         Ok(match seal::open(bytes, records, &self.stores.keychain(), self.stores.timeout())? {
-            OpenOutcome::Plain(plain) => match rescue::decode(&plain) {
-                Some(rescue) => Ok(rescue),
-                None => Err("it is not a complete token response"),
-            },
+            OpenOutcome::Plain(plain) => {
+                let tokens = rescue::decode(&plain).map(RescueContent::Tokens);
+                tokens
+                    .or_else(|| login_record::decode(&plain).map(RescueContent::Login))
+                    .ok_or("it is not a complete token response")
+            }
             OpenOutcome::NoKey => Err("the keychain has no key that decrypts it"),
             // The one in the file has replaced the login that it belongs to.
             OpenOutcome::Unavailable(_) if self.is_login_in_file() => Err(KEYCHAIN_UNUSABLE),
@@ -130,12 +160,36 @@ impl Writer<'_> {
         self.stores.find_readable().is_ok_and(|found| found.stored.is_some_and(is_in_file))
     }
 
-    /// Commits `rescue`, removes it, or returns it as an orphan.
-    fn complete_rescue(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
-        if !self.is_of_this_home(&rescue) {
+    /// Completes the rescue at `path`, or returns it as an orphan.
+    fn complete(&mut self, path: PathBuf, content: RescueContent) -> Result<Option<OrphanRescue>, Error> {
+        if !self.is_of_this_home(&content) {
             self.set_aside(&path, "it belongs to another home that shares this document")?;
             return Ok(None);
         }
+        match content {
+            RescueContent::Tokens(rescue) => {
+                tracing::info!(parent = %rescue.parent, child = ?rescue.child(), "recovery: completing a rescue");
+                self.complete_rescue(path, rescue)
+            }
+            RescueContent::Login(record) => {
+                tracing::info!("recovery: completing a login that was killed");
+                match self.complete_login(&path, record) {
+                    Ok(LoginRemainder::Exchange(exchange)) => {
+                        Ok(Some(OrphanRescue { content: OrphanContent::Exchange(exchange), path }))
+                    }
+                    Ok(LoginRemainder::SetAside) => Ok(None),
+                    Err(Error::Keychain(_)) if self.is_login_in_file() => {
+                        self.set_aside(&path, KEYCHAIN_UNUSABLE)?;
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Commits `rescue`, removes it, or returns it as an orphan.
+    fn complete_rescue(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         let content = match self.read(rescue.kind()) {
             Err(Error::Keychain(_)) if self.is_login_in_file() => {
                 self.set_aside(&path, KEYCHAIN_UNUSABLE)?;
@@ -162,10 +216,10 @@ impl Writer<'_> {
                 }
                 true
             }
-            // If the login that was to be replaced is still stored, the new one was not.
+            // If it is still stored, it was not replaced.
             RescuePurpose::Replaced => {
-                if stored.and_then(AuthDocument::logout_fingerprint) != Some(rescue.parent) {
-                    return Ok(Some(OrphanRescue { rescue, path }));
+                if !self.is_stored(&rescue)? {
+                    return Ok(Some(OrphanRescue { content: OrphanContent::Tokens(rescue), path }));
                 }
                 true
             }
@@ -246,10 +300,25 @@ impl Writer<'_> {
         let stored = self.stores.find_readable()?.stored;
         let is_foreign = rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document));
         if is_foreign || rescue.purpose != RescuePurpose::Commit {
-            return Ok(Some(OrphanRescue { rescue, path }));
+            return Ok(Some(OrphanRescue { content: OrphanContent::Tokens(rescue), path }));
         }
         private_file::remove(&path, Links::Refuse)?;
         Ok(None)
+    }
+
+    /// Saves `tokens`, which the authority has just issued for the code of `orphan`, in its place. Returns the orphan of
+    /// the tokens; `None` if there is nothing to revoke.
+    ///
+    /// # Errors
+    /// The tokens cannot be saved.
+    pub fn save_exchanged_orphan(
+        &mut self,
+        orphan: &OrphanRescue,
+        exchange: &UnfinishedExchange,
+        tokens: NewTokens,
+    ) -> Result<Option<OrphanRescue>, Error> {
+        let saved = self.save_exchanged(&orphan.path, exchange, tokens)?;
+        Ok(saved.map(|(rescue, path)| OrphanRescue { content: OrphanContent::Tokens(rescue), path }))
     }
 
     /// Gives up committing `rescue`, which this process has just written: the store has changed meanwhile, or the
@@ -324,15 +393,14 @@ impl Writer<'_> {
     }
 
     fn rename_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
-        // In nanoseconds, so that two rescues get two names.
-        let name = format!("{RESCUE_NAME}.{}", Timestamp::now().as_nanosecond());
+        let name = aside_name();
         private_file::rename(path, OsStr::new(&name))?;
         self.notes.push(StorageNote::RescueSetAside { path: path.with_file_name(name), reason });
         Ok(())
     }
 
-    pub(super) fn is_of_this_home(&self, rescue: &Rescue) -> bool {
-        match (&rescue.item, self.stores.keychain().location()) {
+    pub(super) fn is_of_this_home(&self, content: &RescueContent) -> bool {
+        match (content.item(), self.stores.keychain().location()) {
             (None, _) => true,
             (Some(item), DocumentLocation::Keychain { account, .. }) => *item == account,
             (Some(_), DocumentLocation::File(_)) => false,
