@@ -207,7 +207,7 @@ async fn keep_once(context: &KeeperContext, home: &Home, name: &Receiver<Account
         () = until_closed(name.clone()) => return Ok(()),
     };
     let manager = AuthManager::builder(home.clone(), context.environment.clone());
-    let manager = manager.policy(AccountPolicy::Follow);
+    let manager = manager.policy(AccountPolicy::Follow).clock(context.clock.clone());
     // A keychain that does not respond must not keep the other accounts waiting.
     let opened = tokio::task::spawn_blocking(|| manager.open_anyway()).await;
     let manager = opened.map_err(|_| Error::WatchStopped)?;
