@@ -47,7 +47,7 @@ impl ExportServer {
     /// removed export is noticed at once. What fails is tried again within half a minute.
     pub(super) async fn serve(mut self) -> Infallible {
         let mut snapshots = self.shared.manager.subscribe();
-        let mut list = FileWatch::of(vec![self.shared.home.export_list()]);
+        let mut list = FileWatch::of(vec![self.shared.home.export_list()], &self.shared.files);
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             let (home, now) = (self.shared.home.clone(), self.shared.clock.now());

@@ -65,11 +65,14 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
     (
         "keeper",
-        &["backoff", "clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"],
+        &[
+            "accounts", "backoff", "clock", "config", "document", "manager", "home", "remedy", "secret",
+            "store", "watch",
+        ],
     ),
-    ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
@@ -85,7 +88,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem", "private_file"]),
+    ("watch", &["filesystem", "private_file", "sync"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["process", "sync"]),
     ("accounts", &["private_file"]),
