@@ -1,17 +1,21 @@
 //! An unmodified Codex in its own mount, process, user and network namespaces, with an export and nothing else.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
-use scripted_authority::Endpoint;
+use scripted_authority::{Endpoint, Step};
 
 use super::codex::{codex_0169, codex_0171};
 use super::container::{
     CLOSED, Container, assert_not_in_files, holders, secrets, thread, turn, unique_parts,
 };
+use super::shared_daemon::Terminal;
 use crate::keeper::exports::{await_export, export, exported_token, folder};
 use crate::keeper::process::Process;
+use crate::keeper::socket::{get, response_to};
 use crate::manager::world::World;
-use crate::support::{Machine, eventually};
+use crate::support::{Machine, eventually, names, now};
 
 /// Defines the tests of each promise: one for each version.
 macro_rules! versions {
@@ -36,6 +40,9 @@ versions!(
     a_token_in_its_last_five_minutes_is_replaced_without_a_request,
     a_refused_token_ends_in_a_clear_error_and_harms_nothing_at_home,
     commands_about_the_login_change_nothing_at_home,
+    a_keeper_that_is_killed_and_restarted_goes_unnoticed,
+    without_a_keeper_the_end_of_the_token_is_a_clear_error,
+    a_terminal_answers_and_leaves_no_daemon,
 );
 
 const ROTATIONS: usize = 10;
@@ -157,4 +164,82 @@ fn commands_about_the_login_change_nothing_at_home(codex: &Path) {
     assert_eq!(world.authority.journal().len(), 0, "{:#?}", world.authority.journal());
     assert_eq!(exported_token(&container.export), Some(world.stored_token("access_token")));
     assert_eq!(container.exec().expect(0).out, "pong\n");
+}
+
+fn a_keeper_that_is_killed_and_restarted_goes_unnoticed(codex: &Path) {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let mut keeper = Process::of(&world);
+    let folder = folder(&world, "export");
+    export(&world, &folder, &[]);
+    let container = Container::new(codex, folder);
+    let mut client = container.app_server();
+    let conversation = thread(&mut client);
+    let socket = container.export.join("sock");
+    for _ in 0..3 {
+        keeper.signal("-KILL");
+        assert_eq!(keeper.wait().0, None);
+        assert_eq!(turn(&mut client, &conversation).0, "completed");
+        let restarted = Instant::now();
+        keeper = Process::start(world.codex(["sync", "run"]));
+        let served = || {
+            UnixStream::connect(&socket).is_ok() && response_to(&socket, &get("/v1/token")).contains("200 OK")
+        };
+        eventually("the socket", served);
+        println!("tokens again {:.0?} after the start of the next keeper", restarted.elapsed());
+        world.codex(["refresh"]).run().expect(0);
+        await_export(&world, &container.export);
+        container.provider().accept_only(&[&world.stored_token("access_token")]);
+        assert_eq!(turn(&mut client, &conversation), ("completed".to_owned(), "null".to_owned()));
+    }
+}
+
+fn without_a_keeper_the_end_of_the_token_is_a_clear_error(codex: &Path) {
+    let mut machine = Machine::with_file();
+    let mut world = World::empty(&mut machine);
+    // The keeper serves the old token while it cannot refresh.
+    world.authority.script_always(Endpoint::Refresh, Step::status(503, "busy"));
+    let account = world.grant.account.clone();
+    world.log_in_as(account, 15);
+    let end = now() + 15;
+    let keeper = Process::of(&world);
+    let folder = folder(&world, "export");
+    export(&world, &folder, &[]);
+    await_export(&world, &folder);
+    keeper.signal("-KILL");
+    assert_eq!(keeper.wait().0, None);
+    let container = Container::new(codex, folder);
+    eventually("the end of the token", || now() > end);
+    let (before, requests) = (world.machine.stored_text(), world.authority.journal().len());
+    container.provider().accept_only(&[]);
+    let ended = container.exec();
+    assert!(ended.code != Some(0) && ended.err.contains(CLOSED), "{ended}");
+    assert_eq!((world.machine.stored_text(), world.authority.journal().len()), (before, requests));
+    world.authority.clear_script();
+    eventually("a refresh at home", || world.codex(["refresh"]).run().code == Some(0));
+}
+
+fn a_terminal_answers_and_leaves_no_daemon(codex: &Path) {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let _keeper = Process::of(&world);
+    let folder = folder(&world, "export");
+    export(&world, &folder, &[]);
+    await_export(&world, &folder);
+    let container = Container::new(codex, folder);
+    let config = container.home.read(".codex/config.toml");
+    let trust = "[projects.\"/home/agent\"]\ntrust_level = \"trusted\"\n";
+    container.home.write(".codex/config.toml", container.provider().config() + trust + &config);
+    let terminal = Terminal::start(container.codex([]), &container.home.beside("terminal"));
+    for turn in 1..=2 {
+        terminal.enter("ping", || container.provider().bearers().len() >= turn);
+        eventually("the turn to end", || terminal.shows_the_answer_to("ping"));
+        assert_eq!(container.provider().bearers().last(), Some(&world.stored_token("access_token")));
+        world.codex(["refresh"]).run().expect(0);
+        await_export(&world, &container.export);
+        container.provider().accept_only(&[&world.stored_token("access_token")]);
+    }
+    let names = names(&container.home.file(".codex"));
+    assert!(!names.iter().any(|name| name.contains("daemon") || name == "packages"), "{names:?}");
+    assert_eq!(world.requests(), 2, "only `codex refresh` has sent requests");
 }
