@@ -23,6 +23,7 @@ mod schedule;
 mod shared;
 mod singleton;
 mod socket;
+mod unserved;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ pub use self::shared::{RefreshFuture, Refresher};
 use self::singleton::LockCheck;
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
 pub use self::socket::KeeperSocket;
+pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;
 use crate::manager::{AuthManager, WatchHandle};
