@@ -30,6 +30,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("authority", &["backoff", "claims", "config", "document", "redaction", "remedy", "secret"]),
     ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
     ("watch", &[]),
+    ("history", &["clock", "config", "home", "secret"]),
     ("daemon", &["config", "document", "home", "redaction"]),
     (
         "manager",
@@ -86,6 +87,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
     ("watch", &["filesystem", "private_file"]),
+    ("history", &["filesystem", "lock", "private_file", "process"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["process", "sync"]),
     ("accounts", &["private_file"]),
