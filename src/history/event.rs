@@ -268,10 +268,8 @@ recorded_enum! {
     ForeignChange {
         /// A login appeared where none was recorded.
         Appeared,
-        /// The same login with a newer token, as after a refresh.
-        Refreshed,
-        /// A login of the same user that does not descend from the recorded one, as after a login.
-        LoggedIn,
+        /// The same account with a token that was not seen before: another program refreshed it, or logged in again.
+        NewTokens,
         /// The login of another user or account.
         OtherAccount,
         /// A token that was spent before: an old copy was restored.
