@@ -20,10 +20,8 @@ pub struct HistoryCursor {
 }
 
 impl HistoryCursor {
-    pub(super) fn at_end(history: History) -> Self {
-        let mut cursor = Self { history, position: None };
-        let _ = cursor.new_records();
-        cursor
+    pub(super) fn at_start(history: History) -> Self {
+        Self { history, position: None }
     }
 
     /// Returns the history.

@@ -160,7 +160,15 @@ impl History {
     /// Returns a cursor that stands after the events that are recorded now.
     #[must_use]
     pub fn cursor(&self) -> HistoryCursor {
-        HistoryCursor::at_end(self.clone())
+        let mut cursor = self.cursor_at_start();
+        let _ = cursor.new_records();
+        cursor
+    }
+
+    /// Returns a cursor that stands before the events of the current file.
+    #[must_use]
+    pub fn cursor_at_start(&self) -> HistoryCursor {
+        HistoryCursor::at_start(self.clone())
     }
 }
 

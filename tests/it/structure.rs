@@ -88,6 +88,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "manager",
             "remedy",
             "store",
+            "watch",
         ],
     ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
