@@ -96,7 +96,7 @@ impl HomeHistory {
     /// Returns a follower of the events that are recorded from now on.
     #[must_use]
     pub fn follow(self) -> HistoryFollower {
-        let cursors = self.parts.iter().map(|part| part.history.cursor()).collect();
+        let cursors = self.parts.iter().map(|part| HistoryCursor::at_end(part.history.clone())).collect();
         let watch = Watch::new(self.watched());
         HistoryFollower { history: self, cursors, watch }
     }
@@ -178,7 +178,7 @@ impl HistoryFollower {
             let is_known =
                 |part: &HistoryPart| self.history.parts.iter().any(|known| known.records == part.records);
             let new: Vec<_> = parts.into_iter().filter(|part| !is_known(part)).collect();
-            self.cursors.extend(new.iter().map(|part| part.history.cursor_at_start()));
+            self.cursors.extend(new.iter().map(|part| HistoryCursor::at_start(part.history.clone())));
             self.history.parts.extend(new);
         }
         let mut records = Vec::new();

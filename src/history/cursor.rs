@@ -20,7 +20,17 @@ pub struct HistoryCursor {
 }
 
 impl HistoryCursor {
-    pub(super) fn at_start(history: History) -> Self {
+    /// Returns a cursor that stands after the events of `history` that are recorded now.
+    #[must_use]
+    pub fn at_end(history: History) -> Self {
+        let mut cursor = Self::at_start(history);
+        let _ = cursor.new_records();
+        cursor
+    }
+
+    /// Returns a cursor that stands before the events of the current file.
+    #[must_use]
+    pub fn at_start(history: History) -> Self {
         Self { history, position: None }
     }
 

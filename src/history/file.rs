@@ -11,7 +11,6 @@ use codex_auth_platform::filesystem;
 use codex_auth_platform::lock::{self, FileLock, LockFileMode};
 use codex_auth_platform::private_file::{self, Links};
 
-use super::cursor::HistoryCursor;
 use super::event::HistoryEvent;
 use super::record::HistoryRecord;
 use crate::clock::Clock;
@@ -155,20 +154,6 @@ impl History {
             }
         }
         content
-    }
-
-    /// Returns a cursor that stands after the events that are recorded now.
-    #[must_use]
-    pub fn cursor(&self) -> HistoryCursor {
-        let mut cursor = self.cursor_at_start();
-        let _ = cursor.new_records();
-        cursor
-    }
-
-    /// Returns a cursor that stands before the events of the current file.
-    #[must_use]
-    pub fn cursor_at_start(&self) -> HistoryCursor {
-        HistoryCursor::at_start(self.clone())
     }
 }
 

@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::error::Error;
-use super::history::record_recoveries;
+use super::history::{history_of, record_foreign_change, record_recoveries, record_unavailable};
 use super::read_order::ReadOrder;
 use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{self, Authority, Endpoint, Revocation, client_id};
 use crate::clock::Clock;
 use crate::config::{Environment, StoreKind};
 use crate::document::{AuthDocument, Freshness};
-use crate::history::{HistoryEvent, LogoutResult, RevocationCause};
+use crate::history::{History, HistoryEvent, LogoutResult, RevocationCause};
 use crate::home::Home;
 use crate::store::migrate::{self, MigrationReport};
 use crate::store::rescue::{Rescue, RescuePurpose};
 use crate::store::{
-    self, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue, RemoveOutcome,
-    ReplaceOutcome, SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
+    self, DocumentTarget, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue,
+    RemoveOutcome, ReplaceOutcome, SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
 };
 
 /// Maximum number of copies of one login that are removed; another program may write one meanwhile.
@@ -113,6 +113,42 @@ impl Engine {
         match self.stores() {
             Ok(stores) => snapshot.restricted_by(&stores.settings().config.restrictions),
             Err(_) => snapshot,
+        }
+    }
+
+    /// Returns the history of the login. Touches no file of it.
+    pub(super) fn history(&self) -> Result<History, store::Error> {
+        let records = DocumentTarget::of(&self.home)?.records();
+        Ok(History::open(&records, self.environment.history, self.clock.clone()))
+    }
+
+    pub(super) fn record(&self, writer: &Writer<'_>, event: HistoryEvent) {
+        history_of(writer, &self.clock).record(event);
+    }
+
+    /// Records a store that a transaction could not use.
+    pub(super) fn record_failure(&self, error: &Error) {
+        if let Error::Store(error) = error
+            && let Ok(history) = self.history()
+        {
+            record_unavailable(&history, error);
+        }
+    }
+
+    /// Records a change by another program and a store that cannot be read, for a process that holds no lease. What a
+    /// lease holder is changing now is left to it.
+    pub(super) fn record_observations(&self) {
+        let read = || {
+            let state = HomeState::read(&self.home).ok().filter(|_| store::holder(&self.home).is_none());
+            state.map(|(state, _)| state)
+        };
+        let (Ok(stores), Some(before)) = (self.stores(), read()) else { return };
+        let found = stores.find();
+        let Some(state) = read().filter(|now| now.generation == before.generation) else { return };
+        let Ok(history) = self.history() else { return };
+        match found {
+            Ok(found) => record_foreign_change(&history, &self.home, &state, found.stored.as_ref()),
+            Err(error) => record_unavailable(&history, &error),
         }
     }
 

@@ -3,12 +3,9 @@
 use std::time::Instant;
 
 use codex_auth_platform::process;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::auth_manager::AuthManager;
-use super::engine::Engine;
-use super::error::Error;
-use super::request::{RefreshReason, on_thread};
+use super::request::RefreshReason;
 use super::snapshot::Snapshot;
 use crate::authority::Endpoint;
 use crate::clock::Clock;
@@ -43,49 +40,6 @@ pub(crate) fn history_of(writer: &Writer<'_>, clock: &Clock) -> History {
     History::open(&writer.lease().records(), writer.stores().history_setting(), clock.clone())
 }
 
-impl Engine {
-    pub(super) fn record(&self, writer: &Writer<'_>, event: HistoryEvent) {
-        history_of(writer, &self.clock).record(event);
-    }
-}
-
-impl AuthManager {
-    /// Returns the history of the login. Touches no file of it.
-    ///
-    /// # Errors
-    /// As [`DocumentTarget::of`].
-    pub fn history(&self) -> Result<History, store::Error> {
-        let engine = &self.0.engine;
-        let records = DocumentTarget::of(&engine.home)?.records();
-        Ok(History::open(&records, engine.environment.history, engine.clock.clone()))
-    }
-
-    /// Records a change by another program and a store that cannot be read, for a process that watches the login. What a
-    /// lease holder is changing now is left to it.
-    pub(crate) async fn record_observations(&self) {
-        let engine = self.0.engine.clone();
-        let _ = on_thread(move || {
-            observe(&engine);
-            Ok(())
-        })
-        .await;
-    }
-}
-
-fn observe(engine: &Engine) {
-    let home = &engine.home;
-    let read =
-        || HomeState::read(home).ok().filter(|_| store::holder(home).is_none()).map(|(state, _)| state);
-    let (Ok(stores), Some(before)) = (engine.stores(), read()) else { return };
-    let found = stores.find();
-    let Some(state) = read().filter(|now| now.generation == before.generation) else { return };
-    let Ok(history) = history(&stores, engine.clock.clone()) else { return };
-    match found {
-        Ok(found) => record_foreign_change(&history, home, &state, found.stored.as_ref()),
-        Err(error) => record_unavailable(&history, &error),
-    }
-}
-
 /// A request to the authority, as events describe it.
 pub(super) struct RequestRecord {
     pub(super) reason: RefreshReason,
@@ -114,9 +68,9 @@ impl RequestRecord {
 }
 
 /// Returns the event of a clock that differs from the authority's, by the token in `snapshot`, which was just issued.
-pub(super) fn clock_difference(snapshot: &Snapshot, engine: &Engine) -> Option<HistoryEvent> {
+pub(super) fn clock_difference(snapshot: &Snapshot, now: Timestamp) -> Option<HistoryEvent> {
     let issued = snapshot.document()?.access_claims().issued_at?;
-    let ahead = engine.clock.now().duration_since(issued);
+    let ahead = now.duration_since(issued);
     (ahead.abs() > CLOCK_TOLERANCE).then(|| HistoryEvent::ClockStepped { seconds: ahead.as_secs() })
 }
 
@@ -237,15 +191,5 @@ fn keychain_failure(error: &KeychainError) -> StoreFailure {
         KeychainError::TimedOut { .. } => StoreFailure::TimedOut,
         KeychainError::Denied { .. } => StoreFailure::Denied,
         _ => StoreFailure::Other,
-    }
-}
-
-/// Records a store that a transaction could not use.
-pub(super) fn record_failure(engine: &Engine, error: &Error) {
-    if let Error::Store(error) = error
-        && let Ok(stores) = engine.stores()
-        && let Ok(history) = history(&stores, engine.clock.clone())
-    {
-        record_unavailable(&history, error);
     }
 }

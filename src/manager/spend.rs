@@ -255,7 +255,7 @@ impl TokenSpend<'_> {
         let stored = self.require_same_login(self.writer.stores().find_readable()?.stored, child)?;
         let snapshot = self.snapshot(ticket, stored);
         if child.is_some()
-            && let Some(event) = clock_difference(&snapshot, self.engine)
+            && let Some(event) = clock_difference(&snapshot, self.engine.clock.now())
         {
             self.engine.record(&self.writer, event);
         }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, recover};
 use super::error::{Error, Unusable};
-use super::history::{RequestRecord, history_of, record_failure, record_foreign_change};
+use super::history::{RequestRecord, history_of, record_foreign_change};
 use super::permission::permit_document;
 use super::read_order::ReadTicket;
 use super::request::{CallerBase, RefreshReason, has_expired};
@@ -72,7 +72,7 @@ impl Transaction<'_> {
             Ok(snapshot) => tracing::debug!(token = ?snapshot.fingerprint(), "refresh: done"),
             Err(error) => {
                 tracing::debug!(%error, kind = ?error.kind(), "refresh: failed");
-                record_failure(self.engine, error);
+                self.engine.record_failure(error);
             }
         }
         ended
