@@ -170,6 +170,12 @@ pub(crate) fn record_unavailable(history: &History, error: &store::Error) {
     history.record_unless(event, |records| records.last().is_some_and(|last| last.event == known));
 }
 
+/// Returns why a store could not be used, if that is what `error` says.
+#[must_use]
+pub fn store_failure(error: &store::Error) -> Option<StoreFailure> {
+    unavailable(error).map(|(_, why)| why)
+}
+
 fn unavailable(error: &store::Error) -> Option<(Option<StoreKind>, StoreFailure)> {
     let keychain = Some(StoreKind::Keychain);
     Some(match error {

@@ -38,7 +38,7 @@ pub(crate) use self::engine::block_on;
 pub use self::engine::{AccountPolicy, finish_rescue, move_login};
 pub use self::error::{Error, JobFailure, Unusable, Usability};
 pub use self::follow::WatchHandle;
-pub use self::history::{foreign_change, history};
+pub use self::history::{foreign_change, history, store_failure};
 pub(crate) use self::history::{history_of, record_foreign_change, record_recoveries};
 pub use self::job::{Job, JobOutcome};
 pub use self::login_status::LoginStatus;

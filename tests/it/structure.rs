@@ -92,6 +92,21 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
+    (
+        "why",
+        &[
+            "accounts",
+            "clock",
+            "config",
+            "diagnosis",
+            "document",
+            "history",
+            "home",
+            "manager",
+            "secret",
+            "store",
+        ],
+    ),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
