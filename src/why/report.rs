@@ -70,7 +70,7 @@ fn diagnosed(diagnosis: &Diagnosis) -> Value {
             "leftovers": folders.leftovers.len(),
         })),
         "store": stored.map(|stored| stored.location.kind().as_str()),
-        "mode": stored.and_then(|stored| stored.document.mode().map(|mode| format!("{mode:?}"))),
+        "mode": stored.and_then(|stored| stored.document.mode().map(|mode| Label::of(mode.as_str()))),
         "identified": stored.is_some_and(|stored: &store::StoredDocument| owner_of(&stored.document).is_some()),
         "keychain": login.map(|login| json!({
             "role": format!("{:?}", login.keychain.role),

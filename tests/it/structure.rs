@@ -128,7 +128,20 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
-    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),
+    (
+        "bin",
+        &[
+            "filesystem",
+            "hardening",
+            "local_time",
+            "peer",
+            "process",
+            "search_path",
+            "service",
+            "sync",
+            "text",
+        ],
+    ),
 ];
 
 /// Names that types of several modules share.
