@@ -20,6 +20,7 @@ mod login_status;
 pub mod logout;
 mod owner;
 mod permission;
+mod programs;
 mod provider;
 mod publication;
 mod read_order;
@@ -43,6 +44,7 @@ pub(crate) use self::history::{history_of, record_foreign_change, record_recover
 pub use self::job::{Job, JobOutcome};
 pub use self::login_status::LoginStatus;
 pub use self::owner::OwnerLookup;
+pub use self::programs::{CodexProcess, programs_using};
 pub use self::publication::LoginChange;
 pub use self::request::{RefreshReason, TokenDemand};
 pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus, Token};

@@ -124,10 +124,10 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("watch", &["filesystem", "private_file"]),
     ("history", &["filesystem", "lock", "private_file", "process"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
-    ("manager", &["process", "sync"]),
+    ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
+    ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",
         &[
