@@ -22,7 +22,7 @@ pub struct PendingLogin(pub(super) LoginSource);
 pub(super) enum LoginSource {
     /// By the exchange of a code, and by a request for an API key.
     Code(Authorization, ApiKeyRequest),
-    Supplied(AuthDocument),
+    Supplied(Box<AuthDocument>),
 }
 
 /// Whether to request an API key with the login.
@@ -42,7 +42,7 @@ impl PendingLogin {
 impl From<AuthDocument> for PendingLogin {
     /// Wraps a credential that the user supplied: the authority issued nothing for it, and nothing is revoked.
     fn from(document: AuthDocument) -> Self {
-        Self(LoginSource::Supplied(document))
+        Self(LoginSource::Supplied(Box::new(document)))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::{Environment, LoginMethod, StoreSelection};
 use crate::document::AuthDocument;
 use crate::failpoint;
 use crate::home::Home;
+use crate::manager;
 use crate::store::{self, LockDeadline, Stores, Waiting};
 
 /// One login into one home, from the checks before the user is asked to the revocation of the login that it replaced.
@@ -181,7 +182,7 @@ impl LoginSession {
         let ended = |_| Error::Panicked(io::Error::other("the thread ended early"));
         let StoredLogin { document, report, record } = stored.map_err(ended)??;
         let record = Mutex::new(record);
-        Ok(CommittedLogin { setup: self.0.setup.clone(), policy: self.0.policy, document, report, record })
+        Ok(CommittedLogin { plan: self.0.clone(), document, report, record })
     }
 }
 
@@ -201,8 +202,7 @@ impl Drop for CancelOnDrop<'_> {
 #[derive(Debug)]
 #[must_use = "the replaced login is revoked by `announce`"]
 pub struct CommittedLogin {
-    setup: LoginSetup,
-    policy: OldLoginPolicy,
+    plan: LoginPlan,
     document: AuthDocument,
     report: StoreReport,
     record: Mutex<Option<ReplacedRecord>>,
@@ -225,12 +225,16 @@ impl CommittedLogin {
     /// the session's policy. The login stays stored whatever the outcome, and if the future is dropped; the next holder
     /// of the lease tries a revocation again that failed or was cut off.
     pub async fn announce(&self, announcement: impl Future<Output = ()>) -> SupersedeOutcome {
-        let record = lock(&self.record).take();
+        let Self { plan, document, report, record } = self;
+        let record = lock(record).take();
+        let history = manager::history(&plan.stores, plan.setup.clock.clone()).ok();
         let revoke = async {
-            let superseded = supersede(&self.setup, self.policy, &self.report, &self.document).await;
+            let superseded = supersede(&plan.setup, plan.policy, report, document, history.as_ref()).await;
             failpoint::at("replaced login revoked");
-            if !superseded.has_failed {
-                record.map(ReplacedRecord::clear);
+            if let Some(record) = record
+                && !superseded.has_failed
+            {
+                record.clear();
             }
             superseded.outcome
         };

@@ -4,6 +4,7 @@ use super::commit::StoreReport;
 use super::setup::LoginSetup;
 use crate::authority::{self, Revocation, RevocationOutcome};
 use crate::document::{AuthDocument, Identity};
+use crate::history::{History, HistoryEvent, RevocationCause};
 
 /// Whether to revoke the tokens of the replaced login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +83,7 @@ pub(super) struct SupersedeReport {
 }
 
 /// Revokes the tokens of the logins that `new` has replaced, according to `policy`. Call it after `new` is committed; a
-/// failure does not affect the new login.
+/// failure does not affect the new login. `history` gets the revocations.
 ///
 /// An authority may revoke the whole grant with the refresh token, which also ends the old access token. A program that
 /// uses it gets a 401, reads the store again and finds the new one.
@@ -91,10 +92,11 @@ pub(super) async fn supersede(
     policy: OldLoginPolicy,
     report: &StoreReport,
     new: &AuthDocument,
+    history: Option<&History>,
 ) -> SupersedeReport {
     let (mut outcome, mut has_failed) = (SupersedeOutcome::NothingToRevoke, false);
     for old in report.superseded.iter().chain(&report.also_superseded) {
-        let next = supersede_one(setup, policy, old, new).await;
+        let next = supersede_one(setup, policy, old, new, history).await;
         has_failed |= matches!(next, SupersedeOutcome::Failed(_));
         let counts = matches!(
             (&outcome, &next),
@@ -113,13 +115,20 @@ async fn supersede_one(
     policy: OldLoginPolicy,
     old: &AuthDocument,
     new: &AuthDocument,
+    history: Option<&History>,
 ) -> SupersedeOutcome {
     match plan(setup, policy, old, new) {
         SupersedePlan::Nothing => SupersedeOutcome::NothingToRevoke,
         SupersedePlan::Skip(why) => SupersedeOutcome::Skipped(why),
         SupersedePlan::Revoke => match revoke(setup, old).await {
             Ok(None) => SupersedeOutcome::NothingToRevoke,
-            Ok(Some(revoked)) => SupersedeOutcome::Revoked(revoked),
+            Ok(Some(revoked)) => {
+                let (token, why) = (old.logout_fingerprint(), RevocationCause::Replaced);
+                if let Some(history) = history {
+                    history.record(HistoryEvent::Revoked { token, why });
+                }
+                SupersedeOutcome::Revoked(revoked)
+            }
             Err(error) => SupersedeOutcome::Failed(error),
         },
     }

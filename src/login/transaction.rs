@@ -201,7 +201,7 @@ impl From<store::Error> for LoginFailure {
 impl RunningLogin<'_, '_> {
     fn obtain(&mut self, login: PendingLogin) -> Result<AuthDocument, LoginFailure> {
         match login.0 {
-            LoginSource::Supplied(document) => Ok(document),
+            LoginSource::Supplied(document) => Ok(*document),
             LoginSource::Code(authorization, api_key) => {
                 self.runtime.block_on(self.exchange(authorization, api_key))
             }

@@ -9,7 +9,7 @@
 use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy, Replacement};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::content::DocumentLocation;
 use super::error::Error;
@@ -272,7 +272,7 @@ impl RecordFile {
 
 impl Drop for RecordFile {
     fn drop(&mut self) {
-        self.secrets().for_each(|secret| secret.zeroize());
+        self.secrets().for_each(Zeroize::zeroize);
     }
 }
 

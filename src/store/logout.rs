@@ -9,7 +9,7 @@ use super::Store as _;
 use super::commit::{CommitLocks, WriteIntent};
 use super::content::{SeenRevision, StoredDocument};
 use super::error::Error;
-use super::recover::RescueContent;
+use super::orphan::RescueContent;
 use super::rescue::{self, Rescue, RescuePurpose, RescueReservation};
 use super::seal::Seal;
 use super::writer::Writer;
@@ -83,7 +83,7 @@ impl Writer<'_> {
             Ok(Ok(content)) if !self.is_of_this_home(&content) => {
                 "it belongs to another home that shares this document"
             }
-            Ok(Ok(RescueContent::Tokens(rescue))) => return Ok(Some(rescue)),
+            Ok(Ok(RescueContent::Tokens(rescue))) => return Ok(Some(*rescue)),
             Ok(Ok(RescueContent::Login(_))) => "a login that was killed is completed by the next refresh",
             Ok(Err(reason)) => reason,
             Err(Error::RescueSealed { .. }) => "the keychain cannot be used",
