@@ -71,6 +71,23 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
+    (
+        "overview",
+        &[
+            "accounts",
+            "clock",
+            "config",
+            "diagnosis",
+            "document",
+            "failpoint",
+            "home",
+            "keeper",
+            "manager",
+            "remedy",
+            "store",
+            "watch",
+        ],
+    ),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
@@ -91,7 +108,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
-    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),
+    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "terminal", "text"]),
 ];
 
 /// Names that types of several modules share.

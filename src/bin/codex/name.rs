@@ -9,7 +9,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "--help",
     "--account",
     "-c",
@@ -27,6 +27,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "status",
     "sync",
     "token",
+    "top",
     "watch",
     "whoami",
 ];
