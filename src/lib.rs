@@ -148,7 +148,7 @@
 //!
 //! - Plain values: [`secret`], [`redaction`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
 //! - Input and output: [`store`] accesses files and keychains, [`authority`] the OAuth server, [`external`] other
-//!   sources of tokens, and [`watch`] reports changed files.
+//!   sources of tokens, [`watch`] reports changed files, and [`history`] records what happened to a login.
 //! - `daemon` (feature `daemon`) finds Codex's shared daemon, asks which login it serves, and restarts it.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
@@ -182,6 +182,7 @@ pub mod external;
 mod failpoint;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+pub mod history;
 pub mod home;
 #[cfg(feature = "keeper")]
 pub mod keeper;

@@ -80,6 +80,10 @@ pub(super) const LOG: Variable = Variable {
     name: "CODEX_AUTH_LOG",
     purpose: "the log level on stderr: error, warn, info, debug or trace; no level logs secrets",
 };
+pub(super) const HISTORY: Variable = Variable {
+    name: "CODEX_AUTH_HISTORY",
+    purpose: "`off` records no events for `codex log` and `codex why` (default: on)",
+};
 pub(super) const RUNTIME_FOLDER: Variable = Variable {
     name: "XDG_RUNTIME_DIR",
     purpose: "the folder of the keeper's socket if the path of CODEX_HOME is too long for one",
@@ -141,6 +145,7 @@ pub const VARIABLES: &[Variable] = &[
     KEYCHAIN_TIMEOUT,
     SOCKET,
     LOG,
+    HISTORY,
     RUNTIME_FOLDER,
     REFRESH_URL,
     REVOKE_URL,

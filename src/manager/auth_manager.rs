@@ -19,6 +19,7 @@ use super::snapshot::{Snapshot, SnapshotStatus, Token};
 use super::transaction::Transaction;
 use crate::external::{self, Persistence};
 use crate::failpoint;
+use crate::history::History;
 use crate::store::{self, LockDeadline};
 use crate::watch::WatchTrigger;
 
@@ -186,6 +187,24 @@ impl AuthManager {
         on_thread(move || Ok(login_status::usability(&engine, &snapshot)))
             .await
             .unwrap_or_else(Usability::Unusable)
+    }
+
+    /// Returns the history of the login. Touches no file of it.
+    ///
+    /// # Errors
+    /// As [`store::DocumentTarget::of`].
+    pub fn history(&self) -> Result<History, store::Error> {
+        self.0.engine.history()
+    }
+
+    /// Records what a watch has noticed, on another thread: a change by another program, or a store that cannot be read.
+    pub(crate) async fn record_observations(&self) {
+        let engine = self.0.engine.clone();
+        let observe = move || {
+            engine.record_observations();
+            Ok(())
+        };
+        let _ = on_thread(observe).await;
     }
 
     /// Returns a receiver of new snapshots; a slow receiver sees only the latest.

@@ -108,7 +108,7 @@ pub(super) fn add_all(folders: &[PathBuf], session: &CommandContext) -> CommandO
         let known = ExportList::read(session.home())?;
         let export = new(folder, ExportOptions::default(), session)?;
         if !known.exports.iter().any(|known| known.folder == export.folder) {
-            ExportList::add(session.home(), export, session.environment.lock_timeout)?;
+            ExportList::add(session.home(), export, &session.environment)?;
         }
     }
     Ok(())
@@ -127,7 +127,7 @@ fn add(
 ) -> CommandOutcome {
     output.head("account", account(session.snapshot()?.document()));
     let export = new(folder, options, session)?;
-    ExportList::add(session.home(), export.clone(), session.environment.lock_timeout)?;
+    ExportList::add(session.home(), export.clone(), &session.environment)?;
     let keeper = RunningKeeper::of(session.home());
     let problem = match &keeper {
         None => Some(
@@ -204,8 +204,7 @@ fn show(export: &Export, session: &CommandContext, output: &Output) -> CommandOu
 }
 
 fn end(folder: &Path, session: &CommandContext, output: &Output) -> CommandOutcome {
-    let limit = session.environment.lock_timeout;
-    let export = ExportList::remove(session.home(), folder, limit)?;
+    let export = ExportList::remove(session.home(), folder, &session.environment)?;
     if output.is_json() {
         output.report(json!({"removed": true, "folder": path_text(&export.folder)}))?;
         return Ok(());
