@@ -10,9 +10,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::files::FileFollower;
 use super::login::{self, LoginOverview};
-use crate::accounts::{self, AccountName, AccountSet};
+use super::records::RecordFollower;
+use crate::accounts::{self, AccountName, AccountSet, ChosenHome, HomeHistory, HomeRecord};
 use crate::clock::Clock;
-use crate::config::Environment;
+use crate::config::{Environment, HistorySetting};
 use crate::diagnosis::CodexPrograms;
 use crate::failpoint;
 use crate::home::Home;
@@ -34,6 +35,8 @@ pub struct Overview {
     set: AccountSet,
     logins: Vec<FollowedLogin>,
     files: FileFollower,
+    history: HomeHistory,
+    _records: RecordFollower,
     sender: UnboundedSender<OverviewChange>,
     changes: UnboundedReceiver<OverviewChange>,
     programs: CodexPrograms,
@@ -44,13 +47,15 @@ pub struct Overview {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OverviewChange {
-    /// A login changed.
+    /// A login was changed by a program that records no events.
     Login(LoginEvent),
+    /// An event was recorded in the history of the home or of an account.
+    Recorded(Box<HomeRecord>),
     /// The accounts, a keeper or an export may have changed.
     Files,
 }
 
-/// A change of one login.
+/// A change of one login that no history records, or not at once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LoginEvent {
@@ -62,7 +67,7 @@ pub struct LoginEvent {
     pub home: Home,
     /// What changed.
     pub change: LoginChange,
-    /// The process that made the change; `None` if it is a program that leaves no record.
+    /// The process that made the change, if it is known.
     pub by: Option<ChangeAuthor>,
     /// The e-mail address of the login after the change. It is text of a server: filter it before it is printed.
     pub email: Option<String>,
@@ -112,6 +117,13 @@ impl Overview {
                 sender.send(OverviewChange::Files).is_ok()
             })
         };
+        let history = HomeHistory::open(&ChosenHome::of_home(home.clone()), &environment)?;
+        let records = {
+            let sender = sender.clone();
+            RecordFollower::start(history.clone().follow(), move |record| {
+                sender.send(OverviewChange::Recorded(Box::new(record))).is_ok()
+            })
+        };
         let mut overview = Self {
             home,
             environment,
@@ -119,6 +131,8 @@ impl Overview {
             set,
             logins: Vec::new(),
             files,
+            history,
+            _records: records,
             sender,
             changes,
             programs: CodexPrograms::default(),
@@ -134,7 +148,15 @@ impl Overview {
         &self.home
     }
 
-    /// Waits for a change of a login, an account, a keeper or an export. Returns at least every 30 s, because events can
+    /// Returns the events that were recorded before, at most `count` and not before `since`; the latest is the last.
+    #[must_use]
+    pub fn recorded_events(&self, since: Timestamp, count: usize) -> Vec<HomeRecord> {
+        let mut records = self.history.read(Some(since)).records;
+        records.drain(..records.len().saturating_sub(count));
+        records
+    }
+
+    /// Waits for an event, or for a change of a login, an account, a keeper or an export. Returns at least every 30 s, because events can
     /// be lost.
     ///
     /// # Cancellation
@@ -248,13 +270,16 @@ impl FollowedLogin {
         let mut reported: Arc<Snapshot> = snapshots.borrow_and_update().clone();
         let watch = manager.watch();
         let (account, place, clock, sender) = (name.clone(), home.clone(), clock.clone(), sender.clone());
+        // What this library changes is in the history.
+        let is_recorded = environment.history == HistorySetting::On;
         let follower = tokio::spawn(async move {
             while snapshots.changed().await.is_ok() {
                 let new = snapshots.borrow_and_update().clone();
                 let change = LoginChange::between(&reported, &new);
                 reported = new;
+                let is_foreign = reported.author().is_none() || has_no_record(change);
                 let sent = match change {
-                    Some(change) => OverviewChange::Login(LoginEvent {
+                    Some(change) if is_foreign || !is_recorded => OverviewChange::Login(LoginEvent {
                         at: clock.now(),
                         account: account.clone(),
                         home: place.clone(),
@@ -262,8 +287,8 @@ impl FollowedLogin {
                         by: reported.author().cloned(),
                         email: reported.document().and_then(|document| document.claims().email.clone()),
                     }),
-                    // Such as a note about how it is stored.
-                    None => OverviewChange::Files,
+                    // A note about how it is stored, or an event that the history has.
+                    _ => OverviewChange::Files,
                 };
                 if sender.send(sent).is_err() {
                     return;
@@ -272,6 +297,11 @@ impl FollowedLogin {
         });
         Self { name, home, manager, _watch: watch, follower }
     }
+}
+
+/// Whether this library records no event of `change`, whoever made it.
+fn has_no_record(change: Option<LoginChange>) -> bool {
+    matches!(change, Some(LoginChange::Readable | LoginChange::Unreadable))
 }
 
 fn exports(home: &Home) -> Vec<Export> {

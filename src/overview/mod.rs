@@ -7,6 +7,7 @@
 mod files;
 mod login;
 mod logins;
+mod records;
 
 pub use self::login::{LoginHealth, LoginOverview};
 pub use self::logins::{LoginEvent, Overview, OverviewChange, ProgramSearch};

@@ -18,18 +18,22 @@ use std::io::{self, IsTerminal as _};
 use clap::Args;
 use codex_auth::config::TerminalKind;
 use codex_auth::overview::{Overview, OverviewChange, ProgramSearch};
-use codex_auth::{Clock, Environment};
+use codex_auth::{Clock, Environment, Timestamp};
+use jiff::SignedDuration;
 
 use self::actions::CommandLines;
 use self::events::{Input, Inputs};
 use self::keys::KeyEffect;
 use self::look::Look;
-use self::model::{EventRow, Model, Report};
+use self::model::{EventRow, MAX_EVENTS, Model, Report};
 use self::screen::Screen;
 use self::slash::{SlashCommand, SlashLine};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{LineKind, Output, ScreenLine, path_text};
 use crate::{choice, log, runtime};
+
+/// How far back the events go that are shown at the start.
+const SHOWN_HISTORY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::TOP)]
@@ -87,7 +91,10 @@ struct Dashboard {
 impl Dashboard {
     fn open(overview: Overview, look: Look) -> Result<Self, CommandError> {
         let clock = Clock::system();
-        let model = Model::new(path_text(overview.home().path()), clock.now());
+        let mut model = Model::new(path_text(overview.home().path()), clock.now());
+        let since = model.now.checked_sub(SHOWN_HISTORY).unwrap_or(Timestamp::MIN);
+        let events = overview.recorded_events(since, MAX_EVENTS);
+        events.iter().for_each(|event| model.add_event(EventRow::recorded(event)));
         // Before the screen, so that no signal is missed.
         let inputs = Inputs::listen()?;
         Ok(Self { model, overview, clock, inputs, lines: None, screen: Screen::open(look)? })
@@ -153,11 +160,15 @@ impl Dashboard {
     }
 
     async fn show_change(&mut self, change: OverviewChange) {
-        let is_event = matches!(change, OverviewChange::Login(_));
+        let mut is_event = false;
         for change in std::iter::once(change).chain(self.overview.pending_changes()) {
-            if let OverviewChange::Login(event) = change {
-                self.model.add_event(EventRow::of(&event));
-            }
+            let event = match change {
+                OverviewChange::Login(event) => EventRow::of(&event),
+                OverviewChange::Recorded(record) => EventRow::recorded(&record),
+                _ => continue,
+            };
+            is_event = true;
+            self.model.add_event(event);
         }
         self.read(if is_event { ProgramSearch::Attended } else { ProgramSearch::Background }).await;
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use codex_auth::Timestamp;
+use codex_auth::accounts::HomeRecord;
 use codex_auth::diagnosis::CodexProcess;
 use codex_auth::manager::LoginChange;
 use codex_auth::overview::{LoginEvent, LoginHealth, LoginOverview};
@@ -17,7 +18,7 @@ use crate::output::{LineKind, ScreenLine, plain};
 use crate::status;
 
 /// The events that are kept.
-const MAX_EVENTS: usize = 200;
+pub(super) const MAX_EVENTS: usize = 200;
 /// The lines of a command that are kept.
 const MAX_LINES: usize = 500;
 /// The longest reason that is shown, in characters.
@@ -211,6 +212,20 @@ impl EventRow {
             what: event.change.to_string(),
             details: format!("{email}by {by}"),
             tone: tone(event),
+        }
+    }
+}
+
+impl EventRow {
+    pub(super) fn recorded(record: &HomeRecord) -> Self {
+        let event = serde_json::to_value(&record.record.event).unwrap_or_default();
+        let what = event["event"].as_str().unwrap_or_default().replace('_', " ");
+        Self {
+            at: record.record.at,
+            account: record.account.as_ref().map(ToString::to_string),
+            what,
+            details: format!("by {} (pid {})", record.record.program.as_str(), record.record.pid),
+            tone: Tone::Plain,
         }
     }
 }
