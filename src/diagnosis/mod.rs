@@ -16,7 +16,7 @@ pub use self::network::{
     AuthorityAddress, AuthorityConnection, ClockDifference, ClockReference, ClockSkew, NetworkDiagnosis,
     TOLERATED_SKEW,
 };
-pub use self::programs::{CodexPrograms, CodexProcess, programs_using};
+pub use self::programs::{CodexProcess, CodexPrograms, programs_using};
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::home::Home;

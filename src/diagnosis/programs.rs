@@ -53,7 +53,9 @@ impl CodexPrograms {
             _ => is_default,
         };
         let using = self.0.iter().filter(uses_home);
-        using.map(|running| CodexProcess { pid: running.pid, executable: running.executable.clone() }).collect()
+        using
+            .map(|running| CodexProcess { pid: running.pid, executable: running.executable.clone() })
+            .collect()
     }
 }
 

@@ -130,7 +130,10 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
-    ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "terminal", "text"]),
+    (
+        "bin",
+        &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "terminal", "text"],
+    ),
 ];
 
 /// Names that types of several modules share.

@@ -327,20 +327,19 @@ mod tests {
     #[test]
     fn a_bare_token_is_parsed_as_clap_parses_it() {
         let words = ["codex", "token"].map(OsString::from);
-        let [known, parsed] =
-            [Arguments::of(&words), Arguments::try_parse_from(&words)].map(|arguments| {
-                let Ok(Arguments {
-                    command: Command::Token(token),
-                    json: false,
-                    account: None,
-                    quiet: false,
-                    verbose: false,
-                }) = arguments
-                else {
-                    panic!()
-                };
-                format!("{token:?}")
-            });
+        let [known, parsed] = [Arguments::of(&words), Arguments::try_parse_from(&words)].map(|arguments| {
+            let Ok(Arguments {
+                command: Command::Token(token),
+                json: false,
+                account: None,
+                quiet: false,
+                verbose: false,
+            }) = arguments
+            else {
+                panic!()
+            };
+            format!("{token:?}")
+        });
         assert_eq!(known, parsed);
     }
 }

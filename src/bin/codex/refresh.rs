@@ -53,9 +53,8 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     tracing::debug!("refreshing in a child process");
     let job = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
     let done = session.run(&job, child::WaitNotice::of(output)).map_err(CommandError::from);
-    done.and_then(into_refreshed).map_err(|error| {
-        if is_replaced(&snapshot, session) { other_account() } else { error }
-    })?;
+    done.and_then(into_refreshed)
+        .map_err(|error| if is_replaced(&snapshot, session) { other_account() } else { error })?;
     // The authority may have answered with another workspace.
     let snapshot = session.snapshot()?;
     forbidden(&snapshot)?;

@@ -17,7 +17,9 @@ const MAX_LINES: usize = 3;
 pub(super) fn lines(login: &LoginRow, now: Timestamp, width: usize) -> Vec<Vec<Piece>> {
     let mut lines = Vec::new();
     let mut field = |name: &str, value: &str, tone: Tone| {
-        for (at, text) in wrap(value, width.saturating_sub(NAME_WIDTH)).into_iter().take(MAX_LINES).enumerate() {
+        for (at, text) in
+            wrap(value, width.saturating_sub(NAME_WIDTH)).into_iter().take(MAX_LINES).enumerate()
+        {
             let name = if at == 0 { name } else { "" };
             lines.push(vec![(format!("{name:<NAME_WIDTH$}"), Tone::Faint), (text, tone)]);
         }

@@ -45,9 +45,8 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn listen() -> Result<Self, CommandError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| CommandError::cannot_start("a signal handler", &error))
-        };
+        let listen =
+            |kind| signal(kind).map_err(|error| CommandError::cannot_start("a signal handler", &error));
         Ok(Self {
             keyboard: Keyboard::start()?,
             interrupt: listen(SignalKind::interrupt())?,

@@ -86,10 +86,9 @@ fn scroll(model: &mut Model, to: impl Fn(usize) -> usize) {
 }
 
 fn enter(model: &mut Model, accounts: &[String]) -> KeyEffect {
-    let typed = model.prompt.line().trim().to_owned();
+    let typed = model.prompt.line().to_owned();
     let (suggestions, _) = model.prompt.suggestions();
-    let is_whole = suggestions.iter().any(|suggestion| suggestion.word == typed);
-    if !typed.contains(' ') && suggestions.len() > 1 && !is_whole {
+    if !typed.contains(' ') && suggestions.len() > 1 {
         // Several commands begin like this.
         model.prompt.complete(accounts);
         return KeyEffect::Draw;
@@ -146,16 +145,22 @@ fn ask(model: &mut Model, mut line: SlashLine) -> KeyEffect {
         1 => " 1 program uses it now.".to_owned(),
         count => format!(" {count} programs use it now."),
     };
-    model.prompt.question = Some(Question { text: format!("Log out of {what}? {effect}{users}"), command: line });
+    model.prompt.question =
+        Some(Question { text: format!("Log out of {what}? {effect}{users}"), command: line });
     KeyEffect::Draw
 }
 
 fn answer(model: &mut Model, question: Question, key: KeyEvent, has_control: bool) -> KeyEffect {
     match (key.code, has_control) {
         (KeyCode::Char('y' | 'Y'), false) => KeyEffect::Run(question.command),
-        (KeyCode::Char('n' | 'N'), false) | (KeyCode::Esc | KeyCode::Enter, _) | (KeyCode::Char('c' | 'd'), true) => {
+        (KeyCode::Char('n' | 'N'), false)
+        | (KeyCode::Esc | KeyCode::Enter, _)
+        | (KeyCode::Char('c' | 'd'), true) => {
             let mut report = Report { is_running: false, ..Report::running("/logout".to_owned()) };
-            report.add(ScreenLine { kind: LineKind::Text, text: "not confirmed; nothing was changed".to_owned() });
+            report.add(ScreenLine {
+                kind: LineKind::Text,
+                text: "not confirmed; nothing was changed".to_owned(),
+            });
             model.report = Some(report);
             KeyEffect::Draw
         }

@@ -218,7 +218,8 @@ impl Dashboard {
             Ok(Ok(status)) => {
                 Output::of_process().say("press a key to return to the dashboard");
                 self.inputs.wait_for_key().await?;
-                let code = status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+                let code =
+                    status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
                 (LineKind::Error, format!("the login failed ({code})"))
             }
             Ok(Err(error)) => (LineKind::Error, format!("cannot start the login: {error}")),

@@ -129,9 +129,10 @@ impl Model {
         let selected = self.login().map(|login| login.name.clone());
         self.logins = logins.iter().map(LoginRow::of).collect();
         let position = |name: &Option<String>| self.logins.iter().position(|login| login.name == *name);
-        self.selected = selected.as_ref().and_then(position).unwrap_or_else(|| {
-            self.logins.iter().position(|login| login.is_active).unwrap_or_default()
-        });
+        self.selected = selected
+            .as_ref()
+            .and_then(position)
+            .unwrap_or_else(|| self.logins.iter().position(|login| login.is_active).unwrap_or_default());
     }
 
     /// Selects the account `name`.

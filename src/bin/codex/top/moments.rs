@@ -41,7 +41,8 @@ mod tests {
             let moment = Timestamp::from_second(now.as_second() + distance).unwrap();
             let text = relative(moment, now);
             let wait = i64::try_from(until_changed(moment, now).as_secs()).unwrap();
-            let at = |second: i64| relative(moment, Timestamp::from_second(now.as_second() + second).unwrap());
+            let at =
+                |second: i64| relative(moment, Timestamp::from_second(now.as_second() + second).unwrap());
             assert_eq!(at(wait - 1), text, "{distance}");
             assert!(at(wait) != text || distance.abs() >= 86_399, "{distance}: {text} after {wait} s");
         }

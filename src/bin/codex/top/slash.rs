@@ -110,13 +110,13 @@ pub(super) fn suggestions(line: &str, accounts: &[String]) -> Vec<Suggestion> {
     }
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let arguments = arguments.chain(definition.get_arguments().filter(|_| !accounts.is_empty()));
+    let is_given = |word: &str| before.split(' ').any(|given| given == word);
     let options = arguments.filter_map(|argument| {
         let long = argument.get_long().filter(|long| !NOT_ON_THE_SCREEN.contains(long))?;
-        let about = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let word = format!("--{long}");
-        (begun.len() >= 2 && word.starts_with(begun) || begun.is_empty() || begun == "-")
-            .then(|| (word, about))
-            .filter(|(word, _)| !before.split(' ').any(|given| given == word))
+        let about = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        // Only after a dash, so that Tab adds no option that was not meant.
+        (begun.starts_with('-') && word.starts_with(begun) && !is_given(&word)).then_some((word, about))
     });
     options.map(|(word, about)| complete(word, about)).collect()
 }
@@ -127,7 +127,8 @@ pub(super) fn in_slashes(text: &str) -> String {
     let mut text = text.to_owned();
     for program in [name::SHARED, name::OWN] {
         for command in definition.get_subcommands() {
-            let (old, new) = (format!("{program} {}", command.get_name()), format!("/{}", command.get_name()));
+            let (old, new) =
+                (format!("{program} {}", command.get_name()), format!("/{}", command.get_name()));
             text = replace_words(&text, &old, &new);
         }
     }
@@ -165,7 +166,12 @@ mod tests {
         assert_eq!(words("/logo"), ["/logout"]);
         assert_eq!(words("/logout --f"), ["/logout --force"]);
         assert_eq!(words("/logout --account w"), ["/logout --account work"]);
-        assert!(words("/logout --force ").iter().all(|line| line != "/logout --force --force"));
+        assert_eq!(
+            words("/logout --force -"),
+            ["--local", "--all", "--restart-daemon", "--account"]
+                .map(|option| { format!("/logout --force {option}") })
+        );
+        assert!(words("/logout ").is_empty());
         assert!(words("/nothing ").is_empty() && words("logout").is_empty());
     }
 
