@@ -127,6 +127,7 @@ impl AccountWriter<'_> {
         private_file::replace_with_link(&path, &ActiveLink::target(&home, &account.id))?;
         drop(commit);
         self.set.file.active = Some(account.id.clone());
+        self.entry(&account.id)?.user = None;
         self.write()
     }
 

@@ -69,7 +69,21 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         "keeper",
         &["backoff", "clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"],
     ),
-    ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
+    (
+        "accounts",
+        &[
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "home",
+            "login",
+            "manager",
+            "remedy",
+            "secret",
+            "store",
+        ],
+    ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];

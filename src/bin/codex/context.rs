@@ -12,8 +12,8 @@ use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting
 use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
 use serde_json::{Value, json};
 
-use crate::choice;
 use crate::error::{CommandError, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain};
 
 /// The wait after which a command says what it waits for.
@@ -35,7 +35,7 @@ impl CommandContext {
     pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate(&mut environment)?;
+        let chosen = located::locate(&mut environment, output)?;
         Self::at(chosen, environment, output)
     }
 
@@ -43,7 +43,7 @@ impl CommandContext {
     pub(crate) fn open_for_logout(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate(&mut environment)?;
+        let chosen = located::locate(&mut environment, output)?;
         let open =
             |home, environment: &_| Stores::open_for_logout(home, environment, KeychainClient::system());
         Self::with_stores(chosen, environment, output, open)

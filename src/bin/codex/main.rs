@@ -14,6 +14,7 @@ mod error;
 mod hand_over;
 mod help;
 mod import;
+mod located;
 mod log;
 mod login;
 mod logout;
@@ -76,7 +77,7 @@ struct TopArguments {
     json: bool,
 
     /// Use this account, whichever is active
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_hint = completions::ACCOUNT)]
     account: Option<String>,
 
     /// Print only data, warnings and errors

@@ -16,6 +16,7 @@ use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
+use crate::located;
 use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     if let Some(socket) = socket {
         return of_keeper(socket, output);
     }
-    let chosen = choice::locate(&mut environment)?;
+    let chosen = located::locate(&mut environment, output)?;
     let session = CommandContext::at(chosen, environment, output)?;
     let status = LoginStatus::read(&session.stores, &session.environment)?;
     let usability = status.usability();

@@ -11,6 +11,7 @@ use super::AccountContext;
 use crate::choice;
 use crate::context::account as identity;
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain, relative};
 
 #[derive(Args, Debug)]
@@ -141,7 +142,7 @@ pub(super) fn list(_arguments: &ListArguments, output: &mut Output) -> CommandOu
 pub(super) fn which(_arguments: &WhichArguments, output: &mut Output) -> CommandOutcome {
     let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let ChosenHome { home, account, reason, .. } = choice::locate(&mut environment)?;
+    let ChosenHome { home, account, reason, .. } = located::locate(&mut environment, output)?;
     output.set_home(json!(path_text(home.path())));
     let Some(account) = account else {
         let hint = match reason {

@@ -11,6 +11,7 @@ use super::service::Installation;
 use crate::choice;
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain, relative};
 
 #[derive(Args, Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct SyncStatusArguments {
 pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> CommandOutcome {
     let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let home = match choice::locate(&mut environment) {
+    let home = match located::locate(&mut environment, output) {
         Ok(chosen) => Some(chosen.home),
         // With CODEX_AUTH_SOCKET set, no home is needed.
         Err(_) if environment.socket.is_some() && !choice::is_named() => None,
