@@ -107,7 +107,9 @@ impl<'a> AccountEditor<'a> {
             // If this fails too, the account is listed as logged out.
             let _ = writer.remove(&account.id, self.environment);
         }
-        stored.map(|_| account)
+        stored?;
+        writer.remember_user(&account.id, &import.document)?;
+        Ok(account)
     }
 
     /// Makes a login of the home that is no account one, after `account` has got a login. If there is none, and no account is
@@ -117,6 +119,7 @@ impl<'a> AccountEditor<'a> {
     /// # Errors
     /// As [`AccountWriter::adopt`] and [`AccountWriter::activate`].
     pub fn settle(&self, account: &Account) -> Result<Settlement, Error> {
+        self.remember_user(account)?;
         let adopted = self.adopt()?;
         let set = AccountSet::open(self.home.clone())?;
         if set.active().is_some() || *set.link() != ActiveLink::None {

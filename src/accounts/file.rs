@@ -8,6 +8,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::error::Error;
 use super::name::{AccountId, AccountName};
+use crate::document::AuthDocument;
 use crate::home::Home;
 use crate::secret::Fingerprint;
 use crate::store::Lease;
@@ -26,7 +27,7 @@ pub struct Account {
     pub name: AccountName,
     /// Where its login is.
     pub place: AccountPlace,
-    /// The user of its last login, after another program has logged out of it: a new login of that user is its login.
+    /// The user of its last login, also after a logout; empty if that login names none. `None` if it is not known.
     pub(super) user: Option<String>,
     /// Set while the login is moved between `auth.json` of the home and the folder of the account.
     pub(super) moving: Option<Moving>,
@@ -199,6 +200,11 @@ impl AccountsFile {
             false => self.text[name] = Item::ArrayOfTables(tables),
         }
     }
+}
+
+/// Returns the user of a login as [`Account::user`] has it.
+pub(super) fn user_of(document: &AuthDocument) -> Option<String> {
+    Some(document.identity().user_id.unwrap_or_default())
 }
 
 /// Returns the path of the file.

@@ -6,7 +6,6 @@ use super::editor::AccountEditor;
 use super::error::Error;
 use super::file::Account;
 use super::import::suggested_name;
-use super::name::AccountId;
 use super::set::AccountSet;
 use super::writer::AccountWriter;
 use crate::clock::Clock;
@@ -57,6 +56,21 @@ enum Validity {
 }
 
 impl AccountEditor<'_> {
+    /// Remembers the user of the login that `account` holds now, so that another program that replaces it is noticed:
+    /// see [`AccountSet::is_replaced`]. Call it after a login.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::Store`].
+    pub fn remember_user(&self, account: &Account) -> Result<(), Error> {
+        let lease = self.lease(&self.home)?;
+        let mut writer = AccountWriter::new(&lease)?;
+        let home = writer.set().home_of(account)?;
+        match Stores::open(home, self.environment)?.find()?.stored {
+            Some(stored) => writer.remember_user(&account.id, &stored.document),
+            None => Ok(()),
+        }
+    }
+
     /// Puts right what another program did to the link since this program placed it; `None` if there is nothing to do.
     ///
     /// A file in its place moves into the account of that login, else into a new account, and the link is restored. Without
@@ -156,7 +170,7 @@ impl AccountEditor<'_> {
         let Some(document) = content.document().filter(|document| document.revision() == seen) else {
             return Ok(false);
         };
-        accounts.remember_user(&account.id, document.identity().user_id)?;
+        accounts.remember_user(&account.id, document)?;
         match writer.remove(StoreKind::File, content.seen())? {
             RemoveOutcome::Removed(_) => {
                 writer.clear_rescue()?;
@@ -181,8 +195,8 @@ impl AccountEditor<'_> {
         let user = document.identity().user_id;
         for account in set.accounts() {
             let is_its_user = match &account.user {
-                Some(last) => Some(last) == user.as_ref(),
-                None => account.id == former.id,
+                Some(last) if !last.is_empty() => Some(last) == user.as_ref(),
+                _ => account.id == former.id,
             };
             if is_its_user && Stores::open(set.home_of(account)?, self.environment)?.find()?.stored.is_none()
             {
@@ -190,13 +204,5 @@ impl AccountEditor<'_> {
             }
         }
         Ok(None)
-    }
-}
-
-impl AccountWriter<'_> {
-    /// Remembers the user of a login that is removed from an account.
-    fn remember_user(&mut self, id: &AccountId, user: Option<String>) -> Result<(), Error> {
-        self.entry(id)?.user = user;
-        self.write()
     }
 }

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::file::{Account, AccountPlace, AccountsFile, Pin};
 use super::name::AccountId;
 use crate::config::{Environment, StoreKind};
-use crate::document::AuthDocument;
+use crate::document::{AuthDocument, AuthMode};
 use crate::home::Home;
 use crate::secret::Fingerprint;
 use crate::store::{HomeState, StoredDocument, Stores};
@@ -190,6 +190,20 @@ impl AccountSet {
         }
         let (state, _) = HomeState::read_own(&Home::at(folder)?)?;
         Ok(state.store == Some(StoreKind::Keychain))
+    }
+
+    /// Returns whether `document`, which `account` holds, is not of the user of the login that this program stored there:
+    /// another program has written through the link.
+    #[must_use]
+    pub fn is_replaced(&self, account: &Account, document: &AuthDocument) -> bool {
+        let user = document.identity().user_id;
+        match (account.user.as_deref(), user.as_deref()) {
+            (None, _) => false,
+            (Some(""), user) => user.is_some(),
+            (Some(before), Some(now)) => before != now,
+            // The id may be missing in a login of the same user.
+            (Some(_), None) => document.mode() == Some(AuthMode::ApiKey),
+        }
     }
 
     /// Returns the account that `auth.json` led to, if another program has removed or replaced the link since and

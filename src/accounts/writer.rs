@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use codex_auth_platform::private_file::{self, Removal};
 
 use super::error::Error;
-use super::file::{Account, AccountPlace, Pin};
+use super::file::{Account, AccountPlace, Pin, user_of};
 use super::import::suggested_name;
 use super::name::{AccountId, AccountName};
 use super::set::{AccountSet, ActiveLink};
 use crate::config::Environment;
+use crate::document::AuthDocument;
 use crate::failpoint;
 use crate::home::Home;
 use crate::store::{self, FileStore, HomeState, Lease, Store as _, Stores};
@@ -74,7 +75,8 @@ impl<'lease> AccountWriter<'lease> {
             if link == ActiveLink::Account(id.clone()) {
                 self.set.file.active = Some(id.clone());
             }
-            let account = Account { id, name, place: AccountPlace::Folder, user: None, moving: None };
+            let user = stored.as_ref().and_then(|stored| user_of(&stored.document));
+            let account = Account { id, name, place: AccountPlace::Folder, user, moving: None };
             self.set.file.accounts.push(account.clone());
             recovered.push(account);
         }
@@ -200,6 +202,17 @@ impl<'lease> AccountWriter<'lease> {
         let folder = self.set.folder_of(id);
         private_file::create_directory(&folder)?;
         Ok(folder)
+    }
+
+    /// Remembers the user of the login that an account holds.
+    pub(super) fn remember_user(&mut self, id: &AccountId, document: &AuthDocument) -> Result<(), Error> {
+        let user = user_of(document);
+        let entry = self.entry(id)?;
+        if entry.user != user {
+            entry.user = user;
+            self.write()?;
+        }
+        Ok(())
     }
 
     pub(super) fn entry(&mut self, id: &AccountId) -> Result<&mut Account, Error> {

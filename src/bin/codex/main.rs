@@ -27,6 +27,7 @@ mod next_version;
 mod output;
 mod provider;
 mod refresh;
+mod replaced;
 mod run;
 mod runtime;
 mod status;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use codex_auth::accounts::AccountReason;
+use codex_auth::accounts::{AccountReason, AccountSet};
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
 use codex_auth::keeper::Client;
@@ -19,6 +19,7 @@ use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_
 use crate::located;
 use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
+use crate::replaced::tell_replaced;
 
 /// The longest reason that is shown.
 const LONGEST_REASON: usize = 400;
@@ -59,6 +60,11 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
+    if let (Some(account), Some(document)) = (&session.chosen.account, document)
+        && let Ok(set) = AccountSet::around(session.home().clone())
+    {
+        tell_replaced(&set, account, document, &session.environment, output);
+    }
     if session.chosen.reason != AccountReason::NoAccounts {
         let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
         output.head("account_name", json!(name));

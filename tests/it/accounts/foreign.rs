@@ -127,12 +127,53 @@ fn a_login_after_a_logout_by_another_program_is_of_the_account_of_its_user() {
 }
 
 #[test]
-fn a_login_while_the_active_account_is_logged_out_is_its_login() {
+fn a_login_after_a_logout_here_is_of_the_account_of_its_user() {
+    for (number, name) in [(1, "work"), (3, "person3")] {
+        let world = World::with(&["work", "private"]);
+        world.run(["logout"]).run().expect(0);
+        let login = world.authority.grant(Account::numbered(number));
+        replace_link_by_login(&world, &login);
+        world.run(["token"]).run().expect(0);
+        assert_eq!(world.active(), name);
+        world.assert_live(&world.document(name), &login);
+    }
+}
+
+#[test]
+fn a_login_that_another_program_wrote_through_the_link_is_told_once_and_never_merged() {
+    const TOLD: &str = "another program has replaced the login of the account work by";
+    for words in [["status", "--json"], ["account", "list"]] {
+        for (document, now) in [
+            (r#"{"OPENAI_API_KEY":"sk-codex"}"#.to_owned(), "an API key"),
+            (String::new(), "the login of person3@example.com"),
+        ] {
+            let world = World::with(&["work", "private"]);
+            let other = world.authority.grant(Account::numbered(3)).auth_json();
+            fs::write(world.home.document(), if document.is_empty() { &other } else { &document }).unwrap();
+            let ended = world.run(words).run().expect(0);
+            assert!(ended.err.contains(&format!("{TOLD} {now}; to log in again as before: ")), "{ended}");
+            assert!(!world.run(words).run().expect(0).err.contains(TOLD));
+            assert_eq!(world.active(), "work");
+            world.assert_live(&world.document("private"), &world.grants[1]);
+            // As the message says.
+            world.run(["logout", "--account", "work"]).run().expect(0);
+            let login = world.run(["login", "--account", "work", "--with-api-key"]).input("sk-1");
+            login.run().expect(0);
+            assert!(!world.run(words).run().expect(0).err.contains(TOLD));
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_token_that_waits_to_be_stored_is_revoked_if_another_program_replaces_its_login() {
     let world = World::with(&["work", "private"]);
-    world.run(["logout"]).run().expect(0);
-    replace_link_by_login(&world, &world.authority.grant(Account::numbered(3)));
-    world.run(["token"]).run().expect(0);
-    assert_eq!((world.active(), world.list().len()), (json!("work"), 2));
+    world.run(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
+    let lost = world.authority.live_refresh_token(world.grants[0].id).unwrap();
+    fs::write(world.home.document(), r#"{"OPENAI_API_KEY":"sk-codex"}"#).unwrap();
+    world.run(["account", "use", "private"]).run().expect(0);
+    assert_eq!(world.authority.state_of(&lost), TokenState::Revoked);
+    world.assert_live(&world.document("private"), &world.grants[1]);
 }
 
 #[cfg(feature = "failpoints")]

@@ -70,6 +70,9 @@ fn an_api_key_that_codex_stores_goes_through_the_link_into_the_account() {
         run.input("sk-codex").run().expect(0);
         assert!(world.home.document().is_symlink());
         assert_eq!(world.token(&["token", "--account", "work"]), "sk-codex");
+        let told = "another program has replaced the login of the account work by an API key";
+        assert!(world.run(["status"]).run().expect(0).err.contains(told));
+        assert!(!world.run(["status"]).run().expect(0).err.contains(told));
         world.assert_live(&world.document("private"), &world.grants[1]);
         assert_eq!(world.active(), json!("work"));
     }
