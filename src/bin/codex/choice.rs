@@ -52,16 +52,29 @@ pub(crate) fn is_named() -> bool {
     NAMED.get().is_some()
 }
 
+/// Whether the pinned folders count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pins {
+    Count,
+    /// For a command that is about all accounts unless one is named.
+    Ignored,
+}
+
 /// Finds the home of this run, and sets it in `environment`. If another program has changed the link of the active account,
 /// calls `reconcile` with the home of the accounts first.
 pub(crate) fn locate(
     environment: &mut Environment,
+    pins: Pins,
     reconcile: impl FnOnce(Home, &Environment),
 ) -> Result<ChosenHome, CommandError> {
     let chosen = match CHOSEN.get() {
         Some(chosen) => chosen.clone(),
         None => {
-            let find = || ChosenHome::find(environment, NAMED.get().map(String::as_str));
+            let named = NAMED.get().map(String::as_str);
+            let find = || match pins {
+                Pins::Count => ChosenHome::find(environment, named),
+                Pins::Ignored => ChosenHome::find_without_pins(environment, named),
+            };
             let mut found = find()?;
             if let Some(home) = found.unlinked.take() {
                 reconcile(home, environment);

@@ -9,16 +9,25 @@ use codex_auth::store::LockDeadline;
 use codex_auth::{Environment, Home};
 use tokio::sync::watch::Receiver;
 
+use crate::child;
+use crate::choice::{self, Pins};
 use crate::error::CommandError;
 use crate::output::Output;
-use crate::{child, choice};
 
 /// How long a command waits for other processes before it leaves the link as it is.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Finds the home of this run, and sets it in `environment`. Every command that is about a login calls this.
 pub(crate) fn locate(environment: &mut Environment, output: &Output) -> Result<ChosenHome, CommandError> {
-    choice::locate(environment, |home, environment| reconcile(home, environment, output))
+    choice::locate(environment, Pins::Count, |home, environment| reconcile(home, environment, output))
+}
+
+/// As [`locate`] without the pinned folders, for a command that is about all accounts unless one is named.
+pub(crate) fn locate_without_pins(
+    environment: &mut Environment,
+    output: &Output,
+) -> Result<ChosenHome, CommandError> {
+    choice::locate(environment, Pins::Ignored, |home, environment| reconcile(home, environment, output))
 }
 
 /// Puts right what another program did to the link of the active account, and says what that was. A command goes on where
