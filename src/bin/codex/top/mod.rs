@@ -30,7 +30,7 @@ use self::screen::Screen;
 use self::slash::{SlashCommand, SlashLine};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{LineKind, Output, ScreenLine, path_text};
-use crate::{choice, log, runtime};
+use crate::{located, log, runtime};
 
 /// How far back the events go that are shown at the start.
 const SHOWN_HISTORY: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -62,7 +62,7 @@ pub(crate) fn run(_arguments: &TopArguments, output: &mut Output) -> CommandOutc
     if !io::stderr().is_terminal() {
         log::start(&environment, None);
     }
-    let chosen = choice::locate(&mut environment)?;
+    let chosen = located::locate(&mut environment, output)?;
     let selected = chosen.account.as_ref().map(|account| account.name.to_string());
     let look = Look::of(&environment);
     let end = runtime::run(async move {
