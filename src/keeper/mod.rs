@@ -25,10 +25,12 @@ mod schedule;
 mod shared;
 mod singleton;
 mod socket;
+mod unserved;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 pub use self::accounts::{AccountKeepers, RefresherFactory};
@@ -41,11 +43,13 @@ pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
 pub use self::shared::{RefreshFuture, Refresher};
-use self::singleton::LockCheck;
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
+use self::singleton::{KeeperStart, LockCheck};
 pub use self::socket::KeeperSocket;
+pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;
+use crate::history::HistoryEvent;
 use crate::manager::{AuthManager, WatchHandle};
 use crate::watch::WatchThread;
 
@@ -117,6 +121,12 @@ impl Keeper {
         listener: Option<KeeperSocket>,
         ended: impl Future<Output = ()>,
     ) -> Result<(), Error> {
+        let history = self.shared.manager.history().ok();
+        let record = |event| history.iter().for_each(|history| history.record(HistoryEvent::clone(&event)));
+        record(match self.shared.lock.start() {
+            KeeperStart::Alone => HistoryEvent::KeeperStarted,
+            KeeperStart::TookOver => HistoryEvent::KeeperTookOver,
+        });
         let answering = listener.map(|listener| {
             let reads = self.watch.reads();
             listener.answer(Arc::clone(&self.shared), reads)
@@ -137,6 +147,7 @@ impl Keeper {
         // Held by a running refresh.
         drop(self.shared.flight.lock().await);
         self.shared.manager.wait_idle().await;
+        record(HistoryEvent::KeeperStopped);
         done
     }
 
@@ -144,6 +155,8 @@ impl Keeper {
         let mut snapshots = self.shared.manager.subscribe();
         let mut reads = self.watch.reads();
         let mut retry: Option<RetryTimes> = None;
+        let mut clock = ClockWatch::new(self.shared.clock.clone());
+        let mut seen = None;
         loop {
             let check = self.shared.lock.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
@@ -154,6 +167,14 @@ impl Keeper {
                     return Err(Error::WatchStopped);
                 }
                 continue;
+            }
+            if let Some(seconds) = clock.backward_step()
+                && let Ok(history) = self.shared.manager.history()
+            {
+                history.record(HistoryEvent::ClockStepped { seconds });
+            }
+            if !seen.replace(Arc::clone(&snapshot)).is_some_and(|seen| Arc::ptr_eq(&seen, &snapshot)) {
+                self.shared.manager.record_observations().await;
             }
             retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();
@@ -183,6 +204,30 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+/// The shortest step of the clock that is recorded, in seconds.
+const MIN_CLOCK_STEP: i64 = 60;
+
+/// Notices that the wall clock was set back. A step ahead looks like a suspended machine.
+struct ClockWatch {
+    clock: Clock,
+    last: (Instant, Timestamp),
+}
+
+impl ClockWatch {
+    fn new(clock: Clock) -> Self {
+        Self { last: (Instant::now(), clock.now()), clock }
+    }
+
+    /// Returns the step since the last call, in seconds, if it is one back by a minute or more.
+    fn backward_step(&mut self) -> Option<i64> {
+        let (before, now) = (self.last, (Instant::now(), self.clock.now()));
+        self.last = now;
+        let passed = i64::try_from(now.0.duration_since(before.0).as_secs()).unwrap_or(i64::MAX);
+        let step = now.1.duration_since(before.1).as_secs().saturating_sub(passed);
+        (step <= -MIN_CLOCK_STEP).then_some(step)
     }
 }
 

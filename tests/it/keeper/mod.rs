@@ -8,6 +8,7 @@ mod clocks;
 #[cfg(target_os = "linux")]
 mod closed;
 mod codexes;
+mod export_folders;
 // Linux: another user and mounts.
 #[cfg(target_os = "linux")]
 mod export_users;

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 mod accounts;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+mod containers;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod foreign;
