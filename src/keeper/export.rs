@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::client::{Client, ProbeResult};
 use crate::document::{AuthDocument, Identity};
+use crate::redaction;
 
 /// The largest exported document that is read, in bytes.
 const MAX_DOCUMENT: u64 = 1024 * 1024;
@@ -117,7 +118,7 @@ pub enum ExportError {
         uid: u32,
     },
     /// The folder is not exported.
-    #[error("{} is not exported", folder.display())]
+    #[error("{} is not exported", redaction::printable(&folder.to_string_lossy(), usize::MAX))]
     NotExported {
         /// The folder.
         folder: PathBuf,
