@@ -10,9 +10,11 @@ use super::file::{Account, AccountPlace};
 use super::name::AccountId;
 use super::set::{AccountSet, ActiveLink};
 use super::writer::{AccountWriter, has_document};
+use crate::clock::Clock;
 use crate::config::{Environment, StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::failpoint;
+use crate::history::{History, HistoryEvent, Label};
 use crate::store::{CommitLocks, DocumentTarget, Lease, LockDeadline, Stores, Waiting};
 
 /// The remaining life of a token, in seconds, below which it is refreshed before its account is switched away from. A
@@ -118,6 +120,12 @@ impl AccountWriter<'_> {
         }
         failpoint::at("link placed");
         self.announce(Some(id.clone()))?;
+        History::open(&home.own_records(), environment.history, Clock::system()).record(
+            HistoryEvent::AccountSwitched {
+                from: from.as_ref().map(|from| Label::of(from.name.as_str())),
+                to: Label::of(account.name.as_str()),
+            },
+        );
         Ok(Activation::Switched { from })
     }
 

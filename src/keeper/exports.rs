@@ -72,7 +72,7 @@ impl ExportServer {
     /// removed export is noticed at once. A document or folder that was removed or replaced returns within a second.
     pub(super) async fn serve(mut self) -> Infallible {
         let mut snapshots = self.shared.manager.subscribe();
-        let mut list = FileWatch::of(vec![self.shared.home.export_list()]);
+        let mut list = FileWatch::of(vec![self.shared.home.export_list()], &self.shared.files);
         let mut folders: Option<(Vec<PathBuf>, FileWatch)> = None;
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
@@ -87,8 +87,8 @@ impl ExportServer {
                     self.listen(outcome.written);
                     let documents = outcome.documents;
                     if folders.as_ref().is_none_or(|(watched, _)| *watched != documents) {
-                        folders =
-                            (!documents.is_empty()).then(|| (documents.clone(), FileWatch::of(documents)));
+                        let watch = |paths: &[PathBuf]| FileWatch::of(paths.to_vec(), &self.shared.files);
+                        folders = (!documents.is_empty()).then(|| (documents.clone(), watch(&documents)));
                     }
                 }
                 Ok((_, Err(error))) => self.log(vec![format!("cannot export the login: {error}")]),

@@ -8,6 +8,7 @@
 //! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain. An [`Export`] is a folder
 //! to be mounted into a container, with such a socket and a document that holds the access token only.
 
+mod accounts;
 mod client;
 mod connections;
 mod export;
@@ -16,6 +17,7 @@ mod exports;
 mod file_watch;
 mod private_home;
 mod publication;
+mod query;
 mod response;
 mod schedule;
 mod shared;
@@ -26,8 +28,10 @@ mod unserved;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+pub use self::accounts::{AccountKeepers, RefresherFactory};
 pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
@@ -37,14 +41,38 @@ pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
 pub use self::shared::{RefreshFuture, Refresher};
-use self::singleton::LockCheck;
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
+use self::singleton::{KeeperStart, LockCheck};
 pub use self::socket::KeeperSocket;
 pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;
+use crate::history::HistoryEvent;
 use crate::manager::{AuthManager, WatchHandle};
-use crate::watch::WatchTrigger;
+use crate::watch::WatchThread;
+
+/// The threads that watch files for the keepers of a process. Clones are handles on the same threads.
+#[derive(Clone, Debug)]
+pub struct KeeperWatches {
+    /// Apart from other files, because reading a keychain may take a while.
+    logins: WatchThread,
+    files: WatchThread,
+}
+
+impl KeeperWatches {
+    /// Starts the threads, which end with the last keeper that uses them.
+    #[must_use]
+    pub fn start() -> Self {
+        let [logins, files] =
+            ["codex-auth watch", "codex-auth files"].map(|name| WatchThread::start(name, Vec::new()));
+        Self { logins, files }
+    }
+
+    /// Makes all keepers read their stores now.
+    pub fn reload(&self) {
+        self.logins.wake_all();
+    }
+}
 
 /// The keeper of a home.
 pub struct Keeper {
@@ -56,17 +84,23 @@ impl Keeper {
     /// Returns the keeper that holds `lock`, and starts to watch the login.
     #[must_use]
     pub fn new(lock: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
-        let watch = manager.watch();
-        let spread = random_fraction();
-        let home = lock.home().clone();
-        let shared = KeeperShared { lock, home, manager, refresher, clock, flight: Mutex::new(()), spread };
-        Self { shared: Arc::new(shared), watch }
+        Self::watched_by(&KeeperWatches::start(), lock, manager, refresher, clock)
     }
 
-    /// Returns a trigger that makes the keeper read the store now.
+    /// As [`Self::new`], on the threads of `watches`, which other keepers of this process may use too.
     #[must_use]
-    pub fn watch_trigger(&self) -> WatchTrigger {
-        self.watch.trigger()
+    pub fn watched_by(
+        watches: &KeeperWatches,
+        lock: KeeperLock,
+        manager: AuthManager,
+        refresher: Box<dyn Refresher>,
+        clock: Clock,
+    ) -> Self {
+        let watch = manager.watch_on(&watches.logins);
+        let (home, files, flight) = (lock.home().clone(), watches.files.clone(), Mutex::new(()));
+        let spread = random_fraction();
+        let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread };
+        Self { shared: Arc::new(shared), watch }
     }
 
     /// Keeps the login fresh, serves `socket` and the exports of the home until `ended` completes. Then it waits for a running refresh, so that
@@ -85,6 +119,12 @@ impl Keeper {
         listener: Option<KeeperSocket>,
         ended: impl Future<Output = ()>,
     ) -> Result<(), Error> {
+        let history = self.shared.manager.history().ok();
+        let record = |event| history.iter().for_each(|history| history.record(HistoryEvent::clone(&event)));
+        record(match self.shared.lock.start() {
+            KeeperStart::Alone => HistoryEvent::KeeperStarted,
+            KeeperStart::TookOver => HistoryEvent::KeeperTookOver,
+        });
         let answering = listener.map(|listener| {
             let reads = self.watch.reads();
             listener.answer(Arc::clone(&self.shared), reads)
@@ -105,6 +145,7 @@ impl Keeper {
         // Held by a running refresh.
         drop(self.shared.flight.lock().await);
         self.shared.manager.wait_idle().await;
+        record(HistoryEvent::KeeperStopped);
         done
     }
 
@@ -112,6 +153,8 @@ impl Keeper {
         let mut snapshots = self.shared.manager.subscribe();
         let mut reads = self.watch.reads();
         let mut retry: Option<RetryTimes> = None;
+        let mut clock = ClockWatch::new(self.shared.clock.clone());
+        let mut seen = None;
         loop {
             let check = self.shared.lock.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
@@ -122,6 +165,14 @@ impl Keeper {
                     return Err(Error::WatchStopped);
                 }
                 continue;
+            }
+            if let Some(seconds) = clock.backward_step()
+                && let Ok(history) = self.shared.manager.history()
+            {
+                history.record(HistoryEvent::ClockStepped { seconds });
+            }
+            if !seen.replace(Arc::clone(&snapshot)).is_some_and(|seen| Arc::ptr_eq(&seen, &snapshot)) {
+                self.shared.manager.record_observations().await;
             }
             retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();
@@ -151,6 +202,30 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+/// The shortest step of the clock that is recorded, in seconds.
+const MIN_CLOCK_STEP: i64 = 60;
+
+/// Notices that the wall clock was set back. A step ahead looks like a suspended machine.
+struct ClockWatch {
+    clock: Clock,
+    last: (Instant, Timestamp),
+}
+
+impl ClockWatch {
+    fn new(clock: Clock) -> Self {
+        Self { last: (Instant::now(), clock.now()), clock }
+    }
+
+    /// Returns the step since the last call, in seconds, if it is one back by a minute or more.
+    fn backward_step(&mut self) -> Option<i64> {
+        let (before, now) = (self.last, (Instant::now(), self.clock.now()));
+        self.last = now;
+        let passed = i64::try_from(now.0.duration_since(before.0).as_secs()).unwrap_or(i64::MAX);
+        let step = now.1.duration_since(before.1).as_secs().saturating_sub(passed);
+        (step <= -MIN_CLOCK_STEP).then_some(step)
     }
 }
 

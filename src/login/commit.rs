@@ -1,8 +1,12 @@
 //! Stores a new login, and removes the old one only after the new one is safe.
 
+use crate::clock::Clock;
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::failpoint;
+use crate::history::{History, HistoryEvent, LoginOwnerChange};
+use crate::manager::{history_of, record_foreign_change, record_recoveries};
+use crate::secret::Fingerprint;
 use crate::store::{
     self, ChoiceReason, DocumentLocation, Error, HomeState, Removal, RemoveOutcome, ReplaceOutcome, Seal,
     SeenRevision, SettingChange, StorageNote, StoreChoice, StoreContent, StoredDocument, WriteIntent,
@@ -48,9 +52,13 @@ pub fn commit_login(
     writer.stores().check(choice)?;
     // A rescue that cannot be recovered here is left for the next refresh, which can revoke it.
     let _ = writer.recover();
+    record_recoveries(writer, &Clock::system());
     let ended = writer.save_interrupted_logout().ok().flatten();
     // An unreadable old login must not prevent a new one.
     let old = writer.stores().find_readable().ok().and_then(|found| found.stored);
+    let history = history_of(writer, &Clock::system());
+    record_foreign_change(&history, writer.stores().home(), writer.state(), old.as_ref());
+    let poisoned = writer.state().poison.as_ref().map(|poison| poison.fingerprint);
     let setting = writer.stores().settings().config.store;
     let named_keychain = writer.state().store == Some(StoreKind::Keychain)
         || setting == StoreSetting::Selected(StoreSelection::Keychain)
@@ -73,11 +81,13 @@ pub fn commit_login(
     };
     notes.extend(written.written.notes);
     let kind = written.written.location.kind();
+    record_new_login(&history, kind, document, written.superseded.as_ref(), poisoned);
     let other = written.other.as_ref().ok().and_then(StoreContent::document).cloned();
     let (mut removed, mut gone) = (Vec::new(), written.replaced);
     if kind == StoreKind::Keychain || in_keychain_before {
         match remove_copy(writer, kind.other(), written.other) {
             Ok(Some(location)) => {
+                history.record(HistoryEvent::CopyRemoved { store: location.kind() });
                 removed.push(location);
                 gone.extend(other);
             }
@@ -108,6 +118,27 @@ pub fn commit_login(
         also_superseded,
         notes,
     })
+}
+
+/// Records the stored login `new`, which replaced `old` and heals the token `poisoned`.
+fn record_new_login(
+    history: &History,
+    store: StoreKind,
+    new: &AuthDocument,
+    old: Option<&AuthDocument>,
+    poisoned: Option<Fingerprint>,
+) {
+    let owner = match old {
+        None => LoginOwnerChange::First,
+        Some(old) if old.identity().contradicts(&new.identity()) => LoginOwnerChange::Another,
+        Some(old) if old.is_same_login_as(new) => LoginOwnerChange::Same,
+        Some(_) => LoginOwnerChange::Unknown,
+    };
+    let (token, replaced) = (new.fingerprint(), old.and_then(AuthDocument::fingerprint));
+    history.record(HistoryEvent::Login { token, replaced, owner, store });
+    if let Some(poisoned) = poisoned {
+        history.record(HistoryEvent::Healed { token: poisoned, by: token });
+    }
 }
 
 /// A stored and selected login, the login in use before, and the previous content of both stores.

@@ -244,8 +244,9 @@ impl CommittedLogin {
     /// the session's policy. The login stays stored whatever the outcome, and if the future is dropped.
     pub async fn announce(&self, announcement: impl Future<Output = ()>) -> SupersedeOutcome {
         let Self { session, document, report } = self;
-        let ((), outcome) =
-            tokio::join!(announcement, supersede(&session.setup, session.policy, report, document));
+        let history = manager::history(&session.stores, session.setup.clock.clone()).ok();
+        let revoking = supersede(&session.setup, session.policy, report, document, history.as_ref());
+        let ((), outcome) = tokio::join!(announcement, revoking);
         outcome
     }
 }

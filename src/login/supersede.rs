@@ -4,6 +4,7 @@ use super::commit::StoreReport;
 use super::setup::LoginSetup;
 use crate::authority::{self, Revocation, RevocationOutcome};
 use crate::document::{AuthDocument, Identity};
+use crate::history::{History, HistoryEvent, RevocationCause};
 
 /// Whether to revoke the tokens of the replaced login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub enum RevocationSkipped {
 }
 
 /// Revokes the tokens of the logins that `new` has replaced, according to `policy`. Call it after `new` is committed; a
-/// failure does not affect the new login. Returns the first failure, else the outcome for the login that was in use.
+/// failure does not affect the new login. `history` gets the revocations. Returns the first failure, else the outcome for the login that was in use.
 ///
 /// An authority may revoke the whole grant with the refresh token, which also ends the old access token. A program that
 /// uses it gets a 401, reads the store again and finds the new one.
@@ -54,10 +55,11 @@ pub(super) async fn supersede(
     policy: OldLoginPolicy,
     report: &StoreReport,
     new: &AuthDocument,
+    history: Option<&History>,
 ) -> SupersedeOutcome {
-    let mut outcome = supersede_one(setup, policy, report.superseded.as_ref(), new).await;
+    let mut outcome = supersede_one(setup, policy, report.superseded.as_ref(), new, history).await;
     for old in &report.also_superseded {
-        let next = supersede_one(setup, policy, Some(old), new).await;
+        let next = supersede_one(setup, policy, Some(old), new, history).await;
         let counts = matches!(
             (&outcome, &next),
             (SupersedeOutcome::NothingToRevoke, _)
@@ -75,6 +77,7 @@ async fn supersede_one(
     policy: OldLoginPolicy,
     old: Option<&AuthDocument>,
     new: &AuthDocument,
+    history: Option<&History>,
 ) -> SupersedeOutcome {
     let Some(old) = old.filter(|old| old.logout_fingerprint() != new.logout_fingerprint()) else {
         return SupersedeOutcome::NothingToRevoke;
@@ -92,7 +95,13 @@ async fn supersede_one(
         Some(why) => SupersedeOutcome::Skipped(why),
         None => match revoke(setup, old).await {
             Ok(None) => SupersedeOutcome::NothingToRevoke,
-            Ok(Some(revoked)) => SupersedeOutcome::Revoked(revoked),
+            Ok(Some(revoked)) => {
+                let (token, why) = (old.logout_fingerprint(), RevocationCause::Replaced);
+                if let Some(history) = history {
+                    history.record(HistoryEvent::Revoked { token, why });
+                }
+                SupersedeOutcome::Revoked(revoked)
+            }
             Err(error) => SupersedeOutcome::Failed(error),
         },
     }

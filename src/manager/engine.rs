@@ -8,18 +8,20 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::error::Error;
+use super::history::{history_of, record_foreign_change, record_recoveries, record_unavailable};
 use super::read_order::ReadOrder;
 use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{self, Authority, Endpoint, Revocation, client_id};
 use crate::clock::Clock;
 use crate::config::{Environment, StoreKind};
 use crate::document::{AuthDocument, Freshness};
+use crate::history::{History, HistoryEvent, LogoutResult, RevocationCause};
 use crate::home::Home;
 use crate::store::migrate::{self, MigrationReport};
 use crate::store::rescue::{Rescue, RescuePurpose};
 use crate::store::{
-    self, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue, ReplaceOutcome,
-    SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
+    self, DocumentTarget, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue,
+    RemoveOutcome, ReplaceOutcome, SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
 };
 
 /// Maximum number of copies of one login that are removed; another program may write one meanwhile.
@@ -114,6 +116,42 @@ impl Engine {
         }
     }
 
+    /// Returns the history of the login. Touches no file of it.
+    pub(super) fn history(&self) -> Result<History, store::Error> {
+        let records = DocumentTarget::of(&self.home)?.records();
+        Ok(History::open(&records, self.environment.history, self.clock.clone()))
+    }
+
+    pub(super) fn record(&self, writer: &Writer<'_>, event: HistoryEvent) {
+        history_of(writer, &self.clock).record(event);
+    }
+
+    /// Records a store that a transaction could not use.
+    pub(super) fn record_failure(&self, error: &Error) {
+        if let Error::Store(error) = error
+            && let Ok(history) = self.history()
+        {
+            record_unavailable(&history, error);
+        }
+    }
+
+    /// Records a change by another program and a store that cannot be read, for a process that holds no lease. What a
+    /// lease holder is changing now is left to it.
+    pub(super) fn record_observations(&self) {
+        let read = || {
+            let state = HomeState::read(&self.home).ok().filter(|_| store::holder(&self.home).is_none());
+            state.map(|(state, _)| state)
+        };
+        let (Ok(stores), Some(before)) = (self.stores(), read()) else { return };
+        let found = stores.find();
+        let Some(state) = read().filter(|now| now.generation == before.generation) else { return };
+        let Ok(history) = self.history() else { return };
+        match found {
+            Ok(found) => record_foreign_change(&history, &self.home, &state, found.stored.as_ref()),
+            Err(error) => record_unavailable(&history, &error),
+        }
+    }
+
     pub(super) fn lock_timeout(&self) -> Duration {
         self.environment.lock_timeout
     }
@@ -147,7 +185,9 @@ fn block_this_thread_on<T>(request: impl Future<Output = T>) -> Result<T, Error>
 /// # Errors
 /// It cannot be completed now; then no token may be spent.
 pub(super) fn recover(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
-    for orphan in writer.recover()? {
+    let recovered = writer.recover();
+    record_recoveries(writer, &engine.clock);
+    for orphan in recovered? {
         let rescue = &orphan.rescue;
         tracing::info!(parent = %rescue.parent, purpose = ?rescue.purpose, "recovery: ending an orphan rescue");
         end_orphan(engine, writer, &orphan)?;
@@ -169,7 +209,10 @@ pub(super) fn end_orphan(
         RescuePurpose::Replaced => return Ok(writer.remove_orphan(orphan)?),
         RescuePurpose::Commit | RescuePurpose::Refused => {}
     }
-    revoke_child(engine, &orphan.rescue);
+    if revoke_child(engine, &orphan.rescue) {
+        let (token, why) = (orphan.rescue.child(), RevocationCause::Orphan);
+        engine.record(writer, HistoryEvent::Revoked { token, why });
+    }
     Ok(writer.remove_orphan(orphan)?)
 }
 
@@ -184,16 +227,16 @@ pub fn finish_rescue(lease: &Lease, environment: &Environment) -> Result<(), Err
     recover(&engine, &mut engine.stores()?.writer(lease)?)
 }
 
-/// Revokes the unused refresh token of `rescue`. Errors are ignored: it may be invalid already.
-fn revoke_child(engine: &Engine, rescue: &Rescue) {
+/// Revokes the unused refresh token of `rescue`, and returns whether it did. Errors are ignored: it may be invalid already.
+fn revoke_child(engine: &Engine, rescue: &Rescue) -> bool {
     let Some(token) = rescue.tokens.refresh_token.clone().filter(|_| rescue.child() != Some(rescue.parent))
     else {
-        return;
+        return false;
     };
-    if let Ok(endpoint) = Endpoint::revoke(&engine.environment, &rescue.provenance) {
-        let client_id = client_id(&rescue.provenance).to_owned();
-        let _ = block_on(engine.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)));
-    }
+    let Ok(endpoint) = Endpoint::revoke(&engine.environment, &rescue.provenance) else { return false };
+    let client_id = client_id(&rescue.provenance).to_owned();
+    let revocation = Revocation::of_refresh_token(endpoint, client_id, token);
+    matches!(block_on(engine.authority.revoke(&revocation)), Ok(Ok(_)))
 }
 
 /// Completes an interrupted logout: revokes and removes every stored copy of the login, also one that another program
@@ -208,7 +251,11 @@ fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error
             revoke(engine, &revocation)?;
         }
         // If another program has replaced it, the next read shows whether it is the same login.
-        let _ = writer.remove(stored.location.kind(), seen)?;
+        let removed = writer.remove(stored.location.kind(), seen)?;
+        if matches!(removed, RemoveOutcome::Removed(_)) {
+            let token = stored.document.logout_fingerprint();
+            engine.record(writer, HistoryEvent::Logout { token, result: LogoutResult::Revoked });
+        }
     }
     Err(store::Error::Contended.into())
 }
@@ -300,5 +347,13 @@ pub fn move_login(
     let engine = Engine::new(lease.home().clone(), environment.clone(), AccountPolicy::Follow);
     let mut writer = stores.writer(&lease)?;
     recover(&engine, &mut writer)?;
-    Ok(migrate::migrate(&mut writer, to)?)
+    let report = migrate::migrate(&mut writer, to)?;
+    if let Some(report) = &report {
+        let token = writer.state().current;
+        engine.record(&writer, HistoryEvent::Migrated { to: report.location.kind(), token });
+        for removed in &report.removed {
+            engine.record(&writer, HistoryEvent::CopyRemoved { store: removed.kind() });
+        }
+    }
+    Ok(report)
 }

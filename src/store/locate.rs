@@ -3,8 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use codex_auth_platform::lock::{self, Holder};
 use codex_auth_platform::private_file::{self, DirectoryState, FileMode, Links, MountPolicy, Stamp};
+use jiff::Timestamp;
 
+use super::content::DocumentLocation;
 use super::error::Error;
 use crate::config::{Environment, HomeSetting};
 use crate::home::{Home, RecordPaths};
@@ -98,6 +101,20 @@ pub fn links_to(home: &Home) -> Vec<PathBuf> {
 #[must_use]
 pub fn watched_stamps(home: &Home) -> Vec<Option<Stamp>> {
     watched_files(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
+}
+
+/// Returns when the login at `location` was written last, if it is in a file.
+#[must_use]
+pub fn written_at(location: &DocumentLocation) -> Option<Timestamp> {
+    let DocumentLocation::File(path) = location else { return None };
+    let (seconds, nanoseconds) = private_file::stamp(path, Links::Follow).ok()??.modified();
+    Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
+}
+
+/// Returns the process that holds Codex's `auth.lock` in `home`, by the list of the kernel. Acquires no lock.
+#[must_use]
+pub fn commit_lock_holder(home: &Home) -> Option<Holder> {
+    lock::listed_holder(&home.first_commit_lock())
 }
 
 /// The location of a home's document: its own `auth.json`, or the file that this links to.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Store;
 use super::commit::{CommitLocks, WriteIntent};
-use super::content::{DocumentLocation, StorageNote, StoreContent, StoredDocument};
+use super::content::{DocumentLocation, RescueRecovery, StorageNote, StoreContent, StoredDocument};
 use super::error::Error;
 use super::file::FileStore;
 use super::locate::DocumentTarget;
@@ -18,7 +18,7 @@ use super::seal::{self, OpenOutcome};
 use super::state::{HomeState, SpendRecord};
 use super::writer::Writer;
 use crate::config::StoreKind;
-use crate::document::{AuthDocument, NewTokens, Revision};
+use crate::document::{AuthDocument, NewTokens};
 use crate::failpoint;
 use crate::home::RecordPaths;
 use crate::secret::Fingerprint;
@@ -74,6 +74,7 @@ impl Writer<'_> {
                 // The reserved space of a request that got no response.
                 Some(bytes) if private_file::is_blank(&bytes) => {
                     private_file::remove(&path, Links::Refuse)?;
+                    self.recoveries.push(RescueRecovery::Unanswered);
                 }
                 Some(bytes) => match self.open_rescue(bytes, &records)? {
                     Ok(rescue) => {
@@ -171,7 +172,11 @@ impl Writer<'_> {
             }
             RescuePurpose::Commit if stored.is_some_and(|document| rescue.is_in(document)) => {
                 // The holder may have died after the commit and before recording it.
-                self.record(|state| state.committed(&rescue))?;
+                let current = stored.cloned();
+                self.record(|state| {
+                    state.committed(&rescue);
+                    current.iter().for_each(|document| state.mark_current(document));
+                })?;
                 true
             }
             RescuePurpose::Commit if stored.is_some_and(|document| self.can_merge(document, &rescue)) => {
@@ -183,6 +188,10 @@ impl Writer<'_> {
             return self.abandon(path, rescue);
         }
         private_file::remove(&path, Links::Refuse)?;
+        if rescue.purpose == RescuePurpose::Commit {
+            let (spent, received) = (rescue.parent, rescue.child());
+            self.recoveries.push(RescueRecovery::Stored { spent, received });
+        }
         Ok(None)
     }
 
@@ -200,11 +209,16 @@ impl Writer<'_> {
     /// As [`Self::commit_rescue`], for a rescue in the file `path`.
     fn commit_rescue_at(&mut self, path: &Path, rescue: &Rescue) -> Result<CommitOutcome, Error> {
         let store = self.stores.store(rescue.kind());
-        let Some(revision) = self.merge(&*store, rescue)? else { return Ok(CommitOutcome::Changed) };
+        let Some(successor) = self.merge(&*store, rescue)? else { return Ok(CommitOutcome::Changed) };
+        let revision = successor.revision();
         failpoint::at("committed");
         let now = store.read(self.stores.timeout())?;
         // If the state cannot be written, the rescue stays, and the next holder of the lease records the commit.
-        if self.record(|state| state.committed(rescue)).is_ok() {
+        let recorded = self.record(|state| {
+            state.committed(rescue);
+            state.mark_current(&successor);
+        });
+        if recorded.is_ok() {
             failpoint::at("recorded");
             let _ = private_file::remove(path, Links::Refuse);
         }
@@ -213,7 +227,7 @@ impl Writer<'_> {
         Ok(if is_it { CommitOutcome::Stored } else { CommitOutcome::ReplacedSince })
     }
 
-    fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<Revision>, Error> {
+    fn merge(&self, store: &dyn Store, rescue: &Rescue) -> Result<Option<AuthDocument>, Error> {
         let commit = CommitLocks::acquire(self.lease(), WriteIntent::Save)?;
         // If a link has replaced the file, the read fails; the rescue stays for a process with the lease of the link's
         // target.
@@ -226,7 +240,7 @@ impl Writer<'_> {
             .with_new_tokens(&rescue.tokens, rescue.received_at)
             .map_err(|source| Error::Document { location: stored.location.clone(), source })?;
         store.write(&commit, &successor)?;
-        Ok(Some(successor.revision()))
+        Ok(Some(successor))
     }
 
     /// Returns whether `document` holds the token that was spent for `rescue`, or is an older state of that login that
@@ -242,6 +256,10 @@ impl Writer<'_> {
     fn abandon(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         if rescue.purpose != RescuePurpose::Revoke {
             self.record(|state| state.mark_spent(rescue.parent))?;
+        }
+        if rescue.purpose == RescuePurpose::Commit {
+            let (spent, received) = (rescue.parent, rescue.child());
+            self.recoveries.push(RescueRecovery::Overtaken { spent, received });
         }
         let stored = self.stores.find_readable()?.stored;
         let is_foreign = rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document));
@@ -327,6 +345,7 @@ impl Writer<'_> {
         // In nanoseconds, so that two rescues get two names.
         let name = format!("{RESCUE_NAME}.{}", Timestamp::now().as_nanosecond());
         private_file::rename(path, OsStr::new(&name))?;
+        self.recoveries.push(RescueRecovery::SetAside);
         self.notes.push(StorageNote::RescueSetAside { path: path.with_file_name(name), reason });
         Ok(())
     }

@@ -41,6 +41,12 @@ pub struct HomeState {
     /// The store that the last change left the document in.
     #[serde(with = "store_name", skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreKind>,
+    /// The refresh token of the document that the last change left stored, so that a change by another program is noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Fingerprint>,
+    /// The owner of that document: the fingerprint of its account and user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Fingerprint>,
     /// The refresh tokens that were spent, the latest last: a stored document with one of these is outdated.
     pub spent: Vec<Fingerprint>,
     /// When a token was last received.
@@ -154,6 +160,11 @@ impl HomeState {
         self.spent.retain(|known| *known != fingerprint);
         self.spent.push(fingerprint);
         self.spent.drain(..self.spent.len().saturating_sub(MAX_SPENT));
+    }
+
+    /// Records that this library left `document` stored, or accepted it.
+    pub fn mark_current(&mut self, document: &AuthDocument) {
+        (self.current, self.owner) = (document.fingerprint(), owner_of(document));
     }
 
     /// Marks the login of `document` as being logged out.
@@ -322,6 +333,14 @@ impl SpendRecord {
         let set = self.at.duration_since(now);
         (left.is_positive() && set <= SignedDuration::from_secs(1)).then_some(left)
     }
+}
+
+/// Returns the fingerprint of the account and user id of `document`, if both are known.
+#[must_use]
+pub fn owner_of(document: &AuthDocument) -> Option<Fingerprint> {
+    let identity = document.identity();
+    let (account, user) = identity.account_id.zip(identity.user_id)?;
+    Some(Fingerprint::of_bytes(format!("{account}\0{user}").as_bytes()))
 }
 
 fn login_of(document: &AuthDocument) -> Option<&str> {

@@ -13,6 +13,7 @@
 //!
 //! Temporary files are named `.{name}.{16 hex digits}.tmp`; see [`remove_leftovers`].
 
+mod appending;
 mod attributes;
 mod changes;
 mod contents;
@@ -29,6 +30,7 @@ mod symlink;
 mod temporary;
 mod walk;
 
+pub use appending::append_line;
 pub use attributes::{Flag, is_mapped_user};
 pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, repair};
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};

@@ -9,7 +9,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 21] = [
     "--help",
     "--account",
     "-c",
@@ -18,6 +18,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "completions",
     "doctor",
     "help",
+    "log",
     "login",
     "logout",
     "man",
@@ -29,6 +30,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "token",
     "watch",
     "whoami",
+    "why",
 ];
 
 /// Returns the name by which this program was called.

@@ -1,5 +1,6 @@
 //! The keeper: one process refreshes ahead of time, so that no other has to.
 
+mod accounts;
 mod authority;
 mod clients;
 mod clocks;

@@ -109,7 +109,7 @@ pub(super) fn add_all(folders: &[PathBuf], session: &CommandContext) -> CommandO
         let known = ExportList::read(session.home())?;
         let export = new(folder, ExportOptions::default(), session)?;
         if !known.exports.iter().any(|known| known.folder == export.folder) {
-            ExportList::add(session.home(), export, session.environment.lock_timeout)?;
+            ExportList::add(session.home(), export, &session.environment)?;
         }
     }
     Ok(())
@@ -128,7 +128,7 @@ fn add(
 ) -> CommandOutcome {
     output.head("account", account(session.snapshot()?.document()));
     let export = new(folder, options, session)?;
-    ExportList::add(session.home(), export.clone(), session.environment.lock_timeout)?;
+    ExportList::add(session.home(), export.clone(), &session.environment)?;
     let problem = unserved_soon(&export, session)?;
     if output.is_json() {
         let mut report = report(&export, problem.as_ref());
@@ -201,8 +201,7 @@ fn show(
 }
 
 fn end(folder: &Path, session: &CommandContext, output: &Output) -> CommandOutcome {
-    let limit = session.environment.lock_timeout;
-    let export = ExportList::remove(session.home(), folder, limit)?;
+    let export = ExportList::remove(session.home(), folder, &session.environment)?;
     if output.is_json() {
         output.report(json!({"removed": true, "folder": path_text(&export.folder)}))?;
         return Ok(());
