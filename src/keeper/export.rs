@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 use super::client::{Client, ProbeResult};
 use crate::document::{AuthDocument, Identity};
-use crate::redaction;
 
 /// The largest exported document that is read, in bytes.
 const MAX_DOCUMENT: u64 = 1024 * 1024;
@@ -102,7 +101,7 @@ pub enum ExportError {
         home: PathBuf,
     },
     /// The path cannot be stored or bound.
-    #[error("{folder:?} cannot be exported: the path {problem}")]
+    #[error("{folder:?} cannot be an export: the path {problem}")]
     Path {
         /// The folder.
         folder: PathBuf,
@@ -118,7 +117,7 @@ pub enum ExportError {
         uid: u32,
     },
     /// The folder is not exported.
-    #[error("{} is not exported", redaction::printable(&folder.to_string_lossy(), usize::MAX))]
+    #[error("{} is not exported", folder.display())]
     NotExported {
         /// The folder.
         folder: PathBuf,
@@ -149,17 +148,6 @@ impl Export {
             ExportedLogin::Account { account_id, user_id }
         });
         Ok(Self { folder, uid: None, require_uid: None, login })
-    }
-
-    /// Checks whether the folder can be listed and hold a socket.
-    pub(super) fn check_path(&self) -> Result<(), ExportError> {
-        let problem = match () {
-            () if self.folder.to_str().is_none() => "is not UTF-8",
-            () if has_control_characters(&self.folder) => "contains a control character, such as a line end",
-            () if self.socket().as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
-            () => return Ok(()),
-        };
-        Err(ExportError::Path { folder: self.folder.clone(), problem })
     }
 
     /// An export that was removed may be exported again: a killed process can have left its document.
@@ -294,8 +282,17 @@ impl Export {
     }
 }
 
-fn has_control_characters(path: &Path) -> bool {
-    path.to_string_lossy().chars().any(char::is_control)
+/// Checks whether a folder can be listed and hold a socket.
+pub(super) fn check_path(folder: &Path) -> Result<(), ExportError> {
+    let problem = match folder.to_str() {
+        None => "is not UTF-8",
+        Some(text) if text.chars().any(char::is_control) => {
+            "contains a control character, such as a line end"
+        }
+        Some(_) if folder.join(SOCKET).as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
+        Some(_) => return Ok(()),
+    };
+    Err(ExportError::Path { folder: folder.to_owned(), problem })
 }
 
 /// The workspace and the user of the access token.
