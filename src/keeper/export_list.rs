@@ -122,14 +122,18 @@ impl ExportList {
         // The folder itself may be gone, or replaced by a link.
         let spelled = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let folder = located(folder).unwrap_or_else(|_| spelled.clone());
+        let position = |list: &Self| {
+            let of = |folder: &Path| list.exports.iter().position(|export| export.folder == folder);
+            of(&spelled).or_else(|| of(&folder))
+        };
+        let missing = || {
+            check_path(&folder).err().unwrap_or_else(|| ExportError::NotExported { folder: folder.clone() })
+        };
+        // Without exports there may be no folder for the lock.
+        position(&Self::read(home)?).ok_or_else(missing)?;
         let locked = LockedExports::acquire(home, environment.lock_timeout)?;
         let mut list = Self::read(home)?;
-        let position = |folder: &Path| list.exports.iter().position(|export| export.folder == folder);
-        let Some(position) = position(&spelled).or_else(|| position(&folder)) else {
-            check_path(&folder)?;
-            return Err(ExportError::NotExported { folder });
-        };
-        let export = list.exports.remove(position);
+        let export = list.exports.remove(position(&list).ok_or_else(missing)?);
         list.write(home, &locked)?;
         record(home, environment, HistoryEvent::ExportRemoved);
         export.withdraw()?;
