@@ -107,6 +107,23 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "overview",
+        &[
+            "accounts",
+            "clock",
+            "config",
+            "diagnosis",
+            "document",
+            "failpoint",
+            "home",
+            "keeper",
+            "manager",
+            "remedy",
+            "store",
+            "watch",
+        ],
+    ),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
@@ -139,6 +156,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
             "search_path",
             "service",
             "sync",
+            "terminal",
             "text",
         ],
     ),

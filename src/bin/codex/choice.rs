@@ -79,6 +79,11 @@ fn locate_with(
     Ok(chosen)
 }
 
+/// Returns whether `home` is that of this run.
+pub(crate) fn is_chosen(home: &Home) -> bool {
+    CHOSEN.get().is_some_and(|chosen| chosen.home == *home)
+}
+
 /// Finds the account that the next program is to use, and makes its folder a home for it. Without `--account`, a fault of
 /// the home is left to that program.
 pub(crate) fn prepare() -> CommandOutcome {
