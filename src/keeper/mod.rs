@@ -39,7 +39,7 @@ pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
 use self::exports::ExportServer;
-pub use self::private_home::PrivateHome;
+pub use self::private_home::{PrivateHome, PrivateHomes};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
