@@ -85,19 +85,21 @@ fn a_killed_writer_leaves_at_most_one_torn_line() {
     if role().is_some() {
         let history = history_of_helper();
         report("ready");
-        (0..).for_each(|number| history.record(numbered(number)));
+        for number in 0.. {
+            history.record(numbered(number));
+            if number % 500 == 0 {
+                report("more");
+            }
+        }
         return;
     }
     let home = TestHome::new();
     let history = history(&home);
     let mut cursor = HistoryCursor::at_end(history.clone());
     for round in 0..KILLS {
-        let writer = HelperProcess::until(here!(), "writer", &home, "ready");
-        let mut seen = 0;
+        let mut writer = HelperProcess::until(here!(), "writer", &home, "ready");
         // A different number of events in each round, so that the kills are at different places of a file.
-        while seen < 700 * (round + 1) {
-            seen += cursor.new_records().len();
-        }
+        (0..=round).for_each(|_| writer.await_word("more"));
         drop(writer);
         let content = history.read();
         assert!(content.skipped <= round + 1, "{} after {round} kills", content.skipped);

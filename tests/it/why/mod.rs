@@ -1,8 +1,6 @@
 //! Why a login was lost: scripted causes, with the class, the certainty and the causes that `codex why` says.
 
 mod causes;
-// Linux: a private network namespace.
-#[cfg(target_os = "linux")]
 mod codex;
 mod secrets;
 mod table;

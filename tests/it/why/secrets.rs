@@ -12,13 +12,16 @@ fn no_output_of_the_history_holds_a_secret_and_the_report_no_name() {
     world.refresh().expect(0);
     world.script(Step::status(503, "unavailable"));
     world.refresh().expect(4);
+    world.codex(["login", "--with-api-key", "--store", "file"]).input("sk-marked-secret").run().expect(0);
+    let third = world.authority.grant(scripted_authority::Account::numbered(1));
+    world.home.write("auth.json", third.auth_json());
+    world.refresh().expect(0);
     let file = world.user.join("second.json");
     let second = world.authority.grant(scripted_authority::Account::numbered(2));
     fs::write(&file, second.auth_json()).unwrap();
     world.codex(["account", "import", file.to_str().unwrap(), "acme-inc"]).run().expect(0);
-    world.authority.end(world.grant.id, Ending::RefreshInvalidated);
+    world.authority.end(third.id, Ending::RefreshInvalidated);
     world.refresh().expect(3);
-    world.codex(["login", "--with-api-key", "--store", "file"]).input("sk-marked-secret").run();
 
     let mut files = String::new();
     for (path, mode, content) in world.home.tree() {
@@ -70,5 +73,5 @@ fn nothing_is_recorded_if_the_history_is_off() {
     world.home.write("auth.json", world.grant.auth_json());
     world.codex(["refresh"]).env("CODEX_AUTH_HISTORY", "off").run().expect(0);
     assert!(!world.home.file("codex-auth/history").exists());
-    world.codex(["refresh"]).env("CODEX_AUTH_HISTORY", "perhaps").run().refused(2);
+    world.codex(["refresh"]).env("CODEX_AUTH_HISTORY", "perhaps").run().refused(1);
 }
