@@ -69,13 +69,6 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "keeper",
-        &[
-            "backoff", "clock", "config", "document", "history", "manager", "home", "remedy", "secret",
-            "store", "watch",
-        ],
-    ),
-    (
         "accounts",
         &[
             "clock",
@@ -89,6 +82,13 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "remedy",
             "store",
             "watch",
+        ],
+    ),
+    (
+        "keeper",
+        &[
+            "accounts", "backoff", "clock", "config", "document", "history", "manager", "home", "remedy",
+            "secret", "store", "watch",
         ],
     ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
@@ -107,6 +107,23 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "overview",
+        &[
+            "accounts",
+            "clock",
+            "config",
+            "diagnosis",
+            "document",
+            "failpoint",
+            "home",
+            "keeper",
+            "manager",
+            "remedy",
+            "store",
+            "watch",
+        ],
+    ),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
@@ -121,7 +138,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem", "private_file"]),
+    ("watch", &["filesystem", "private_file", "sync"]),
     ("history", &["filesystem", "lock", "private_file", "process"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["filesystem", "process", "search_path", "sync"]),
@@ -139,6 +156,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
             "search_path",
             "service",
             "sync",
+            "terminal",
             "text",
         ],
     ),

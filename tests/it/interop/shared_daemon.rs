@@ -148,7 +148,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn start(run: Run, folder: &Path) -> Self {
+    /// Starts Codex, with a socket in `folder`, and waits for its prompt.
+    pub fn start(run: Run, folder: &Path) -> Self {
         let terminal = Self { socket: folder.join("tmux") };
         let command = run.into_command();
         let mut tmux = terminal.tmux(["new-session", "-d", "-x", "120", "-y", "40", "-c"]);
@@ -173,14 +174,14 @@ impl Terminal {
     }
 
     /// Whether the last turn was this one and has ended.
-    fn shows_the_answer_to(&self, line: &str) -> bool {
+    pub fn shows_the_answer_to(&self, line: &str) -> bool {
         let screen = self.screen();
         let after = screen.rsplit(&format!("› {line}")).next();
         after.is_some_and(|after| after.contains("pong")) && !screen.contains("esc to interrupt")
     }
 
     /// Types `line` and presses Enter until `arrived`.
-    fn enter(&self, line: &str, arrived: impl Fn() -> bool) {
+    pub fn enter(&self, line: &str, arrived: impl Fn() -> bool) {
         eventually("the turn before to end", || !self.screen().contains("esc to interrupt"));
         assert!(self.tmux(["send-keys", "-l", line]).status().unwrap().success());
         eventually("the typed line", || self.screen().contains(&format!("› {line}")));
