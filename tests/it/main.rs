@@ -18,6 +18,7 @@ mod consumers;
 mod docs;
 mod external;
 mod formats;
+mod history;
 mod interop;
 mod keeper;
 // Linux: strace and procfs.
@@ -42,3 +43,4 @@ mod structure;
 mod support;
 mod upgrade;
 mod watch;
+mod why;
