@@ -40,5 +40,6 @@ mod soak;
 mod store;
 mod structure;
 mod support;
+mod top;
 mod upgrade;
 mod watch;
