@@ -153,8 +153,8 @@
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
 //! - [`accounts`] keeps several logins in one home.
-//! - [`diagnosis`] examines what a login depends on, for a report; `overview` (feature `keeper`) follows all logins of a
-//!   home, for a dashboard; [`error`] has the error type of the crate.
+//! - [`diagnosis`] examines what a login depends on, for a report; [`why`] explains a sign-out; `overview` (feature
+//!   `keeper`) follows all logins of a home, for a dashboard; [`error`] has the error type of the crate.
 //!
 //! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
 //! reads the environment only in [`config`].
@@ -195,6 +195,7 @@ pub mod remedy;
 pub mod secret;
 pub mod store;
 pub mod watch;
+pub mod why;
 
 pub use jiff::Timestamp;
 

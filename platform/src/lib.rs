@@ -11,6 +11,7 @@ pub mod failpoint;
 pub mod filesystem;
 pub mod hardening;
 pub mod keychain;
+pub mod local_time;
 pub mod lock;
 mod ownership;
 pub mod peer;

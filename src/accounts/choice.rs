@@ -27,6 +27,13 @@ pub struct ChosenHome {
     pub reason: AccountReason,
 }
 
+/// Whether a pinned folder chooses the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pins {
+    Followed,
+    Ignored,
+}
+
 /// Why an account was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,6 +105,18 @@ impl ChosenHome {
     /// - [`Error::Unknown`], [`Error::NoAccounts`]: the named account does not exist.
     /// - As [`store::locate`] and [`AccountSet::open`].
     pub fn find(environment: &Environment, named: Option<&str>) -> Result<Self, Error> {
+        Self::find_with(environment, named, Pins::Followed)
+    }
+
+    /// As [`Self::find`] without the pinned folders, for what serves all accounts of a home, wherever it is started.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_without_pins(environment: &Environment, named: Option<&str>) -> Result<Self, Error> {
+        Self::find_with(environment, named, Pins::Ignored)
+    }
+
+    fn find_with(environment: &Environment, named: Option<&str>, pins: Pins) -> Result<Self, Error> {
         let home = store::locate(environment)?;
         let variable = environment.account.as_deref();
         if let Some((name, reason)) = named
@@ -118,7 +137,8 @@ impl ChosenHome {
                 None => Self { home: set.home().clone(), account: None, reason: AccountReason::NoAccounts },
             });
         }
-        if !set.pins().is_empty()
+        if pins == Pins::Followed
+            && !set.pins().is_empty()
             && let Ok(here) = private_file::canonical(Path::new("."))
             && let Some((pin, reason)) = pin_for(&set, &here)
             && let Some(account) = set.get(&pin.account)

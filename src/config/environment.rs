@@ -12,7 +12,7 @@ use super::overrides::Overrides;
 use super::terminal_env::TerminalEnv;
 use super::variables::{
     ACCESS_TOKEN, ACCOUNT, API_KEY, CLICOLOR_FORCE, CONFIG, HISTORY, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT,
-    LOG, NO_COLOR, PATH, RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
+    LOG, NO_COLOR, PAGER, PATH, RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
 };
 use crate::secret::Secret;
 
@@ -43,6 +43,8 @@ pub struct Environment {
     pub path: OsString,
     /// The location of the user and the abilities of their terminal.
     pub terminal: TerminalEnv,
+    /// The program in `PAGER`.
+    pub pager: Option<OsString>,
     /// Overrides of `config.toml`.
     pub overrides: Overrides,
     /// The socket in `CODEX_AUTH_SOCKET`.
@@ -179,6 +181,7 @@ impl Environment {
             colour: Colour::Auto,
             path: OsString::new(),
             terminal: TerminalEnv::read(|_| None),
+            pager: None,
             overrides: Overrides::default(),
             socket: None,
             runtime_folder: None,
@@ -240,6 +243,7 @@ impl Environment {
             },
             path: value(PATH).unwrap_or_default(),
             terminal: TerminalEnv::read(value),
+            pager: value(PAGER),
             socket: value(SOCKET).map(PathBuf::from),
             // The XDG specification requires relative paths to be ignored.
             runtime_folder: value(RUNTIME_FOLDER).map(PathBuf::from).filter(|path| path.is_absolute()),

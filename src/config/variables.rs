@@ -105,6 +105,10 @@ pub(super) const PASS: Variable = Variable {
     name: "CODEX_AUTH_PASS",
     purpose: "if it is 1, the program `codex` passes every command line on to the next codex, without the variable",
 };
+pub(super) const PAGER: Variable = Variable {
+    name: "PAGER",
+    purpose: "the program that shows long output on a terminal (default: less -FRX); `cat` for none",
+};
 pub(super) const PATH: Variable =
     Variable { name: "PATH", purpose: "the folders that are searched for other programs called codex" };
 
@@ -166,6 +170,7 @@ pub const VARIABLES: &[Variable] = &[
     VISITED,
     PASS,
     PATH,
+    PAGER,
     SSH_CONNECTION,
     SSH_TTY,
     DISPLAY,

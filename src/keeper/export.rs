@@ -1,10 +1,11 @@
 //! An export: a folder in which the keeper hands in a login, and who may use it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links, Removal, SharedAccess};
+use codex_auth_platform::private_file::{self, DirectoryState, HeldFolder, Links, Removal, SharedAccess};
 use codex_auth_platform::{lock, peer, process};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,7 @@ pub enum ExportError {
         home: PathBuf,
     },
     /// The path cannot be stored or bound.
-    #[error("{} cannot be exported: the path {problem}", folder.display())]
+    #[error("{folder:?} cannot be exported: the path {problem}")]
     Path {
         /// The folder.
         folder: PathBuf,
@@ -153,6 +154,7 @@ impl Export {
     pub(super) fn check_path(&self) -> Result<(), ExportError> {
         let problem = match () {
             () if self.folder.to_str().is_none() => "is not UTF-8",
+            () if has_control_characters(&self.folder) => "contains a control character, such as a line end",
             () if self.socket().as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
             () => return Ok(()),
         };
@@ -174,12 +176,39 @@ impl Export {
 
     /// Creates the folder if it is missing, and gives the other user access.
     pub(super) fn create_folder(&self) -> Result<(), private_file::Error> {
+        self.check_in_place()?;
         if self.readers().is_empty()
             || private_file::directory_state(&self.folder)? == DirectoryState::Missing
         {
             private_file::create_directory(&self.folder)?;
         }
         private_file::share(&self.folder, &self.readers(), SharedAccess::Enter)
+    }
+
+    /// Checks that the path leads through no link: the folder, or one above it, may have been replaced by one.
+    pub(super) fn check_in_place(&self) -> Result<(), private_file::Error> {
+        match self.link() {
+            Some(path) => Err(private_file::Error::Link { path }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the link that the folder, or one above it, was replaced by.
+    pub(super) fn link(&self) -> Option<PathBuf> {
+        private_file::links_on_the_way(&self.folder).into_iter().next()
+    }
+
+    /// Removes the document that a keeper has written into the folder `held`.
+    pub(super) fn remove_document(held: &HeldFolder) -> io::Result<()> {
+        held.remove_file(DOCUMENT.as_ref(), MAX_DOCUMENT, |bytes| {
+            AuthDocument::parse(bytes).is_ok_and(|document| document.is_handed_in())
+        })
+    }
+
+    /// Removes what a keeper has left in the folder `held`, which was moved since.
+    pub(super) fn clear(held: &HeldFolder) -> io::Result<()> {
+        held.remove_socket(SOCKET.as_ref())?;
+        Self::remove_document(held)
     }
 
     /// Returns the path of the socket.
@@ -202,8 +231,7 @@ impl Export {
 
     /// Returns whether a keeper serves it now: its document is there, and a process listens at its socket. Blocks for up
     /// to a second.
-    #[must_use]
-    pub fn is_served(&self) -> bool {
+    pub(super) fn is_served(&self) -> bool {
         let is_written = self.written().is_some_and(|document| document.is_handed_in());
         is_written && Client::at(self.socket()).probe(PROBE_TIMEOUT) != ProbeResult::Unreachable
     }
@@ -253,12 +281,20 @@ impl Export {
 
     /// Removes the document; returns whether there was one. A document that no keeper has written stays.
     pub(super) fn withdraw(&self) -> Result<bool, private_file::Error> {
+        // Nothing is removed through a link.
+        if self.link().is_some() {
+            return Ok(false);
+        }
         // An unreadable file was put there by a container that may write.
         if self.written().is_some_and(|document| !document.is_handed_in()) {
             return Ok(false);
         }
         Ok(private_file::remove(&self.document(), Links::Refuse)? == Removal::Removed)
     }
+}
+
+fn has_control_characters(path: &Path) -> bool {
+    path.to_string_lossy().chars().any(char::is_control)
 }
 
 /// The workspace and the user of the access token.

@@ -118,11 +118,13 @@ impl ExportList {
     /// # Errors
     /// [`ExportError::NotExported`], [`ExportError::File`], [`ExportError::List`], [`ExportError::Lock`].
     pub fn remove(home: &Home, folder: &Path, environment: &Environment) -> Result<Export, ExportError> {
-        // The folder itself may be gone.
-        let folder = located(folder).unwrap_or_else(|_| folder.to_owned());
+        // The folder itself may be gone, or replaced by a link.
+        let spelled = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let folder = located(folder).unwrap_or_else(|_| spelled.clone());
         let locked = LockedExports::acquire(home, environment.lock_timeout)?;
         let mut list = Self::read(home)?;
-        let position = list.exports.iter().position(|export| export.folder == folder);
+        let position = |folder: &Path| list.exports.iter().position(|export| export.folder == folder);
+        let position = position(&spelled).or_else(|| position(&folder));
         let export = list.exports.remove(position.ok_or(ExportError::NotExported { folder })?);
         list.write(home, &locked)?;
         record(home, environment, HistoryEvent::ExportRemoved);

@@ -8,6 +8,7 @@
 //! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain. An [`Export`] is a folder
 //! to be mounted into a container, with such a socket and a document that holds the access token only.
 
+mod accounts;
 mod client;
 mod connections;
 mod export;
@@ -16,11 +17,13 @@ mod exports;
 mod file_watch;
 mod private_home;
 mod publication;
+mod query;
 mod response;
 mod schedule;
 mod shared;
 mod singleton;
 mod socket;
+mod unserved;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +31,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+pub use self::accounts::{AccountKeepers, RefresherFactory};
 pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
@@ -40,11 +44,35 @@ pub use self::shared::{RefreshFuture, Refresher};
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
 use self::singleton::{KeeperStart, LockCheck};
 pub use self::socket::KeeperSocket;
+pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;
 use crate::history::HistoryEvent;
 use crate::manager::{AuthManager, WatchHandle};
-use crate::watch::WatchTrigger;
+use crate::watch::WatchThread;
+
+/// The threads that watch files for the keepers of a process. Clones are handles on the same threads.
+#[derive(Clone, Debug)]
+pub struct KeeperWatches {
+    /// Apart from other files, because reading a keychain may take a while.
+    logins: WatchThread,
+    files: WatchThread,
+}
+
+impl KeeperWatches {
+    /// Starts the threads, which end with the last keeper that uses them.
+    #[must_use]
+    pub fn start() -> Self {
+        let [logins, files] =
+            ["codex-auth watch", "codex-auth files"].map(|name| WatchThread::start(name, Vec::new()));
+        Self { logins, files }
+    }
+
+    /// Makes all keepers read their stores now.
+    pub fn reload(&self) {
+        self.logins.wake_all();
+    }
+}
 
 /// The keeper of a home.
 pub struct Keeper {
@@ -56,17 +84,23 @@ impl Keeper {
     /// Returns the keeper that holds `lock`, and starts to watch the login.
     #[must_use]
     pub fn new(lock: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
-        let watch = manager.watch();
-        let spread = random_fraction();
-        let home = lock.home().clone();
-        let shared = KeeperShared { lock, home, manager, refresher, clock, flight: Mutex::new(()), spread };
-        Self { shared: Arc::new(shared), watch }
+        Self::watched_by(&KeeperWatches::start(), lock, manager, refresher, clock)
     }
 
-    /// Returns a trigger that makes the keeper read the store now.
+    /// As [`Self::new`], on the threads of `watches`, which other keepers of this process may use too.
     #[must_use]
-    pub fn watch_trigger(&self) -> WatchTrigger {
-        self.watch.trigger()
+    pub fn watched_by(
+        watches: &KeeperWatches,
+        lock: KeeperLock,
+        manager: AuthManager,
+        refresher: Box<dyn Refresher>,
+        clock: Clock,
+    ) -> Self {
+        let watch = manager.watch_on(&watches.logins);
+        let (home, files, flight) = (lock.home().clone(), watches.files.clone(), Mutex::new(()));
+        let spread = random_fraction();
+        let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread };
+        Self { shared: Arc::new(shared), watch }
     }
 
     /// Keeps the login fresh, serves `socket` and the exports of the home until `ended` completes. Then it waits for a running refresh, so that

@@ -124,6 +124,12 @@ pub enum Error {
         /// The folder that the path leads to.
         now: PathBuf,
     },
+    /// The folder of an account does not exist.
+    #[error("{} does not exist", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder of the home cannot be created.
     #[error(transparent)]
     Store(#[from] store::Error),

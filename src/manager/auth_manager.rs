@@ -89,9 +89,11 @@ impl AuthManager {
         let now = self.0.engine.clock.now();
         let snapshot = self.current();
         let status = snapshot.status(now);
-        if let Some(provider) = &self.0.provider
-            && status != SnapshotStatus::Fresh
-        {
+        // The most frequent case touches the counters that threads share only once.
+        if status == SnapshotStatus::Fresh {
+            return Token::of(snapshot, now);
+        }
+        if let Some(provider) = &self.0.provider {
             return self.provided_token(provider, snapshot, status).await;
         }
         let is_unusable = matches!(status, SnapshotStatus::Poisoned | SnapshotStatus::Empty);

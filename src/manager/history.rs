@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use codex_auth_platform::process;
 use jiff::{SignedDuration, Timestamp};
 
+use super::programs::programs_using;
 use super::request::RefreshReason;
 use super::snapshot::Snapshot;
 use crate::authority::Endpoint;
@@ -113,8 +113,7 @@ pub(crate) fn record_foreign_change(
     if is_known(&history.read().records) {
         return;
     }
-    let running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
-    let running = running.into_iter().take(MAX_RUNNING);
+    let running = programs_using(home).into_iter().take(MAX_RUNNING);
     let event = HistoryEvent::Adopted {
         before: state.current,
         token,
@@ -168,6 +167,12 @@ pub(crate) fn record_unavailable(history: &History, error: &store::Error) {
     let event = HistoryEvent::StoreUnavailable { store, why };
     let known = event.clone();
     history.record_unless(event, |records| records.last().is_some_and(|last| last.event == known));
+}
+
+/// Returns why a store could not be used, if that is what `error` says.
+#[must_use]
+pub fn store_failure(error: &store::Error) -> Option<StoreFailure> {
+    unavailable(error).map(|(_, why)| why)
 }
 
 fn unavailable(error: &store::Error) -> Option<(Option<StoreKind>, StoreFailure)> {

@@ -14,11 +14,10 @@ use super::records::RecordFollower;
 use crate::accounts::{self, AccountName, AccountSet, ChosenHome, HomeHistory, HomeRecord};
 use crate::clock::Clock;
 use crate::config::{Environment, HistorySetting};
-use crate::diagnosis::CodexPrograms;
 use crate::failpoint;
 use crate::home::Home;
 use crate::keeper::{Client, Export, ExportList, KeeperStatus, RunningKeeper};
-use crate::manager::{AccountPolicy, AuthManager, LoginChange, Snapshot, WatchHandle};
+use crate::manager::{AccountPolicy, AuthManager, CodexPrograms, LoginChange, Snapshot, WatchHandle};
 use crate::store::ChangeAuthor;
 
 /// How often the running programs are looked up for nobody in particular.

@@ -18,6 +18,7 @@ mod consumers;
 mod docs;
 mod external;
 mod formats;
+mod history;
 mod interop;
 mod keeper;
 // Linux: strace and procfs.
@@ -43,3 +44,4 @@ mod support;
 mod top;
 mod upgrade;
 mod watch;
+mod why;

@@ -69,13 +69,6 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "keeper",
-        &[
-            "backoff", "clock", "config", "document", "history", "manager", "home", "remedy", "secret",
-            "store", "watch",
-        ],
-    ),
-    (
         "accounts",
         &[
             "clock",
@@ -91,7 +84,29 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    (
+        "keeper",
+        &[
+            "accounts", "backoff", "clock", "config", "document", "history", "manager", "home", "remedy",
+            "secret", "store", "watch",
+        ],
+    ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
+    (
+        "why",
+        &[
+            "accounts",
+            "clock",
+            "config",
+            "diagnosis",
+            "document",
+            "history",
+            "home",
+            "manager",
+            "secret",
+            "store",
+        ],
+    ),
     (
         "overview",
         &[
@@ -123,16 +138,27 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("redaction", &["text"]),
     ("failpoint", &["failpoint"]),
     ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem", "private_file"]),
+    ("watch", &["filesystem", "private_file", "sync"]),
     ("history", &["filesystem", "lock", "private_file", "process"]),
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
-    ("manager", &["process", "sync"]),
+    ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
+    ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",
-        &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "terminal", "text"],
+        &[
+            "filesystem",
+            "hardening",
+            "local_time",
+            "peer",
+            "process",
+            "search_path",
+            "service",
+            "sync",
+            "terminal",
+            "text",
+        ],
     ),
 ];
 

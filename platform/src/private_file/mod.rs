@@ -20,6 +20,7 @@ mod contents;
 mod directory;
 mod error;
 mod folder;
+mod held;
 mod paths;
 mod predicate;
 mod replacement;
@@ -35,6 +36,7 @@ pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, r
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
 pub use directory::{DirectoryState, create_directory, directory_state, remove_directory};
 pub use error::Error;
+pub use held::HeldFolder;
 pub use paths::{FolderLocation, Links, canonical, links_on_the_way, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
 pub use replacement::{

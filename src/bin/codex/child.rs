@@ -63,6 +63,11 @@ pub(crate) async fn run_in_background(job: Job) -> Result<JobOutcome, JobFailure
     on_thread(runner(), job).await
 }
 
+/// As [`run_in_background`], in another home than that of this run.
+pub(crate) async fn run_in_background_at(home: Home, job: Job) -> Result<JobOutcome, JobFailure> {
+    on_thread(runner().home(home), job).await
+}
+
 /// As [`run_in_background`], with settings that override `config.toml` and a limit of the wait for other processes.
 pub(crate) async fn run_before_hand_over(
     job: Job,

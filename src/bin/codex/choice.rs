@@ -54,10 +54,22 @@ pub(crate) fn is_named() -> bool {
 
 /// Finds the home of this run, and sets it in `environment`. Every command that is about a login calls this.
 pub(crate) fn locate(environment: &mut Environment) -> Result<ChosenHome, CommandError> {
+    locate_with(environment, ChosenHome::find)
+}
+
+/// As [`locate`] without the pinned folders, for a command that is about all accounts unless one is named.
+pub(crate) fn locate_without_pins(environment: &mut Environment) -> Result<ChosenHome, CommandError> {
+    locate_with(environment, ChosenHome::find_without_pins)
+}
+
+fn locate_with(
+    environment: &mut Environment,
+    find: impl FnOnce(&Environment, Option<&str>) -> Result<ChosenHome, accounts::Error>,
+) -> Result<ChosenHome, CommandError> {
     let chosen = match CHOSEN.get() {
         Some(chosen) => chosen.clone(),
         None => {
-            let found = ChosenHome::find(environment, NAMED.get().map(String::as_str))?;
+            let found = find(environment, NAMED.get().map(String::as_str))?;
             CHOSEN.get_or_init(|| found).clone()
         }
     };

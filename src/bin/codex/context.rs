@@ -40,6 +40,14 @@ impl CommandContext {
         Self::at(chosen, environment, output)
     }
 
+    /// As [`Self::open`], for the keeper, which serves all accounts unless one is named.
+    pub(crate) fn open_for_keeper(output: &mut Output) -> Result<Self, CommandError> {
+        let mut environment = Environment::of_process()?;
+        output.configure(&environment);
+        let chosen = choice::locate_without_pins(&mut environment)?;
+        Self::at(chosen, environment, output)
+    }
+
     /// As [`Self::open`], for a logout, which a `config.toml` that cannot be parsed does not prevent.
     pub(crate) fn open_for_logout(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;

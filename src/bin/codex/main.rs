@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod hand_over;
 mod help;
+mod history;
 mod import;
 mod log;
 mod login;
@@ -24,6 +25,7 @@ mod next_codex;
 mod next_output;
 mod next_version;
 mod output;
+mod pager;
 mod provider;
 mod refresh;
 mod run;
@@ -34,6 +36,7 @@ mod token;
 mod top;
 mod usage;
 mod watch;
+mod why;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -108,6 +111,11 @@ enum Command {
     Migrate(migrate::MigrateArguments),
     /// Print every change of the login, by any program, until interrupted
     Watch(watch::WatchArguments),
+    /// Print what happened to the login on this machine
+    #[command(name = "log")]
+    History(history::LogArguments),
+    /// Explain why the login does not work, or why it was lost the last time
+    Why(why::WhyArguments),
     /// Show all logins, their users and every change, on the whole screen; log out of them there
     Top(top::TopArguments),
     /// Run a command with a private home that holds an access token, and no refresh token
@@ -170,6 +178,8 @@ impl Command {
             Self::Doctor(doctor) => Some(doctor.json),
             Self::Refresh(refresh) => Some(refresh.json),
             Self::Watch(watch) => Some(watch.json),
+            Self::History(history) => Some(history.json),
+            Self::Why(why) => Some(why.json),
             Self::Account(account) => account.json(),
             Self::Sync(sync) => sync.json(),
             Self::AppServer(_)
@@ -190,6 +200,8 @@ impl Command {
             Self::Migrate(arguments) => migrate::run(arguments, output),
             Self::Refresh(arguments) => refresh::run(arguments, output),
             Self::Watch(arguments) => watch::run(arguments, output),
+            Self::History(arguments) => history::run(arguments, output),
+            Self::Why(arguments) => why::run(arguments, output),
             Self::Account(arguments) => account::run(arguments, output),
             Self::Top(arguments) => top::run(arguments, output),
             Self::Run(arguments) => run::run(arguments, output),

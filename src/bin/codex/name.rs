@@ -9,7 +9,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 20] = [
+pub(crate) const COMMANDS: [&str; 22] = [
     "--help",
     "--account",
     "-c",
@@ -18,6 +18,7 @@ pub(crate) const COMMANDS: [&str; 20] = [
     "completions",
     "doctor",
     "help",
+    "log",
     "login",
     "logout",
     "man",
@@ -30,6 +31,7 @@ pub(crate) const COMMANDS: [&str; 20] = [
     "top",
     "watch",
     "whoami",
+    "why",
 ];
 
 /// Returns the name by which this program was called.

@@ -280,6 +280,11 @@ impl Output {
         self.painted(text, paint, io::stdout().is_terminal())
     }
 
+    /// Returns `text` as it may be printed to stdout by another program.
+    pub(crate) fn for_stdout<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.shown(text, io::stdout().is_terminal())
+    }
+
     /// Returns `text` as it may be printed: no name of a file or text of a server can control the terminal.
     fn shown<'a>(&self, text: &'a str, terminal: bool) -> Cow<'a, str> {
         redaction::escape(text, if self.is_coloured(terminal) { Styles::Keep } else { Styles::Escape })

@@ -193,7 +193,7 @@ fn stamp(now: Timestamp) -> String {
 }
 
 /// Runs `wait`, which may block forever, on a detached thread. Never returns if the thread cannot be started.
-async fn in_thread(wait: impl FnOnce() + Send + 'static) {
+pub(crate) async fn in_thread(wait: impl FnOnce() + Send + 'static) {
     let (sender, ended) = oneshot::channel();
     let work = move || {
         wait();
@@ -229,7 +229,7 @@ async fn next_read(reads: &mut Receiver<u64>) {
     }
 }
 
-fn until_output_closed() {
+pub(crate) fn until_output_closed() {
     if peer::wait_until_closed(io::stdout()).is_err() {
         // Not supported by the system: the next line that is written detects it.
         loop {

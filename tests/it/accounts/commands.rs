@@ -288,3 +288,22 @@ fn a_link_of_the_users_own_is_never_replaced() {
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
     assert_eq!(home.codex(["token", "--account", "work"]).run().expect(0).out, "sk-2\n");
 }
+
+#[test]
+fn an_account_takes_less_than_a_hundred_kilobytes_before_its_first_use() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    fn blocks(path: &std::path::Path) -> u64 {
+        let own = std::fs::symlink_metadata(path).unwrap();
+        let inside = if own.is_dir() { crate::support::names(path) } else { Vec::new() };
+        own.blocks() + inside.into_iter().map(|name| blocks(&path.join(name))).sum::<u64>()
+    }
+
+    let world = World::with(&["work", "private"]);
+    let folder = world.document("private").parent().unwrap().to_owned();
+    let added = blocks(&folder) * 512;
+    world.run(["account", "run", "private", "--", "true"]).run().expect(0);
+    let with_links = blocks(&folder) * 512;
+    println!("{added} bytes, with the links of the folder {with_links}");
+    assert!(with_links < 100_000, "{added} {with_links}");
+}

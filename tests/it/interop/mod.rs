@@ -10,6 +10,9 @@ mod completions;
 mod codex_keychain;
 // Linux: mounts and procfs.
 #[cfg(target_os = "linux")]
+pub mod container;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
 mod containers;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
@@ -24,6 +27,9 @@ mod hand_over;
 #[cfg(target_os = "linux")]
 mod keyring3;
 mod provider;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+mod recipes;
 mod refused;
 // Linux: procfs.
 #[cfg(target_os = "linux")]

@@ -148,7 +148,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn start(run: Run, folder: &Path) -> Self {
+    /// Starts Codex in `folder`, and waits for its prompt.
+    pub fn start(run: Run, folder: &Path) -> Self {
         let terminal = Self { screen: Screen::start(run.at(folder), (120, 40)) };
         terminal.screen.shows("Ask Codex to do anything");
         terminal
@@ -160,14 +161,14 @@ impl Terminal {
     }
 
     /// Whether the last turn was this one and has ended.
-    fn shows_the_answer_to(&self, line: &str) -> bool {
+    pub fn shows_the_answer_to(&self, line: &str) -> bool {
         let screen = self.screen();
         let after = screen.rsplit(&format!("› {line}")).next();
         after.is_some_and(|after| after.contains("pong")) && !screen.contains("esc to interrupt")
     }
 
     /// Types `line` and presses Enter until `arrived`.
-    fn enter(&self, line: &str, arrived: impl Fn() -> bool) {
+    pub fn enter(&self, line: &str, arrived: impl Fn() -> bool) {
         self.screen.shows_no("esc to interrupt");
         self.screen.types(line);
         self.screen.shows(&format!("› {line}"));
