@@ -41,6 +41,7 @@ mod soak;
 mod store;
 mod structure;
 mod support;
+mod top;
 mod upgrade;
 mod watch;
 mod why;
