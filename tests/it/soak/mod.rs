@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+mod fleet_model;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod foreign;
@@ -84,7 +85,11 @@ impl Soak {
 
     /// Whether there is time for another operation.
     pub fn has_time(&self) -> bool {
-        self.began.elapsed() < self.time
+        !self.time_left().is_zero()
+    }
+
+    pub fn time_left(&self) -> Duration {
+        self.time.saturating_sub(self.began.elapsed())
     }
 
     pub fn count(&mut self, what: &'static str, times: usize) {
