@@ -197,7 +197,7 @@ fn read(process: u32, part: &str, to: impl std::io::Write) -> std::io::Result<()
             }
             for (number, entry) in (0..).zip(entries.chunks_exact(8)) {
                 // In memory, or swapped out. The other pages were never written to.
-                let mut page = [0; PAGE as usize];
+                let mut page = [0; 4096];
                 if entry[7] & 0xc0 != 0 && memory.read_exact_at(&mut page, at + number * PAGE).is_ok() {
                     to.write_all(&page)?;
                 }
