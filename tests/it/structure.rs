@@ -108,6 +108,23 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "overview",
+        &[
+            "accounts",
+            "clock",
+            "config",
+            "diagnosis",
+            "document",
+            "failpoint",
+            "home",
+            "keeper",
+            "manager",
+            "remedy",
+            "store",
+            "watch",
+        ],
+    ),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
 ];
 
@@ -140,6 +157,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
             "search_path",
             "service",
             "sync",
+            "terminal",
             "text",
         ],
     ),

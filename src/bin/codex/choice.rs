@@ -89,6 +89,11 @@ pub(crate) fn locate(
     Ok(chosen)
 }
 
+/// Returns whether `home` is that of this run.
+pub(crate) fn is_chosen(home: &Home) -> bool {
+    CHOSEN.get().is_some_and(|chosen| chosen.home == *home)
+}
+
 /// Makes the folder of the account that the next program is to use a home for it. Without `--account`, a fault of the home
 /// is left to that program.
 pub(crate) fn prepare(chosen: Result<ChosenHome, CommandError>) -> CommandOutcome {

@@ -94,7 +94,7 @@ fn try_reconcile(home: Home, environment: &Environment) -> Result<Option<LinkCha
     environment.home = HomeSetting::Named(set.home().path().to_owned());
     let deadline = LockDeadline::after(environment.lock_timeout.min(LOCK_TIMEOUT));
     let editor = AccountEditor::new(&set, &environment, &deadline, &|_| {});
-    editor.reconcile(&|home, job| child::run_at(home, job, child::WaitNotice::None, &deadline))
+    editor.reconcile(&|home, job| child::run_at(home, job, child::WaitNotice::Terminal, &deadline))
 }
 
 fn description(change: &LinkChange, document: &Path, login: &str) -> Vec<String> {

@@ -183,7 +183,7 @@ fn shells_complete_commands_options_and_stores() {
     for shell in SHELLS {
         let script = script(&home, shell);
         for (line, expected) in [
-            ("codex lo", &["login", "logout"][..]),
+            ("codex lo", &["log", "login", "logout"][..]),
             ("codex token --min", &["--min-ttl"]),
             ("codex login --store ", &["auto", "file", "keychain"]),
             ("codex migrate --to ", &["file", "keychain"]),

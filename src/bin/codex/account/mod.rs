@@ -169,11 +169,16 @@ impl AccountContext {
 
     /// Returns the context of a command for the home of `account`.
     fn at(&self, account: &Account, output: &mut Output) -> Result<CommandContext, CommandError> {
+        let (chosen, environment) = self.chosen(account)?;
+        CommandContext::at(chosen, environment, output)
+    }
+
+    fn chosen(&self, account: &Account) -> Result<(ChosenHome, Environment), CommandError> {
         let (home, mut environment) = (self.set.home_of(account)?, self.environment.clone());
         environment.home = HomeSetting::Named(home.path().to_owned());
         let mut chosen = ChosenHome::of_home(home);
         (chosen.account, chosen.reason) = (Some(account.clone()), AccountReason::Option);
-        CommandContext::at(chosen, environment, output)
+        Ok((chosen, environment))
     }
 
     /// Runs a change of the accounts, and says on a terminal which process it waits for.
@@ -215,6 +220,13 @@ pub(crate) fn check_uninstall(home: &Home, output: &Output) -> CommandOutcome {
         ));
     }
     Ok(())
+}
+
+/// Returns the home of the account `name` and the environment of a command for it, as `--account` chooses them.
+pub(crate) fn named(name: &str, output: &mut Output) -> Result<(ChosenHome, Environment), CommandError> {
+    let context = AccountContext::open(output)?;
+    let account = context.set.find(name)?.clone();
+    context.chosen(&account)
 }
 
 /// Says which account the present login has become.

@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOu
     let scope = logout::scope(arguments.force, arguments.local);
     if Stores::open(home.clone(), &context.environment)?.find()?.stored.is_some() {
         let command = format!("codex account remove {}", account.name);
-        let report = log_out(&context, &home, scope, &command)?;
+        let report = log_out(&context, &home, scope, &command, output)?;
         logout::check(&report, scope, output)?;
     }
     context.edit(output, |editor| editor.remove(&account.id))?;
@@ -91,7 +91,7 @@ pub(crate) fn log_out_all(scope: LogoutScope, output: &mut Output) -> CommandOut
     let mut first_failure = None;
     for (account, home) in homes {
         let name = account.map(|account| account.name.as_str());
-        let done = log_out(&context, &home, scope, "codex logout --all")
+        let done = log_out(&context, &home, scope, "codex logout --all", output)
             .and_then(|report| logout::check(&report, scope, output).map(|()| report));
         match done {
             Ok(report) => {
@@ -125,7 +125,9 @@ fn log_out(
     home: &Home,
     scope: LogoutScope,
     command: &str,
+    output: &Output,
 ) -> Result<LogoutReport, CommandError> {
-    let outcome = child::run_at(home, &Job::logout(scope), child::WaitNotice::Terminal, &context.deadline)?;
+    let notice = child::WaitNotice::of(output);
+    let outcome = child::run_at(home, &Job::logout(scope), notice, &context.deadline)?;
     outcome.into_logged_out().map_err(|failure| logout::not_revoked(failure, command))
 }
