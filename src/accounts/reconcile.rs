@@ -80,6 +80,16 @@ impl AccountEditor<'_> {
     /// # Errors
     /// As [`AccountWriter::adopt`] and [`AccountWriter::absorb`]; no login is lost, and the next call tries again.
     pub fn reconcile(&self, run: &JobRunner<'_>) -> Result<Option<LinkChange>, Error> {
+        match self.try_reconcile(run) {
+            // Another process has put it right meanwhile.
+            Err(Error::Changed { .. }) if AccountSet::open(self.home.clone())?.unlinked()?.is_none() => {
+                Ok(None)
+            }
+            done => done,
+        }
+    }
+
+    fn try_reconcile(&self, run: &JobRunner<'_>) -> Result<Option<LinkChange>, Error> {
         let set = AccountSet::open(self.home.clone())?;
         let Some(former) = set.unlinked()?.cloned() else { return Ok(None) };
         let Some(login) = FileStore::new(self.home.clone(), None).load(Duration::ZERO)? else {

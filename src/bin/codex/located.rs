@@ -17,6 +17,9 @@ use crate::output::Output;
 /// How long a command waits for other processes before it leaves the link as it is.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What messages call the login of another program.
+const FOREIGN_LOGIN: &str = "another program has logged in; that login";
+
 /// Finds the home of this run, and sets it in `environment`. Every command that is about a login calls this.
 pub(crate) fn locate(environment: &mut Environment, output: &Output) -> Result<ChosenHome, CommandError> {
     choice::locate(environment, Pins::Count, |home, environment| reconcile(home, environment, output))
@@ -33,7 +36,15 @@ pub(crate) fn locate_without_pins(
 /// Puts right what another program did to the link of the active account, and says what that was. A command goes on where
 /// that is not possible now.
 pub(crate) fn reconcile(home: Home, environment: &Environment, output: &Output) {
-    reconciled(home, environment).iter().for_each(|line| output.inform(line));
+    reconciled(home, environment, FOREIGN_LOGIN).iter().for_each(|line| output.inform(line));
+}
+
+/// Moves a login that this run has stored in place of the link into its account.
+pub(crate) fn reconcile_own_login(home: &Home, environment: &Environment, output: &Output) {
+    if is_unlinked(home) {
+        let lines = reconciled(home.clone(), environment, "this login");
+        lines.iter().for_each(|line| output.inform(line));
+    }
 }
 
 /// Does the same after every read of a watch, until this is dropped. A problem that stays is said once.
@@ -47,7 +58,7 @@ pub(crate) async fn keep_reconciled(
     while reads.changed().await.is_ok() {
         let (home, environment) = (home.clone(), environment.clone());
         let reconciled = move || match is_unlinked(&home) {
-            true => reconciled(home, &environment),
+            true => reconciled(home, &environment, FOREIGN_LOGIN),
             false => Vec::new(),
         };
         let Ok(lines) = tokio::task::spawn_blocking(reconciled).await else { continue };
@@ -63,11 +74,11 @@ fn is_unlinked(home: &Home) -> bool {
     AccountSet::open(home.clone()).is_ok_and(|set| matches!(set.unlinked(), Ok(Some(_))))
 }
 
-/// Puts it right, and returns lines that say what was done or why it was not.
-fn reconciled(home: Home, environment: &Environment) -> Vec<String> {
+/// Puts it right, and returns lines that say what was done or why it was not; `login` is what they call a new login.
+fn reconciled(home: Home, environment: &Environment, login: &str) -> Vec<String> {
     let document = home.document();
     match try_reconcile(home, environment) {
-        Ok(change) => change.map(|change| description(&change, &document)).unwrap_or_default(),
+        Ok(change) => change.map(|change| description(&change, &document, login)).unwrap_or_default(),
         Err(error) => {
             let document = document.display();
             vec![format!(
@@ -86,7 +97,7 @@ fn try_reconcile(home: Home, environment: &Environment) -> Result<Option<LinkCha
     editor.reconcile(&|home, job| child::run_at(home, job, child::WaitNotice::Terminal, &deadline))
 }
 
-fn description(change: &LinkChange, document: &Path) -> Vec<String> {
+fn description(change: &LinkChange, document: &Path, login: &str) -> Vec<String> {
     let document = document.display();
     match change {
         LinkChange::LoggedOut(account) => vec![format!(
@@ -105,10 +116,7 @@ fn description(change: &LinkChange, document: &Path) -> Vec<String> {
         )],
         LinkChange::LoggedIn { account, is_new, ended } => {
             let what = if *is_new { "is the new account" } else { "is in the account" };
-            let login = format!(
-                "another program has logged in; that login {what} {}, which is active now",
-                account.name
-            );
+            let login = format!("{login} {what} {}, which is active now", account.name);
             let ended =
                 ended.iter().map(|ended| format!("the login of the account {} has ended", ended.name));
             [login].into_iter().chain(ended).collect()

@@ -1,13 +1,14 @@
 //! What another program does to the link of the active account is put right by the next command.
 
 use std::fs;
+use std::process::{Child, Stdio};
 
-use scripted_authority::{Account, Ending, Endpoint, Step, TokenState};
+use scripted_authority::{Account, DeviceFlow, Ending, Endpoint, Step, TokenState};
 use serde_json::json;
 
 use super::logins::replace_link_by_login;
 use super::world::World;
-use crate::support::{Lines, eventually};
+use crate::support::eventually;
 
 /// What the logout of the real Codex does.
 fn log_out_as_codex(world: &World) {
@@ -198,20 +199,49 @@ fn a_command_goes_on_while_another_process_holds_the_lease() {
 }
 
 #[test]
-fn a_watch_notices_a_logout_and_a_login_by_another_program() {
+fn a_login_here_after_a_logout_by_another_program_is_in_its_account_at_once() {
+    let world = World::with(&["work", "private"]);
+    world.authority.visit_as(Account::numbered(1));
+    world.authority.adjust(|policy| policy.device = DeviceFlow::ApprovesAfter(1));
+    log_out_as_codex(&world);
+    world.run(["account", "list"]).run().expect(0);
+    let login = world.run(["login", "--device-auth", "--store", "file"]);
+    let ended = login.env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url()).run().expect(0);
+    assert!(ended.err.contains("this login is in the account work, which is active now"), "{ended}");
+    assert_eq!(world.active(), "work");
+    assert!(world.home.document().is_symlink());
+}
+
+/// What a process that runs on notices: a logout, and then a login.
+fn notices_both(words: &[&str], is_ready: impl Fn(&World, &Child) -> bool) {
     let mut world = World::with(&["work", "private"]);
-    let mut child = world.run(["watch"]).start();
-    let lines = Lines::of(child.stdout.take().unwrap());
-    lines.until(|line| line.contains("  now "));
+    let mut child = world.run(words.iter().copied()).into_command();
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("the process is ready", || is_ready(&world, &child));
     let work = world.document("work");
     log_out_as_codex(&world);
-    eventually("the login was not removed", || !work.exists());
+    eventually("the login is removed", || !work.exists());
     let again = world.authority.grant(Account::numbered(1));
     world.home.write("auth.json", again.auth_json());
-    eventually("the login was not moved", || work.exists() && world.home.document().is_symlink());
+    eventually("the login is moved", || work.exists() && world.home.document().is_symlink());
     child.kill().unwrap();
     child.wait().unwrap();
     world.grants[0] = again;
     assert_eq!(world.active(), "work");
     world.assert_whole();
+}
+
+#[test]
+fn a_watch_notices_a_logout_and_a_login_by_another_program() {
+    notices_both(&["watch"], |_, _| true);
+}
+
+#[test]
+fn a_keeper_notices_a_logout_and_a_login_by_another_program() {
+    notices_both(&["sync", "run"], |world, _| world.run(["sync", "status"]).run().code == Some(0));
+}
+
+#[test]
+fn an_app_server_notices_a_logout_and_a_login_by_another_program() {
+    notices_both(&["app-server"], |_, _| true);
 }

@@ -11,6 +11,7 @@ mod commands;
 mod crashes;
 mod foreign;
 mod logins;
+mod lost;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 mod running;

@@ -138,3 +138,22 @@ fn an_account_whose_folder_a_codex_runs_in_is_neither_removed_nor_unlinked() {
     let work = &world.grants[0].tokens.refresh_token;
     eventually("the revocation", || world.authority.state_of(work) == TokenState::Revoked);
 }
+
+#[test]
+fn the_service_is_not_uninstalled_while_a_codex_runs_in_the_folder_of_an_account() {
+    let world = World::with(&["work", "private"]);
+    let user = world.home.beside("user");
+    let uninstall = || world.run(["sync", "uninstall", "--dry-run"]).env("HOME", &user);
+    // A dry run needs no service manager.
+    let shown = world.run(["sync", "install", "--dry-run"]).env("HOME", &user).run().expect(0);
+    let line = shown.err.lines().find_map(|line| line.strip_prefix("would write ")).unwrap().to_owned();
+    let file = Path::new(line.trim_end_matches(':'));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, &shown.out).unwrap();
+    let running = Running::start(&world, world.document("private").parent().unwrap());
+    let ended = uninstall().run().refused(4);
+    assert!(ended.err.contains("Codex is running in the folder of the account private"), "{ended}");
+    drop(running);
+    let ended = uninstall().run().expect(0);
+    assert!(ended.err.contains("to make it a file: codex account unlink"), "{ended}");
+}

@@ -14,9 +14,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use codex_auth::accounts::{
-    self, Account, AccountEditor, AccountName, AccountReason, AccountSet, ChosenHome,
+    self, Account, AccountEditor, AccountName, AccountPlace, AccountReason, AccountSet, ActiveLink,
+    ChosenHome,
 };
 use codex_auth::config::HomeSetting;
+use codex_auth::diagnosis::programs_using;
 use codex_auth::store::{self, LockDeadline, Waiting};
 use codex_auth::{Environment, Home};
 use serde_json::json;
@@ -24,7 +26,7 @@ use serde_json::json;
 pub(crate) use self::remove::log_out_all;
 
 use crate::context::{CommandContext, WaitingLine};
-use crate::error::{CommandError, CommandOutcome};
+use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::located;
 use crate::output::{Output, path_text};
 
@@ -190,6 +192,34 @@ impl AccountContext {
         let editor = AccountEditor::new(&self.set, &self.environment, &self.deadline, &on_wait);
         Ok(change(&editor)?)
     }
+}
+
+/// Refuses a command while a Codex runs in the folder of one of `accounts`.
+fn check_unused<'a>(set: &AccountSet, accounts: impl IntoIterator<Item = &'a Account>) -> CommandOutcome {
+    for account in accounts.into_iter().filter(|account| account.place == AccountPlace::Folder) {
+        let users = programs_using(&set.home_of(account)?);
+        if !users.is_empty() {
+            let pids = question::pids(&users);
+            let message = format!("Codex is running in the folder of the account {} ({pids})", account.name);
+            return Err(
+                CommandError::new(Exit::TryAgain, message).hint("end it, then run the same command again")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to remove what keeps the accounts of `home` fresh while a Codex runs in the folder of one, and says what stays.
+pub(crate) fn check_uninstall(home: &Home, output: &Output) -> CommandOutcome {
+    let set = AccountSet::around(home.clone())?;
+    check_unused(&set, set.accounts())?;
+    if let ActiveLink::Account(_) = set.link() {
+        output.inform(&format!(
+            "{} stays a link to the active account; to make it a file: codex account unlink",
+            set.home().document().display()
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the home of the account `name` and the environment of a command for it, as `--account` chooses them.

@@ -1,7 +1,7 @@
 //! `codex account remove` and `codex logout --all`: logs out of accounts.
 
 use clap::Args;
-use codex_auth::accounts::{Account, AccountName, AccountPlace};
+use codex_auth::accounts::{Account, AccountName};
 use codex_auth::diagnosis::programs_using;
 use codex_auth::manager::Job;
 use codex_auth::manager::logout::{LogoutReport, LogoutScope};
@@ -9,10 +9,10 @@ use codex_auth::{Home, Stores};
 use serde_json::json;
 
 use super::question::{confirm, pids};
-use super::{AccountContext, account_name, tell_lost_pins};
+use super::{AccountContext, account_name, check_unused, tell_lost_pins};
 use crate::child;
 use crate::completions::ACCOUNT;
-use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::error::{CommandError, CommandOutcome};
 use crate::logout;
 use crate::output::{Output, path_text};
 
@@ -44,16 +44,7 @@ pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOu
     let context = AccountContext::open(output)?;
     let account = context.find(&arguments.name)?;
     let home = context.set.home_of(&account)?;
-    if account.place == AccountPlace::Folder {
-        let users = programs_using(&home);
-        if !users.is_empty() {
-            let message =
-                format!("Codex is running in the folder of the account {} ({})", account.name, pids(&users));
-            return Err(
-                CommandError::new(Exit::TryAgain, message).hint("end it, then run the same command again")
-            );
-        }
-    }
+    check_unused(&context.set, [&account])?;
     let was_active = context.set.active() == Some(&account);
     let others = if was_active { programs_using(context.home()) } else { Vec::new() };
     if !arguments.yes {

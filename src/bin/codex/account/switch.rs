@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::question::{ask, can_ask, confirm, pids};
-use super::{AccountContext, account_name, tell_adopted, tell_lost_pins};
+use super::{AccountContext, account_name, check_unused, tell_adopted, tell_lost_pins};
 use crate::completions::ACCOUNT;
 use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
@@ -208,17 +208,7 @@ fn report(
 )]
 pub(super) fn unlink(_arguments: &UnlinkArguments, output: &mut Output) -> CommandOutcome {
     let context = AccountContext::open(output)?;
-    if let Some(active) = context.set.active() {
-        let home = context.set.home_of(active)?;
-        let users = programs_using(&home);
-        if home != *context.home() && !users.is_empty() {
-            let message =
-                format!("Codex is running in the folder of the account {} ({})", active.name, pids(&users));
-            return Err(
-                CommandError::new(Exit::TryAgain, message).hint("end it, then run the same command again")
-            );
-        }
-    }
+    check_unused(&context.set, context.set.active())?;
     let account = context.edit(output, |editor| editor.unlink())?;
     if output.is_json() {
         output.report(json!({"unlinked": account.name.as_str()}))?;

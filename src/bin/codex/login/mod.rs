@@ -22,6 +22,7 @@ use crate::arguments::STORES;
 use crate::context::CommandContext;
 use crate::daemon::DaemonArguments;
 use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIPE_AN_API_KEY};
+use crate::located;
 use crate::name;
 use crate::output::Output;
 use crate::replaced::remember_user;
@@ -164,6 +165,7 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     let context = CommandContext::open(output)?;
     let (chosen, environment) = (context.chosen.clone(), context.environment.clone());
     let done = options.log_in(context, output);
+    located::reconcile_own_login(&chosen.home, &environment, output);
     if let Some(account) = &chosen.account
         && let Ok(set) = AccountSet::around(chosen.home)
     {
