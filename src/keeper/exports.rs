@@ -75,8 +75,11 @@ impl ExportServer {
             let snapshot = snapshots.borrow_and_update().clone();
             let (home, now) = (self.shared.home.clone(), self.shared.clock.now());
             let before: Vec<_> = self.served.iter().map(|served| served.written.clone()).collect();
-            let outcome =
-                tokio::task::spawn_blocking(move || write_all(&home, &snapshot, now, &before)).await;
+            // An account without exports costs no thread.
+            let outcome = match before.is_empty() && has_none(&home) {
+                true => Ok(Ok(WriteOutcome::default())),
+                false => tokio::task::spawn_blocking(move || write_all(&home, &snapshot, now, &before)).await,
+            };
             match outcome {
                 Ok(Ok(outcome)) => {
                     self.log(outcome.failures);
@@ -92,9 +95,11 @@ impl ExportServer {
             }
             let earliest = tokio::time::Instant::now() + FOLDER_PAUSE;
             let folder_change = async {
-                tokio::time::sleep_until(earliest).await;
                 match &mut folders {
-                    Some((_, watch)) => watch.next().await,
+                    Some((_, watch)) => {
+                        tokio::time::sleep_until(earliest).await;
+                        watch.next().await;
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -156,6 +161,11 @@ impl WrittenExport {
     fn is_in_place(&self) -> bool {
         self.export.link().is_none() && self.folder.is_at(&self.export.folder)
     }
+}
+
+/// Whether `home` has neither exports nor homes of runs.
+fn has_none(home: &Home) -> bool {
+    [home.export_list(), home.runs()].iter().all(|path| filesystem::presence(path) == Presence::Absent)
 }
 
 /// Writes or removes the documents of all exports of `home`, and returns those whose folder can be used. Those that were
