@@ -78,9 +78,16 @@ impl ExportServer {
             let snapshot = snapshots.borrow_and_update().clone();
             let (home, now) = (self.shared.home.clone(), self.shared.clock.now());
             let before: Vec<_> = self.served.iter().map(|served| served.written.clone()).collect();
-            let work = move || (sweep(&home), write_all(&home, &snapshot, now, &before));
+            // An account without exports and runs costs no thread.
+            let work = match before.is_empty() && has_none(&home) {
+                true => Ok((PrivateHomes::None, Ok(WriteOutcome::default()))),
+                false => {
+                    let work = move || (sweep(&home), write_all(&home, &snapshot, now, &before));
+                    tokio::task::spawn_blocking(work).await
+                }
+            };
             let mut homes = PrivateHomes::None;
-            match tokio::task::spawn_blocking(work).await {
+            match work {
                 Ok((left, Ok(outcome))) => {
                     homes = left;
                     self.log(outcome.failures);
@@ -96,9 +103,11 @@ impl ExportServer {
             }
             let earliest = tokio::time::Instant::now() + FOLDER_PAUSE;
             let folder_change = async {
-                tokio::time::sleep_until(earliest).await;
                 match &mut folders {
-                    Some((_, watch)) => watch.next().await,
+                    Some((_, watch)) => {
+                        tokio::time::sleep_until(earliest).await;
+                        watch.next().await;
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -175,6 +184,11 @@ fn sweep(home: &Home) -> PrivateHomes {
         tracing::warn!(%error, "cannot remove the homes of runs that have ended");
         PrivateHomes::None
     })
+}
+
+/// Whether `home` has neither exports nor homes of runs.
+fn has_none(home: &Home) -> bool {
+    [home.export_list(), home.runs()].iter().all(|path| filesystem::presence(path) == Presence::Absent)
 }
 
 /// Writes or removes the documents of all exports of `home`, and returns those whose folder can be used. Those that were

@@ -128,7 +128,8 @@ fn keeps_its_promises() {
     let mut their_cases: Vec<_> = (1..=theirs).map(Case::Theirs).collect();
     shuffle(&mut soak.random, &mut their_cases);
     // Cases are taken from the end: some of each first.
-    let some = their_cases.split_off(their_cases.len().saturating_sub(4));
+    let first = if soak.is_long() { their_cases.len() } else { 4 };
+    let some = their_cases.split_off(their_cases.len().saturating_sub(first));
     let last = cases.split_off(cases.len().saturating_sub(24));
     let cases: Vec<_> = their_cases.into_iter().chain(cases).chain(last).chain(some).collect();
     soak.count("cases in the whole table", cases.len());
