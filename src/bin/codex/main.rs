@@ -30,6 +30,7 @@ mod provider;
 mod refresh;
 mod run;
 mod runtime;
+mod screen_line;
 mod status;
 mod sync;
 mod token;

@@ -4,10 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::details;
-use super::look::{Look, Tone, columns, wrap};
+use super::look::{Look, Piece, Tone, columns, wrap};
 use super::model::{EventRow, LoginRow, Model};
 use super::moments::relative;
-use super::times::clock_time;
 
 /// The smallest window in which the dashboard is of use.
 const MIN_WIDTH: u16 = 60;
@@ -17,9 +16,6 @@ const MARGIN: u16 = 1;
 /// The lines that the events keep while a report is shown, if there is room.
 const MIN_EVENTS: u16 = 3;
 const GAP: usize = 2;
-
-/// A text with its tone.
-pub(super) type Piece = (String, Tone);
 
 /// The lines of a window, filled from the top and from the bottom.
 pub(super) struct Canvas<'a> {
@@ -202,7 +198,7 @@ fn events(canvas: &mut Canvas<'_>, y: u16, bottom: u16, model: &Model) {
 }
 
 fn event_line(event: &EventRow, has_names: bool) -> Vec<Piece> {
-    let mut pieces = vec![(format!("{}  ", clock_time(event.at)), Tone::Faint)];
+    let mut pieces = vec![(format!("{}  ", event.time), Tone::Faint)];
     if has_names {
         let name = event.account.as_deref().unwrap_or("-");
         pieces.push((format!("{name:<12}  "), Tone::Plain));
@@ -291,7 +287,7 @@ fn prompt(canvas: &mut Canvas<'_>, model: &Model) -> (Option<Position>, u16) {
         } else {
             String::new()
         };
-        let keys = "/login  /logout  /refresh  /quit";
+        let keys = "/login  /logout  /refresh  /why  /quit";
         canvas.line(top + 2, &[(format!("{select}{keys}   Tab completes, q quits"), Tone::Faint)]);
     }
     let column = columns(model.prompt.before_cursor()).min(canvas.width().saturating_sub(2));
@@ -310,7 +306,7 @@ mod tests {
     use super::super::keys::{paste, press};
     use super::super::model::{KeeperRow, Report};
     use super::*;
-    use crate::output::{LineKind, ScreenLine};
+    use crate::screen_line::{LineKind, ScreenLine};
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
     const DARK: Look = Look { is_coloured: true, is_unicode: true };
@@ -345,7 +341,7 @@ mod tests {
         old.hints = vec!["log in again: codex login".to_owned()];
         model.logins = vec![work, old];
         model.add_event(EventRow {
-            at: at(-60),
+            time: "07:59:00".to_owned(),
             account: Some("work".to_owned()),
             what: "refreshed".to_owned(),
             details: "by codex (pid 812)".to_owned(),
@@ -415,7 +411,7 @@ mod tests {
         |
         | ──────────────────────────────────────────────────────────────────────────────
         | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /quit   Tab completes, q quits
+        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
         press_all(&mut model, "↓");
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
@@ -442,7 +438,7 @@ mod tests {
         |
         | ──────────────────────────────────────────────────────────────────────────────
         | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /quit   Tab completes, q quits
+        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
     }
 
@@ -499,7 +495,7 @@ mod tests {
         | hint: line 5
         | ──────────────────────────────────────────────────────────────────────────────
         | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /quit   Tab completes, q quits
+        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
         let _ = press(&mut model, KeyEvent::new(KeyCode::PageDown, KeyModifiers::NONE));
         assert!(!text(&model, DARK, (80, 24)).contains("line 5\n"));

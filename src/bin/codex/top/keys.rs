@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::model::{Model, Report};
 use super::prompt::Question;
 use super::slash::{SlashCommand, SlashLine};
-use crate::output::{LineKind, ScreenLine};
+use crate::screen_line::{LineKind, ScreenLine};
 
 /// The lines by which Page Up and Page Down scroll.
 const PAGE: usize = 5;

@@ -11,7 +11,6 @@ mod moments;
 mod prompt;
 mod screen;
 mod slash;
-mod times;
 
 use std::io::{self, IsTerminal as _};
 
@@ -29,7 +28,8 @@ use self::model::{EventRow, MAX_EVENTS, Model, Report};
 use self::screen::Screen;
 use self::slash::{SlashCommand, SlashLine};
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::output::{LineKind, Output, ScreenLine, path_text};
+use crate::output::{Output, path_text};
+use crate::screen_line::{LineKind, ScreenLine};
 use crate::{choice, log, runtime};
 
 /// How far back the events go that are shown at the start.
