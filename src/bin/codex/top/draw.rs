@@ -193,17 +193,19 @@ fn events(canvas: &mut Canvas<'_>, y: u16, bottom: u16, model: &Model) {
     let has_names = model.events.iter().any(|event| event.account.is_some());
     let first = model.events.len().saturating_sub(room);
     for (event, y) in model.events.iter().skip(first).zip(y + 1..bottom) {
-        canvas.line(y, &event_line(event, has_names));
+        canvas.line(y, &event_line(event, has_names, &model.today));
     }
 }
 
-fn event_line(event: &EventRow, has_names: bool) -> Vec<Piece> {
-    let mut pieces = vec![(format!("{}  ", event.time), Tone::Faint)];
+/// Returns an event with its time, or its day and minute if it is not of `today`.
+fn event_line(event: &EventRow, has_names: bool, today: &str) -> Vec<Piece> {
+    let shown = if event.time.starts_with(today) { event.time.get(11..) } else { event.time.get(5..16) };
+    let mut pieces = vec![(format!("{:<11}  ", shown.unwrap_or(&event.time)), Tone::Faint)];
     if has_names {
         let name = event.account.as_deref().unwrap_or("-");
-        pieces.push((format!("{name:<12}  "), Tone::Plain));
+        pieces.push((format!("{name:<10}  "), Tone::Plain));
     }
-    pieces.push((format!("{:<15}  ", event.what), event.tone));
+    pieces.push((format!("{:<16}  ", event.what), event.tone));
     pieces.push((event.details.clone(), Tone::Plain));
     pieces
 }
@@ -329,6 +331,8 @@ mod tests {
 
     fn model() -> Model {
         let mut model = Model::new("/home/ada/.codex".to_owned(), at(0));
+        // Whatever the time zone of the test.
+        model.today = "2027-01-15".to_owned();
         let mut work = login(Some("work"), "ada@example.com (pro)", LoginHealth::Usable, 11_520);
         work.is_active = true;
         work.workspace = Some("acct-1".to_owned());
@@ -341,7 +345,7 @@ mod tests {
         old.hints = vec!["log in again: codex login".to_owned()];
         model.logins = vec![work, old];
         model.add_event(EventRow {
-            time: "07:59:00".to_owned(),
+            time: "2027-01-15 07:59:00".to_owned(),
             account: Some("work".to_owned()),
             what: "refreshed".to_owned(),
             details: "by codex (pid 812)".to_owned(),
@@ -388,57 +392,27 @@ mod tests {
     fn a_window_of_80x24_shows_all_logins_and_the_selected_one_in_full() {
         let mut model = model();
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
-        | codex top  /home/ada/.codex
-        |
-        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
-        | ▸ work *   ada@example.com (pro)   usable    in 3 h 12 min  file
-        |   old      bob@example.com (plus)  poisoned  48 min ago     file
-        |
-        | ── work, ada@example.com (pro) (active) ──────────────────────────────────────
-        | state      usable
-        | stored in  file store, /home/ada/.codex/auth.json
-        | workspace  acct-1
         | programs   codex (pid 4711), codex (pid 4712)
         | keeper     pid 812, refreshes in 2 h 46 min
         | exports    /home/ada/codex-export
         | ── events ────────────────────────────────────────────────────────────────────
-        | 07:59:00  work          refreshed        by codex (pid 812)
+        | 07:59:00     work        refreshed         by codex (pid 812)
         |
         |
         |
         |
-        |
-        |
-        | ──────────────────────────────────────────────────────────────────────────────
-        | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
         press_all(&mut model, "↓");
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
-        | codex top  /home/ada/.codex
-        |
-        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
-        |   work *   ada@example.com (pro)   usable    in 3 h 12 min  file
-        | ▸ old      bob@example.com (plus)  poisoned  48 min ago     file
-        |
-        | ── old, bob@example.com (plus) ───────────────────────────────────────────────
-        | state      poisoned: the refresh token was already used, by a program that did
-        |            not save the new one
-        | hint       log in again: /login
-        | stored in  file store, /home/ada/.codex/auth.json
         | programs   none
         | keeper     none is running
         | exports    none
         | ── events ────────────────────────────────────────────────────────────────────
-        | 07:59:00  work          refreshed        by codex (pid 812)
+        | 07:59:00     work        refreshed         by codex (pid 812)
         |
         |
         |
         |
-        |
-        | ──────────────────────────────────────────────────────────────────────────────
-        | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
     }
 
@@ -472,30 +446,15 @@ mod tests {
         }
         model.report = Some(report);
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
-        | codex top  /home/ada/.codex
-        |
-        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
-        | ▸ work *   ada@example.com (pro)   usable    in 3 h 12 min  file
-        |   old      bob@example.com (plus)  poisoned  48 min ago     file
-        |
-        | ── work, ada@example.com (pro) (active) ──────────────────────────────────────
-        | state      usable
-        | stored in  file store, /home/ada/.codex/auth.json
-        | workspace  acct-1
         | programs   codex (pid 4711), codex (pid 4712)
         | keeper     pid 812, refreshes in 2 h 46 min
         | exports    /home/ada/codex-export
         | ── events ────────────────────────────────────────────────────────────────────
-        | 07:59:00  work          refreshed        by codex (pid 812)
+        | 07:59:00     work        refreshed         by codex (pid 812)
         | ── /refresh work ────────────────────────────────────── PgUp PgDn  Esc closes
         | hint: line 1
         | hint: line 2
         | hint: line 3
-        | hint: line 4
-        | hint: line 5
-        | ──────────────────────────────────────────────────────────────────────────────
-        | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
         let _ = press(&mut model, KeyEvent::new(KeyCode::PageDown, KeyModifiers::NONE));
         assert!(!text(&model, DARK, (80, 24)).contains("line 5\n"));

@@ -106,7 +106,7 @@ impl Dashboard {
             self.model.select(name);
         }
         loop {
-            self.model.now = self.clock.now();
+            self.model.set_now(self.clock.now());
             self.screen.show(&self.model)?;
             let wait = self.model.until_changed();
             let tick = async {

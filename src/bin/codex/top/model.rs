@@ -32,6 +32,8 @@ pub(super) struct Model {
     /// The folder of the logins.
     pub(super) home: String,
     pub(super) now: Timestamp,
+    /// The local date of now.
+    pub(super) today: String,
     pub(super) logins: Vec<LoginRow>,
     /// The position of the login that commands are about.
     pub(super) selected: usize,
@@ -76,6 +78,7 @@ pub(super) struct KeeperRow {
 /// An event of a login.
 #[derive(Clone, Debug)]
 pub(super) struct EventRow {
+    /// The local date and time, to the second.
     pub(super) time: String,
     pub(super) account: Option<String>,
     pub(super) what: String,
@@ -112,6 +115,7 @@ impl Model {
         Self {
             home: plain(&home),
             now,
+            today: date(now),
             logins: Vec::new(),
             selected: 0,
             events: VecDeque::new(),
@@ -119,6 +123,12 @@ impl Model {
             prompt: Prompt::default(),
             report: None,
         }
+    }
+
+    /// Sets the time.
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+        self.today = date(now);
     }
 
     /// Returns the selected login.
@@ -211,7 +221,7 @@ impl EventRow {
         let by = event.by.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
         let email = event.email.as_deref().map(|email| format!("{} · ", plain(email))).unwrap_or_default();
         Self {
-            time: time(event.at),
+            time: history::local(event.at),
             account: event.account.as_ref().map(ToString::to_string),
             what: event.change.to_string(),
             details: format!("{email}by {by}"),
@@ -236,7 +246,7 @@ impl EventRow {
         let parts = [record.event.to_string(), format!("by {}", record.process())];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Self {
-            time: time(record.at),
+            time: history::local(record.at),
             account: of.account.as_ref().map(ToString::to_string),
             what: record.event.word().to_owned(),
             details: printable(&parts.join(" · "), LONGEST_REASON),
@@ -245,10 +255,8 @@ impl EventRow {
     }
 }
 
-/// Returns the local date of an event without the year, and its time.
-fn time(at: Timestamp) -> String {
-    let local = history::local(at);
-    local.get(5..).unwrap_or(&local).to_owned()
+fn date(at: Timestamp) -> String {
+    history::local(at).chars().take(10).collect()
 }
 
 fn tone(change: LoginChange) -> Tone {
