@@ -153,7 +153,7 @@ impl fmt::Display for Explanation {
         write!(f, "{}", self.condition.sentence())?;
         match self.explained {
             Some(explained) if explained != self.condition => {
-                write!(f, "\nthe last sign-out: {}", explained.sentence())?;
+                write!(f, "\nthe last sign-out that is recorded: {}", explained.sentence())?;
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use scripted_authority::{Account, Authority, Endpoint, Grant, Step};
 use serde_json::Value;
 
-use super::table::check;
+use super::table::{check, is_row};
 use crate::support::{Ended, Run, TestHome};
 
 pub struct World {
@@ -77,6 +77,22 @@ impl World {
         check(scenario, &self.why());
         let words = self.codex(["why"]).run().expect(0);
         assert!(words.out.lines().count() >= 2, "{words}");
+        self.knows_nothing_false_without_one_event(scenario);
+    }
+
+    /// Checks that nothing else becomes known where a process was killed before it recorded one of the events.
+    #[track_caller]
+    fn knows_nothing_false_without_one_event(&self, scenario: &str) {
+        let file = self.home.file("codex-auth/history/events.jsonl");
+        let Ok(whole) = fs::read_to_string(&file) else { return };
+        for lost in 0..whole.lines().count() {
+            let rest = whole.split_inclusive('\n').enumerate().filter(|(at, _)| *at != lost);
+            fs::write(&file, rest.map(|(_, line)| line).collect::<String>()).unwrap();
+            let why = self.why();
+            let is_silent = why["causes"].as_array().unwrap().is_empty();
+            assert!(is_silent || why["certainty"] != "known" || is_row(scenario, &why), "{lost}: {why:#}");
+        }
+        fs::write(&file, whole).unwrap();
     }
 
     /// The events of the home, one a line.
