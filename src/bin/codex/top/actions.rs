@@ -124,6 +124,6 @@ fn without_account(options: &[String]) -> Vec<&String> {
 }
 
 /// Returns a line with its commands as they are typed on the screen.
-pub(super) fn on_screen(line: ScreenLine) -> ScreenLine {
-    ScreenLine { text: in_slashes(&line.text), ..line }
+pub(super) fn on_screen(line: &ScreenLine) -> ScreenLine {
+    ScreenLine { text: in_slashes(&line.text), kind: line.kind }
 }

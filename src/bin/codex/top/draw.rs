@@ -330,7 +330,7 @@ mod tests {
     }
 
     fn model() -> Model {
-        let mut model = Model::new("/home/ada/.codex".to_owned(), at(0));
+        let mut model = Model::new("/home/ada/.codex", at(0));
         // Whatever the time zone of the test.
         model.today = "2027-01-15".to_owned();
         let mut work = login(Some("work"), "ada@example.com (pro)", LoginHealth::Usable, 11_520);

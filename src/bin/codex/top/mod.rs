@@ -91,7 +91,7 @@ struct Dashboard {
 impl Dashboard {
     fn open(overview: Overview, look: Look) -> Result<Self, CommandError> {
         let clock = Clock::system();
-        let mut model = Model::new(path_text(overview.home().path()), clock.now());
+        let mut model = Model::new(&path_text(overview.home().path()), clock.now());
         let since = model.now.checked_sub(SHOWN_HISTORY).unwrap_or(Timestamp::MIN);
         let events = overview.recorded_events(since, MAX_EVENTS);
         events.iter().for_each(|event| model.add_event(EventRow::recorded(event)));
@@ -176,7 +176,7 @@ impl Dashboard {
     fn show_line(&mut self, line: Option<ScreenLine>) {
         let Some(report) = &mut self.model.report else { return };
         match line {
-            Some(line) => report.add(actions::on_screen(line)),
+            Some(line) => report.add(actions::on_screen(&line)),
             None => {
                 report.is_running = false;
                 self.lines = None;

@@ -111,9 +111,9 @@ impl Report {
 }
 
 impl Model {
-    pub(super) fn new(home: String, now: Timestamp) -> Self {
+    pub(super) fn new(home: &str, now: Timestamp) -> Self {
         Self {
-            home: plain(&home),
+            home: plain(home),
             now,
             today: date(now),
             logins: Vec::new(),
