@@ -32,6 +32,7 @@ mod refresh;
 mod replaced;
 mod run;
 mod runtime;
+mod screen_line;
 mod status;
 mod sync;
 mod token;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Command;
 
-use super::{Run, eventually, search_path};
+use super::{Run, children, eventually, search_path};
 
 /// A terminal, which is ended on drop.
 pub struct Screen {
@@ -94,9 +94,12 @@ impl Screen {
         self.ask(&["display-message", "-p", "#{alternate_on}"]).trim() == "1"
     }
 
-    /// The process that the terminal was started with.
-    pub fn pid(&self) -> u32 {
-        self.ask(&["display-message", "-p", "#{pane_pid}"]).trim().parse().unwrap()
+    /// Sends a signal to the program that the shell of the terminal runs.
+    pub fn signal(&self, name: &str) {
+        let shell = self.ask(&["display-message", "-p", "#{pane_pid}"]).trim().parse().unwrap();
+        let pids = children(shell).into_iter().map(|pid| pid.to_string());
+        let sent = Command::new("kill").arg(format!("-{name}")).args(pids).status().unwrap();
+        assert!(sent.success(), "{name}");
     }
 
     /// The settings of the terminal.

@@ -162,3 +162,18 @@ fn a_command_is_about_the_selected_account_only() {
     screen.shows("error: not logged in");
     screen.shows("hint: log in first: /login");
 }
+
+#[test]
+fn why_explains_the_state_and_names_the_next_command() {
+    let machine = &mut Machine::with_file();
+    let world = World::new(machine);
+    let grant = world.log_in(1);
+    let screen = dashboard(&world);
+    world.authority.end(grant.id, scripted_authority::Ending::WholeGrant);
+    world.codex(["refresh"]).run().expect(3);
+    enter(&screen, "/why");
+    screen.shows("── /why ─");
+    screen.shows("hint: log in again: /login");
+    screen.shows("Esc closes");
+    assert_no_secret(&world, &screen);
+}

@@ -18,14 +18,14 @@ fn logins_refreshes_and_logouts_by_other_programs_appear() {
     // By a program that records nothing, as Codex does.
     let grant = world.authority.grant(Account::numbered(1));
     world.machine.store_text(grant.auth_json());
-    screen.shows("login            person1@example.com by another program");
+    screen.shows("login             person1@example.com · by another program");
     screen.shows("usable");
     // By another process of this program.
     world.codex(["refresh"]).run().expect(0);
     screen.shows("refreshed");
     screen.shows("by codex (pid");
     fs::remove_file(world.machine.home.document()).unwrap();
-    screen.shows("logout           by another program");
+    screen.shows("logout            by another program");
     screen.shows("logged out");
     assert_no_secret(&world, &screen);
 }
@@ -40,7 +40,7 @@ fn a_poisoned_login_says_why_and_what_to_do() {
     world.codex(["refresh"]).run().expect(3);
     screen.shows("state      poisoned: the refresh token was revoked");
     screen.shows("hint       log in again: /login");
-    screen.shows("poisoned         ");
+    screen.shows("poisoned          ");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! What the dashboard needs of a terminal, and how it leaves one.
 
 use super::{USUAL, dashboard, start};
-use crate::interop::shared_daemon::signal;
 use crate::login::world::World;
-use crate::support::{Machine, Run, Screen, children, eventually};
+use crate::support::{Machine, Run, Screen, eventually};
 
 #[test]
 fn without_a_terminal_or_a_cursor_it_names_the_commands_that_need_none() {
@@ -51,11 +50,6 @@ fn colours_are_left_out_where_the_user_wants_none() {
     assert!(!coloured(world.codex(["top"]).env("NO_COLOR", "1")));
 }
 
-/// The program under the shell of a terminal.
-fn program(screen: &Screen) -> u32 {
-    children(screen.pid())[0]
-}
-
 #[test]
 fn a_signal_that_ends_it_restores_the_terminal() {
     for name in ["TERM", "HUP", "INT"] {
@@ -64,7 +58,7 @@ fn a_signal_that_ends_it_restores_the_terminal() {
         let screen = dashboard(&world);
         assert!(screen.is_alternate());
         let during = screen.settings();
-        signal(program(&screen), name);
+        screen.signal(name);
         screen.shows("exit code 130");
         assert_restored(&screen, &during);
     }
