@@ -315,3 +315,38 @@ fn encode(record: &LoginRecord) -> Result<Zeroizing<Vec<u8>>, Error> {
     serde_json::to_writer(&mut *bytes, &file).map_err(|_| Error::Sealing)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(stage: LoginStage) -> Zeroizing<Vec<u8>> {
+        let provenance = Provenance::new(Some("https://issuer".to_owned()), None);
+        encode(&LoginRecord { stage, provenance, at: Timestamp::UNIX_EPOCH, item: None }).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_a_later_stage_is_not_read() {
+        let (code, verifier) = (Secret::from("c"), Secret::from("v"));
+        let bytes = written(LoginStage::Requested(SentCode { code, verifier, redirect_uri: "r".to_owned() }));
+        let Some(LoginRecord { stage: LoginStage::Requested(read), provenance, .. }) = decode(&bytes) else {
+            panic!("it is a code")
+        };
+        assert_eq!((read.code.expose(), read.verifier.expose(), &*read.redirect_uri), ("c", "v", "r"));
+        assert_eq!(provenance.issuer.as_deref(), Some("https://issuer"));
+        let later = String::from_utf8(bytes.to_vec()).unwrap().replace(REQUESTED, "later");
+        assert!(decode(later.as_bytes()).is_none());
+        assert!(super::super::rescue::decode(&bytes).is_none(), "other versions set it aside");
+
+        let document = AuthDocument::parse(br#"{"OPENAI_API_KEY":"sk-1"}"#).unwrap();
+        let before = vec![Secret::from("rt").fingerprint()];
+        let commit = LoginCommit { document: document.clone(), replaced: vec![document], before };
+        let Some(LoginRecord { stage: LoginStage::Committing(read), .. }) =
+            decode(&written(LoginStage::Committing(Box::new(commit))))
+        else {
+            panic!("it is a commit")
+        };
+        assert_eq!((read.replaced.len(), read.before.len()), (1, 1));
+        assert_eq!(read.document.revision(), read.replaced[0].revision());
+    }
+}

@@ -35,7 +35,7 @@ pub(super) enum LoginRemainder {
 
 /// Whether the document of a killed login is stored.
 enum CommitState {
-    Stored,
+    Stored(StoreKind, Box<AuthDocument>),
     NotStored,
     /// The stored document may descend from it.
     Unknown,
@@ -60,7 +60,14 @@ impl Writer<'_> {
             LoginStage::Received(tokens) => Vec::from_iter(of_tokens(tokens, provenance, at, item.clone())),
             LoginStage::Committing(commit) => {
                 let ended = match self.commit_state(&commit, item.is_some())? {
-                    CommitState::Stored => commit.replaced,
+                    CommitState::Stored(kind, stored) => {
+                        // The process may have been killed before it recorded the commit.
+                        self.record(|state| {
+                            state.store = Some(kind);
+                            state.mark_current(&stored);
+                        })?;
+                        commit.replaced
+                    }
                     CommitState::NotStored => vec![commit.document],
                     CommitState::Unknown => {
                         self.set_aside(path, "the stored login may descend from it")?;
@@ -90,7 +97,9 @@ impl Writer<'_> {
                 content => content?,
             };
             match content.document() {
-                Some(stored) if commit.is_in(stored) => return Ok(CommitState::Stored),
+                Some(stored) if commit.is_in(stored) => {
+                    return Ok(CommitState::Stored(kind, Box::new(stored.clone())));
+                }
                 Some(stored) if commit.may_precede(stored) => state = CommitState::Unknown,
                 _ => {}
             }

@@ -147,11 +147,15 @@ fn an_interruption_after_the_commit_keeps_the_new_login_and_reports_what_was_ski
         hold.arrived(TEST_TIMEOUT).unwrap();
         login.signal("INT");
         let ended = login.finish().expect(0);
-        let warning =
-            "warning: interrupted before the tokens of the old login were revoked; they may stay valid";
+        let warning = "warning: interrupted before the tokens of the old login were revoked; \
+                       the next refresh or login revokes them";
         assert_eq!(ended.err.lines().last(), Some(warning), "{ended}");
         assert_ne!(world.stored_token("refresh_token"), old.tokens.refresh_token);
         world.codex(["token"]).run().expect(0);
+        drop(hold);
+        world.codex(["refresh"]).run().expect(0);
+        assert_ne!(world.state_of(&old.tokens.refresh_token), scripted_authority::TokenState::Live);
+        assert_eq!(world.live_grants(), 1);
     });
 }
 

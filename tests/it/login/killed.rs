@@ -1,8 +1,10 @@
 //! Logins that are killed at any step: the next command leaves exactly the grants alive that are stored.
 
 use scripted_authority::{DeviceFlow, Endpoint, Step, TokenState};
+use serde_json::json;
 
 use super::world::{Login, World};
+use crate::app_server::client::Client;
 use crate::support::{Ended, Machine, in_private_network_over_both_stores, over_both_stores, web};
 
 in_private_network_over_both_stores!(a_browser_login_that_is_killed_at_any_step_leaves_no_grant_behind);
@@ -13,6 +15,10 @@ over_both_stores![
     a_killed_login_keeps_what_its_policy_keeps,
     a_login_that_replaces_one_with_an_api_key_and_is_killed_leaves_no_grant_behind,
 ];
+
+// Linux: strace.
+#[cfg(target_os = "linux")]
+over_both_stores!(a_login_that_is_killed_at_a_system_call_leaves_no_grant_behind);
 
 /// The steps of a login under the lease.
 const STEPS: [Killed; 8] = [
@@ -166,6 +172,48 @@ fn a_login_that_replaces_one_with_an_api_key_and_is_killed_leaves_no_grant_behin
         world.codex(["migrate", "--to", kind]).run().expect(0);
         let is_alive = world.state_of(&old.tokens.refresh_token) == TokenState::Live;
         assert_eq!(is_alive, !is_stored, "{step}");
+        world.codex(["logout"]).run().expect(0);
+    }
+}
+
+/// Every system call is hit by `tests/soak kills`.
+#[cfg(target_os = "linux")]
+fn a_login_that_is_killed_at_a_system_call_leaves_no_grant_behind(machine: &mut Machine) {
+    use crate::soak::strace::{Fault, calls_under_lease, inject};
+
+    const SAMPLE: usize = 8;
+    let trace = machine.home.beside("strace").join("trace");
+    let world = World::new(machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    let login = || world.codex(["login", "--device-auth"]);
+    world.log_in(1);
+    let mut calls = calls_under_lease(login(), &trace);
+    calls.retain(|call| call.is_after_change);
+    world.codex(["logout"]).run().expect(0);
+    for call in calls.iter().step_by(calls.len().div_ceil(SAMPLE)) {
+        world.log_in(1);
+        inject(login(), call, Fault::Kill, &trace).run();
+        world.codex(["refresh"]).run().expect(0);
+        only_the_stored_grant_is_alive(&world, &format!("{call:?}"));
+        world.codex(["logout"]).run().expect(0);
+    }
+}
+
+#[test]
+fn an_app_server_that_is_killed_during_a_login_leaves_no_grant_behind() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+    for step in ["code exchanged", "tokens recorded", "login stored"] {
+        let old = world.log_in(1);
+        let run = world.codex(["app-server"]).env("CODEX_AUTH_FAILPOINT", format!("{step}=kill"));
+        let mut client = Client::from_run(run);
+        client.call("account/login/start", json!({"type": "chatgptDeviceCode"}));
+        assert_eq!(client.wait(), None, "{step}");
+        let is_old = world.stored_token("refresh_token") == old.tokens.refresh_token;
+        assert_eq!(is_old, step != "login stored", "{step}");
+        world.codex(["refresh"]).run().expect(0);
+        only_the_stored_grant_is_alive(&world, step);
         world.codex(["logout"]).run().expect(0);
     }
 }
