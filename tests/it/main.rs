@@ -17,6 +17,7 @@ mod cli;
 mod consumers;
 mod docs;
 mod external;
+mod fleet;
 mod formats;
 mod history;
 mod interop;
