@@ -80,6 +80,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "login",
             "manager",
             "remedy",
+            "secret",
             "store",
             "watch",
         ],

@@ -30,7 +30,7 @@ use self::slash::{SlashCommand, SlashLine};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text};
 use crate::screen_line::{LineKind, ScreenLine};
-use crate::{choice, log, runtime};
+use crate::{located, log, runtime};
 
 /// How far back the events go that are shown at the start.
 const SHOWN_HISTORY: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -62,7 +62,7 @@ pub(crate) fn run(_arguments: &TopArguments, output: &mut Output) -> CommandOutc
     if !io::stderr().is_terminal() {
         log::start(&environment, None);
     }
-    let chosen = choice::locate(&mut environment)?;
+    let chosen = located::locate(&mut environment, output)?;
     let selected = chosen.account.as_ref().map(|account| account.name.to_string());
     let look = Look::of(&environment);
     let end = runtime::run(async move {
@@ -189,11 +189,12 @@ impl Dashboard {
         let title = actions::title(&line);
         if !matches!(line.command, SlashCommand::Login(_)) {
             self.model.report = Some(Report::running(title));
-            self.lines = Some(actions::start(line));
+            self.lines = Some(actions::start(line, self.overview.home().clone()));
             return Ok(None);
         }
         self.screen.leave();
-        let login = tokio::task::spawn_blocking(move || actions::log_in(&line));
+        let home = self.overview.home().clone();
+        let login = tokio::task::spawn_blocking(move || actions::log_in(&line, &home));
         tokio::pin!(login);
         let mut end = None;
         let ended = loop {
